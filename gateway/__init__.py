@@ -1,0 +1,1 @@
+"""Blnk Gateway: an auth gateway in front of a Blnk Core ledger."""

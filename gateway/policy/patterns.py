@@ -1,0 +1,87 @@
+"""A route's path pattern: its shape, what is wrong with it, and which patterns include others.
+
+Rules kept here:
+- `{name}` is one segment, `{name...}` all that are left, one or more; anything else is a literal.
+- A literal is written decoded, in the characters that RFC 3986 (section 3.3) lets stand unencoded.
+- A pattern has no empty segment and no trailing slash; `/` alone is the root.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+MAX_SEGMENTS: Final = 32
+"""More segments than any route of Core has; it bounds the depth of a match."""
+
+
+class Placeholder(enum.Enum):
+    """What a segment in braces stands for."""
+
+    ONE = "{}"
+    REST = "{...}"
+
+
+Shape = tuple[str | Placeholder, ...]
+"""A pattern without the names of its placeholders."""
+
+_LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}")
+
+
+def shape_of(pattern: str) -> Shape:
+    """The shape of `pattern`, which may be malformed: what is no placeholder counts as literal."""
+    return tuple(map(_kind, _segments(pattern)))
+
+
+def _segments(pattern: str) -> list[str]:
+    return pattern.removeprefix("/").split("/")
+
+
+def _kind(segment: str) -> str | Placeholder:
+    placeholder = _PLACEHOLDER.fullmatch(segment)
+    if placeholder is None:
+        return segment
+    return Placeholder.REST if placeholder[2] else Placeholder.ONE
+
+
+def faults(pattern: str) -> Iterator[str]:
+    """Everything that is wrong with `pattern`, in words for the file's author."""
+    if pattern == "/":
+        return
+    if not pattern.startswith("/"):
+        yield "the path must start with '/'"
+    segments = _segments(pattern)
+    if len(segments) > MAX_SEGMENTS:
+        yield f"the path must have at most {MAX_SEGMENTS} segments"
+    names = [placeholder[1] for placeholder in map(_PLACEHOLDER.fullmatch, segments) if placeholder]
+    if len(names) != len(set(names)):
+        yield "two placeholders have the same name"
+    shape = shape_of(pattern)
+    if Placeholder.REST in shape[:-1]:
+        yield "'{name...}' must come last"
+    yield from chain.from_iterable(_literal_faults(kind) for kind in shape if isinstance(kind, str))
+
+
+def _literal_faults(literal: str) -> Iterator[str]:
+    if not literal:
+        yield "an empty segment (or a trailing slash) matches nothing"
+    elif literal in (".", ".."):
+        yield "a dot segment matches nothing"
+    elif not _LITERAL.fullmatch(literal):
+        yield f"'{literal}' is neither a plain segment nor '{{name}}' nor '{{name...}}'"
+
+
+def includes(wide: Shape, narrow: Shape) -> bool:
+    """Whether every path that `narrow` matches is matched by `wide` too."""
+    for depth, kind in enumerate(wide):
+        if kind is Placeholder.REST:
+            return len(narrow) > depth
+        if depth == len(narrow) or narrow[depth] is Placeholder.REST:
+            return False
+        if kind is not Placeholder.ONE and kind != narrow[depth]:
+            return False
+    return len(wide) == len(narrow)

@@ -1,0 +1,48 @@
+"""Who is calling: an API key with its owner and scopes, or the master key.
+
+Rules kept here:
+- A key is live while it is not revoked and the moment is before its expiry (Core's `IsValid`).
+- A principal holds neither the key nor its digest, so it can be logged.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+
+class State(enum.Enum):
+    """What a key is worth at a given time."""
+
+    LIVE = "live"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that the store knows; `expires_at` in Unix seconds."""
+
+    id: str
+    owner: str
+    scopes: tuple[str, ...]
+    expires_at: float
+    revoked: bool = False
+
+    def state(self, now: float) -> State:
+        """The key's state at `now`, in Unix seconds; at the instant of its expiry it is expired."""
+        if self.revoked:
+            return State.REVOKED
+        # Asked this way round, an expiry that is not a number is expired.
+        return State.LIVE if now < self.expires_at else State.EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """The caller that presented Core's master key."""
+
+
+MASTER: Final = Master()
+
+Principal = ApiKey | Master
