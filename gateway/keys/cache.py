@@ -1,0 +1,188 @@
+"""Principals in process: looked up in a dictionary, kept honest by the store's changes.
+
+Rules kept here:
+- An entry is honoured for 700 ms after the last moment up to which the link to the store is proven,
+  and never beyond 10 s of age. Without the proof every request asks the store.
+- The proof is a read of the changes: what was written before that read was sent is in its answer,
+  so even an empty answer proves the link up to the moment of sending.
+- A change drops the entry and fences the fills in flight: what they bring may be from before it.
+- A gap or a step back in the changes, or a link that was down, drops every entry.
+- A key once seen revoked stays revoked here, whatever the store says later.
+- Unknown keys and failures are not kept; concurrent requests for one key share one look-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gateway.errors import GatewayError
+from gateway.keys.store import Change, Changes, KeyRecord, KeyStore
+from gateway.policy.principals import ApiKey
+
+PROVEN_SECONDS: Final = 0.7
+KEPT_SECONDS: Final = 10.0
+READ_SECONDS: Final = 0.25
+RETRY_SECONDS: Final = 0.1
+MAX_ENTRIES: Final = 50_000
+MAX_REVOKED: Final = 100_000
+
+
+@dataclass(slots=True, eq=False)
+class _Fill:
+    """One look-up in flight; once `fenced`, its outcome counts for nobody."""
+
+    outcome: asyncio.Future[ApiKey | GatewayError | None] = field(init=False)
+    fenced: bool = False
+
+
+class KeyCache:
+    """The first look at who a key belongs to; holds digests and principals, never keys.
+
+    Args:
+        store: asked for what is not here, and followed for changes.
+        clock: monotonic seconds.
+        max_entries: the most principals kept; the oldest goes first.
+        max_revoked: the most ids of revoked keys remembered; the oldest goes first.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        clock: Callable[[], float],
+        *,
+        max_entries: int = MAX_ENTRIES,
+        max_revoked: int = MAX_REVOKED,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._max_entries = max_entries
+        self._max_revoked = max_revoked
+        self._entries: dict[str, tuple[ApiKey, float]] = {}
+        self._fills: dict[str, _Fill] = {}
+        # A dictionary for its order; the values mean nothing.
+        self._revoked: dict[str, None] = {}
+        self._proven_until = float("-inf")
+        self._position: str | None = None
+        self._failure: GatewayError | None = None
+
+    @property
+    def linked(self) -> bool:
+        """Whether the link to the store is proven, so that entries are honoured."""
+        return self._clock() < self._proven_until
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """Why the last read of the changes failed; None if it did not."""
+        return self._failure
+
+    def peek(self, digest: str) -> ApiKey | None:
+        """The principal of a key, if an entry for it may be honoured now."""
+        entry = self._entries.get(digest)
+        if entry is None:
+            return None
+        now = self._clock()
+        return entry[0] if now < self._proven_until and now < entry[1] else None
+
+    async def find(self, digest: str) -> ApiKey | None:
+        """The principal of a key, live or not; None if the store does not know it.
+
+        Raises:
+            GatewayError: the store failed (KEY_STORE_UNAVAILABLE).
+        """
+        key = self.peek(digest)
+        if key is not None:
+            return key
+        while True:
+            fill = self._fills.get(digest) or self._begin(digest)
+            # Shielded: a client that leaves must not fail the others that wait for this fill.
+            outcome = await asyncio.shield(fill.outcome)
+            if isinstance(outcome, GatewayError):
+                raise GatewayError(outcome.code) from outcome
+            if not fill.fenced:
+                return outcome
+
+    async def follow(self) -> None:
+        """Follow the changes for ever; returns only by cancellation."""
+        while True:
+            try:
+                if self._position is None:
+                    self._position = await self._store.last_position()
+                    self._drop_all()
+                sent = self._clock()
+                news = await self._store.changes(self._position, READ_SECONDS)
+            except GatewayError as failure:
+                self._failure = failure
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._learn_all(news, sent)
+
+    def learn(self, record: KeyRecord) -> None:
+        """Take in a change that this process made itself, before it reads it back."""
+        self._learn(Change(record.digest, record.id, record.revoked_at is not None))
+
+    def _learn_all(self, news: Changes, sent: float) -> None:
+        # After an outage the store may be an older copy of itself.
+        if not news.continuous or self._failure is not None:
+            self._drop_all()
+        for change in news.changes:
+            self._learn(change)
+        self._failure = None
+        self._position = news.position
+        self._proven_until = sent + PROVEN_SECONDS
+
+    def _learn(self, change: Change) -> None:
+        if change.revoked:
+            self._remember_revoked(change.key_id)
+        self._entries.pop(change.digest, None)
+        fill = self._fills.pop(change.digest, None)
+        if fill is not None:
+            fill.fenced = True
+
+    def _drop_all(self) -> None:
+        self._entries.clear()
+        for fill in self._fills.values():
+            fill.fenced = True
+        self._fills.clear()
+
+    def _remember_revoked(self, key_id: str) -> None:
+        self._revoked[key_id] = None
+        if len(self._revoked) > self._max_revoked:
+            del self._revoked[next(iter(self._revoked))]
+
+    def _begin(self, digest: str) -> _Fill:
+        fill = _Fill()
+        fill.outcome = asyncio.ensure_future(self._run(digest, fill))
+        self._fills[digest] = fill
+        return fill
+
+    async def _run(self, digest: str, fill: _Fill) -> ApiKey | GatewayError | None:
+        """Ask the store; a failure is returned, since those who waited for it may all have left."""
+        began = self._clock()
+        try:
+            record = await self._store.find(digest)
+        except GatewayError as failure:
+            return failure
+        finally:
+            if self._fills.get(digest) is fill:
+                del self._fills[digest]
+        if record is None:
+            return None
+        key = self._judge(record.principal())
+        if not fill.fenced:
+            self._keep(digest, key, began + KEPT_SECONDS)
+        return key
+
+    def _judge(self, key: ApiKey) -> ApiKey:
+        """The key as it is known here, once revoked always revoked."""
+        if key.revoked:
+            self._remember_revoked(key.id)
+        return replace(key, revoked=True) if key.id in self._revoked else key
+
+    def _keep(self, digest: str, key: ApiKey, until: float) -> None:
+        self._entries.pop(digest, None)
+        if len(self._entries) >= self._max_entries:
+            del self._entries[next(iter(self._entries))]
+        self._entries[digest] = (key, until)

@@ -1,0 +1,157 @@
+"""Points in time as Core reads and writes them in JSON: RFC 3339 the way Go's `time` package does.
+
+Rules kept here:
+- What Go accepts is accepted: a one-digit hour, a comma before the fraction, offsets up to a day.
+- What Go refuses is refused with Go's own text, since clients of Core see it.
+- What is written is Go's RFC3339Nano: nanoseconds without trailing zeros, the offset kept, `Z` for zero.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+LAYOUT: Final = b"2006-01-02T15:04:05Z07:00"
+ZERO: Final = "0001-01-01T00:00:00Z"
+
+_DAY_MINUTES: Final = 24 * 60
+_FRACTION = re.compile(rb"[.,](\d+)")
+_OFFSET = re.compile(rb"(.)(\d\d):(\d\d)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One number of the layout: what stands before it, its name in Go's layout, its digits and range."""
+
+    prefix: bytes
+    element: bytes
+    digits: re.Pattern[bytes]
+    first: int
+    last: int
+    name: str
+
+
+_TWO = re.compile(rb"\d\d")
+_FIELDS: Final = (
+    _Field(b"", b"2006", re.compile(rb"\d{4}"), 0, 9999, "year"),
+    _Field(b"-", b"01", _TWO, 1, 12, "month"),
+    _Field(b"-", b"02", _TWO, 0, 99, "day"),
+    _Field(b"T", b"15", re.compile(rb"\d\d?"), 0, 23, "hour"),
+    _Field(b":", b"04", _TWO, 0, 59, "minute"),
+    _Field(b":", b"05", _TWO, 0, 59, "second"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A point in time: whole seconds with their offset from UTC, and the nanoseconds after them."""
+
+    seconds: datetime
+    nanoseconds: int = 0
+
+    @classmethod
+    def of(cls, moment: datetime) -> Instant:
+        """The instant of an aware datetime."""
+        return cls(moment.replace(microsecond=0), moment.microsecond * 1000)
+
+    @property
+    def unix(self) -> float:
+        """Seconds since the Unix epoch."""
+        return self.seconds.timestamp() + self.nanoseconds / 1e9
+
+    def stored(self) -> Instant:
+        """What is left of it once PostgreSQL has stored it, and Core lists it: UTC, whole microseconds."""
+        try:
+            moment = self.seconds.astimezone(UTC) + timedelta(microseconds=round(self.nanoseconds / 1000))
+        except OverflowError:
+            # Within a day of the first or last year that a datetime can hold.
+            return self
+        return Instant.of(moment)
+
+    def __str__(self) -> str:
+        """RFC 3339 as Go writes it."""
+        fraction = f".{self.nanoseconds:09}".rstrip("0") if self.nanoseconds else ""
+        text = self.seconds.isoformat()
+        return f"{text[:19]}{fraction}{'Z' if text[19:] == '+00:00' else text[19:]}"
+
+
+def read_instant(text: bytes) -> Instant:
+    """The instant that `text` names in RFC 3339.
+
+    Raises:
+        ValueError: it names none; the message is that of Go's `time.Parse`. The year 0 and an
+            offset of a whole day, which Go reads but cannot write, are out of range here.
+    """
+    rest, numbers = text, []
+    for field in _FIELDS:
+        if not rest.startswith(field.prefix):
+            raise _unreadable(text, rest, field.prefix)
+        rest = rest[len(field.prefix) :]
+        match = field.digits.match(rest)
+        if match is None:
+            raise _unreadable(text, rest, field.element)
+        number = int(match[0])
+        if not field.first <= number <= field.last:
+            raise _out_of_range(text, field.name)
+        numbers.append(number)
+        rest = rest[match.end() :]
+    nanoseconds, rest = _read_fraction(rest)
+    offset, rest = _read_offset(text, rest)
+    if rest:
+        raise ValueError(f"parsing time {_quote(text)}: extra text: {_quote(rest)}")
+    year, month, day, hour, minute, second = numbers
+    if not 1 <= day <= calendar.monthrange(year, month)[1]:
+        raise _out_of_range(text, "day")
+    if year == 0:
+        raise _out_of_range(text, "year")
+    zone = timezone(timedelta(minutes=offset)) if offset else UTC
+    return Instant(datetime(year, month, day, hour, minute, second, tzinfo=zone), nanoseconds)
+
+
+def _read_fraction(rest: bytes) -> tuple[int, bytes]:
+    match = _FRACTION.match(rest)
+    if match is None:
+        return 0, rest
+    return int(match[1][:9].ljust(9, b"0")), rest[match.end() :]
+
+
+def _read_offset(text: bytes, rest: bytes) -> tuple[int, bytes]:
+    """The offset in minutes, and what follows it."""
+    if rest.startswith(b"Z"):
+        return 0, rest[1:]
+    match = _OFFSET.match(rest)
+    if match is None:
+        raise _unreadable(text, rest, b"Z07:00")
+    sign, hours, minutes = match[1], int(match[2]), int(match[3])
+    if minutes > 60:
+        raise _out_of_range(text, "time zone offset minute")
+    if hours > 24:
+        raise _out_of_range(text, "time zone offset hour")
+    if sign not in b"+-":
+        raise _unreadable(text, rest, b"Z07:00")
+    offset = hours * 60 + minutes
+    if offset >= _DAY_MINUTES:
+        raise _out_of_range(text, "time zone offset hour")
+    return (-offset if sign == b"-" else offset), rest[match.end() :]
+
+
+def _unreadable(text: bytes, rest: bytes, element: bytes) -> ValueError:
+    return ValueError(
+        f"parsing time {_quote(text)} as {_quote(LAYOUT)}: cannot parse {_quote(rest)} as {_quote(element)}"
+    )
+
+
+def _out_of_range(text: bytes, name: str) -> ValueError:
+    return ValueError(f"parsing time {_quote(text)}: {name} out of range")
+
+
+def _quote(text: bytes) -> str:
+    """Go's `time.quote`: bytes outside printable ASCII as `\\xNN`."""
+    quoted = "".join(
+        f"\\x{byte:02x}" if byte < 0x20 or byte >= 0x80 else f"\\{byte:c}" if byte in b'"\\' else f"{byte:c}"
+        for byte in text
+    )
+    return f'"{quoted}"'

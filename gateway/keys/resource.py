@@ -1,0 +1,136 @@
+"""`/api-keys`: create, list and revoke keys, answered by the gateway as Core answers.
+
+Rules kept here:
+- The order of Core's handlers: the body, the owner, the scopes, then the store.
+- Requests are never forwarded raw: Go takes the first `owner` parameter and folds the case of
+  members, so what was checked here could differ from what Core would do with the master key.
+- A revocation is in the store, in its changes, and known to this process before its 204.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from gateway.errors import Code
+from gateway.keys.bodies import Creation, read_creation, write_created, write_list
+from gateway.keys.instants import Instant
+from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
+from gateway.keys.store import KeyRecord, KeyStore
+from gateway.policy.decisions import Deny, may_grant, may_manage
+from gateway.policy.principals import Master, Principal
+
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer of the resource; the body is JSON, empty for 204."""
+
+    status: int
+    body: bytes = b""
+
+
+class ApiKeys:
+    """The resource over one store.
+
+    Args:
+        store: where the keys live.
+        learn: told of every record that changed, before the answer: `KeyCache.learn`.
+        now: the time, aware and in UTC.
+        random_bytes: a cryptographic source, such as `os.urandom`.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        learn: Callable[[KeyRecord], None],
+        now: Callable[[], datetime],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._store = store
+        self._learn = learn
+        self._now = now
+        self._random_bytes = random_bytes
+
+    async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
+        """POST /api-keys: mint a key; raises GatewayError if the store fails."""
+        creation = read_creation(body)
+        if isinstance(creation, Deny):
+            return creation
+        owner = may_manage(principal, creation.owner, required=True)
+        if isinstance(owner, Deny):
+            return owner
+        refusal = may_grant(principal, creation.scopes)
+        if refusal is not None:
+            return refusal
+        key = mint_key(self._random_bytes)
+        record = self._mint(key, owner, creation, principal)
+        await self._store.add(record)
+        self._learn(record)
+        return Answer(201, write_created(record, key))
+
+    async def list(self, principal: Principal, query: str) -> Answer | Deny:
+        """GET /api-keys: an owner's keys, newest first; raises GatewayError if the store fails."""
+        owner = _owner(principal, query)
+        if isinstance(owner, Deny):
+            return owner
+        return Answer(200, write_list(await self._store.owned(owner)))
+
+    async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
+        """DELETE /api-keys/{id}: raises GatewayError if the store fails, and then nothing is promised."""
+        owner = _owner(principal, query)
+        if isinstance(owner, Deny):
+            return owner
+        unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+        record = await self._store.get(key_id) if is_key_id(key_id) else None
+        # Another owner's key looks unknown, so ids cannot be probed.
+        if record is None or record.owner != owner:
+            return unknown
+        revoked = await self._store.revoke(key_id, str(Instant.of(self._now())), _name(principal))
+        if revoked is None:
+            return unknown
+        self._learn(revoked)
+        return Answer(204)
+
+    def _mint(self, key: str, owner: str, creation: Creation, principal: Principal) -> KeyRecord:
+        return KeyRecord(
+            id=mint_id(self._random_bytes),
+            digest=digest(key),
+            name=creation.name,
+            owner=owner,
+            scopes=creation.scopes,
+            expires_at=str(creation.expires_at),
+            created_at=str(Instant.of(self._now())),
+            created_by=_name(principal),
+        )
+
+
+def _owner(principal: Principal, query: str) -> str | Deny:
+    return may_manage(principal, read_owner(query), required=isinstance(principal, Master))
+
+
+def _name(principal: Principal) -> str:
+    return "master" if isinstance(principal, Master) else principal.id
+
+
+def read_owner(query: str) -> str:
+    """The `owner` of a query as Go's `url.ParseQuery` reads it; empty if there is none.
+
+    The first value counts, and a pair with `;` or a bad escape is as good as absent.
+    Bytes that are no UTF-8 become lone surrogates, which equal no owner.
+    """
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if ";" in pair or _BAD_ESCAPE.search(pair) or _unescape(name) != "owner":
+            continue
+        return _unescape(value)
+    return ""
+
+
+def _unescape(text: str) -> str:
+    return urllib.parse.unquote_plus(text, errors="surrogateescape")

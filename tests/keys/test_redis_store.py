@@ -1,0 +1,268 @@
+"""What Redis adds: names, one round trip, trimmed streams, and every way to be down."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.redis_store import PREFIX, RedisKeyStore
+from gateway.keys.store import Change, Changes
+from tests.keys.conftest import RedisServer, start_redis
+from tests.keys.records import GLOBEX, OTHER, RECORD
+
+pytestmark = pytest.mark.redis
+
+Call = Callable[[RedisKeyStore], Awaitable[object]]
+
+CALLS: dict[str, Call] = {
+    "find": lambda store: store.find(RECORD.digest),
+    "get": lambda store: store.get(RECORD.id),
+    "add": lambda store: store.add(RECORD),
+    "revoke": lambda store: store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master"),
+    "owned": lambda store: store.owned("acme"),
+    "empty": lambda store: store.empty(),
+    "ping": lambda store: store.ping(),
+    "last_position": lambda store: store.last_position(),
+    "changes": lambda store: store.changes("0-0", 0.05),
+}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+
+
+async def assert_unavailable(call: Awaitable[object]) -> BaseException | None:
+    """The call fails as the store being down, within its bound; returns the cause."""
+    began = time.monotonic()
+    with pytest.raises(GatewayError) as failure:
+        await call
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert str(failure.value) == "Key store unavailable"
+    assert time.monotonic() - began < 3
+    return failure.value.__cause__
+
+
+async def test_every_name_is_under_one_prefix(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
+    await redis_store.add(RECORD)
+    names = re.findall(rb"\r\n([^$*\r\n][^\r\n]*)", redis_server.command("KEYS", "*"))
+    assert sorted(name.decode() for name in names) == [
+        f"{PREFIX}changes",
+        f"{PREFIX}id:{RECORD.id}",
+        f"{PREFIX}key:{RECORD.digest}",
+        f"{PREFIX}owner:acme",
+    ]
+
+
+async def test_a_look_up_is_one_round_trip(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("CONFIG", "RESETSTAT")
+    assert await redis_store.find(RECORD.digest) == RECORD
+    counted = redis_server.command("INFO", "commandstats")
+    calls = {name: int(count) for name, count in re.findall(rb"cmdstat_([^:]+):calls=(\d+)", counted)}
+    calls.pop(b"config|resetstat")
+    assert calls == {b"get": 1}
+
+
+async def test_a_list_of_many_batches_is_complete(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    text = redis_server.command("GET", f"{PREFIX}key:{RECORD.digest}").split(b"\r\n", 1)[1][:-2]
+    for number in range(1200):
+        digest = f"{number:064x}"
+        redis_server.command(
+            "SET", f"{PREFIX}key:{digest}", text.replace(RECORD.digest.encode(), digest.encode())
+        )
+        redis_server.command("ZADD", f"{PREFIX}owner:acme", "1", digest)
+    assert len(await redis_store.owned("acme")) == 1201
+
+
+async def test_the_record_and_not_the_index_says_who_owns_a_key(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(GLOBEX)
+    redis_server.command("ZADD", f"{PREFIX}owner:acme", "1", GLOBEX.digest, "2", "0" * 64)
+    assert await redis_store.owned("acme") == []
+
+
+async def test_an_index_without_its_record_finds_nothing(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("DEL", f"{PREFIX}key:{RECORD.digest}")
+    assert await redis_store.get(RECORD.id) is None
+    assert await redis_store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "{}", '{"id":1}', "\xff"])
+async def test_a_record_that_cannot_be_read_is_a_failure(
+    redis_store: RedisKeyStore, redis_server: RedisServer, text: str
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("SET", f"{PREFIX}key:{RECORD.digest}", text.encode("latin-1"))
+    for name in ("find", "get", "add", "revoke", "owned"):
+        await assert_unavailable(CALLS[name](redis_store))
+
+
+async def test_a_record_under_the_digest_of_another_key_is_a_failure(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("RENAME", f"{PREFIX}key:{RECORD.digest}", f"{PREFIX}key:{OTHER.digest}")
+    await assert_unavailable(redis_store.find(OTHER.digest))
+
+
+async def test_a_name_of_another_type_is_a_failure(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    redis_server.command("LPUSH", f"{PREFIX}key:{RECORD.digest}", "x")
+    await assert_unavailable(redis_store.find(RECORD.digest))
+
+
+async def test_a_write_that_others_keep_overtaking_is_a_failure(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    text = redis_server.command("GET", f"{PREFIX}key:{RECORD.digest}").split(b"\r\n", 1)[1][:-2]
+    done = asyncio.Event()
+
+    def overtake() -> None:
+        while not done.is_set():
+            redis_server.command("SET", f"{PREFIX}key:{RECORD.digest}", text)
+
+    # A commit still gets through now and then, so it is either done or said to have failed.
+    others = [asyncio.create_task(asyncio.to_thread(overtake)) for _ in range(4)]
+    try:
+        revoked = await redis_store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        assert revoked is not None
+        assert revoked.revoked_at == "2026-02-01T00:00:00Z"
+    except GatewayError as failure:
+        assert failure.code is Code.KEY_STORE_UNAVAILABLE  # noqa: PT017
+    finally:
+        done.set()
+        await asyncio.gather(*others)
+
+
+async def test_a_stream_cut_after_the_position_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    start = await redis_store.last_position()
+    await redis_store.add(OTHER)
+    await redis_store.add(GLOBEX)
+    redis_server.command("XTRIM", f"{PREFIX}changes", "MAXLEN", "1")
+    last = Change(GLOBEX.digest, GLOBEX.id, revoked=False)
+    end = await redis_store.last_position()
+    assert await redis_store.changes(start, 0.05) == Changes(end, (last,), continuous=False)
+    assert await redis_store.changes(end, 0.05) == Changes(end)
+
+
+async def test_a_stream_that_is_gone_is_a_gap_once(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    start = await redis_store.last_position()
+    redis_server.command("FLUSHALL")
+    assert await redis_store.changes(start, 0.05) == Changes("0-0", continuous=False)
+    assert await redis_store.changes("0-0", 0.05) == Changes("0-0")
+
+
+async def test_a_stream_that_stepped_back_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    redis_server.command("XADD", f"{PREFIX}changes", "5-0", "digest", "d", "id", "i", "revoked", "0")
+    assert await redis_store.changes("9-0", 0.05) == Changes("5-0", continuous=False)
+
+
+async def test_an_entry_that_is_not_ours_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    for number, fields in ((1, ("x", "y")), (2, ("digest", "d", "id", "i", "revoked", "1"))):
+        redis_server.command("XADD", f"{PREFIX}changes", f"{number}-0", *fields)
+    expected = Changes("2-0", (Change("d", "i", revoked=True),), continuous=False)
+    assert await redis_store.changes("1-0", 0.05) == Changes("2-0", expected.changes)
+    assert await redis_store.changes("0-1", 0.05) == expected
+
+
+async def test_the_stream_is_bounded(redis_url: str, redis_server: RedisServer) -> None:
+    store = RedisKeyStore(redis_url, changes_kept=1)
+    for number in range(300):
+        redis_server.command("XADD", f"{PREFIX}changes", "*", "number", str(number))
+    await store.add(RECORD)
+    length = int(redis_server.command("XLEN", f"{PREFIX}changes")[1:-2])
+    await store.close()
+    # Redis cuts whole nodes, of 100 entries each.
+    assert length <= 101
+
+
+@every_call
+async def test_a_refused_connection_is_a_failure(call: Call, unused_tcp_port: int) -> None:
+    store = RedisKeyStore(f"redis://:secret-password@127.0.0.1:{unused_tcp_port}/0")
+    cause = await assert_unavailable(call(store))
+    assert "secret-password" not in repr(cause)
+    await store.close()
+
+
+@every_call
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*2\r\n:1\r\n", b"-ERR unknown command\r\n" * 5]
+)
+async def test_a_peer_that_is_no_redis_is_a_failure(call: Call, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        store = RedisKeyStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        try:
+            await assert_unavailable(call(store))
+        finally:
+            await store.close()
+
+
+async def test_a_server_that_does_not_answer_is_a_failure_in_time_and_recovers(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    with redis_server.stalled():
+        failures = [assert_unavailable(call(redis_store)) for call in CALLS.values()]
+        await asyncio.gather(*failures)
+    assert await redis_store.find(RECORD.digest) == RECORD
+
+
+async def test_a_wrong_password_is_a_failure_that_does_not_repeat_it(tmp_path: Path) -> None:
+    server = start_redis(tmp_path, "--requirepass", "right")
+    store = RedisKeyStore(server.url.replace("//", "//:secret-password@"))
+    try:
+        cause = await assert_unavailable(store.ping())
+        assert "secret-password" not in repr(cause)
+    finally:
+        await store.close()
+        server.kill()
+
+
+async def test_a_restart_costs_no_request_after_it(tmp_path: Path) -> None:
+    server = start_redis(tmp_path, "--appendonly", "yes")
+    store = RedisKeyStore(server.url)
+    try:
+        await store.add(RECORD)
+        server.kill()
+        await assert_unavailable(store.find(RECORD.digest))
+        server = start_redis(tmp_path, "--appendonly", "yes", port=server.port)
+        assert await store.find(RECORD.digest) == RECORD
+    finally:
+        await store.close()
+        server.kill()
+
+
+@pytest.mark.parametrize("url", ["http://:secret@h", "redis://:secret@host:port", "redis://:se[cret@h", ""])
+def test_a_url_of_something_else_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^not a URL of Redis$") as failure:
+        RedisKeyStore(url)
+    assert failure.value.__context__ is None or failure.value.__suppress_context__
