@@ -1,0 +1,37 @@
+"""gateway.yaml and the environment as one frozen Config, or every problem at once."""
+
+from gateway.config.load import load_config, parse_config
+from gateway.config.model import (
+    Config,
+    DrainConfig,
+    KeysConfig,
+    LimitsConfig,
+    LogConfig,
+    Setting,
+    TimeoutsConfig,
+    UpstreamConfig,
+    settings,
+)
+from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
+from gateway.config.values import Address, BadValueError, Secret, read_secret
+
+__all__ = [
+    "Address",
+    "BadValueError",
+    "Config",
+    "ConfigError",
+    "ConfigProblem",
+    "DrainConfig",
+    "KeysConfig",
+    "LimitsConfig",
+    "LogConfig",
+    "Secret",
+    "Setting",
+    "TimeoutsConfig",
+    "UnreadableConfigError",
+    "UpstreamConfig",
+    "load_config",
+    "parse_config",
+    "read_secret",
+    "settings",
+]

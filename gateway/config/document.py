@@ -1,0 +1,226 @@
+"""gateway.yaml as plain nodes with their lines: strings, integers, true and false, nothing else.
+
+Rules kept here:
+- Composed by PyYAML's node API, so that every problem has its line; its constructors never run.
+- YAML's other implicit types, anchors, aliases, tags, merge keys, duplicate keys and further documents
+  are problems; so are control characters, which could forge a line of a terminal or a log.
+- Size and depth are bounded before any work is done on what they hold.
+- No text of a problem repeats a value of the file: any value may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from gateway.policy.routes import Problem
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A string, an integer, or true or false."""
+
+    value: str | int | bool
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list of nodes."""
+
+    items: tuple[Node, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One `key: value` of a mapping; the line is the key's."""
+
+    key: str
+    value: Node
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Entries in the order of the file, no key twice."""
+
+    entries: tuple[Entry, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Stands where a value was refused; its problem has been reported."""
+
+    line: int
+
+
+Node = Scalar | Sequence | Mapping | Broken
+
+_STR, _INT, _BOOL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "bool"))
+_BROKEN = "broken"
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
+_REFUSED = {
+    _INT: "YAML reads this as a number of another kind: write plain digits, at most 18, or quote it",
+    _BOOL: "YAML reads this as true or false: write true or false, or quote it",
+    "tag:yaml.org,2002:null": "no value stands here: write one, or take the line out",
+    "tag:yaml.org,2002:float": "YAML reads this as a fraction: write a whole number, or quote it",
+    "tag:yaml.org,2002:timestamp": "YAML reads this as a date: quote it",
+    "tag:yaml.org,2002:merge": "merge keys are refused: write the entries out",
+}
+
+
+def read_document(data: bytes) -> tuple[Mapping, tuple[Problem, ...]]:
+    """The file's top-level mapping and every problem of its YAML; an empty one if it has none."""
+    nothing = Mapping((), 1)
+    if len(data) > MAX_BYTES:
+        return nothing, (Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return nothing, (Problem(line, "this is not UTF-8: save the file as UTF-8 text"),)
+    node, problems = _compose(text)
+    if node is None:
+        return nothing, tuple(problems) or (Problem(1, "the file is empty: begin with 'listen:'"),)
+    reading = _Reading(problems)
+    top = reading.node(node)
+    if isinstance(top, Mapping):
+        return top, tuple(problems)
+    if isinstance(top, Scalar | Sequence):
+        problems.append(Problem(top.line, "settings are expected here: write 'key: value' lines"))
+    return nothing, tuple(problems)
+
+
+def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
+    problems: list[Problem] = []
+    composer = None
+    try:
+        composer = _Composer(text, problems)
+        node = composer.only_document()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, int(error.position)) + 1
+        problems.append(Problem(line, "a control character stands here: take it out"))
+    except yaml.MarkedYAMLError as error:
+        problems.append(_syntax(error))
+    except (ValueError, OverflowError):
+        # PyYAML's scanner lets these escape, for example from "\UFFFFFFFF" and from long %YAML versions.
+        problems.append(Problem(composer.line + 1 if composer else 1, "this is not YAML: a bad escape"))
+    else:
+        return node, problems
+    return None, problems
+
+
+def _syntax(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    # A tag handle is the one text of the file that PyYAML repeats here, and it may be a secret.
+    problem = re.sub(r"(tag handle) .*", r"\1", error.problem or error.context or "bad syntax")
+    return Problem(mark.line + 1 if mark else 1, f"this is not YAML: {problem}")
+
+
+class _Composer(yaml.SafeLoader):
+    """PyYAML's composer, which notes what this file may not hold and goes on."""
+
+    def __init__(self, text: str, problems: list[Problem]) -> None:
+        super().__init__(text)
+        self.problems = problems
+        self.depth = 0
+
+    def only_document(self) -> yaml.Node | None:
+        node = self.get_node() if self.check_node() else None
+        if self.check_node():
+            line = self._next_event().start_mark.line + 1
+            self.problems.append(Problem(line, "a second document begins here: keep one to a file"))
+        return node
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self._next_event()
+        line = event.start_mark.line + 1
+        if self.check_event(yaml.AliasEvent):
+            self.get_event()  # type: ignore[no-untyped-call]
+            self.problems.append(
+                Problem(line, 'a value that begins with * is an alias to YAML: quote it, as "*:read"')
+            )
+            return yaml.ScalarNode(_BROKEN, "", event.start_mark, event.end_mark)
+        if event.anchor is not None:
+            self.problems.append(Problem(line, "a value that begins with & is an anchor to YAML: quote it"))
+            event.anchor = None
+        if event.tag is not None:
+            self.problems.append(Problem(line, "a value that begins with ! is a tag to YAML: quote it"))
+            event.tag = _BROKEN
+        if self.depth == MAX_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"nested more than {MAX_DEPTH} levels deep", problem_mark=event.start_mark
+            )
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _next_event(self) -> Any:
+        return self.peek_event()  # type: ignore[no-untyped-call]
+
+    def scan_anchor(self, token: type[yaml.Token]) -> yaml.Token:
+        """An alias or anchor of any characters, such as `*:read`, so that its line can be reported."""
+        start = self.get_mark()
+        self.forward()
+        while self.peek() not in "\0 \t\r\n\x85\u2028\u2029,[]{}":
+            self.forward()
+        return token("", start, self.get_mark())  # type: ignore[call-arg]
+
+
+class _Reading:
+    """PyYAML's nodes into ours; problems are appended as they are met."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+    def node(self, node: yaml.Node) -> Node:
+        line = node.start_mark.line + 1
+        if node.tag == _BROKEN:
+            return Broken(line)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, line)
+        if isinstance(node, yaml.SequenceNode):
+            return Sequence(tuple(self.node(item) for item in node.value), line)
+        return self._scalar(node, line)
+
+    def _mapping(self, node: yaml.MappingNode, line: int) -> Mapping:
+        entries: dict[str, Entry] = {}
+        for key_node, value_node in node.value:
+            value = self.node(value_node)
+            key = self.node(key_node)
+            if isinstance(key, Broken):
+                continue
+            if not isinstance(key, Scalar) or not isinstance(key.value, str):
+                self._problem(key.line, "a key must be text: quote it")
+            elif key.value in entries:
+                first = entries[key.value].line
+                self._problem(key.line, f"this key stands on line {first} already: keep one of the two")
+            else:
+                entries[key.value] = Entry(key.value, value, key.line)
+        return Mapping(tuple(entries.values()), line)
+
+    def _scalar(self, node: yaml.Node, line: int) -> Scalar | Broken:
+        text: str = node.value
+        if not text.isprintable():
+            self._problem(line, "a control character or a line break stands here: write it on one line")
+            return Broken(line)
+        if node.tag == _STR:
+            return Scalar(text, line)
+        if node.tag == _BOOL and text in ("true", "false"):
+            return Scalar(text == "true", line)
+        if node.tag == _INT and _INTEGER.fullmatch(text):
+            return Scalar(int(text), line)
+        self._problem(line, _REFUSED.get(node.tag, "YAML gives this a meaning of its own: quote it"))
+        return Broken(line)
+
+    def _problem(self, line: int, text: str) -> None:
+        self.problems.append(Problem(line, text))

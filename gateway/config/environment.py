@@ -1,0 +1,77 @@
+"""What the environment says: overrides of settings, and `${NAME}` inside values of the file.
+
+Rules kept here:
+- `BLNK_GATEWAY_<PATH>`, `__` between levels, overrides any setting outside `routes`; commas part a list.
+- An unknown `BLNK_GATEWAY_*` is refused: a typo would leave a setting silently as it was. Kubernetes injects
+  such names for a Service called blnk-gateway; those shapes are left alone.
+- `${NAME}` is replaced inside parsed scalars, once; what a variable holds is never parsed as YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.config.values import BadValueError
+
+PREFIX = "BLNK_GATEWAY_"
+
+# Kubernetes, "Accessing the Service", environment variables: {NAME}_SERVICE_* and Docker's old link names.
+_INJECTED = re.compile(
+    r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+)
+_REFERENCE = re.compile(r"\$\{([^}]*)\}?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Unset:
+    """A value that names a variable which the environment does not hold."""
+
+    name: str
+
+
+def variable(path: str) -> str:
+    """`upstream.master_key` -> `BLNK_GATEWAY_UPSTREAM__MASTER_KEY`."""
+    return PREFIX + path.replace(".", "__").upper()
+
+
+def overrides(
+    environ: Mapping[str, str], paths: Iterable[str]
+) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """The values given for each path, and (variable, problem) for every unknown name."""
+    known = {variable(path): path for path in paths}
+    names = [name.removeprefix(PREFIX) for name in known]
+    given: dict[str, str] = {}
+    problems: list[tuple[str, str]] = []
+    for name in sorted(environ):
+        if name in known:
+            given[known[name]] = environ[name]
+        elif name.startswith(PREFIX) and not _INJECTED.fullmatch(name.removeprefix(PREFIX)):
+            problems.append(
+                (name if _NAME.fullmatch(name) else f"{PREFIX}*", _unknown(name.removeprefix(PREFIX), names))
+            )
+    return given, tuple(problems)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    if name.startswith("ROUTES"):
+        return "routes are not taken from the environment: write them in the file"
+    close = difflib.get_close_matches(name[:64], known, n=1, cutoff=0.7)
+    return f"no such setting: did you mean {PREFIX}{close[0]}?" if close else "no such setting: take it out"
+
+
+def replace_references(text: str, environ: Mapping[str, str]) -> str | Unset:
+    """The text with each `${NAME}` replaced; Unset for the first name that is missing or empty.
+
+    Raises:
+        BadValueError: a `${` that is no `${NAME}`.
+    """
+    for match in _REFERENCE.finditer(text):
+        if not match[0].endswith("}") or not _NAME.fullmatch(match[1]):
+            raise BadValueError("write a variable as ${NAME}: letters, digits and _")
+        if not environ.get(match[1]):
+            return Unset(match[1])
+    return _REFERENCE.sub(lambda match: environ[match[1]], text)

@@ -1,0 +1,239 @@
+"""The settings of gateway.yaml: for each its name, default, parser and meaning.
+
+Rules kept here:
+- Every value is frozen; a reload builds a new Config and swaps one reference.
+- What a field holds is already parsed: seconds, bytes, addresses. No repr shows a secret.
+- The classes are the only list of settings: the file, the environment and the documentation follow them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.config import values
+from gateway.config.values import Address, Network, Raw, Secret
+from gateway.policy.routes import RouteTable
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How one setting is read; one with an example has no default and must be given."""
+
+    parse: Callable[[Raw], Any]
+    doc: str
+    example: str
+    default: Any
+
+    @property
+    def many(self) -> bool:
+        """True for a list."""
+        return isinstance(self.default, tuple)
+
+
+def _read(parse: Callable[[Raw], Any], doc: str, example: str = "") -> Mapping[str, Any]:
+    return {"parse": parse, "doc": doc, "example": example}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamConfig:
+    """Blnk Core, and how many connections to it."""
+
+    url: str = field(
+        metadata=_read(values.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
+    )
+    master_key: Secret = field(
+        default=Secret(""), metadata=_read(values.secret, "Core's master key; or master_key_file")
+    )
+    master_key_file: Path | None = field(
+        default=None, metadata=_read(values.path, "a file that holds Core's master key")
+    )
+    connections: int = field(
+        default=128, metadata=_read(values.count(1, 65535), "connections to Core at once")
+    )
+    queue: int = field(
+        default=1024, metadata=_read(values.count(0), "requests that may wait for a connection")
+    )
+
+    @property
+    def host(self) -> str:
+        """Host name or IP address, without brackets."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the URL has them: what `Host` says to Core."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def tls(self) -> bool:
+        """True for https."""
+        return urlsplit(self.url).scheme == "https"
+
+    @property
+    def port(self) -> int:
+        """The port of the URL, or its scheme's."""
+        return urlsplit(self.url).port or (443 if self.tls else 80)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysConfig:
+    """Where keys live, and whether a client may use the master key."""
+
+    authority: str = field(
+        default="gateway", metadata=_read(values.authority, "gateway: the store is the only record")
+    )
+    store: str = field(
+        repr=False,
+        metadata=_read(
+            values.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
+        ),
+    )
+    master: str = field(
+        default="accept",
+        metadata=_read(values.choice("accept", "deny"), "the master key from a client: accept or deny"),
+    )
+
+    @property
+    def shown_store(self) -> str:
+        """The store's URL without user, password and query, for logs."""
+        url = urlsplit(self.store)
+        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutsConfig:
+    """One deadline, in seconds, for each phase of a request."""
+
+    head: float = field(
+        default=10.0, metadata=_read(values.deadline, "a client's request head, first byte to last")
+    )
+    body: float = field(default=30.0, metadata=_read(values.deadline, "between two bytes of a client's body"))
+    idle: float = field(
+        default=75.0, metadata=_read(values.deadline, "a client's connection between two requests")
+    )
+    write: float = field(
+        default=30.0, metadata=_read(values.deadline, "a client that takes no byte of its answer")
+    )
+    connect: float = field(default=2.0, metadata=_read(values.deadline, "a connection to Core"))
+    first_byte: float = field(
+        default=60.0, metadata=_read(values.deadline, "the first byte of Core's answer")
+    )
+    between_bytes: float = field(
+        default=60.0, metadata=_read(values.deadline, "between two bytes of Core's answer")
+    )
+    upstream_idle: float = field(
+        default=60.0, metadata=_read(values.deadline, "an unused connection to Core")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsConfig:
+    """What one client, or all of them together, may take; sizes in bytes."""
+
+    body: int = field(default=5 * 1024**2, metadata=_read(values.size, "a body that is stamped"))
+    buffered: int = field(
+        default=64 * 1024**2, metadata=_read(values.size, "all bodies being stamped at once")
+    )
+    connections: int = field(
+        default=10_000, metadata=_read(values.count(1), "connections of clients at once")
+    )
+    rate: int = field(default=0, metadata=_read(values.count(0), "requests per second and key; 0: no limit"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainConfig:
+    """What SIGTERM waits for, in seconds."""
+
+    delay: float = field(
+        default=5.0, metadata=_read(values.duration, "keep accepting, not ready, before listeners close")
+    )
+    timeout: float = field(default=25.0, metadata=_read(values.duration, "finish what is in flight"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """How log lines look and which are written."""
+
+    format: str = field(
+        default="auto",
+        metadata=_read(values.choice("auto", "json", "console"), "auto: console on a terminal, else json"),
+    )
+    level: str = field(
+        default="info",
+        metadata=_read(values.choice("debug", "info", "warning", "error"), "the least level that is written"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One gateway.yaml, whole and checked."""
+
+    listen: Address = field(
+        default=Address("127.0.0.1", 5001), metadata=_read(values.address, "where clients connect")
+    )
+    admin: Address = field(
+        default=Address("127.0.0.1", 5002),
+        metadata=_read(values.address, "health, metrics and administration: keep private"),
+    )
+    health: Address | None = field(default=None, metadata=_read(values.address, "health and metrics alone"))
+    admin_token_file: Path | None = field(
+        default=None,
+        metadata=_read(values.path, "a file with the bearer token that admin asks for; needed off loopback"),
+    )
+    upstream: UpstreamConfig = field(metadata={"section": UpstreamConfig})
+    keys: KeysConfig = field(metadata={"section": KeysConfig})
+    timeouts: TimeoutsConfig = field(default=TimeoutsConfig(), metadata={"section": TimeoutsConfig})
+    limits: LimitsConfig = field(default=LimitsConfig(), metadata={"section": LimitsConfig})
+    drain: DrainConfig = field(default=DrainConfig(), metadata={"section": DrainConfig})
+    log: LogConfig = field(default=LogConfig(), metadata={"section": LogConfig})
+    ready_requires: tuple[str, ...] = field(
+        default=(),
+        metadata=_read(values.sequence(values.choice("upstream", "store")), "what readiness fails without"),
+    )
+    trusted_proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=_read(values.sequence(values.network), "whose Forwarded and trace headers count"),
+    )
+    routes: RouteTable
+    sha256: str
+    """Of the file's bytes, in hexadecimal: which policy this is."""
+
+    def trusts(self, peer: str) -> bool:
+        """Whether `peer`, an IP address, may speak for the clients behind it."""
+        try:
+            address = ip_address(peer)
+        except ValueError:
+            return False
+        # A dual-stack listener shows IPv4 peers in their IPv6 form.
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return any((mapped or address) in network for network in self.trusted_proxies)
+
+
+def settings() -> dict[str, Setting]:
+    """Every setting by its path, as `timeouts.first_byte`, in the order of the model."""
+    return dict(_walk(Config, ""))
+
+
+def sections() -> dict[str, Callable[..., Any]]:
+    """The section classes by name, as `timeouts`."""
+    return {
+        item.name: item.metadata["section"]
+        for item in dataclasses.fields(Config)
+        if "section" in item.metadata
+    }
+
+
+def _walk(kind: type[Any], prefix: str) -> Iterator[tuple[str, Setting]]:
+    for item in dataclasses.fields(kind):
+        if "section" in item.metadata:
+            yield from _walk(item.metadata["section"], f"{item.name}.")
+        elif "parse" in item.metadata:
+            example = item.metadata["example"]
+            default = item.metadata["parse"](example) if example else item.default
+            yield prefix + item.name, Setting(**item.metadata, default=default)

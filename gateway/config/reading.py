@@ -1,0 +1,165 @@
+"""Each setting from the environment, the file or its default, and every problem met on the way.
+
+Rules kept here:
+- The environment wins over the file, setting by setting; the file's own value is then not looked at.
+- Unknown keys are refused; a text never repeats a value, and a key only if it looks like one.
+- A variable that a value names is needed only where secrets are asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.config import document, environment, model
+from gateway.config.document import Broken, Entry, Node, Scalar, Sequence
+from gateway.config.environment import Unset
+from gateway.config.model import Setting
+from gateway.config.problems import ConfigProblem
+from gateway.config.routes import nearest
+from gateway.config.values import BadValueError, Raw
+
+Place = tuple[str, int]
+"""Where a setting is given: the file and its line, or the variable and 0."""
+
+MASTER_KEYS = ("upstream.master_key", "upstream.master_key_file")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}", re.ASCII)
+
+
+class Reading:
+    """One pass over a document; problems are appended as they are met, and a refused value reads as None.
+
+    `values` holds each setting by its path, `places` where those that are given stand, `unset` those whose
+    variable the environment does not hold, `routes` the node of that section.
+    """
+
+    def __init__(self, file: str, environ: Mapping[str, str], *, secrets: bool) -> None:
+        """`file` is what problems name; unknown variables of the environment are problems at once."""
+        self.problems: list[ConfigProblem] = []
+        self.values: dict[str, Any] = {}
+        self.places: dict[str, Place] = {}
+        self.unset: set[str] = set()
+        self._file = file
+        self._environ = environ
+        self._secrets = secrets
+        self._settings = model.settings()
+        self._overrides, unknown = environment.overrides(environ, self._settings)
+        for name, text in unknown:
+            self.problems.append(ConfigProblem(name, 0, text))
+
+    def refuse(self, line: int, text: str) -> None:
+        """Note a problem of the file."""
+        self.problems.append(ConfigProblem(self._file, line, text))
+
+    def refuse_setting(self, path: str, text: str) -> None:
+        """Note a problem of a setting that is given, where it is given."""
+        place = self.places[path]
+        self.problems.append(ConfigProblem(*place, f"{path}: {text}" if place[1] else text))
+
+    def settings(self, top: document.Mapping) -> Node | None:
+        """Read every setting of the document; gives back the node of `routes`."""
+        single = [path for path in self._settings if "." not in path]
+        entries = self._known(top, "", (*single, *model.sections(), "routes"))
+        for path in single:
+            self._setting(path, entries.get(path))
+        for name in model.sections():
+            self._section(name, entries.get(name))
+        return entries["routes"].value if "routes" in entries else None
+
+    def below(self, section: str) -> dict[str, Any]:
+        """The values of one section by their names."""
+        prefix = f"{section}."
+        return {path[len(prefix) :]: self.values[path] for path in self.values if path.startswith(prefix)}
+
+    def _known(self, mapping: document.Mapping, prefix: str, known: Iterable[str]) -> dict[str, Entry]:
+        names = tuple(known)
+        for entry in mapping.entries:
+            if entry.key not in names:
+                self.refuse(entry.line, self._unknown(entry.key, prefix, names))
+        return {entry.key: entry for entry in mapping.entries}
+
+    def _unknown(self, key: str, prefix: str, known: tuple[str, ...]) -> str:
+        expected = f"known here are {', '.join(known)}"
+        if not _KEY.fullmatch(key):
+            return f"unknown key; {expected}"
+        elsewhere = [f"; did you mean '{path}'?" for path in self._settings if path.endswith(f".{key}")]
+        return f"unknown key '{prefix}{key}'" + (
+            nearest(key, known) or "".join(elsewhere[:1]) or f"; {expected}"
+        )
+
+    def _section(self, name: str, entry: Entry | None) -> None:
+        paths = [path for path in self._settings if path.startswith(f"{name}.")]
+        entries: dict[str, Entry] = {}
+        if entry is not None and isinstance(entry.value, document.Mapping):
+            entries = self._known(entry.value, f"{name}.", (path[len(name) + 1 :] for path in paths))
+        elif entry is not None:
+            if not isinstance(entry.value, Broken):
+                self.refuse(entry.line, f"{name}: write its settings below it, indented, as 'key: value'")
+            # One problem is enough: what it lacks is not reported on top.
+            entries = {path[len(name) + 1 :]: Entry("", Broken(entry.line), entry.line) for path in paths}
+        if any(path in self._overrides for path in MASTER_KEYS):
+            # An override of either names the one master key; the file's stands back.
+            entries = {key: value for key, value in entries.items() if f"{name}.{key}" not in MASTER_KEYS}
+        for path in paths:
+            self._setting(path, entries.get(path[len(name) + 1 :]), entry.line if entry else 1)
+
+    def _setting(self, path: str, entry: Entry | None, section_line: int = 1) -> None:
+        setting = self._settings[path]
+        self.values[path] = setting.default
+        if path in self._overrides:
+            self._parse(path, setting, self._from_environment(path, setting, self._overrides[path]))
+        elif entry is not None:
+            self.places[path] = (self._file, entry.line)
+            self._parse(path, setting, self._from_file(path, entry.value))
+        elif setting.example:
+            name = path.rpartition(".")[2]
+            self.refuse(section_line, f"{path} is missing: write '{name}: {setting.example}'")
+
+    def _parse(self, path: str, setting: Setting, raw: Raw | None) -> None:
+        if raw is None:
+            return
+        try:
+            self.values[path] = setting.parse(raw)
+        except BadValueError as error:
+            self.values[path] = None
+            self.refuse_setting(path, str(error))
+
+    def _from_environment(self, path: str, setting: Setting, text: str) -> Raw | None:
+        if not text and setting.default is None:
+            return None
+        self.places[path] = (environment.variable(path), 0)
+        if not text.isprintable():
+            self.refuse_setting(path, "a control character or a line break stands here: take it out")
+            return None
+        if setting.many:
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        return text
+
+    def _from_file(self, path: str, node: Node) -> Raw | None:
+        if isinstance(node, Scalar):
+            return self._resolved(path, node)
+        if isinstance(node, Sequence):
+            items = [self._resolved(path, item) if isinstance(item, Scalar) else None for item in node.items]
+            if any(not isinstance(item, Scalar | Broken) for item in node.items):
+                self.refuse_setting(path, "a list holds plain values: take the inner list or mapping out")
+            kept = tuple(item for item in items if item is not None)
+            return kept if len(kept) == len(items) else None
+        if not isinstance(node, Broken):
+            self.refuse_setting(path, "this is one value: write it on the line of its key")
+        return None
+
+    def _resolved(self, path: str, node: Scalar) -> str | int | bool | None:
+        if not isinstance(node.value, str):
+            return node.value
+        try:
+            text = environment.replace_references(node.value, self._environ)
+        except BadValueError as error:
+            self.refuse_setting(path, str(error))
+            return None
+        if not isinstance(text, Unset):
+            return text
+        self.unset.add(path)
+        if self._secrets:
+            self.refuse_setting(path, f"{text.name} is not set in the environment")
+        return None

@@ -1,0 +1,184 @@
+"""The `routes` section: one line, one permission, into the compiled route table.
+
+Rules kept here:
+- Nothing is guessed: an unknown word, option or scope is refused, with the nearest known one.
+- A route that writes `meta_data` in Core names its stamp: the one that keeps the author true, or `none`.
+- A policy reads the same everywhere: neither variables nor the environment reach into it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from gateway.config.document import Broken, Entry, Mapping, Node, Scalar, Sequence
+from gateway.policy.patterns import shape_of
+from gateway.policy.routes import (
+    CREATES,
+    Access,
+    Problem,
+    Route,
+    RouteTable,
+    Stamp,
+    compile_routes,
+    expected_stamp,
+)
+from gateway.policy.scopes import ACTIONS, RESOURCES
+
+OPTIONS = ("scope", "stamp", "body")
+ACCESS = {access.value: access for access in (Access.PUBLIC, Access.MASTER, Access.DENY)}
+SCOPES = tuple(
+    f"{resource}:{action}"
+    for resource in dict.fromkeys(RESOURCES.values())
+    for action in dict.fromkeys(ACTIONS.values())
+)
+
+_KEY = re.compile(r"([A-Za-z]+) (/\S*)")
+_WRITERS = {(method, shape_of(pattern)): stamp for (method, pattern), stamp in CREATES.items()}
+
+
+def read_routes(node: Node) -> RouteTable | tuple[Problem, ...]:
+    """The table that the section describes, or every problem of it that is not reported yet."""
+    if isinstance(node, Broken):
+        return ()
+    if not isinstance(node, Mapping) or not node.entries:
+        return (Problem(node.line, "routes: write one line per route, as 'GET /ledgers: ledgers:read'"),)
+    reading = _Reading()
+    routes = [route for entry in node.entries if (route := reading.line(entry)) is not None]
+    table = compile_routes(routes)
+    if not isinstance(table, RouteTable):
+        return (*reading.problems, *table)
+    return tuple(reading.problems) if reading.problems or len(routes) < len(node.entries) else table
+
+
+class _Reading:
+    """Entries into routes; problems are appended as they are met."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._name = ""
+
+    def line(self, entry: Entry) -> Route | None:
+        """The route of one entry; None where any part of it is refused."""
+        key = _KEY.fullmatch(entry.key)
+        if key is None:
+            text = "routes: write a method, one blank and a path, as 'GET /ledgers/{id}'"
+            self.problems.append(Problem(entry.line, text))
+            return None
+        if _holds_broken(entry.value):
+            return None
+        self._name = entry.key
+        before = len(self.problems)
+        options = self._options(entry)
+        access, scopes = self._access(options.get("scope"), entry.line)
+        if access is Access.PUBLIC and len(options) > 1:
+            self._refuse(entry.line, "'public' takes no option: write 'public' alone")
+        stamp = self._word("stamp", options, tuple(stamp.value for stamp in Stamp))
+        body = self._word("body", options, ("optional",))
+        route = Route(
+            method=key[1],
+            pattern=key[2],
+            access=access,
+            scopes=scopes,
+            stamp=Stamp(stamp or "none"),
+            body_optional=body is not None,
+            line=entry.line,
+        )
+        if len(self.problems) == before:
+            self._check_stamp(route, named=stamp is not None)
+        return route if len(self.problems) == before else None
+
+    def _options(self, entry: Entry) -> dict[str, Node]:
+        if not isinstance(entry.value, Mapping):
+            return {"scope": entry.value}
+        for option in entry.value.entries:
+            if option.key not in OPTIONS:
+                self._refuse(option.line, f"an option is {_either(OPTIONS)}{nearest(option.key, OPTIONS)}")
+        return {option.key: option.value for option in entry.value.entries}
+
+    def _access(self, node: Node | None, line: int) -> tuple[Access, tuple[str, ...]]:
+        if node is None:
+            self._refuse(line, "no scope is named: write {scope: ledgers:write, ...}")
+        elif isinstance(node, Sequence):
+            return Access.SCOPES, self._scopes(node)
+        elif isinstance(node, Scalar) and node.value in ACCESS:
+            return ACCESS[str(node.value)], ()
+        else:
+            self._check_scope(node, (*ACCESS, *SCOPES))
+        return Access.SCOPES, (str(node.value),) if isinstance(node, Scalar) else ()
+
+    def _scopes(self, node: Sequence) -> tuple[str, ...]:
+        if not node.items:
+            self._refuse(node.line, "the list names no scope: write one, or 'deny' to refuse everyone")
+        for item in node.items:
+            if isinstance(item, Scalar) and item.value in ACCESS:
+                self._refuse(item.line, f"'{item.value}' stands alone, not in a list of scopes")
+            else:
+                self._check_scope(item, SCOPES)
+        scopes = tuple(str(item.value) for item in node.items if isinstance(item, Scalar))
+        if len(set(scopes)) < len(scopes):
+            self._refuse(node.line, "a scope stands twice in the list: write it once")
+        return scopes
+
+    def _check_scope(self, node: Node, known: Iterable[str]) -> None:
+        if not isinstance(node, Scalar):
+            self._refuse(node.line, "write a scope, a list of scopes, public, master or deny")
+        elif "${" in str(node.value):
+            self._refuse(node.line, "routes take no variables: write the scope out")
+        elif node.value not in SCOPES:
+            self._refuse(
+                node.line,
+                f"a scope is a resource of Core and read, write or delete, as ledgers:read"
+                f"{nearest(str(node.value), known)}",
+            )
+
+    def _word(self, option: str, options: dict[str, Node], known: tuple[str, ...]) -> str | None:
+        node = options.get(option)
+        if node is None:
+            return None
+        value = str(node.value) if isinstance(node, Scalar) else ""
+        if value in known:
+            return value
+        self._refuse(node.line, f"{option} is {_either(known)}{nearest(value, known)}")
+        return None
+
+    def _check_stamp(self, route: Route, *, named: bool) -> None:
+        expected = expected_stamp(route)
+        if expected is not None and not named:
+            self._refuse(
+                route.line,
+                f"Core writes meta_data here: write {{scope: {_scope(route)}, stamp: {expected.value}}}, "
+                "or stamp: none on purpose",
+            )
+        exact = _WRITERS.get((route.method, route.shape), route.stamp)
+        if named and route.stamp not in (exact, Stamp.NONE):
+            self._refuse(
+                route.line, f"the stamp does not fit what Core does here: write stamp: {exact.value}"
+            )
+
+    def _refuse(self, line: int, text: str) -> None:
+        self.problems.append(Problem(line, f"{self._name}: {text}"))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'stamp'?` where a known word is near, else nothing."""
+    # Bounded: the comparison is quadratic in what a file may hold.
+    close = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.7)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _holds_broken(node: Node) -> bool:
+    if isinstance(node, Mapping):
+        return any(_holds_broken(entry.value) for entry in node.entries)
+    if isinstance(node, Sequence):
+        return any(_holds_broken(item) for item in node.items)
+    return isinstance(node, Broken)
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _scope(route: Route) -> str:
+    return route.scopes[0] if len(route.scopes) == 1 else f"[{', '.join(route.scopes)}]"

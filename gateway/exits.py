@@ -1,0 +1,18 @@
+"""The one table of exit codes, for every verb."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Exit(enum.IntEnum):
+    """What a verb tells the shell that ran it."""
+
+    YES = 0
+    """It worked, or the answer is yes."""
+    NO = 1
+    """The answer is no: a problem in the configuration, not ready, a step that came out otherwise."""
+    USAGE = 2
+    """A wrong option or argument, or a file that cannot be read."""
+    NEIGHBOUR = 3
+    """Core, the key store or the gateway itself is unreachable, or unsafe to work with."""
