@@ -1,0 +1,170 @@
+"""One request and how its log line reads, for machines (JSON) and for a terminal.
+
+Rules kept here:
+- A line is ASCII and holds one line feed, its last byte: what a client sends can neither begin a line,
+  nor forge a field, nor steer a terminal.
+- Text that is no UTF-8 (lone surrogates of `surrogateescape`) is shown as `\\udcff`, never raised over.
+- A line is bounded: no text of an entry takes more than 256 characters of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Final
+
+import msgspec
+
+MAX_TEXT: Final = 256
+_USUAL_LENGTH: Final = 1024
+# A look-up costs a fifth of formatting the number.
+_MILLISECONDS: Final = tuple(f".{millisecond:03}Z" for millisecond in range(1000))
+_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_BARE: Final = re.compile(r"[!#-<>-\[\]-~]+")
+
+DIM: Final = "\x1b[2m"
+RESET: Final = "\x1b[0m"
+COLOURS: Final = {
+    "debug": "\x1b[36m",
+    "info": "\x1b[32m",
+    "warning": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[31;1m",
+}
+
+
+# gc=False: entries hold no references back, and thousands of them wait at once.
+class AccessEntry(msgspec.Struct, gc=False):
+    """One request as the log and the metrics see it.
+
+    `time` is Unix seconds at the request's first byte. `gateway_ms` is the time spent in the gateway,
+    `upstream_ms` the time spent waiting for Core (0 where it was not asked); their sum is the request's.
+    `route` is a route's name ("GET /ledgers/{id}") or "", `path` the raw path without the query,
+    `status` 0 a connection that broke before an answer, `code` an error code of the catalogue or "".
+    """
+
+    time: float
+    request_id: str = ""
+    client: str = ""
+    user_agent: str = ""
+    method: str = ""
+    route: str = ""
+    path: str = ""
+    key_id: str = ""
+    owner: str = ""
+    decision: str = ""
+    code: str = ""
+    status: int = 0
+    answered_by: str = "gateway"
+    stamped: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    gateway_ms: float = 0.0
+    upstream_ms: float = 0.0
+
+    @property
+    def level(self) -> str:
+        """`error` for a 5xx, `warning` for a broken connection, `info` otherwise."""
+        return "error" if self.status >= 500 else "info" if self.status else "warning"
+
+
+class Timestamps:
+    """Unix seconds as ISO 8601 in UTC with milliseconds; remembers the last second it spelled out."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def at(self, unix_seconds: float) -> str:
+        """For example `2026-11-23T16:44:00.123Z`."""
+        milliseconds = int(unix_seconds * 1000 + 0.5)
+        second = milliseconds // 1000
+        if second != self._second:
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return self._prefix + _MILLISECONDS[milliseconds - second * 1000]
+
+
+def printable(value: object) -> object:
+    """`value` as JSON can hold it: lone surrogates spelled out, what JSON does not know by its `repr`."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {str(printable(str(name))): printable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return printable(repr(value))
+
+
+def json_text(value: object) -> str:
+    """Compact JSON in ASCII, on one line."""
+    return _encode(printable(value)).replace("\x7f", "\\u007f")
+
+
+def quoted(value: object) -> str:
+    """`value` for a terminal: bare if it is one plain word, JSON otherwise."""
+    if isinstance(value, str) and _BARE.fullmatch(value):
+        return value
+    return json_text(value)
+
+
+class JsonLines:
+    """Renders entries as JSON lines with `timestamp`, `level` and `event` first."""
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._timestamps = Timestamps()
+
+    def __call__(self, entry: AccessEntry) -> bytes:
+        """The entry's line, its line feed included."""
+        try:
+            body = self._encode(entry)
+        except UnicodeEncodeError:
+            body = self._careful(entry)
+        else:
+            if len(entry.path) > MAX_TEXT or len(body) > _USUAL_LENGTH or not body.isascii():
+                body = self._careful(entry)
+        # The first member is `time`: it makes room for the timestamp.
+        return b'{"timestamp":"%b","level":"%b","event":"request"%b\n' % (
+            self._timestamps.at(entry.time).encode(),
+            entry.level.encode(),
+            body[body.index(b",") :],
+        )
+
+    def _careful(self, entry: AccessEntry) -> bytes:
+        return json_text(_bounded(entry)).encode()
+
+
+class ConsoleLines:
+    """Renders entries as coloured lines for people; members that say nothing are left out."""
+
+    def __init__(self) -> None:
+        self._timestamps = Timestamps()
+
+    def __call__(self, entry: AccessEntry) -> bytes:
+        """The entry's line, its line feed included."""
+        members = _bounded(entry)
+        lead = " ".join(quoted(members.pop(name)) for name in ("method", "path", "status"))
+        took = f"{members.pop('gateway_ms'):.1f}+{members.pop('upstream_ms'):.1f}ms"
+        del members["time"]
+        rest = {name: value for name, value in members.items() if value}
+        return console_line(self._timestamps.at(entry.time), entry.level, f"{lead} {took}", rest).encode()
+
+
+def console_line(
+    timestamp: str, level: str, text: str, members: dict[str, object], *, colours: bool = True
+) -> str:
+    """`TIMESTAMP LEVEL TEXT name=value ...` and a line feed; `text` is the caller's to quote."""
+    pairs = "".join(f" {quoted(name)}={quoted(value)}" for name, value in members.items())
+    if not colours:
+        return f"{timestamp} {level:<8} {text}{pairs}\n"
+    colour = COLOURS.get(level, "")
+    return f"{DIM}{timestamp}{RESET} {colour}{level:<8}{RESET} {text}{DIM}{pairs}{RESET}\n"
+
+
+def _bounded(entry: AccessEntry) -> dict[str, object]:
+    members = msgspec.structs.asdict(entry)
+    return {name: value[:MAX_TEXT] if isinstance(value, str) else value for name, value in members.items()}

@@ -1,0 +1,206 @@
+"""Metrics: plain counters on the hot path, turned into families when Prometheus scrapes.
+
+Rules kept here:
+- Labels are names of the route table and words of the gateway, never a path, a key or an owner, so what a
+  client sends cannot add a series.
+- The registry is this object's own, never prometheus_client's global one.
+"""
+
+from __future__ import annotations
+
+import operator
+import platform
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from gateway.errors import Code
+from gateway.telemetry.lines import AccessEntry
+
+# RFC 9110 section 9.3 and RFC 5789.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+BUCKETS_MS: Final = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 10e3, 30e3, 60e3)
+_BUCKET_NAMES: Final = (*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf")
+
+_Outcome = tuple[str, str, int, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What is read when Prometheus scrapes; counters never step back.
+
+    `connections` counts the clients' open connections, `upstream_connections` Core's by state ("idle",
+    "busy", ...), `key_cache` look-ups by result ("hit", "miss", ...).
+    """
+
+    connections: Callable[[], int]
+    upstream_connections: Callable[[], Mapping[str, int]]
+    key_cache: Callable[[], Mapping[str, int]]
+    log_lines_dropped: Callable[[], int]
+    ready: Callable[[], bool]
+
+
+class _Tally:
+    """What requests of one outcome add up to; the counts are per bucket, not yet cumulative."""
+
+    __slots__ = ("bytes_in", "bytes_out", "counts", "stamped", "total_ms", "upstream_counts", "upstream_ms")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_BUCKET_NAMES)
+        self.total_ms = 0.0
+        self.upstream_counts = [0] * len(_BUCKET_NAMES)
+        self.upstream_ms = 0.0
+        self.stamped = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def add(self, other: _Tally) -> None:
+        self.counts = list(map(operator.add, self.counts, other.counts))
+        self.total_ms += other.total_ms
+        self.upstream_counts = list(map(operator.add, self.upstream_counts, other.upstream_counts))
+        self.upstream_ms += other.upstream_ms
+        self.stamped += other.stamped
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+
+
+class Metrics(Collector):
+    """Counts requests and renders everything that `/metrics` shows."""
+
+    def __init__(self, sources: Sources, *, version: str) -> None:
+        self._sources = sources
+        self._version = version
+        self._tallies: defaultdict[_Outcome, _Tally] = defaultdict(_Tally)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def request(self, entry: AccessEntry) -> None:
+        """Count one finished request."""
+        method = entry.method
+        tally = self._tallies[
+            entry.route,
+            method if method in _METHODS else "other",
+            entry.status,
+            entry.code,
+            entry.answered_by,
+        ]
+        upstream_ms = entry.upstream_ms
+        took_ms = entry.gateway_ms + upstream_ms
+        tally.counts[bisect_left(BUCKETS_MS, took_ms)] += 1
+        tally.total_ms += took_ms
+        # 0 means that Core was not asked, which says nothing about its speed.
+        if upstream_ms:
+            tally.upstream_counts[bisect_left(BUCKETS_MS, upstream_ms)] += 1
+            tally.upstream_ms += upstream_ms
+        if entry.bytes_in:
+            tally.bytes_in += entry.bytes_in
+        tally.bytes_out += entry.bytes_out
+        if entry.stamped:
+            tally.stamped += 1
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The page and its content type, text or OpenMetrics as the `Accept` header asks."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family of the gateway; called by the registry at a scrape."""
+        yield from self._request_families()
+        yield from self._route_families()
+        yield from self._source_families()
+        build = {"version": self._version, "python": platform.python_version()}
+        yield InfoMetricFamily("blnk_gateway_build", "The running build.", value=build)
+
+    def _request_families(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "blnk_gateway_requests_total",
+            "Requests finished; status 0 is a connection that broke before an answer.",
+            labels=("route", "method", "status", "code", "answered_by"),
+        )
+        refused = 0
+        for (route, method, status, code, answered_by), tally in self._tallies.items():
+            count = sum(tally.counts)
+            requests.add_metric((route, method, str(status), code, answered_by), count)
+            if code == Code.UPSTREAM_REFUSED.code:
+                refused += count
+        yield requests
+        yield CounterMetricFamily(
+            "blnk_gateway_upstream_refused_total",
+            "Requests on which Core refused the gateway's master key.",
+            value=refused,
+        )
+
+    def _route_families(self) -> Iterator[Metric]:
+        by_route = ("route",)
+        requests = HistogramMetricFamily(
+            "blnk_gateway_request_duration_seconds", "Time a request took, Core included.", labels=by_route
+        )
+        upstream = HistogramMetricFamily(
+            "blnk_gateway_upstream_duration_seconds", "Time spent waiting for Core.", labels=by_route
+        )
+        stamped = CounterMetricFamily(
+            "blnk_gateway_stamped_total", "Bodies that took the caller's key id.", labels=by_route
+        )
+        received = CounterMetricFamily(
+            "blnk_gateway_request_bytes_total", "Bytes of clients' request bodies.", labels=by_route
+        )
+        sent = CounterMetricFamily(
+            "blnk_gateway_response_bytes_total", "Bytes of answers' bodies to clients.", labels=by_route
+        )
+        for route, total in self._by_route().items():
+            label = (route,)
+            requests.add_metric(label, _cumulative(total.counts), total.total_ms / 1000)
+            upstream.add_metric(label, _cumulative(total.upstream_counts), total.upstream_ms / 1000)
+            stamped.add_metric(label, total.stamped)
+            received.add_metric(label, total.bytes_in)
+            sent.add_metric(label, total.bytes_out)
+        yield from (requests, upstream, stamped, received, sent)
+
+    def _by_route(self) -> dict[str, _Tally]:
+        routes: defaultdict[str, _Tally] = defaultdict(_Tally)
+        for (route, *_), tally in self._tallies.items():
+            routes[route].add(tally)
+        return routes
+
+    def _source_families(self) -> Iterator[Metric]:
+        sources = self._sources
+        yield GaugeMetricFamily(
+            "blnk_gateway_connections", "Open connections of clients.", value=sources.connections()
+        )
+        upstream = GaugeMetricFamily(
+            "blnk_gateway_upstream_connections", "Connections to Core by state.", labels=("state",)
+        )
+        for state, count in sources.upstream_connections().items():
+            upstream.add_metric((state,), count)
+        yield upstream
+        key_cache = CounterMetricFamily(
+            "blnk_gateway_key_cache_total", "Look-ups of keys by result.", labels=("result",)
+        )
+        for result, count in sources.key_cache().items():
+            key_cache.add_metric((result,), count)
+        yield key_cache
+        yield CounterMetricFamily(
+            "blnk_gateway_log_lines_dropped_total",
+            "Request lines that were never written.",
+            value=sources.log_lines_dropped(),
+        )
+        yield GaugeMetricFamily("blnk_gateway_ready", "1 if ready, else 0.", value=int(sources.ready()))
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    return list(zip(_BUCKET_NAMES, accumulate(counts), strict=True))
