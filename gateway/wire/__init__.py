@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: HTTP/1.1 with clients and with Core."""

@@ -1,0 +1,373 @@
+"""The client's side of HTTP/1.1: requests in, ordered answers out, deadlines.
+
+Rules kept here:
+- Requests of one connection are handled one after the other, in order; reading stops while any waits.
+- One task for each connection, none for a request.
+- Every phase has a deadline: head, body, write, idle, and the time a closed connection lingers.
+- A connection that the client still sends on is half-closed first, so that the answer reaches it.
+- Nothing that a client sent in a refused head is echoed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from gateway.errors import Code, GatewayError
+from gateway.wire.deadlines import NEVER, Deadlines
+from gateway.wire.exchange import ClientGoneError, Exchange
+from gateway.wire.requests import Parsed, RequestReader
+from gateway.wire.upstream import Flow
+
+_LINGER_SECONDS = 5.0
+_RESET = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Bounds of the client's side: a count of connections, and deadlines in seconds."""
+
+    connections: int
+    head: float
+    body: float
+    idle: float
+    write: float
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of a client: a task that handles its requests, one after the other."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._reader = RequestReader(clients.loop)
+        self._queue: deque[Exchange | Code] = deque()
+        self._arrival: asyncio.Future[None] | None = None
+        self._receiving: Exchange | None = None
+        self._source: Flow | None = None
+        self._blocked = False
+        self._deaf = False
+        self._ended = False
+        self._paused = False
+        self._lingering = False
+        self._busy = False
+        self._partial = False
+        self.closing = False
+        self.loop = clients.loop
+        self.transport: asyncio.Transport | None = None
+        self.peer = ""
+        self.deadline = NEVER
+
+    # asyncio's callbacks.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the connection's task."""
+        self.transport = transport  # type: ignore[assignment]  # a stream transport, by create_server
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+        self.deadline = self._after(self._clients.limits.idle)
+        if self._clients.admit(self):
+            self._clients.run(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a segment and queue what it completes."""
+        if self._deaf:
+            return
+        try:
+            messages = self._reader.feed(data)
+        except GatewayError as problem:
+            self._refuse(problem.code)
+            return
+        receiving = self._receiving
+        if receiving is not None:
+            self._receive(receiving)
+        for parsed in messages:
+            if self._deaf:
+                break
+            self._accept(parsed)
+        self._watch(bool(messages) or receiving is not None)
+        if len(self._queue) > 1 or (self._queue and self._busy):
+            self.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Half-closed: what was whole is answered still."""
+        self._ended = True
+        if self._receiving is not None:
+            self._receiving.break_off(ClientGoneError())
+        if self._lingering or not (self._busy or self._queue):
+            return False
+        self._hear_no_more()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits for the client."""
+        self.transport = None
+        self._ended = True
+        self._deaf = True
+        self._clients.forget(self)
+        if self._receiving is not None:
+            self._receiving.break_off(ClientGoneError())
+        if self._source is not None:
+            # A large answer is cut: `write` finds nobody, and the source must not stay held back.
+            self._source.resume_reading()
+        self._notify()
+
+    def pause_writing(self) -> None:
+        """Hold back Core: the client is slower than it."""
+        self._blocked = True
+        self.deadline = self._after(self._clients.limits.write)
+        if self._source is not None:
+            self._source.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let Core send on."""
+        self._blocked = False
+        self.deadline = NEVER if self._receiving is None else self._after(self._clients.limits.body)
+        if self._source is not None:
+            self._source.resume_reading()
+
+    def expire(self) -> None:
+        """End the phase whose deadline has passed."""
+        if self._blocked or self._lingering:
+            self.abort()
+        elif self._receiving is not None:
+            self._deaf = True
+            self._receiving.break_off(GatewayError(Code.REQUEST_TIMEOUT))
+        elif self._partial and not self._busy:
+            self._refuse(Code.REQUEST_TIMEOUT)
+        else:
+            self.abort()
+
+    @property
+    def ending(self) -> bool:
+        """Whether no further request is taken."""
+        return self.closing or self._clients.draining
+
+    # Reading.
+
+    def pause_reading(self) -> None:
+        """Stop reading; a client that is held back has no deadline."""
+        if not self._paused and self.transport is not None:
+            self._paused = True
+            self.deadline = NEVER
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if self._paused and not self._ended and self.transport is not None:
+            self._paused = False
+            self.transport.resume_reading()
+        if self._receiving is not None:
+            self.deadline = self._after(self._clients.limits.body)
+
+    def _receive(self, exchange: Exchange) -> None:
+        exchange.take()
+        if exchange.complete:
+            self._receiving = None
+            self._end_with(exchange)
+
+    def _accept(self, parsed: Parsed) -> None:
+        message, payload = parsed
+        exchange = Exchange(self, message, payload)
+        if payload is not EMPTY_PAYLOAD:
+            exchange.take()
+        if exchange.complete:
+            self._end_with(exchange)
+        else:
+            self._receiving = exchange
+        self._queue.append(exchange)
+        self._notify()
+
+    def _end_with(self, exchange: Exchange) -> None:
+        """Read nothing behind the last request of the connection."""
+        if not exchange.keep_alive:
+            self._deaf = True
+
+    def _refuse(self, code: Code) -> None:
+        """Answer what cannot be read, behind the answers that are due before it."""
+        self._deaf = True
+        receiving, self._receiving = self._receiving, None
+        if receiving is not None:
+            receiving.break_off(GatewayError(code))
+        else:
+            self._queue.append(code)
+            if self._busy:
+                self.pause_reading()
+        self._notify()
+
+    def _hear_no_more(self) -> None:
+        self._deaf = True
+        self._notify()
+
+    def _watch(self, progress: bool) -> None:
+        """Set the deadline of the phase that the segment left the connection in."""
+        if self._receiving is not None:
+            self._partial = False
+            if not self._paused:
+                self.deadline = self._after(self._clients.limits.body)
+        elif progress:
+            self._partial = False
+        elif not self._partial:
+            self._partial = True
+            if not self._busy:
+                self.deadline = self._after(self._clients.limits.head)
+
+    # The connection's task.
+
+    async def _serve(self) -> None:
+        unread = False
+        try:
+            while (item := await self._next()) is not None:
+                if isinstance(item, Code):
+                    self.write(self._clients.refusal(item))
+                    unread = True
+                    break
+                self._busy = True
+                if item.complete:
+                    self.deadline = NEVER
+                await self._clients.handle(item)
+                self._busy = False
+                if not item.keep_alive or not item.complete or self.transport is None:
+                    unread = not item.complete
+                    break
+                self._rest()
+        finally:
+            self._close(linger=unread)
+
+    async def _next(self) -> Exchange | Code | None:
+        while not self._queue:
+            if self.transport is None or self._ended or (self.closing and not self._partial) or self._deaf:
+                return None
+            self._arrival = self.loop.create_future()
+            await self._arrival
+            self._arrival = None
+        return self._queue.popleft()
+
+    def _rest(self) -> None:
+        """Between requests: read on, and wait for as long as an idle connection may."""
+        if not self._queue:
+            self.resume_reading()
+            limits = self._clients.limits
+            self.deadline = self._after(limits.head if self._partial else limits.idle)
+
+    def _notify(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    # Writing.
+
+    def begin(self, source: Flow | None) -> None:
+        """Name what is held back while the client is slow; None: nothing any more."""
+        self._source = source
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, if the client is still there."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def shut(self) -> None:
+        """Take no further request; close as soon as nothing is in flight."""
+        self.closing = True
+        if not self._busy and not self._queue:
+            self._notify()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def reset(self) -> None:
+        """Break the connection so that the client sees it: an end would pass for that of the answer."""
+        if self.transport is not None:
+            raw = self.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.abort()
+
+    def _close(self, *, linger: bool) -> None:
+        """Close after the answer; linger where the client still sends, so that the answer reaches it."""
+        transport = self.transport
+        if transport is None:
+            return
+        self._deaf = True
+        if not linger or self._ended or transport.is_closing():
+            transport.close()
+            return
+        self._lingering = True
+        self.deadline = self._after(_LINGER_SECONDS)
+        transport.write_eof()
+        if self._paused:
+            self._paused = False
+            transport.resume_reading()
+
+    def _after(self, seconds: float) -> float:
+        return self.loop.time() + seconds
+
+
+class Clients:
+    """All connections of one listener."""
+
+    def __init__(
+        self,
+        handle: Callable[[Exchange], Awaitable[None]],
+        refusal: Callable[[Code], bytes],
+        limits: ClientLimits,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.handle = handle
+        self.refusal = refusal
+        self.limits = limits
+        self.loop = loop
+        self.draining = False
+        self._connections: set[ClientConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._deadlines = Deadlines(loop)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def connect(self) -> ClientConnection:
+        """A protocol for a new connection, for `loop.create_server`."""
+        return ClientConnection(self)
+
+    def admit(self, connection: ClientConnection) -> bool:
+        """Take in a connection; refuse and close it where there are too many."""
+        if len(self._connections) >= self.limits.connections:
+            connection.write(self.refusal(Code.UNAVAILABLE))
+            if connection.transport is not None:
+                connection.transport.close()
+            return False
+        self._connections.add(connection)
+        self._deadlines.watch(connection)
+        return True
+
+    def run(self, connection: Awaitable[None]) -> None:
+        """Run a connection's task."""
+        task: asyncio.Task[None] = self.loop.create_task(connection)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def forget(self, connection: ClientConnection) -> None:
+        """A connection has ended."""
+        self._connections.discard(connection)
+        self._deadlines.forget(connection)
+
+    def shut(self) -> None:
+        """Close idle connections now and the others after the answers they wait for."""
+        for connection in list(self._connections):
+            connection.shut()
+
+    async def emptied(self, timeout: float) -> int:
+        """Wait up to `timeout` seconds until no connection is left; return how many had to be cut."""
+        deadline = self.loop.time() + timeout
+        while self._tasks and self.loop.time() < deadline:
+            await asyncio.wait(self._tasks, timeout=deadline - self.loop.time())
+        left = len(self._tasks)
+        for connection in list(self._connections):
+            connection.abort()
+        return left

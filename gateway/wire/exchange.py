@@ -1,0 +1,254 @@
+"""One request of a client and the answer to it: the body's way in, the answer's way out.
+
+Rules kept here:
+- A body is buffered under a limit, or flows to a sink as it comes; never both.
+- What nobody asked for yet is held up to a bound, then the client is held back.
+- `100 Continue` is sent only once the body is wanted (RFC 9110 section 10.1.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from gateway.errors import Code, GatewayError
+from gateway.wire.headers import Header
+from gateway.wire.upstream import Flow
+
+_HELD_BODY = 128 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Line(Protocol):
+    """The connection that an exchange takes place on."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport | None
+    peer: str
+
+    @property
+    def ending(self) -> bool:
+        """Whether no further request is taken."""
+
+    def pause_reading(self) -> None:
+        """Hold back the client."""
+
+    def resume_reading(self) -> None:
+        """Let the client send on."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def begin(self, source: Flow | None) -> None:
+        """Name what is held back while the client is slow."""
+
+    def reset(self) -> None:
+        """Break the connection so that the client sees it."""
+
+
+class BodySink(Protocol):
+    """Where a streamed request body goes, from the connection's callbacks."""
+
+    def feed(self, data: bytes, *, last: bool) -> None:
+        """Take bytes of the body."""
+
+    def break_off(self) -> None:
+        """The body will not come to its end."""
+
+
+class ClientGoneError(Exception):
+    """The client left before its request was whole."""
+
+
+class Exchange:
+    """One request of a client, and the answer to it."""
+
+    __slots__ = (
+        "_broken",
+        "_chunks",
+        "_connection",
+        "_expects",
+        "_held",
+        "_payload",
+        "_sink",
+        "_waiter",
+        "answered",
+        "bytes_in",
+        "bytes_out",
+        "chunked",
+        "complete",
+        "headers",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "raw_headers",
+        "status",
+        "target",
+    )
+
+    def __init__(self, connection: Line, message: Any, payload: Any) -> None:
+        self._connection = connection
+        self._payload = payload
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._sink: BodySink | None = None
+        self._broken: Exception | None = None
+        self._expects = False
+        self.method: str = message.method
+        self.target: str = message.path
+        self.headers = message.headers
+        self.raw_headers: Iterable[Header] = message.raw_headers
+        self.minor: int = message.version.minor
+        self.chunked: bool = message.chunked
+        self.keep_alive: bool = not (message.should_close or message.upgrade)
+        self.complete: bool = payload.is_eof()
+        self.length: int | None = None if message.chunked else int(message.headers.get("Content-Length", 0))
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.answered = False
+        self.status = 0
+        if not self.complete and self.minor:
+            self._expects = message.headers.get("Expect", "").lower() == "100-continue"
+
+    @property
+    def peer(self) -> str:
+        """The client's address, without its port."""
+        return self._connection.peer
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self._connection.transport is None
+
+    # The body's way in.
+
+    def take(self) -> None:
+        """Take from the parser what has come of the body."""
+        payload = self._payload
+        data: bytes = payload.read_nowait(-1)
+        self.bytes_in += len(data)
+        self.complete = payload.is_eof()
+        if self._sink is not None:
+            self._sink.feed(data, last=self.complete)
+            return
+        if data:
+            self._chunks.append(data)
+            self._held += len(data)
+        if self._waiter is not None:
+            self._wake()
+        elif self._held > _HELD_BODY and not self.complete:
+            self._connection.pause_reading()
+
+    def break_off(self, problem: Exception) -> None:
+        """The body will not come to its end."""
+        if self.complete:
+            return
+        self._broken = problem
+        self._wake()
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink.break_off()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, of at most `limit` bytes.
+
+        Raises GatewayError: BODY_TOO_LARGE as soon as that is known, MALFORMED_REQUEST or
+        REQUEST_TIMEOUT where the body does not come whole; ClientGoneError where the client left.
+        """
+        if self.length is not None and self.length > limit:
+            raise GatewayError(Code.BODY_TOO_LARGE)
+        if not self.complete:
+            self._want()
+            while not self.complete and self._broken is None and self._held <= limit:
+                self._waiter = self._connection.loop.create_future()
+                await self._waiter
+            if self._broken is not None:
+                raise self._broken
+        if self._held > limit:
+            raise GatewayError(Code.BODY_TOO_LARGE)
+        return self.held()
+
+    def held(self) -> bytes:
+        """What has come of the body and was not taken yet."""
+        chunks, self._chunks, self._held = self._chunks, [], 0
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def stream(self, sink: BodySink) -> None:
+        """Hand the body to `sink` as it comes."""
+        if self._broken is not None:
+            sink.break_off()
+            return
+        if self._held or self.complete:
+            sink.feed(self.held(), last=self.complete)
+        if not self.complete:
+            self._sink = sink
+            self._want()
+
+    def stop(self) -> None:
+        """Take no more of the body: the answer is there."""
+        self._sink = None
+
+    @property
+    def broken(self) -> Exception | None:
+        """Why the body will not come to its end, if so."""
+        return self._broken
+
+    def pause_reading(self) -> None:
+        """Hold back the client."""
+        self._connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Let the client send on."""
+        self._connection.resume_reading()
+
+    def _want(self) -> None:
+        if self._expects:
+            self._expects = False
+            self._connection.write(_CONTINUE)
+        self._connection.resume_reading()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # The answer's way out.
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the connection goes on after the answer. Settled when the head of the answer is made."""
+        if not self.complete or self._connection.ending:
+            self.keep_alive = False
+        return self.keep_alive
+
+    def send(self, head: bytes, body: bytes, status: int) -> None:
+        """Send a whole answer."""
+        self.answered = True
+        self.status = status
+        self.bytes_out += len(body)
+        self._connection.write(head + body if body else head)
+
+    def begin(self, head: bytes, status: int, source: Flow) -> None:
+        """Send the head of an answer whose body follows by `write`; `source` is held back at need."""
+        self.answered = True
+        self.status = status
+        self._connection.begin(source)
+        self._connection.write(head)
+
+    def write(self, data: bytes, size: int) -> None:
+        """Send `size` bytes of the body, framed as `data`."""
+        self.bytes_out += size
+        self._connection.write(data)
+
+    def finish(self) -> None:
+        """The answer is whole."""
+        self._connection.begin(None)
+
+    def cut(self) -> None:
+        """Break the connection: the answer cannot be made whole."""
+        self.keep_alive = False
+        self.status = 0
+        self._connection.reset()

@@ -1,0 +1,177 @@
+"""A lean, bounded pool of connections to Core.
+
+Rules kept here:
+- Nothing is sent twice, but a GET on a reused connection that gave no byte.
+- The connection used last is used next, so that the others can go idle and end.
+- Who finds no place waits for one, up to a bound in number and in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+from gateway.errors import Code, GatewayError
+from gateway.wire.deadlines import Deadlines
+from gateway.wire.upstream import Answer, Flow, PoolLimits, StaleError, UpstreamConnection
+
+
+class Pool:
+    """The connections to one Core."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        limits: PoolLimits,
+        loop: asyncio.AbstractEventLoop,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._idle: list[UpstreamConnection] = []
+        self._busy = 0
+        self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        self._closed = False
+        self.limits = limits
+        self.loop = loop
+        self.deadlines = Deadlines(loop)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Connections by state, for the metrics."""
+        return {"idle": len(self._idle), "busy": self._busy, "waiting": len(self._waiting)}
+
+    def after(self, seconds: float) -> float:
+        """The loop's time in `seconds`."""
+        return self.loop.time() + seconds
+
+    async def request(self, data: bytes, *, repeatable: bool, bodiless: bool = False) -> Answer:
+        """Send one whole request and return Core's answer, as soon as its head is there.
+
+        `repeatable` allows a second try where a reused connection gave no byte.
+        Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where the pool's
+        queue is full.
+        """
+        connection = await self.acquire()
+        reused = connection.reused
+        try:
+            return await connection.send(data, bodiless=bodiless)
+        except StaleError:
+            if not (repeatable and reused):
+                raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+        self._drop_idle()
+        connection = await self.acquire()
+        try:
+            return await connection.send(data, bodiless=bodiless)
+        except StaleError:
+            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+
+    async def upload(
+        self,
+        head: bytes,
+        source: Flow,
+        begin: Callable[[UpstreamConnection], None],
+        *,
+        bodiless: bool = False,
+    ) -> Answer:
+        """Send a head, let `begin` send the body as it comes, and return Core's answer, be it early.
+
+        Raises what `request` raises. Nothing is sent twice.
+        """
+        connection = await self.acquire()
+        waiter = connection.send(head, bodiless=bodiless, source=source)
+        begin(connection)
+        try:
+            return await waiter
+        except StaleError:
+            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+
+    async def acquire(self) -> UpstreamConnection:
+        """A connection to send one request on: an idle one, a new one, or the next to come free."""
+        while True:
+            while self._idle:
+                connection = self._idle.pop()
+                self._busy += 1
+                if connection.usable:
+                    return connection
+            if self._busy < self.limits.connections:
+                return await self._connect()
+            if len(self._waiting) >= self.limits.queue or self._closed:
+                raise GatewayError(Code.UNAVAILABLE)
+            given = await self._wait()
+            if given is not None and given.usable:
+                return given
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take back a connection that is free for another request."""
+        connection.reused = True
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        self._busy -= 1
+        if self._closed:
+            connection.abort()
+        else:
+            self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """Take note that a connection has ended."""
+        self.deadlines.forget(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+            return
+        self._busy -= 1
+        self._wake()
+
+    def close(self) -> None:
+        """Close what is idle, and everything else as it comes free."""
+        self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        for connection in list(self._idle):
+            connection.abort()
+
+    async def _wait(self) -> UpstreamConnection | None:
+        waiter: asyncio.Future[UpstreamConnection | None] = self.loop.create_future()
+        self._waiting.append(waiter)
+        timer = self.loop.call_later(self.limits.connect, self._give_up, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+
+    @staticmethod
+    def _give_up(waiter: asyncio.Future[UpstreamConnection | None]) -> None:
+        if not waiter.done():
+            waiter.set_exception(GatewayError(Code.UNAVAILABLE))
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def _connect(self) -> UpstreamConnection:
+        self._busy += 1
+        try:
+            async with asyncio.timeout(self.limits.connect):
+                _, connection = await self.loop.create_connection(
+                    lambda: UpstreamConnection(self), self._host, self._port, ssl=self._tls
+                )
+        except TimeoutError:
+            self._busy -= 1
+            self._wake()
+            raise GatewayError(Code.UPSTREAM_TIMEOUT) from None
+        except OSError:
+            self._busy -= 1
+            self._wake()
+            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+        return connection

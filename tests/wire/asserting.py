@@ -1,0 +1,71 @@
+"""What the tests of the wire send and assert alike: requests by their framing, refusals, what Core recorded.
+
+Rules kept here:
+- "Nothing forwarded" is asserted on the bytes that the upstream recorded, after a later request has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.errors import Code
+from tests.raw_client import Answer
+from tests.recording import RecordingUpstream
+from tests.running import Running
+
+CANARY = "canary-9d41"  # stands in refused heads; no answer and no log line may hold it
+READ = "/ledgers?limit=1"
+STREAMED = "/ledgers/filter"  # a route whose body is forwarded as it comes
+STAMPED = "/ledgers"  # a route whose body is read and rewritten first
+
+# %KEY% stands for a key that may take every route of these tests.
+LINE = f"POST {STREAMED}?{CANARY} HTTP/1.1\r\n".encode()
+GOOD_HEAD = b"Host: x\r\nX-Blnk-Key: %KEY%\r\nX-Said: " + CANARY.encode() + b"\r\n"
+SMUGGLED = b"GET /balances?smuggled HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\n\r\n"
+EMPTY_CHUNKS = b"0\r\n\r\n"
+
+
+def post(framing: bytes, body: bytes = b"") -> bytes:
+    """A request of a scoped key to a streamed route, framed so."""
+    return LINE + GOOD_HEAD + framing + b"\r\n" + body
+
+
+def get(line: str = f"GET {READ}&{CANARY} HTTP/1.1", headers: bytes = b"") -> bytes:
+    return line.encode("latin-1") + b"\r\n" + GOOD_HEAD + headers + b"\r\n"
+
+
+def assert_refused(answer: Answer, *statuses: int) -> None:
+    """The answer is the gateway's own, in Core's error shape, and says that the connection ends."""
+    assert answer.status in (statuses or (400,)), answer
+    assert answer.code == "GEN_BAD_REQUEST"
+    assert answer.json() == {
+        "error": answer.json()["error"],
+        "error_detail": {"code": "GEN_BAD_REQUEST", "message": answer.json()["error"]},
+    }
+    assert answer.value("content-type") == "application/json; charset=utf-8"
+    assert answer.value("connection") == "close"
+
+
+def assert_error(answer: Answer, code: Code) -> None:
+    """The answer is the catalogue's, in Core's error shape."""
+    assert (answer.status, answer.code) == (code.status, code.code)
+    assert answer.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
+
+
+async def assert_nothing_forwarded(gateway: Running, upstream: RecordingUpstream) -> None:
+    """A later request passes, and is all that the upstream has ever read."""
+    passer = await gateway.mint("ledgers:read")
+    assert (await gateway.ask("GET", "/ledgers/passer", key=passer.key)).status == 200
+    assert upstream.targets == ["/ledgers/passer"]
+    assert [connection.tail for connection in upstream.used()] == [b""]
+
+
+async def assert_never_completed(gateway: Running, upstream: RecordingUpstream, target: str) -> None:
+    """What reached the upstream of the request is at most a part of it, on a connection then given up."""
+    passer = await gateway.mint("ledgers:read")
+    assert (await gateway.ask("GET", "/ledgers/passer", key=passer.key)).status == 200
+    assert [got.target for got in upstream.requests if got.complete] == ["/ledgers/passer"]
+    for got in upstream.requests:
+        if got.target == target:
+            await asyncio.wait_for(got.ended.wait(), 5)
+            assert not got.complete

@@ -1,0 +1,302 @@
+"""What Core answers wrongly, late or not at all.
+
+Rules kept here:
+- A truncated answer is never a short success: the client's connection breaks.
+- POST is sent once; GET once more, and only where a reused connection gave no byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.errors import Code
+from tests.conftest import Start
+from tests.raw_client import BrokenAnswer, request
+from tests.recording import Exchange, RecordingUpstream, abort, answering, echo, never, raw
+from tests.running import Minted, Running
+from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
+
+TRUNCATED = {
+    "short of its length": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+    "without the last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "within a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhello",
+}
+
+
+BROKEN = {
+    "nothing": b"",
+    "within the head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "no HTTP": b"garbage\r\n\r\n",
+    "an unreadable length": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "length and chunked": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "only an interim answer": b"HTTP/1.1 102 Processing\r\n\r\n",
+}
+
+
+class TestBrokenUpstream:
+    @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+    @pytest.mark.parametrize("data", TRUNCATED.values(), ids=TRUNCATED.keys())
+    async def test_a_truncated_answer_is_a_broken_connection(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, data: bytes, reset: bool
+    ) -> None:
+        """What Core cut short is cut short for the client too: never a whole, shorter answer."""
+        upstream.script(raw(data, b"", pause=0.1, reset=reset))
+        client = await gateway.connect()
+        try:
+            answer = await client.ask("GET", READ, key=caller.key)
+        except BrokenAnswer:
+            return
+        assert_error(answer, Code.UPSTREAM_UNREACHABLE)
+
+    async def test_a_truncated_answer_to_http_1_0_is_a_reset_or_502(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """Where only the end of the connection tells the length, that end must not look clean."""
+        upstream.script(raw(TRUNCATED["without the last chunk"], b"", pause=0.1))
+        client = await gateway.connect()
+        await client.send(request("GET", READ, key=caller.key, version="HTTP/1.0"))
+        received = await client.rest()
+        assert client.was_reset or received.startswith(b"HTTP/1.1 502 ")
+
+    @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
+    async def test_an_unreadable_answer_is_502(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, data: bytes
+    ) -> None:
+        """What is no answer becomes 502 in Core's error shape, and the connection is not used again."""
+        upstream.script(raw(data))
+        assert_error(
+            await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}"), Code.UPSTREAM_UNREACHABLE
+        )
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+        assert upstream.targets == [STREAMED, READ]
+
+    async def test_an_unreachable_core_is_502(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """No connection to Core: 502 in Core's error shape, and the client's connection lives on."""
+        async with await gateway.connect() as client:
+            await client.ask("GET", READ, key=caller.key)
+            await upstream.__aexit__()
+            for _ in range(2):
+                assert_error(await client.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
+            async with upstream:
+                assert (await client.ask("GET", READ, key=caller.key)).status == 200
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_a_silent_core_is_504(
+        self, start_gateway: Start, upstream: RecordingUpstream, method: str
+    ) -> None:
+        """No first byte in time: 504 in Core's error shape; the request is not repeated."""
+        gateway = await start_gateway(timeouts={"first_byte": 0.2})
+        key = (await gateway.mint("ledgers:*")).key
+        upstream.behaviour = never
+        target, body = (READ, None) if method == "GET" else (STREAMED, b"{}")
+        assert_error(await gateway.ask(method, target, key=key, body=body), Code.UPSTREAM_TIMEOUT)
+        assert upstream.targets == [target]
+
+    async def test_a_core_that_stalls_within_its_answer_breaks_it(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """No next byte in time: the connection breaks, since the head has been sent."""
+        gateway = await start_gateway(timeouts={"between_bytes": 0.2})
+        key = (await gateway.mint("ledgers:*")).key
+
+        async def stall(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+            await exchange.never()
+
+        upstream.script(stall)
+        client = await gateway.connect()
+        with pytest.raises(BrokenAnswer) as broken:
+            await client.ask("GET", READ, key=key)
+        assert broken.value.received == b"hello"
+
+    async def test_a_core_that_stalls_within_its_head_is_504_or_502(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """A head that stays unfinished is answered by the gateway."""
+        gateway = await start_gateway(timeouts={"first_byte": 0.2, "between_bytes": 0.2})
+        key = (await gateway.mint("ledgers:*")).key
+
+        async def stall(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-")
+            await exchange.never()
+
+        upstream.script(stall)
+        assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_TIMEOUT)
+
+    async def test_slow_but_steady_is_no_timeout(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """The deadline is between two bytes, not for the whole answer."""
+        gateway = await start_gateway(timeouts={"first_byte": 0.4, "between_bytes": 0.4})
+        key = (await gateway.mint("ledgers:*")).key
+        whole = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n12345678"
+        upstream.script(raw(*(whole[at : at + 6] for at in range(0, len(whole), 6)), pause=0.1))
+        assert (await gateway.ask("GET", READ, key=key)).body == b"12345678"
+
+    async def test_bytes_after_the_answer_never_reach_the_next_client(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """A second answer that nobody asked for ends that connection to Core (response splitting)."""
+        gateway = await start_gateway(upstream={"connections": 1})
+        key = (await gateway.mint("ledgers:*")).key
+        extra = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+        upstream.behaviour = echo
+        upstream.script(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + extra, close=False))
+        await gateway.ask("GET", "/ledgers/one", key=key)
+        for target in ("/ledgers/two", "/ledgers/three"):
+            assert (await gateway.ask("GET", target, key=key)).json() == ["GET", target, 0]
+
+    async def test_an_unasked_answer_on_an_idle_connection_is_dropped(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """What Core sends while nothing was asked is never taken for the next answer."""
+        gateway = await start_gateway(upstream={"connections": 1})
+        key = (await gateway.mint("ledgers:*")).key
+        late = asyncio.Event()
+
+        async def answer_twice(exchange: Exchange) -> None:
+            await exchange.answer(body=b"{}")
+            await asyncio.sleep(0.1)
+            await exchange.answer(body=b"evil")
+            late.set()
+
+        upstream.behaviour = echo
+        upstream.script(answer_twice)
+        await gateway.ask("GET", "/ledgers/one", key=key)
+        await late.wait()
+        assert (await gateway.ask("GET", "/ledgers/two", key=key)).json() == ["GET", "/ledgers/two", 0]
+
+    async def test_an_interim_answer_of_core_is_passed_over(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """100 and 103 of Core do not count as its answer."""
+        whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        upstream.script(raw(interim + whole), raw(interim, whole, pause=0.05))
+        for _ in range(2):
+            answer = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
+            assert (answer.status, answer.body, answer.values("link")) == (200, b"{}", [])
+
+    async def test_core_refusing_the_master_key_is_502(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A 401 with an AUTH code blames the gateway's key, not the client's, and is logged as an error."""
+        body = b'{"error":"Invalid API key","error_detail":{"code":"AUTH_INVALID_API_KEY","message":"x"}}'
+        upstream.script(answering("401 Unauthorized", body))
+        assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_REFUSED)
+        assert "error" in await gateway.logged(Code.UPSTREAM_REFUSED.code)
+
+    async def test_another_401_of_core_passes(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A 401 without an AUTH code is a matter between the client and Core."""
+        upstream.script(answering("401 Unauthorized", b'{"error":"no"}'))
+        answer = await gateway.ask("GET", READ, key=caller.key)
+        assert (answer.status, answer.body) == (401, b'{"error":"no"}')
+
+
+class TestRepeating:
+    async def test_a_get_is_repeated_on_a_fresh_connection(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A reused connection that gave no byte was probably closed as the request left."""
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+        upstream.script(abort)
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+        assert upstream.targets == [READ] * 3
+
+    async def test_a_get_is_repeated_once(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A fresh connection that gives no byte is Core's failure."""
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+        upstream.behaviour = abort
+        assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
+        assert len(upstream.requests) <= 3
+
+    async def test_a_get_whose_answer_began_is_not_repeated(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """One byte of an answer shows that Core acted."""
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+        upstream.script(raw(b"HTTP/1.1 2"))
+        assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
+        assert len(upstream.requests) == 2
+
+    @pytest.mark.parametrize(
+        ("method", "target"),
+        [
+            ("POST", STREAMED),
+            ("POST", STAMPED),
+            ("PUT", "/ledgers/ldg_1"),
+            ("DELETE", "/balance-monitors/mon_1"),
+        ],
+    )
+    async def test_nothing_else_is_repeated(
+        self, gateway: Running, upstream: RecordingUpstream, method: str, target: str
+    ) -> None:
+        """A write reaches Core at most once, even on a reused connection that gave no byte."""
+        key = (await gateway.mint("*:*")).key
+        assert (await gateway.ask("GET", READ, key=key)).status == 200
+        upstream.script(abort)
+        answer = await gateway.ask(method, target, key=key, body=b"{}")
+        assert_error(answer, Code.UPSTREAM_UNREACHABLE)
+        assert upstream.targets == [READ, target]
+
+
+class TestConnectionsToCore:
+    async def test_are_kept_alive(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """Requests of several clients in turn use one connection."""
+        for _ in range(5):
+            await gateway.ask("GET", READ, key=caller.key)
+            await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
+        assert [len(connection.requests) for connection in upstream.used()] == [10]
+
+    async def test_are_bounded(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+        """No more connections than configured, however many clients ask at once; all are answered."""
+        gateway = await start_gateway(upstream={"connections": 3})
+        key = (await gateway.mint("ledgers:read")).key
+        upstream.behaviour = echo
+        targets = [f"/ledgers/{number}" for number in range(40)]
+        answers = await asyncio.gather(*(gateway.ask("GET", target, key=key) for target in targets))
+        assert [answer.json()[1] for answer in answers] == targets
+        assert len(upstream.used()) <= 3
+
+    async def test_that_core_wants_closed_are_not_used_again(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """`Connection: close` of Core holds for its hop alone."""
+        upstream.script(answering(headers=[("Connection", "close")]))
+        async with await gateway.connect() as client:
+            answer = await client.ask("GET", READ, key=caller.key)
+            assert answer.values("connection") == []
+            assert (await client.ask("GET", READ, key=caller.key)).status == 200
+        assert [len(connection.requests) for connection in upstream.used()] == [1, 1]
+
+    async def test_are_closed_when_idle(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+        """An unused connection does not wait for ever."""
+        gateway = await start_gateway(timeouts={"upstream_idle": 0.2})
+        key = (await gateway.mint("ledgers:read")).key
+        await gateway.ask("GET", READ, key=key)
+        (connection,) = upstream.used()
+        await asyncio.wait_for(connection.gone.wait(), 5)
+
+    async def test_that_core_closed_while_idle_cost_no_write_its_answer(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A connection seen closed is not used for a POST, which could not be repeated."""
+        upstream.script(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
+        await gateway.ask("GET", READ, key=caller.key)
+        await upstream.used()[0].gone.wait()
+        await asyncio.sleep(0.05)
+        answer = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
+        assert answer.status == 200

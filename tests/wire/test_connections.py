@@ -1,0 +1,250 @@
+"""What a client says of its connection and body: versions, expectations, ends and refused uploads."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.conftest import Start
+from tests.raw_client import chunked, request
+from tests.recording import Exchange, RecordingUpstream, echo, held
+from tests.running import MASTER_KEY, Minted, Running
+from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed, assert_nothing_forwarded
+
+
+class TestVersions:
+    async def test_http_1_0_is_answered_and_closed(
+        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+    ) -> None:
+        """HTTP/1.0 without keep-alive gets its answer, then the end of the connection."""
+        client = await gateway.connect()
+        answer = await client.call(request("GET", READ, key=reader.key, version="HTTP/1.0"))
+        assert answer.status == 200
+        assert await client.ended()
+        assert upstream.requests[0].version == "HTTP/1.1"
+
+    async def test_http_1_0_needs_no_host(self, gateway: Running, reader: Minted) -> None:
+        """Host is a rule of HTTP/1.1 (RFC 9112, 3.2)."""
+        client = await gateway.connect()
+        assert (
+            await client.call(f"GET {READ} HTTP/1.0\r\nX-Blnk-Key: {reader.key}\r\n\r\n".encode())
+        ).status == 200
+
+    async def test_http_1_0_never_gets_chunks(
+        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+    ) -> None:
+        """An answer of unknown length ends with the connection on HTTP/1.0 (RFC 9112, 6.1)."""
+
+        async def in_chunks(exchange: Exchange) -> None:
+            await exchange.write(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"one", b"two")
+            )
+
+        upstream.script(in_chunks)
+        client = await gateway.connect()
+        answer = await client.call(request("GET", READ, key=reader.key, version="HTTP/1.0"))
+        assert (answer.values("transfer-encoding"), answer.body) == ([], b"onetwo")
+
+    async def test_connection_close_is_kept(self, gateway: Running, reader: Minted) -> None:
+        """A client that asks for the end gets it, and is told."""
+        client = await gateway.connect()
+        answer = await client.ask("GET", READ, key=reader.key, headers=[("Connection", "close")])
+        assert (answer.status, answer.value("connection")) == (200, "close")
+        assert await client.ended()
+
+    @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+    async def test_upgrade_is_ignored_and_the_connection_closed(
+        self, gateway: Running, upstream: RecordingUpstream, reader: Minted, protocol: str
+    ) -> None:
+        """Upgrade never crosses; the request is answered as if it were absent, then the connection ends."""
+        client = await gateway.connect()
+        headers = [
+            ("Upgrade", protocol),
+            ("Connection", "Upgrade, HTTP2-Settings"),
+            ("HTTP2-Settings", "AAMAAABk"),
+        ]
+        data = request("GET", READ, key=reader.key, headers=headers)
+        answer = await client.call(data)
+        assert (answer.status, answer.values("upgrade")) == (200, [])
+        assert await client.ended()
+        (got,) = upstream.requests
+        assert [got.values(name) for name in ("upgrade", "http2-settings")] == [[], []]
+
+    async def test_what_follows_an_upgrade_is_not_forwarded(
+        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+    ) -> None:
+        """Bytes after a request with Upgrade may be of another protocol: none becomes a request."""
+        client = await gateway.connect()
+        upgrade = request("GET", READ, key=reader.key, headers=[("Upgrade", "x"), ("Connection", "Upgrade")])
+        await client.send(upgrade + request("GET", "/ledgers/smuggled", key=reader.key))
+        await client.rest()
+        assert "/ledgers/smuggled" not in upstream.targets
+
+
+class TestExpectations:
+    EXPECT = (("Expect", "100-continue"),)
+
+    @pytest.mark.parametrize("target", [STREAMED, STAMPED])
+    async def test_the_body_is_asked_for_once_it_is_wanted(
+        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, target: str
+    ) -> None:
+        """A request that passes every check gets 100 and then its answer; Expect stops at the gateway."""
+        client = await gateway.connect()
+        data = request("POST", target, key=writer.key, headers=self.EXPECT, body=b'{"a":1}')
+        await client.send(data[:-7])
+        assert (await client.read_head())[0] == 100
+        await client.send(data[-7:])
+        assert (await client.answer()).status == 200
+        assert upstream.requests[0].values("expect") == []
+
+    async def test_a_body_that_is_there_needs_no_100(self, gateway: Running, writer: Minted) -> None:
+        """A client that did not wait gets its answer, with at most one 100 before it."""
+        client = await gateway.connect()
+        answer = await client.ask("POST", STAMPED, key=writer.key, headers=self.EXPECT, body=b"{}")
+        assert answer.status == 200
+        assert answer.interim in ([], [100])
+
+    @pytest.mark.parametrize("target", [STREAMED, STAMPED])
+    async def test_a_refused_request_never_gets_100(
+        self, gateway: Running, upstream: RecordingUpstream, target: str
+    ) -> None:
+        """The refusal comes instead of 100, so that the body is never sent."""
+        client = await gateway.connect()
+        await client.send(request("POST", target, headers=self.EXPECT, body=b"{}")[:-2])
+        answer = await client.answer()
+        assert (answer.status, answer.interim) == (401, [])
+        assert upstream.requests == []
+
+    async def test_a_declared_length_over_the_limit_never_gets_100(
+        self, gateway: Running, writer: Minted
+    ) -> None:
+        """413 comes before the body, where its length says enough."""
+        client = await gateway.connect()
+        headers = [*self.EXPECT, ("Content-Length", str(1 << 30))]
+        await client.send(request("POST", STAMPED, key=writer.key, headers=headers))
+        answer = await client.answer()
+        assert (answer.status, answer.interim) == (413, [])
+
+
+class TestBodiesCutShort:
+    @pytest.mark.parametrize("how", ["half close", "close", "reset"])
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    @pytest.mark.parametrize("target", [STREAMED, STAMPED])
+    async def test_never_complete_a_request(
+        self,
+        gateway: Running,
+        upstream: RecordingUpstream,
+        writer: Minted,
+        target: str,
+        framing: str,
+        how: str,
+    ) -> None:
+        """A body that ends early reaches Core as a broken request, or not at all."""
+        client = await gateway.connect()
+        header = ("Content-Length", "100") if framing == "length" else ("Transfer-Encoding", "chunked")
+        body = b'{"a":1}' if framing == "length" else b'7\r\n{"a":1}\r\n'
+        await client.send(request("POST", target, key=writer.key, headers=[header]) + body)
+        if target == STREAMED:
+            await upstream.arrived()
+        if how == "half close":
+            await client.half_close()
+            assert b" 200 " not in await client.rest()
+        elif how == "close":
+            await client.close()
+        else:
+            client.abort()
+        await assert_never_completed(gateway, upstream, target)
+        if target == STAMPED:
+            assert upstream.targets == ["/ledgers/passer"]
+
+    async def test_a_client_that_leaves_spoils_nobody_elses_answer(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """A late answer to a client that left is never given to the next one on the same pool."""
+        gateway = await start_gateway(upstream={"connections": 1})
+        key = (await gateway.mint("ledgers:read")).key
+        release = asyncio.Event()
+        upstream.behaviour = echo
+        upstream.script(held(release, then=echo))
+        leaver = await gateway.connect()
+        await leaver.send(request("GET", "/ledgers/left", key=key))
+        await upstream.arrived()
+        leaver.abort()
+        stayer = await gateway.connect()
+        await stayer.send(request("GET", "/ledgers/stayed", key=key))
+        release.set()
+        assert (await stayer.answer()).json() == ["GET", "/ledgers/stayed", 0]
+
+    async def test_a_half_close_after_a_whole_request_still_gets_its_answer(
+        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+    ) -> None:
+        """The end of the client's side is no abort."""
+        release = asyncio.Event()
+        upstream.script(held(release))
+        client = await gateway.connect()
+        await client.send(request("POST", STREAMED, key=writer.key, body=b"{}"))
+        await client.half_close()
+        await upstream.arrived()
+        release.set()
+        assert (await client.answer()).status == 200
+        assert await client.ended()
+
+    async def test_a_half_close_after_pipelined_requests_gets_every_answer(
+        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+    ) -> None:
+        """What came whole before the end is answered whole."""
+        upstream.behaviour = echo
+        client = await gateway.connect()
+        targets = ["/ledgers/one", "/ledgers/two"]
+        await client.send(b"".join(request("GET", target, key=reader.key) for target in targets))
+        await client.half_close()
+        assert [(await client.answer()).json()[1] for _ in targets] == targets
+
+
+class TestRefusedUploads:
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    async def test_413_reaches_a_client_that_is_still_sending(
+        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, framing: str
+    ) -> None:
+        """The answer to a body over the limit is not lost in a reset."""
+        client = await gateway.connect()
+        piece = b" " * (1 << 20)
+        if framing == "length":
+            data = request("POST", STAMPED, key=writer.key, body=piece * 24)
+        else:
+            data = request("POST", STAMPED, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
+            data += chunked(*[piece] * 24)
+        upload = asyncio.create_task(client.send(data))
+        answer = await client.answer()
+        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+        await client.rest()
+        await upload
+        await assert_nothing_forwarded(gateway, upstream)
+
+    async def test_401_reaches_a_client_that_is_still_sending(
+        self, gateway: Running, upstream: RecordingUpstream
+    ) -> None:
+        """A refusal does not wait for the body, and no byte of the body is read as a request."""
+        client = await gateway.connect()
+        smuggled = request("GET", "/health/smuggled", key=MASTER_KEY)
+        upload = asyncio.create_task(client.send(request("POST", STREAMED, body=smuggled * 20_000)))
+        answer = await client.answer()
+        assert answer.status == 401
+        await client.rest()
+        await upload
+        await assert_nothing_forwarded(gateway, upstream)
+
+    async def test_a_small_refused_body_is_no_request(
+        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+    ) -> None:
+        """After a refusal the connection goes on behind the body, or ends; never within it."""
+        client = await gateway.connect()
+        inner = request("GET", "/ledgers/smuggled", key=reader.key)
+        await client.send(
+            request("POST", STREAMED, body=inner) + request("GET", "/ledgers/after", key=reader.key)
+        )
+        assert (await client.answer()).status == 401
+        await client.half_close()
+        await client.rest()
+        assert "/ledgers/smuggled" not in upstream.targets

@@ -1,0 +1,173 @@
+"""Which headers cross: none of another hop, no credential, nothing that speaks for the proxy."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Start
+from tests.raw_client import chunked
+from tests.recording import ANSWER, RecordingUpstream, answering, raw
+from tests.running import MASTER_KEY, Minted, Running
+from tests.wire.asserting import READ, STREAMED
+
+
+class TestRequestHeaders:
+    async def test_hop_by_hop_and_nominated_ones_stay_on_their_hop(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """What concerns the client's connection never reaches Core's (RFC 9110, 7.6.1)."""
+        hop = ["Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "TE", "Trailer", "Upgrade", "X-Named"]
+        headers = [(name, "hop-word") for name in hop if name != "Upgrade"]
+        headers += [("Connection", "X-Named , TE"), ("Connection", "keep-alive"), ("X-Kept", "1")]
+        await gateway.ask("GET", READ, key=caller.key, headers=headers)
+        (got,) = upstream.requests
+        assert b"hop-word" not in got.raw
+        assert got.values("x-kept") == ["1"]
+
+    @pytest.mark.parametrize("named", ["X-Blnk-Key", "Host", "Content-Length", "Via", "X-Request-Id"])
+    async def test_connection_cannot_nominate_what_the_gateway_writes(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, named: str
+    ) -> None:
+        """The master key, Host and framing survive a client that names them."""
+        answer = await gateway.ask(
+            "POST", STREAMED, key=caller.key, headers=[("Connection", named)], body=b'{"a":1}'
+        )
+        assert answer.status == 200
+        (got,) = upstream.requests
+        assert (got.values("x-blnk-key"), bytes(got.body)) == ([MASTER_KEY], b'{"a":1}')
+        assert got.values("host") == [f"127.0.0.1:{upstream.port}"]
+        assert len(got.values("via")) == len(got.values("x-request-id")) == 1
+
+    @pytest.mark.parametrize("name", ["X_Blnk_Key", "x_blnk-key", "X-Blnk_Key", "Authorization", "X-API-Key"])
+    @pytest.mark.parametrize("target", [READ, "/health"])
+    async def test_a_credential_never_crosses(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, name: str, target: str
+    ) -> None:
+        """However it is spelled, and on public routes too, the client's key ends here."""
+        other = await gateway.mint("ledgers:read")
+        key = caller.key if target == READ else None
+        await gateway.ask("GET", target, key=key, headers=[(name, other.key)])
+        for got in upstream.requests:
+            assert other.key.encode() not in got.raw
+            assert caller.key.encode() not in got.raw
+
+    @pytest.mark.parametrize("name", ["X-Blnk-Key", "x-blnk-key", "X-BLNK-KEY", "x-Blnk-kEY"])
+    async def test_the_key_is_replaced_by_the_master_key(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, name: str
+    ) -> None:
+        """Core sees exactly one key, the master key, in the last header."""
+        assert (await gateway.ask("GET", READ, headers=[(name, caller.key)])).status == 200
+        (got,) = upstream.requests
+        assert got.values("x-blnk-key") == [MASTER_KEY]
+        assert caller.key.encode() not in got.raw
+
+    async def test_a_public_route_carries_no_master_key(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """What needs no key gets none, whatever the client sent."""
+        await gateway.ask("GET", "/health", key=caller.key)
+        await gateway.ask("GET", "/health", key=MASTER_KEY)
+        assert [got.values("x-blnk-key") for got in upstream.requests] == [[], []]
+        assert all(MASTER_KEY.encode() not in got.raw for got in upstream.requests)
+
+    async def test_a_client_cannot_speak_for_the_proxy(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """Forwarding and trace headers of an untrusted client are dropped; ours stand once."""
+        names = [
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Host",
+            "X-Forwarded-Prefix",
+        ]
+        names += ["X-Forwarded-Port", "X-Real-IP", "X-Request-Id", "traceparent", "tracestate", "baggage"]
+        names += ["X_Forwarded_For", "x_request_id"]
+        await gateway.ask("GET", READ, key=caller.key, headers=[(name, "spoof-word") for name in names])
+        (got,) = upstream.requests
+        assert b"spoof-word" not in got.raw
+        assert got.values("x-forwarded-for") == ["127.0.0.1"]
+        assert got.values("x-forwarded-proto") == ["http"]
+        assert got.values("x-forwarded-host") == ["gateway.test"]
+        assert got.values("via") == ["1.1 blnk-gateway"]
+        assert got.values("host") == [f"127.0.0.1:{upstream.port}"]
+
+    @pytest.mark.parametrize(
+        "target",
+        ["/ledgers/a%252fb", "/ledgers/a+b", "/ledgers/%ff", "/ledgers/%41", "/ledgers?a=%2f..&b;c=//?"],
+    )
+    async def test_the_target_crosses_byte_for_byte(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, target: str
+    ) -> None:
+        """The bytes matched are the bytes forwarded."""
+        assert (await gateway.ask("GET", target, key=caller.key)).status == 200
+        assert upstream.targets == [target]
+
+
+class TestAnswerHeaders:
+    async def test_hop_by_hop_nominated_and_internal_ones_stay_inside(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """Core's connection headers and its rate limits of the gateway do not reach the client."""
+        inner = ["Keep-Alive", "Proxy-Authenticate", "X-Named", "X-Rate-Limit-Limit", "X-Rate-Limit-Duration"]
+        inner += ["X-Rate-Limit-Request-Remote-Addr", "x-rate-limit-request-forwarded-for"]
+        inner += ["Ratelimit-Limit", "RateLimit-Remaining", "ratelimit-reset"]
+        headers = [(name, "inner-word") for name in inner]
+        headers += [
+            ("Connection", "X-Named"),
+            ("Cache-Control", "no-store"),
+            ("X-Twice", "1"),
+            ("X-Twice", "2"),
+        ]
+        upstream.script(answering(headers=headers))
+        answer = await gateway.ask("GET", READ, key=caller.key)
+        assert "inner-word" not in [value for _, value in answer.headers]
+        assert answer.values("cache-control") == ["no-store"]
+        assert answer.values("x-twice") == ["1", "2"]
+        assert answer.values("content-length") == [str(len(ANSWER))]
+        assert len(answer.values("x-request-id")) == 1
+
+    async def test_the_request_id_is_the_one_core_saw(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """One id names the request in the answer, in Core's headers and in the log."""
+        answer = await gateway.ask("GET", READ, key=caller.key)
+        request_id = answer.value("x-request-id")
+        assert upstream.requests[0].values("x-request-id") == [request_id]
+        assert request_id is not None
+        await gateway.logged(request_id)
+
+    async def test_a_trailer_of_core_surfaces_nowhere(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Neither as a header of its own answer, nor of the next one on the same connection to Core."""
+        gateway = await start_gateway(upstream={"connections": 1})
+        key = (await gateway.mint("ledgers:read")).key
+        first = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Trailed\r\n\r\n"
+        upstream.script(raw(first + chunked(b"one", trailers=b"X-Trailed: 1\r\n"), close=False))
+        async with await gateway.connect() as client:
+            answers = [await client.ask("GET", READ, key=key) for _ in range(2)]
+        assert [answer.body for answer in answers] == [b"one", ANSWER]
+        assert [answer.values("x-trailed") for answer in answers] == [[], []]
+        assert [answer.values("trailer") for answer in answers] == [[], []]
+
+    @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+    async def test_an_answer_without_a_body_leaves_the_connection_whole(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, status: str
+    ) -> None:
+        """204 and 304 end with their head (RFC 9112, 6.3)."""
+        upstream.script(raw(f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode(), close=False))
+        async with await gateway.connect() as client:
+            first = await client.ask("GET", READ, key=caller.key)
+            second = await client.ask("GET", READ, key=caller.key)
+        assert ((first.status, first.body), second.status) == ((int(status[:3]), b""), 200)
+
+    @pytest.mark.parametrize("status", ["201 Created", "301 Moved Permanently", "404 Not Found", "500 Oops"])
+    async def test_the_rest_passes_unchanged(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, status: str
+    ) -> None:
+        """Status and body of Core are the client's, whatever they say."""
+        upstream.script(answering(status, b'{"error":"as Core said"}', [("Location", "/x")]))
+        answer = await gateway.ask("GET", READ, key=caller.key)
+        assert (answer.status, answer.body) == (int(status[:3]), b'{"error":"as Core said"}')
+        assert (answer.value("location"), answer.values("proxy-status")) == ("/x", [])

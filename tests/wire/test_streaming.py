@@ -1,0 +1,181 @@
+"""Bodies between client and Core: streamed in flat memory, as they come, and stopped by an early answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import resource
+import sys
+
+import pytest
+
+from tests.raw_client import chunked, request
+from tests.recording import Exchange, RecordingUpstream, early
+from tests.running import Minted, Running, eventually
+from tests.wire.asserting import READ, STREAMED
+
+MEGABYTE = 1 << 20
+
+
+FLAT = 60 * MEGABYTE
+
+
+def resident() -> int:
+    """The most memory this process has held so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+SIZES = [pytest.param(32, id="32 MB"), pytest.param(200, id="200 MB", marks=pytest.mark.slow)]
+
+
+class TestLargeBodies:
+    @pytest.mark.parametrize("megabytes", SIZES)
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    async def test_an_upload_streams_in_flat_memory(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, megabytes: int, framing: str
+    ) -> None:
+        """Every byte arrives in order, while the gateway holds only a few of them."""
+        digest = hashlib.sha256()
+        upstream.keep_bodies = False
+
+        async def take(exchange: Exchange) -> None:
+            while piece := await exchange.piece():
+                digest.update(piece)
+            await exchange.answer()
+
+        upstream.script(take)
+        piece = bytes(range(256)) * 256
+        count = megabytes * MEGABYTE // len(piece)
+        header = (
+            ("Content-Length", str(count * len(piece)))
+            if framing == "length"
+            else ("Transfer-Encoding", "chunked")
+        )
+        client = await gateway.connect()
+        before = resident()
+        await client.send(request("POST", STREAMED, key=caller.key, headers=[header]))
+        wrapped = piece if framing == "length" else b"%x\r\n%b\r\n" % (len(piece), piece)
+        sent = hashlib.sha256()
+        for _ in range(count):
+            await client.send(wrapped)
+            sent.update(piece)
+        if framing == "chunked":
+            await client.send(b"0\r\n\r\n")
+        assert (await client.answer()).status == 200
+        assert upstream.requests[0].body_length == count * len(piece)
+        assert digest.digest() == sent.digest()
+        assert resident() - before < FLAT
+
+    @pytest.mark.parametrize("megabytes", SIZES)
+    @pytest.mark.parametrize("framing", ["length", "chunked", "until close"])
+    async def test_a_download_streams_in_flat_memory(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, megabytes: int, framing: str
+    ) -> None:
+        """Every byte arrives in order, though the client reads more slowly than Core writes."""
+        piece = bytes(range(256)) * 256
+        count = megabytes * MEGABYTE // len(piece)
+        head = {
+            "length": b"Content-Length: %d\r\n" % (count * len(piece)),
+            "chunked": b"Transfer-Encoding: chunked\r\n",
+            "until close": b"Connection: close\r\n",
+        }[framing]
+        wrapped = b"%x\r\n%b\r\n" % (len(piece), piece) if framing == "chunked" else piece
+
+        async def give(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+            for _ in range(count):
+                await exchange.write(wrapped)
+            if framing == "chunked":
+                await exchange.write(b"0\r\n\r\n")
+            if framing == "until close":
+                exchange.close()
+
+        upstream.script(give)
+        client = await gateway.connect(keep=False)
+        before = resident()
+        await client.send(request("GET", READ, key=caller.key, headers=[("Connection", "close")]))
+        status, headers = await client.read_head()
+        assert status == 200
+        await asyncio.sleep(0.2)  # the client is slow: what Core writes meanwhile must wait in the kernel
+        received = 0
+        while data := await client.read_some():
+            received += len(data)
+        if ("Transfer-Encoding", "chunked") in headers:
+            assert received > count * len(piece)
+        else:
+            assert received == count * len(piece)
+        assert resident() - before < FLAT
+
+    async def test_a_download_in_pieces_is_passed_on_as_it_comes(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A piece reaches the client before the next has been written."""
+        second = asyncio.Event()
+
+        async def give(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\none")
+            await second.wait()
+            await exchange.write(b"two")
+
+        upstream.script(give)
+        client = await gateway.connect()
+        await client.send(request("GET", READ, key=caller.key))
+        assert (await client.read_head())[0] == 200
+        assert await client.read_some() == b"one"
+        second.set()
+        assert await client.read_some() == b"two"
+
+    async def test_an_upload_in_pieces_is_passed_on_as_it_comes(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A piece of a streamed body reaches Core before the next has been sent."""
+        client = await gateway.connect()
+        data = request("POST", STREAMED, key=caller.key, body=b"onetwo")
+        await client.send(data[:-3])
+        (got,) = await upstream.arrived()
+        await eventually(lambda: bytes(got.body) == b"one", "the first piece at Core")
+        await client.send(data[-3:])
+        assert (await client.answer()).status == 200
+        assert bytes(got.body) == b"onetwo"
+
+
+class TestEarlyAnswers:
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    async def test_stop_the_upload(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, framing: str
+    ) -> None:
+        """Core's answer before the body's end reaches the client, and the rest is not sent on."""
+        upstream.script(early("413 Payload Too Large", b'{"error":"large"}'))
+        client = await gateway.connect()
+        piece = bytes(MEGABYTE)
+        if framing == "length":
+            data = request("POST", STREAMED, key=caller.key, body=piece * 64)
+        else:
+            data = request("POST", STREAMED, key=caller.key, headers=[("Transfer-Encoding", "chunked")])
+            data += chunked(*[piece] * 64)
+        upload = asyncio.create_task(client.send(data))
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (413, b'{"error":"large"}')
+        await client.rest()
+        await upload
+        assert [got.complete for got in upstream.requests] == [False]
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+
+    async def test_never_lend_the_connection_to_the_next_request(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """A connection to Core with a part of a body on it is not used again."""
+
+        async def answer_first(exchange: Exchange) -> None:
+            await exchange.answer("409 Conflict", b"{}")
+
+        upstream.script(answer_first)
+        client = await gateway.connect()
+        data = request("POST", STREAMED, key=caller.key, body=b'{"a":1}')
+        await client.send(data[:-1])
+        assert (await client.answer()).status == 409
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+        first, second = upstream.used()
+        assert [len(first.requests), len(second.requests)] == [1, 1]
+        assert not first.requests[0].complete
