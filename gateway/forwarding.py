@@ -1,0 +1,314 @@
+"""A request that may go on: stamp it, send it to Core, pass Core's answer to the client.
+
+Rules kept here:
+- Heads are built new; the master key goes in last, and leaves only towards Core.
+- A stamped body is read whole under a limit; every other body flows as it comes.
+- Nothing is forwarded before Core was seen secure.
+- A failure behind the answer's first byte breaks the connection; nothing that reached Core is
+  cancelled because its client left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.config import Config
+from gateway.errors import Code, GatewayError
+from gateway.limits import BufferBudget
+from gateway.policy.principals import ApiKey, Principal
+from gateway.policy.routes import Route, Stamp
+from gateway.stamping import stamp, stamp_in_steps
+from gateway.telemetry import AccessEntry
+from gateway.wire.answers import connection_line, status_line
+from gateway.wire.exchange import ClientGoneError, Exchange
+from gateway.wire.headers import answer_lines, request_lines
+from gateway.wire.pool import Pool
+from gateway.wire.upstream import Answer, UpstreamConnection
+
+_STAMP_ROOM: Final = 1 << 20
+_SMALL: Final = 1 << 16
+# How long a large body may hold the event loop before others get their turn.
+_TURN_SECONDS: Final = 0.005
+_BODILESS: Final = frozenset({204, 304})
+
+
+class CoreObserver(Protocol):
+    """Who is told how Core behaves."""
+
+    def upstream(self, failure: Code | None) -> None:
+        """Core answered (None), or failed."""
+
+    def refused(self) -> None:
+        """Core refused the gateway's master key."""
+
+
+class MasterKey:
+    """Core's master key as the proxy uses it; replaced whole when its file is read again."""
+
+    __slots__ = ("digest", "line")
+
+    def __init__(self, key: str) -> None:
+        self.digest = hashlib.sha256(key.encode()).hexdigest()
+        self.line = b"X-Blnk-Key: %b\r\n" % key.encode()
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return "MasterKey(***)"
+
+
+class Forwarder:
+    """The way to Core and back. `open` once Core may be sent requests; `master` is replaced whole."""
+
+    def __init__(
+        self,
+        config: Config,
+        master: MasterKey,
+        pool: Pool,
+        observer: CoreObserver,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.master = master
+        self.open = False
+        self._pool = pool
+        self._observer = observer
+        self._monotonic = monotonic
+        self._budget = BufferBudget(config.limits.buffered)
+        self._host = b"Host: %b\r\n" % config.upstream.authority.encode()
+
+    async def forward(
+        self,
+        exchange: Exchange,
+        entry: AccessEntry,
+        config: Config,
+        route: Route,
+        principal: Principal | None,
+    ) -> None:
+        """Send a request that may take `route` to Core, and Core's answer to the client.
+
+        `principal` is None on a public route, which never carries the master key.
+        Raises GatewayError, and ClientGoneError where nobody is left to answer.
+        """
+        if not self.open:
+            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
+        if isinstance(principal, ApiKey) and route.stamp is not Stamp.NONE:
+            await self._forward_stamped(exchange, entry, config, route, principal)
+            return
+        head = self._head(exchange, entry, config, principal)
+        if exchange.complete:
+            await self._exchange_whole(exchange, entry, principal, head, exchange.held())
+        else:
+            await self._exchange_streamed(exchange, entry, principal, head)
+
+    async def _forward_stamped(
+        self, exchange: Exchange, entry: AccessEntry, config: Config, route: Route, key: ApiKey
+    ) -> None:
+        limit = config.limits.body
+        room = min(exchange.length, limit) if exchange.length is not None else limit
+        self._budget.reserve(room)
+        try:
+            body = await exchange.read(limit)
+            stamped = await self._stamp(body, route, key, limit + _STAMP_ROOM)
+            entry.stamped = stamped is not body
+            await self._exchange_whole(
+                exchange, entry, key, self._head(exchange, entry, config, key), stamped
+            )
+        finally:
+            self._budget.release(room)
+
+    async def _stamp(self, body: bytes, route: Route, key: ApiKey, most: int) -> bytes:
+        if len(body) <= _SMALL:
+            return stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
+        steps = stamp_in_steps(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
+        began = self._monotonic()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return bytes(done.value)
+            if self._monotonic() - began > _TURN_SECONDS:
+                await asyncio.sleep(0)
+                began = self._monotonic()
+
+    def _head(
+        self, exchange: Exchange, entry: AccessEntry, config: Config, principal: Principal | None
+    ) -> bytes:
+        """The head for Core but for its framing and its end."""
+        trusted = config.trusts(exchange.peer)
+        headers = exchange.headers
+        forwarded = exchange.peer
+        if trusted and (earlier := headers.getall("X-Forwarded-For", ())):
+            forwarded = ", ".join([*earlier, forwarded])
+        return (
+            b"%b %b HTTP/1.1\r\n%b%bVia: 1.%d blnk-gateway\r\nX-Forwarded-For: %b\r\n%bX-Request-Id: %b\r\n%b"
+            % (
+                exchange.method.encode(),
+                exchange.target.encode("utf-8", "surrogateescape"),
+                self._host,
+                request_lines(exchange.raw_headers, trusted=trusted),
+                exchange.minor,
+                forwarded.encode("utf-8", "surrogateescape"),
+                _forwarded_lines(headers, trusted=trusted),
+                entry.request_id.encode(),
+                b"" if principal is None else self.master.line,
+            )
+        )
+
+    async def _exchange_whole(
+        self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, head: bytes, body: bytes
+    ) -> None:
+        method = exchange.method
+        if body or method not in ("GET", "HEAD", "DELETE"):
+            data = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        else:
+            data = head + b"\r\n"
+        sent = self._monotonic()
+        try:
+            answer = await self._pool.request(
+                data, repeatable=method == "GET" and not body, bodiless=method == "HEAD"
+            )
+        finally:
+            entry.upstream_ms = (self._monotonic() - sent) * 1000
+        await self._pass_on(exchange, entry, principal, answer)
+
+    async def _exchange_streamed(
+        self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, head: bytes
+    ) -> None:
+        upload = _Upload(exchange)
+        framing = (
+            b"Transfer-Encoding: chunked\r\n\r\n"
+            if exchange.length is None
+            else b"Content-Length: %d\r\n\r\n" % exchange.length
+        )
+        sent = self._monotonic()
+        try:
+            answer = await self._pool.upload(
+                head + framing, exchange, upload.begin, bodiless=exchange.method == "HEAD"
+            )
+        except GatewayError:
+            if exchange.broken is not None:
+                raise exchange.broken from None
+            raise
+        finally:
+            exchange.stop()
+            entry.upstream_ms = (self._monotonic() - sent) * 1000
+        await self._pass_on(exchange, entry, principal, answer)
+
+    # Core's answer.
+
+    async def _pass_on(
+        self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, answer: Answer
+    ) -> None:
+        if answer.status == 401 and principal is not None and await _blames_key(answer):
+            answer.abandon()
+            self._observer.refused()
+            raise GatewayError(Code.UPSTREAM_REFUSED)
+        self._observer.upstream(None)
+        entry.answered_by = "core"
+        persistent = exchange.persistent
+        bare = answer.status in _BODILESS or exchange.method == "HEAD"
+        length = len(answer.body) if answer.complete and not bare else answer.length
+        chunked = length is None and not bare and exchange.minor == 1
+        if length is None and not bare and not chunked:
+            persistent = exchange.keep_alive = False
+        head = b"%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
+            status_line(answer.status),
+            answer_lines(answer.headers),
+            _framing(length, answer.status, chunked=chunked),
+            connection_line(persistent=persistent, minor=exchange.minor),
+            entry.request_id.encode(),
+        )
+        if answer.complete:
+            exchange.send(head, answer.body, answer.status)
+        else:
+            await self._stream(exchange, entry, answer, head, chunked=chunked)
+
+    async def _stream(
+        self, exchange: Exchange, entry: AccessEntry, answer: Answer, head: bytes, *, chunked: bool
+    ) -> None:
+        exchange.begin(head, answer.status, answer)
+        began = self._monotonic()
+        try:
+            await answer.stream(_Download(exchange, answer, chunked=chunked))
+        except GatewayError:
+            if exchange.gone:
+                raise ClientGoneError from None
+            raise
+        finally:
+            entry.upstream_ms += (self._monotonic() - began) * 1000
+        if chunked:
+            exchange.write(b"0\r\n\r\n", 0)
+        exchange.finish()
+
+
+class _Upload:
+    """A request's body on its way to Core."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._connection: UpstreamConnection
+
+    def begin(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        self._exchange.stream(self)
+
+    def feed(self, data: bytes, *, last: bool) -> None:
+        if self._exchange.chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            if last:
+                data += b"0\r\n\r\n"
+        self._connection.upload(data, last=last)
+
+    def break_off(self) -> None:
+        self._connection.abort()
+
+
+class _Download:
+    """An answer's body on its way to the client."""
+
+    def __init__(self, exchange: Exchange, answer: Answer, *, chunked: bool) -> None:
+        self._exchange = exchange
+        self._answer = answer
+        self._chunked = chunked
+
+    def write(self, data: bytes) -> None:
+        if self._exchange.gone:
+            # A small answer is read to its end for the log; a large one is not worth it.
+            if self._answer.length is None or self._answer.length > _SMALL:
+                self._answer.abandon()
+            return
+        if self._chunked:
+            self._exchange.write(b"%x\r\n%b\r\n" % (len(data), data), len(data))
+        else:
+            self._exchange.write(data, len(data))
+
+
+def _forwarded_lines(headers: object, *, trusted: bool) -> bytes:
+    get = headers.get  # type: ignore[attr-defined]  # a multidict, untyped in the exchange
+    host: str = get("Host", "")
+    proto = "http"
+    if trusted:
+        host = get("X-Forwarded-Host", host)
+        proto = get("X-Forwarded-Proto", proto)
+    line = b"X-Forwarded-Proto: %b\r\n" % proto.encode("utf-8", "surrogateescape")
+    if host:
+        line += b"X-Forwarded-Host: %b\r\n" % host.encode("utf-8", "surrogateescape")
+    return line
+
+
+def _framing(length: int | None, status: int, *, chunked: bool) -> bytes:
+    if status in _BODILESS:
+        return b""
+    if chunked:
+        return b"Transfer-Encoding: chunked\r\n"
+    return b"" if length is None else b"Content-Length: %d\r\n" % length
+
+
+async def _blames_key(answer: Answer) -> bool:
+    """Whether a 401 of Core is about the key it got, which was the gateway's own."""
+    if not answer.complete and (answer.length is None or answer.length > _SMALL):
+        return False
+    await answer.read()
+    return b'"AUTH_' in answer.body

@@ -1,0 +1,237 @@
+"""One request, top to bottom: who calls, may they, send it on or answer it here, note it down.
+
+Rules kept here:
+- The order is the design's: public route, key, target, route, scope, body, Core, answer, log.
+- Without a live key nothing but 401 is said (503 where the store cannot tell).
+- One answer for each request, one log line, one set of metrics.
+- `config` is read once for each request, so a reload never splits one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.config import Config
+from gateway.errors import Code, GatewayError
+from gateway.forwarding import CoreObserver, Forwarder
+from gateway.keys.cache import KeyCache
+from gateway.keys.resource import Answer as OwnAnswer
+from gateway.keys.resource import ApiKeys
+from gateway.limits import RateLimit
+from gateway.policy.decisions import Deny, decide
+from gateway.policy.principals import MASTER, ApiKey, Principal
+from gateway.policy.routes import Route
+from gateway.policy.targets import Target, parse_target
+from gateway.telemetry import AccessEntry
+from gateway.wire.answers import connection_line, own_head, refusal
+from gateway.wire.exchange import ClientGoneError, Exchange
+
+_KEY: Final = "X-Blnk-Key"
+_ELSEWHERE: Final = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
+_KEYS_BODY: Final = 1 << 20
+
+
+class Observer(CoreObserver, Protocol):
+    """Who is told what the proxy sees of its neighbours."""
+
+    def record(self, entry: AccessEntry) -> None:
+        """A request has ended."""
+
+    def store_failed(self, failure: Code | None) -> None:
+        """The key store answered (None), or failed."""
+
+    def fault(self, problem: Exception) -> None:
+        """The gateway itself failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The time: `unix` in Unix seconds, `monotonic` in seconds that never step."""
+
+    unix: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+class Proxy:
+    """Handles the exchanges of all clients. `config` is replaced whole, never changed."""
+
+    def __init__(
+        self,
+        config: Config,
+        forwarder: Forwarder,
+        *,
+        keys: KeyCache,
+        api_keys: ApiKeys,
+        observer: Observer,
+        clocks: Clocks,
+        request_ids: Callable[[], str],
+    ) -> None:
+        self.config = config
+        self._forwarder = forwarder
+        self._keys = keys
+        self._api_keys = api_keys
+        self._observer = observer
+        self._unix = clocks.unix
+        self._monotonic = clocks.monotonic
+        self._request_ids = request_ids
+        self._rate = RateLimit(config.limits.rate)
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request. Raises nothing."""
+        began = self._monotonic()
+        entry = self._entry(exchange)
+        try:
+            await self._answer(exchange, entry)
+        except GatewayError as failure:
+            self._failed(exchange, entry, failure)
+        except ClientGoneError:
+            entry.status = 0
+        except Exception as problem:  # the last resort: one request fails, not the gateway
+            self._observer.fault(problem)
+            self._failed(exchange, entry, GatewayError(Code.UNAVAILABLE))
+        entry.status = exchange.status
+        entry.bytes_in = exchange.bytes_in
+        entry.bytes_out = exchange.bytes_out
+        entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
+        self._observer.record(entry)
+
+    def refusal(self, code: Code) -> bytes:
+        """The whole answer to a request that could not be read."""
+        head, body = refusal(
+            code, code.message, self._request_ids().encode(), b"Connection: close\r\n", self._unix()
+        )
+        entry = AccessEntry(
+            time=self._unix(), decision="deny", code=code.code, status=code.status, bytes_out=len(body)
+        )
+        self._observer.record(entry)
+        return head + body
+
+    def _entry(self, exchange: Exchange) -> AccessEntry:
+        headers = exchange.headers
+        return AccessEntry(
+            time=self._unix(),
+            request_id=self._request_id(exchange),
+            client=exchange.peer,
+            user_agent=headers.get("User-Agent", ""),
+            method=exchange.method,
+            path=exchange.target.partition("?")[0],
+        )
+
+    async def _answer(self, exchange: Exchange, entry: AccessEntry) -> None:
+        target = parse_target(exchange.target)
+        config = self.config
+        table = config.routes
+        if isinstance(target, Target):
+            public = table.public(exchange.method, target.segments)
+            if public is not None:
+                entry.route, entry.decision = public.name, "allow"
+                await self._forwarder.forward(exchange, entry, config, public, None)
+                return
+        principal = await self._identify(exchange)
+        if isinstance(principal, Deny):
+            self._deny(exchange, entry, principal)
+            return
+        if isinstance(principal, ApiKey):
+            entry.key_id, entry.owner = principal.id, principal.owner
+        else:
+            entry.key_id = "master"
+        decision = decide(principal, exchange.method, target, table, self._unix())
+        if isinstance(decision, Deny):
+            self._deny(exchange, entry, decision)
+            return
+        route = decision.route
+        entry.route, entry.decision = route.name, "allow"
+        if not self._rate.allows(entry.key_id, self._monotonic()):
+            raise GatewayError(Code.RATE_LIMITED)
+        if route.served and isinstance(target, Target):
+            await self._serve_keys(exchange, entry, route, principal, target)
+        else:
+            await self._forwarder.forward(exchange, entry, config, route, principal)
+
+    # Who is calling.
+
+    async def _identify(self, exchange: Exchange) -> Principal | Deny:
+        values = exchange.headers.getall(_KEY, ())
+        if len(values) != 1:
+            return _keyless(exchange, len(values))
+        key = values[0].strip()
+        if not key:
+            return _refuse(Code.MISSING_KEY)
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        if hmac.compare_digest(digest, self._forwarder.master.digest):
+            return MASTER if self.config.keys.master == "accept" else _refuse(Code.INVALID_KEY)
+        known = self._keys.peek(digest)
+        if known is None:
+            known = await self._keys.find(digest)
+            self._observer.store_failed(None)
+        return known if known is not None else _refuse(Code.INVALID_KEY)
+
+    # What the gateway answers itself.
+
+    async def _serve_keys(
+        self, exchange: Exchange, entry: AccessEntry, route: Route, principal: Principal, target: Target
+    ) -> None:
+        if route.method == "POST":
+            body = await exchange.read(_KEYS_BODY)
+            made = await self._api_keys.create(principal, body)
+        elif route.method == "GET":
+            made = await self._api_keys.list(principal, target.query)
+        else:
+            made = await self._api_keys.revoke(principal, target.segments[1], target.query)
+        self._observer.store_failed(None)
+        if isinstance(made, OwnAnswer):
+            self._send_own(exchange, entry, made)
+        else:
+            self._deny(exchange, entry, made)
+
+    def _send_own(self, exchange: Exchange, entry: AccessEntry, made: OwnAnswer) -> None:
+        connection = connection_line(persistent=exchange.persistent, minor=exchange.minor)
+        head = own_head(made.status, len(made.body), entry.request_id.encode(), connection, self._unix())
+        exchange.send(head + b"\r\n", made.body, made.status)
+
+    def _deny(self, exchange: Exchange, entry: AccessEntry, deny: Deny) -> None:
+        entry.decision = "deny"
+        if deny.route is not None:
+            entry.route = deny.route.name
+        self._refuse(exchange, entry, deny.code, deny.message)
+
+    def _failed(self, exchange: Exchange, entry: AccessEntry, failure: GatewayError) -> None:
+        code = failure.code
+        if code in (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT):
+            self._observer.upstream(code)
+        elif code is Code.KEY_STORE_UNAVAILABLE:
+            self._observer.store_failed(code)
+        entry.code = code.code
+        if exchange.answered:
+            exchange.cut()
+            return
+        self._refuse(exchange, entry, code, failure.message)
+
+    def _refuse(self, exchange: Exchange, entry: AccessEntry, code: Code, message: str) -> None:
+        entry.code = code.code
+        connection = connection_line(persistent=exchange.persistent, minor=exchange.minor)
+        head, body = refusal(code, message, entry.request_id.encode(), connection, self._unix())
+        exchange.send(head, b"" if exchange.method == "HEAD" else body, code.status)
+
+    def _request_id(self, exchange: Exchange) -> str:
+        if self.config.trusts(exchange.peer):
+            given: str = exchange.headers.get("X-Request-Id", "")
+            if 0 < len(given) <= 128 and given.isascii() and given.isprintable():
+                return given
+        return self._request_ids()
+
+
+def _refuse(code: Code) -> Deny:
+    return Deny(code, code.message)
+
+
+def _keyless(exchange: Exchange, count: int) -> Deny:
+    if count == 0 and not any(
+        name.lower().replace(b"_", b"-") in _ELSEWHERE and value for name, value in exchange.raw_headers
+    ):
+        return _refuse(Code.MISSING_KEY)
+    return _refuse(Code.INVALID_KEY)
