@@ -1,0 +1,96 @@
+"""Set up what the tests need and run them: `python3 -m tests [-- PYTEST ARGUMENTS]`.
+
+Rules kept here:
+- Standard library only: this file runs before anything is installed, and without `python3-venv`.
+- The suite starts its servers itself, on free ports; here they are only made available.
+- Under `CI=true` missing system packages are installed, and a skipped real-server test is a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv" / "tests"
+PYTHON = ENVIRONMENT / "bin" / "python"
+INSTALLED = ENVIRONMENT / "installed"  # the digest of what was installed for
+PACKAGES = {"redis-server": "redis-server"}  # program the suite starts -> Debian package
+OLDEST_PYTHON = (3, 11)
+
+
+def run(*command: str | Path) -> None:
+    """Runs a command that must succeed; raises `subprocess.CalledProcessError`."""
+    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def environment_works() -> bool:
+    """Whether the virtual environment's Python starts (its base may have been upgraded away)."""
+    if not PYTHON.exists():
+        return False
+    return subprocess.run([PYTHON, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
+def wanted() -> str:
+    """A digest of all that decides what is installed."""
+    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
+
+
+def prepare_environment() -> None:
+    """Makes the virtual environment and installs the tests' extra, where pyproject.toml has changed."""
+    if environment_works() and INSTALLED.exists() and INSTALLED.read_text() == wanted():
+        return
+    run(sys.executable, "-m", "venv", "--clear", "--without-pip", ENVIRONMENT)
+    # pip of this Python installs into the environment, so that ensurepip is not needed.
+    run(sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--editable", ".[tests]")
+    INSTALLED.write_text(wanted())
+
+
+def prepare_servers(*, install: bool) -> None:
+    """Installs the servers that are missing, or prints the line that would."""
+    missing = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    if not missing:
+        return
+    if install:
+        prefix = [] if os.geteuid() == 0 else ["sudo"]
+        run(*prefix, "apt-get", "update")
+        run(*prefix, "apt-get", "install", "--yes", "--no-install-recommends", *missing)
+    elif sys.platform == "darwin":
+        say("tests that need a real server are skipped; to run them: brew install redis")
+    else:
+        say(
+            "tests that need a real server are skipped; to run them: "
+            f"sudo apt-get install --yes {' '.join(missing)}"
+        )
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"tests: {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tests", description=__doc__.splitlines()[0])
+    parser.add_argument("pytest", nargs="*", metavar="PYTEST ARGUMENTS", help="what follows --, for pytest")
+    arguments: list[str] = parser.parse_args().pytest
+    if sys.version_info < OLDEST_PYTHON:
+        say(f"needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, this is {sys.version.split()[0]}")
+        return 2
+    in_ci = os.environ.get("CI") == "true"
+    try:
+        prepare_environment()
+        prepare_servers(install=in_ci)
+    except (subprocess.CalledProcessError, OSError) as failure:
+        say(f"could not set up: {failure}")
+        return 2
+    strict = ["--need-servers"] if in_ci else []
+    return subprocess.run([PYTHON, "-m", "pytest", *strict, *arguments], check=False, cwd=ROOT).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""What a case of the contract demands, and whether what happened meets it.
+
+Rules kept here:
+- Numbers are compared as written; the last duplicate of a member wins, as in Core, but may touch no stamp.
+- A forwarded request carries one X-Blnk-Key, the master key; on `GET /` and `GET /health` that or none.
+- A verdict is a sentence of what is wrong, or None.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.raw_client import Answer
+from tests.recording import ANSWER, Request, is_public, values_of
+
+HERE = Path(__file__).resolve().parent
+FIXTURES = {
+    "ledger_id": "ldg_fixture",
+    "identity_id": "idt_fixture",
+    "balance_a": "bln_a",
+    "balance_b": "bln_b",
+    "txn_id": "txn_fixture",
+    "refund_txn_id": "txn_refund",
+    "inflight_id": "txn_inflight",
+}
+PLACEHOLDER = re.compile(r"\{\{([\w:-]+)\}\}")
+FOLDED = {"meta_data", "transactions"}  # names that Core matches in any case
+STAMP = "BLNK_GENERATED_BY"
+
+Values = Mapping[str, str]
+Item = dict[str, Any]
+
+
+class Number(NamedTuple):
+    """A JSON number as it was written."""
+
+    literal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the client got (None: the connection ended without an answer) and what reached the upstream."""
+
+    answer: Answer | None
+    seen: list[Request]
+
+
+def load(name: str) -> list[Item]:
+    return [json.loads(line) for line in (HERE / name).read_text().splitlines() if line]
+
+
+def fill(text: str, values: Values) -> str:
+    return PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group(0)), text)
+
+
+def filled(value: Any, values: Values) -> Any:
+    return json.loads(fill(json.dumps(value), values))
+
+
+def context(principal: str | None, minted: Mapping[str, Mapping[str, str]], values: Values) -> dict[str, str]:
+    """What placeholders mean: fixtures, the principal's own key, and every NAME's as `key:NAME`."""
+    own = minted.get(principal or "") or {"key": "", "key_id": "", "owner": ""}
+    every = {f"{kind}:{name}": known[kind] for name, known in minted.items() for kind in known}
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {**own, "unique": uuid.uuid4().hex, "soon": soon, **values, **every}
+
+
+def body_bytes(body: Any, values: Values) -> bytes | None:
+    """A body in the forms of the contract: text, base64, pieces repeated, or none."""
+    if body is None:
+        return None
+    if isinstance(body, str):
+        return fill(body, values).encode()
+    if "base64" in body:
+        return base64.b64decode(body["base64"])
+    return "".join(fill(text, values) * times for text, times in body["repeat"]).encode()
+
+
+def request_bytes(item: Item, values: Values) -> bytes:
+    """The request exactly as the case spells it.
+
+    Added only where the case does not name them: Host, Connection: close, the principal's
+    X-Blnk-Key, and Content-Length for a case with a body.
+    """
+    request = item["request"]
+    headers = [(name, fill(value, values)) for name, value in request["headers"]]
+    named = {name.strip().lower() for name, _ in headers}
+    body = body_bytes(request["body"], values)
+    lines = [f"{request['method']} {fill(request['target'], values)} {request.get('version', 'HTTP/1.1')}"]
+    if "host" not in named:
+        lines.append("Host: gateway.test")
+    if "connection" not in named:
+        lines.append("Connection: close")
+    if item["principal"] is not None and "x-blnk-key" not in named:
+        lines.append("X-Blnk-Key: " + values["key"])
+    lines += [f"{name}: {value}" for name, value in headers]
+    if body is not None and not {"content-length", "transfer-encoding"} & named:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b"")
+
+
+def pick(body: bytes, path: str) -> Any:
+    """The member at a dotted path of a JSON body, or None."""
+    try:
+        document = json.loads(body)
+        for part in path.split("."):
+            document = document[int(part) if isinstance(document, list) else part]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None
+    return document
+
+
+def judge(item: Item, values: Values, outcome: Outcome, master_key: str) -> str | None:
+    """What is wrong with the outcome of a case or of a scenario's step."""
+    expected = item["gateway"]
+    if outcome.answer is not None and shows(outcome.answer, master_key):
+        return "the master key reached a client"
+    if "forwards" in expected:
+        return forwarded(expected["forwards"], item["request"], outcome, values, master_key)
+    if outcome.seen:
+        return f"reached the upstream: {outcome.seen[0].method} {outcome.seen[0].target}"
+    if "serves" in expected:
+        return served(expected["serves"], expected.get("saw", {}), outcome.answer, values)
+    return answered(expected["answers"], outcome.answer, head=item["request"]["method"] == "HEAD")
+
+
+def shows(answer: Answer, secret: str) -> bool:
+    return secret.encode() in answer.body or any(secret in value for _, value in answer.headers)
+
+
+def answered(expected: Item, answer: Answer | None, *, head: bool) -> str | None:
+    """The gateway's own answer."""
+    if expected["status"] is None:
+        if answer is None or 400 <= answer.status < 500:
+            return None
+        return f"status {answer.status}, no refusal"
+    if answer is None:
+        return "no answer"
+    if answer.status != expected["status"]:
+        return f"status {answer.status}, not {expected['status']}: {answer.body[:120]!r}"
+    if expected["code"] is None or head:
+        return None
+    if answer.values("content-type") != ["application/json; charset=utf-8"]:
+        return "content type is not Core's"
+    message = expected["message"] or json.loads(answer.body)["error"]
+    want = {"error": message, "error_detail": {"code": expected["code"], "message": message}}
+    if compact(want) != (answer.body if expected["message"] else compact(json.loads(answer.body))):
+        return f"body {answer.body[:200]!r}, not {want}"
+    return None
+
+
+def compact(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def forwarded(expected: Item, request: Item, outcome: Outcome, values: Values, master_key: str) -> str | None:
+    """One request reached the upstream, and it is the one that the client may send."""
+    if len(outcome.seen) != 1:
+        return f"{len(outcome.seen)} requests reached the upstream, not 1; the client got {outcome.answer}"
+    got, target = outcome.seen[0], fill(expected["target"], values)
+    if (got.method, got.target) != (request["method"], target):
+        return f"{got.method} {got.target!r}, not {request['method']} {target!r}"
+    problem = crossed(expected, request, got, values, master_key)
+    problem = problem or carried(expected["body"], bytes(got.body), sent_body(request, values), values)
+    if problem:
+        return problem
+    if outcome.answer is None or (outcome.answer.status, outcome.answer.body) != (200, ANSWER):
+        return f"the client got {outcome.answer}, not Core's answer"
+    return None
+
+
+def crossed(expected: Item, request: Item, got: Request, values: Values, master_key: str) -> str | None:
+    """What is wrong with the headers that arrived."""
+    keys = [value for name, value in got.headers if name.lower().replace("_", "-") == "x-blnk-key"]
+    if keys != [master_key] and not (is_public(got.target) and not keys):
+        return f"upstream saw {len(keys)} keys, or not the master key"
+    if values["key"] not in ("", master_key) and any(values["key"] in value for _, value in got.headers):
+        return "the client's key crossed"
+    for name in expected.get("absent_headers", []):
+        sent = [fill(value, values) for value in values_of(request["headers"], name)]
+        if any(value in arrived for value in sent for arrived in got.values(name)):
+            return f"{name} crossed"
+    if len(got.values("content-length") + got.values("transfer-encoding")) > 1:
+        return "the upstream body is framed twice"
+    return None
+
+
+def sent_body(request: Item, values: Values) -> bytes:
+    """The body the client meant: framing taken off."""
+    body = body_bytes(request["body"], values) or b""
+    return dechunk(body) if values_of(request["headers"], "transfer-encoding") else body
+
+
+def dechunk(data: bytes) -> bytes:
+    body = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size.split(b";")[0] or b"0", 16)
+        if not length:
+            return body
+        body += data[:length]
+        data = data[length + 2 :]
+
+
+def literal(data: bytes) -> Any:
+    """JSON with numbers as written; raises ValueError where a reserved member stands twice."""
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        spelled = [name.casefold() if name.casefold() in FOLDED else name for name, _ in pairs]
+        if any(spelled.count(name) > 1 for name in (*FOLDED, STAMP)):
+            raise ValueError("a reserved member twice")
+        return dict(pairs)
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    return json.loads(
+        data, object_pairs_hook=members, parse_int=Number, parse_float=Number, parse_constant=constant
+    )
+
+
+def stamped(data: bytes, paths: list[str], key_id: str) -> Any:
+    """The document with the caller's stamp at each path."""
+    document = literal(data)
+    for path in paths:
+        *parents, last = path.split(".")
+        holder = document
+        for part in parents:
+            holder = holder[int(part) if isinstance(holder, list) else part]
+        holder[last] = (holder.get(last) or {}) | {STAMP: key_id}
+    return document
+
+
+def carried(expected: Any, got: bytes, sent: bytes, values: Values) -> str | None:
+    """What is wrong with the body that arrived, given the body that was sent."""
+    if expected is None:
+        return None if got == sent else f"body {got[:200]!r}, not {sent[:200]!r}"
+    if expected["json"] is None:
+        want = stamped(sent, expected["stamped_paths"], values["key_id"])
+    else:
+        want = literal(fill(expected["json"], values).encode())
+    try:
+        document = literal(got)
+    except ValueError as problem:
+        return f"upstream body is no clean JSON ({problem}): {got[:200]!r}"
+    return None if document == want else f"upstream body {got[:300]!r}, not {str(want)[:300]}"
+
+
+def served(expected: Item, saw: Item, answer: Answer | None, values: Values) -> str | None:
+    """The gateway answers from its own key store."""
+    if answer is None:
+        return "no answer"
+    if answer.status != expected["status"]:
+        return f"status {answer.status}, not {expected['status']}: {answer.body[:160]!r}"
+    if "body" in expected and answer.body.decode() != fill(expected["body"], values):
+        return f"body {answer.body[:200]!r}"
+    document = json.loads(answer.body or b"null")
+    for member, name in (("owner_id", "owner"), ("scopes", "scopes")):
+        for listed in document if isinstance(document, list) else [document]:
+            if name in expected and listed[member] != filled(expected[name], values):
+                return f"{member} {listed[member]!r}, not {filled(expected[name], values)!r}"
+    for path, want in saw.items():
+        if pick(answer.body, path) != filled(want, values):
+            return f"{path} {pick(answer.body, path)!r}, not {filled(want, values)!r}"
+    return None

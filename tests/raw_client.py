@@ -1,0 +1,240 @@
+"""A client on a raw socket: it sends any bytes and reads answers exactly as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+PATIENCE = 10.0  # seconds that any one wait may take before the test fails
+LARGEST = 1 << 22
+
+
+class Endpoint(Protocol):
+    """Where to connect, such as the gateway's own `Address`."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class BrokenAnswer(Exception):  # noqa: N818 - it names what came, not a fault of the client
+    """The connection ended before the answer was whole; `received` holds what came of it."""
+
+    def __init__(self, received: bytes) -> None:
+        super().__init__(f"the connection ended after {received[:200]!r}")
+        self.received = received
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One final answer, with the status codes of the interim ones before it."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    version: str = "HTTP/1.1"
+    interim: list[int] = field(default_factory=list)
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    def value(self, name: str) -> str | None:
+        """The value of a header that stands once, or None."""
+        found = self.values(name)
+        assert len(found) <= 1, f"{name} stands {len(found)} times"
+        return found[0] if found else None
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str | None:
+        """The code of an error body."""
+        detail = self.json().get("error_detail")
+        return None if detail is None else str(detail["code"])
+
+
+def request(
+    method: str,
+    target: str,
+    *,
+    key: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes | None = None,
+    version: str = "HTTP/1.1",
+) -> bytes:
+    """The bytes of one request: Host, the key and Content-Length are added, nothing else."""
+    lines = [f"{method} {target} {version}", "Host: gateway.test"]
+    if key is not None:
+        lines.append(f"X-Blnk-Key: {key}")
+    lines += [f"{name}: {value}" for name, value in headers]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
+
+
+def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
+    """A chunked body, a chunk for each piece."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
+
+
+class RawClient:
+    """One connection. Every wait ends after `PATIENCE` seconds."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, keep: bool) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._keep = keep
+        self._unread = bytearray()
+        self.received = bytearray()
+        self.was_reset = False
+
+    @classmethod
+    async def connect(
+        cls, address: Endpoint, *, keep: bool = True, send_buffer: int | None = None
+    ) -> RawClient:
+        """Connects; `send_buffer` bytes bound what the kernel takes off the test's hands."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        if send_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.get_running_loop().sock_connect(sock, (address.host, address.port))
+                reader, writer = await asyncio.open_connection(sock=sock, limit=LARGEST)
+        except BaseException:
+            sock.close()
+            raise
+        return cls(reader, writer, keep=keep)
+
+    async def __aenter__(self) -> RawClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def send(self, data: bytes) -> None:
+        """Sends bytes; a connection that the gateway has ended is no fault: its answer is still readable."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(data)
+            async with asyncio.timeout(PATIENCE):
+                await self._writer.drain()
+
+    async def half_close(self) -> None:
+        """Ends this side of the connection and goes on reading."""
+        with contextlib.suppress(OSError):
+            self._writer.write_eof()
+
+    async def read_some(self) -> bytes:
+        """What comes next; empty at the end of the connection or on its reset."""
+        if self._unread:
+            data = bytes(self._unread)
+            self._unread.clear()
+            return data
+        try:
+            async with asyncio.timeout(PATIENCE):
+                data = await self._reader.read(1 << 16)
+        except ConnectionError:
+            self.was_reset = True
+            return b""
+        if self._keep:
+            self.received += data
+        return data
+
+    async def rest(self) -> bytes:
+        """Everything up to the end of the connection."""
+        data = bytearray()
+        while more := await self.read_some():
+            data += more
+        return bytes(data)
+
+    async def answer(self, *, head: bool = False) -> Answer:
+        """The next final answer; `head` when it is one to a HEAD request. Raises `BrokenAnswer`."""
+        interim: list[int] = []
+        while True:
+            version, status, headers = await self._head()
+            if status >= 200:
+                body = b"" if head or status in (204, 304) else await self._body(headers)
+                return Answer(status, headers, body, version, interim)
+            interim.append(status)
+
+    async def call(self, data: bytes, *, head: bool = False) -> Answer:
+        """Sends a request and reads its answer."""
+        await self.send(data)
+        return await self.answer(head=head)
+
+    async def ask(self, method: str, target: str, **more: Any) -> Answer:
+        """Sends the `request` so described and reads its answer."""
+        return await self.call(request(method, target, **more), head=method == "HEAD")
+
+    async def ended(self) -> bool:
+        """Whether the gateway ends the connection without another byte."""
+        return await self.rest() == b""
+
+    async def read_head(self) -> tuple[int, list[tuple[str, str]]]:
+        """Status and headers of the next answer; its body is left to `read_some`."""
+        _, status, headers = await self._head()
+        return status, headers
+
+    def abort(self) -> None:
+        """Resets the connection."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._writer.wait_closed()
+
+    async def _head(self) -> tuple[str, int, list[tuple[str, str]]]:
+        data = await self._until(b"\r\n\r\n")
+        first, *lines = data[:-4].decode("latin-1").split("\r\n")
+        version, status, *_ = first.split(" ", 2)
+        headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        return version, int(status), headers
+
+    async def _body(self, headers: list[tuple[str, str]]) -> bytes:
+        named = {name.lower(): value for name, value in headers}
+        if named.get("transfer-encoding") == "chunked":
+            return await self._chunks()
+        if "content-length" in named:
+            return await self._exactly(int(named["content-length"]))
+        return await self.rest()
+
+    async def _chunks(self) -> bytes:
+        body = bytearray()
+        while size := int((await self._until(b"\r\n")).split(b";")[0], 16):
+            body += await self._exactly(size)
+            await self._until(b"\r\n")
+        while await self._until(b"\r\n") != b"\r\n":
+            pass
+        return bytes(body)
+
+    async def _until(self, mark: bytes) -> bytes:
+        data = bytearray()
+        searched = 0
+        while (found := data.find(mark, searched)) < 0:
+            searched = max(0, len(data) - len(mark))
+            more = await self.read_some()
+            if not more:
+                raise BrokenAnswer(bytes(data))
+            data += more
+        end = found + len(mark)
+        self._unread[:0] = data[end:]
+        return bytes(data[:end])
+
+    async def _exactly(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            more = await self.read_some()
+            if not more:
+                raise BrokenAnswer(bytes(data))
+            data += more
+        self._unread[:0] = data[length:]
+        return bytes(data[:length])

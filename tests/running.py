@@ -1,0 +1,174 @@
+"""A gateway in this process, in front of a recording upstream, with everything it says kept.
+
+Rules kept here:
+- The configuration is the file that ships; a test changes single values of it.
+- Closing a gateway greps its log and all bytes its clients received for every secret the test knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gateway.config import Config, load_config
+from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.store import KeyRecord, KeyStore
+from gateway.server import Gateway
+from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
+from tests.recording import RecordingUpstream
+
+ROOT = Path(__file__).resolve().parent.parent
+MASTER_KEY = "mk-5f0c1b7e2d9a4c68b3e1-of-the-tests"  # in no test but this one: greps look for it
+LOG_PATIENCE = 5.0
+
+Changes = Mapping[str, Mapping[str, Any]]
+
+
+@cache
+def shipped_config() -> Config:
+    """`gateway.yaml` of this repository, on free ports and with its keys in memory."""
+    return load_config(
+        ROOT / "gateway.yaml",
+        {
+            "BLNK_MASTER_KEY": MASTER_KEY,
+            "BLNK_GATEWAY_LISTEN": "127.0.0.1:0",
+            "BLNK_GATEWAY_ADMIN": "127.0.0.1:0",
+            "BLNK_GATEWAY_UPSTREAM__URL": "http://127.0.0.1:1",
+            "BLNK_GATEWAY_KEYS__STORE": "memory://",
+            "BLNK_GATEWAY_DRAIN__DELAY": "0s",
+            "BLNK_GATEWAY_DRAIN__TIMEOUT": "2s",
+        },
+        secrets=True,
+    )
+
+
+def configured(upstream: RecordingUpstream, changes: Changes) -> Config:
+    """The shipped configuration in front of this upstream; `changes` maps a section to its values."""
+    config = shipped_config()
+    sections: dict[str, Any] = {
+        name: replace(getattr(config, name), **values) for name, values in changes.items()
+    }
+    core = sections.get("upstream", config.upstream)
+    sections["upstream"] = replace(core, url=upstream.url)
+    return replace(config, **sections)
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A key that stands in the gateway's store."""
+
+    key: str
+    id: str
+    owner: str
+
+
+@dataclass(slots=True)
+class Running:
+    """A started gateway with what is known of it."""
+
+    gateway: Gateway
+    log: io.StringIO
+    upstream: RecordingUpstream
+    secrets: set[str] = field(default_factory=lambda: {MASTER_KEY})
+    forbidden: set[str] = field(default_factory=set)
+    _clients: list[RawClient] = field(default_factory=list)
+
+    async def mint(
+        self, *scopes: str, owner: str = "acme", expired: bool = False, revoked: bool = False
+    ) -> Minted:
+        """Puts a new key straight into the store."""
+        key, key_id, now = mint_key(os.urandom), mint_id(os.urandom), datetime.now(UTC)
+        await self.gateway.store.add(
+            KeyRecord(
+                id=key_id,
+                digest=digest(key),
+                name="minted by a test",
+                owner=owner,
+                scopes=scopes,
+                expires_at=_written(now + timedelta(days=-1 if expired else 365)),
+                created_at=_written(now),
+                last_used_at="0001-01-01T00:00:00Z",
+                revoked_at=_written(now) if revoked else None,
+                created_by="master",
+            )
+        )
+        self.secrets.add(key)
+        return Minted(key, key_id, owner)
+
+    async def connect(
+        self, address: Endpoint | None = None, *, keep: bool = True, send_buffer: int | None = None
+    ) -> RawClient:
+        """A new connection, closed with the gateway; `keep` its bytes for the grep at the end."""
+        client = await RawClient.connect(address or self.gateway.address, keep=keep, send_buffer=send_buffer)
+        self._clients.append(client)
+        return client
+
+    async def ask(self, method: str, target: str, **more: Any) -> Answer:
+        """One request on a connection of its own; `more` as for `raw_client.request`."""
+        async with await self.connect() as client:
+            return await client.ask(method, target, **more)
+
+    async def logged(self, text: str) -> str:
+        """The log, once `text` stands in it; it is written in batches."""
+        await eventually(lambda: text in self.log.getvalue(), f"{text!r} in the log", LOG_PATIENCE)
+        return self.log.getvalue()
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+        await self.gateway.close()
+
+    def received(self) -> list[str]:
+        """What each client received, byte for character."""
+        return [client.received.decode("latin-1") for client in self._clients]
+
+    def leaks(self) -> list[str]:
+        """Where a secret, or what a test forbade, came out."""
+        places = {"the log": self.log.getvalue()} | {
+            f"what client {number} received": text for number, text in enumerate(self.received())
+        }
+        return sorted(
+            f"{word!r} in {place}"
+            for word in self.secrets | self.forbidden
+            for place, text in places.items()
+            if word in text
+        )
+
+
+async def start(
+    upstream: RecordingUpstream,
+    /,
+    *,
+    ready: bool = True,
+    store: KeyStore | None = None,
+    **changes: Mapping[str, Any],
+) -> Running:
+    """Starts a gateway in front of the upstream; by default it has accepted Core before this returns."""
+    log = io.StringIO()
+    gateway = Gateway(configured(upstream, changes), log, store=store)
+    await gateway.start()
+    if ready:
+        async with asyncio.timeout(PATIENCE):
+            await gateway.ready()
+    return Running(gateway, log, upstream)
+
+
+async def eventually(holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Waits until it holds; fails, naming `what`, after `patience` seconds."""
+    try:
+        async with asyncio.timeout(patience):
+            while not holds():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"never came: {what}") from None
+
+
+def _written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

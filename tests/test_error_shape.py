@@ -1,0 +1,217 @@
+"""Every code of the catalogue, provoked over HTTP, and the one shape that all its answers have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.store import KeyRecord, MemoryKeyStore
+from tests.conftest import Start
+from tests.raw_client import Answer, request
+from tests.recording import RecordingUpstream, abort, answering, held, never
+from tests.running import MASTER_KEY, Running
+
+READ = "/ledgers?limit=1"
+REFUSED_KEY = b'{"error":"no","error_detail":{"code":"AUTH_INVALID_API_KEY","message":"no"}}'
+NEW_KEY = b'{"name":"k","owner":"%b","scopes":["%b"],"expires_at":"2099-01-01T00:00:00Z"}'
+
+
+class UnreachableKeyStore(MemoryKeyStore):
+    """Answers nothing."""
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+
+@dataclass(slots=True)
+class Scene:
+    """What a provocation works with."""
+
+    start: Start
+    upstream: RecordingUpstream
+
+    async def ask(self, method: str, target: str, *scopes: str, **more: Any) -> Answer:
+        """One request of a key with these scopes to a gateway as it ships."""
+        gateway: Running = await self.start()
+        minted = await gateway.mint(*scopes)
+        return await gateway.ask(method, target, key=minted.key, **more)
+
+
+Provocation = Callable[[Scene], Awaitable[Answer]]
+
+
+async def no_key(scene: Scene) -> Answer:
+    return await (await scene.start()).ask("GET", READ)
+
+
+async def unknown_key(scene: Scene) -> Answer:
+    return await (await scene.start()).ask("GET", READ, key="A" * 43 + "=")
+
+
+async def revoked_key(scene: Scene) -> Answer:
+    gateway = await scene.start()
+    return await gateway.ask("GET", READ, key=(await gateway.mint("*:*", revoked=True)).key)
+
+
+async def dot_segments(scene: Scene) -> Answer:
+    return await scene.ask("GET", "/ledgers/../api-keys", "*:*")
+
+
+async def no_request(scene: Scene) -> Answer:
+    client = await (await scene.start()).connect()
+    return await client.call(b"GET /ledgers HTTP/1.1\r\nno colon\r\n\r\n")
+
+
+async def slow_head(scene: Scene) -> Answer:
+    client = await (await scene.start(timeouts={"head": 0.2})).connect()
+    return await client.call(b"GET /ledgers HTTP/1.1\r\nHost: x\r\n")
+
+
+async def large_head(scene: Scene) -> Answer:
+    client = await (await scene.start()).connect()
+    return await client.call(request("GET", READ, headers=[("X-Large", "a" * 100_000)]))
+
+
+async def lacking_scope(scene: Scene) -> Answer:
+    return await scene.ask("POST", "/ledgers", "ledgers:read", body=b"{}")
+
+
+async def unknown_resource(scene: Scene) -> Answer:
+    return await scene.ask("GET", "/nothing", "*:*")
+
+
+async def unlisted_path(scene: Scene) -> Answer:
+    return await scene.ask("GET", "/ledgers/a/b", "ledgers:read")
+
+
+async def hooks(scene: Scene) -> Answer:
+    return await scene.ask("GET", "/hooks", "hooks:*")
+
+
+async def foreign_owner(scene: Scene) -> Answer:
+    return await scene.ask("POST", "/api-keys", "*:*", body=NEW_KEY % (b"globex", b"ledgers:read"))
+
+
+async def broader_scopes(scene: Scene) -> Answer:
+    return await scene.ask("POST", "/api-keys", "api-keys:*", body=NEW_KEY % (b"acme", b"ledgers:read"))
+
+
+async def trailing_bytes(scene: Scene) -> Answer:
+    return await scene.ask("POST", "/ledgers", "ledgers:write", body=b"{} {}")
+
+
+async def large_bulk(scene: Scene) -> Answer:
+    body = b'{"transactions":[' + b"{}," * 10_000 + b"{}]}"
+    return await scene.ask("POST", "/transactions/bulk", "transactions:write", body=body)
+
+
+async def large_body(scene: Scene) -> Answer:
+    return await scene.ask("POST", "/ledgers", "ledgers:write", body=b" " * (6 << 20))
+
+
+async def no_owner(scene: Scene) -> Answer:
+    return await (await scene.start()).ask("GET", "/api-keys", key=MASTER_KEY)
+
+
+async def unknown_key_id(scene: Scene) -> Answer:
+    return await (await scene.start()).ask("DELETE", "/api-keys/api_key_x?owner=acme", key=MASTER_KEY)
+
+
+async def many_requests(scene: Scene) -> Answer:
+    gateway = await scene.start(limits={"rate": 1})
+    key = (await gateway.mint("ledgers:read")).key
+    answers = [await gateway.ask("GET", READ, key=key) for _ in range(5)]
+    assert answers[0].status == 200
+    return answers[-1]
+
+
+async def store_down(scene: Scene) -> Answer:
+    gateway = await scene.start(store=UnreachableKeyStore())
+    return await gateway.ask("GET", READ, key="A" * 43 + "=")
+
+
+async def core_gone(scene: Scene) -> Answer:
+    scene.upstream.behaviour = abort
+    return await scene.ask("GET", READ, "ledgers:read")
+
+
+async def core_silent(scene: Scene) -> Answer:
+    scene.upstream.behaviour = never
+    gateway = await scene.start(timeouts={"first_byte": 0.2})
+    return await gateway.ask("GET", READ, key=MASTER_KEY)
+
+
+async def core_refuses(scene: Scene) -> Answer:
+    scene.upstream.behaviour = answering("401 Unauthorized", REFUSED_KEY)
+    return await scene.ask("GET", READ, "ledgers:read")
+
+
+async def full_queue(scene: Scene) -> Answer:
+    gateway = await scene.start(upstream={"connections": 1, "queue": 0})
+    release = asyncio.Event()
+    scene.upstream.script(held(release))
+    holder = await gateway.connect()
+    await holder.send(request("GET", READ, key=MASTER_KEY))
+    await scene.upstream.arrived()
+    answer = await gateway.ask("GET", READ, key=MASTER_KEY)
+    release.set()
+    assert (await holder.answer()).status == 200
+    return answer
+
+
+PROVOCATIONS: dict[Code, Provocation] = {
+    Code.MISSING_KEY: no_key,
+    Code.INVALID_KEY: unknown_key,
+    Code.EXPIRED_KEY: revoked_key,
+    Code.AMBIGUOUS_TARGET: dot_segments,
+    Code.MALFORMED_REQUEST: no_request,
+    Code.REQUEST_TIMEOUT: slow_head,
+    Code.HEAD_TOO_LARGE: large_head,
+    Code.INSUFFICIENT: lacking_scope,
+    Code.UNKNOWN_RESOURCE: unknown_resource,
+    Code.NOT_FOUND: unlisted_path,
+    Code.MASTER_REQUIRED: hooks,
+    Code.CROSS_OWNER: foreign_owner,
+    Code.SCOPE_ESCALATION: broader_scopes,
+    Code.MALFORMED_BODY: trailing_bytes,
+    Code.BULK_LIMIT: large_bulk,
+    Code.BODY_TOO_LARGE: large_body,
+    Code.OWNER_REQUIRED: no_owner,
+    Code.KEY_NOT_FOUND: unknown_key_id,
+    Code.RATE_LIMITED: many_requests,
+    Code.KEY_STORE_UNAVAILABLE: store_down,
+    Code.UPSTREAM_UNREACHABLE: core_gone,
+    Code.UPSTREAM_TIMEOUT: core_silent,
+    Code.UPSTREAM_REFUSED: core_refuses,
+    Code.UNAVAILABLE: full_queue,
+}
+MESSAGES = {Code.INSUFFICIENT: "Insufficient permissions for ledgers:write"}
+
+
+def test_every_code_is_provoked() -> None:
+    """A new code of the catalogue needs a provocation here."""
+    assert set(Code) == PROVOCATIONS.keys()
+
+
+@pytest.mark.parametrize("code", list(Code), ids=lambda code: code.name)
+async def test_over_http(start_gateway: Start, upstream: RecordingUpstream, code: Code) -> None:
+    """Status, body and headers of the answer are the catalogue's, byte for byte."""
+    answer = await PROVOCATIONS[code](Scene(start_gateway, upstream))
+    message = MESSAGES.get(code, code.message)
+    assert (answer.status, answer.body.decode()) == (
+        code.status,
+        f'{{"error":"{message}","error_detail":{{"code":"{code.code}","message":"{message}"}}}}',
+    )
+    assert answer.value("content-type") == "application/json; charset=utf-8"
+    assert answer.value("content-length") == str(len(answer.body))
+    assert answer.value("cache-control") == "no-store"
+    assert answer.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
+    assert answer.value("x-request-id")
+    assert answer.value("www-authenticate") == ("X-Blnk-Key" if code.status == 401 else None)
+    assert answer.value("retry-after") == ("1" if code.status in (429, 503) else None)
+    assert answer.values("server") == []

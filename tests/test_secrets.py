@@ -1,0 +1,112 @@
+"""Nothing secret comes out: not in a log line, an answer, a metric, a health report or a repr.
+
+Rules kept here:
+- Every gateway of the suite is grepped when it is torn down (`Running.leaks`); this file provokes the rest.
+- A secret is the master key, a minted key, and their pieces: eight characters of one are too many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.conftest import Start
+from tests.raw_client import request
+from tests.recording import RecordingUpstream, abort, answering, never
+from tests.running import MASTER_KEY, Running, shipped_config
+
+PIECE = 8
+REFUSED_KEY = (
+    b'{"error":"no","error_detail":{"code":"AUTH_INVALID_API_KEY","message":"%b"}}' % MASTER_KEY.encode()
+)
+
+
+def pieces(secret: str) -> set[str]:
+    """Every run of `PIECE` characters of a secret."""
+    return {secret[at : at + PIECE] for at in range(len(secret) - PIECE + 1)}
+
+
+def found(secret: str, text: str) -> set[str]:
+    return {piece for piece in pieces(secret) if piece in text}
+
+
+async def provoke(gateway: Running, upstream: RecordingUpstream, key: str) -> None:
+    """Sends the key through every stage that could repeat it."""
+    places = [
+        request("GET", "/ledgers?limit=1", key=key),
+        request("GET", "/ledgers?limit=1", key=key + "x"),
+        request("GET", "/ledgers?limit=1", key=f"Bearer {key}"),
+        request("GET", "/ledgers?limit=1", key=key, headers=[("X-Blnk-Key", key)]),
+        request("GET", f"/ledgers?key={key}"),
+        request("GET", "/ledgers", headers=[("Authorization", f"Bearer {key}"), ("X-API-Key", key)]),
+        request("GET", "/ledgers", headers=[("X_Blnk_Key", key), ("Cookie", f"key={key}")]),
+        request("GET", "/health", key=key),
+        request("GET", "/ledgers/../x", key=key),
+        request("GET", "/nothing", key=key),
+        request("POST", "/ledgers", key=key, body=f'{{"name":"{key}",}}'.encode()),
+        request("POST", "/ledgers", key=key, body=f'{{"meta_data":"{key}"}}'.encode()),
+        request("POST", "/api-keys", key=key, body=f'{{"name":"{key}","owner":1}}'.encode()),
+        request("POST", "/api-keys", key=key, body=f'{{"owner":"{key}"'.encode()),
+        request("DELETE", f"/api-keys/x?owner={key}", key=key),
+        f"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: {key}\x00\r\n\r\n".encode(),
+        f"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key {key}\r\n\r\n".encode(),
+        f"GET /ledgers HTTP/1.1\r\nX-Blnk-Key: {key}\r\n folded\r\n\r\n".encode(),
+        f"{key} /ledgers HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        f"GET /ledgers {key}\r\n\r\n".encode(),
+    ]
+    for data in places:
+        async with await gateway.connect() as client:
+            await client.call(data)
+    upstream.script(abort, never, answering("401 Unauthorized", REFUSED_KEY))
+    await asyncio.gather(*(gateway.ask("POST", "/ledgers/filter", key=key, body=b"{}") for _ in range(3)))
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+@pytest.mark.parametrize("format_", ["json", "console"])
+async def test_no_key_comes_out_of_any_request(
+    start_gateway: Start, upstream: RecordingUpstream, level: str, format_: str
+) -> None:
+    """Whatever is sent where: no piece of a key is logged, answered or reported."""
+    gateway = await start_gateway(timeouts={"first_byte": 0.2}, log={"level": level, "format": format_})
+    key = (await gateway.mint("ledgers:*", "api-keys:*")).key
+    await provoke(gateway, upstream, key)
+    private = await gateway.connect(gateway.gateway.admin_address)
+    for path in ("/metrics", "/health/ready", "/health/alive", "/nothing"):
+        await private.ask("GET", path, headers=[("X-Blnk-Key", key)])
+    await gateway.gateway.drain()
+    for secret in (key, MASTER_KEY):
+        assert found(secret, gateway.log.getvalue()) == set()
+        assert [found(secret, text) for text in gateway.received() if found(secret, text)] == []
+
+
+async def test_the_master_key_of_a_client_is_not_logged(gateway: Running) -> None:
+    """The principal is named `master`; the key is not."""
+    await gateway.ask("GET", "/ledgers?limit=1", key=MASTER_KEY)
+    await gateway.ask("GET", "/ledgers/a/b", key=MASTER_KEY)
+    await gateway.gateway.drain()
+    assert "master" in gateway.log.getvalue()
+    assert found(MASTER_KEY, gateway.log.getvalue()) == set()
+
+
+async def test_a_minted_key_is_shown_once_and_never_logged(gateway: Running) -> None:
+    """POST /api-keys answers with the key; no log line and no list repeats it."""
+    body = b'{"name":"k","owner":"acme","scopes":["ledgers:read"],"expires_at":"2099-01-01T00:00:00Z"}'
+    key = (await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).json()["key"]
+    listed = await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)
+    assert [(item["key"], item["owner_id"]) for item in listed.json()] == [("", "acme")]
+    await gateway.ask("GET", "/ledgers?limit=1", key=key)
+    await gateway.gateway.drain()
+    assert found(key, gateway.log.getvalue()) == set()
+    assert found(key, listed.body.decode()) == set()
+
+
+async def test_no_repr_shows_the_master_key(gateway: Running) -> None:
+    """A traceback with locals, or a careless log call, must not print it."""
+    parts = [shipped_config(), gateway.gateway, gateway.gateway.config, gateway.gateway.proxy]
+    parts += [value for part in parts[1:] for value in vars_of(part)]
+    assert [part for part in parts if MASTER_KEY in f"{part!r}{part!s}"] == []
+
+
+def vars_of(thing: object) -> list[object]:
+    return list(getattr(thing, "__dict__", {}).values())
