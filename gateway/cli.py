@@ -179,23 +179,32 @@ def _ask(url: str, path: str, headers: dict[str, str]) -> tuple[Exit, str]:
 
     No proxy of the environment is asked and no redirect followed: the question is about this address.
     """
-    try:
-        base = urlsplit(url)
-        kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[base.scheme]
-        connection = kind(base.hostname or "", base.port, timeout=ASK_SECONDS)
-    except (ValueError, KeyError, http.client.InvalidURL):
-        message = "write http://host:port"
-        raise click.BadParameter(message, param_hint="--url") from None
+    connection = _connection(url)
     try:
         with closing(connection):
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             text = answer.read(ANSWER_BYTES).decode("utf-8", "replace").strip()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return Exit.NEIGHBOUR, f"{url}{path}: nobody answers: {str(error) or type(error).__name__}"
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Exit.NEIGHBOUR, f"{url}{path}: nobody answers: {reason}"
     if answer.status == HTTPStatus.OK:
         return Exit.YES, text
     return Exit.NO, text or f"{url}{path}: answered {answer.status}"
+
+
+def _connection(url: str) -> http.client.HTTPConnection:
+    try:
+        base = urlsplit(url)
+        port = base.port
+    except ValueError:
+        base, port = urlsplit(""), None
+    if base.scheme not in ("http", "https") or not base.hostname:
+        message = "write http://host:port"
+        raise click.BadParameter(message, param_hint="--url")
+    if base.scheme == "https":
+        return http.client.HTTPSConnection(base.hostname, port or 443, timeout=ASK_SECONDS)
+    return http.client.HTTPConnection(base.hostname, port or 80, timeout=ASK_SECONDS)
 
 
 def _say(text: str, *, err: bool = False) -> None:

@@ -106,11 +106,12 @@ def _check_admin(reading: Reading) -> None:
 
 
 def _check_listeners(reading: Reading) -> None:
-    given = [path for path in LISTENERS if path in reading.places and path not in reading.unset]
-    for first, second in combinations(given, 2):
-        one, other = reading.values[first], reading.values[second]
-        if one and other and one.clashes(other):
-            reading.refuse_setting(second, f"{first} takes this port already: write another one")
+    known = [path for path in LISTENERS if path not in reading.unset and reading.values[path] is not None]
+    for first, second in combinations(known, 2):
+        if reading.values[first].clashes(reading.values[second]):
+            # One of the two may stand nowhere, being the default.
+            place, other = (second, first) if second in reading.places else (first, second)
+            reading.refuse_setting(place, f"{other} takes this port already: write another one")
 
 
 def _check_limits(reading: Reading) -> None:

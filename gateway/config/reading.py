@@ -118,6 +118,8 @@ class Reading:
 
     def _parse(self, path: str, setting: Setting, raw: Raw | None) -> None:
         if raw is None:
+            if path not in self.unset:
+                self.values[path] = None
             return
         try:
             self.values[path] = setting.parse(raw)

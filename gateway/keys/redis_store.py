@@ -7,8 +7,8 @@ Rules kept here:
 - A look-up by digest is one round trip.
 - A record, its indexes and its entry in the stream are written in one MULTI/EXEC, under WATCH, so
   that of two writers the second sees what the first wrote.
-- No retries: an outage is `KEY_STORE_UNAVAILABLE` within 2 s, whatever its kind, and so is a
-  record that cannot be read.
+- No retries: 1 s to connect, 1 s for an answer, 2 s in all, and any outage of whatever kind is
+  `KEY_STORE_UNAVAILABLE`. So is a record that cannot be read.
 - No text raised here holds the URL, whose password is a secret.
 """
 
@@ -54,9 +54,9 @@ class RedisKeyStore:
     """
 
     def __init__(self, url: str, *, connections: int = 16, changes_kept: int = 10_000) -> None:
-        self._client = _connect(url, connections)
+        self._client = _connect(url, connections, COMMAND_SECONDS)
         # XREAD holds its connection while it blocks: it must not be one that look-ups wait for.
-        self._follower = _connect(url, 1)
+        self._follower = _connect(url, 1, None)
         self._changes_kept = changes_kept
         self._record = msgspec.json.Decoder(KeyRecord)
 
@@ -180,7 +180,7 @@ class RedisKeyStore:
         pipe.xadd(_CHANGES, fields, maxlen=self._changes_kept, approximate=True)
 
 
-def _connect(url: str, connections: int) -> Any:
+def _connect(url: str, connections: int, answer_seconds: float | None) -> Any:
     """A client that fails at once instead of hiding an outage.
 
     `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
@@ -192,7 +192,7 @@ def _connect(url: str, connections: int) -> Any:
         raise ValueError("not a URL of Redis") from None
     options |= {
         "socket_connect_timeout": CONNECT_SECONDS,
-        "socket_timeout": None,  # _answering() bounds a command as a whole, XREAD's wait included.
+        "socket_timeout": answer_seconds,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "protocol": 2,

@@ -153,6 +153,14 @@ class TestMatch:
         assert matched(names, method, path) == expected
 
 
+def test_a_public_route_is_found_by_its_exact_method_and_path_and_no_other_route_is() -> None:
+    health = opened("GET /health", Access.PUBLIC)
+    table = table_of([health, listed("GET /ledgers"), listed("POST /health"), listed("GET /{rest...}")])
+    asked = [("GET", "health"), ("POST", "health"), ("HEAD", "health"), ("GET", "ledgers"), ("GET", "x")]
+    found = [table.public(method, (segment,)) for method, segment in asked]
+    assert [*found, table.public("GET", ("health", ""))] == [health, None, None, None, None, None]
+
+
 kinds = st.sampled_from(["a", "b", Placeholder.ONE])
 shapes = st.builds(
     lambda head, rest: (*head, *rest),

@@ -1,0 +1,378 @@
+"""The file and the environment into one Config, or every problem at once."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from gateway.config import (
+    Address,
+    Config,
+    ConfigError,
+    ConfigProblem,
+    DrainConfig,
+    KeysConfig,
+    LimitsConfig,
+    LogConfig,
+    Secret,
+    TimeoutsConfig,
+    UnreadableConfigError,
+    UpstreamConfig,
+    load_config,
+    parse_config,
+    settings,
+)
+from gateway.config.environment import variable
+from gateway.policy.routes import Access, Route, compile_routes
+
+FILE = Path("gateway.yaml")
+SMALL = """\
+upstream:
+  url: http://core:5100
+  master_key: ${KEY}
+keys:
+  store: memory://
+routes:
+  GET /health: public
+"""
+KEY_LINE = "master_key: ${KEY}"
+UNREADABLE = "the file cannot be read: check the path and who may read it"
+DURATION = "write a whole number and its unit, as 10s, 500ms, 2m or 1h"
+KNOWN = (
+    "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
+    "upstream, keys, timeouts, limits, drain, log, routes"
+)
+
+
+def parse(text: str, environ: Mapping[str, str] | None = None, *, secrets: bool = True) -> Config:
+    environ = {"KEY": "s3cret"} if environ is None else environ
+    return parse_config(text.encode(), FILE, environ, secrets=secrets)
+
+
+def problems(text: str, environ: Mapping[str, str] | None = None, *, secrets: bool = True) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, environ, secrets=secrets)
+    assert str(caught.value) == "\n".join(map(str, caught.value.problems))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def with_line(line: str) -> str:
+    """The small file with one more line, the first."""
+    return f"{line}\n{SMALL}"
+
+
+def test_a_small_file_has_every_default() -> None:
+    routes = compile_routes([Route("GET", "/health", Access.PUBLIC)])
+    assert not isinstance(routes, tuple)
+    assert parse(SMALL) == Config(
+        listen=Address("127.0.0.1", 5001),
+        admin=Address("127.0.0.1", 5002),
+        health=None,
+        admin_token_file=None,
+        upstream=UpstreamConfig(
+            url="http://core:5100",
+            master_key=Secret("s3cret"),
+            master_key_file=None,
+            connections=128,
+            queue=1024,
+        ),
+        keys=KeysConfig(authority="gateway", store="memory://", master="accept"),
+        timeouts=TimeoutsConfig(
+            head=10.0,
+            body=30.0,
+            idle=75.0,
+            write=30.0,
+            connect=2.0,
+            first_byte=60.0,
+            between_bytes=60.0,
+            upstream_idle=60.0,
+        ),
+        limits=LimitsConfig(body=5242880, buffered=67108864, connections=10000, rate=0),
+        drain=DrainConfig(delay=5.0, timeout=25.0),
+        log=LogConfig(format="auto", level="info"),
+        ready_requires=(),
+        trusted_proxies=(),
+        routes=routes,
+        sha256=hashlib.sha256(SMALL.encode()).hexdigest(),
+    )
+
+
+def test_every_setting_is_taken_from_the_environment_first() -> None:
+    given = {
+        "listen": "0.0.0.0:1",
+        "admin": "127.0.0.1:2",
+        "health": "0.0.0.0:3",
+        "upstream.url": "https://core",
+        "upstream.master_key": "other",
+        "upstream.connections": "4",
+        "upstream.queue": "5",
+        "keys.authority": "gateway",
+        "keys.store": "redis://u:p@redis:6379/1?x=y",
+        "keys.master": "deny",
+        "timeouts.head": "1s",
+        "timeouts.body": "2s",
+        "timeouts.idle": "3s",
+        "timeouts.write": "4s",
+        "timeouts.connect": "5s",
+        "timeouts.first_byte": "6s",
+        "timeouts.between_bytes": "7s",
+        "timeouts.upstream_idle": "8s",
+        "limits.body": "1KiB",
+        "limits.buffered": "2KiB",
+        "limits.connections": "6",
+        "limits.rate": "7",
+        "drain.delay": "0",
+        "drain.timeout": "0s",
+        "log.format": "json",
+        "log.level": "debug",
+        "ready_requires": "upstream, store",
+        "trusted_proxies": "10.0.0.0/8,",
+    }
+    assert given.keys() == settings().keys() - {"admin_token_file", "upstream.master_key_file"}
+    given["drain.delay"] = "0s"
+    config = parse(SMALL, {variable(path): value for path, value in given.items()})
+    assert config == Config(
+        listen=Address("0.0.0.0", 1),
+        admin=Address("127.0.0.1", 2),
+        health=Address("0.0.0.0", 3),
+        upstream=UpstreamConfig(url="https://core", master_key=Secret("other"), connections=4, queue=5),
+        keys=KeysConfig(store="redis://u:p@redis:6379/1?x=y", master="deny"),
+        timeouts=TimeoutsConfig(
+            head=1.0,
+            body=2.0,
+            idle=3.0,
+            write=4.0,
+            connect=5.0,
+            first_byte=6.0,
+            between_bytes=7.0,
+            upstream_idle=8.0,
+        ),
+        limits=LimitsConfig(body=1024, buffered=2048, connections=6, rate=7),
+        drain=DrainConfig(delay=0.0, timeout=0.0),
+        log=LogConfig(format="json", level="debug"),
+        ready_requires=("upstream", "store"),
+        trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"),),
+        routes=config.routes,
+        sha256=config.sha256,
+    )
+    assert config.keys.shown_store == "redis://redis:6379/1"
+    assert (config.upstream.host, config.upstream.port, config.upstream.tls) == ("core", 443, True)
+
+
+def test_a_small_upstream_url_has_its_parts() -> None:
+    upstream = parse(SMALL).upstream
+    assert (upstream.host, upstream.port, upstream.tls, upstream.authority) == (
+        "core",
+        5100,
+        False,
+        "core:5100",
+    )
+
+
+def test_no_repr_shows_a_secret() -> None:
+    text = SMALL.replace("memory://", "redis://user:pass-s3cret@host")
+    assert "s3cret" not in repr(parse(text))
+
+
+def test_an_empty_variable_takes_an_optional_setting_out() -> None:
+    config = parse(with_line("health: 127.0.0.1:5003"), {"KEY": "k", "BLNK_GATEWAY_HEALTH": ""})
+    assert config.health is None
+
+
+def test_variables_stand_in_any_value_and_are_never_parsed_as_yaml() -> None:
+    text = with_line("trusted_proxies: ['${NET}/8']")
+    config = parse(text, {"KEY": "[a]:{b}#'\"", "NET": "10.0.0.0"})
+    assert config.upstream.master_key == Secret("[a]:{b}#'\"")
+    assert config.trusted_proxies == (ipaddress.IPv4Network("10.0.0.0/8"),)
+
+
+def test_only_serve_needs_variables() -> None:
+    text = SMALL.replace("http://core:5100", "${URL}").replace("memory://", "${STORE}")
+    text += "admin: ${ADMIN}\nlisten: 127.0.0.1:5002\n"
+    config = parse(text, {}, secrets=False)
+    assert (config.upstream.url, config.upstream.master_key) == ("http://127.0.0.1:5100", Secret(""))
+    assert problems(text, {}) == [
+        "gateway.yaml:2: upstream.url: URL is not set in the environment",
+        "gateway.yaml:3: upstream.master_key: KEY is not set in the environment",
+        "gateway.yaml:5: keys.store: STORE is not set in the environment",
+        "gateway.yaml:8: admin: ADMIN is not set in the environment",
+    ]
+
+
+def test_a_variable_that_is_set_is_checked_even_without_secrets() -> None:
+    assert problems(SMALL, {"KEY": "a b"}, secrets=False) == [
+        "gateway.yaml:3: upstream.master_key: write visible ASCII characters without blanks; "
+        "put a number in quotes"
+    ]
+
+
+def test_secret_files_are_read_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "core.key").write_text("from-file\n")
+    (tmp_path / "admin.token").write_text("token\n")
+    text = with_line("admin_token_file: admin.token").replace(
+        "master_key: ${KEY}", "master_key_file: core.key"
+    )
+    file = tmp_path / "gateway.yaml"
+    file.write_text("admin: 10.0.0.1:5002\n" + text)
+    config = load_config(file, {}, secrets=True)
+    assert config.upstream.master_key == Secret("from-file")
+    assert config.upstream.master_key_file == tmp_path / "core.key"
+    assert config.admin_token_file == tmp_path / "admin.token"
+
+
+def test_secret_files_are_looked_for_only_where_secrets_are_needed(tmp_path: Path) -> None:
+    text = with_line("admin_token_file: /absent/a").replace(KEY_LINE, "master_key_file: /absent/b")
+    assert parse(text, {}, secrets=False).upstream.master_key == Secret("")
+    assert problems(text, {}) == [
+        f"gateway.yaml:1: admin_token_file: {UNREADABLE}",
+        f"gateway.yaml:4: upstream.master_key_file: {UNREADABLE}",
+    ]
+
+
+def test_an_override_of_either_master_key_replaces_the_files(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-file")
+    environ = {"BLNK_GATEWAY_UPSTREAM__MASTER_KEY_FILE": str(tmp_path / "key")}
+    assert parse(SMALL, environ).upstream.master_key == Secret("from-file")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("listen: 5001", 'listen: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
+         "0.0.0.0 is every interface"),
+        ("listen: {a: b}", "listen: this is one value: write it on the line of its key"),
+        ("listen: ${KEY", "listen: write a variable as ${NAME}: letters, digits and _"),
+        ("trusted_proxies: [[a]]", "trusted_proxies: a list holds plain values: "
+         "take the inner list or mapping out"),
+        ("ready_requires: redis", "ready_requires: write a list, as [a, b]"),
+        ("ready_requires: [redis]", "ready_requires: write upstream or store"),
+        ("drain: 5s", "drain: write its settings below it, indented, as 'key: value'"),
+        ("drain: {delay: 5}", f"drain.delay: {DURATION}"),
+        ("drain: {dely: 5s}", "unknown key 'drain.dely'; did you mean 'delay'?"),
+        ("drain: {x: 5s}", "unknown key 'drain.x'; known here are delay, timeout"),
+        ("listn: a", "unknown key 'listn'; did you mean 'listen'?"),
+        ("first_byte: 5s", "unknown key 'first_byte'; did you mean 'timeouts.first_byte'?"),
+        ("xyz: 5s", f"unknown key 'xyz'; {KNOWN}"),
+        ("s3cret value: 5s", f"unknown key; {KNOWN}"),
+        ("listen:", "no value stands here: write one, or take the line out"),
+        ("drain:", "no value stands here: write one, or take the line out"),
+        ("trusted_proxies: [~]", "no value stands here: write one, or take the line out"),
+        ("admin: 0.0.0.0:5002", "admin: others can reach this address: name an admin_token_file, or write a "
+         "loopback address, as 127.0.0.1:5002"),
+        ("limits: {body: 65MiB}", "limits.body: limits.buffered must hold one body: write at least "
+         "limits.body"),
+        ("limits: {buffered: 1MiB}", "limits.buffered: limits.buffered must hold one body: write at least "
+         "limits.body"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_is_refused_with_what_to_write(line: str, expected: str) -> None:
+    assert problems(with_line(line)) == [f"gateway.yaml:1: {expected}"]
+
+
+def test_two_listeners_may_not_share_a_port() -> None:
+    text = with_line("listen: 0.0.0.0:1\nadmin: 127.0.0.1:1\nhealth: 127.0.0.1:2")
+    assert problems(text) == ["gateway.yaml:2: admin: listen takes this port already: write another one"]
+
+
+def test_a_listener_may_not_take_the_port_another_has_by_default() -> None:
+    assert problems(with_line("listen: 127.0.0.1:5002")) == [
+        "gateway.yaml:1: listen: admin takes this port already: write another one"
+    ]
+
+
+def test_one_master_key_is_needed_and_no_two() -> None:
+    two = SMALL.replace("  master_key:", "  master_key_file: /absent\n  master_key:")
+    none = SMALL.replace("  master_key: ${KEY}\n", "")
+    assert problems(two, secrets=False) == [
+        "gateway.yaml:3: upstream.master_key_file: keep one of master_key and master_key_file"
+    ]
+    assert problems(none) == [
+        "gateway.yaml:1: upstream.master_key is missing: write 'master_key: ${BLNK_MASTER_KEY}', "
+        "or master_key_file"
+    ]
+
+
+def test_what_must_be_given_is_asked_for_with_an_example() -> None:
+    assert problems("upstream: {master_key: a}\n\nkeys: {}\n") == [
+        "gateway.yaml:1: upstream.url is missing: write 'url: http://127.0.0.1:5100'",
+        "gateway.yaml:1: routes is missing: write 'routes:' and below it one line per route",
+        "gateway.yaml:3: keys.store is missing: write 'store: redis://127.0.0.1:6379/0'",
+    ]
+
+
+def test_every_problem_of_file_and_environment_is_reported_at_once_in_order() -> None:
+    text = SMALL.replace("memory://", "mem").replace("GET /health: public", "GET /health: pubic")
+    environ = {
+        "KEY": "k",
+        "BLNK_GATEWAY_DRAIN__DELAY": "5",
+        "BLNK_GATEWAY_LISTN": "x",
+        "BLNK_GATEWAY_LOG__LEVEL": "in\nfo",
+    }
+    assert problems(f"{text}health: *x\n", environ) == [
+        "gateway.yaml:5: keys.store: write redis://host:port/0, rediss://host:port/0, or memory:// "
+        "for a trial",
+        "gateway.yaml:7: GET /health: a scope is a resource of Core and read, write or delete, "
+        "as ledgers:read; did you mean 'public'?",
+        'gateway.yaml:8: a value that begins with * is an alias to YAML: quote it, as "*:read"',
+        "BLNK_GATEWAY_LISTN: no such setting: did you mean BLNK_GATEWAY_LISTEN?",
+        f"BLNK_GATEWAY_DRAIN__DELAY: {DURATION}",
+        "BLNK_GATEWAY_LOG__LEVEL: a control character or a line break stands here: take it out",
+    ]
+
+
+def test_a_file_that_is_no_document_is_not_said_to_lack_settings() -> None:
+    assert problems("listen: [") == [
+        "gateway.yaml:1: this is not YAML: expected the node content, but found '<stream end>'"
+    ]
+
+
+def test_an_empty_mapping_lacks_everything_that_must_be_given() -> None:
+    assert len(problems("{}")) == 4
+
+
+def test_no_problem_repeats_a_value() -> None:
+    text = (
+        "listen: s3cret\nupstream: {url: s3cret, master_key: s3 cret, connections: s3cret}\n"
+        "keys: {store: 'redis://:s3cret@', authority: s3cret, master: s3cret}\ns3 cret: s3cret\n"
+        "log: {level: !s3cret x}\ndrain: {delay: *s3cret, timeout: &s3cret 5}\nroutes: s3cret\n"
+    )
+    assert [line for line in problems(text) if "cret" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("absent.yaml", "No such file or directory"),
+        (".", "Is a directory"),
+        ("nul\0.yaml", "this is no path"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, path: str, reason: str) -> None:
+    with pytest.raises(UnreadableConfigError) as caught:
+        load_config(tmp_path / path, {}, secrets=False)
+    assert caught.value.problems == (ConfigProblem(str(tmp_path / path), 0, f"cannot be read: {reason}"),)
+
+
+@pytest.mark.parametrize(
+    ("peer", "trusted"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("fd00::1", True),
+        ("11.0.0.1", False),
+        ("::1", False),
+        ("", False),
+        ("not an address", False),
+    ],
+)
+def test_trusted_proxies_are_matched_by_network(peer: str, trusted: bool) -> None:
+    config = parse(with_line("trusted_proxies: [10.0.0.0/8, 'fd00::/8']"))
+    assert config.trusts(peer) is trusted
+
+
+def test_every_setting_has_a_meaning_in_words() -> None:
+    assert all(setting.doc for setting in settings().values())

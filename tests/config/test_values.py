@@ -1,0 +1,181 @@
+"""What one setting may say."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config import values
+from gateway.config.values import Address, BadValueError, Raw, Secret
+
+ADDRESS = 'write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; 0.0.0.0 is every interface'
+DURATION = "write a whole number and its unit, as 10s, 500ms, 2m or 1h"
+SIZE = "write a whole number and its unit, as 64KiB, 5MiB or 1GiB"
+SIZE_RANGE = "write a size above 0 and at most 64GiB"
+UPSTREAM = "write http://host:port or https://host:port, without a path or a password"
+STORE = "write redis://host:port/0, rediss://host:port/0, or memory:// for a trial"
+NETWORK = "write an IP address or a network whose host bits are 0, as 10.0.0.0/8"
+SECRET = "write visible ASCII characters without blanks; put a number in quotes"
+TEXT = "write text here, in quotes where YAML would read something else"
+
+
+@pytest.mark.parametrize(
+    ("parse", "raw", "value"),
+    [
+        (values.text, "a", "a"),
+        (values.address, "127.0.0.1:5001", Address("127.0.0.1", 5001)),
+        (values.address, "gateway.internal:0", Address("gateway.internal", 0)),
+        (values.address, "[::1]:65535", Address("::1", 65535)),
+        (values.duration, "500ms", 0.5),
+        (values.duration, "10s", 10.0),
+        (values.duration, "2m", 120.0),
+        (values.duration, "24h", 86400.0),
+        (values.duration, "0s", 0.0),
+        (values.duration, 0, 0.0),
+        (values.deadline, "1ms", 0.001),
+        (values.size, "512B", 512),
+        (values.size, "64KiB", 65536),
+        (values.size, "5MiB", 5242880),
+        (values.size, "1GiB", 1073741824),
+        (values.count(1), 7, 7),
+        (values.count(0), "7", 7),
+        (values.choice("a", "b"), "b", "b"),
+        (values.authority, "gateway", "gateway"),
+        (values.sequence(values.text), ("a", "b"), ("a", "b")),
+        (values.network, "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
+        (values.network, "fd00::1", ipaddress.ip_network("fd00::1/128")),
+        (values.path, "/run/secrets/key", Path("/run/secrets/key")),
+        (values.secret, "k$ey:1", Secret("k$ey:1")),
+        (values.upstream_url, "http://core:5001", "http://core:5001"),
+        (values.upstream_url, "https://[::1]/", "https://[::1]/"),
+        (values.store_url, "memory://", "memory://"),
+        (values.store_url, "redis://u:p@h:1/2", "redis://u:p@h:1/2"),
+        (values.store_url, "rediss://h?ssl_ca_certs=/ca.pem", "rediss://h?ssl_ca_certs=/ca.pem"),
+    ],
+)
+def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: object) -> None:
+    assert parse(raw) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "raw", "text"),
+    [
+        (values.text, "", TEXT),
+        (values.text, True, TEXT),
+        (values.address, 5001, ADDRESS),
+        (values.address, ":5001", ADDRESS),
+        (values.address, "::1:5001", ADDRESS),
+        (values.address, "host:65536", ADDRESS),
+        (values.address, "host:\u0665", ADDRESS),
+        (values.address, "[1.2.3.4]:1", 'this is no IPv6 address: write it as "[::1]:5001", in quotes'),
+        (values.duration, 10, DURATION),
+        (values.duration, False, DURATION),
+        (values.duration, "10", DURATION),
+        (values.duration, "1.5s", DURATION),
+        (values.duration, "-1s", DURATION),
+        (values.duration, "25h", "write at most 24h"),
+        (values.deadline, "0s", "write a duration above 0, as 10s"),
+        (values.size, 5, SIZE),
+        (values.size, "5MB", SIZE),
+        (values.size, "0B", SIZE_RANGE),
+        (values.size, "65GiB", SIZE_RANGE),
+        (values.count(1), 0, "write a whole number from 1 to 1000000"),
+        (values.count(0, 9), 10, "write a whole number from 0 to 9"),
+        (values.count(0, 9), True, "write a whole number from 0 to 9"),
+        (values.count(0, 9), "x", "write a whole number from 0 to 9"),
+        (values.choice("a", "b"), "c", "write a or b"),
+        (values.choice("a", "b"), 1, "write a or b"),
+        (values.authority, "core", "core comes with a later version: write gateway"),
+        (values.authority, "redis", "write gateway"),
+        (values.sequence(values.text), "a", "write a list, as [a, b]"),
+        (values.network, "10.0.0.1/8", NETWORK),
+        (values.network, 5, NETWORK),
+        (values.secret, "", SECRET),
+        (values.secret, 12345, SECRET),
+        (values.secret, "a b", SECRET),
+        (values.secret, "\u00fc", SECRET),
+        (values.upstream_url, "core:5001", UPSTREAM),
+        (values.upstream_url, "ftp://core", UPSTREAM),
+        (values.upstream_url, "http://", UPSTREAM),
+        (values.upstream_url, "http://u:p@core", UPSTREAM),
+        (values.upstream_url, "http://core/base", UPSTREAM),
+        (values.upstream_url, "http://core?a", UPSTREAM),
+        (values.upstream_url, "http://core#a", UPSTREAM),
+        (values.upstream_url, "http://core:0", UPSTREAM),
+        (values.upstream_url, "http://core:99999", UPSTREAM),
+        (values.upstream_url, "http://[core", UPSTREAM),
+        (values.upstream_url, "http://co re", UPSTREAM),
+        (values.upstream_url, 5, UPSTREAM),
+        (values.store_url, "memory://x", STORE),
+        (values.store_url, "redis://", STORE),
+        (values.store_url, "unix:///run/redis.sock", STORE),
+    ],
+)
+def test_a_bad_value_is_refused_with_what_to_write(parse: Callable[[Raw], Any], raw: Raw, text: str) -> None:
+    with pytest.raises(BadValueError) as caught:
+        parse(raw)
+    assert str(caught.value) == text
+
+
+def test_a_secret_shows_itself_only_where_it_is_revealed() -> None:
+    secret = Secret("s3cret")
+    assert (repr(secret), str(secret), f"{secret}", secret.reveal()) == ("***", "***", "***", "s3cret")
+    assert (bool(secret), bool(Secret())) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "loopback"),
+    [
+        (Address("127.0.0.2", 1), "127.0.0.2:1", True),
+        (Address("::1", 1), "[::1]:1", True),
+        (Address("localhost", 1), "localhost:1", True),
+        (Address("0.0.0.0", 1), "0.0.0.0:1", False),
+        (Address("gateway", 1), "gateway:1", False),
+    ],
+)
+def test_an_address_knows_its_text_and_whether_others_can_reach_it(
+    address: Address, text: str, loopback: bool
+) -> None:
+    assert (str(address), address.is_loopback) == (text, loopback)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        (Address("127.0.0.1", 1), Address("127.0.0.1", 1), True),
+        (Address("0.0.0.0", 1), Address("127.0.0.1", 1), True),
+        (Address("::1", 1), Address("::", 1), True),
+        (Address("127.0.0.1", 1), Address("127.0.0.2", 1), False),
+        (Address("127.0.0.1", 1), Address("127.0.0.1", 2), False),
+        (Address("127.0.0.1", 0), Address("127.0.0.1", 0), False),
+    ],
+)
+def test_two_listeners_clash_on_one_port_of_one_host(one: Address, other: Address, clash: bool) -> None:
+    assert one.clashes(other) is clash
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [
+        (b"key", Secret("key")),
+        (b"key\n", Secret("key")),
+        (b"key\r\n", Secret("key")),
+        (b"key\n\n", "the file must hold visible ASCII characters, on one line"),
+        (b"", "the file must hold visible ASCII characters, on one line"),
+        (b"\xff", "the file must hold visible ASCII characters, on one line"),
+        (None, "the file cannot be read: check the path and who may read it"),
+    ],
+)
+def test_a_secret_file_holds_one_line(tmp_path: Path, data: bytes | None, outcome: Secret | str) -> None:
+    file = tmp_path / "secret"
+    if data is not None:
+        file.write_bytes(data)
+    try:
+        found: Secret | str = values.read_secret(file)
+    except BadValueError as error:
+        found = str(error)
+    assert found == outcome
