@@ -10,8 +10,17 @@ Rules kept here:
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
+
+_GO_ESCAPES: Final = (
+    (b"<", rb"\u003c"),
+    (b">", rb"\u003e"),
+    (b"&", rb"\u0026"),
+    ("\u2028".encode(), rb"\u2028"),
+    ("\u2029".encode(), rb"\u2029"),
+)
 
 
 class Code(enum.Enum):
@@ -113,6 +122,14 @@ class GatewayError(Exception):
         self.message = message or code.message
 
 
+def go_json(value: object) -> bytes:
+    """JSON as Core writes it: compact, and escaped for HTML as Go's encoding/json does."""
+    text = msgspec.json.encode(value)
+    for raw, escaped in _GO_ESCAPES:
+        text = text.replace(raw, escaped)
+    return text
+
+
 def error_body(code: str, message: str) -> bytes:
     """Core's two-member error body for an error code such as `GEN_NOT_FOUND`."""
-    return msgspec.json.encode({"error": message, "error_detail": {"code": code, "message": message}})
+    return go_json({"error": message, "error_detail": {"code": code, "message": message}})

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.errors import Code
+from gateway.errors import Code, go_json
 from gateway.keys.instants import ZERO, Instant, read_instant
 from gateway.keys.store import KeyRecord
 from gateway.keys.syntax import syntax_fault
@@ -25,13 +25,6 @@ from gateway.policy.decisions import Deny
 
 _TYPE: Final = "CreateAPIKeyRequest"
 _MEMBERS: Final = {"name": "Name", "scopes": "Scopes", "owner": "Owner", "expires_at": "ExpiresAt"}
-_GO_ESCAPES: Final = (
-    (b"<", rb"\u003c"),
-    (b">", rb"\u003e"),
-    (b"&", rb"\u0026"),
-    ("\u2028".encode(), rb"\u2028"),
-    ("\u2029".encode(), rb"\u2029"),
-)
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -151,12 +144,12 @@ def _malformed(message: str) -> Deny:
 
 def write_created(record: KeyRecord, key: str) -> bytes:
     """The body of 201: the one time that the key itself is shown; times as they were sent."""
-    return _write(_members(record, key, record.expires_at, record.created_at))
+    return go_json(_members(record, key, record.expires_at, record.created_at))
 
 
 def write_list(records: list[KeyRecord]) -> bytes:
     """The body of a list, `null` if empty; never a key or a hash, times as PostgreSQL gives them back."""
-    return _write(
+    return go_json(
         [_members(record, "", *map(_stored, (record.expires_at, record.created_at))) for record in records]
         or None
     )
@@ -181,10 +174,3 @@ def _members(record: KeyRecord, key: str, expires_at: str, created_at: str) -> d
     if record.revoked_at is not None:
         members["revoked_at"] = record.revoked_at
     return members
-
-
-def _write(value: object) -> bytes:
-    text = msgspec.json.encode(value)
-    for raw, escaped in _GO_ESCAPES:
-        text = text.replace(raw, escaped)
-    return text

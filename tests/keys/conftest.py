@@ -34,9 +34,9 @@ class RedisServer:
         """Wait until it does, for 10 s at most or until it has ended."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and self.process.poll() is None:
-            # Busy while it loads what it had persisted; another program's port answers otherwise.
+            # While it loads what it had persisted it answers -LOADING.
             with contextlib.suppress(OSError):
-                if self.command("ROLE").startswith(b"*3\r\n$6\r\nmaster"):
+                if self.command("PING").startswith((b"+PONG", b"-NOAUTH")):
                     return True
             time.sleep(0.01)
         return False
@@ -84,7 +84,18 @@ def _free_port() -> int:
 
 
 def _spawn(program: str, port: int, folder: Path, options: tuple[str, ...]) -> RedisServer:
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
+    command = [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+        *options,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return RedisServer(port, process)
 

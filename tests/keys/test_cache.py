@@ -1,0 +1,432 @@
+"""When a principal in process may be honoured, under a clock and a store of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.cache import KeyCache
+from gateway.keys.store import Change, Changes, KeyRecord, KeyStore, MemoryKeyStore
+from tests.keys.records import OTHER, RECORD
+
+AT = "2026-02-01T00:00:00Z"
+KEY = RECORD.principal()
+REVOKED = replace(KEY, revoked=True)
+REVOCATION = Change(RECORD.digest, RECORD.id, revoked=True)
+
+
+class Clock:
+    """Monotonic seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class ScriptedStore(MemoryKeyStore):
+    """Memory whose changes are told by the test, and whose look-ups can be held, fail or be stale.
+
+    A look-up takes the record when it is asked, as a store does, and brings it when it is let go.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finds: list[str] = []
+        self.down = False
+        self.stale: KeyRecord | None = None
+        self.let_go = asyncio.Event()
+        self.let_go.set()
+        self._asked: asyncio.Queue[str] = asyncio.Queue()
+        self._answers: asyncio.Queue[Changes | GatewayError] = asyncio.Queue()
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        self.finds.append(digest)
+        let_go, down, record = self.let_go, self.down, self.stale or await super().find(digest)
+        await let_go.wait()
+        if down:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        return record
+
+    async def last_position(self) -> str:
+        return "start"
+
+    async def changes(self, after: str, wait: float) -> Changes:
+        self._asked.put_nowait(after)
+        answer = await self._answers.get()
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+    async def asked(self) -> str:
+        """The position of the next read of changes, once it is sent."""
+        return await self._asked.get()
+
+    async def tell(self, *changes: Change, position: str = "1", continuous: bool = True) -> str:
+        """Answer the read that is waiting; returns when the next is sent."""
+        self._answers.put_nowait(Changes(position, changes, continuous))
+        return await self.asked()
+
+    async def cut(self) -> str:
+        """Fail the read that is waiting; returns when the next is sent."""
+        self._answers.put_nowait(GatewayError(Code.KEY_STORE_UNAVAILABLE))
+        return await self.asked()
+
+
+@pytest.fixture
+async def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def scripted() -> ScriptedStore:
+    store = ScriptedStore()
+    await store.add(RECORD)
+    return store
+
+
+@contextlib.asynccontextmanager
+async def following(cache: KeyCache) -> AsyncIterator[None]:
+    follower = asyncio.create_task(cache.follow())
+    try:
+        yield
+    finally:
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+
+
+@pytest.fixture
+async def cache(scripted: ScriptedStore, clock: Clock) -> AsyncIterator[KeyCache]:
+    """A cache that follows; its first read of changes is sent at the clock's start and unanswered."""
+    cache = KeyCache(scripted, clock)
+    async with following(cache):
+        assert await scripted.asked() == "start"
+        yield cache
+
+
+async def begun(scripted: ScriptedStore, count: int) -> None:
+    """Return once so many look-ups have been sent."""
+    async with asyncio.timeout(5):
+        while len(scripted.finds) < count:
+            await asyncio.sleep(0)
+
+
+async def test_a_found_key_is_honoured_while_the_link_is_proven(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    await scripted.tell()
+    assert cache.peek(RECORD.digest) is None
+    assert await cache.find(RECORD.digest) == KEY
+    assert cache.peek(RECORD.digest) == KEY
+    assert await cache.find(RECORD.digest) == KEY
+    assert scripted.finds == [RECORD.digest]
+
+
+async def test_the_proof_counts_from_when_the_read_was_sent(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    clock.now += 0.6
+    await scripted.tell()
+    await cache.find(RECORD.digest)
+    clock.now += 0.09
+    assert (cache.peek(RECORD.digest), cache.linked) == (KEY, True)
+    clock.now += 0.02
+    assert (cache.peek(RECORD.digest), cache.linked) == (None, False)
+
+
+async def test_without_a_proof_every_request_asks_the_store(cache: KeyCache, scripted: ScriptedStore) -> None:
+    assert [await cache.find(RECORD.digest) for _ in range(3)] == [KEY] * 3
+    assert len(scripted.finds) == 3
+
+
+async def test_a_cut_link_is_asked_around_once_the_proof_has_lapsed(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    await scripted.tell()
+    await cache.find(RECORD.digest)
+    await scripted.cut()
+    assert cache.peek(RECORD.digest) == KEY
+    assert isinstance(cache.failure, GatewayError)
+    clock.now += 0.7
+    await cache.find(RECORD.digest)
+    await cache.find(RECORD.digest)
+    assert len(scripted.finds) == 3
+
+
+async def test_a_link_that_was_down_drops_every_entry(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.tell(position="5")
+    await cache.find(RECORD.digest)
+    # The position stays: what happened during the outage is still to be read.
+    assert await scripted.cut() == "5"
+    await scripted.tell(position="5")
+    assert (cache.peek(RECORD.digest), cache.failure) == (None, None)
+
+
+async def test_an_entry_is_honoured_for_ten_seconds_at_most(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    await scripted.tell()
+    await cache.find(RECORD.digest)
+    began = clock.now
+    while clock.now < began + 9.5:
+        clock.now += 0.5
+        await scripted.tell()
+        await scripted.tell()
+        assert cache.peek(RECORD.digest) == KEY
+    clock.now = began + 10
+    await scripted.tell()
+    await scripted.tell()
+    assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
+
+
+async def test_the_age_counts_from_when_the_look_up_began(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    scripted.let_go.clear()
+    look_up = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    clock.now += 10
+    await scripted.tell()
+    await scripted.tell()
+    scripted.let_go.set()
+    assert await look_up == KEY
+    assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
+
+
+async def test_a_change_drops_the_entry_of_its_key_alone(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.add(OTHER)
+    await scripted.tell()
+    await cache.find(RECORD.digest)
+    await cache.find(OTHER.digest)
+    await scripted.tell(Change(RECORD.digest, RECORD.id, revoked=False))
+    assert (cache.peek(RECORD.digest), cache.peek(OTHER.digest)) == (None, OTHER.principal())
+
+
+async def test_a_look_up_from_before_a_revocation_counts_for_nobody(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    await scripted.tell()
+    scripted.let_go.clear()
+    before = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    await scripted.revoke(RECORD.id, AT, "master")
+    await scripted.tell(REVOCATION)
+    after = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 2)
+    scripted.let_go.set()
+    assert (await before, await after) == (REVOKED, REVOKED)
+    assert cache.peek(RECORD.digest) == REVOKED
+
+
+async def test_a_look_up_from_before_any_change_counts_for_nobody(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    await scripted.tell()
+    scripted.stale = replace(RECORD, scopes=("*:*",))
+    scripted.let_go.clear()
+    before = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    scripted.stale = None
+    await scripted.tell(Change(RECORD.digest, RECORD.id, revoked=False))
+    scripted.let_go.set()
+    assert await before == KEY
+
+
+async def test_a_look_up_from_before_a_change_is_not_kept_when_it_comes_late(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    await scripted.tell()
+    scripted.stale = replace(RECORD, scopes=("*:*",))
+    scripted.let_go.clear()
+    before = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    late, scripted.let_go = scripted.let_go, asyncio.Event()
+    scripted.let_go.set()
+    scripted.stale = None
+    await scripted.tell(Change(RECORD.digest, RECORD.id, revoked=False))
+    assert await cache.find(RECORD.digest) == KEY
+    before.cancel()
+    late.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert cache.peek(RECORD.digest) == KEY
+
+
+async def test_a_look_up_from_before_a_gap_counts_for_nobody(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    await scripted.tell()
+    scripted.let_go.clear()
+    before = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    await scripted.revoke(RECORD.id, AT, "master")
+    await scripted.tell(continuous=False)
+    scripted.let_go.set()
+    assert await before == REVOKED
+    assert len(scripted.finds) == 2
+
+
+async def test_a_gap_drops_every_entry(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.tell()
+    await cache.find(RECORD.digest)
+    assert await scripted.tell(position="9", continuous=False) == "9"
+    assert (cache.peek(RECORD.digest), cache.linked) == (None, True)
+
+
+async def test_what_was_found_before_the_first_position_is_dropped(
+    scripted: ScriptedStore, clock: Clock
+) -> None:
+    cache = KeyCache(scripted, clock)
+    await cache.find(RECORD.digest)
+    async with following(cache):
+        await scripted.asked()
+        await scripted.tell()
+        assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
+
+
+async def test_a_key_once_seen_revoked_in_the_changes_stays_revoked(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    await scripted.tell(REVOCATION)
+    assert await cache.find(RECORD.digest) == REVOKED
+
+
+async def test_a_key_once_found_revoked_stays_revoked(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.revoke(RECORD.id, AT, "master")
+    assert await cache.find(RECORD.digest) == REVOKED
+    scripted.stale = RECORD
+    assert await cache.find(RECORD.digest) == REVOKED
+
+
+async def test_revoked_ids_are_remembered_up_to_a_bound(scripted: ScriptedStore, clock: Clock) -> None:
+    cache = KeyCache(scripted, clock, max_revoked=1)
+    cache.learn(replace(RECORD, revoked_at=AT))
+    cache.learn(replace(RECORD, revoked_at=AT))
+    assert await cache.find(RECORD.digest) == REVOKED
+    cache.learn(replace(OTHER, revoked_at=AT))
+    assert await cache.find(RECORD.digest) == KEY
+
+
+async def test_an_own_revocation_counts_before_it_is_read_back(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    await scripted.tell()
+    await cache.find(RECORD.digest)
+    revoked = await scripted.revoke(RECORD.id, AT, "master")
+    assert revoked is not None
+    cache.learn(revoked)
+    assert await cache.find(RECORD.digest) == REVOKED
+
+
+async def test_a_hundred_requests_for_one_key_are_one_look_up(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    scripted.let_go.clear()
+    requests = [asyncio.create_task(cache.find(RECORD.digest)) for _ in range(100)]
+    await begun(scripted, 1)
+    await asyncio.sleep(0)
+    scripted.let_go.set()
+    assert await asyncio.gather(*requests) == [KEY] * 100
+    assert scripted.finds == [RECORD.digest]
+
+
+async def test_a_request_that_leaves_does_not_take_the_others_with_it(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    scripted.let_go.clear()
+    first, second = (asyncio.create_task(cache.find(RECORD.digest)) for _ in range(2))
+    await begun(scripted, 1)
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    scripted.let_go.set()
+    assert await second == KEY
+    assert scripted.finds == [RECORD.digest]
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_silent(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    scripted.down = True
+    scripted.let_go.clear()
+    request = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    scripted.let_go.set()
+    scripted.down = False
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert await cache.find(RECORD.digest) == KEY
+
+
+async def test_a_failure_is_shared_but_not_kept(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.tell()
+    scripted.down = True
+    failures = await asyncio.gather(*(cache.find(RECORD.digest) for _ in range(3)), return_exceptions=True)
+    assert [failure.code for failure in failures if isinstance(failure, GatewayError)] == [
+        Code.KEY_STORE_UNAVAILABLE
+    ] * 3
+    assert len(scripted.finds) == 1
+    scripted.down = False
+    assert await cache.find(RECORD.digest) == KEY
+
+
+async def test_an_unknown_key_is_not_kept(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.tell()
+    assert await cache.find(OTHER.digest) is None
+    await scripted.add(OTHER)
+    assert await cache.find(OTHER.digest) == OTHER.principal()
+
+
+async def test_entries_are_bounded_and_the_oldest_goes_first(scripted: ScriptedStore, clock: Clock) -> None:
+    await scripted.add(OTHER)
+    cache = KeyCache(scripted, clock, max_entries=1)
+    async with following(cache):
+        await scripted.asked()
+        await scripted.tell()
+        await cache.find(RECORD.digest)
+        await cache.find(OTHER.digest)
+        assert (cache.peek(RECORD.digest), cache.peek(OTHER.digest)) == (None, OTHER.principal())
+
+
+async def test_following_survives_a_store_that_is_down_at_the_start(clock: Clock) -> None:
+    class Late(ScriptedStore):
+        starts = 0
+
+        async def last_position(self) -> str:
+            self.starts += 1
+            if self.starts == 1:
+                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            return "late"
+
+    late = Late()
+    cache = KeyCache(late, clock)
+    async with following(cache):
+        assert await late.asked() == "late"
+        await late.tell()
+        assert (cache.linked, cache.failure) == (True, None)
+
+
+async def test_a_revocation_reaches_a_cache_over_a_real_store(store: KeyStore) -> None:
+    loop = asyncio.get_running_loop()
+    await store.add(RECORD)
+    cache = KeyCache(store, loop.time)
+    async with following(cache), asyncio.timeout(5):
+        while not cache.linked:
+            await asyncio.sleep(0.01)
+        assert await cache.find(RECORD.digest) == KEY
+        await store.revoke(RECORD.id, AT, "master")
+        revoked = loop.time()
+        while cache.peek(RECORD.digest) == KEY:
+            await asyncio.sleep(0.001)
+        assert loop.time() - revoked < 1
+        assert await cache.find(RECORD.digest) == REVOKED
