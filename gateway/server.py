@@ -262,7 +262,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._pool.close()
+        self._pool.abort()
         for runner in self._runners:
             await runner.cleanup()
         await self.store.close()

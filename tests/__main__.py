@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.sdk import node_packages
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv" / "tests"
 PYTHON = ENVIRONMENT / "bin" / "python"
@@ -69,6 +71,18 @@ def prepare_servers(*, install: bool) -> None:
         )
 
 
+def prepare_sdks(*, strict: bool) -> None:
+    """Installs the npm packages of the SDK tests where node is; else those tests are skipped by name."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return
+    try:
+        node_packages.install()
+    except subprocess.CalledProcessError:
+        if strict:
+            raise
+        say(f"the tests of the TypeScript SDK are skipped; to run them: {node_packages.COMMAND}")
+
+
 def say(text: str) -> None:
     sys.stderr.write(f"tests: {text}\n")
     sys.stderr.flush()
@@ -85,6 +99,7 @@ def main() -> int:
     try:
         prepare_environment()
         prepare_servers(install=in_ci)
+        prepare_sdks(strict=in_ci)
     except (subprocess.CalledProcessError, OSError) as failure:
         say(f"could not set up: {failure}")
         return 2

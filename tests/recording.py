@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+PATIENCE = 10.0  # seconds that a test waits for a request to arrive
 PROBE_AGENT = "blnk-gateway-probe"
 ANSWER = json.dumps(
     {"status": "UP"}
@@ -315,10 +316,11 @@ class RecordingUpstream:
         return taken
 
     async def arrived(self, count: int = 1) -> list[Request]:
-        """Waits until the heads of `count` requests have arrived."""
-        while len(self.requests) < count:
-            self._arrival.clear()
-            await self._arrival.wait()
+        """Waits until the heads of `count` requests have arrived; raises `TimeoutError` if they do not."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.requests) < count:
+                self._arrival.clear()
+                await self._arrival.wait()
         return self.requests
 
     @property
@@ -346,7 +348,7 @@ class RecordingUpstream:
             for request in connection.requests:
                 request.ended.set()
             writer.transport.abort()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
             self._tasks.discard(task)
 

@@ -151,7 +151,7 @@ def test_an_optional_body_is_made_where_it_is_blank(body: bytes) -> None:
     assert outcome(body, body_optional=True) == b'{"meta_data":{%b}}' % MEMBER
 
 
-def test_an_optional_body_that_was_sent_is_outcome() -> None:
+def test_an_optional_body_that_was_sent_is_stamped() -> None:
     """`body_optional` says nothing about a body that is there."""
     assert outcome(b"{}", body_optional=True) == b'{"meta_data":{%b}}' % MEMBER
 
@@ -175,7 +175,7 @@ def test_a_route_without_a_stamp_leaves_any_body_alone() -> None:
         b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00",
     ],
 )
-def test_what_is_not_one_json_object_is_outcome(how: Stamp, body: bytes) -> None:
+def test_what_is_not_one_json_object_is_refused(how: Stamp, body: bytes) -> None:
     """Core reads some of these otherwise than a strict reader does, so none may pass."""
     assert outcome(body, how) == malformed("Request body must be one JSON object")
 
@@ -185,13 +185,13 @@ def test_what_is_not_one_json_object_is_outcome(how: Stamp, body: bytes) -> None
     [(how, b'{"meta_data":%b}' % value) for how in RECORDS for value in (b"[]", b'"s"', b"1", b"true")]
     + [(Stamp.BULK, b'{"transactions":[{},{"meta_data":[]}]}')],
 )
-def test_meta_data_of_another_type_is_outcome(how: Stamp, body: bytes) -> None:
+def test_meta_data_of_another_type_is_refused(how: Stamp, body: bytes) -> None:
     """Only null and an object can be meta_data."""
     assert outcome(body, how) == malformed("meta_data must be a JSON object")
 
 
 @pytest.mark.parametrize("value", [b"null", b"{}", b'"s"', b"1", b"[null]", b"[{},1]", b"[[]]"])
-def test_transactions_of_another_type_are_outcome(value: bytes) -> None:
+def test_transactions_of_another_type_are_refused(value: bytes) -> None:
     """An item that cannot be stamped does not leave."""
     body = b'{"transactions":%b}' % value
     assert outcome(body, Stamp.BULK) == malformed("transactions must be an array of objects")
@@ -209,12 +209,12 @@ def test_transactions_of_another_type_are_outcome(value: bytes) -> None:
         (Stamp.BULK, b'{"transactions":[{"META_DATA":{}}]}'),
     ],
 )
-def test_a_folded_spelling_of_a_reserved_name_is_outcome(how: Stamp, body: bytes) -> None:
+def test_a_folded_spelling_of_a_reserved_name_is_refused(how: Stamp, body: bytes) -> None:
     """Core binds it to the same field, over or under what the gateway wrote there."""
     assert outcome(body, how) == malformed("Ambiguous spelling of a reserved field")
 
 
-def test_exactly_the_limit_of_items_is_outcome() -> None:
+def test_exactly_the_limit_of_items_is_stamped() -> None:
     """Core takes 10,000 items; the decoder that counts them and the plain one agree."""
     few, many = (b'{"transactions":[%b]}' % b",".join([b'{"a":1,"b":2}'] * n) for n in (2, MAX_ITEMS))
     item = b'{"a":1,"b":2,"meta_data":{%b}}' % MEMBER
@@ -223,7 +223,7 @@ def test_exactly_the_limit_of_items_is_outcome() -> None:
 
 
 @pytest.mark.parametrize("item", [b"{}", b"null", b'{"a":[{},{}]}'])
-def test_more_items_than_the_limit_are_outcome(item: bytes) -> None:
+def test_more_items_than_the_limit_are_refused(item: bytes) -> None:
     """The text is Core's."""
     body = b'{"transactions":[%b]}' % b",".join([item] * (MAX_ITEMS + 1))
     assert outcome(body, Stamp.BULK) == Refused(Code.BULK_LIMIT, "too many transactions; max is 10000")
@@ -246,17 +246,32 @@ def test_what_leaves_is_never_longer_than_the_limit(how: Stamp) -> None:
         b'{"meta_data":{"BLNK_GENERATED_BY":1,"a":[%b]}}' % b",".join([b'{"a":1}'] * (MAX_NAMES + 1)),
     ],
 )
-def test_names_too_many_to_judge_one_by_one_are_outcome(body: bytes) -> None:
+def test_names_too_many_to_judge_one_by_one_are_refused(body: bytes) -> None:
     """Only a body that needs its names judged, by an escape or a second spelling, is held to the bound."""
     assert outcome(body) == TOO_LARGE
 
 
-def test_many_names_in_plain_spelling_are_outcome() -> None:
+def test_many_names_in_plain_spelling_are_stamped() -> None:
     """The bound on names concerns neither plain bodies nor meta_data without a stamp."""
     many = b",".join(b'"%06d":1' % n for n in range(MAX_NAMES + 1))
     assert outcome(b"{%b}" % many) == b'{%b,"meta_data":{%b}}' % (many, MEMBER)
     inner = b'{"meta_data":{"\\u0061":1,%b' % many
     assert outcome(inner + b"}}") == inner + b",%b}}" % MEMBER
+
+
+def test_names_inside_the_stamped_value_do_not_count() -> None:
+    """A large batch or meta_data is no reason to refuse an escape or a second mention beside it."""
+    many = b",".join(b'"%06d":1' % n for n in range(MAX_NAMES + 1))
+    assert outcome(b'{"meta_data":{%b},"\\u0061":1}' % many) == b'{"meta_data":{%b,%b},"a":1}' % (
+        many,
+        MEMBER,
+    )
+    assert outcome(b'{"a":{%b},"meta_data":{"meta_data":1}}' % many) == (
+        b'{"a":{%b},"meta_data":{"meta_data":1,%b}}' % (many, MEMBER)
+    )
+    assert outcome(b'{"\\u0061":1,"transactions":[{%b}]}' % many, Stamp.BULK) == (
+        b'{"a":1,"transactions":[{%b,"meta_data":{%b}}]}' % (many, MEMBER)
+    )
 
 
 def test_a_large_item_is_stamped_like_any_other() -> None:

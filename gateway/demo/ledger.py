@@ -159,7 +159,7 @@ class StandInLedger:
     def _apply(self, members: Record) -> Record:
         """Move the amount and store the transaction. Raises LedgerError, and then nothing has moved."""
         amount = precise_amount_of(members)
-        currency = text_of(members, "currency")
+        currency, *_ = [text_of(members, name) for name in ("currency", "reference", "description")]
         source = self._balance(text_of(members, "source"), currency)
         destination = self._balance(text_of(members, "destination"), currency)
         _move(source, "debit_balance", -amount)

@@ -26,6 +26,7 @@ from gateway.wire.requests import Parsed, RequestReader
 from gateway.wire.upstream import Flow
 
 _LINGER_SECONDS = 5.0
+_MAX_PIPELINED = 256
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -86,10 +87,13 @@ class ClientConnection(asyncio.Protocol):
         receiving = self._receiving
         if receiving is not None:
             self._receive(receiving)
-        for parsed in messages:
+        for parsed in messages[:_MAX_PIPELINED]:
             if self._deaf:
                 break
             self._accept(parsed)
+        if len(messages) > _MAX_PIPELINED:
+            # The rest is not taken, and the last answer says so; the client sends it again.
+            self._refuse_more()
         self._watch(bool(messages) or receiving is not None)
         if len(self._queue) > 1 or (self._queue and self._busy):
             self.pause_reading()
@@ -127,6 +131,7 @@ class ClientConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let Core send on."""
         self._blocked = False
+        self._notify()
         self.deadline = NEVER if self._receiving is None else self._after(self._clients.limits.body)
         if self._source is not None:
             self._source.resume_reading()
@@ -200,6 +205,12 @@ class ClientConnection(asyncio.Protocol):
                 self.pause_reading()
         self._notify()
 
+    def _refuse_more(self) -> None:
+        last = self._queue[-1]
+        if isinstance(last, Exchange):
+            last.keep_alive = False
+        self._deaf = True
+
     def _hear_no_more(self) -> None:
         self._deaf = True
         self._notify()
@@ -240,8 +251,9 @@ class ClientConnection(asyncio.Protocol):
             self._close(linger=unread)
 
     async def _next(self) -> Exchange | Code | None:
-        while not self._queue:
-            if self.transport is None or self._ended or (self.closing and not self._partial) or self._deaf:
+        while self._blocked or not self._queue:
+            over = self._ended or self._deaf or (self.closing and not self._partial)
+            if self.transport is None or (over and not self._blocked):
                 return None
             self._arrival = self.loop.create_future()
             await self._arrival

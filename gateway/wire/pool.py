@@ -9,6 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -32,10 +33,12 @@ class Pool:
         self._host = host
         self._port = port
         self._tls = tls
+        self._open: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
         self._busy = 0
         self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._closed = False
+        self._aborted = False
         self.limits = limits
         self.loop = loop
         self.deadlines = Deadlines(loop)
@@ -123,6 +126,7 @@ class Pool:
     def lost(self, connection: UpstreamConnection) -> None:
         """Take note that a connection has ended."""
         self.deadlines.forget(connection)
+        self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
             return
@@ -130,9 +134,15 @@ class Pool:
         self._wake()
 
     def close(self) -> None:
-        """Close what is idle, and everything else as it comes free."""
+        """Close what is idle, and everything else behind the answer that is due."""
         self._closed = True
         self._drop_idle()
+
+    def abort(self) -> None:
+        """Close every connection at once; what is in flight on one fails."""
+        self._closed = self._aborted = True
+        for connection in list(self._open):
+            connection.abort()
 
     def _drop_idle(self) -> None:
         for connection in list(self._idle):
@@ -146,6 +156,8 @@ class Pool:
             return await waiter
         finally:
             timer.cancel()
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(waiter)
 
     @staticmethod
     def _give_up(waiter: asyncio.Future[UpstreamConnection | None]) -> None:
@@ -174,4 +186,8 @@ class Pool:
             self._busy -= 1
             self._wake()
             raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+        self._open.add(connection)
+        if self._aborted:
+            connection.abort()
+            raise GatewayError(Code.UNAVAILABLE)
         return connection

@@ -26,7 +26,6 @@ from gateway.errors import Code, GatewayError
 _NO_PAUSE = 1 << 30
 _MAX_LINE = 8190
 _MAX_HEADERS = 128
-_MAX_PIPELINED = 256
 _CHUNKED = b"chunked"
 _SEAM = len(_CHUNKED) - 1
 # The lookahead finds overlapping ones, as in CR LF CR LF CR LF.
@@ -85,7 +84,7 @@ class RequestReader:
             raise GatewayError(Code.HEAD_TOO_LARGE) from problem
         except Exception as problem:  # whatever the parser raises is a malformed request
             raise GatewayError(Code.MALFORMED_REQUEST) from problem
-        if len(messages) > _MAX_PIPELINED or not all(_well_framed(message) for message, _ in messages):
+        if not all(_well_framed(message) for message, _ in messages):
             raise GatewayError(Code.MALFORMED_REQUEST)
         return messages
 

@@ -143,6 +143,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = False
         self._uploading = False
         self._keep = True
+        self._surplus = False
         self._got_byte = False
         self._failure: GatewayError | None = None
         self.reused = False
@@ -198,20 +199,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def stream(self, sink: Sink) -> None:
         """Send what comes of the body to `sink`, to its end."""
-        if self._answer is None:
-            return
         if self._failure is not None:
             raise self._failure
-        if self._chunks:
-            chunks, self._chunks = self._chunks, []
-            for chunk in chunks:
-                sink.write(chunk)
-        if self._answer is None or self._answer.complete:
+        if self._answer is None:
             return
         self._sink = sink
-        self._streamed = self._pool.loop.create_future()
+        self._streamed = streamed = self._pool.loop.create_future()
+        # Before the first write: the sink may hold the rest back at once.
         self.resume_reading()
-        await self._streamed
+        chunks, self._chunks = self._chunks, []
+        for chunk in chunks:
+            sink.write(chunk)
+        await streamed
 
     def pause_reading(self) -> None:
         """Stop reading the answer: the client is slower than Core. Its time does not count against Core."""
@@ -289,6 +288,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     # httptools' callbacks.
 
+    def on_message_begin(self) -> None:
+        """See whether a second answer begins behind a whole one: it is dropped with the connection."""
+        if self._answer is not None:
+            self._surplus, self._keep = True, False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header of the head; trailers are dropped."""
         if self._answer is None:
@@ -296,6 +300,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Begin an answer, or pass over an interim one."""
+        if self._surplus:
+            return
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []
         if status < _INTERIM:
@@ -318,7 +324,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Pass body bytes on, or keep them until somebody asks."""
-        if self._bodiless:
+        if self._bodiless or self._surplus:
             return
         if self._sink is not None:
             self._sink.write(data)
@@ -368,6 +374,9 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._keep:
             self.abort()
             return
+        if self._transport is not None and not self._transport.is_reading():
+            # The last bytes went to a slow client, and it had this connection held back.
+            self._transport.resume_reading()
         # A trailer of this answer would come out as a header of the next.
         self._parser = httptools.HttpResponseParser(self)
         self.deadline = self._pool.after(self._pool.limits.idle)

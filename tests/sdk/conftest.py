@@ -1,0 +1,11 @@
+"""The live Core, for what SDKs do there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.conftest import core
+
+__all__ = ["core"]
+
+pytest.register_assert_rewrite("tests.sdk.journey")

@@ -1,0 +1,32 @@
+"""The official Python SDK, as PyPI ships it, makes its ordinary calls through the gateway."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.core.live import Core
+from tests.running import Running
+from tests.sdk.journey import through_gateway_as_at_core, through_stand_in
+
+
+@pytest.fixture
+def command() -> tuple[str, ...]:
+    """Runs the journey with the SDK; a warning is a failure."""
+    return (sys.executable, "-W", "error", "-m", "tests.sdk.python_calls")
+
+
+pytestmark = pytest.mark.sdk
+
+
+async def test_calls_reach_the_upstream(gateway: Running, command: tuple[str, ...], tmp_path: Path) -> None:
+    """Every call, an upload included, crosses as the SDK meant it, with its key's id on what it creates."""
+    await through_stand_in(command, gateway, tmp_path)
+
+
+@pytest.mark.core
+async def test_calls_come_out_as_at_core(core: Core, command: tuple[str, ...], tmp_path: Path) -> None:
+    """An application that moves from Core to the gateway sees the same answers."""
+    await through_gateway_as_at_core(command, core, tmp_path)

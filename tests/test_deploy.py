@@ -1,0 +1,239 @@
+"""The shape of deploy/: an unprivileged image, and services of which only the gateway can be reached."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.config import Config, load_config
+from tests.running import ROOT
+
+DEPLOY = ROOT / "deploy"
+SECRETS = {"BLNK_MASTER_KEY": "a-master-key", "POSTGRES_PASSWORD": "a-password"}
+CORE = ("core", "worker", "migrate")
+
+Service = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction of the Dockerfile, its lines joined."""
+
+    name: str
+    value: str
+
+
+def instructions() -> list[Instruction]:
+    text = (DEPLOY / "Dockerfile").read_text()
+    lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    joined = re.sub(r"\\\n\s*", "", lines)
+    pairs = (line.split(maxsplit=1) for line in joined.splitlines() if line.strip())
+    return [Instruction(name.upper(), value) for name, value in pairs]
+
+
+def last_stage() -> list[Instruction]:
+    """What the image is, from its FROM on."""
+    found = instructions()
+    start = max(number for number, instruction in enumerate(found) if instruction.name == "FROM")
+    return found[start:]
+
+
+def only(name: str) -> str:
+    """The value of the one instruction of this name in the last stage."""
+    [value] = [instruction.value for instruction in last_stage() if instruction.name == name]
+    return value
+
+
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return loaded
+
+
+def services() -> dict[str, Service]:
+    found: dict[str, Service] = compose()["services"]
+    return found
+
+
+def filled_in(value: object) -> str:
+    """A value with its variables as a compose run would fill them in."""
+    return re.sub(r"\$\{(\w+)[^}]*\}", lambda found: SECRETS[found[1]], str(value))
+
+
+def gateway_config() -> Config:
+    """What the gateway of the compose file makes of its environment and of the file in its image."""
+    environ = {name: filled_in(value) for name, value in services()["gateway"]["environment"].items()}
+    return load_config(ROOT / "gateway.yaml", environ, secrets=True)
+
+
+# The image.
+
+
+def test_the_image_is_slim_and_its_python_is_one_that_the_package_allows() -> None:
+    """Every stage starts from the same slim image."""
+    images = {instruction.value.split()[0] for instruction in instructions() if instruction.name == "FROM"}
+    assert len(images) == 1
+    assert re.fullmatch(r"python:3\.1[1-9]-slim", images.pop())
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    """A numeric user, which Kubernetes' runAsNonRoot can check, and set after the last RUN."""
+    user, group = only("USER").split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    names = [instruction.name for instruction in last_stage()]
+    assert names.index("USER") > max(place for place, name in enumerate(names) if name == "RUN")
+
+
+def test_signals_reach_the_gateway() -> None:
+    """Exec form: no shell stands between SIGTERM and the drain."""
+    command = json.loads(only("ENTRYPOINT")) + json.loads(only("CMD"))
+    assert command == ["blnk-gateway", "serve"]
+
+
+def test_the_image_reports_its_readiness() -> None:
+    """By the verb that reads the same configuration as `serve`."""
+    options, command = only("HEALTHCHECK").split("CMD")
+    assert json.loads(command) == ["blnk-gateway", "health", "ready"]
+    assert {option.partition("=")[0] for option in shlex.split(options)} >= {"--interval", "--timeout"}
+
+
+def test_the_image_carries_what_serve_reads() -> None:
+    """The working directory holds the file that ships."""
+    copied = [instruction.value.split() for instruction in last_stage() if instruction.name == "COPY"]
+    assert ["gateway.yaml", f"{only('WORKDIR')}/gateway.yaml"] in copied
+
+
+def test_what_is_copied_is_there_and_not_ignored() -> None:
+    """Every source of a COPY exists in the checkout and passes the ignore file."""
+    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    kept = {line.removeprefix("!") for line in ignore if line.startswith("!")}
+    sources = {
+        source
+        for instruction in instructions()
+        if instruction.name == "COPY" and not instruction.value.startswith("--from")
+        for source in instruction.value.split()[:-1]
+    }
+    assert sources == kept
+    assert [source for source in sorted(sources) if not (ROOT / source).exists()] == []
+
+
+def test_no_secret_is_baked_in() -> None:
+    """Neither ENV nor ARG nor a copied file holds one."""
+    baked = [instruction.value for instruction in instructions() if instruction.name in ("ENV", "ARG")]
+    assert [value for value in baked if re.search("KEY|PASSWORD|SECRET", value)] == []
+
+
+# The services.
+
+
+def test_only_the_gateway_is_published() -> None:
+    """Who reaches Core, its database or the keys directly passes the gateway by."""
+    assert [name for name, service in services().items() if "ports" in service] == ["gateway"]
+    assert [name for name, service in services().items() if "network_mode" in service] == []
+    assert services()["gateway"]["ports"] == ["127.0.0.1:5001:5001"]
+
+
+def test_clients_share_a_network_with_the_gateway_alone() -> None:
+    """A container of a client cannot reach Core."""
+    networks = {name: set(service["networks"]) for name, service in services().items()}
+    assert networks.pop("gateway") == {"clients", "ledger"} == set(compose()["networks"])
+    assert set(map(frozenset, networks.values())) == {frozenset({"ledger"})}
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_is_secure_and_has_the_gateways_master_key(name: str) -> None:
+    """Core asks for keys, and the one master key is the one that the gateway sends."""
+    environment = services()[name]["environment"]
+    assert environment["BLNK_SERVER_SECURE"] == "true"
+    master_key = gateway_config().upstream.master_key.reveal()
+    assert filled_in(environment["BLNK_SERVER_SECRET_KEY"]) == master_key == SECRETS["BLNK_MASTER_KEY"]
+
+
+def test_the_gateway_stands_before_core() -> None:
+    """Its settings load, and name the services and ports of this file."""
+    config = gateway_config()
+    [published] = services()["gateway"]["ports"]
+    assert (config.listen.host, str(config.listen.port)) == ("0.0.0.0", published.rpartition(":")[2])
+    assert config.admin.is_loopback
+    assert config.upstream.host == "core"
+    assert str(config.upstream.port) == services()["core"]["environment"]["BLNK_SERVER_PORT"]
+    assert config.keys.store.startswith("redis://redis:6379/")
+
+
+def test_redis_loses_no_key() -> None:
+    """Every write is on disk before it is answered, on a volume, and nothing is evicted."""
+    redis = services()["redis"]
+    options = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
+    assert options == {"--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction"}
+    [volume] = redis["volumes"]
+    assert volume.partition(":")[0] in compose()["volumes"]
+
+
+def test_core_and_the_gateway_keep_apart_in_redis() -> None:
+    """The gateway has a database of its own."""
+    store = gateway_config().keys.store
+    core = services()["core"]["environment"]["BLNK_REDIS_DNS"]
+    assert (store, core) == ("redis://redis:6379/1", "redis:6379")
+
+
+def test_every_service_that_stays_up_is_checked() -> None:
+    """The gateway by its image, the others here; migrate ends."""
+    unchecked = [name for name, service in services().items() if "healthcheck" not in service]
+    assert unchecked == ["gateway", "migrate"]
+
+
+def test_dependencies_are_services_that_can_be_waited_for() -> None:
+    """`service_healthy` needs a health check, and Core needs its migrations."""
+    waited = {
+        (other, how["condition"])
+        for service in services().values()
+        for other, how in service.get("depends_on", {}).items()
+    }
+    assert {name for name, how in waited if how == "service_healthy"} <= {
+        name for name, service in services().items() if "healthcheck" in service
+    }
+    assert services()["core"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+
+
+def test_the_gateway_has_time_to_drain() -> None:
+    """SIGKILL comes only after drain.delay and drain.timeout."""
+    drain = gateway_config().drain
+    grace = float(services()["gateway"]["stop_grace_period"].removesuffix("s"))
+    assert grace > drain.delay + drain.timeout
+
+
+def test_the_gateway_has_no_privileges() -> None:
+    """Nothing to write to, no capability, none to be had."""
+    gateway = services()["gateway"]
+    hardening = {name: gateway[name] for name in ("read_only", "cap_drop", "security_opt")}
+    assert hardening == {
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+    }
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    """Each comes from the environment, and a missing one stops compose."""
+    text = (DEPLOY / "compose.yaml").read_text()
+    named = re.findall(r"^\s*(\w*(?:KEY|PASSWORD)): (.*)$", text, re.MULTILINE)
+    assert len(named) == 3
+    assert [value for _, value in named if not re.match(r"\$\{\w+:\?[^}]+\}", value)] == []
+    assert ".env" in (DEPLOY / ".gitignore").read_text().splitlines()
+
+
+# The page.
+
+
+def test_the_page_has_its_sections_and_is_short() -> None:
+    """In the order in which a team needs them."""
+    text = (DEPLOY / "README.md").read_text()
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert sections == ["Before you start", "Moving in", "Running", "Upgrading", "Taking it out"]
+    assert len(text.splitlines()) < 120

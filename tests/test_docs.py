@@ -1,0 +1,257 @@
+"""What the papers say is so: settings, codes, verbs, exit codes, metrics, files, tests and YAML.
+
+Rules kept here:
+- A fact that the code knows is compared with the code, defaults and statuses included.
+- A table row is matched by its cells, so that a word elsewhere in the text does not count.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.cli import cli
+from gateway.config import Setting, parse_config, settings
+from gateway.config.model import sections
+from gateway.errors import Code
+from gateway.exits import Exit
+from gateway.telemetry import AccessEntry, Metrics, Sources
+from tests.running import ROOT
+
+README = ROOT / "README.md"
+DEPLOY = ROOT / "deploy" / "README.md"
+HOUSE = ROOT / "gateway" / "README.md"
+SUITE = ROOT / "tests" / "README.md"
+PAPERS = (README, DEPLOY, HOUSE, SUITE)
+MOST_LINES = 300
+WIDEST = 110
+
+SETTINGS = settings()
+SECTIONS = {path.partition(".")[0] for path in SETTINGS} | {"routes"}
+ROOMS = sorted(
+    path.relative_to(ROOT / "gateway").as_posix()
+    for path in (ROOT / "gateway").rglob("*.py")
+    if path.name != "__init__.py"
+)
+# What a file of its own would lack in an example: each stands in for the section of its name.
+MISSING = {
+    "upstream": "upstream: {url: 'http://127.0.0.1:5100', master_key: x}",
+    "keys": "keys: {store: 'memory://'}",
+    "routes": "routes: {GET /health: public}",
+}
+SOLD = re.compile(
+    r"\b(blazing\w*|seamless\w*|effortless\w*|robust\w*|powerful|cutting-edge|world-class|enterprise-grade|"
+    r"battle-tested|next-generation|state-of-the-art|revolutionary|game-chang\w+|supercharge\w*|leverag\w+|"
+    r"lightning|simply|just works|easy|easily|unlock\w*|empower\w*|delight\w*|best-in-class|rich set)\b",
+    re.IGNORECASE,
+)
+
+_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^]\n]+\]\(([^)\s]+)\)")
+_QUOTED = re.compile(r"`([^`\n]+)`")
+_FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|yaml|toml|json|jsonl)|[\w.-]+(/[\w.-]+)*/")
+
+
+def text_of(paper: Path) -> str:
+    return paper.read_text(encoding="utf-8")
+
+
+def name_of(paper: Path) -> str:
+    return paper.relative_to(ROOT).as_posix()
+
+
+def blocks(paper: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return [body for named, body in _FENCE.findall(text_of(paper)) if named == language]
+
+
+def prose(paper: Path) -> str:
+    return _FENCE.sub("", text_of(paper))
+
+
+def rows(*papers: Path) -> Iterator[list[str]]:
+    """The cells of every table row, without the blanks around them."""
+    for paper in papers:
+        for line in prose(paper).splitlines():
+            if line.startswith("|"):
+                yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def named_in_tables(*papers: Path) -> set[str]:
+    """Everything in backquotes in the first cell of a row."""
+    return {name for row in rows(*papers) for name in _QUOTED.findall(row[0])}
+
+
+def default_of(setting: Setting, cell: str) -> Any:
+    """What the `default` cell says, read as gateway.yaml would read it."""
+    if cell == "none":
+        return None
+    written = cell.strip("`")
+    return setting.parse(() if written == "[]" else written)
+
+
+def anchors(paper: Path) -> set[str]:
+    """The anchors that GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(paper), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def examples() -> list[Any]:
+    """Every YAML block that holds sections of gateway.yaml and nothing else."""
+    found = []
+    for paper in PAPERS:
+        for number, block in enumerate(blocks(paper, "yaml")):
+            top = yaml.compose(block, yaml.SafeLoader)
+            if isinstance(top, yaml.MappingNode) and {key.value for key, _ in top.value} <= SECTIONS:
+                found.append(pytest.param(block, id=f"{name_of(paper)}-{number}"))
+    return found
+
+
+def complete(block: str) -> str:
+    """The example with the sections that a configuration must have."""
+    missing = [line for name, line in MISSING.items() if not re.search(rf"(?m)^{name}:", block)]
+    return "\n".join([block, *missing])
+
+
+class TestFacts:
+    @pytest.mark.parametrize("path", SETTINGS)
+    def test_every_setting_is_documented_with_its_default(self, path: str) -> None:
+        """The table says what a file that leaves the setting out gets."""
+        cells = [row[1] for row in rows(README) if row[0] == f"`{path}`"]
+        assert len(cells) == 1, f"one row for `{path}`"
+        setting = SETTINGS[path]
+        if setting.example or path == "upstream.master_key":
+            assert cells == ["required"]
+        else:
+            assert default_of(setting, cells[0]) == setting.default
+
+    def test_every_documented_setting_exists(self) -> None:
+        """A setting that is gone goes from the papers too."""
+        names = {name for name in named_in_tables(README, DEPLOY) if name.partition(".")[0] in sections()}
+        assert {name for name in names if "." in name} - SETTINGS.keys() == set()
+
+    def test_every_documented_variable_exists(self) -> None:
+        """`BLNK_GATEWAY_*` in any paper names a setting."""
+        known = {"BLNK_GATEWAY_" + path.replace(".", "__").upper() for path in SETTINGS}
+        named = {name for paper in PAPERS for name in re.findall(r"BLNK_GATEWAY_[A-Z_]+", text_of(paper))}
+        assert named - known - {"BLNK_GATEWAY_"} == set()
+
+    @pytest.mark.parametrize("code", Code, ids=lambda code: code.name)
+    def test_every_code_is_documented_with_its_status_and_message(self, code: Code) -> None:
+        """One row for each answer of the catalogue."""
+        expected = [f"`{code.code}`", str(code.status), f"`{code.message}`"]
+        assert [row[:3] for row in rows(README) if row[:3] == expected] == [expected]
+
+    def test_every_verb_is_documented(self) -> None:
+        """And no verb is documented that does not exist."""
+        named = set(re.findall(r"`blnk-gateway (\w+)", prose(README)))
+        assert named == set(cli.commands)
+
+    @pytest.mark.parametrize("code", Exit, ids=lambda code: code.name)
+    def test_every_exit_code_is_documented(self, code: Exit) -> None:
+        """One row for each."""
+        assert [row[0] for row in rows(README) if row[0] == str(int(code))] == [str(int(code))]
+
+    def test_every_metric_is_documented(self) -> None:
+        """And no metric is documented that does not exist."""
+        sources = Sources(
+            connections=lambda: 0,
+            upstream_connections=dict,
+            key_cache=dict,
+            log_lines_dropped=lambda: 0,
+            ready=lambda: True,
+        )
+        suffix = {"counter": "_total", "info": "_info"}
+        families = {
+            family.name + suffix.get(family.type, "") for family in Metrics(sources, version="0").collect()
+        }
+        assert {name for name in named_in_tables(README) if name.startswith("blnk_gateway_")} == families
+
+    def test_every_member_of_a_log_line_is_documented(self) -> None:
+        """`time` is shown as `timestamp`."""
+        written = set(AccessEntry.__struct_fields__) - {"time"} | {"timestamp", "level", "event"}
+        assert written - set(_QUOTED.findall(prose(README))) == set()
+
+    def test_every_marker_is_documented(self) -> None:
+        """Who runs a part of the suite finds the marker in its paper."""
+        options = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["pytest"]["ini_options"]
+        markers = {marker.partition(":")[0] for marker in options["markers"]}
+        assert markers - named_in_tables(SUITE) == set()
+
+    def test_the_differences_from_core_are_a_table(self) -> None:
+        """What Core does, and what the gateway does, side by side."""
+        section = text_of(README).partition("## Differences from Core\n")[2].partition("\n## ")[0]
+        table = [line for line in section.splitlines() if line.startswith("|")]
+        assert table[0] == "| | Core | here |"
+        assert len(table) > 15
+
+
+class TestExamples:
+    def test_the_readme_has_one(self) -> None:
+        """The test below is not empty."""
+        assert [case.id for case in examples() if case.id.startswith("README.md")] != []
+
+    @pytest.mark.parametrize("block", examples())
+    def test_every_example_of_gateway_yaml_loads(self, block: str) -> None:
+        """As `check` would read it; sections that an example leaves out are filled in."""
+        config = parse_config(complete(block).encode(), Path("gateway.yaml"), {}, secrets=False)
+        assert config.routes.routes != ()
+
+
+class TestNames:
+    @pytest.mark.parametrize("paper", PAPERS, ids=name_of)
+    def test_every_link_leads_somewhere(self, paper: Path) -> None:
+        """Relative links and their anchors; addresses of the web are not asked for."""
+        broken = []
+        for link in _LINK.findall(prose(paper)):
+            if re.match(r"https?:", link):
+                continue
+            file, _, anchor = link.partition("#")
+            target = paper.parent / file if file else paper
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(link)
+        assert broken == []
+
+    @pytest.mark.parametrize("paper", PAPERS, ids=name_of)
+    def test_every_file_that_is_named_exists(self, paper: Path) -> None:
+        """A name stands below the paper's own folder or the top level."""
+        named = {name.partition("::")[0] for name in _QUOTED.findall(prose(paper))}
+        files = {name for name in named if _FILE.fullmatch(name)}
+        places = (paper.parent, ROOT)
+        assert {name for name in files if not any((place / name).exists() for place in places)} == set()
+
+    def test_every_test_that_is_named_exists(self) -> None:
+        """The threat model rests on these."""
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", text_of(SUITE))
+        assert len(named) > 30
+        assert [
+            name for file, name in named if not re.search(rf"def {name}\(", text_of(ROOT / "tests" / file))
+        ] == []
+
+    def test_the_map_of_the_house_has_every_room(self) -> None:
+        """One line a room, and no room that is not there."""
+        mapped = [row[0].strip("`") for row in rows(HOUSE) if row[0].endswith(".py`")]
+        assert sorted(mapped) == ROOMS
+
+
+class TestWriting:
+    def test_the_readme_is_short(self) -> None:
+        """Ten minutes' worth."""
+        assert len(text_of(README).splitlines()) <= MOST_LINES
+
+    @pytest.mark.parametrize("paper", [README, HOUSE, SUITE], ids=name_of)
+    def test_lines_fit(self, paper: Path) -> None:
+        """Rows of tables cannot be broken; everything else can."""
+        long = [line for line in text_of(paper).splitlines() if len(line) > WIDEST and line[0] != "|"]
+        assert long == []
+
+    @pytest.mark.parametrize("paper", PAPERS, ids=name_of)
+    def test_nothing_is_being_sold(self, paper: Path) -> None:
+        """What it does, not how wonderful it is."""
+        assert [found[0] for found in SOLD.finditer(text_of(paper))] == []

@@ -1,0 +1,107 @@
+"""The catalogue of answers: one status, message and RFC 9209 error type for each code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.errors import Code, GatewayError, error_body
+from gateway.exits import Exit
+
+# The error types of RFC 9209 section 2.3 that the gateway uses.
+PROXY_STATUS = {
+    "destination_unavailable",
+    "http_request_denied",
+    "http_request_error",
+    "http_response_timeout",
+    "proxy_configuration_error",
+    "proxy_internal_error",
+}
+
+# What clients written for Core switch on, and what the README promises.
+CATALOGUE = {
+    ("AUTH_MISSING_API_KEY", 401, "Authentication required. Use X-Blnk-Key header"),
+    ("AUTH_INVALID_API_KEY", 401, "Invalid API key"),
+    ("AUTH_EXPIRED_API_KEY", 401, "API key is expired or revoked"),
+    ("GEN_BAD_REQUEST", 400, "Ambiguous request target"),
+    ("GEN_BAD_REQUEST", 400, "Malformed HTTP request"),
+    ("GEN_BAD_REQUEST", 408, "Request timed out"),
+    ("GEN_BAD_REQUEST", 431, "Request head too large"),
+    ("AUTH_INSUFFICIENT_PERMISSIONS", 403, "Insufficient permissions"),
+    ("AUTH_UNKNOWN_RESOURCE", 403, "Unknown resource type"),
+    ("GEN_NOT_FOUND", 404, "Route not found"),
+    ("AUTH_MASTER_KEY_REQUIRED", 403, "hook management requires master key"),
+    ("AUTH_CROSS_OWNER_ACCESS", 403, "cannot manage API keys for another owner"),
+    ("AUTH_SCOPE_ESCALATION", 403, "cannot grant scopes broader than caller"),
+    ("GEN_MALFORMED_REQUEST", 400, "Request body must be one JSON object"),
+    ("TXN_BULK_LIMIT_EXCEEDED", 400, "too many transactions; max is 10000"),
+    ("GEN_PAYLOAD_TOO_LARGE", 413, "Request body too large"),
+    ("APIKEY_OWNER_REQUIRED", 400, "owner is required"),
+    ("APIKEY_NOT_FOUND", 404, "API key not found"),
+    ("GEN_RATE_LIMITED", 429, "You have reached maximum request limit."),
+    ("GATEWAY_KEY_STORE_UNAVAILABLE", 503, "Key store unavailable"),
+    ("GATEWAY_UPSTREAM_UNREACHABLE", 502, "Upstream unreachable"),
+    ("GATEWAY_UPSTREAM_TIMEOUT", 504, "Upstream timed out"),
+    ("GATEWAY_UPSTREAM_REFUSED", 502, "Upstream refused the gateway"),
+    ("GATEWAY_UNAVAILABLE", 503, "Gateway unavailable"),
+}
+
+
+def test_the_catalogue_is_what_was_promised() -> None:
+    """Codes, statuses and messages are what clients switch on, so none moves unseen."""
+    assert {(code.code, code.status, code.message) for code in Code} == CATALOGUE
+    assert len(Code) == len(CATALOGUE)
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_names_a_registered_error_type(code: Code) -> None:
+    """`Proxy-Status` says a word of RFC 9209's registry, and a refusal is no failure of the gateway."""
+    assert code.proxy_status in PROXY_STATUS
+    assert (code.status >= 500) == (not code.proxy_status.startswith("http_request_"))
+
+
+def test_an_error_body_is_cores_byte_for_byte() -> None:
+    """Two members, in Core's order, without blanks or a line feed."""
+    assert error_body("GEN_NOT_FOUND", "Route not found") == (
+        b'{"error":"Route not found","error_detail":{"code":"GEN_NOT_FOUND","message":"Route not found"}}'
+    )
+
+
+def test_an_error_body_quotes_what_it_is_given() -> None:
+    """A message with quotes, control bytes and letters beyond ASCII stays one JSON text."""
+    message = 'say "é"\n\\'
+    assert json.loads(error_body("X", message)) == {
+        "error": message,
+        "error_detail": {"code": "X", "message": message},
+    }
+
+
+def test_a_failure_says_what_its_code_says() -> None:
+    """Without a message of its own an error has the catalogue's."""
+    failure = GatewayError(Code.BULK_LIMIT)
+    assert (failure.code, failure.message, str(failure)) == (
+        Code.BULK_LIMIT,
+        Code.BULK_LIMIT.message,
+        Code.BULK_LIMIT.message,
+    )
+
+
+def test_a_failure_may_say_it_more_closely() -> None:
+    """A message given stands in for the catalogue's."""
+    failure = GatewayError(Code.MALFORMED_BODY, "meta_data must be a JSON object")
+    assert (failure.code, failure.message, str(failure)) == (
+        Code.MALFORMED_BODY,
+        "meta_data must be a JSON object",
+        "meta_data must be a JSON object",
+    )
+
+
+def test_exit_codes_are_one_table() -> None:
+    """Scripts rely on the numbers."""
+    assert {exit_code.name: int(exit_code) for exit_code in Exit} == {
+        "YES": 0,
+        "NO": 1,
+        "USAGE": 2,
+        "NEIGHBOUR": 3,
+    }

@@ -1,0 +1,645 @@
+"""One request, top to bottom: who calls, what crosses, what is logged, and what the bounds refuse.
+
+Rules kept here:
+- That every code of the catalogue comes over HTTP is test_error_shape's; who may take which route is
+  test_matrix's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config import Secret
+from gateway.errors import Code, GatewayError
+from gateway.keys.store import KeyRecord, MemoryKeyStore
+from tests.conftest import Start
+from tests.raw_client import BrokenAnswer, request
+from tests.recording import Exchange, RecordingUpstream, abort, answering, held, raw
+from tests.running import MASTER_KEY, Minted, Running, eventually
+from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
+
+LOOPBACK = {"trusted_proxies": (ip_network("127.0.0.0/8"),)}
+OTHERS = {"trusted_proxies": (ip_network("10.0.0.0/8"),)}
+BLAMES_KEY = b'{"error":"no","error_detail":{"code":"AUTH_INVALID_API_KEY","message":"no"}}'
+NEW_KEY = b'{"name":"k","owner":"acme","scopes":["a:read"],"expires_at":"2099-01-01T00:00:00Z"}'
+
+
+class FailingStore(MemoryKeyStore):
+    """A key store that fails while `failing` is set, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = False
+        self.asked = 0
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        self.asked += 1
+        self._fail()
+        return await super().find(digest)
+
+    async def add(self, record: KeyRecord) -> None:
+        self._fail()
+        await super().add(record)
+
+    async def last_position(self) -> str:
+        # Without the proof that this would give, every request asks the store.
+        raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    def _fail(self) -> None:
+        if self.failing:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+
+def lines(log: str) -> list[dict[str, Any]]:
+    """The request lines of a log."""
+    return [line for line in map(json.loads, log.splitlines()) if line["event"] == "request"]
+
+
+async def line_of(gateway: Running, request_id: str | None) -> dict[str, Any]:
+    """The log line of a request."""
+    assert request_id is not None
+    (line,) = [
+        entry for entry in lines(await gateway.logged(request_id)) if entry["request_id"] == request_id
+    ]
+    return line
+
+
+class TestKeys:
+    async def test_a_failing_store_is_503_and_never_401(self, start_gateway: Start) -> None:
+        """Nobody learns from an outage that his key is wrong."""
+        store = FailingStore()
+        gateway = await start_gateway(store=store)
+        key = (await gateway.mint("ledgers:read")).key
+        store.failing = True
+        for sent in (key, "A" * 43 + "="):
+            answer = await gateway.ask("GET", READ, key=sent)
+            assert_error(answer, Code.KEY_STORE_UNAVAILABLE)
+            assert answer.value("retry-after") == "1"
+            assert answer.value("www-authenticate") is None
+
+    async def test_nothing_is_cached_from_a_failure(self, start_gateway: Start) -> None:
+        """With the store back, the next request is answered as if nothing had been."""
+        store = FailingStore()
+        gateway = await start_gateway(store=store)
+        key = (await gateway.mint("ledgers:read")).key
+        store.failing = True
+        assert (await gateway.ask("GET", READ, key=key)).status == 503
+        store.failing = False
+        assert (await gateway.ask("GET", READ, key=key)).status == 200
+        assert (await gateway.ask("GET", READ, key="A" * 43 + "=")).status == 401
+        assert store.asked == 3
+
+    async def test_a_failing_store_does_not_stop_the_master_key_or_public_routes(
+        self, start_gateway: Start
+    ) -> None:
+        """What needs no store goes on."""
+        store = FailingStore()
+        store.failing = True
+        gateway = await start_gateway(store=store)
+        assert (await gateway.ask("GET", READ, key=MASTER_KEY)).status == 200
+        assert (await gateway.ask("GET", "/health")).status == 200
+
+    async def test_a_key_that_cannot_be_stored_is_503(self, start_gateway: Start) -> None:
+        """No key is shown that the store does not hold."""
+        store = FailingStore()
+        store.failing = True
+        gateway = await start_gateway(store=store)
+        answer = await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=NEW_KEY)
+        assert_error(answer, Code.KEY_STORE_UNAVAILABLE)
+
+    @pytest.mark.parametrize("target", [READ, "/hooks", "/nothing", "/a//b", "/api-keys"])
+    async def test_a_denied_master_key_is_an_unknown_key(
+        self, start_gateway: Start, upstream: RecordingUpstream, target: str
+    ) -> None:
+        """With `keys.master: deny` a client's master key says nothing, whatever it asks for."""
+        gateway = await start_gateway(keys={"master": "deny"})
+        assert_error(await gateway.ask("GET", target, key=MASTER_KEY), Code.INVALID_KEY)
+        assert upstream.targets == []
+
+    @pytest.mark.parametrize("name", ["Authorization", "X-API-Key", "X_Blnk_Key", "x-blnk_key"])
+    async def test_a_key_in_another_header_is_invalid(self, gateway: Running, name: str) -> None:
+        """Core's documentation says INVALID where Core itself says MISSING."""
+        key = (await gateway.mint("ledgers:read")).key
+        value = f"Bearer {key}" if name == "Authorization" else key
+        assert_error(await gateway.ask("GET", READ, headers=[(name, value)]), Code.INVALID_KEY)
+
+    async def test_a_key_in_the_query_is_missing(self, gateway: Running) -> None:
+        """A query is no place for a key, and its text is not logged."""
+        key = (await gateway.mint("ledgers:read")).key
+        answer = await gateway.ask("GET", f"/ledgers?X-Blnk-Key={key}&api_key={key}")
+        assert_error(answer, Code.MISSING_KEY)
+
+    async def test_a_rate_limited_key_is_429(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+        """The request over the rate does not reach Core; another key's does."""
+        gateway = await start_gateway(limits={"rate": 1})
+        one, other = [(await gateway.mint("ledgers:read")).key for _ in range(2)]
+        assert (await gateway.ask("GET", "/ledgers/one", key=one)).status == 200
+        refused = await gateway.ask("GET", "/ledgers/two", key=one)
+        assert_error(refused, Code.RATE_LIMITED)
+        assert refused.value("retry-after") == "1"
+        assert (await gateway.ask("GET", "/ledgers/other", key=other)).status == 200
+        assert upstream.targets == ["/ledgers/one", "/ledgers/other"]
+
+
+class TestRefusedByCore:
+    async def test_our_key_refused_is_502_and_no_fault_of_the_client(
+        self, gateway: Running, upstream: RecordingUpstream
+    ) -> None:
+        """A 401 about the master key is counted and logged as ours; no word of it is passed on."""
+        key = (await gateway.mint("ledgers:read")).key
+        upstream.script(answering("401 Unauthorized", BLAMES_KEY, [("WWW-Authenticate", "Core")]))
+        answer = await gateway.ask("GET", READ, key=key)
+        assert_error(answer, Code.UPSTREAM_REFUSED)
+        assert answer.value("www-authenticate") is None
+        log = await gateway.logged("core refused the master key")
+        (event,) = [
+            line for line in map(json.loads, log.splitlines()) if line["event"].startswith("core ref")
+        ]
+        assert event == {
+            "timestamp": event["timestamp"],
+            "level": "error",
+            "event": "core refused the master key",
+            "upstream": upstream.url,
+        }
+        page, _ = gateway.gateway.metrics.exposition("")
+        assert "blnk_gateway_upstream_refused_total 1.0" in page.decode().splitlines()
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            [b"Content-Length: %d\r\n\r\n" % len(BLAMES_KEY), BLAMES_KEY],
+            [b"Content-Length: %d\r\n\r\n" % len(BLAMES_KEY), BLAMES_KEY[:40], BLAMES_KEY[40:]],
+            [b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(BLAMES_KEY), BLAMES_KEY)],
+            [b"Connection: close\r\n\r\n", BLAMES_KEY],
+        ],
+        ids=["length", "length, in pieces", "chunked", "until its end"],
+    )
+    async def test_it_is_noticed_however_it_comes(
+        self, gateway: Running, upstream: RecordingUpstream, pieces: list[bytes]
+    ) -> None:
+        """A proxy before Core may cut or frame the answer otherwise; the client must not be blamed."""
+        key = (await gateway.mint("ledgers:read")).key
+        upstream.script(raw(b"HTTP/1.1 401 Unauthorized\r\n" + pieces[0], *pieces[1:], pause=0.05))
+        assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
+
+    @pytest.mark.parametrize(
+        "body", [b"", b'{"error":"log in"}', b'{"error_detail":{"code":"GEN_X"}}', b"A" * 200_000]
+    )
+    async def test_another_401_passes_through(
+        self, gateway: Running, upstream: RecordingUpstream, body: bytes
+    ) -> None:
+        """A 401 without an AUTH code is Core's own business with the client."""
+        key = (await gateway.mint("ledgers:read")).key
+        upstream.script(answering("401 Unauthorized", body))
+        answer = await gateway.ask("GET", READ, key=key)
+        assert (answer.status, answer.body, answer.values("proxy-status")) == (401, body, [])
+
+    async def test_a_401_on_a_public_route_passes_through(
+        self, gateway: Running, upstream: RecordingUpstream
+    ) -> None:
+        """No key of ours was sent, so none was refused."""
+        upstream.script(answering("401 Unauthorized", BLAMES_KEY))
+        answer = await gateway.ask("GET", "/health")
+        assert (answer.status, answer.body) == (401, BLAMES_KEY)
+
+    async def test_a_rotated_key_works_with_the_next_request(
+        self, start_gateway: Start, upstream: RecordingUpstream, tmp_path: Path
+    ) -> None:
+        """`master_key_file` is read again after a refusal, so that rotation needs no restart."""
+        file = tmp_path / "master"
+        file.write_text(MASTER_KEY + "\n")
+        gateway = await start_gateway(upstream={"master_key": Secret(""), "master_key_file": file})
+        key = (await gateway.mint("ledgers:read")).key
+        upstream.master_key = rotated = "mk-rotated-of-the-tests"
+        gateway.secrets.add(rotated)
+        # Core changed its key first: its own answer to the old one is the 401 that tells.
+        assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
+        file.write_text(rotated + "\n")
+        assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
+        assert (await gateway.ask("GET", READ, key=key)).status == 200
+        assert upstream.requests[-1].values("x-blnk-key") == [rotated]
+
+    async def test_the_rotated_key_is_the_one_that_clients_may_send(
+        self, start_gateway: Start, upstream: RecordingUpstream, tmp_path: Path
+    ) -> None:
+        """After rotation the old master key is unknown, and the new one is the master's."""
+        file = tmp_path / "master"
+        file.write_text(MASTER_KEY)
+        gateway = await start_gateway(upstream={"master_key": Secret(""), "master_key_file": file})
+        upstream.master_key = rotated = "mk-rotated-of-the-tests"
+        gateway.secrets.add(rotated)
+        file.write_text(rotated)
+        assert_error(await gateway.ask("GET", READ, key=MASTER_KEY), Code.UPSTREAM_REFUSED)
+        assert_error(await gateway.ask("GET", READ, key=MASTER_KEY), Code.INVALID_KEY)
+        assert (await gateway.ask("GET", READ, key=rotated)).status == 200
+
+    async def test_an_unreadable_file_leaves_the_key_as_it_was(
+        self, start_gateway: Start, upstream: RecordingUpstream, tmp_path: Path
+    ) -> None:
+        """A file in the middle of its rotation costs nothing."""
+        file = tmp_path / "master"
+        file.write_text(MASTER_KEY)
+        gateway = await start_gateway(upstream={"master_key": Secret(""), "master_key_file": file})
+        key = (await gateway.mint("ledgers:read")).key
+        file.unlink()
+        upstream.script(answering("401 Unauthorized", BLAMES_KEY))
+        assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
+        assert (await gateway.ask("GET", READ, key=key)).status == 200
+
+
+SPOKEN = [
+    ("X-Forwarded-For", "203.0.113.7"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Host", "api.example"),
+    ("X-Forwarded-Port", "443"),
+    ("Forwarded", "for=203.0.113.7"),
+    ("X-Real-IP", "203.0.113.7"),
+    ("X-Request-Id", "edge-1"),
+    ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ("tracestate", "a=b"),
+    ("baggage", "c=d"),
+]
+
+
+class TestTrustedProxies:
+    async def test_their_word_crosses(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+        """Each forwarding header stands once, the address appended, the trace as it came."""
+        gateway = await start_gateway(**LOOPBACK)
+        answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
+        (got,) = upstream.requests
+        expected = {name: [value] for name, value in SPOKEN}
+        expected["X-Forwarded-For"] = ["203.0.113.7, 127.0.0.1"]
+        assert {name: got.values(name) for name in expected} == expected
+        assert answer.value("x-request-id") == "edge-1"
+        assert (await line_of(gateway, "edge-1"))["path"] == "/ledgers"
+
+    async def test_several_of_their_lines_become_one(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Repeated X-Forwarded-For lines are one list, in order."""
+        gateway = await start_gateway(**LOOPBACK)
+        headers = [("X-Forwarded-For", "203.0.113.7"), ("x-forwarded-for", "198.51.100.1, 198.51.100.2")]
+        await gateway.ask("GET", READ, key=MASTER_KEY, headers=headers)
+        assert upstream.requests[0].values("x-forwarded-for") == [
+            "203.0.113.7, 198.51.100.1, 198.51.100.2, 127.0.0.1"
+        ]
+
+    @pytest.mark.parametrize("changes", [{}, OTHERS], ids=["none", "others"])
+    async def test_nobody_elses_word_does(
+        self, start_gateway: Start, upstream: RecordingUpstream, changes: dict[str, Any]
+    ) -> None:
+        """A client that is no trusted proxy is named by its connection alone."""
+        gateway = await start_gateway(**changes)
+        answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
+        (got,) = upstream.requests
+        expected = {name: [] for name, _ in SPOKEN} | {
+            "X-Forwarded-For": ["127.0.0.1"],
+            "X-Forwarded-Proto": ["http"],
+            "X-Forwarded-Host": ["gateway.test"],
+            "X-Request-Id": answer.values("x-request-id"),
+        }
+        assert {name: got.values(name) for name in expected} == expected
+        assert answer.value("x-request-id") != "edge-1"
+
+    @pytest.mark.parametrize("given", ["", "a" * 129, "\xe9", "a\tb"], ids=["empty", "long", "é", "tab"])
+    async def test_an_unfit_request_id_is_replaced(self, start_gateway: Start, given: str) -> None:
+        """What would not stand in a log line as it is is not taken over."""
+        gateway = await start_gateway(**LOOPBACK)
+        answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=[("X-Request-Id", given)])
+        assert answer.value("x-request-id") not in (None, given)
+
+
+class TestHeads:
+    @pytest.mark.parametrize(("version", "via"), [("HTTP/1.1", "1.1"), ("HTTP/1.0", "1.0")])
+    async def test_via_names_the_version_received(
+        self, gateway: Running, upstream: RecordingUpstream, version: str, via: str
+    ) -> None:
+        """RFC 9110 section 7.6.3; what came before us stays before us."""
+        async with await gateway.connect() as client:
+            await client.ask("GET", READ, key=MASTER_KEY, version=version, headers=[("Via", "1.0 edge")])
+        (got,) = upstream.requests
+        assert (got.version, got.values("via")) == ("HTTP/1.1", ["1.0 edge", f"{via} blnk-gateway"])
+
+    async def test_the_head_for_core_is_exactly_this(
+        self, gateway: Running, upstream: RecordingUpstream
+    ) -> None:
+        """Host is the upstream's, the client's headers come next, the master key goes in last."""
+        key = (await gateway.mint("ledgers:read")).key
+        answer = await gateway.ask("GET", READ, key=key, headers=[("Accept", "*/*")])
+        assert upstream.requests[0].head.decode().split("\r\n") == [
+            f"GET {READ} HTTP/1.1",
+            f"Host: 127.0.0.1:{upstream.port}",
+            "Accept: */*",
+            "Via: 1.1 blnk-gateway",
+            "X-Forwarded-For: 127.0.0.1",
+            "X-Forwarded-Proto: http",
+            "X-Forwarded-Host: gateway.test",
+            f"X-Request-Id: {answer.value('x-request-id')}",
+            f"X-Blnk-Key: {MASTER_KEY}",
+            "",
+            "",
+        ]
+
+    async def test_request_ids_are_never_the_same(self, gateway: Running) -> None:
+        """Each request has an id of its own, refused ones too."""
+        answers = [await gateway.ask("GET", READ, key=key) for key in (MASTER_KEY, None, MASTER_KEY, "x")]
+        ids = [answer.value("x-request-id") for answer in answers]
+        assert len({*ids} - {None}) == 4
+
+
+class TestBounds:
+    async def test_stamped_bodies_share_one_budget(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """What does not fit beside the bodies that are held is 503; it fits once they are gone."""
+        gateway = await start_gateway(limits={"buffered": 100})
+        key = (await gateway.mint("ledgers:*")).key
+        body = b'{"name":"%b"}' % (b"x" * 60)
+        release = asyncio.Event()
+        upstream.script(held(release))
+        holder = await gateway.connect()
+        await holder.send(request("POST", STAMPED, key=key, body=body))
+        await upstream.arrived()
+        refused = await gateway.ask("POST", STAMPED, key=key, body=body)
+        assert_error(refused, Code.UNAVAILABLE)
+        assert refused.value("retry-after") == "1"
+        assert (await gateway.ask("POST", STREAMED, key=key, body=body)).status == 200
+        release.set()
+        assert (await holder.answer()).status == 200
+        assert (await gateway.ask("POST", STAMPED, key=key, body=body)).status == 200
+
+    @pytest.mark.parametrize("failing", ["refused", "core gone", "client gone"])
+    async def test_the_budget_is_given_back_whatever_happens(
+        self, start_gateway: Start, upstream: RecordingUpstream, failing: str
+    ) -> None:
+        """Failures leave nothing reserved."""
+        gateway = await start_gateway(limits={"buffered": 100})
+        key = (await gateway.mint("ledgers:*")).key
+        body = b'{"name":"%b"}' % (b"x" * 60)
+        for _ in range(3):
+            if failing == "refused":
+                assert (await gateway.ask("POST", STAMPED, key=key, body=b"[" * 73)).status == 400
+            elif failing == "core gone":
+                upstream.script(abort)
+                assert (await gateway.ask("POST", STAMPED, key=key, body=body)).status == 502
+            else:
+                client = await gateway.connect()
+                await client.send(request("POST", STAMPED, key=key, body=body)[:-1])
+                await client.close()
+        await eventually(lambda: len(lines(gateway.log.getvalue())) == 3, "three ends")
+        assert (await gateway.ask("POST", STAMPED, key=key, body=body)).status == 200
+
+    async def test_too_many_connections_are_503(self, start_gateway: Start) -> None:
+        """One over the limit is answered and closed; a place that comes free is taken."""
+        gateway = await start_gateway(limits={"connections": 2})
+        first, second = [await gateway.connect() for _ in range(2)]
+        assert [(await client.ask("GET", "/health")).status for client in (first, second)] == [200, 200]
+        third = await gateway.connect()
+        refused = await third.answer()
+        assert_error(refused, Code.UNAVAILABLE)
+        assert (refused.value("retry-after"), refused.value("connection")) == ("1", "close")
+        assert await third.ended()
+        await first.close()
+
+        async def served() -> bool:
+            async with await gateway.connect() as client:
+                return (await client.ask("GET", "/health")).status == 200
+
+        async with asyncio.timeout(5):
+            while not await served():
+                pass
+
+    async def test_a_client_that_reads_nothing_makes_core_work_no_further(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Pipelined requests wait until the answers before them have been taken; then all is cut in time."""
+        gateway = await start_gateway(timeouts={"write": 0.5})
+        upstream.behaviour = answering(body=b"x" * 100_000)
+        client = await gateway.connect(keep=False)
+        await client.send(request("GET", READ, key=MASTER_KEY) * 2000)
+        await eventually(lambda: len(lines(gateway.log.getvalue())) > 0, "the first end")
+        await eventually(lambda: connected(gateway) == 0, "the cut")
+        assert len(upstream.requests) < 400
+
+    async def test_a_client_that_reads_nothing_cannot_buy_time_with_more_requests(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """A request behind an answer that is not taken does not lift the deadline of that answer."""
+        gateway = await start_gateway(timeouts={"write": 1.0})
+
+        async def flood(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
+            for _ in range(300):
+                await exchange.write(bytes(1_000_000))
+
+        upstream.script(flood)
+        client = await gateway.connect(keep=False)
+        await client.send(request("GET", READ, key=MASTER_KEY))
+        await upstream.arrived()
+        await asyncio.sleep(0.5)  # by now every buffer is full; if it were not, the test would only pass
+        await client.send(request("GET", READ, key=MASTER_KEY) * 3)
+        (connection,) = upstream.used()
+        await asyncio.wait_for(connection.gone.wait(), 8)
+
+
+def connected(gateway: Running) -> int:
+    """How many clients' connections the metrics show."""
+    page, _ = gateway.gateway.metrics.exposition("")
+    (line,) = [line for line in page.decode().splitlines() if line.startswith("blnk_gateway_connections ")]
+    return int(float(line.split()[1]))
+
+
+MASKED = {"timestamp", "gateway_ms", "upstream_ms"}
+
+
+class TestLog:
+    """One JSON line for each request, with every field, always."""
+
+    LINE: dict[str, Any] = {
+        "level": "info",
+        "event": "request",
+        "client": "127.0.0.1",
+        "user_agent": "",
+        "method": "GET",
+        "route": "",
+        "path": "/ledgers",
+        "key_id": "",
+        "owner": "",
+        "decision": "deny",
+        "code": "",
+        "status": 200,
+        "answered_by": "gateway",
+        "stamped": False,
+        "bytes_in": 0,
+        "bytes_out": 0,
+    }
+
+    async def assert_line(self, gateway: Running, request_id: str | None, **expected: Any) -> None:
+        line = await line_of(gateway, request_id)
+        assert {*line} == {*self.LINE} | MASKED | {"request_id"}
+        assert {name: line[name] for name in self.LINE} == self.LINE | expected
+        assert line["gateway_ms"] > 0
+        assert (line["upstream_ms"] > 0) == (expected.get("answered_by") == "core")
+
+    async def test_of_a_forwarded_request(self, gateway: Running, upstream: RecordingUpstream) -> None:
+        """Who asked for what, by which route, and what Core answered; never the query."""
+        minted: Minted = await gateway.mint("ledgers:read", owner="globex")
+        gateway.forbidden.add("in-the-query")
+        answer = await gateway.ask(
+            "GET", "/ledgers?q=in-the-query", key=minted.key, headers=[("User-Agent", "curl/8")]
+        )
+        await self.assert_line(
+            gateway,
+            answer.value("x-request-id"),
+            user_agent="curl/8",
+            route="GET /ledgers",
+            key_id=minted.id,
+            owner="globex",
+            decision="allow",
+            answered_by="core",
+            bytes_out=len(answer.body),
+        )
+
+    async def test_of_a_stamped_request(self, gateway: Running) -> None:
+        """Bytes as the client sent them, and that the stamp went in."""
+        minted: Minted = await gateway.mint("ledgers:write")
+        answer = await gateway.ask("POST", STAMPED, key=minted.key, body=b'{"name":"x"}')
+        await self.assert_line(
+            gateway,
+            answer.value("x-request-id"),
+            method="POST",
+            route="POST /ledgers",
+            key_id=minted.id,
+            owner="acme",
+            decision="allow",
+            answered_by="core",
+            stamped=True,
+            bytes_in=12,
+            bytes_out=len(answer.body),
+        )
+
+    async def test_of_the_master_key(self, gateway: Running) -> None:
+        """The master key has a name in the log, and no owner; it is never stamped."""
+        answer = await gateway.ask("POST", STAMPED, key=MASTER_KEY, body=b'{"name":"x"}')
+        await self.assert_line(
+            gateway,
+            answer.value("x-request-id"),
+            method="POST",
+            route="POST /ledgers",
+            key_id="master",
+            decision="allow",
+            answered_by="core",
+            bytes_in=12,
+            bytes_out=len(answer.body),
+        )
+
+    async def test_of_a_request_without_a_key(self, gateway: Running) -> None:
+        """Refused, by which code, and nobody's."""
+        answer = await gateway.ask("GET", READ)
+        await self.assert_line(
+            gateway,
+            answer.value("x-request-id"),
+            code="AUTH_MISSING_API_KEY",
+            status=401,
+            bytes_out=len(answer.body),
+        )
+
+    async def test_of_a_request_that_lacks_a_scope(self, gateway: Running) -> None:
+        """The key and the route that it may not take."""
+        minted: Minted = await gateway.mint("balances:read")
+        answer = await gateway.ask("GET", READ, key=minted.key)
+        await self.assert_line(
+            gateway,
+            answer.value("x-request-id"),
+            route="GET /ledgers",
+            key_id=minted.id,
+            owner="acme",
+            code="AUTH_INSUFFICIENT_PERMISSIONS",
+            status=403,
+            bytes_out=len(answer.body),
+        )
+
+    async def test_of_a_served_request(self, gateway: Running) -> None:
+        """What the gateway answers itself is its own answer, on a route of its own."""
+        answer = await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)
+        await self.assert_line(
+            gateway,
+            answer.value("x-request-id"),
+            route="GET /api-keys",
+            path="/api-keys",
+            key_id="master",
+            decision="allow",
+            bytes_out=len(answer.body),
+        )
+
+    async def test_of_a_public_request(self, gateway: Running) -> None:
+        """Allowed, without anybody's name."""
+        answer = await gateway.ask("GET", "/health")
+        await self.assert_line(
+            gateway,
+            answer.value("x-request-id"),
+            route="GET /health",
+            path="/health",
+            decision="allow",
+            answered_by="core",
+            bytes_out=len(answer.body),
+        )
+
+    async def test_of_a_core_that_is_gone(self, gateway: Running, upstream: RecordingUpstream) -> None:
+        """A 5xx of ours is at error level, with its code; the time that Core took is Core's."""
+        upstream.script(abort)
+        answer = await gateway.ask("POST", STREAMED, key=MASTER_KEY, body=b"{}")
+        line = await line_of(gateway, answer.value("x-request-id"))
+        shown = {name: line[name] for name in ("level", "code", "status", "answered_by", "decision", "route")}
+        assert shown == {
+            "level": "error",
+            "code": "GATEWAY_UPSTREAM_UNREACHABLE",
+            "status": 502,
+            "answered_by": "gateway",
+            "decision": "allow",
+            "route": "POST /ledgers/filter",
+        }
+        assert line["upstream_ms"] > 0
+
+    async def test_of_an_answer_that_broke(self, gateway: Running, upstream: RecordingUpstream) -> None:
+        """Status 0: the client has no whole answer; what it got of it is counted."""
+
+        async def cut(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+            await exchange.write(b"short")
+            sent.set()
+            await taken.wait()
+            exchange.abort()
+
+        sent, taken = asyncio.Event(), asyncio.Event()
+        upstream.script(cut)
+        client = await gateway.connect()
+        await client.send(request("GET", READ, key=MASTER_KEY))
+        assert (await client.read_head())[0] == 200
+        await sent.wait()
+        taken.set()
+        with pytest.raises(BrokenAnswer):
+            await client.answer()
+        await eventually(lambda: len(lines(gateway.log.getvalue())) == 1, "its line")
+        (line,) = lines(gateway.log.getvalue())
+        assert (line["level"], line["status"], line["code"]) == ("warning", 0, "GATEWAY_UPSTREAM_UNREACHABLE")
+
+    async def test_of_an_unreadable_request(self, gateway: Running) -> None:
+        """Even what is no request has a line, with the address that it came from, and no word of it."""
+        client = await gateway.connect()
+        gateway.forbidden.add("in-the-head")
+        answer = await client.call(b"GET /in-the-head HTTP/1.1\r\nno colon in-the-head\r\n\r\n")
+        line = await line_of(gateway, answer.value("x-request-id"))
+        assert {name: line[name] for name in self.LINE} == self.LINE | {
+            "method": "",
+            "path": "",
+            "code": "GEN_BAD_REQUEST",
+            "status": 400,
+            "bytes_out": len(answer.body),
+        }

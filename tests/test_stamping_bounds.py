@@ -1,0 +1,85 @@
+"""No body of 5 MB holds the event loop for long, whatever it is made of."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.policy.routes import Stamp
+from gateway.stamping import stamp_in_steps
+
+SIZE = 5 * 1024 * 1024
+# Seconds of this thread's own time that one step may take, in the best of RUNS.
+LONGEST = 0.050
+RUNS = 5
+
+Outcome = Code | None
+
+
+def filled(head: bytes, part: bytes, tail: bytes) -> bytes:
+    """`part`, repeated with commas between to fill SIZE."""
+    times = (SIZE - len(head) - len(tail)) // (len(part) + 1)
+    return head + b",".join([part] * times) + tail
+
+
+ITEM = (
+    b'{"amount":1234,"precision":100,"reference":"ref-%06d","currency":"USD","source":"@src-account-123",'
+    b'"destination":"@dst-account-456","description":"bulk","allow_overdraft":true,"meta_data":{"a":"%b"}}'
+)
+BULK = b'{"transactions":[%b]}' % b",".join(ITEM % (n, b"x" * 40) for n in range(10_000))
+MEMBERS = b",".join(b'"%06d":1' % n for n in range(470_000))
+DEEP = b"[" * 400 + b"]" * 400
+
+CASES: dict[str, tuple[Stamp, bytes, Outcome]] = {
+    "a real batch of 10,000 items": (Stamp.BULK, BULK, None),
+    "... each with a forged stamp": (Stamp.BULK, BULK.replace(b'{"a"', b'{"BLNK_GENERATED_BY":1,"a"'), None),
+    "empty items": (Stamp.BULK, filled(b'{"transactions":[', b"{}", b"]}"), Code.BULK_LIMIT),
+    "numbers as items": (Stamp.BULK, filled(b'{"transactions":[', b"1", b"]}"), Code.BULK_LIMIT),
+    "members at the top": (Stamp.CREATE, b"{%b}" % MEMBERS, None),
+    "... with an escaped name": (Stamp.CREATE, b'{%b,"\\u0061":1}' % MEMBERS, Code.BODY_TOO_LARGE),
+    "... of a batch": (Stamp.BULK, b"{%b}" % MEMBERS, Code.BODY_TOO_LARGE),
+    "members of meta_data": (Stamp.CREATE, b'{"meta_data":{%b}}' % MEMBERS, None),
+    "... with a forged stamp": (
+        Stamp.CREATE,
+        b'{"meta_data":{"BLNK_GENERATED_BY":1,%b}}' % MEMBERS,
+        Code.BODY_TOO_LARGE,
+    ),
+    "one string": (Stamp.CREATE, b'{"a":"%b"}' % (b"x" * (SIZE - 8)), None),
+    "one string of escapes": (Stamp.CREATE, b'{"a":"%b"}' % (b"\\u0041" * (SIZE // 6 - 2)), None),
+    "one string beyond ASCII": (
+        Stamp.CREATE,
+        b'{"a":"%b"}' % ("\U0001f600".encode() * (SIZE // 4 - 2)),
+        None,
+    ),
+    "one number": (Stamp.CREATE, b'{"a":%b}' % (b"1" * (SIZE - 6)), None),
+    "flat arrays": (Stamp.CREATE, filled(b'{"a":[', b"[]", b"]}"), None),
+    "nested arrays": (Stamp.CREATE, filled(b'{"a":[', DEEP, b"]}"), None),
+    "nesting without end": (Stamp.CREATE, b'{"a":%b' % (b"[" * (SIZE - 6)), Code.MALFORMED_BODY),
+    "blanks": (Stamp.CREATE, b"{}" + b" " * (SIZE - 2), None),
+    "meta_data over and over": (Stamp.CREATE, filled(b"{", b'"meta_data":{}', b"}"), Code.BODY_TOO_LARGE),
+}
+
+
+def longest_step(how: Stamp, body: bytes) -> tuple[float, Outcome]:
+    """Seconds of the longest step, and what came of the body."""
+    longest, steps = 0.0, stamp_in_steps(body, how, "api_key_x", max_length=SIZE + 1024 * 1024)
+    while True:
+        began = time.thread_time()
+        try:
+            next(steps)
+        except StopIteration:
+            return max(longest, time.thread_time() - began), None
+        except GatewayError as error:
+            return max(longest, time.thread_time() - began), error.code
+        longest = max(longest, time.thread_time() - began)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_step_is_long(name: str) -> None:
+    """Each step of a body made to be slow stays below the bound, and what it comes to is known."""
+    how, body, expected = CASES[name]
+    runs = [longest_step(how, body) for _ in range(RUNS)]
+    assert {outcome for _, outcome in runs} == {expected}
+    assert min(longest for longest, _ in runs) < LONGEST
