@@ -117,10 +117,10 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        self._busy -= 1
         if self._closed:
             connection.abort()
         else:
+            self._busy -= 1
             self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
