@@ -1,16 +1,8 @@
-"""The verbs of `blnk-gateway`.
-
-Rules kept here:
-- Every verb exits by one table, `gateway.exits.Exit`; bad input is a text on stderr, never a traceback.
-- A verb imports what it runs inside itself, so that `serve` carries nothing of the others.
-- The process environment is read here and handed on.
-"""
+"""The verbs of a running gateway: serve, health, demo."""
 
 from __future__ import annotations
 
 import http.client
-import importlib.metadata
-import os
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -20,61 +12,17 @@ from urllib.parse import urlsplit
 
 import click
 
-from gateway.config import (
-    BadValueError,
-    Config,
-    ConfigError,
-    UnreadableConfigError,
-    load_config,
-    read_secret,
-)
+from gateway.cli.console import EXIT_CODES, config_option, load, say
+from gateway.config import BadValueError, Config, read_secret
 from gateway.exits import Exit
-
-EXIT_CODES = """\b
-Exit codes of every verb:
-  0  yes
-  1  no
-  2  usage, or a file that cannot be read
-  3  a neighbour is unreachable or unsafe
-"""
 
 ASK_SECONDS = 5.0
 """How long `health` waits for one step of an answer."""
 ANSWER_BYTES = 64 * 1024
 
-_config_option = click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("gateway.yaml"),
-    show_default=True,
-    help="The configuration.",
-)
 
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("blnk-gateway")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown (not installed)"
-
-
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXIT_CODES,
-)
-@click.version_option(_version(), prog_name="blnk-gateway")
-def cli() -> None:
-    """An auth gateway for Blnk Core: keys, scopes and lossless attribution in front of the ledger.
-
-    \b
-    First look, with nothing else installed:  blnk-gateway demo
-    In front of a Core:                       blnk-gateway check && blnk-gateway serve
-    """
-
-
-@cli.command(epilog=EXIT_CODES)
-@_config_option
+@click.command(epilog=EXIT_CODES)
+@config_option
 def serve(path: Path) -> None:
     """Run the gateway until SIGTERM, then drain.
 
@@ -86,31 +34,15 @@ def serve(path: Path) -> None:
       blnk-gateway serve --config /etc/blnk/gateway.yaml
       BLNK_GATEWAY_KEYS__STORE=memory:// BLNK_MASTER_KEY=... blnk-gateway serve
     """
-    config = _load(path, secrets=True)
+    config = load(path, secrets=True)
     from gateway.server import run
 
     sys.exit(run(config))
 
 
-@cli.command(epilog=EXIT_CODES)
-@_config_option
-def check(path: Path) -> None:
-    """Print every problem of a configuration, each with its line.
-
-    Needs no secret, no Redis and no Core.
-
-    \b
-    Examples:
-      blnk-gateway check
-      blnk-gateway check --config deploy/gateway.yaml
-    """
-    config = _load(path, secrets=False, err=False)
-    _say(f"{path}: ok, {len(config.routes.routes)} routes")
-
-
-@cli.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES)
 @click.argument("what", type=click.Choice(["alive", "ready"]))
-@_config_option
+@config_option
 @click.option("--url", help="Ask this address instead, as http://127.0.0.1:5003.")
 def health(what: str, path: Path, url: str | None) -> None:
     """Ask a running gateway whether it is alive, or ready for requests.
@@ -125,13 +57,13 @@ def health(what: str, path: Path, url: str | None) -> None:
     """
     headers: dict[str, str] = {}
     if url is None:
-        url, headers = _private_listener(_load(path, secrets=False))
+        url, headers = _private_listener(load(path, secrets=False))
     code, text = _ask(url, f"/health/{what}", headers)
-    _say(text, err=code is Exit.NEIGHBOUR)
+    say(text, err=code is Exit.NEIGHBOUR)
     sys.exit(code)
 
 
-@cli.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES)
 @click.option("--once", is_flag=True, help="Exit after the walk; 1 if any step came out otherwise.")
 def demo(*, once: bool) -> None:
     """Show the whole gateway in one process, in front of a stand-in ledger.
@@ -148,17 +80,6 @@ def demo(*, once: bool) -> None:
     sys.exit(run(once))
 
 
-def _load(path: Path, *, secrets: bool, err: bool = True) -> Config:
-    try:
-        return load_config(path, os.environ, secrets=secrets)
-    except UnreadableConfigError as error:
-        _say(str(error), err=True)
-        sys.exit(Exit.USAGE)
-    except ConfigError as error:
-        _say(str(error), err=err)
-        sys.exit(Exit.NO)
-
-
 def _private_listener(config: Config) -> tuple[str, dict[str, str]]:
     """The URL of the health listener, or else of admin, and the headers that it asks for."""
     address = config.health or config.admin
@@ -169,7 +90,7 @@ def _private_listener(config: Config) -> tuple[str, dict[str, str]]:
         try:
             headers["Authorization"] = f"Bearer {read_secret(config.admin_token_file).reveal()}"
         except BadValueError as error:
-            _say(f"admin_token_file: {error}", err=True)
+            say(f"admin_token_file: {error}", err=True)
             sys.exit(Exit.USAGE)
     return f"http://{address}", headers
 
@@ -205,15 +126,3 @@ def _connection(url: str) -> http.client.HTTPConnection:
     if base.scheme == "https":
         return http.client.HTTPSConnection(base.hostname, port or 443, timeout=ASK_SECONDS)
     return http.client.HTTPConnection(base.hostname, port or 80, timeout=ASK_SECONDS)
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    stream = sys.stderr if err else sys.stdout
-    encoding = stream.encoding or "utf-8"
-    # A path of the file system or an answer may hold what the terminal cannot show.
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
-
-
-def main() -> None:
-    """The entry point of the `blnk-gateway` command."""
-    cli()

@@ -1,0 +1,48 @@
+"""The verbs of `blnk-gateway`.
+
+Rules kept here:
+- Every verb exits by one table, `gateway.exits.Exit`.
+- A verb imports what it runs inside itself, so that `serve` carries nothing of the others.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import click
+
+from gateway.cli.console import EXIT_CODES
+from gateway.cli.policy import check
+from gateway.cli.running import demo, health, serve
+
+__all__ = ["cli", "main"]
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("blnk-gateway")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(_version(), prog_name="blnk-gateway")
+def cli() -> None:
+    """An auth gateway for Blnk Core: keys, scopes and lossless attribution in front of the ledger.
+
+    \b
+    First look, with nothing else installed:  blnk-gateway demo
+    In front of a Core:                       blnk-gateway check && blnk-gateway serve
+    """
+
+
+for verb in (serve, check, health, demo):
+    cli.add_command(verb)
+
+
+def main() -> None:
+    """The entry point of the `blnk-gateway` command."""
+    cli()

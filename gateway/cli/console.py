@@ -1,0 +1,54 @@
+"""What the verbs share: the configuration they read, the words they say, their exit codes.
+
+Rules kept here:
+- Bad input is a text on stderr, never a traceback.
+- The process environment is read here and handed on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from gateway.config import Config, ConfigError, UnreadableConfigError, load_config
+from gateway.exits import Exit
+
+EXIT_CODES = """\b
+Exit codes of every verb:
+  0  yes
+  1  no
+  2  usage, or a file that cannot be read
+  3  a neighbour is unreachable or unsafe
+"""
+
+config_option = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("gateway.yaml"),
+    show_default=True,
+    help="The configuration.",
+)
+
+
+def load(path: Path, *, secrets: bool, err: bool = True) -> Config:
+    """The configuration at `path`; exits with every problem, with 2 if unreadable, else 1."""
+    try:
+        return load_config(path, os.environ, secrets=secrets)
+    except UnreadableConfigError as error:
+        say(str(error), err=True)
+        sys.exit(Exit.USAGE)
+    except ConfigError as error:
+        say(str(error), err=err)
+        sys.exit(Exit.NO)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print `text` to stdout, or to stderr."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    # A path of the file system or an answer may hold what the terminal cannot show.
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
