@@ -201,7 +201,7 @@ class Forwarder:
     async def _pass_on(
         self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, answer: Answer
     ) -> None:
-        if answer.status == 401 and principal is not None and await _blames_key(answer):
+        if answer.status == 401 and principal is not None and await _blames_key(answer, exchange.method):
             answer.abandon()
             self._observer.refused()
             raise GatewayError(Code.UPSTREAM_REFUSED)
@@ -306,9 +306,12 @@ def _framing(length: int | None, status: int, *, chunked: bool) -> bytes:
     return b"" if length is None else b"Content-Length: %d\r\n" % length
 
 
-async def _blames_key(answer: Answer) -> bool:
+async def _blames_key(answer: Answer, method: str) -> bool:
     """Whether a 401 of Core is about the key it got, which was the gateway's own."""
-    if not answer.complete and (answer.length is None or answer.length > _SMALL):
+    if method == "HEAD":
+        # No body to tell; Core has no other 401.
+        return True
+    if not answer.complete and answer.length is not None and answer.length > _SMALL:
         return False
-    await answer.read()
+    await answer.read(_SMALL)
     return b'"AUTH_' in answer.body

@@ -99,13 +99,20 @@ class Proxy:
         entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
         self._observer.record(entry)
 
-    def refusal(self, code: Code) -> bytes:
-        """The whole answer to a request that could not be read."""
+    def refusal(self, code: Code, peer: str) -> bytes:
+        """The whole answer to a request of `peer` that could not be read."""
+        request_id = self._request_ids()
         head, body = refusal(
-            code, code.message, self._request_ids().encode(), b"Connection: close\r\n", self._unix()
+            code, code.message, request_id.encode(), b"Connection: close\r\n", self._unix()
         )
         entry = AccessEntry(
-            time=self._unix(), decision="deny", code=code.code, status=code.status, bytes_out=len(body)
+            time=self._unix(),
+            request_id=request_id,
+            client=peer,
+            decision="deny",
+            code=code.code,
+            status=code.status,
+            bytes_out=len(body),
         )
         self._observer.record(entry)
         return head + body

@@ -169,6 +169,7 @@ class Gateway:
         self._run(self._access_log.run())
         self._run(self._keys.follow())
         self._run(self._ask_core())
+        self._run(self._watch())
         self._run(self._warn_if_empty())
         self.log.info(
             "listening",
@@ -228,6 +229,19 @@ class Gateway:
         self._forwarder.open = True
         self.log.info("ready", upstream=self.config.upstream.url)
         self._settled.set_result(None)
+
+    async def _watch(self) -> None:
+        """Notice without any request that the store fails, and that a lost neighbour is back."""
+        while True:
+            await asyncio.sleep(_ASK_SECONDS)
+            failure = self._keys.failure
+            self.store_failed(None if failure is None else failure.code)
+            if "upstream" in self.health.degraded and await self._core_answers():
+                self._restored("upstream")
+
+    async def _core_answers(self) -> bool:
+        host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
+        return (await check_core(self._pool, host_line, self._forwarder.master.line)).finding is Finding.SAFE
 
     async def _warn_if_empty(self) -> None:
         try:

@@ -53,7 +53,8 @@ def configured(upstream: RecordingUpstream, changes: Changes) -> Config:
     """The shipped configuration in front of this upstream; `changes` maps a section to its values."""
     config = shipped_config()
     sections: dict[str, Any] = {
-        name: replace(getattr(config, name), **values) for name, values in changes.items()
+        name: replace(getattr(config, name), **values) if isinstance(values, Mapping) else values
+        for name, values in changes.items()
     }
     core = sections.get("upstream", config.upstream)
     sections["upstream"] = replace(core, url=upstream.url)

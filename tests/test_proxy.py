@@ -298,7 +298,7 @@ class TestTrustedProxies:
         gateway = await start_gateway(**changes)
         answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
         (got,) = upstream.requests
-        expected = {name: [] for name, _ in SPOKEN} | {
+        expected: dict[str, list[str]] = {name: [] for name, _ in SPOKEN} | {
             "X-Forwarded-For": ["127.0.0.1"],
             "X-Forwarded-Proto": ["http"],
             "X-Forwarded-Host": ["gateway.test"],
@@ -456,34 +456,33 @@ def connected(gateway: Running) -> int:
 
 
 MASKED = {"timestamp", "gateway_ms", "upstream_ms"}
+DENIED: dict[str, Any] = {
+    "level": "info",
+    "event": "request",
+    "client": "127.0.0.1",
+    "user_agent": "",
+    "method": "GET",
+    "route": "",
+    "path": "/ledgers",
+    "key_id": "",
+    "owner": "",
+    "decision": "deny",
+    "code": "",
+    "status": 200,
+    "answered_by": "gateway",
+    "stamped": False,
+    "bytes_in": 0,
+    "bytes_out": 0,
+}
 
 
 class TestLog:
     """One JSON line for each request, with every field, always."""
 
-    LINE: dict[str, Any] = {
-        "level": "info",
-        "event": "request",
-        "client": "127.0.0.1",
-        "user_agent": "",
-        "method": "GET",
-        "route": "",
-        "path": "/ledgers",
-        "key_id": "",
-        "owner": "",
-        "decision": "deny",
-        "code": "",
-        "status": 200,
-        "answered_by": "gateway",
-        "stamped": False,
-        "bytes_in": 0,
-        "bytes_out": 0,
-    }
-
     async def assert_line(self, gateway: Running, request_id: str | None, **expected: Any) -> None:
         line = await line_of(gateway, request_id)
-        assert {*line} == {*self.LINE} | MASKED | {"request_id"}
-        assert {name: line[name] for name in self.LINE} == self.LINE | expected
+        assert {*line} == {*DENIED} | MASKED | {"request_id"}
+        assert {name: line[name] for name in DENIED} == DENIED | expected
         assert line["gateway_ms"] > 0
         assert (line["upstream_ms"] > 0) == (expected.get("answered_by") == "core")
 
@@ -636,7 +635,7 @@ class TestLog:
         gateway.forbidden.add("in-the-head")
         answer = await client.call(b"GET /in-the-head HTTP/1.1\r\nno colon in-the-head\r\n\r\n")
         line = await line_of(gateway, answer.value("x-request-id"))
-        assert {name: line[name] for name in self.LINE} == self.LINE | {
+        assert {name: line[name] for name in DENIED} == DENIED | {
             "method": "",
             "path": "",
             "code": "GEN_BAD_REQUEST",

@@ -49,7 +49,8 @@ class Core(RecordingUpstream):
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Core]:
-    async with Core() as core:
+    core = Core()
+    async with core:
         yield core
 
 

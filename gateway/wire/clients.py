@@ -11,6 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections import deque
@@ -132,7 +133,14 @@ class ClientConnection(asyncio.Protocol):
         """Let Core send on."""
         self._blocked = False
         self._notify()
-        self.deadline = NEVER if self._receiving is None else self._after(self._clients.limits.body)
+        self.deadline = NEVER
+        limits = self._clients.limits
+        if self._lingering:
+            self._due_in(_LINGER_SECONDS)
+        elif self._receiving is not None:
+            self._due_in(limits.body)
+        elif not self._busy:
+            self._due_in(limits.head if self._partial else limits.idle)
         if self._source is not None:
             self._source.resume_reading()
 
@@ -159,7 +167,8 @@ class ClientConnection(asyncio.Protocol):
         """Stop reading; a client that is held back has no deadline."""
         if not self._paused and self.transport is not None:
             self._paused = True
-            self.deadline = NEVER
+            if not self._blocked:
+                self.deadline = NEVER
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
@@ -168,7 +177,7 @@ class ClientConnection(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
         if self._receiving is not None:
-            self.deadline = self._after(self._clients.limits.body)
+            self._due_in(self._clients.limits.body)
 
     def _receive(self, exchange: Exchange) -> None:
         exchange.take()
@@ -220,13 +229,13 @@ class ClientConnection(asyncio.Protocol):
         if self._receiving is not None:
             self._partial = False
             if not self._paused:
-                self.deadline = self._after(self._clients.limits.body)
+                self._due_in(self._clients.limits.body)
         elif progress:
             self._partial = False
         elif not self._partial:
             self._partial = True
             if not self._busy:
-                self.deadline = self._after(self._clients.limits.head)
+                self._due_in(self._clients.limits.head)
 
     # The connection's task.
 
@@ -235,7 +244,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             while (item := await self._next()) is not None:
                 if isinstance(item, Code):
-                    self.write(self._clients.refusal(item))
+                    self.write(self._clients.refusal(item, self.peer))
                     unread = True
                     break
                 self._busy = True
@@ -265,7 +274,7 @@ class ClientConnection(asyncio.Protocol):
         if not self._queue:
             self.resume_reading()
             limits = self._clients.limits
-            self.deadline = self._after(limits.head if self._partial else limits.idle)
+            self._due_in(limits.head if self._partial else limits.idle)
 
     def _notify(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -317,6 +326,17 @@ class ClientConnection(asyncio.Protocol):
             self._paused = False
             transport.resume_reading()
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether an answer is due, or not yet taken from the transport."""
+        unsent = self.transport is not None and self.transport.get_write_buffer_size() > 0
+        return self._busy or bool(self._queue) or unsent
+
+    def _due_in(self, seconds: float) -> None:
+        """Set a deadline, but for a client that must take its answer first."""
+        if not self._blocked:
+            self.deadline = self._after(seconds)
+
     def _after(self, seconds: float) -> float:
         return self.loop.time() + seconds
 
@@ -327,7 +347,7 @@ class Clients:
     def __init__(
         self,
         handle: Callable[[Exchange], Awaitable[None]],
-        refusal: Callable[[Code], bytes],
+        refusal: Callable[[Code, str], bytes],
         limits: ClientLimits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -339,6 +359,7 @@ class Clients:
         self._connections: set[ClientConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines(loop)
+        self._forgotten = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -350,7 +371,7 @@ class Clients:
     def admit(self, connection: ClientConnection) -> bool:
         """Take in a connection; refuse and close it where there are too many."""
         if len(self._connections) >= self.limits.connections:
-            connection.write(self.refusal(Code.UNAVAILABLE))
+            connection.write(self.refusal(Code.UNAVAILABLE, connection.peer))
             if connection.transport is not None:
                 connection.transport.close()
             return False
@@ -368,6 +389,7 @@ class Clients:
         """A connection has ended."""
         self._connections.discard(connection)
         self._deadlines.forget(connection)
+        self._forgotten.set()
 
     def shut(self) -> None:
         """Close idle connections now and the others after the answers they wait for."""
@@ -376,10 +398,12 @@ class Clients:
 
     async def emptied(self, timeout: float) -> int:
         """Wait up to `timeout` seconds until no connection is left; return how many had to be cut."""
-        deadline = self.loop.time() + timeout
-        while self._tasks and self.loop.time() < deadline:
-            await asyncio.wait(self._tasks, timeout=deadline - self.loop.time())
-        left = len(self._tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._connections:
+                    self._forgotten.clear()
+                    await self._forgotten.wait()
+        cut = sum(connection.in_flight for connection in self._connections)
         for connection in list(self._connections):
             connection.abort()
-        return left
+        return cut

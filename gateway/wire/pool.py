@@ -86,9 +86,9 @@ class Pool:
         Raises what `request` raises. Nothing is sent twice.
         """
         connection = await self.acquire()
-        waiter = connection.send(head, bodiless=bodiless, source=source)
-        begin(connection)
         try:
+            waiter = connection.send(head, bodiless=bodiless, source=source)
+            begin(connection)
             return await waiter
         except StaleError:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None

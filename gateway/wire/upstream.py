@@ -9,6 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,10 +77,10 @@ class Answer:
         """
         await self._connection.stream(sink)
 
-    async def read(self) -> None:
-        """Read the rest of the body into `body`; for answers that are known to be short."""
+    async def read(self, limit: int) -> None:
+        """Read the rest of the body into `body`; one of more than `limit` bytes ends as one cut short."""
         if not self.complete:
-            collected = _Collected()
+            collected = _Collected(limit, self.abandon)
             await self._connection.stream(collected)
             self.body = b"".join(collected.chunks)
             self.complete = True
@@ -101,11 +102,16 @@ class Answer:
 
 
 class _Collected:
-    def __init__(self) -> None:
+    def __init__(self, room: int, give_up: Callable[[], None]) -> None:
         self.chunks: list[bytes] = []
+        self._room = room
+        self._give_up = give_up
 
     def write(self, data: bytes) -> None:
         self.chunks.append(data)
+        self._room -= len(data)
+        if self._room < 0:
+            self._give_up()
 
 
 class Home(Protocol):

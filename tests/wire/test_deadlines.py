@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from gateway.wire.deadlines import NEVER, TICK, Deadlines
 from tests.conftest import Start
 from tests.raw_client import RawClient, request
 from tests.recording import Exchange, RecordingUpstream
+from tests.running import eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed, assert_refused
 
 
@@ -74,3 +76,92 @@ class TestDeadlines:
         for byte in data:
             await client.send(bytes([byte]))
             await asyncio.sleep(pause)
+
+
+class Watched:
+    """A connection that notes when it expired, in the loop's seconds."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.expired: list[float] = []
+
+    def expire(self) -> None:
+        self.expired.append(asyncio.get_running_loop().time())
+
+
+class TestTimer:
+    """One timer for all deadlines."""
+
+    async def test_a_deadline_expires_once_and_within_a_tick_of_its_time(self) -> None:
+        """Never early, and not again."""
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines(loop)
+        soon, later, never = Watched(loop.time() + 0.05), Watched(loop.time() + 0.3), Watched(NEVER)
+        for watched in (soon, later, never):
+            deadlines.watch(watched)
+        due = soon.deadline, later.deadline
+        await eventually(lambda: bool(later.expired), "the later deadline")
+        assert [len(watched.expired) for watched in (soon, later, never)] == [1, 1, 0]
+        assert due[0] <= soon.expired[0] < later.expired[0]
+        assert due[1] <= later.expired[0]
+        for watched in (soon, later, never):
+            deadlines.forget(watched)
+
+    async def test_a_deadline_that_moves_counts_as_it_stands(self) -> None:
+        """Setting it is an attribute write, which no timer must hear of."""
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines(loop)
+        moved, fixed = Watched(loop.time() + 0.05), Watched(loop.time() + 0.25)
+        deadlines.watch(moved)
+        deadlines.watch(fixed)
+        moved.deadline = NEVER
+        await eventually(lambda: bool(fixed.expired), "the fixed deadline")
+        assert moved.expired == []
+        moved.deadline = loop.time()
+        await eventually(lambda: bool(moved.expired), "the moved deadline")
+        deadlines.forget(moved)
+        deadlines.forget(fixed)
+
+    async def test_what_is_forgotten_does_not_expire(self) -> None:
+        """A connection that has ended is left alone, and counted no more."""
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines(loop)
+        gone, other = Watched(loop.time()), Watched(loop.time() + 0.15)
+        deadlines.watch(gone)
+        deadlines.watch(other)
+        deadlines.forget(gone)
+        deadlines.forget(gone)
+        assert len(deadlines) == 1
+        await eventually(lambda: bool(other.expired), "the other deadline")
+        assert gone.expired == []
+        deadlines.forget(other)
+
+    async def test_one_that_expires_may_end_others(self) -> None:
+        """Forgetting while the timer goes round is no fault."""
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines(loop)
+
+        class Ending(Watched):
+            def expire(self) -> None:
+                super().expire()
+                deadlines.forget(self)
+
+        ending = [Ending(loop.time()) for _ in range(3)]
+        for watched in ending:
+            deadlines.watch(watched)
+        await eventually(lambda: len(deadlines) == 0, "an empty watch")
+        assert [len(watched.expired) for watched in ending] == [1, 1, 1]
+
+    async def test_it_wakes_up_again_for_a_newcomer(self) -> None:
+        """With nothing to watch the timer rests; the next connection starts it."""
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines(loop)
+        first = Watched(loop.time())
+        deadlines.watch(first)
+        await eventually(lambda: bool(first.expired), "the first deadline")
+        deadlines.forget(first)
+        await asyncio.sleep(2 * TICK)  # the timer comes round once more, and finds nothing
+        second = Watched(loop.time())
+        deadlines.watch(second)
+        await eventually(lambda: bool(second.expired), "the second deadline")
+        deadlines.forget(second)

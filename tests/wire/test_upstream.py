@@ -97,8 +97,11 @@ async def post(pool: Pool, target: str = "/a") -> Answer:
 
 
 async def whole(answer: Answer) -> bytes:
-    await answer.read()
-    return answer.body
+    if answer.complete:
+        return answer.body
+    rest = Collected()
+    await answer.stream(rest)
+    return bytes(rest.data)
 
 
 async def failure_of(pool: Pool, method: str = "GET") -> Code:
