@@ -109,8 +109,16 @@ class Forwarder:
         room = min(exchange.length, limit) if exchange.length is not None else limit
         self._budget.reserve(room)
         try:
-            body = await exchange.read(limit)
-            stamped = await self._stamp(body, route, key, limit + _STAMP_ROOM)
+            body = (
+                exchange.held()
+                if exchange.complete and exchange.bytes_in <= limit
+                else await exchange.read(limit)
+            )
+            most = limit + _STAMP_ROOM
+            if len(body) <= _SMALL:
+                stamped = stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
+            else:
+                stamped = await self._stamp_in_turns(body, route, key, most)
             entry.stamped = stamped is not body
             await self._exchange_whole(
                 exchange, entry, key, self._head(exchange, entry, config, key), stamped
@@ -118,9 +126,8 @@ class Forwarder:
         finally:
             self._budget.release(room)
 
-    async def _stamp(self, body: bytes, route: Route, key: ApiKey, most: int) -> bytes:
-        if len(body) <= _SMALL:
-            return stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
+    async def _stamp_in_turns(self, body: bytes, route: Route, key: ApiKey, most: int) -> bytes:
+        """Stamp a large body, and let others run every `_TURN_SECONDS`."""
         steps = stamp_in_steps(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
         began = self._monotonic()
         while True:
@@ -171,7 +178,10 @@ class Forwarder:
             )
         finally:
             entry.upstream_ms = (self._monotonic() - sent) * 1000
-        await self._pass_on(exchange, entry, principal, answer)
+        if answer.complete and answer.status != 401:
+            self._relay(exchange, entry, answer)
+        else:
+            await self._pass_on(exchange, entry, principal, answer)
 
     async def _exchange_streamed(
         self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, head: bytes
@@ -205,6 +215,18 @@ class Forwarder:
             answer.abandon()
             self._observer.refused()
             raise GatewayError(Code.UPSTREAM_REFUSED)
+        if answer.complete:
+            self._relay(exchange, entry, answer)
+            return
+        head, chunked = self._answer_head(exchange, entry, answer)
+        await self._stream(exchange, entry, answer, head, chunked=chunked)
+
+    def _relay(self, exchange: Exchange, entry: AccessEntry, answer: Answer) -> None:
+        head, _ = self._answer_head(exchange, entry, answer)
+        exchange.send(head, answer.body, answer.status)
+
+    def _answer_head(self, exchange: Exchange, entry: AccessEntry, answer: Answer) -> tuple[bytes, bool]:
+        """The head for the client, and whether it says that the body is chunked."""
         self._observer.upstream(None)
         entry.answered_by = "core"
         persistent = exchange.persistent
@@ -220,10 +242,7 @@ class Forwarder:
             connection_line(persistent=persistent, minor=exchange.minor),
             entry.request_id.encode(),
         )
-        if answer.complete:
-            exchange.send(head, answer.body, answer.status)
-        else:
-            await self._stream(exchange, entry, answer, head, chunked=chunked)
+        return head, chunked
 
     async def _stream(
         self, exchange: Exchange, entry: AccessEntry, answer: Answer, head: bytes, *, chunked: bool

@@ -21,6 +21,7 @@ from gateway.forwarding import CoreObserver, Forwarder
 from gateway.keys.cache import KeyCache
 from gateway.keys.resource import Answer as OwnAnswer
 from gateway.keys.resource import ApiKeys
+from gateway.keys.usage import LastUsed
 from gateway.limits import RateLimit
 from gateway.policy.decisions import Deny, decide
 from gateway.policy.principals import MASTER, ApiKey, Principal
@@ -66,6 +67,7 @@ class Proxy:
         *,
         keys: KeyCache,
         api_keys: ApiKeys,
+        last_used: LastUsed,
         observer: Observer,
         clocks: Clocks,
         request_ids: Callable[[], str],
@@ -74,6 +76,7 @@ class Proxy:
         self._forwarder = forwarder
         self._keys = keys
         self._api_keys = api_keys
+        self._last_used = last_used
         self._observer = observer
         self._unix = clocks.unix
         self._monotonic = clocks.monotonic
@@ -102,9 +105,7 @@ class Proxy:
     def refusal(self, code: Code, peer: str) -> bytes:
         """The whole answer to a request of `peer` that could not be read."""
         request_id = self._request_ids()
-        head, body = refusal(
-            code, code.message, request_id.encode(), b"Connection: close\r\n", self._unix()
-        )
+        head, body = refusal(code, code.message, request_id.encode(), b"Connection: close\r\n", self._unix())
         entry = AccessEntry(
             time=self._unix(),
             request_id=request_id,
@@ -138,7 +139,9 @@ class Proxy:
                 entry.route, entry.decision = public.name, "allow"
                 await self._forwarder.forward(exchange, entry, config, public, None)
                 return
-        principal = await self._identify(exchange)
+        principal = self._identify(exchange)
+        if isinstance(principal, str):
+            principal = await self._look_up(principal)
         if isinstance(principal, Deny):
             self._deny(exchange, entry, principal)
             return
@@ -150,6 +153,8 @@ class Proxy:
         if isinstance(decision, Deny):
             self._deny(exchange, entry, decision)
             return
+        if isinstance(principal, ApiKey):
+            self._last_used.note(principal.id, self._unix())
         route = decision.route
         entry.route, entry.decision = route.name, "allow"
         if not self._rate.allows(entry.key_id, self._monotonic()):
@@ -161,7 +166,8 @@ class Proxy:
 
     # Who is calling.
 
-    async def _identify(self, exchange: Exchange) -> Principal | Deny:
+    def _identify(self, exchange: Exchange) -> Principal | Deny | str:
+        """Who calls, as far as is known here; the digest of the key where the store has to be asked."""
         values = exchange.headers.getall(_KEY, ())
         if len(values) != 1:
             return _keyless(exchange, len(values))
@@ -171,10 +177,11 @@ class Proxy:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         if hmac.compare_digest(digest, self._forwarder.master.digest):
             return MASTER if self.config.keys.master == "accept" else _refuse(Code.INVALID_KEY)
-        known = self._keys.peek(digest)
-        if known is None:
-            known = await self._keys.find(digest)
-            self._observer.store_failed(None)
+        return self._keys.peek(digest) or digest
+
+    async def _look_up(self, digest: str) -> Principal | Deny:
+        known = await self._keys.find(digest)
+        self._observer.store_failed(None)
         return known if known is not None else _refuse(Code.INVALID_KEY)
 
     # What the gateway answers itself.

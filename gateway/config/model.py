@@ -203,9 +203,13 @@ class Config:
     routes: RouteTable
     sha256: str
     """Of the file's bytes, in hexadecimal: which policy this is."""
+    unset: tuple[str, ...] = ()
+    """The settings that name a variable that is not set; they hold their defaults or examples."""
 
     def trusts(self, peer: str) -> bool:
         """Whether `peer`, an IP address, may speak for the clients behind it."""
+        if not self.trusted_proxies:
+            return False
         try:
             address = ip_address(peer)
         except ValueError:

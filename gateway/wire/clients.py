@@ -23,6 +23,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.exchange import ClientGoneError, Exchange
+from gateway.wire.outbox import Outbox
 from gateway.wire.requests import Parsed, RequestReader
 from gateway.wire.upstream import Flow
 
@@ -61,6 +62,7 @@ class ClientConnection(asyncio.Protocol):
         self._partial = False
         self.closing = False
         self.loop = clients.loop
+        self._unsent: list[bytes] = []
         self.transport: asyncio.Transport | None = None
         self.peer = ""
         self.deadline = NEVER
@@ -287,9 +289,17 @@ class ClientConnection(asyncio.Protocol):
         self._source = source
 
     def write(self, data: bytes) -> None:
-        """Send bytes, if the client is still there."""
+        """Send bytes at the end of this turn, if the client is still there."""
         if self.transport is not None:
-            self.transport.write(data)
+            if not self._unsent:
+                self._clients.outbox.add(self)
+            self._unsent.append(data)
+
+    def flush(self) -> None:
+        """Send what was written."""
+        unsent, self._unsent = self._unsent, []
+        if unsent and self.transport is not None:
+            self.transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def shut(self) -> None:
         """Take no further request; close as soon as nothing is in flight."""
@@ -316,6 +326,7 @@ class ClientConnection(asyncio.Protocol):
         if transport is None:
             return
         self._deaf = True
+        self.flush()
         if not linger or self._ended or transport.is_closing():
             transport.close()
             return
@@ -338,7 +349,7 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._after(seconds)
 
     def _after(self, seconds: float) -> float:
-        return self.loop.time() + seconds
+        return self._clients.deadlines.now + seconds
 
 
 class Clients:
@@ -356,9 +367,10 @@ class Clients:
         self.limits = limits
         self.loop = loop
         self.draining = False
+        self.outbox = Outbox(loop)
+        self.deadlines = Deadlines(loop)
         self._connections: set[ClientConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._deadlines = Deadlines(loop)
         self._forgotten = asyncio.Event()
 
     def __len__(self) -> int:
@@ -372,11 +384,12 @@ class Clients:
         """Take in a connection; refuse and close it where there are too many."""
         if len(self._connections) >= self.limits.connections:
             connection.write(self.refusal(Code.UNAVAILABLE, connection.peer))
+            connection.flush()
             if connection.transport is not None:
                 connection.transport.close()
             return False
         self._connections.add(connection)
-        self._deadlines.watch(connection)
+        self.deadlines.watch(connection)
         return True
 
     def run(self, connection: Awaitable[None]) -> None:
@@ -388,7 +401,7 @@ class Clients:
     def forget(self, connection: ClientConnection) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
-        self._deadlines.forget(connection)
+        self.deadlines.forget(connection)
         self._forgotten.set()
 
     def shut(self) -> None:

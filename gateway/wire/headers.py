@@ -12,9 +12,13 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 Header = tuple[bytes, bytes]
 
+_NAMES = 512
+_CONNECTION_LENGTH = len(b"connection")
+_PLAIN = frozenset({b"close", b"keep-alive"})
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -48,37 +52,42 @@ _STAYS_IN = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
 
 def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
     """The client's headers that cross to Core, as `Name: value` lines, each ending in CRLF."""
-    dropped = _STAYS_OUT_TRUSTED if trusted else _STAYS_OUT_UNTRUSTED
-    lines = []
-    nominated: frozenset[bytes] | None = None
-    for name, value in headers:
-        lowered = name.lower()
-        if b"_" in lowered:
-            lowered = lowered.replace(b"_", b"-")
-        if lowered == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            nominated = (nominated or frozenset()) | _tokens(value)
-        if lowered in dropped or (not trusted and lowered.startswith(b"x-forwarded-")):
-            continue
-        lines.append(b"%b: %b\r\n" % (name, value))
-    if nominated:
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
-    return b"".join(lines)
+    crosses = _crosses_trusted if trusted else _crosses
+    kept = _without_nominated(headers)
+    return b"".join([b"%b: %b\r\n" % header for header in kept if crosses(header[0])])
 
 
 def answer_lines(headers: Iterable[Header]) -> bytes:
     """Core's headers that cross to the client, as `Name: value` lines, each ending in CRLF."""
-    lines = []
-    nominated: frozenset[bytes] | None = None
+    kept = _without_nominated(headers)
+    return b"".join([b"%b: %b\r\n" % header for header in kept if _returns(header[0])])
+
+
+# The few names that a deployment sees are judged once; the caches hold verdicts on names, nothing else.
+@lru_cache(_NAMES)
+def _crosses(name: bytes) -> bool:
+    lowered = name.lower().replace(b"_", b"-")
+    return lowered not in _STAYS_OUT_UNTRUSTED and not lowered.startswith(b"x-forwarded-")
+
+
+@lru_cache(_NAMES)
+def _crosses_trusted(name: bytes) -> bool:
+    return name.lower().replace(b"_", b"-") not in _STAYS_OUT_TRUSTED
+
+
+@lru_cache(_NAMES)
+def _returns(name: bytes) -> bool:
+    lowered = name.lower()
+    return lowered not in _STAYS_IN and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
+
+
+def _without_nominated(headers: Iterable[Header]) -> Iterable[Header]:
+    """What `Connection` does not nominate; mostly it says `close` or `keep-alive`, which name no header."""
+    nominated: frozenset[bytes] = frozenset()
     for name, value in headers:
-        lowered = name.lower()
-        if lowered == b"connection":
-            nominated = (nominated or frozenset()) | _tokens(value)
-        if lowered in _STAYS_IN or lowered.startswith((b"x-rate-limit-", b"ratelimit-")):
-            continue
-        lines.append(b"%b: %b\r\n" % (name, value))
-    if nominated:
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
-    return b"".join(lines)
+        if len(name) == _CONNECTION_LENGTH and name.lower() == b"connection" and value not in _PLAIN:
+            nominated |= _tokens(value)
+    return [header for header in headers if header[0].lower() not in nominated] if nominated else headers
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import Deadlines
+from gateway.wire.outbox import Outbox
 from gateway.wire.upstream import Answer, Flow, PoolLimits, StaleError, UpstreamConnection
 
 
@@ -42,6 +43,7 @@ class Pool:
         self.limits = limits
         self.loop = loop
         self.deadlines = Deadlines(loop)
+        self.outbox = Outbox(loop)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,8 +51,8 @@ class Pool:
         return {"idle": len(self._idle), "busy": self._busy, "waiting": len(self._waiting)}
 
     def after(self, seconds: float) -> float:
-        """The loop's time in `seconds`."""
-        return self.loop.time() + seconds
+        """The time of `deadlines` in `seconds`."""
+        return self.deadlines.now + seconds
 
     async def request(self, data: bytes, *, repeatable: bool, bodiless: bool = False) -> Answer:
         """Send one whole request and return Core's answer, as soon as its head is there.
@@ -59,7 +61,7 @@ class Pool:
         Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where the pool's
         queue is full.
         """
-        connection = await self.acquire()
+        connection = self.idle() or await self.acquire()
         reused = connection.reused
         try:
             return await connection.send(data, bodiless=bodiless)
@@ -93,14 +95,20 @@ class Pool:
         except StaleError:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
 
+    def idle(self) -> UpstreamConnection | None:
+        """An idle connection to send one request on, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            self._busy += 1
+            if connection.usable:
+                return connection
+        return None
+
     async def acquire(self) -> UpstreamConnection:
         """A connection to send one request on: an idle one, a new one, or the next to come free."""
         while True:
-            while self._idle:
-                connection = self._idle.pop()
-                self._busy += 1
-                if connection.usable:
-                    return connection
+            if (connection := self.idle()) is not None:
+                return connection
             if self._busy < self.limits.connections:
                 return await self._connect()
             if len(self._waiting) >= self.limits.queue or self._closed:

@@ -84,8 +84,9 @@ class RequestReader:
             raise GatewayError(Code.HEAD_TOO_LARGE) from problem
         except Exception as problem:  # whatever the parser raises is a malformed request
             raise GatewayError(Code.MALFORMED_REQUEST) from problem
-        if not all(_well_framed(message) for message, _ in messages):
-            raise GatewayError(Code.MALFORMED_REQUEST)
+        for message, _ in messages:
+            if not _well_framed(message):
+                raise GatewayError(Code.MALFORMED_REQUEST)
         return messages
 
     def _feed(self, data: bytes) -> list[Parsed]:

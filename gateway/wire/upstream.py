@@ -18,8 +18,11 @@ import httptools
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.headers import Header
+from gateway.wire.outbox import Outbox
 
 _INTERIM = 200
+# Compared first: most headers are ruled out by their length alone.
+_FRAMING_LENGTHS = frozenset({len(b"content-length"), len(b"transfer-encoding")})
 _NO_BODY = frozenset({204, 304})
 
 
@@ -120,6 +123,7 @@ class Home(Protocol):
     limits: PoolLimits
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines
+    outbox: Outbox
 
     def after(self, seconds: float) -> float:
         """The loop's time in `seconds`."""
@@ -147,11 +151,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._source: Flow | None = None
         self._bodiless = False
         self._until_close = False
+        self._chunked = False
         self._uploading = False
         self._keep = True
         self._surplus = False
         self._got_byte = False
         self._failure: GatewayError | None = None
+        self._unsent = b""
         self.reused = False
         self.deadline = NEVER
 
@@ -176,14 +182,22 @@ class UpstreamConnection(asyncio.Protocol):
         self._uploading = source is not None
         self._waiter = waiter = self._pool.loop.create_future()
         self.deadline = NEVER if self._uploading else self._pool.after(self._pool.limits.first_byte)
-        transport.write(data)
+        self._unsent = data
+        self._pool.outbox.add(self)
         return waiter
+
+    def flush(self) -> None:
+        """Send what was written."""
+        unsent, self._unsent = self._unsent, b""
+        if unsent and self._transport is not None:
+            self._transport.write(unsent)
 
     def upload(self, data: bytes, *, last: bool) -> None:
         """Send more of the request's body."""
         if self._transport is None or not self._uploading:
             return
         if data:
+            self.flush()
             self._transport.write(data)
         if last:
             self._uploading = False
@@ -315,11 +329,13 @@ class UpstreamConnection(asyncio.Protocol):
         answer = self._answer = Answer(self, status, headers)
         framed = False
         for name, value in headers:
+            if len(name) not in _FRAMING_LENGTHS:
+                continue
             lowered = name.lower()
             if lowered == b"content-length":
                 answer.length, framed = int(value), True
             elif lowered == b"transfer-encoding":
-                framed = True
+                framed = self._chunked = True
         self._keep = self._keep and self._parser.should_keep_alive()
         if self._bodiless:
             # The parser cannot be told that this answer has no body, so it ends here.
@@ -383,8 +399,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_reading():
             # The last bytes went to a slow client, and it had this connection held back.
             self._transport.resume_reading()
-        # A trailer of this answer would come out as a header of the next.
-        self._parser = httptools.HttpResponseParser(self)
+        if self._chunked:
+            # A trailer of this answer would come out as a header of the next.
+            self._chunked = False
+            self._parser = httptools.HttpResponseParser(self)
         self.deadline = self._pool.after(self._pool.limits.idle)
         self._pool.release(self)
 

@@ -1,0 +1,72 @@
+"""Load by wrk, and what it saw.
+
+Rules kept here:
+- An answer that is no success fails the run: refusals are cheap, and would pass for speed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from tests.bench.processes import find, start
+
+SCRIPT = Path(__file__).with_name("load.lua")
+
+
+class LoadError(Exception):
+    """wrk did not run, or saw anything but successes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent again and again: to which port, with which key."""
+
+    port: int
+    method: str
+    target: str
+    key: str
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What wrk counted: whole answers, seconds, and latencies in milliseconds."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+def load(request: Request, *, seconds: int, connections: int, core: int) -> Seen:
+    """Sends the request over `connections` connections for whole `seconds`, from `core`. Raises LoadError."""
+    command = [
+        find("wrk") or "wrk",
+        "--threads=1",
+        f"--connections={connections}",
+        f"--duration={seconds}",
+        f"--script={SCRIPT}",
+        f"http://127.0.0.1:{request.port}{request.target}",
+        "--",
+        request.method,
+        request.key,
+        *([request.body] if request.body else []),
+    ]
+    with TemporaryFile() as output:
+        status = start(command, core, output).wait(seconds + 30)
+        output.seek(0)
+        text = output.read().decode()
+    if status != 0:
+        raise LoadError(text)
+    counted = json.loads(text.splitlines()[-1])
+    if counted["failed"] or not counted["requests"]:
+        raise LoadError(f"{request.method} {request.target}: {counted['failed']} answers failed\n{text}")
+    return Seen(
+        requests=counted["requests"],
+        seconds=counted["duration_us"] / 1e6,
+        p50_ms=counted["p50_us"] / 1e3,
+        p99_ms=counted["p99_us"] / 1e3,
+    )
