@@ -12,7 +12,12 @@ import importlib.metadata
 import click
 
 from gateway.cli.console import EXIT_CODES
+from gateway.cli.diff import diff
+from gateway.cli.explain import explain_request
+from gateway.cli.init import init, schema
+from gateway.cli.keys import keys
 from gateway.cli.policy import check
+from gateway.cli.policy_tests import run_policy_tests
 from gateway.cli.running import demo, health, serve
 
 __all__ = ["cli", "main"]
@@ -39,7 +44,7 @@ def cli() -> None:
     """
 
 
-for verb in (serve, check, health, demo):
+for verb in (serve, init, schema, check, diff, explain_request, run_policy_tests, keys, health, demo):
     cli.add_command(verb)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -23,8 +24,15 @@ ANSWER_BYTES = 64 * 1024
 
 @click.command(epilog=EXIT_CODES)
 @config_option
-def serve(path: Path) -> None:
+@click.option(
+    "--observe", is_flag=True, help="Pass every request to Core as it came; log what would be done."
+)
+def serve(path: Path, *, observe: bool) -> None:
     """Run the gateway until SIGTERM, then drain.
+
+    Follows its configuration: routes, limits and modes that change in the file are live a second later, and
+    at once on SIGHUP; a file with a problem is refused whole. With --observe Core decides, by the client's
+    own key and body; the log, and `denials` from it, tell what the gateway would have refused or rewritten.
 
     Any setting but the routes can come from the environment: BLNK_GATEWAY_<PATH>, with __ between levels.
 
@@ -32,12 +40,14 @@ def serve(path: Path) -> None:
     Examples:
       BLNK_MASTER_KEY=... blnk-gateway serve
       blnk-gateway serve --config /etc/blnk/gateway.yaml
+      blnk-gateway serve --observe | tee access.log
       BLNK_GATEWAY_KEYS__STORE=memory:// BLNK_MASTER_KEY=... blnk-gateway serve
     """
     config = load(path, secrets=True)
+    from gateway.reload import Source
     from gateway.server import run
 
-    sys.exit(run(config))
+    sys.exit(run(config, Source(path, os.environ), observe=observe))
 
 
 @click.command(epilog=EXIT_CODES)

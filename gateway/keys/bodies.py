@@ -5,6 +5,7 @@ Rules kept here:
   every missing member in the order of Core's struct; texts are Core's (recorded from a live Core).
 - Members bind by exact name: Go folds case and takes the last, so `Owner` would outrank the `owner`
   that was checked. Of a repeated member the last counts. Nothing may follow the object.
+- `is_disabled` is the gateway's own member, sent of a disabled key only.
 - Strings leave as Go escapes them, `<`, `>`, `&`, U+2028 and U+2029 included; no newline at the end.
 """
 
@@ -169,8 +170,10 @@ def _members(record: KeyRecord, key: str, expires_at: str, created_at: str) -> d
         "expires_at": expires_at,
         "created_at": created_at,
         "last_used_at": record.last_used_at,
-        "is_revoked": record.revoked_at is not None,
+        "is_revoked": record.revoked,
     }
-    if record.revoked_at is not None:
+    if record.revoked:
         members["revoked_at"] = record.revoked_at
+    if record.disabled:
+        members["is_disabled"] = True
     return members

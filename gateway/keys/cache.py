@@ -9,6 +9,9 @@ Rules kept here:
 - A gap or a step back in the changes, or a link that was down, drops every entry.
 - A key once seen revoked stays revoked here, whatever the store says later.
 - Unknown keys and failures are not kept; concurrent requests for one key share one look-up.
+- An answer that took longer than 0.9 s is a failure: what it tells may be that old.
+- With a grace, a key that was known when the store was last heard of is honoured for that long beyond
+  the 700 ms while the store fails, and nobody waits for the store: it is asked on the side.
 """
 
 from __future__ import annotations
@@ -18,16 +21,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.errors import GatewayError
+from gateway.errors import Code, GatewayError
 from gateway.keys.store import Change, Changes, KeyRecord, KeyStore
 from gateway.policy.principals import ApiKey
 
 PROVEN_SECONDS: Final = 0.7
 KEPT_SECONDS: Final = 10.0
+LATE_SECONDS: Final = 0.9
+BOUND_SECONDS: Final = 1.0
+"""How long after its revocation a key may still be honoured, anywhere and without a grace."""
 READ_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 0.1
 MAX_ENTRIES: Final = 50_000
 MAX_REVOKED: Final = 100_000
+
+
+def bound(grace: float) -> str:
+    """What a revocation is worth with a grace of so many seconds, in a sentence for operators."""
+    sentence = f"every replica refuses a revoked key within {BOUND_SECONDS:g} s"
+    if not grace:
+        return sentence
+    return f"{sentence}; one that is cut off from the key store, within {grace + BOUND_SECONDS:g} s (keys.grace)"
 
 
 @dataclass(slots=True, eq=False)
@@ -38,12 +52,23 @@ class _Fill:
     fenced: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A key as the store knew it at `asked`; honoured without asking until `until`."""
+
+    key: ApiKey
+    asked: float
+    until: float
+
+
 class KeyCache:
     """The first look at who a key belongs to; holds digests and principals, never keys.
 
     Args:
         store: asked for what is not here, and followed for changes.
         clock: monotonic seconds.
+        grace: how many seconds known keys are honoured for while the store fails.
+        learnt: told of every change that is read, when it is.
         max_entries: the most principals kept; the oldest goes first.
         max_revoked: the most ids of revoked keys remembered; the oldest goes first.
     """
@@ -53,20 +78,26 @@ class KeyCache:
         store: KeyStore,
         clock: Callable[[], float],
         *,
+        grace: float = 0.0,
+        learnt: Callable[[Change], None] = lambda _: None,
         max_entries: int = MAX_ENTRIES,
         max_revoked: int = MAX_REVOKED,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._grace = grace
+        self._learnt = learnt
         self._max_entries = max_entries
         self._max_revoked = max_revoked
-        self._entries: dict[str, tuple[ApiKey, float]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._fills: dict[str, _Fill] = {}
         # A dictionary for its order; the values mean nothing.
         self._revoked: dict[str, None] = {}
         self._proven_until = float("-inf")
         self._position: str | None = None
         self._failure: GatewayError | None = None
+        # Whether the last look-up failed, and nothing was heard from the store since.
+        self._down = False
 
     @property
     def linked(self) -> bool:
@@ -84,22 +115,26 @@ class KeyCache:
         if entry is None:
             return None
         now = self._clock()
-        return entry[0] if now < self._proven_until and now < entry[1] else None
+        return entry.key if now < self._proven_until and now < entry.until else None
 
     async def find(self, digest: str) -> ApiKey | None:
         """The principal of a key, live or not; None if the store does not know it.
 
         Raises:
-            GatewayError: the store failed (KEY_STORE_UNAVAILABLE).
+            GatewayError: the store failed (KEY_STORE_UNAVAILABLE), and no grace covers the key.
         """
         key = self.peek(digest)
         if key is not None:
             return key
         while True:
             fill = self._fills.get(digest) or self._begin(digest)
+            if self._down and (key := self._covered(digest)) is not None:
+                return key
             # Shielded: a client that leaves must not fail the others that wait for this fill.
             outcome = await asyncio.shield(fill.outcome)
             if isinstance(outcome, GatewayError):
+                if (key := self._covered(digest)) is not None:
+                    return key
                 raise GatewayError(outcome.code) from outcome
             if not fill.fenced:
                 return outcome
@@ -124,12 +159,16 @@ class KeyCache:
         self._learn(Change(record.digest, record.id, record.revoked_at is not None))
 
     def _learn_all(self, news: Changes, sent: float) -> None:
-        # After an outage the store may be an older copy of itself.
-        if not news.continuous or self._failure is not None:
+        if not news.continuous:
             self._drop_all()
+        elif self._failure is not None:
+            # After an outage the store may be an older copy of itself, so it is asked about every key.
+            self._age_all()
         for change in news.changes:
             self._learn(change)
+            self._learnt(change)
         self._failure = None
+        self._down = False
         self._position = news.position
         self._proven_until = sent + PROVEN_SECONDS
 
@@ -147,6 +186,21 @@ class KeyCache:
             fill.fenced = True
         self._fills.clear()
 
+    def _age_all(self) -> None:
+        entries = {digest: replace(entry, until=float("-inf")) for digest, entry in self._entries.items()}
+        self._drop_all()
+        # They are known still, for a grace to cover if the store fails again before it was asked.
+        self._entries = entries if self._grace else {}
+
+    def _covered(self, digest: str) -> ApiKey | None:
+        """A key that the grace covers now."""
+        entry = self._entries.get(digest)
+        if entry is None:
+            return None
+        # No change of it was read since, so it was so when the store was last heard of.
+        known_until = max(self._proven_until, entry.asked + PROVEN_SECONDS)
+        return entry.key if self._clock() < known_until + self._grace and self._grace else None
+
     def _remember_revoked(self, key_id: str) -> None:
         self._revoked[key_id] = None
         if len(self._revoked) > self._max_revoked:
@@ -162,18 +216,25 @@ class KeyCache:
         """Ask the store; a failure is returned, since those who waited for it may all have left."""
         began = self._clock()
         try:
-            record = await self._store.find(digest)
+            record = await self._ask(digest, began)
         except GatewayError as failure:
+            self._down = True
             return failure
         finally:
             if self._fills.get(digest) is fill:
                 del self._fills[digest]
-        if record is None:
-            return None
-        key = self._judge(record.principal())
+        self._down = False
+        key = None if record is None else self._judge(record.principal())
         if not fill.fenced:
-            self._keep(digest, key, began + KEPT_SECONDS)
+            self._keep(digest, key, began)
         return key
+
+    async def _ask(self, digest: str, began: float) -> KeyRecord | None:
+        """What the store knows; an answer that may be too old is none, unless it tells of a revocation."""
+        record = await self._store.find(digest)
+        if self._clock() - began > LATE_SECONDS and (record is None or not record.revoked):
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        return record
 
     def _judge(self, key: ApiKey) -> ApiKey:
         """The key as it is known here, once revoked always revoked."""
@@ -181,8 +242,10 @@ class KeyCache:
             self._remember_revoked(key.id)
         return replace(key, revoked=True) if key.id in self._revoked else key
 
-    def _keep(self, digest: str, key: ApiKey, until: float) -> None:
+    def _keep(self, digest: str, key: ApiKey | None, asked: float) -> None:
         self._entries.pop(digest, None)
+        if key is None:
+            return
         if len(self._entries) >= self._max_entries:
             del self._entries[next(iter(self._entries))]
-        self._entries[digest] = (key, until)
+        self._entries[digest] = _Entry(key, asked, asked + KEPT_SECONDS)

@@ -5,6 +5,8 @@ Rules kept here:
 - Requests are never forwarded raw: Go takes the first `owner` parameter and folds the case of
   members, so what was checked here could differ from what Core would do with the master key.
 - A revocation is in the store, in its changes, and known to this process before its 204.
+- `descendants=true` is the gateway's own addition, for the master key alone: a key is revoked with every
+  key that it minted.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from typing import Final
 
 from gateway.errors import Code
 from gateway.keys.bodies import Creation, read_creation, write_created, write_list
+from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.instants import Instant
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
-from gateway.keys.store import KeyRecord, KeyStore
+from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore
 from gateway.policy.decisions import Deny, may_grant, may_manage
 from gateway.policy.principals import Master, Principal
 
@@ -70,31 +73,42 @@ class ApiKeys:
             return refusal
         key = mint_key(self._random_bytes)
         record = self._mint(key, owner, creation, principal)
-        await self._store.add(record)
+        try:
+            await self._store.add(record)
+        except DeadMinterError:
+            # The caller was revoked after this process judged it.
+            return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
         self._learn(record)
         return Answer(201, write_created(record, key))
 
     async def list(self, principal: Principal, query: str) -> Answer | Deny:
         """GET /api-keys: an owner's keys, newest first; raises GatewayError if the store fails."""
-        owner = _owner(principal, query)
+        owner = managed_owner(principal, query)
         if isinstance(owner, Deny):
             return owner
         return Answer(200, write_list(await self._store.owned(owner)))
 
     async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
         """DELETE /api-keys/{id}: raises GatewayError if the store fails, and then nothing is promised."""
-        owner = _owner(principal, query)
+        owner = managed_owner(principal, query)
         if isinstance(owner, Deny):
             return owner
+        descendants = wants_descendants(principal, query)
+        if isinstance(descendants, Deny):
+            return descendants
         unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
         record = await self._store.get(key_id) if is_key_id(key_id) else None
         # Another owner's key looks unknown, so ids cannot be probed.
         if record is None or record.owner != owner:
             return unknown
-        revoked = await self._store.revoke(key_id, str(Instant.of(self._now())), _name(principal))
-        if revoked is None:
+        at, by = str(Instant.of(self._now())), name_of(principal)
+        if descendants:
+            revoked = await revoke_with_descendants(self._store, key_id, (at, by, ""), self._learn)
+            return Answer(204) if revoked else unknown
+        alone = await self._store.revoke(key_id, at, by)
+        if alone is None:
             return unknown
-        self._learn(revoked)
+        self._learn(alone)
         return Answer(204)
 
     def _mint(self, key: str, owner: str, creation: Creation, principal: Principal) -> KeyRecord:
@@ -106,27 +120,44 @@ class ApiKeys:
             scopes=creation.scopes,
             expires_at=str(creation.expires_at),
             created_at=str(Instant.of(self._now())),
-            created_by=_name(principal),
+            created_by=name_of(principal),
         )
 
 
-def _owner(principal: Principal, query: str) -> str | Deny:
+def managed_owner(principal: Principal, query: str) -> str | Deny:
+    """The owner whose keys a query means."""
     return may_manage(principal, read_owner(query), required=isinstance(principal, Master))
 
 
-def _name(principal: Principal) -> str:
+def wants_descendants(principal: Principal, query: str) -> bool | Deny:
+    """Whether what the key minted is to be revoked too; anything but true or false is no answer to that."""
+    asked = read_parameter(query, "descendants")
+    if asked not in ("", "true", "false"):
+        return Deny(Code.MALFORMED_BODY, "descendants must be true or false")
+    if asked == "true" and not isinstance(principal, Master):
+        return Deny(Code.MASTER_REQUIRED, "revoking descendants requires the master key")
+    return asked == "true"
+
+
+def name_of(principal: Principal) -> str:
+    """Who did it, as records name them."""
     return "master" if isinstance(principal, Master) else principal.id
 
 
 def read_owner(query: str) -> str:
-    """The `owner` of a query as Go's `url.ParseQuery` reads it; empty if there is none.
+    """The `owner` of a query; empty if there is none."""
+    return read_parameter(query, "owner")
+
+
+def read_parameter(query: str, wanted: str) -> str:
+    """A parameter of a query as Go's `url.ParseQuery` reads it; empty if there is none.
 
     The first value counts, and a pair with `;` or a bad escape is as good as absent.
     Bytes that are no UTF-8 become lone surrogates, which equal no owner.
     """
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        if ";" in pair or _BAD_ESCAPE.search(pair) or _unescape(name) != "owner":
+        if ";" in pair or _BAD_ESCAPE.search(pair) or _unescape(name) != wanted:
             continue
         return _unescape(value)
     return ""

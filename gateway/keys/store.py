@@ -1,9 +1,12 @@
-"""What the gateway keeps of a key, the protocol of a key store, and the store in memory.
+"""The protocol of a key store, and the store in memory.
 
 Rules kept here:
 - The record is authoritative; every change to it is also appended to one sequence of changes,
   which the caches of all replicas follow.
-- A revocation is final: revoking again changes nothing, not even its time.
+- A key that is revoked or disabled mints no further key: the store itself refuses the new record, so
+  that once a key is revoked the set of keys that it minted is complete.
+- An import never writes over a record that is there.
+- When a key was last used stands beside the records: it changes too often to be a change.
 - Every failure of a store is `GatewayError(KEY_STORE_UNAVAILABLE)`, with the reason as its cause.
 """
 
@@ -12,66 +15,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.keys.instants import ZERO, Instant, read_instant
-from gateway.policy.principals import ApiKey
+from gateway.keys.record import KeyRecord, RefusedRecordError
 
+__all__ = [
+    "Change",
+    "Changes",
+    "DeadMinterError",
+    "DuplicateKeyError",
+    "KeyRecord",
+    "KeyStore",
+    "MemoryKeyStore",
+    "RefusedRecordError",
+    "Revision",
+    "newest_first",
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRecord:
-    """A key as it is stored, for ever; times are RFC 3339 as Core would write them.
-
-    `created_by` and `revoked_by` name who did it: a key id, or `master`.
-
-    Raises:
-        ValueError: `expires_at` or `created_at` is not RFC 3339.
-    """
-
-    id: str
-    digest: str
-    name: str
-    owner: str
-    scopes: tuple[str, ...]
-    expires_at: str
-    created_at: str
-    created_by: str
-    last_used_at: str = ZERO
-    revoked_at: str | None = None
-    revoked_by: str = ""
-
-    def __post_init__(self) -> None:
-        for text in (self.expires_at, self.created_at):
-            read_instant(text.encode())
-
-    @property
-    def created(self) -> Instant:
-        """When it was created."""
-        return read_instant(self.created_at.encode())
-
-    def principal(self) -> ApiKey:
-        """Whom a request with this key comes from."""
-        return ApiKey(
-            id=self.id,
-            owner=self.owner,
-            scopes=self.scopes,
-            expires_at=read_instant(self.expires_at.encode()).unix,
-            revoked=self.revoked_at is not None,
-        )
-
-    def revoke(self, at: str, by: str) -> KeyRecord:
-        """This record revoked; itself if it already was."""
-        return self if self.revoked_at is not None else replace(self, revoked_at=at, revoked_by=by)
+Revision = Callable[[KeyRecord], KeyRecord]
+"""How a record is to change; the record itself for no change. May be called more than once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change to the record of a key, and whether the key is revoked after it."""
+    """One change to the record of a key, and whether the key is revoked after it.
+
+    `at` is when it was written, in Unix seconds by the clock of the store; None if the store does not say.
+    """
 
     digest: str
     key_id: str
     revoked: bool
+    at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +64,12 @@ class Changes:
     continuous: bool = True
 
 
-class DuplicateKeyError(Exception):
+class DuplicateKeyError(RefusedRecordError):
     """A record with this digest is already stored."""
+
+
+class DeadMinterError(RefusedRecordError):
+    """The key that `created_by` names is revoked or disabled."""
 
 
 class KeyStore(Protocol):
@@ -101,13 +82,55 @@ class KeyStore(Protocol):
         """The record of a key by its id."""
 
     async def add(self, record: KeyRecord) -> None:
-        """Store a new record; raises `DuplicateKeyError` if its digest is known."""
+        """Store a new record.
 
-    async def revoke(self, key_id: str, at: str, by: str) -> KeyRecord | None:
+        Raises:
+            DuplicateKeyError: its digest is known.
+            DeadMinterError: it is minted by a key that is revoked or disabled.
+        """
+
+    async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
         """Revoke a key and return its record; None for an unknown id. Done when this returns."""
+
+    async def minted(self, key_id: str) -> list[KeyRecord]:
+        """The records that a key created, revoked ones included."""
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""
+
+    async def revise(
+        self, key_id: str, revision: Revision, *, successor: KeyRecord | None = None
+    ) -> KeyRecord | None:
+        """Change a record and return it; None for an unknown id. `successor` is added with it, or neither.
+
+        Raises:
+            RefusedRecordError: `revision` did.
+        """
+
+    def every(self) -> AsyncIterator[list[KeyRecord]]:
+        """All records, in batches and in no order."""
+
+    async def add_all(self, records: Sequence[KeyRecord], *, dry_run: bool = False) -> list[KeyRecord | None]:
+        """Store what is new of a batch, all of it or nothing; nothing with `dry_run`.
+
+        Returns for each record the one that is already there under its id or its digest, untouched;
+        None if it is new.
+        """
+
+    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+        """The records that were pending at first, of keys that begin with `prefix`."""
+
+    async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
+        """Put a pending record under the digest of its key, as it stands then: a revocation stays.
+
+        Returns what is stored under the digest afterwards: a record that was there before wins.
+        """
+
+    async def used(self, times: Mapping[str, float]) -> None:
+        """Note when keys, by id, were last used (Unix seconds); an earlier time than is known is ignored."""
+
+    async def last_used(self, key_ids: Sequence[str]) -> list[float]:
+        """When each key was last used, in Unix seconds; 0 for never."""
 
     async def empty(self) -> bool:
         """Whether no key was ever stored."""
@@ -136,6 +159,7 @@ class MemoryKeyStore:
     def __init__(self, *, changes_kept: int = 10_000) -> None:
         self._records: dict[str, KeyRecord] = {}
         self._digests: dict[str, str] = {}
+        self._used: dict[str, float] = {}
         self._changes: deque[Change] = deque(maxlen=changes_kept)
         self._position = 0
         self._changed = asyncio.Event()
@@ -146,28 +170,77 @@ class MemoryKeyStore:
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
-        return self._records.get(self._digests.get(key_id, ""))
+        record = self._stored(key_id)
+        return None if record is None else self._with_use(record)
 
     async def add(self, record: KeyRecord) -> None:
-        """Store a new record; raises `DuplicateKeyError` if its digest is known."""
+        """Store a new record; raises `DuplicateKeyError` or `DeadMinterError`."""
         if record.digest in self._records:
             raise DuplicateKeyError(record.id)
+        minter = self._stored(record.created_by)
+        if minter is not None and (minter.revoked or minter.disabled):
+            raise DeadMinterError(record.id)
         self._write(record)
 
-    async def revoke(self, key_id: str, at: str, by: str) -> KeyRecord | None:
+    async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
         """Revoke a key and return its record; None for an unknown id."""
-        record = await self.get(key_id)
+        return await self.revise(key_id, lambda record: record.revoke(at, by, reason))
+
+    async def revise(
+        self, key_id: str, revision: Revision, *, successor: KeyRecord | None = None
+    ) -> KeyRecord | None:
+        """Change a record and return it; None for an unknown id."""
+        record = self._stored(key_id)
         if record is None:
             return None
-        revoked = record.revoke(at, by)
-        if revoked is not record:
-            self._write(revoked)
-        return revoked
+        revised = revision(record)
+        if revised != record:
+            self._write(revised)
+        if successor is not None:
+            self._write(successor)
+        return revised
+
+    async def minted(self, key_id: str) -> list[KeyRecord]:
+        """The records that a key created, revoked ones included."""
+        return [record for record in self._records.values() if record.created_by == key_id]
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""
-        owned = (record for record in self._records.values() if record.owner == owner)
+        owned = (self._with_use(record) for record in self._records.values() if record.owner == owner)
         return sorted(owned, key=newest_first, reverse=True)
+
+    async def every(self) -> AsyncIterator[list[KeyRecord]]:
+        """All records, in one batch."""
+        yield [self._with_use(record) for record in self._records.values()]
+
+    async def add_all(self, records: Sequence[KeyRecord], *, dry_run: bool = False) -> list[KeyRecord | None]:
+        """Store what is new of a batch; returns what was there instead of each."""
+        found = [self._stored(record.id) or self._records.get(record.digest) for record in records]
+        for record, there in zip(records, found, strict=True):
+            if there is None and not dry_run:
+                self._write(record)
+        return found
+
+    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+        """The records that were pending at first, of keys that begin with `prefix`."""
+        return [record for record in self._records.values() if record.prefix == prefix]
+
+    async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
+        """Put a pending record under the digest of its key, unless that has a record."""
+        record = self._stored(key_id)
+        if record is not None and record.pending and digest not in self._records:
+            del self._records[record.digest]
+            self._write(record.settle(digest))
+        return self._records.get(digest)
+
+    async def used(self, times: Mapping[str, float]) -> None:
+        """Note when keys were last used."""
+        for key_id, at in times.items():
+            self._used[key_id] = max(at, self._used.get(key_id, 0.0))
+
+    async def last_used(self, key_ids: Sequence[str]) -> list[float]:
+        """When each key was last used, in Unix seconds; 0 for never."""
+        return [self._used.get(key_id, 0.0) for key_id in key_ids]
 
     async def empty(self) -> bool:
         """Whether no key was ever stored."""
@@ -194,10 +267,16 @@ class MemoryKeyStore:
     async def close(self) -> None:
         """Nothing to let go of."""
 
+    def _stored(self, key_id: str) -> KeyRecord | None:
+        return self._records.get(self._digests.get(key_id, ""))
+
+    def _with_use(self, record: KeyRecord) -> KeyRecord:
+        return record.used(self._used.get(record.id, 0.0))
+
     def _write(self, record: KeyRecord) -> None:
         self._records[record.digest] = record
         self._digests[record.id] = record.digest
-        self._changes.append(Change(record.digest, record.id, record.revoked_at is not None))
+        self._changes.append(Change(record.digest, record.id, record.revoked))
         self._position += 1
         self._changed.set()
         self._changed = asyncio.Event()

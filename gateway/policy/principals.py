@@ -1,7 +1,8 @@
 """Who is calling: an API key with its owner and scopes, or the master key.
 
 Rules kept here:
-- A key is live while it is not revoked and the moment is before its expiry (Core's `IsValid`).
+- A key is live while it is not revoked and the moment is before its expiry (Core's `IsValid`), and while
+  it is not disabled, which Core has no word for.
 - A principal holds neither the key nor its digest, so it can be logged.
 """
 
@@ -18,6 +19,7 @@ class State(enum.Enum):
     LIVE = "live"
     EXPIRED = "expired"
     REVOKED = "revoked"
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,14 @@ class ApiKey:
     scopes: tuple[str, ...]
     expires_at: float
     revoked: bool = False
+    disabled: bool = False
 
     def state(self, now: float) -> State:
         """The key's state at `now`, in Unix seconds; at the instant of its expiry it is expired."""
         if self.revoked:
             return State.REVOKED
+        if self.disabled:
+            return State.DISABLED
         # Asked this way round, an expiry that is not a number is expired.
         return State.LIVE if now < self.expires_at else State.EXPIRED
 

@@ -1,4 +1,8 @@
-"""Stores to test against: memory, and a real redis-server on a free loopback port."""
+"""Stores to test against: memory, and a real redis-server on a free loopback port.
+
+Rules kept here:
+- Stores log in as the user of deploy/README.md, so that every test runs with no right more than that.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +21,7 @@ import pytest
 
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.store import KeyStore, MemoryKeyStore
+from tests.keys import redis_acl
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return redis_acl.url(f"127.0.0.1:{self.port}")
 
     def answers(self) -> bool:
         """Wait until it does, for 10 s at most or until it has ended."""
@@ -54,6 +59,21 @@ class RedisServer:
         finally:
             os.kill(self.process.pid, signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def monitored(self) -> Iterator[Callable[[], list[str]]]:
+        """What other connections send meanwhile: a function that gives a line for each so far."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(b"MONITOR\r\n")
+            lines = connection.makefile("r")
+            assert lines.readline() == "+OK\n"
+
+            def seen() -> list[str]:
+                # A command of our own ends what came before it.
+                self.command("ECHO", "monitored")
+                return list(iter(lambda: _until_echo(lines.readline()), ""))
+
+            yield seen
+
     def command(self, *words: str | bytes) -> bytes:
         """The raw answer to one command, on a connection of its own."""
         parts = [word.encode() if isinstance(word, str) else word for word in words]
@@ -64,20 +84,24 @@ class RedisServer:
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+def _until_echo(line: str) -> str:
+    return "" if '"ECHO" "monitored"' in line else line
+
+
 def start_redis(folder: Path, *options: str, port: int = 0) -> RedisServer:
     """A redis-server that answers, on a free port if none is given; the caller ends it."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         pytest.skip("no redis-server is installed")
     for _ in range(5):
-        server = _spawn(program, port or _free_port(), folder, options)
+        server = _spawn(program, port or free_port(), folder, options)
         if server.answers():
             return server
         server.kill()
     pytest.fail("redis-server did not start")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
@@ -94,6 +118,7 @@ def _spawn(program: str, port: int, folder: Path, options: tuple[str, ...]) -> R
         "",
         "--dir",
         str(folder),
+        *redis_acl.options(),
         *options,
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

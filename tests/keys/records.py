@@ -21,3 +21,13 @@ RECORD = KeyRecord(
 )
 OTHER = replace(RECORD, id=f"{KEY_ID}2", digest=digest("second"), created_at="2026-01-02T00:00:00Z")
 GLOBEX = replace(RECORD, id=f"{KEY_ID}3", digest=digest("third"), owner="globex")
+PENDING = replace(
+    RECORD,
+    id=f"{KEY_ID}4",
+    digest=f"pending:{KEY_ID}4",
+    owner="initech",
+    created_by="core",
+    prefix="AAAAAAAAAAAAAAAA",
+    # Of 43 A and "=", in the fewest rounds.
+    bcrypt="$2b$04$NFUb7Qr2wyVEZlbwPNGkaOO5SX08QFOnobkpWzWfO0qAd9FcdJlQi",
+)

@@ -183,3 +183,8 @@ def test_the_list_shows_no_key_and_the_times_that_postgresql_keeps() -> None:
 
 def test_an_empty_list_is_null() -> None:
     assert write_list([]) == b"null"
+
+
+def test_only_a_disabled_key_is_said_to_be_disabled() -> None:
+    assert b"is_disabled" not in write_list([RECORD])
+    assert b'"is_revoked":false,"is_disabled":true}]' in write_list([replace(RECORD, disabled=True)])

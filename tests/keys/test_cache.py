@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.cache import KeyCache
+from gateway.keys.cache import KeyCache, bound
 from gateway.keys.store import Change, Changes, KeyRecord, KeyStore, MemoryKeyStore
 from tests.keys.records import OTHER, RECORD
 
@@ -53,6 +53,10 @@ class ScriptedStore(MemoryKeyStore):
         if down:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
         return record
+
+    def forget(self) -> None:
+        """Lose every record, without a change."""
+        self._records.clear()
 
     async def last_position(self) -> str:
         return "start"
@@ -117,6 +121,15 @@ async def begun(scripted: ScriptedStore, count: int) -> None:
             await asyncio.sleep(0)
 
 
+async def keep_proven(scripted: ScriptedStore, clock: Clock, *, until: float) -> None:
+    """Let time pass with a link that answers at once."""
+    while clock.now < until:
+        clock.now = min(until, clock.now + 0.5)
+        # The first answers a read that was sent before the step.
+        await scripted.tell()
+        await scripted.tell()
+
+
 async def test_a_found_key_is_honoured_while_the_link_is_proven(
     cache: KeyCache, scripted: ScriptedStore, clock: Clock
 ) -> None:
@@ -174,14 +187,9 @@ async def test_an_entry_is_honoured_for_ten_seconds_at_most(
     await scripted.tell()
     await cache.find(RECORD.digest)
     began = clock.now
-    while clock.now < began + 9.5:
-        clock.now += 0.5
-        await scripted.tell()
-        await scripted.tell()
-        assert cache.peek(RECORD.digest) == KEY
-    clock.now = began + 10
-    await scripted.tell()
-    await scripted.tell()
+    await keep_proven(scripted, clock, until=began + 9.9)
+    assert cache.peek(RECORD.digest) == KEY
+    await keep_proven(scripted, clock, until=began + 10)
     assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
 
 
@@ -191,11 +199,10 @@ async def test_the_age_counts_from_when_the_look_up_began(
     scripted.let_go.clear()
     look_up = asyncio.create_task(cache.find(RECORD.digest))
     await begun(scripted, 1)
-    clock.now += 10
-    await scripted.tell()
-    await scripted.tell()
+    clock.now += 0.5
     scripted.let_go.set()
     assert await look_up == KEY
+    await keep_proven(scripted, clock, until=clock.now + 9.5)
     assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
 
 
@@ -430,3 +437,172 @@ async def test_a_revocation_reaches_a_cache_over_a_real_store(store: KeyStore) -
             await asyncio.sleep(0.001)
         assert loop.time() - revoked < 1
         assert await cache.find(RECORD.digest) == REVOKED
+
+
+async def test_an_answer_that_took_too_long_is_a_failure(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    await scripted.tell()
+    scripted.let_go.clear()
+    look_up = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    clock.now += 0.95
+    scripted.let_go.set()
+    with pytest.raises(GatewayError) as failure:
+        await look_up
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert cache.peek(RECORD.digest) is None
+
+
+async def test_a_revocation_counts_however_long_its_answer_took(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    await scripted.revoke(RECORD.id, AT, "master")
+    scripted.let_go.clear()
+    look_up = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 1)
+    clock.now += 5
+    scripted.let_go.set()
+    assert await look_up == REVOKED
+
+
+async def test_changes_that_are_read_are_told(scripted: ScriptedStore, clock: Clock) -> None:
+    told: list[Change] = []
+    cache = KeyCache(scripted, clock, learnt=told.append)
+    async with following(cache):
+        await scripted.asked()
+        await scripted.tell(REVOCATION)
+        cache.learn(OTHER)
+        assert told == [REVOCATION]
+
+
+def test_the_bound_is_said_with_its_grace() -> None:
+    assert [bound(grace) for grace in (0, 60, 0.5)] == [
+        "every replica refuses a revoked key within 1 s",
+        "every replica refuses a revoked key within 1 s; one that is cut off from the key store, within 61 s "
+        "(keys.grace)",
+        "every replica refuses a revoked key within 1 s; one that is cut off from the key store, within 1.5 s "
+        "(keys.grace)",
+    ]
+
+
+class TestGrace:
+    """`keys.grace`: 60 s in these tests."""
+
+    @pytest.fixture
+    async def cache(self, scripted: ScriptedStore, clock: Clock) -> AsyncIterator[KeyCache]:
+        """A cache that follows, knows RECORD, and has just proven its link."""
+        cache = KeyCache(scripted, clock, grace=60)
+        async with following(cache):
+            await scripted.asked()
+            await scripted.tell()
+            assert await cache.find(RECORD.digest) == KEY
+            yield cache
+
+    async def lose(self, scripted: ScriptedStore, clock: Clock) -> None:
+        """The store fails, link and look-ups, and the proof has lapsed."""
+        scripted.down = True
+        await scripted.cut()
+        clock.now += 0.7
+
+    async def test_a_known_key_is_honoured_while_the_store_fails(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await self.lose(scripted, clock)
+        assert (cache.peek(RECORD.digest), await cache.find(RECORD.digest)) == (None, KEY)
+
+    async def test_it_ends_so_long_after_the_store_was_last_heard_of(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await self.lose(scripted, clock)
+        clock.now += 59.9
+        assert await cache.find(RECORD.digest) == KEY
+        clock.now += 0.2
+        with pytest.raises(GatewayError):
+            await cache.find(RECORD.digest)
+
+    async def test_it_counts_from_the_last_read_of_the_changes_for_a_key_found_long_ago(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await keep_proven(scripted, clock, until=clock.now + 100)
+        await self.lose(scripted, clock)
+        assert await cache.find(RECORD.digest) == KEY
+
+    async def test_it_counts_from_the_look_up_where_the_link_was_cut_before(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await scripted.cut()
+        clock.now += 100
+        assert await cache.find(RECORD.digest) == KEY
+        scripted.down = True
+        clock.now += 60
+        assert await cache.find(RECORD.digest) == KEY
+
+    async def test_nobody_waits_for_a_store_that_fails(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await self.lose(scripted, clock)
+        await cache.find(RECORD.digest)
+        scripted.let_go.clear()
+        asked = len(scripted.finds)
+        async with asyncio.timeout(5):
+            assert [await cache.find(RECORD.digest) for _ in range(10)] == [KEY] * 10
+        # It is asked on the side, once at a time.
+        await begun(scripted, asked + 1)
+        assert len(scripted.finds) == asked + 1
+        scripted.let_go.set()
+
+    async def test_the_store_is_believed_as_soon_as_it_answers(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await self.lose(scripted, clock)
+        await cache.find(RECORD.digest)
+        scripted.down = False
+        await scripted.revoke(RECORD.id, AT, "master")
+        await cache.find(RECORD.digest)
+        await begun(scripted, 3)
+        await asyncio.sleep(0)
+        assert await cache.find(RECORD.digest) == REVOKED
+
+    async def test_an_unknown_key_is_not_covered(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await self.lose(scripted, clock)
+        with pytest.raises(GatewayError):
+            await cache.find(OTHER.digest)
+
+    @pytest.mark.parametrize("change", [REVOCATION, Change(RECORD.digest, RECORD.id, revoked=False)])
+    async def test_a_key_whose_change_was_seen_is_not_covered(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock, change: Change
+    ) -> None:
+        await scripted.tell(change)
+        await self.lose(scripted, clock)
+        with pytest.raises(GatewayError):
+            await cache.find(RECORD.digest)
+
+    async def test_a_key_that_the_store_lost_is_not_covered(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await scripted.cut()
+        clock.now += 0.7
+        scripted.stale = None
+        scripted.forget()
+        assert await cache.find(RECORD.digest) is None
+        scripted.down = True
+        with pytest.raises(GatewayError):
+            await cache.find(RECORD.digest)
+
+    async def test_a_gap_ends_it(self, cache: KeyCache, scripted: ScriptedStore, clock: Clock) -> None:
+        await scripted.tell(continuous=False)
+        await self.lose(scripted, clock)
+        with pytest.raises(GatewayError):
+            await cache.find(RECORD.digest)
+
+    async def test_a_store_that_comes_and_goes_leaves_its_keys_covered(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        await scripted.cut()
+        await scripted.tell(position="1")
+        assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
+        await self.lose(scripted, clock)
+        assert await cache.find(RECORD.digest) == KEY

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.redis_store import PREFIX, RedisKeyStore
+from gateway.keys.redis_names import PREFIX
+from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.store import Change, Changes
 from tests.keys.conftest import RedisServer, start_redis
-from tests.keys.records import GLOBEX, OTHER, RECORD
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 
 pytestmark = pytest.mark.redis
 
@@ -26,6 +27,14 @@ CALLS: dict[str, Call] = {
     "add": lambda store: store.add(RECORD),
     "revoke": lambda store: store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master"),
     "owned": lambda store: store.owned("acme"),
+    "revise": lambda store: store.revise(RECORD.id, lambda record: record.disable("", "master")),
+    "minted": lambda store: store.minted(RECORD.id),
+    "every": lambda store: anext(store.every()),
+    "add_all": lambda store: store.add_all([RECORD, OTHER]),
+    "prefixed": lambda store: store.prefixed("AAAAAAAAAAAAAAAA"),
+    "settle": lambda store: store.settle(RECORD.id, OTHER.digest),
+    "used": lambda store: store.used({RECORD.id: 1.0}),
+    "last_used": lambda store: store.last_used([RECORD.id]),
     "empty": lambda store: store.empty(),
     "ping": lambda store: store.ping(),
     "last_position": lambda store: store.last_position(),
@@ -103,7 +112,7 @@ async def test_a_record_that_cannot_be_read_is_a_failure(
 ) -> None:
     await redis_store.add(RECORD)
     redis_server.command("SET", f"{PREFIX}key:{RECORD.digest}", text.encode("latin-1"))
-    for name in ("find", "get", "add", "revoke", "owned"):
+    for name in ("find", "get", "add", "revoke", "owned", "revise", "every", "add_all"):
         await assert_unavailable(CALLS[name](redis_store))
 
 
@@ -237,8 +246,8 @@ async def test_a_server_that_does_not_answer_is_a_failure_in_time_and_recovers(
 
 
 async def test_a_wrong_password_is_a_failure_that_does_not_repeat_it(tmp_path: Path) -> None:
-    server = start_redis(tmp_path, "--requirepass", "right")
-    store = RedisKeyStore(server.url.replace("//", "//:secret-password@"))
+    server = start_redis(tmp_path)
+    store = RedisKeyStore(f"redis://blnk-gateway:secret-password@127.0.0.1:{server.port}")
     try:
         cause = await assert_unavailable(store.ping())
         assert "secret-password" not in repr(cause)
@@ -266,3 +275,42 @@ def test_a_url_of_something_else_is_refused_without_repeating_it(url: str) -> No
     with pytest.raises(ValueError, match=r"^not a URL of Redis$") as failure:
         RedisKeyStore(url)
     assert failure.value.__context__ is None or failure.value.__suppress_context__
+
+
+async def test_a_batch_and_its_indexes_are_one_transaction(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """Nothing is half-imported: between MULTI and EXEC stands the whole batch."""
+    with redis_server.monitored() as seen:
+        await redis_store.add_all([RECORD, PENDING])
+        lines = [line.partition("] ")[2].split(" ") for line in seen()]
+    words = [line[0].strip().strip('"').upper() for line in lines]
+    inside = words[words.index("MULTI") + 1 : words.index("EXEC")]
+    assert words.count("MULTI") == 1
+    assert sorted(inside) == sorted(["MSET", "ZADD", "ZADD", "SADD", "XADD", "XADD"])
+
+
+async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
+    with redis_server.monitored() as seen:
+        await redis_store.used({f"api_key_{number}": 1.0 for number in range(1000)})
+        lines = [line for line in seen() if "zadd" in line.lower()]
+    assert len(lines) == 1
+
+
+async def test_what_an_index_says_wrongly_is_not_believed(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("SADD", f"{PREFIX}minted:{OTHER.id}", RECORD.id, "gone")
+    redis_server.command("SADD", f"{PREFIX}prefix:AAAAAAAAAAAAAAAA", RECORD.id)
+    assert await redis_store.minted(OTHER.id) == []
+    assert await redis_store.prefixed("AAAAAAAAAAAAAAAA") == []
+
+
+async def test_an_id_whose_record_is_gone_is_stored_anew(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("DEL", f"{PREFIX}key:{RECORD.digest}")
+    assert await redis_store.add_all([RECORD]) == [None]
+    assert await redis_store.find(RECORD.digest) == RECORD

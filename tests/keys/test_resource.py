@@ -163,13 +163,87 @@ async def test_a_key_that_is_not_the_callers_looks_unknown(
 
 async def test_a_record_that_goes_while_it_is_revoked_is_unknown(learned: list[KeyRecord]) -> None:
     class Vanishing(MemoryKeyStore):
-        async def revoke(self, key_id: str, at: str, by: str) -> KeyRecord | None:
+        async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
             return None
 
     store = Vanishing()
     await store.add(RECORD)
     api_keys = ApiKeys(store, learned.append, seconds_of_2026(), bytes)
     assert await api_keys.revoke(CALLER, RECORD.id, "") == NOT_FOUND
+    assert await api_keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == NOT_FOUND
+
+
+async def test_a_caller_that_was_revoked_meanwhile_mints_nothing(
+    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+) -> None:
+    await store.add(replace(RECORD, revoked_at="2026-01-02T00:00:00Z"))
+    caller = replace(CALLER, id=RECORD.id)
+    refusal = Deny(Code.EXPIRED_KEY, "API key is expired or revoked")
+    assert await api_keys.create(caller, body()) == refusal
+    assert (await store.find(digest(NEW_KEY)), learned) == (None, [])
+
+
+async def plant(store: KeyStore) -> tuple[KeyRecord, ...]:
+    """A key, one that it minted and that is revoked, one minted by that, and one of nobody's."""
+    child = replace(OTHER, created_by=RECORD.id)
+    grandchild = replace(GLOBEX, owner="acme", created_by=OTHER.id)
+    stranger = replace(RECORD, id=f"{RECORD.id[:-1]}9", digest="9" * 64)
+    for record in (RECORD, child, grandchild, stranger):
+        await store.add(record)
+    await store.revoke(child.id, "2026-01-03T00:00:00Z", "cli:ann")
+    return RECORD, child, grandchild, stranger
+
+
+async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
+    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+) -> None:
+    key, child, grandchild, stranger = await plant(store)
+    assert await api_keys.revoke(MASTER, key.id, "owner=acme&descendants=true") == Answer(204)
+    at = "2026-02-01T00:00:00Z"
+    revoked = [
+        replace(key, revoked_at=at, revoked_by="master"),
+        replace(child, revoked_at="2026-01-03T00:00:00Z", revoked_by="cli:ann"),
+        replace(grandchild, revoked_at=at, revoked_by="master", revoked_reason=f"descendant of {key.id}"),
+    ]
+    assert [await store.find(record.digest) for record in revoked] == revoked
+    assert learned == revoked
+    assert await store.find(stranger.digest) == stranger
+
+
+@pytest.mark.parametrize("query", ["owner=acme", "owner=acme&descendants=false", "owner=acme&descendants="])
+async def test_descendants_outlive_a_key_unless_they_are_named(
+    api_keys: ApiKeys, store: KeyStore, query: str
+) -> None:
+    key, _, grandchild, _ = await plant(store)
+    assert await api_keys.revoke(MASTER, key.id, query) == Answer(204)
+    assert await store.find(grandchild.digest) == grandchild
+
+
+@pytest.mark.parametrize(
+    ("principal", "query", "refusal"),
+    [
+        (
+            CALLER,
+            "descendants=true",
+            Deny(Code.MASTER_REQUIRED, "revoking descendants requires the master key"),
+        ),
+        (CALLER, "descendants=true&owner=globex", CROSS_OWNER),
+        (
+            MASTER,
+            "owner=acme&descendants=1",
+            Deny(Code.MALFORMED_BODY, "descendants must be true or false"),
+        ),
+        (MASTER, "descendants=true", OWNER_REQUIRED),
+        (MASTER, "owner=globex&descendants=true", NOT_FOUND),
+    ],
+)
+async def test_descendants_are_for_the_master_key(
+    api_keys: ApiKeys, store: KeyStore, principal: ApiKey, query: str, refusal: Deny
+) -> None:
+    key, *_ = await plant(store)
+    before = await store.last_position()
+    assert await api_keys.revoke(principal, key.id, query) == refusal
+    assert await store.last_position() == before
 
 
 async def test_nothing_is_learned_or_answered_when_the_store_fails(learned: list[KeyRecord]) -> None:

@@ -7,9 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.keys.store import Change, Changes, DuplicateKeyError, KeyStore, MemoryKeyStore
-from gateway.policy.principals import ApiKey
-from tests.keys.records import GLOBEX, OTHER, RECORD
+from gateway.keys.record import RefusedRecordError
+from gateway.keys.store import (
+    Change,
+    Changes,
+    DeadMinterError,
+    DuplicateKeyError,
+    KeyRecord,
+    KeyStore,
+    MemoryKeyStore,
+)
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 
 AT = "2026-02-01T00:00:00Z"
 REVOKED = replace(RECORD, revoked_at=AT, revoked_by="master")
@@ -127,15 +135,180 @@ async def test_a_position_that_memory_never_reached_is_a_gap() -> None:
     assert await store.changes("7", 0) == Changes("0", continuous=False)
 
 
-def test_the_principal_of_a_record() -> None:
-    record = replace(RECORD, expires_at="1970-01-01T00:00:01.5Z")
-    live = ApiKey(RECORD.id, "acme", ("ledgers:read",), 1.5)
-    assert record.principal() == live
-    assert replace(record, revoked_at=AT).principal() == replace(live, revoked=True)
+# Changes by id.
 
 
-def test_a_record_without_a_readable_time_is_none() -> None:
-    with pytest.raises(ValueError, match="parsing time"):
-        replace(RECORD, expires_at="tomorrow")
-    with pytest.raises(ValueError, match="parsing time"):
-        replace(RECORD, created_at="")
+async def test_a_revocation_keeps_its_reason(store: KeyStore) -> None:
+    await store.add(RECORD)
+    revoked = replace(REVOKED, revoked_reason="stolen")
+    assert await store.revoke(RECORD.id, AT, "master", "stolen") == revoked
+    assert await store.get(RECORD.id) == revoked
+
+
+async def test_a_disabled_key_is_told_as_changed_and_not_as_revoked(store: KeyStore) -> None:
+    """So that caches forget it, and do not remember it as revoked for ever."""
+    await store.add(RECORD)
+    start = await store.last_position()
+    disabled = await store.revise(RECORD.id, lambda record: record.disable(AT, "cli:ann"))
+    enabled = await store.revise(RECORD.id, lambda record: record.enable(AT, "cli:ann"))
+    assert disabled is not None
+    assert enabled is not None
+    assert (disabled.disabled, enabled.disabled) == (True, False)
+    assert await store.find(RECORD.digest) == enabled
+    news = await store.changes(start, 1)
+    assert [(change.key_id, change.revoked) for change in news.changes] == [(RECORD.id, False)] * 2
+
+
+async def test_a_revision_of_an_unknown_key_is_none(store: KeyStore) -> None:
+    assert await store.revise(RECORD.id, lambda record: record, successor=OTHER) is None
+    assert await store.find(OTHER.digest) is None
+
+
+async def test_a_successor_is_stored_with_the_revision(store: KeyStore) -> None:
+    await store.add(RECORD)
+    retired = replace(RECORD, expires_at="2026-02-02T00:00:00Z")
+    assert await store.revise(RECORD.id, lambda _: retired, successor=OTHER) == retired
+    assert await store.owned("acme") == [OTHER, retired]
+
+
+async def test_what_a_revision_refuses_changes_nothing(store: KeyStore) -> None:
+    await store.add(REVOKED)
+
+    def retire(record: KeyRecord) -> KeyRecord:
+        return record.retire(record.expires, AT, "cli:ann")
+
+    with pytest.raises(RefusedRecordError, match="is revoked"):
+        await store.revise(RECORD.id, retire, successor=OTHER)
+    assert await store.owned("acme") == [REVOKED]
+
+
+# What keys mint.
+
+
+async def test_what_a_key_minted_is_known(store: KeyStore) -> None:
+    minted = replace(OTHER, created_by=RECORD.id)
+    for record in (RECORD, minted, GLOBEX):
+        await store.add(record)
+    assert await store.minted(RECORD.id) == [minted]
+    assert await store.minted(minted.id) == []
+
+
+@pytest.mark.parametrize("dead", [REVOKED, replace(RECORD, disabled=True)], ids=["revoked", "disabled"])
+async def test_a_dead_key_mints_nothing(store: KeyStore, dead: KeyRecord) -> None:
+    await store.add(dead)
+    with pytest.raises(DeadMinterError):
+        await store.add(replace(OTHER, created_by=RECORD.id))
+    assert await store.find(OTHER.digest) is None
+
+
+# Many at once.
+
+
+async def test_every_record_comes_once(store: KeyStore) -> None:
+    assert [batch async for batch in store.every() if batch] == []
+    for record in (RECORD, OTHER, GLOBEX):
+        await store.add(record)
+    found = [record async for batch in store.every() for record in batch]
+    assert sorted(found, key=lambda record: record.id) == [RECORD, OTHER, GLOBEX]
+
+
+async def test_a_batch_is_added_and_what_is_there_stays(store: KeyStore) -> None:
+    await store.add(REVOKED)
+    same_digest = replace(RECORD, id=PENDING.id)
+    assert await store.add_all([RECORD, OTHER, GLOBEX]) == [REVOKED, None, None]
+    assert await store.add_all([same_digest]) == [REVOKED]
+    assert await store.add_all([replace(RECORD, digest="0" * 64)]) == [REVOKED]
+    assert await store.owned("acme") == [OTHER, REVOKED]
+    assert await store.owned("globex") == [GLOBEX]
+
+
+async def test_a_dry_run_adds_nothing(store: KeyStore) -> None:
+    await store.add(RECORD)
+    assert await store.add_all([RECORD, OTHER], dry_run=True) == [RECORD, None]
+    assert await store.find(OTHER.digest) is None
+
+
+async def test_every_record_of_a_batch_is_a_change(store: KeyStore) -> None:
+    await store.add(GLOBEX)
+    start = await store.last_position()
+    await store.add_all([RECORD, OTHER])
+    news = await store.changes(start, 1)
+    assert [change.key_id for change in news.changes] == [RECORD.id, OTHER.id]
+
+
+# Pending records.
+
+
+async def test_a_pending_record_is_listed_and_found_by_its_prefix(store: KeyStore) -> None:
+    await store.add_all([PENDING, RECORD])
+    assert await store.prefixed(PENDING.prefix) == [PENDING]
+    assert await store.prefixed("0123456789abcdef") == []
+    assert await store.owned(PENDING.owner) == [PENDING]
+
+
+async def test_a_pending_record_settles_once(store: KeyStore) -> None:
+    await store.add_all([PENDING])
+    settled = replace(PENDING, digest="d" * 64, bcrypt="")
+    assert await store.settle(PENDING.id, "d" * 64) == settled
+    assert await store.settle(PENDING.id, "e" * 64) is None
+    assert await store.find("d" * 64) == settled
+    assert await store.find(PENDING.digest) is None
+    assert await store.get(PENDING.id) == settled
+    assert await store.owned(PENDING.owner) == [settled]
+    assert await store.prefixed(PENDING.prefix) == [settled]
+
+
+async def test_settling_never_undoes_a_revocation(store: KeyStore) -> None:
+    await store.add_all([PENDING])
+    await store.revoke(PENDING.id, AT, "master")
+    settled = await store.settle(PENDING.id, "d" * 64)
+    assert settled is not None
+    assert settled.revoked_at == AT
+
+
+async def test_settling_never_replaces_a_record(store: KeyStore) -> None:
+    await store.add_all([PENDING, REVOKED])
+    assert await store.settle(PENDING.id, RECORD.digest) == REVOKED
+    assert await store.get(PENDING.id) == PENDING
+
+
+async def test_a_revocation_meets_a_record_that_settles_meanwhile(store: KeyStore) -> None:
+    """Whichever comes first, the key ends revoked."""
+    for number in range(20):
+        record = replace(
+            PENDING, id=f"{PENDING.id[:-2]}{number:02}", digest=f"pending:{PENDING.id[:-2]}{number:02}"
+        )
+        await store.add_all([record])
+        _, revoked = await asyncio.gather(
+            store.settle(record.id, f"{number:064}"), store.revoke(record.id, AT, "master")
+        )
+        stored = await store.get(record.id)
+        assert revoked is not None
+        assert stored is not None
+        assert (stored.digest, stored.revoked_at) == (f"{number:064}", AT)
+
+
+# Last use.
+
+
+async def test_a_key_that_was_never_used_says_so(store: KeyStore) -> None:
+    assert await store.last_used([]) == []
+    assert await store.last_used([RECORD.id]) == [0]
+    await store.used({})
+
+
+async def test_a_last_use_is_in_lists_and_never_goes_back(store: KeyStore) -> None:
+    await store.add(RECORD)
+    await store.used({RECORD.id: 1_800_000_000.25, OTHER.id: 5.0})
+    await store.used({RECORD.id: 1_700_000_000.0})
+    assert await store.last_used([OTHER.id, RECORD.id]) == [5.0, 1_800_000_000.25]
+    used = replace(RECORD, last_used_at="2027-01-15T08:00:00.25Z")
+    assert await store.owned("acme") == [used]
+    assert await store.get(RECORD.id) == used
+
+
+async def test_a_last_use_is_no_change(store: KeyStore) -> None:
+    await store.add(RECORD)
+    before = await store.last_position()
+    await store.used({RECORD.id: 1_800_000_000.0})
+    assert await store.last_position() == before

@@ -27,5 +27,14 @@ def test_a_key_is_live_before_its_expiry_unless_revoked(
     assert ApiKey("api_key_1", "acme", (), expires_at, revoked).state(now=1000.0) is state
 
 
+@pytest.mark.parametrize(
+    ("expires_at", "revoked", "state"),
+    [(2000.0, False, State.DISABLED), (999.0, False, State.DISABLED), (2000.0, True, State.REVOKED)],
+)
+def test_a_disabled_key_is_never_live(expires_at: float, revoked: bool, state: State) -> None:
+    key = ApiKey("api_key_1", "acme", (), expires_at, revoked, disabled=True)
+    assert key.state(now=1000.0) is state
+
+
 def test_every_master_principal_is_the_same_value() -> None:
     assert Master() == MASTER

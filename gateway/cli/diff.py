@@ -1,0 +1,248 @@
+"""The verb that tells what another configuration changes: diff."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.printing import Part, Printer
+from gateway.cli.sides import PRESET, read_side
+from gateway.config import Config, ConfigError, UnreadableConfigError
+from gateway.config.differences import Difference, differences
+from gateway.config.report_only import MODE, last_day
+from gateway.exits import Exit
+from gateway.policy.changes import ANY_KEY, ANYONE, MASTER, Change, Kind, changes
+from gateway.policy.routes import Route, Stamp
+
+_WIDER, _NARROWER, _OTHER = ("+", "bold red"), ("-", "green"), ("~", "yellow")
+_WORDS = {
+    ANYONE: "anyone, without a key",
+    ANY_KEY: "any live key, until its date",
+    MASTER: "the master key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    name: str
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    old: _Side
+    new: _Side
+    changes: tuple[Change, ...]
+    settings: tuple[Difference, ...]
+
+    @property
+    def wider(self) -> int:
+        """How many of them let someone do more."""
+        return sum(one.widens for one in self.changes) + sum(one.widens for one in self.settings)
+
+
+class _InOrder(click.Command):
+    """Keeps `--preset NAME` where it stands among the arguments: first it is the old side, then the new."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _preset_as_argument(args))
+
+
+def _preset_as_argument(args: Iterable[str]) -> list[str]:
+    kept: list[str] = []
+    given = iter(args)
+    for arg in given:
+        if arg == "--":
+            return [*kept, arg, *given]
+        option, _, name = arg.partition("=")
+        if option == "--preset" and (name or (name := next(given, ""))):
+            kept.append(PRESET + name)
+        else:
+            kept.append(arg)
+    return kept
+
+
+@click.command(cls=_InOrder, epilog=EXIT_CODES)
+@click.argument("old")
+@click.argument("new", required=False)
+@click.option(
+    "--preset",
+    metavar="core|recommended",
+    expose_value=False,
+    help="A policy that ships, as OLD or as NEW.",
+)
+@click.option("--fail-on-widening", is_flag=True, help="Exit 1 if anyone may do more, or loses a stamp.")
+@click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom."
+)
+@config_option
+def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening: bool) -> None:
+    """Tell who may do what under NEW that they may not under OLD, and the other way round.
+
+    OLD and NEW are files, or REV:FILE for a file in git, or --preset NAME for a policy that ships; without
+    NEW it is the configuration. Compared are requests, over every route of both and of Core, so it also shows
+    what a wildcard newly covers and what a new line takes from another. The environment is not asked.
+
+    \b
+      +  someone may do more, or a key loses its stamp; the most dangerous first
+      -  someone may do less
+      ~  neither
+
+    Exit codes here: 0 compared, 1 wider with --fail-on-widening (or a side is refused), 2 usage, or a side
+    that cannot be read.
+
+    \b
+    Examples:
+      blnk-gateway diff HEAD:gateway.yaml
+      blnk-gateway diff origin/main:gateway.yaml gateway.yaml --fail-on-widening
+      blnk-gateway diff --preset core gateway.yaml --output json
+      blnk-gateway diff --preset core --preset recommended
+    """
+    before, after = _sides(old, str(path) if new is None else new)
+    from gateway.config.presets import core_table
+
+    found = changes(before.config.routes, after.config.routes, core_table())
+    compared = _Compared(before, after, found, differences(before.config, after.config))
+    if output == "json":
+        say(json.dumps(_members(compared), indent=2))
+    else:
+        _tell(compared)
+    sys.exit(Exit.NO if fail_on_widening and compared.wider else Exit.YES)
+
+
+def _sides(*names: str) -> list[_Side]:
+    """Both sides; exits with every problem of both."""
+    sides, refused = [], []
+    for name in names:
+        try:
+            sides.append(_Side(name.removeprefix(PRESET), read_side(name)))
+        except ConfigError as error:
+            refused.append(error)
+    if refused:
+        say("\n".join(dict.fromkeys(map(str, refused))), err=True)
+        unreadable = any(isinstance(error, UnreadableConfigError) for error in refused)
+        sys.exit(Exit.USAGE if unreadable else Exit.NO)
+    return sides
+
+
+def _tell(compared: _Compared) -> None:
+    printer = Printer()
+    printer.line((f"{compared.old.name} -> {compared.new.name}", "bold"))
+    names = [f"{change.method} {change.path}" for change in compared.changes]
+    width = max(map(len, (*names, *(one.path for one in compared.settings))), default=0)
+    for change, name in zip(compared.changes, names, strict=True):
+        place = (_place(change, compared), "cyan")
+        printer.line(_mark(change), (f" {name:{width}}  ", "bold"), (_effect(change), ""), place)
+    for one in compared.settings:
+        mark = _WIDER if one.widens else _OTHER
+        printer.line(mark, (f" {one.path:{width}}  ", "bold"), (_values(one), ""))
+    printer.line(_summary(compared))
+
+
+def _place(change: Change, compared: _Compared) -> str:
+    """Where the new route stands, or else the old one."""
+    if change.new is not None:
+        return f"  {compared.new.name}:{change.new.line}"
+    return f"  {compared.old.name}:{change.old.line}" if change.old is not None else ""
+
+
+def _mark(change: Change) -> Part:
+    if change.widens:
+        return _WIDER
+    return _NARROWER if change.closed else _OTHER
+
+
+def _effect(change: Change) -> str:
+    """What changes, for people: `opens to ledgers:read (was ledgers:write)`."""
+    effects = []
+    if change.opened:
+        was = "" if change.closed else f" (was {_access(change.old)})"
+        effects.append(f"opens to {_named(change.opened)}{was}")
+    if change.closed:
+        now = "" if change.opened else f" (now {_access(change.new)})"
+        effects.append(f"closes to {_named(change.closed)}{now}")
+    before, after = _stamp(change.old), _stamp(change.new)
+    if change.unstamped:
+        effects.append(f"loses its stamp ({before} -> {after})")
+    elif before != after and change.kind is not Kind.CLOSED:
+        effects.append(f"stamp {before} -> {after}")
+    return ", ".join(effects) or f"{_access(change.old)} -> {_access(change.new)}"
+
+
+def _named(whom: Iterable[str]) -> str:
+    return " and ".join(_WORDS.get(one, one) for one in whom)
+
+
+def _access(route: Route | None) -> str:
+    if route is None:
+        return "not listed"
+    until = f", {MODE} until {last_day(route.report_until)}" if route.report_until else ""
+    return (" or ".join(route.scopes) or route.access.value) + until
+
+
+def _stamp(route: Route | None) -> str:
+    if route is None:
+        return Stamp.NONE.value
+    return route.stamp.value + (" (body optional)" if route.body_optional else "")
+
+
+def _values(one: Difference) -> str:
+    return f"{one.old} -> {one.new}" if one.old != one.new else f"changed, {one.new}"
+
+
+def _summary(compared: _Compared) -> Part:
+    total = len(compared.changes) + len(compared.settings)
+    if not total:
+        return "no change", "bold green"
+    wider = compared.wider
+    narrower = sum(_mark(change) is _NARROWER for change in compared.changes)
+    text = f"{wider} wider, {narrower} narrower, {total - wider - narrower} other"
+    return text, "bold red" if wider else "bold green"
+
+
+def _members(compared: _Compared) -> dict[str, object]:
+    """The comparison for machines: members of one JSON object."""
+    return {
+        "old": {"name": compared.old.name, "sha256": compared.old.config.sha256},
+        "new": {"name": compared.new.name, "sha256": compared.new.config.sha256},
+        "wider": compared.wider > 0,
+        "changes": [
+            {
+                "kind": change.kind.value,
+                "wider": change.widens,
+                "method": change.method,
+                "path": change.path,
+                "opened_to": list(change.opened),
+                "closed_to": list(change.closed),
+                "unstamped": change.unstamped,
+                "old": _route(change.old),
+                "new": _route(change.new),
+                "core": change.core and change.core.name,
+            }
+            for change in compared.changes
+        ],
+        "settings": [
+            {"setting": one.path, "wider": one.widens, "old": one.old, "new": one.new}
+            for one in compared.settings
+        ],
+    }
+
+
+def _route(route: Route | None) -> dict[str, object] | None:
+    if route is None:
+        return None
+    return {
+        "name": route.name,
+        "line": route.line,
+        "access": route.access.value,
+        "scopes": list(route.scopes),
+        "stamp": route.stamp.value,
+        "body_optional": route.body_optional,
+        "report_only_until": last_day(route.report_until) if route.report_until else None,
+    }

@@ -1,0 +1,147 @@
+"""The verb that takes keys over: from a file of digests, or from Core's table.
+
+Rules kept here:
+- A file is checked whole before anything is stored.
+- What was cut short is finished by running it again: what is there is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.records import printable, write_json
+from gateway.cli.stores import fail, load_for_keys, login, now, with_store
+from gateway.config import Config
+from gateway.exits import Exit
+from gateway.keys.import_file import Outcome, import_records, read_records
+from gateway.keys.store import KeyStore
+
+MOST_SHOWN = 20
+"""How many problems or ids are shown of one kind."""
+
+
+@click.command("import", epilog=EXIT_CODES)
+@click.argument("file", required=False)
+@click.option("--core", is_flag=True, help="From Core's table, which keys.core_database names.")
+@click.option("--dry-run", is_flag=True, help="Store nothing; say what would be done.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@config_option
+def import_keys(*, file: str | None, core: bool, dry_run: bool, output: str, path: Path) -> None:
+    """Take keys over, without anyone's key changing.
+
+    A FILE (- for standard input) holds one JSON object a line: digest (SHA-256 of the key in hexadecimal),
+    id, name, owner, scopes, expires_at, created_at, and whatever else `export --digests` writes.
+
+    With --core, the keys in Core's own table: each is compared with its bcrypt hash at its first use, and
+    from then on known by its digest. Needs blnk-gateway[core]; the right to read is enough.
+
+    What is there already is left as it is, but what is revoked in the import is revoked. An import that
+    was cut short is finished by running it again.
+
+    \b
+    Examples:
+      blnk-gateway keys import keys.jsonl --dry-run
+      blnk-gateway keys import keys.jsonl
+      blnk-gateway keys import --core
+    """
+    if core is (file is not None):
+        raise click.UsageError("name a FILE, or say --core")
+    config = load_for_keys(path, changing=True)
+    if file is not None:
+        outcome = _from_file(config, file, dry_run=dry_run)
+    else:
+        outcome = _from_core(config, dry_run=dry_run)
+    _say_outcome(outcome, output, dry_run=dry_run)
+    sys.exit(Exit.NO if outcome.conflicts else Exit.YES)
+
+
+def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
+    try:
+        lines = sys.stdin.buffer.readlines() if file == "-" else Path(file).read_bytes().splitlines()
+    except OSError as error:
+        fail(f"{printable(file)}: {error.strerror}", Exit.USAGE)
+    records, problems = read_records(lines, login())
+    if problems:
+        for problem in problems[:MOST_SHOWN]:
+            say(f"{printable(file)}:{problem.line}: {problem.text}", err=True)
+        fail(f"{len(problems)} lines are wrong; nothing was imported", Exit.NO)
+    with _progress(len(records)) as advance:
+        return with_store(
+            config, lambda store: import_records(store, records, dry_run=dry_run, progress=advance)
+        )
+
+
+def _from_core(config: Config, *, dry_run: bool) -> Outcome:
+    try:
+        from gateway.keys.core_import import CoreTable, UnreadableTableError
+    except ImportError:
+        fail("install blnk-gateway[core] to read Core's table", Exit.USAGE)
+    url = config.keys.core_database
+    if not url or "keys.core_database" in config.unset:
+        fail("keys.core_database is not set: write postgres://user:password@host:5432/database", Exit.USAGE)
+    table = CoreTable(url, now())
+
+    async def work(store: KeyStore) -> Outcome:
+        whole = Outcome()
+        with contextlib.ExitStack() as stack:
+            advance: Callable[[int], None] | None = None
+            async for total, records in table.batches():
+                advance = advance or stack.enter_context(_progress(total))
+                _add(whole, await import_records(store, records, dry_run=dry_run, progress=advance))
+        return whole
+
+    try:
+        outcome = with_store(config, work)
+    except UnreadableTableError as error:
+        fail(str(error), Exit.NEIGHBOUR)
+    _say_left(table.left.unprefixed, "have no key_prefix, and Core accepts their keys no longer either")
+    _say_left(table.left.unhashed, "hold no bcrypt hash, or no id of Core's shape")
+    return outcome
+
+
+def _add(whole: Outcome, part: Outcome) -> None:
+    for item in fields(Outcome):
+        setattr(whole, item.name, getattr(whole, item.name) + getattr(part, item.name))
+
+
+def _say_left(ids: list[str], what: str) -> None:
+    if ids:
+        shown = ", ".join(printable(key_id) for key_id in ids[:MOST_SHOWN])
+        more = f" and {len(ids) - MOST_SHOWN} more" if len(ids) > MOST_SHOWN else ""
+        say(f"left out: {len(ids)} rows {what}: {shown}{more}", err=True)
+
+
+def _say_outcome(outcome: Outcome, output: str, *, dry_run: bool) -> None:
+    if output == "json":
+        write_json(
+            {"dry_run": dry_run, **{item.name: getattr(outcome, item.name) for item in fields(Outcome)}}
+        )
+    else:
+        would = "would be " if dry_run else ""
+        revoked = f", {len(outcome.revoked)} of them {would}revoked" if outcome.revoked else ""
+        say(f"{outcome.added} {would}imported, {outcome.there} there already{revoked}")
+    if outcome.conflicts:
+        shown = ", ".join(outcome.conflicts[:MOST_SHOWN])
+        say(f"{len(outcome.conflicts)} left out, whose id or digest is another key's: {shown}", err=True)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)

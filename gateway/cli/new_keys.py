@@ -1,0 +1,179 @@
+"""Where a new key goes: to a terminal, into a file, or down a pipe that was asked for.
+
+Rules kept here:
+- A key is written once. On a pipe it could land in a log, so that takes a flag of its own.
+- A file is made before the key is, for its owner alone, and never written over.
+- Where a key goes is settled before anything is stored, so that none is stored that nobody has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
+
+from gateway.cli.records import printable, public, say_fields, write_json
+from gateway.cli.stores import fail, written
+from gateway.config import Config
+from gateway.exits import Exit
+from gateway.keys.instants import Instant, read_instant
+from gateway.keys.record import KeyRecord
+from gateway.policy.routes import Access
+
+_SPAN = re.compile(r"([0-9]{1,6})(s|m|h|d|w)", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the key into this new file, for you alone."
+)
+print_option = click.option("--print-key", is_flag=True, help="Print the key although this is no terminal.")
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time: 30m, 24h, 90d, 2w."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The length of time."""
+        if isinstance(value, timedelta):
+            return value
+        match = _SPAN.fullmatch(value)
+        if match is None:
+            self.fail("write a whole number and its unit, as 30m, 24h, 90d or 2w", param, ctx)
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+class Moment(click.ParamType[str]):
+    """A point in time, as RFC 3339 or as the time from now."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """RFC 3339, or the text of a duration that is still to be added to the time."""
+        if _SPAN.fullmatch(value):
+            return str(value)
+        try:
+            return str(read_instant(value.encode()))
+        except ValueError:
+            self.fail("write the time from now, as 90d, or RFC 3339, as 2027-01-31T00:00:00Z", param, ctx)
+
+
+def moment(text: str, now: datetime) -> str:
+    """RFC 3339 of what `Moment` took; exits with 2 if it is past or beyond the years."""
+    if _SPAN.fullmatch(text):
+        text = after(now, Span().convert(text, None, None))
+    if read_instant(text.encode()).unix <= now.timestamp():
+        fail("--expires: this is past", Exit.USAGE)
+    return text
+
+
+def after(now: datetime, span: timedelta) -> str:
+    """RFC 3339 of a time from now; exits with 2 if it is beyond the years."""
+    try:
+        return str(Instant.of(now + span))
+    except OverflowError:
+        fail("--expires: write a time before the year 10000", Exit.USAGE)
+
+
+class KeyPlace:
+    """Where a new key is to be written, settled when this is made; a file in which none came to stand goes.
+
+    Exits with 2 if there is no such place.
+    """
+
+    def __init__(self, out: Path | None, *, print_key: bool) -> None:
+        self.out = out
+        self._written = False
+        if out is not None:
+            try:
+                self._file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+                os.fchmod(self._file, 0o600)
+            except OSError as error:
+                fail(f"{printable(str(out))}: {error.strerror}", Exit.USAGE)
+        elif not sys.stdout.isatty() and not print_key:
+            fail(
+                "standard output is no terminal, and the key could land in a log: "
+                "write it with --out FILE, or say --print-key",
+                Exit.USAGE,
+            )
+
+    def __enter__(self) -> KeyPlace:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.out is not None:
+            os.close(self._file)
+            if not self._written:
+                self.out.unlink(missing_ok=True)
+
+    def write(self, key: str) -> None:
+        """Write the key, once."""
+        if self.out is None:
+            click.echo(key)
+        else:
+            os.write(self._file, f"{key}\n".encode("ascii"))
+            os.fsync(self._file)
+        self._written = True
+
+
+def hand_over(
+    config: Config, record: KeyRecord, key: str, place: KeyPlace, output: str, now: datetime
+) -> None:
+    """Write the key, and what goes with it: to stderr, or as one JSON object to stdout."""
+    if output == "json":
+        members = public(record, now)
+        if place.out is None:
+            members["key"] = key
+        else:
+            place.write(key)
+        write_json(members)
+        return
+    place.write(key)
+    say_fields(
+        [
+            ("id", record.id),
+            ("owner", record.owner),
+            ("name", record.name),
+            ("scopes", ", ".join(record.scopes)),
+            ("expires", record.expires_at),
+            ("key", "shown once, above" if place.out is None else f"in {place.out}"),
+            ("try", curl_line(config, record, place.out)),
+        ],
+        err=True,
+    )
+
+
+def curl_line(config: Config, record: KeyRecord, out: Path | None) -> str:
+    """A line to paste that uses the key without showing it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.listen.host, config.listen.host)  # noqa: S104
+    url = f"http://{replace(config.listen, host=host)}{_readable(config, record)}"
+    key = f"$(cat {shlex.quote(printable(str(out)))})" if out is not None else "$BLNK_KEY"
+    ask = "" if out is not None else "read -rs BLNK_KEY; "
+    return f'{ask}curl {shlex.quote(url)} -H "X-Blnk-Key: {key}"'
+
+
+def _readable(config: Config, record: KeyRecord) -> str:
+    """The path of the first GET that the scopes open, or of any."""
+    listed = [
+        route
+        for route in config.routes.routes
+        if route.method == "GET" and "{" not in route.pattern and route.access is Access.SCOPES
+    ]
+    opened = [route for route in listed if not route.opened_by.isdisjoint(record.scopes)]
+    return next((route.pattern for route in opened + listed), "/")
+
+
+def overlap_end(now: datetime, overlap: timedelta) -> Instant:
+    """When the old key of a rotation ends."""
+    return read_instant(written(now + overlap).encode())

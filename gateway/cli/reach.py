@@ -1,0 +1,119 @@
+"""Whether a Core answers at an address, asked from where a client stands.
+
+Rules kept here:
+- No key is sent, so nothing is given away; for the same reason any certificate is good enough.
+- The gateway is told from Core by `Proxy-Status`, which only its own answers carry.
+- Where it cannot be told who answers, that is said: silence would be taken for safety.
+"""
+
+from __future__ import annotations
+
+import enum
+import http.client
+import json
+import socket
+import ssl
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+SECONDS = 5.0
+"""How long one step of an answer may take."""
+_PROTECTED = "/ledgers?limit=1"
+_OWN = "blnk-gateway"
+_AT_THE_ROOT = b"server running"
+"""What Core says to `GET /`, to anyone."""
+_MOST = 64 * 1024
+
+
+class Who(enum.Enum):
+    """Who answers."""
+
+    NOBODY = "nobody"
+    GATEWAY = "the gateway"
+    CORE = "a Core"
+    OTHER = "another server"
+    UNKNOWN = "cannot be told"
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who answers at an address, and what shows it."""
+
+    who: Who
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    proxy_status: str
+    body: bytes
+
+
+def who_answers(url: str) -> Answering:
+    """Who answers at `url`, `http://host:port` or `https://host:port`.
+
+    Raises:
+        ValueError: `url` is of another shape.
+    """
+    base = urlsplit(url)
+    if base.scheme not in ("http", "https") or not base.hostname or base.port == 0:
+        raise ValueError("write http://host:port or https://host:port")
+    connection = http.client.HTTPConnection(base.hostname, base.port, timeout=SECONDS)
+    if base.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            base.hostname, base.port, timeout=SECONDS, context=_any_certificate()
+        )
+    try:
+        connection.connect()
+    except socket.gaierror:
+        return Answering(Who.UNKNOWN, "the name is not known here: give Core's IP address")
+    except ssl.SSLError:
+        return Answering(Who.UNKNOWN, "something listens, but not with TLS: ask with http://")
+    except OSError as error:
+        return Answering(Who.NOBODY, f"nobody answers: {error.strerror or error}")
+    try:
+        return _judge(_ask(connection, _PROTECTED), connection)
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        return Answering(Who.UNKNOWN, f"something listens, but gives no HTTP answer: {reason}")
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _ask(connection: http.client.HTTPConnection, target: str) -> _Answer:
+    """The answer to one request; the connection is closed after it, and opened again by the next."""
+    with closing(connection):
+        connection.request("GET", target, headers={"User-Agent": "blnk-gateway-check"})
+        answer = connection.getresponse()
+        return _Answer(answer.status, answer.getheader("Proxy-Status", ""), answer.read(_MOST))
+
+
+def _judge(protected: _Answer, connection: http.client.HTTPConnection) -> Answering:
+    if protected.proxy_status.startswith(_OWN):
+        return Answering(Who.GATEWAY, "the gateway answers")
+    asks_for_key = _code(protected.body).startswith("AUTH_")
+    if not asks_for_key and _AT_THE_ROOT not in _ask(connection, "/").body:
+        if protected.status == HTTPStatus.TOO_MANY_REQUESTS or protected.status >= 500:
+            text = f"something answers {protected.status}: ask again, or Core's own address"
+            return Answering(Who.UNKNOWN, text)
+        return Answering(Who.OTHER, f"another server answers, with {protected.status}")
+    text = "a Core answers here, beside the gateway: let only the gateway connect to it"
+    if protected.status == HTTPStatus.OK:
+        text += "; it asks for no key at all: set server.secure to true"
+    return Answering(Who.CORE, text)
+
+
+def _code(body: bytes) -> str:
+    """The code of an error as Core answers it; empty for any other body."""
+    try:
+        return str(json.loads(body)["error_detail"]["code"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""

@@ -1,0 +1,111 @@
+"""How records of keys are shown: tables for people, lines and JSON for programs.
+
+Rules kept here:
+- Neither a key's digest nor its hash is shown.
+- Names and owners come from clients: a control character of theirs never reaches the terminal.
+- A table is drawn on a terminal only; on a pipe the cells of a row are separated by tabs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+import click
+import msgspec
+
+from gateway.cli.console import say
+from gateway.keys.instants import ZERO
+from gateway.keys.record import KeyRecord
+
+SECRET: Final = ("digest", "prefix", "bcrypt")
+"""Members of a record that tell something about its key."""
+
+COLUMNS: Final = ("id", "owner", "name", "scopes", "state", "expires", "last used")
+STATE_STYLES: Final = {"live": "green", "revoked": "red", "expired": "yellow", "disabled": "yellow"}
+
+output_option = click.option(
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="A table, which is lines with tabs on a pipe; or JSON.",
+)
+
+
+def printable(text: str) -> str:
+    """The text with every character that would move the cursor, or hide, escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
+def public(record: KeyRecord, now: datetime) -> dict[str, Any]:
+    """The members of a record that anyone who may list keys may see, with its state."""
+    members = {name: value for name, value in asdict(record).items() if name not in SECRET}
+    return {**members, "state": record.state(now.timestamp()).value, "pending": record.pending}
+
+
+def write_json(value: object) -> None:
+    """One line of JSON."""
+    click.echo(msgspec.json.encode(value))
+
+
+def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
+    """A row for each record."""
+    rows = [_row(record, now) for record in records]
+    if not sys.stdout.isatty():
+        for row in (COLUMNS, *rows):
+            say("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*COLUMNS, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell, STATE_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+def say_fields(fields: Sequence[tuple[str, str]], *, err: bool = False) -> None:
+    """A line for each name and value; values that are empty are left out."""
+    for name, value in fields:
+        if value:
+            say(f"{name:<12} {printable(value)}", err=err)
+
+
+def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
+    """Everything about a record, for people."""
+    return [
+        ("id", record.id),
+        ("state", record.state(now.timestamp()).value),
+        ("owner", record.owner),
+        ("name", record.name),
+        ("scopes", ", ".join(record.scopes)),
+        ("created", _did(record.created_at, record.created_by, "")),
+        ("expires", record.expires_at),
+        ("last used", _used(record)),
+        ("replaces", record.replaces),
+        ("revoked", _did(record.revoked_at or "", record.revoked_by, record.revoked_reason)),
+        *((event.what, _did(event.at, event.by, event.reason)) for event in record.history),
+        ("pending", "its digest is learned from the first request" if record.pending else ""),
+    ]
+
+
+def _row(record: KeyRecord, now: datetime) -> tuple[str, ...]:
+    state = record.state(now.timestamp()).value
+    cells = (record.id, record.owner, record.name, ",".join(record.scopes))
+    return (*map(printable, cells), state, record.expires_at, _used(record))
+
+
+def _used(record: KeyRecord) -> str:
+    return "never" if record.last_used_at == ZERO else record.last_used_at
+
+
+def _did(at: str, by: str, reason: str) -> str:
+    return f"{at} by {by}" + (f": {reason}" if reason else "") if at else ""

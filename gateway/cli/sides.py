@@ -1,0 +1,69 @@
+"""A configuration named by a file, by `REV:FILE` of git, or by a preset.
+
+Rules kept here:
+- A file of that name is taken before a revision.
+- The environment is not asked: two files are compared as they stand.
+- git is given the name as one argument that cannot be an option, and only reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from gateway.config.document import MAX_BYTES
+from gateway.config.load import load_config, parse_config
+from gateway.config.model import Config
+from gateway.config.presets import PRESETS, preset
+from gateway.config.problems import ConfigProblem, UnreadableConfigError
+
+PRESET: Final = "preset:"
+_SECONDS: Final = 30.0
+
+
+def read_side(name: str) -> Config:
+    """The configuration that `name` stands for.
+
+    Raises:
+        UnreadableConfigError: it cannot be read.
+        ConfigError: anything is wrong with it.
+    """
+    path = Path(name)
+    if name.startswith(PRESET):
+        data = _preset(name.removeprefix(PRESET))
+    elif ":" in name and not path.exists():
+        data = _from_git(name)
+    else:
+        return load_config(path, {}, secrets=False)
+    return parse_config(data, path, {}, secrets=False)
+
+
+def _preset(name: str) -> bytes:
+    if name not in PRESETS:
+        raise _unreadable("--preset", f"write {' or '.join(PRESETS)}")
+    return preset(name).encode()
+
+
+def _from_git(name: str) -> bytes:
+    git = shutil.which("git")
+    if git is None:
+        raise _unreadable(name, "cannot be read: there is no such file, and no git to ask for a revision")
+    if name.startswith("-"):
+        raise _unreadable(name, "cannot be read: write REV:FILE")
+    try:
+        done = subprocess.run(  # noqa: S603 - the name cannot be an option
+            [git, "cat-file", "blob", name], capture_output=True, check=False, timeout=_SECONDS
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        raise _unreadable(name, "cannot be read: git does not answer") from None
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = said[0].removeprefix("fatal: ") if said else "git finds no such file"
+        raise _unreadable(name, f"cannot be read: {reason}")
+    return done.stdout[: MAX_BYTES + 1]
+
+
+def _unreadable(name: str, text: str) -> UnreadableConfigError:
+    return UnreadableConfigError((ConfigProblem(name, 0, text),))

@@ -1,0 +1,95 @@
+"""What the verbs of keys share: the store that the configuration names, and who works on it.
+
+Rules kept here:
+- The store alone is needed: no master key, no Core, no running gateway.
+- A store that cannot be reached exits with 3, and no text shows its password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from gateway.cli.console import load, say
+from gateway.config import Config
+from gateway.errors import GatewayError
+from gateway.exits import Exit
+from gateway.keys.instants import Instant
+from gateway.keys.store import KeyStore
+
+Done = TypeVar("Done")
+
+
+def login() -> str:
+    """Who runs this, as records name them: `cli:` and the login of the process's user."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
+        return f"cli:{os.getuid()}"
+
+
+def now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def written(moment: datetime) -> str:
+    """RFC 3339."""
+    return str(Instant.of(moment))
+
+
+def fail(text: str, code: Exit) -> NoReturn:
+    """Say why on stderr, and exit."""
+    say(text, err=True)
+    sys.exit(code)
+
+
+def load_for_keys(path: Path, *, changing: bool) -> Config:
+    """The configuration, if the verbs of keys can work with it; exits with 1 or 2 if not.
+
+    `changing`: keys are to be made, replaced or revoked, which Core does where it is the authority.
+    """
+    config = load(path, secrets=False)
+    if "keys.store" in config.unset:
+        fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.NO)
+    if config.keys.store.startswith("memory:"):
+        fail(f"{path}: keys.store is memory://: the keys of another process cannot be reached", Exit.USAGE)
+    if changing and config.keys.authority != "gateway":
+        fail(
+            f"{path}: keys.authority is {config.keys.authority}: make and revoke keys through "
+            "/api-keys of a gateway; this verb comes with a later version",
+            Exit.USAGE,
+        )
+    return config
+
+
+def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> Done:
+    """Do `work` with the store; exits with 3 if the store fails."""
+
+    async def run() -> Done:
+        from gateway.keys.redis_store import RedisKeyStore
+
+        try:
+            store = RedisKeyStore(config.keys.store, replicas=config.keys.replicas)
+        except ValueError as error:
+            fail(f"keys.store: {error}", Exit.USAGE)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except GatewayError as failure:
+        fail(f"{config.keys.shown_store}: {failure}: {_reason(failure)}", Exit.NEIGHBOUR)
+
+
+def _reason(failure: GatewayError) -> str:
+    """The kind of the failure's cause: the text of a library may hold what a record does."""
+    return type(failure.__cause__ or failure).__name__

@@ -1,0 +1,89 @@
+"""What an authority of keys does for the proxy, whichever it is; and the store as the authority."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.errors import GatewayError
+from gateway.keys.cache import KeyCache
+from gateway.keys.pending import PendingKeys
+from gateway.keys.resource import Answer
+from gateway.policy.decisions import Deny
+from gateway.policy.principals import ApiKey, Principal
+
+
+class UnusableAuthorityError(Exception):
+    """The authority answers, and cannot be used as it is; the text tells an operator what to do."""
+
+
+class Authority(Protocol):
+    """Says whom a key belongs to."""
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """Why it cannot, with a text for operators; None if it can."""
+
+    async def check(self) -> None:
+        """Return if it can be used.
+
+        Raises:
+            UnusableAuthorityError: it cannot, and will not without an operator.
+            GatewayError: it does not answer (KEY_STORE_UNAVAILABLE).
+        """
+
+    def peek(self, digest: str) -> ApiKey | None:
+        """The principal of a key, if it may be honoured without asking anybody."""
+
+    async def find(self, digest: str, key: str) -> ApiKey | None:
+        """The principal of a key, live or not; None if it is unknown. Raises GatewayError."""
+
+    async def follow(self) -> None:
+        """Keep what is known true, for ever; returns only by cancellation."""
+
+    async def close(self) -> None:
+        """Let go of everything of its own."""
+
+
+class KeysResource(Protocol):
+    """Answers `/api-keys`; every verb raises GatewayError where a neighbour fails."""
+
+    async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
+        """POST /api-keys."""
+
+    async def list(self, principal: Principal, query: str) -> Answer | Deny:
+        """GET /api-keys."""
+
+    async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
+        """DELETE /api-keys/{id}."""
+
+
+class StoreAuthority:
+    """The store's records, by way of their cache, which somebody follows, and those still pending."""
+
+    def __init__(self, cache: KeyCache, pending: PendingKeys) -> None:
+        self._cache = cache
+        self._pending = pending
+        self.peek = cache.peek
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """Why the store's changes cannot be read."""
+        return self._cache.failure
+
+    async def check(self) -> None:
+        """A store that answers can be used."""
+
+    async def find(self, digest: str, key: str) -> ApiKey | None:
+        """The principal of a key by its digest; at its first use perhaps by its prefix."""
+        known = await self._cache.find(digest)
+        if known is None and await self._pending.claim(key, digest):
+            return await self._cache.find(digest)
+        return known
+
+    async def follow(self) -> None:
+        """Follow the store's changes."""
+        await self._cache.follow()
+
+    async def close(self) -> None:
+        """Compare no more keys; the store is closed by its owner."""
+        self._pending.close()

@@ -1,0 +1,313 @@
+"""Keys that live in Core: its table is the record, the store only remembers whose digest is whose.
+
+Rules kept here:
+- A principal is what its row says, and is honoured for 2 s after the last read that confirmed the row
+  was sent; the rows of principals in use are read again every second.
+- What the store knows besides counts too, if it is stricter: revoked, disabled, rotated away.
+- A key that the store does not know is looked up by its first 16 characters and compared by bcrypt;
+  once found, its digest goes into the store, for every replica.
+- A digest stands for the hash it was compared with: where the row's hash is another, the key is
+  compared again.
+- A revocation seen in a row goes into the store, and nothing takes it back.
+- What is no key is remembered for 1 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.batches import Batches, BatchLimits
+from gateway.keys.cache import KeyCache
+from gateway.keys.confirmed import ConfirmedRows
+from gateway.keys.core_rows import PREFIX_LENGTH, CoreRow
+from gateway.keys.instants import Instant
+from gateway.keys.minting import is_key
+from gateway.keys.store import KeyRecord, KeyStore, RefusedRecordError
+from gateway.keys.verifying import Verifier
+from gateway.policy.principals import ApiKey
+
+READ_SECONDS: Final = 1.0
+UNKNOWN_SECONDS: Final = 1.0
+
+MAX_HASHES: Final = 20_000
+MAX_UNKNOWN: Final = 10_000
+MAX_CANDIDATES: Final = 8
+"""How many rows with one prefix are compared: two keys of Core never share one but by design."""
+
+BY_CORE: Final = "core"
+"""Who made or revoked a key, where it was not done through the gateway."""
+
+_KNOWN: Final = BatchLimits(size=1000, waiting=20_000, pause=0.0)
+# At most 50 reads a second for whatever number of keys that nobody knows.
+_UNKNOWN: Final = BatchLimits(size=256, waiting=4096, pause=0.02)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 30, tzinfo=UTC)
+
+
+class Rows(Protocol):
+    """Where Core's rows are read; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
+
+    async def check(self) -> None:
+        """Return if they can be read; raises UnusableAuthorityError or GatewayError."""
+
+    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
+        """The rows of these key ids, by id."""
+
+    async def by_prefixes(self, prefixes: Sequence[str]) -> Mapping[str, list[CoreRow]]:
+        """The rows of keys that begin so, by prefix."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+class CoreKeys:
+    """Principals by key, with Core as the authority.
+
+    Args:
+        cache: the store's records in process; followed here.
+        store: where the digests are.
+        rows: Core's table.
+        verifier: compares keys with hashes.
+        clock: monotonic seconds.
+        now: the time, aware and in UTC.
+    """
+
+    def __init__(
+        self,
+        cache: KeyCache,
+        store: KeyStore,
+        rows: Rows,
+        verifier: Verifier,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cache = cache
+        self._store = store
+        self._rows = rows
+        self._verifier = verifier
+        self._clock = clock
+        self._now = now
+        self._confirmed = ConfirmedRows(clock, self._read_known, self._see)
+        self._unknown: dict[str, float] = {}
+        self._hashes: dict[str, str] = {}
+        self._arrivals: dict[str, asyncio.Task[ApiKey | GatewayError | None]] = {}
+        self._revoked: dict[str, CoreRow] = {}
+        self._known_rows = Batches(self._read_known, _KNOWN)
+        self._unknown_rows = Batches(rows.by_prefixes, _UNKNOWN)
+        self._failure: GatewayError | None = None
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """Why principals cannot be confirmed; None if they can."""
+        return self._failure or self._cache.failure
+
+    async def check(self) -> None:
+        """Return if Core's table can be read; raises UnusableAuthorityError or GatewayError."""
+        await self._rows.check()
+
+    def peek(self, digest: str) -> ApiKey | None:
+        """The principal of a key, if its row is confirmed and the store has nothing against it."""
+        confirmed = self._confirmed.fresh(digest)
+        if confirmed is None:
+            return None
+        known = self._cache.peek(digest)
+        if known is None:
+            return None
+        confirmed.idle = 0
+        return known if known.revoked or known.disabled else confirmed.key
+
+    async def find(self, digest: str, key: str) -> ApiKey | None:
+        """The principal of a key, live or not; None if neither the store nor Core knows it.
+
+        Raises:
+            GatewayError: the store or Core's database failed, or too many ask (KEY_STORE_UNAVAILABLE).
+        """
+        if self._clock() < self._unknown.get(digest, 0.0):
+            return None
+        known = await self._cache.find(digest)
+        if known is None:
+            return await self._arrive(digest, key)
+        if known.revoked or known.disabled:
+            return known
+        return await self._confirm(digest, key, known.id)
+
+    async def follow(self) -> None:
+        """Follow the store, and read the rows in use again, for ever; returns only by cancellation."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._cache.follow())
+            both.create_task(self._confirm_all())
+
+    async def _confirm_all(self) -> None:
+        while True:
+            began = self._clock()
+            try:
+                await self._confirmed.read_again()
+            except GatewayError:
+                self._failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, "Core's database is unavailable")
+            else:
+                self._failure = None
+            await self._pass_revocations_on()
+            await asyncio.sleep(max(0.0, began + READ_SECONDS - self._clock()))
+
+    async def close(self) -> None:
+        """Let go of what is under way, of the rows and the verifier; the store is its owner's to close."""
+        await self._known_rows.close()
+        await self._unknown_rows.close()
+        arrivals = list(self._arrivals.values())
+        for arrival in arrivals:
+            arrival.cancel()
+        await asyncio.gather(*arrivals, return_exceptions=True)
+        self._verifier.close()
+        self._rows.close()
+
+    # Keys that the store knows.
+
+    async def _confirm(self, digest: str, key: str, key_id: str) -> ApiKey | None:
+        last = self._confirmed.get(digest)
+        record = None
+        # While the store is silent the cache's grace decides; what it said of a rotation stays.
+        if last is None or self._cache.linked:
+            record = await self._store.find(digest)
+            if record is not None and (record.revoked or record.disabled):
+                return record.principal()
+        ends_at = _rotated_away(record) if last is None or record is not None else last.ends_at
+        if last is not None and self._confirmed.fresh(digest) is last:
+            last.ends_at, last.idle = ends_at, 0
+            last.judge()
+            return last.key
+        found = await self._known_rows.get(key_id)
+        if found is None:
+            self._remember_unknown(digest)
+            return None
+        row, sent = found
+        if not await self._stands_for(digest, key, row, record):
+            self._remember_unknown(digest)
+            return None
+        self._see(row)
+        return self._confirmed.keep(digest, row, sent, ends_at).key
+
+    async def _stands_for(self, digest: str, key: str, row: CoreRow, record: KeyRecord | None) -> bool:
+        """Whether the digest's key is the one that the row's hash is of."""
+        compared = self._hashes.get(digest) or (record.bcrypt if record is not None else "")
+        # A key that Core gave to this gateway was never compared: its id came with it.
+        if compared in ("", row.hashed) or await self._matches(key, row):
+            self._remember_hash(digest, row.hashed)
+            return True
+        return False
+
+    async def _read_known(self, key_ids: list[str]) -> dict[str, tuple[CoreRow, float]]:
+        sent = self._clock()
+        return {key_id: (row, sent) for key_id, row in (await self._rows.by_ids(key_ids)).items()}
+
+    def _see(self, row: CoreRow) -> None:
+        if row.revoked:
+            self._revoked[row.id] = row
+
+    def _remember_hash(self, digest: str, hashed: str) -> None:
+        self._hashes.pop(digest, None)
+        if len(self._hashes) >= MAX_HASHES:
+            del self._hashes[next(iter(self._hashes))]
+        self._hashes[digest] = hashed
+
+    # Keys that only Core knows.
+
+    async def _arrive(self, digest: str, key: str) -> ApiKey | None:
+        """The first look at a key; requests that come together share it."""
+        if not is_key(key):
+            return None
+        arrival = self._arrivals.get(digest)
+        if arrival is None:
+            arrival = self._arrivals[digest] = asyncio.ensure_future(self._admit(digest, key))
+            arrival.add_done_callback(lambda _: self._arrivals.pop(digest, None))
+        outcome = await asyncio.shield(arrival)
+        if isinstance(outcome, GatewayError):
+            raise GatewayError(outcome.code) from outcome
+        return outcome
+
+    async def _admit(self, digest: str, key: str) -> ApiKey | GatewayError | None:
+        """Look a key up and store its digest; a failure is returned, since all who wait may have left."""
+        try:
+            candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH]) or []
+            for row in candidates[:MAX_CANDIDATES]:
+                if await self._matches(key, row):
+                    return await self._enter(digest, key, row)
+        except GatewayError as failure:
+            return failure
+        self._remember_unknown(digest)
+        return None
+
+    async def _enter(self, digest: str, key: str, row: CoreRow) -> ApiKey | None:
+        record = record_of(row, digest)
+        try:
+            await self._store.add(record)
+        except RefusedRecordError:
+            # Another replica was first; what it or anybody stored since counts.
+            known = await self._cache.find(digest)
+            if known is not None and (known.revoked or known.disabled):
+                return known
+        self._remember_hash(digest, row.hashed)
+        self._cache.learn(record)
+        # The row may be seconds old by now: bcrypt takes its time.
+        return await self._confirm(digest, key, row.id)
+
+    async def _matches(self, key: str, row: CoreRow) -> bool:
+        return await self._verifier.matches(key, row.hashed, line=key[:PREFIX_LENGTH])
+
+    def _remember_unknown(self, digest: str) -> None:
+        self._confirmed.drop(digest)
+        self._unknown.pop(digest, None)
+        if len(self._unknown) >= MAX_UNKNOWN:
+            del self._unknown[next(iter(self._unknown))]
+        self._unknown[digest] = self._clock() + UNKNOWN_SECONDS
+
+    # Revocations that were made in Core.
+
+    async def _pass_revocations_on(self) -> None:
+        """Put revocations seen in rows into the store, so that they are final, and known to all."""
+        for key_id, row in list(self._revoked.items()):
+            try:
+                revoked = await self._store.revoke(key_id, str(Instant.of(self._now())), BY_CORE)
+            except GatewayError:
+                # The rows still say it; the store is told with the next read.
+                return
+            if revoked is not None:
+                self._cache.learn(revoked)
+            if self._revoked.get(key_id) is row:
+                del self._revoked[key_id]
+
+
+def record_of(row: CoreRow, digest: str) -> KeyRecord:
+    """What the store keeps of a key that was found in Core's table."""
+    return KeyRecord(
+        id=row.id,
+        digest=digest,
+        name=row.name,
+        owner=row.owner,
+        scopes=row.scopes,
+        expires_at=_written(row.expires_at),
+        created_at=_written(row.created_at),
+        created_by=BY_CORE,
+        bcrypt=row.hashed,
+    )
+
+
+def _written(unix: float) -> str:
+    """RFC 3339, within the years that it can say."""
+    try:
+        moment = _EPOCH + timedelta(seconds=unix)
+    except (OverflowError, ValueError):
+        moment = _LAST if unix > 0 else _FIRST
+    return str(Instant.of(moment))
+
+
+def _rotated_away(record: KeyRecord | None) -> float:
+    """When a key that was rotated ends (Unix seconds), which Core's row does not know."""
+    if record is None or not any(event.what == "rotated" for event in record.history):
+        return float("inf")
+    return record.expires.unix

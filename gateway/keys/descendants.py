@@ -1,0 +1,52 @@
+"""Revoking a key together with every key that it minted, and those minted, and so on.
+
+Rules kept here:
+- A key is revoked before the keys that it minted are read: from then on the store refuses what it mints
+  (`DeadMinterError`), so none is missed.
+- Keys that were revoked before are passed through: what they minted may still be live.
+- It may be cut short by an outage and done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import KeyStore
+
+
+async def revoke_with_descendants(
+    store: KeyStore,
+    key_id: str,
+    revocation: tuple[str, str, str],
+    learn: Callable[[KeyRecord], None] = lambda _: None,
+) -> list[KeyRecord]:
+    """Revoke a key and its descendants; their records, the key's own first, or none for an unknown id.
+
+    Args:
+        store: where the keys live.
+        key_id: the key at the top.
+        revocation: when (RFC 3339), by whom, and why.
+        learn: told of each record as soon as it is revoked.
+
+    Raises:
+        GatewayError: the store failed; some may be revoked by then.
+    """
+    at, by, reason = revocation
+    top = await store.revoke(key_id, at, by, reason)
+    if top is None:
+        return []
+    learn(top)
+    revoked = {top.id: top}
+    unread = [top.id]
+    why = f"descendant of {key_id}" + (f": {reason}" if reason else "")
+    while unread:
+        for minted in await store.minted(unread.pop()):
+            if minted.id in revoked:
+                continue
+            record = await store.revoke(minted.id, at, by, why)
+            if record is not None:
+                learn(record)
+                revoked[record.id] = record
+                unread.append(record.id)
+    return list(revoked.values())

@@ -1,0 +1,166 @@
+"""Keys from elsewhere into the store: a file of digests, or any other records.
+
+Rules kept here:
+- A file is read whole before anything is stored, and every problem in it is told with its line.
+- No text repeats a value of the file, in which someone may have left a key.
+- Each batch is stored whole or not at all, and what is there already is never written over: an import that
+  was cut short is finished by doing it again.
+- The one thing that an import changes in a record that is there: what is revoked in the import is revoked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+from gateway.keys.instants import read_instant
+from gateway.keys.minting import is_key_id
+from gateway.keys.pending import PREFIX_LENGTH
+from gateway.keys.record import PENDING, KeyRecord
+from gateway.keys.store import KeyStore
+
+BATCH: Final = 500
+NEEDED: Final = ("digest", "id", "name", "owner", "scopes", "expires_at", "created_at")
+
+_MEMBERS: Final = frozenset(item.name for item in fields(KeyRecord))
+_TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_HASH: Final = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a line of a file; lines count from 1."""
+
+    line: int
+    text: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an import did, or would do: ids by what became of them, `there` a number alone."""
+
+    added: int = 0
+    there: int = 0
+    revoked: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+
+
+class _BadLineError(ValueError):
+    """A line is no record; the text says why, without quoting it."""
+
+
+def read_records(lines: Iterable[bytes], by: str) -> tuple[list[KeyRecord], list[Problem]]:
+    """The records of a file with one JSON object a line, and everything that is wrong with it.
+
+    `by` is who created a key whose line does not say.
+    """
+    records: list[KeyRecord] = []
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = _read_record(line, by)
+        except _BadLineError as error:
+            problems.append(Problem(number, str(error)))
+            continue
+        twins = {seen.setdefault(name, number) for name in (record.id, record.digest)} - {number}
+        if twins:
+            problems.append(Problem(number, f"its id or its digest stands on line {min(twins)} too"))
+        records.append(record)
+    return records, problems
+
+
+def _read_record(line: bytes, by: str) -> KeyRecord:
+    try:
+        members = _OBJECT.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _BadLineError("write one JSON object") from None
+    if "key" in members:
+        raise _BadLineError("a key does not belong here: write its digest, SHA-256 in hexadecimal")
+    unknown = members.keys() - _MEMBERS
+    if unknown:
+        raise _BadLineError(f"unknown member; known are {', '.join(sorted(_MEMBERS))}")
+    missing = [name for name in NEEDED if name not in members]
+    if missing:
+        raise _BadLineError(f"{', '.join(missing)} is missing")
+    _check_times(members)
+    try:
+        record = msgspec.convert({"created_by": by, **members}, KeyRecord)
+    except msgspec.ValidationError as error:
+        raise _BadLineError(str(error)) from None
+    _check(record)
+    return record
+
+
+def _check_times(members: dict[str, Any]) -> None:
+    for name in _TIMES:
+        text = members.get(name)
+        if not isinstance(text, str):
+            continue
+        try:
+            read_instant(text.encode())
+        except ValueError:
+            raise _BadLineError(f"{name}: write RFC 3339, as 2027-01-31T00:00:00Z") from None
+
+
+def _check(record: KeyRecord) -> None:
+    if not is_key_id(record.id):
+        raise _BadLineError("id: write api_key_ and a UUID in lower case")
+    if record.digest == PENDING + record.id:
+        if not _HASH.fullmatch(record.bcrypt) or len(record.prefix) != PREFIX_LENGTH:
+            raise _BadLineError("a pending record needs its prefix of 16 characters and its bcrypt hash")
+    elif not _DIGEST.fullmatch(record.digest):
+        raise _BadLineError("digest: write SHA-256 of the key in 64 hexadecimal digits, lower case")
+    if not record.owner:
+        raise _BadLineError("owner is empty")
+
+
+async def import_records(
+    store: KeyStore,
+    records: Iterable[KeyRecord],
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Store what is new; `progress` is told how many were dealt with, batch by batch.
+
+    Raises:
+        GatewayError: the store failed; whole batches may be stored by then.
+    """
+    outcome = Outcome()
+    rest = iter(records)
+    while batch := list(islice(rest, BATCH)):
+        await _import_batch(store, batch, outcome, dry_run=dry_run)
+        progress(len(batch))
+    return outcome
+
+
+async def _import_batch(
+    store: KeyStore, batch: Sequence[KeyRecord], outcome: Outcome, *, dry_run: bool
+) -> None:
+    found = await store.add_all(batch, dry_run=dry_run)
+    for record, there in zip(batch, found, strict=True):
+        if there is None:
+            outcome.added += 1
+        elif there.id != record.id or _is_another(record, there):
+            outcome.conflicts.append(record.id)
+        else:
+            outcome.there += 1
+            if record.revoked_at is not None and not there.revoked:
+                outcome.revoked.append(record.id)
+                if not dry_run:
+                    await store.revoke(record.id, record.revoked_at, record.revoked_by, record.revoked_reason)
+
+
+def _is_another(record: KeyRecord, there: KeyRecord) -> bool:
+    """Whether two records of one id are of two keys; of a pending one nobody knows."""
+    return not record.pending and not there.pending and record.digest != there.digest

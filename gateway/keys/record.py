@@ -1,0 +1,143 @@
+"""What the gateway keeps of a key, and how that may change.
+
+Rules kept here:
+- A record is kept for ever: who created it and who revoked it, when and why, stays readable.
+- A revocation is final: revoking again changes nothing, not even its time, and nothing takes it back.
+- A key can be disabled and enabled again; each time leaves an entry in the record's history.
+- What a record did not know when it was written has a default, so that old records are still read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from gateway.keys.instants import ZERO, Instant, read_instant
+from gateway.policy.principals import ApiKey, State
+
+PENDING: Final = "pending:"
+
+
+class RefusedRecordError(Exception):
+    """A record cannot be stored, or not be changed as asked; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was done to a key: when (RFC 3339), what, by whom, and why if that was said."""
+
+    at: str
+    what: str
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A key as it is stored, for ever; times are RFC 3339 as Core would write them.
+
+    `created_by` and `revoked_by` name who did it: a key id, `master`, or `cli:` and a login.
+    `replaces` is the id of the key that this one was rotated from.
+
+    A pending record has come from Core's table with the prefix and the bcrypt hash of a key whose
+    digest nobody knows yet; its `digest` is `pending:` and its id, which is the digest of no key.
+
+    Raises:
+        ValueError: `expires_at` or `created_at` is not RFC 3339.
+    """
+
+    id: str
+    digest: str
+    name: str
+    owner: str
+    scopes: tuple[str, ...]
+    expires_at: str
+    created_at: str
+    created_by: str
+    last_used_at: str = ZERO
+    revoked_at: str | None = None
+    revoked_by: str = ""
+    revoked_reason: str = ""
+    disabled: bool = False
+    replaces: str = ""
+    prefix: str = ""
+    bcrypt: str = ""
+    history: tuple[Event, ...] = ()
+
+    def __post_init__(self) -> None:
+        for text in (self.expires_at, self.created_at):
+            read_instant(text.encode())
+
+    @property
+    def created(self) -> Instant:
+        """When it was created."""
+        return read_instant(self.created_at.encode())
+
+    @property
+    def expires(self) -> Instant:
+        """When it expires."""
+        return read_instant(self.expires_at.encode())
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it was revoked."""
+        return self.revoked_at is not None
+
+    @property
+    def pending(self) -> bool:
+        """Whether its digest is still to be learned, from the first request with the key."""
+        return self.digest.startswith(PENDING)
+
+    def principal(self) -> ApiKey:
+        """Whom a request with this key comes from."""
+        return ApiKey(
+            id=self.id,
+            owner=self.owner,
+            scopes=self.scopes,
+            expires_at=self.expires.unix,
+            revoked=self.revoked,
+            disabled=self.disabled,
+        )
+
+    def state(self, now: float) -> State:
+        """What the key is worth at `now`, in Unix seconds."""
+        return self.principal().state(now)
+
+    def revoke(self, at: str, by: str, reason: str = "") -> KeyRecord:
+        """This record revoked; itself if it already was."""
+        return self if self.revoked else replace(self, revoked_at=at, revoked_by=by, revoked_reason=reason)
+
+    def disable(self, at: str, by: str, reason: str = "") -> KeyRecord:
+        """This record disabled; itself if it was already, or is revoked."""
+        if self.disabled or self.revoked:
+            return self
+        return replace(self, disabled=True, history=(*self.history, Event(at, "disabled", by, reason)))
+
+    def enable(self, at: str, by: str, reason: str = "") -> KeyRecord:
+        """This record no longer disabled; itself if it was not. A revoked one stays revoked."""
+        if not self.disabled or self.revoked:
+            return self
+        return replace(self, disabled=False, history=(*self.history, Event(at, "enabled", by, reason)))
+
+    def retire(self, until: Instant, at: str, by: str, reason: str = "") -> KeyRecord:
+        """This record with its expiry moved to `until`, unless it expires earlier anyway.
+
+        Raises:
+            RefusedRecordError: it is revoked or disabled, and a successor would bring it back.
+        """
+        if self.revoked or self.disabled:
+            raise RefusedRecordError(f"{self.id} is {'revoked' if self.revoked else 'disabled'}")
+        expires_at = str(until) if until.unix < self.expires.unix else self.expires_at
+        event = Event(at, "rotated", by, reason)
+        return replace(self, expires_at=expires_at, history=(*self.history, event))
+
+    def settle(self, digest: str) -> KeyRecord:
+        """This pending record under the digest of its key, now that it is known."""
+        return replace(self, digest=digest, bcrypt="")
+
+    def used(self, at: float) -> KeyRecord:
+        """This record, last used at `at` (Unix seconds, 0 for never) if that is later than it says."""
+        if not at or at <= read_instant(self.last_used_at.encode()).unix:
+            return self
+        return replace(self, last_used_at=str(Instant.of(datetime.fromtimestamp(at, UTC))))

@@ -1,0 +1,431 @@
+"""From the URL of a Redis to connections that reach its primary, and nothing but its primary.
+
+Rules kept here:
+- `redis://`, and `rediss://` over TLS; `+sentinel` names Sentinels and what they watch, `+cluster` some
+  nodes of a Cluster, whose slot of our hash tag is all we use.
+- Every connection asks where the primary is, and its peer for its role, before it is used; one that
+  learns of another primary, or is told that its peer is none, is closed.
+- Of what Sentinels answer the highest configuration epoch counts: one that was cut off names the past.
+- No retries here: an outage is seen at once, and the next command connects anew.
+- Certificates are verified, always. No text raised here holds the URL, whose password is a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+from weakref import WeakSet
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import BlockingConnectionPool, Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004  # what redis-py and its callers know as a lost connection
+    MasterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+)
+
+from gateway.keys.redis_names import PREFIX
+
+CONNECT_SECONDS: Final = 1.0
+COMMAND_SECONDS: Final = 1.0
+WAIT_SECONDS: Final = 0.7
+"""How long replicas have for acknowledging a write."""
+ASK_SECONDS: Final = 0.3
+"""How long Sentinels and nodes of a Cluster have for saying where the primary is."""
+
+_URL = re.compile(
+    r"(?P<scheme>rediss?)(?P<kind>\+sentinel|\+cluster)?://"
+    r"(?:(?P<user>[^:/?#\[\]]*)(?::(?P<password>[^/?#\[\]]*))?@)?"
+    r"(?P<hosts>[^@/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?",
+    re.ASCII,
+)
+_HOST = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+_TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
+_NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, MasterDownError)
+
+Place = tuple[str, int]
+"""A host name or IP address, and a port."""
+
+
+class Kind(enum.Enum):
+    """How the primary is found."""
+
+    SINGLE = ""
+    SENTINEL = "+sentinel"
+    CLUSTER = "+cluster"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisUrl:
+    """What the URL of a Redis says; `service` is the name that Sentinels watch the primary under."""
+
+    kind: Kind
+    places: tuple[Place, ...]
+    tls: bool = False
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
+    service: str = ""
+    options: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def read_url(text: str) -> RedisUrl:
+    """The parts of a URL.
+
+    `redis://user:password@host:port/database`, `redis+sentinel://.../service/database` with Sentinels in
+    place of the host, separated by commas, `redis+cluster://` with nodes; `rediss` for TLS. Query:
+    `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (files), `sentinel_username`, `sentinel_password`.
+
+    Raises:
+        ValueError: it is not such a URL; the text does not repeat it.
+    """
+    match = _URL.fullmatch(text)
+    url = match and _read_parts(match)
+    if not url:
+        raise ValueError("not a URL of Redis")
+    return url
+
+
+def _read_parts(match: re.Match[str]) -> RedisUrl | None:
+    kind, tls = Kind(match["kind"] or ""), match["scheme"] == "rediss"
+    places = [_read_place(host, kind) for host in match["hosts"].split(",")]
+    path = [unquote(part) for part in (match["path"] or "/").removeprefix("/").split("/")]
+    service = path.pop(0) if kind is Kind.SENTINEL else ""
+    database = (path or [""])[0] or "0"
+    pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
+    options = dict(pairs)
+    allowed = (_TLS_OPTIONS if tls else frozenset()) | (
+        _SENTINEL_OPTIONS if kind is Kind.SENTINEL else frozenset()
+    )
+    wrong = (
+        None in places,
+        kind is Kind.SINGLE and len(places) > 1,
+        (kind is Kind.SENTINEL) is not bool(service),
+        len(path) > 1,
+        re.fullmatch("[0-9]{1,4}", database, re.ASCII) is None,
+        kind is Kind.CLUSTER and database != "0",
+        len(options) < len(pairs) or not options.keys() <= allowed,
+    )
+    if any(wrong):
+        return None
+    return RedisUrl(
+        kind=kind,
+        places=tuple(place for place in places if place),
+        tls=tls,
+        user=unquote(match["user"]) if match["user"] else None,
+        password=unquote(match["password"]) if match["password"] else None,
+        database=int(database),
+        service=service,
+        options=options,
+    )
+
+
+def _read_place(text: str, kind: Kind) -> Place | None:
+    match = _HOST.fullmatch(text)
+    port = int(match["port"] or (26379 if kind is Kind.SENTINEL else 6379)) if match else 0
+    return (match["v6"] or match["host"], port) if match and 0 < port < 65536 else None
+
+
+class RedisLink:
+    """Two clients of one primary: `commands` for many at a time, `follower` for one that blocks.
+
+    They are `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
+
+    Args:
+        url: as `read_url` takes it.
+        connections: the most that `commands` opens at once.
+
+    Raises:
+        ValueError: it is not such a URL.
+    """
+
+    def __init__(self, url: str, *, connections: int) -> None:
+        parts = read_url(url)
+        self._finder = _finder(parts)
+        self._place: Place | None = None
+        self._connections: WeakSet[Connection] = WeakSet()
+        tls = {name: value for name, value in parts.options.items() if name in _TLS_OPTIONS}
+        options: dict[str, Any] = {
+            "link": self,
+            "connection_class": _TlsPrimaryConnection if parts.tls else _PrimaryConnection,
+            "redis_connect_func": self._accept,
+            "username": parts.user,
+            "password": parts.password,
+            "db": parts.database,
+            **tls,
+        }
+        self.commands: Any = _client(options | {"max_connections": connections})
+        # XREAD holds its connection while it blocks: it must not be one that look-ups wait for.
+        self.follower: Any = _client(options | {"max_connections": 1, "socket_timeout": None})
+
+    async def find(self) -> Place:
+        """Where the primary is now; if that changed, what is connected elsewhere is closed.
+
+        Raises:
+            redis.exceptions.ConnectionError: nobody knows.
+        """
+        place = await self._finder.primary()
+        if self._place not in (None, place):
+            self._place = place
+            await self.drop()
+        self._place = place
+        return place
+
+    async def confirm(self) -> None:
+        """Return if the primary is still where it was found last.
+
+        Only Sentinels are asked: a primary that they replaced goes on answering whoever still reaches it.
+        A node of a Cluster stops by itself (`cluster-node-timeout`), and a single Redis is the primary.
+
+        Raises:
+            redis.exceptions.ConnectionError: it is not, or no Sentinel answers.
+        """
+        if isinstance(self._finder, _Sentinels):
+            before = self._place
+            if await self.find() != before:
+                raise ConnectionError("the primary has changed")
+
+    async def drop(self) -> None:
+        """Close every connection to the primary, also those in use."""
+        for connection in list(self._connections):
+            # Unsent bytes are not waited for: the peer may be what is stuck.
+            await connection.disconnect(nowait=True)
+
+    def joined(self, connection: Connection) -> None:
+        """A connection was made, and is to be closed with the others."""
+        self._connections.add(connection)
+
+    async def close(self) -> None:
+        """Close everything."""
+        await self.commands.aclose()
+        await self.follower.aclose()
+        await self._finder.close()
+
+    async def _accept(self, connection: Any) -> None:
+        """Log in on a new connection, and refuse a peer that is not the primary."""
+        await connection.on_connect()
+        await connection.send_command("ROLE")
+        role = await connection.read_response()
+        if not is_primary(role) or (connection.host, connection.port) != self._place:
+            # Nor are those that were connected to it while it was.
+            await self.drop()
+            raise ConnectionError("the peer is not the primary")
+
+
+def is_primary(role: Any) -> bool:
+    """Whether an answer to ROLE is a primary's."""
+    return isinstance(role, list) and len(role) > 2 and role[0] == b"master"
+
+
+def replicas_of(role: Any) -> int:
+    """How many replicas are connected to the primary that answered ROLE so."""
+    return len(role[2]) if is_primary(role) else 0
+
+
+async def commit(watching: Any, queued: Any, replicas: int) -> bool:
+    """Commit queued commands on the connection that watches; False if a name that it watches has changed.
+
+    MULTI, the commands, EXEC and WAIT leave as one: WAIT counts only what its own connection wrote.
+
+    Args:
+        watching: a pipeline of redis-py that holds its connection since its WATCH.
+        queued: a pipeline whose commands are taken, never executed itself.
+        replicas: how many must acknowledge; if they do not, what was committed stays.
+
+    Raises:
+        redis.exceptions.RedisError: it was refused, or is not acknowledged.
+    """
+    connection = watching.connection
+    commands = [("MULTI",), *(words for words, _ in queued.command_stack), ("EXEC",)]
+    if replicas:
+        commands.append(("WAIT", replicas, round(WAIT_SECONDS * 1000)))
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands))
+        answers = [await connection.read_response() for _ in commands]
+    except BaseException:
+        # What is not read yet would be taken for the answers to what comes next.
+        await connection.disconnect(nowait=True)
+        raise
+    done = answers[-2] if replicas else answers[-1]
+    for answer in done or ():
+        if isinstance(answer, Exception):
+            raise answer
+    if done is not None and replicas and answers[-1] < replicas:
+        raise NotAcknowledgedError(f"{answers[-1]} of {replicas} replicas have acknowledged the write")
+    return done is not None
+
+
+class NotAcknowledgedError(RedisError):
+    """A write stands on the primary, and too few replicas have said that they have it."""
+
+
+class _PrimaryConnection(Connection):
+    """A connection that looks for the primary whenever it connects, and lets go of what is none."""
+
+    def __init__(self, *, link: RedisLink, **options: Any) -> None:
+        super().__init__(**options)
+        self._link = link
+        link.joined(self)
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self._link.find()
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except _NOT_PRIMARY:
+            await self.disconnect(nowait=True)
+            raise
+
+
+class _TlsPrimaryConnection(_PrimaryConnection, SSLConnection):
+    """The same over TLS."""
+
+
+def _client(options: dict[str, Any]) -> Any:
+    """A client that fails at once instead of hiding an outage."""
+    settled: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": COMMAND_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "protocol": 2,
+        "decode_responses": False,
+        "driver_info": None,
+        "timeout": CONNECT_SECONDS,
+    }
+    return Redis.from_pool(BlockingConnectionPool(**settled | options))
+
+
+# Where the primary is.
+
+
+class _Single:
+    """A Redis that is known by its address."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    async def primary(self) -> Place:
+        return self._place
+
+    async def close(self) -> None:
+        pass
+
+
+class _Asked:
+    """Those who are asked, all at once, and not for long."""
+
+    def __init__(self, url: RedisUrl, user: str | None, password: str | None) -> None:
+        tls = {name: value for name, value in url.options.items() if name in _TLS_OPTIONS}
+        self._options: dict[str, Any] = {
+            "connection_class": SSLConnection if url.tls else Connection,
+            "username": user,
+            "password": password,
+            "socket_connect_timeout": ASK_SECONDS,
+            "socket_timeout": ASK_SECONDS,
+            "max_connections": 4,
+            **tls,
+        }
+        self._clients: dict[Place, Any] = {}
+        self.know(url.places)
+
+    def know(self, places: tuple[Place, ...]) -> None:
+        """Ask these too from now on."""
+        for host, port in places:
+            if (host, port) not in self._clients:
+                self._clients[host, port] = _client(self._options | {"host": host, "port": port})
+
+    async def all(self, ask: Callable[[Any, Place], Awaitable[Any]]) -> list[Any]:
+        """What those answered who did, in order."""
+
+        async def one(client: Any, place: Place) -> Any:
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    return await ask(client, place)
+            except (RedisError, OSError, ValueError, LookupError, TypeError):
+                # TimeoutError is an OSError; the others stand for answers in no known form.
+                return None
+
+        answers = await asyncio.gather(*(one(client, place) for place, client in self._clients.items()))
+        return [answer for answer in answers if answer is not None]
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+
+class _Sentinels:
+    """The primary of a service that Sentinels watch."""
+
+    def __init__(self, url: RedisUrl) -> None:
+        self._service = url.service
+        self._asked = _Asked(url, url.options.get("sentinel_username"), url.options.get("sentinel_password"))
+
+    async def primary(self) -> Place:
+        answers: list[tuple[int, Place]] = await self._asked.all(self._ask)
+        if not answers:
+            raise ConnectionError("no Sentinel knows the primary")
+        return max(answers, key=lambda answer: answer[0])[1]
+
+    async def close(self) -> None:
+        await self._asked.close()
+
+    async def _ask(self, client: Any, _: Place) -> tuple[int, Place]:
+        # The address comes from the first command: it is the promoted one from the moment of promotion.
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+            pipe.execute_command("SENTINEL", "MASTER", self._service)
+            (host, port), described = await pipe.execute()
+        state = dict(zip(described[::2], described[1::2], strict=True))
+        return int(state[b"config-epoch"]), (host.decode(), int(port))
+
+
+class _Cluster:
+    """The primary of the slot in which all our names are."""
+
+    def __init__(self, url: RedisUrl) -> None:
+        self._slot = key_slot(PREFIX.encode())
+        self._asked = _Asked(url, url.user, url.password)
+
+    async def primary(self) -> Place:
+        answers: list[list[Place]] = await self._asked.all(self._ask)
+        if not answers:
+            raise ConnectionError("no node of the Cluster knows the primary")
+        # A node that was configured may be gone later, and the others still there.
+        self._asked.know(tuple(place for places in answers for place in places))
+        return Counter(places[0] for places in answers).most_common(1)[0][0]
+
+    async def close(self) -> None:
+        await self._asked.close()
+
+    async def _ask(self, client: Any, asked: Place) -> list[Place]:
+        """The primary and the replicas of our slot, as one node knows them."""
+        for first, last, *nodes in await client.execute_command("CLUSTER", "SLOTS"):
+            if first <= self._slot <= last:
+                # An empty host is the one that was asked (CLUSTER SLOTS, cluster-preferred-endpoint-type).
+                return [(node[0].decode() if node[0] else asked[0], int(node[1])) for node in nodes]
+        raise LookupError("the slot is served by nobody")
+
+
+def _finder(url: RedisUrl) -> _Single | _Sentinels | _Cluster:
+    if url.kind is Kind.SENTINEL:
+        return _Sentinels(url)
+    return _Cluster(url) if url.kind is Kind.CLUSTER else _Single(url.places[0])

@@ -1,0 +1,54 @@
+"""The names that the gateway uses in Redis, all under one prefix, and what stands under each.
+
+Rules kept here:
+- The braces put every name into one slot of a Cluster, so that records, indexes and the stream can be
+  written in one transaction.
+- `key:DIGEST` holds a record as JSON and is authoritative.
+- Indexes: `id:KEY_ID` (a digest), `owner:OWNER` (digests by creation), `minted:KEY_ID` (the ids of the keys
+  that a key created), `prefix:PREFIX` (the ids of records that were pending at first).
+- `changes` is the stream of changes; `last-used` holds key ids by the time of their last use.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREFIX: Final = "{blnk-gateway}:"
+CHANGES: Final = f"{PREFIX}changes"
+LAST_USED: Final = f"{PREFIX}last-used"
+EVERY_KEY: Final = f"{PREFIX}key:*"
+
+_KEY: Final = f"{PREFIX}key:"
+
+
+def key_name(digest: str) -> str:
+    """Where the record of a digest is."""
+    return _KEY + digest
+
+
+def digest_in(name: bytes) -> str:
+    """The digest in the name of a record."""
+    return name.decode().removeprefix(_KEY)
+
+
+def id_name(key_id: str) -> bytes:
+    """Where the digest of a key id is."""
+    return f"{PREFIX}id:{key_id}".encode("utf-8", "surrogateescape")
+
+
+def owner_name(owner: str) -> bytes:
+    """Where the digests of an owner are.
+
+    An owner from a query may hold bytes that are no UTF-8; nobody owns keys under such a name.
+    """
+    return f"{PREFIX}owner:{owner}".encode("utf-8", "surrogateescape")
+
+
+def minted_name(key_id: str) -> str:
+    """Where the ids of the keys that a key created are."""
+    return f"{PREFIX}minted:{key_id}"
+
+
+def prefix_name(prefix: str) -> bytes:
+    """Where the ids of records by their keys' prefix are; a client's key may begin with anything."""
+    return f"{PREFIX}prefix:{prefix}".encode("utf-8", "surrogateescape")

@@ -1,0 +1,311 @@
+"""The records of keys in Redis or Valkey, read and written.
+
+Rules kept here:
+- The record alone is authoritative: what an index names is believed only if the record says so too.
+- A look-up by digest is one round trip.
+- Records, their indexes and their entries in the stream are written in one MULTI/EXEC, under WATCH, so
+  that of two writers the second sees what the first wrote.
+- Where the primary has replicas, as many as are connected, and at least as many as are configured, have
+  acknowledged a write before it counts as done. It stands all the same if they have not.
+- A last use is never written over a later one, whichever replica saw it (ZADD GT).
+- Any outage of whatever kind is `KEY_STORE_UNAVAILABLE`. So is a record that cannot be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gateway.errors import Code, GatewayError
+from gateway.keys import redis_names as names
+from gateway.keys.minting import is_key_id
+from gateway.keys.record import PENDING, KeyRecord
+from gateway.keys.redis_link import commit, replicas_of
+from gateway.keys.store import DeadMinterError, DuplicateKeyError, RefusedRecordError, Revision
+
+ANSWER_SECONDS: Final = 1.5
+"""The longest that anything waits for Redis, connecting included, besides what it asks Redis to wait."""
+_WRITE_ATTEMPTS: Final = 8
+_BATCH: Final = 1000
+
+Stored = list[KeyRecord | None]
+Verdict = Callable[[Stored], list[KeyRecord]]
+"""Which records to write, given those that are stored. Called again if another writer came first."""
+
+
+class RedisRecords:
+    """Records over one client of redis-py.
+
+    `changes_kept` is about how many entries the stream keeps, `replicas` the least number of Redis replicas
+    that must acknowledge a write.
+
+    `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
+    """
+
+    def __init__(self, client: Any, changes_kept: int, replicas: int) -> None:
+        self._client = client
+        self._replicas = replicas
+        self._changes_kept = changes_kept
+        self._decoder = msgspec.json.Decoder(KeyRecord)
+
+    # One record.
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """The record of a key by its digest."""
+        async with answering():
+            return self._read(digest, await self._client.get(names.key_name(digest)))
+
+    async def get(self, key_id: str) -> KeyRecord | None:
+        """The record of a key by its id."""
+        records = await self._by_id([key_id])
+        return records[0] if records else None
+
+    async def add(self, record: KeyRecord) -> None:
+        """Store a new record; raises `DuplicateKeyError` or `DeadMinterError`."""
+
+        def new(stored: Stored) -> list[KeyRecord]:
+            there, *minters = stored
+            if there is not None:
+                raise DuplicateKeyError(record.id)
+            if any(minter is not None and (minter.revoked or minter.disabled) for minter in minters):
+                raise DeadMinterError(record.id)
+            return [record]
+
+        async with answering():
+            minter = await self._digest(record.created_by) if is_key_id(record.created_by) else None
+            await self._transact([record.digest, *([minter] if minter else [])], new)
+
+    async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
+        """Revoke a key and return its record; None for an unknown id. Done when this returns."""
+        return await self.revise(key_id, lambda record: record.revoke(at, by, reason))
+
+    async def revise(
+        self, key_id: str, revision: Revision, *, successor: KeyRecord | None = None
+    ) -> KeyRecord | None:
+        """Change a record and return it; None for an unknown id. `successor` is added with it, or neither."""
+        revised: KeyRecord | None = None
+
+        def change(stored: Stored) -> list[KeyRecord]:
+            nonlocal revised
+            revised = None if stored[0] is None else revision(stored[0])
+            if revised is None:
+                return []
+            return [record for record in (revised, successor) if record is not None and record != stored[0]]
+
+        async with answering():
+            asked, digest = None, await self._digest(key_id)
+            # A pending record moves once, to the digest of its key, and may do so in between.
+            while revised is None and digest not in (None, asked):
+                await self._transact([digest], change, again=True)
+                asked, digest = digest, await self._digest(key_id)
+        return revised
+
+    # Many.
+
+    async def minted(self, key_id: str) -> list[KeyRecord]:
+        """The records that a key created, revoked ones included."""
+        records = await self._by_id(await self._members(names.minted_name(key_id)))
+        return [record for record in records if record.created_by == key_id]
+
+    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+        """The records that were pending at first, of keys that begin with `prefix`."""
+        records = await self._by_id(await self._members(names.prefix_name(prefix)))
+        return [record for record in records if record.prefix == prefix]
+
+    async def owned(self, owner: str) -> list[KeyRecord]:
+        """The records of an owner, newest first, revoked ones included."""
+        async with answering():
+            members = await self._client.zrange(names.owner_name(owner), 0, -1, desc=True)
+        records = await self._by_digest([member.decode() for member in members])
+        return [record for record in records if record.owner == owner]
+
+    async def every(self) -> AsyncIterator[list[KeyRecord]]:
+        """All records, in batches and in no order; one that settles meanwhile may come twice."""
+        seen: set[str] = set()
+        cursor: int | None = None
+        while cursor != 0:
+            async with answering():
+                cursor, found = await self._client.scan(cursor or 0, match=names.EVERY_KEY, count=_BATCH)
+            # A scan may name a record twice.
+            digests = {names.digest_in(name) for name in found} - seen
+            seen |= digests
+            yield await self._by_digest(list(digests))
+
+    async def add_all(self, records: Sequence[KeyRecord], *, dry_run: bool = False) -> list[KeyRecord | None]:
+        """Store what is new of a batch, all of it or nothing; returns what was there instead of each."""
+        there: list[KeyRecord | None] = []
+
+        def new(stored: Stored) -> list[KeyRecord]:
+            count = len(records)
+            there[:] = [
+                by_id or by_digest for by_digest, by_id in zip(stored[:count], stored[count:], strict=True)
+            ]
+            fresh = (record for record, found in zip(records, there, strict=True) if found is None)
+            return [] if dry_run else list(fresh)
+
+        async with answering():
+            await self._transact(
+                [record.digest for record in records], new, ids=[record.id for record in records]
+            )
+        return there
+
+    async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
+        """Put a pending record under the digest of its key, unless that has a record."""
+
+        def move(stored: Stored) -> list[KeyRecord]:
+            pending, there = stored
+            return [] if pending is None or there is not None else [pending.settle(digest)]
+
+        async with answering():
+            pending = await self._digest(key_id)
+            if pending is not None and pending.startswith(PENDING):
+                await self._transact([pending, digest], move, gone=True)
+        return await self.find(digest)
+
+    # When keys were last used.
+
+    async def used(self, times: Mapping[str, float]) -> None:
+        """Note when keys were last used (Unix seconds): one command, however many keys."""
+        async with answering():
+            if times:
+                scores = {key_id: round(at * 1e6) for key_id, at in times.items()}
+                await self._client.zadd(names.LAST_USED, scores, gt=True)
+
+    async def last_used(self, key_ids: Sequence[str]) -> list[float]:
+        """When each key was last used, in Unix seconds; 0 for never."""
+        async with answering():
+            scores = await self._client.zmscore(names.LAST_USED, key_ids) if key_ids else []
+            return [(score or 0.0) / 1e6 for score in scores]
+
+    # Reading.
+
+    async def _digest(self, key_id: str) -> str | None:
+        digest = await self._client.get(names.id_name(key_id))
+        return None if digest is None else digest.decode()
+
+    async def _members(self, name: str | bytes) -> list[str]:
+        async with answering():
+            return [member.decode() for member in await self._client.smembers(name)]
+
+    async def _by_id(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+        digests: list[str] = []
+        for start in range(0, len(key_ids), _BATCH):
+            async with answering():
+                found = await self._client.mget([names.id_name(i) for i in key_ids[start : start + _BATCH]])
+            digests += [digest.decode() for digest in found if digest is not None]
+        return await self._by_digest(digests)
+
+    async def _by_digest(self, digests: Sequence[str]) -> list[KeyRecord]:
+        """The records that are there, each with its last use, in the order of the digests."""
+        records: list[KeyRecord] = []
+        for start in range(0, len(digests), _BATCH):
+            batch = digests[start : start + _BATCH]
+            async with answering():
+                found = [record for record in await self._read_all(self._client, batch) if record is not None]
+            times = await self.last_used([record.id for record in found])
+            records += [record.used(at) for record, at in zip(found, times, strict=True)]
+        return records
+
+    async def _read_all(self, client: Any, digests: Sequence[str]) -> Stored:
+        texts = await client.mget([names.key_name(digest) for digest in digests]) if digests else []
+        return [self._read(digest, text) for digest, text in zip(digests, texts, strict=True)]
+
+    def _read(self, digest: str, text: bytes | None) -> KeyRecord | None:
+        if text is None:
+            return None
+        record = self._decoder.decode(text)
+        if record.digest != digest:
+            raise ValueError("a record is stored under the digest of another key")
+        return record
+
+    # Writing.
+
+    async def _transact(
+        self,
+        digests: Sequence[str],
+        verdict: Verdict,
+        *,
+        ids: Sequence[str] = (),
+        gone: bool = False,
+        again: bool = False,
+    ) -> None:
+        """Write what `verdict` says of the records under the digests, then of those under the ids.
+
+        With `gone`, the first digest's record gives way to what is written. With `again`, a record that
+        already is as it should be is written once more where there are replicas: nobody may know yet
+        whether they acknowledged it the first time.
+        """
+        async with self._client.pipeline(transaction=True) as pipe:
+            for _ in range(_WRITE_ATTEMPTS):
+                await pipe.watch(*map(names.key_name, digests), *map(names.id_name, ids))
+                stored = await self._read_all(pipe, digests)
+                by_id = await self._read_by_id(pipe, ids, dict(zip(digests, stored, strict=True)))
+                written = verdict(stored + by_id)
+                replicas = max(self._replicas, replicas_of(await pipe.execute_command("ROLE")))
+                if not written and again and replicas:
+                    written = [record for record in stored if record is not None]
+                if not written:
+                    return
+                queued = self._client.pipeline()
+                if gone and stored[0] is not None:
+                    _erase(queued, stored[0])
+                self._write(queued, written)
+                if await commit(pipe, queued, replicas):
+                    return
+        raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    async def _read_by_id(
+        self, pipe: Any, ids: Sequence[str], read: Mapping[str, KeyRecord | None]
+    ) -> Stored:
+        """The records under the ids; those in `read`, by digest, are not read again."""
+        if not ids:
+            return []
+        found = [digest and digest.decode() for digest in await pipe.mget(list(map(names.id_name, ids)))]
+        others = list({digest for digest in found if digest is not None} - read.keys())
+        records = {**read, **dict(zip(others, await self._read_all(pipe, others), strict=True))}
+        return [records.get(digest) for digest in found]
+
+    def _write(self, pipe: Any, records: list[KeyRecord]) -> None:
+        # One MSET, and each index once: an import writes 100,000 records.
+        texts: dict[str | bytes, str | bytes] = {}
+        owned: defaultdict[bytes, dict[str, int]] = defaultdict(dict)
+        listed: defaultdict[str | bytes, list[str]] = defaultdict(list)
+        for record in records:
+            texts[names.key_name(record.digest)] = msgspec.json.encode(record)
+            texts[names.id_name(record.id)] = record.digest
+            owned[names.owner_name(record.owner)][record.digest] = round(record.created.unix * 1e6)
+            if is_key_id(record.created_by):
+                listed[names.minted_name(record.created_by)].append(record.id)
+            if record.prefix:
+                listed[names.prefix_name(record.prefix)].append(record.id)
+        pipe.mset(texts)
+        for name, scores in owned.items():
+            pipe.zadd(name, scores)
+        for index, ids in listed.items():
+            pipe.sadd(index, *ids)
+        for record in records:
+            fields = {"digest": record.digest, "id": record.id, "revoked": int(record.revoked)}
+            pipe.xadd(names.CHANGES, fields, maxlen=self._changes_kept, approximate=True)
+
+
+def _erase(pipe: Any, pending: KeyRecord) -> None:
+    pipe.delete(names.key_name(pending.digest))
+    pipe.zrem(names.owner_name(pending.owner), pending.digest)
+
+
+@contextlib.asynccontextmanager
+async def answering(wait: float = 0.0) -> AsyncIterator[None]:
+    """Bound what happens inside to 1.5 s and `wait`, and turn its every failure into one."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS + wait):
+            yield
+    except (GatewayError, RefusedRecordError):
+        raise
+    except Exception as error:
+        # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
+        raise GatewayError(Code.KEY_STORE_UNAVAILABLE) from error

@@ -1,0 +1,80 @@
+"""Is a key the one that a bcrypt hash was made from? Asked in threads, and never for many at once.
+
+Rules kept here:
+- bcrypt releases the interpreter's lock, so the event loop goes on meanwhile.
+- Two hashes are computed at once, and of keys with the same first characters one: whoever knows how a
+  key begins can keep that key's look-ups waiting, and no others.
+- Who would wait in too long a line is turned away; nothing is concluded about the key.
+- A hash dearer than 2^14 rounds is not computed: Core writes 2^10, which takes about 0.1 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+import bcrypt
+
+from gateway.errors import Code, GatewayError
+
+THREADS: Final = 2
+MAX_WAITING: Final = 64
+MAX_WAITING_ALIKE: Final = 8
+MAX_COST: Final = 14
+
+_HASH: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+
+
+@dataclass(slots=True)
+class _Line:
+    """Those who wait for keys that begin alike."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    length: int = 0
+
+
+class Verifier:
+    """Compares keys with hashes. `close` it."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bcrypt")
+        self._lines: dict[str, _Line] = {}
+        self._waiting = 0
+
+    async def matches(self, key: str, hashed: str, *, line: str) -> bool:
+        """Whether `hashed` is the hash of `key`; those with the same `line` take turns.
+
+        Raises:
+            GatewayError: too many wait already (KEY_STORE_UNAVAILABLE).
+        """
+        queue = self._lines.setdefault(line, _Line())
+        if queue.length >= MAX_WAITING_ALIKE or self._waiting >= MAX_WAITING:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        queue.length += 1
+        self._waiting += 1
+        try:
+            async with queue.lock:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, _matches, key, hashed)
+        finally:
+            self._waiting -= 1
+            queue.length -= 1
+            if not queue.length:
+                self._lines.pop(line, None)
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _matches(key: str, hashed: str) -> bool:
+    shape = _HASH.fullmatch(hashed)
+    if shape is None or not 4 <= int(shape[1]) <= MAX_COST:
+        return False
+    try:
+        return bcrypt.checkpw(key.encode(), hashed.encode())
+    except ValueError:
+        return False

@@ -1,0 +1,232 @@
+"""A real PostgreSQL with Core's table, and a stand-in for Core's /api-keys that writes to it.
+
+Rules kept here:
+- The cluster is the session's own: in a temporary folder, on a free loopback port.
+- PostgreSQL refuses to run as root, so there it runs as the user `postgres`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import bcrypt
+import pytest
+
+from gateway.keys.minting import mint_id, mint_key
+
+COST = 4  # of the tests' hashes; Core's is 10
+TABLE = """
+CREATE SCHEMA blnk;
+CREATE TABLE blnk.api_keys (
+    id SERIAL PRIMARY KEY,
+    api_key_id TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    owner_id TEXT NOT NULL,
+    scopes TEXT[] NOT NULL DEFAULT '{}',
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT NOW(),
+    last_used_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT NOW(),
+    is_revoked BOOLEAN NOT NULL DEFAULT FALSE,
+    revoked_at TIMESTAMP WITH TIME ZONE,
+    key_prefix VARCHAR(16)
+);
+CREATE INDEX ON blnk.api_keys (key_prefix);
+CREATE ROLE reader LOGIN;
+GRANT USAGE ON SCHEMA blnk TO reader;
+GRANT SELECT ON blnk.api_keys TO reader;
+CREATE ROLE stranger LOGIN;
+"""
+
+
+def program(name: str) -> str | None:
+    """Where a program of PostgreSQL is: Debian keeps them off the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    return shutil.which(name) or (str(found[0]) if found else None)
+
+
+def unprivileged() -> dict[str, Any]:
+    """Further arguments for `subprocess`, so that a program of PostgreSQL does not run as root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@dataclass(slots=True)
+class Postgres:
+    """A cluster of the test session."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def url(self, user: str = "reader", database: str = "blnk") -> str:
+        return f"postgres://{user}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        server = program("postgres")
+        assert server is not None
+        options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        command = [server, "-D", str(self.folder), "-p", str(self.port)]
+        command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **unprivileged(),
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if self.answers():
+                return
+            time.sleep(0.02)
+        pytest.fail("postgres did not start")
+
+    def answers(self) -> bool:
+        """Whether it accepts connections; for a while after its start it does not yet."""
+        asked = [program("pg_isready") or "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(asked, check=False).returncode == 0
+
+    def stop(self) -> None:
+        """End it at once, and every connection with it."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(timeout=20)
+            self.process = None
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """The server is gone, and its port closed."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """No process of the cluster does anything, as behind a link that drops packets."""
+        assert self.process is not None
+        stopped = [self.process.pid, *children(self.process.pid)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+
+
+def children(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], check=False, capture_output=True, text=True
+    )
+    return [int(word) for word in listed.stdout.split()]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A cluster that anybody on loopback may use as any of its users."""
+    initdb = program("initdb")
+    if initdb is None or program("postgres") is None:
+        pytest.skip("no PostgreSQL is installed")
+    # Not below pytest's own folder, which another user may not enter.
+    parent = Path(tempfile.mkdtemp(prefix="blnk-gateway-postgres-"))
+    if os.geteuid() == 0:
+        shutil.chown(parent, "postgres")
+    folder = parent / "data"
+    command = [initdb, "--pgdata", str(folder), "--auth", "trust", "--username", "postgres"]
+    subprocess.run(
+        [*command, "--no-sync", "--encoding", "UTF8"], check=True, capture_output=True, **unprivileged()
+    )
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    cluster = Postgres(folder, port)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CoreKey:
+    """A key that Core minted, as its owner has it."""
+
+    key: str = field(repr=False)
+    id: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Core's table, changed as Core or an operator would."""
+
+    connection: asyncpg.Connection[asyncpg.Record]
+
+    async def mint(self, *scopes: str, owner: str = "acme", cost: int = COST) -> CoreKey:
+        """A key in the table, as Core's own API puts it there."""
+        key, key_id = mint_key(os.urandom), mint_id(os.urandom)
+        await self.insert(key, key_id, scopes, owner, cost)
+        return CoreKey(key, key_id, owner)
+
+    async def insert(
+        self, key: str, key_id: str, scopes: tuple[str, ...], owner: str, cost: int = COST
+    ) -> None:
+        await self.connection.execute(
+            "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, scopes, expires_at)"
+            " VALUES ($1, $2, $3, 'n', $4, $5, '2999-01-02T03:04:05Z')",
+            key_id,
+            hashed(key, cost),
+            key[:16],
+            owner,
+            scopes,
+        )
+
+    async def change(self, key: CoreKey, what: str) -> None:
+        """`change(key, "is_revoked = true")`"""
+        await self.connection.execute(f"UPDATE blnk.api_keys SET {what} WHERE api_key_id = $1", key.id)  # noqa: S608
+
+    async def delete(self, key: CoreKey) -> None:
+        await self.connection.execute("DELETE FROM blnk.api_keys WHERE api_key_id = $1", key.id)
+
+    async def value(self, key: CoreKey, column: str) -> Any:
+        query = f"SELECT {column} FROM blnk.api_keys WHERE api_key_id = $1"  # noqa: S608
+        return await self.connection.fetchval(query, key.id)
+
+
+def hashed(key: str, cost: int = COST) -> str:
+    return bcrypt.hashpw(key.encode(), bcrypt.gensalt(cost, b"2a")).decode()
+
+
+@pytest.fixture
+async def table(postgres: Postgres) -> AsyncIterator[Table]:
+    """Core's table in a database of the test's own."""
+    admin = await asyncpg.connect(postgres.url("postgres", "postgres"))
+    await admin.execute("DROP DATABASE IF EXISTS blnk WITH (FORCE)")
+    await admin.execute("DROP ROLE IF EXISTS reader")
+    await admin.execute("DROP ROLE IF EXISTS stranger")
+    await admin.execute("CREATE DATABASE blnk")
+    await admin.close()
+    connection = await asyncpg.connect(postgres.url("postgres"))
+    await connection.execute(TABLE)
+    yield Table(connection)
+    # The cluster may have been restarted under it.
+    connection.terminate()

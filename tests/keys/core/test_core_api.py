@@ -1,0 +1,324 @@
+"""`/api-keys` by way of Core: what Core is sent, and what of its answers is kept and shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.core_api import CoreApiKeys
+from gateway.keys.minting import digest
+from gateway.keys.resource import Answer
+from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.policy.decisions import Deny
+from gateway.policy.principals import MASTER, ApiKey
+from tests.keys.records import KEY_ID, RECORD
+
+KEY = "NY4VdwmYfa_u2ZhkpJ1UDT9XarI7sEGUniKKSIg411k="
+ACME = ApiKey(f"{KEY_ID}9", "acme", ("api-keys:*", "ledgers:read"), 1e12)
+WANTED = {"name": "n", "owner": "acme", "scopes": ["ledgers:read"], "expires_at": "2999-01-02T03:04:05Z"}
+MADE = (
+    b'{"api_key_id":"%b1","key":"%b","name":"n","owner_id":"acme","scopes":["ledgers:read"],'
+    b'"expires_at":"2999-01-02T03:04:05Z","created_at":"2026-11-23T16:57:49.115568574Z",'
+    b'"last_used_at":"0001-01-01T00:00:00Z","is_revoked":false}' % (KEY_ID.encode(), KEY.encode())
+)
+CREATED = Answer(201, MADE)
+DONE = Answer(204)
+
+
+def now() -> datetime:
+    return datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Core:
+    """Answers as it is told, and keeps what it was asked."""
+
+    answers: list[Answer | GatewayError]
+    asked: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    async def ask(self, method: str, target: str, body: bytes) -> Answer:
+        self.asked.append((method, target, body))
+        answer = self.answers.pop(0)
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+
+@dataclass(slots=True)
+class Resource:
+    keys: CoreApiKeys
+    core: Core
+    store: MemoryKeyStore
+    learned: list[KeyRecord]
+
+
+def resource(*answers: Answer | GatewayError, store: MemoryKeyStore | None = None) -> Resource:
+    core, store, learned = Core(list(answers)), store or MemoryKeyStore(), list[KeyRecord]()
+    return Resource(CoreApiKeys(core.ask, store, learned.append, now), core, store, learned)
+
+
+def body(**changes: Any) -> bytes:
+    return json.dumps(WANTED | changes).encode()
+
+
+async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
+    """The answer is Core's, byte for byte; the record has the digest and who made it."""
+    made = resource(CREATED)
+    assert await made.keys.create(ACME, body()) == CREATED
+    assert made.core.asked == [
+        (
+            "POST",
+            "/api-keys",
+            b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-02T03:04:05Z"}',
+        )
+    ]
+    record = await made.store.find(digest(KEY))
+    assert made.learned == [record]
+    assert record == KeyRecord(
+        id=f"{KEY_ID}1",
+        digest=digest(KEY),
+        name="n",
+        owner="acme",
+        scopes=("ledgers:read",),
+        expires_at="2999-01-02T03:04:05Z",
+        created_at="2026-11-23T16:57:49.115568574Z",
+        created_by=ACME.id,
+    )
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'{"name":"n","owner":"acme","Owner":"victim","OWNER":"victim","scopes":["ledgers:read"],'
+        b'"SCOPES":["*:*"],"\\u017fcopes":["*:*"],"expires_at":"2999-01-02T03:04:05Z",'
+        b'"EXPIRE\\u017f_AT":"9999-01-01T00:00:00Z","is_revoked":true,"key":"mine"}',
+        b' {"owner":"victim","owner":"acme","scopes":["*:*"],"scopes":["ledgers:read"],"name":"n",\n'
+        b'"expires_at":"2999-01-02T03:04:05.000Z"} ',
+    ],
+)
+async def test_nothing_of_a_body_reaches_core_as_it_came(sent: bytes) -> None:
+    """Core folds names and takes the last; it gets four members, each once."""
+    made = resource(CREATED)
+    assert await made.keys.create(ACME, sent) == CREATED
+    assert made.core.asked[0][2] == (
+        b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-02T03:04:05Z"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"{}", Code.MALFORMED_BODY),
+        (body() + b"{}", Code.MALFORMED_BODY),
+        (body(owner="globex"), Code.CROSS_OWNER),
+        (body(owner="globex", scopes=["*:*"]), Code.CROSS_OWNER),
+        (body(scopes=["*:*"]), Code.SCOPE_ESCALATION),
+        (body(scopes=["ledgers:write"]), Code.SCOPE_ESCALATION),
+        (body(expires_at="9999-12-31T23:59:59-01:00"), Code.MALFORMED_BODY),
+        (body(expires_at="9999-12-31T23:59:59.9999999Z"), Code.MALFORMED_BODY),
+    ],
+)
+async def test_what_is_refused_here_never_reaches_core(sent: bytes, code: Code) -> None:
+    """Core would do anything for the master key, and break its own list with a late enough time."""
+    made = resource()
+    refused = await made.keys.create(ACME, sent)
+    assert isinstance(refused, Deny)
+    assert refused.code is code
+
+
+@pytest.mark.parametrize("expires_at", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+02:00"])
+async def test_the_first_and_the_last_time_that_core_can_list_pass(expires_at: str) -> None:
+    made = resource(CREATED)
+    assert await made.keys.create(MASTER, body(expires_at=expires_at)) == CREATED
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(500, b'{"error":"internal server error"}'), Answer(429, b"{}"), Answer(500)]
+)
+async def test_other_answers_of_core_pass_as_they_are(answer: Answer) -> None:
+    made = resource(answer, answer, answer)
+    assert await made.keys.create(MASTER, body()) == answer
+    assert await made.keys.list(MASTER, "owner=acme") == answer
+    assert await made.keys.revoke(MASTER, f"{KEY_ID}1", "owner=acme") == answer
+    assert (await made.store.empty(), made.learned) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        b"{}",
+        b"nothing",
+        MADE.replace(KEY.encode(), b"short"),
+        MADE.replace(b"api_key_0", b"key_0"),
+        MADE.replace(b"2999", b"x"),
+    ],
+)
+async def test_a_201_of_another_make_is_passed_on_and_not_kept(answered: bytes) -> None:
+    made = resource(Answer(201, answered))
+    assert await made.keys.create(MASTER, body()) == Answer(201, answered)
+    assert await made.store.empty()
+
+
+async def test_a_store_that_fails_behind_a_201_does_not_lose_the_key() -> None:
+    """The key exists, and this answer is the one time that it is shown."""
+
+    class Failing(MemoryKeyStore):
+        async def add(self, record: KeyRecord) -> None:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    made = resource(CREATED, store=Failing())
+    assert await made.keys.create(MASTER, body()) == CREATED
+
+
+async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
+    """What Core made is revoked before anybody has it."""
+    made = resource(CREATED, DONE)
+    await made.store.add(RECORD)
+    await made.store.revoke(RECORD.id, "2026-01-01T00:00:00Z", "master")
+    caller = ApiKey(RECORD.id, "acme", ("api-keys:*", "ledgers:read"), 1e12)
+    made.core.answers[0] = Answer(201, MADE.replace(RECORD.id.encode(), f"{KEY_ID}7".encode()))
+    assert await made.keys.create(caller, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+    assert made.core.asked[1] == ("DELETE", f"/api-keys/{KEY_ID}7?owner=acme", b"")
+
+
+@pytest.mark.parametrize(
+    ("owner", "sent"),
+    [
+        ("a%20b", "a%20b"),
+        ("a+b", "a%20b"),
+        ("x%26owner%3Dy%23%2F%3F%3B", "x%26owner%3Dy%23%2F%3F%3B"),
+        ("%C3%A9", "%C3%A9"),
+        ("%ff", "%FF"),
+        ("%0d%0aX:%20y", "%0D%0AX%3A%20y"),
+    ],
+)
+async def test_an_owner_is_escaped_anew(owner: str, sent: str) -> None:
+    """Whatever stands in it is one value for Core."""
+    made = resource(Answer(200, b"null"), DONE)
+    await made.keys.list(MASTER, f"owner={owner}&owner=second")
+    await made.keys.revoke(MASTER, f"{KEY_ID}1", f"owner={owner}")
+    assert [target for _, target, _ in made.core.asked] == [
+        f"/api-keys?owner={sent}",
+        f"/api-keys/{KEY_ID}1?owner={sent}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("principal", "query", "code"),
+    [(MASTER, "", Code.OWNER_REQUIRED), (ACME, "owner=globex", Code.CROSS_OWNER)],
+)
+async def test_an_owner_is_judged_before_core_is_asked(principal: ApiKey, query: str, code: Code) -> None:
+    made = resource()
+    for refused in (
+        await made.keys.list(principal, query),
+        await made.keys.revoke(principal, f"{KEY_ID}1", query),
+    ):
+        assert isinstance(refused, Deny)
+        assert refused.code is code
+
+
+async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
+    """All else is Core's, unknown members and Go's escapes included."""
+    first = (
+        b'{"api_key_id":"%b1","key":"$2a$10$h","name":"\\u003c",'
+        b'"last_used_at":"2026-01-01T00:00:00Z","x":[1.5]}'
+    )
+    second = b'{"api_key_id":"%b2","key":"$2a$10$h","name":"n","last_used_at":"2026-03-01T00:00:00.5Z"}'
+    third = b'{"api_key_id":"%b3","key":"$2a$10$h","name":"n","last_used_at":"0000-12-31T00:00:00Z"}'
+    lines = [line % KEY_ID.encode() for line in (first, second, third)]
+    made = resource(Answer(200, b"[" + b",".join(lines) + b"]"))
+    for number in "12":
+        record = KeyRecord(
+            id=KEY_ID + number,
+            digest=digest(number),
+            name="n",
+            owner="acme",
+            scopes=(),
+            expires_at="2999-01-02T03:04:05Z",
+            created_at="2026-01-01T00:00:00Z",
+            created_by="master",
+        )
+        await made.store.add(record)
+        await made.store.used({record.id: datetime(2026, 2, 1, tzinfo=UTC).timestamp()})
+    shown = await made.keys.list(ACME, "")
+    assert isinstance(shown, Answer)
+    expected = b"[" + b",".join(lines).replace(b"$2a$10$h", b"") + b"]"
+    assert shown.body == expected.replace(b"2026-01-01T", b"2026-02-01T")
+
+
+async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
+    """Core answers 200 without a body where a time is beyond its years."""
+    made = resource(Answer(200), Answer(200, b"null"))
+    with pytest.raises(GatewayError) as failure:
+        await made.keys.list(ACME, "")
+    assert failure.value.code is Code.UPSTREAM_UNREACHABLE
+    assert await made.keys.list(ACME, "") == Answer(200, b"null")
+
+
+async def test_a_revocation_is_in_the_store_before_the_204() -> None:
+    made = resource(DONE, DONE)
+    await made.store.add(RECORD)
+    assert await made.keys.revoke(ACME, RECORD.id, "") == DONE
+    revoked = await made.store.get(RECORD.id)
+    assert revoked is not None
+    assert (revoked.revoked_at, revoked.revoked_by) == ("2026-01-02T00:00:00Z", ACME.id)
+    assert made.learned == [revoked]
+    # Core may know a key that the store never saw.
+    assert await made.keys.revoke(ACME, f"{KEY_ID}5", "") == DONE
+
+
+@pytest.mark.parametrize("key_id", ["x", f"{KEY_ID}1/x", KEY_ID.upper() + "1", "%00", ""])
+async def test_what_is_no_id_is_not_asked_about(key_id: str) -> None:
+    made = resource()
+    assert await made.keys.revoke(ACME, key_id, "") == Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+
+
+async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
+    """Those of other owners too, each under its own."""
+    made = resource(DONE, DONE, Answer(404))
+    await made.store.add(RECORD)
+    for number, minter in (("4", RECORD.id), ("5", f"{KEY_ID}4")):
+        await made.store.add(
+            KeyRecord(
+                id=KEY_ID + number,
+                digest=digest(number),
+                name="n",
+                owner=f"owner-{number}",
+                scopes=(),
+                expires_at="2999-01-02T03:04:05Z",
+                created_at="2026-01-01T00:00:00Z",
+                created_by=minter,
+            )
+        )
+    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == DONE
+    assert [target for _, target, _ in made.core.asked] == [
+        f"/api-keys/{RECORD.id}?owner=acme",
+        f"/api-keys/{KEY_ID}4?owner=owner-4",
+        f"/api-keys/{KEY_ID}5?owner=owner-5",
+    ]
+    assert {record.id for record in made.learned if record.revoked} == {RECORD.id, f"{KEY_ID}4", f"{KEY_ID}5"}
+    refused = await made.keys.revoke(ACME, RECORD.id, "descendants=true")
+    assert isinstance(refused, Deny)
+
+
+async def test_descendants_that_core_does_not_revoke_are_told_of() -> None:
+    made = resource(DONE, Answer(500, b"{}"))
+    await made.store.add(RECORD)
+    child = KeyRecord(
+        id=f"{KEY_ID}4",
+        digest=digest("4"),
+        name="n",
+        owner="acme",
+        scopes=(),
+        expires_at="2999-01-02T03:04:05Z",
+        created_at="2026-01-01T00:00:00Z",
+        created_by=RECORD.id,
+    )
+    await made.store.add(child)
+    answer = await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true")
+    assert answer == Answer(500, b"{}")

@@ -1,0 +1,45 @@
+"""`keys.authority: core` without the packages of its extra."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gateway.exits import Exit
+from tests.running import MASTER_KEY, ROOT
+
+WITHOUT = "import sys; sys.modules[{package!r}] = None; from gateway.cli import main; main()"
+
+
+def serve(package: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`serve` in a Python that lacks a package."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
+    environment |= {f"BLNK_GATEWAY_KEYS__{name}": value for name, value in settings.items()}
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            WITHOUT.format(package=package),
+            "serve",
+            "--config",
+            str(ROOT / "gateway.yaml"),
+        ],
+        env=environment | {"BLNK_MASTER_KEY": MASTER_KEY, "BLNK_GATEWAY_KEYS__STORE": "memory://"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("package", ["asyncpg", "bcrypt"])
+def test_core_without_its_packages_is_one_line_that_names_them(package: str) -> None:
+    """No traceback, exit code 2; who does not use it needs neither package."""
+    ended = serve(package, AUTHORITY="core", CORE_DATABASE="postgres://u:pass-word@127.0.0.1:1/blnk")
+    assert (ended.returncode, ended.stderr) == (
+        Exit.USAGE,
+        "blnk-gateway: keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'\n",
+    )

@@ -1,0 +1,401 @@
+"""Principals with Core as the authority, over a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.cache import KeyCache
+from gateway.keys.confirmed import CONFIRMED_SECONDS
+from gateway.keys.core_rows import CoreRow, CoreRows
+from gateway.keys.core_store import CoreKeys, record_of
+from gateway.keys.instants import Instant
+from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.store import KeyStore, MemoryKeyStore
+from gateway.keys.verifying import MAX_WAITING_ALIKE, Verifier
+from gateway.policy.principals import ApiKey, State
+from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
+
+pytestmark = pytest.mark.postgres
+
+BOUND = 2.0
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CountingVerifier(Verifier):
+    """Counts what it is asked, and the most that it was asked at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def matches(self, key: str, hashed: str, *, line: str) -> bool:
+        self.asked += 1
+        return await super().matches(key, hashed, line=line)
+
+
+class CountingRows(CoreRows):
+    """Counts its reads of unknown keys."""
+
+    reads = 0
+
+    async def by_prefixes(self, prefixes: Sequence[str]) -> Mapping[str, list[CoreRow]]:
+        self.reads += 1
+        return await super().by_prefixes(prefixes)
+
+
+@dataclass(slots=True)
+class Replica:
+    """One gateway's view of the keys."""
+
+    keys: CoreKeys
+    cache: KeyCache
+    verifier: CountingVerifier
+    rows: CountingRows
+
+    async def find(self, key: str) -> ApiKey | None:
+        """As the proxy asks."""
+        name = digest(key)
+        return self.keys.peek(name) or await self.keys.find(name, key)
+
+    async def state(self, key: str) -> State | str:
+        try:
+            found = await self.find(key)
+        except GatewayError as failure:
+            return failure.code.code
+        return "unknown" if found is None else found.state(time.time())
+
+    async def lag(self, holds: Callable[[], Awaitable[bool]]) -> float:
+        """Seconds until it holds, and it stays so for a while."""
+        began = time.monotonic()
+        while not await holds():
+            assert time.monotonic() - began < 3 * BOUND
+            await asyncio.sleep(0.01)
+        took = time.monotonic() - began
+        for _ in range(20):
+            assert await holds()
+            await asyncio.sleep(0.01)
+        return took
+
+
+@asynccontextmanager
+async def replica(url: str, store: KeyStore) -> AsyncIterator[Replica]:
+    rows, verifier = CountingRows(url), CountingVerifier()
+    cache = KeyCache(store, time.monotonic)
+    keys = CoreKeys(cache, store, rows, verifier, clock=time.monotonic, now=now)
+    following = asyncio.create_task(keys.follow())
+    try:
+        yield Replica(keys, cache, verifier, rows)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await keys.close()
+
+
+@pytest.fixture
+async def first(postgres: Postgres, table: Table) -> AsyncIterator[Replica]:
+    """A replica with an empty store of its own, and the right to read alone."""
+    async with replica(postgres.url(), MemoryKeyStore()) as made:
+        yield made
+
+
+async def test_a_key_of_core_is_known_by_its_prefix_and_its_hash(first: Replica, table: Table) -> None:
+    """It is compared once, and is then as its row says."""
+    key = await table.mint("ledgers:read", "api-keys:*", owner="globex")
+    found = await first.find(key.key)
+    assert found is not None
+    assert replace(found, expires_at=0.0) == ApiKey(key.id, "globex", ("ledgers:read", "api-keys:*"), 0.0)
+    assert found.expires_at == datetime(2999, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    assert await first.find(key.key) == found
+    assert first.verifier.asked == 1
+
+
+async def test_a_key_in_use_costs_no_look_up(first: Replica, table: Table) -> None:
+    """Once it is known, `peek` says so without a database."""
+    key = await table.mint("ledgers:read")
+    assert await first.state(key.key) is State.LIVE
+    await first.lag(lambda: peeked(first, key))
+    await asyncio.sleep(2.5)
+    assert first.keys.peek(digest(key.key)) is not None
+
+
+async def peeked(on: Replica, key: CoreKey) -> bool:
+    await on.find(key.key)
+    return on.keys.peek(digest(key.key)) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ("is_revoked = true, revoked_at = now()", State.REVOKED),
+        ("is_revoked = true", State.REVOKED),
+        ("expires_at = now() - interval '1 second'", State.EXPIRED),
+        ("expires_at = '-infinity'", State.EXPIRED),
+        ("api_key_id = 'api_key_00000000-0000-4000-8000-000000000000'", "unknown"),
+        ("key = 'no hash'", "unknown"),
+    ],
+)
+async def test_a_changed_row_is_honoured_within_2_s(
+    first: Replica, table: Table, change: str, state: State | str
+) -> None:
+    """However the row stops being a good one, the key is refused."""
+    key = await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, key))
+    await table.change(key, change)
+
+    async def refused() -> bool:
+        return await first.state(key.key) == state
+
+    assert await first.lag(refused) < BOUND
+
+
+async def test_a_deleted_row_is_honoured_within_2_s(first: Replica, table: Table) -> None:
+    """A key whose row is gone is unknown."""
+    key = await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, key))
+    await table.delete(key)
+
+    async def unknown() -> bool:
+        return await first.state(key.key) == "unknown"
+
+    assert await first.lag(unknown) < BOUND
+
+
+async def test_changed_scopes_owner_and_expiry_are_honoured_within_2_s(first: Replica, table: Table) -> None:
+    """In both directions: a row may also give more."""
+    key = await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, key))
+    await table.change(
+        key, "scopes = '{balances:read,NULL}', owner_id = 'globex', expires_at = '3000-01-01T00:00:00Z'"
+    )
+    expected = ApiKey(key.id, "globex", ("balances:read",), datetime(3000, 1, 1, tzinfo=UTC).timestamp())
+
+    async def changed() -> bool:
+        return await first.find(key.key) == expected
+
+    assert await first.lag(changed) < BOUND
+
+
+async def test_an_expiry_that_python_cannot_say_is_read(first: Replica, table: Table) -> None:
+    """It must not fail the rows beside it either."""
+    far, other = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+    await table.change(far, "expires_at = '294000-01-01'")
+    never = await table.mint("ledgers:read")
+    await table.change(never, "expires_at = 'infinity'")
+    assert [await first.state(key.key) for key in (far, never, other)] == [State.LIVE] * 3
+
+
+async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> None:
+    """Seen once, it goes into the store: taking it back in the table does not bring the key back."""
+    key = await table.mint("ledgers:read")
+    assert await first.state(key.key) is State.LIVE
+    await table.change(key, "is_revoked = true")
+
+    async def refused() -> bool:
+        return await first.state(key.key) is State.REVOKED
+
+    await first.lag(refused)
+    await asyncio.sleep(1.2)
+    await table.change(key, "is_revoked = false")
+    await asyncio.sleep(CONFIRMED_SECONDS)
+    assert await first.state(key.key) is State.REVOKED
+
+
+async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
+    postgres: Postgres, table: Table
+) -> None:
+    """A digest stands for the hash that it was compared with, on every replica."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    new = key.key[:16] + mint_key(os.urandom)[16:]
+    async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
+        assert await one.state(key.key) is State.LIVE
+        await table.connection.execute(
+            "UPDATE blnk.api_keys SET key = $1 WHERE api_key_id = $2", hashed(new), key.id
+        )
+
+        async def unknown() -> bool:
+            return await one.state(key.key) == "unknown"
+
+        assert await one.lag(unknown) < BOUND
+        assert (await two.state(key.key), await one.state(new)) == ("unknown", State.LIVE)
+        assert (await two.state(new), await two.state(key.key)) == (State.LIVE, "unknown")
+
+
+async def test_what_one_replica_found_the_others_know_without_bcrypt(
+    postgres: Postgres, table: Table
+) -> None:
+    """The digest is in the store that they share."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
+        assert await one.state(key.key) is State.LIVE
+        assert await two.state(key.key) is State.LIVE
+        assert (one.verifier.asked, two.verifier.asked) == (1, 0)
+
+
+async def test_a_revocation_in_the_store_stands_whatever_the_row_says(
+    first: Replica, postgres: Postgres, table: Table
+) -> None:
+    """A replica that finds the key later must not take the row's word either."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        assert await one.state(key.key) is State.LIVE
+        await store.revoke(key.id, str(Instant.of(now())), "master")
+        async with replica(postgres.url(), store) as two:
+            assert await two.state(key.key) is State.REVOKED
+    assert await table.value(key, "is_revoked") is False
+
+
+async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Table) -> None:
+    """The row still says 2999; the store knows better."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        assert await one.state(key.key) is State.LIVE
+        until = Instant.of(now())
+        await store.revise(key.id, lambda record: record.retire(until, str(until), "cli:me"))
+
+        async def ended() -> bool:
+            return await one.state(key.key) is State.EXPIRED
+
+        assert await one.lag(ended) < BOUND
+
+
+async def test_requests_that_come_together_share_one_comparison(first: Replica, table: Table) -> None:
+    """Fifty first requests with one key are one look-up and one bcrypt."""
+    key = await table.mint("ledgers:read")
+    assert await asyncio.gather(*(first.state(key.key) for _ in range(50))) == [State.LIVE] * 50
+    assert (first.verifier.asked, first.rows.reads) == (1, 1)
+
+
+async def test_a_bad_key_is_remembered_for_a_second(first: Replica, table: Table) -> None:
+    """The same bad key again costs no look-up; a key minted meanwhile is known a second later."""
+    key, key_id = mint_key(os.urandom), mint_id(os.urandom)
+    assert [await first.state(key) for _ in range(20)] == ["unknown"] * 20
+    assert first.rows.reads == 1
+    await table.insert(key, key_id, ("ledgers:read",), "acme")
+
+    async def live() -> bool:
+        return await first.state(key) is State.LIVE
+
+    assert await first.lag(live) < BOUND
+
+
+@pytest.mark.parametrize("text", ["", "x", "k" * 44, "k" * 43 + "é", "\udcff" * 44, "k" * 5000])
+async def test_what_is_no_key_costs_nothing(first: Replica, text: str) -> None:
+    """Only 44 characters of base64url are looked up."""
+    assert await first.keys.find("d" * 64, text) is None
+    assert first.rows.reads == 0
+
+
+async def test_a_flood_of_unknown_keys_is_a_few_reads(first: Replica, table: Table) -> None:
+    """2,000 bad keys at once: no bcrypt, a read for some hundred of them, and the loop goes on."""
+    good = await table.mint("ledgers:read")
+    assert await first.state(good.key) is State.LIVE
+    stalls: list[float] = []
+    watching = asyncio.create_task(watch_loop(stalls))
+    before = first.rows.reads
+    flood = [first.state(mint_key(os.urandom)) for _ in range(2000)]
+    states = await asyncio.gather(*flood, first.state(good.key))
+    watching.cancel()
+    assert states == ["unknown"] * 2000 + [State.LIVE]
+    assert (first.verifier.asked, first.rows.reads - before) == (1, 8)
+    assert max(stalls) < 0.5
+
+
+async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table: Table) -> None:
+    """Whoever knows how a key begins gets few comparisons, and holds up nobody else."""
+    victim = await table.mint("ledgers:read", cost=10)
+    other = await table.mint("ledgers:read")
+    stalls: list[float] = []
+    watching = asyncio.create_task(watch_loop(stalls))
+    flood = asyncio.gather(*(first.state(victim.key[:16] + mint_key(os.urandom)[16:]) for _ in range(200)))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    assert await first.state(other.key) is State.LIVE
+    assert time.monotonic() - began < 1
+    states = await flood
+    watching.cancel()
+    assert set(states) == {"unknown", Code.KEY_STORE_UNAVAILABLE.code}
+    assert states.count("unknown") == MAX_WAITING_ALIKE
+    assert first.verifier.asked <= 201
+    assert max(stalls) < 0.5
+    assert await first.state(victim.key) is State.LIVE
+
+
+async def watch_loop(stalls: list[float]) -> None:
+    """How much longer than 10 ms the loop takes for 10 ms."""
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        stalls.append(time.monotonic() - began - 0.01)
+
+
+@pytest.mark.parametrize("outage", ["down", "stalled"])
+async def test_without_the_database_every_key_is_a_failure_and_then_good_again(
+    first: Replica, postgres: Postgres, table: Table, outage: str
+) -> None:
+    """Known keys at most 2 s later, unknown ones at once; both are back within 2 s."""
+    known, unknown = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, known))
+    unavailable = Code.KEY_STORE_UNAVAILABLE.code
+
+    async def refused() -> bool:
+        return await first.state(known.key) == unavailable
+
+    async def live() -> bool:
+        return [await first.state(key.key) for key in (known, unknown)] == [State.LIVE, State.LIVE]
+
+    outages = AsyncExitStack()
+    outages.enter_context(getattr(postgres, outage)())
+    async with outages:
+        began = time.monotonic()
+        assert await first.state(unknown.key) == unavailable
+        assert time.monotonic() - began < 2.5
+        while not await refused():
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 2 * BOUND + 0.5
+        assert first.keys.failure is not None
+    assert await first.lag(live) < BOUND
+    await first.lag(lambda: sound(first))
+
+
+async def sound(on: Replica) -> bool:
+    return on.keys.failure is None
+
+
+async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table) -> None:
+    """A key that cannot be remembered is not let in: its revocation could be missed."""
+
+    class Failing(MemoryKeyStore):
+        async def add(self, record: object) -> None:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    key = await table.mint("ledgers:read")
+    async with replica(postgres.url(), Failing()) as one:
+        assert await one.state(key.key) == Code.KEY_STORE_UNAVAILABLE.code
+
+
+async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Postgres, table: Table) -> None:
+    """Times beyond the years of RFC 3339 are cut to them; no revocation is taken over from the row."""
+    key = await table.mint("ledgers:read")
+    await table.change(key, "expires_at = 'infinity', created_at = '-infinity', is_revoked = true")
+    row = (await first.rows.by_ids([key.id]))[key.id]
+    record = record_of(row, "d")
+    assert (record.expires_at, record.created_at) == ("9999-12-30T00:00:00Z", "0001-01-02T00:00:00Z")
+    assert (record.created_by, record.revoked) == ("core", False)
+    assert record.bcrypt == row.hashed
+    assert row.hashed not in repr(row)

@@ -1,0 +1,223 @@
+"""Redis as teams run it, real and on loopback: with replicas, under Sentinels, as a Cluster, over TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.keys import redis_acl
+from tests.keys.conftest import RedisServer, free_port, start_redis
+
+PATIENCE = 20.0
+# A replica is otherwise kept waiting for others for 5 s.
+_PERSISTS = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
+SERVICE = "keys"
+
+
+def until(holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Wait until it holds; fail, naming `what`, after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """A primary and its replica; they change places by a failover."""
+
+    primary: RedisServer
+    replica: RedisServer
+
+    @property
+    def joined(self) -> bool:
+        """Whether the replica follows, so that a write on the primary is acknowledged."""
+        return b"state=online" in self.primary.command("INFO", "replication")
+
+    def promoted(self) -> bool:
+        """Whether the replica is a primary now."""
+        return b"role:master" in self.replica.command("INFO", "replication")
+
+
+@contextlib.contextmanager
+def replicated(folder: Path, *options: str) -> Iterator[Replicated]:
+    """A primary that persists, with a replica that has everything."""
+    with contextlib.ExitStack() as stack:
+        primary = _started(stack, folder / "primary", *_PERSISTS, *options)
+        replica = _started(
+            stack,
+            folder / "replica",
+            "--appendonly",
+            "yes",
+            "--replicaof",
+            f"127.0.0.1 {primary.port}",
+            *options,
+        )
+        pair = Replicated(primary, replica)
+        until(lambda: pair.joined, "a replica that follows")
+        yield pair
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """Three Sentinels that watch a primary."""
+
+    ports: tuple[int, ...]
+    servers: tuple[RedisServer, ...]
+
+    @property
+    def url(self) -> str:
+        places = [f"127.0.0.1:{port}" for port in self.ports]
+        return redis_acl.url(*places, scheme="redis+sentinel", path=f"/{SERVICE}/0")
+
+    def name(self, port: int) -> bool:
+        """Whether all of them name this port as the primary's."""
+        asked = [
+            server.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+            for server in self.servers
+            if server.process.poll() is None
+        ]
+        return all(b"\r\n%d\r\n" % port in answer for answer in asked)
+
+
+@contextlib.contextmanager
+def sentinels(folder: Path, primary_port: int) -> Iterator[Sentinels]:
+    """Three Sentinels that fail over after half a second, once each knows the others and the replica."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        servers = [_sentinel(stack, folder / f"sentinel-{number}.conf", primary_port) for number in range(3)]
+        watching = Sentinels(tuple(server.port for server in servers), tuple(servers))
+
+        def known(server: RedisServer) -> bool:
+            told = server.command("SENTINEL", "MASTER", SERVICE)
+            return b"num-slaves\r\n$1\r\n1" in told and b"num-other-sentinels\r\n$1\r\n2" in told
+
+        until(lambda: all(map(known, servers)), "Sentinels that know each other")
+        yield watching
+
+
+def _sentinel(stack: contextlib.ExitStack, file: Path, primary_port: int) -> RedisServer:
+    port = free_port()
+    file.write_text(
+        f"port {port}\nbind 127.0.0.1\n"
+        f"sentinel monitor {SERVICE} 127.0.0.1 {primary_port} 2\n"
+        f"sentinel down-after-milliseconds {SERVICE} 500\n"
+        f"sentinel failover-timeout {SERVICE} 3000\n"
+    )
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("no redis-server is installed")
+    process = subprocess.Popen(
+        [program, str(file), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    server = RedisServer(port, process)
+    stack.callback(server.kill)
+    assert server.answers()
+    return server
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Two primaries, of which `ours` has the gateway's slot, with a replica."""
+
+    other: RedisServer
+    ours: RedisServer
+    replica: RedisServer
+
+    @property
+    def url(self) -> str:
+        """Names a node that has not the slot."""
+        return redis_acl.url(f"127.0.0.1:{self.other.port}", scheme="redis+cluster", path="")
+
+    def fail_over(self) -> None:
+        """Make the replica the primary of the slot; a vote may be missed, and is called again."""
+        promoted = Replicated(self.ours, self.replica).promoted
+        again = 0.0
+
+        def done() -> bool:
+            nonlocal again
+            if not promoted() and time.monotonic() > again:
+                self.replica.command("CLUSTER", "FAILOVER")
+                again = time.monotonic() + 6
+            return promoted()
+
+        until(done, "a promotion", 3 * PATIENCE)
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, slot: int) -> Iterator[Cluster]:
+    """A Cluster that is whole."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *_PERSISTS)
+    with contextlib.ExitStack() as stack:
+        nodes = [_started(stack, folder / name, *options) for name in ("other", "ours", "replica")]
+        other, ours, replica = nodes
+        assert (
+            other.command("CLUSTER", "ADDSLOTSRANGE", "0", str(slot - 1), str(slot + 1), "16383")
+            == b"+OK\r\n"
+        )
+        assert ours.command("CLUSTER", "ADDSLOTS", str(slot)) == b"+OK\r\n"
+        for number, node in enumerate(nodes):
+            node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+        for node in (ours, replica):
+            node.command("CLUSTER", "MEET", "127.0.0.1", str(other.port))
+        until(lambda: _all_say(nodes, b"known_nodes:3"), "nodes that met")
+        ours_id = ours.command("CLUSTER", "MYID").split(b"\r\n")[1]
+        until(lambda: replica.command("CLUSTER", "REPLICATE", ours_id) == b"+OK\r\n", "a replica")
+        whole = Cluster(other, ours, replica)
+        until(
+            lambda: all(b"cluster_state:ok" in n.command("CLUSTER", "INFO") for n in nodes), "a whole Cluster"
+        )
+        until(lambda: Replicated(ours, replica).joined, "a replica that follows")
+        yield whole
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """A certificate authority, and a certificate of it for 127.0.0.1."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    def options(self, port: int) -> tuple[str, ...]:
+        """What makes a redis-server speak TLS at a port, asking nobody for a certificate."""
+        return (
+            *("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", str(self.authority)),
+            *("--tls-cert-file", str(self.certificate), "--tls-key-file", str(self.key)),
+        )
+
+
+def certificates(folder: Path) -> Certificates:
+    """New ones, made by openssl."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl is installed")
+    made = Certificates(folder / "ca.pem", folder / "redis.pem", folder / "redis.key")
+    new = [program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    authority = ["-subj", "/CN=tests", "-keyout", str(folder / "ca.key"), "-out", str(made.authority)]
+    subprocess.run([*new, *authority], check=True, capture_output=True)
+    signed = ["-CA", str(made.authority), "-CAkey", str(folder / "ca.key"), "-keyout", str(made.key)]
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-addext"]
+    leaf = [*new, *signed, *name, "basicConstraints=critical,CA:FALSE", "-out", str(made.certificate)]
+    subprocess.run(leaf, check=True, capture_output=True)
+    assert ssl.create_default_context(cafile=made.authority)
+    return made
+
+
+def _all_say(nodes: list[RedisServer], words: bytes) -> bool:
+    return all(words in node.command("CLUSTER", "INFO") for node in nodes)
+
+
+def _started(stack: contextlib.ExitStack, folder: Path, *options: str) -> RedisServer:
+    folder.mkdir(parents=True, exist_ok=True)
+    server = start_redis(folder, *options)
+    stack.callback(server.kill)
+    return server

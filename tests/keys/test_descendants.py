@@ -1,0 +1,63 @@
+"""Revoking what a key minted, where the resource's own tests do not reach."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from gateway.keys.descendants import revoke_with_descendants
+from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore, MemoryKeyStore
+from tests.keys.records import OTHER, RECORD
+
+REVOCATION = ("2026-02-01T00:00:00Z", "cli:ann", "stolen")
+
+
+async def test_the_reason_goes_down(store: KeyStore) -> None:
+    await store.add(RECORD)
+    await store.add(replace(OTHER, created_by=RECORD.id))
+    revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION)
+    assert [(record.id, record.revoked_reason) for record in revoked] == [
+        (RECORD.id, "stolen"),
+        (OTHER.id, f"descendant of {RECORD.id}: stolen"),
+    ]
+
+
+async def test_an_imported_circle_ends(store: KeyStore) -> None:
+    await store.add_all([replace(RECORD, created_by=OTHER.id), replace(OTHER, created_by=RECORD.id)])
+    revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION)
+    assert [record.id for record in revoked] == [RECORD.id, OTHER.id]
+
+
+async def test_an_unknown_key_has_none(store: KeyStore) -> None:
+    assert await revoke_with_descendants(store, RECORD.id, REVOCATION) == []
+
+
+async def test_a_descendant_that_goes_meanwhile_is_passed_over() -> None:
+    class Vanishing(MemoryKeyStore):
+        async def minted(self, key_id: str) -> list[KeyRecord]:
+            return [OTHER]
+
+    store = Vanishing()
+    await store.add(RECORD)
+    assert [record.id for record in await revoke_with_descendants(store, RECORD.id, REVOCATION)] == [
+        RECORD.id
+    ]
+
+
+async def test_what_is_minted_during_the_revocation_is_not_missed(store: KeyStore) -> None:
+    """Either the store refuses the new key, or the key is revoked with its minter."""
+    for number in range(20):
+        minter = replace(RECORD, id=f"{RECORD.id[:-2]}{number:02}", digest=f"{number:064}")
+        child = replace(
+            OTHER, id=f"{OTHER.id[:-2]}{number + 50}", digest=f"{number + 50:064}", created_by=minter.id
+        )
+        await store.add(minter)
+
+        async def mint(child: KeyRecord = child) -> None:
+            with contextlib.suppress(DeadMinterError):
+                await store.add(child)
+
+        await asyncio.gather(mint(), revoke_with_descendants(store, minter.id, REVOCATION))
+        stored = await store.get(child.id)
+        assert stored is None or stored.revoked

@@ -1,0 +1,169 @@
+"""Keys from a file: every problem by its line, batches whole, and never over what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.import_file import BATCH, Outcome, Problem, import_records, read_records
+from gateway.keys.record import Event, KeyRecord
+from gateway.keys.store import KeyStore, MemoryKeyStore
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+
+AT = "2026-02-01T00:00:00Z"
+LINE: dict[str, Any] = {
+    "digest": RECORD.digest,
+    "id": RECORD.id,
+    "name": "n",
+    "owner": "acme",
+    "scopes": ["ledgers:read"],
+    "expires_at": RECORD.expires_at,
+    "created_at": RECORD.created_at,
+}
+
+
+def line(**changes: Any) -> bytes:
+    """A good line with changes; None takes a member out."""
+    members = {name: value for name, value in {**LINE, **changes}.items() if value is not None}
+    return json.dumps(members).encode()
+
+
+def many(count: int) -> list[KeyRecord]:
+    return [replace(RECORD, id=f"{RECORD.id[:-6]}{n:06}", digest=f"{n:064}") for n in range(count)]
+
+
+def test_the_members_that_a_file_needs_suffice() -> None:
+    assert read_records([line(), b"", b"  \n"], "cli:ann") == ([replace(RECORD, created_by="cli:ann")], [])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        RECORD.revoke(AT, "cli:ann", "stolen"),
+        replace(RECORD, disabled=True, history=(Event(AT, "disabled", "cli:ann"),), replaces=OTHER.id),
+        PENDING,
+    ],
+    ids=["revoked", "disabled", "pending"],
+)
+def test_what_an_export_writes_is_read(record: KeyRecord) -> None:
+    assert read_records([msgspec.json.encode(record)], "cli:ann") == ([record], [])
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (b"{", "write one JSON object"),
+        (b"[]", "write one JSON object"),
+        (b"\xff", "write one JSON object"),
+        (line() + line(), "write one JSON object"),
+        (line(key="secret"), "a key does not belong here: write its digest, SHA-256 in hexadecimal"),
+        (line(owner=None, id=None), "id, owner is missing"),
+        (line(owner=""), "owner is empty"),
+        (line(owner=1), "Expected `str`, got `int` - at `$.owner`"),
+        (line(scopes="ledgers:read"), "Expected `array`, got `str` - at `$.scopes`"),
+        (line(expires_at="secret"), "expires_at: write RFC 3339, as 2027-01-31T00:00:00Z"),
+        (line(revoked_at="secret"), "revoked_at: write RFC 3339, as 2027-01-31T00:00:00Z"),
+        (line(expires_at=1), "Expected `str`, got `int` - at `$.expires_at`"),
+        (line(id="api_key_1"), "id: write api_key_ and a UUID in lower case"),
+        (line(digest="secret"), "digest: write SHA-256 of the key in 64 hexadecimal digits, lower case"),
+        (line(digest="A" * 64), "digest: write SHA-256 of the key in 64 hexadecimal digits, lower case"),
+        (
+            line(digest="pending:x"),
+            "digest: write SHA-256 of the key in 64 hexadecimal digits, lower case",
+        ),
+        (
+            line(digest=f"pending:{RECORD.id}", prefix="A" * 16, bcrypt="secret"),
+            "a pending record needs its prefix of 16 characters and its bcrypt hash",
+        ),
+        (
+            line(digest=f"pending:{RECORD.id}", prefix="A", bcrypt=PENDING.bcrypt),
+            "a pending record needs its prefix of 16 characters and its bcrypt hash",
+        ),
+    ],
+)
+def test_a_bad_line_is_named_and_not_quoted(written: bytes, text: str) -> None:
+    assert read_records([b"", written], "cli:ann") == ([], [Problem(2, text)])
+
+
+def test_a_member_that_is_not_known_is_refused() -> None:
+    _, problems = read_records([line(revokd_at=AT)], "cli:ann")
+    assert [problem.text.partition(";")[0] for problem in problems] == ["unknown member"]
+
+
+def test_every_problem_is_told_and_twins_are_one() -> None:
+    lines = [line(), b"x", line(id=OTHER.id), line(digest=OTHER.digest)]
+    _, problems = read_records(lines, "cli:ann")
+    twin = "its id or its digest stands on line 1 too"
+    assert problems == [Problem(2, "write one JSON object"), Problem(3, twin), Problem(4, twin)]
+
+
+async def test_what_is_new_is_stored_batch_by_batch(store: KeyStore) -> None:
+    records = many(BATCH + 1)
+    told: list[int] = []
+    assert await import_records(store, records, progress=told.append) == Outcome(added=BATCH + 1)
+    assert told == [BATCH, 1]
+    assert len(await store.owned("acme")) == BATCH + 1
+
+
+async def test_an_import_again_changes_nothing(store: KeyStore) -> None:
+    records = [RECORD, OTHER, PENDING]
+    await import_records(store, records)
+    await store.settle(PENDING.id, "d" * 64)
+    before = await store.last_position()
+    assert await import_records(store, records) == Outcome(there=3)
+    assert await store.last_position() == before
+
+
+async def test_an_import_never_undoes_a_revocation(store: KeyStore) -> None:
+    await store.add(RECORD)
+    revoked = await store.revoke(RECORD.id, AT, "master")
+    assert await import_records(store, [RECORD]) == Outcome(there=1)
+    assert await store.find(RECORD.digest) == revoked
+
+
+async def test_what_is_revoked_in_the_import_is_revoked(store: KeyStore) -> None:
+    await store.add(RECORD)
+    revoked = RECORD.revoke(AT, "cli:ann", "stolen")
+    assert await import_records(store, [revoked], dry_run=True) == Outcome(there=1, revoked=[RECORD.id])
+    assert await store.find(RECORD.digest) == RECORD
+    assert await import_records(store, [revoked]) == Outcome(there=1, revoked=[RECORD.id])
+    assert await store.find(RECORD.digest) == revoked
+
+
+async def test_another_key_under_the_same_id_or_digest_is_a_conflict(store: KeyStore) -> None:
+    await store.add(RECORD)
+    conflicts = [replace(RECORD, digest="0" * 64), replace(RECORD, id=OTHER.id)]
+    assert await import_records(store, conflicts) == Outcome(conflicts=[RECORD.id, OTHER.id])
+    assert await store.owned("acme") == [RECORD]
+
+
+async def test_a_dry_run_stores_nothing(store: KeyStore) -> None:
+    await store.add(RECORD)
+    assert await import_records(store, [RECORD, GLOBEX], dry_run=True) == Outcome(added=1, there=1)
+    assert await store.find(GLOBEX.digest) is None
+
+
+async def test_an_import_that_was_cut_short_is_finished_by_another() -> None:
+    class Failing(MemoryKeyStore):
+        batches = 0
+
+        async def add_all(
+            self, records: Sequence[KeyRecord], *, dry_run: bool = False
+        ) -> list[KeyRecord | None]:
+            self.batches += 1
+            if self.batches == 2:
+                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            return await super().add_all(records, dry_run=dry_run)
+
+    store = Failing()
+    records = many(2 * BATCH)
+    with pytest.raises(GatewayError):
+        await import_records(store, records)
+    assert len(await store.owned("acme")) == BATCH
+    assert await import_records(store, records) == Outcome(added=BATCH, there=BATCH)

@@ -1,0 +1,489 @@
+"""`blnk-gateway keys` against a real Redis: what it prints, where keys go, how it exits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
+from gateway.cli.stores import login
+from gateway.keys.minting import digest, is_key
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.store import KeyStore
+from tests.keys.conftest import RedisServer
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.running import ROOT
+
+pytestmark = pytest.mark.redis
+
+SHIPPED = str(ROOT / "gateway.yaml")
+AT = "2026-02-01T00:00:00Z"
+CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d")
+UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
+
+Keys = Callable[..., Result]
+
+
+@pytest.fixture
+def keys(redis_url: str) -> Keys:
+    """Runs `blnk-gateway keys ...` on an empty store; `stdin` is what it reads."""
+
+    def run(*arguments: str, stdin: str | None = None, **environ: str) -> Result:
+        given = {"BLNK_GATEWAY_KEYS__STORE": redis_url, **environ}
+        return CliRunner().invoke(
+            cli, ["keys", *arguments, "--config", SHIPPED], env=given, input=stdin, catch_exceptions=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def stored(redis_url: str) -> Callable[[Callable[[KeyStore], Any]], Any]:
+    """Does something with the store, outside of the verbs."""
+
+    def run(work: Callable[[KeyStore], Any]) -> Any:
+        async def with_store() -> Any:
+            store = RedisKeyStore(redis_url)
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(with_store())
+
+    return run
+
+
+Stored = Callable[[Callable[[KeyStore], Any]], Any]
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
+
+
+def shown(result: Result) -> dict[str, Any]:
+    """The JSON of a good run."""
+    assert (result.exit_code, result.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+class TestCreate:
+    def test_a_key_on_a_pipe_needs_to_be_asked_for(self, keys: Keys, stored: Stored) -> None:
+        result = keys(*CREATE)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "could land in a log" in result.stderr
+        assert stored(lambda store: store.owned("acme")) == []
+
+    def test_the_key_alone_goes_to_standard_output(self, keys: Keys, stored: Stored) -> None:
+        result = keys(*CREATE, "--name", "payments", "--print-key")
+        key = result.stdout.removesuffix("\n")
+        record: KeyRecord = stored(lambda store: store.find(digest(key)))
+        assert is_key(key)
+        assert result.exit_code == 0
+        assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
+        assert record.created_by == login()
+        assert record.expires.unix - record.created.unix == 90 * 86400
+        assert key not in result.stderr
+        curl = 'curl http://127.0.0.1:5001/ledgers -H "X-Blnk-Key: $BLNK_KEY"'
+        assert f"try          read -rs BLNK_KEY; {curl}\n" in result.stderr
+
+    def test_a_file_for_the_key_is_its_owners_alone_and_new(
+        self, keys: Keys, stored: Stored, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "acme.key"
+        result = keys(*CREATE, "--out", str(file))
+        key = file.read_text().removesuffix("\n")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stored(lambda store: store.find(digest(key))) is not None
+        assert key not in result.stderr
+        assert f'"X-Blnk-Key: $(cat {file})"' in result.stderr
+        assert outcome(keys(*CREATE, "--out", str(file))) == (2, "", f"{file}: File exists\n")
+        assert file.read_text() == f"{key}\n"
+        assert len(stored(lambda store: store.owned("acme"))) == 1
+
+    def test_a_file_without_a_key_does_not_stay(
+        self, keys: Keys, tmp_path: Path, unused_tcp_port: int
+    ) -> None:
+        file = tmp_path / "acme.key"
+        url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+        assert keys(*CREATE, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=url).exit_code == 3
+        assert not file.exists()
+
+    def test_json_holds_the_key_only_where_it_is_asked_for(self, keys: Keys, tmp_path: Path) -> None:
+        printed = shown(keys(*CREATE, "--print-key", "--output", "json"))
+        filed = shown(keys(*CREATE, "--out", str(tmp_path / "k"), "--output", "json"))
+        assert is_key(printed["key"])
+        assert "key" not in filed
+        assert (printed["owner"], printed["state"]) == ("acme", "live")
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            ("--expires", "90"),
+            ("--expires", "tomorrow"),
+            ("--expires", "2020-01-01T00:00:00Z"),
+            ("--expires", "999999w"),
+            ("--expires", "0s"),
+            ("--scopes", "ledgers"),
+            ("--scopes", ""),
+            ("--scopes", "a:b:c"),
+            ("--scopes", "ledgers:read,"),
+            ("--owner", ""),
+        ],
+    )
+    def test_what_makes_no_sense_is_a_matter_of_usage(self, keys: Keys, wrong: tuple[str, str]) -> None:
+        result = keys(*CREATE, "--print-key", *wrong)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "Traceback" not in result.stderr
+
+    def test_a_terminal_shows_the_key_once(self, redis_url: str) -> None:
+        code, text = on_a_terminal(redis_url, *CREATE)
+        assert code == 0
+        assert len(re.findall(r"[A-Za-z0-9_-]{43}=", text)) == 1
+
+
+def on_a_terminal(redis_url: str, *arguments: str) -> tuple[int, str]:
+    """The exit code, and everything that a terminal shows."""
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from gateway.cli import main; main()", "keys", *arguments],
+        cwd=ROOT,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env={**os.environ, "BLNK_GATEWAY_KEYS__STORE": redis_url, "COLUMNS": "200", "TERM": "xterm"},
+    )
+    os.close(end)
+    text = b""
+    try:
+        while chunk := os.read(terminal, 65536):
+            text += chunk
+    except OSError:
+        # Linux says so when the last writer is gone.
+        pass
+    os.close(terminal)
+    return process.wait(timeout=20), text.decode()
+
+
+class TestRotate:
+    def test_the_new_key_is_the_old_ones_successor(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        result = keys("rotate", RECORD.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
+        new: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        old: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert result.exit_code == 0
+        assert (new.owner, new.name, new.scopes, new.replaces) == ("acme", "n", RECORD.scopes, RECORD.id)
+        assert abs((new.expires.unix - new.created.unix) - (RECORD.expires.unix - RECORD.created.unix)) < 1
+        assert old.expires.unix - new.created.unix == 7200
+        assert [(event.what, event.by, event.reason) for event in old.history] == [
+            ("rotated", login(), "yearly")
+        ]
+
+    def test_a_shorter_life_is_kept(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(replace(RECORD, expires_at="2026-01-02T00:00:00Z")))
+        assert keys("rotate", RECORD.id, "--expires", "1d", "--print-key").exit_code == 0
+        old: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert old.expires_at == "2026-01-02T00:00:00Z"
+
+    def test_a_revoked_key_has_no_successor(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
+        stored(lambda store: store.add(RECORD.revoke(AT, "master")))
+        file = tmp_path / "new.key"
+        assert outcome(keys("rotate", RECORD.id, "--out", str(file))) == (1, "", f"{RECORD.id} is revoked\n")
+        assert not file.exists()
+        assert len(stored(lambda store: store.owned("acme"))) == 1
+
+
+class TestChanges:
+    def test_a_revocation_names_who_and_why(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        assert outcome(keys("revoke", RECORD.id, "--reason", "stolen")) == (0, f"{RECORD.id}\trevoked\n", "")
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
+        assert keys("revoke", RECORD.id, "--reason", "again").exit_code == 0
+        assert stored(lambda store: store.get(RECORD.id)) == record
+
+    def test_descendants_go_too(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add_all([RECORD, replace(OTHER, created_by=RECORD.id), GLOBEX]))
+        result = keys("revoke", RECORD.id, "--descendants", "--output", "json")
+        assert [(key["id"], key["state"]) for key in json.loads(result.stdout)] == [
+            (RECORD.id, "revoked"),
+            (OTHER.id, "revoked"),
+        ]
+        assert stored(lambda store: store.get(GLOBEX.id)) == GLOBEX
+
+    def test_a_key_is_disabled_and_enabled(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        disabled = (0, f"{RECORD.id}\tdisabled\n", "")
+        assert outcome(keys("disable", RECORD.id, "--reason", "unpaid")) == disabled
+        assert outcome(keys("disable", RECORD.id)) == disabled
+        assert outcome(keys("enable", RECORD.id)) == (0, f"{RECORD.id}\tlive\n", "")
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert [(event.what, event.reason) for event in record.history] == [
+            ("disabled", "unpaid"),
+            ("enabled", ""),
+        ]
+
+    @pytest.mark.parametrize("verb", ["disable", "enable"])
+    def test_a_revoked_key_stays_revoked(self, keys: Keys, stored: Stored, verb: str) -> None:
+        revoked = RECORD.revoke(AT, "master")
+        stored(lambda store: store.add(revoked))
+        result = keys(verb, RECORD.id)
+        assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays so\n")
+        assert stored(lambda store: store.get(RECORD.id)) == revoked
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "show", "rotate"])
+    def test_an_unknown_id_is_a_no(self, keys: Keys, verb: str) -> None:
+        more = ["--print-key"] if verb == "rotate" else []
+        assert outcome(keys(verb, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
+        assert keys(verb, "\x1b[2J", *more).stderr == "\\x1b[2J: no such key\n"
+
+
+class TestReading:
+    def test_a_list_on_a_pipe_is_lines_with_tabs(self, keys: Keys, stored: Stored) -> None:
+        hostile = replace(GLOBEX, name="\x1b[2Jgone\n", scopes=("a:b", "c:d"))
+        stored(lambda store: store.add_all([RECORD.revoke(AT, "master"), OTHER, hostile]))
+        stored(lambda store: store.used({OTHER.id: 1_800_000_000.0}))
+        head = "id\towner\tname\tscopes\tstate\texpires\tlast used\n"
+        lines = (
+            f"{OTHER.id}\tacme\tn\tledgers:read\tlive\t2999-01-02T03:04:05Z\t2027-01-15T08:00:00Z\n",
+            f"{RECORD.id}\tacme\tn\tledgers:read\trevoked\t2999-01-02T03:04:05Z\tnever\n",
+        )
+        assert outcome(keys("list", "--owner", "acme")) == (0, head + "".join(lines), "")
+        everything = keys("list").stdout
+        assert f"{GLOBEX.id}\tglobex\t\\x1b[2Jgone\\n\ta:b,c:d\tlive\t" in everything
+        assert everything.count("\n") == 4
+        assert outcome(keys("list", "--owner", "nobody")) == (0, head, "")
+
+    def test_a_list_on_a_terminal_is_a_table(self, redis_url: str, stored: Stored) -> None:
+        stored(lambda store: store.add(replace(RECORD, name="[red]x[/red]\x1b[2J")))
+        code, text = on_a_terminal(redis_url, "list")
+        assert code == 0
+        assert "[red]x[/red]\\x1b[2J" in text
+        assert "\x1b[2J" not in text
+        assert "\t" not in text
+
+    def test_show_tells_everything_about_a_revoked_key(self, keys: Keys, stored: Stored) -> None:
+        record = RECORD.disable(AT, "cli:ann", "unpaid").revoke(AT, "cli:bob", "stolen")
+        stored(lambda store: store.add(record))
+        text = (
+            f"id           {RECORD.id}\nstate        revoked\nowner        acme\nname         n\n"
+            "scopes       ledgers:read\ncreated      2026-01-01T00:00:00Z by master\n"
+            "expires      2999-01-02T03:04:05Z\nlast used    never\n"
+            f"revoked      {AT} by cli:bob: stolen\ndisabled     {AT} by cli:ann: unpaid\n"
+        )
+        assert outcome(keys("show", RECORD.id)) == (0, text, "")
+        members = shown(keys("show", RECORD.id, "--output", "json"))
+        assert (members["state"], members["revoked_by"]) == ("revoked", "cli:bob")
+
+    @pytest.mark.parametrize("verb", [("list",), ("show", PENDING.id), ("export",)])
+    def test_nothing_tells_of_the_key(self, keys: Keys, stored: Stored, verb: tuple[str, ...]) -> None:
+        stored(lambda store: store.add_all([PENDING, replace(RECORD, owner="initech")]))
+        for more in ((), ("--output", "json")) if verb != ("export",) else ((),):
+            text = keys(*verb, *more).stdout
+            assert PENDING.id in text
+            assert [word for word in (PENDING.bcrypt, PENDING.prefix, RECORD.digest) if word in text] == []
+
+    def test_an_export_with_digests_is_an_import(
+        self, keys: Keys, stored: Stored, redis_server: RedisServer
+    ) -> None:
+        records = [RECORD.revoke(AT, "master"), OTHER.disable(AT, "cli:ann"), PENDING]
+        stored(lambda store: store.add_all(records))
+        exported = keys("export", "--digests")
+        redis_server.command("FLUSHALL")
+        assert outcome(keys("import", "-", stdin=exported.stdout)) == (
+            0,
+            "3 imported, 0 there already\n",
+            "",
+        )
+        assert stored(lambda store: store.get(RECORD.id)) == records[0]
+        assert stored(lambda store: store.get(OTHER.id)) == records[1]
+        assert stored(lambda store: store.get(PENDING.id)) == PENDING
+
+
+class TestVerify:
+    @pytest.mark.parametrize(
+        ("record", "state", "code"),
+        [
+            (RECORD, "live", 0),
+            (RECORD.revoke(AT, "master"), "revoked", 1),
+            (RECORD.disable(AT, "master"), "disabled", 1),
+            (replace(RECORD, expires_at=AT), "expired", 1),
+        ],
+    )
+    def test_it_says_whose_key_it_is(
+        self, keys: Keys, stored: Stored, record: KeyRecord, state: str, code: int
+    ) -> None:
+        stored(lambda store: store.add(record))
+        result = keys("verify", stdin="first\n")
+        assert (result.exit_code, result.stderr) == (code, "")
+        assert f"id           {RECORD.id}\nstate        {state}\nowner        acme\n" in result.stdout
+        assert keys("verify", "--output", "json", stdin="first").exit_code == code
+
+    def test_an_unknown_key_is_a_no(self, keys: Keys) -> None:
+        assert outcome(keys("verify", stdin="nothing\n")) == (1, "state        unknown\n", "")
+        assert outcome(keys("verify", "--output", "json", stdin="")) == (1, '{"state":"unknown"}\n', "")
+
+    def test_a_pending_key_is_compared_and_stays_pending(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add_all([PENDING]))
+        assert keys("verify", stdin="A" * 43 + "=").exit_code == 0
+        assert keys("verify", stdin="A" * 42 + "B=").exit_code == 1
+        assert stored(lambda store: store.get(PENDING.id)) == PENDING
+
+    def test_a_key_is_no_argument(self, keys: Keys) -> None:
+        assert keys("verify", "first").exit_code == 2
+
+
+class TestImport:
+    LINE = json.dumps(
+        {
+            "digest": RECORD.digest,
+            "id": RECORD.id,
+            "name": "n",
+            "owner": "acme",
+            "scopes": ["ledgers:read"],
+            "expires_at": RECORD.expires_at,
+            "created_at": RECORD.created_at,
+        }
+    )
+
+    def test_a_file_of_digests_is_taken_over(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
+        file = tmp_path / "keys.jsonl"
+        file.write_text(self.LINE)
+        assert outcome(keys("import", str(file), "--dry-run")) == (
+            0,
+            "1 would be imported, 0 there already\n",
+            "",
+        )
+        assert stored(lambda store: store.find(RECORD.digest)) is None
+        assert shown(keys("import", str(file), "--output", "json")) == {
+            "dry_run": False,
+            "added": 1,
+            "there": 0,
+            "revoked": [],
+            "conflicts": [],
+        }
+        assert stored(lambda store: store.find(RECORD.digest)) == replace(RECORD, created_by=login())
+        assert outcome(keys("import", str(file))) == (0, "0 imported, 1 there already\n", "")
+
+    def test_a_file_with_a_bad_line_imports_nothing(self, keys: Keys, stored: Stored) -> None:
+        result = keys("import", "-", stdin=f'{self.LINE}\n{{"key":"secret"}}\n')
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("-:2: a key does not belong here")
+        assert "secret" not in result.stderr
+        assert stored(lambda store: store.empty())
+
+    def test_a_conflict_is_named(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(replace(RECORD, digest="0" * 64)))
+        result = keys("import", "-", stdin=self.LINE)
+        assert (result.exit_code, result.stdout) == (1, "0 imported, 0 there already\n")
+        assert result.stderr == f"1 left out, whose id or digest is another key's: {RECORD.id}\n"
+
+    def test_what_is_revoked_in_the_file_is_told(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        line = json.dumps({**json.loads(self.LINE), "revoked_at": AT})
+        assert keys("import", "-", stdin=line).stdout == "0 imported, 1 there already, 1 of them revoked\n"
+
+    @pytest.mark.parametrize("arguments", [("import",), ("import", "x", "--core"), ("import", "/absent")])
+    def test_where_from_must_be_said(self, keys: Keys, arguments: tuple[str, ...]) -> None:
+        assert keys(*arguments).exit_code == 2
+
+    def test_cores_table_must_be_named(self, keys: Keys) -> None:
+        result = keys("import", "--core")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("keys.core_database is not set")
+
+    def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
+        url = f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk"
+        result = keys("import", "--core", BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+        text = "Core's database cannot be read: ConnectionRefusedError\n"
+        assert outcome(result) == (3, "", text)
+
+
+EVERY = [
+    (*CREATE, "--print-key"),
+    ("rotate", RECORD.id, "--print-key"),
+    ("revoke", RECORD.id),
+    ("revoke", RECORD.id, "--descendants"),
+    ("disable", RECORD.id),
+    ("enable", RECORD.id),
+    ("list",),
+    ("list", "--owner", "acme"),
+    ("show", RECORD.id),
+    ("verify",),
+    ("export",),
+    ("import", "-"),
+]
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_a_store_that_does_not_answer_is_a_neighbour(
+    keys: Keys, verb: tuple[str, ...], unused_tcp_port: int
+) -> None:
+    url = f"redis://u:secret@127.0.0.1:{unused_tcp_port}/0"
+    result = keys(*verb, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE=url)
+    assert (result.exit_code, result.stdout) == (3, "")
+    shown_url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+    assert result.stderr.startswith(f"{shown_url}: Key store unavailable: ")
+    assert "secret" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_the_memory_of_another_process_cannot_be_reached(keys: Keys, verb: tuple[str, ...]) -> None:
+    text = f"{SHIPPED}: keys.store is memory://: the keys of another process cannot be reached\n"
+    result = keys(*verb, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE="memory://")
+    assert outcome(result) == (2, "", text)
+
+
+def test_a_store_that_names_an_unset_variable_is_not_guessed(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    text = (ROOT / "gateway.yaml").read_text()
+    file.write_text(re.sub(r"store: redis://\S+", "store: redis://:${ABSENT_PASSWORD}@127.0.0.1/0", text))
+    result = CliRunner().invoke(cli, ["keys", "list", "--config", str(file)], env={})
+    expected = f"{file}: keys.store names a variable that is not set in the environment\n"
+    assert outcome(result) == (1, "", expected)
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_what_core_decides_is_not_done_behind_its_back(keys: Keys, verb: tuple[str, ...]) -> None:
+    """Making and revoking keys belongs to Core where Core is the authority; disabling is the store's own."""
+    environ = {
+        "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
+        "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://reader@127.0.0.1:5432/blnk",
+    }
+    result = keys(*verb, stdin=TestImport.LINE, **environ)
+    if verb[0] in ("list", "show", "verify", "export", "disable", "enable"):
+        assert result.exit_code in (0, 1)
+    else:
+        assert result.exit_code == 2
+        assert "keys.authority is core" in result.stderr
+
+
+@pytest.mark.parametrize("verb", sorted({verb[0] for verb in EVERY}))
+def test_the_help_of_each_verb_has_examples_and_the_exit_codes(verb: str) -> None:
+    result = CliRunner().invoke(cli, ["keys", verb, "--help"])
+    assert result.exit_code == 0
+    assert f"blnk-gateway keys {verb}" in result.stdout
+    assert "Examples:" in result.stdout
+    assert "Exit codes" in result.stdout
+
+
+def test_the_login_is_the_processs_own() -> None:
+    """And not what an environment variable says."""
+    named = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout
+    assert login() == f"cli:{named.strip()}"

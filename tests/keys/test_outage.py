@@ -1,0 +1,117 @@
+"""A gateway whose Redis goes away, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.keys.redis_store import RedisKeyStore
+from tests.conftest import Start
+from tests.keys.conftest import RedisServer, start_redis
+from tests.raw_client import Answer
+from tests.running import MASTER_KEY, Minted, Running
+
+pytestmark = pytest.mark.redis
+
+PERSISTS = ("--appendonly", "yes", "--appendfsync", "always")
+UNAVAILABLE = (503, "GATEWAY_KEY_STORE_UNAVAILABLE", "1")
+RECOVERY_SECONDS = 2.0
+
+
+class Outage:
+    """A Redis that persists, to be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.server = self._start(0)
+
+    def begin(self) -> None:
+        self.server.kill()
+
+    def end(self) -> None:
+        self.server = self._start(self.server.port)
+
+    def _start(self, port: int) -> RedisServer:
+        return start_redis(self._folder, *PERSISTS, port=port)
+
+
+@pytest.fixture
+def outage(tmp_path: Path) -> Iterator[Outage]:
+    outage = Outage(tmp_path)
+    yield outage
+    outage.server.kill()
+
+
+def shown(answer: Answer) -> tuple[int, str | None, str | None]:
+    return answer.status, answer.code, answer.value("retry-after")
+
+
+async def read(gateway: Running, key: str) -> Answer:
+    return await gateway.ask("GET", "/ledgers", key=key)
+
+
+async def comes_to(gateway: Running, minted: Minted, status: int) -> float:
+    """Ask until the answer has this status; returns how long that took, in seconds."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(10):
+        while (await read(gateway, minted.key)).status != status:
+            await asyncio.sleep(0.01)
+    return loop.time() - began
+
+
+async def test_an_outage_is_503_and_over_as_soon_as_redis_is_back(
+    start_gateway: Start, outage: Outage
+) -> None:
+    gateway = await start_gateway(store=RedisKeyStore(outage.server.url))
+    minted = await gateway.mint("ledgers:read", "api-keys:*")
+    assert (await read(gateway, minted.key)).status == 200
+    outage.begin()
+    await comes_to(gateway, minted, 503)
+    asked = [
+        ("GET", "/ledgers", b""),
+        ("GET", "/api-keys", b""),
+        ("DELETE", f"/api-keys/{minted.id}", b""),
+    ]
+    for method, target, body in asked:
+        assert shown(await gateway.ask(method, target, key=minted.key, body=body or None)) == UNAVAILABLE
+    assert shown(await read(gateway, "A" * 43 + "=")) == UNAVAILABLE
+    outage.end()
+    assert await comes_to(gateway, minted, 200) < RECOVERY_SECONDS
+    assert (await read(gateway, "A" * 43 + "=")).status == 401
+
+
+async def test_with_a_grace_known_keys_work_on_and_nothing_else_does(
+    start_gateway: Start, outage: Outage
+) -> None:
+    gateway = await start_gateway(store=RedisKeyStore(outage.server.url), keys={"grace": 60.0})
+    known, unknown, revoked = [await gateway.mint("ledgers:read") for _ in range(3)]
+    for minted in (known, revoked):
+        assert (await read(gateway, minted.key)).status == 200
+    target = f"/api-keys/{revoked.id}?owner=acme"
+    assert (await gateway.ask("DELETE", target, key=MASTER_KEY)).status == 204
+    outage.begin()
+    await comes_to(gateway, unknown, 503)
+    assert (await read(gateway, known.key)).status == 200
+    # What was read of it last was its revocation; it is not known to be good.
+    assert (await read(gateway, revoked.key)).status in (401, 503)
+    outage.end()
+    assert await comes_to(gateway, unknown, 200) < RECOVERY_SECONDS
+    assert (await read(gateway, revoked.key)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("grace", "sentence"),
+    [
+        (0.0, "every replica refuses a revoked key within 1 s"),
+        (60.0, "one that is cut off from the key store, within 61 s (keys.grace)"),
+    ],
+)
+async def test_the_bound_is_said_at_the_start(
+    start_gateway: Start, outage: Outage, grace: float, sentence: str
+) -> None:
+    gateway = await start_gateway(store=RedisKeyStore(outage.server.url), keys={"grace": grace})
+    await gateway.logged(sentence)

@@ -1,0 +1,159 @@
+"""Keys that came from Core as prefix and hash: their first use, and floods of keys that are none."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.authority import StoreAuthority
+from gateway.keys.cache import KeyCache
+from gateway.keys.minting import digest
+from gateway.keys.pending import PendingKeys
+from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.keys.verifying import Verifier
+from tests.keys.records import PENDING, RECORD
+
+KEY = "A" * 43 + "="
+ALIKE = "A" * 42 + "B="
+OTHERWISE = "B" * 43 + "="
+
+
+class Counting:
+    """Compares with a hash as `Verifier` does, and counts; or is held, or fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failing = False
+        self.go = asyncio.Event()
+        self.go.set()
+        self.closed = False
+
+    async def matches(self, key: str, hashed: str, *, line: str) -> bool:
+        self.asked.append(key)
+        await self.go.wait()
+        if self.failing:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        return hashed == PENDING.bcrypt and key == KEY
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Store(MemoryKeyStore):
+    """Memory that counts look-ups by prefix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefixes: list[str] = []
+
+    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+        self.prefixes.append(prefix)
+        return await super().prefixed(prefix)
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.store = Store()
+        self.verifier = Counting()
+        self.pending = PendingKeys(self.store, self.verifier, lambda: self.now)
+
+    async def claim(self, key: str) -> bool:
+        return await self.pending.claim(key, digest(key))
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    scene = Scene()
+    await scene.store.add_all([PENDING, RECORD])
+    return scene
+
+
+async def test_the_first_use_of_a_key_puts_it_under_its_digest(scene: Scene) -> None:
+    assert await scene.claim(KEY)
+    assert await scene.store.find(digest(KEY)) == replace(PENDING, digest=digest(KEY), bcrypt="")
+
+
+async def test_a_real_hash_is_compared(scene: Scene) -> None:
+    verifier = Verifier()
+    pending = PendingKeys(scene.store, verifier, lambda: 0.0)
+    assert not await pending.claim(ALIKE, digest(ALIKE))
+    assert await pending.claim(KEY, digest(KEY))
+    pending.close()
+
+
+async def test_requests_with_one_key_share_one_comparison(scene: Scene) -> None:
+    scene.verifier.go.clear()
+    claims = [asyncio.create_task(scene.claim(KEY)) for _ in range(50)]
+    while not scene.verifier.asked:
+        await asyncio.sleep(0)
+    claims[0].cancel()
+    scene.verifier.go.set()
+    assert await asyncio.gather(*claims[1:]) == [True] * 49
+    assert scene.verifier.asked == [KEY]
+
+
+async def test_a_key_that_another_replica_settled_is_known(scene: Scene) -> None:
+    await scene.store.settle(PENDING.id, digest(KEY))
+    assert await scene.claim(KEY)
+    assert scene.verifier.asked == []
+
+
+@pytest.mark.parametrize("key", ["", "short", "A" * 44, "A" * 42 + "\udcff="])
+async def test_what_has_not_the_shape_of_a_key_asks_nobody(scene: Scene, key: str) -> None:
+    assert not await scene.pending.claim(key, "0" * 64)
+    assert scene.store.prefixes == []
+
+
+async def test_a_flood_of_bad_keys_computes_no_hash(scene: Scene) -> None:
+    for number in range(100):
+        assert not await scene.claim(f"{number:043}=")
+    assert scene.verifier.asked == []
+
+
+async def test_a_bad_key_with_a_known_prefix_is_compared_once_in_a_while(scene: Scene) -> None:
+    for _ in range(10):
+        assert not await scene.claim(ALIKE)
+    assert scene.verifier.asked == [ALIKE]
+    scene.now += 6
+    assert not await scene.claim(ALIKE)
+    assert scene.verifier.asked == [ALIKE, ALIKE]
+
+
+async def test_the_memory_of_bad_keys_is_bounded(scene: Scene) -> None:
+    pending = PendingKeys(scene.store, scene.verifier, lambda: 0.0, max_refused=1)
+    for key in (ALIKE, "A" * 42 + "C=", ALIKE):
+        assert not await pending.claim(key, digest(key))
+    assert len(scene.verifier.asked) == 3
+
+
+async def test_a_failure_is_one_and_concludes_nothing(scene: Scene) -> None:
+    scene.verifier.failing = True
+    with pytest.raises(GatewayError) as failure:
+        await scene.claim(KEY)
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    scene.verifier.failing = False
+    assert await scene.claim(KEY)
+
+
+async def test_without_bcrypt_a_key_that_may_be_pending_is_a_failure(scene: Scene) -> None:
+    pending = PendingKeys(scene.store, None, lambda: 0.0)
+    with pytest.raises(GatewayError):
+        await pending.claim(KEY, digest(KEY))
+    assert not await pending.claim(OTHERWISE, digest(OTHERWISE))
+    pending.close()
+
+
+async def test_a_pending_key_that_was_revoked_is_known_as_revoked(scene: Scene) -> None:
+    """By way of the cache, as the proxy asks."""
+    await scene.store.revoke(PENDING.id, "2026-02-01T00:00:00Z", "master")
+    authority = StoreAuthority(KeyCache(scene.store, lambda: scene.now), scene.pending)
+    known = await authority.find(digest(KEY), KEY)
+    assert known == replace(PENDING.principal(), revoked=True)
+    assert await authority.find(digest(OTHERWISE), OTHERWISE) is None
+    assert await authority.find(RECORD.digest, "first") == RECORD.principal()
+    await authority.close()
+    assert scene.verifier.closed

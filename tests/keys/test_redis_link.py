@@ -1,0 +1,341 @@
+"""URLs of Redis, and connections that reach the primary wherever it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis.crc import key_slot
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.redis_link import Kind, RedisUrl, read_url
+from gateway.keys.redis_names import PREFIX
+from gateway.keys.redis_store import RedisKeyStore
+from tests.keys import redis_acl
+from tests.keys.conftest import RedisServer, free_port, start_redis
+from tests.keys.records import OTHER, RECORD
+from tests.keys.redis_setups import (
+    Cluster,
+    Replicated,
+    Sentinels,
+    certificates,
+    cluster,
+    replicated,
+    sentinels,
+    until,
+)
+from tests.running import ROOT
+
+AT = "2026-02-01T00:00:00Z"
+REVOKED = RECORD.revoke(AT, "master")
+SLOT = key_slot(PREFIX.encode())
+
+HOST = ("h", 6379)
+ONE = RedisUrl(kind=Kind.SINGLE, places=(HOST,))
+WATCHED = RedisUrl(kind=Kind.SENTINEL, places=(("a", 26379), ("b", 1)), service="keys")
+NODES = RedisUrl(kind=Kind.CLUSTER, places=(("a", 6379), ("b", 1)))
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("redis://h", ONE),
+        ("redis://h/", ONE),
+        ("redis://h:1/15", replace(ONE, places=(("h", 1),), database=15)),
+        ("redis://[::1]:1", replace(ONE, places=(("::1", 1),))),
+        ("redis://u:p@h", replace(ONE, user="u", password="p")),
+        ("redis://:p@h", replace(ONE, password="p")),
+        ("redis://u:p%40%2F@h", replace(ONE, user="u", password="p@/")),
+        ("redis://u:p@q@h", replace(ONE, user="u", password="p@q")),
+        ("rediss://h", replace(ONE, tls=True)),
+        ("rediss://h?ssl_ca_certs=/ca.pem", replace(ONE, tls=True, options={"ssl_ca_certs": "/ca.pem"})),
+        ("redis+sentinel://a,b:1/keys", WATCHED),
+        ("redis+sentinel://u:p@a,b:1/keys/2", replace(WATCHED, user="u", password="p", database=2)),
+        (
+            "rediss+sentinel://a,b:1/keys?sentinel_password=x&ssl_ca_certs=c",
+            replace(WATCHED, tls=True, options={"sentinel_password": "x", "ssl_ca_certs": "c"}),
+        ),
+        ("redis+cluster://a,b:1", NODES),
+        ("redis+cluster://a,b:1/0", NODES),
+    ],
+)
+def test_a_url_is_read(text: str, url: RedisUrl) -> None:
+    assert read_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "redis://",
+        "redis://h:0",
+        "redis://h:65536",
+        "redis://a,b",
+        "redis://h/x",
+        "redis://h/0/1",
+        "redis://h#f",
+        "redis://h?db=1",
+        "redis://h?ssl_ca_certs=c",
+        "redis://h name",
+        "rediss://h?ssl_cert_reqs=none",
+        "rediss://h?ssl_ca_certs=a&ssl_ca_certs=b",
+        "redis+sentinel://a",
+        "redis+sentinel://a/",
+        "redis+sentinel://a/keys/x",
+        "redis+cluster://a/1",
+        "redis+cluster://a?sentinel_password=x",
+        "redis+unix://a",
+        "unix:///s",
+    ],
+)
+def test_what_is_no_url_of_redis_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^not a URL of Redis$"):
+        read_url(text)
+
+
+def test_no_repr_shows_a_password() -> None:
+    url = read_url("redis+sentinel://u:secret@a/keys?sentinel_password=secret")
+    assert "secret" not in repr(url)
+
+
+def test_the_rights_stand_in_the_papers() -> None:
+    """The line that operators paste is the one that these tests run under."""
+    line = f"ACL SETUSER {redis_acl.USER} on >PASSWORD {redis_acl.RULES}"
+    assert line in (ROOT / "deploy/README.md").read_text()
+
+
+@asynccontextmanager
+async def opened(url: str, replicas: int = 0) -> AsyncIterator[RedisKeyStore]:
+    store = RedisKeyStore(url, replicas=replicas)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def answers(store: RedisKeyStore) -> None:
+    """Wait until the store does, which fails at once while Redis is away."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await store.ping()
+            except GatewayError:
+                await asyncio.sleep(0.02)
+
+
+async def assert_down(store: RedisKeyStore) -> str:
+    """The store fails; returns the reason."""
+    with pytest.raises(GatewayError) as failure:
+        await store.ping()
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    return str(failure.value.__cause__)
+
+
+@pytest.mark.redis
+class TestSingle:
+    async def test_the_user_of_the_papers_can_do_nothing_else(self, redis_server: RedisServer) -> None:
+        """Not even read a name of somebody else's, or ask for a password."""
+        async with opened(redis_server.url) as store:
+            for words in (
+                ["GET", "other"],
+                ["FLUSHALL"],
+                ["CONFIG", "SET", "save", ""],
+                ["EVAL", "return 1", "0"],
+            ):
+                with pytest.raises(Exception, match=r"permissions|NOPERM"):
+                    await store.link.commands.execute_command(*words)
+
+    async def test_a_replica_is_refused(self, tmp_path: Path) -> None:
+        """It could lag behind for ever, and would say that all is well."""
+        with replicated(tmp_path) as pair:
+            async with opened(pair.replica.url) as store:
+                assert await assert_down(store) == "the peer is not the primary"
+
+    async def test_a_primary_that_becomes_a_replica_is_let_go(self, tmp_path: Path) -> None:
+        """Also where nothing is written: what the changes are read from says so itself."""
+        with replicated(tmp_path) as pair:
+            async with opened(pair.primary.url) as store:
+                await store.add(RECORD)
+                position = await store.last_position()
+                pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
+                # The first may be told no more than that its read was ended.
+                for _ in range(2):
+                    with pytest.raises(GatewayError):
+                        await store.changes(position, 0.05)
+                assert await assert_down(store) == "the peer is not the primary"
+
+    async def test_tls_verifies_the_certificate(self, tmp_path: Path) -> None:
+        made, port = certificates(tmp_path), free_port()
+        server = start_redis(tmp_path, *made.options(port))
+        url = redis_acl.url(f"127.0.0.1:{port}", scheme="rediss")
+        try:
+            async with opened(f"{url}?ssl_ca_certs={made.authority}") as store:
+                await store.add(RECORD)
+                assert await store.find(RECORD.digest) == RECORD
+            async with opened(url) as store:
+                assert "certificate verify failed" in (await assert_down(store)).lower()
+            other = redis_acl.url(f"localhost:{port}", scheme="rediss")
+            async with opened(f"{other}?ssl_ca_certs={made.authority}") as store:
+                assert "certificate" in (await assert_down(store)).lower()
+        finally:
+            server.kill()
+
+
+@pytest.mark.redis
+class TestReplicas:
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Iterator[Replicated]:
+        with replicated(tmp_path) as pair:
+            yield pair
+
+    async def test_a_revocation_is_on_the_replica_when_it_is_done(self, pair: Replicated) -> None:
+        async with opened(pair.primary.url) as store:
+            await store.add(RECORD)
+            assert await store.revoke(RECORD.id, AT, "master") == REVOKED
+            assert b'"revoked_at":"2026' in pair.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
+
+    async def test_one_that_a_connected_replica_does_not_acknowledge_is_a_failure(
+        self, pair: Replicated
+    ) -> None:
+        async with opened(pair.primary.url) as store:
+            await store.add(RECORD)
+            with pair.replica.stalled():
+                # The second finds the record revoked, and still owes the acknowledgement.
+                for _ in range(2):
+                    with pytest.raises(GatewayError) as failure:
+                        await store.revoke(RECORD.id, AT, "master")
+                    assert str(failure.value.__cause__) == "0 of 1 replicas have acknowledged the write"
+            assert await store.revoke(RECORD.id, AT, "master") == REVOKED
+
+    async def test_as_many_as_are_configured_must_be_there(self, pair: Replicated) -> None:
+        async with opened(pair.primary.url, replicas=2) as store:
+            with pytest.raises(GatewayError) as failure:
+                await store.add(RECORD)
+            assert str(failure.value.__cause__) == "1 of 2 replicas have acknowledged the write"
+
+    async def test_wait_is_sent_by_the_connection_that_wrote(self, pair: Replicated) -> None:
+        """On another it would wait for nothing."""
+        async with opened(pair.primary.url) as store:
+            await store.add(RECORD)
+            with pair.primary.monitored() as seen:
+                await store.revoke(RECORD.id, AT, "master")
+            lines = [line for line in seen() if '"EXEC"' in line or '"WAIT"' in line]
+            assert [line.split()[-1] for line in lines][:1] == ['"EXEC"']
+            assert '"WAIT" "1"' in lines[1]
+            assert len({line.split("[")[1].split("]")[0] for line in lines}) == 1
+
+
+@pytest.mark.redis
+class TestSentinel:
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Iterator[Replicated]:
+        with replicated(tmp_path) as pair:
+            yield pair
+
+    @pytest.fixture
+    def watching(self, tmp_path: Path, pair: Replicated) -> Iterator[Sentinels]:
+        with sentinels(tmp_path, pair.primary.port) as watching:
+            yield watching
+
+    async def test_an_acknowledged_revocation_survives_the_primary(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        async with opened(watching.url) as store:
+            await store.add(RECORD)
+            await store.revoke(RECORD.id, AT, "master")
+            position = await store.last_position()
+            pair.primary.kill()
+            await asyncio.to_thread(until, pair.promoted, "a promotion")
+            await answers(store)
+            assert await store.find(RECORD.digest) == REVOKED
+            assert (await store.changes(position, 0.05)).continuous
+            await store.add(OTHER)
+
+    async def test_a_primary_that_was_replaced_is_not_read_when_it_comes_back(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        """It has not heard of its end, and would call a revoked key live."""
+        async with opened(watching.url) as reader, opened(watching.url) as writer:
+            await reader.add(RECORD)
+            position = await reader.last_position()
+            assert await reader.find(RECORD.digest) == RECORD
+            with pair.primary.stalled():
+                await asyncio.to_thread(until, lambda: watching.name(pair.replica.port), "a promotion")
+                await answers(writer)
+                await writer.revoke(RECORD.id, AT, "master")
+                with pytest.raises(GatewayError):
+                    await reader.changes(position, 0.05)
+            # The connections that `reader` had to it would work again now.
+            assert await reader.find(RECORD.digest) == REVOKED
+
+    async def test_no_sentinel_is_no_proof_yet_the_primary_is_asked(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        async with opened(watching.url) as store:
+            await store.add(RECORD)
+            position = await store.last_position()
+            await store.changes(position, 0.05)
+            for server in watching.servers:
+                server.kill()
+            with pytest.raises(GatewayError):
+                await store.changes(position, 0.05)
+            assert await store.find(RECORD.digest) == RECORD
+
+    async def test_one_sentinel_that_is_away_costs_nothing(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        watching.servers[0].kill()
+        with watching.servers[1].stalled():
+            async with opened(watching.url) as store:
+                await store.add(RECORD)
+                position = await store.last_position()
+                assert (await store.changes(position, 0.05)).continuous
+
+
+@pytest.mark.redis
+class TestCluster:
+    @pytest.fixture
+    def nodes(self, tmp_path: Path) -> Iterator[Cluster]:
+        with cluster(tmp_path, SLOT) as nodes:
+            yield nodes
+
+    async def test_keys_are_where_their_slot_is(self, nodes: Cluster) -> None:
+        """Records, indexes and changes together, so that one transaction writes them."""
+        async with opened(nodes.url) as store:
+            await store.add(RECORD)
+            position = await store.last_position()
+            await store.revoke(RECORD.id, AT, "master")
+            assert await store.find(RECORD.digest) == REVOKED
+            assert await store.owned("acme") == [REVOKED]
+            assert len((await store.changes(position, 0.05)).changes) == 1
+            assert [record async for batch in store.every() for record in batch] == [REVOKED]
+        assert b"keys=" not in nodes.other.command("INFO", "keyspace")
+
+    async def test_a_failover_is_followed(self, nodes: Cluster) -> None:
+        async with opened(nodes.url) as store:
+            await store.add(RECORD)
+            await asyncio.to_thread(nodes.fail_over)
+            await answers(store)
+
+            async def revoked() -> bool:
+                try:
+                    return await store.revoke(RECORD.id, AT, "master") == REVOKED
+                except GatewayError:
+                    return False
+
+            async with asyncio.timeout(20):
+                while not await revoked():
+                    await asyncio.sleep(0.02)
+            assert b'"revoked_at":"2026' in nodes.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
+
+    async def test_nodes_that_were_configured_may_go(self, nodes: Cluster) -> None:
+        """The others were learnt from them."""
+        async with opened(nodes.url) as store:
+            await store.add(RECORD)
+            await store.link.find()
+            nodes.other.process.kill()
+            assert await store.link.find() == ("127.0.0.1", nodes.ours.port)
