@@ -1,9 +1,10 @@
-"""The private listeners: health and metrics.
+"""The private listeners: health, metrics, and why a request gets the answer it gets.
 
 Rules kept here:
 - `/health/alive` depends on nothing; readiness is the report of `Health`.
 - A page in an operator's browser cannot reach the admin listener under a name of its own (DNS rebinding):
   `Host` names a loopback address or the listener's own, or the answer is 421 (RFC 9110 section 15.5.20).
+- `POST /explain` names a caller by scopes or by key id; a body with a key in it is refused, not repeated.
 - Errors have Core's shape.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,10 +21,24 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.errors import error_body
+from gateway.config import Config
+from gateway.errors import Code, GatewayError, error_body
+from gateway.keys.store import KeyStore
+from gateway.policy.explain import EACH_KIND, explain, members
+from gateway.policy.verdicts import (
+    HOLDABLE,
+    Caller,
+    Policy,
+    Unreadable,
+    holds_key,
+    key_with,
+    read_request,
+)
 from gateway.telemetry.metrics import Metrics
 
 ALIVE = "/health/alive"
+MAX_BODY = 16 * 1024
+"""Bytes of a body that the private listeners read."""
 
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?\Z")
 
@@ -41,7 +56,8 @@ class Health:
 
     `core_seen` is True once Core was seen secure and accepted the master key; until then `core_reason`
     says why not. `degraded` maps a neighbour ("upstream", "store") to what is wrong with it; it costs
-    readiness only for neighbours named in `ready_requires`.
+    readiness only for neighbours named in `ready_requires`. `notices` are warnings that come and go by
+    themselves; `last_reload` tells what came of the last file that was tried.
     """
 
     version: str
@@ -53,6 +69,8 @@ class Health:
     draining: bool = False
     degraded: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    notices: Callable[[], list[str]] = list
+    last_reload: dict[str, object] = field(default_factory=dict)
 
     @property
     def reasons(self) -> list[str]:
@@ -80,25 +98,61 @@ class Health:
             "status": status,
             "reasons": reasons,
             "degraded": dict(self.degraded),
-            "warnings": list(self.warnings),
+            "warnings": [*self.warnings, *self.notices()],
             "policy_sha256": self.policy_sha256,
+            "last_reload": dict(self.last_reload),
             "version": self.version,
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Explaining:
+    """What `POST /explain` answers from: the live configuration, the keys, the time in Unix seconds."""
+
+    config: Callable[[], Config]
+    store: KeyStore
+    now: Callable[[], float]
+
+
 def admin_application(
-    health: Health, metrics: Metrics, *, token: Revealable | None, hosts: Collection[str]
+    health: Health,
+    metrics: Metrics,
+    *,
+    token: Revealable | None,
+    hosts: Collection[str],
+    explaining: Explaining | None = None,
+    pages: Mapping[str, Page] | None = None,
 ) -> web.Application:
-    """Health and metrics behind the admin listener's checks.
+    """Health and metrics behind the admin listener's checks, and `POST /explain` where it has a policy.
 
     With a `token`, everything but `/health/alive` needs `Authorization: Bearer <token>` (RFC 6750).
     `hosts` are the addresses or names of the listener that `Host` may carry besides loopback ones; an
     unspecified address among them (`0.0.0.0`, `::`) admits every IP literal, which no rebinding can forge.
+    `pages` are further ones by their paths.
     """
     checks = [_host_check(hosts)]
     if token is not None:
         checks.append(_bearer_check(token))
-    return _application(health, metrics, checks)
+    application = _application(health, metrics, checks)
+    if explaining is not None:
+        application.router.add_post("/explain", _ExplainPage(explaining).answer)
+    for path, page in (pages or {}).items():
+        application.router.add_get(path, _answerer(page))
+    return application
+
+
+Page = Callable[[Mapping[str, str]], Awaitable[object]]
+"""From the parameters of a query to what becomes JSON; GatewayError is answered as such."""
+
+
+def _answerer(page: Page) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return _json(200, msgspec.json.encode(await page(request.query)))
+        except GatewayError as failure:
+            return _error(failure.code.status, failure.code.code, failure.message)
+
+    return answer
 
 
 def health_application(health: Health, metrics: Metrics) -> web.Application:
@@ -123,8 +177,69 @@ class _Pages:
         return web.Response(body=page, headers={"Content-Type": content_type})
 
 
+class _Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    method: str
+    path: str
+    scopes: tuple[str, ...] | None = None
+    key_id: str | None = None
+
+
+_question = msgspec.json.Decoder(_Question).decode
+
+
+class _ExplainPage:
+    def __init__(self, explaining: Explaining) -> None:
+        self._explaining = explaining
+
+    async def answer(self, request: web.Request) -> web.Response:
+        try:
+            return _json(200, await self._explanation(await request.read()))
+        except GatewayError as failure:
+            return _error(failure.code.status, failure.code.code, failure.message)
+
+    async def _explanation(self, body: bytes) -> bytes:
+        asked = _read_question(body)
+        request = read_request(asked.method, asked.path)
+        if isinstance(request, Unreadable):
+            raise _malformed(request.text)
+        callers = await self._callers(asked)
+        config = self._explaining.config()
+        policy = Policy(config.routes, accepts_master=config.keys.master == "accept")
+        explanation = explain(request, callers, policy, self._explaining.now())
+        return msgspec.json.encode(members(explanation) | {"policy_sha256": config.sha256})
+
+    async def _callers(self, asked: _Question) -> tuple[Caller, ...]:
+        if asked.key_id is not None:
+            record = await self._explaining.store.get(asked.key_id)
+            if record is None:
+                raise GatewayError(Code.KEY_NOT_FOUND)
+            return (record.principal(),)
+        if asked.scopes is None:
+            return EACH_KIND
+        if not set(asked.scopes) <= set(HOLDABLE):
+            raise _malformed("a scope is a resource of Core or *, and read, write, delete or *")
+        return (key_with(asked.scopes),)
+
+
+def _read_question(body: bytes) -> _Question:
+    """The question that a body asks; no error repeats any of it."""
+    try:
+        asked = _question(body)
+    except msgspec.MsgspecError:
+        asked = None
+    if holds_key(body.decode("latin-1")) or (asked is not None and holds_key(asked.key_id or "")):
+        raise _malformed("the body holds a key, or what looks like one: give scopes, or the key's id")
+    if asked is None or (asked.scopes is not None and asked.key_id is not None):
+        raise _malformed("write method and path, and at most one of scopes (a list) and key_id")
+    return asked
+
+
+def _malformed(message: str) -> GatewayError:
+    return GatewayError(Code.MALFORMED_BODY, message)
+
+
 def _application(health: Health, metrics: Metrics, checks: list[_Check]) -> web.Application:
-    application = web.Application(middlewares=[_errors, *map(_middleware, checks)])
+    application = web.Application(middlewares=[_errors, *map(_middleware, checks)], client_max_size=MAX_BODY)
     application.on_response_prepare.append(_harden)
     pages = _Pages(health, metrics)
     application.router.add_get(ALIVE, pages.alive)
@@ -189,6 +304,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal
     except web.HTTPNotFound:
         return _error(404, "GEN_NOT_FOUND", "Route not found")
+    except web.HTTPRequestEntityTooLarge:
+        return _error(413, Code.BODY_TOO_LARGE.code, Code.BODY_TOO_LARGE.message)
 
 
 async def _harden(_: web.Request, response: web.StreamResponse) -> None:

@@ -79,24 +79,32 @@ _REFUSED = {
 
 def read_document(data: bytes) -> tuple[Mapping, tuple[Problem, ...]]:
     """The file's top-level mapping and every problem of its YAML; an empty one if it has none."""
-    nothing = Mapping((), 1)
+    top, problems = read_top(data, "begin with 'listen:'")
+    if isinstance(top, Mapping):
+        return top, problems
+    if isinstance(top, Scalar | Sequence):
+        expected = Problem(top.line, "settings are expected here: write 'key: value' lines")
+        problems = (*problems, expected)
+    return Mapping((), 1), problems
+
+
+def read_top(data: bytes, beginning: str) -> tuple[Node, tuple[Problem, ...]]:
+    """The file's top-level node, Broken if it has none, and every problem of its YAML.
+
+    `beginning` says how a file begins that is not empty.
+    """
     if len(data) > MAX_BYTES:
-        return nothing, (Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
+        return Broken(1), (Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return nothing, (Problem(line, "this is not UTF-8: save the file as UTF-8 text"),)
+        return Broken(line), (Problem(line, "this is not UTF-8: save the file as UTF-8 text"),)
     node, problems = _compose(text)
     if node is None:
-        return nothing, tuple(problems) or (Problem(1, "the file is empty: begin with 'listen:'"),)
-    reading = _Reading(problems)
-    top = reading.node(node)
-    if isinstance(top, Mapping):
-        return top, tuple(problems)
-    if isinstance(top, Scalar | Sequence):
-        problems.append(Problem(top.line, "settings are expected here: write 'key: value' lines"))
-    return nothing, tuple(problems)
+        return Broken(1), tuple(problems) or (Problem(1, f"the file is empty: {beginning}"),)
+    top = _Reading(problems).node(node)
+    return top, tuple(problems)
 
 
 def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:

@@ -4,16 +4,18 @@ Rules kept here:
 - A configuration is whole or refused: nothing is built while a single problem stands.
 - What the settings must be together: one master key, a guarded admin listener, listeners apart.
 - Secret files are read only where secrets are asked for.
+- The clock is asked for one thing: does a report-only date lie too far ahead.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
 
-from gateway.config import document, model, values
+from gateway.config import document, model, report_only, values
 from gateway.config.model import Config
 from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
 from gateway.config.reading import MASTER_KEYS, Reading
@@ -32,17 +34,34 @@ def load_config(path: Path, environ: Mapping[str, str], *, secrets: bool) -> Con
         UnreadableConfigError: the file cannot be read.
         ConfigError: anything else is wrong.
     """
+    return parse_config(read_config(path), path, environ, secrets=secrets)
+
+
+def read_config(path: Path) -> bytes:
+    """What the file holds, but not much more of it than any configuration may.
+
+    Raises:
+        UnreadableConfigError: it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
-            data = stream.read(document.MAX_BYTES + 1)
+            return stream.read(document.MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "this is no path"
         raise UnreadableConfigError((ConfigProblem(str(path), 0, f"cannot be read: {reason}"),)) from None
-    return parse_config(data, path, environ, secrets=secrets)
 
 
-def parse_config(data: bytes, path: Path, environ: Mapping[str, str], *, secrets: bool) -> Config:
+def parse_config(
+    data: bytes,
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    secrets: bool,
+    now: Callable[[], float] = time.time,
+) -> Config:
     """As load_config, from bytes already read; `path` names them and is where relative paths start.
+
+    `now` gives Unix seconds.
 
     Raises:
         ConfigError: with every problem, those of the file by line, then those of the environment.
@@ -55,9 +74,11 @@ def parse_config(data: bytes, path: Path, environ: Mapping[str, str], *, secrets
     if top.entries or not yaml_problems:
         routes = _routes(reading, reading.settings(top))
         _check_master_key(reading)
+        _check_authority(reading)
         _check_admin(reading)
         _check_listeners(reading)
         _check_limits(reading)
+        _check_report_only(reading, routes, now())
         _locate_files(reading, path.parent)
         if secrets:
             _read_secret_files(reading)
@@ -70,7 +91,7 @@ def parse_config(data: bytes, path: Path, environ: Mapping[str, str], *, secrets
 def _build(reading: Reading, routes: RouteTable, sha256: str) -> Config:
     sections = {name: kind(**reading.below(name)) for name, kind in model.sections().items()}
     single = {path: value for path, value in reading.values.items() if "." not in path}
-    return Config(**single, **sections, routes=routes, sha256=sha256)
+    return Config(**single, **sections, routes=routes, sha256=sha256, unset=tuple(sorted(reading.unset)))
 
 
 def _routes(reading: Reading, node: document.Node | None) -> RouteTable | None:
@@ -92,6 +113,14 @@ def _check_master_key(reading: Reading) -> None:
     if not given:
         reading.refuse(
             1, "upstream.master_key is missing: write 'master_key: ${BLNK_MASTER_KEY}', or master_key_file"
+        )
+
+
+def _check_authority(reading: Reading) -> None:
+    if reading.values["keys.authority"] == "core" and "keys.core_database" not in reading.places:
+        reading.refuse_setting(
+            "keys.authority",
+            "core needs keys.core_database: write postgres://user:password@host:5432/database",
         )
 
 
@@ -119,6 +148,15 @@ def _check_limits(reading: Reading) -> None:
     if body and buffered and buffered < body:
         path = "limits.buffered" if "limits.buffered" in reading.places else "limits.body"
         reading.refuse_setting(path, "limits.buffered must hold one body: write at least limits.body")
+
+
+def _check_report_only(reading: Reading, routes: RouteTable | None, now: float) -> None:
+    for route in routes.routes if routes is not None else ():
+        if report_only.too_far(route.report_until, now):
+            reading.refuse(route.line, f"{route.name}: {report_only.TOO_FAR}")
+    dates = reading.values["keys.report_only"]
+    if dates is not None and any(report_only.too_far(until, now) for _, until in dates.dates):
+        reading.refuse_setting("keys.report_only", report_only.TOO_FAR)
 
 
 def _locate_files(reading: Reading, folder: Path) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config import values
+from gateway.config import report_only, values
 from gateway.config.values import Address, Network, Raw, Secret
+from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
 
 
@@ -34,6 +35,11 @@ class Setting:
     def many(self) -> bool:
         """True for a list."""
         return isinstance(self.default, tuple)
+
+    @property
+    def mapped(self) -> bool:
+        """True for a mapping; its parser gets `key=value` texts."""
+        return isinstance(self.default, KeyDates)
 
 
 def _read(parse: Callable[[Raw], Any], doc: str, example: str = "") -> Mapping[str, Any]:
@@ -86,7 +92,19 @@ class KeysConfig:
     """Where keys live, and whether a client may use the master key."""
 
     authority: str = field(
-        default="gateway", metadata=_read(values.authority, "gateway: the store is the only record")
+        default="gateway",
+        metadata=_read(
+            values.choice("gateway", "core"),
+            "gateway: the store is the only record; core: Core's own keys, remembered in the store",
+        ),
+    )
+    core_database: str = field(
+        default="",
+        repr=False,
+        metadata=_read(
+            values.database_url,
+            "Core's PostgreSQL, for authority: core; rights to read are enough",
+        ),
     )
     store: str = field(
         repr=False,
@@ -94,9 +112,27 @@ class KeysConfig:
             values.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
         ),
     )
+    grace: float = field(
+        default=0.0,
+        metadata=_read(values.duration, "how long known keys work on while the store fails; 0: not at all"),
+    )
+    replicas: int = field(
+        default=0,
+        metadata=_read(
+            values.count(0, 16), "the least number of Redis replicas that must acknowledge a change"
+        ),
+    )
     master: str = field(
         default="accept",
         metadata=_read(values.choice("accept", "deny"), "the master key from a client: accept or deny"),
+    )
+
+    report_only: KeyDates = field(
+        default=NO_DATES,
+        metadata=_read(
+            report_only.key_dates,
+            "key ids and dates: until its date, what a key lacks only a scope for passes and is reported",
+        ),
     )
 
     @property

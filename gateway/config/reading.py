@@ -147,9 +147,24 @@ class Reading:
                 self.refuse_setting(path, "a list holds plain values: take the inner list or mapping out")
             kept = tuple(item for item in items if item is not None)
             return kept if len(kept) == len(items) else None
+        if isinstance(node, document.Mapping) and self._settings[path].mapped:
+            return self._pairs(path, node)
         if not isinstance(node, Broken):
             self.refuse_setting(path, "this is one value: write it on the line of its key")
         return None
+
+    def _pairs(self, path: str, node: document.Mapping) -> Raw | None:
+        pairs = []
+        for entry in node.entries:
+            if not isinstance(entry.value, Scalar):
+                if not isinstance(entry.value, Broken):
+                    self.refuse(entry.line, f"{path}: write one value on the line of its key")
+                return None
+            value = self._resolved(path, entry.value)
+            if value is None:
+                return None
+            pairs.append(f"{entry.key}={value}")
+        return tuple(pairs)
 
     def _resolved(self, path: str, node: Scalar) -> str | int | bool | None:
         if not isinstance(node.value, str):

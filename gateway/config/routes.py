@@ -12,7 +12,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from gateway.config import report_only
 from gateway.config.document import Broken, Entry, Mapping, Node, Scalar, Sequence
+from gateway.config.values import BadValueError
 from gateway.policy.patterns import shape_of
 from gateway.policy.routes import (
     CREATES,
@@ -26,7 +28,7 @@ from gateway.policy.routes import (
 )
 from gateway.policy.scopes import ACTIONS, RESOURCES
 
-OPTIONS = ("scope", "stamp", "body")
+OPTIONS = ("scope", "stamp", "body", "mode", "until")
 ACCESS = {access.value: access for access in (Access.PUBLIC, Access.MASTER, Access.DENY)}
 SCOPES = tuple(
     f"{resource}:{action}"
@@ -83,6 +85,7 @@ class _Reading:
             scopes=scopes,
             stamp=Stamp(stamp or "none"),
             body_optional=body is not None,
+            report_until=self._report_until(options, entry.line),
             line=entry.line,
         )
         if len(self.problems) == before:
@@ -142,6 +145,19 @@ class _Reading:
             return value
         self._refuse(node.line, f"{option} is {_either(known)}{nearest(value, known)}")
         return None
+
+    def _report_until(self, options: dict[str, Node], line: int) -> float:
+        mode = self._word("mode", options, (report_only.MODE,))
+        until = options.get("until")
+        if ("mode" in options) != (until is not None):
+            self._refuse(line, f'write both, as mode: {report_only.MODE}, until: "2026-12-24"')
+        if mode is None or until is None:
+            return 0.0
+        try:
+            return report_only.end_of(until.value if isinstance(until, Scalar) else ())
+        except BadValueError as error:
+            self._refuse(until.line, f"until: {error}")
+            return 0.0
 
     def _check_stamp(self, route: Route, *, named: bool) -> None:
         expected = expected_stamp(route)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 Raw = str | int | bool | tuple[str | int | bool, ...]
@@ -141,46 +141,49 @@ _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)", re.ASCII)
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
-def count(least: int, most: int = 1_000_000) -> Callable[[Raw], int]:
+@dataclass(frozen=True, slots=True)
+class count:  # noqa: N801 - read as a function where settings are listed
     """A whole number from `least` to `most`."""
 
-    def parse(raw: Raw) -> int:
+    least: int
+    most: int = 1_000_000
+
+    def __call__(self, raw: Raw) -> int:
+        """Parse one."""
         if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,9}", raw, re.ASCII):
             raw = int(raw)
-        if not isinstance(raw, int) or isinstance(raw, bool) or not least <= raw <= most:
-            raise BadValueError(f"write a whole number from {least} to {most}")
+        if not isinstance(raw, int) or isinstance(raw, bool) or not self.least <= raw <= self.most:
+            raise BadValueError(f"write a whole number from {self.least} to {self.most}")
         return raw
 
-    return parse
 
-
-def choice(*known: str) -> Callable[[Raw], str]:
+@dataclass(frozen=True, slots=True, init=False)
+class choice:  # noqa: N801 - as count
     """One of the given words."""
 
-    def parse(raw: Raw) -> str:
-        if not isinstance(raw, str) or raw not in known:
-            raise BadValueError(f"write {' or '.join(known)}")
+    known: tuple[str, ...]
+
+    def __init__(self, *known: str) -> None:
+        object.__setattr__(self, "known", known)
+
+    def __call__(self, raw: Raw) -> str:
+        """Parse one."""
+        if not isinstance(raw, str) or raw not in self.known:
+            raise BadValueError(f"write {' or '.join(self.known)}")
         return raw
 
-    return parse
 
-
-def authority(raw: Raw) -> str:
-    """Who holds the record of keys. `core` is known and refused: it comes with a later version."""
-    if raw == "core":
-        raise BadValueError("core comes with a later version: write gateway")
-    return choice("gateway")(raw)
-
-
-def sequence(parse: Callable[[Raw], T]) -> Callable[[Raw], tuple[T, ...]]:
+@dataclass(frozen=True, slots=True)
+class sequence(Generic[T]):  # noqa: N801 - as count
     """A list of values, each parsed by `parse`."""
 
-    def parse_all(raw: Raw) -> tuple[T, ...]:
+    parse: Callable[[Raw], T]
+
+    def __call__(self, raw: Raw) -> tuple[T, ...]:
+        """Parse all of them."""
         if not isinstance(raw, tuple):
             raise BadValueError("write a list, as [a, b]")
-        return tuple(parse(item) for item in raw)
-
-    return parse_all
+        return tuple(self.parse(item) for item in raw)
 
 
 def network(raw: Raw) -> Network:
@@ -238,11 +241,27 @@ def upstream_url(raw: Raw) -> str:
 
 
 def store_url(raw: Raw) -> str:
-    """`memory://`, or the URL of a Redis: `redis://` or `rediss://`."""
+    """`memory://`, or the URL of a Redis, of its Sentinels or of a Cluster; its reader knows the details."""
     url = _url(raw)
-    if raw == "memory://" or (url is not None and url.scheme in ("redis", "rediss") and url.hostname):
+    single = url is not None and url.scheme in ("redis", "rediss") and url.hostname
+    if raw == "memory://" or single or (isinstance(raw, str) and _MANY_REDIS.fullmatch(raw)):
         return text(raw)
     raise BadValueError("write redis://host:port/0, rediss://host:port/0, or memory:// for a trial")
+
+
+_MANY_REDIS = re.compile(
+    r"rediss?\+(?:sentinel://[!-.0->@-~]+/[!->@-~]+|cluster://[!-.0->@-~]+/?)(?:\?[!-~]*)?"
+)
+
+
+def database_url(raw: Raw) -> str:
+    """The URL of a PostgreSQL, as libpq reads it, with several hosts or with parameters such as sslmode."""
+    if isinstance(raw, str) and _DATABASE.fullmatch(raw):
+        return raw
+    raise BadValueError("write postgres://user:password@host:5432/database")
+
+
+_DATABASE = re.compile(r"postgres(?:ql)?://[!-.0->A-~]+@[!-.0->A-~]+/[!->@-~]+(?:\?[!-~]*)?")
 
 
 def _url(raw: Raw) -> SplitResult | None:

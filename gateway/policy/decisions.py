@@ -7,6 +7,8 @@ Rules kept here:
 - The master key needs no scope, yet reaches only what is listed and not denied.
 - What a scoped key may not reach is first checked against the scope Core implies, so that the answer
   tells no more than Core's would.
+- A report-only route or key lets pass what lacks only its scope, on a route to Core, until its date; the
+  refusal stays with the `Allow`.
 - A scoped key manages the keys of its own owner only, and grants no scope it does not hold.
 """
 
@@ -17,6 +19,7 @@ from typing import Final
 
 from gateway.errors import Code
 from gateway.policy.principals import ApiKey, Master, Principal, State
+from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import grantable, holds, implied_scope
 from gateway.policy.targets import Ambiguous, Target
@@ -26,13 +29,15 @@ _LIVE: Final = State.LIVE
 _PUBLIC: Final = Access.PUBLIC
 _DENY: Final = Access.DENY
 _MASTER: Final = Access.MASTER
+_SCOPES: Final = Access.SCOPES
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The request may take `route`."""
+    """The request may take `route`; `would_deny` is the refusal that report-only let pass."""
 
     route: Route
+    would_deny: Deny | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,36 @@ def authenticate(key: ApiKey | None, now: float) -> Deny | None:
 
 
 def decide(
-    principal: Principal, method: str, target: Target | Ambiguous, table: RouteTable, now: float
+    principal: Principal,
+    method: str,
+    target: Target | Ambiguous,
+    table: RouteTable,
+    now: float,
+    report_only: KeyDates = NO_DATES,
 ) -> Allow | Deny:
-    """Judge one request at `now` (Unix seconds)."""
+    """Judge one request at `now` (Unix seconds); `report_only` says until when which keys are that."""
     verdict = _judge(principal, method, target, table, now)
-    return verdict if isinstance(verdict, Deny) else Allow(verdict)
+    refusal = None
+    if isinstance(verdict, Deny):
+        let_pass = _reported(verdict, principal, now, report_only)
+        if let_pass is None:
+            return verdict
+        refusal, verdict = verdict, let_pass
+    return Allow(verdict, refusal)
+
+
+def _reported(deny: Deny, principal: Principal, now: float, dates: KeyDates) -> Route | None:
+    """The route that `deny` keeps `principal` from, where only its scope lacks and that is only reported."""
+    route = deny.route
+    if (
+        deny.code is not Code.INSUFFICIENT
+        or route is None
+        or route.access is not _SCOPES
+        or route.served
+        or not isinstance(principal, ApiKey)
+    ):
+        return None
+    return route if now < max(route.report_until, dates.until(principal.id)) else None
 
 
 def _judge(

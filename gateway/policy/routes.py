@@ -8,6 +8,7 @@ Rules kept here:
   does, whatever wildcard is listed.
 - `public` stands only on a path without placeholders and without options.
 - A stamp stands only where a scoped key can send a body.
+- Report-only stands only on a route to Core that asks for a scope.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Route:
     stamp: Stamp = Stamp.NONE
     body_optional: bool = False
     line: int = field(default=0, compare=False)
+    report_until: float = 0.0
+    """Unix seconds: before them, a key that lacks only the scope is let pass and reported."""
     name: str = field(init=False, repr=False, compare=False)
     """`GET /ledgers/{id}`: the label of logs, metrics and tests."""
     shape: Shape = field(init=False, repr=False, compare=False)
@@ -165,7 +168,7 @@ def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[Problem, ...]:
     problems = [
         Problem(route.line, f"{route.name}: {fault}")
         for route in listed
-        for check in (_method, _pattern, _reserved, _access, _options)
+        for check in (_method, _pattern, _reserved, _access, _options, _mode)
         for fault in check(route)
     ]
     problems.extend(_ties(listed))
@@ -240,6 +243,15 @@ def _options(route: Route) -> Iterator[str]:
         yield "a stamp stands only on POST, PUT and PATCH"
     if route.served:
         yield "a route that the gateway answers itself takes no stamp"
+
+
+def _mode(route: Route) -> Iterator[str]:
+    if not route.report_until:
+        return
+    if route.access is not Access.SCOPES:
+        yield f"'{route.access.value}' is never report-only: only a lacking scope is"
+    if route.served:
+        yield "/api-keys is never report-only"
 
 
 CREATES: Final[Mapping[tuple[str, str], Stamp]] = MappingProxyType(

@@ -27,6 +27,7 @@ from gateway.config import (
     settings,
 )
 from gateway.config.environment import variable
+from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, compile_routes
 
 FILE = Path("gateway.yaml")
@@ -110,9 +111,13 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         "upstream.master_key": "other",
         "upstream.connections": "4",
         "upstream.queue": "5",
-        "keys.authority": "gateway",
+        "keys.authority": "core",
+        "keys.core_database": "postgres://u:p@host/blnk",
         "keys.store": "redis://u:p@redis:6379/1?x=y",
+        "keys.grace": "1m",
+        "keys.replicas": "2",
         "keys.master": "deny",
+        "keys.report_only": "api_key_00000000-0000-4000-8000-000000000001=2020-01-01",
         "timeouts.head": "1s",
         "timeouts.body": "2s",
         "timeouts.idle": "3s",
@@ -140,7 +145,15 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
         upstream=UpstreamConfig(url="https://core", master_key=Secret("other"), connections=4, queue=5),
-        keys=KeysConfig(store="redis://u:p@redis:6379/1?x=y", master="deny"),
+        keys=KeysConfig(
+            authority="core",
+            core_database="postgres://u:p@host/blnk",
+            store="redis://u:p@redis:6379/1?x=y",
+            grace=60.0,
+            replicas=2,
+            master="deny",
+            report_only=KeyDates((("api_key_00000000-0000-4000-8000-000000000001", 1577923200.0),)),
+        ),
         timeouts=TimeoutsConfig(
             head=1.0,
             body=2.0,
@@ -176,6 +189,20 @@ def test_a_small_upstream_url_has_its_parts() -> None:
 def test_no_repr_shows_a_secret() -> None:
     text = SMALL.replace("memory://", "redis://user:pass-s3cret@host")
     assert "s3cret" not in repr(parse(text))
+
+
+def test_no_repr_shows_the_password_of_a_database() -> None:
+    text = SMALL.replace("keys:", "keys:\n  core_database: postgres://u:pass-word@host/blnk")
+    config = parse(text)
+    assert config.keys.core_database == "postgres://u:pass-word@host/blnk"
+    assert "pass-word" not in repr(config)
+
+
+def test_core_as_the_authority_needs_its_database() -> None:
+    assert problems(SMALL, {"KEY": "k", "BLNK_GATEWAY_KEYS__AUTHORITY": "core"}) == [
+        "BLNK_GATEWAY_KEYS__AUTHORITY: core needs keys.core_database: "
+        "write postgres://user:password@host:5432/database"
+    ]
 
 
 def test_an_empty_variable_takes_an_optional_setting_out() -> None:

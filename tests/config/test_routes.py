@@ -85,9 +85,12 @@ def test_a_line_is_one_route(line: str, route: Route) -> None:
         ("GET /a: {scope: public, stamp: none}", "GET /a: 'public' takes no option: write 'public' alone"),
         (
             "GET /a: {scope: ledgers:read, scopes: x}",
-            "GET /a: an option is scope, stamp or body; did you mean 'scope'?",
+            "GET /a: an option is scope, stamp, body, mode or until; did you mean 'scope'?",
         ),
-        ("GET /a: {scope: ledgers:read, mode: x}", "GET /a: an option is scope, stamp or body"),
+        (
+            "GET /a: {scope: ledgers:read, bod: x}",
+            "GET /a: an option is scope, stamp, body, mode or until; did you mean 'body'?",
+        ),
         (
             "POST /a: {scope: ledgers:write, stamp: creat}",
             "POST /a: stamp is none, create, bulk, replace or merge; did you mean 'create'?",

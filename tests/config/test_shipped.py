@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Address, Config, ConfigError, load_config, parse_config
 from gateway.policy.routes import Access, Route, Stamp
+from tests.conftest import examples
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "gateway.yaml"
@@ -72,7 +73,7 @@ def read(data: bytes) -> Config | tuple[str, ...]:
         return tuple(map(str, error.problems))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(60)
 @given(
     edits=st.lists(
         st.tuples(
@@ -91,7 +92,7 @@ def test_bytes_cut_and_inserted_give_a_configuration_or_problems(edits: list[tup
     assert read(data)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(30)
 @given(one=st.integers(0, len(DATA) - 1), other=st.integers(0, len(DATA) - 1), end=st.integers(0, len(DATA)))
 def test_bytes_swapped_and_the_end_lost_give_a_configuration_or_problems(
     one: int, other: int, end: int

@@ -17,6 +17,7 @@ DURATION = "write a whole number and its unit, as 10s, 500ms, 2m or 1h"
 SIZE = "write a whole number and its unit, as 64KiB, 5MiB or 1GiB"
 SIZE_RANGE = "write a size above 0 and at most 64GiB"
 UPSTREAM = "write http://host:port or https://host:port, without a path or a password"
+DATABASE = "write postgres://user:password@host:5432/database"
 STORE = "write redis://host:port/0, rediss://host:port/0, or memory:// for a trial"
 NETWORK = "write an IP address or a network whose host bits are 0, as 10.0.0.0/8"
 SECRET = "write visible ASCII characters without blanks; put a number in quotes"
@@ -44,7 +45,6 @@ TEXT = "write text here, in quotes where YAML would read something else"
         (values.count(1), 7, 7),
         (values.count(0), "7", 7),
         (values.choice("a", "b"), "b", "b"),
-        (values.authority, "gateway", "gateway"),
         (values.sequence(values.text), ("a", "b"), ("a", "b")),
         (values.network, "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
         (values.network, "fd00::1", ipaddress.ip_network("fd00::1/128")),
@@ -54,7 +54,15 @@ TEXT = "write text here, in quotes where YAML would read something else"
         (values.upstream_url, "https://[::1]/", "https://[::1]/"),
         (values.store_url, "memory://", "memory://"),
         (values.store_url, "redis://u:p@h:1/2", "redis://u:p@h:1/2"),
+        (values.store_url, "redis+sentinel://u:p@a:1,b/keys/2", "redis+sentinel://u:p@a:1,b/keys/2"),
+        (values.store_url, "rediss+cluster://a,[::1]:2", "rediss+cluster://a,[::1]:2"),
         (values.store_url, "rediss://h?ssl_ca_certs=/ca.pem", "rediss://h?ssl_ca_certs=/ca.pem"),
+        (values.database_url, "postgres://u:p%40@h:5432/blnk", "postgres://u:p%40@h:5432/blnk"),
+        (
+            values.database_url,
+            "postgresql://u@a:1,b:2/blnk?sslmode=verify-full&target_session_attrs=primary",
+            "postgresql://u@a:1,b:2/blnk?sslmode=verify-full&target_session_attrs=primary",
+        ),
     ],
 )
 def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: object) -> None:
@@ -89,8 +97,6 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (values.count(0, 9), "x", "write a whole number from 0 to 9"),
         (values.choice("a", "b"), "c", "write a or b"),
         (values.choice("a", "b"), 1, "write a or b"),
-        (values.authority, "core", "core comes with a later version: write gateway"),
-        (values.authority, "redis", "write gateway"),
         (values.sequence(values.text), "a", "write a list, as [a, b]"),
         (values.network, "10.0.0.1/8", NETWORK),
         (values.network, 5, NETWORK),
@@ -110,9 +116,21 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (values.upstream_url, "http://[core", UPSTREAM),
         (values.upstream_url, "http://co re", UPSTREAM),
         (values.upstream_url, 5, UPSTREAM),
+        (values.database_url, "mysql://u:p@h/blnk", DATABASE),
+        (values.database_url, "postgres://h/blnk", DATABASE),
+        (values.database_url, "postgres://u@h", DATABASE),
+        (values.database_url, "postgres://u@h/", DATABASE),
+        (values.database_url, "postgres://u:p@q@h/blnk", DATABASE),
+        (values.database_url, "postgres://u@h/bl nk", DATABASE),
+        (values.database_url, 5432, DATABASE),
         (values.store_url, "memory://x", STORE),
         (values.store_url, "redis://", STORE),
         (values.store_url, "unix:///run/redis.sock", STORE),
+        (values.store_url, "redis+sentinel://a,b", STORE),
+        (values.store_url, "redis+sentinel:///keys", STORE),
+        (values.store_url, "redis+cluster://", STORE),
+        (values.store_url, "redis+cluster://a/keys", STORE),
+        (values.store_url, "redis+other://a", STORE),
     ],
 )
 def test_a_bad_value_is_refused_with_what_to_write(parse: Callable[[Raw], Any], raw: Raw, text: str) -> None:

@@ -1,0 +1,51 @@
+"""The settings, other than routes, in which two configurations differ.
+
+Rules kept here:
+- Two settings let someone do more: `keys.master`, where it accepts the master key from clients, and
+  `keys.report_only`, where a key is added or its date moved on.
+- A value that names a variable of the environment may be anything: where it decides, the worst is assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.config.model import Config
+from gateway.config.written import each
+
+MASTER = "keys.master"
+REPORT_ONLY = "keys.report_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting that differs, each side as the file would say it; no secret is shown."""
+
+    path: str
+    old: str
+    new: str
+    widens: bool = False
+
+
+def differences(old: Config, new: Config) -> tuple[Difference, ...]:
+    """Every setting that differs, in the order of the model."""
+    wider = {MASTER: _may_accept(old, new), REPORT_ONLY: _may_report(old, new)}
+    found = []
+    for (path, before, was), (_, after, now) in zip(each(old), each(new), strict=True):
+        if before != after or was != now:
+            found.append(Difference(path, was, now, wider.get(path, False)))
+    return tuple(found)
+
+
+def _may_accept(old: Config, new: Config) -> bool:
+    """Whether the old one may deny the master key and the new one may accept it."""
+    denied = MASTER in old.unset or old.keys.master == "deny"
+    return denied and (MASTER in new.unset or new.keys.master == "accept")
+
+
+def _may_report(old: Config, new: Config) -> bool:
+    """Whether the new one may let a key pass longer than the old one."""
+    if REPORT_ONLY in new.unset:
+        return True
+    before, after = old.keys.report_only, new.keys.report_only
+    return any(until > before.until(key_id) for key_id, until in after.dates)

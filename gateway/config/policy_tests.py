@@ -1,0 +1,179 @@
+"""A policy test file into policy tests: a list, one line for who does what, and what is expected.
+
+Rules kept here:
+- Nothing is guessed: an unknown member, scope, code or stamp is refused, with the nearest known one.
+- The caller is named by its scopes, never by a key.
+- A refused request gets no stamp, so a test that expects both is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from gateway.config.document import MAX_BYTES, Broken, Entry, Mapping, Node, Scalar, Sequence, read_top
+from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
+from gateway.config.routes import nearest
+from gateway.policy.expectations import ALLOW, REFUSALS, PolicyTest
+from gateway.policy.principals import MASTER
+from gateway.policy.routes import Problem, Stamp
+from gateway.policy.verdicts import (
+    HOLDABLE,
+    NO_KEY,
+    Caller,
+    Request,
+    Unreadable,
+    holds_key,
+    key_with,
+    read_request,
+)
+
+NEEDED = ("as", "do", "expect")
+MEMBERS = (*NEEDED, "route", "stamp", "name")
+EXAMPLE = "- {as: [ledgers:read], do: GET /ledgers, expect: allow}"
+_STAMPS = {stamp.value: stamp for stamp in Stamp}
+_CALLERS: dict[str, Caller] = {"master": MASTER, "none": NO_KEY}
+
+
+def load_policy_tests(path: Path) -> tuple[PolicyTest, ...]:
+    """Read and check the file.
+
+    Raises:
+        UnreadableConfigError: the file cannot be read.
+        ConfigError: anything else is wrong; it has every problem, by line.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "this is no path"
+        raise UnreadableConfigError((ConfigProblem(str(path), 0, f"cannot be read: {reason}"),)) from None
+    tests, problems = read_policy_tests(data)
+    if problems:
+        raise ConfigError(tuple(ConfigProblem(str(path), one.line, one.text) for one in problems))
+    return tests
+
+
+def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[Problem, ...]]:
+    """The tests that `data` lists, and every problem of it, by line."""
+    if len(data) > MAX_BYTES:
+        return (), (Problem(1, "the file is larger than 1 MiB: split it, several files run at once"),)
+    top, problems = read_top(data, f"write a list of tests, as '{EXAMPLE}'")
+    reading = _Reading(list(problems))
+    tests = reading.tests(top)
+    return tests, tuple(sorted(reading.problems, key=lambda problem: problem.line))
+
+
+class _Reading:
+    """Items of the list into tests; problems are appended as they are met."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+    def tests(self, node: Node) -> tuple[PolicyTest, ...]:
+        """The tests of the list, but for those of which any part is refused."""
+        if isinstance(node, Sequence) and node.items:
+            return tuple(test for item in node.items if (test := self.test(item)) is not None)
+        if not isinstance(node, Broken):
+            self._refuse(node.line, f"a list of tests is expected here: write '{EXAMPLE}'")
+        return ()
+
+    def test(self, node: Node) -> PolicyTest | None:
+        """The test of one item; None where any part of it is refused."""
+        if not isinstance(node, Mapping):
+            if not isinstance(node, Broken):
+                self._refuse(node.line, f"a test is expected here: write '{EXAMPLE}'")
+            return None
+        before = len(self.problems)
+        entries = {entry.key: entry for entry in node.entries}
+        for entry in node.entries:
+            if entry.key not in MEMBERS:
+                self._refuse(entry.line, f"a test has {', '.join(MEMBERS)}{nearest(entry.key, MEMBERS)}")
+        for member in NEEDED:
+            if member not in entries:
+                self._refuse(node.line, f"'{member}' is missing: write all of '{EXAMPLE}'")
+        caller = self._caller(entries.get("as"))
+        request = self._request(entries.get("do"))
+        expect = self._expect(entries.get("expect"))
+        route = self._text(entries.get("route"))
+        stamp = self._stamp(entries.get("stamp"), expect)
+        name = self._text(entries.get("name"))
+        if caller is None or request is None or expect is None or len(self.problems) > before:
+            return None
+        return PolicyTest(name or str(request), caller, request, expect, route, stamp, node.line)
+
+    def _caller(self, entry: Entry | None) -> Caller | None:
+        if entry is None or isinstance(entry.value, Broken):
+            return None
+        node = entry.value
+        if isinstance(node, Sequence):
+            scopes = [str(item.value) for item in node.items if isinstance(item, Scalar)]
+            for item in node.items:
+                self._check_scope(item)
+            return key_with(scopes) if len(scopes) == len(node.items) else None
+        if isinstance(node, Scalar) and node.value in _CALLERS:
+            return _CALLERS[str(node.value)]
+        self._refuse(
+            node.line,
+            "as: write the scopes of a key, as [ledgers:read] or [] for a key without any; "
+            "or master, or none for no key",
+        )
+        return None
+
+    def _check_scope(self, item: Node) -> None:
+        scope = str(item.value) if isinstance(item, Scalar) else ""
+        if scope not in HOLDABLE and not isinstance(item, Broken):
+            self._refuse(
+                item.line,
+                "as: a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
+                f"{nearest(scope, HOLDABLE)}",
+            )
+
+    def _request(self, entry: Entry | None) -> Request | None:
+        text = self._text(entry)
+        if entry is None or text is None:
+            return None
+        method, blank, raw = text.partition(" ")
+        if not blank:
+            self._refuse(entry.value.line, "do: write a method, one blank and a path, as GET /ledgers")
+            return None
+        request = read_request(method, raw)
+        if isinstance(request, Unreadable):
+            self._refuse(entry.value.line, f"do: {request.text}")
+            return None
+        return request
+
+    def _expect(self, entry: Entry | None) -> str | None:
+        return self._word(entry, (ALLOW, *REFUSALS))
+
+    def _stamp(self, entry: Entry | None, expect: str | None) -> Stamp | None:
+        if entry is not None and expect in REFUSALS:
+            self._refuse(entry.line, "stamp: a refused request gets no stamp: take it out")
+            return None
+        word = self._word(entry, _STAMPS)
+        return None if word is None else _STAMPS[word]
+
+    def _word(self, entry: Entry | None, known: Collection[str]) -> str | None:
+        if entry is None or isinstance(entry.value, Broken):
+            return None
+        value = entry.value.value if isinstance(entry.value, Scalar) else ""
+        if isinstance(value, str) and value in known:
+            return value
+        near = nearest(str(value), known)
+        self._refuse(entry.value.line, f"{entry.key}: write one of {', '.join(known)}{near}")
+        return None
+
+    def _text(self, entry: Entry | None) -> str | None:
+        if entry is None or isinstance(entry.value, Broken):
+            return None
+        text = entry.value.value if isinstance(entry.value, Scalar) else None
+        if isinstance(text, str) and text:
+            if not holds_key(text):
+                return text
+            self._refuse(entry.value.line, f"{entry.key}: a key stands here, or what looks like one")
+            return None
+        self._refuse(entry.value.line, f"{entry.key}: write text, in quotes where YAML reads otherwise")
+        return None
+
+    def _refuse(self, line: int, text: str) -> None:
+        self.problems.append(Problem(line, text))

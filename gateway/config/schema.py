@@ -1,0 +1,175 @@
+"""The JSON Schema of gateway.yaml, for editors: made of the settings, the scopes, the stamps, Core's routes.
+
+Rules kept here:
+- It refuses nothing that `check` accepts, so no sound file is underlined; `check` alone is the judge.
+- Draft 7, the newest that the YAML language server knows whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.config import model, report_only, values
+from gateway.config.model import Setting
+from gateway.config.presets import core_table
+from gateway.config.routes import ACCESS, SCOPES
+from gateway.config.values import choice, count, sequence
+from gateway.config.written import written
+from gateway.policy.routes import METHODS, Access, Route, Stamp, expected_stamp
+
+Schema = dict[str, Any]
+
+_REFERENCE: Final[Mapping[str, str]] = MappingProxyType(
+    {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
+)
+"""A variable of the environment stands for any value."""
+
+_DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h)$"
+_PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
+    {
+        values.address: r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+        values.deadline: _DURATION,
+        values.duration: _DURATION,
+        values.size: r"^[0-9]{1,12}(B|KiB|MiB|GiB)$",
+        values.upstream_url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^/]",
+        values.secret: r"^[!-~]+$",
+        values.path: r".",
+        values.network: r"^[0-9A-Fa-f:.]+(%[^/]+)?(/[0-9.]+)?$",
+        values.store_url: r"^(memory://$|[Rr][Ee][Dd][Ii][Ss])",
+        values.database_url: r"^postgres(ql)?://",
+    }
+)
+"""How the text of a value looks that a parser accepts."""
+
+_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "scope": "Who may call it.",
+        "stamp": "Where the caller's key id goes: create: meta_data of the new record; bulk: of every item "
+        "of transactions; replace: meta_data, where it is sent; merge: a client's stamp is taken out; none.",
+        "body": "optional: an empty body becomes one with the stamp.",
+        "mode": "report-only: until its date, a key that lacks only the scope is let pass and reported.",
+        "until": "The last day of report-only, in UTC and in quotes, at most 30 days ahead.",
+    }
+)
+
+
+def schema() -> Schema:
+    """The schema of a whole file."""
+    properties: Schema = {}
+    for path, setting in model.settings().items():
+        section, _, name = path.rpartition(".")
+        place = properties
+        if section:
+            place = properties.setdefault(section, _object({}))["properties"]
+        place[name] = _setting(setting)
+    for name, kind in model.sections().items():
+        properties[name]["description"] = kind.__doc__
+    properties["routes"] = _routes()
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "gateway.yaml of Blnk Gateway",
+        "definitions": _definitions(),
+        # A required setting may come from the environment; routes never do.
+        "required": ["routes"],
+        **_object(properties),
+    }
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _setting(setting: Setting) -> Schema:
+    found = {"description": setting.doc, **_value(setting.parse)}
+    if setting.example:
+        return found | {"examples": [setting.example]}
+    if not setting.default or setting.mapped:
+        return found
+    is_plain = isinstance(setting.default, int) and setting.parse is not values.size
+    return found | {"default": setting.default if is_plain else written(setting, setting.default)}
+
+
+def _value(parse: Callable[..., Any]) -> Schema:
+    if isinstance(parse, sequence):
+        return {"type": "array", "items": _value(parse.parse)}
+    if isinstance(parse, choice):
+        return {"anyOf": [{"enum": list(parse.known)}, dict(_REFERENCE)]}
+    if isinstance(parse, count):
+        digits = {"type": "string", "pattern": "^[0-9]{1,9}$"}
+        number = {"type": "integer", "minimum": parse.least, "maximum": parse.most}
+        return {"anyOf": [number, digits, dict(_REFERENCE)]}
+    if parse is report_only.key_dates:
+        date = {"anyOf": [{"type": "string", "pattern": _DATE}, dict(_REFERENCE)]}
+        keys = {**_object({}), "patternProperties": {"^api_key_": date}}
+        return {"anyOf": [keys, {"type": "array", "items": {"type": "string"}}, dict(_REFERENCE)]}
+    text = {"type": "string", "pattern": _PATTERNS[parse]}
+    zero = [{"const": 0}] if parse is values.duration else []
+    return {"anyOf": [text, *zero, dict(_REFERENCE)]}
+
+
+def _definitions() -> Schema:
+    scope = {"enum": list(SCOPES)}
+    alone = {"enum": list(ACCESS)}
+    many = {"type": "array", "minItems": 1, "uniqueItems": True, "items": _ref("scope")}
+    members: Schema = {
+        "scope": _ref("who"),
+        "stamp": {"enum": [stamp.value for stamp in Stamp]},
+        "body": {"enum": ["optional"]},
+        "mode": {"enum": [report_only.MODE]},
+        "until": {"type": "string", "pattern": _DATE},
+    }
+    options = _object(
+        {name: {"description": text, "allOf": [members[name]]} for name, text in _OPTIONS.items()}
+    )
+    return {
+        "scope": {"description": "A key with this scope.", **scope},
+        "alone": {"description": "public: anyone; master: the master key; deny: nobody.", **alone},
+        "who": {"anyOf": [_ref("scope"), _ref("alone"), many]},
+        "options": {
+            **options,
+            "required": ["scope"],
+            "dependencies": {"mode": ["until"], "until": ["mode"]},
+        },
+        "route": {"anyOf": [_ref("who"), _ref("options")]},
+    }
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/definitions/{name}"}
+
+
+def _routes() -> Schema:
+    methods = "|".join(sorted(METHODS))
+    return {
+        "description": "METHOD /path: who may call it. What is not listed is refused.",
+        "minProperties": 1,
+        **_object({route.name: _core_route(route) for route in core_table().routes}),
+        "patternProperties": {f"^({methods}) /\\S*$": _ref("route")},
+    }
+
+
+def _core_route(route: Route) -> Schema:
+    who = " or ".join(route.scopes) or route.access.value
+    expected = expected_stamp(route)
+    if expected is None:
+        return {"description": f"Core: {who}.", "default": who, "allOf": [_ref("route")]}
+    named = {
+        "required": ["scope", "stamp"],
+        "properties": {"stamp": {"enum": [expected.value, Stamp.NONE.value]}},
+    }
+    closed = {
+        "required": ["scope"],
+        "properties": {"scope": {"enum": [access.value for access in (Access.MASTER, Access.DENY)]}},
+    }
+    stamped = {"anyOf": [_ref("alone"), {"type": "object", **named}, {"type": "object", **closed}]}
+    default = {"scope": who, "stamp": route.stamp.value}
+    if route.body_optional:
+        default["body"] = "optional"
+    return {
+        "description": f"Core: {who}; it writes meta_data here, so the stamp must be named.",
+        "default": default,
+        "allOf": [_ref("route"), stamped],
+    }

@@ -1,0 +1,61 @@
+"""Parsed values as the file would say them: `5MiB`, `10s`, `127.0.0.1:5001`.
+
+Rules kept here:
+- What may hold a secret or a password is never shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.config import model, report_only, values
+from gateway.config.model import Config, Setting
+from gateway.config.values import Secret
+from gateway.policy.report_only import KeyDates
+
+NONE: Final = "none"
+HIDDEN: Final = "not shown"
+UNSET: Final = "from the environment"
+
+_UNITS: Final[Mapping[str, int]] = MappingProxyType({"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1})
+
+
+def written(setting: Setting, value: Any) -> str:
+    """`value`, which `setting` has parsed, as the file would say it; `HIDDEN` for a secret."""
+    if isinstance(value, Secret):
+        return HIDDEN
+    if isinstance(value, KeyDates):
+        return report_only.shown(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if setting.parse is values.size:
+        unit = next(unit for unit, count in _UNITS.items() if value % count == 0)
+        return f"{value // _UNITS[unit]}{unit}"
+    if isinstance(value, float):
+        return f"{value:g}s" if value >= 1 or not value else f"{value * 1000:g}ms"
+    return NONE if value in (None, "") else str(value)
+
+
+def each(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Every setting of `config`: its path, its value, and how it is written."""
+    known = model.settings()
+    hidden = dict(_hidden())
+    for path, setting in known.items():
+        value: Any = config
+        for name in path.split("."):
+            value = getattr(value, name)
+        if path in config.unset:
+            yield path, value, UNSET
+        else:
+            yield path, value, HIDDEN if hidden[path] and value else written(setting, value)
+
+
+def _hidden() -> Iterator[tuple[str, bool]]:
+    """Whether the model keeps a setting out of its own repr, by path."""
+    kinds: dict[str, Any] = {"": Config, **{f"{name}.": kind for name, kind in model.sections().items()}}
+    for prefix, kind in kinds.items():
+        for item in dataclasses.fields(kind):
+            yield prefix + item.name, not item.repr

@@ -1,0 +1,196 @@
+"""What another route table changes: who may do what they could not, or no longer, and which stamps change.
+
+Rules kept here:
+- Compared are requests, not lines: for every set of requests that one route of the old table, one of the
+  new and one of Core's takes (or none), what each table grants. So a wildcard shows as each route of Core
+  that it newly covers, and a literal as the requests that it takes from a placeholder.
+- Wider is: someone gains access, be it only until a date, or a key that keeps its access loses its stamp.
+- The most dangerous comes first: open to anyone, to any key, to scopes, a lost stamp, open to the master
+  key; what closes comes last. Among equals writes come before reads, wildcards before the rest.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+from gateway.policy.overlaps import Shapes, example, of_any_length, of_each_length
+from gateway.policy.patterns import Placeholder, Shape, includes
+from gateway.policy.routes import METHODS, Access, Route, RouteTable, Stamp
+from gateway.policy.scopes import ACTIONS
+
+ANYONE: Final = "anyone"
+ANY_KEY: Final = "any key"
+MASTER: Final = "master"
+
+
+class Kind(enum.Enum):
+    """What a change does, the most dangerous first."""
+
+    OPEN_TO_ANYONE = "open to anyone"
+    OPEN_TO_ANY_KEY = "open to any key"
+    OPEN_TO_SCOPES = "open to scopes"
+    UNSTAMPED = "unstamped"
+    OPEN_TO_MASTER = "open to the master key"
+    STAMPED = "stamped"
+    CLOSED = "closed"
+    REFUSED_OTHERWISE = "refused otherwise"
+
+
+_DANGER: Final = {kind: order for order, kind in enumerate(Kind)}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Requests of one method and shape that the new table judges otherwise than the old one.
+
+    `old`, `new` and `core` are the routes that they take in each table; None where there is none.
+    """
+
+    method: str
+    shape: Shape
+    old: Route | None
+    new: Route | None
+    core: Route | None
+
+    @property
+    def path(self) -> str:
+        """The shape as a pattern, its placeholders named as in Core, the new table or the old one."""
+        return "/" + "/".join(map(self._segment, range(len(self.shape))))
+
+    def _segment(self, depth: int) -> str:
+        kind = self.shape[depth]
+        if isinstance(kind, str):
+            return kind
+        for route in (self.core, self.new, self.old):
+            if route is not None and depth < len(route.shape) and route.shape[depth] is kind:
+                return route.pattern.removeprefix("/").split("/")[depth]
+        return "{rest...}" if kind is Placeholder.REST else "{segment}"
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """Who goes from deny to allow: `anyone` (without a key), or `any key`, scopes, and `master`.
+
+        `any key` is for report-only, which passes until its date what a key lacks only the scope for.
+        """
+        return _gain(self.old, self.new)
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Who goes from allow to deny, in the same words."""
+        return _gain(self.new, self.old)
+
+    @property
+    def unstamped(self) -> bool:
+        """Whether keys that could make such a request still can, without the stamp that it had."""
+        return _loses_stamp(self.old, self.new)
+
+    @property
+    def widens(self) -> bool:
+        """Whether the new table lets someone do more."""
+        return bool(self.opened) or self.unstamped
+
+    @property
+    def kind(self) -> Kind:
+        """The most dangerous of what the change does."""
+        if ANYONE in self.opened:
+            return Kind.OPEN_TO_ANYONE
+        if ANY_KEY in self.opened:
+            return Kind.OPEN_TO_ANY_KEY
+        if self.opened and self.opened != (MASTER,):
+            return Kind.OPEN_TO_SCOPES
+        if self.unstamped:
+            return Kind.UNSTAMPED
+        if self.opened:
+            return Kind.OPEN_TO_MASTER
+        if self.closed:
+            return Kind.CLOSED
+        return Kind.STAMPED if _loses_stamp(self.new, self.old) else Kind.REFUSED_OTHERWISE
+
+
+def changes(old: RouteTable, new: RouteTable, core: RouteTable) -> tuple[Change, ...]:
+    """Every change from `old` to `new`, the most dangerous first; `core` are all routes that Core has."""
+    found = chain.from_iterable(_changes_of(method, old, new, core) for method in sorted(METHODS))
+    return tuple(sorted(found, key=_danger))
+
+
+def _danger(change: Change) -> tuple[int, bool, bool, str, str]:
+    return (
+        _DANGER[change.kind],
+        ACTIONS.get(change.method) == "read",
+        change.shape[-1] is not Placeholder.REST,
+        change.path,
+        change.method,
+    )
+
+
+_Cell = tuple[Route | None, Route | None, Route | None]
+
+
+def _changes_of(method: str, old: RouteTable, new: RouteTable, core: RouteTable) -> Iterator[Change]:
+    own = [[route.shape for route in table.routes if route.method == method] for table in (old, new, core)]
+    longest = max(map(len, chain.from_iterable(own)), default=0)
+    cells: dict[_Cell, list[Shape]] = {}
+    for shape in _shared(own):
+        for fixed in of_each_length(shape, longest):
+            segments = example(fixed)
+            before, after = old.match(method, segments), new.match(method, segments)
+            if permission(before) != permission(after):
+                cell = (before, after, core.match(method, segments))
+                cells.setdefault(cell, []).append(fixed)
+    for (before, after, cores), shapes in cells.items():
+        for shape in _widest(of_any_length(shapes, longest)):
+            yield Change(method, shape, before, after, cores)
+
+
+def _shared(tables: list[list[Shape]]) -> dict[Shape, None]:
+    """The shapes of the tables, and of what any of one table shares with any of each other one."""
+    shapes: dict[Shape, None] = {}
+    for table in tables:
+        known = Shapes(table)
+        meets = [shared for shape in shapes for _, shared in known.meeting(shape)]
+        shapes |= dict.fromkeys((*table, *meets))
+    return shapes
+
+
+def _widest(shapes: tuple[Shape, ...]) -> Iterator[Shape]:
+    for shape in shapes:
+        if not any(other != shape and includes(other, shape) for other in shapes):
+            yield shape
+
+
+Permission = tuple[Access | None, frozenset[str], Stamp, bool, float]
+
+
+def permission(route: Route | None) -> Permission:
+    """What `route` grants, until when it only reports, what it does to a body; name and line left aside."""
+    if route is None:
+        return None, frozenset(), Stamp.NONE, False, 0.0
+    return route.access, frozenset(route.scopes), route.stamp, route.body_optional, route.report_until
+
+
+def _gain(before: Route | None, after: Route | None) -> tuple[str, ...]:
+    """Who may take `after` and could not take `before`."""
+    if after is None or after.access is Access.DENY or _is_public(before):
+        return ()
+    if _is_public(after):
+        return (ANYONE,)
+    held, reported = ((), 0.0) if before is None else (before.scopes, before.report_until)
+    scopes = tuple(scope for scope in after.scopes if scope not in held)
+    keys = (ANY_KEY, *scopes) if after.report_until > reported else scopes
+    return keys if before is not None and before.access is not Access.DENY else (*keys, MASTER)
+
+
+def _is_public(route: Route | None) -> bool:
+    return route is not None and route.access is Access.PUBLIC
+
+
+def _loses_stamp(before: Route | None, after: Route | None) -> bool:
+    if before is None or after is None or before.stamp is Stamp.NONE:
+        return False
+    if after.access not in (Access.SCOPES, Access.PUBLIC):
+        return False
+    return after.stamp is not before.stamp or (before.body_optional and not after.body_optional)

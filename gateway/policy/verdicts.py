@@ -1,0 +1,126 @@
+"""What the gateway answers one request of one caller, as the data path does before it reads a body.
+
+Rules kept here:
+- Nothing is decided here: `decide` is asked, and before it only what the data path asks before it: is the
+  route public, was a key sent, is the master key accepted.
+- A request names its caller by scopes or by record, never by a key; a text with a key in it is refused and
+  not repeated.
+- A target that HTTP's request line cannot hold never reaches the policy, so it gets no verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import Code, error_body
+from gateway.policy.decisions import Allow, Deny, decide
+from gateway.policy.principals import MASTER, ApiKey, Master, Principal
+from gateway.policy.routes import METHODS, RouteTable, Stamp
+from gateway.policy.scopes import ACTIONS, RESOURCES
+from gateway.policy.targets import Ambiguous, Target, parse_target
+
+HOLDABLE: Final = tuple(
+    f"{resource}:{action}"
+    for resource in (*dict.fromkeys(RESOURCES.values()), "*")
+    for action in (*dict.fromkeys(ACTIONS.values()), "*")
+)
+"""Every scope worth holding: a resource of Core or `*`, an action or `*`."""
+
+_METHODS: Final = METHODS | {"TRACE"}
+_writable: Final = re.compile(r"/[!-~]*").fullmatch
+# 32 bytes in base64url, as keys are minted; its padding may be percent-encoded.
+_key_in: Final = re.compile(r"[A-Za-z0-9_-]{43}(=|%3[Dd])").search
+
+
+@dataclass(frozen=True, slots=True)
+class NoKey:
+    """A caller that presents no key."""
+
+
+NO_KEY: Final = NoKey()
+Caller = NoKey | Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What of a configuration says who may do what; without `accepts_master` the master key is refused."""
+
+    table: RouteTable
+    accepts_master: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The method of a request, and its target as sent and as read."""
+
+    method: str
+    raw: str
+    target: Target | Ambiguous
+
+    def __str__(self) -> str:
+        """`GET /ledgers/x`, as it stands in a request line."""
+        return f"{self.method} {self.raw}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a text is no request or no caller, and what to write instead; it never quotes the text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one caller gets, and the stamp that its body gets on the way."""
+
+    caller: Caller
+    decision: Allow | Deny
+    stamp: Stamp
+
+
+def holds_key(text: str) -> bool:
+    """Whether a key, or what looks like one, stands anywhere in `text`."""
+    return _key_in(text) is not None
+
+
+def read_request(method: str, raw: str) -> Request | Unreadable:
+    """The request that `method` and `raw`, a request target, make."""
+    if method not in _METHODS:
+        return Unreadable(f"the method is one of {', '.join(sorted(_METHODS))}, in capitals")
+    if holds_key(raw):
+        return Unreadable("the path holds a key, or what looks like one: take it out")
+    if not _writable(raw):
+        return Unreadable("the path begins with '/', and all but visible ASCII in it is percent-encoded")
+    return Request(method, raw, parse_target(raw))
+
+
+def key_with(scopes: Iterable[str]) -> ApiKey:
+    """A live key of nobody, with these scopes."""
+    return ApiKey(id="", owner="", scopes=tuple(scopes), expires_at=float("inf"))
+
+
+def verdict(request: Request, caller: Caller, policy: Policy, now: float) -> Verdict:
+    """What `caller` gets for `request` at `now` (Unix seconds)."""
+    decision = _decision(request, caller, policy, now)
+    if isinstance(decision, Allow) and isinstance(caller, ApiKey):
+        return Verdict(caller, decision, decision.route.stamp)
+    return Verdict(caller, decision, Stamp.NONE)
+
+
+def _decision(request: Request, caller: Caller, policy: Policy, now: float) -> Allow | Deny:
+    target = request.target
+    if isinstance(target, Target) and policy.table.public(request.method, target.segments) is not None:
+        return decide(MASTER, request.method, target, policy.table, now)  # as for anyone: no key is asked for
+    if isinstance(caller, NoKey):
+        return Deny(Code.MISSING_KEY, Code.MISSING_KEY.message)
+    if isinstance(caller, Master) and not policy.accepts_master:
+        return Deny(Code.INVALID_KEY, Code.INVALID_KEY.message)
+    return decide(caller, request.method, target, policy.table, now)
+
+
+def body_of(request: Request, deny: Deny) -> bytes:
+    """The body of the answer that refuses `request`; HEAD gets none (RFC 9110 section 9.3.2)."""
+    return b"" if request.method == "HEAD" else error_body(deny.code.code, deny.message)

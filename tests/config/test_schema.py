@@ -1,0 +1,182 @@
+"""The JSON Schema: it is the file in deploy/, it refuses nothing that `check` accepts, and much that it does not.
+
+Rules kept here:
+- Judged by a validator of JSON Schema that is not ours, on what a YAML parser of an editor reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gateway.config import ConfigError, parse_config, settings
+from gateway.config.model import sections
+from gateway.config.presets import PRESETS, core_table, preset
+from gateway.config.routes import OPTIONS
+from gateway.config.schema import schema
+from tests.conftest import examples
+from tests.running import ROOT
+
+SCHEMA = schema()
+VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
+LEAST = "upstream: {url: 'http://127.0.0.1:5100', master_key: x}\nkeys: {store: 'memory://'}\n"
+ROUTES = "routes: {GET /health: public}\n"
+VALUES = (
+    "0", "1", "200", "70000", '"200"', "10s", "500ms", "0s", "24h", "25h", "5MiB", "1GiB", "0B", "127.0.0.1:5003",
+    '"[::1]:5003"', "localhost:0", "5003", "accept", "deny", "auto", "debug", "gateway", "core", "${NAME}", "true",
+    "[]", "[store]", "[store, upstream]", "[10.0.0.0/8]", "['::1/128', 10.1.2.3]", "[${NAME}]", "a/b", "{}",
+    "http://h:1", "HTTPS://h", "http://h:1/x", "redis://h", "rediss://u:p@h:1/2?x=y", "memory://", '"é"', '""',
+    "redis+sentinel://a,b/n", "redis+cluster://a,b", "postgres://u:p@h/d", "postgresql://u:p@h/d", "[a, [b]]",
+    '{api_key_00000000-0000-4000-8000-000000000001: "2001-01-02"}', "[api_key_x]", '"2001-01-02"',
+)  # fmt: skip
+PERMISSIONS = (
+    "public", "master", "deny", "ledgers:read", "ledger:read", "[ledgers:read, ledgers:write]", "[]",
+    "[ledgers:read, ledgers:read]", "[public]", '"*:*"', "{scope: ledgers:write}",
+    "{scope: ledgers:write, stamp: create}", "{scope: ledgers:write, stamp: none}", "{stamp: create}",
+    "{scope: [ledgers:read, ledgers:write], stamp: bulk}", "{scope: master}", "{scope: public}",
+    "{scope: ledgers:write, stamp: create, body: optional}", "{scope: deny, stamps: x}", "{scope: deny, body: x}",
+    '{scope: ledgers:write, stamp: none, mode: report-only, until: "2001-01-02"}',
+    "{scope: ledgers:write, stamp: none, mode: report-only}", '{scope: deny, until: "2001-01-02"}', "true", "{}",
+)  # fmt: skip
+NAMES = (
+    *(route.name for route in core_table().routes),
+    "GET /{rest...}", "PUT /x/{id}", "HEAD /", "get /ledgers", "TRACE /x", "GET ledgers", "GET  /x", "GET",
+)  # fmt: skip
+
+
+def accepts(text: str) -> bool:
+    """Whether `check` does."""
+    try:
+        parse_config(text.encode(), Path("gateway.yaml"), {}, secrets=False)
+    except ConfigError:
+        return False
+    return True
+
+
+def complaints(text: str) -> list[str]:
+    # An editor reads YAML 1.2, where a date is text.
+    return [error.message for error in VALIDATOR.iter_errors(yaml.load(text, yaml.SafeLoader))]  # noqa: S506
+
+
+def test_the_schema_in_deploy_is_the_one_that_the_verb_prints() -> None:
+    """Made anew by: blnk-gateway schema > deploy/gateway.schema.json."""
+    assert json.loads((ROOT / "deploy/gateway.schema.json").read_text()) == SCHEMA
+
+
+def test_the_file_that_ships_points_at_it() -> None:
+    first = (ROOT / "gateway.yaml").read_text().partition("\n")[0]
+    link = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert link is not None
+    assert (ROOT / link[1]).is_file()
+
+
+def test_it_is_a_schema_of_draft_7() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == jsonschema.Draft7Validator.META_SCHEMA["$schema"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_accepts_what_ships(name: str) -> None:
+    assert complaints(preset(name)) == []
+
+
+def test_it_knows_every_setting_every_option_and_every_route_of_core() -> None:
+    """Each setting with its meaning, as an editor shows it."""
+    properties: dict[str, Any] = SCHEMA["properties"]
+    found = {
+        f"{name}.{below}" if name in sections() else name: entry["description"]
+        for name in properties
+        if name != "routes"
+        for below, entry in (
+            properties[name]["properties"].items() if name in sections() else [("", properties[name])]
+        )
+    }
+    assert found == {path: setting.doc for path, setting in settings().items()}
+    assert set(SCHEMA["definitions"]["options"]["properties"]) == set(OPTIONS)
+    assert set(properties["routes"]["properties"]) == {route.name for route in core_table().routes}
+
+
+def test_every_default_that_an_editor_fills_in_is_accepted() -> None:
+    """For settings the default, for Core's routes their permission."""
+    routes = {name: entry["default"] for name, entry in SCHEMA["properties"]["routes"]["properties"].items()}
+    assert accepts(json.dumps({**yaml.safe_load(LEAST), "routes": routes}))
+    for name, entry in SCHEMA["properties"].items():
+        below = {key: one["default"] for key, one in entry.get("properties", {}).items() if "default" in one}
+        if name in sections() and name not in ("upstream", "keys"):
+            assert accepts(LEAST + ROUTES + json.dumps({name: below})[1:-1].replace("\n", "") + "\n"), name
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in settings() if path.partition(".")[0] not in ("upstream", "keys")]
+)
+@pytest.mark.parametrize("value", VALUES)
+def test_a_setting_that_check_accepts_is_accepted(path: str, value: str) -> None:
+    section, _, name = path.rpartition(".")
+    text = LEAST + ROUTES + (f"{section}: {{{name}: {value}}}" if section else f"{name}: {value}")
+    assert not accepts(text) or complaints(text) == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in settings() if path.partition(".")[0] in ("upstream", "keys")]
+)
+@pytest.mark.parametrize("value", VALUES)
+def test_a_required_section_that_check_accepts_is_accepted(path: str, value: str) -> None:
+    section, _, name = path.rpartition(".")
+    file = yaml.safe_load(LEAST + ROUTES)
+    file[section] |= {name: yaml.safe_load(value)}
+    text = json.dumps(file, default=str)
+    assert not accepts(text) or complaints(text) == []
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_route_that_check_accepts_is_accepted(name: str, permission: str) -> None:
+    text = f"{LEAST}routes:\n  {name}: {permission}\n"
+    assert not accepts(text) or complaints(text) == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "routes: {}",
+        "routes: {GET /ledgers: ledger:read}",
+        'routes: {GET /ledgers: "*:read"}',
+        "routes: {get /ledgers: ledgers:read}",
+        "routes: {GET /ledgers: {scope: ledgers:read, stemp: none}}",
+        "routes: {GET /ledgers: {stamp: none}}",
+        "routes: {POST /ledgers: ledgers:write}",
+        "routes: {POST /ledgers: {scope: ledgers:write, stamp: bulk}}",
+        "routes: {GET /ledgers: {scope: ledgers:read, mode: report-only}}",
+        "listne: 127.0.0.1:5001",
+        "listen: 5001",
+        "limits: {body: 5MB}",
+        "limits: {rate: -1}",
+        "timeouts: {head: 10}",
+        "keys: {master: maybe}",
+        "trusted_proxies: 10.0.0.0/8",
+    ],
+)
+def test_what_an_author_often_gets_wrong_is_underlined(lines: str) -> None:
+    text = lines + ("" if lines.startswith("routes") else "\n" + ROUTES)
+    assert not accepts(LEAST + text)
+    assert complaints(text) != []
+
+
+@examples(60)
+@given(data=st.data())
+def test_an_edit_that_check_accepts_is_accepted(data: st.DataObject) -> None:
+    lines = preset("core").splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    key, colon, _ = lines[at].partition(": ")
+    lines[at] = f"{key}{colon}{data.draw(st.sampled_from((*VALUES, *PERMISSIONS)))}"
+    text = "\n".join(lines)
+    assume(accepts(text))
+    assert complaints(text) == []

@@ -1,0 +1,83 @@
+"""What a policy test expects, and whether it holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.policy.expectations import ALLOW, REFUSALS, Mismatch, Outcome, PolicyTest, run_test
+from gateway.policy.principals import MASTER
+from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
+from gateway.policy.verdicts import NO_KEY, Policy, Request, key_with, read_request
+
+CREATE = Route("POST", "/ledgers", Access.SCOPES, ("ledgers:write",), Stamp.CREATE)
+HOOKS = Route("GET", "/hooks", Access.MASTER)
+WRITER, READER = key_with(["ledgers:write"]), key_with(["ledgers:read"])
+LACKING = "403 AUTH_INSUFFICIENT_PERMISSIONS"
+
+
+def policy(*, accepts_master: bool = True) -> Policy:
+    table = compile_routes((CREATE, HOOKS))
+    assert isinstance(table, RouteTable)
+    return Policy(table, accepts_master=accepts_master)
+
+
+def asked(line: str) -> Request:
+    request = read_request(*line.split(" ", 1))
+    assert isinstance(request, Request)
+    return request
+
+
+WRITES = PolicyTest("writes", WRITER, asked("POST /ledgers"), ALLOW, "POST /ledgers", Stamp.CREATE, 7)
+
+
+@pytest.mark.parametrize(
+    ("test", "route"),
+    [
+        (WRITES, CREATE),
+        (replace(WRITES, route=None, stamp=None), CREATE),
+        (PolicyTest("", READER, asked("POST /ledgers"), LACKING, "POST /ledgers"), CREATE),
+        (PolicyTest("", NO_KEY, asked("POST /ledgers"), "401 AUTH_MISSING_API_KEY"), CREATE),
+        (PolicyTest("", MASTER, asked("POST /ledgers"), ALLOW, stamp=Stamp.NONE), CREATE),
+        (PolicyTest("", MASTER, asked("GET /nothing"), "404 GEN_NOT_FOUND", "none"), None),
+        (PolicyTest("", WRITER, asked("GET //"), "400 GEN_BAD_REQUEST", "none"), None),
+    ],
+)
+def test_what_comes_as_expected_holds(test: PolicyTest, route: Route | None) -> None:
+    outcome = run_test(test, policy())
+    assert outcome == Outcome(test, route, ())
+    assert outcome.holds
+
+
+def test_everything_that_comes_otherwise_is_told() -> None:
+    test = replace(WRITES, caller=READER, route="GET /ledgers", stamp=Stamp.BULK)
+    outcome = run_test(test, policy())
+    assert outcome.mismatches == (
+        Mismatch("decision", "allow", f"{LACKING} Insufficient permissions for ledgers:write"),
+        Mismatch("route", "GET /ledgers", "POST /ledgers"),
+        Mismatch("stamp", "bulk", "none"),
+    )
+    assert not outcome.holds
+
+
+def test_an_open_door_is_a_failure() -> None:
+    test = replace(WRITES, expect=LACKING, stamp=None)
+    assert run_test(test, policy()).mismatches == (Mismatch("decision", LACKING, "allow"),)
+
+
+def test_the_master_key_is_refused_where_it_is_not_accepted() -> None:
+    test = PolicyTest("", MASTER, asked("GET /hooks"), "401 AUTH_INVALID_API_KEY")
+    assert run_test(test, policy(accepts_master=False)).holds
+
+
+def test_a_test_can_expect_what_a_decision_can_say() -> None:
+    assert REFUSALS == (
+        "401 AUTH_MISSING_API_KEY",
+        "401 AUTH_INVALID_API_KEY",
+        "400 GEN_BAD_REQUEST",
+        "403 AUTH_INSUFFICIENT_PERMISSIONS",
+        "403 AUTH_UNKNOWN_RESOURCE",
+        "403 AUTH_MASTER_KEY_REQUIRED",
+        "404 GEN_NOT_FOUND",
+    )

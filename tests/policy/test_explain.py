@@ -1,0 +1,277 @@
+"""Why a request gets its answer: who wins, who loses and why, who may; for people and for machines."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.policy.explain import EACH_KIND, Explanation, Lost, explain, members, name_of, needs, shown
+from gateway.policy.principals import MASTER, ApiKey
+from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
+from gateway.policy.verdicts import NO_KEY, Caller, Policy, Request, key_with, read_request
+
+NOW = 1_000.0
+
+
+def scoped(method: str, pattern: str, *scopes: str, line: int = 0, stamp: Stamp = Stamp.NONE) -> Route:
+    return Route(method, pattern, Access.SCOPES, scopes or ("ledgers:read",), stamp, line=line)
+
+
+LITERAL = scoped("GET", "/ledgers/filter", line=3)
+ONE = scoped("GET", "/ledgers/{id}", line=1)
+REST = scoped("GET", "/ledgers/{rest...}", line=2)
+LIST = scoped("GET", "/ledgers", line=4)
+CREATE = scoped("POST", "/ledgers", "ledgers:write", line=5, stamp=Stamp.CREATE)
+ANY_POST = scoped("POST", "/{all...}", "metadata:write", line=6)
+KEYS = scoped("GET", "/api-keys", "api-keys:read", line=7)
+HEALTH = Route("GET", "/health", Access.PUBLIC, line=8)
+HOOKS = Route("GET", "/hooks", Access.MASTER, line=9)
+CLOSED = Route("GET", "/backup", Access.DENY, line=10)
+EITHER = scoped("PUT", "/ledgers/{id}", "ledgers:write", "metadata:write", line=11)
+ROUTES = (ONE, REST, LITERAL, LIST, CREATE, ANY_POST, KEYS, HEALTH, HOOKS, CLOSED, EITHER)
+
+
+def policy(*routes: Route) -> Policy:
+    table = compile_routes(routes or ROUTES)
+    assert isinstance(table, RouteTable)
+    return Policy(table)
+
+
+def asked(line: str) -> Request:
+    request = read_request(*line.split(" ", 1))
+    assert isinstance(request, Request)
+    return request
+
+
+def explained(line: str, *callers: Caller) -> Explanation:
+    return explain(asked(line), callers, policy(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("line", "won", "lost"),
+    [
+        (
+            "GET /ledgers/filter",
+            LITERAL,
+            (
+                Lost(ONE, "the literal filter is tried before {id}"),
+                Lost(REST, "the literal filter is tried before {rest...}"),
+                Lost(ANY_POST, "another method"),
+                Lost(EITHER, "another method"),
+            ),
+        ),
+        (
+            "GET /ledgers/x",
+            ONE,
+            (
+                Lost(REST, "{id}, one segment, is tried before {rest...}, all that are left"),
+                Lost(ANY_POST, "another method"),
+                Lost(EITHER, "another method"),
+            ),
+        ),
+        ("GET /ledgers/x/y", REST, (Lost(ANY_POST, "another method"),)),
+        (
+            "POST /ledgers",
+            CREATE,
+            (Lost(ANY_POST, "the literal ledgers is tried before {all...}"), Lost(LIST, "another method")),
+        ),
+        (
+            "POST /api-keys/x",
+            None,
+            (Lost(ANY_POST, "no placeholder reaches /api-keys"),),
+        ),
+        ("POST /metrics", None, (Lost(ANY_POST, "no placeholder reaches /metrics"),)),
+        ("GET /ledgers/", None, (Lost(LIST, "the target ends with '/', which makes it another path"),)),
+        ("GET /nothing/", None, ()),
+        ("GET /", None, ()),
+        ("HEAD /health", None, (Lost(HEALTH, "another method"), Lost(ANY_POST, "another method"))),
+        ("GET //", None, ()),
+    ],
+)
+def test_the_losers_are_told_with_the_reason(line: str, won: Route | None, lost: tuple[Lost, ...]) -> None:
+    found = explained(line)
+    assert (found.route, found.lost) == (won, lost)
+
+
+SEGMENTS = ("ledgers", "a", "{one}", "{rest...}")
+PATTERNS = [
+    "/" + "/".join(parts)
+    for length in (1, 2, 3)
+    for parts in itertools.product(SEGMENTS, repeat=length)
+    if "{rest...}" not in parts[:-1] and parts.count("{one}") < 2
+]
+
+
+@given(
+    patterns=st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=12, unique=True),
+    segments=st.lists(st.sampled_from(["ledgers", "a", "b"]), min_size=1, max_size=3),
+    slash=st.booleans(),
+)
+def test_the_winner_is_the_only_route_that_fits_and_has_not_lost(
+    patterns: list[str], segments: list[str], slash: bool
+) -> None:
+    """Fitting is worked out here by segments, the preference by the kinds of the patterns."""
+    request = asked("GET /" + "/".join(segments) + "/" * slash)
+    found = explain(request, (), policy(*(scoped("GET", pattern) for pattern in patterns)), NOW)
+    path = [*segments, *([""] if slash else [])]
+    fitting = sorted((pattern for pattern in patterns if fits(pattern, path)), key=kinds)
+    slashed = {lost.route.pattern for lost in found.lost if "ends with" in lost.reason}
+    told = {lost.route.pattern for lost in found.lost} - slashed
+    assert found.route == (scoped("GET", fitting[0]) if fitting else None)
+    assert told == set(fitting[1:])
+
+
+def fits(pattern: str, path: list[str]) -> bool:
+    parts = pattern[1:].split("/")
+    if parts[-1] == "{rest...}":
+        rest = path[len(parts) - 1 :]
+        return bool(rest) and "" not in rest and fits_exactly(parts[:-1], path[: len(parts) - 1])
+    return fits_exactly(parts, path)
+
+
+def fits_exactly(parts: list[str], path: list[str]) -> bool:
+    return len(parts) == len(path) and all(
+        part == segment or (part == "{one}" and segment != "")
+        for part, segment in zip(parts, path, strict=True)
+    )
+
+
+def kinds(pattern: str) -> list[int]:
+    return [2 if "..." in part else 1 if "{" in part else 0 for part in pattern[1:].split("/")]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("GET /ledgers", "ledgers:read"),
+        ("PUT /ledgers/x", "ledgers:write or metadata:write"),
+        ("GET /health", "nothing: anyone, without a key"),
+        ("GET /hooks", "the master key"),
+        ("GET /backup", "nothing helps: it is refused to everyone"),
+        ("GET /nothing", "a route: none matches, and no resource of Core has this name"),
+        (
+            "DELETE /ledgers",
+            "a route: none matches; a key without ledgers:delete, which Core implies here, gets 403, not 404",
+        ),
+        ("GET /a//b", "another target: an ambiguous one is refused to everyone"),
+    ],
+)
+def test_what_is_needed_is_told_in_one_line(line: str, text: str) -> None:
+    assert needs(explained(line)) == text
+
+
+@pytest.mark.parametrize(
+    ("caller", "name"),
+    [
+        (NO_KEY, "no key"),
+        (MASTER, "the master key"),
+        (key_with(()), "a key without any scope"),
+        (key_with(["a:read", "b:*"]), "a key with a:read, b:*"),
+        (ApiKey("api_key_1", "ac\x9bme", ("a:read",), NOW + 1), "api_key_1 of ac\\x9bme, live, with a:read"),
+        (ApiKey("api_key_1", "acme", (), NOW), "api_key_1 of acme, expired, without any scope"),
+        (ApiKey("k", "acme", ("x\n:y",), NOW + 1, revoked=True), "k of acme, revoked, with x\\n:y"),
+    ],
+)
+def test_a_caller_is_named_in_words(caller: Caller, name: str) -> None:
+    assert name_of(caller, NOW) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("plain é", "plain é"),
+        ("\x1b[31m\x9b", "\\x1b[31m\\x9b"),
+        ("\udcff", "\\udcff"),
+        ("\u202e", "\\u202e"),
+    ],
+)
+def test_nothing_shown_can_steer_a_terminal(text: str, escaped: str) -> None:
+    assert shown(text) == escaped
+
+
+def told(route: Route, **more: str) -> dict[str, Any]:
+    """A route as machines get it."""
+    return {
+        "name": route.name,
+        "line": route.line,
+        "access": route.access.value,
+        "scopes": list(route.scopes),
+        "stamp": route.stamp.value,
+        "served_by": "core",
+        **more,
+    }
+
+
+def refused(status: int, code: str, message: str) -> dict[str, Any]:
+    body = f'{{"error":"{message}","error_detail":{{"code":"{code}","message":"{message}"}}}}'
+    return {"status": status, "code": code, "message": message, "body": body}
+
+
+def test_machines_get_all_of_it() -> None:
+    stored = ApiKey("api_key_1", "ac\udcffme", ("ledgers:*",), NOW + 1)
+    lacking = "Insufficient permissions for ledgers:write"
+    assert members(explained("POST /ledgers?a=b", *EACH_KIND, stored)) == {
+        "method": "POST",
+        "target": {"raw": "/ledgers?a=b", "path": "/ledgers", "segments": ["ledgers"], "query": "a=b"},
+        "route": told(CREATE),
+        "lost": [
+            told(ANY_POST, reason="the literal ledgers is tried before {all...}"),
+            told(LIST, reason="another method"),
+        ],
+        "implied_scope": "ledgers:write",
+        "verdicts": [
+            {
+                "caller": {"kind": "key", "scopes": []},
+                "decision": "deny",
+                "answer": refused(403, "AUTH_INSUFFICIENT_PERMISSIONS", lacking),
+            },
+            {"caller": {"kind": "master key"}, "decision": "allow", "stamp": "none"},
+            {
+                "caller": {"kind": "no key"},
+                "decision": "deny",
+                "answer": refused(
+                    401, "AUTH_MISSING_API_KEY", "Authentication required. Use X-Blnk-Key header"
+                ),
+            },
+            {
+                "caller": {
+                    "kind": "key",
+                    "id": "api_key_1",
+                    "owner": "ac\\udcffme",
+                    "state": "live",
+                    "scopes": ["ledgers:*"],
+                },
+                "decision": "allow",
+                "stamp": "create",
+            },
+        ],
+    }
+
+
+def test_machines_get_the_reason_of_an_ambiguous_target() -> None:
+    assert members(explained("GET /a//b")) == {
+        "method": "GET",
+        "target": {"raw": "/a//b", "ambiguous": "empty segment"},
+        "route": None,
+        "lost": [],
+        "implied_scope": None,
+        "verdicts": [],
+    }
+
+
+def test_what_the_gateway_answers_itself_is_told() -> None:
+    assert members(explained("GET /api-keys"))["route"] == told(KEYS, served_by="gateway")
+
+
+def test_bytes_that_are_no_text_are_escaped_for_machines() -> None:
+    target = members(explained("GET /ledgers/%ff"))["target"]
+    assert target == {
+        "raw": "/ledgers/%ff",
+        "path": "/ledgers/%ff",
+        "segments": ["ledgers", "\\udcff"],
+        "query": "",
+    }
