@@ -347,7 +347,8 @@ class RecordingUpstream:
             connection.gone.set()
             for request in connection.requests:
                 request.ended.set()
-            writer.transport.abort()
+            if not writer.is_closing():  # what a script closed goes out to its last byte
+                writer.transport.abort()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
             self._tasks.discard(task)

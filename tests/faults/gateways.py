@@ -1,0 +1,150 @@
+"""Gateways as they are run: by their command, with the file that ships, each a process of its own.
+
+Rules kept here:
+- Single values are changed by the environment, as an operator would.
+- What a gateway writes is kept, and judged once it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import Address
+from tests.bench.processes import free_ports
+from tests.faults.requests import OWNER, Key, key_wanted
+from tests.raw_client import BrokenAnswer, RawClient
+from tests.running import MASTER_KEY, ROOT
+
+_PATIENCE = 15.0
+_POLL_SECONDS = 0.02
+_SETTINGS = {
+    "BLNK_MASTER_KEY": MASTER_KEY,
+    # So that a neighbour that hangs is seen to within a fault of a second.
+    "BLNK_GATEWAY_TIMEOUTS__CONNECT": "400ms",
+    "BLNK_GATEWAY_TIMEOUTS__FIRST_BYTE": "400ms",
+    "BLNK_GATEWAY_TIMEOUTS__BETWEEN_BYTES": "400ms",
+}
+_TROUBLE = re.compile(r'Traceback|never retrieved|"event": ?"fault"')
+_IN_USE = re.compile(
+    r'^blnk_gateway_(?:connections|upstream_connections\{state="(?:busy|waiting)"\}) (\S+)$', re.MULTILINE
+)
+
+
+class StartError(Exception):
+    """A gateway did not start; the text holds what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A running gateway; `listen` is where clients connect."""
+
+    listen: Address
+    admin: Address
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    @property
+    def port(self) -> int:
+        return self.listen.port
+
+    async def started(self) -> None:
+        """Waits until it is ready. Raises StartError."""
+        deadline = time.monotonic() + _PATIENCE
+        while not await self.ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise StartError(f"a gateway did not start:\n{self.output.read_text()}")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def ready(self) -> bool:
+        """Whether it says that it is."""
+        try:
+            return (await _get(self.admin, "/health/ready"))[0] == 200
+        except (OSError, BrokenAnswer):
+            return False
+
+    async def held(self, patience: float) -> int:
+        """How many client connections, busy upstream connections and requests that wait for one it holds.
+
+        Waits up to `patience` seconds for none.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            _, text = await _get(self.admin, "/metrics")
+            count = sum(int(float(value)) for value in _IN_USE.findall(text))
+            if not count or time.monotonic() > deadline:
+                return count
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> None:
+        """Waits until it has; fails if it does not."""
+        deadline = time.monotonic() + _PATIENCE
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "the gateway does not end"
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def trouble(self) -> list[str]:
+        """Faults of its own that it wrote of, the master key if it wrote that, and a bad end."""
+        written = self.output.read_text()
+        found = [line for line in written.splitlines() if _TROUBLE.search(line)]
+        if MASTER_KEY in written:
+            found.append("the master key stands in the log")
+        if self.process.poll() not in (None, 0, -signal.SIGKILL):
+            found.append(f"a gateway ended with {self.process.returncode}")
+        return found
+
+
+def launch(folder: Path, name: str, settings: Mapping[str, str]) -> Replica:
+    """A gateway that is starting."""
+    listen, admin = (Address("127.0.0.1", port) for port in free_ports(2))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
+    environ = inherited | _SETTINGS | dict(settings)
+    environ |= {"BLNK_GATEWAY_LISTEN": str(listen), "BLNK_GATEWAY_ADMIN": str(admin)}
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("blnk-gateway"),
+        "serve",
+        "--config",
+        ROOT / "gateway.yaml",
+    ]
+    output = folder / f"{name}.out"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environ)
+    return Replica(listen, admin, process, output)
+
+
+async def mint(replica: Replica, name: str) -> Key:
+    """A new key that may do what the load does."""
+    async with await RawClient.connect(replica.listen) as client:
+        body = key_wanted(name, ["transactions:read", "transactions:write"])
+        answer = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(body).encode())
+    made = answer.json()
+    return Key(made["key"], made["api_key_id"])
+
+
+async def key_names(replica: Replica) -> list[str]:
+    """The names of all keys that were made here."""
+    async with await RawClient.connect(replica.listen) as client:
+        answer = await client.ask("GET", f"/api-keys?owner={OWNER}", key=MASTER_KEY)
+    return [key["name"] for key in answer.json()]
+
+
+async def _get(address: Address, path: str) -> tuple[int, str]:
+    async with await RawClient.connect(address) as client:
+        answer = await client.call(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+    return answer.status, answer.body.decode()

@@ -1,0 +1,65 @@
+"""What came of every scenario, as a table, and where that table stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.judging import Run
+from tests.faults.scenarios import RECOVERY_SECONDS, Scenario
+
+_BEGIN = "<!-- faults: begin, written by python3 -m tests.faults -->"
+_END = "<!-- faults: end -->"
+_SHOWN = 5
+_WIDTH = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A scenario with what came of it."""
+
+    scenario: Scenario
+    run: Run
+
+    @property
+    def violations(self) -> list[str]:
+        return self.run.violations(self.scenario.failures, RECOVERY_SECONDS)
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield (
+        "| neighbour | fault | requests | good | failed, as | in doubt | first good, s | last failed, s "
+        "| verdict |"
+    )
+    yield "|---|---|--:|--:|---|--:|--:|--:|---|"
+    for row in rows:
+        run = row.run
+        said = ", ".join(f"{count} x `{text}`" for text, count in run.said.most_common()) or "none"
+        verdict = f"**violations: {len(row.violations)}**" if row.violations else "ok"
+        yield (
+            f"| {row.scenario.neighbour} | {row.scenario.fault} | {len(run.outcomes)} | {run.good} | {said} "
+            f"| {run.in_doubt} | {run.first_good:.2f} | {run.last_failed:.2f} | {verdict} |"
+        )
+
+
+def violations(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for each of the first violations of each scenario."""
+    for row in rows:
+        found = row.violations
+        yield from (f"{row.scenario.name}: {text[:_WIDTH]}" for text in found[:_SHOWN])
+        if len(found) > _SHOWN:
+            yield f"{row.scenario.name}: and {len(found) - _SHOWN} more"
+
+
+def write_into(file: Path, text: str) -> None:
+    """Puts the text between the markers of a file, or a section with both at its end."""
+    written = file.read_text()
+    block = f"{_BEGIN}\n{text}\n{_END}"
+    before, begun, rest = written.partition(_BEGIN)
+    _, ended, after = rest.partition(_END)
+    if begun and ended:
+        file.write_text(before + block + after)
+    else:
+        file.write_text(f"{written.rstrip()}\n\n## Faults\n\n{block}\n")

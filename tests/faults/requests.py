@@ -1,0 +1,65 @@
+"""The requests of the load: each has a reference of its own, by which the upstream knows it."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+
+OWNER = "faults"
+
+
+class Kind(enum.Enum):
+    """What a request does, and how its body comes."""
+
+    READ = "r"
+    CREATE = "c"
+    SPLIT = "s"  # a create whose body comes in two segments
+    STREAM = "u"  # a POST that is not stamped, so that it is streamed; its body in two segments
+    MINT = "m"  # a new key, which the gateway itself writes into the key store
+    STRANGER = "x"  # a read with a key that nobody has, so that the key store is asked for it
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A scoped key of the gateway."""
+
+    key: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, sent with `key`; Core's answer pauses halfway for `hold` seconds."""
+
+    reference: str
+    kind: Kind
+    key: Key
+    hold: float = 0.0
+
+    def pieces(self, master_key: str) -> tuple[bytes, bytes]:
+        """Its bytes: what is sent at once, and what a moment later."""
+        query = f"ref={self.reference}" + (f"&hold={self.hold}" if self.hold else "")
+        if self.kind in (Kind.READ, Kind.STRANGER):
+            return _head(
+                "GET", f"/transactions/reference/{self.reference}?{query}", self.key.key
+            ) + b"\r\n", b""
+        if self.kind is Kind.MINT:
+            head = _head("POST", "/api-keys", master_key)
+            body = json.dumps(key_wanted(self.reference, ["ledgers:read"])).encode()
+        else:
+            target = "/transactions/filter" if self.kind is Kind.STREAM else "/transactions"
+            head = _head("POST", f"{target}?{query}", self.key.key)
+            body = json.dumps({"reference": self.reference, "precise_amount": 10**30}).encode()
+        whole = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        split = len(whole) - len(body) // 2 if self.kind in (Kind.SPLIT, Kind.STREAM) else len(whole)
+        return whole[:split], whole[split:]
+
+
+def key_wanted(name: str, scopes: list[str]) -> dict[str, object]:
+    """The body of a request for a new key."""
+    return {"name": name, "owner": OWNER, "scopes": scopes, "expires_at": "2099-01-01T00:00:00Z"}
+
+
+def _head(method: str, target: str, key: str) -> bytes:
+    return f"{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nX-Blnk-Key: {key}\r\n".encode()

@@ -1,0 +1,76 @@
+"""Play every scenario in turn and write its table into `tests/README.md`; in the tests' environment."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.faults.gateways import StartError
+from tests.faults.report import Row, table, violations, write_into
+from tests.faults.scenarios import RECOVERY_SECONDS, SCENARIOS, play
+from tests.faults.stage import FULL, SHORT, Pace
+from tests.running import ROOT
+
+README = ROOT / "tests" / "README.md"
+
+
+def legend(pace: Pace) -> str:
+    """What the table says of itself."""
+    return (
+        f"{pace.rate:.0f} requests a second, reads, creates, streamed uploads and new keys mixed: "
+        f"{pace.calm:g} s good, the fault, then good again. Every request got exactly one answer, its own; "
+        "no POST reached Core twice; every acknowledged create is in Core's record with its key's stamp and "
+        "every acknowledged key in the store; nothing failed before the fault, or otherwise than shown, or "
+        f"later than {RECOVERY_SECONDS:g} s behind its end; else the verdict says so. *In doubt* are creates "
+        "that Core recorded and whose client was told of a failure: only a reference of its own lets it ask. "
+        "`cut` is a connection that ended within the answer, `lost` one that ended before it. "
+        f"The balancer ignores for {pace.ignores:g} s that a replica is not ready; `drain.delay` is "
+        f"{pace.drain_delay:g} s."
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.faults", description=__doc__)
+    parser.add_argument(
+        "--only", default="", help="scenarios whose name holds this; the table is only printed"
+    )
+    parser.add_argument("--short", action="store_true", help="as the suite plays them; likewise")
+    given = parser.parse_args()
+    pace = SHORT if given.short else FULL
+    rows: list[Row] = []
+    for scenario in SCENARIOS:
+        if given.only not in scenario.name:
+            continue
+        say(scenario.name)
+        with TemporaryDirectory(prefix="blnk-gateway-faults-") as folder:
+            try:
+                rows.append(Row(scenario, asyncio.run(play(scenario, pace, Path(folder)))))
+            except StartError as problem:
+                say(str(problem))
+                return 2
+    lines = "\n".join(table(rows))
+    found = list(violations(rows))
+    sys.stdout.write("\n".join([lines, "", *found]) + "\n")
+    if not given.only and not given.short:
+        write(f"{legend(pace)}\n\n{lines}")
+    return 1 if found else 0
+
+
+def write(text: str) -> None:
+    """Into the README, where there is one."""
+    if README.exists():
+        write_into(README, text)
+    else:
+        say(f"there is no {README.relative_to(ROOT)} to write the table into")
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"tests.faults: {text}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
