@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
+from gateway.keys.resource import Answer as OwnAnswer
 from gateway.limits import BufferBudget
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Route, Stamp
@@ -30,6 +31,8 @@ from gateway.wire.upstream import Answer, UpstreamConnection
 
 _STAMP_ROOM: Final = 1 << 20
 _SMALL: Final = 1 << 16
+# A list of keys that Core makes for us: some 100,000 of them.
+_LARGE: Final = 1 << 26
 # How long a large body may hold the event loop before others get their turn.
 _TURN_SECONDS: Final = 0.005
 _BODILESS: Final = frozenset({204, 304})
@@ -78,6 +81,10 @@ class Forwarder:
         self._budget = BufferBudget(config.limits.buffered)
         self._host = b"Host: %b\r\n" % config.upstream.authority.encode()
 
+    def adopt(self, config: Config) -> None:
+        """Bound stamped bodies by `config` from now on."""
+        self._budget.follow(config.limits.buffered)
+
     async def forward(
         self,
         exchange: Exchange,
@@ -102,6 +109,30 @@ class Forwarder:
         else:
             await self._exchange_streamed(exchange, entry, principal, head)
 
+    async def ask(self, method: str, target: str, body: bytes) -> OwnAnswer:
+        """Core's answer to a request of the gateway's own, with the master key; `body` is JSON, or empty.
+
+        Raises GatewayError, UPSTREAM_REFUSED where Core refuses the master key.
+        """
+        if not self.open:
+            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
+        framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body) if body else b""
+        head = b"%b %b HTTP/1.1\r\n%bVia: 1.1 blnk-gateway\r\n" % (
+            method.encode(),
+            target.encode(),
+            self._host,
+        )
+        answer = await self._pool.request(
+            b"%b%b%b\r\n%b" % (head, framing, self.master.line, body), repeatable=method == "GET"
+        )
+        if answer.status == 401 and await _blames_key(answer, method):
+            answer.abandon()
+            self._observer.refused()
+            raise GatewayError(Code.UPSTREAM_REFUSED)
+        await answer.read(_LARGE)
+        self._observer.upstream(None)
+        return OwnAnswer(answer.status, answer.body)
+
     async def _forward_stamped(
         self, exchange: Exchange, entry: AccessEntry, config: Config, route: Route, key: ApiKey
     ) -> None:
@@ -114,17 +145,20 @@ class Forwarder:
                 if exchange.complete and exchange.bytes_in <= limit
                 else await exchange.read(limit)
             )
-            most = limit + _STAMP_ROOM
-            if len(body) <= _SMALL:
-                stamped = stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
-            else:
-                stamped = await self._stamp_in_turns(body, route, key, most)
+            stamped = await self._stamped(body, route, key, limit)
             entry.stamped = stamped is not body
             await self._exchange_whole(
                 exchange, entry, key, self._head(exchange, entry, config, key), stamped
             )
         finally:
             self._budget.release(room)
+
+    async def _stamped(self, body: bytes, route: Route, key: ApiKey, limit: int) -> bytes:
+        """The body with its stamp; the same object where it needs none. Raises what `stamp` raises."""
+        most = limit + _STAMP_ROOM
+        if len(body) <= _SMALL:
+            return stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
+        return await self._stamp_in_turns(body, route, key, most)
 
     async def _stamp_in_turns(self, body: bytes, route: Route, key: ApiKey, most: int) -> bytes:
         """Stamp a large body, and let others run every `_TURN_SECONDS`."""

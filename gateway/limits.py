@@ -3,6 +3,7 @@
 Rules kept here:
 - Every bound is checked before the work it bounds.
 - The clock's reading is passed in.
+- A bound can change while requests are counted against it; what is counted stays counted.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ class RateLimit:
     """
 
     def __init__(self, rate: int) -> None:
-        self._interval = 1 / rate if rate else 0.0
         self._even_at: dict[str, float] = {}
+        self.follow(rate)
+
+    def follow(self, rate: int) -> None:
+        """Allow `rate` requests per second and key from now on."""
+        self._interval = 1 / rate if rate else 0.0
 
     def allows(self, key_id: str, now: float) -> bool:
         """Count a request of `key_id` at `now` (monotonic seconds); False if it is one too many."""
@@ -36,8 +41,12 @@ class BufferBudget:
     """The bytes that all stamped bodies together may hold in memory at once."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
         self.held = 0
+        self.follow(limit)
+
+    def follow(self, limit: int) -> None:
+        """Hold up to `limit` bytes from now on; what is held already stays."""
+        self._limit = limit
 
     def reserve(self, size: int) -> None:
         """Set `size` bytes aside. Raises GatewayError(UNAVAILABLE) where they are not to be had."""

@@ -18,22 +18,23 @@ from typing import Final, Protocol
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.forwarding import CoreObserver, Forwarder
-from gateway.keys.cache import KeyCache
+from gateway.keys.authority import Authority, KeysResource
 from gateway.keys.resource import Answer as OwnAnswer
-from gateway.keys.resource import ApiKeys
 from gateway.keys.usage import LastUsed
 from gateway.limits import RateLimit
 from gateway.policy.decisions import Deny, decide
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.policy.routes import Route
-from gateway.policy.targets import Target, parse_target
+from gateway.policy.targets import Ambiguous, Target, parse_target
 from gateway.telemetry import AccessEntry
+from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.answers import connection_line, own_head, refusal
 from gateway.wire.exchange import ClientGoneError, Exchange
 
 _KEY: Final = "X-Blnk-Key"
 _ELSEWHERE: Final = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
-_KEYS_BODY: Final = 1 << 20
+# Reading and granting scopes is one step of the event loop: 1 MiB of them would hold it for 180 ms.
+_KEYS_BODY: Final = 1 << 16
 
 
 class Observer(CoreObserver, Protocol):
@@ -65,9 +66,10 @@ class Proxy:
         config: Config,
         forwarder: Forwarder,
         *,
-        keys: KeyCache,
-        api_keys: ApiKeys,
+        keys: Authority,
+        api_keys: KeysResource,
         last_used: LastUsed,
+        scope_use: ScopeUse,
         observer: Observer,
         clocks: Clocks,
         request_ids: Callable[[], str],
@@ -77,11 +79,17 @@ class Proxy:
         self._keys = keys
         self._api_keys = api_keys
         self._last_used = last_used
+        self._scope_use = scope_use
         self._observer = observer
         self._unix = clocks.unix
         self._monotonic = clocks.monotonic
         self._request_ids = request_ids
         self._rate = RateLimit(config.limits.rate)
+
+    def adopt(self, config: Config) -> None:
+        """Answer by `config` from the next request on."""
+        self.config = config
+        self._rate.follow(config.limits.rate)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Raises nothing."""
@@ -132,42 +140,54 @@ class Proxy:
     async def _answer(self, exchange: Exchange, entry: AccessEntry) -> None:
         target = parse_target(exchange.target)
         config = self.config
-        table = config.routes
         if isinstance(target, Target):
-            public = table.public(exchange.method, target.segments)
+            public = config.routes.public(exchange.method, target.segments)
             if public is not None:
                 entry.route, entry.decision = public.name, "allow"
                 await self._forwarder.forward(exchange, entry, config, public, None)
                 return
         principal = self._identify(exchange)
-        if isinstance(principal, str):
-            principal = await self._look_up(principal)
+        if isinstance(principal, tuple):
+            principal = await self._look_up(*principal)
         if isinstance(principal, Deny):
             self._deny(exchange, entry, principal)
             return
-        if isinstance(principal, ApiKey):
-            entry.key_id, entry.owner = principal.id, principal.owner
-        else:
-            entry.key_id = "master"
-        decision = decide(principal, exchange.method, target, table, self._unix())
-        if isinstance(decision, Deny):
-            self._deny(exchange, entry, decision)
+        route = self._admit(entry, principal, target, config)
+        if isinstance(route, Deny):
+            self._deny(exchange, entry, route)
             return
-        if isinstance(principal, ApiKey):
-            self._last_used.note(principal.id, self._unix())
-        route = decision.route
-        entry.route, entry.decision = route.name, "allow"
-        if not self._rate.allows(entry.key_id, self._monotonic()):
-            raise GatewayError(Code.RATE_LIMITED)
         if route.served and isinstance(target, Target):
             await self._serve_keys(exchange, entry, route, principal, target)
         else:
             await self._forwarder.forward(exchange, entry, config, route, principal)
 
+    def _admit(
+        self, entry: AccessEntry, principal: Principal, target: Target | Ambiguous, config: Config
+    ) -> Route | Deny:
+        """The route that the request may take. Raises GatewayError(RATE_LIMITED)."""
+        now = self._unix()
+        if isinstance(principal, ApiKey):
+            entry.key_id, entry.owner = principal.id, principal.owner
+        else:
+            entry.key_id = "master"
+        decision = decide(principal, entry.method, target, config.routes, now, config.keys.report_only)
+        if isinstance(decision, Deny):
+            return decision
+        route = decision.route
+        entry.route, entry.decision = route.name, "allow"
+        if isinstance(principal, ApiKey):
+            self._last_used.note(principal.id, now)
+            self._scope_use.note(principal.id, route.name)
+            if decision.would_deny is not None:
+                entry.decision, entry.would_code = "would_deny", decision.would_deny.code.code
+        if not self._rate.allows(entry.key_id, self._monotonic()):
+            raise GatewayError(Code.RATE_LIMITED)
+        return route
+
     # Who is calling.
 
-    def _identify(self, exchange: Exchange) -> Principal | Deny | str:
-        """Who calls, as far as is known here; the digest of the key where the store has to be asked."""
+    def _identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str]:
+        """Who calls, as far as is known here; digest and key where somebody has to be asked."""
         values = exchange.headers.getall(_KEY, ())
         if len(values) != 1:
             return _keyless(exchange, len(values))
@@ -177,10 +197,10 @@ class Proxy:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         if hmac.compare_digest(digest, self._forwarder.master.digest):
             return MASTER if self.config.keys.master == "accept" else _refuse(Code.INVALID_KEY)
-        return self._keys.peek(digest) or digest
+        return self._keys.peek(digest) or (digest, key)
 
-    async def _look_up(self, digest: str) -> Principal | Deny:
-        known = await self._keys.find(digest)
+    async def _look_up(self, digest: str, key: str) -> Principal | Deny:
+        known = await self._keys.find(digest, key)
         self._observer.store_failed(None)
         return known if known is not None else _refuse(Code.INVALID_KEY)
 

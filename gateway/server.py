@@ -3,6 +3,7 @@
 Rules kept here:
 - Parts get their I/O, clocks and randomness here; nothing below reads them for itself.
 - Nothing is forwarded before Core was seen secure and accepted the master key.
+- On SIGHUP, and where its file has changed, the configuration is read again; see `reload`.
 - On SIGTERM: not ready at once, accepting for `drain.delay`, then closing as answers end.
 """
 
@@ -23,18 +24,26 @@ from typing import Any, TextIO
 
 from aiohttp import web
 
-from gateway.admin import Health, admin_application, health_application
-from gateway.config import Address, Config, Secret, read_secret
+from gateway.admin import Explaining, Health, admin_application, health_application
+from gateway.config import Address, Config, KeysConfig, Secret, read_secret
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
-from gateway.keys.cache import KeyCache
+from gateway.keys.authority import Authority, KeysResource, StoreAuthority, UnusableAuthorityError
+from gateway.keys.cache import KeyCache, bound
+from gateway.keys.pending import HashVerifier, PendingKeys
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.resource import ApiKeys
-from gateway.keys.store import KeyStore, MemoryKeyStore
+from gateway.keys.store import Change, KeyStore, MemoryKeyStore
+from gateway.keys.usage import LastUsed
+from gateway.live_policy import LivePolicy
+from gateway.observing import NOTICE, ObservingForwarder, ObservingProxy
 from gateway.proxy import Clocks, Proxy
+from gateway.reload import Source
+from gateway.scopes_page import ScopesPage
 from gateway.startup import Finding, check_core
 from gateway.telemetry import AccessEntry, AccessLog, Metrics, Sources, configure_log, is_console
+from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.parser_check import misread
 from gateway.wire.pool import Pool
@@ -42,6 +51,7 @@ from gateway.wire.upstream import PoolLimits
 
 VERSION = version("blnk-gateway")
 _ASK_SECONDS = 0.5
+_DURABILITY_SECONDS = 60.0
 
 
 class StartError(Exception):
@@ -53,12 +63,23 @@ class StartError(Exception):
 
 
 class Gateway:
-    """A running gateway. `log` takes the log lines; `store` replaces what `keys.store` names."""
+    """A running gateway. `log` takes the log lines; `store` replaces what `keys.store` names.
 
-    def __init__(self, config: Config, log: TextIO, *, store: KeyStore | None = None) -> None:
+    `source` is the file to follow, if any; with `observe` Core decides, and what would be done is noted.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log: TextIO,
+        *,
+        store: KeyStore | None = None,
+        source: Source | None = None,
+        observe: bool = False,
+    ) -> None:
         self.config = config
         self.log = configure_log(log, config.log.format, config.log.level)
-        self.store = store or _open_store(config.keys.store)
+        self.store = store or _open_store(config.keys)
         self.health = Health(
             version=VERSION,
             ready_requires=config.ready_requires,
@@ -72,24 +93,54 @@ class Gateway:
         self._runners: list[web.AppRunner] = []
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._asked = asyncio.Event()
-        self._keys = KeyCache(self.store, time.monotonic)
+        self._keys = KeyCache(self.store, time.monotonic, grace=config.keys.grace, learnt=self._learnt)
+        self._last_used = LastUsed(self.store)
         self._pool = _pool(config, self._loop)
         master = MasterKey(_master_key(config).reveal())
-        self._forwarder = Forwarder(config, master, self._pool, self, time.monotonic)
-        self.proxy = self._proxy()
+        forwarder = ObservingForwarder if observe else Forwarder
+        self._forwarder = forwarder(config, master, self._pool, self, time.monotonic)
+        self._scope_use = ScopeUse()
+        self._authority, self._api_keys = self._open_authority()
+        self.proxy = self._proxy(ObservingProxy if observe else Proxy)
         self._clients = Clients(self.proxy.handle, self.proxy.refusal, _client_limits(config), self._loop)
         self.metrics = Metrics(self._sources(), version=VERSION)
+        self._policy = LivePolicy(
+            config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
+        )
+        self.metrics.add(self._policy.families)
+        self._reload = None if source is None else self._policy.follow(source, config)
 
-    def _proxy(self) -> Proxy:
-        return Proxy(
+    def _proxy(self, kind: type[Proxy]) -> Proxy:
+        return kind(
             self.config,
             self._forwarder,
-            keys=self._keys,
-            api_keys=ApiKeys(self.store, self._keys.learn, lambda: datetime.now(UTC), os.urandom),
+            keys=self._authority,
+            api_keys=self._api_keys,
+            last_used=self._last_used,
+            scope_use=self._scope_use,
             observer=self,
             clocks=Clocks(time.time, time.monotonic),
             request_ids=_request_ids(),
         )
+
+    def _open_authority(self) -> tuple[Authority, KeysResource]:
+        cache, store = self._keys, self.store
+        if self.config.keys.authority == "gateway":
+            pending = PendingKeys(store, _open_verifier(), time.monotonic)
+            return StoreAuthority(cache, pending), ApiKeys(store, cache.learn, _now, os.urandom)
+        try:
+            from gateway.keys.core_api import CoreApiKeys
+            from gateway.keys.core_rows import CoreRows
+            from gateway.keys.core_store import CoreKeys
+            from gateway.keys.verifying import Verifier
+        except ModuleNotFoundError as missing:
+            if missing.name not in ("asyncpg", "bcrypt"):
+                raise
+            reason = "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
+            raise StartError(reason, Exit.USAGE) from missing
+        rows = CoreRows(self.config.keys.core_database)
+        keys = CoreKeys(cache, store, rows, Verifier(), clock=time.monotonic, now=_now)
+        return keys, CoreApiKeys(self._forwarder.ask, store, cache.learn, _now)
 
     def _sources(self) -> Sources:
         return Sources(
@@ -106,6 +157,7 @@ class Gateway:
         """Log and count a request that has ended."""
         self._access_log.record(entry)
         self.metrics.request(entry)
+        self._policy.families.request(entry)
 
     def upstream(self, failure: Code | None) -> None:
         """Remember whether Core answers."""
@@ -144,6 +196,24 @@ class Gateway:
         if self.health.degraded.pop(neighbour, None) is not None:
             self.log.info("restored", neighbour=neighbour)
 
+    def _learnt(self, change: Change) -> None:
+        if change.revoked and change.at is not None:
+            self.metrics.revocation_learnt(time.time() - change.at)
+
+    # Reload.
+
+    def reload(self) -> None:
+        """Read the configuration again, as on SIGHUP."""
+        if self._reload is not None:
+            self._reload.ask()
+
+    def _swap(self, config: Config) -> None:
+        self.config = config
+        self.proxy.adopt(config)
+        self._forwarder.adopt(config)
+        self._pool.limits = _pool_limits(config)
+        self._clients.limits = _client_limits(config)
+
     # Start.
 
     @property
@@ -165,12 +235,20 @@ class Gateway:
         """Open the listeners and begin to ask Core. Raises StartError."""
         if wrong := misread(self._loop):
             raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.NEIGHBOUR)
+        await self._check_authority()
         await self._listen()
         self._run(self._access_log.run())
-        self._run(self._keys.follow())
+        self._run(self._authority.follow())
+        self._run(self._last_used.run())
         self._run(self._ask_core())
         self._run(self._watch())
+        if self._reload is not None:
+            self._run(self._reload.run())
         self._run(self._warn_if_empty())
+        if isinstance(self.store, RedisKeyStore):
+            self.log.info(bound(self.config.keys.grace), grace=self.config.keys.grace)
+            if self.config.keys.authority == "gateway":
+                self._run(self._watch_durability(self.store))
         self.log.info(
             "listening",
             clients=str(self.address),
@@ -185,10 +263,30 @@ class Gateway:
         """Return once Core was seen secure and accepted the master key. Raises StartError if it is unsafe."""
         await asyncio.shield(self._settled)
 
+    async def _check_authority(self) -> None:
+        try:
+            await self._authority.check()
+        except UnusableAuthorityError as problem:
+            raise StartError(str(problem), Exit.NEIGHBOUR) from problem
+        except GatewayError:
+            # As with the store: it is served with 503 until it answers.
+            self.log.warning("core's database does not answer", authority=self.config.keys.authority)
+
     async def _listen(self) -> None:
         config = self.config
         token = read_secret(config.admin_token_file) if config.admin_token_file else None
-        admin = admin_application(self.health, self.metrics, token=token, hosts=[config.admin.host])
+        admin = admin_application(
+            self.health,
+            self.metrics,
+            token=token,
+            hosts=[config.admin.host],
+            explaining=Explaining(lambda: self.proxy.config, self.store, time.time),
+            pages={
+                "/scopes": ScopesPage(
+                    self._scope_use, self.store, lambda: self.config, since=time.time()
+                ).answer
+            },
+        )
         try:
             await self._listen_private(admin, config.admin)
             if config.health is not None:
@@ -234,8 +332,11 @@ class Gateway:
         """Notice without any request that the store fails, and that a lost neighbour is back."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
-            failure = self._keys.failure
-            self.store_failed(None if failure is None else failure.code)
+            failure = self._authority.failure
+            if failure is None:
+                self.store_failed(None)
+            else:
+                self._degraded("store", failure.message)
             if "upstream" in self.health.degraded and await self._core_answers():
                 self._restored("upstream")
 
@@ -245,11 +346,27 @@ class Gateway:
 
     async def _warn_if_empty(self) -> None:
         try:
-            if await self.store.empty():
+            # Core's keys need not be in the store.
+            if self.config.keys.authority == "gateway" and await self.store.empty():
                 warning = "the key store is empty: every client but one with the master key will get 401"
                 self.log.warning(warning, store=self.config.keys.shown_store)
         except GatewayError as failure:
             self.store_failed(failure.code)
+
+    async def _watch_durability(self, store: RedisKeyStore) -> None:
+        """Warn of settings of Redis that lose keys; after a failover they may be another's."""
+        said: tuple[str, ...] = ()
+        while True:
+            pause = _ASK_SECONDS
+            with contextlib.suppress(GatewayError):
+                found = await store.warnings()
+                for warning in found:
+                    if warning not in said:
+                        self.log.warning(warning, store=self.config.keys.shown_store)
+                others = [warning for warning in self.health.warnings if warning not in said]
+                self.health.warnings[:] = [*others, *found]
+                said, pause = found, _DURABILITY_SECONDS
+            await asyncio.sleep(pause)
 
     # End.
 
@@ -279,27 +396,30 @@ class Gateway:
         self._pool.abort()
         for runner in self._runners:
             await runner.cleanup()
+        await self._last_used.write()
+        await self._authority.close()
         await self.store.close()
         if self._settled.done() and not self._settled.cancelled():
             self._settled.exception()
         self._access_log.flush(patience=1.0)
 
 
-def run(config: Config) -> int:
-    """Run a gateway until SIGTERM or SIGINT; returns the exit code."""
+def run(config: Config, source: Source | None = None, *, observe: bool = False) -> int:
+    """Run a gateway until SIGTERM or SIGINT; returns the exit code. `source` is followed, also on SIGHUP."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(config))
+        return runner.run(_run(config, source, observe=observe))
 
 
-async def _run(config: Config) -> int:
+async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        gateway = Gateway(config, sys.stdout)
+        gateway = Gateway(config, sys.stdout, source=source, observe=observe)
     except (StartError, ValueError) as problem:
         return _fail(problem)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
     try:
         await gateway.start()
         stopping = loop.create_task(stop.wait())
@@ -328,8 +448,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _open_store(url: str) -> KeyStore:
-    return MemoryKeyStore() if url.startswith("memory:") else RedisKeyStore(url)
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _open_verifier() -> HashVerifier | None:
+    try:
+        from gateway.keys.verifying import Verifier
+    except ModuleNotFoundError as missing:
+        if missing.name != "bcrypt":
+            raise
+        return None
+    return Verifier()
+
+
+def _open_store(keys: KeysConfig) -> KeyStore:
+    if keys.store.startswith("memory:"):
+        return MemoryKeyStore()
+    return RedisKeyStore(keys.store, replicas=keys.replicas)
 
 
 def _master_key(config: Config) -> Secret:
@@ -338,9 +474,9 @@ def _master_key(config: Config) -> Secret:
     return config.upstream.master_key if file is None else read_secret(file)
 
 
-def _pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+def _pool_limits(config: Config) -> PoolLimits:
     upstream, timeouts = config.upstream, config.timeouts
-    limits = PoolLimits(
+    return PoolLimits(
         connections=upstream.connections,
         queue=upstream.queue,
         connect=timeouts.connect,
@@ -348,6 +484,10 @@ def _pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
         between_bytes=timeouts.between_bytes,
         idle=timeouts.upstream_idle,
     )
+
+
+def _pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+    upstream, limits = config.upstream, _pool_limits(config)
     tls = ssl.create_default_context() if upstream.tls else None
     return Pool(upstream.host, upstream.port, limits, loop, tls)
 

@@ -7,12 +7,15 @@ Rules kept here:
 - Literals are never read as numbers or strings: a value leaves in the bytes in which it came.
 - The work is bounded before it is done: items are counted by a decoder that stops at the limit, and
   names are taken apart one by one only where there are few of them.
+- How deep a body may be nested is said here; the interpreter's own limit differs from version to version.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -24,12 +27,17 @@ STAMP_NAME = "BLNK_GENERATED_BY"
 MAX_ITEMS = 10_000
 # Colons that may stand in an object whose names are taken apart one by one (about 1 us each).
 MAX_NAMES = 10_000
+# Levels of nesting that pass: below what every supported CPython reads (1,000 in 3.11, less its stack).
+MAX_DEPTH = 800
 # Items longer than this many bytes are stamped in steps of their own.
 _LARGE = 64 * 1024
+# Everything but brackets and quotes; and a bracket as the signed byte that it adds to the depth.
+_NO_MARKS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_DEPTHS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _BLANKS = b" \t\r\n"
-_NULL = b"null"
+_MISSING = (b"", b"null")
 # What a name of ASCII letters and underscores, written with escapes, cannot do without.
-_ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 _ABSENT = msgspec.Raw(b"")
 _STAMP = b'"%b"' % STAMP_NAME.encode()
 
@@ -91,6 +99,7 @@ _BATCH = _Level(
 
 # An object's text before and after the value of one member, and whether a reserved member was repeated.
 _Split = tuple[bytes, bytes, bool]
+# What meta_data, the client's stamp taken out, becomes with the caller's.
 _Edit = Callable[[bytes, bytes], bytes]
 
 
@@ -98,12 +107,12 @@ def stamp(body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, 
     """The body that leaves for Core, at most `max_length` bytes long.
 
     An empty or blank body leaves as it is, except where `body_optional` lets a creating route make one.
-    Takes some 4 us for 300 bytes but up to a second for 5 MB made to be slow: `stamp_in_steps` is for those.
+    Takes some 5 us for 300 bytes but up to a second for 5 MB made to be slow: `stamp_in_steps` is for those.
 
     Raises GatewayError: MALFORMED_BODY, BULK_LIMIT, BODY_TOO_LARGE.
     """
     text = body.strip(_BLANKS)
-    if text and how in _EDITS:
+    if text and how in _EDITS and _is_shallow(text):
         try:
             if not text.isascii():
                 text.decode()
@@ -111,12 +120,7 @@ def stamp(body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, 
         except _UNREADABLE as error:
             raise GatewayError(Code.MALFORMED_BODY) from error
         return _limited(body if stamped is text else stamped, max_length)
-    steps = stamp_in_steps(body, how, key_id, body_optional=body_optional, max_length=max_length)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return bytes(done.value)
+    return _finished(stamp_in_steps(body, how, key_id, body_optional=body_optional, max_length=max_length))
 
 
 def stamp_in_steps(
@@ -137,6 +141,8 @@ def stamp_in_steps(
         if not text.isascii():
             text.decode()
             yield
+        if not _is_shallow(text):
+            yield from _refuse_deep_in_steps(text)
         if how is Stamp.BULK:
             stamped = yield from _batch_in_steps(text, _member(key_id))
         else:
@@ -144,6 +150,39 @@ def stamp_in_steps(
     except _UNREADABLE as error:
         raise GatewayError(Code.MALFORMED_BODY) from error
     return _limited(body if stamped is text else stamped, max_length)
+
+
+def _finished(steps: Generator[None, None, bytes]) -> bytes:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return bytes(done.value)
+
+
+def _is_shallow(text: bytes) -> bool:
+    """Whether there are too few brackets to nest too deep."""
+    return len(text) <= MAX_DEPTH or text.count(b"[") + text.count(b"{") <= MAX_DEPTH
+
+
+def _refuse_deep_in_steps(text: bytes) -> Generator[None, None, None]:
+    """Raises GatewayError where JSON is nested deeper than MAX_DEPTH; what is no JSON may pass."""
+    depth, inside, start = 0, 0, 0
+    while start < len(text):
+        part = text[start : start + _LARGE]
+        if (len(part) - len(part.rstrip(b"\\"))) % 2:
+            part = text[start : start + _LARGE + 1]  # no escape is cut apart
+        start += len(part)
+        marks = part.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
+        # Without two quotes side by side, all that is left stays inside or outside of strings as it was.
+        runs = marks.replace(b'""', b"").split(b'"')
+        steps = b"".join(runs[inside::2]).translate(_DEPTHS)
+        inside ^= (len(runs) - 1) & 1
+        depths = list(accumulate(memoryview(steps).cast("b"), initial=depth))
+        if max(depths) > MAX_DEPTH:
+            raise GatewayError(Code.MALFORMED_BODY)
+        depth = depths[-1]
+        yield
 
 
 def _member(key_id: str) -> bytes:
@@ -193,7 +232,7 @@ def _items(array: bytes) -> list[msgspec.Raw]:
 def _record(text: bytes, edit: _Edit, member: bytes) -> bytes:
     value = _value(text, _RECORD)
     split = _split(text, value)
-    return _joined(text, split, value, edit(value, member))
+    return _joined(text, split, value, edit(_finished(_unstamped_in_steps(value)), member))
 
 
 def _record_in_steps(text: bytes, edit: _Edit, member: bytes) -> Generator[None, None, bytes]:
@@ -201,9 +240,9 @@ def _record_in_steps(text: bytes, edit: _Edit, member: bytes) -> Generator[None,
     yield
     split = _split(text, value)
     yield
-    edited = edit(value, member)
+    unstamped = yield from _unstamped_in_steps(value)
     yield
-    return _joined(text, split, value, edited)
+    return _joined(text, split, value, edit(unstamped, member))
 
 
 def _joined(text: bytes, split: _Split, value: bytes, edited: bytes) -> bytes:
@@ -213,31 +252,36 @@ def _joined(text: bytes, split: _Split, value: bytes, edited: bytes) -> bytes:
 
 
 def _created(meta_data: bytes, member: bytes) -> bytes:
-    if not meta_data or meta_data == _NULL:
-        return b"{%b}" % member
-    return _with_member(_merged(meta_data, member), member)
+    return b"{%b}" % member if meta_data in _MISSING else _with_member(meta_data, member)
 
 
 def _replaced(meta_data: bytes, member: bytes) -> bytes:
-    return _created(meta_data, member) if meta_data and meta_data != _NULL else meta_data
+    return meta_data if meta_data in _MISSING else _with_member(meta_data, member)
 
 
 def _merged(meta_data: bytes, _: bytes) -> bytes:
-    if not meta_data or meta_data == _NULL:
+    return meta_data
+
+
+_EDITS: dict[Stamp, _Edit] = {Stamp.CREATE: _created, Stamp.REPLACE: _replaced, Stamp.MERGE: _merged}
+
+
+def _unstamped_in_steps(meta_data: bytes) -> Generator[None, None, bytes]:
+    """meta_data without any stamp of the client's; itself where it has none, or is missing."""
+    if meta_data in _MISSING:
         return meta_data
     if not meta_data.startswith(b"{"):
         raise _malformed("meta_data must be a JSON object")
     # Names in meta_data have case: only an escaped letter can hide the reserved one.
     if _STAMP not in meta_data and not _has_escaped_letter(meta_data):
         return meta_data
+    yield
     if meta_data.count(b":") > MAX_NAMES and _META_DATA.decode(meta_data).value is _ABSENT:
         return meta_data
     members = _members(meta_data, b"")
+    yield
     kept = [_written(name, value) for name, value in members if name != STAMP_NAME]
     return b"{%b}" % b",".join(kept) if len(kept) < len(members) else meta_data
-
-
-_EDITS: dict[Stamp, _Edit] = {Stamp.CREATE: _created, Stamp.REPLACE: _replaced, Stamp.MERGE: _merged}
 
 
 def _value(text: bytes, level: _Level) -> bytes:
@@ -261,14 +305,11 @@ def _is_plain(text: bytes, value: bytes) -> bool:
 
     No rune beyond ASCII folds to a letter of it, so a spelling shows in the lowered bytes or is escaped.
     """
-    around, expected = text.lower(), bool(value)
-    escapes = [escape for escape in _ESCAPED_LETTERS if escape in around] if b"\\" in text else ()
-    if not escapes and around.count(b"meta_data") == expected:
-        return True
-    inside = value.lower()
-    return around.count(b"meta_data") - inside.count(b"meta_data") == expected and all(
-        around.count(escape) == inside.count(escape) for escape in escapes
-    )
+    if _has_escaped_letter(text):
+        return False
+    expected = bool(value)
+    found = text.lower().count(b"meta_data")
+    return found == expected or found - value.lower().count(b"meta_data") == expected
 
 
 def _examined(text: bytes, value: bytes, level: _Level) -> _Split:
@@ -290,7 +331,7 @@ def _examined(text: bytes, value: bytes, level: _Level) -> _Split:
 
 
 def _has_escaped_letter(text: bytes) -> bool:
-    return b"\\" in text and any(escape in text for escape in _ESCAPED_LETTERS)
+    return b"\\" in text and _ESCAPED_LETTER.search(text) is not None
 
 
 def _members(text: bytes, value: bytes) -> list[tuple[str, msgspec.Raw]]:

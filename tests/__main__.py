@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv" / "tests"
 PYTHON = ENVIRONMENT / "bin" / "python"
 INSTALLED = ENVIRONMENT / "installed"  # the digest of what was installed for
-PACKAGES = {"redis-server": "redis-server"}  # program the suite starts -> Debian package
+# Program the suite starts -> Debian package.
+PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql"}
+# Where Debian keeps programs that it leaves off the PATH.
+ELSEWHERE = "/usr/lib/postgresql/*/bin"
 OLDEST_PYTHON = (3, 11)
 
 
@@ -53,9 +56,14 @@ def prepare_environment() -> None:
     INSTALLED.write_text(wanted())
 
 
+def is_installed(program: str) -> bool:
+    """Whether the program is on the PATH or where Debian keeps it."""
+    return shutil.which(program) is not None or any(Path("/").glob(f"{ELSEWHERE[1:]}/{program}"))
+
+
 def prepare_servers(*, install: bool) -> None:
     """Installs the servers that are missing, or prints the line that would."""
-    missing = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    missing = [package for program, package in PACKAGES.items() if not is_installed(program)]
     if not missing:
         return
     if install:
@@ -63,7 +71,7 @@ def prepare_servers(*, install: bool) -> None:
         run(*prefix, "apt-get", "update")
         run(*prefix, "apt-get", "install", "--yes", "--no-install-recommends", *missing)
     elif sys.platform == "darwin":
-        say("tests that need a real server are skipped; to run them: brew install redis")
+        say("tests that need a real server are skipped; to run them: brew install redis postgresql")
     else:
         say(
             "tests that need a real server are skipped; to run them: "

@@ -4,15 +4,20 @@ Rules kept here:
 - A gateway is torn down with a grep of its log and of its clients' bytes for secrets.
 - With `--need-servers` a skipped test that needs a real server is a failure, so that CI never goes blind.
 - Slow tests run only where `-m` names them.
+- Hypothesis has two profiles: `fast`, and `deep` with `HYPOTHESIS_PROFILE=deep` or
+  `--hypothesis-profile=deep`. A test states its examples for `fast` with `examples`; `deep` makes them
+  twenty times as many.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway.keys.store import KeyStore
 from tests.recording import RecordingUpstream
@@ -20,8 +25,20 @@ from tests.running import MASTER_KEY, Minted, Running, start
 
 SERVERS = ("redis", "postgres")  # markers of tests that need a real server of that name
 
+_FAST_EXAMPLES = 100
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.register_profile("fast", _UNTIMED, max_examples=_FAST_EXAMPLES)
+settings.register_profile("deep", _UNTIMED, max_examples=_FAST_EXAMPLES * 20)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+_UNHURRIED = pytest.mark.timeout(0)
+
 Start = Callable[..., Awaitable[Running]]
 Mint = Callable[..., Awaitable[Minted]]
+
+
+def examples(fast: int) -> settings:
+    """The settings of a property test that takes `fast` examples, and its share more in a deep run."""
+    return settings(max_examples=fast * settings().max_examples // _FAST_EXAMPLES)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if settings().max_examples > _FAST_EXAMPLES:
+        for item in items:
+            item.add_marker(_UNHURRIED)
     if "slow" in config.option.markexpr:
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - The configuration is the file that ships; a test changes single values of it.
-- Closing a gateway greps its log and all bytes its clients received for every secret the test knows.
+- Closing a gateway greps its log, its metrics and all bytes its clients received, those of the admin
+  listener included, for every secret the test knows.
 """
 
 from __future__ import annotations
@@ -126,13 +127,17 @@ class Running:
             await client.close()
         await self.gateway.close()
 
+    def _scraped(self) -> str:
+        page, _ = self.gateway.metrics.exposition("")
+        return page.decode()
+
     def received(self) -> list[str]:
         """What each client received, byte for character."""
         return [client.received.decode("latin-1") for client in self._clients]
 
     def leaks(self) -> list[str]:
         """Where a secret, or what a test forbade, came out."""
-        places = {"the log": self.log.getvalue()} | {
+        places = {"the log": self.log.getvalue(), "the metrics": self._scraped()} | {
             f"what client {number} received": text for number, text in enumerate(self.received())
         }
         return sorted(

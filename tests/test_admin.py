@@ -65,6 +65,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "degraded": {},
         "warnings": [],
         "policy_sha256": "abc",
+        "last_reload": {},
         "version": "1.2.3",
     } | changes
 

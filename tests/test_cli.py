@@ -19,7 +19,7 @@ from gateway.exits import Exit
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = str(ROOT / "gateway.yaml")
-VERBS = ("serve", "check", "health", "demo")
+VERBS = ("serve", "check", "keys", "health", "demo")
 BAD = "listen: 5001\nroutes:\n  GET /health: pubic\n"
 
 

@@ -468,6 +468,7 @@ DENIED: dict[str, Any] = {
     "owner": "",
     "decision": "deny",
     "code": "",
+    "would_code": "",
     "status": 200,
     "answered_by": "gateway",
     "stamped": False,

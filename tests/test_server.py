@@ -86,6 +86,7 @@ class TestReadiness:
             "degraded": {},
             "warnings": [],
             "policy_sha256": gateway.gateway.config.sha256,
+            "last_reload": gateway.gateway.health.last_reload,
             "version": answer.json()["version"],
         }
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Stamp
-from gateway.stamping import MAX_ITEMS, MAX_NAMES, stamp, stamp_in_steps
+from gateway.stamping import MAX_DEPTH, MAX_ITEMS, MAX_NAMES, stamp, stamp_in_steps
 
 KEY_ID = "api_key_0b8a7c1e-8f5d-4b6a-9d3e-2f1a0c9b8d7e"
 MEMBER = b'"BLNK_GENERATED_BY":"%b"' % KEY_ID.encode()
@@ -289,3 +289,38 @@ def test_five_hundred_levels_are_read(how: Stamp) -> None:
     leaves = outcome(body, how)
     assert isinstance(leaves, bytes)
     assert leaves.count(b"[" * 498 + b"]" * 498) == 2
+
+
+NESTING = {
+    "arrays": lambda depth: b'{"a":%b%b}' % (b"[" * (depth - 1), b"]" * (depth - 1)),
+    "objects": lambda depth: b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1),
+    "meta_data": lambda depth: b'{"meta_data":{"a":%b%b}}' % (b"[" * (depth - 2), b"]" * (depth - 2)),
+    "behind brackets in strings": lambda depth: (
+        b'{"]\\"]":"]]]]\\\\","b":"[","":"","a":%b%b}' % (b"[" * (depth - 1), b"]" * (depth - 1))
+    ),
+    "far behind": lambda depth: (
+        b'{"z":[%b"[]"],"a":%b%b}' % (b'"]",[],' * 30_000, b"[" * (depth - 1), b"]" * (depth - 1))
+    ),
+}
+
+
+@pytest.mark.parametrize("how", RECORDS)
+@pytest.mark.parametrize("nested", NESTING.values(), ids=NESTING.keys())
+def test_how_deep_a_body_may_be_nested_is_the_stampers_to_say(
+    how: Stamp, nested: Callable[[int], bytes]
+) -> None:
+    """One level more is refused, whichever Python reads it."""
+    assert isinstance(outcome(nested(MAX_DEPTH), how), bytes)
+    for depth in (MAX_DEPTH + 1, 11_000, 200_000):
+        assert outcome(nested(depth), how) == malformed("Request body must be one JSON object")
+
+
+@pytest.mark.parametrize("pad", range(4))
+def test_brackets_in_strings_nest_nothing(pad: int) -> None:
+    """A text of many brackets is not a deep one, wherever an escape in it is cut."""
+    body = b'{"a":"%b","b":["%b"],"c":"\\"%b","d":%b1%b}' % (
+        *(b"[{" * 50_000, b"\\\\[" * 50_000, b"[" * 50_000),
+        *(b"[" * 400, b"]" * 400),
+    )
+    body = body.replace(b'"a"', b'"%b"' % (b"a" * pad), 1)
+    assert outcome(body) == body[:-1] + b',"meta_data":{%b}}' % MEMBER

@@ -56,6 +56,13 @@ CASES: dict[str, tuple[Stamp, bytes, Outcome]] = {
     "one number": (Stamp.CREATE, b'{"a":%b}' % (b"1" * (SIZE - 6)), None),
     "flat arrays": (Stamp.CREATE, filled(b'{"a":[', b"[]", b"]}"), None),
     "nested arrays": (Stamp.CREATE, filled(b'{"a":[', DEEP, b"]}"), None),
+    "... in meta_data with a forged stamp": (
+        Stamp.CREATE,
+        filled(b'{"meta_data":{"BLNK_GENERATED_BY":1,"a":[', DEEP, b"]}}"),
+        None,
+    ),
+    "strings of a bracket": (Stamp.CREATE, filled(b'{"a":[', b'["["]', b"]}"), None),
+    "escapes beside brackets": (Stamp.CREATE, b'{"a":[%b"%b"]}' % (b"[]," * 1000, b"\\\\" * 2_500_000), None),
     "nesting without end": (Stamp.CREATE, b'{"a":%b' % (b"[" * (SIZE - 6)), Code.MALFORMED_BODY),
     "blanks": (Stamp.CREATE, b"{}" + b" " * (SIZE - 2), None),
     "meta_data over and over": (Stamp.CREATE, filled(b"{", b'"meta_data":{}', b"}"), Code.BODY_TOO_LARGE),

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.policy.routes import Stamp
 from tests import json_reference as reference
+from tests.conftest import examples
 from tests.test_stamping import KEY_ID, MEMBER, STAMPING, Refused, malformed, outcome
 
 CONTRACT = Path(__file__).parent / "contract"
@@ -143,7 +144,7 @@ def taken_apart(leaves: bytes | Refused, how: Stamp) -> Refused | list[tuple[str
 
 
 @pytest.mark.parametrize("how", STAMPING)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(body=BODIES)
 @example(body=b'{"meta_data":{"BLNK_GENERATED_BY":1},"x\\"meta_data":1}')
 @example(body=b'{"met\\u0061_data":{"a":"meta_data"}}')
@@ -154,7 +155,7 @@ def test_every_other_value_leaves_byte_for_byte_in_order(how: Stamp, body: bytes
     assert taken_apart(outcome(body, how), how) == expected_outcome(body, how)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     body=BODIES,
     how=st.sampled_from(STAMPING),
@@ -169,7 +170,7 @@ def test_a_broken_body_never_passes(body: bytes, how: Stamp, place: int, change:
         assert taken_apart(outcome(broken, how), how) == expected_outcome(broken, how)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(body=BODIES)
 def test_core_reads_exactly_the_callers_stamp(body: bytes) -> None:
     """Core's decoder folds names and merges what repeats; it finds the caller's stamp in what leaves."""
@@ -187,7 +188,7 @@ def test_core_reads_exactly_the_callers_stamp(body: bytes) -> None:
         assert reference.STAMP_NAME not in (meta_data or {})
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     character=st.one_of(st.sampled_from("\u017f\u212aMTS\u0130\u0131"), st.characters(codec="utf-8")),
     name=st.sampled_from(["meta_data", "transactions"]),

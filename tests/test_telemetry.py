@@ -61,6 +61,7 @@ def members(**changes: Any) -> dict[str, Any]:
         "owner": "ops",
         "decision": "allow",
         "code": "",
+        "would_code": "",
         "status": 201,
         "answered_by": "core",
         "stamped": True,
@@ -495,6 +496,19 @@ class TestMetrics:
             **{f'_bucket{{le="{bound}",{route}}}': count for bound, count in bounds.items()},
             f"_count{{{route}}}": 5,
             f"_sum{{{route}}}": pytest.approx(129.0026),
+        }
+
+    def test_revocations_are_counted_by_their_lag_and_clocks_that_disagree_add_none(self) -> None:
+        counted = metrics()
+        for seconds in (-0.2, 0.005, 0.7, 61.0):
+            counted.revocation_learnt(seconds)
+        lags = samples(counted, "key_revocation_lag_seconds")
+        bounds = dict.fromkeys(("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5"), 2.0)
+        bounds |= dict.fromkeys(("1.0", "2.5", "5.0", "10.0", "60.0"), 3.0) | {"+Inf": 4.0}
+        assert lags == {
+            **{f'_bucket{{le="{bound}"}}': count for bound, count in bounds.items()},
+            "_count": 4,
+            "_sum": pytest.approx(61.705),
         }
 
     def test_cores_time_is_counted_only_where_core_was_asked(self) -> None:

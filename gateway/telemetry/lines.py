@@ -41,7 +41,8 @@ class AccessEntry(msgspec.Struct, gc=False):
     `time` is Unix seconds at the request's first byte. `gateway_ms` is the time spent in the gateway,
     `upstream_ms` the time spent waiting for Core (0 where it was not asked); their sum is the request's.
     `route` is a route's name ("GET /ledgers/{id}") or "", `path` the raw path without the query,
-    `status` 0 a connection that broke before an answer, `code` an error code of the catalogue or "".
+    `status` 0 a connection that broke before an answer, `code` an error code of the catalogue or "";
+    `would_code` is one that was not answered, because of report-only or `--observe`.
     """
 
     time: float
@@ -55,6 +56,7 @@ class AccessEntry(msgspec.Struct, gc=False):
     owner: str = ""
     decision: str = ""
     code: str = ""
+    would_code: str = ""
     status: int = 0
     answered_by: str = "gateway"
     stamped: bool = False

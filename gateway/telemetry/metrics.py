@@ -36,6 +36,9 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", 
 BUCKETS_MS: Final = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 10e3, 30e3, 60e3)
 _BUCKET_NAMES: Final = (*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf")
 
+LAG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+_LAG_NAMES: Final = (*map(str, LAG_SECONDS), "+Inf")
+
 _Outcome = tuple[str, str, int, str, str]
 
 
@@ -85,9 +88,15 @@ class Metrics(Collector):
         self._sources = sources
         self._version = version
         self._tallies: defaultdict[_Outcome, _Tally] = defaultdict(_Tally)
+        self._revocations = [0] * len(_LAG_NAMES)
+        self._revocation_lag = 0.0
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
+
+    def add(self, collector: Collector) -> None:
+        """Show the families of `collector` as well."""
+        self._registry.register(collector)
 
     def request(self, entry: AccessEntry) -> None:
         """Count one finished request."""
@@ -112,6 +121,13 @@ class Metrics(Collector):
         tally.bytes_out += entry.bytes_out
         if entry.stamped:
             tally.stamped += 1
+
+    def revocation_learnt(self, seconds: float) -> None:
+        """Count a revocation that was learnt so long after it was written."""
+        # The two moments are from two clocks, which may disagree.
+        lag = max(0.0, seconds)
+        self._revocations[bisect_left(LAG_SECONDS, lag)] += 1
+        self._revocation_lag += lag
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The page and its content type, text or OpenMetrics as the `Accept` header asks."""
@@ -194,6 +210,12 @@ class Metrics(Collector):
         for result, count in sources.key_cache().items():
             key_cache.add_metric((result,), count)
         yield key_cache
+        lag = HistogramMetricFamily(
+            "blnk_gateway_key_revocation_lag_seconds",
+            "From a revocation, by the store's clock, to its being learnt here, by this machine's.",
+        )
+        lag.add_metric((), _cumulative(self._revocations, _LAG_NAMES), self._revocation_lag)
+        yield lag
         yield CounterMetricFamily(
             "blnk_gateway_log_lines_dropped_total",
             "Request lines that were never written.",
@@ -202,5 +224,5 @@ class Metrics(Collector):
         yield GaugeMetricFamily("blnk_gateway_ready", "1 if ready, else 0.", value=int(sources.ready()))
 
 
-def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
-    return list(zip(_BUCKET_NAMES, accumulate(counts), strict=True))
+def _cumulative(counts: list[int], names: tuple[str, ...] = _BUCKET_NAMES) -> list[tuple[str, float]]:
+    return list(zip(names, accumulate(counts), strict=True))

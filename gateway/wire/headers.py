@@ -5,7 +5,8 @@ Rules kept here:
 - Hop-by-hop headers and what `Connection` nominates stay on their hop (RFC 9110 section 7.6.1).
 - A client cannot speak for the proxy: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `X-Request-Id` and
   the trace context cross only from a trusted proxy. `_` counts as `-`, as some servers fold them.
-- No credential of a client crosses: `X-Blnk-Key` in any spelling, `Authorization`, `X-API-Key`.
+- No credential of a client crosses: `X-Blnk-Key` in any spelling, `Authorization`, `X-API-Key`; all of
+  them do as they came where the gateway only observes.
 - Core's rate limit headers describe the gateway, not the client, and stay inside.
 """
 
@@ -57,6 +58,11 @@ def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in kept if crosses(header[0])])
 
 
+def credential_lines(headers: Iterable[Header]) -> bytes:
+    """The client's credentials as lines for a Core that decides itself; `request_lines` leaves them out."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers if _is_credential(header[0])])
+
+
 def answer_lines(headers: Iterable[Header]) -> bytes:
     """Core's headers that cross to the client, as `Name: value` lines, each ending in CRLF."""
     kept = _without_nominated(headers)
@@ -73,6 +79,11 @@ def _crosses(name: bytes) -> bool:
 @lru_cache(_NAMES)
 def _crosses_trusted(name: bytes) -> bool:
     return name.lower().replace(b"_", b"-") not in _STAYS_OUT_TRUSTED
+
+
+@lru_cache(_NAMES)
+def _is_credential(name: bytes) -> bool:
+    return name.lower().replace(b"_", b"-") in _CREDENTIALS
 
 
 @lru_cache(_NAMES)

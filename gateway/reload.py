@@ -1,0 +1,200 @@
+"""The configuration's file, read again while the gateway runs: the new policy whole, or the old one.
+
+Rules kept here:
+- By itself, a content is tried once the file has held it for a second, so that nobody's half-written file
+  is; SIGHUP tries what is there at once. What was tried is not tried again until it changes or SIGHUP asks.
+- The file's content counts, not its name or time: an atomic rename, a symlink that swaps and an editor that
+  writes in place look the same.
+- It is parsed in a thread, under a deadline; the event loop only swaps the parsed value in.
+- A file that changes a setting which is bound at the start, a listener or the store, is refused whole: what
+  runs is one file, by its SHA-256, or the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Final
+
+from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, parse_config, settings
+from gateway.config.load import read_config
+
+FOLLOWED: Final = (
+    "keys.master",
+    "keys.report_only",
+    "limits.",
+    "timeouts.",
+    "upstream.connections",
+    "upstream.queue",
+    "drain.",
+    "ready_requires",
+    "trusted_proxies",
+)
+"""The settings, or sections, that follow the file, as the routes do; all others need a restart."""
+
+MOST_PROBLEMS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a configuration comes from: its file, and the environment that overrides it."""
+
+    path: Path
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of the last file: at `at` (Unix seconds), by its SHA-256 ("" if it could not be read).
+
+    `problems` say why it was refused; there are none if it is live.
+    """
+
+    at: float
+    sha256: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        """Whether it is live."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """In seconds: how often the file is looked at, how long it must stay the same, how long it may parse."""
+
+    look: float = 0.5
+    same: float = 1.0
+    parse: float = 10.0
+
+
+def needing_restart(live: Config, new: Config) -> tuple[str, ...]:
+    """The settings in which `new` differs from `live`, and which do not follow the file."""
+    bound = [path for path in settings() if not path.startswith(FOLLOWED)]
+    if live.upstream.master_key_file is not None:
+        # The file's content is read again where Core refuses the key, not here.
+        bound.remove("upstream.master_key")
+    return tuple(path for path in bound if attrgetter(path)(live) != attrgetter(path)(new))
+
+
+class Reload:
+    """Follows one file.
+
+    Args:
+        source: what is followed.
+        live: the configuration that runs.
+        adopt: makes another one live, at once and whole; may not raise.
+        told: is told what came of each file that was tried.
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        live: Config,
+        *,
+        adopt: Callable[[Config], None],
+        told: Callable[[Outcome], None],
+        now: Callable[[], float],
+        pace: Pace = Pace(),
+    ) -> None:
+        self._source = source
+        self._live = live
+        self._adopt = adopt
+        self._told = told
+        self._now = now
+        self._pace = pace
+        self._asked = asyncio.Event()
+        # What is no file could be read once, as a pipe; it is no news that it cannot be read again.
+        self._tried = self._seen = live.sha256 if source.path.is_file() else ""
+        self._seen_at = 0.0
+        self.last = Outcome(now(), live.sha256)
+
+    def ask(self) -> None:
+        """Try the file as it is now; for SIGHUP."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Follow the file for ever; returns only by cancellation."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), self._pace.look)
+            asked = self._asked.is_set()
+            self._asked.clear()
+            content = await asyncio.to_thread(_content, self._source.path)
+            if self._is_due(_sha256(content)) or asked:
+                await self.attempt(content)
+
+    def _is_due(self, seen: str) -> bool:
+        """Whether this content is new, and has been there for long enough."""
+        now = asyncio.get_running_loop().time()
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, now
+        return seen != self._tried and now - self._seen_at >= self._pace.same
+
+    async def attempt(self, content: bytes | ConfigError) -> Outcome:
+        """Make `content` live, or refuse it whole."""
+        self._tried = _sha256(content)
+        if isinstance(content, ConfigError):
+            return self._refuse("", content.problems)
+        parsing = asyncio.get_running_loop().run_in_executor(None, partial(self._parsed, content))
+        done, _ = await asyncio.wait({parsing}, timeout=self._pace.parse)
+        if not done:
+            outcome = self._refuse(self._tried, self._of_file("it takes too long to read: make it smaller"))
+            # A thread cannot be ended; nothing else is tried meanwhile, so that there is only one.
+            await asyncio.wait({parsing})
+            return outcome
+        new = parsing.result()
+        if not isinstance(new, Config):
+            return self._refuse(self._tried, new)
+        self._live = new
+        self._adopt(new)
+        return self._tell(Outcome(self._now(), self._tried))
+
+    def _parsed(self, data: bytes) -> Config | tuple[ConfigProblem, ...]:
+        """The configuration that `data` says, or every problem of it; runs in a thread."""
+        try:
+            new = parse_config(data, self._source.path, self._source.variables, secrets=True, now=self._now)
+        except ConfigError as refused:
+            return refused.problems
+        except Exception as fault:  # whatever the file does to its reader, the gateway goes on
+            return self._of_file(f"reading it failed: {type(fault).__name__}")
+        bound = needing_restart(self._live, new)
+        return self._of_file(*(f"{path} needs a restart: nothing was changed" for path in bound)) or new
+
+    def _of_file(self, *texts: str) -> tuple[ConfigProblem, ...]:
+        return tuple(ConfigProblem(str(self._source.path), 0, text) for text in texts)
+
+    def _refuse(self, sha256: str, problems: tuple[ConfigProblem, ...]) -> Outcome:
+        texts = tuple(map(str, problems[:MOST_PROBLEMS]))
+        if len(problems) > MOST_PROBLEMS:
+            texts += (f"and {len(problems) - MOST_PROBLEMS} more",)
+        return self._tell(Outcome(self._now(), sha256, texts))
+
+    def _tell(self, outcome: Outcome) -> Outcome:
+        self.last = outcome
+        self._told(outcome)
+        return outcome
+
+
+def _content(path: Path) -> bytes | ConfigError:
+    """What the file holds, or why it cannot be read; what is no plain file is not waited for."""
+    try:
+        if path.is_file() or not path.exists():
+            return read_config(path)
+    except ConfigError as unreadable:
+        return unreadable
+    except OSError:
+        pass
+    return UnreadableConfigError((ConfigProblem(str(path), 0, "cannot be read: this is no plain file"),))
+
+
+def _sha256(content: bytes | ConfigError) -> str:
+    return "" if isinstance(content, ConfigError) else hashlib.sha256(content).hexdigest()

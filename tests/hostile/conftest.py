@@ -1,0 +1,62 @@
+"""One gateway for each module of hostile tests, with the keys that they call with.
+
+Rules kept here:
+- A module's gateway is greped for secrets when it is closed, like every other of the suite.
+- What a test expects of the log is compared there too: lines are written in batches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.recording import RecordingUpstream, Request
+from tests.running import MASTER_KEY, Minted, Running, start
+
+
+class Stage:
+    """A running gateway, its upstream, and a key for each name."""
+
+    def __init__(self, running: Running, upstream: RecordingUpstream, keys: dict[str, Minted]) -> None:
+        self.running = running
+        self.upstream = upstream
+        self.keys = keys
+        self.routes: dict[str, str] = {}  # request id -> the route that its log line must name
+
+    def __repr__(self) -> str:
+        return "Stage()"  # Hypothesis shows it beside every example that fails
+
+    def key(self, name: str) -> str:
+        """The key of that name, `master` being Core's own."""
+        return MASTER_KEY if name == "master" else self.keys[name].key
+
+    def forwarded(self) -> list[Request]:
+        """What reached the upstream since the last call."""
+        return self.upstream.take()
+
+    def logged_routes(self) -> dict[str, str]:
+        """Request id -> the route that its log line names, for the ids in `routes`."""
+        lines = (json.loads(line) for line in self.running.log.getvalue().splitlines())
+        named = {line["request_id"]: line["route"] for line in lines if line.get("request_id")}
+        return {request_id: named[request_id] for request_id in self.routes}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    async with RecordingUpstream(MASTER_KEY) as upstream:
+        running = await start(upstream)
+        keys = {
+            "all": await running.mint("*:*", owner="mallory"),
+            "reader": await running.mint("ledgers:read", owner="mallory"),
+            "minter": await running.mint("api-keys:*", "ledgers:read", "balances:*", owner="mallory"),
+            "victim": await running.mint("*:*", owner="alice"),
+        }
+        stage = Stage(running, upstream, keys)
+        try:
+            yield stage
+        finally:
+            await running.close()
+    assert running.leaks() == []
+    assert stage.logged_routes() == stage.routes

@@ -1,0 +1,119 @@
+"""What all clients together may make the gateway hold, and how much larger a body may leave than it came.
+
+Rules kept here:
+- The limits are the shipped ones scaled down, so that fifty connections reach them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.stamping import MAX_ITEMS
+from tests.conftest import Start
+from tests.raw_client import Answer, RawClient, chunked, request
+from tests.recording import RecordingUpstream
+from tests.running import Running
+
+BODY = 64 * 1024
+BUFFERED = 10 * BODY
+CLIENTS = 50
+MEBIBYTE = 1 << 20
+SHIPPED_BODY = 5 * MEBIBYTE
+CONTENT = b'{"name":"%b"}' % (b"x" * (BODY - 11))
+SCALED = {"body": BODY, "buffered": BUFFERED}
+
+# How a body of BODY bytes is framed, and the whole of it as it is sent.
+FRAMINGS = {
+    "by its length": ([("Content-Length", str(len(CONTENT)))], CONTENT),
+    "chunked": ([("Transfer-Encoding", "chunked")], chunked(CONTENT[:1000], CONTENT[1000:])),
+}
+
+
+async def upload(gateway: Running, key: str, headers: list[tuple[str, str]], part: bytes) -> RawClient:
+    """A connection that has sent its head and a part of its body."""
+    client = await gateway.connect()
+    await client.send(request("POST", "/ledgers", key=key, headers=headers) + part)
+    return client
+
+
+async def refused(clients: list[RawClient], count: int) -> tuple[list[RawClient], list[RawClient]]:
+    """The clients that wait for the rest of their bodies, and the `count` that were answered before."""
+    reading: dict[asyncio.Future[Answer], RawClient] = {
+        asyncio.ensure_future(client.answer()): client for client in clients
+    }
+    done: set[asyncio.Future[Answer]] = set()
+    while len(done) < count:
+        more, _ = await asyncio.wait(set(reading) - done, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert more, f"only {len(done)} were answered"
+        done |= more
+    waiting = [client for future, client in reading.items() if future not in done]
+    for future in set(reading) - done:
+        future.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    answers = [future.result() for future in done]
+    assert {(answer.status, answer.code) for answer in answers} == {(503, "GATEWAY_UNAVAILABLE")}
+    assert {answer.value("retry-after") for answer in answers} == {"1"}
+    return waiting, [reading[future] for future in done]
+
+
+@pytest.mark.parametrize(("headers", "body"), FRAMINGS.values(), ids=FRAMINGS.keys())
+async def test_bodies_are_bounded_over_all_connections(
+    start_gateway: Start, upstream: RecordingUpstream, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    """Of fifty slow uploads only as many are held as fit; the others get 503, and no place is lost."""
+    gateway = await start_gateway(limits=SCALED)
+    key = (await gateway.mint("ledgers:write")).key
+    for _ in range(2):
+        clients = [await upload(gateway, key, headers, body[:2000]) for _ in range(CLIENTS)]
+        waiting, _ = await refused(clients, CLIENTS - BUFFERED // BODY)
+        for client in waiting:
+            await client.send(body[2000:])
+        assert {(await client.answer()).status for client in waiting} == {200}
+        assert len(waiting) == len(upstream.take()) == BUFFERED // BODY
+
+
+async def test_a_client_that_leaves_gives_its_place_back(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    """Neither a reset in mid-body nor a refused body keeps bytes reserved."""
+    gateway = await start_gateway(limits={"body": BODY, "buffered": BODY})
+    key = (await gateway.mint("ledgers:write")).key
+    headers, body = FRAMINGS["chunked"]
+    for _ in range(3):
+        (await upload(gateway, key, headers, body[:2000])).abort()
+        assert (await gateway.ask("POST", "/ledgers", key=key, body=b"null")).status in (400, 503)
+        large = await gateway.ask("POST", "/ledgers", key=key, body=CONTENT + b" ")
+        assert large.status in (413, 503)
+    async with await gateway.connect() as client:
+        assert (await client.ask("POST", "/ledgers", key=key, body=CONTENT)).status == 200
+    assert [len(got.body) for got in upstream.requests if got.complete] != []
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_is_read(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    """Declared or found: 413, and nothing is forwarded."""
+    gateway = await start_gateway(limits=SCALED)
+    key = (await gateway.mint("ledgers:write")).key
+    declared = await upload(gateway, key, [("Content-Length", str(BODY + 1))], b"{")
+    found = await upload(gateway, key, [("Transfer-Encoding", "chunked")], chunked(b"{" * (BODY + 1))[:-5])
+    for client in (declared, found):
+        answer = await client.answer()
+        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("item", [b"{}", b'{"meta_data":{"BLNK_GENERATED_BY":"forged"}}'])
+async def test_what_leaves_is_at_most_a_mebibyte_more(
+    gateway: Running, upstream: RecordingUpstream, item: bytes
+) -> None:
+    """The most items, in a body of exactly the limit, each of them stamped."""
+    key = (await gateway.mint("transactions:write")).key
+    items = b",".join([item] * MAX_ITEMS)
+    body = b'{"transactions":[%b],"a":"' % items
+    body += b"x" * (SHIPPED_BODY - len(body) - 2) + b'"}'
+    assert (await gateway.ask("POST", "/transactions/bulk", key=key, body=body)).status == 200
+    (got,) = upstream.requests
+    assert SHIPPED_BODY < got.body_length <= SHIPPED_BODY + MEBIBYTE

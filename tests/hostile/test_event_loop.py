@@ -1,0 +1,107 @@
+"""No body of 5 MB holds the event loop of a running gateway for longer than 50 ms.
+
+Rules kept here:
+- A heartbeat on the gateway's own loop measures each of its turns in CPU time of that thread, so that the
+  neighbours on a shared machine count for nothing; the best of a few runs counts.
+- The client runs in a thread of its own, and the upstream, which is on the loop too, keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.config import Address
+from tests.raw_client import request
+from tests.recording import RecordingUpstream
+from tests.running import Running
+from tests.test_stamping_bounds import BULK, CASES, SIZE
+
+LONGEST = 0.050  # seconds of CPU time between two turns of the loop
+RUNS = 4
+
+FORGED = b'"meta_data":{"BLNK_GENERATED_BY":"forged","a":"'
+MINTED = b'"name":"k","owner":"acme","expires_at":"2099-01-01T00:00:00Z",'
+BODIES: dict[str, tuple[str, bytes, int]] = {
+    "a real batch of 10,000 items": ("/transactions/bulk", BULK, 200),
+    "... each with a forged stamp": (
+        "/transactions/bulk",
+        BULK.replace(b'"meta_data":{"a":"', FORGED).replace(b'"precision":100,', b""),
+        200,
+    ),
+    "5 MB of {},": ("/transactions/bulk", CASES["empty items"][1], 400),
+    "500,000 members": ("/ledgers", b"{%b}" % b",".join(b'"%05x":1' % n for n in range(500_000)), 200),
+    "one string of 5 MB": ("/ledgers", CASES["one string"][1], 200),
+    "nesting in meta_data": ("/ledgers", CASES["... in meta_data with a forged stamp"][1], 200),
+    "escapes beside brackets": ("/ledgers", CASES["escapes beside brackets"][1], 200),
+    "nesting without end": ("/ledgers", CASES["nesting without end"][1], 400),
+    "a key without end": ("/api-keys", b'{"name":%b' % (b"[" * 65_000), 400),
+    "a key of 10,000 scopes": (
+        "/api-keys",
+        b'{%b"scopes":[%b]}' % (MINTED, b",".join([b'"a:b"'] * 10_000)),
+        201,
+    ),
+    "a key of more": ("/api-keys", b'{%b"scopes":[%b]}' % (MINTED, b",".join([b'"a:b"'] * 100_000)), 413),
+}
+
+
+class Heartbeat:
+    """The longest turn of the event loop since it was last asked."""
+
+    def __init__(self) -> None:
+        self._longest = 0.0
+
+    async def beat(self) -> None:
+        last = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            self._longest = max(self._longest, now - last)
+            last = now
+
+    def longest(self) -> float:
+        longest, self._longest = self._longest, 0.0
+        return longest
+
+
+@asynccontextmanager
+async def beating() -> AsyncIterator[Heartbeat]:
+    heart = Heartbeat()
+    task = asyncio.ensure_future(heart.beat())
+    try:
+        yield heart
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def exchange(address: Address, data: bytes) -> bytes:
+    """The status line of the answer to these bytes; blocks."""
+    with socket.create_connection((address.host, address.port), timeout=30) as client:
+        client.sendall(data)
+        return client.recv(64).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_no_body_holds_it_for_long(gateway: Running, upstream: RecordingUpstream, name: str) -> None:
+    """Other requests get their turn while a body is read, counted, stamped and sent."""
+    upstream.keep_bodies = False
+    key = (await gateway.mint("*:*")).key
+    target, body, status = BODIES[name]
+    assert len(body) <= SIZE
+    data = request("POST", target, key=key, body=body)
+    turns = []
+    async with beating() as heart:
+        for _ in range(RUNS):
+            heart.longest()
+            line = await asyncio.to_thread(exchange, gateway.gateway.address, data)
+            assert line.startswith(b"HTTP/1.1 %d " % status)
+            turns.append(heart.longest())
+            if turns[-1] < LONGEST:
+                break
+    assert min(turns) < LONGEST, turns

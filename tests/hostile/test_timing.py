@@ -1,0 +1,126 @@
+"""Keys that are not good: no answer's time or text tells an unknown one from a malformed or nearly right one.
+
+Rules kept here:
+- Time itself is not measured, for a shared machine's noise hides what matters: the lines that run are.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from gateway import proxy
+from gateway.keys.minting import digest
+from gateway.keys.store import KeyRecord, MemoryKeyStore
+from tests.conftest import Start
+from tests.raw_client import Answer
+from tests.running import MASTER_KEY
+
+# Where a caller is identified. The cache's other functions follow the store meanwhile, in their own time.
+TRACED = {"proxy.py": None, "cache.py": ("peek", "find", "_begin", "_run", "_judge", "_keep")}
+NO_KEYS = {
+    "unknown": "A" * 43 + "=",
+    "too short": "x",
+    "too long": "A" * 4000,
+    "not base64url": "!" * 44,
+    "an id": "api_key_0b8a7c1e-8f5d-4b6a-9d3e-2f1a0c9b8d7e",
+    "bytes that are no text": "\xff\xfe" * 22,
+    "blanks inside": "A B C",
+    "a Redis key": "blnk:*",
+    "the master key but for its last letter": MASTER_KEY[:-1] + "X",
+    "the master key but for its first letter": "X" + MASTER_KEY[1:],
+    "half of the master key": MASTER_KEY[:18],
+    "the master key and more": MASTER_KEY + "x",
+    "the master key in capitals": MASTER_KEY.upper(),
+    "the master key twice": f"{MASTER_KEY}, {MASTER_KEY}",
+}
+
+
+PACKAGE = Path(proxy.__file__).parent
+
+
+class CountingStore(MemoryKeyStore):
+    """Keeps the digests it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        self.asked.append(digest)
+        return await super().find(digest)
+
+
+@contextmanager
+def lines_run() -> Iterator[set[tuple[str, int]]]:
+    """The lines of the gateway's decision that run meanwhile."""
+    seen: set[tuple[str, int]] = set()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        path, function = Path(frame.f_code.co_filename), frame.f_code.co_name
+        if path.parent.parent != PACKAGE and path.parent != PACKAGE:
+            return None
+        if path.name not in TRACED or function not in (TRACED[path.name] or (function,)):
+            return None
+        if event == "line":
+            seen.add((path.name, frame.f_lineno))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield seen
+    finally:
+        sys.settrace(before)
+
+
+def said(answer: Answer) -> tuple[int, bytes, list[str]]:
+    return answer.status, answer.body, [name for name, _ in answer.headers]
+
+
+@pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS.keys())
+async def test_every_bad_key_costs_one_look_up(start_gateway: Start, key: str) -> None:
+    """Of its digest, each time anew, and is told the same."""
+    store = CountingStore()
+    gateway = await start_gateway(store=store)
+    answers = [await gateway.ask("GET", "/ledgers", key=key) for _ in range(2)]
+    unknown = await gateway.ask("GET", "/ledgers", key=NO_KEYS["unknown"])
+    assert store.asked == [digest(key.encode("latin-1"))] * 2 + [digest(NO_KEYS["unknown"])]
+    assert [said(answer) for answer in answers] == [said(unknown)] * 2
+    assert (unknown.status, unknown.code) == (401, "AUTH_INVALID_API_KEY")
+
+
+async def test_every_bad_key_takes_the_same_lines(start_gateway: Start) -> None:
+    """From the header to the refusal; a good key is the control: it takes others."""
+    gateway = await start_gateway()
+    good = (await gateway.mint("ledgers:read")).key
+    taken: dict[str, set[tuple[str, int]]] = {}
+    for name, key in {**NO_KEYS, "good": good}.items():
+        async with await gateway.connect() as client:
+            with lines_run() as taken[name]:
+                await client.ask("GET", "/ledgers", key=key)
+    assert len(taken["unknown"]) > 20
+    assert {name: taken[name] ^ taken["unknown"] for name in NO_KEYS if taken[name] != taken["unknown"]} == {}
+    assert taken["good"] != taken["unknown"]
+
+
+def test_the_master_key_is_compared_by_digest_and_in_constant_time() -> None:
+    """The only use of its digest where callers are identified is as an argument of `hmac.compare_digest`."""
+    tree = ast.parse(inspect.getsource(proxy))
+    compared = {
+        id(argument)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "hmac.compare_digest"
+        for argument in node.args
+    }
+    used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "digest"]
+    assert [ast.unparse(node) for node in used if id(node) not in compared] == []
+    assert len(used) == 1

@@ -1,0 +1,170 @@
+"""What goes wrong while a key is revoked; the first replica's link stays good, and it takes the DELETE."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.keys.conftest import RedisServer, start_redis
+from tests.keys.redis_setups import Replicated, Sentinels, replicated, sentinels, until
+from tests.revocation.link import Fault
+from tests.revocation.stage import Stage, over_link, played, staged
+
+PERSISTS = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+@dataclass(slots=True)
+class Single:
+    """One Redis that persists, behind the links."""
+
+    stage: Stage
+    server: RedisServer
+    folder: Path
+
+    async def restart(self) -> None:
+        """Kill it, and have it back with what it wrote."""
+        self.server.kill()
+        self.server = await asyncio.to_thread(start_redis, self.folder, *PERSISTS, port=self.server.port)
+
+    def fail(self, *, stream: Fault = Fault.NONE, look_ups: Fault = Fault.NONE) -> None:
+        for link in self.stage.links[1:]:
+            link.fail(stream=stream, look_ups=look_ups)
+
+    def heal(self) -> None:
+        for link in self.stage.links:
+            link.heal()
+
+
+@asynccontextmanager
+async def single(folder: Path) -> AsyncIterator[Single]:
+    folder.mkdir(parents=True, exist_ok=True)
+    server = start_redis(folder, *PERSISTS)
+    try:
+        async with staged(folder, over_link, server.port) as stage:
+            playing = Single(stage, server, folder)
+            try:
+                yield playing
+            finally:
+                playing.server.kill()
+    finally:
+        server.kill()
+
+
+Play = Callable[[Single], Awaitable[list[float]]]
+
+
+async def calm(playing: Single) -> list[float]:
+    """nothing"""
+    async with played(playing.stage, "calm") as round_:
+        await round_.revoke()
+        return await round_.lags()
+
+
+async def cut(playing: Single) -> list[float]:
+    """the stream's link is cut"""
+    return await _failing(playing, "cut", stream=Fault.CUT)
+
+
+async def stalled(playing: Single) -> list[float]:
+    """the stream's link drops every packet"""
+    return await _failing(playing, "stalled", stream=Fault.STALL)
+
+
+async def cut_off(playing: Single) -> list[float]:
+    """both links are cut"""
+    return await _failing(playing, "cutoff", stream=Fault.CUT, look_ups=Fault.CUT)
+
+
+async def silent(playing: Single) -> list[float]:
+    """both links drop every packet"""
+    return await _failing(playing, "silent", stream=Fault.STALL, look_ups=Fault.STALL)
+
+
+async def in_flight(playing: Single) -> list[float]:
+    """a look-up was read before the revocation and answered 0.6 to 1.05 s later; the stream is cut"""
+    held = 0.6 + 0.05 * random.randrange(10)  # noqa: S311  # which of them is of no consequence
+    async with played(playing.stage, "inflight") as round_:
+        playing.fail(stream=Fault.CUT)
+        # Unproven by now, so that every request is a look-up.
+        await asyncio.sleep(0.8)
+        playing.fail(stream=Fault.CUT, look_ups=Fault.HOLD)
+        await asyncio.sleep(0.03)
+        await round_.revoke()
+        await asyncio.sleep(held)
+        for link in playing.stage.links[1:]:
+            link.heal()
+        return await round_.lags()
+
+
+async def restart(playing: Single) -> list[float]:
+    """Redis is killed right after the 204, and comes back"""
+    async with played(playing.stage, "restart") as round_:
+        await round_.revoke()
+        await playing.restart()
+        return await round_.lags()
+
+
+SCENARIOS: tuple[Play, ...] = (calm, cut, stalled, cut_off, silent, in_flight, restart)
+
+
+async def _failing(
+    playing: Single, name: str, *, stream: Fault = Fault.NONE, look_ups: Fault = Fault.NONE
+) -> list[float]:
+    async with played(playing.stage, name) as round_:
+        playing.fail(stream=stream, look_ups=look_ups)
+        await round_.revoke()
+        try:
+            return await round_.lags()
+        finally:
+            playing.heal()
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A primary with its replica, and the Sentinels that watch them."""
+
+    stage: Stage
+    pair: Replicated
+    watching: Sentinels
+
+
+@asynccontextmanager
+async def watched(folder: Path) -> AsyncIterator[Watched]:
+    """Serves one round: a failover is played once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replicated(folder) as pair, sentinels(folder, pair.primary.port) as watching:
+        async with staged(folder, lambda _: watching.url, None) as stage:
+            yield Watched(stage, pair, watching)
+
+
+Failover = Callable[[Watched], Awaitable[list[float]]]
+
+
+async def killed(playing: Watched) -> list[float]:
+    """Sentinel: the primary is killed right after the 204"""
+    async with played(playing.stage, "killed") as round_:
+        await round_.revoke()
+        playing.pair.primary.kill()
+        return await round_.lags(since=await _promoted(playing))
+
+
+async def replaced(playing: Watched) -> list[float]:
+    """Sentinel: the primary freezes, the key is revoked on its successor, it thaws"""
+    async with played(playing.stage, "replaced") as round_:
+        with playing.pair.primary.stalled():
+            promoted = await _promoted(playing)
+            await round_.revoke()
+        return await round_.lags(since=promoted)
+
+
+FAILOVERS: tuple[Failover, ...] = (killed, replaced)
+
+
+async def _promoted(playing: Watched) -> float:
+    await asyncio.to_thread(until, lambda: playing.watching.name(playing.pair.replica.port), "a promotion")
+    return time.monotonic()

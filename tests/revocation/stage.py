@@ -1,0 +1,148 @@
+"""Three gateways, each with a link of its own to Redis, and how long a revoked key lives in each.
+
+Rules kept here:
+- A key lives as long as requests with it reach Core: the lag of a replica is the time from the 204 to the
+  last arrival by way of that replica, 0 if there is none after it.
+- Requests with the key come all the time, over several connections to each replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.gateways import Replica, launch, mint
+from tests.faults.requests import OWNER, Key
+from tests.keys import redis_acl
+from tests.raw_client import BrokenAnswer, RawClient
+from tests.revocation.core import NotingCore
+from tests.revocation.link import Link
+from tests.running import MASTER_KEY
+
+REPLICAS = 3
+BOUND = 1.0
+WATCHED = BOUND + 0.2
+"""How long after the bound's start requests go on, so that a key that lives longer is seen."""
+
+_CLIENTS = 3
+_PAUSE = 0.008
+_PATIENCE = 15.0
+
+
+@dataclass(slots=True)
+class Stage:
+    """What runs. `settings` are the gateways'."""
+
+    core: NotingCore
+    replicas: tuple[Replica, ...]
+    links: tuple[Link, ...]
+    rounds: Iterator[int] = field(default_factory=itertools.count)
+
+
+@asynccontextmanager
+async def staged(
+    folder: Path, stores: Callable[[Link | None], str], port: int | None
+) -> AsyncIterator[Stage]:
+    """Gateways that are ready; `stores` gives the URL of a store by the link to `port`, if that is given."""
+    async with AsyncExitStack() as stack:
+        core = await stack.enter_async_context(NotingCore())
+        links = [await stack.enter_async_context(Link(port)) for _ in range(REPLICAS)] if port else []
+        replicas = []
+        for number in range(REPLICAS):
+            settings = {
+                "BLNK_GATEWAY_UPSTREAM__URL": core.url,
+                "BLNK_GATEWAY_KEYS__STORE": stores(links[number] if links else None),
+                "BLNK_GATEWAY_DRAIN__DELAY": "0s",
+            }
+            replicas.append(launch(folder, f"gateway-{number}", settings))
+            stack.callback(replicas[-1].kill)
+        for replica in replicas:
+            await replica.started()
+        yield Stage(core, tuple(replicas), tuple(links))
+
+
+def over_link(link: Link | None) -> str:
+    """The URL of the Redis behind a link."""
+    assert link is not None
+    return redis_acl.url(f"127.0.0.1:{link.port}")
+
+
+class Round:
+    """One key, from its first request to its end."""
+
+    def __init__(self, stage: Stage, name: str, key: str, key_id: str) -> None:
+        self.stage = stage
+        self.revoked_at = 0.0
+        self._name = name
+        self._key = key
+        self._key_id = key_id
+
+    async def revoke(self, replica: int = 0) -> None:
+        """Until it is acknowledged, by the replica that stands next to its store."""
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                async with await RawClient.connect(self.stage.replicas[replica].listen) as client:
+                    target = f"/api-keys/{self._key_id}?owner={OWNER}"
+                    answer = await client.ask("DELETE", target, key=MASTER_KEY)
+                if answer.status == 204:
+                    break
+                await asyncio.sleep(0.02)
+        self.revoked_at = time.monotonic()
+
+    async def lags(self, since: float = 0.0) -> list[float]:
+        """For each replica how long the key lived, in seconds after its revocation, or a later moment."""
+        start = max(self.revoked_at, since)
+        await asyncio.sleep(max(0.0, start + WATCHED - time.monotonic()))
+        arrived = self.stage.core.arrived
+        return [max(0.0, arrived[f"{self._name}-{number}"] - start) for number in range(REPLICAS)]
+
+    async def warm(self) -> None:
+        """Wait until every replica follows the stream, and has let the key through since."""
+        async with asyncio.timeout(_PATIENCE):
+            while not all(link.flowing for link in self.stage.links):
+                await asyncio.sleep(0.005)
+            self.stage.core.arrived.clear()
+            while any(f"{self._name}-{number}" not in self.stage.core.arrived for number in range(REPLICAS)):
+                await asyncio.sleep(0.005)
+
+    async def ask(self, number: int) -> None:
+        """Send requests by way of one replica for ever."""
+        target, address = f"/transactions/{self._name}-{number}", self.stage.replicas[number].listen
+        while True:
+            with contextlib.suppress(BrokenAnswer, OSError):
+                async with await RawClient.connect(address, keep=False) as client:
+                    while True:
+                        await client.ask("GET", target, key=self._key)
+                        await asyncio.sleep(_PAUSE)
+
+
+@asynccontextmanager
+async def played(stage: Stage, name: str) -> AsyncIterator[Round]:
+    """A round with a new key that every replica knows and lets through."""
+    name = f"{name}{next(stage.rounds)}"
+    async with asyncio.timeout(_PATIENCE):
+        key = await _minted(stage, name)
+    round_ = Round(stage, name, key.key, key.id)
+    asking = [asyncio.create_task(round_.ask(number)) for number in range(REPLICAS) for _ in range(_CLIENTS)]
+    try:
+        await round_.warm()
+        yield round_
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def _minted(stage: Stage, name: str) -> Key:
+    while True:
+        try:
+            return await mint(stage.replicas[0], name)
+        except KeyError:
+            # The store was not back yet.
+            await asyncio.sleep(0.02)
