@@ -12,6 +12,7 @@ import importlib.metadata
 import click
 
 from gateway.cli.console import EXIT_CODES
+from gateway.cli.denials import denials
 from gateway.cli.diff import diff
 from gateway.cli.explain import explain_request
 from gateway.cli.init import init, schema
@@ -44,8 +45,9 @@ def cli() -> None:
     """
 
 
-for verb in (serve, init, schema, check, diff, explain_request, run_policy_tests, keys, health, demo):
+for verb in (serve, init, schema, check, diff, explain_request, run_policy_tests, denials, keys, health):
     cli.add_command(verb)
+cli.add_command(demo)
 
 
 def main() -> None:

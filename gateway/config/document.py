@@ -4,7 +4,7 @@ Rules kept here:
 - Composed by PyYAML's node API, so that every problem has its line; its constructors never run.
 - YAML's other implicit types, anchors, aliases, tags, merge keys, duplicate keys and further documents
   are problems; so are control characters, which could forge a line of a terminal or a log.
-- Size and depth are bounded before any work is done on what they hold.
+- Size, depth and number of values are bounded before any work is done on what they hold.
 - No text of a problem repeats a value of the file: any value may be a secret.
 """
 
@@ -20,6 +20,7 @@ from gateway.policy.routes import Problem
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 8
+MAX_NODES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ class _Composer(yaml.SafeLoader):
         super().__init__(text)
         self.problems = problems
         self.depth = 0
+        self.count = 0
 
     def only_document(self) -> yaml.Node | None:
         node = self.get_node() if self.check_node() else None
@@ -166,6 +168,12 @@ class _Composer(yaml.SafeLoader):
         if self.depth == MAX_DEPTH:
             raise yaml.MarkedYAMLError(
                 problem=f"nested more than {MAX_DEPTH} levels deep", problem_mark=event.start_mark
+            )
+        self.count += 1
+        if self.count > MAX_NODES:
+            # The size alone allows 30 times as many, which PyYAML takes a minute for.
+            raise yaml.MarkedYAMLError(
+                problem=f"more than {MAX_NODES} values stand here", problem_mark=event.start_mark
             )
         self.depth += 1
         node = super().compose_node(parent, index)

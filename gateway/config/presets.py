@@ -51,21 +51,27 @@ def shipped() -> str:
 
 def preset(name: str) -> str:
     """The text of a preset, one of `PRESETS`."""
-    text = shipped()
-    if name == RECOMMENDED:
-        for route, rest in EDITS.items():
-            line = re.compile(rf"^(  {re.escape(route)}: +).*$", re.MULTILINE)
-            text, count = line.subn(lambda match, rest=rest: match[1] + rest, text)  # type: ignore[misc]
-            if count != 1:
-                raise ValueError(f"{route}: {count} lines of the file that ships, not one")
+    return edited(shipped(), EDITS) if name == RECOMMENDED else shipped()
+
+
+def edited(text: str, edits: Mapping[str, str]) -> str:
+    """The text of a gateway.yaml with the rest of some routes' lines replaced.
+
+    Raises:
+        ValueError: a route does not stand on exactly one line.
+    """
+    for route, rest in edits.items():
+        # The blanks that align a column stay.
+        parts = re.split(rf"^(  {re.escape(route)}: +).*$", text, flags=re.MULTILINE)
+        if len(parts) != 3:
+            raise ValueError(f"{route} does not stand on one line")
+        text = "".join((parts[0], parts[1], rest, parts[2]))
     return text
 
 
 def starting_file(name: str, schema: str) -> str:
     """The text of a new gateway.yaml; `schema` is where an editor finds its JSON Schema."""
-    first, _, rest = preset(name).partition("\n")
-    if not first.startswith(_MODELINE):
-        raise ValueError("the file that ships does not begin with its schema")
+    _, _, rest = preset(name).partition("\n")
     return f"{_MODELINE}{schema}\n{_TITLES[name]}\n\n{rest}"
 
 

@@ -17,7 +17,7 @@ from gateway.config.presets import core_table
 from gateway.config.routes import ACCESS, SCOPES
 from gateway.config.values import choice, count, sequence
 from gateway.config.written import written
-from gateway.policy.routes import METHODS, Access, Route, Stamp, expected_stamp
+from gateway.policy.routes import METHODS, Route, Stamp, expected_stamp
 
 Schema = dict[str, Any]
 
@@ -104,7 +104,8 @@ def _value(parse: Callable[..., Any]) -> Schema:
     if parse is report_only.key_dates:
         date = {"anyOf": [{"type": "string", "pattern": _DATE}, dict(_REFERENCE)]}
         keys = {**_object({}), "patternProperties": {"^api_key_": date}}
-        return {"anyOf": [keys, {"type": "array", "items": {"type": "string"}}, dict(_REFERENCE)]}
+        # As text, or as a list of texts, they may stand in the file as in a variable.
+        return {"anyOf": [keys, {"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
     text = {"type": "string", "pattern": _PATTERNS[parse]}
     zero = [{"const": 0}] if parse is values.duration else []
     return {"anyOf": [text, *zero, dict(_REFERENCE)]}
@@ -160,11 +161,8 @@ def _core_route(route: Route) -> Schema:
         "required": ["scope", "stamp"],
         "properties": {"stamp": {"enum": [expected.value, Stamp.NONE.value]}},
     }
-    closed = {
-        "required": ["scope"],
-        "properties": {"scope": {"enum": [access.value for access in (Access.MASTER, Access.DENY)]}},
-    }
-    stamped = {"anyOf": [_ref("alone"), {"type": "object", **named}, {"type": "object", **closed}]}
+    unstamped = {"required": ["scope"], "properties": {"scope": _ref("alone")}}
+    stamped = {"anyOf": [_ref("alone"), {"type": "object", **named}, {"type": "object", **unstamped}]}
     default = {"scope": who, "stamp": route.stamp.value}
     if route.body_optional:
         default["body"] = "optional"

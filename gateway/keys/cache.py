@@ -41,7 +41,9 @@ def bound(grace: float) -> str:
     sentence = f"every replica refuses a revoked key within {BOUND_SECONDS:g} s"
     if not grace:
         return sentence
-    return f"{sentence}; one that is cut off from the key store, within {grace + BOUND_SECONDS:g} s (keys.grace)"
+    return (
+        f"{sentence}; one that is cut off from the key store, within {grace + BOUND_SECONDS:g} s (keys.grace)"
+    )
 
 
 @dataclass(slots=True, eq=False)

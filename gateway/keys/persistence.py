@@ -23,7 +23,9 @@ EVICTS: Final = (
     "Redis may evict keys (its maxmemory-policy is not noeviction): evicted ones get 401; "
     "set maxmemory-policy noeviction"
 )
-PERSISTENCE_UNKNOWN: Final = "whether Redis persists could not be checked: CONFIG GET is not allowed, and INFO does not say so"
+PERSISTENCE_UNKNOWN: Final = (
+    "whether Redis persists could not be checked: CONFIG GET is not allowed, and INFO does not say so"
+)
 EVICTION_UNKNOWN: Final = (
     "whether Redis evicts keys could not be checked: neither CONFIG GET nor INFO is allowed"
 )

@@ -40,7 +40,6 @@ from redis.exceptions import (
 from gateway.keys.redis_names import PREFIX
 
 CONNECT_SECONDS: Final = 1.0
-COMMAND_SECONDS: Final = 1.0
 WAIT_SECONDS: Final = 0.7
 """How long replicas have for acknowledging a write."""
 ASK_SECONDS: Final = 0.3
@@ -172,7 +171,7 @@ class RedisLink:
         }
         self.commands: Any = _client(options | {"max_connections": connections})
         # XREAD holds its connection while it blocks: it must not be one that look-ups wait for.
-        self.follower: Any = _client(options | {"max_connections": 1, "socket_timeout": None})
+        self.follower: Any = _client(options | {"max_connections": 1})
 
     async def find(self) -> Place:
         """Where the primary is now; if that changed, what is connected elsewhere is closed.
@@ -303,7 +302,9 @@ def _client(options: dict[str, Any]) -> Any:
     """A client that fails at once instead of hiding an outage."""
     settled: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,
-        "socket_timeout": COMMAND_SECONDS,
+        # Callers bound their calls. Here it would be asyncio.wait_for, which before Python 3.12 lets a
+        # cancellation get lost.
+        "socket_timeout": None,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "protocol": 2,
@@ -340,7 +341,6 @@ class _Asked:
             "username": user,
             "password": password,
             "socket_connect_timeout": ASK_SECONDS,
-            "socket_timeout": ASK_SECONDS,
             "max_connections": 4,
             **tls,
         }

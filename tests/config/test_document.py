@@ -118,6 +118,10 @@ def test_every_problem_is_reported_at_once() -> None:
         (b"a: !s3cret!x y", Problem(1, "this is not YAML: found undefined tag handle")),
         (b"\n" + b"[" * 100_000, Problem(2, "this is not YAML: nested more than 8 levels deep")),
         (b"- " * 100_000, Problem(1, "this is not YAML: nested more than 8 levels deep")),
+        (
+            b"a:\n" + b"- x\n" * 100_000,
+            Problem(99_999, "this is not YAML: more than 100000 values stand here"),
+        ),
         (b" " * (MAX_BYTES + 1), Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml")),
     ],
     ids=lambda value: value.text if isinstance(value, Problem) else "",

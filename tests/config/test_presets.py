@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from gateway.config import parse_config
-from gateway.config.presets import CORE, EDITS, PRESETS, RECOMMENDED, core_table, preset, starting_file
+from gateway.config.presets import (
+    CORE,
+    EDITS,
+    PRESETS,
+    RECOMMENDED,
+    core_table,
+    edited,
+    preset,
+    starting_file,
+)
 from gateway.policy.coverage import shadowed, uncovered, unused_scopes
 from gateway.policy.routes import Route, RouteTable
 from tests.running import ROOT
@@ -37,6 +46,12 @@ def test_recommended_makes_filters_and_searches_reads() -> None:
     filters = [name for name in reads if name.endswith(("/filter", "/multi-search", "/search/{collection}"))]
     assert len(filters) == 7
     assert [reads[name].scopes[0].partition(":")[2] for name in filters] == ["read"] * 7
+
+
+@pytest.mark.parametrize("text", ["routes:\n", "  GET /a: deny\n  GET /a: deny\n", "# GET /a: deny\n"])
+def test_an_edit_that_finds_no_line_or_two_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="GET /a does not stand on one line"):
+        edited(text, {"GET /a": "master"})
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.keys.redis_names import PREFIX
 from tests.keys import redis_acl
 from tests.keys.conftest import RedisServer, free_port, start_redis
 
@@ -39,8 +41,14 @@ class Replicated:
 
     @property
     def joined(self) -> bool:
-        """Whether the replica follows, so that a write on the primary is acknowledged."""
-        return b"state=online" in self.primary.command("INFO", "replication")
+        """Whether the replica has acknowledged a write; one that says online may still wait to begin."""
+        name = f"{PREFIX}joined"
+        self.primary.command("SET", name, "yes")
+        self.primary.command("DEL", name)
+        told = self.primary.command("INFO", "replication")
+        # It is 0 until the first acknowledgement, and at most a second old after that.
+        acknowledged = re.search(rb"state=online,offset=(\d+)", told)
+        return acknowledged is not None and int(acknowledged[1]) > 0
 
     def promoted(self) -> bool:
         """Whether the replica is a primary now."""

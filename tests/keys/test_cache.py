@@ -477,12 +477,12 @@ async def test_changes_that_are_read_are_told(scripted: ScriptedStore, clock: Cl
 
 
 def test_the_bound_is_said_with_its_grace() -> None:
+    sentence = "every replica refuses a revoked key within 1 s"
+    cut_off = "one that is cut off from the key store, within"
     assert [bound(grace) for grace in (0, 60, 0.5)] == [
-        "every replica refuses a revoked key within 1 s",
-        "every replica refuses a revoked key within 1 s; one that is cut off from the key store, within 61 s "
-        "(keys.grace)",
-        "every replica refuses a revoked key within 1 s; one that is cut off from the key store, within 1.5 s "
-        "(keys.grace)",
+        sentence,
+        f"{sentence}; {cut_off} 61 s (keys.grace)",
+        f"{sentence}; {cut_off} 1.5 s (keys.grace)",
     ]
 
 

@@ -314,3 +314,18 @@ async def test_an_id_whose_record_is_gone_is_stored_anew(
     redis_server.command("DEL", f"{PREFIX}key:{RECORD.digest}")
     assert await redis_store.add_all([RECORD]) == [None]
     assert await redis_store.find(RECORD.digest) == RECORD
+
+
+async def test_a_call_that_is_cancelled_ends_cancelled(redis_url: str) -> None:
+    """At whatever moment: a task that goes on instead would keep a gateway from ending."""
+    unfinished = 0
+    for turns in range(60):
+        store = RedisKeyStore(redis_url)
+        call = asyncio.create_task(store.ping())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        unfinished += call.cancel()
+        await asyncio.wait({call})
+        unfinished -= call.cancelled()
+        await store.close()
+    assert unfinished == 0
