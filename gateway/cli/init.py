@@ -45,8 +45,8 @@ def init(name: str, path: Path) -> None:
     except FileExistsError:
         say(f"{path}: is there already: move it away, or name another file with --config", err=True)
         sys.exit(Exit.NO)
-    except (OSError, ValueError) as error:
-        say(f"{path}: cannot be written: {getattr(error, 'strerror', None) or 'this is no path'}", err=True)
+    except OSError as error:
+        say(f"{path}: cannot be written: {error.strerror}", err=True)
         sys.exit(Exit.USAGE)
     say(f"{path}: written, preset {name}. Next: blnk-gateway check --config {path}")
     say(f"An editor completes from its schema: blnk-gateway schema > {path.with_name(SCHEMA)}")

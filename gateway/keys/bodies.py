@@ -7,14 +7,17 @@ Rules kept here:
   that was checked. Of a repeated member the last counts. Nothing may follow the object.
 - `is_disabled` is the gateway's own member, sent of a disabled key only.
 - Strings leave as Go escapes them, `<`, `>`, `&`, U+2028 and U+2029 included; no newline at the end.
+- A list is written a slice at a time, so that an owner with 30,000 keys holds up no one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -24,7 +27,13 @@ from gateway.keys.store import KeyRecord
 from gateway.keys.syntax import syntax_fault
 from gateway.policy.decisions import Deny
 
+Item = TypeVar("Item")
+
 _TYPE: Final = "CreateAPIKeyRequest"
+# About 3 ms of work.
+_SLICE: Final = 250
+# A time of a record, which was read before, that PostgreSQL would give back as it is.
+_AS_STORED: Final = re.compile(r"[0-9T:-]{19}(?:\.[0-9]{0,5}[1-9])?Z", re.ASCII)
 _MEMBERS: Final = {"name": "Name", "scopes": "Scopes", "owner": "Owner", "expires_at": "ExpiresAt"}
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -148,16 +157,26 @@ def write_created(record: KeyRecord, key: str) -> bytes:
     return go_json(_members(record, key, record.expires_at, record.created_at))
 
 
-def write_list(records: list[KeyRecord]) -> bytes:
+async def write_list(records: Sequence[KeyRecord]) -> bytes:
     """The body of a list, `null` if empty; never a key or a hash, times as PostgreSQL gives them back."""
-    return go_json(
-        [_members(record, "", *map(_stored, (record.expires_at, record.created_at))) for record in records]
-        or None
-    )
+    return await write_slices(records, _listed)
+
+
+async def write_slices(items: Sequence[Item], members: Callable[[Item], object]) -> bytes:
+    """A list of what `members` makes of each item, `null` if empty; others get their turn in between."""
+    slices = []
+    for start in range(0, len(items), _SLICE):
+        slices.append(go_json([members(item) for item in items[start : start + _SLICE]])[1:-1])
+        await asyncio.sleep(0)
+    return b"[%b]" % b",".join(slices) if slices else b"null"
+
+
+def _listed(record: KeyRecord) -> dict[str, object]:
+    return _members(record, "", _stored(record.expires_at), _stored(record.created_at))
 
 
 def _stored(text: str) -> str:
-    return str(read_instant(text.encode()).stored())
+    return text if _AS_STORED.fullmatch(text) else str(read_instant(text.encode()).stored())
 
 
 def _members(record: KeyRecord, key: str, expires_at: str, created_at: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import calendar
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -20,6 +21,8 @@ ZERO: Final = "0001-01-01T00:00:00Z"
 _DAY_MINUTES: Final = 24 * 60
 _FRACTION = re.compile(rb"[.,](\d+)")
 _OFFSET = re.compile(rb"(.)(\d\d):(\d\d)", re.DOTALL)
+# As records have most of their times; a list of 30,000 keys reads 60,000 of them.
+_PLAIN = re.compile(rb"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,21 @@ def read_instant(text: bytes) -> Instant:
         ValueError: it names none; the message is that of Go's `time.Parse`. The year 0 and an
             offset of a whole day, which Go reads but cannot write, are out of range here.
     """
+    return _read_plain(text) or _read_by_fields(text)
+
+
+def _read_plain(text: bytes) -> Instant | None:
+    """The instant of a text in UTC; None for whatever needs a closer look."""
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        return None
+    with contextlib.suppress(ValueError):
+        seconds = datetime.fromisoformat(f"{match[1].decode()}+00:00")
+        return Instant(seconds, int(match[2].ljust(9, b"0")) if match[2] else 0)
+    return None
+
+
+def _read_by_fields(text: bytes) -> Instant:
     rest, numbers = text, []
     for field in _FIELDS:
         if not rest.startswith(field.prefix):

@@ -138,6 +138,8 @@ class KeyRecord:
 
     def used(self, at: float) -> KeyRecord:
         """This record, last used at `at` (Unix seconds, 0 for never) if that is later than it says."""
-        if not at or at <= read_instant(self.last_used_at.encode()).unix:
+        if not at or (
+            self.last_used_at != ZERO and at <= read_instant(self.last_used_at.encode()).unix
+        ):
             return self
         return replace(self, last_used_at=str(Instant.of(datetime.fromtimestamp(at, UTC))))

@@ -86,7 +86,7 @@ class ApiKeys:
         owner = managed_owner(principal, query)
         if isinstance(owner, Deny):
             return owner
-        return Answer(200, write_list(await self._store.owned(owner)))
+        return Answer(200, await write_list(await self._store.owned(owner)))
 
     async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
         """DELETE /api-keys/{id}: raises GatewayError if the store fails, and then nothing is promised."""

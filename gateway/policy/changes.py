@@ -179,7 +179,7 @@ def _gain(before: Route | None, after: Route | None) -> tuple[str, ...]:
     if _is_public(after):
         return (ANYONE,)
     held, reported = ((), 0.0) if before is None else (before.scopes, before.report_until)
-    scopes = tuple(scope for scope in after.scopes[:1] if scope not in held)
+    scopes = tuple(scope for scope in after.scopes if scope not in held)
     keys = (ANY_KEY, *scopes) if after.report_until > reported else scopes
     return keys if before is not None and before.access is not Access.DENY else (*keys, MASTER)
 

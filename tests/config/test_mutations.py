@@ -47,7 +47,8 @@ WORDS = (
 )  # fmt: skip
 NEW = (
     "GET /{all...}", "POST /{a}/{b}", "POST /ledgers/{x...}", "DELETE /{x}/{id}", "GET /ledgers/x",
-    "PUT /{a}/x", "POST /transactions/filter/x", "POST /{a}/filter", "GET /api-keys/{id}", "GET /metrics", "HEAD /ledgers",
+    "PUT /{a}/x", "POST /transactions/filter/x", "POST /{a}/filter", "GET /api-keys/{id}", "GET /metrics",
+    "HEAD /ledgers",
 )  # fmt: skip
 Edit = Callable[[list[str]], list[str]]
 

@@ -170,21 +170,21 @@ def test_the_201_shows_the_key_once_in_cores_order() -> None:
     )
 
 
-def test_the_list_shows_no_key_and_the_times_that_postgresql_keeps() -> None:
+async def test_the_list_shows_no_key_and_the_times_that_postgresql_keeps() -> None:
     record = replace(
         RECORD, scopes=(), expires_at="2999-01-02T03:04:05.123456789+05:30", revoked_at="2026-01-03T00:00:00Z"
     )
-    assert write_list([record]) == (
+    assert await write_list([record]) == (
         b'[{"api_key_id":"api_key_00000000-0000-4000-8000-000000000001","key":"","name":"n","owner_id":"acme",'
         b'"scopes":[],"expires_at":"2999-01-01T21:34:05.123457Z","created_at":"2026-01-01T00:00:00Z",'
         b'"last_used_at":"0001-01-01T00:00:00Z","is_revoked":true,"revoked_at":"2026-01-03T00:00:00Z"}]'
     )
 
 
-def test_an_empty_list_is_null() -> None:
-    assert write_list([]) == b"null"
+async def test_an_empty_list_is_null() -> None:
+    assert await write_list([]) == b"null"
 
 
-def test_only_a_disabled_key_is_said_to_be_disabled() -> None:
-    assert b"is_disabled" not in write_list([RECORD])
-    assert b'"is_revoked":false,"is_disabled":true}]' in write_list([replace(RECORD, disabled=True)])
+async def test_only_a_disabled_key_is_said_to_be_disabled() -> None:
+    assert b"is_disabled" not in await write_list([RECORD])
+    assert b'"is_revoked":false,"is_disabled":true}]' in await write_list([replace(RECORD, disabled=True)])

@@ -1,0 +1,207 @@
+"""`check`: what it remarks beyond problems, and who it finds at an address that clients reach."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
+from tests.running import ROOT
+
+SHIPPED = str(ROOT / "gateway.yaml")
+FILE = """upstream: {url: 'http://127.0.0.1:5100', master_key: '${NOT_SET}'}
+keys: {store: 'memory://'}
+routes:
+  GET /hooks/{id}: master
+  GET /hooks/x: deny
+  GET /{a}/y: hooks:read
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["check", *map(str, arguments)])
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def remarks(file: Path) -> str:
+    crossing = "crosses GET /{a}/y in line 6 and takes the requests that both match: write a line for those"
+    return (
+        f"{file}: note: no route asks for {', '.join(UNUSED)}: such a scope opens nothing\n"
+        f"{file}:4: warning: GET /hooks/{{id}} {crossing}\n"
+        f"{file}:4: note: GET /hooks/{{id}} leaves requests to GET /hooks/x in line 5\n"
+    )
+
+
+UNUSED = (
+    "ledgers:write", "ledgers:read", "balances:write", "balances:read", "balance-monitors:write",
+    "balance-monitors:read", "balance-monitors:delete", "transactions:write", "transactions:read",
+    "identities:write", "identities:read", "identities:delete", "accounts:write", "accounts:read",
+    "metadata:write", "search:write", "search:read", "reconciliation:write", "reconciliation:read",
+    "reconciliation:delete", "backup:read", "api-keys:write", "api-keys:read", "api-keys:delete",
+)  # fmt: skip
+
+
+def test_remarks_name_both_lines_and_fail_nothing(file: Path) -> None:
+    assert outcome(run("--config", file)) == (0, f"{remarks(file)}{file}: ok, 3 routes\n", "")
+
+
+def test_strict_makes_a_warning_fail(file: Path) -> None:
+    text = f"{remarks(file)}{file}: refused by --strict, 1 warning\n"
+    assert outcome(run("--config", file, "--strict")) == (1, text, "")
+
+
+def test_coverage_warns_of_each_route_of_core_that_is_missing(file: Path) -> None:
+    result = run("--config", file, "--coverage", "--strict")
+    missing = [line for line in result.stdout.splitlines() if ": warning: no route covers " in line]
+    assert len(missing) == 71
+    assert missing[0] == f"{file}: warning: no route covers GET / of Core: list it, or deny it on purpose"
+    assert result.stdout.endswith(f"{file}: refused by --strict, 72 warnings\n")
+    assert result.exit_code == 1
+
+
+def test_the_file_that_ships_has_nothing_to_remark() -> None:
+    assert outcome(run("--config", SHIPPED, "--strict", "--coverage")) == (
+        0,
+        f"{SHIPPED}: ok, 72 routes\n",
+        "",
+    )
+
+
+def test_env_asks_for_the_variables_too(file: Path) -> None:
+    text = f"{file}:1: upstream.master_key: NOT_SET is not set in the environment\n"
+    assert outcome(run("--config", file, "--env")) == (1, text, "")
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers each path with the status, headers and body that a subclass has for it."""
+
+    answers: ClassVar[dict[str, tuple[int, dict[str, str], bytes]]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Note what was asked, and answer."""
+        self.asked.append(f"{self.path} {'X-Blnk-Key' in self.headers}")
+        status, headers, body = self.answers.get(self.path, (404, {}, b"not found"))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Keep the tests' output clean."""
+
+
+ASKED = "/ledgers?limit=1"
+MISSING = json.dumps(
+    {"error": "x", "error_detail": {"code": "AUTH_MISSING_API_KEY", "message": "x"}}
+).encode()
+Answers = dict[str, tuple[int, dict[str, str], bytes]]
+HOME: Answers = {"/": (200, {}, b'"server running..."')}
+CORE = "a Core answers here, beside the gateway: let only the gateway connect to it"
+
+
+@contextmanager
+def answering(answers: Answers) -> Iterator[str]:
+    """A listener on a free port of loopback; gives its URL."""
+
+    class Handler(Answering):
+        asked: ClassVar[list[str]] = []
+
+    Handler.answers = answers
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+    assert [one for one in Handler.asked if not one.endswith(" False")] == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "text"),
+    [
+        ({ASKED: (401, {}, MISSING)}, 1, CORE),
+        ({ASKED: (401, {}, b'{"error":"older"}'), **HOME}, 1, CORE),
+        ({ASKED: (429, {}, b""), **HOME}, 1, CORE),
+        (
+            {ASKED: (200, {}, b"[]"), **HOME},
+            1,
+            f"{CORE}; it asks for no key at all: set server.secure to true",
+        ),
+        ({ASKED: (401, {"Proxy-Status": "blnk-gateway; error=x"}, MISSING)}, 0, "the gateway answers"),
+        ({ASKED: (404, {}, b"nginx")}, 0, "another server answers, with 404"),
+        ({ASKED: (200, {}, b'{"error_detail":[]}')}, 0, "another server answers, with 200"),
+        ({ASKED: (503, {}, b"")}, 3, "something answers 503: ask again, or Core's own address"),
+    ],
+)
+def test_who_answers_a_client(answers: Answers, code: int, text: str) -> None:
+    with answering(answers) as url:
+        result = run("--reach", url, "--config", "absent.yaml")
+    assert (result.exit_code, result.output) == (code, f"{url}: {text}\n")
+
+
+def test_nobody_answering_is_good() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        assert outcome(run("--reach", url)) == (0, f"{url}: nobody answers: Connection refused\n", "")
+
+
+def test_a_name_that_is_not_known_proves_nothing() -> None:
+    result = run("--reach", "http://core.invalid:5001")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "the name is not known here: give Core's IP address" in result.stderr
+
+
+def test_plain_http_behind_https_is_no_silence() -> None:
+    with answering({ASKED: (401, {}, MISSING)}) as url:
+        result = run("--reach", url.replace("http:", "https:"))
+    assert result.exit_code == 3
+    assert "something listens, but not with TLS: ask with http://" in result.stderr
+
+
+def test_what_speaks_no_http_is_no_silence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-x\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        result = run("--reach", f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+    assert result.exit_code == 3
+    assert "something listens, but gives no HTTP answer: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:1", "ftp://h", "http://[::1", "http://h:x", "http://h:0", "http://", ""]
+)
+def test_an_address_of_no_shape_is_a_matter_of_usage(url: str) -> None:
+    result = run("--reach", url)
+    assert result.exit_code == 2
+    assert "Invalid value for --reach: write http://host:port" in result.stderr
