@@ -204,7 +204,7 @@ class _ExplainPage:
             raise _malformed(request.text)
         callers = await self._callers(asked)
         config = self._explaining.config()
-        policy = Policy(config.routes, accepts_master=config.keys.master == "accept")
+        policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
         explanation = explain(request, callers, policy, self._explaining.now())
         return msgspec.json.encode(members(explanation) | {"policy_sha256": config.sha256})
 

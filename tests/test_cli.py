@@ -19,7 +19,9 @@ from gateway.exits import Exit
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = str(ROOT / "gateway.yaml")
-VERBS = ("serve", "check", "keys", "health", "demo")
+VERBS = (
+    "serve", "init", "schema", "check", "explain", "test", "diff", "keys", "denials", "health", "demo",
+)  # fmt: skip
 BAD = "listen: 5001\nroutes:\n  GET /health: pubic\n"
 
 
@@ -101,7 +103,7 @@ def test_serve_refuses_the_same_file_on_stderr(bad: Path) -> None:
 
 
 def test_serve_needs_the_variables_that_the_file_names() -> None:
-    text = f"{SHIPPED}:7: upstream.master_key: BLNK_MASTER_KEY is not set in the environment\n"
+    text = f"{SHIPPED}:8: upstream.master_key: BLNK_MASTER_KEY is not set in the environment\n"
     assert outcome(run("serve", "--config", SHIPPED, BLNK_MASTER_KEY="")) == (1, "", text)
 
 

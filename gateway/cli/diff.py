@@ -32,6 +32,11 @@ _WORDS = {
 class _Side:
     name: str
     config: Config
+    is_file: bool
+
+    def place(self, route: Route) -> str:
+        """Where the route stands, as terminals link it; nothing for a preset."""
+        return f"  {self.name}:{route.line}" if self.is_file else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ def _sides(*names: str) -> list[_Side]:
     sides, refused = [], []
     for name in names:
         try:
-            sides.append(_Side(name.removeprefix(PRESET), read_side(name)))
+            sides.append(_Side(name.removeprefix(PRESET), read_side(name), not name.startswith(PRESET)))
         except ConfigError as error:
             refused.append(error)
     if refused:
@@ -148,8 +153,8 @@ def _tell(compared: _Compared) -> None:
 def _place(change: Change, compared: _Compared) -> str:
     """Where the new route stands, or else the old one."""
     if change.new is not None:
-        return f"  {compared.new.name}:{change.new.line}"
-    return f"  {compared.old.name}:{change.old.line}" if change.old is not None else ""
+        return compared.new.place(change.new)
+    return compared.old.place(change.old) if change.old is not None else ""
 
 
 def _mark(change: Change) -> Part:

@@ -77,7 +77,7 @@ def explain_request(
         config = load_for_keys(path, changing=False)
         given = _known_key(config, key_id)
     callers = (given,) if given else EACH_KIND
-    policy = Policy(config.routes, accepts_master=config.keys.master == "accept")
+    policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
     explanation = explain(request, callers, policy, time.time())
     if output == "json":
         text = msgspec.json.encode(members(explanation) | {"policy_sha256": config.sha256})

@@ -57,7 +57,7 @@ def run_policy_tests(files: tuple[str, ...], report: Path | None, path: Path) ->
     """
     tests = _load_all(_matching(files))
     config = load(path, secrets=False)
-    policy = Policy(config.routes, accepts_master=config.keys.master == "accept")
+    policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
     outcomes = {file: [run_test(test, policy) for test in of_file] for file, of_file in tests.items()}
     if report is not None:
         _write(report, outcomes)

@@ -70,6 +70,7 @@ class CoreRow:
     expires_at: float
     created_at: float
     revoked: bool
+    prefix: str = field(default="", repr=False)
 
     def principal(self) -> ApiKey:
         """Whom a request with this key comes from."""
@@ -180,6 +181,7 @@ def _read(row: asyncpg.Record) -> CoreRow:
         expires_at=row["expires_at"],
         created_at=row["created_at"],
         revoked=row["is_revoked"],
+        prefix=row["key_prefix"] or "",
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -26,7 +27,8 @@ from gateway.keys.confirmed import ConfirmedRows
 from gateway.keys.core_rows import PREFIX_LENGTH, CoreRow
 from gateway.keys.instants import Instant
 from gateway.keys.minting import is_key
-from gateway.keys.store import KeyRecord, KeyStore, RefusedRecordError
+from gateway.keys.record import PENDING, KeyRecord, RefusedRecordError
+from gateway.keys.store import KeyStore
 from gateway.keys.verifying import Verifier
 from gateway.policy.principals import ApiKey
 
@@ -243,18 +245,27 @@ class CoreKeys:
         return None
 
     async def _enter(self, digest: str, key: str, row: CoreRow) -> ApiKey | None:
-        record = record_of(row, digest)
-        try:
-            await self._store.add(record)
-        except RefusedRecordError:
-            # Another replica was first; what it or anybody stored since counts.
-            known = await self._cache.find(digest)
-            if known is not None and (known.revoked or known.disabled):
-                return known
+        record = await self._settled(digest, row)
+        if record is None:
+            record = record_of(row, digest)
+            try:
+                await self._store.add(record)
+            except RefusedRecordError:
+                # Somebody was first: another replica, or a verb that knows the id alone.
+                record = await self._settled(digest, row) or record
         self._remember_hash(digest, row.hashed)
         self._cache.learn(record)
+        if record.revoked or record.disabled:
+            return record.principal()
         # The row may be seconds old by now: bcrypt takes its time.
         return await self._confirm(digest, key, row.id)
+
+    async def _settled(self, digest: str, row: CoreRow) -> KeyRecord | None:
+        """What the store has for a key, be it that it was there as a pending record until now."""
+        record = await self._store.settle(row.id, digest)
+        if record is None or record.bcrypt:
+            return record
+        return await self._store.revise(row.id, lambda found: replace(found, bcrypt=row.hashed))
 
     async def _matches(self, key: str, row: CoreRow) -> bool:
         return await self._verifier.matches(key, row.hashed, line=key[:PREFIX_LENGTH])
@@ -297,6 +308,18 @@ def record_of(row: CoreRow, digest: str) -> KeyRecord:
     )
 
 
+def pending_record(row: CoreRow, now: Instant) -> KeyRecord:
+    """What the store keeps of a key of which only its row is known; revoked now if the row is."""
+    record = replace(record_of(row, PENDING + row.id), prefix=row.prefix)
+    return record.revoke(str(now), BY_CORE) if row.revoked else record
+
+
+def with_row(record: KeyRecord, row: CoreRow) -> KeyRecord:
+    """The record with what its row says of it today, but for a revocation."""
+    ends_at = min(_rotated_away(record), row.expires_at)
+    return replace(record, name=row.name, owner=row.owner, scopes=row.scopes, expires_at=_written(ends_at))
+
+
 def _written(unix: float) -> str:
     """RFC 3339, within the years that it can say."""
     try:
@@ -308,6 +331,6 @@ def _written(unix: float) -> str:
 
 def _rotated_away(record: KeyRecord | None) -> float:
     """When a key that was rotated ends (Unix seconds), which Core's row does not know."""
-    if record is None or not any(event.what == "rotated" for event in record.history):
+    if record is None or not record.rotated:
         return float("inf")
     return record.expires.unix

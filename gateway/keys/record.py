@@ -17,6 +17,7 @@ from gateway.keys.instants import ZERO, Instant, read_instant
 from gateway.policy.principals import ApiKey, State
 
 PENDING: Final = "pending:"
+ROTATED: Final = "rotated"
 
 
 class RefusedRecordError(Exception):
@@ -85,6 +86,11 @@ class KeyRecord:
         return self.revoked_at is not None
 
     @property
+    def rotated(self) -> bool:
+        """Whether another key took its place; it ends when it expires."""
+        return any(event.what == ROTATED for event in self.history)
+
+    @property
     def pending(self) -> bool:
         """Whether its digest is still to be learned, from the first request with the key."""
         return self.digest.startswith(PENDING)
@@ -129,7 +135,7 @@ class KeyRecord:
         if self.revoked or self.disabled:
             raise RefusedRecordError(f"{self.id} is {'revoked' if self.revoked else 'disabled'}")
         expires_at = str(until) if until.unix < self.expires.unix else self.expires_at
-        event = Event(at, "rotated", by, reason)
+        event = Event(at, ROTATED, by, reason)
         return replace(self, expires_at=expires_at, history=(*self.history, event))
 
     def settle(self, digest: str) -> KeyRecord:
@@ -138,8 +144,6 @@ class KeyRecord:
 
     def used(self, at: float) -> KeyRecord:
         """This record, last used at `at` (Unix seconds, 0 for never) if that is later than it says."""
-        if not at or (
-            self.last_used_at != ZERO and at <= read_instant(self.last_used_at.encode()).unix
-        ):
+        if not at or (self.last_used_at != ZERO and at <= read_instant(self.last_used_at.encode()).unix):
             return self
         return replace(self, last_used_at=str(Instant.of(datetime.fromtimestamp(at, UTC))))

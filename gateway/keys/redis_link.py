@@ -40,6 +40,8 @@ from redis.exceptions import (
 from gateway.keys.redis_names import PREFIX
 
 CONNECT_SECONDS: Final = 1.0
+COMMAND_SECONDS: Final = 1.0
+"""How long a look-up may take, connecting included: a later answer would not be believed anyway."""
 WAIT_SECONDS: Final = 0.7
 """How long replicas have for acknowledging a write."""
 ASK_SECONDS: Final = 0.3
@@ -158,6 +160,8 @@ class RedisLink:
         parts = read_url(url)
         self._finder = _finder(parts)
         self._place: Place | None = None
+        # When a connection last failed, in seconds of the loop's clock.
+        self.failed_at = float("-inf")
         self._connections: WeakSet[Connection] = WeakSet()
         tls = {name: value for name, value in parts.options.items() if name in _TLS_OPTIONS}
         options: dict[str, Any] = {
@@ -280,18 +284,32 @@ class _PrimaryConnection(Connection):
     def __init__(self, *, link: RedisLink, **options: Any) -> None:
         super().__init__(**options)
         self._link = link
+        self._heard = 0.0
         link.joined(self)
+
+    async def connect(self) -> None:
+        """Connect anew, if anything else failed since this one was last heard of: it may be dead unseen."""
+        if self._heard <= self._link.failed_at:
+            await self.disconnect(nowait=True)
+        await super().connect()  # type: ignore[no-untyped-call]
 
     async def _connect(self) -> None:
         self.host, self.port = await self._link.find()
         await super()._connect()  # type: ignore[no-untyped-call]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        clock = asyncio.get_running_loop().time
         try:
-            return await super().read_response(*args, **options)
+            answer = await super().read_response(*args, **options)
         except _NOT_PRIMARY:
             await self.disconnect(nowait=True)
             raise
+        except (asyncio.CancelledError, ConnectionError):
+            # Nobody cancels a call but its deadline, or the end of the gateway.
+            self._link.failed_at = clock()
+            raise
+        self._heard = clock()
+        return answer
 
 
 class _TlsPrimaryConnection(_PrimaryConnection, SSLConnection):

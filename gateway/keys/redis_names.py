@@ -6,7 +6,8 @@ Rules kept here:
 - `key:DIGEST` holds a record as JSON and is authoritative.
 - Indexes: `id:KEY_ID` (a digest), `owner:OWNER` (digests by creation), `minted:KEY_ID` (the ids of the keys
   that a key created), `prefix:PREFIX` (the ids of records that were pending at first).
-- `changes` is the stream of changes; `last-used` holds key ids by the time of their last use.
+- `changes` is the stream of changes; `last-used` holds key ids by the time of their last use, `retiring`
+  those of rotated keys by the end of their overlap; `lease:NAME` is there while one replica has it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 PREFIX: Final = "{blnk-gateway}:"
 CHANGES: Final = f"{PREFIX}changes"
 LAST_USED: Final = f"{PREFIX}last-used"
+RETIRING: Final = f"{PREFIX}retiring"
 EVERY_KEY: Final = f"{PREFIX}key:*"
 
 _KEY: Final = f"{PREFIX}key:"
@@ -52,3 +54,8 @@ def minted_name(key_id: str) -> str:
 def prefix_name(prefix: str) -> bytes:
     """Where the ids of records by their keys' prefix are; a client's key may begin with anything."""
     return f"{PREFIX}prefix:{prefix}".encode("utf-8", "surrogateescape")
+
+
+def lease_name(name: str) -> str:
+    """What stands while one replica has the lease of this name."""
+    return f"{PREFIX}lease:{name}"

@@ -25,7 +25,7 @@ from gateway.errors import Code, GatewayError
 from gateway.keys import redis_names as names
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import PENDING, KeyRecord
-from gateway.keys.redis_link import commit, replicas_of
+from gateway.keys.redis_link import COMMAND_SECONDS, commit, replicas_of
 from gateway.keys.store import DeadMinterError, DuplicateKeyError, RefusedRecordError, Revision
 
 ANSWER_SECONDS: Final = 1.5
@@ -57,7 +57,7 @@ class RedisRecords:
 
     async def find(self, digest: str) -> KeyRecord | None:
         """The record of a key by its digest."""
-        async with answering():
+        async with answering(), asyncio.timeout(COMMAND_SECONDS):
             return self._read(digest, await self._client.get(names.key_name(digest)))
 
     async def get(self, key_id: str) -> KeyRecord | None:
@@ -69,8 +69,8 @@ class RedisRecords:
         """Store a new record; raises `DuplicateKeyError` or `DeadMinterError`."""
 
         def new(stored: Stored) -> list[KeyRecord]:
-            there, *minters = stored
-            if there is not None:
+            there, *minters, under_id = stored
+            if there is not None or under_id is not None:
                 raise DuplicateKeyError(record.id)
             if any(minter is not None and (minter.revoked or minter.disabled) for minter in minters):
                 raise DeadMinterError(record.id)
@@ -78,7 +78,7 @@ class RedisRecords:
 
         async with answering():
             minter = await self._digest(record.created_by) if is_key_id(record.created_by) else None
-            await self._transact([record.digest, *([minter] if minter else [])], new)
+            await self._transact([record.digest, *([minter] if minter else [])], new, ids=[record.id])
 
     async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
         """Revoke a key and return its record; None for an unknown id. Done when this returns."""
@@ -166,6 +166,20 @@ class RedisRecords:
             if pending is not None and pending.startswith(PENDING):
                 await self._transact([pending, digest], move, gone=True)
         return await self.find(digest)
+
+    async def retiring(self) -> list[KeyRecord]:
+        """The records of keys that were rotated and are not revoked, those that end last first."""
+        async with answering():
+            members = await self._client.zrange(names.RETIRING, 0, -1, desc=True)
+        records = await self._by_id([member.decode() for member in members])
+        return [record for record in records if record.rotated and not record.revoked]
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        """Take a name for so many seconds; it comes free by itself."""
+        async with answering():
+            return bool(
+                await self._client.set(names.lease_name(name), b"", nx=True, px=round(seconds * 1000))
+            )
 
     # When keys were last used.
 
@@ -283,6 +297,10 @@ class RedisRecords:
                 listed[names.minted_name(record.created_by)].append(record.id)
             if record.prefix:
                 listed[names.prefix_name(record.prefix)].append(record.id)
+            if record.rotated and record.revoked:
+                pipe.zrem(names.RETIRING, record.id)
+            elif record.rotated:
+                pipe.zadd(names.RETIRING, {record.id: record.expires.unix})
         pipe.mset(texts)
         for name, scores in owned.items():
             pipe.zadd(name, scores)

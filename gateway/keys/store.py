@@ -65,7 +65,7 @@ class Changes:
 
 
 class DuplicateKeyError(RefusedRecordError):
-    """A record with this digest is already stored."""
+    """A record with this digest, or with this id, is already stored."""
 
 
 class DeadMinterError(RefusedRecordError):
@@ -85,7 +85,7 @@ class KeyStore(Protocol):
         """Store a new record.
 
         Raises:
-            DuplicateKeyError: its digest is known.
+            DuplicateKeyError: its digest or its id is known.
             DeadMinterError: it is minted by a key that is revoked or disabled.
         """
 
@@ -126,6 +126,12 @@ class KeyStore(Protocol):
         Returns what is stored under the digest afterwards: a record that was there before wins.
         """
 
+    async def retiring(self) -> list[KeyRecord]:
+        """The records of keys that were rotated and are not revoked."""
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        """Take a name for so many seconds, for the one who is told True; False while somebody has it."""
+
     async def used(self, times: Mapping[str, float]) -> None:
         """Note when keys, by id, were last used (Unix seconds); an earlier time than is known is ignored."""
 
@@ -160,6 +166,7 @@ class MemoryKeyStore:
         self._records: dict[str, KeyRecord] = {}
         self._digests: dict[str, str] = {}
         self._used: dict[str, float] = {}
+        self._leases: dict[str, float] = {}
         self._changes: deque[Change] = deque(maxlen=changes_kept)
         self._position = 0
         self._changed = asyncio.Event()
@@ -175,7 +182,7 @@ class MemoryKeyStore:
 
     async def add(self, record: KeyRecord) -> None:
         """Store a new record; raises `DuplicateKeyError` or `DeadMinterError`."""
-        if record.digest in self._records:
+        if record.digest in self._records or record.id in self._digests:
             raise DuplicateKeyError(record.id)
         minter = self._stored(record.created_by)
         if minter is not None and (minter.revoked or minter.disabled):
@@ -232,6 +239,18 @@ class MemoryKeyStore:
             del self._records[record.digest]
             self._write(record.settle(digest))
         return self._records.get(digest)
+
+    async def retiring(self) -> list[KeyRecord]:
+        """The records of keys that were rotated and are not revoked."""
+        return [record for record in self._records.values() if record.rotated and not record.revoked]
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        """Take a name for so many seconds."""
+        now = asyncio.get_running_loop().time()
+        if now < self._leases.get(name, now):
+            return False
+        self._leases[name] = now + seconds
+        return True
 
     async def used(self, times: Mapping[str, float]) -> None:
         """Note when keys were last used."""

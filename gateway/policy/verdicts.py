@@ -18,6 +18,7 @@ from typing import Final
 from gateway.errors import Code, error_body
 from gateway.policy.decisions import Allow, Deny, decide
 from gateway.policy.principals import MASTER, ApiKey, Master, Principal
+from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import METHODS, RouteTable, Stamp
 from gateway.policy.scopes import ACTIONS, RESOURCES
 from gateway.policy.targets import Ambiguous, Target, parse_target
@@ -50,6 +51,7 @@ class Policy:
 
     table: RouteTable
     accepts_master: bool = True
+    report_only: KeyDates = NO_DATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def _decision(request: Request, caller: Caller, policy: Policy, now: float) -> A
         return Deny(Code.MISSING_KEY, Code.MISSING_KEY.message)
     if isinstance(caller, Master) and not policy.accepts_master:
         return Deny(Code.INVALID_KEY, Code.INVALID_KEY.message)
-    return decide(caller, request.method, target, policy.table, now)
+    return decide(caller, request.method, target, policy.table, now, policy.report_only)
 
 
 def body_of(request: Request, deny: Deny) -> bytes:
