@@ -95,11 +95,12 @@ class Gateway:
         self._asked = asyncio.Event()
         self._keys = KeyCache(self.store, time.monotonic, grace=config.keys.grace, learnt=self._learnt)
         self._last_used = LastUsed(self.store)
-        self._pool = _pool(config, self._loop)
-        master = MasterKey(_master_key(config).reveal())
+        self._pool = open_pool(config, self._loop)
+        master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
         self._forwarder = forwarder(config, master, self._pool, self, time.monotonic)
         self._scope_use = ScopeUse()
+        self._followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._authority, self._api_keys = self._open_authority()
         self.proxy = self._proxy(ObservingProxy if observe else Proxy)
         self._clients = Clients(self.proxy.handle, self.proxy.refusal, _client_limits(config), self._loop)
@@ -132,6 +133,8 @@ class Gateway:
             from gateway.keys.core_api import CoreApiKeys
             from gateway.keys.core_rows import CoreRows
             from gateway.keys.core_store import CoreKeys
+            from gateway.keys.core_writes import CoreWrites
+            from gateway.keys.retirements import Retirements
             from gateway.keys.verifying import Verifier
         except ModuleNotFoundError as missing:
             if missing.name not in ("asyncpg", "bcrypt"):
@@ -140,6 +143,8 @@ class Gateway:
             raise StartError(reason, Exit.USAGE) from missing
         rows = CoreRows(self.config.keys.core_database)
         keys = CoreKeys(cache, store, rows, Verifier(), clock=time.monotonic, now=_now)
+        writes = CoreWrites(self._forwarder.ask, store, cache.learn)
+        self._followers.append(Retirements(store, rows, writes, _now).run)
         return keys, CoreApiKeys(self._forwarder.ask, store, cache.learn, _now)
 
     def _sources(self) -> Sources:
@@ -181,7 +186,7 @@ class Gateway:
         """Core refused the master key: say so, and read its file again."""
         self.log.error("core refused the master key", upstream=self.config.upstream.url)
         with contextlib.suppress(ValueError):
-            self._forwarder.master = MasterKey(_master_key(self.config).reveal())
+            self._forwarder.master = MasterKey(read_master_key(self.config).reveal())
 
     def fault(self, problem: Exception) -> None:
         """Log a fault of the gateway's own, without the request's content."""
@@ -240,6 +245,8 @@ class Gateway:
         self._run(self._access_log.run())
         self._run(self._authority.follow())
         self._run(self._last_used.run())
+        for follow in self._followers:
+            self._run(follow())
         self._run(self._ask_core())
         self._run(self._watch())
         if self._reload is not None:
@@ -468,7 +475,7 @@ def _open_store(keys: KeysConfig) -> KeyStore:
     return RedisKeyStore(keys.store, replicas=keys.replicas)
 
 
-def _master_key(config: Config) -> Secret:
+def read_master_key(config: Config) -> Secret:
     """The master key, from its file if it has one. Raises ValueError if that cannot be read."""
     file = config.upstream.master_key_file
     return config.upstream.master_key if file is None else read_secret(file)
@@ -486,7 +493,8 @@ def _pool_limits(config: Config) -> PoolLimits:
     )
 
 
-def _pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+def open_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+    """The connections to Core that the configuration asks for."""
     upstream, limits = config.upstream, _pool_limits(config)
     tls = ssl.create_default_context() if upstream.tls else None
     return Pool(upstream.host, upstream.port, limits, loop, tls)

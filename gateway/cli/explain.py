@@ -160,7 +160,9 @@ def _tell_verdict(printer: Printer, one: Verdict, explanation: Explanation) -> N
     decision, name = one.decision, name_of(one.caller, explanation.now)
     if isinstance(decision, Allow):
         stamped = f", stamp {one.stamp.value}" if one.stamp is not Stamp.NONE else ""
-        printer.line(("allow     ", "bold green"), (f"{name}{stamped}", ""))
+        excused = decision.would_deny
+        passed = f", report-only: without it {excused.code.status} {excused.code.code}" if excused else ""
+        printer.line(("allow     ", "bold green"), (f"{name}{stamped}{passed}", ""))
         return
     printer.line(("deny      ", "bold red"), (name, ""))
     printer.line(

@@ -53,7 +53,9 @@ def import_keys(*, file: str | None, core: bool, dry_run: bool, output: str, pat
     """
     if core is (file is not None):
         raise click.UsageError("name a FILE, or say --core")
-    config = load_for_keys(path, changing=True)
+    config = load_for_keys(path, changing=False)
+    if config.keys.authority != "gateway":
+        fail(f"{path}: keys.authority is core: its keys are Core's, and none is to be imported", Exit.USAGE)
     if file is not None:
         outcome = _from_file(config, file, dry_run=dry_run)
     else:

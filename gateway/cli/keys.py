@@ -3,18 +3,19 @@
 Rules kept here:
 - Every change names who made it, `cli:` and the login, when, and why if that was said.
 - A rotation ends the old key and stores the new one in one step, before the new key is shown.
+- Where Core is the authority, what it does is the same to whoever runs the verb.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
+from gateway.cli.authorities import KeyChanges, Rotation, changes_by
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
@@ -22,29 +23,30 @@ from gateway.cli.new_keys import (
     KeyPlace,
     Moment,
     Span,
-    after,
     hand_over,
     moment,
     out_option,
-    overlap_end,
     print_option,
 )
 from gateway.cli.records import output_option, printable, public, write_json
 from gateway.cli.stores import fail, load_for_keys, login, now, with_store, written
+from gateway.config import Config
 from gateway.exits import Exit
-from gateway.keys.descendants import revoke_with_descendants
-from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.bodies import Creation
+from gateway.keys.instants import read_instant
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
 
 F = TypeVar("F", bound=Callable[..., Any])
+Done = TypeVar("Done")
 
 
 @click.group(epilog=EXIT_CODES)
 def keys() -> None:
     """Make, show, change, and take over the keys in the key store.
 
-    Needs the key store alone: no master key, and no gateway that runs.
+    Needs the key store alone, and no gateway that runs. Where keys.authority is core, keys are made, replaced
+    and revoked by Core, which takes its master key.
 
     \b
     Examples:
@@ -118,19 +120,9 @@ def create(
         fail("--owner: this is empty", Exit.USAGE)
     config = load_for_keys(path, changing=True)
     at = now()
-    key = mint_key(os.urandom)
-    record = KeyRecord(
-        id=mint_id(os.urandom),
-        digest=digest(key),
-        name=name or owner,
-        owner=owner,
-        scopes=scopes,
-        expires_at=moment(expires, at),
-        created_at=written(at),
-        created_by=login(),
-    )
+    creation = Creation(name or owner, scopes, owner, read_instant(moment(expires, at).encode()))
     with KeyPlace(out, print_key=print_key) as place:
-        with_store(config, lambda store: store.add(record))
+        record, key = _with_changes(config, at, lambda changes: changes.create(creation))
         hand_over(config, record, key, place, output, at)
 
 
@@ -161,7 +153,8 @@ def rotate(
     """Make a new key in place of one, which ends after an overlap.
 
     The new key has the same owner, name and scopes. That the old one ends is stored before the new one is
-    shown. An overlap of 0s ends it at once.
+    shown. An overlap of 0s ends it at once. Where keys.authority is core, a running gateway then revokes the
+    old key in Core.
 
     \b
     Examples:
@@ -170,38 +163,15 @@ def rotate(
     """
     config = load_for_keys(path, changing=True)
     at = now()
-    key = mint_key(os.urandom)
-
-    async def work(store: KeyStore) -> KeyRecord | None:
-        old = await store.get(key_id)
-        if old is None:
-            return None
-        life = timedelta(seconds=max(old.expires.unix - old.created.unix, 1))
-        new = KeyRecord(
-            id=mint_id(os.urandom),
-            digest=digest(key),
-            name=old.name,
-            owner=old.owner,
-            scopes=old.scopes,
-            expires_at=after(at, life) if expires is None else moment(expires, at),
-            created_at=written(at),
-            created_by=login(),
-            replaces=old.id,
-        )
-        until = overlap_end(at, overlap)
-        revised = await store.revise(
-            key_id, lambda record: record.retire(until, written(at), login(), reason), successor=new
-        )
-        return None if revised is None else new
-
+    rotation = Rotation(overlap, None if expires is None else moment(expires, at), reason)
     with KeyPlace(out, print_key=print_key) as place:
         try:
-            record = with_store(config, work)
+            made = _with_changes(config, at, lambda changes: changes.rotate(key_id, rotation))
         except RefusedRecordError as error:
             fail(str(error), Exit.NO)
-        if record is None:
+        if made is None:
             _unknown(key_id)
-        hand_over(config, record, key, place, output, at)
+        hand_over(config, *made, place, output, at)
 
 
 @keys.command(epilog=EXIT_CODES)
@@ -217,15 +187,11 @@ def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bo
       blnk-gateway keys revoke api_key_... --reason "laptop stolen"
       blnk-gateway keys revoke api_key_... --descendants
     """
-    at, by = written(now()), login()
-
-    async def work(store: KeyStore) -> list[KeyRecord]:
-        if descendants:
-            return await revoke_with_descendants(store, key_id, (at, by, reason))
-        record = await store.revoke(key_id, at, by, reason)
-        return [] if record is None else [record]
-
-    _show_changed(key_id, with_store(load_for_keys(path, changing=True), work), output)
+    config = load_for_keys(path, changing=True)
+    revoked = _with_changes(
+        config, now(), lambda changes: changes.revoke(key_id, reason, descendants=descendants)
+    )
+    _show_changed(key_id, revoked, output)
 
 
 @keys.command(epilog=EXIT_CODES)
@@ -256,10 +222,19 @@ def enable(*, key_id: str, reason: str, output: str, path: Path) -> None:
 
 def _revise(path: Path, key_id: str, output: str, revision: Callable[[KeyRecord], KeyRecord]) -> None:
     # The store's word counts where it is stricter than Core's.
-    record = with_store(load_for_keys(path, changing=False), lambda store: store.revise(key_id, revision))
+    config = load_for_keys(path, changing=False)
+    record = _with_changes(config, now(), lambda changes: changes.revise(key_id, revision))
     _show_changed(key_id, [] if record is None else [record], output)
     if record is not None and record.revoked:
         fail(f"{printable(key_id)} is revoked, and stays so", Exit.NO)
+
+
+def _with_changes(config: Config, at: datetime, work: Callable[[KeyChanges], Awaitable[Done]]) -> Done:
+    async def run(store: KeyStore) -> Done:
+        async with changes_by(config, store, at) as changes:
+            return await work(changes)
+
+    return with_store(config, run)
 
 
 def _show_changed(key_id: str, records: list[KeyRecord], output: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from gateway.cli.records import printable, public, say_fields, write_json
-from gateway.cli.stores import fail, written
+from gateway.cli.stores import fail
 from gateway.config import Config
 from gateway.exits import Exit
 from gateway.keys.instants import Instant, read_instant
@@ -172,8 +172,3 @@ def _readable(config: Config, record: KeyRecord) -> str:
     ]
     opened = [route for route in listed if not route.opened_by.isdisjoint(record.scopes)]
     return next((route.pattern for route in opened + listed), "/")
-
-
-def overlap_end(now: datetime, overlap: timedelta) -> Instant:
-    """When the old key of a rotation ends."""
-    return read_instant(written(now + overlap).encode())

@@ -1,8 +1,9 @@
 """What the verbs of keys share: the store that the configuration names, and who works on it.
 
 Rules kept here:
-- The store alone is needed: no master key, no Core, no running gateway.
-- A store that cannot be reached exits with 3, and no text shows its password.
+- No running gateway is needed; Core and its master key only where Core is the authority, and a key is made,
+  replaced or revoked.
+- A neighbour that cannot be reached exits with 3, and no text shows a password.
 """
 
 from __future__ import annotations
@@ -14,16 +15,22 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from gateway.cli.console import load, say
 from gateway.config import Config
-from gateway.errors import GatewayError
+from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.keys.instants import Instant
 from gateway.keys.store import KeyStore
 
 Done = TypeVar("Done")
+
+_CORE: Final = (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT, Code.UPSTREAM_REFUSED, Code.UNAVAILABLE)
+
+
+class NeighbourError(Exception):
+    """A neighbour failed the verb; the text says which and how."""
 
 
 def login() -> str:
@@ -53,24 +60,21 @@ def fail(text: str, code: Exit) -> NoReturn:
 def load_for_keys(path: Path, *, changing: bool) -> Config:
     """The configuration, if the verbs of keys can work with it; exits with 1 or 2 if not.
 
-    `changing`: keys are to be made, replaced or revoked, which Core does where it is the authority.
+    `changing`: keys are to be made, replaced or revoked, which Core does where it is the authority, asked
+    with the master key.
     """
     config = load(path, secrets=False)
     if "keys.store" in config.unset:
         fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.NO)
     if config.keys.store.startswith("memory:"):
         fail(f"{path}: keys.store is memory://: the keys of another process cannot be reached", Exit.USAGE)
-    if changing and config.keys.authority != "gateway":
-        fail(
-            f"{path}: keys.authority is {config.keys.authority}: make and revoke keys through "
-            "/api-keys of a gateway; this verb comes with a later version",
-            Exit.USAGE,
-        )
+    if changing and config.keys.authority == "core":
+        return load(path, secrets=True)
     return config
 
 
 def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> Done:
-    """Do `work` with the store; exits with 3 if the store fails."""
+    """Do `work` with the store; exits with 3 if the store or another neighbour fails."""
 
     async def run() -> Done:
         from gateway.keys.redis_store import RedisKeyStore
@@ -86,8 +90,11 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> D
 
     try:
         return asyncio.run(run())
+    except NeighbourError as failure:
+        fail(str(failure), Exit.NEIGHBOUR)
     except GatewayError as failure:
-        fail(f"{config.keys.shown_store}: {failure}: {_reason(failure)}", Exit.NEIGHBOUR)
+        neighbour = config.upstream.url if failure.code in _CORE else config.keys.shown_store
+        fail(f"{neighbour}: {failure}: {_reason(failure)}", Exit.NEIGHBOUR)
 
 
 def _reason(failure: GatewayError) -> str:

@@ -89,22 +89,28 @@ class CoreWrites:
         answer = await self.withdraw(key_id, owner)
         if answer.status != 204:
             return answer
-        if descendants:
-            return await self._revoke_minted(key_id, revocation, answer)
-        revoked = await self._store.revoke(key_id, *revocation)
-        if revoked is not None:
-            self._learn(revoked)
-        return answer
+        refused = await self.revoke_here(key_id, revocation, descendants=descendants)
+        return refused or answer
 
-    async def _revoke_minted(self, key_id: str, revocation: Revocation, done: Answer) -> Answer:
-        """Revoke what a key minted, in the store and then in Core."""
+    async def revoke_here(
+        self, key_id: str, revocation: Revocation, *, descendants: bool = False
+    ) -> Answer | None:
+        """Revoke a key whose row is revoked or gone; what it minted, in the store and then in Core.
+
+        Returns Core's answer where that stopped it; raises GatewayError.
+        """
+        if not descendants:
+            revoked = await self._store.revoke(key_id, *revocation)
+            if revoked is not None:
+                self._learn(revoked)
+            return None
         for record in await revoke_with_descendants(self._store, key_id, revocation, self._learn):
             if record.id == key_id:
                 continue
             answer = await self.withdraw(record.id, record.owner)
             if answer.status not in (204, 404):
                 return answer
-        return done
+        return None
 
 
 def escape(text: str) -> str:

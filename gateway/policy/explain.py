@@ -164,7 +164,10 @@ def _route(route: Route) -> dict[str, object]:
 def _verdict(one: Verdict, explanation: Explanation) -> dict[str, object]:
     caller, decision = _caller(one.caller, explanation.now), one.decision
     if isinstance(decision, Allow):
-        return {"caller": caller, "decision": "allow", "stamp": one.stamp.value}
+        allowed: dict[str, object] = {"caller": caller, "decision": "allow", "stamp": one.stamp.value}
+        if decision.would_deny is not None:
+            allowed["would_deny"] = decision.would_deny.code.code
+        return allowed
     answer = {
         "status": decision.code.status,
         "code": decision.code.code,

@@ -275,3 +275,19 @@ def test_bytes_that_are_no_text_are_escaped_for_machines() -> None:
         "segments": ["ledgers", "\\udcff"],
         "query": "",
     }
+
+
+def test_a_key_that_report_only_lets_pass_is_told_with_the_answer_it_is_spared() -> None:
+    """The lack does not vanish from sight: whoever reads the explanation sees what comes after the date."""
+    spared = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",), report_until=NOW + 1, line=4)
+    table = compile_routes((spared,))
+    assert isinstance(table, RouteTable)
+    told = members(explain(asked("GET /ledgers"), (key_with(()),), Policy(table), NOW))
+    assert told["verdicts"] == [
+        {
+            "caller": told["verdicts"][0]["caller"],  # type: ignore[index]
+            "decision": "allow",
+            "stamp": "none",
+            "would_deny": "AUTH_INSUFFICIENT_PERMISSIONS",
+        }
+    ]

@@ -1,0 +1,284 @@
+"""Who makes, rotates and revokes keys for the verbs: the key store, or Core where it is the authority.
+
+Rules kept here:
+- Core is asked with the master key, with the owner, name and scopes of its row, never those remembered.
+- A key that the store does not know comes into it as a pending record first, so that who rotated, disabled
+  or revoked it is kept there.
+- That a rotated key ends is stored with its successor in one step. A new key that could not be stored is
+  withdrawn from Core: nobody has seen it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.cli.new_keys import after
+from gateway.cli.records import printable
+from gateway.cli.stores import NeighbourError, fail, login, written
+from gateway.config import Config
+from gateway.errors import GatewayError
+from gateway.exits import Exit
+from gateway.keys.bodies import Creation
+from gateway.keys.descendants import revoke_with_descendants
+from gateway.keys.instants import read_instant
+from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
+from gateway.keys.record import KeyRecord, RefusedRecordError
+from gateway.keys.resource import Answer
+from gateway.keys.store import KeyStore, Revision
+
+if TYPE_CHECKING:
+    from gateway.keys.core_rows import CoreRow, CoreRows
+    from gateway.keys.core_writes import CoreWrites
+
+_SHOWN_CHARACTERS = 200
+
+NewKey = tuple[KeyRecord, str]
+"""The record of a key just made, and the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """How a key is to be replaced: when the old one ends, when the new one does (RFC 3339), and why.
+
+    Without `expires_at` the new one lives as long as the old one was made to.
+    """
+
+    overlap: timedelta
+    expires_at: str | None
+    reason: str
+
+
+class KeyChanges(Protocol):
+    """What changes keys; done once it returns. Every verb raises GatewayError or NeighbourError."""
+
+    async def create(self, creation: Creation) -> NewKey:
+        """Make a key."""
+
+    async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
+        """Make a key in place of one; None for an unknown id. Raises RefusedRecordError."""
+
+    async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
+        """Revoke a key; what is revoked now, the key's record first, or none for an unknown id."""
+
+    async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
+        """Change a record; None for an unknown id."""
+
+
+class StoreChanges:
+    """The store as the authority; `at` is the time that records say."""
+
+    def __init__(self, store: KeyStore, at: datetime) -> None:
+        self._store = store
+        self._at = at
+
+    async def create(self, creation: Creation) -> NewKey:
+        """Make a key."""
+        record, key = self._mint(creation)
+        await self._store.add(record)
+        return record, key
+
+    async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
+        """Make a key in place of one."""
+        old = await self._store.get(key_id)
+        if old is None:
+            return None
+        new, key = self._mint(successor(old, rotation, self._at), replaces=old.id)
+        revised = await self._store.revise(key_id, retirement(rotation, self._at), successor=new)
+        return None if revised is None else (new, key)
+
+    async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
+        """Revoke a key."""
+        revocation = (written(self._at), login(), reason)
+        if descendants:
+            return await revoke_with_descendants(self._store, key_id, revocation)
+        record = await self._store.revoke(key_id, *revocation)
+        return [] if record is None else [record]
+
+    async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
+        """Change a record."""
+        return await self._store.revise(key_id, revision)
+
+    def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
+        key = mint_key(os.urandom)
+        record = KeyRecord(
+            id=mint_id(os.urandom),
+            digest=digest(key),
+            name=creation.name,
+            owner=creation.owner,
+            scopes=creation.scopes,
+            expires_at=str(creation.expires_at),
+            created_at=written(self._at),
+            created_by=login(),
+            replaces=replaces,
+        )
+        return record, key
+
+
+class CoreChanges:
+    """Core as the authority.
+
+    Args:
+        store: where digests and histories are.
+        rows: Core's table.
+        writes: asks Core; tells `revoked` of every record that is revoked.
+        revoked: empty.
+        at: the time that records say.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        rows: CoreRows,
+        writes: CoreWrites,
+        revoked: list[KeyRecord],
+        at: datetime,
+    ) -> None:
+        self._store = store
+        self._rows = rows
+        self._writes = writes
+        self._revoked = revoked
+        self._at = at
+
+    async def create(self, creation: Creation) -> NewKey:
+        """Let Core make a key."""
+        # A key that could not be stored should rather not be made.
+        await self._store.ping()
+        made = await self._mint(creation)
+        async with self._withdrawn_unless_stored(made[0]):
+            await self._store.add(made[0])
+        return made
+
+    async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
+        """Let Core make a key in place of one, which a gateway revokes in Core when the overlap ends."""
+        from gateway.keys.core_store import with_row
+
+        row = await self._row(key_id)
+        if row is None:
+            return None
+        retire = retirement(rotation, self._at)
+        old = with_row(await self._remembered(row), row)
+        # What may not be replaced is found before Core makes anything.
+        retire(old.revoke(written(self._at), login()) if row.revoked else old)
+        made = await self._mint(successor(old, rotation, self._at), replaces=old.id)
+        async with self._withdrawn_unless_stored(made[0]):
+            revised = await self._store.revise(
+                key_id, lambda record: retire(with_row(record, row)), successor=made[0]
+            )
+            if revised is None:
+                raise RefusedRecordError(f"{key_id} is gone from the store")
+        return made
+
+    async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
+        """Let Core revoke a key; one whose row is gone is revoked in the store."""
+        revocation = (written(self._at), login(), reason)
+        row = await self._row(key_id)
+        if row is None:
+            refused = await self._writes.revoke_here(key_id, revocation, descendants=descendants)
+        else:
+            await self._remembered(row)
+            answer = await self._writes.revoke(key_id, row.owner, revocation, descendants=descendants)
+            refused = None if answer.status == 204 else answer
+        if refused is not None:
+            raise NeighbourError(_told(refused))
+        return list(self._revoked)
+
+    async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
+        """Change what the store remembers of a key."""
+        revised = await self._store.revise(key_id, revision)
+        if revised is not None:
+            return revised
+        row = await self._row(key_id)
+        if row is None:
+            return None
+        await self._remembered(row)
+        return await self._store.revise(key_id, revision)
+
+    async def _row(self, key_id: str) -> CoreRow | None:
+        if not is_key_id(key_id):
+            return None
+        try:
+            return (await self._rows.by_ids([key_id])).get(key_id)
+        except GatewayError as failure:
+            reason = type(failure.__cause__ or failure).__name__
+            raise NeighbourError(f"Core's database does not answer: {reason}") from failure
+
+    async def _remembered(self, row: CoreRow) -> KeyRecord:
+        """The store's record of a row, made now if there is none."""
+        from gateway.keys.core_store import pending_record
+
+        record = pending_record(row, read_instant(written(self._at).encode()))
+        (there,) = await self._store.add_all([record])
+        return there or record
+
+    async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
+        from gateway.keys.core_writes import read_made
+
+        answer = await self._writes.mint(creation, creation.owner)
+        made = read_made(answer, login(), replaces=replaces)
+        if made is None:
+            raise NeighbourError(_told(answer))
+        return made
+
+    @contextlib.asynccontextmanager
+    async def _withdrawn_unless_stored(self, record: KeyRecord) -> AsyncIterator[None]:
+        try:
+            yield
+        except (GatewayError, RefusedRecordError) as failure:
+            with contextlib.suppress(GatewayError):
+                if (await self._writes.withdraw(record.id, record.owner)).status == 204:
+                    raise
+            unseen = f"Core made {record.id}, which nobody has, and which is not revoked: {failure}"
+            raise NeighbourError(unseen) from failure
+
+
+@contextlib.asynccontextmanager
+async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIterator[KeyChanges]:
+    """What changes keys under this configuration; exits with 2 where it needs packages that are not there."""
+    if config.keys.authority == "gateway":
+        yield StoreChanges(store, at)
+        return
+    try:
+        from gateway.cli.asking import asking_core
+        from gateway.keys.core_rows import CoreRows
+        from gateway.keys.core_writes import CoreWrites
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("asyncpg", "bcrypt"):
+            raise
+        fail("keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'", Exit.USAGE)
+    rows = CoreRows(config.keys.core_database)
+    revoked: list[KeyRecord] = []
+    async with asking_core(config) as ask:
+        try:
+            yield CoreChanges(store, rows, CoreWrites(ask, store, revoked.append), revoked, at)
+        finally:
+            rows.close()
+
+
+def successor(old: KeyRecord, rotation: Rotation, at: datetime) -> Creation:
+    """What the new key of a rotation is to be; exits with 2 if its end is beyond the years."""
+    life = timedelta(seconds=max(old.expires.unix - old.created.unix, 1))
+    expires_at = after(at, life) if rotation.expires_at is None else rotation.expires_at
+    return Creation(old.name, old.scopes, old.owner, read_instant(expires_at.encode()))
+
+
+def retirement(rotation: Rotation, at: datetime) -> Revision:
+    """What a rotation does to the old key's record; raises RefusedRecordError for a dead one."""
+    until = read_instant(written(at + rotation.overlap).encode())
+    by = login()
+    return lambda record: record.retire(until, written(at), by, rotation.reason)
+
+
+def _told(answer: Answer) -> str:
+    """What Core said, for people."""
+    try:
+        text = str(msgspec.json.decode(answer.body)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        text = "nothing that can be read"
+    return f"Core answered {answer.status}: {printable(text[:_SHOWN_CHARACTERS])}"
