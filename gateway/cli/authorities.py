@@ -231,11 +231,16 @@ class CoreChanges:
         try:
             yield
         except (GatewayError, RefusedRecordError) as failure:
-            with contextlib.suppress(GatewayError):
-                if (await self._writes.withdraw(record.id, record.owner)).status == 204:
-                    raise
-            unseen = f"Core made {record.id}, which nobody has, and which is not revoked: {failure}"
+            if await self._withdraw(record):
+                raise
+            unseen = f"{failure}; {record.id}, a new key that nobody has, is still live in Core: revoke it"
             raise NeighbourError(unseen) from failure
+
+    async def _withdraw(self, record: KeyRecord) -> bool:
+        try:
+            return (await self._writes.withdraw(record.id, record.owner)).status == 204
+        except GatewayError:
+            return False
 
 
 @contextlib.asynccontextmanager
@@ -244,6 +249,8 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
     if config.keys.authority == "gateway":
         yield StoreChanges(store, at)
         return
+    if "keys.core_database" in config.unset:
+        fail("keys.core_database names a variable that is not set in the environment", Exit.NO)
     try:
         from gateway.cli.asking import asking_core
         from gateway.keys.core_rows import CoreRows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ _BEGIN = "<!-- faults: begin, written by python3 -m tests.faults -->"
 _END = "<!-- faults: end -->"
 _SHOWN = 5
 _WIDTH = 300
+_PAGE = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ def violations(rows: Sequence[Row]) -> Iterator[str]:
         yield from (f"{row.scenario.name}: {text[:_WIDTH]}" for text in found[:_SHOWN])
         if len(found) > _SHOWN:
             yield f"{row.scenario.name}: and {len(found) - _SHOWN} more"
+
+
+def paragraph(text: str) -> str:
+    """The text in lines as long as those of the page."""
+    return textwrap.fill(text, _PAGE, break_long_words=False, break_on_hyphens=False)
 
 
 def write_into(file: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.faults.gateways import StartError
-from tests.faults.report import Row, table, violations, write_into
+from tests.faults.report import Row, paragraph, table, violations, write_into
 from tests.faults.scenarios import RECOVERY_SECONDS, SCENARIOS, play
 from tests.faults.stage import FULL, SHORT, Pace
 from tests.running import ROOT
@@ -19,7 +19,7 @@ README = ROOT / "tests" / "README.md"
 
 def legend(pace: Pace) -> str:
     """What the table says of itself."""
-    return (
+    return paragraph(
         f"{pace.rate:.0f} requests a second, reads, creates, streamed uploads and new keys mixed: "
         f"{pace.calm:g} s good, the fault, then good again. Every request got exactly one answer, its own; "
         "no POST reached Core twice; every acknowledged create is in Core's record with its key's stamp and "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.report import write_into
+from tests.faults.report import paragraph, write_into
 
 SECTION = """# T
 
@@ -33,3 +33,11 @@ def test_the_table_stands_between_its_markers(tmp_path: Path, before: str, after
     file.write_text(before)
     write_into(file, "new")
     assert file.read_text() == after
+
+
+def test_what_is_said_of_the_table_fits_the_page() -> None:
+    """No line is longer than the page, and no word is lost or broken."""
+    text = " ".join(f"word-{number}" for number in range(100))
+    lines = paragraph(text).splitlines()
+    assert [line for line in lines if len(line) > 110] == []
+    assert " ".join(lines) == text
