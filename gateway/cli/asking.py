@@ -7,10 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.cli.stores import fail
-from gateway.config import BadValueError, Config
+from gateway.config import Config
 from gateway.errors import Code
-from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
 from gateway.keys.core_writes import Ask
 from gateway.keys.resource import Answer
@@ -29,14 +27,15 @@ class _Unobserved:
 
 @asynccontextmanager
 async def asking_core(config: Config) -> AsyncIterator[Ask]:
-    """Core at `upstream.url`; exits with 2 if it is asked and the file of its master key cannot be read."""
+    """Core at `upstream.url`. The master key is read when Core is first asked; some verbs never do."""
     pool = open_pool(config, asyncio.get_running_loop())
     forwarder: Forwarder | None = None
 
     async def ask(method: str, target: str, body: bytes) -> Answer:
         nonlocal forwarder
         if forwarder is None:
-            forwarder = Forwarder(config, _master_key(config), pool, _Unobserved(), time.monotonic)
+            master = MasterKey(read_master_key(config).reveal())
+            forwarder = Forwarder(config, master, pool, _Unobserved(), time.monotonic)
             forwarder.open = True
         return await forwarder.ask(method, target, body)
 
@@ -44,10 +43,3 @@ async def asking_core(config: Config) -> AsyncIterator[Ask]:
         yield ask
     finally:
         pool.abort()
-
-
-def _master_key(config: Config) -> MasterKey:
-    try:
-        return MasterKey(read_master_key(config).reveal())
-    except BadValueError as error:
-        fail(f"upstream.master_key_file: {error}", Exit.USAGE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -188,3 +190,20 @@ async def test_an_empty_list_is_null() -> None:
 async def test_only_a_disabled_key_is_said_to_be_disabled() -> None:
     assert b"is_disabled" not in await write_list([RECORD])
     assert b'"is_revoked":false,"is_disabled":true}]' in await write_list([replace(RECORD, disabled=True)])
+
+
+async def test_a_long_list_lets_others_have_their_turn() -> None:
+    """30,000 keys are written a slice at a time."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    body = await write_list([RECORD] * 30_000)
+    beside.cancel()
+    assert len(json.loads(body)) == 30_000
+    assert turns > 100

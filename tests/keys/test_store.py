@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.keys.instants import read_instant
+from gateway.keys.minting import digest
 from gateway.keys.record import RefusedRecordError
 from gateway.keys.store import (
     Change,
@@ -312,3 +314,34 @@ async def test_a_last_use_is_no_change(store: KeyStore) -> None:
     before = await store.last_position()
     await store.used({RECORD.id: 1_800_000_000.0})
     assert await store.last_position() == before
+
+
+async def test_an_id_stands_for_one_key(store: KeyStore) -> None:
+    """A second record under a known id would hide the first one's revocation."""
+    await store.add(RECORD)
+    with pytest.raises(DuplicateKeyError):
+        await store.add(replace(RECORD, digest=digest("another")))
+    assert await store.get(RECORD.id) == RECORD
+
+
+async def test_rotated_keys_are_retiring_until_they_are_revoked(store: KeyStore) -> None:
+    """Whatever else happens to them; pending ones too, before and after their digest is known."""
+    end = read_instant(b"2026-03-01T00:00:00Z")
+    old, pending = (record.retire(end, AT, "cli:ann") for record in (RECORD, PENDING))
+    await store.add_all([RECORD, PENDING, OTHER])
+    assert await store.retiring() == []
+    for record in (RECORD, PENDING):
+        await store.revise(record.id, lambda record: record.retire(end, AT, "cli:ann"))
+    assert sorted(record.id for record in await store.retiring()) == [old.id, pending.id]
+    await store.settle(PENDING.id, digest("fourth"))
+    await store.revoke(RECORD.id, AT, "master")
+    assert await store.retiring() == [pending.settle(digest("fourth"))]
+
+
+async def test_a_lease_is_one_holders_until_it_ends(store: KeyStore) -> None:
+    assert await store.lease("one", 0.2)
+    assert not await store.lease("one", 0.2)
+    assert await store.lease("two", 0.2)
+    async with asyncio.timeout(5):
+        while not await store.lease("one", 0.2):
+            await asyncio.sleep(0.01)

@@ -16,9 +16,10 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import CONFIRMED_SECONDS
 from gateway.keys.core_rows import CoreRow, CoreRows
-from gateway.keys.core_store import CoreKeys, record_of
-from gateway.keys.instants import Instant
+from gateway.keys.core_store import CoreKeys, pending_record, record_of, with_row
+from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, MemoryKeyStore
 from gateway.keys.verifying import MAX_WAITING_ALIKE, Verifier
 from gateway.policy.principals import ApiKey, State
@@ -27,6 +28,7 @@ from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 pytestmark = pytest.mark.postgres
 
 BOUND = 2.0
+AT = "2026-02-01T00:00:00Z"
 
 
 def now() -> datetime:
@@ -399,3 +401,62 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
     assert (record.created_by, record.revoked) == ("core", False)
     assert record.bcrypt == row.hashed
     assert row.hashed not in repr(row)
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        (lambda record: record, State.LIVE),
+        (lambda record: record.disable(AT, "cli:ann"), State.DISABLED),
+        (lambda record: record.revoke(AT, "cli:ann"), State.REVOKED),
+        (lambda record: record.retire(Instant.of(now()), AT, "cli:ann"), State.EXPIRED),
+    ],
+)
+async def test_what_was_done_to_a_key_before_its_first_use_counts(
+    postgres: Postgres, table: Table, change: Callable[[KeyRecord], KeyRecord], state: State
+) -> None:
+    """A verb knew its id alone; from the first use on the record has its digest, and the hash it stands for."""
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        key = await table.mint("ledgers:read")
+        row = (await one.rows.by_ids([key.id]))[key.id]
+        pending = change(pending_record(row, Instant.of(now())))
+        await store.add_all([pending])
+        assert await one.state(key.key) == state
+        assert await store.find(digest(key.key)) == replace(
+            pending, digest=digest(key.key), bcrypt=row.hashed
+        )
+        assert [batch async for batch in store.every()] == [[await store.get(key.id)]]
+
+
+async def test_a_verb_may_come_between_a_keys_first_look_and_its_record(
+    postgres: Postgres, table: Table
+) -> None:
+    """It has stored the id as pending and disabled; the arrival finds that, and does not write over it."""
+
+    class Late(MemoryKeyStore):
+        async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
+            known = await super().settle(key_id, digest)
+            if await self.get(key_id) is None:
+                await self.add_all([pending])
+            return known
+
+    key = await table.mint("ledgers:read")
+    store = Late()
+    async with replica(postgres.url(), store) as one:
+        row = (await one.rows.by_ids([key.id]))[key.id]
+        pending = pending_record(row, Instant.of(now())).disable(AT, "cli:ann")
+        assert await one.state(key.key) is State.DISABLED
+
+
+def test_a_row_says_what_a_record_is_today() -> None:
+    """But for its revocation; an end that was set here stays if it comes first."""
+    row = CoreRow("api_key_1", "hash", "new", "globex", ("a:b",), 2e9, 1e9, True, "AAAAAAAAAAAAAAAA")
+    record = pending_record(replace(row, name="old", owner="acme", revoked=False), Instant.of(now()))
+    later = with_row(record, row)
+    assert later == replace(record, name="new", owner="globex")
+    end = read_instant(b"2026-03-01T00:00:00Z")
+    assert with_row(later.retire(end, AT, "cli:ann"), row).expires == end
+    assert with_row(later.retire(end, AT, "cli:ann"), replace(row, expires_at=1e9)).expires.unix == 1e9
+    revoked = pending_record(row, end)
+    assert (revoked.revoked_at, revoked.revoked_by) == (str(end), "core")

@@ -1,0 +1,313 @@
+"""`blnk-gateway keys` with Core as the authority: real Redis and PostgreSQL, a stand-in for Core's API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
+from gateway.cli.stores import login
+from gateway.keys.instants import read_instant
+from gateway.keys.minting import digest
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis_store import RedisKeyStore
+from tests.keys.conftest import RedisServer
+from tests.keys.core.conftest import CoreKey, Postgres, Table
+from tests.keys.core.stand_in import CoreApi
+from tests.recording import Exchange, RecordingUpstream, abort, answering
+from tests.running import MASTER_KEY, ROOT
+
+pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+
+CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d", "--print-key")
+UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
+
+Keys = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def core(upstream: RecordingUpstream, table: Table) -> CoreApi:
+    api = CoreApi(table)
+    upstream.behaviour = api
+    return api
+
+
+@pytest.fixture
+def keys(redis_url: str, postgres: Postgres, core: CoreApi, upstream: RecordingUpstream) -> Keys:
+    """Runs `blnk-gateway keys ...` in a thread, for the stand-in answers on this one."""
+    given = {
+        "BLNK_MASTER_KEY": MASTER_KEY,
+        "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
+        "BLNK_GATEWAY_KEYS__CORE_DATABASE": postgres.url(),
+        "BLNK_GATEWAY_KEYS__STORE": redis_url,
+        "BLNK_GATEWAY_UPSTREAM__URL": upstream.url,
+    }
+
+    async def run(*arguments: str, **environ: str | None) -> Result:
+        command = ["keys", *arguments, "--config", str(ROOT / "gateway.yaml")]
+        return await asyncio.to_thread(
+            CliRunner().invoke, cli, command, env={**given, **environ}, catch_exceptions=False
+        )
+
+    return run
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisKeyStore]:
+    opened = RedisKeyStore(redis_url)
+    yield opened
+    await opened.close()
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def stored(store: RedisKeyStore, key_id: str) -> KeyRecord:
+    record = await store.get(key_id)
+    assert record is not None
+    return record
+
+
+async def revoked(table: Table, key_id: str) -> Any:
+    return await table.value(CoreKey("", key_id, ""), "is_revoked")
+
+
+class TestCreate:
+    async def test_core_makes_the_key_and_the_store_knows_it(
+        self, keys: Keys, core: CoreApi, upstream: RecordingUpstream, store: RedisKeyStore
+    ) -> None:
+        """As with the store as the authority: the key alone on standard output, and who made it."""
+        result = await keys(*CREATE, "--name", "payments")
+        key = result.stdout.removesuffix("\n")
+        record = await store.find(digest(key))
+        assert result.exit_code == 0
+        assert record is not None
+        assert [record.id] == core.minted
+        assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
+        assert record.created_by == login()
+        (request,) = upstream.requests
+        assert (request.method, request.target) == ("POST", "/api-keys")
+        assert request.values("X-Blnk-Key") == [MASTER_KEY]
+        assert key not in result.stderr
+        assert MASTER_KEY not in result.stderr
+
+    async def test_a_core_that_refuses_is_a_neighbour(
+        self, keys: Keys, core: CoreApi, tmp_path: Path
+    ) -> None:
+        core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
+        file = tmp_path / "new.key"
+        result = await keys(*CREATE[:-1], "--out", str(file))
+        assert outcome(result) == (3, "", "Core answered 500: internal\\x1b server error\n")
+        assert not file.exists()
+
+    async def test_an_answer_that_is_no_key_is_told(self, keys: Keys, core: CoreApi) -> None:
+        core.failing = [answering("201 Created", b"[]")]
+        assert outcome(await keys(*CREATE)) == (3, "", "Core answered 201: nothing that can be read\n")
+
+    async def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
+        url = f"http://127.0.0.1:{unused_tcp_port}"
+        result = await keys(*CREATE, BLNK_GATEWAY_UPSTREAM__URL=url)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr.startswith(f"{url}: Upstream unreachable: ")
+
+    async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: RecordingUpstream) -> None:
+        result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
+        text = f"{upstream.url}: Upstream refused the gateway: GatewayError\n"
+        assert outcome(result) == (3, "", text)
+
+    async def test_the_master_key_is_needed(self, keys: Keys) -> None:
+        result = await keys(*CREATE, BLNK_MASTER_KEY=None)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "BLNK_MASTER_KEY" in result.stderr
+
+    async def test_the_master_key_may_come_from_its_file(self, keys: Keys, tmp_path: Path) -> None:
+        file = tmp_path / "master_key"
+        file.write_text(f"{MASTER_KEY}\n")
+        given = {"BLNK_GATEWAY_UPSTREAM__MASTER_KEY_FILE": str(file), "BLNK_MASTER_KEY": None}
+        assert (await keys(*CREATE, **given)).exit_code == 0
+        file.unlink()
+        assert (await keys(*CREATE, **given)).exit_code == 1
+
+    async def test_a_store_that_is_down_leaves_no_key_behind(
+        self, keys: Keys, core: CoreApi, unused_tcp_port: int
+    ) -> None:
+        """Core is not even asked."""
+        url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+        result = await keys(*CREATE, BLNK_GATEWAY_KEYS__STORE=url)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert core.minted == []
+
+
+class TestRotate:
+    async def test_the_end_of_the_overlap_is_stored_with_the_new_key(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
+    ) -> None:
+        """A key that only Core knew, with what its row says today; Core's row lives on until the end."""
+        old = await table.mint("ledgers:read", "balances:read")
+        result = await keys("rotate", old.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
+        assert result.exit_code == 0, result.stderr
+        new = await store.find(digest(result.stdout.removesuffix("\n")))
+        assert new is not None
+        assert (new.owner, new.name, new.scopes) == ("acme", "n", ("ledgers:read", "balances:read"))
+        assert (new.replaces, new.created_by, [new.id]) == (old.id, login(), core.minted)
+        record = await stored(store, old.id)
+        (event,) = record.history
+        assert (event.what, event.by, event.reason) == ("rotated", login(), "yearly")
+        assert record.pending
+        assert record.expires.unix - read_instant(event.at.encode()).unix == 7200
+        assert await store.retiring() == [record]
+        assert not await revoked(table, old.id)
+
+    async def test_what_was_narrowed_in_core_is_not_widened_again(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """The store may remember scopes and an owner that Core has taken away since."""
+        key = (await keys(*CREATE)).stdout.removesuffix("\n")
+        record = await store.find(digest(key))
+        assert record is not None
+        made = CoreKey(key, record.id, "acme")
+        await table.change(made, "scopes = '{balances:read}', owner_id = 'globex'")
+        result = await keys("rotate", made.id, "--print-key")
+        new = await store.find(digest(result.stdout.removesuffix("\n")))
+        assert new is not None
+        assert (new.owner, new.scopes) == ("globex", ("balances:read",))
+
+    @pytest.mark.parametrize("where", ["core", "store"])
+    async def test_a_revoked_key_has_no_successor(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore, where: str
+    ) -> None:
+        """Wherever it was revoked, nothing is made."""
+        old = await table.mint("ledgers:read")
+        if where == "core":
+            await table.change(old, "is_revoked = true")
+        else:
+            await keys("disable", old.id)
+            await store.revoke(old.id, "2026-02-01T00:00:00Z", "master")
+        assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
+        assert core.minted == []
+
+    async def test_a_key_revoked_meanwhile_has_no_successor(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
+    ) -> None:
+        """What Core has made by then is withdrawn: nobody has seen it."""
+        old = await table.mint("ledgers:read")
+
+        async def revoked_first(exchange: Exchange) -> None:
+            await store.revoke(old.id, "2026-02-01T00:00:00Z", "master")
+            await core.answer(exchange)
+
+        core.failing = [revoked_first]
+        assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
+        assert [await revoked(table, key_id) for key_id in core.minted] == [True]
+
+    async def test_a_store_that_fails_behind_core_leaves_no_key_behind(
+        self, keys: Keys, core: CoreApi, table: Table, redis_server: RedisServer
+    ) -> None:
+        """The new key is revoked in Core, or named where that fails too."""
+        old = await table.mint("ledgers:read")
+
+        async def out_of_memory(exchange: Exchange) -> None:
+            redis_server.command("CONFIG", "SET", "maxmemory", "1")
+            await core.answer(exchange)
+
+        core.failing = [out_of_memory]
+        try:
+            result = await keys("rotate", old.id, "--print-key")
+            assert (result.exit_code, result.stdout) == (3, "")
+            assert "Key store unavailable" in result.stderr
+            assert [await revoked(table, key_id) for key_id in core.minted] == [True]
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
+            core.failing = [out_of_memory, abort]
+            result = await keys("rotate", old.id, "--print-key")
+        finally:
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        told = f"{core.minted[1]}, a new key that nobody has, is still live in Core: revoke it\n"
+        assert outcome(result) == (3, "", f"Key store unavailable; {told}")
+
+
+class TestRevoke:
+    async def test_it_is_in_core_and_in_the_store(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """Also of a key that the store had never heard of; doing it again changes nothing."""
+        key = await table.mint("ledgers:read", owner="a&b=c")
+        for reason in ("stolen", "again"):
+            result = await keys("revoke", key.id, "--reason", reason)
+            assert outcome(result) == (0, f"{key.id}\trevoked\n", "")
+        assert await revoked(table, key.id)
+        record = await stored(store, key.id)
+        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
+
+    async def test_descendants_go_too(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
+        """In Core and in the store."""
+        top = await table.mint("api-keys:write")
+        minted = json.loads((await keys(*CREATE, "--output", "json")).stdout)["id"]
+        other = json.loads((await keys(*CREATE, "--output", "json")).stdout)["id"]
+        await keys("disable", top.id)
+        await store.revise(minted, lambda record: replace(record, created_by=top.id))
+        result = await keys("revoke", top.id, "--descendants", "--output", "json")
+        assert [key["id"] for key in json.loads(result.stdout)] == [top.id, minted]
+        assert [await revoked(table, key_id) for key_id in (top.id, minted, other)] == [True, True, False]
+
+    async def test_a_key_whose_row_is_gone_is_revoked_in_the_store(
+        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: RecordingUpstream
+    ) -> None:
+        key = await table.mint("ledgers:read")
+        await keys("disable", key.id)
+        await table.delete(key)
+        assert outcome(await keys("revoke", key.id)) == (0, f"{key.id}\trevoked\n", "")
+        assert (await stored(store, key.id)).revoked
+        assert upstream.requests == []
+
+    async def test_a_core_that_refuses_leaves_the_key_alone(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
+    ) -> None:
+        key = await table.mint("ledgers:read")
+        core.failing = [answering("429 Too Many Requests", b'{"error":"slow down"}')]
+        assert outcome(await keys("revoke", key.id)) == (3, "", "Core answered 429: slow down\n")
+        assert not (await stored(store, key.id)).revoked
+
+
+class TestDisable:
+    async def test_a_key_that_the_store_does_not_know_is_disabled(
+        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: RecordingUpstream
+    ) -> None:
+        """And enabled; Core hears nothing of it, and no master key is needed."""
+        key = await table.mint("ledgers:read")
+        result = await keys("disable", key.id, "--reason", "unpaid", BLNK_MASTER_KEY=None)
+        assert outcome(result) == (0, f"{key.id}\tdisabled\n", "")
+        assert (await stored(store, key.id)).prefix == key.key[:16]
+        assert outcome(await keys("enable", key.id)) == (0, f"{key.id}\tlive\n", "")
+        assert upstream.requests == []
+
+    async def test_a_key_that_is_revoked_in_core_stays_so(self, keys: Keys, table: Table) -> None:
+        key = await table.mint("ledgers:read")
+        await table.change(key, "is_revoked = true")
+        result = await keys("disable", key.id)
+        assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
+
+
+@pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "rotate"])
+async def test_an_unknown_id_is_a_no(keys: Keys, verb: str) -> None:
+    more = ["--print-key"] if verb == "rotate" else []
+    assert outcome(await keys(verb, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
+    assert (await keys(verb, "\x1b[2J", *more)).stderr == "\\x1b[2J: no such key\n"
+
+
+@pytest.mark.parametrize("verb", ["revoke", "disable", "rotate"])
+async def test_a_database_that_does_not_answer_is_a_neighbour(
+    keys: Keys, verb: str, unused_tcp_port: int
+) -> None:
+    url = f"postgres://reader:secret@127.0.0.1:{unused_tcp_port}/blnk"
+    more = ["--print-key"] if verb == "rotate" else []
+    result = await keys(verb, UNKNOWN, *more, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+    text = "Core's database does not answer: ConnectionRefusedError\n"
+    assert outcome(result) == (3, "", text)
