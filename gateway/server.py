@@ -151,7 +151,7 @@ class Gateway:
         return Sources(
             connections=lambda: len(self._clients),
             upstream_connections=lambda: self._pool.counts,
-            key_cache=dict,
+            key_cache=lambda: self._keys.counts,
             log_lines_dropped=lambda: self._access_log.dropped,
             ready=lambda: self.health.ready,
         )
@@ -253,8 +253,8 @@ class Gateway:
             self._run(self._reload.run())
         self._run(self._warn_if_empty())
         if isinstance(self.store, RedisKeyStore):
-            self.log.info(bound(self.config.keys.grace), grace=self.config.keys.grace)
             if self.config.keys.authority == "gateway":
+                self.log.info(bound(self.config.keys.grace), grace=self.config.keys.grace)
                 self._run(self._watch_durability(self.store))
         self.log.info(
             "listening",

@@ -98,6 +98,8 @@ class KeyCache:
         self._proven_until = float("-inf")
         self._position: str | None = None
         self._failure: GatewayError | None = None
+        self._hits = 0
+        self._misses = 0
         # Whether the last look-up failed, and nothing was heard from the store since.
         self._down = False
 
@@ -117,7 +119,15 @@ class KeyCache:
         if entry is None:
             return None
         now = self._clock()
-        return entry.key if now < self._proven_until and now < entry.until else None
+        if now < self._proven_until and now < entry.until:
+            self._hits += 1
+            return entry.key
+        return None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often a key was known here ("hit"), and how often the store was asked ("miss")."""
+        return {"hit": self._hits, "miss": self._misses}
 
     async def find(self, digest: str) -> ApiKey | None:
         """The principal of a key, live or not; None if the store does not know it.
@@ -209,6 +219,7 @@ class KeyCache:
             del self._revoked[next(iter(self._revoked))]
 
     def _begin(self, digest: str) -> _Fill:
+        self._misses += 1
         fill = _Fill()
         fill.outcome = asyncio.ensure_future(self._run(digest, fill))
         self._fills[digest] = fill
