@@ -3,7 +3,8 @@
 Rules kept here:
 - Neither a key's digest nor its hash is shown.
 - Names and owners come from clients: a control character of theirs never reaches the terminal.
-- A table is drawn on a terminal only; on a pipe the cells of a row are separated by tabs.
+- A table is drawn on a terminal only, and of 1,000 keys at most, for it takes long to lay out; else the cells
+  of a row are separated by tabs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gateway.keys.record import KeyRecord
 SECRET: Final = ("digest", "prefix", "bcrypt")
 """Members of a record that tell something about its key."""
 
+MOST_DRAWN: Final = 1_000
 COLUMNS: Final = ("id", "owner", "name", "scopes", "state", "expires", "last used")
 STATE_STYLES: Final = {"live": "green", "revoked": "red", "expired": "yellow", "disabled": "yellow"}
 
@@ -58,7 +60,7 @@ def write_json(value: object) -> None:
 def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
     """A row for each record."""
     rows = [_row(record, now) for record in records]
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or len(rows) > MOST_DRAWN:
         for row in (COLUMNS, *rows):
             say("\t".join(row))
         return

@@ -17,7 +17,8 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from operator import itemgetter
+from typing import Final, Protocol
 
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
@@ -33,6 +34,9 @@ __all__ = [
     "Revision",
     "newest_first",
 ]
+
+# Of an owner's list in memory: some 10 ms of work.
+_SLICE: Final = 250
 
 Revision = Callable[[KeyRecord], KeyRecord]
 """How a record is to change; the record itself for no change. May be called more than once."""
@@ -213,8 +217,12 @@ class MemoryKeyStore:
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""
-        owned = (self._with_use(record) for record in self._records.values() if record.owner == owner)
-        return sorted(owned, key=newest_first, reverse=True)
+        owned = []
+        for record in [record for record in self._records.values() if record.owner == owner]:
+            owned.append((newest_first(record), self._with_use(record)))
+            if len(owned) % _SLICE == 0:
+                await asyncio.sleep(0)
+        return [record for _, record in sorted(owned, key=itemgetter(0), reverse=True)]
 
     async def every(self) -> AsyncIterator[list[KeyRecord]]:
         """All records, in one batch."""

@@ -278,6 +278,13 @@ class TestReading:
         assert "\x1b[2J" not in text
         assert "\t" not in text
 
+    def test_a_long_list_on_a_terminal_is_lines_too(self, redis_url: str, stored: Stored) -> None:
+        """To lay 30,000 rows out as a table takes most of a minute."""
+        many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(1001)]
+        stored(lambda store: store.add_all(many))
+        code, text = on_a_terminal(redis_url, "list", "--owner", "acme")
+        assert (code, text.count("\tacme\t")) == (0, 1001)
+
     def test_show_tells_everything_about_a_revoked_key(self, keys: Keys, stored: Stored) -> None:
         record = RECORD.disable(AT, "cli:ann", "unpaid").revoke(AT, "cli:bob", "stolen")
         stored(lambda store: store.add(record))
