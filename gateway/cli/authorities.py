@@ -26,6 +26,8 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.exits import Exit
 from gateway.keys.bodies import Creation
+from gateway.keys.core_records import pending_record, with_row
+from gateway.keys.core_writes import CoreWrites, read_made
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.instants import read_instant
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
@@ -35,7 +37,6 @@ from gateway.keys.store import KeyStore, Revision
 
 if TYPE_CHECKING:
     from gateway.keys.core_rows import CoreRow, CoreRows
-    from gateway.keys.core_writes import CoreWrites
 
 _SHOWN_CHARACTERS = 200
 
@@ -157,8 +158,6 @@ class CoreChanges:
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Let Core make a key in place of one, which a gateway revokes in Core when the overlap ends."""
-        from gateway.keys.core_store import with_row
-
         row = await self._row(key_id)
         if row is None:
             return None
@@ -211,15 +210,11 @@ class CoreChanges:
 
     async def _remembered(self, row: CoreRow) -> KeyRecord:
         """The store's record of a row, made now if there is none."""
-        from gateway.keys.core_store import pending_record
-
         record = pending_record(row, read_instant(written(self._at).encode()))
         (there,) = await self._store.add_all([record])
         return there or record
 
     async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
-        from gateway.keys.core_writes import read_made
-
         answer = await self._writes.mint(creation, creation.owner)
         made = read_made(answer, login(), replaces=replaces)
         if made is None:
@@ -254,7 +249,6 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
     try:
         from gateway.cli.asking import asking_core
         from gateway.keys.core_rows import CoreRows
-        from gateway.keys.core_writes import CoreWrites
     except ModuleNotFoundError as missing:
         if missing.name not in ("asyncpg", "bcrypt"):
             raise

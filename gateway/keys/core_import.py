@@ -13,16 +13,16 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import asyncpg
 
+from gateway.keys.core_records import BY_CORE, as_written
 from gateway.keys.instants import Instant
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import PENDING, KeyRecord
 
-BY_CORE: Final = "core"
 BATCH: Final = 500
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 30.0
@@ -37,9 +37,6 @@ _ROWS: Final = """
 """
 _COUNT: Final = "SELECT count(*) FROM blnk.api_keys"
 _HASH: Final = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)
-_LAST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 class UnreadableTableError(Exception):
@@ -112,10 +109,10 @@ class CoreTable:
             owner=row["owner_id"],
             # A NULL or a list in the list grants nothing.
             scopes=tuple(scope for scope in row["scopes"] if isinstance(scope, str)),
-            expires_at=_written(row["expires_at"]),
-            created_at=_written(row["created_at"]),
+            expires_at=as_written(row["expires_at"]),
+            created_at=as_written(row["created_at"]),
             created_by=BY_CORE,
-            last_used_at=_written(row["last_used_at"]),
+            last_used_at=as_written(row["last_used_at"]),
             revoked_at=self._revoked_at(row["revoked_at"]) if revoked else None,
             revoked_by=BY_CORE if revoked else "",
             prefix=row["key_prefix"],
@@ -123,13 +120,4 @@ class CoreTable:
         )
 
     def _revoked_at(self, unix: float | None) -> str:
-        return self._now if unix is None else _written(unix)
-
-
-def _written(unix: float) -> str:
-    """RFC 3339, within the years that it can say."""
-    try:
-        moment = _EPOCH + timedelta(seconds=unix)
-    except (OverflowError, ValueError):
-        moment = _LAST if unix > 0 else _FIRST
-    return str(Instant.of(min(max(moment, _FIRST), _LAST)))
+        return self._now if unix is None else as_written(unix)

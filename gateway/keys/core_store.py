@@ -17,17 +17,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.batches import Batches, BatchLimits
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import ConfirmedRows
+from gateway.keys.core_records import BY_CORE, record_of, rotated_away
 from gateway.keys.core_rows import PREFIX_LENGTH, CoreRow
 from gateway.keys.instants import Instant
 from gateway.keys.minting import is_key
-from gateway.keys.record import PENDING, KeyRecord, RefusedRecordError
+from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
 from gateway.keys.verifying import Verifier
 from gateway.policy.principals import ApiKey
@@ -40,15 +41,9 @@ MAX_UNKNOWN: Final = 10_000
 MAX_CANDIDATES: Final = 8
 """How many rows with one prefix are compared: two keys of Core never share one but by design."""
 
-BY_CORE: Final = "core"
-"""Who made or revoked a key, where it was not done through the gateway."""
-
 _KNOWN: Final = BatchLimits(size=1000, waiting=20_000, pause=0.0)
 # At most 50 reads a second for whatever number of keys that nobody knows.
 _UNKNOWN: Final = BatchLimits(size=256, waiting=4096, pause=0.02)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)
-_LAST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 class Rows(Protocol):
@@ -178,7 +173,7 @@ class CoreKeys:
             record = await self._store.find(digest)
             if record is not None and (record.revoked or record.disabled):
                 return record.principal()
-        ends_at = _rotated_away(record) if last is None or record is not None else last.ends_at
+        ends_at = rotated_away(record) if last is None or record is not None else last.ends_at
         if last is not None and self._confirmed.fresh(digest) is last:
             last.ends_at, last.idle = ends_at, 0
             last.judge()
@@ -291,46 +286,3 @@ class CoreKeys:
                 self._cache.learn(revoked)
             if self._revoked.get(key_id) is row:
                 del self._revoked[key_id]
-
-
-def record_of(row: CoreRow, digest: str) -> KeyRecord:
-    """What the store keeps of a key that was found in Core's table."""
-    return KeyRecord(
-        id=row.id,
-        digest=digest,
-        name=row.name,
-        owner=row.owner,
-        scopes=row.scopes,
-        expires_at=_written(row.expires_at),
-        created_at=_written(row.created_at),
-        created_by=BY_CORE,
-        bcrypt=row.hashed,
-    )
-
-
-def pending_record(row: CoreRow, now: Instant) -> KeyRecord:
-    """What the store keeps of a key of which only its row is known; revoked now if the row is."""
-    record = replace(record_of(row, PENDING + row.id), prefix=row.prefix)
-    return record.revoke(str(now), BY_CORE) if row.revoked else record
-
-
-def with_row(record: KeyRecord, row: CoreRow) -> KeyRecord:
-    """The record with what its row says of it today, but for a revocation."""
-    ends_at = min(_rotated_away(record), row.expires_at)
-    return replace(record, name=row.name, owner=row.owner, scopes=row.scopes, expires_at=_written(ends_at))
-
-
-def _written(unix: float) -> str:
-    """RFC 3339, within the years that it can say."""
-    try:
-        moment = _EPOCH + timedelta(seconds=unix)
-    except (OverflowError, ValueError):
-        moment = _LAST if unix > 0 else _FIRST
-    return str(Instant.of(moment))
-
-
-def _rotated_away(record: KeyRecord | None) -> float:
-    """When a key that was rotated ends (Unix seconds), which Core's row does not know."""
-    if record is None or not record.rotated:
-        return float("inf")
-    return record.expires.unix

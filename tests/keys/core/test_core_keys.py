@@ -15,8 +15,9 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import CONFIRMED_SECONDS
+from gateway.keys.core_records import pending_record, record_of, with_row
 from gateway.keys.core_rows import CoreRow, CoreRows
-from gateway.keys.core_store import CoreKeys, pending_record, record_of, with_row
+from gateway.keys.core_store import CoreKeys
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord
