@@ -252,10 +252,9 @@ class Gateway:
         if self._reload is not None:
             self._run(self._reload.run())
         self._run(self._warn_if_empty())
-        if isinstance(self.store, RedisKeyStore):
-            if self.config.keys.authority == "gateway":
-                self.log.info(bound(self.config.keys.grace), grace=self.config.keys.grace)
-                self._run(self._watch_durability(self.store))
+        if isinstance(self.store, RedisKeyStore) and self.config.keys.authority == "gateway":
+            self.log.info(bound(self.config.keys.grace), grace=self.config.keys.grace)
+            self._run(self._watch_durability(self.store))
         self.log.info(
             "listening",
             clients=str(self.address),

@@ -9,13 +9,14 @@ import sys
 import pytest
 
 from gateway.exits import Exit
+from tests.keys.records import KEY_ID
 from tests.running import MASTER_KEY, ROOT
 
 WITHOUT = "import sys; sys.modules[{package!r}] = None; from gateway.cli import main; main()"
 
 
-def serve(package: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`serve` in a Python that lacks a package."""
+def run(package: str, *verb: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A verb in a Python that lacks a package."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
     environment |= {f"BLNK_GATEWAY_KEYS__{name}": value for name, value in settings.items()}
     return subprocess.run(
@@ -23,11 +24,11 @@ def serve(package: str, **settings: str) -> subprocess.CompletedProcess[str]:
             sys.executable,
             "-c",
             WITHOUT.format(package=package),
-            "serve",
+            *verb,
             "--config",
             str(ROOT / "gateway.yaml"),
         ],
-        env=environment | {"BLNK_MASTER_KEY": MASTER_KEY, "BLNK_GATEWAY_KEYS__STORE": "memory://"},
+        env={"BLNK_MASTER_KEY": MASTER_KEY, "BLNK_GATEWAY_KEYS__STORE": "memory://"} | environment,
         check=False,
         capture_output=True,
         text=True,
@@ -38,8 +39,23 @@ def serve(package: str, **settings: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("package", ["asyncpg", "bcrypt"])
 def test_core_without_its_packages_is_one_line_that_names_them(package: str) -> None:
     """No traceback, exit code 2; who does not use it needs neither package."""
-    ended = serve(package, AUTHORITY="core", CORE_DATABASE="postgres://u:pass-word@127.0.0.1:1/blnk")
+    ended = run(package, "serve", AUTHORITY="core", CORE_DATABASE="postgres://u:pass-word@127.0.0.1:1/blnk")
     assert (ended.returncode, ended.stderr) == (
         Exit.USAGE,
         "blnk-gateway: keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'\n",
+    )
+
+
+def test_a_verb_without_its_packages_names_them_too() -> None:
+    """Before it asks anybody; the store is not reached for either."""
+    settings = {
+        "AUTHORITY": "core",
+        "CORE_DATABASE": "postgres://u:pass-word@127.0.0.1:1/blnk",
+        "STORE": "redis://127.0.0.1:1/0",
+    }
+    ended = run("asyncpg", "keys", "revoke", KEY_ID + "1", **settings)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        Exit.USAGE,
+        "",
+        "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'\n",
     )

@@ -51,7 +51,8 @@ def keys(redis_url: str, postgres: Postgres, core: CoreApi, upstream: RecordingU
     }
 
     async def run(*arguments: str, **environ: str | None) -> Result:
-        command = ["keys", *arguments, "--config", str(ROOT / "gateway.yaml")]
+        shipped = [] if "--config" in arguments else ["--config", str(ROOT / "gateway.yaml")]
+        command = ["keys", *arguments, *shipped]
         return await asyncio.to_thread(
             CliRunner().invoke, cli, command, env={**given, **environ}, catch_exceptions=False
         )
@@ -311,3 +312,15 @@ async def test_a_database_that_does_not_answer_is_a_neighbour(
     result = await keys(verb, UNKNOWN, *more, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
     text = "Core's database does not answer: ConnectionRefusedError\n"
     assert outcome(result) == (3, "", text)
+
+
+async def test_an_address_of_the_database_that_is_not_set_is_not_guessed(keys: Keys, tmp_path: Path) -> None:
+    """The client of PostgreSQL would look for one in the environment."""
+    file = tmp_path / "gateway.yaml"
+    shipped = (ROOT / "gateway.yaml").read_text()
+    file.write_text(shipped.replace("\nkeys:\n", "\nkeys:\n  core_database: ${ABSENT_DATABASE}\n"))
+    result = await keys(
+        "disable", UNKNOWN, "--config", str(file), BLNK_GATEWAY_KEYS__CORE_DATABASE=None, ABSENT_DATABASE=None
+    )
+    text = "keys.core_database names a variable that is not set in the environment\n"
+    assert outcome(result) == (1, "", text)
