@@ -312,7 +312,15 @@ class Gateway:
         await web.TCPSite(runner, address.host, address.port).start()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(self._loop.create_task(work))
+        task = self._loop.create_task(work)
+        task.add_done_callback(self._part_ended)
+        self._tasks.append(task)
+
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
+        """Say so where a part that runs for ever has failed: the gateway serves on without it."""
+        if not task.cancelled() and isinstance(problem := task.exception(), Exception):
+            self.fault(problem)
+            self._degraded("gateway", "a part of the gateway has failed: restart it")
 
     async def _ask_core(self) -> None:
         host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()

@@ -65,7 +65,18 @@ def _in_one(*options: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
-_reason_option = click.option("--reason", default="", help="Why; kept in the record.")
+
+
+def _utf8(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse what no record can hold, before the store is asked."""
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("write it in UTF-8", param=option) from None
+    return value
+
+
+_reason_option = click.option("--reason", default="", callback=_utf8, help="Why; kept in the record.")
 _change = _in_one(click.argument("key_id"), _reason_option, output_option, config_option)
 
 
@@ -87,10 +98,10 @@ class Scopes(click.ParamType[tuple[str, ...]]):
 
 
 @keys.command(epilog=EXIT_CODES)
-@click.option("--owner", required=True, help="Whose key it is.")
+@click.option("--owner", required=True, callback=_utf8, help="Whose key it is.")
 @click.option("--scopes", required=True, type=Scopes(), help="resource:action, separated by commas.")
 @click.option("--expires", required=True, type=Moment(), help="The time from now, as 90d, or RFC 3339.")
-@click.option("--name", default="", help="What it is for; the owner if left out.")
+@click.option("--name", default="", callback=_utf8, help="What it is for; the owner if left out.")
 @out_option
 @print_option
 @output_option

@@ -59,12 +59,13 @@ def who_answers(url: str) -> Answering:
         ValueError: `url` is of another shape.
     """
     base = urlsplit(url)
-    if base.scheme not in ("http", "https") or not base.hostname or base.port == 0:
+    host = base.hostname or ""
+    if base.scheme not in ("http", "https") or not host or base.port == 0 or not _is_name(host):
         raise ValueError("write http://host:port or https://host:port")
-    connection = http.client.HTTPConnection(base.hostname, base.port, timeout=SECONDS)
+    connection = http.client.HTTPConnection(host, base.port, timeout=SECONDS)
     if base.scheme == "https":
         connection = http.client.HTTPSConnection(
-            base.hostname, base.port, timeout=SECONDS, context=_any_certificate()
+            host, base.port, timeout=SECONDS, context=_any_certificate()
         )
     try:
         connection.connect()
@@ -79,6 +80,11 @@ def who_answers(url: str) -> Answering:
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
         return Answering(Who.UNKNOWN, f"something listens, but gives no HTTP answer: {reason}")
+
+
+def _is_name(host: str) -> bool:
+    """Whether http.client takes it for a host."""
+    return all("!" <= char != "\x7f" for char in host)
 
 
 def _any_certificate() -> ssl.SSLContext:

@@ -1,8 +1,8 @@
 """The settings, other than routes, in which two configurations differ.
 
 Rules kept here:
-- Two settings let someone do more: `keys.master`, where it accepts the master key from clients, and
-  `keys.report_only`, where a key is added or its date moved on.
+- Three settings let someone do more: `keys.master`, where it accepts the master key from clients,
+  `keys.report_only`, where a key is added or its date moved on, and a longer `keys.grace`.
 - A value that names a variable of the environment may be anything: where it decides, the worst is assumed.
 """
 
@@ -15,6 +15,7 @@ from gateway.config.written import each
 
 MASTER = "keys.master"
 REPORT_ONLY = "keys.report_only"
+GRACE = "keys.grace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,11 @@ class Difference:
 
 def differences(old: Config, new: Config) -> tuple[Difference, ...]:
     """Every setting that differs, in the order of the model."""
-    wider = {MASTER: _may_accept(old, new), REPORT_ONLY: _may_report(old, new)}
+    wider = {
+        MASTER: _may_accept(old, new),
+        REPORT_ONLY: _may_report(old, new),
+        GRACE: GRACE in new.unset or new.keys.grace > old.keys.grace,
+    }
     found = []
     for (path, before, was), (_, after, now) in zip(each(old), each(new), strict=True):
         if before != after or was != now:

@@ -82,6 +82,11 @@ class Batches(Generic[Found]):
             except asyncio.CancelledError:
                 _settle(batch.values(), GatewayError(Code.KEY_STORE_UNAVAILABLE))
                 raise
+            except Exception as fault:  # a read that fails otherwise must leave nobody waiting
+                failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+                failure.__cause__ = fault
+                _settle([*batch.values(), *self._wanted.values()], failure)
+                self._wanted.clear()
             else:
                 for name, wanted in batch.items():
                     wanted.set_result(found.get(name))

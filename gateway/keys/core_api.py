@@ -3,8 +3,8 @@
 Rules kept here:
 - Nothing of a client's request is sent on: what Core is asked is written anew (`core_writes`).
 - The owner and the scopes are judged here, for Core grants the master key everything.
-- A key that Core made is in the store before its 201, so that every replica knows it at once; what
-  fails behind Core's 201 does not lose the key: it is then found by its prefix.
+- A key that Core made is in the store before its 201, so that every replica knows it at once and who
+  made it stands in its record; where the store fails, the key, which nobody has seen, is withdrawn.
 - A revocation is in Core's table and in the store before its 204.
 - Other answers of Core go to the client as they are.
 """
@@ -77,8 +77,14 @@ class CoreApiKeys:
             # Revoked while Core minted: the new key, which nobody has seen, goes too.
             await self._writes.withdraw(record.id, record.owner)
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
-        except (GatewayError, RefusedRecordError):
+        except RefusedRecordError:
+            # A replica met the key first, by its row.
             return answer
+        except GatewayError:
+            # Unrecorded it would have no maker, and `descendants` would pass it by.
+            with contextlib.suppress(GatewayError):
+                await self._writes.withdraw(record.id, record.owner)
+            raise
         self._learn(record)
         return answer
 

@@ -176,11 +176,11 @@ def _read(row: asyncpg.Record) -> CoreRow:
         hashed=row["key"],
         name=row["name"],
         owner=row["owner_id"],
-        # A NULL or a list in the list grants nothing.
-        scopes=tuple(scope for scope in row["scopes"] if isinstance(scope, str)),
-        expires_at=row["expires_at"],
+        # A NULL, or anything but text in the list, grants nothing, and fails no row beside it.
+        scopes=tuple(scope for scope in row["scopes"] or () if isinstance(scope, str)),
+        expires_at=float("-inf") if row["expires_at"] is None else row["expires_at"],
         created_at=row["created_at"],
-        revoked=row["is_revoked"],
+        revoked=row["is_revoked"] is not False,
         prefix=row["key_prefix"] or "",
     )
 
