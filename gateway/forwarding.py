@@ -137,7 +137,8 @@ class Forwarder:
         self, exchange: Exchange, entry: AccessEntry, config: Config, route: Route, key: ApiKey
     ) -> None:
         limit = config.limits.body
-        room = min(exchange.length, limit) if exchange.length is not None else limit
+        known = exchange.bytes_in if exchange.complete else exchange.length
+        room = limit if known is None else min(known, limit)
         self._budget.reserve(room)
         try:
             body = (
@@ -147,6 +148,10 @@ class Forwarder:
             )
             stamped = await self._stamped(body, route, key, limit)
             entry.stamped = stamped is not body
+            # While Core answers, no more than what is held counts.
+            spare = max(0, room - len(stamped))
+            self._budget.release(spare)
+            room -= spare
             await self._exchange_whole(
                 exchange, entry, key, self._head(exchange, entry, config, key), stamped
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import signal
 import ssl
@@ -302,11 +303,14 @@ class Gateway:
                     self._clients.connect, config.listen.host, config.listen.port, backlog=1024
                 )
             )
-        except OSError as problem:
-            raise StartError(f"cannot listen: {problem.strerror or problem}", Exit.USAGE) from problem
+        except (OSError, UnicodeError) as problem:
+            reason = getattr(problem, "strerror", None) or problem
+            raise StartError(f"cannot listen: {reason}", Exit.USAGE) from problem
 
     async def _listen_private(self, application: web.Application, address: Address) -> None:
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        # aiohttp's own lines quote the request they could not read.
+        silent = logging.Logger("aiohttp.private", logging.CRITICAL + 1)  # noqa: LOG001  # not a global one
+        runner = web.AppRunner(application, access_log=None, logger=silent, shutdown_timeout=1)
         await runner.setup()
         self._runners.append(runner)
         await web.TCPSite(runner, address.host, address.port).start()

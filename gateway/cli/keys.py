@@ -65,8 +65,6 @@ def _in_one(*options: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
-
-
 def _utf8(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Refuse what no record can hold, before the store is asked."""
     try:

@@ -64,9 +64,7 @@ def who_answers(url: str) -> Answering:
         raise ValueError("write http://host:port or https://host:port")
     connection = http.client.HTTPConnection(host, base.port, timeout=SECONDS)
     if base.scheme == "https":
-        connection = http.client.HTTPSConnection(
-            host, base.port, timeout=SECONDS, context=_any_certificate()
-        )
+        connection = http.client.HTTPSConnection(host, base.port, timeout=SECONDS, context=_any_certificate())
     try:
         connection.connect()
     except socket.gaierror:

@@ -83,9 +83,9 @@ class Batches(Generic[Found]):
                 _settle(batch.values(), GatewayError(Code.KEY_STORE_UNAVAILABLE))
                 raise
             except Exception as fault:  # a read that fails otherwise must leave nobody waiting
-                failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
-                failure.__cause__ = fault
-                _settle([*batch.values(), *self._wanted.values()], failure)
+                outage = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+                outage.__cause__ = fault
+                _settle([*batch.values(), *self._wanted.values()], outage)
                 self._wanted.clear()
             else:
                 for name, wanted in batch.items():

@@ -29,6 +29,8 @@ from gateway.wire.upstream import Flow
 
 _LINGER_SECONDS = 5.0
 _MAX_PIPELINED = 256
+# Bytes a second of a body, once its first deadline is over, while nobody holds the client back.
+_SLOWEST = 1024
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -57,6 +59,8 @@ class ClientConnection(asyncio.Protocol):
         self._deaf = False
         self._ended = False
         self._paused = False
+        self._paused_at = 0.0
+        self._unwritten = 0
         self._lingering = False
         self._busy = False
         self._partial = False
@@ -127,6 +131,7 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Hold back Core: the client is slower than it."""
         self._blocked = True
+        self._unwritten = self._buffered()
         self.deadline = self._after(self._clients.limits.write)
         if self._source is not None:
             self._source.pause_reading()
@@ -140,7 +145,7 @@ class ClientConnection(asyncio.Protocol):
         if self._lingering:
             self._due_in(_LINGER_SECONDS)
         elif self._receiving is not None:
-            self._due_in(limits.body)
+            self._due_body(self._receiving)
         elif not self._busy:
             self._due_in(limits.head if self._partial else limits.idle)
         if self._source is not None:
@@ -148,7 +153,11 @@ class ClientConnection(asyncio.Protocol):
 
     def expire(self) -> None:
         """End the phase whose deadline has passed."""
-        if self._blocked or self._lingering:
+        if self._blocked and (left := self._buffered()) < self._unwritten:
+            # Slow, but it takes bytes of its answer.
+            self._unwritten = left
+            self.deadline = self._after(self._clients.limits.write)
+        elif self._blocked or self._lingering:
             self.abort()
         elif self._receiving is not None:
             self._deaf = True
@@ -169,6 +178,7 @@ class ClientConnection(asyncio.Protocol):
         """Stop reading; a client that is held back has no deadline."""
         if not self._paused and self.transport is not None:
             self._paused = True
+            self._paused_at = self._clients.deadlines.now
             if not self._blocked:
                 self.deadline = NEVER
             self.transport.pause_reading()
@@ -178,8 +188,10 @@ class ClientConnection(asyncio.Protocol):
         if self._paused and not self._ended and self.transport is not None:
             self._paused = False
             self.transport.resume_reading()
+            if self._receiving is not None:
+                self._receiving.began += self._clients.deadlines.now - self._paused_at
         if self._receiving is not None:
-            self._due_in(self._clients.limits.body)
+            self._due_body(self._receiving)
 
     def _receive(self, exchange: Exchange) -> None:
         exchange.take()
@@ -190,6 +202,7 @@ class ClientConnection(asyncio.Protocol):
     def _accept(self, parsed: Parsed) -> None:
         message, payload = parsed
         exchange = Exchange(self, message, payload)
+        exchange.began = self._clients.deadlines.now
         if payload is not EMPTY_PAYLOAD:
             exchange.take()
         if exchange.complete:
@@ -231,7 +244,7 @@ class ClientConnection(asyncio.Protocol):
         if self._receiving is not None:
             self._partial = False
             if not self._paused:
-                self._due_in(self._clients.limits.body)
+                self._due_body(self._receiving)
         elif progress:
             self._partial = False
         elif not self._partial:
@@ -342,6 +355,15 @@ class ClientConnection(asyncio.Protocol):
         """Whether an answer is due, or not yet taken from the transport."""
         unsent = self.transport is not None and self.transport.get_write_buffer_size() > 0
         return self._busy or bool(self._queue) or unsent
+
+    def _due_body(self, exchange: Exchange) -> None:
+        """A body's deadline: from byte to byte, and for all of it by the slowest pace that is taken."""
+        limit = self._clients.limits.body
+        pace = exchange.began + limit + exchange.bytes_in / _SLOWEST
+        self._due_in(min(limit, pace - self._clients.deadlines.now))
+
+    def _buffered(self) -> int:
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     def _due_in(self, seconds: float) -> None:
         """Set a deadline, but for a client that must take its answer first."""

@@ -74,6 +74,7 @@ class Exchange:
         "_sink",
         "_waiter",
         "answered",
+        "began",
         "bytes_in",
         "bytes_out",
         "chunked",
@@ -109,6 +110,7 @@ class Exchange:
         self.bytes_in = 0
         self.bytes_out = 0
         self.answered = False
+        self.began = 0.0
         self.status = 0
         if not self.complete and self.minor:
             self._expects = message.headers.get("Expect", "").lower() == "100-continue"
@@ -161,9 +163,10 @@ class Exchange:
         if self.length is not None and self.length > limit:
             raise GatewayError(Code.BODY_TOO_LARGE)
         if not self.complete:
-            self._want()
             while not self.complete and self._broken is None and self._held <= limit:
                 self._waiter = self._connection.loop.create_future()
+                # Each time: more may have come in one turn of the loop than is held, and stopped the reading.
+                self._want()
                 await self._waiter
             if self._broken is not None:
                 raise self._broken

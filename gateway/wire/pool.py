@@ -190,7 +190,7 @@ class Pool:
             self._busy -= 1
             self._wake()
             raise GatewayError(Code.UPSTREAM_TIMEOUT) from None
-        except OSError:
+        except (OSError, UnicodeError):  # a name that IDNA cannot spell is a UnicodeError
             self._busy -= 1
             self._wake()
             raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None

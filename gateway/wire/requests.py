@@ -27,6 +27,8 @@ _NO_PAUSE = 1 << 30
 _MAX_LINE = 8190
 _MAX_HEADERS = 128
 _CHUNKED = b"chunked"
+# Empty lines in one segment that is read in pieces: each costs a call of the parser.
+_MOST_ENDS = 16_384
 _SEAM = len(_CHUNKED) - 1
 # The lookahead finds overlapping ones, as in CR LF CR LF CR LF.
 _EMPTY_LINE = re.compile(rb"\r\n(?=(\r\n))")
@@ -96,7 +98,10 @@ class RequestReader:
         if not self._chunks_seen:
             messages, _, _ = self._parser.feed_data(data)
             return list(messages)
-        return self._feed_pieces(data, _ends(seam, data))
+        ends = _ends(seam, data)
+        if len(ends) > _MOST_ENDS:
+            raise GatewayError(Code.MALFORMED_REQUEST)
+        return self._feed_pieces(data, ends)
 
     def _feed_pieces(self, data: bytes, ends: Iterable[int]) -> list[Parsed]:
         """Feed a piece up to each place where a chunked message can end, and change parsers there."""

@@ -52,6 +52,20 @@ class TestDeadlines:
         assert await client.ended()
         await assert_never_completed(gateway, upstream, target)
 
+    @pytest.mark.parametrize("target", [STREAMED, STAMPED])
+    async def test_a_body_that_trickles_is_cut(self, start_gateway: Start, target: str) -> None:
+        """A byte now and then does not buy a body more time: below the slowest pace it is answered 408."""
+        gateway = await start_gateway(timeouts={"body": 0.4})
+        key = (await gateway.mint("ledgers:*")).key
+        client = await gateway.connect()
+        whole = request("POST", target, key=key, body=b'{"a":"' + b"x" * 5000 + b'"}')
+        head, body = whole[:-5000], whole[-5000:]
+        await client.send(head)
+        drip = asyncio.create_task(self.drip(client, body, 0.05))
+        assert_refused(await client.answer(), 408)
+        assert await client.ended()
+        drip.cancel()
+
     async def test_a_client_that_reads_nothing_is_cut(
         self, start_gateway: Start, upstream: RecordingUpstream
     ) -> None:

@@ -164,15 +164,18 @@ async def test_a_201_of_another_make_is_passed_on_and_not_kept(answered: bytes) 
     assert await made.store.empty()
 
 
-async def test_a_store_that_fails_behind_a_201_does_not_lose_the_key() -> None:
-    """The key exists, and this answer is the one time that it is shown."""
+async def test_a_store_that_fails_behind_a_201_leaves_no_key_without_a_maker() -> None:
+    """Core's new key, which nobody has seen, is withdrawn, and the caller is told to try again."""
 
     class Failing(MemoryKeyStore):
         async def add(self, record: KeyRecord) -> None:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
 
-    made = resource(CREATED, store=Failing())
-    assert await made.keys.create(MASTER, body()) == CREATED
+    made = resource(CREATED, DONE, store=Failing())
+    with pytest.raises(GatewayError) as failure:
+        await made.keys.create(MASTER, body())
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
 
 
 async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
