@@ -108,6 +108,8 @@ class ClientConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Half-closed: what was whole is answered still."""
         self._ended = True
+        # The end may come in the turn of the last answer, before it was sent.
+        self.flush()
         if self._receiving is not None:
             self._receiving.break_off(ClientGoneError())
         if self._lingering or not (self._busy or self._queue):
