@@ -3,8 +3,9 @@
 Rules kept here:
 - bcrypt releases the interpreter's lock, so the event loop goes on meanwhile.
 - Two hashes are computed at once, and of keys with the same first characters one: whoever knows how a
-  key begins can keep that key's look-ups waiting, and no others.
-- Who would wait in too long a line is turned away; nothing is concluded about the key.
+  key begins can keep that key's look-ups waiting, and of every other key delay the first by one hash.
+- Who would wait in too long a line is turned away, and so is who would open a line too many; nothing is
+  concluded about the key.
 - A hash dearer than 2^14 rounds is not computed: Core writes 2^10, which takes about 0.1 s.
 """
 
@@ -21,7 +22,8 @@ import bcrypt
 from gateway.errors import Code, GatewayError
 
 THREADS: Final = 2
-MAX_WAITING: Final = 64
+MAX_LINES: Final = 64
+"""Each has one hash in turn, so that the last of them waits for about 3 s."""
 MAX_WAITING_ALIKE: Final = 8
 MAX_COST: Final = 14
 
@@ -42,7 +44,6 @@ class Verifier:
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bcrypt")
         self._lines: dict[str, _Line] = {}
-        self._waiting = 0
 
     async def matches(self, key: str, hashed: str, *, line: str) -> bool:
         """Whether `hashed` is the hash of `key`; those with the same `line` take turns.
@@ -50,20 +51,19 @@ class Verifier:
         Raises:
             GatewayError: too many wait already (KEY_STORE_UNAVAILABLE).
         """
-        queue = self._lines.setdefault(line, _Line())
-        if queue.length >= MAX_WAITING_ALIKE or self._waiting >= MAX_WAITING:
+        queue = self._lines.get(line) or _Line()
+        if queue.length >= MAX_WAITING_ALIKE or (line not in self._lines and len(self._lines) >= MAX_LINES):
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        self._lines[line] = queue
         queue.length += 1
-        self._waiting += 1
         try:
             async with queue.lock:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, _matches, key, hashed)
         finally:
-            self._waiting -= 1
             queue.length -= 1
             if not queue.length:
-                self._lines.pop(line, None)
+                del self._lines[line]
 
     def close(self) -> None:
         """Start nothing more."""

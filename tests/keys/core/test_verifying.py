@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.keys.verifying import MAX_WAITING, MAX_WAITING_ALIKE, Verifier
+from gateway.keys.verifying import MAX_LINES, MAX_WAITING_ALIKE, Verifier
 from tests.keys.core.conftest import hashed
 
 KEY = "k" * 43 + "="
@@ -49,8 +49,21 @@ async def test_a_line_has_an_end(verifier: Verifier) -> None:
     assert [type(outcome) for outcome in outcomes] == [bool] * MAX_WAITING_ALIKE + [GatewayError, bool]
 
 
-async def test_all_lines_together_have_an_end(verifier: Verifier) -> None:
-    asked = [verifier.matches(KEY, GOOD, line=str(number)) for number in range(MAX_WAITING + 1)]
+async def test_there_are_only_so_many_lines(verifier: Verifier) -> None:
+    asked = [verifier.matches(KEY, GOOD, line=str(number)) for number in range(MAX_LINES + 1)]
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [bool] * MAX_WAITING + [GatewayError]
+    assert [type(outcome) for outcome in outcomes] == [bool] * MAX_LINES + [GatewayError]
     assert await verifier.matches(KEY, GOOD, line="a")
+
+
+async def test_full_lines_delay_another_by_one_hash_each(verifier: Verifier) -> None:
+    """Whoever floods many known beginnings of keys keeps no other key from its first use."""
+    done: list[str] = []
+
+    async def ask(line: str) -> None:
+        await verifier.matches(KEY, GOOD, line=line)
+        done.append(line)
+
+    flood = [ask(str(number)) for number in range(MAX_LINES - 1) for _ in range(MAX_WAITING_ALIKE)]
+    await asyncio.gather(*flood, ask("another"))
+    assert done.index("another") <= MAX_LINES + 1
