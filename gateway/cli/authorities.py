@@ -270,8 +270,11 @@ def successor(old: KeyRecord, rotation: Rotation, at: datetime) -> Creation:
 
 
 def retirement(rotation: Rotation, at: datetime) -> Revision:
-    """What a rotation does to the old key's record; raises RefusedRecordError for a dead one."""
-    until = read_instant(written(at + rotation.overlap).encode())
+    """What a rotation does to the old key's record; raises RefusedRecordError for a dead one.
+
+    Exits with 2 if its overlap is beyond the years.
+    """
+    until = read_instant(after(at, rotation.overlap, "--overlap").encode())
     by = login()
     return lambda record: record.retire(until, written(at), by, rotation.reason)
 

@@ -29,6 +29,7 @@ from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Access
 
 _SPAN = re.compile(r"([0-9]{1,6})(s|m|h|d|w)", re.ASCII)
+_TOO_LATE = "write a time before the year 10000 in UTC"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 out_option = click.option(
@@ -71,17 +72,20 @@ def moment(text: str, now: datetime) -> str:
     """RFC 3339 of what `Moment` took; exits with 2 if it is past or beyond the years."""
     if _SPAN.fullmatch(text):
         text = after(now, Span().convert(text, None, None))
-    if read_instant(text.encode()).unix <= now.timestamp():
+    instant = read_instant(text.encode())
+    if not instant.listable:
+        fail(f"--expires: {_TOO_LATE}", Exit.USAGE)
+    if instant.unix <= now.timestamp():
         fail("--expires: this is past", Exit.USAGE)
     return text
 
 
-def after(now: datetime, span: timedelta) -> str:
-    """RFC 3339 of a time from now; exits with 2 if it is beyond the years."""
+def after(now: datetime, span: timedelta, option: str = "--expires") -> str:
+    """RFC 3339 of a time from now; exits with 2, naming the option, if it is beyond the years."""
     try:
         return str(Instant.of(now + span))
     except OverflowError:
-        fail("--expires: write a time before the year 10000", Exit.USAGE)
+        fail(f"{option}: {_TOO_LATE}", Exit.USAGE)
 
 
 class KeyPlace:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -121,13 +121,8 @@ class CoreApiKeys:
 
 
 def _unlistable(creation: Creation) -> Deny | None:
-    """Core would store a time beyond the year 9999, and could never list this owner's keys again."""
-    moment, nanoseconds = creation.expires_at.seconds, creation.expires_at.nanoseconds
-    try:
-        moment.astimezone(UTC) + timedelta(microseconds=round(nanoseconds / 1000))
-    except OverflowError:
-        return Deny(Code.MALFORMED_BODY, _LAST_YEAR) if moment.year > 1 else None
-    return None
+    """Core could never list this owner's keys again."""
+    return None if creation.expires_at.listable else Deny(Code.MALFORMED_BODY, _LAST_YEAR)
 
 
 def _shown(item: dict[str, Any], used: dict[str, str]) -> dict[str, Any]:

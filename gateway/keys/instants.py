@@ -65,14 +65,23 @@ class Instant:
         """Seconds since the Unix epoch."""
         return self.seconds.timestamp() + self.nanoseconds / 1e9
 
+    @property
+    def listable(self) -> bool:
+        """Whether Core can list it: of a time beyond the year 9999 in UTC it stores, and writes none."""
+        # Of the first year Go writes what lies before it in UTC.
+        return self._in_utc() is not None or self.seconds.year == 1
+
     def stored(self) -> Instant:
         """What is left of it once PostgreSQL has stored it, and Core lists it: UTC, whole microseconds."""
+        moment = self._in_utc()
+        return self if moment is None else Instant.of(moment)
+
+    def _in_utc(self) -> datetime | None:
+        """None within a day of the first or last year that a datetime can hold."""
         try:
-            moment = self.seconds.astimezone(UTC) + timedelta(microseconds=round(self.nanoseconds / 1000))
+            return self.seconds.astimezone(UTC) + timedelta(microseconds=round(self.nanoseconds / 1000))
         except OverflowError:
-            # Within a day of the first or last year that a datetime can hold.
-            return self
-        return Instant.of(moment)
+            return None
 
     def __str__(self) -> str:
         """RFC 3339 as Go writes it."""

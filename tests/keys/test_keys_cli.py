@@ -139,6 +139,7 @@ class TestCreate:
             ("--expires", "tomorrow"),
             ("--expires", "2020-01-01T00:00:00Z"),
             ("--expires", "999999w"),
+            ("--expires", "9999-12-31T23:59:59-01:00"),
             ("--expires", "0s"),
             ("--scopes", "ledgers"),
             ("--scopes", ""),
@@ -207,6 +208,12 @@ class TestRotate:
         assert outcome(keys("rotate", RECORD.id, "--out", str(file))) == (1, "", f"{RECORD.id} is revoked\n")
         assert not file.exists()
         assert len(stored(lambda store: store.owned("acme"))) == 1
+
+    def test_an_overlap_ends_within_the_years(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        text = "--overlap: write a time before the year 10000 in UTC\n"
+        assert outcome(keys("rotate", RECORD.id, "--overlap", "999999w", "--print-key")) == (2, "", text)
+        assert stored(lambda store: store.owned("acme")) == [RECORD]
 
 
 class TestChanges:
