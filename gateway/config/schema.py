@@ -38,7 +38,7 @@ _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
         values.secret: r"^[!-~]+$",
         values.path: r".",
         values.network: r"^[0-9A-Fa-f:.]+(%[^/]+)?(/[0-9.]+)?$",
-        values.store_url: r"^(memory://$|[Rr][Ee][Dd][Ii][Ss])",
+        values.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
         values.database_url: r"^postgres(ql)?://",
     }
 )

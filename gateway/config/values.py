@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from gateway.redis_url import read_url
+
 Raw = str | int | bool | tuple[str | int | bool, ...]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -241,17 +243,15 @@ def upstream_url(raw: Raw) -> str:
 
 
 def store_url(raw: Raw) -> str:
-    """`memory://`, or the URL of a Redis, of its Sentinels or of a Cluster; its reader knows the details."""
-    url = _url(raw)
-    single = url is not None and url.scheme in ("redis", "rediss") and url.hostname
-    if raw == "memory://" or single or (isinstance(raw, str) and _MANY_REDIS.fullmatch(raw)):
-        return text(raw)
-    raise BadValueError("write redis://host:port/0, rediss://host:port/0, or memory:// for a trial")
-
-
-_MANY_REDIS = re.compile(
-    r"rediss?\+(?:sentinel://[!-.0->@-~]+/[!->@-~]+|cluster://[!-.0->@-~]+/?)(?:\?[!-~]*)?"
-)
+    """`memory://`, or the URL of a Redis, of its Sentinels or of a Cluster."""
+    url = text(raw)
+    if url == "memory://":
+        return url
+    try:
+        read_url(url)
+    except ValueError as problem:
+        raise BadValueError(f"{problem}; or memory:// for a trial") from None
+    return url
 
 
 def database_url(raw: Raw) -> str:

@@ -1,8 +1,7 @@
 """From the URL of a Redis to connections that reach its primary, and nothing but its primary.
 
 Rules kept here:
-- `redis://`, and `rediss://` over TLS; `+sentinel` names Sentinels and what they watch, `+cluster` some
-  nodes of a Cluster, whose slot of our hash tag is all we use.
+- Of a Cluster the slot of our hash tag is all we use.
 - Every connection asks where the primary is, and its peer for its role, before it is used; one that
   learns of another primary, or is told that its peer is none, is closed.
 - Of what Sentinels answer the highest configuration epoch counts: one that was cut off names the past.
@@ -13,13 +12,9 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import enum
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote
 from weakref import WeakSet
 
 from redis.asyncio import Redis
@@ -38,6 +33,7 @@ from redis.exceptions import (
 )
 
 from gateway.keys.redis_names import PREFIX
+from gateway.redis_url import TLS_OPTIONS, Kind, Place, RedisUrl, read_url
 
 CONNECT_SECONDS: Final = 1.0
 COMMAND_SECONDS: Final = 1.0
@@ -47,100 +43,7 @@ WAIT_SECONDS: Final = 0.7
 ASK_SECONDS: Final = 0.3
 """How long Sentinels and nodes of a Cluster have for saying where the primary is."""
 
-_URL = re.compile(
-    r"(?P<scheme>rediss?)(?P<kind>\+sentinel|\+cluster)?://"
-    r"(?:(?P<user>[^:/?#\[\]]*)(?::(?P<password>[^/?#\[\]]*))?@)?"
-    r"(?P<hosts>[^@/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?",
-    re.ASCII,
-)
-_HOST = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII
-)
-_TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
-_SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
 _NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, MasterDownError)
-
-Place = tuple[str, int]
-"""A host name or IP address, and a port."""
-
-
-class Kind(enum.Enum):
-    """How the primary is found."""
-
-    SINGLE = ""
-    SENTINEL = "+sentinel"
-    CLUSTER = "+cluster"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisUrl:
-    """What the URL of a Redis says; `service` is the name that Sentinels watch the primary under."""
-
-    kind: Kind
-    places: tuple[Place, ...]
-    tls: bool = False
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    database: int = 0
-    service: str = ""
-    options: dict[str, str] = field(default_factory=dict, repr=False)
-
-
-def read_url(text: str) -> RedisUrl:
-    """The parts of a URL.
-
-    `redis://user:password@host:port/database`, `redis+sentinel://.../service/database` with Sentinels in
-    place of the host, separated by commas, `redis+cluster://` with nodes; `rediss` for TLS. Query:
-    `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (files), `sentinel_username`, `sentinel_password`.
-
-    Raises:
-        ValueError: it is not such a URL; the text does not repeat it.
-    """
-    match = _URL.fullmatch(text)
-    url = match and _read_parts(match)
-    if not url:
-        raise ValueError("not a URL of Redis")
-    return url
-
-
-def _read_parts(match: re.Match[str]) -> RedisUrl | None:
-    kind, tls = Kind(match["kind"] or ""), match["scheme"] == "rediss"
-    places = [_read_place(host, kind) for host in match["hosts"].split(",")]
-    path = [unquote(part) for part in (match["path"] or "/").removeprefix("/").split("/")]
-    service = path.pop(0) if kind is Kind.SENTINEL else ""
-    database = (path or [""])[0] or "0"
-    pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
-    options = dict(pairs)
-    allowed = (_TLS_OPTIONS if tls else frozenset()) | (
-        _SENTINEL_OPTIONS if kind is Kind.SENTINEL else frozenset()
-    )
-    wrong = (
-        None in places,
-        kind is Kind.SINGLE and len(places) > 1,
-        (kind is Kind.SENTINEL) is not bool(service),
-        len(path) > 1,
-        re.fullmatch("[0-9]{1,4}", database, re.ASCII) is None,
-        kind is Kind.CLUSTER and database != "0",
-        len(options) < len(pairs) or not options.keys() <= allowed,
-    )
-    if any(wrong):
-        return None
-    return RedisUrl(
-        kind=kind,
-        places=tuple(place for place in places if place),
-        tls=tls,
-        user=unquote(match["user"]) if match["user"] else None,
-        password=unquote(match["password"]) if match["password"] else None,
-        database=int(database),
-        service=service,
-        options=options,
-    )
-
-
-def _read_place(text: str, kind: Kind) -> Place | None:
-    match = _HOST.fullmatch(text)
-    port = int(match["port"] or (26379 if kind is Kind.SENTINEL else 6379)) if match else 0
-    return (match["v6"] or match["host"], port) if match and 0 < port < 65536 else None
 
 
 class RedisLink:
@@ -163,7 +66,7 @@ class RedisLink:
         # When a connection last failed, in seconds of the loop's clock.
         self.failed_at = float("-inf")
         self._connections: WeakSet[Connection] = WeakSet()
-        tls = {name: value for name, value in parts.options.items() if name in _TLS_OPTIONS}
+        tls = {name: value for name, value in parts.options.items() if name in TLS_OPTIONS}
         options: dict[str, Any] = {
             "link": self,
             "connection_class": _TlsPrimaryConnection if parts.tls else _PrimaryConnection,
@@ -353,7 +256,7 @@ class _Asked:
     """Those who are asked, all at once, and not for long."""
 
     def __init__(self, url: RedisUrl, user: str | None, password: str | None) -> None:
-        tls = {name: value for name, value in url.options.items() if name in _TLS_OPTIONS}
+        tls = {name: value for name, value in url.options.items() if name in TLS_OPTIONS}
         self._options: dict[str, Any] = {
             "connection_class": SSLConnection if url.tls else Connection,
             "username": user,

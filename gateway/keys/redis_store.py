@@ -27,7 +27,7 @@ class RedisKeyStore(RedisRecords):
     """Keys in one Redis, shared by every replica of the gateway.
 
     Args:
-        url: as `redis_link.read_url` takes it.
+        url: as `redis_url.read_url` takes it.
         replicas: the least number of Redis replicas that must acknowledge a write.
         connections: the most that are open at once, besides the one that follows the changes.
         changes_kept: about how many changes the stream keeps.

@@ -113,7 +113,7 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         "upstream.queue": "5",
         "keys.authority": "core",
         "keys.core_database": "postgres://u:p@host/blnk",
-        "keys.store": "redis://u:p@redis:6379/1?x=y",
+        "keys.store": "rediss://u:p@redis:6379/1?ssl_ca_certs=y",
         "keys.grace": "1m",
         "keys.replicas": "2",
         "keys.master": "deny",
@@ -148,7 +148,7 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         keys=KeysConfig(
             authority="core",
             core_database="postgres://u:p@host/blnk",
-            store="redis://u:p@redis:6379/1?x=y",
+            store="rediss://u:p@redis:6379/1?ssl_ca_certs=y",
             grace=60.0,
             replicas=2,
             master="deny",
@@ -172,7 +172,7 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         routes=config.routes,
         sha256=config.sha256,
     )
-    assert config.keys.shown_store == "redis://redis:6379/1"
+    assert config.keys.shown_store == "rediss://redis:6379/1"
     assert (config.upstream.host, config.upstream.port, config.upstream.tls) == ("core", 443, True)
 
 
@@ -340,8 +340,8 @@ def test_every_problem_of_file_and_environment_is_reported_at_once_in_order() ->
         "BLNK_GATEWAY_LOG__LEVEL": "in\nfo",
     }
     assert problems(f"{text}health: *x\n", environ) == [
-        "gateway.yaml:5: keys.store: write redis://host:port/0, rediss://host:port/0, or memory:// "
-        "for a trial",
+        "gateway.yaml:5: keys.store: write redis://user:password@host:6379/0, rediss:// for TLS, "
+        "redis+sentinel://host,host/NAME/0 or redis+cluster://host,host; or memory:// for a trial",
         "gateway.yaml:7: GET /health: a scope is a resource of Core and read, write or delete, "
         "as ledgers:read; did you mean 'public'?",
         'gateway.yaml:8: a value that begins with * is an alias to YAML: quote it, as "*:read"',

@@ -18,7 +18,10 @@ SIZE = "write a whole number and its unit, as 64KiB, 5MiB or 1GiB"
 SIZE_RANGE = "write a size above 0 and at most 64GiB"
 UPSTREAM = "write http://host:port or https://host:port, without a path or a password"
 DATABASE = "write postgres://user:password@host:5432/database"
-STORE = "write redis://host:port/0, rediss://host:port/0, or memory:// for a trial"
+STORE = (
+    "write redis://user:password@host:6379/0, rediss:// for TLS, redis+sentinel://host,host/NAME/0 or "
+    "redis+cluster://host,host; or memory:// for a trial"
+)
 NETWORK = "write an IP address or a network whose host bits are 0, as 10.0.0.0/8"
 SECRET = "write visible ASCII characters without blanks; put a number in quotes"
 TEXT = "write text here, in quotes where YAML would read something else"
@@ -126,10 +129,18 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (values.store_url, "memory://x", STORE),
         (values.store_url, "redis://", STORE),
         (values.store_url, "unix:///run/redis.sock", STORE),
-        (values.store_url, "redis+sentinel://a,b", STORE),
+        (
+            values.store_url,
+            "redis+sentinel://a,b",
+            "write what the Sentinels call the primary after them, as /mymaster; or memory:// for a trial",
+        ),
         (values.store_url, "redis+sentinel:///keys", STORE),
         (values.store_url, "redis+cluster://", STORE),
-        (values.store_url, "redis+cluster://a/keys", STORE),
+        (
+            values.store_url,
+            "redis+cluster://a/keys",
+            "write the number of the database last, as /0; or memory:// for a trial",
+        ),
         (values.store_url, "redis+other://a", STORE),
     ],
 )

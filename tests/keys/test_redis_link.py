@@ -1,18 +1,16 @@
-"""URLs of Redis, and connections that reach the primary wherever it is."""
+"""Connections that reach the primary wherever it is."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.redis_link import Kind, RedisUrl, read_url
 from gateway.keys.redis_names import PREFIX
 from gateway.keys.redis_store import RedisKeyStore
 from tests.keys import redis_acl
@@ -33,73 +31,6 @@ from tests.running import ROOT
 AT = "2026-02-01T00:00:00Z"
 REVOKED = RECORD.revoke(AT, "master")
 SLOT = key_slot(PREFIX.encode())
-
-HOST = ("h", 6379)
-ONE = RedisUrl(kind=Kind.SINGLE, places=(HOST,))
-WATCHED = RedisUrl(kind=Kind.SENTINEL, places=(("a", 26379), ("b", 1)), service="keys")
-NODES = RedisUrl(kind=Kind.CLUSTER, places=(("a", 6379), ("b", 1)))
-
-
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("redis://h", ONE),
-        ("redis://h/", ONE),
-        ("redis://h:1/15", replace(ONE, places=(("h", 1),), database=15)),
-        ("redis://[::1]:1", replace(ONE, places=(("::1", 1),))),
-        ("redis://u:p@h", replace(ONE, user="u", password="p")),
-        ("redis://:p@h", replace(ONE, password="p")),
-        ("redis://u:p%40%2F@h", replace(ONE, user="u", password="p@/")),
-        ("redis://u:p@q@h", replace(ONE, user="u", password="p@q")),
-        ("rediss://h", replace(ONE, tls=True)),
-        ("rediss://h?ssl_ca_certs=/ca.pem", replace(ONE, tls=True, options={"ssl_ca_certs": "/ca.pem"})),
-        ("redis+sentinel://a,b:1/keys", WATCHED),
-        ("redis+sentinel://u:p@a,b:1/keys/2", replace(WATCHED, user="u", password="p", database=2)),
-        (
-            "rediss+sentinel://a,b:1/keys?sentinel_password=x&ssl_ca_certs=c",
-            replace(WATCHED, tls=True, options={"sentinel_password": "x", "ssl_ca_certs": "c"}),
-        ),
-        ("redis+cluster://a,b:1", NODES),
-        ("redis+cluster://a,b:1/0", NODES),
-    ],
-)
-def test_a_url_is_read(text: str, url: RedisUrl) -> None:
-    assert read_url(text) == url
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "redis://",
-        "redis://h:0",
-        "redis://h:65536",
-        "redis://a,b",
-        "redis://h/x",
-        "redis://h/0/1",
-        "redis://h#f",
-        "redis://h?db=1",
-        "redis://h?ssl_ca_certs=c",
-        "redis://h name",
-        "rediss://h?ssl_cert_reqs=none",
-        "rediss://h?ssl_ca_certs=a&ssl_ca_certs=b",
-        "redis+sentinel://a",
-        "redis+sentinel://a/",
-        "redis+sentinel://a/keys/x",
-        "redis+cluster://a/1",
-        "redis+cluster://a?sentinel_password=x",
-        "redis+unix://a",
-        "unix:///s",
-    ],
-)
-def test_what_is_no_url_of_redis_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^not a URL of Redis$"):
-        read_url(text)
-
-
-def test_no_repr_shows_a_password() -> None:
-    url = read_url("redis+sentinel://u:secret@a/keys?sentinel_password=secret")
-    assert "secret" not in repr(url)
 
 
 def test_the_rights_stand_in_the_papers() -> None:

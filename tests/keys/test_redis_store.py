@@ -272,8 +272,9 @@ async def test_a_restart_costs_no_request_after_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["http://:secret@h", "redis://:secret@host:port", "redis://:se[cret@h", ""])
 def test_a_url_of_something_else_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^not a URL of Redis$") as failure:
+    with pytest.raises(ValueError, match=r"^write ") as failure:
         RedisKeyStore(url)
+    assert "cret" not in str(failure.value)
     assert failure.value.__context__ is None or failure.value.__suppress_context__
 
 
