@@ -144,9 +144,10 @@ class Gateway:
             raise StartError(reason, Exit.USAGE) from missing
         rows = CoreRows(self.config.keys.core_database)
         keys = CoreKeys(cache, store, rows, Verifier(), clock=time.monotonic, now=_now)
-        writes = CoreWrites(self._forwarder.ask, store, cache.learn)
-        self._followers.append(Retirements(store, rows, writes, _now).run)
-        return keys, CoreApiKeys(self._forwarder.ask, store, cache.learn, _now)
+        ask = self._forwarder.ask
+        writes = CoreWrites(ask, rows, store, cache.learn, _now)
+        self._followers.append(Retirements(store, writes, _now).run)
+        return keys, CoreApiKeys(ask, writes, store, cache.learn, _now)
 
     def _sources(self) -> Sources:
         return Sources(

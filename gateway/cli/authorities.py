@@ -2,6 +2,7 @@
 
 Rules kept here:
 - Core is asked with the master key, with the owner, name and scopes of its row, never those remembered.
+- A revocation counts here before Core is asked, and what Core does not do at once the gateways go on asking.
 - A key that the store does not know comes into it as a pending record first, so that who rotated, disabled
   or revoked it is kept there.
 - That a rotated key ends is stored with its successor in one step. A new key that could not be stored is
@@ -15,7 +16,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -26,7 +27,7 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.exits import Exit
 from gateway.keys.bodies import Creation
-from gateway.keys.core_records import pending_record, with_row
+from gateway.keys.core_records import CoreRow, with_row
 from gateway.keys.core_writes import CoreWrites, read_made
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.instants import read_instant
@@ -35,10 +36,8 @@ from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.resource import Answer
 from gateway.keys.store import KeyStore, Revision
 
-if TYPE_CHECKING:
-    from gateway.keys.core_rows import CoreRow, CoreRows
-
 _SHOWN_CHARACTERS = 200
+_LATER = "the gateways refuse the key from now on, and go on asking Core to revoke it"
 
 NewKey = tuple[KeyRecord, str]
 """The record of a key just made, and the key."""
@@ -127,22 +126,13 @@ class CoreChanges:
 
     Args:
         store: where digests and histories are.
-        rows: Core's table.
         writes: asks Core; tells `revoked` of every record that is revoked.
         revoked: empty.
         at: the time that records say.
     """
 
-    def __init__(
-        self,
-        store: KeyStore,
-        rows: CoreRows,
-        writes: CoreWrites,
-        revoked: list[KeyRecord],
-        at: datetime,
-    ) -> None:
+    def __init__(self, store: KeyStore, writes: CoreWrites, revoked: list[KeyRecord], at: datetime) -> None:
         self._store = store
-        self._rows = rows
         self._writes = writes
         self._revoked = revoked
         self._at = at
@@ -161,10 +151,10 @@ class CoreChanges:
         row = await self._row(key_id)
         if row is None:
             return None
-        retire = retirement(rotation, self._at)
-        old = with_row(await self._remembered(row), row)
+        retire = retirement(rotation, self._at, retiring=True)
+        old = with_row(await self._writes.remember(row), row)
         # What may not be replaced is found before Core makes anything.
-        retire(old.revoke(written(self._at), login()) if row.revoked else old)
+        retire(old)
         made = await self._mint(successor(old, rotation, self._at), replaces=old.id)
         async with self._withdrawn_unless_stored(made[0]):
             revised = await self._store.revise(
@@ -175,18 +165,19 @@ class CoreChanges:
         return made
 
     async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
-        """Let Core revoke a key; one whose row is gone is revoked in the store."""
+        """Revoke a key here, and let Core revoke it too; if Core does not, a gateway goes on asking it."""
         revocation = (written(self._at), login(), reason)
         row = await self._row(key_id)
-        if row is None:
-            refused = await self._writes.revoke_here(key_id, revocation, descendants=descendants)
-        else:
-            await self._remembered(row)
-            answer = await self._writes.revoke(key_id, row.owner, revocation, descendants=descendants)
-            refused = None if answer.status == 204 else answer
+        try:
+            refused = await self._writes.revoke(key_id, row, revocation, descendants=descendants)
+        except GatewayError as failure:
+            if not self._revoked:
+                raise
+            raise NeighbourError(f"{failure}; {_LATER}") from failure
         if refused is not None:
-            raise NeighbourError(_told(refused))
-        return list(self._revoked)
+            raise NeighbourError(f"{_told(refused)}; {_LATER}")
+        # Told of once when it was revoked, and once when Core had done so.
+        return list({record.id: record for record in self._revoked}.values())
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change what the store remembers of a key."""
@@ -196,26 +187,20 @@ class CoreChanges:
         row = await self._row(key_id)
         if row is None:
             return None
-        await self._remembered(row)
+        await self._writes.remember(row)
         return await self._store.revise(key_id, revision)
 
     async def _row(self, key_id: str) -> CoreRow | None:
         if not is_key_id(key_id):
             return None
         try:
-            return (await self._rows.by_ids([key_id])).get(key_id)
+            return await self._writes.row(key_id)
         except GatewayError as failure:
             reason = type(failure.__cause__ or failure).__name__
             raise NeighbourError(f"Core's database does not answer: {reason}") from failure
 
-    async def _remembered(self, row: CoreRow) -> KeyRecord:
-        """The store's record of a row, made now if there is none."""
-        record = pending_record(row, read_instant(written(self._at).encode()))
-        (there,) = await self._store.add_all([record])
-        return there or record
-
     async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
-        answer = await self._writes.mint(creation, creation.owner)
+        answer = await self._writes.mint(creation)
         made = read_made(answer, login(), replaces=replaces)
         if made is None:
             raise NeighbourError(_told(answer))
@@ -257,7 +242,8 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
     revoked: list[KeyRecord] = []
     async with asking_core(config) as ask:
         try:
-            yield CoreChanges(store, rows, CoreWrites(ask, store, revoked.append), revoked, at)
+            writes = CoreWrites(ask, rows, store, revoked.append, lambda: at)
+            yield CoreChanges(store, writes, revoked, at)
         finally:
             rows.close()
 
@@ -269,14 +255,14 @@ def successor(old: KeyRecord, rotation: Rotation, at: datetime) -> Creation:
     return Creation(old.name, old.scopes, old.owner, read_instant(expires_at.encode()))
 
 
-def retirement(rotation: Rotation, at: datetime) -> Revision:
+def retirement(rotation: Rotation, at: datetime, *, retiring: bool = False) -> Revision:
     """What a rotation does to the old key's record; raises RefusedRecordError for a dead one.
 
-    Exits with 2 if its overlap is beyond the years.
+    With `retiring`, Core is to revoke it in the end. Exits with 2 if its overlap is beyond the years.
     """
     until = read_instant(after(at, rotation.overlap, "--overlap").encode())
     by = login()
-    return lambda record: record.retire(until, written(at), by, rotation.reason)
+    return lambda record: record.retire(until, written(at), by, rotation.reason, retiring=retiring)
 
 
 def _told(answer: Answer) -> str:

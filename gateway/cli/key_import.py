@@ -21,6 +21,7 @@ from gateway.cli.stores import fail, load_for_keys, login, now, with_store
 from gateway.config import Config
 from gateway.exits import Exit
 from gateway.keys.import_file import Outcome, import_records, read_records
+from gateway.keys.instants import Instant
 from gateway.keys.store import KeyStore
 
 MOST_SHOWN = 20
@@ -82,29 +83,31 @@ def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
 
 def _from_core(config: Config, *, dry_run: bool) -> Outcome:
     try:
-        from gateway.keys.core_import import CoreTable, UnreadableTableError
+        from gateway.keys.core_import import Left, pending_records
+        from gateway.keys.core_table import UnreadableTableError, read_table
     except ImportError:
         fail("install blnk-gateway[core] to read Core's table", Exit.USAGE)
     url = config.keys.core_database
     if not url or "keys.core_database" in config.unset:
         fail("keys.core_database is not set: write postgres://user:password@host:5432/database", Exit.USAGE)
-    table = CoreTable(url, now())
+    at, left = Instant.of(now()), Left()
 
     async def work(store: KeyStore) -> Outcome:
         whole = Outcome()
         with contextlib.ExitStack() as stack:
             advance: Callable[[int], None] | None = None
-            async for total, records in table.batches():
+            async for total, rows in read_table(url):
                 advance = advance or stack.enter_context(_progress(total))
-                _add(whole, await import_records(store, records, dry_run=dry_run, progress=advance))
+                _add(whole, await import_records(store, pending_records(rows, at, left), dry_run=dry_run))
+                advance(len(rows))
         return whole
 
     try:
         outcome = with_store(config, work)
     except UnreadableTableError as error:
         fail(str(error), Exit.NEIGHBOUR)
-    _say_left(table.left.unprefixed, "have no key_prefix, and Core accepts their keys no longer either")
-    _say_left(table.left.unhashed, "hold no bcrypt hash, or no id of Core's shape")
+    _say_left(left.unprefixed, "have no key_prefix, and Core accepts their keys no longer either")
+    _say_left(left.unhashed, "hold no bcrypt hash, or no id of Core's shape")
     return outcome
 
 

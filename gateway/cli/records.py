@@ -95,6 +95,7 @@ def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
         ("replaces", record.replaces),
         ("revoked", _did(record.revoked_at or "", record.revoked_by, record.revoked_reason)),
         *((event.what, _did(event.at, event.by, event.reason)) for event in record.history),
+        ("retiring", "Core is still to revoke it, once it has ended" if record.retiring else ""),
         ("pending", "its digest is learned from the first request" if record.pending else ""),
     ]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
-from gateway.keys.core_rows import CoreRow
+from gateway.keys.core_records import CoreRow
 from gateway.policy.principals import ApiKey
 
 CONFIRMED_SECONDS: Final = 2.0

@@ -5,7 +5,7 @@ Rules kept here:
 - The owner and the scopes are judged here, for Core grants the master key everything.
 - A key that Core made is in the store before its 201, so that every replica knows it at once and who
   made it stands in its record; where the store fails, the key, which nobody has seen, is withdrawn.
-- A revocation is in Core's table and in the store before its 204.
+- A revocation is in the store and in Core's table before its 204.
 - Other answers of Core go to the client as they are.
 """
 
@@ -19,13 +19,13 @@ from typing import Any, Final
 import msgspec
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.bodies import Creation, read_creation, write_slices
+from gateway.keys.bodies import write_slices
 from gateway.keys.core_writes import Ask, CoreWrites, escape, read_made
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import is_key_id
-from gateway.keys.resource import Answer, managed_owner, name_of, wants_descendants
+from gateway.keys.resource import Answer, managed_owner, name_of, wanted, wants_descendants
 from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore, RefusedRecordError
-from gateway.policy.decisions import Deny, may_grant, may_manage
+from gateway.policy.decisions import Deny
 from gateway.policy.principals import Principal
 
 _LAST_YEAR: Final = "expires_at must be before the year 10000 in UTC"
@@ -37,6 +37,7 @@ class CoreApiKeys:
 
     Args:
         ask: asks Core.
+        writes: changes what Core has.
         store: where the digests are.
         learn: told of every record that changed, before the answer: `KeyCache.learn`.
         now: the time, aware and in UTC.
@@ -45,28 +46,26 @@ class CoreApiKeys:
     def __init__(
         self,
         ask: Ask,
+        writes: CoreWrites,
         store: KeyStore,
         learn: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
     ) -> None:
         self._ask = ask
+        self._writes = writes
         self._store = store
         self._learn = learn
         self._now = now
-        self._writes = CoreWrites(ask, store, learn)
 
     async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
         """POST /api-keys: let Core mint a key; raises GatewayError if Core cannot be asked."""
-        creation = read_creation(body)
+        creation = wanted(principal, body)
         if isinstance(creation, Deny):
             return creation
-        owner = may_manage(principal, creation.owner, required=True)
-        if isinstance(owner, Deny):
-            return owner
-        refusal = may_grant(principal, creation.scopes) or _unlistable(creation)
-        if refusal is not None:
-            return refusal
-        answer = await self._writes.mint(creation, owner)
+        if not creation.expires_at.listable:
+            # Core could never list this owner's keys again.
+            return Deny(Code.MALFORMED_BODY, _LAST_YEAR)
+        answer = await self._writes.mint(creation)
         made = read_made(answer, name_of(principal))
         if made is None:
             return answer
@@ -107,22 +106,23 @@ class CoreApiKeys:
         return Answer(200, await write_slices(listed, lambda item: _shown(item, used)))
 
     async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
-        """DELETE /api-keys/{id}: raises GatewayError if Core or the store fails; it can be sent again."""
+        """DELETE /api-keys/{id}: raises GatewayError if Core, its database or the store fails.
+
+        The key may be revoked by then, and is in Core later; it can be sent again.
+        """
         owner = managed_owner(principal, query)
         if isinstance(owner, Deny):
             return owner
         descendants = wants_descendants(principal, query)
         if isinstance(descendants, Deny):
             return descendants
-        if not is_key_id(key_id):
+        row = await self._writes.row(key_id) if is_key_id(key_id) else None
+        # Another owner's key looks unknown, as in Core.
+        if row is None or row.owner != owner:
             return Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
         revocation = (str(Instant.of(self._now())), name_of(principal), "")
-        return await self._writes.revoke(key_id, owner, revocation, descendants=descendants)
-
-
-def _unlistable(creation: Creation) -> Deny | None:
-    """Core could never list this owner's keys again."""
-    return None if creation.expires_at.listable else Deny(Code.MALFORMED_BODY, _LAST_YEAR)
+        refused = await self._writes.revoke(key_id, row, revocation, descendants=descendants)
+        return refused or Answer(204)
 
 
 def _shown(item: dict[str, Any], used: dict[str, str]) -> dict[str, Any]:

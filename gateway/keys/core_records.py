@@ -1,4 +1,4 @@
-"""What the store keeps of a key whose row is in Core's table.
+"""A key as Core's table has it, and what the store keeps of it.
 
 Rules kept here:
 - What a row does not say, the record does not guess: who made a key is `core`.
@@ -8,22 +8,45 @@ Rules kept here:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.keys.instants import Instant
 from gateway.keys.record import PENDING, KeyRecord
-
-if TYPE_CHECKING:
-    from gateway.keys.core_rows import CoreRow
+from gateway.policy.principals import ApiKey
 
 BY_CORE: Final = "core"
 """Who made or revoked a key, where it was not done through the gateway."""
+GONE: Final = "its row is gone from Core's table"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)
 _LAST: Final = datetime(9999, 12, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class CoreRow:
+    """A key as Core's table has it; times in Unix seconds, `hashed` the key's bcrypt hash.
+
+    `revoked_at` may be None of a revoked key, and `last_used_at` is 0 of one that never was used.
+    """
+
+    id: str
+    hashed: str = field(repr=False)
+    name: str
+    owner: str
+    scopes: tuple[str, ...]
+    expires_at: float
+    created_at: float
+    revoked: bool
+    prefix: str = field(default="", repr=False)
+    revoked_at: float | None = None
+    last_used_at: float = 0.0
+
+    def principal(self) -> ApiKey:
+        """Whom a request with this key comes from."""
+        return ApiKey(self.id, self.owner, self.scopes, self.expires_at, self.revoked)
 
 
 def record_of(row: CoreRow, digest: str) -> KeyRecord:
@@ -42,15 +65,27 @@ def record_of(row: CoreRow, digest: str) -> KeyRecord:
 
 
 def pending_record(row: CoreRow, now: Instant) -> KeyRecord:
-    """What the store keeps of a key of which only its row is known; revoked now if the row is."""
-    record = replace(record_of(row, PENDING + row.id), prefix=row.prefix)
-    return record.revoke(str(now), BY_CORE) if row.revoked else record
+    """What the store keeps of a key of which only its row is known; revoked, by now, if the row is."""
+    record = replace(record_of(row, PENDING + row.id), prefix=row.prefix).used(row.last_used_at)
+    return _revoked_as(record, row, now)
 
 
 def with_row(record: KeyRecord, row: CoreRow) -> KeyRecord:
     """The record with what its row says of it today, but for a revocation."""
     ends_at = min(rotated_away(record), row.expires_at)
     return replace(record, name=row.name, owner=row.owner, scopes=row.scopes, expires_at=as_written(ends_at))
+
+
+def today(record: KeyRecord | None, row: CoreRow | None, now: Instant) -> KeyRecord | None:
+    """What is so of a key now, by its record and its row; None where there is neither.
+
+    A key whose row is gone nobody accepts any longer, so it is shown as revoked.
+    """
+    if row is None:
+        return None if record is None else record.revoke(str(now), BY_CORE, GONE)
+    if record is None:
+        return pending_record(row, now)
+    return _revoked_as(with_row(record, row).used(row.last_used_at), row, now)
 
 
 def rotated_away(record: KeyRecord | None) -> float:
@@ -65,3 +100,9 @@ def as_written(unix: float) -> str:
     except (OverflowError, ValueError):
         moment = _LAST if unix > 0 else _FIRST
     return str(Instant.of(min(max(moment, _FIRST), _LAST)))
+
+
+def _revoked_as(record: KeyRecord, row: CoreRow, now: Instant) -> KeyRecord:
+    if not row.revoked:
+        return record
+    return record.revoke(str(now) if row.revoked_at is None else as_written(row.revoked_at), BY_CORE)

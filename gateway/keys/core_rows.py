@@ -15,14 +15,13 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import UnusableAuthorityError
-from gateway.policy.principals import ApiKey
+from gateway.keys.core_records import CoreRow
 
 CONNECT_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 1.0
@@ -39,42 +38,27 @@ COLUMNS: Final = {
     "scopes": "text[]",
     "expires_at": "timestamp with time zone",
     "created_at": "timestamp with time zone",
+    "last_used_at": "timestamp with time zone",
     "is_revoked": "boolean",
+    "revoked_at": "timestamp with time zone",
 }
 """What is read of the table, and the types it must have."""
 
-_SELECT: Final = (
+SELECT: Final = (
     "SELECT api_key_id, key, key_prefix, name, owner_id, scopes, is_revoked,"
     " extract(epoch FROM expires_at)::float8 AS expires_at,"
-    " extract(epoch FROM created_at)::float8 AS created_at FROM blnk.api_keys"
+    " extract(epoch FROM created_at)::float8 AS created_at,"
+    " extract(epoch FROM last_used_at)::float8 AS last_used_at,"
+    " extract(epoch FROM revoked_at)::float8 AS revoked_at FROM blnk.api_keys"
 )
-_BY_ID: Final = f"{_SELECT} WHERE api_key_id = ANY($1::text[])"
-_BY_PREFIX: Final = f"{_SELECT} WHERE key_prefix = ANY($1::text[]) ORDER BY id"
+_BY_ID: Final = f"{SELECT} WHERE api_key_id = ANY($1::text[])"
+_BY_PREFIX: Final = f"{SELECT} WHERE key_prefix = ANY($1::text[]) ORDER BY id"
 _SHAPE: Final = (
     "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
     " WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"
 )
 
 _MIGRATE: Final = "run Core's migrations first (blnk migrate up)"
-
-
-@dataclass(frozen=True, slots=True)
-class CoreRow:
-    """A key as Core's table has it; times in Unix seconds, `hashed` the key's bcrypt hash."""
-
-    id: str
-    hashed: str = field(repr=False)
-    name: str
-    owner: str
-    scopes: tuple[str, ...]
-    expires_at: float
-    created_at: float
-    revoked: bool
-    prefix: str = field(default="", repr=False)
-
-    def principal(self) -> ApiKey:
-        """Whom a request with this key comes from."""
-        return ApiKey(self.id, self.owner, self.scopes, self.expires_at, self.revoked)
 
 
 class CoreRows:
@@ -108,13 +92,13 @@ class CoreRows:
 
     async def by_ids(self, key_ids: Sequence[str]) -> dict[str, CoreRow]:
         """The rows of these key ids, by id; raises GatewayError(KEY_STORE_UNAVAILABLE)."""
-        return {row["api_key_id"]: _read(row) for row in await self._known.fetch(_BY_ID, list(key_ids))}
+        return {row["api_key_id"]: read_row(row) for row in await self._known.fetch(_BY_ID, list(key_ids))}
 
     async def by_prefixes(self, prefixes: Sequence[str]) -> Mapping[str, list[CoreRow]]:
         """The rows of keys that begin so, by prefix; raises GatewayError(KEY_STORE_UNAVAILABLE)."""
         found: defaultdict[str, list[CoreRow]] = defaultdict(list)
         for row in await self._unknown.fetch(_BY_PREFIX, list(prefixes)):
-            found[row["key_prefix"]].append(_read(row))
+            found[row["key_prefix"]].append(read_row(row))
         return found
 
     def close(self) -> None:
@@ -170,7 +154,8 @@ class _Link:
             )
 
 
-def _read(row: asyncpg.Record) -> CoreRow:
+def read_row(row: asyncpg.Record) -> CoreRow:
+    """A row of `SELECT`."""
     return CoreRow(
         id=row["api_key_id"],
         hashed=row["key"],
@@ -182,7 +167,14 @@ def _read(row: asyncpg.Record) -> CoreRow:
         created_at=row["created_at"],
         revoked=row["is_revoked"] is not False,
         prefix=row["key_prefix"] or "",
+        revoked_at=row["revoked_at"],
+        last_used_at=_used(row["last_used_at"]),
     )
+
+
+def _used(unix: float | None) -> float:
+    """Core writes the first moment of the year 1 for never."""
+    return unix if unix is not None and 0.0 < unix < float("inf") else 0.0
 
 
 def _refusal(error: BaseException | None) -> str | None:

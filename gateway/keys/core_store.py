@@ -24,8 +24,8 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.batches import Batches, BatchLimits
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import ConfirmedRows
-from gateway.keys.core_records import BY_CORE, record_of, rotated_away
-from gateway.keys.core_rows import PREFIX_LENGTH, CoreRow
+from gateway.keys.core_records import BY_CORE, CoreRow, record_of, rotated_away
+from gateway.keys.core_rows import PREFIX_LENGTH
 from gateway.keys.instants import Instant
 from gateway.keys.minting import is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError

@@ -3,23 +3,27 @@
 Rules kept here:
 - Core gets a body, an owner and an id that are written anew from what was read and checked, so that it
   cannot read them otherwise.
-- A revocation is done once it is in Core's table and in the store.
-- A row that is gone needs no revocation.
-- Whatever was cut short can be done again: Core revokes a revoked key without a word.
+- A revocation is in the store first: every gateway refuses the key from then on, and who revoked it is kept
+  before anybody can read it off Core's row. It is done once it is in Core's table as well.
+- What was cut short in between is known in the store (`KeyRecord.retiring`) and is done later. It may be done
+  twice: Core revokes a revoked key without a word.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol
 from urllib.parse import quote
 
 import msgspec
 
 from gateway.errors import go_json
 from gateway.keys.bodies import Creation
-from gateway.keys.descendants import revoke_with_descendants
+from gateway.keys.core_records import CoreRow, pending_record
+from gateway.keys.descendants import Revocation, revoke_with_descendants
+from gateway.keys.instants import Instant
 from gateway.keys.minting import digest, is_key, is_key_id
 from gateway.keys.record import KeyRecord
 from gateway.keys.resource import Answer
@@ -30,9 +34,6 @@ Ask = Callable[[str, str, bytes], Awaitable[Answer]]
 
 Raises GatewayError where Core is unreachable, too slow, or refuses the master key.
 """
-
-Revocation = tuple[str, str, str]
-"""When a key is revoked (RFC 3339), by whom, and why."""
 
 
 class _Made(msgspec.Struct):
@@ -50,25 +51,47 @@ class _Made(msgspec.Struct):
 _MADE: Final = msgspec.json.Decoder(_Made)
 
 
+class KnownRows(Protocol):
+    """Where Core's rows are read; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
+
+    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
+        """The rows of these key ids, by id."""
+
+
 class CoreWrites:
     """What is changed in Core.
 
     Args:
         ask: asks Core.
+        rows: Core's table.
         store: where the digests are.
         learn: told of every record that is revoked.
+        now: the time, aware and in UTC.
     """
 
-    def __init__(self, ask: Ask, store: KeyStore, learn: Callable[[KeyRecord], None]) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        rows: KnownRows,
+        store: KeyStore,
+        learn: Callable[[KeyRecord], None],
+        now: Callable[[], datetime],
+    ) -> None:
         self._ask = ask
+        self._rows = rows
         self._store = store
         self._learn = learn
+        self._now = now
 
-    async def mint(self, creation: Creation, owner: str) -> Answer:
+    async def row(self, key_id: str) -> CoreRow | None:
+        """Core's row of a key; None if there is none. Raises GatewayError."""
+        return (await self._rows.by_ids([key_id])).get(key_id)
+
+    async def mint(self, creation: Creation) -> Answer:
         """Core's answer to the wish for a key, which is not stored here yet; raises what `Ask` does."""
         members = {
             "name": creation.name,
-            "owner": owner,
+            "owner": creation.owner,
             "scopes": creation.scopes,
             "expires_at": str(creation.expires_at),
         }
@@ -78,39 +101,63 @@ class CoreWrites:
         """Revoke a key in Core's table alone; Core's 204, or another answer that says why not."""
         return await self._ask("DELETE", f"/api-keys/{escape(key_id)}?owner={escape(owner)}", b"")
 
+    async def remember(self, row: CoreRow) -> KeyRecord:
+        """The store's record of a row, made now if there is none; revoked, if the row is."""
+        record = pending_record(row, Instant.of(self._now()))
+        (there,) = await self._store.add_all([record])
+        if there is None or there.revoked or record.revoked_at is None:
+            return there or record
+        return await self._store.revoke(row.id, record.revoked_at, record.revoked_by) or record
+
     async def revoke(
-        self, key_id: str, owner: str, revocation: Revocation, *, descendants: bool = False
-    ) -> Answer:
-        """Revoke a key in Core and here; Core's 204 if all of it came out, else the answer that says why not.
+        self, key_id: str, row: CoreRow | None, revocation: Revocation, *, descendants: bool = False
+    ) -> Answer | None:
+        """Revoke a key here, and then in Core if it has a row there.
+
+        Returns Core's answer where that is none of a revocation; what is not done in Core by then is left to
+        `Retirements`.
 
         Raises:
-            GatewayError: Core or the store failed; some may be revoked by then.
+            GatewayError: the store, Core or its database failed; some may be revoked by then.
         """
-        answer = await self.withdraw(key_id, owner)
-        if answer.status != 204:
-            return answer
-        refused = await self.revoke_here(key_id, revocation, descendants=descendants)
-        return refused or answer
+        if row is not None:
+            await self.remember(row)
+        if descendants:
+            revoked = await revoke_with_descendants(
+                self._store, key_id, revocation, self._learn, retiring=True
+            )
+        else:
+            alone = await self._store.revoke(key_id, *revocation, retiring=True)
+            revoked = [] if alone is None else [alone]
+            for record in revoked:
+                self._learn(record)
+        return await self.retire(revoked)
 
-    async def revoke_here(
-        self, key_id: str, revocation: Revocation, *, descendants: bool = False
-    ) -> Answer | None:
-        """Revoke a key whose row is revoked or gone; what it minted, in the store and then in Core.
+    async def retire(self, records: Sequence[KeyRecord]) -> Answer | None:
+        """Revoke in Core what has ended here, each by the owner in its row; a row that is gone needs nothing.
 
-        Returns Core's answer where that stopped it; raises GatewayError.
+        Returns Core's first answer that is none of a revocation, once all others were asked for.
+
+        Raises:
+            GatewayError: Core, its database or the store failed; the rest stays to be done.
         """
-        if not descendants:
-            revoked = await self._store.revoke(key_id, *revocation)
-            if revoked is not None:
-                self._learn(revoked)
-            return None
-        for record in await revoke_with_descendants(self._store, key_id, revocation, self._learn):
-            if record.id == key_id:
-                continue
-            answer = await self.withdraw(record.id, record.owner)
-            if answer.status not in (204, 404):
-                return answer
-        return None
+        rows = await self._rows.by_ids([record.id for record in records])
+        refused = None
+        for record in records:
+            row = rows.get(record.id)
+            if row is not None and not row.revoked:
+                answer = await self.withdraw(row.id, row.owner)
+                if answer.status != 204:
+                    refused = refused or answer
+                    continue
+            await self._settle(record)
+        return refused
+
+    async def _settle(self, record: KeyRecord) -> None:
+        at = str(Instant.of(self._now()))
+        retired = await self._store.revise(record.id, lambda found: found.retired(at))
+        if retired is not None:
+            self._learn(retired)
 
 
 def escape(text: str) -> str:

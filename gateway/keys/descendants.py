@@ -14,26 +14,32 @@ from collections.abc import Callable
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 
+Revocation = tuple[str, str, str]
+"""When a key is revoked (RFC 3339), by whom, and why."""
+
 
 async def revoke_with_descendants(
     store: KeyStore,
     key_id: str,
-    revocation: tuple[str, str, str],
+    revocation: Revocation,
     learn: Callable[[KeyRecord], None] = lambda _: None,
+    *,
+    retiring: bool = False,
 ) -> list[KeyRecord]:
     """Revoke a key and its descendants; their records, the key's own first, or none for an unknown id.
 
     Args:
         store: where the keys live.
         key_id: the key at the top.
-        revocation: when (RFC 3339), by whom, and why.
+        revocation: of the key; those of its descendants name it as their reason.
         learn: told of each record as soon as it is revoked.
+        retiring: whether Core is still to revoke them.
 
     Raises:
         GatewayError: the store failed; some may be revoked by then.
     """
     at, by, reason = revocation
-    top = await store.revoke(key_id, at, by, reason)
+    top = await store.revoke(key_id, at, by, reason, retiring=retiring)
     if top is None:
         return []
     learn(top)
@@ -44,7 +50,7 @@ async def revoke_with_descendants(
         for minted in await store.minted(unread.pop()):
             if minted.id in revoked:
                 continue
-            record = await store.revoke(minted.id, at, by, why)
+            record = await store.revoke(minted.id, at, by, why, retiring=retiring)
             if record is not None:
                 learn(record)
                 revoked[record.id] = record

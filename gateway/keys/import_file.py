@@ -21,7 +21,7 @@ import msgspec
 from gateway.keys.instants import read_instant
 from gateway.keys.minting import is_key_id
 from gateway.keys.pending import PREFIX_LENGTH
-from gateway.keys.record import PENDING, KeyRecord
+from gateway.keys.record import BCRYPT, PENDING, KeyRecord
 from gateway.keys.store import KeyStore
 
 BATCH: Final = 500
@@ -30,7 +30,6 @@ NEEDED: Final = ("digest", "id", "name", "owner", "scopes", "expires_at", "creat
 _MEMBERS: Final = frozenset(item.name for item in fields(KeyRecord))
 _TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_HASH: Final = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -116,7 +115,7 @@ def _check(record: KeyRecord) -> None:
     if not is_key_id(record.id):
         raise _BadLineError("id: write api_key_ and a UUID in lower case")
     if record.digest == PENDING + record.id:
-        if not _HASH.fullmatch(record.bcrypt) or len(record.prefix) != PREFIX_LENGTH:
+        if not BCRYPT.fullmatch(record.bcrypt) or len(record.prefix) != PREFIX_LENGTH:
             raise _BadLineError("a pending record needs its prefix of 16 characters and its bcrypt hash")
     elif not _DIGEST.fullmatch(record.digest):
         raise _BadLineError("digest: write SHA-256 of the key in 64 hexadecimal digits, lower case")

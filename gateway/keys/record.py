@@ -9,6 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +19,8 @@ from gateway.policy.principals import ApiKey, State
 
 PENDING: Final = "pending:"
 ROTATED: Final = "rotated"
+BCRYPT: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+"""What a bcrypt hash looks like, with its cost."""
 
 
 class RefusedRecordError(Exception):
@@ -39,7 +42,8 @@ class KeyRecord:
     """A key as it is stored, for ever; times are RFC 3339 as Core would write them.
 
     `created_by` and `revoked_by` name who did it: a key id, `master`, or `cli:` and a login.
-    `replaces` is the id of the key that this one was rotated from.
+    `replaces` is the id of the key that this one was rotated from. `retiring`: Core is still to be asked to
+    revoke the key's row, once the key has ended here.
 
     A pending record has come from Core's table with the prefix and the bcrypt hash of a key whose
     digest nobody knows yet; its `digest` is `pending:` and its id, which is the digest of no key.
@@ -62,6 +66,7 @@ class KeyRecord:
     revoked_reason: str = ""
     disabled: bool = False
     replaces: str = ""
+    retiring: bool = False
     prefix: str = ""
     bcrypt: str = ""
     history: tuple[Event, ...] = ()
@@ -110,9 +115,10 @@ class KeyRecord:
         """What the key is worth at `now`, in Unix seconds."""
         return self.principal().state(now)
 
-    def revoke(self, at: str, by: str, reason: str = "") -> KeyRecord:
-        """This record revoked; itself if it already was."""
-        return self if self.revoked else replace(self, revoked_at=at, revoked_by=by, revoked_reason=reason)
+    def revoke(self, at: str, by: str, reason: str = "", *, retiring: bool = False) -> KeyRecord:
+        """This record revoked, by whoever was first; with `retiring`, in Core it is still to be."""
+        revoked = self if self.revoked else replace(self, revoked_at=at, revoked_by=by, revoked_reason=reason)
+        return replace(revoked, retiring=True) if retiring else revoked
 
     def disable(self, at: str, by: str, reason: str = "") -> KeyRecord:
         """This record disabled; itself if it was already, or is revoked."""
@@ -126,8 +132,12 @@ class KeyRecord:
             return self
         return replace(self, disabled=False, history=(*self.history, Event(at, "enabled", by, reason)))
 
-    def retire(self, until: Instant, at: str, by: str, reason: str = "") -> KeyRecord:
+    def retire(
+        self, until: Instant, at: str, by: str, reason: str = "", *, retiring: bool = False
+    ) -> KeyRecord:
         """This record with its expiry moved to `until`, unless it expires earlier anyway.
+
+        With `retiring`, Core is to revoke it then.
 
         Raises:
             RefusedRecordError: it is revoked or disabled, and a successor would bring it back.
@@ -136,7 +146,13 @@ class KeyRecord:
             raise RefusedRecordError(f"{self.id} is {'revoked' if self.revoked else 'disabled'}")
         expires_at = str(until) if until.unix < self.expires.unix else self.expires_at
         event = Event(at, ROTATED, by, reason)
-        return replace(self, expires_at=expires_at, history=(*self.history, event))
+        history = (*self.history, event)
+        return replace(self, expires_at=expires_at, retiring=retiring or self.retiring, history=history)
+
+    def retired(self, at: str) -> KeyRecord:
+        """This record, now that Core's row is revoked or gone: revoked, if need be by who rotated it."""
+        rotated_by = next((event.by for event in self.history if event.what == ROTATED), "")
+        return replace(self.revoke(at, rotated_by, ROTATED), retiring=False)
 
     def settle(self, digest: str) -> KeyRecord:
         """This pending record under the digest of its key, now that it is known."""

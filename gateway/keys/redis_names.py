@@ -7,7 +7,7 @@ Rules kept here:
 - Indexes: `id:KEY_ID` (a digest), `owner:OWNER` (digests by creation), `minted:KEY_ID` (the ids of the keys
   that a key created), `prefix:PREFIX` (the ids of records that were pending at first).
 - `changes` is the stream of changes; `last-used` holds key ids by the time of their last use, `retiring`
-  those of rotated keys by the end of their overlap; `lease:NAME` is there while one replica has it.
+  those that Core is still to revoke by their end; `lease:NAME` is there while one replica has it.
 """
 
 from __future__ import annotations

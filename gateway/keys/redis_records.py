@@ -80,9 +80,11 @@ class RedisRecords:
             minter = await self._digest(record.created_by) if is_key_id(record.created_by) else None
             await self._transact([record.digest, *([minter] if minter else [])], new, ids=[record.id])
 
-    async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
+    async def revoke(
+        self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
+    ) -> KeyRecord | None:
         """Revoke a key and return its record; None for an unknown id. Done when this returns."""
-        return await self.revise(key_id, lambda record: record.revoke(at, by, reason))
+        return await self.revise(key_id, lambda record: record.revoke(at, by, reason, retiring=retiring))
 
     async def revise(
         self, key_id: str, revision: Revision, *, successor: KeyRecord | None = None
@@ -168,11 +170,11 @@ class RedisRecords:
         return await self.find(digest)
 
     async def retiring(self) -> list[KeyRecord]:
-        """The records of keys that were rotated and are not revoked, those that end last first."""
+        """The records of keys that Core is still to revoke, those that end last first."""
         async with answering():
             members = await self._client.zrange(names.RETIRING, 0, -1, desc=True)
         records = await self._by_id([member.decode() for member in members])
-        return [record for record in records if record.rotated and not record.revoked]
+        return [record for record in records if record.retiring]
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds; it comes free by itself."""
@@ -297,10 +299,10 @@ class RedisRecords:
                 listed[names.minted_name(record.created_by)].append(record.id)
             if record.prefix:
                 listed[names.prefix_name(record.prefix)].append(record.id)
-            if record.rotated and record.revoked:
-                pipe.zrem(names.RETIRING, record.id)
-            elif record.rotated:
+            if record.retiring:
                 pipe.zadd(names.RETIRING, {record.id: record.expires.unix})
+        if ended := [record.id for record in records if record.revoked and not record.retiring]:
+            pipe.zrem(names.RETIRING, *ended)
         pipe.mset(texts)
         for name, scores in owned.items():
             pipe.zadd(name, scores)

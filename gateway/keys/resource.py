@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -62,17 +62,11 @@ class ApiKeys:
 
     async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
         """POST /api-keys: mint a key; raises GatewayError if the store fails."""
-        creation = read_creation(body)
+        creation = wanted(principal, body)
         if isinstance(creation, Deny):
             return creation
-        owner = may_manage(principal, creation.owner, required=True)
-        if isinstance(owner, Deny):
-            return owner
-        refusal = may_grant(principal, creation.scopes)
-        if refusal is not None:
-            return refusal
         key = mint_key(self._random_bytes)
-        record = self._mint(key, owner, creation, principal)
+        record = self._mint(key, creation, principal)
         try:
             await self._store.add(record)
         except DeadMinterError:
@@ -111,17 +105,28 @@ class ApiKeys:
         self._learn(alone)
         return Answer(204)
 
-    def _mint(self, key: str, owner: str, creation: Creation, principal: Principal) -> KeyRecord:
+    def _mint(self, key: str, creation: Creation, principal: Principal) -> KeyRecord:
         return KeyRecord(
             id=mint_id(self._random_bytes),
             digest=digest(key),
             name=creation.name,
-            owner=owner,
+            owner=creation.owner,
             scopes=creation.scopes,
             expires_at=str(creation.expires_at),
             created_at=str(Instant.of(self._now())),
             created_by=name_of(principal),
         )
+
+
+def wanted(principal: Principal, body: bytes) -> Creation | Deny:
+    """The key that a body asks for, if the caller may make it; its owner is whose keys the caller manages."""
+    creation = read_creation(body)
+    if isinstance(creation, Deny):
+        return creation
+    owner = may_manage(principal, creation.owner, required=True)
+    if isinstance(owner, Deny):
+        return owner
+    return may_grant(principal, creation.scopes) or replace(creation, owner=owner)
 
 
 def managed_owner(principal: Principal, query: str) -> str | Deny:

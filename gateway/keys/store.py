@@ -93,8 +93,13 @@ class KeyStore(Protocol):
             DeadMinterError: it is minted by a key that is revoked or disabled.
         """
 
-    async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
-        """Revoke a key and return its record; None for an unknown id. Done when this returns."""
+    async def revoke(
+        self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
+    ) -> KeyRecord | None:
+        """Revoke a key and return its record; None for an unknown id. Done when this returns.
+
+        With `retiring`, it is among those of `retiring()` from then on.
+        """
 
     async def minted(self, key_id: str) -> list[KeyRecord]:
         """The records that a key created, revoked ones included."""
@@ -131,7 +136,7 @@ class KeyStore(Protocol):
         """
 
     async def retiring(self) -> list[KeyRecord]:
-        """The records of keys that were rotated and are not revoked."""
+        """The records of keys that Core is still to revoke."""
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds, for the one who is told True; False while somebody has it."""
@@ -193,9 +198,11 @@ class MemoryKeyStore:
             raise DeadMinterError(record.id)
         self._write(record)
 
-    async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
+    async def revoke(
+        self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
+    ) -> KeyRecord | None:
         """Revoke a key and return its record; None for an unknown id."""
-        return await self.revise(key_id, lambda record: record.revoke(at, by, reason))
+        return await self.revise(key_id, lambda record: record.revoke(at, by, reason, retiring=retiring))
 
     async def revise(
         self, key_id: str, revision: Revision, *, successor: KeyRecord | None = None
@@ -249,8 +256,8 @@ class MemoryKeyStore:
         return self._records.get(digest)
 
     async def retiring(self) -> list[KeyRecord]:
-        """The records of keys that were rotated and are not revoked."""
-        return [record for record in self._records.values() if record.rotated and not record.revoked]
+        """The records of keys that Core is still to revoke."""
+        return [record for record in self._records.values() if record.retiring]
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds."""

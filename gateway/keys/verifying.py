@@ -12,7 +12,6 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,14 +19,13 @@ from typing import Final
 import bcrypt
 
 from gateway.errors import Code, GatewayError
+from gateway.keys.record import BCRYPT
 
 THREADS: Final = 2
 MAX_LINES: Final = 64
 """Each has one hash in turn, so that the last of them waits for about 3 s."""
 MAX_WAITING_ALIKE: Final = 8
 MAX_COST: Final = 14
-
-_HASH: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 
 @dataclass(slots=True)
@@ -71,7 +69,7 @@ class Verifier:
 
 
 def _matches(key: str, hashed: str) -> bool:
-    shape = _HASH.fullmatch(hashed)
+    shape = BCRYPT.fullmatch(hashed)
     if shape is None or not 4 <= int(shape[1]) <= MAX_COST:
         return False
     try:

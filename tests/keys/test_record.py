@@ -88,6 +88,17 @@ def test_a_retired_key_ends_earlier_and_never_later() -> None:
     assert short.retire(until, AT, "cli:ann", "yearly") == replace(short, history=(event,))
 
 
+def test_a_retiring_key_ends_in_the_name_of_who_ended_it() -> None:
+    """Who revoked it, when and why stays; else it is who rotated it."""
+    rotated = RECORD.retire(read_instant(LATER.encode()), AT, "cli:ann", "yearly", retiring=True)
+    assert rotated.retiring
+    assert rotated.retired(LATER) == replace(rotated.revoke(LATER, "cli:ann", "rotated"), retiring=False)
+    revoked = REVOKED.revoke(LATER, "cli:bob", "again", retiring=True)
+    assert revoked == replace(REVOKED, retiring=True)
+    assert revoked.retired(LATER) == REVOKED
+    assert rotated.revoke(LATER, "master").retiring
+
+
 @pytest.mark.parametrize(("record", "text"), [(REVOKED, "revoked"), (DISABLED, "disabled")])
 def test_a_dead_key_is_not_rotated(record: KeyRecord, text: str) -> None:
     with pytest.raises(RefusedRecordError, match=f"^{RECORD.id} is {text}$"):

@@ -163,7 +163,9 @@ async def test_a_key_that_is_not_the_callers_looks_unknown(
 
 async def test_a_record_that_goes_while_it_is_revoked_is_unknown(learned: list[KeyRecord]) -> None:
     class Vanishing(MemoryKeyStore):
-        async def revoke(self, key_id: str, at: str, by: str, reason: str = "") -> KeyRecord | None:
+        async def revoke(
+            self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
+        ) -> KeyRecord | None:
             return None
 
     store = Vanishing()

@@ -324,18 +324,29 @@ async def test_an_id_stands_for_one_key(store: KeyStore) -> None:
     assert await store.get(RECORD.id) == RECORD
 
 
-async def test_rotated_keys_are_retiring_until_they_are_revoked(store: KeyStore) -> None:
+async def test_keys_are_retiring_until_they_are_retired(store: KeyStore) -> None:
     """Whatever else happens to them; pending ones too, before and after their digest is known."""
     end = read_instant(b"2026-03-01T00:00:00Z")
-    old, pending = (record.retire(end, AT, "cli:ann") for record in (RECORD, PENDING))
-    await store.add_all([RECORD, PENDING, OTHER])
+
+    def retire(record: KeyRecord) -> KeyRecord:
+        return record.retire(end, AT, "cli:ann", retiring=True)
+
+    async def ids() -> list[str]:
+        return sorted(record.id for record in await store.retiring())
+
+    await store.add_all([RECORD, PENDING, OTHER, GLOBEX])
     assert await store.retiring() == []
     for record in (RECORD, PENDING):
-        await store.revise(record.id, lambda record: record.retire(end, AT, "cli:ann"))
-    assert sorted(record.id for record in await store.retiring()) == [old.id, pending.id]
+        await store.revise(record.id, retire)
+    await store.revise(GLOBEX.id, lambda record: record.retire(end, AT, "cli:ann"))
+    await store.revoke(OTHER.id, AT, "master", retiring=True)
+    assert await ids() == [RECORD.id, OTHER.id, PENDING.id]
     await store.settle(PENDING.id, digest("fourth"))
     await store.revoke(RECORD.id, AT, "master")
-    assert await store.retiring() == [pending.settle(digest("fourth"))]
+    assert await ids() == [RECORD.id, OTHER.id, PENDING.id]
+    for key_id in (RECORD.id, OTHER.id):
+        await store.revise(key_id, lambda record: record.retired(AT))
+    assert await store.retiring() == [retire(PENDING).settle(digest("fourth"))]
 
 
 async def test_a_lease_is_one_holders_until_it_ends(store: KeyStore) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.core_api import CoreApiKeys
+from gateway.keys.core_records import CoreRow
+from gateway.keys.core_writes import CoreWrites
 from gateway.keys.minting import digest
-from gateway.keys.resource import Answer
+from gateway.keys.resource import Answer, read_owner
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey
@@ -36,9 +39,10 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class Core:
-    """Answers as it is told, and keeps what it was asked."""
+    """Answers as it is told, and keeps what it was asked; `rows` are its table, by id."""
 
     answers: list[Answer | GatewayError]
+    rows: dict[str, CoreRow]
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     async def ask(self, method: str, target: str, body: bytes) -> Answer:
@@ -47,6 +51,13 @@ class Core:
         if isinstance(answer, GatewayError):
             raise answer
         return answer
+
+    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
+        return {key_id: self.rows[key_id] for key_id in key_ids if key_id in self.rows}
+
+
+def row(number: str, owner: str = "acme", *, revoked: bool = False) -> CoreRow:
+    return CoreRow(KEY_ID + number, "hash", "n", owner, (), 1e12, 0.0, revoked, "A" * 16)
 
 
 @dataclass(slots=True)
@@ -57,9 +68,13 @@ class Resource:
     learned: list[KeyRecord]
 
 
-def resource(*answers: Answer | GatewayError, store: MemoryKeyStore | None = None) -> Resource:
-    core, store, learned = Core(list(answers)), store or MemoryKeyStore(), list[KeyRecord]()
-    return Resource(CoreApiKeys(core.ask, store, learned.append, now), core, store, learned)
+def resource(
+    *answers: Answer | GatewayError, rows: Sequence[CoreRow] = (), store: MemoryKeyStore | None = None
+) -> Resource:
+    core, store = Core(list(answers), {row.id: row for row in rows}), store or MemoryKeyStore()
+    learned: list[KeyRecord] = []
+    writes = CoreWrites(core.ask, core, store, learned.append, now)
+    return Resource(CoreApiKeys(core.ask, writes, store, learned.append, now), core, store, learned)
 
 
 def body(**changes: Any) -> bytes:
@@ -141,11 +156,11 @@ async def test_the_first_and_the_last_time_that_core_can_list_pass(expires_at: s
     "answer", [Answer(500, b'{"error":"internal server error"}'), Answer(429, b"{}"), Answer(500)]
 )
 async def test_other_answers_of_core_pass_as_they_are(answer: Answer) -> None:
-    made = resource(answer, answer, answer)
+    made = resource(answer, answer, answer, rows=[row("1")])
     assert await made.keys.create(MASTER, body()) == answer
     assert await made.keys.list(MASTER, "owner=acme") == answer
-    assert await made.keys.revoke(MASTER, f"{KEY_ID}1", "owner=acme") == answer
     assert (await made.store.empty(), made.learned) == (True, [])
+    assert await made.keys.revoke(MASTER, f"{KEY_ID}1", "owner=acme") == answer
 
 
 @pytest.mark.parametrize(
@@ -202,7 +217,8 @@ async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
 )
 async def test_an_owner_is_escaped_anew(owner: str, sent: str) -> None:
     """Whatever stands in it is one value for Core."""
-    made = resource(Answer(200, b"null"), DONE)
+    of = read_owner(f"owner={owner}")
+    made = resource(Answer(200, b"null"), DONE, rows=[row("1", of)])
     await made.keys.list(MASTER, f"owner={owner}&owner=second")
     await made.keys.revoke(MASTER, f"{KEY_ID}1", f"owner={owner}")
     assert [target for _, target, _ in made.core.asked] == [
@@ -263,16 +279,82 @@ async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
     assert await made.keys.list(ACME, "") == Answer(200, b"null")
 
 
-async def test_a_revocation_is_in_the_store_before_the_204() -> None:
-    made = resource(DONE, DONE)
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) -> None:
+    """So that nobody reads it off Core's row first, and takes Core for who did it."""
+    made = resource(rows=[row("1")])
+    if known:
+        await made.store.add(RECORD)
+    by_then: list[KeyRecord | None] = []
+
+    async def ask(method: str, target: str, body: bytes) -> Answer:
+        by_then.append(await made.store.get(RECORD.id))
+        return DONE
+
+    writes = CoreWrites(ask, made.core, made.store, made.learned.append, now)
+    keys = CoreApiKeys(ask, writes, made.store, made.learned.append, now)
+    assert await keys.revoke(ACME, RECORD.id, "") == DONE
+    (before,), after = by_then, await made.store.get(RECORD.id)
+    assert before is not None
+    assert after is not None
+    assert (before.revoked_at, before.revoked_by) == ("2026-01-02T00:00:00Z", ACME.id)
+    assert (before.retiring, after) == (True, replace(before, retiring=False))
+    assert made.learned == [before, after]
+
+
+@pytest.mark.parametrize("answer", [Answer(500, b"{}"), GatewayError(Code.UPSTREAM_UNREACHABLE)])
+async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
+    answer: Answer | GatewayError,
+) -> None:
+    """The caller is told, and the gateways refuse the key meanwhile."""
+    made = resource(answer, DONE, rows=[row("1")])
     await made.store.add(RECORD)
+    if isinstance(answer, GatewayError):
+        with pytest.raises(GatewayError):
+            await made.keys.revoke(ACME, RECORD.id, "")
+    else:
+        assert await made.keys.revoke(ACME, RECORD.id, "") == answer
+    assert [record.revoked_by for record in await made.store.retiring()] == [ACME.id]
+    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme") == DONE
+    (record,) = await made.store.owned("acme")
+    assert (record.revoked_by, await made.store.retiring()) == (ACME.id, [])
+
+
+async def test_a_store_that_fails_leaves_core_alone() -> None:
+    class Failing(MemoryKeyStore):
+        async def revoke(
+            self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
+        ) -> KeyRecord | None:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    made = resource(rows=[row("1")], store=Failing())
+    with pytest.raises(GatewayError) as failure:
+        await made.keys.revoke(ACME, RECORD.id, "")
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert made.core.asked == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_key_that_was_revoked_in_core_was_revoked_by_core(known: bool) -> None:
+    """Revoking it again is answered as Core does, and changes nothing, not even in Core."""
+    made = resource(rows=[replace(row("1", revoked=True), revoked_at=86400.0)])
+    if known:
+        await made.store.add(RECORD)
     assert await made.keys.revoke(ACME, RECORD.id, "") == DONE
     revoked = await made.store.get(RECORD.id)
     assert revoked is not None
-    assert (revoked.revoked_at, revoked.revoked_by) == ("2026-01-02T00:00:00Z", ACME.id)
-    assert made.learned == [revoked]
-    # Core may know a key that the store never saw.
-    assert await made.keys.revoke(ACME, f"{KEY_ID}5", "") == DONE
+    assert (revoked.revoked_at, revoked.revoked_by) == ("1970-01-02T00:00:00Z", "core")
+    assert made.core.asked == []
+
+
+@pytest.mark.parametrize("rows", [[], [row("1", "globex")]])
+async def test_a_key_that_is_nobodys_or_anothers_looks_unknown(rows: list[CoreRow]) -> None:
+    """By the owner that Core's row has now, whatever the store remembers."""
+    made = resource(rows=rows)
+    await made.store.add(RECORD)
+    unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+    assert await made.keys.revoke(ACME, RECORD.id, "") == unknown
+    assert (await made.store.get(RECORD.id), made.core.asked) == (RECORD, [])
 
 
 @pytest.mark.parametrize("key_id", ["x", f"{KEY_ID}1/x", KEY_ID.upper() + "1", "%00", ""])
@@ -282,46 +364,34 @@ async def test_what_is_no_id_is_not_asked_about(key_id: str) -> None:
 
 
 async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
-    """Those of other owners too, each under its own."""
-    made = resource(DONE, DONE, Answer(404))
-    await made.store.add(RECORD)
-    for number, minter in (("4", RECORD.id), ("5", f"{KEY_ID}4")):
-        await made.store.add(
-            KeyRecord(
-                id=KEY_ID + number,
-                digest=digest(number),
-                name="n",
-                owner=f"owner-{number}",
-                scopes=(),
-                expires_at="2999-01-02T03:04:05Z",
-                created_at="2026-01-01T00:00:00Z",
-                created_by=minter,
-            )
-        )
+    """Those of other owners too, each under the one in its row; one without a row needs no Core."""
+    rows = [row("1"), row("4", "owner-of-today"), row("6", revoked=True)]
+    made = resource(DONE, DONE, rows=rows)
+    for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}4"), ("6", f"{KEY_ID}1")):
+        await made.store.add(child(number, minter))
     assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == DONE
     assert [target for _, target, _ in made.core.asked] == [
         f"/api-keys/{RECORD.id}?owner=acme",
-        f"/api-keys/{KEY_ID}4?owner=owner-4",
-        f"/api-keys/{KEY_ID}5?owner=owner-5",
+        f"/api-keys/{KEY_ID}4?owner=owner-of-today",
     ]
-    assert {record.id for record in made.learned if record.revoked} == {RECORD.id, f"{KEY_ID}4", f"{KEY_ID}5"}
+    ids = {KEY_ID + number for number in "1456"}
+    assert {record.id for record in made.learned if record.revoked} == ids
+    assert await made.store.retiring() == []
     refused = await made.keys.revoke(ACME, RECORD.id, "descendants=true")
     assert isinstance(refused, Deny)
 
 
-async def test_descendants_that_core_does_not_revoke_are_told_of() -> None:
-    made = resource(DONE, Answer(500, b"{}"))
-    await made.store.add(RECORD)
-    child = KeyRecord(
-        id=f"{KEY_ID}4",
-        digest=digest("4"),
-        name="n",
-        owner="acme",
-        scopes=(),
-        expires_at="2999-01-02T03:04:05Z",
-        created_at="2026-01-01T00:00:00Z",
-        created_by=RECORD.id,
-    )
-    await made.store.add(child)
+async def test_a_descendant_that_core_does_not_revoke_is_told_of_and_holds_up_no_other() -> None:
+    made = resource(DONE, Answer(500, b"{}"), DONE, rows=[row("1"), row("4"), row("5")])
+    for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}1")):
+        await made.store.add(child(number, minter))
     answer = await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true")
     assert answer == Answer(500, b"{}")
+    (left,) = await made.store.retiring()
+    assert left.revoked
+    assert made.core.asked[1][1] == f"/api-keys/{left.id}?owner=acme"
+
+
+def child(number: str, minter: str) -> KeyRecord:
+    """A key that another one minted."""
+    return replace(RECORD, id=KEY_ID + number, digest=digest(number), created_by=minter)

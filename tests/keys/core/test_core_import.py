@@ -8,8 +8,10 @@ import pytest
 
 from gateway.keys.authority import StoreAuthority
 from gateway.keys.cache import KeyCache
-from gateway.keys.core_import import CoreTable, Left, UnreadableTableError
+from gateway.keys.core_import import Left, pending_records
+from gateway.keys.core_table import UnreadableTableError, read_table
 from gateway.keys.import_file import Outcome, import_records
+from gateway.keys.instants import ZERO, Instant
 from gateway.keys.minting import digest
 from gateway.keys.pending import PendingKeys
 from gateway.keys.record import KeyRecord
@@ -23,8 +25,8 @@ NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 async def read(postgres: Postgres) -> tuple[list[KeyRecord], Left]:
-    table = CoreTable(postgres.url(), NOW)
-    return [record async for _, batch in table.batches() for record in batch], table.left
+    rows, left = [row async for _, batch in read_table(postgres.url()) for row in batch], Left()
+    return pending_records(rows, Instant(NOW), left), left
 
 
 async def test_a_row_becomes_a_pending_record(postgres: Postgres, table: Table) -> None:
@@ -81,6 +83,14 @@ async def test_a_time_beyond_the_years_is_their_last_or_first(
     assert [record.expires_at for record in records] == [read_as]
 
 
+async def test_a_key_that_nobody_used_was_never_used(postgres: Postgres, table: Table) -> None:
+    """Core writes the first moment of the year 1 for it."""
+    key = await table.mint()
+    await table.change(key, "last_used_at = '0001-01-01T00:00:00Z'")
+    records, _ = await read(postgres)
+    assert [record.last_used_at for record in records] == [ZERO]
+
+
 async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table) -> None:
     await table.connection.execute(
         "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, expires_at)"
@@ -88,9 +98,10 @@ async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table)
         " '$2a$10$' || lpad(n::text, 53, 'A'), 'AAAAAAAAAAAAAAAA', 'n', 'o', now()"
         " FROM generate_series(1, 1001) AS n"
     )
-    reader = CoreTable(postgres.url(), NOW)
-    batches = [(total, len(batch)) async for total, batch in reader.batches()]
+    await table.mint(owner="acme")
+    batches = [(total, len(batch)) async for total, batch in read_table(postgres.url(), "o")]
     assert batches == [(1001, 500), (1001, 500), (1001, 1)]
+    assert [(total, len(batch)) async for total, batch in read_table(postgres.url())][2:] == [(1002, 2)]
 
 
 async def used(store: MemoryKeyStore, verifier: Verifier, key: CoreKey) -> str:
@@ -123,5 +134,5 @@ async def test_a_database_that_fails_is_told_without_its_url(
         ("postgres://u:secret@[", "ValueError"),
     ):
         with pytest.raises(UnreadableTableError) as failure:
-            [batch async for batch in CoreTable(url, NOW).batches()]
+            [batch async for batch in read_table(url)]
         assert str(failure.value) == f"Core's database cannot be read: {kind}"

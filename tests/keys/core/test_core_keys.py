@@ -15,8 +15,8 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import CONFIRMED_SECONDS
-from gateway.keys.core_records import pending_record, record_of, with_row
-from gateway.keys.core_rows import CoreRow, CoreRows
+from gateway.keys.core_records import GONE, CoreRow, pending_record, record_of, today, with_row
+from gateway.keys.core_rows import CoreRows
 from gateway.keys.core_store import CoreKeys
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, mint_id, mint_key
@@ -461,3 +461,22 @@ def test_a_row_says_what_a_record_is_today() -> None:
     assert with_row(later.retire(end, AT, "cli:ann"), replace(row, expires_at=1e9)).expires.unix == 1e9
     revoked = pending_record(row, end)
     assert (revoked.revoked_at, revoked.revoked_by) == (str(end), "core")
+
+
+def test_a_key_is_today_what_its_row_and_its_record_say() -> None:
+    """Who revoked it first stays; by a row that says no time it was now; without a row nobody accepts it."""
+    at, now_ = read_instant(AT.encode()), read_instant(b"2026-03-01T00:00:00Z")
+    row = CoreRow("api_key_1", "hash", "n", "acme", ("a:b",), 2e9, 1e9, False, "AAAAAAAAAAAAAAAA")
+    dead = replace(row, revoked=True)
+    record = record_of(row, "d")
+    assert today(None, None, now_) is None
+    assert today(None, row, now_) == pending_record(row, now_)
+    assert today(record, row, now_) == record
+    assert today(record, replace(row, owner="globex"), now_) == replace(record, owner="globex")
+    assert today(record, dead, now_) == record.revoke(str(now_), "core")
+    assert today(record, replace(dead, revoked_at=at.unix), now_) == record.revoke(AT, "core")
+    assert today(record.revoke(AT, "master"), dead, now_) == record.revoke(AT, "master")
+    assert today(record, None, now_) == record.revoke(str(now_), "core", GONE)
+    used = replace(row, last_used_at=at.unix)
+    assert today(record, used, now_) == replace(record, last_used_at=AT)
+    assert today(record.used(now_.unix), used, now_) == replace(record, last_used_at=str(now_))

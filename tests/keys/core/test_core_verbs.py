@@ -21,7 +21,7 @@ from gateway.keys.redis_store import RedisKeyStore
 from tests.keys.conftest import RedisServer
 from tests.keys.core.conftest import CoreKey, Postgres, Table
 from tests.keys.core.stand_in import CoreApi
-from tests.recording import Exchange, RecordingUpstream, abort, answering
+from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, answering
 from tests.running import MASTER_KEY, ROOT
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
@@ -268,13 +268,27 @@ class TestRevoke:
         assert (await stored(store, key.id)).revoked
         assert upstream.requests == []
 
-    async def test_a_core_that_refuses_leaves_the_key_alone(
-        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
+    @pytest.mark.parametrize(
+        ("failure", "told"),
+        [
+            (answering("429 Too Many Requests", b'{"error":"slow down"}'), "Core answered 429: slow down"),
+            (abort, "Upstream unreachable"),
+        ],
+    )
+    async def test_where_core_does_not_revoke_it_the_key_is_dead_here_already(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore, failure: Behaviour, told: str
     ) -> None:
+        """Core's row is left to the gateways, and doing it again does it, too."""
         key = await table.mint("ledgers:read")
-        core.failing = [answering("429 Too Many Requests", b'{"error":"slow down"}')]
-        assert outcome(await keys("revoke", key.id)) == (3, "", "Core answered 429: slow down\n")
-        assert not (await stored(store, key.id)).revoked
+        core.failing = [failure]
+        later = "the gateways refuse the key from now on, and go on asking Core to revoke it"
+        assert outcome(await keys("revoke", key.id, "--reason", "stolen")) == (3, "", f"{told}; {later}\n")
+        record = await stored(store, key.id)
+        assert (record.revoked_by, record.revoked_reason) == (login(), "stolen")
+        assert (await store.retiring(), await revoked(table, key.id)) == ([record], False)
+        assert outcome(await keys("revoke", key.id)) == (0, f"{key.id}\trevoked\n", "")
+        assert (await store.retiring(), await revoked(table, key.id)) == ([], True)
+        assert await stored(store, key.id) == replace(record, retiring=False)
 
 
 class TestDisable:

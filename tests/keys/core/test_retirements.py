@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.core_rows import CoreRow
+from gateway.keys.core_records import CoreRow
 from gateway.keys.core_writes import CoreWrites
 from gateway.keys.instants import Instant
 from gateway.keys.minting import digest
@@ -32,7 +32,7 @@ DONE, UNKNOWN, BROKEN = Answer(204), Answer(404, b"{}"), Answer(500, b"{}")
 
 
 def rotated(record: KeyRecord = RECORD, end: Instant = END) -> KeyRecord:
-    return record.retire(end, "2026-02-28T12:00:00Z", "cli:ann", "yearly")
+    return record.retire(end, "2026-02-28T12:00:00Z", "cli:ann", "yearly", retiring=True)
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ class Replica:
     learned: list[KeyRecord] = field(default_factory=list)
 
     def __call__(self) -> Retirements:
-        writes = CoreWrites(self.core.ask, self.store, self.learned.append)
-        return Retirements(self.store, self.core, writes, lambda: self.now)
+        writes = CoreWrites(self.core.ask, self.core, self.store, self.learned.append, lambda: self.now)
+        return Retirements(self.store, writes, lambda: self.now)
 
 
 async def with_keys(*records: KeyRecord) -> MemoryKeyStore:
@@ -88,7 +88,7 @@ async def test_a_key_is_revoked_when_its_overlap_has_ended_and_not_before() -> N
     replica.now = AT
     await replica().revoke_ended()
     assert replica.core.asked == [("DELETE", f"/api-keys/{RECORD.id}?owner=a%26b")]
-    revoked = rotated().revoke(str(END), "cli:ann", "rotated")
+    revoked = replace(rotated().revoke(str(END), "cli:ann", "rotated"), retiring=False)
     assert (await store.get(RECORD.id), await store.get(OTHER.id)) == (revoked, OTHER)
     assert replica.learned == [revoked]
     assert await store.retiring() == []
@@ -100,6 +100,19 @@ async def test_a_row_that_is_revoked_or_gone_needs_no_core(rows: dict[str, CoreR
     await replica().revoke_ended()
     assert replica.core.asked == []
     assert [record.id for record in replica.learned] == [RECORD.id]
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_a_revocation_that_was_cut_short_is_finished(revoked: bool) -> None:
+    """Whether Core had heard of it by then or not; who revoked it, when and why stays."""
+    cut_short = RECORD.revoke("2026-02-01T00:00:00Z", "master", "stolen", retiring=True)
+    core = Core([DONE], {RECORD.id: row(RECORD, revoked=revoked)})
+    replica = Replica(await with_keys(cut_short), core)
+    await replica().revoke_ended()
+    assert len(core.asked) == (0 if revoked else 1)
+    done = RECORD.revoke("2026-02-01T00:00:00Z", "master", "stolen")
+    assert (replica.learned, await replica.store.get(RECORD.id)) == ([done], done)
+    assert await replica.store.retiring() == []
 
 
 async def test_what_core_refuses_is_left_for_the_next_time_and_holds_up_no_other() -> None:
