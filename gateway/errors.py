@@ -114,12 +114,20 @@ class Code(enum.Enum):
 
 
 class GatewayError(Exception):
-    """A failure that becomes one answer of the catalogue; its text never holds a secret."""
+    """A failure that becomes one answer of the catalogue; no text of it ever holds a secret.
 
-    def __init__(self, code: Code, message: str | None = None) -> None:
-        super().__init__(message or code.message)
+    `message` is what the client is told, `reason` what an operator is; each the catalogue's if not given.
+    """
+
+    def __init__(self, code: Code, message: str = "", *, reason: str = "") -> None:
         self.code = code
         self.message = message or code.message
+        self.reason = reason or self.message
+        super().__init__(self.message)
+
+    def again(self) -> GatewayError:
+        """The same failure, for one more of those who wait for what failed."""
+        return GatewayError(self.code, self.message, reason=self.reason)
 
 
 def go_json(value: object) -> bytes:

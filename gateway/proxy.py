@@ -43,7 +43,7 @@ class Observer(CoreObserver, Protocol):
     def record(self, entry: AccessEntry) -> None:
         """A request has ended."""
 
-    def store_failed(self, failure: Code | None) -> None:
+    def store_failed(self, failure: GatewayError | None) -> None:
         """The key store answered (None), or failed."""
 
     def fault(self, problem: Exception) -> None:
@@ -238,7 +238,7 @@ class Proxy:
         if code in (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT):
             self._observer.upstream(code)
         elif code is Code.KEY_STORE_UNAVAILABLE:
-            self._observer.store_failed(code)
+            self._observer.store_failed(failure)
         entry.code = code.code
         if exchange.answered:
             exchange.cut()

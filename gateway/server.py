@@ -176,13 +176,13 @@ class Gateway:
         else:
             self._degraded("upstream", failure.message)
 
-    def store_failed(self, failure: Code | None) -> None:
+    def store_failed(self, failure: GatewayError | None) -> None:
         """Remember whether the key store answers."""
         if failure is None:
             if self.health.degraded:
                 self._restored("store")
         else:
-            self._degraded("store", failure.message)
+            self._degraded("store", failure.reason)
 
     def refused(self) -> None:
         """Core refused the master key: say so, and read its file again."""
@@ -276,9 +276,9 @@ class Gateway:
             await self._authority.check()
         except UnusableAuthorityError as problem:
             raise StartError(str(problem), Exit.NEIGHBOUR) from problem
-        except GatewayError:
+        except GatewayError as failure:
             # As with the store: it is served with 503 until it answers.
-            self.log.warning("core's database does not answer", authority=self.config.keys.authority)
+            self.log.warning(failure.reason, authority=self.config.keys.authority)
 
     async def _listen(self) -> None:
         config = self.config
@@ -351,11 +351,7 @@ class Gateway:
         """Notice without any request that the store fails, and that a lost neighbour is back."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
-            failure = self._authority.failure
-            if failure is None:
-                self.store_failed(None)
-            else:
-                self._degraded("store", failure.message)
+            self.store_failed(self._authority.failure)
             if "upstream" in self.health.degraded and await self._core_answers():
                 self._restored("upstream")
 
@@ -370,7 +366,7 @@ class Gateway:
                 warning = "the key store is empty: every client but one with the master key will get 401"
                 self.log.warning(warning, store=self.config.keys.shown_store)
         except GatewayError as failure:
-            self.store_failed(failure.code)
+            self.store_failed(failure)
 
     async def _watch_durability(self, store: RedisKeyStore) -> None:
         """Warn of settings of Redis that lose keys; after a failover they may be another's."""

@@ -97,6 +97,17 @@ def test_a_failure_may_say_it_more_closely() -> None:
     )
 
 
+def test_a_failure_tells_operators_more_than_clients() -> None:
+    """As often as it is raised; without a reason of its own it is the client's text."""
+    failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Redis cannot be reached").again()
+    assert (failure.code, failure.message, failure.reason) == (
+        Code.KEY_STORE_UNAVAILABLE,
+        "Key store unavailable",
+        "Redis cannot be reached",
+    )
+    assert GatewayError(Code.BULK_LIMIT).reason == Code.BULK_LIMIT.message
+
+
 def test_exit_codes_are_one_table() -> None:
     """Scripts rely on the numbers."""
     assert {exit_code.name: int(exit_code) for exit_code in Exit} == {

@@ -196,8 +196,7 @@ class CoreChanges:
         try:
             return await self._writes.row(key_id)
         except GatewayError as failure:
-            reason = type(failure.__cause__ or failure).__name__
-            raise NeighbourError(f"Core's database does not answer: {reason}") from failure
+            raise NeighbourError(failure.reason) from failure
 
     async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         answer = await self._writes.mint(creation)

@@ -79,10 +79,7 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> D
     async def run() -> Done:
         from gateway.keys.redis_store import RedisKeyStore
 
-        try:
-            store = RedisKeyStore(config.keys.store, replicas=config.keys.replicas)
-        except ValueError as error:
-            fail(f"keys.store: {error}", Exit.USAGE)
+        store = RedisKeyStore(config.keys.store, replicas=config.keys.replicas)
         try:
             return await work(store)
         finally:
@@ -94,9 +91,11 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> D
         fail(str(failure), Exit.NEIGHBOUR)
     except GatewayError as failure:
         neighbour = config.upstream.url if failure.code in _CORE else config.keys.shown_store
-        fail(f"{neighbour}: {failure}: {_reason(failure)}", Exit.NEIGHBOUR)
+        fail(f"{neighbour}: {failure}: {_more(failure)}", Exit.NEIGHBOUR)
 
 
-def _reason(failure: GatewayError) -> str:
-    """The kind of the failure's cause: the text of a library may hold what a record does."""
-    return type(failure.__cause__ or failure).__name__
+def _more(failure: GatewayError) -> str:
+    """The reason, or else the kind of the cause: the text of a library may hold what a record does."""
+    return (
+        type(failure.__cause__ or failure).__name__ if failure.reason == failure.message else failure.reason
+    )

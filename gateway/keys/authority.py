@@ -21,7 +21,7 @@ class Authority(Protocol):
 
     @property
     def failure(self) -> GatewayError | None:
-        """Why it cannot, with a text for operators; None if it can."""
+        """Why it cannot; None if it can."""
 
     async def check(self) -> None:
         """Return if it can be used.

@@ -52,7 +52,7 @@ class Batches(Generic[Found]):
         # Shielded: a client that leaves must not fail the others that wait.
         outcome = await asyncio.shield(wanted)
         if isinstance(outcome, GatewayError):
-            raise GatewayError(outcome.code) from outcome
+            raise outcome.again() from outcome
         return outcome
 
     async def close(self) -> None:
@@ -64,7 +64,7 @@ class Batches(Generic[Found]):
 
     def _want(self, name: str) -> asyncio.Future[Found | GatewayError | None]:
         if len(self._wanted) >= self._limits.waiting:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys wait for Core's database")
         loop = asyncio.get_running_loop()
         wanted = self._wanted[name] = loop.create_future()
         if self._work is None:

@@ -147,7 +147,7 @@ class KeyCache:
             if isinstance(outcome, GatewayError):
                 if (key := self._covered(digest)) is not None:
                     return key
-                raise GatewayError(outcome.code) from outcome
+                raise outcome.again() from outcome
             if not fill.fenced:
                 return outcome
 
@@ -246,7 +246,7 @@ class KeyCache:
         """What the store knows; an answer that may be too old is none, unless it tells of a revocation."""
         record = await self._store.find(digest)
         if self._clock() - began > LATE_SECONDS and (record is None or not record.revoked):
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the key store answers too late")
         return record
 
     def _judge(self, key: ApiKey) -> ApiKey:

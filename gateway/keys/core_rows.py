@@ -121,7 +121,8 @@ class _Link:
                 return await self._fetch(query, argument)
         except Exception as error:
             # asyncpg lets through OSError, ValueError, ssl.SSLError and more, by what the peer sends.
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE) from error
+            told = _refusal(error) or f"Core's database does not answer: {type(error).__name__}"
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=told) from error
 
     def drop(self) -> None:
         connection, self._connection = self._connection, None

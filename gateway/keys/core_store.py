@@ -20,7 +20,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.keys.batches import Batches, BatchLimits
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import ConfirmedRows
@@ -145,8 +145,8 @@ class CoreKeys:
             began = self._clock()
             try:
                 await self._confirmed.read_again()
-            except GatewayError:
-                self._failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, "Core's database is unavailable")
+            except GatewayError as failure:
+                self._failure = failure
             else:
                 self._failure = None
             await self._pass_revocations_on()
@@ -224,7 +224,7 @@ class CoreKeys:
             arrival.add_done_callback(lambda _: self._arrivals.pop(digest, None))
         outcome = await asyncio.shield(arrival)
         if isinstance(outcome, GatewayError):
-            raise GatewayError(outcome.code) from outcome
+            raise outcome.again() from outcome
         return outcome
 
     async def _admit(self, digest: str, key: str) -> ApiKey | GatewayError | None:

@@ -74,7 +74,7 @@ class PendingKeys:
         # Shielded: a client that leaves must not fail the others that wait for this claim.
         outcome = await asyncio.shield(claim)
         if isinstance(outcome, GatewayError):
-            raise GatewayError(outcome.code) from outcome
+            raise outcome.again() from outcome
         return outcome
 
     def close(self) -> None:
@@ -105,7 +105,8 @@ class PendingKeys:
 
     async def _matches(self, key: str, record: KeyRecord) -> bool:
         if self._verifier is None:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            missing = "a key of Core begins so: it takes one more package, pip install 'blnk-gateway[core]'"
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=missing)
         return await self._verifier.matches(key, record.bcrypt, line=record.prefix)
 
     def _refuse(self, digest: str) -> None:

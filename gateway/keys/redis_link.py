@@ -33,6 +33,7 @@ from redis.exceptions import (
 )
 
 from gateway.keys.redis_names import PREFIX
+from gateway.keys.redis_reasons import NotAcknowledgedError
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, RedisUrl, read_url
 
 CONNECT_SECONDS: Final = 1.0
@@ -175,10 +176,6 @@ async def commit(watching: Any, queued: Any, replicas: int) -> bool:
     if done is not None and replicas and answers[-1] < replicas:
         raise NotAcknowledgedError(f"{answers[-1]} of {replicas} replicas have acknowledged the write")
     return done is not None
-
-
-class NotAcknowledgedError(RedisError):
-    """A write stands on the primary, and too few replicas have said that they have it."""
 
 
 class _PrimaryConnection(Connection):

@@ -26,6 +26,7 @@ from gateway.keys import redis_names as names
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import PENDING, KeyRecord
 from gateway.keys.redis_link import COMMAND_SECONDS, commit, replicas_of
+from gateway.keys.redis_reasons import reason
 from gateway.keys.store import DeadMinterError, DuplicateKeyError, RefusedRecordError, Revision
 
 ANSWER_SECONDS: Final = 1.5
@@ -236,7 +237,7 @@ class RedisRecords:
             return None
         record = self._decoder.decode(text)
         if record.digest != digest:
-            raise ValueError("a record is stored under the digest of another key")
+            raise msgspec.ValidationError("a record is stored under the digest of another key")
         return record
 
     # Writing.
@@ -273,7 +274,7 @@ class RedisRecords:
                 self._write(queued, written)
                 if await commit(pipe, queued, replicas):
                     return
-        raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many others write the same key")
 
     async def _read_by_id(
         self, pipe: Any, ids: Sequence[str], read: Mapping[str, KeyRecord | None]
@@ -328,4 +329,4 @@ async def answering(wait: float = 0.0) -> AsyncIterator[None]:
         raise
     except Exception as error:
         # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
-        raise GatewayError(Code.KEY_STORE_UNAVAILABLE) from error
+        raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error

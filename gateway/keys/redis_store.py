@@ -74,7 +74,7 @@ class RedisKeyStore(RedisRecords):
             )
             if not is_primary(role):
                 await self.link.drop()
-                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+                raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the Redis that answers is no primary")
             entries = read[0][1] if read else []
             changes = [_read_change(entry_id, fields) for entry_id, fields in entries]
             continuous = None not in changes and _lies_between(after, _entry_id(first), _entry_id(last))

@@ -51,7 +51,7 @@ class Verifier:
         """
         queue = self._lines.get(line) or _Line()
         if queue.length >= MAX_WAITING_ALIKE or (line not in self._lines and len(self._lines) >= MAX_LINES):
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys wait for their first use")
         self._lines[line] = queue
         queue.length += 1
         try:

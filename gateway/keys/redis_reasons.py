@@ -1,0 +1,69 @@
+"""Why Redis failed, in words for operators.
+
+Rules kept here:
+- No text of redis-py or of Redis is repeated: it may quote a command, and a command may hold what a record
+  does. Of a command that is forbidden the name alone is told.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as LostConnectionError
+
+_WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+    ((AuthenticationError, AuthorizationError), "Redis refuses the user or the password of keys.store"),
+    ((OutOfMemoryError,), "Redis takes no change: it is out of memory (maxmemory)"),
+    ((BusyLoadingError,), "Redis is still loading its data"),
+    ((ReadOnlyError, MasterDownError, ClusterDownError), "Redis has no primary that takes changes"),
+    ((ssl.SSLCertVerificationError,), "the certificate of Redis is not trusted: see ssl_ca_certs"),
+    ((FileNotFoundError, PermissionError), "a certificate that keys.store names cannot be read"),
+    ((msgspec.DecodeError,), "a record in Redis cannot be read"),
+    ((TimeoutError,), "Redis does not answer in time"),
+    ((LostConnectionError, OSError), "Redis cannot be reached"),
+)
+"""By the kind of the failure; of several that fit, the first counts."""
+_COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
+
+
+class NotAcknowledgedError(RedisError):
+    """A write stands on the primary, and too few replicas have said that they have it."""
+
+
+def reason(error: BaseException) -> str:
+    """What an operator is told of a failure of Redis."""
+    told = (_told(cause) for cause in _causes(error))
+    return next(filter(None, told), f"Redis failed: {type(error).__name__}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The failure and what led to it, innermost first: that is the nearest to what is wrong."""
+    within = error.__cause__ or error.__context__
+    if within is not None:
+        yield from _causes(within)
+    yield error
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, NotAcknowledgedError):
+        return str(error)
+    if isinstance(error, NoPermissionError):
+        found = _COMMAND.search(str(error))
+        what = f"run {found[1]}" if found else "use the gateway's names"
+        return f"Redis does not let the user of keys.store {what}: see the rights in deploy/README.md"
+    return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "")
