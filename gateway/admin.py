@@ -23,10 +23,11 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.config import Config
 from gateway.errors import Code, GatewayError, error_body
-from gateway.keys.store import KeyStore
+from gateway.keys.authority import KnownKeys
 from gateway.policy.explain import EACH_KIND, explain, members
 from gateway.policy.verdicts import (
     HOLDABLE,
+    HOLDABLE_FORM,
     Caller,
     Policy,
     Unreadable,
@@ -110,7 +111,7 @@ class Explaining:
     """What `POST /explain` answers from: the live configuration, the keys, the time in Unix seconds."""
 
     config: Callable[[], Config]
-    store: KeyStore
+    keys: KnownKeys
     now: Callable[[], float]
 
 
@@ -210,14 +211,14 @@ class _ExplainPage:
 
     async def _callers(self, asked: _Question) -> tuple[Caller, ...]:
         if asked.key_id is not None:
-            record = await self._explaining.store.get(asked.key_id)
+            record = await self._explaining.keys.get(asked.key_id)
             if record is None:
                 raise GatewayError(Code.KEY_NOT_FOUND)
             return (record.principal(),)
         if asked.scopes is None:
             return EACH_KIND
         if not set(asked.scopes) <= set(HOLDABLE):
-            raise _malformed("a scope is a resource of Core or *, and read, write, delete or *")
+            raise _malformed(HOLDABLE_FORM)
         return (key_with(asked.scopes),)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
-from gateway.keys.store import KeyStore
+from gateway.keys.authority import KnownKeys
 from gateway.telemetry.scope_use import ScopeUse
 
 MOST_KEYS: Final = 1_000
@@ -23,10 +23,10 @@ MOST_KEYS: Final = 1_000
 class ScopesPage:
     """Answers from the counts of one process, the live routes, and the keys' records."""
 
-    def __init__(self, use: ScopeUse, store: KeyStore, config: Callable[[], Config], *, since: float) -> None:
+    def __init__(self, use: ScopeUse, keys: KnownKeys, config: Callable[[], Config], *, since: float) -> None:
         """`since` is when the counting began, in Unix seconds."""
         self._use = use
-        self._store = store
+        self._known = keys
         self._config = config
         self._since = since
 
@@ -51,7 +51,7 @@ class ScopesPage:
         }
 
     async def _key(self, key_id: str) -> dict[str, object] | None:
-        record = await self._store.get(key_id)
+        record = await self._known.get(key_id)
         if record is None:
             return None
         scopes = self._use.of(record.id, record.scopes, self._config().routes)

@@ -129,7 +129,7 @@ class Gateway:
         cache, store = self._keys, self.store
         if self.config.keys.authority == "gateway":
             pending = PendingKeys(store, _open_verifier(), time.monotonic)
-            return StoreAuthority(cache, pending), ApiKeys(store, cache.learn, _now, os.urandom)
+            return StoreAuthority(store, cache, pending), ApiKeys(store, cache.learn, _now, os.urandom)
         try:
             from gateway.keys.core_api import CoreApiKeys
             from gateway.keys.core_rows import CoreRows
@@ -288,10 +288,10 @@ class Gateway:
             self.metrics,
             token=token,
             hosts=[config.admin.host],
-            explaining=Explaining(lambda: self.proxy.config, self.store, time.time),
+            explaining=Explaining(lambda: self.proxy.config, self._authority, time.time),
             pages={
                 "/scopes": ScopesPage(
-                    self._scope_use, self.store, lambda: self.config, since=time.time()
+                    self._scope_use, self._authority, lambda: self.config, since=time.time()
                 ).answer
             },
         )

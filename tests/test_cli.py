@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import threading
@@ -230,6 +231,23 @@ def test_the_verbs_carry_nothing_of_each_other() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("schema >/dev/full", 2, "blnk-gateway: No space left on device\n"),
+        ("schema >&-", 0, ""),
+        ("schema <&- >/dev/null", 0, ""),
+        ("check --config /absent 2>&-", 2, ""),
+    ],
+)
+def test_a_stream_that_is_full_or_closed_is_no_traceback(line: str, code: int, told: str) -> None:
+    main = shlex.join((sys.executable, "-c", "from gateway.cli import main; main()"))
+    done = subprocess.run(
+        ["bash", "-c", f"{main} {line}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
 
 
 def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ Rules kept here:
 from __future__ import annotations
 
 import importlib.metadata
+import signal
+import sys
 
 import click
 
-from gateway.cli.console import EXIT_CODES
+from gateway.cli.console import EXIT_CODES, standard_streams
 from gateway.cli.denials import denials
 from gateway.cli.diff import diff
 from gateway.cli.explain import explain_request
@@ -51,5 +53,10 @@ cli.add_command(demo)
 
 
 def main() -> None:
-    """The entry point of the `blnk-gateway` command."""
-    cli()
+    """The entry point of the `blnk-gateway` command.
+
+    SIGTERM ends a verb as Ctrl-C does, so that it clears away what it had begun; `serve` drains on it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with standard_streams():
+        cli()

@@ -14,33 +14,29 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
 
-from gateway.cli.new_keys import after
+from gateway.cli.new_keys import NewKey, after
 from gateway.cli.records import printable
-from gateway.cli.stores import NeighbourError, fail, login, written
+from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, written
 from gateway.config import Config
 from gateway.errors import GatewayError
-from gateway.exits import Exit
 from gateway.keys.bodies import Creation
 from gateway.keys.core_records import CoreRow, with_row
 from gateway.keys.core_writes import CoreWrites, read_made
 from gateway.keys.descendants import revoke_with_descendants
-from gateway.keys.instants import read_instant
+from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.resource import Answer
-from gateway.keys.store import KeyStore, Revision
+from gateway.keys.store import KeyStore, Revision, UnacknowledgedError
 
 _SHOWN_CHARACTERS = 200
 _LATER = "the gateways refuse the key from now on, and go on asking Core to revoke it"
-
-NewKey = tuple[KeyRecord, str]
-"""The record of a key just made, and the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +76,31 @@ class StoreChanges:
 
     async def create(self, creation: Creation) -> NewKey:
         """Make a key."""
-        record, key = self._mint(creation)
-        await self._store.add(record)
-        return record, key
+        return await _added(self._store, self._mint(creation))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Make a key in place of one."""
         old = await self._store.get(key_id)
         if old is None:
             return None
-        new, key = self._mint(successor(old, rotation, self._at), replaces=old.id)
-        revised = await self._store.revise(key_id, retirement(rotation, self._at), successor=new)
-        return None if revised is None else (new, key)
+        retire = retirement(rotation, self._at)
+        await _refuse_rotated(self._store, old)
+        made = self._mint(successor(old, rotation, self._at), replaces=old.id)
+        return await _rotated(self._store, key_id, retire, made)
 
     async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
         """Revoke a key."""
         revocation = (written(self._at), login(), reason)
         if descendants:
-            return await revoke_with_descendants(self._store, key_id, revocation)
-        record = await self._store.revoke(key_id, *revocation)
-        return [] if record is None else [record]
+            revoked = await revoke_with_descendants(self._store, key_id, revocation)
+            return await self._store.get_all([record.id for record in revoked])
+        await self._store.revoke(key_id, *revocation)
+        return await self._store.get_all([key_id])
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record."""
-        return await self._store.revise(key_id, revision)
+        await self._store.revise(key_id, revision)
+        return await self._store.get(key_id)
 
     def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         key = mint_key(os.urandom)
@@ -118,7 +115,7 @@ class StoreChanges:
             created_by=login(),
             replaces=replaces,
         )
-        return record, key
+        return NewKey(record, key)
 
 
 class CoreChanges:
@@ -142,9 +139,8 @@ class CoreChanges:
         # A key that could not be stored should rather not be made.
         await self._store.ping()
         made = await self._mint(creation)
-        async with self._withdrawn_unless_stored(made[0]):
-            await self._store.add(made[0])
-        return made
+        async with self._withdrawn_unless_stored(made.record):
+            return await _added(self._store, made)
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Let Core make a key in place of one, which a gateway revokes in Core when the overlap ends."""
@@ -154,15 +150,11 @@ class CoreChanges:
         retire = retirement(rotation, self._at, retiring=True)
         old = with_row(await self._writes.remember(row), row)
         # What may not be replaced is found before Core makes anything.
+        await _refuse_rotated(self._store, old)
         retire(old)
         made = await self._mint(successor(old, rotation, self._at), replaces=old.id)
-        async with self._withdrawn_unless_stored(made[0]):
-            revised = await self._store.revise(
-                key_id, lambda record: retire(with_row(record, row)), successor=made[0]
-            )
-            if revised is None:
-                raise RefusedRecordError(f"{key_id} is gone from the store")
-        return made
+        async with self._withdrawn_unless_stored(made.record):
+            return await _rotated(self._store, key_id, lambda old: retire(with_row(old, row)), made)
 
     async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
         """Revoke a key here, and let Core revoke it too; if Core does not, a gateway goes on asking it."""
@@ -176,19 +168,16 @@ class CoreChanges:
             raise NeighbourError(f"{failure}; {_LATER}") from failure
         if refused is not None:
             raise NeighbourError(f"{_told(refused)}; {_LATER}")
-        # Told of once when it was revoked, and once when Core had done so.
-        return list({record.id: record for record in self._revoked}.values())
+        # Each is told of when it was revoked here, and when Core had done so.
+        return await self._store.get_all(list(dict.fromkeys(record.id for record in self._revoked)))
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change what the store remembers of a key."""
         revised = await self._store.revise(key_id, revision)
-        if revised is not None:
-            return revised
-        row = await self._row(key_id)
-        if row is None:
-            return None
-        await self._writes.remember(row)
-        return await self._store.revise(key_id, revision)
+        if revised is None and (row := await self._row(key_id)) is not None:
+            await self._writes.remember(row)
+            await self._store.revise(key_id, revision)
+        return await self._store.get(key_id)
 
     async def _row(self, key_id: str) -> CoreRow | None:
         if not is_key_id(key_id):
@@ -203,7 +192,7 @@ class CoreChanges:
         made = read_made(answer, login(), replaces=replaces)
         if made is None:
             raise NeighbourError(_told(answer))
-        return made
+        return NewKey(*made)
 
     @contextlib.asynccontextmanager
     async def _withdrawn_unless_stored(self, record: KeyRecord) -> AsyncIterator[None]:
@@ -228,16 +217,9 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
     if config.keys.authority == "gateway":
         yield StoreChanges(store, at)
         return
-    if "keys.core_database" in config.unset:
-        fail("keys.core_database names a variable that is not set in the environment", Exit.NO)
-    try:
-        from gateway.cli.asking import asking_core
-        from gateway.keys.core_rows import CoreRows
-    except ModuleNotFoundError as missing:
-        if missing.name not in ("asyncpg", "bcrypt"):
-            raise
-        fail("keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'", Exit.USAGE)
-    rows = CoreRows(config.keys.core_database)
+    from gateway.cli.asking import asking_core
+
+    rows = core_database(config)
     revoked: list[KeyRecord] = []
     async with asking_core(config) as ask:
         try:
@@ -247,11 +229,39 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
             rows.close()
 
 
+async def _added(store: KeyStore, made: NewKey) -> NewKey:
+    """The new key, stored; that this stands unacknowledged is no reason to lose it. Raises GatewayError."""
+    try:
+        await store.add(made.record)
+    except UnacknowledgedError as failure:
+        return replace(made, doubt=failure.reason)
+    return made
+
+
+async def _rotated(store: KeyStore, key_id: str, retire: Revision, made: NewKey) -> NewKey:
+    """The same, stored in one step with the end of the key that it replaces. Raises RefusedRecordError."""
+    try:
+        if await store.revise(key_id, retire, successor=made.record) is None:
+            raise RefusedRecordError(f"{key_id} is gone from the store")
+    except UnacknowledgedError as failure:
+        return replace(made, doubt=failure.reason)
+    return made
+
+
+async def _refuse_rotated(store: KeyStore, old: KeyRecord) -> None:
+    """Raises RefusedRecordError, naming what took its place, if a live key was rotated already."""
+    if old.rotated and not old.revoked:
+        heirs = ", ".join(await heirs_of(store, old.id))
+        raise RefusedRecordError(f"{old.id} was rotated already: rotate {heirs or 'what took its place'}")
+
+
 def successor(old: KeyRecord, rotation: Rotation, at: datetime) -> Creation:
-    """What the new key of a rotation is to be; exits with 2 if its end is beyond the years."""
-    life = timedelta(seconds=max(old.expires.unix - old.created.unix, 1))
-    expires_at = after(at, life) if rotation.expires_at is None else rotation.expires_at
-    return Creation(old.name, old.scopes, old.owner, read_instant(expires_at.encode()))
+    """What the new key of a rotation is to be."""
+    if rotation.expires_at is not None:
+        expires_at = read_instant(rotation.expires_at.encode())
+    else:
+        expires_at = Instant.after(at, timedelta(seconds=max(old.expires.unix - old.created.unix, 1)))
+    return Creation(old.name, old.scopes, old.owner, expires_at)
 
 
 def retirement(rotation: Rotation, at: datetime, *, retiring: bool = False) -> Revision:

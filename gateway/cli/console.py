@@ -7,8 +7,10 @@ Rules kept here:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -44,6 +46,24 @@ def load(path: Path, *, secrets: bool, err: bool = True) -> Config:
     except ConfigError as error:
         say(str(error), err=err)
         sys.exit(Exit.NO)
+
+
+@contextlib.contextmanager
+def standard_streams() -> Iterator[None]:
+    """Standard streams as verbs expect them: one that is closed is empty.
+
+    Exits with 2, in words, where one takes no more; what a verb opens itself it answers for itself.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # for as long as the process
+    try:
+        yield
+    except OSError as error:
+        # Or the interpreter would find the same once more, when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"blnk-gateway: {error.strerror or error}", err=True)
+        sys.exit(Exit.USAGE)
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -11,10 +11,13 @@ import msgspec
 
 from gateway.cli.console import EXIT_CODES, config_option, load, say
 from gateway.cli.printing import Part, Printer
-from gateway.cli.stores import load_for_keys, with_store
+from gateway.cli.readings import readings_of
+from gateway.cli.stores import load_for_keys, now, with_store
 from gateway.config import Config
 from gateway.config.routes import nearest
 from gateway.exits import Exit
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Allow
 from gateway.policy.explain import EACH_KIND, Explanation, explain, members, name_of, needs, shown
 from gateway.policy.principals import ApiKey
@@ -22,6 +25,7 @@ from gateway.policy.routes import Route, Stamp
 from gateway.policy.targets import Ambiguous
 from gateway.policy.verdicts import (
     HOLDABLE,
+    HOLDABLE_FORM,
     Policy,
     Request,
     Unreadable,
@@ -37,7 +41,7 @@ from gateway.policy.verdicts import (
 @click.argument("method")
 @click.argument("target", metavar="PATH")
 @click.option("--scopes", help="Scopes of the calling key, with commas between them; '' for none.")
-@click.option("--key-id", help="Id of the calling key, api_key_...; it is looked up in keys.store.")
+@click.option("--key-id", help="Id of the calling key, api_key_...; it is looked up.")
 @click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom."
 )
@@ -92,21 +96,20 @@ def _scopes(text: str) -> tuple[str, ...]:
     scopes = tuple(scope.strip() for scope in text.split(",") if scope.strip())
     for scope in scopes:
         if scope not in HOLDABLE:
-            raise click.BadParameter(
-                "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
-                f"{nearest(scope, HOLDABLE)}",
-                param_hint="--scopes",
-            )
+            raise click.BadParameter(f"{HOLDABLE_FORM}{nearest(scope, HOLDABLE)}", param_hint="--scopes")
     return scopes
 
 
 def _known_key(config: Config, key_id: str) -> ApiKey:
-    """The principal of a stored key; exits if the store is down, or knows no such key."""
-    if config.keys.authority == "core":
-        say("keys.authority is core: told is what the key store remembers; Core's own row counts", err=True)
-    record = with_store(config, lambda store: store.get(key_id))
+    """The principal of a key; exits if the store or Core's database is down, or nobody knows the key."""
+
+    async def read(store: KeyStore) -> KeyRecord | None:
+        async with readings_of(config, store, now()) as readings:
+            return await readings.get(key_id)
+
+    record = with_store(config, read)
     if record is None:
-        raise click.BadParameter("the key store knows no key of this id", param_hint="--key-id")
+        raise click.BadParameter("nobody knows a key of this id", param_hint="--key-id")
     return record.principal()
 
 

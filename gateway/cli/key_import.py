@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import click
@@ -20,6 +20,7 @@ from gateway.cli.records import printable, write_json
 from gateway.cli.stores import fail, load_for_keys, login, now, with_store
 from gateway.config import Config
 from gateway.exits import Exit
+from gateway.keys.core_import import Left, pending_records
 from gateway.keys.import_file import Outcome, import_records, read_records
 from gateway.keys.instants import Instant
 from gateway.keys.store import KeyStore
@@ -32,7 +33,13 @@ MOST_SHOWN = 20
 @click.argument("file", required=False)
 @click.option("--core", is_flag=True, help="From Core's table, which keys.core_database names.")
 @click.option("--dry-run", is_flag=True, help="Store nothing; say what would be done.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="A line for people; or JSON, with the id of every key that was left out.",
+)
 @config_option
 def import_keys(*, file: str | None, core: bool, dry_run: bool, output: str, path: Path) -> None:
     """Take keys over, without anyone's key changing.
@@ -57,11 +64,12 @@ def import_keys(*, file: str | None, core: bool, dry_run: bool, output: str, pat
     config = load_for_keys(path, changing=False)
     if config.keys.authority != "gateway":
         fail(f"{path}: keys.authority is core: its keys are Core's, and none is to be imported", Exit.USAGE)
+    left = Left()
     if file is not None:
         outcome = _from_file(config, file, dry_run=dry_run)
     else:
-        outcome = _from_core(config, dry_run=dry_run)
-    _say_outcome(outcome, output, dry_run=dry_run)
+        outcome = _from_core(config, left, dry_run=dry_run)
+    _say_outcome(outcome, left, output, dry_run=dry_run)
     sys.exit(Exit.NO if outcome.conflicts else Exit.YES)
 
 
@@ -81,16 +89,17 @@ def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
         )
 
 
-def _from_core(config: Config, *, dry_run: bool) -> Outcome:
+def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
+    url = config.keys.core_database
+    if "keys.core_database" in config.unset:
+        fail("keys.core_database names a variable that is not set in the environment", Exit.NO)
+    if not url:
+        fail("keys.core_database is not set: write postgres://user:password@host:5432/database", Exit.USAGE)
     try:
-        from gateway.keys.core_import import Left, pending_records
         from gateway.keys.core_table import UnreadableTableError, read_table
     except ImportError:
         fail("install blnk-gateway[core] to read Core's table", Exit.USAGE)
-    url = config.keys.core_database
-    if not url or "keys.core_database" in config.unset:
-        fail("keys.core_database is not set: write postgres://user:password@host:5432/database", Exit.USAGE)
-    at, left = Instant.of(now()), Left()
+    at = Instant.of(now())
 
     async def work(store: KeyStore) -> Outcome:
         whole = Outcome()
@@ -103,12 +112,9 @@ def _from_core(config: Config, *, dry_run: bool) -> Outcome:
         return whole
 
     try:
-        outcome = with_store(config, work)
+        return with_store(config, work)
     except UnreadableTableError as error:
         fail(str(error), Exit.NEIGHBOUR)
-    _say_left(left.unprefixed, "have no key_prefix, and Core accepts their keys no longer either")
-    _say_left(left.unhashed, "hold no bcrypt hash, or no id of Core's shape")
-    return outcome
 
 
 def _add(whole: Outcome, part: Outcome) -> None:
@@ -116,25 +122,27 @@ def _add(whole: Outcome, part: Outcome) -> None:
         setattr(whole, item.name, getattr(whole, item.name) + getattr(part, item.name))
 
 
+def _say_outcome(outcome: Outcome, left: Left, output: str, *, dry_run: bool) -> None:
+    if output == "json":
+        write_json({"dry_run": dry_run, **asdict(outcome), **asdict(left)})
+        return
+    would = "would be " if dry_run else ""
+    revoked = f", {len(outcome.revoked)} of them {would}revoked" if outcome.revoked else ""
+    say(f"{outcome.added} {would}imported, {outcome.there} there already{revoked}")
+    _say_left(outcome.conflicts, "whose id or digest is another key's")
+    _say_left(left.unprefixed, "without a whole key_prefix, whose keys Core accepts no longer either")
+    _say_left(
+        left.unusable, "without a bcrypt hash of at most 2^14 rounds, an owner, or an id of Core's shape"
+    )
+
+
 def _say_left(ids: list[str], what: str) -> None:
     if ids:
         shown = ", ".join(printable(key_id) for key_id in ids[:MOST_SHOWN])
-        more = f" and {len(ids) - MOST_SHOWN} more" if len(ids) > MOST_SHOWN else ""
-        say(f"left out: {len(ids)} rows {what}: {shown}{more}", err=True)
-
-
-def _say_outcome(outcome: Outcome, output: str, *, dry_run: bool) -> None:
-    if output == "json":
-        write_json(
-            {"dry_run": dry_run, **{item.name: getattr(outcome, item.name) for item in fields(Outcome)}}
+        more = (
+            f" and {len(ids) - MOST_SHOWN} more, which --output json lists" if len(ids) > MOST_SHOWN else ""
         )
-    else:
-        would = "would be " if dry_run else ""
-        revoked = f", {len(outcome.revoked)} of them {would}revoked" if outcome.revoked else ""
-        say(f"{outcome.added} {would}imported, {outcome.there} there already{revoked}")
-    if outcome.conflicts:
-        shown = ", ".join(outcome.conflicts[:MOST_SHOWN])
-        say(f"{len(outcome.conflicts)} left out, whose id or digest is another key's: {shown}", err=True)
+        say(f"left out: {len(ids)} {what}: {shown}{more}", err=True)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The verbs of keys that read: list, show, verify, export.
 
 Rules kept here:
-- What is read is never changed: verifying a pending key leaves it pending.
 - A key to verify comes from a hidden prompt or from standard input, never from an argument, which other
   users of the machine can see.
 """
@@ -9,12 +8,15 @@ Rules kept here:
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import msgspec
 
 from gateway.cli.console import EXIT_CODES, config_option
+from gateway.cli.readings import KeyReadings, readings_of
 from gateway.cli.records import (
     SECRET,
     fields_of,
@@ -27,11 +29,11 @@ from gateway.cli.records import (
 )
 from gateway.cli.stores import fail, load_for_keys, now, with_store
 from gateway.exits import Exit
-from gateway.keys.minting import digest, is_key
-from gateway.keys.pending import PREFIX_LENGTH
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, newest_first
 from gateway.policy.principals import State
+
+Done = TypeVar("Done")
 
 _KEY_BYTES = 4096
 
@@ -43,18 +45,20 @@ _KEY_BYTES = 4096
 def list_keys(*, owner: str | None, output: str, path: Path) -> None:
     """List keys, newest first; revoked ones too.
 
+    A terminal of fewer than 140 characters shows less of each; `show` and --output json tell all.
+
     \b
     Examples:
       blnk-gateway keys list
       blnk-gateway keys list --owner acme --output json
     """
 
-    async def work(store: KeyStore) -> list[KeyRecord]:
+    async def work(readings: KeyReadings) -> list[KeyRecord]:
         if owner is not None:
-            return await store.owned(owner)
-        return sorted(await _every(store), key=newest_first, reverse=True)
+            return await readings.owned(owner)
+        return list({record.id: record async for batch in readings.every() for record in batch}.values())
 
-    records = with_store(load_for_keys(path, changing=False), work)
+    records = sorted(_read(path, work), key=newest_first, reverse=True)
     if output == "json":
         write_json([public(record, now()) for record in records])
     else:
@@ -72,13 +76,17 @@ def show(*, key_id: str, output: str, path: Path) -> None:
     Examples:
       blnk-gateway keys show api_key_...
     """
-    record = with_store(load_for_keys(path, changing=False), lambda store: store.get(key_id))
+
+    async def work(readings: KeyReadings) -> tuple[KeyRecord | None, list[str]]:
+        return await readings.get(key_id), await readings.heirs(key_id)
+
+    record, heirs = _read(path, work)
     if record is None:
         fail(f"{printable(key_id)}: no such key", Exit.NO)
     if output == "json":
-        write_json(public(record, now()))
+        write_json({**public(record, now()), "replaced_by": heirs})
     else:
-        say_fields(fields_of(record, now()))
+        say_fields([*fields_of(record, now()), ("replaced by", ", ".join(heirs))])
 
 
 @click.command(epilog=EXIT_CODES)
@@ -94,9 +102,8 @@ def verify(*, output: str, path: Path) -> None:
       blnk-gateway keys verify
       blnk-gateway keys verify < acme.key
     """
-    config = load_for_keys(path, changing=False)
     key = _read_key()
-    record = with_store(config, lambda store: _find(store, key))
+    record = _read(path, lambda readings: readings.find(key))
     state = "unknown" if record is None else record.state(now().timestamp()).value
     if output == "json":
         write_json({"state": state} if record is None else public(record, now()))
@@ -118,18 +125,28 @@ def export(*, digests: bool, path: Path) -> None:
     \b
     Examples:
       blnk-gateway keys export > keys.jsonl
-      blnk-gateway keys export --digests | blnk-gateway keys import - --config other.yaml
+      blnk-gateway keys export --digests > keys.jsonl && blnk-gateway keys import keys.jsonl --config new.yaml
     """
 
-    async def work(store: KeyStore) -> None:
+    async def work(readings: KeyReadings) -> None:
         seen: set[str] = set()
-        async for batch in store.every():
+        async for batch in readings.every():
             for record in batch:
                 if record.id not in seen:
                     seen.add(record.id)
                     write_json(record if digests else _without_secrets(record))
 
-    with_store(load_for_keys(path, changing=False), work)
+    _read(path, work)
+
+
+def _read(path: Path, work: Callable[[KeyReadings], Awaitable[Done]]) -> Done:
+    config = load_for_keys(path, changing=False)
+
+    async def run(store: KeyStore) -> Done:
+        async with readings_of(config, store, now()) as readings:
+            return await work(readings)
+
+    return with_store(config, run)
 
 
 def _without_secrets(record: KeyRecord) -> dict[str, object]:
@@ -137,31 +154,10 @@ def _without_secrets(record: KeyRecord) -> dict[str, object]:
     return {name: value for name, value in members.items() if name not in SECRET}
 
 
-async def _every(store: KeyStore) -> list[KeyRecord]:
-    found = {record.id: record async for batch in store.every() for record in batch}
-    return list(found.values())
-
-
 def _read_key() -> bytes:
     if sys.stdin.isatty():
-        return str(click.prompt("Key", hide_input=True, err=True)).strip().encode()
+        try:
+            return str(click.prompt("Key", hide_input=True, err=True)).strip().encode()
+        except UnicodeError:
+            fail("this is no key: a key is 44 characters of ASCII", Exit.NO)
     return sys.stdin.buffer.read(_KEY_BYTES).strip()
-
-
-async def _find(store: KeyStore, presented: bytes) -> KeyRecord | None:
-    found = await store.find(digest(presented))
-    key = presented.decode("ascii", "replace")
-    if found is not None or not is_key(key):
-        return found
-    for record in await store.prefixed(key[:PREFIX_LENGTH]):
-        if record.pending and _matches(key, record):
-            return record
-    return None
-
-
-def _matches(key: str, record: KeyRecord) -> bool:
-    try:
-        import bcrypt
-    except ImportError:
-        fail("a key of Core begins so: install blnk-gateway[core] to verify it", Exit.USAGE)
-    return bcrypt.checkpw(key.encode(), record.bcrypt.encode())

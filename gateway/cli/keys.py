@@ -29,13 +29,15 @@ from gateway.cli.new_keys import (
     print_option,
 )
 from gateway.cli.records import output_option, printable, public, write_json
-from gateway.cli.stores import fail, load_for_keys, login, now, with_store, written
+from gateway.cli.stores import fail, heirs_of, load_for_keys, login, now, with_store, written
 from gateway.config import Config
+from gateway.config.routes import nearest
 from gateway.exits import Exit
 from gateway.keys.bodies import Creation
 from gateway.keys.instants import read_instant
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
+from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM
 
 F = TypeVar("F", bound=Callable[..., Any])
 Done = TypeVar("Done")
@@ -89,9 +91,8 @@ class Scopes(click.ParamType[tuple[str, ...]]):
         """The scopes."""
         scopes = tuple(part.strip() for part in value.split(","))
         for scope in scopes:
-            resource, _, action = scope.partition(":")
-            if not resource or not action or ":" in action or not scope.isprintable() or " " in scope:
-                self.fail("write resource:action, as ledgers:read, separated by commas", param, ctx)
+            if scope not in HOLDABLE:
+                self.fail(f"{HOLDABLE_FORM}{nearest(scope, HOLDABLE)}", param, ctx)
         return scopes
 
 
@@ -131,8 +132,8 @@ def create(
     at = now()
     creation = Creation(name or owner, scopes, owner, read_instant(moment(expires, at).encode()))
     with KeyPlace(out, print_key=print_key) as place:
-        record, key = _with_changes(config, at, lambda changes: changes.create(creation))
-        hand_over(config, record, key, place, output, at)
+        made = _with_changes(config, at, lambda changes: changes.create(creation))
+        hand_over(config, made, place, output, at)
 
 
 @keys.command(epilog=EXIT_CODES)
@@ -180,7 +181,7 @@ def rotate(
             fail(str(error), Exit.NO)
         if made is None:
             _unknown(key_id)
-        hand_over(config, *made, place, output, at)
+        hand_over(config, made, place, output, at)
 
 
 @keys.command(epilog=EXIT_CODES)
@@ -189,7 +190,8 @@ def rotate(
 def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bool) -> None:
     """Revoke a key, for ever.
 
-    Every gateway on the store refuses it within a second. Revoking again changes nothing.
+    Every gateway on the store refuses it within a second. Revoking again changes nothing. What it was rotated
+    into goes on; with --descendants what a key that it minted was rotated into does not.
 
     \b
     Examples:
@@ -197,10 +199,17 @@ def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bo
       blnk-gateway keys revoke api_key_... --descendants
     """
     config = load_for_keys(path, changing=True)
-    revoked = _with_changes(
-        config, now(), lambda changes: changes.revoke(key_id, reason, descendants=descendants)
-    )
+
+    async def work(store: KeyStore) -> tuple[list[KeyRecord], list[KeyRecord]]:
+        async with changes_by(config, store, now()) as changes:
+            revoked = await changes.revoke(key_id, reason, descendants=descendants)
+        return revoked, await store.get_all(await heirs_of(store, key_id))
+
+    revoked, heirs = with_store(config, work)
     _show_changed(key_id, revoked, output)
+    for heir in heirs:
+        if not heir.revoked:
+            say(f"it was rotated into {heir.id}, which is {heir.state(now().timestamp()).value}", err=True)
 
 
 @keys.command(epilog=EXIT_CODES)

@@ -1,9 +1,10 @@
-"""Where a new key goes: to a terminal, into a file, or down a pipe that was asked for.
+"""A new key, and where it goes: to a terminal, into a file, or down a pipe that was asked for.
 
 Rules kept here:
 - A key is written once. On a pipe it could land in a log, so that takes a flag of its own.
-- A file is made before the key is, for its owner alone, and never written over.
-- Where a key goes is settled before anything is stored, so that none is stored that nobody has.
+- A file is made before the key is, for its owner alone and with room for it, and never written over.
+- Where a key goes is settled before anything is stored. If it cannot be written all the same, its id is told:
+  it is stored, and nobody has it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -25,12 +26,23 @@ from gateway.cli.stores import fail
 from gateway.config import Config
 from gateway.exits import Exit
 from gateway.keys.instants import Instant, read_instant
+from gateway.keys.minting import KEY_LENGTH
 from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Access
 
 _SPAN = re.compile(r"([0-9]{1,6})(s|m|h|d|w)", re.ASCII)
 _TOO_LATE = "write a time before the year 10000 in UTC"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """The record of a key just made, and the key; `doubt` is what speaks against its outliving a failover."""
+
+    record: KeyRecord
+    key: str = field(repr=False)
+    doubt: str = ""
+
 
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), help="Write the key into this new file, for you alone."
@@ -71,7 +83,7 @@ class Moment(click.ParamType[str]):
 def moment(text: str, now: datetime) -> str:
     """RFC 3339 of what `Moment` took; exits with 2 if it is past or beyond the years."""
     if _SPAN.fullmatch(text):
-        text = after(now, Span().convert(text, None, None))
+        text = after(now, Span().convert(text, None, None), "--expires")
     instant = read_instant(text.encode())
     if not instant.listable:
         fail(f"--expires: {_TOO_LATE}", Exit.USAGE)
@@ -80,7 +92,7 @@ def moment(text: str, now: datetime) -> str:
     return text
 
 
-def after(now: datetime, span: timedelta, option: str = "--expires") -> str:
+def after(now: datetime, span: timedelta, option: str) -> str:
     """RFC 3339 of a time from now; exits with 2, naming the option, if it is beyond the years."""
     try:
         return str(Instant.of(now + span))
@@ -97,10 +109,11 @@ class KeyPlace:
     def __init__(self, out: Path | None, *, print_key: bool) -> None:
         self.out = out
         self._written = False
+        if out == Path("-"):
+            fail("--out: name a file; for standard output say --print-key instead", Exit.USAGE)
         if out is not None:
             try:
-                self._file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-                os.fchmod(self._file, 0o600)
+                self._file = _new_file(out)
             except OSError as error:
                 fail(f"{printable(str(out))}: {error.strerror}", Exit.USAGE)
         elif not sys.stdout.isatty() and not print_key:
@@ -122,19 +135,51 @@ class KeyPlace:
                 self.out.unlink(missing_ok=True)
 
     def write(self, key: str) -> None:
-        """Write the key, once."""
+        """Write the key, once. Raises OSError."""
         if self.out is None:
             click.echo(key)
         else:
-            os.write(self._file, f"{key}\n".encode("ascii"))
+            os.pwrite(self._file, _line(key), 0)
             os.fsync(self._file)
         self._written = True
 
 
-def hand_over(
-    config: Config, record: KeyRecord, key: str, place: KeyPlace, output: str, now: datetime
-) -> None:
-    """Write the key, and what goes with it: to stderr, or as one JSON object to stdout."""
+def _new_file(out: Path) -> int:
+    """A file for its owner alone, with the room that a key takes. Raises OSError, and leaves none behind."""
+    file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(file, 0o600)
+        os.write(file, _line(" " * KEY_LENGTH))
+        os.fsync(file)
+    except OSError:
+        os.close(file)
+        out.unlink(missing_ok=True)
+        raise
+    return file
+
+
+def _line(key: str) -> bytes:
+    return f"{key}\n".encode("ascii")
+
+
+def hand_over(config: Config, made: NewKey, place: KeyPlace, output: str, now: datetime) -> None:
+    """Write the key, and what goes with it: to stderr, or as one JSON object to stdout.
+
+    Exits with 1 if it could not be written, with 3 if a failover may lose it.
+    """
+    try:
+        _write(config, made, place, output, now)
+    except OSError as error:
+        told = (
+            f"the key could not be written: {error.strerror}; {made.record.id} is stored, and nobody has it"
+        )
+        fail(f"{told}: revoke it", Exit.NO)
+    if made.doubt:
+        fail(f"{made.record.id} is stored, but a failover may lose it: {made.doubt}", Exit.NEIGHBOUR)
+
+
+def _write(config: Config, made: NewKey, place: KeyPlace, output: str, now: datetime) -> None:
+    record, key = made.record, made.key
     if output == "json":
         members = public(record, now)
         if place.out is None:
@@ -159,20 +204,22 @@ def hand_over(
 
 
 def curl_line(config: Config, record: KeyRecord, out: Path | None) -> str:
-    """A line to paste that uses the key without showing it."""
+    """A line to paste that uses the key without showing it, not even among the processes."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.listen.host, config.listen.host)  # noqa: S104
-    url = f"http://{replace(config.listen, host=host)}{_readable(config, record)}"
+    path, is_open = _readable(config, record)
+    url = shlex.quote(f"http://{replace(config.listen, host=host)}{path}")
     key = f"$(cat {shlex.quote(printable(str(out)))})" if out is not None else "$BLNK_KEY"
     ask = "" if out is not None else "read -rs BLNK_KEY; "
-    return f'{ask}curl {shlex.quote(url)} -H "X-Blnk-Key: {key}"'
+    note = "" if is_open else "  # 403: its scopes open no plain GET"
+    return f"{ask}printf 'X-Blnk-Key: %s' \"{key}\" | curl {url} -H @-{note}"
 
 
-def _readable(config: Config, record: KeyRecord) -> str:
-    """The path of the first GET that the scopes open, or of any."""
+def _readable(config: Config, record: KeyRecord) -> tuple[str, bool]:
+    """The path of the first GET that the scopes open, or of any, and whether they do."""
     listed = [
         route
         for route in config.routes.routes
         if route.method == "GET" and "{" not in route.pattern and route.access is Access.SCOPES
     ]
     opened = [route for route in listed if not route.opened_by.isdisjoint(record.scopes)]
-    return next((route.pattern for route in opened + listed), "/")
+    return next((route.pattern for route in opened + listed), "/"), bool(opened)

@@ -4,7 +4,8 @@ Rules kept here:
 - Neither a key's digest nor its hash is shown.
 - Names and owners come from clients: a control character of theirs never reaches the terminal.
 - A table is drawn on a terminal only, and of 1,000 keys at most, for it takes long to lay out; else the cells
-  of a row are separated by tabs.
+  of a row are separated by tabs. Ids stand in it whole, to be copied; on a narrow terminal columns are left
+  out, and what a client named goes over several lines.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ SECRET: Final = ("digest", "prefix", "bcrypt")
 
 MOST_DRAWN: Final = 1_000
 COLUMNS: Final = ("id", "owner", "name", "scopes", "state", "expires", "last used")
+WIDE: Final = 140
+"""Characters of a terminal on which all columns are drawn."""
+NARROW: Final = ("id", "owner", "state", "expires")
+FOLDED: Final = ("owner", "name", "scopes")
 STATE_STYLES: Final = {"live": "green", "revoked": "red", "expired": "yellow", "disabled": "yellow"}
 
 output_option = click.option(
@@ -60,25 +65,40 @@ def write_json(value: object) -> None:
 def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
     """A row for each record."""
     rows = [_row(record, now) for record in records]
-    if not sys.stdout.isatty() or len(rows) > MOST_DRAWN:
-        for row in (COLUMNS, *rows):
-            say("\t".join(row))
+    if sys.stdout.isatty() and len(rows) <= MOST_DRAWN:
+        _draw(rows)
         return
+    for row in (COLUMNS, *rows):
+        say("\t".join(row))
+
+
+def _draw(rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*COLUMNS, box=None, header_style="bold")
+    console = Console()
+    wide = console.width >= WIDE
+    shown = COLUMNS if wide else NARROW
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in shown:
+        table.add_column(name, overflow="fold", no_wrap=name not in FOLDED)
     for row in rows:
-        table.add_row(*(Text(cell, STATE_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+        cells = dict(zip(COLUMNS, row, strict=True))
+        if not wide:
+            cells["expires"] = cells["expires"][: len("2027-01-31")]
+        # rich raises for what the terminal cannot encode.
+        plain = (cells[name].encode(console.encoding, "backslashreplace") for name in shown)
+        texts = (text.decode(console.encoding) for text in plain)
+        table.add_row(*(Text(text, STATE_STYLES.get(text, "")) for text in texts))
+    console.print(table)
 
 
 def say_fields(fields: Sequence[tuple[str, str]], *, err: bool = False) -> None:
     """A line for each name and value; values that are empty are left out."""
     for name, value in fields:
         if value:
-            say(f"{name:<12} {printable(value)}", err=err)
+            say(f"{printable(name):<12} {printable(value)}", err=err)
 
 
 def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from gateway.cli.console import load, say
 from gateway.config import Config
@@ -23,6 +23,9 @@ from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.keys.instants import Instant
 from gateway.keys.store import KeyStore
+
+if TYPE_CHECKING:
+    from gateway.keys.core_rows import CoreRows
 
 Done = TypeVar("Done")
 
@@ -67,10 +70,28 @@ def load_for_keys(path: Path, *, changing: bool) -> Config:
     if "keys.store" in config.unset:
         fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.NO)
     if config.keys.store.startswith("memory:"):
-        fail(f"{path}: keys.store is memory://: the keys of another process cannot be reached", Exit.USAGE)
+        fail("keys.store is memory://: the keys of another process cannot be reached", Exit.USAGE)
     if changing and config.keys.authority == "core":
         return load(path, secrets=True)
     return config
+
+
+async def heirs_of(store: KeyStore, key_id: str) -> list[str]:
+    """The ids of what a key was rotated into."""
+    return [record.id for record in await store.offspring(key_id) if record.replaces == key_id]
+
+
+def core_database(config: Config) -> CoreRows:
+    """Core's table, to be closed; exits with 1 or 2 where it cannot be asked."""
+    if "keys.core_database" in config.unset:
+        fail("keys.core_database names a variable that is not set in the environment", Exit.NO)
+    try:
+        from gateway.keys.core_rows import CoreRows
+    except ModuleNotFoundError as missing:
+        if missing.name != "asyncpg":
+            raise
+        fail("keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'", Exit.USAGE)
+    return CoreRows(config.keys.core_database)
 
 
 def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> Done:

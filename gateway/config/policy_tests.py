@@ -19,6 +19,7 @@ from gateway.policy.principals import MASTER
 from gateway.policy.routes import Problem, Stamp
 from gateway.policy.verdicts import (
     HOLDABLE,
+    HOLDABLE_FORM,
     NO_KEY,
     Caller,
     Request,
@@ -125,8 +126,7 @@ class _Reading:
         if scope not in HOLDABLE and not isinstance(item, Broken):
             self._refuse(
                 item.line,
-                "as: a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
-                f"{nearest(scope, HOLDABLE)}",
+                f"as: {HOLDABLE_FORM}{nearest(scope, HOLDABLE)}",
             )
 
     def _request(self, entry: Entry | None) -> Request | None:

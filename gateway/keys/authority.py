@@ -7,7 +7,9 @@ from typing import Protocol
 from gateway.errors import GatewayError
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import PendingKeys
+from gateway.keys.record import KeyRecord
 from gateway.keys.resource import Answer
+from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
 
@@ -16,7 +18,14 @@ class UnusableAuthorityError(Exception):
     """The authority answers, and cannot be used as it is; the text tells an operator what to do."""
 
 
-class Authority(Protocol):
+class KnownKeys(Protocol):
+    """Where a key is asked for by its id."""
+
+    async def get(self, key_id: str) -> KeyRecord | None:
+        """What is so of a key now; None if nobody knows it. Raises GatewayError."""
+
+
+class Authority(KnownKeys, Protocol):
     """Says whom a key belongs to."""
 
     @property
@@ -60,9 +69,10 @@ class KeysResource(Protocol):
 class StoreAuthority:
     """The store's records, by way of their cache, which somebody follows, and those still pending."""
 
-    def __init__(self, cache: KeyCache, pending: PendingKeys) -> None:
+    def __init__(self, store: KeyStore, cache: KeyCache, pending: PendingKeys) -> None:
         self._cache = cache
         self._pending = pending
+        self.get = store.get
         self.peek = cache.peek
 
     @property

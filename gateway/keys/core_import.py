@@ -13,17 +13,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.keys.core_records import CoreRow, pending_record
+from gateway.keys.import_file import BadRecordError, check_record
 from gateway.keys.instants import Instant
-from gateway.keys.minting import is_key_id
-from gateway.keys.record import BCRYPT, KeyRecord
+from gateway.keys.minting import PREFIX_LENGTH
+from gateway.keys.record import KeyRecord
 
 
 @dataclass(slots=True)
 class Left:
-    """The ids of rows that were left out: `unprefixed` lack key_prefix, `unhashed` a bcrypt hash or an id."""
+    """The ids of rows left out: `unprefixed` have no whole key_prefix, `unusable` no hash, owner or id."""
 
     unprefixed: list[str] = field(default_factory=list)
-    unhashed: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
 
 def pending_records(rows: Iterable[CoreRow], now: Instant, left: Left) -> list[KeyRecord]:
@@ -33,10 +34,14 @@ def pending_records(rows: Iterable[CoreRow], now: Instant, left: Left) -> list[K
     """
     records = []
     for row in rows:
-        if not is_key_id(row.id) or not BCRYPT.fullmatch(row.hashed):
-            left.unhashed.append(row.id)
-        elif not row.prefix:
+        if len(row.prefix) != PREFIX_LENGTH:
             left.unprefixed.append(row.id)
+            continue
+        record = pending_record(row, now)
+        try:
+            check_record(record)
+        except BadRecordError:
+            left.unusable.append(row.id)
         else:
-            records.append(pending_record(row, now))
+            records.append(record)
     return records

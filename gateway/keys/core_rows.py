@@ -25,8 +25,6 @@ from gateway.keys.core_records import CoreRow
 
 CONNECT_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 1.0
-PREFIX_LENGTH: Final = 16
-"""How much of a key Core keeps as its `key_prefix`."""
 
 TABLE: Final = "blnk.api_keys"
 COLUMNS: Final = {
@@ -85,7 +83,7 @@ class CoreRows:
                 raise UnusableAuthorityError(f"{TABLE} in Core's database lacks {wanted}: {_MIGRATE}")
             await self._known.fetch(_BY_ID, [])
         except GatewayError as failure:
-            reason = _refusal(failure.__cause__)
+            reason = refusal(failure.__cause__)
             if reason is None:
                 raise
             raise UnusableAuthorityError(reason) from None
@@ -121,7 +119,7 @@ class _Link:
                 return await self._fetch(query, argument)
         except Exception as error:
             # asyncpg lets through OSError, ValueError, ssl.SSLError and more, by what the peer sends.
-            told = _refusal(error) or f"Core's database does not answer: {type(error).__name__}"
+            told = refusal(error) or f"Core's database does not answer: {type(error).__name__}"
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=told) from error
 
     def drop(self) -> None:
@@ -158,14 +156,15 @@ class _Link:
 def read_row(row: asyncpg.Record) -> CoreRow:
     """A row of `SELECT`."""
     return CoreRow(
-        id=row["api_key_id"],
-        hashed=row["key"],
-        name=row["name"],
-        owner=row["owner_id"],
+        # Core's own table has no NULL in these; one that was made otherwise fails no row beside it.
+        id=row["api_key_id"] or "",
+        hashed=row["key"] or "",
+        name=row["name"] or "",
+        owner=row["owner_id"] or "",
         # A NULL, or anything but text in the list, grants nothing, and fails no row beside it.
         scopes=tuple(scope for scope in row["scopes"] or () if isinstance(scope, str)),
         expires_at=float("-inf") if row["expires_at"] is None else row["expires_at"],
-        created_at=row["created_at"],
+        created_at=row["created_at"] or 0.0,
         revoked=row["is_revoked"] is not False,
         prefix=row["key_prefix"] or "",
         revoked_at=row["revoked_at"],
@@ -178,9 +177,11 @@ def _used(unix: float | None) -> float:
     return unix if unix is not None and 0.0 < unix < float("inf") else 0.0
 
 
-def _refusal(error: BaseException | None) -> str | None:
+def refusal(error: BaseException | None) -> str | None:
     """What a server that answered has against us; None if it did not answer."""
     match error:
+        case asyncpg.UndefinedTableError() | asyncpg.InvalidSchemaNameError():
+            return f"Core's database has no table {TABLE}: {_MIGRATE}"
         case asyncpg.InvalidAuthorizationSpecificationError():
             return "Core's database refuses the user or the password of keys.core_database"
         case asyncpg.InvalidCatalogNameError():

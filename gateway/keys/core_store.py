@@ -24,10 +24,9 @@ from gateway.errors import GatewayError
 from gateway.keys.batches import Batches, BatchLimits
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import ConfirmedRows
-from gateway.keys.core_records import BY_CORE, CoreRow, record_of, rotated_away
-from gateway.keys.core_rows import PREFIX_LENGTH
+from gateway.keys.core_records import BY_CORE, CoreRow, record_of, rotated_away, today
 from gateway.keys.instants import Instant
-from gateway.keys.minting import is_key
+from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
 from gateway.keys.verifying import Verifier
@@ -133,6 +132,11 @@ class CoreKeys:
         if known.revoked or known.disabled:
             return known
         return await self._confirm(digest, key, known.id)
+
+    async def get(self, key_id: str) -> KeyRecord | None:
+        """What is so of a key now, by its row and by what the store knows besides."""
+        row = (await self._rows.by_ids([key_id])).get(key_id)
+        return today(await self._store.get(key_id), row, Instant.of(self._now()))
 
     async def follow(self) -> None:
         """Follow the store, and read the rows in use again, for ever; returns only by cancellation."""

@@ -1,8 +1,10 @@
 """Revoking a key together with every key that it minted, and those minted, and so on.
 
 Rules kept here:
-- A key is revoked before the keys that it minted are read: from then on the store refuses what it mints
-  (`DeadMinterError`), so none is missed.
+- What a minted key was rotated into descends from its minter, too; what the key at the top was rotated into
+  somebody else made.
+- A key is revoked before its offspring is read: from then on the store refuses what it mints
+  (`DeadMinterError`), and that it is rotated, so none is missed.
 - Keys that were revoked before are passed through: what they minted may still be live.
 - It may be cut short by an outage and done again.
 """
@@ -47,10 +49,11 @@ async def revoke_with_descendants(
     unread = [top.id]
     why = f"descendant of {key_id}" + (f": {reason}" if reason else "")
     while unread:
-        for minted in await store.minted(unread.pop()):
-            if minted.id in revoked:
+        parent = unread.pop()
+        for child in await store.offspring(parent):
+            if child.id in revoked or (parent == top.id and child.created_by != top.id):
                 continue
-            record = await store.revoke(minted.id, at, by, why, retiring=retiring)
+            record = await store.revoke(child.id, at, by, why, retiring=retiring)
             if record is not None:
                 learn(record)
                 revoked[record.id] = record

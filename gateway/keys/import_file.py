@@ -10,6 +10,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
@@ -19,12 +20,13 @@ from typing import Any, Final
 import msgspec
 
 from gateway.keys.instants import read_instant
-from gateway.keys.minting import is_key_id
-from gateway.keys.pending import PREFIX_LENGTH
-from gateway.keys.record import BCRYPT, PENDING, KeyRecord
+from gateway.keys.minting import PREFIX_LENGTH, is_key_id
+from gateway.keys.record import EVENTS, MAX_COST, PENDING, KeyRecord, is_bcrypt
 from gateway.keys.store import KeyStore
 
 BATCH: Final = 500
+MAX_LINE: Final = 1 << 18
+"""Bytes of a line: what fits into a body of POST /api-keys, and much history."""
 NEEDED: Final = ("digest", "id", "name", "owner", "scopes", "expires_at", "created_at")
 
 _MEMBERS: Final = frozenset(item.name for item in fields(KeyRecord))
@@ -51,24 +53,25 @@ class Outcome:
     conflicts: list[str] = field(default_factory=list)
 
 
-class _BadLineError(ValueError):
-    """A line is no record; the text says why, without quoting it."""
+class BadRecordError(ValueError):
+    """What was read is no record that can be kept; the text says why, without quoting it."""
 
 
 def read_records(lines: Iterable[bytes], by: str) -> tuple[list[KeyRecord], list[Problem]]:
     """The records of a file with one JSON object a line, and everything that is wrong with it.
 
-    `by` is who created a key whose line does not say.
+    `by` is who created or revoked a key whose line does not say.
     """
     records: list[KeyRecord] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not text.strip():
             continue
         try:
-            record = _read_record(line, by)
-        except _BadLineError as error:
+            record = _read_record(text, by)
+        except BadRecordError as error:
             problems.append(Problem(number, str(error)))
             continue
         twins = {seen.setdefault(name, number) for name in (record.id, record.digest)} - {number}
@@ -79,48 +82,64 @@ def read_records(lines: Iterable[bytes], by: str) -> tuple[list[KeyRecord], list
 
 
 def _read_record(line: bytes, by: str) -> KeyRecord:
+    if len(line) > MAX_LINE:
+        raise BadRecordError(f"write at most {MAX_LINE // 1024} KiB")
     try:
         members = _OBJECT.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _BadLineError("write one JSON object") from None
+        raise BadRecordError("write one JSON object") from None
     if "key" in members:
-        raise _BadLineError("a key does not belong here: write its digest, SHA-256 in hexadecimal")
+        raise BadRecordError("a key does not belong here: write its digest, SHA-256 in hexadecimal")
     unknown = members.keys() - _MEMBERS
     if unknown:
-        raise _BadLineError(f"unknown member; known are {', '.join(sorted(_MEMBERS))}")
+        raise BadRecordError(f"unknown member; known are {', '.join(sorted(_MEMBERS))}")
     missing = [name for name in NEEDED if name not in members]
     if missing:
-        raise _BadLineError(f"{', '.join(missing)} is missing")
+        raise BadRecordError(f"{', '.join(missing)} is missing")
     _check_times(members)
+    # Whoever imports a record vouches for what it does not say.
+    members["created_by"] = members.get("created_by") or by
+    if members.get("revoked_at") is not None:
+        members["revoked_by"] = members.get("revoked_by") or by
     try:
-        record = msgspec.convert({"created_by": by, **members}, KeyRecord)
+        record = msgspec.convert(members, KeyRecord)
     except msgspec.ValidationError as error:
-        raise _BadLineError(str(error)) from None
-    _check(record)
+        raise BadRecordError(str(error)) from None
+    check_record(record)
     return record
 
 
 def _check_times(members: dict[str, Any]) -> None:
     for name in _TIMES:
-        text = members.get(name)
-        if not isinstance(text, str):
-            continue
-        try:
-            read_instant(text.encode())
-        except ValueError:
-            raise _BadLineError(f"{name}: write RFC 3339, as 2027-01-31T00:00:00Z") from None
+        if isinstance(text := members.get(name), str):
+            _check_time(name, text)
 
 
-def _check(record: KeyRecord) -> None:
+def _check_time(name: str, text: str) -> None:
+    try:
+        read_instant(text.encode())
+    except ValueError:
+        raise BadRecordError(f"{name}: write RFC 3339, as 2027-01-31T00:00:00Z") from None
+
+
+def check_record(record: KeyRecord) -> None:
+    """Return if the record can be kept; raises BadRecordError."""
     if not is_key_id(record.id):
-        raise _BadLineError("id: write api_key_ and a UUID in lower case")
+        raise BadRecordError("id: write api_key_ and a UUID in lower case")
     if record.digest == PENDING + record.id:
-        if not BCRYPT.fullmatch(record.bcrypt) or len(record.prefix) != PREFIX_LENGTH:
-            raise _BadLineError("a pending record needs its prefix of 16 characters and its bcrypt hash")
+        if not is_bcrypt(record.bcrypt) or len(record.prefix) != PREFIX_LENGTH:
+            raise BadRecordError(
+                f"a pending record needs its prefix of {PREFIX_LENGTH} characters, and its bcrypt hash of at "
+                f"most 2^{MAX_COST} rounds"
+            )
     elif not _DIGEST.fullmatch(record.digest):
-        raise _BadLineError("digest: write SHA-256 of the key in 64 hexadecimal digits, lower case")
+        raise BadRecordError("digest: write SHA-256 of the key in 64 hexadecimal digits, lower case")
     if not record.owner:
-        raise _BadLineError("owner is empty")
+        raise BadRecordError("owner is empty")
+    for event in record.history:
+        if event.what not in EVENTS:
+            raise BadRecordError(f"history: write what as {' or '.join(EVENTS)}")
+        _check_time("history", event.at)
 
 
 async def import_records(

@@ -60,6 +60,14 @@ class Instant:
         """The instant of an aware datetime."""
         return cls(moment.replace(microsecond=0), moment.microsecond * 1000)
 
+    @classmethod
+    def after(cls, moment: datetime, span: timedelta) -> Instant:
+        """The instant that far after a datetime in UTC, or the last second of its years."""
+        try:
+            return cls.of(moment + span)
+        except OverflowError:
+            return cls(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+
     @property
     def unix(self) -> float:
         """Seconds since the Unix epoch."""

@@ -16,6 +16,10 @@ import uuid
 from collections.abc import Callable
 
 KEY_BYTES = 32
+KEY_LENGTH = 44
+"""Characters of a key."""
+PREFIX_LENGTH = 16
+"""Characters at its beginning, which Core keeps as its `key_prefix`."""
 ID_PREFIX = "api_key_"
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}=")

@@ -16,11 +16,10 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.minting import is_key
+from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 
-PREFIX_LENGTH: Final = 16
 REFUSED_SECONDS: Final = 5.0
 MAX_REFUSED: Final = 10_000
 

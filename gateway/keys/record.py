@@ -19,8 +19,18 @@ from gateway.policy.principals import ApiKey, State
 
 PENDING: Final = "pending:"
 ROTATED: Final = "rotated"
-BCRYPT: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
-"""What a bcrypt hash looks like, with its cost."""
+EVENTS: Final = (ROTATED, "disabled", "enabled")
+"""What the history of a key is made of."""
+MAX_COST: Final = 14
+"""Of a bcrypt hash: 2^14 rounds take 2 s. Core writes 2^10, which take 0.1 s."""
+
+_BCRYPT: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+
+
+def is_bcrypt(text: str) -> bool:
+    """Whether a text is a bcrypt hash, and not too dear to compare a key with."""
+    shape = _BCRYPT.fullmatch(text)
+    return shape is not None and 4 <= int(shape[1]) <= MAX_COST
 
 
 class RefusedRecordError(Exception):
@@ -140,10 +150,13 @@ class KeyRecord:
         With `retiring`, Core is to revoke it then.
 
         Raises:
-            RefusedRecordError: it is revoked or disabled, and a successor would bring it back.
+            RefusedRecordError: it is not live at `at`, and a successor would bring it back; or it has one.
         """
-        if self.revoked or self.disabled:
-            raise RefusedRecordError(f"{self.id} is {'revoked' if self.revoked else 'disabled'}")
+        state = self.state(read_instant(at.encode()).unix)
+        if self.rotated and not self.revoked:
+            raise RefusedRecordError(f"{self.id} was rotated already: rotate the key that took its place")
+        if state is not State.LIVE:
+            raise RefusedRecordError(f"{self.id} is {state.value}")
         expires_at = str(until) if until.unix < self.expires.unix else self.expires_at
         event = Event(at, ROTATED, by, reason)
         history = (*self.history, event)

@@ -4,8 +4,9 @@ Rules kept here:
 - The braces put every name into one slot of a Cluster, so that records, indexes and the stream can be
   written in one transaction.
 - `key:DIGEST` holds a record as JSON and is authoritative.
-- Indexes: `id:KEY_ID` (a digest), `owner:OWNER` (digests by creation), `minted:KEY_ID` (the ids of the keys
-  that a key created), `prefix:PREFIX` (the ids of records that were pending at first).
+- Indexes: `id:KEY_ID` (a digest), `owner:OWNER` (digests by creation), `offspring:KEY_ID` (the ids of what a
+  key created, and of what it was rotated into), `prefix:PREFIX` (the ids of records that were pending at
+  first).
 - `changes` is the stream of changes; `last-used` holds key ids by the time of their last use, `retiring`
   those that Core is still to revoke by their end; `lease:NAME` is there while one replica has it.
 """
@@ -46,9 +47,9 @@ def owner_name(owner: str) -> bytes:
     return f"{PREFIX}owner:{owner}".encode("utf-8", "surrogateescape")
 
 
-def minted_name(key_id: str) -> str:
-    """Where the ids of the keys that a key created are."""
-    return f"{PREFIX}minted:{key_id}"
+def offspring_name(key_id: str) -> str:
+    """Where the ids of the keys that a key created are, and of what it was rotated into."""
+    return f"{PREFIX}offspring:{key_id}"
 
 
 def prefix_name(prefix: str) -> bytes:

@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -33,7 +32,6 @@ _WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((ReadOnlyError, MasterDownError, ClusterDownError), "Redis has no primary that takes changes"),
     ((ssl.SSLCertVerificationError,), "the certificate of Redis is not trusted: see ssl_ca_certs"),
     ((FileNotFoundError, PermissionError), "a certificate that keys.store names cannot be read"),
-    ((msgspec.DecodeError,), "a record in Redis cannot be read"),
     ((TimeoutError,), "Redis does not answer in time"),
     ((LostConnectionError, OSError), "Redis cannot be reached"),
 )
@@ -43,6 +41,13 @@ _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
 
 class NotAcknowledgedError(RedisError):
     """A write stands on the primary, and too few replicas have said that they have it."""
+
+
+class UnreadableRecordError(Exception):
+    """What stands under a name is no record of the key that the name tells."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} in Redis holds no record that can be read")
 
 
 def reason(error: BaseException) -> str:
@@ -60,7 +65,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _told(error: BaseException) -> str:
-    if isinstance(error, NotAcknowledgedError):
+    if isinstance(error, (NotAcknowledgedError, UnreadableRecordError)):
         return str(error)
     if isinstance(error, NoPermissionError):
         found = _COMMAND.search(str(error))

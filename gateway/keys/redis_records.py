@@ -26,8 +26,14 @@ from gateway.keys import redis_names as names
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import PENDING, KeyRecord
 from gateway.keys.redis_link import COMMAND_SECONDS, commit, replicas_of
-from gateway.keys.redis_reasons import reason
-from gateway.keys.store import DeadMinterError, DuplicateKeyError, RefusedRecordError, Revision
+from gateway.keys.redis_reasons import NotAcknowledgedError, UnreadableRecordError, reason
+from gateway.keys.store import (
+    DeadMinterError,
+    DuplicateKeyError,
+    RefusedRecordError,
+    Revision,
+    UnacknowledgedError,
+)
 
 ANSWER_SECONDS: Final = 1.5
 """The longest that anything waits for Redis, connecting included, besides what it asks Redis to wait."""
@@ -63,7 +69,7 @@ class RedisRecords:
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
-        records = await self._by_id([key_id])
+        records = await self.get_all([key_id])
         return records[0] if records else None
 
     async def add(self, record: KeyRecord) -> None:
@@ -110,14 +116,23 @@ class RedisRecords:
 
     # Many.
 
-    async def minted(self, key_id: str) -> list[KeyRecord]:
-        """The records that a key created, revoked ones included."""
-        records = await self._by_id(await self._members(names.minted_name(key_id)))
-        return [record for record in records if record.created_by == key_id]
+    async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+        """The records of keys by their ids; those that are unknown are left out."""
+        digests: list[str] = []
+        for start in range(0, len(key_ids), _BATCH):
+            async with answering():
+                found = await self._client.mget([names.id_name(i) for i in key_ids[start : start + _BATCH]])
+            digests += [digest.decode() for digest in found if digest is not None]
+        return await self._by_digest(digests)
+
+    async def offspring(self, key_id: str) -> list[KeyRecord]:
+        """The records that a key created, and what it was rotated into, revoked ones included."""
+        records = await self.get_all(await self._members(names.offspring_name(key_id)))
+        return [record for record in records if key_id in (record.created_by, record.replaces)]
 
     async def prefixed(self, prefix: str) -> list[KeyRecord]:
         """The records that were pending at first, of keys that begin with `prefix`."""
-        records = await self._by_id(await self._members(names.prefix_name(prefix)))
+        records = await self.get_all(await self._members(names.prefix_name(prefix)))
         return [record for record in records if record.prefix == prefix]
 
     async def owned(self, owner: str) -> list[KeyRecord]:
@@ -174,7 +189,7 @@ class RedisRecords:
         """The records of keys that Core is still to revoke, those that end last first."""
         async with answering():
             members = await self._client.zrange(names.RETIRING, 0, -1, desc=True)
-        records = await self._by_id([member.decode() for member in members])
+        records = await self.get_all([member.decode() for member in members])
         return [record for record in records if record.retiring]
 
     async def lease(self, name: str, seconds: float) -> bool:
@@ -209,14 +224,6 @@ class RedisRecords:
         async with answering():
             return [member.decode() for member in await self._client.smembers(name)]
 
-    async def _by_id(self, key_ids: Sequence[str]) -> list[KeyRecord]:
-        digests: list[str] = []
-        for start in range(0, len(key_ids), _BATCH):
-            async with answering():
-                found = await self._client.mget([names.id_name(i) for i in key_ids[start : start + _BATCH]])
-            digests += [digest.decode() for digest in found if digest is not None]
-        return await self._by_digest(digests)
-
     async def _by_digest(self, digests: Sequence[str]) -> list[KeyRecord]:
         """The records that are there, each with its last use, in the order of the digests."""
         records: list[KeyRecord] = []
@@ -235,9 +242,12 @@ class RedisRecords:
     def _read(self, digest: str, text: bytes | None) -> KeyRecord | None:
         if text is None:
             return None
-        record = self._decoder.decode(text)
-        if record.digest != digest:
-            raise msgspec.ValidationError("a record is stored under the digest of another key")
+        try:
+            record = self._decoder.decode(text)
+        except msgspec.DecodeError:
+            record = None
+        if record is None or record.digest != digest:
+            raise UnreadableRecordError(names.key_name(digest))
         return record
 
     # Writing.
@@ -296,8 +306,8 @@ class RedisRecords:
             texts[names.key_name(record.digest)] = msgspec.json.encode(record)
             texts[names.id_name(record.id)] = record.digest
             owned[names.owner_name(record.owner)][record.digest] = round(record.created.unix * 1e6)
-            if is_key_id(record.created_by):
-                listed[names.minted_name(record.created_by)].append(record.id)
+            for parent in filter(is_key_id, (record.created_by, record.replaces)):
+                listed[names.offspring_name(parent)].append(record.id)
             if record.prefix:
                 listed[names.prefix_name(record.prefix)].append(record.id)
             if record.retiring:
@@ -327,6 +337,8 @@ async def answering(wait: float = 0.0) -> AsyncIterator[None]:
             yield
     except (GatewayError, RefusedRecordError):
         raise
+    except NotAcknowledgedError as error:
+        raise UnacknowledgedError(Code.KEY_STORE_UNAVAILABLE, reason=str(error)) from error
     except Exception as error:
         # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
         raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error

@@ -135,10 +135,16 @@ def managed_owner(principal: Principal, query: str) -> str | Deny:
 
 
 def wants_descendants(principal: Principal, query: str) -> bool | Deny:
-    """Whether what the key minted is to be revoked too; anything but true or false is no answer to that."""
+    """Whether what the key minted is to be revoked too; anything but one true or false is no answer to that.
+
+    Core knows no such parameter, so there is no reading of it to copy: what Go would drop in silence, as
+    `descendants=true;x`, would leave the descendants alive behind a 204.
+    """
+    pairs = [pair.partition("=") for pair in re.split("[&;]", query)]
+    said = [value for name, _, value in pairs if _unescape(name) == "descendants"]
     asked = read_parameter(query, "descendants")
-    if asked not in ("", "true", "false"):
-        return Deny(Code.MALFORMED_BODY, "descendants must be true or false")
+    if len(said) > 1 or (said and asked not in ("true", "false")):
+        return Deny(Code.MALFORMED_BODY, "descendants must be true or false, and be said once")
     if asked == "true" and not isinstance(principal, Master):
         return Deny(Code.MASTER_REQUIRED, "revoking descendants requires the master key")
     return asked == "true"

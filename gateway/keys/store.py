@@ -7,7 +7,8 @@ Rules kept here:
   that once a key is revoked the set of keys that it minted is complete.
 - An import never writes over a record that is there.
 - When a key was last used stands beside the records: it changes too often to be a change.
-- Every failure of a store is `GatewayError(KEY_STORE_UNAVAILABLE)`, with the reason as its cause.
+- Every failure of a store is `GatewayError(KEY_STORE_UNAVAILABLE)`, with the reason as its cause; after an
+  `UnacknowledgedError` the change stands.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, Protocol
 
+from gateway.errors import GatewayError
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "MemoryKeyStore",
     "RefusedRecordError",
     "Revision",
+    "UnacknowledgedError",
     "newest_first",
 ]
 
@@ -76,6 +79,10 @@ class DeadMinterError(RefusedRecordError):
     """The key that `created_by` names is revoked or disabled."""
 
 
+class UnacknowledgedError(GatewayError):
+    """A change stands, and too few replicas of the store have said that they have it."""
+
+
 class KeyStore(Protocol):
     """Where keys live. Any failure is `GatewayError(KEY_STORE_UNAVAILABLE)`."""
 
@@ -84,6 +91,9 @@ class KeyStore(Protocol):
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
+
+    async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+        """The records of keys by their ids; those that are unknown are left out."""
 
     async def add(self, record: KeyRecord) -> None:
         """Store a new record.
@@ -101,8 +111,8 @@ class KeyStore(Protocol):
         With `retiring`, it is among those of `retiring()` from then on.
         """
 
-    async def minted(self, key_id: str) -> list[KeyRecord]:
-        """The records that a key created, revoked ones included."""
+    async def offspring(self, key_id: str) -> list[KeyRecord]:
+        """The records that a key created, and what it was rotated into, revoked ones included."""
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""
@@ -189,6 +199,11 @@ class MemoryKeyStore:
         record = self._stored(key_id)
         return None if record is None else self._with_use(record)
 
+    async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+        """The records of keys by their ids; those that are unknown are left out."""
+        stored = map(self._stored, key_ids)
+        return [self._with_use(record) for record in stored if record is not None]
+
     async def add(self, record: KeyRecord) -> None:
         """Store a new record; raises `DuplicateKeyError` or `DeadMinterError`."""
         if record.digest in self._records or record.id in self._digests:
@@ -218,9 +233,9 @@ class MemoryKeyStore:
             self._write(successor)
         return revised
 
-    async def minted(self, key_id: str) -> list[KeyRecord]:
-        """The records that a key created, revoked ones included."""
-        return [record for record in self._records.values() if record.created_by == key_id]
+    async def offspring(self, key_id: str) -> list[KeyRecord]:
+        """The records that a key created, and what it was rotated into, revoked ones included."""
+        return [record for record in self._records.values() if key_id in (record.created_by, record.replaces)]
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""

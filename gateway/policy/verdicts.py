@@ -29,6 +29,7 @@ HOLDABLE: Final = tuple(
     for action in (*dict.fromkeys(ACTIONS.values()), "*")
 )
 """Every scope worth holding: a resource of Core or `*`, an action or `*`."""
+HOLDABLE_FORM: Final = "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
 
 _METHODS: Final = METHODS | {"TRACE"}
 _writable: Final = re.compile(r"/[!-~]*").fullmatch

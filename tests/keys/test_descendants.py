@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import replace
 
 from gateway.keys.descendants import revoke_with_descendants
+from gateway.keys.minting import digest
 from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore, MemoryKeyStore
 from tests.keys.records import OTHER, RECORD
 
@@ -23,6 +24,26 @@ async def test_the_reason_goes_down(store: KeyStore) -> None:
     ]
 
 
+async def test_a_rotation_cuts_off_no_descendant(store: KeyStore) -> None:
+    """What a minted key was rotated into goes, and what that minted; what replaced the top itself stays."""
+    end = RECORD.expires
+    top, child, grandchild, heir, heirs_child = (
+        replace(RECORD, id=f"{RECORD.id[:-1]}{number}", digest=digest(str(number))) for number in range(5)
+    )
+    await store.add_all(
+        [
+            top.retire(end, REVOCATION[0], "cli:ann"),
+            replace(OTHER, id=f"{RECORD.id[:-1]}9", created_by="cli:ann", replaces=top.id),
+            replace(child, created_by=top.id).retire(end, REVOCATION[0], "cli:ann"),
+            replace(grandchild, created_by=child.id),
+            replace(heir, created_by="cli:ann", replaces=child.id),
+            replace(heirs_child, created_by=heir.id),
+        ]
+    )
+    revoked = await revoke_with_descendants(store, top.id, REVOCATION)
+    assert {record.id for record in revoked} == {top.id, child.id, grandchild.id, heir.id, heirs_child.id}
+
+
 async def test_an_imported_circle_ends(store: KeyStore) -> None:
     await store.add_all([replace(RECORD, created_by=OTHER.id), replace(OTHER, created_by=RECORD.id)])
     revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION)
@@ -35,7 +56,7 @@ async def test_an_unknown_key_has_none(store: KeyStore) -> None:
 
 async def test_a_descendant_that_goes_meanwhile_is_passed_over() -> None:
     class Vanishing(MemoryKeyStore):
-        async def minted(self, key_id: str) -> list[KeyRecord]:
+        async def offspring(self, key_id: str) -> list[KeyRecord]:
             return [OTHER]
 
     store = Vanishing()

@@ -28,6 +28,10 @@ LINE: dict[str, Any] = {
 }
 
 
+NEEDS = "a pending record needs its prefix of 16 characters, and its bcrypt hash of at most 2^14 rounds"
+EVENT = {"at": AT, "what": "disabled", "by": "cli:ann"}
+
+
 def line(**changes: Any) -> bytes:
     """A good line with changes; None takes a member out."""
     members = {name: value for name, value in {**LINE, **changes}.items() if value is not None}
@@ -36,6 +40,12 @@ def line(**changes: Any) -> bytes:
 
 def many(count: int) -> list[KeyRecord]:
     return [replace(RECORD, id=f"{RECORD.id[:-6]}{n:06}", digest=f"{n:064}") for n in range(count)]
+
+
+def test_who_imports_vouches_for_what_a_line_does_not_say() -> None:
+    """Of whoever revoked or made a key; the mark that some editors put first is no part of a line."""
+    records, problems = read_records([b"\xef\xbb\xbf" + line(revoked_at=AT, created_by="")], "cli:ann")
+    assert (records, problems) == ([replace(RECORD, created_by="cli:ann").revoke(AT, "cli:ann")], [])
 
 
 def test_the_members_that_a_file_needs_suffice() -> None:
@@ -79,12 +89,22 @@ def test_what_an_export_writes_is_read(record: KeyRecord) -> None:
         ),
         (
             line(digest=f"pending:{RECORD.id}", prefix="A" * 16, bcrypt="secret"),
-            "a pending record needs its prefix of 16 characters and its bcrypt hash",
+            NEEDS,
         ),
         (
             line(digest=f"pending:{RECORD.id}", prefix="A", bcrypt=PENDING.bcrypt),
-            "a pending record needs its prefix of 16 characters and its bcrypt hash",
+            NEEDS,
         ),
+        (
+            line(digest=f"pending:{RECORD.id}", prefix="A" * 16, bcrypt="$2b$15$" + PENDING.bcrypt[7:]),
+            NEEDS,
+        ),
+        (
+            line(history=[EVENT | {"what": "\x1b[2J"}]),
+            "history: write what as rotated or disabled or enabled",
+        ),
+        (line(history=[EVENT | {"at": "now"}]), "history: write RFC 3339, as 2027-01-31T00:00:00Z"),
+        (line(name="x" * (1 << 18)), "write at most 256 KiB"),
     ],
 )
 def test_a_bad_line_is_named_and_not_quoted(written: bytes, text: str) -> None:

@@ -150,7 +150,7 @@ async def test_without_bcrypt_a_key_that_may_be_pending_is_a_failure(scene: Scen
 async def test_a_pending_key_that_was_revoked_is_known_as_revoked(scene: Scene) -> None:
     """By way of the cache, as the proxy asks."""
     await scene.store.revoke(PENDING.id, "2026-02-01T00:00:00Z", "master")
-    authority = StoreAuthority(KeyCache(scene.store, lambda: scene.now), scene.pending)
+    authority = StoreAuthority(scene.store, KeyCache(scene.store, lambda: scene.now), scene.pending)
     known = await authority.find(digest(KEY), KEY)
     assert known == replace(PENDING.principal(), revoked=True)
     assert await authority.find(digest(OTHERWISE), OTHERWISE) is None

@@ -84,7 +84,7 @@ def test_a_retired_key_ends_earlier_and_never_later() -> None:
     assert RECORD.retire(until, AT, "cli:ann", "yearly") == replace(
         RECORD, expires_at=LATER, history=(event,)
     )
-    short = replace(RECORD, expires_at=AT)
+    short = replace(RECORD, expires_at="2026-02-15T00:00:00Z")
     assert short.retire(until, AT, "cli:ann", "yearly") == replace(short, history=(event,))
 
 
@@ -99,9 +99,23 @@ def test_a_retiring_key_ends_in_the_name_of_who_ended_it() -> None:
     assert rotated.revoke(LATER, "master").retiring
 
 
-@pytest.mark.parametrize(("record", "text"), [(REVOKED, "revoked"), (DISABLED, "disabled")])
-def test_a_dead_key_is_not_rotated(record: KeyRecord, text: str) -> None:
-    with pytest.raises(RefusedRecordError, match=f"^{RECORD.id} is {text}$"):
+ROTATED = RECORD.retire(read_instant(LATER.encode()), AT, "cli:ann")
+ALREADY = "was rotated already: rotate the key that took its place"
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (REVOKED, "is revoked"),
+        (DISABLED, "is disabled"),
+        (replace(RECORD, expires_at=AT), "is expired"),
+        (ROTATED, ALREADY),
+        (replace(ROTATED, expires_at=AT), ALREADY),
+        (ROTATED.revoke(AT, "master"), "is revoked"),
+    ],
+)
+def test_a_key_that_is_dead_or_was_rotated_is_not_rotated(record: KeyRecord, text: str) -> None:
+    with pytest.raises(RefusedRecordError, match=f"^{RECORD.id} {text}$"):
         record.retire(read_instant(LATER.encode()), AT, "cli:ann")
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-import msgspec
 import pytest
 from redis import exceptions
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.redis_reasons import NotAcknowledgedError, reason
+from gateway.keys.redis_reasons import NotAcknowledgedError, UnreadableRecordError, reason
 from gateway.keys.redis_store import RedisKeyStore
 from tests.conftest import Start
 from tests.keys import redis_acl
@@ -36,7 +35,7 @@ UNREACHABLE = "Redis cannot be reached"
         (exceptions.BusyLoadingError(), "Redis is still loading its data"),
         (exceptions.ReadOnlyError(), "Redis has no primary that takes changes"),
         (NotAcknowledgedError("0 of 1 replicas have"), "0 of 1 replicas have"),
-        (msgspec.ValidationError("secret"), "a record in Redis cannot be read"),
+        (UnreadableRecordError("key:d"), "key:d in Redis holds no record that can be read"),
         (ssl.SSLCertVerificationError(), "the certificate of Redis is not trusted: see ssl_ca_certs"),
         (FileNotFoundError("secret"), "a certificate that keys.store names cannot be read"),
         (TimeoutError(), "Redis does not answer in time"),
@@ -71,10 +70,10 @@ async def told_by(url: str) -> str:
 
 
 @pytest.mark.redis
-async def test_a_real_redis_is_told_of_as_it_fails(redis_server: RedisServer) -> None:
+async def test_a_real_redis_is_told_of_as_it_fails(redis_server: RedisServer, redis_url: str) -> None:
     assert await told_by(f"redis://127.0.0.1:{free_port()}") == UNREACHABLE
     refused = "Redis refuses the user or the password of keys.store"
-    assert await told_by(redis_server.url.replace(redis_acl.PASSWORD, "wrong")) == refused
+    assert await told_by(redis_url.replace(redis_acl.PASSWORD, "wrong")) == refused
     redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), "-zadd")
     try:
         url = f"redis://poor:p@127.0.0.1:{redis_server.port}/0"
@@ -82,7 +81,7 @@ async def test_a_real_redis_is_told_of_as_it_fails(redis_server: RedisServer) ->
     finally:
         redis_server.command("ACL", "DELUSER", "poor")
     with redis_server.stalled():
-        assert await told_by(redis_server.url) == "Redis does not answer in time"
+        assert await told_by(redis_url) == "Redis does not answer in time"
 
 
 @pytest.mark.redis

@@ -28,7 +28,7 @@ CALLS: dict[str, Call] = {
     "revoke": lambda store: store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master"),
     "owned": lambda store: store.owned("acme"),
     "revise": lambda store: store.revise(RECORD.id, lambda record: record.disable("", "master")),
-    "minted": lambda store: store.minted(RECORD.id),
+    "offspring": lambda store: store.offspring(RECORD.id),
     "every": lambda store: anext(store.every()),
     "add_all": lambda store: store.add_all([RECORD, OTHER]),
     "prefixed": lambda store: store.prefixed("AAAAAAAAAAAAAAAA"),
@@ -302,9 +302,9 @@ async def test_what_an_index_says_wrongly_is_not_believed(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(RECORD)
-    redis_server.command("SADD", f"{PREFIX}minted:{OTHER.id}", RECORD.id, "gone")
+    redis_server.command("SADD", f"{PREFIX}offspring:{OTHER.id}", RECORD.id, "gone")
     redis_server.command("SADD", f"{PREFIX}prefix:AAAAAAAAAAAAAAAA", RECORD.id)
-    assert await redis_store.minted(OTHER.id) == []
+    assert await redis_store.offspring(OTHER.id) == []
     assert await redis_store.prefixed("AAAAAAAAAAAAAAAA") == []
 
 

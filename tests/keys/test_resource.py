@@ -212,13 +212,28 @@ async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
     assert await store.find(stranger.digest) == stranger
 
 
-@pytest.mark.parametrize("query", ["owner=acme", "owner=acme&descendants=false", "owner=acme&descendants="])
+@pytest.mark.parametrize(
+    "query", ["owner=acme", "owner=acme&descendants=false", "owner=acme&descendant=true"]
+)
 async def test_descendants_outlive_a_key_unless_they_are_named(
     api_keys: ApiKeys, store: KeyStore, query: str
 ) -> None:
     key, _, grandchild, _ = await plant(store)
     assert await api_keys.revoke(MASTER, key.id, query) == Answer(204)
     assert await store.find(grandchild.digest) == grandchild
+
+
+UNCLEAR = Deny(Code.MALFORMED_BODY, "descendants must be true or false, and be said once")
+UNCLEARLY = (
+    "descendants=1",
+    "descendants=",
+    "descendants",
+    "descendants=true;x",
+    "x;descendants=true",
+    "descendants=%zz",
+    "descendants=false&descendants=true",
+    "d%65scendants=true&descendants=true",
+)
 
 
 @pytest.mark.parametrize(
@@ -230,11 +245,7 @@ async def test_descendants_outlive_a_key_unless_they_are_named(
             Deny(Code.MASTER_REQUIRED, "revoking descendants requires the master key"),
         ),
         (CALLER, "descendants=true&owner=globex", CROSS_OWNER),
-        (
-            MASTER,
-            "owner=acme&descendants=1",
-            Deny(Code.MALFORMED_BODY, "descendants must be true or false"),
-        ),
+        *((MASTER, f"owner=acme&{unclear}", UNCLEAR) for unclear in UNCLEARLY),
         (MASTER, "descendants=true", OWNER_REQUIRED),
         (MASTER, "owner=globex&descendants=true", NOT_FOUND),
     ],

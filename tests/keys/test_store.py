@@ -71,6 +71,15 @@ async def test_an_owners_records_come_newest_first(store: KeyStore) -> None:
     assert await store.owned("globex") == [GLOBEX]
 
 
+async def test_records_come_by_their_ids_in_order(store: KeyStore) -> None:
+    """Unknown ones are left out."""
+    await store.add_all([RECORD, OTHER])
+    await store.used({OTHER.id: 1_800_000_000.0})
+    found = await store.get_all([OTHER.id, GLOBEX.id, RECORD.id])
+    assert found == [OTHER.used(1_800_000_000.0), RECORD]
+    assert await store.get_all([]) == []
+
+
 @pytest.mark.parametrize("owner", ["", "nobody", "acme ", "\udcff", "a\x00b"])
 async def test_an_owner_without_records_has_none(store: KeyStore, owner: str) -> None:
     await store.add(RECORD)
@@ -187,12 +196,13 @@ async def test_what_a_revision_refuses_changes_nothing(store: KeyStore) -> None:
 # What keys mint.
 
 
-async def test_what_a_key_minted_is_known(store: KeyStore) -> None:
-    minted = replace(OTHER, created_by=RECORD.id)
-    for record in (RECORD, minted, GLOBEX):
+async def test_what_a_key_minted_and_what_took_its_place_is_known(store: KeyStore) -> None:
+    minted, successor = replace(OTHER, created_by=RECORD.id), replace(PENDING, replaces=OTHER.id)
+    for record in (RECORD, minted, successor, GLOBEX):
         await store.add(record)
-    assert await store.minted(RECORD.id) == [minted]
-    assert await store.minted(minted.id) == []
+    assert await store.offspring(RECORD.id) == [minted]
+    assert await store.offspring(minted.id) == [successor]
+    assert await store.offspring(successor.id) == []
 
 
 @pytest.mark.parametrize("dead", [REVOKED, replace(RECORD, disabled=True)], ids=["revoked", "disabled"])

@@ -19,6 +19,7 @@ from gateway.keys.store import MemoryKeyStore
 from gateway.server import Gateway, StartError
 from tests.conftest import Start
 from tests.keys.core.conftest import Postgres, Table, hashed
+from tests.raw_client import Answer, request
 from tests.recording import Exchange, RecordingUpstream
 from tests.running import MASTER_KEY, Running, configured
 
@@ -258,3 +259,28 @@ async def test_the_url_of_the_database_is_in_no_repr(postgres: Postgres, upstrea
     config = configured(upstream, {"keys": keys})
     assert "pass-word" not in repr(config)
     assert "pass-word" not in repr(replace(config.keys, master="deny"))
+
+
+async def test_the_private_pages_tell_of_a_key_by_its_row(open_gateway: Open, table: Table) -> None:
+    """Of one that nobody has used here, too; the store may remember more scopes than the row has left."""
+    gateway = await open_gateway()
+    key = await table.mint("ledgers:read")
+    asked = json.dumps({"method": "GET", "path": "/ledgers", "key_id": key.id}).encode()
+
+    async def told() -> tuple[str, list[str]]:
+        explained = await look(gateway, "/explain", asked)
+        page = await look(gateway, f"/scopes?key_id={key.id}")
+        return explained.json()["verdicts"][0]["decision"], page.json()["keys"][0]["holds"]
+
+    assert await told() == ("allow", ["ledgers:read"])
+    assert await status(gateway, key.key) == 200
+    await table.change(key, "scopes = '{balances:read}'")
+    assert await told() == ("deny", ["balances:read"])
+    assert (await look(gateway, "/scopes?key_id=nobody")).status == 404
+
+
+async def look(gateway: Running, path: str, body: bytes | None = None) -> Answer:
+    """One request to the admin listener."""
+    async with await gateway.connect(gateway.gateway.admin_address) as client:
+        asked = request("POST" if body else "GET", path, body=body, headers=[("Connection", "close")])
+        return await client.call(asked.replace(b"gateway.test", b"127.0.0.1"))

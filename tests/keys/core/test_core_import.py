@@ -62,17 +62,33 @@ async def test_revoked_rows_come_revoked_with_or_without_a_time(postgres: Postgr
 
 
 async def test_rows_that_cannot_be_taken_over_are_named(postgres: Postgres, table: Table) -> None:
-    unprefixed, plain, strange, good = [await table.mint() for _ in range(4)]
+    unprefixed, plain, strange, short, dear, ownerless, good = [await table.mint() for _ in range(7)]
+    await table.change(short, "key_prefix = 'abc'")
+    await table.change(dear, "key = replace(key, '$04$', '$15$')")
+    await table.change(ownerless, "owner_id = ''")
     await table.change(unprefixed, "key_prefix = NULL")
     await table.change(plain, f"key = '{plain.key}'")
     await table.change(strange, "api_key_id = 'mine'")
     records, left = await read(postgres)
     assert [record.id for record in records] == [good.id]
-    assert left == Left(unprefixed=[unprefixed.id], unhashed=[plain.id, "mine"])
+    assert left.unprefixed == [unprefixed.id, short.id]
+    assert left.unusable == [plain.id, "mine", dear.id, ownerless.id]
+
+
+async def test_a_table_with_nulls_fails_no_row_beside_them(postgres: Postgres, table: Table) -> None:
+    """Core's own has none of these; one that was made by hand may."""
+    columns = ("api_key_id", "key", "name", "owner_id", "scopes", "expires_at", "created_at", "last_used_at")
+    for column in columns:
+        await table.connection.execute(f"ALTER TABLE blnk.api_keys ALTER COLUMN {column} DROP NOT NULL")
+    empty, good = await table.mint(), await table.mint()
+    await table.change(empty, ", ".join(f"{column} = NULL" for column in columns))
+    records, left = await read(postgres)
+    assert [record.id for record in records] == [good.id]
+    assert left == Left(unusable=[""])
 
 
 @pytest.mark.parametrize(
-    ("written", "read_as"), [("infinity", "9999-12-30T00:00:00Z"), ("-infinity", "0001-01-02T00:00:00Z")]
+    ("written", "read_as"), [("infinity", "9999-12-31T23:59:59Z"), ("-infinity", "0001-01-01T00:00:00Z")]
 )
 async def test_a_time_beyond_the_years_is_their_last_or_first(
     postgres: Postgres, table: Table, written: str, read_as: str
@@ -106,7 +122,7 @@ async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table)
 
 async def used(store: MemoryKeyStore, verifier: Verifier, key: CoreKey) -> str:
     """What the first request with a key of Core comes to."""
-    authority = StoreAuthority(KeyCache(store, lambda: 0.0), PendingKeys(store, verifier, lambda: 0.0))
+    authority = StoreAuthority(store, KeyCache(store, lambda: 0.0), PendingKeys(store, verifier, lambda: 0.0))
 
     known = await authority.find(digest(key.key), key.key)
     return "unknown" if known is None else known.state(NOW.timestamp()).value
@@ -128,11 +144,14 @@ async def test_a_database_that_fails_is_told_without_its_url(
     postgres: Postgres, table: Table, unused_tcp_port: int
 ) -> None:
     await table.connection.execute("REVOKE ALL ON blnk.api_keys FROM reader")
-    for url, kind in (
-        (postgres.url(), "InsufficientPrivilegeError"),
-        (f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk", "ConnectionRefusedError"),
-        ("postgres://u:secret@[", "ValueError"),
+    for url, text in (
+        (postgres.url(), "GRANT USAGE ON SCHEMA blnk and GRANT SELECT ON blnk.api_keys to it"),
+        (f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk", "cannot be read: ConnectionRefusedError"),
+        (postgres.url("postgres", "postgres"), "no table blnk.api_keys: run Core's migrations first"),
+        ("postgres://u:secret@[", "cannot be read: ValueError"),
     ):
         with pytest.raises(UnreadableTableError) as failure:
             [batch async for batch in read_table(url)]
-        assert str(failure.value) == f"Core's database cannot be read: {kind}"
+        assert str(failure.value).startswith("Core's database ")
+        assert text in str(failure.value)
+        assert "secret" not in str(failure.value)

@@ -398,7 +398,7 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
     await table.change(key, "expires_at = 'infinity', created_at = '-infinity', is_revoked = true")
     row = (await first.rows.by_ids([key.id]))[key.id]
     record = record_of(row, "d")
-    assert (record.expires_at, record.created_at) == ("9999-12-30T00:00:00Z", "0001-01-02T00:00:00Z")
+    assert (record.expires_at, record.created_at) == ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
     assert (record.created_by, record.revoked) == ("core", False)
     assert record.bcrypt == row.hashed
     assert row.hashed not in repr(row)

@@ -19,7 +19,7 @@ from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis_store import RedisKeyStore
 from tests.keys.conftest import RedisServer
-from tests.keys.core.conftest import CoreKey, Postgres, Table
+from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.core.stand_in import CoreApi
 from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, answering
 from tests.running import MASTER_KEY, ROOT
@@ -50,11 +50,11 @@ def keys(redis_url: str, postgres: Postgres, core: CoreApi, upstream: RecordingU
         "BLNK_GATEWAY_UPSTREAM__URL": upstream.url,
     }
 
-    async def run(*arguments: str, **environ: str | None) -> Result:
+    async def run(*arguments: str, stdin: str | None = None, **environ: str | None) -> Result:
         shipped = [] if "--config" in arguments else ["--config", str(ROOT / "gateway.yaml")]
         command = ["keys", *arguments, *shipped]
         return await asyncio.to_thread(
-            CliRunner().invoke, cli, command, env={**given, **environ}, catch_exceptions=False
+            CliRunner().invoke, cli, command, stdin, {**given, **environ}, catch_exceptions=False
         )
 
     return run
@@ -338,3 +338,78 @@ async def test_an_address_of_the_database_that_is_not_set_is_not_guessed(keys: K
     )
     text = "keys.core_database names a variable that is not set in the environment\n"
     assert outcome(result) == (1, "", text)
+
+
+class TestReading:
+    async def test_keys_that_nobody_used_here_yet_are_told(self, keys: Keys, table: Table) -> None:
+        """A team that has just moved in sees the keys that it has; no master key is needed."""
+        live = await table.mint("ledgers:read")
+        dead = await table.mint("ledgers:read", owner="globex")
+        await table.change(dead, "is_revoked = true, revoked_at = '2026-02-01T00:00:00Z'")
+        listed = (await keys("list", BLNK_MASTER_KEY=None)).stdout
+        assert f"\n{live.id}\tacme\tn\tledgers:read\tlive\t2999-01-02T03:04:05Z\t" in listed
+        assert f"\n{dead.id}\tglobex\tn\tledgers:read\trevoked\t" in listed
+        assert f"{live.id}\t" not in (await keys("list", "--owner", "globex")).stdout
+        shown = json.loads((await keys("show", dead.id, "--output", "json")).stdout)
+        assert (shown["revoked_at"], shown["revoked_by"], shown["pending"]) == (
+            "2026-02-01T00:00:00Z",
+            "core",
+            True,
+        )
+        exported = (await keys("export")).stdout
+        assert [json.loads(line)["id"] for line in exported.splitlines()] == [live.id, dead.id]
+        assert live.key[:16] not in listed + exported
+
+    async def test_a_key_is_what_its_row_and_the_store_say_today(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """The row has its scopes and its owner, the store who disabled it."""
+        key = await table.mint("ledgers:read")
+        await keys("disable", key.id, "--reason", "unpaid")
+        await table.change(key, "scopes = '{balances:read}', owner_id = 'globex'")
+        assert (await keys("list", "--owner", "acme")).stdout.count("\n") == 1
+        row = (await keys("list", "--owner", "globex")).stdout.splitlines()[1].split("\t")
+        assert row[:5] == [key.id, "globex", "n", "balances:read", "disabled"]
+        assert f" by {login()}: unpaid\n" in (await keys("show", key.id)).stdout
+        assert (await stored(store, key.id)).owner == "acme"
+
+    async def test_a_key_whose_row_is_gone_is_dead(self, keys: Keys, table: Table) -> None:
+        """Ledger records may still name it."""
+        key = await table.mint("ledgers:read")
+        await keys("disable", key.id)
+        await keys("enable", key.id)
+        await table.delete(key)
+        for verb in (("show", key.id), ("list",), ("list", "--owner", "acme")):
+            text = (await keys(*verb)).stdout
+            assert key.id in text
+            assert "revoked" in text
+        assert "by core: its row is gone from Core's table\n" in (await keys("show", key.id)).stdout
+        assert outcome(await keys("show", UNKNOWN)) == (1, "", f"{UNKNOWN}: no such key\n")
+
+    async def test_a_key_is_verified_by_its_row(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
+        """Whether anybody has used it here or not, and nothing is kept of it."""
+        key = await table.mint("ledgers:read")
+        result = await keys("verify", stdin=key.key)
+        assert (result.exit_code, f"id           {key.id}\nstate        live\n" in result.stdout) == (0, True)
+        assert await store.empty()
+        bad = key.key[:20] + ("A" if key.key[20] != "A" else "B") + key.key[21:]
+        assert outcome(await keys("verify", stdin=bad)) == (1, "state        unknown\n", "")
+        await table.change(key, "is_revoked = true")
+        result = await keys("verify", stdin=key.key)
+        assert (result.exit_code, "\nstate        revoked\n" in result.stdout) == (1, True)
+
+    async def test_a_key_that_the_store_knows_is_verified_by_its_row_too(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """Where the row's hash was replaced, the key is another's no longer."""
+        key = (await keys(*CREATE)).stdout.removesuffix("\n")
+        record = await store.find(digest(key))
+        assert record is not None
+        made = CoreKey(key, record.id, "acme")
+        assert (await keys("verify", stdin=key)).exit_code == 0
+        await table.change(made, "expires_at = '2026-01-01T00:00:00Z'")
+        result = await keys("verify", stdin=key)
+        assert (result.exit_code, "\nstate        expired\n" in result.stdout) == (1, True)
+        await store.revise(record.id, lambda found: replace(found, bcrypt=hashed(key)))
+        await table.change(made, f"key = '{hashed('another')}'")
+        assert outcome(await keys("verify", stdin=key)) == (1, "state        unknown\n", "")
