@@ -8,7 +8,7 @@ import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,11 +134,16 @@ def _sentinel(stack: contextlib.ExitStack, file: Path, primary_port: int) -> Red
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Two primaries, of which `ours` has the gateway's slot, with a replica."""
+    """Some primaries, of which `ours` has the gateway's slot, with a replica."""
 
-    other: RedisServer
+    others: tuple[RedisServer, ...]
     ours: RedisServer
     replica: RedisServer
+
+    @property
+    def other(self) -> RedisServer:
+        """One that has not the slot."""
+        return self.others[0]
 
     @property
     def url(self) -> str:
@@ -161,30 +166,34 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, slot: int) -> Iterator[Cluster]:
-    """A Cluster that is whole."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *_PERSISTS)
+def cluster(folder: Path, slot: int, *, others: int = 1, node_timeout: int = 2000) -> Iterator[Cluster]:
+    """A Cluster that is whole; with two others it fails over by itself, `node_timeout` ms after a failure."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout), *_PERSISTS)
     with contextlib.ExitStack() as stack:
-        nodes = [_started(stack, folder / name, *options) for name in ("other", "ours", "replica")]
-        other, ours, replica = nodes
-        assert (
-            other.command("CLUSTER", "ADDSLOTSRANGE", "0", str(slot - 1), str(slot + 1), "16383")
-            == b"+OK\r\n"
-        )
+        names = [*(f"other-{number}" for number in range(others)), "ours", "replica"]
+        nodes = [_started(stack, folder / name, *options) for name in names]
+        *rest, ours, replica = nodes
+        _share_out(rest, slot)
         assert ours.command("CLUSTER", "ADDSLOTS", str(slot)) == b"+OK\r\n"
         for number, node in enumerate(nodes):
             node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
-        for node in (ours, replica):
-            node.command("CLUSTER", "MEET", "127.0.0.1", str(other.port))
-        until(lambda: _all_say(nodes, b"known_nodes:3"), "nodes that met")
+        for node in nodes[1:]:
+            node.command("CLUSTER", "MEET", "127.0.0.1", str(rest[0].port))
+        until(lambda: _all_say(nodes, b"known_nodes:%d" % len(nodes)), "nodes that met")
         ours_id = ours.command("CLUSTER", "MYID").split(b"\r\n")[1]
         until(lambda: replica.command("CLUSTER", "REPLICATE", ours_id) == b"+OK\r\n", "a replica")
-        whole = Cluster(other, ours, replica)
-        until(
-            lambda: all(b"cluster_state:ok" in n.command("CLUSTER", "INFO") for n in nodes), "a whole Cluster"
-        )
+        whole = Cluster(tuple(rest), ours, replica)
+        until(lambda: _all_say(nodes, b"cluster_state:ok"), "a whole Cluster")
         until(lambda: Replicated(ours, replica).joined, "a replica that follows")
         yield whole
+
+
+def _share_out(nodes: Sequence[RedisServer], left_out: int) -> None:
+    """Every slot but one; a node with a slot has a vote in a failover."""
+    slots = [slot for slot in range(16384) if slot != left_out]
+    for number, node in enumerate(nodes):
+        taken = map(str, slots[number :: len(nodes)])
+        assert node.command("CLUSTER", "ADDSLOTS", *taken) == b"+OK\r\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from tests.faults.gateways import StartError
 from tests.revocation.report import table
-from tests.revocation.scenarios import FAILOVERS, SCENARIOS, Failover, Play, single, watched
+from tests.revocation.scenarios import FAILOVERS, SCENARIOS, Failover, Play, single
 from tests.revocation.stage import BOUND
 
 
@@ -29,10 +29,10 @@ async def measure(
             name = str(play.__doc__)
             for _ in range(rounds):
                 lags.setdefault(name, []).extend(await play(playing))
-    for failover in kinds:
+    for kind, failover in enumerate(kinds):
         for number in range(failovers):
-            async with watched(folder / f"{failover.__name__}-{number}") as under_sentinels:
-                lags.setdefault(str(failover.__doc__), []).extend(await failover(under_sentinels))
+            async with failover.open(folder / f"failover-{kind}-{number}") as playing:
+                lags.setdefault(str(failover), []).extend(await failover.play(playing))
     return lags
 
 

@@ -6,12 +6,15 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis.crc import key_slot
+
+from gateway.keys.redis_names import PREFIX
 from tests.keys.conftest import RedisServer, start_redis
-from tests.keys.redis_setups import Replicated, Sentinels, replicated, sentinels, until
+from tests.keys.redis_setups import Replicated, cluster, replicated, sentinels, until
 from tests.revocation.link import Fault
 from tests.revocation.stage import Stage, over_link, played, staged
 
@@ -125,46 +128,69 @@ async def _failing(
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A primary with its replica, and the Sentinels that watch them."""
+class Replaceable:
+    """A primary with its replica, and whether that has taken its place for all who are asked where it is."""
 
     stage: Stage
     pair: Replicated
-    watching: Sentinels
+    is_promoted: Callable[[], bool]
+
+    async def promoted(self) -> float:
+        """When the replica was promoted, about."""
+        await asyncio.to_thread(until, self.is_promoted, "a promotion")
+        return time.monotonic()
 
 
 @asynccontextmanager
-async def watched(folder: Path) -> AsyncIterator[Watched]:
-    """Serves one round: a failover is played once."""
+async def under_sentinels(folder: Path) -> AsyncIterator[Replaceable]:
+    """Three Sentinels, which fail over half a second after a failure."""
     folder.mkdir(parents=True, exist_ok=True)
     with replicated(folder) as pair, sentinels(folder, pair.primary.port) as watching:
         async with staged(folder, lambda _: watching.url, None) as stage:
-            yield Watched(stage, pair, watching)
+            yield Replaceable(stage, pair, lambda: watching.name(pair.replica.port))
 
 
-Failover = Callable[[Watched], Awaitable[list[float]]]
+@asynccontextmanager
+async def in_a_cluster(folder: Path) -> AsyncIterator[Replaceable]:
+    """Three primaries, which fail over one second after a failure (`cluster-node-timeout`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with cluster(folder, key_slot(PREFIX.encode()), others=2, node_timeout=1000) as nodes:
+        pair = Replicated(nodes.ours, nodes.replica)
+        async with staged(folder, lambda _: nodes.url, None) as stage:
+            yield Replaceable(stage, pair, pair.promoted)
 
 
-async def killed(playing: Watched) -> list[float]:
-    """Sentinel: the primary is killed right after the 204"""
+async def killed(playing: Replaceable) -> list[float]:
+    """the primary is killed right after the 204"""
     async with played(playing.stage, "killed") as round_:
         await round_.revoke()
         playing.pair.primary.kill()
-        return await round_.lags(since=await _promoted(playing))
+        return await round_.lags(since=await playing.promoted())
 
 
-async def replaced(playing: Watched) -> list[float]:
-    """Sentinel: the primary freezes, the key is revoked on its successor, it thaws"""
+async def replaced(playing: Replaceable) -> list[float]:
+    """the primary freezes, the key is revoked on its successor, it thaws"""
     async with played(playing.stage, "replaced") as round_:
         with playing.pair.primary.stalled():
-            promoted = await _promoted(playing)
+            promoted = await playing.promoted()
             await round_.revoke()
         return await round_.lags(since=promoted)
 
 
-FAILOVERS: tuple[Failover, ...] = (killed, replaced)
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """One that is played once on a setup of its own, which `open` makes in a folder."""
+
+    where: str
+    open: Callable[[Path], AbstractAsyncContextManager[Replaceable]]
+    play: Callable[[Replaceable], Awaitable[list[float]]]
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.play.__doc__}"
 
 
-async def _promoted(playing: Watched) -> float:
-    await asyncio.to_thread(until, lambda: playing.watching.name(playing.pair.replica.port), "a promotion")
-    return time.monotonic()
+FAILOVERS = tuple(
+    Failover(where, opened, play)
+    for where, opened in (("Sentinel", under_sentinels), ("Cluster", in_a_cluster))
+    for play in (killed, replaced)
+)

@@ -8,7 +8,17 @@ import pytest
 
 from tests.revocation.report import rank, table
 from tests.revocation.run import measure
-from tests.revocation.scenarios import calm, cut, in_flight, replaced, restart, silent, stalled
+from tests.revocation.scenarios import (
+    Failover,
+    calm,
+    cut,
+    in_flight,
+    replaced,
+    restart,
+    silent,
+    stalled,
+    under_sentinels,
+)
 from tests.revocation.stage import BOUND
 
 SHORT = (calm, cut, stalled, silent, in_flight, restart)
@@ -17,7 +27,7 @@ SHORT = (calm, cut, stalled, silent, in_flight, restart)
 @pytest.mark.redis
 async def test_a_revoked_key_is_dead_everywhere_within_a_second(tmp_path: Path) -> None:
     """Whatever fails meanwhile, and counted by what reaches Core."""
-    lags = await measure(1, 1, tmp_path, SHORT, [replaced])
+    lags = await measure(1, 1, tmp_path, SHORT, [Failover("Sentinel", under_sentinels, replaced)])
     print("\n".join(table(lags)))  # noqa: T201  # shown with -s, and where the test fails
     assert {name: max(found) for name, found in lags.items() if max(found) > BOUND} == {}
 
