@@ -23,7 +23,7 @@ from gateway.keys.bodies import write_slices
 from gateway.keys.core_writes import Ask, CoreWrites, escape, read_made
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import is_key_id
-from gateway.keys.resource import Answer, managed_owner, name_of, wanted, wants_descendants
+from gateway.keys.resource import Answer, managed_owner, name_of, read_revocation, wanted
 from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore, RefusedRecordError
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import Principal
@@ -110,12 +110,10 @@ class CoreApiKeys:
 
         The key may be revoked by then, and is in Core later; it can be sent again.
         """
-        owner = managed_owner(principal, query)
-        if isinstance(owner, Deny):
-            return owner
-        descendants = wants_descendants(principal, query)
-        if isinstance(descendants, Deny):
-            return descendants
+        asked = read_revocation(principal, query)
+        if isinstance(asked, Deny):
+            return asked
+        owner, descendants = asked
         row = await self._writes.row(key_id) if is_key_id(key_id) else None
         # Another owner's key looks unknown, as in Core.
         if row is None or row.owner != owner:

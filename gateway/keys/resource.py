@@ -84,12 +84,10 @@ class ApiKeys:
 
     async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
         """DELETE /api-keys/{id}: raises GatewayError if the store fails, and then nothing is promised."""
-        owner = managed_owner(principal, query)
-        if isinstance(owner, Deny):
-            return owner
-        descendants = wants_descendants(principal, query)
-        if isinstance(descendants, Deny):
-            return descendants
+        asked = read_revocation(principal, query)
+        if isinstance(asked, Deny):
+            return asked
+        owner, descendants = asked
         unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
         record = await self._store.get(key_id) if is_key_id(key_id) else None
         # Another owner's key looks unknown, so ids cannot be probed.
@@ -134,8 +132,17 @@ def managed_owner(principal: Principal, query: str) -> str | Deny:
     return may_manage(principal, read_owner(query), required=isinstance(principal, Master))
 
 
-def wants_descendants(principal: Principal, query: str) -> bool | Deny:
-    """Whether what the key minted is to be revoked too; anything but one true or false is no answer to that.
+def read_revocation(principal: Principal, query: str) -> tuple[str, bool] | Deny:
+    """Whose key is to be revoked, and whether with what it minted."""
+    owner = managed_owner(principal, query)
+    if isinstance(owner, Deny):
+        return owner
+    descendants = _wants_descendants(principal, query)
+    return descendants if isinstance(descendants, Deny) else (owner, descendants)
+
+
+def _wants_descendants(principal: Principal, query: str) -> bool | Deny:
+    """Whether what the key minted is to go too; anything but one true or false is no answer to that.
 
     Core knows no such parameter, so there is no reading of it to copy: what Go would drop in silence, as
     `descendants=true;x`, would leave the descendants alive behind a 204.

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from gateway.exits import Exit
+from gateway.keys.core_store import READ_SECONDS
 from gateway.keys.minting import mint_id, mint_key
 from gateway.keys.store import MemoryKeyStore
 from gateway.server import Gateway, StartError
 from tests.conftest import Start
 from tests.keys.core.conftest import Postgres, Table, hashed
+from tests.keys.core.stand_in import CoreApi
 from tests.raw_client import Answer, request
 from tests.recording import Exchange, RecordingUpstream
 from tests.running import MASTER_KEY, Running, configured
@@ -55,28 +57,6 @@ async def lag(gateway: Running, key: str, wanted: int) -> float:
     return time.monotonic() - began
 
 
-def core_mints(table: Table, key: str, key_id: str) -> Callable[[Exchange], Awaitable[None]]:
-    """Core's POST /api-keys."""
-
-    async def behave(exchange: Exchange) -> None:
-        wanted = json.loads(await exchange.body())
-        await table.insert(key, key_id, tuple(wanted["scopes"]), wanted["owner"])
-        made = {
-            "api_key_id": key_id,
-            "key": key,
-            "name": wanted["name"],
-            "owner_id": wanted["owner"],
-            "scopes": wanted["scopes"],
-            "expires_at": wanted["expires_at"],
-            "created_at": "2026-11-23T16:57:49.115568574Z",
-            "last_used_at": "0001-01-01T00:00:00Z",
-            "is_revoked": False,
-        }
-        await exchange.answer("201 Created", json.dumps(made).encode())
-
-    return behave
-
-
 async def test_a_key_of_core_is_forwarded_and_stamped(
     open_gateway: Open, upstream: RecordingUpstream, table: Table
 ) -> None:
@@ -97,17 +77,17 @@ async def test_a_key_minted_at_one_replica_works_at_once_at_the_other(
     """Without bcrypt: its digest came with Core's 201."""
     store = MemoryKeyStore()
     one, two = await open_gateway(store=store), await open_gateway(store=store)
-    key, key_id = mint_key(os.urandom), mint_id(os.urandom)
-    upstream.script(core_mints(table, key, key_id))
+    core = CoreApi(table)
+    upstream.script(core)
     sent = json.dumps(WANTED | {"Owner": "victim"}).encode()
     answer = await one.ask("POST", "/api-keys", key=MASTER_KEY, body=sent)
-    assert (answer.status, answer.json()["key"]) == (201, key)
+    assert (answer.status, [answer.json()["api_key_id"]]) == (201, core.minted)
     (request,) = await upstream.arrived()
     assert (request.method, request.target) == ("POST", "/api-keys")
     assert request.values("X-Blnk-Key") == [MASTER_KEY]
     assert json.loads(bytes(request.body)) == WANTED
-    assert [await status(replica, key) for replica in (one, two)] == [200, 200]
-    record = await store.get(key_id)
+    assert [await status(replica, answer.json()["key"]) for replica in (one, two)] == [200, 200]
+    record = await store.get(core.minted[0])
     assert record is not None
     assert record.created_by == "master"
 
@@ -133,6 +113,28 @@ async def test_a_key_revoked_at_one_replica_is_dead_at_once_at_the_other(
     assert (request.method, request.target) == ("DELETE", f"/api-keys/{key.id}?owner=acme")
     assert await status(one, key.key) == 401
     assert await lag(two, key.key, 401) < 1
+
+
+async def test_who_revoked_a_key_is_kept_however_long_core_takes(
+    open_gateway: Open, upstream: RecordingUpstream, table: Table
+) -> None:
+    """Its row is read again by every replica before Core has answered the one that asked."""
+    store = MemoryKeyStore()
+    one, two = await open_gateway(store=store), await open_gateway(store=store)
+    caller, key = await table.mint("api-keys:delete"), await table.mint("ledgers:read")
+    assert [await status(replica, key.key) for replica in (one, two)] == [200, 200]
+    core = CoreApi(table)
+
+    async def slow(exchange: Exchange) -> None:
+        await table.change(key, "is_revoked = true")
+        await asyncio.sleep(1.5 * READ_SECONDS)
+        await core.answer(exchange)
+
+    upstream.script(slow)
+    assert (await one.ask("DELETE", f"/api-keys/{key.id}", key=caller.key)).status == 204
+    record = await store.get(key.id)
+    assert record is not None
+    assert (record.revoked_by, record.retiring) == (caller.id, False)
 
 
 @pytest.mark.parametrize("change", ["is_revoked = true", "scopes = '{balances:read}'"])
