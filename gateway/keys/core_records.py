@@ -67,7 +67,7 @@ def record_of(row: CoreRow, digest: str) -> KeyRecord:
 def pending_record(row: CoreRow, now: Instant) -> KeyRecord:
     """What the store keeps of a key of which only its row is known; revoked, by now, if the row is."""
     record = replace(record_of(row, PENDING + row.id), prefix=row.prefix).used(row.last_used_at)
-    return _revoked_as(record, row, now)
+    return revoked_as(record, row, now)
 
 
 def with_row(record: KeyRecord, row: CoreRow) -> KeyRecord:
@@ -85,7 +85,7 @@ def today(record: KeyRecord | None, row: CoreRow | None, now: Instant) -> KeyRec
         return None if record is None else record.revoke(str(now), BY_CORE, GONE)
     if record is None:
         return pending_record(row, now)
-    return _revoked_as(with_row(record, row).used(row.last_used_at), row, now)
+    return revoked_as(with_row(record, row).used(row.last_used_at), row, now)
 
 
 def rotated_away(record: KeyRecord | None) -> float:
@@ -102,7 +102,8 @@ def as_written(unix: float) -> str:
     return str(Instant.of(min(max(moment, _FIRST), _LAST)))
 
 
-def _revoked_as(record: KeyRecord, row: CoreRow, now: Instant) -> KeyRecord:
+def revoked_as(record: KeyRecord, row: CoreRow, now: Instant) -> KeyRecord:
+    """The record, revoked by Core if its row is: when the row says, or else now."""
     if not row.revoked:
         return record
     return record.revoke(str(now) if row.revoked_at is None else as_written(row.revoked_at), BY_CORE)

@@ -18,13 +18,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final, Protocol
 
 from gateway.errors import GatewayError
 from gateway.keys.batches import Batches, BatchLimits
 from gateway.keys.cache import KeyCache
 from gateway.keys.confirmed import ConfirmedRows
-from gateway.keys.core_records import BY_CORE, CoreRow, record_of, rotated_away, today
+from gateway.keys.core_records import CoreRow, record_of, revoked_as, rotated_away, today
 from gateway.keys.instants import Instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
@@ -280,9 +281,10 @@ class CoreKeys:
 
     async def _pass_revocations_on(self) -> None:
         """Put revocations seen in rows into the store, so that they are final, and known to all."""
+        now = Instant.of(self._now())
         for key_id, row in list(self._revoked.items()):
             try:
-                revoked = await self._store.revoke(key_id, str(Instant.of(self._now())), BY_CORE)
+                revoked = await self._store.revise(key_id, partial(revoked_as, row=row, now=now))
             except GatewayError:
                 # The rows still say it; the store is told with the next read.
                 return

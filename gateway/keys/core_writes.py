@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.errors import go_json
 from gateway.keys.bodies import Creation
-from gateway.keys.core_records import CoreRow, pending_record
+from gateway.keys.core_records import CoreRow, pending_record, revoked_as
 from gateway.keys.descendants import Revocation, revoke_with_descendants
 from gateway.keys.instants import Instant
 from gateway.keys.minting import digest, is_key, is_key_id
@@ -103,11 +103,12 @@ class CoreWrites:
 
     async def remember(self, row: CoreRow) -> KeyRecord:
         """The store's record of a row, made now if there is none; revoked, if the row is."""
-        record = pending_record(row, Instant.of(self._now()))
+        now = Instant.of(self._now())
+        record = pending_record(row, now)
         (there,) = await self._store.add_all([record])
-        if there is None or there.revoked or record.revoked_at is None:
+        if there is None or there.revoked or not row.revoked:
             return there or record
-        return await self._store.revoke(row.id, record.revoked_at, record.revoked_by) or record
+        return await self._store.revise(row.id, lambda found: revoked_as(found, row, now)) or record
 
     async def revoke(
         self, key_id: str, row: CoreRow | None, revocation: Revocation, *, descendants: bool = False

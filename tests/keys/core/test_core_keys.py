@@ -200,19 +200,22 @@ async def test_an_expiry_that_python_cannot_say_is_read(first: Replica, table: T
 
 
 async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> None:
-    """Seen once, it goes into the store: taking it back in the table does not bring the key back."""
+    """Seen once, it goes into the store with its time: taking it back does not bring the key back."""
     key = await table.mint("ledgers:read")
     assert await first.state(key.key) is State.LIVE
-    await table.change(key, "is_revoked = true")
+    await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
 
     async def refused() -> bool:
         return await first.state(key.key) is State.REVOKED
 
     await first.lag(refused)
     await asyncio.sleep(1.2)
-    await table.change(key, "is_revoked = false")
+    await table.change(key, "is_revoked = false, revoked_at = NULL")
     await asyncio.sleep(CONFIRMED_SECONDS)
     assert await first.state(key.key) is State.REVOKED
+    record = await first.keys.get(key.id)
+    assert record is not None
+    assert (record.revoked_at, record.revoked_by) == (AT, "core")
 
 
 async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
