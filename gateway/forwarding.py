@@ -26,7 +26,7 @@ from gateway.telemetry import AccessEntry
 from gateway.wire.answers import connection_line, status_line
 from gateway.wire.exchange import ClientGoneError, Exchange
 from gateway.wire.headers import answer_lines, request_lines
-from gateway.wire.pool import Pool
+from gateway.wire.pool import Gate, Pool
 from gateway.wire.upstream import Answer, UpstreamConnection
 
 _STAMP_ROOM: Final = 1 << 20
@@ -92,22 +92,24 @@ class Forwarder:
         config: Config,
         route: Route,
         principal: Principal | None,
+        gate: Gate | None = None,
     ) -> None:
         """Send a request that may take `route` to Core, and Core's answer to the client.
 
-        `principal` is None on a public route, which never carries the master key.
-        Raises GatewayError, and ClientGoneError where nobody is left to answer.
+        `principal` is None on a public route, which never carries the master key. `gate` is asked whenever
+        bytes are to leave for Core, for a client may take its time with a body.
+        Raises GatewayError, ClientGoneError where nobody is left to answer, and what `gate` raises.
         """
         if not self.open:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE)
         if isinstance(principal, ApiKey) and route.stamp is not Stamp.NONE:
-            await self._forward_stamped(exchange, entry, config, route, principal)
+            await self._forward_stamped(exchange, entry, config, route, principal, gate)
             return
         head = self._head(exchange, entry, config, principal)
         if exchange.complete:
-            await self._exchange_whole(exchange, entry, principal, head, exchange.held())
+            await self._exchange_whole(exchange, entry, principal, head, exchange.held(), gate)
         else:
-            await self._exchange_streamed(exchange, entry, principal, head)
+            await self._exchange_streamed(exchange, entry, principal, head, gate)
 
     async def ask(self, method: str, target: str, body: bytes) -> OwnAnswer:
         """Core's answer to a request of the gateway's own, with the master key; `body` is JSON, or empty.
@@ -134,7 +136,13 @@ class Forwarder:
         return OwnAnswer(answer.status, answer.body)
 
     async def _forward_stamped(
-        self, exchange: Exchange, entry: AccessEntry, config: Config, route: Route, key: ApiKey
+        self,
+        exchange: Exchange,
+        entry: AccessEntry,
+        config: Config,
+        route: Route,
+        key: ApiKey,
+        gate: Gate | None,
     ) -> None:
         limit = config.limits.body
         known = exchange.bytes_in if exchange.complete else exchange.length
@@ -152,9 +160,8 @@ class Forwarder:
             spare = max(0, room - len(stamped))
             self._budget.release(spare)
             room -= spare
-            await self._exchange_whole(
-                exchange, entry, key, self._head(exchange, entry, config, key), stamped
-            )
+            head = self._head(exchange, entry, config, key)
+            await self._exchange_whole(exchange, entry, key, head, stamped, gate)
         finally:
             self._budget.release(room)
 
@@ -203,7 +210,13 @@ class Forwarder:
         )
 
     async def _exchange_whole(
-        self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, head: bytes, body: bytes
+        self,
+        exchange: Exchange,
+        entry: AccessEntry,
+        principal: Principal | None,
+        head: bytes,
+        body: bytes,
+        gate: Gate | None = None,
     ) -> None:
         method = exchange.method
         if body or method not in ("GET", "HEAD", "DELETE"):
@@ -213,7 +226,7 @@ class Forwarder:
         sent = self._monotonic()
         try:
             answer = await self._pool.request(
-                data, repeatable=method == "GET" and not body, bodiless=method == "HEAD"
+                data, repeatable=method == "GET" and not body, bodiless=method == "HEAD", gate=gate
             )
         finally:
             entry.upstream_ms = (self._monotonic() - sent) * 1000
@@ -223,9 +236,14 @@ class Forwarder:
             await self._pass_on(exchange, entry, principal, answer)
 
     async def _exchange_streamed(
-        self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, head: bytes
+        self,
+        exchange: Exchange,
+        entry: AccessEntry,
+        principal: Principal | None,
+        head: bytes,
+        gate: Gate | None = None,
     ) -> None:
-        upload = _Upload(exchange)
+        upload = _Upload(exchange, gate)
         framing = (
             b"Transfer-Encoding: chunked\r\n\r\n"
             if exchange.length is None
@@ -234,14 +252,15 @@ class Forwarder:
         sent = self._monotonic()
         try:
             answer = await self._pool.upload(
-                head + framing, exchange, upload.begin, bodiless=exchange.method == "HEAD"
+                head + framing, exchange, upload.begin, bodiless=exchange.method == "HEAD", gate=gate
             )
         except GatewayError:
-            if exchange.broken is not None:
-                raise exchange.broken from None
+            if (reason := exchange.broken or upload.closed) is not None:
+                raise reason from None
             raise
         finally:
             exchange.stop()
+            upload.stop()
             entry.upstream_ms = (self._monotonic() - sent) * 1000
         await self._pass_on(exchange, entry, principal, answer)
 
@@ -302,17 +321,52 @@ class Forwarder:
 
 
 class _Upload:
-    """A request's body on its way to Core."""
+    """A request's body on its way to Core; held back while the gate has to be asked.
 
-    def __init__(self, exchange: Exchange) -> None:
+    Core may act on a body before its last byte has come, so each part of it passes the gate.
+    """
+
+    def __init__(self, exchange: Exchange, gate: Gate | None) -> None:
         self._exchange = exchange
+        self._gate = gate
         self._connection: UpstreamConnection
+        self._renewal: asyncio.Task[None] | None = None
+        self._held: list[tuple[bytes, bool]] = []
+        self.closed: Exception | None = None
 
     def begin(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self._exchange.stream(self)
 
     def feed(self, data: bytes, *, last: bool) -> None:
+        if self._renewal is not None:
+            self._held.append((data, last))
+        elif self._gate is None or self._gate.passes():
+            self._send(data, last=last)
+        else:
+            self._exchange.pause_reading()
+            self._held.append((data, last))
+            self._renewal = asyncio.ensure_future(self._renew(self._gate))
+
+    def stop(self) -> None:
+        """The answer is there: nothing more is asked or sent."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+
+    async def _renew(self, gate: Gate) -> None:
+        try:
+            await gate.renew()
+        except Exception as closed:  # whatever it is, it is raised where the answer is waited for
+            self.closed = closed
+            self._connection.abort()
+            return
+        self._renewal = None
+        held, self._held = self._held, []
+        for data, last in held:
+            self._send(data, last=last)
+        self._exchange.resume_reading()
+
+    def _send(self, data: bytes, *, last: bool) -> None:
         if self._exchange.chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             if last:

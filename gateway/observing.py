@@ -95,7 +95,7 @@ class ObservingProxy(Proxy):
 
     _forwarder: ObservingForwarder
 
-    async def _answer(self, exchange: Exchange, entry: AccessEntry) -> None:
+    async def _answer(self, exchange: Exchange, entry: AccessEntry, began: float) -> None:
         config = self.config
         stamping = await self._stamping(exchange, entry, config)
         await self._forwarder.pass_on(exchange, entry, config, stamping)
@@ -130,12 +130,12 @@ class ObservingProxy(Proxy):
         return None
 
     async def _known(self, exchange: Exchange) -> Principal | Deny:
-        found = self._identify(exchange)
+        found = self.identify(exchange)
         if not isinstance(found, tuple):
             return found
         try:
             async with asyncio.timeout(_KNOWN_SECONDS):
-                return await self._look_up(*found)
+                return await self.look_up(*found)
         except (TimeoutError, GatewayError):
             return Deny(Code.KEY_STORE_UNAVAILABLE, Code.KEY_STORE_UNAVAILABLE.message)
 

@@ -5,6 +5,7 @@ Rules kept here:
 - Without a live key nothing but 401 is said (503 where the store cannot tell).
 - One answer for each request, one log line, one set of metrics.
 - `config` is read once for each request, so a reload never splits one.
+- Whether a key may make its request is judged again when bytes leave for Core later than that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.forwarding import CoreObserver, Forwarder
 from gateway.keys.authority import Authority, KeysResource
+from gateway.keys.cache import ASKED_SECONDS, PEEKED_SECONDS
 from gateway.keys.resource import Answer as OwnAnswer
 from gateway.keys.usage import LastUsed
 from gateway.limits import RateLimit
@@ -58,6 +60,63 @@ class Clocks:
     monotonic: Callable[[], float]
 
 
+class DeniedMeanwhileError(Exception):
+    """What was allowed is denied by now, and nothing of it has reached Core or a store."""
+
+    def __init__(self, deny: Deny) -> None:
+        super().__init__(deny.message)
+        self.deny = deny
+
+
+class Judgement:
+    """That a key may make a request, worked out anew where that was some time ago (`wire.pool.Gate`).
+
+    A client may take minutes over a body, and Core may be waited for: meanwhile the key may end.
+    """
+
+    __slots__ = ("_config", "_exchange", "_proxy", "_target", "_until")
+
+    def __init__(
+        self, proxy: Proxy, exchange: Exchange, target: Target | Ambiguous, config: Config, until: float
+    ) -> None:
+        self._proxy = proxy
+        self._exchange = exchange
+        self._target = target
+        self._config = config
+        self._until = until
+
+    def passes(self) -> bool:
+        """Whether the key may still make it; False, too, where the authority has to be asked."""
+        if self._proxy.clocks.monotonic() < self._until:
+            return True
+        found = self._proxy.identify(self._exchange)
+        return isinstance(found, ApiKey) and self._refusal(found, PEEKED_SECONDS) is None
+
+    async def renew(self) -> None:
+        """Ask whose key it is by now. Raises DeniedMeanwhileError, or GatewayError where nobody can tell."""
+        found = self._proxy.identify(self._exchange)
+        if isinstance(found, tuple):
+            found = await self._proxy.look_up(*found)
+        refusal = found if isinstance(found, Deny) else self._refusal(found, ASKED_SECONDS)
+        if refusal is not None:
+            raise DeniedMeanwhileError(refusal)
+
+    def _refusal(self, principal: Principal, relied_on: float) -> Deny | None:
+        config, clocks = self._config, self._proxy.clocks
+        decision = decide(
+            principal,
+            self._exchange.method,
+            self._target,
+            config.routes,
+            clocks.unix(),
+            config.keys.report_only,
+        )
+        if isinstance(decision, Deny):
+            return decision
+        self._until = clocks.monotonic() + relied_on
+        return None
+
+
 class Proxy:
     """Handles the exchanges of all clients. `config` is replaced whole, never changed."""
 
@@ -81,6 +140,7 @@ class Proxy:
         self._last_used = last_used
         self._scope_use = scope_use
         self._observer = observer
+        self.clocks = clocks
         self._unix = clocks.unix
         self._monotonic = clocks.monotonic
         self._request_ids = request_ids
@@ -96,9 +156,11 @@ class Proxy:
         began = self._monotonic()
         entry = self._entry(exchange)
         try:
-            await self._answer(exchange, entry)
+            await self._answer(exchange, entry, began)
         except GatewayError as failure:
             self._failed(exchange, entry, failure)
+        except DeniedMeanwhileError as late:
+            self._deny(exchange, entry, late.deny)
         except ClientGoneError:
             entry.status = 0
         except Exception as problem:  # the last resort: one request fails, not the gateway
@@ -137,7 +199,7 @@ class Proxy:
             path=exchange.target.partition("?")[0],
         )
 
-    async def _answer(self, exchange: Exchange, entry: AccessEntry) -> None:
+    async def _answer(self, exchange: Exchange, entry: AccessEntry, began: float) -> None:
         target = parse_target(exchange.target)
         config = self.config
         if isinstance(target, Target):
@@ -146,9 +208,11 @@ class Proxy:
                 entry.route, entry.decision = public.name, "allow"
                 await self._forwarder.forward(exchange, entry, config, public, None)
                 return
-        principal = self._identify(exchange)
+        principal = self.identify(exchange)
+        relied_until = began + PEEKED_SECONDS
         if isinstance(principal, tuple):
-            principal = await self._look_up(*principal)
+            principal = await self.look_up(*principal)
+            relied_until = self._monotonic() + ASKED_SECONDS
         if isinstance(principal, Deny):
             self._deny(exchange, entry, principal)
             return
@@ -156,10 +220,13 @@ class Proxy:
         if isinstance(route, Deny):
             self._deny(exchange, entry, route)
             return
+        judgement = None
+        if isinstance(principal, ApiKey):
+            judgement = Judgement(self, exchange, target, config, relied_until)
         if route.served and isinstance(target, Target):
-            await self._serve_keys(exchange, entry, route, principal, target)
+            await self._serve_keys(exchange, entry, route, principal, target, judgement)
         else:
-            await self._forwarder.forward(exchange, entry, config, route, principal)
+            await self._forwarder.forward(exchange, entry, config, route, principal, judgement)
 
     def _admit(
         self, entry: AccessEntry, principal: Principal, target: Target | Ambiguous, config: Config
@@ -186,7 +253,7 @@ class Proxy:
 
     # Who is calling.
 
-    def _identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str]:
+    def identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str]:
         """Who calls, as far as is known here; digest and key where somebody has to be asked."""
         values = exchange.headers.getall(_KEY, ())
         if len(values) != 1:
@@ -199,7 +266,8 @@ class Proxy:
             return MASTER if self.config.keys.master == "accept" else _refuse(Code.INVALID_KEY)
         return self._keys.peek(digest) or (digest, key)
 
-    async def _look_up(self, digest: str, key: str) -> Principal | Deny:
+    async def look_up(self, digest: str, key: str) -> Principal | Deny:
+        """Who calls, by the authority of keys. Raises GatewayError where it cannot tell."""
         known = await self._keys.find(digest, key)
         self._observer.store_failed(None)
         return known if known is not None else _refuse(Code.INVALID_KEY)
@@ -207,10 +275,18 @@ class Proxy:
     # What the gateway answers itself.
 
     async def _serve_keys(
-        self, exchange: Exchange, entry: AccessEntry, route: Route, principal: Principal, target: Target
+        self,
+        exchange: Exchange,
+        entry: AccessEntry,
+        route: Route,
+        principal: Principal,
+        target: Target,
+        judgement: Judgement | None,
     ) -> None:
         if route.method == "POST":
             body = await exchange.read(_KEYS_BODY)
+            if judgement is not None and not judgement.passes():
+                await judgement.renew()
             made = await self._api_keys.create(principal, body)
         elif route.method == "GET":
             made = await self._api_keys.list(principal, target.query)

@@ -28,6 +28,10 @@ from gateway.policy.principals import ApiKey
 PROVEN_SECONDS: Final = 0.7
 KEPT_SECONDS: Final = 10.0
 LATE_SECONDS: Final = 0.9
+PEEKED_SECONDS: Final = 0.25
+"""For how long what `peek` says may be relied on: with PROVEN_SECONDS it is less than the bound."""
+ASKED_SECONDS: Final = 0.05
+"""For how long what `find` says may be relied on: with LATE_SECONDS it is less than the bound."""
 BOUND_SECONDS: Final = 1.0
 """How long after its revocation a key may still be honoured, anywhere and without a grace."""
 READ_SECONDS: Final = 0.25

@@ -3,7 +3,8 @@
 Rules kept here:
 - Nothing is sent twice, but a GET on a reused connection that gave no byte.
 - The connection used last is used next, so that the others can go idle and end.
-- Who finds no place waits for one, up to a bound in number and in time.
+- Who finds no place waits for one, up to a bound in number and in time; whether the request may still be sent
+  is asked after that wait.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.outbox import Outbox
 from gateway.wire.upstream import Answer, Flow, PoolLimits, StaleError, UpstreamConnection
+
+
+class Gate(Protocol):
+    """Whether a request may still be sent, asked just before its bytes leave."""
+
+    def passes(self) -> bool:
+        """True if it may, False where that cannot be told at once: then `renew`."""
+
+    async def renew(self) -> None:
+        """Return if it may be sent, else raise."""
 
 
 class Pool:
@@ -54,14 +66,19 @@ class Pool:
         """The time of `deadlines` in `seconds`."""
         return self.deadlines.now + seconds
 
-    async def request(self, data: bytes, *, repeatable: bool, bodiless: bool = False) -> Answer:
+    async def request(
+        self, data: bytes, *, repeatable: bool, bodiless: bool = False, gate: Gate | None = None
+    ) -> Answer:
         """Send one whole request and return Core's answer, as soon as its head is there.
 
-        `repeatable` allows a second try where a reused connection gave no byte.
+        `repeatable` allows a second try where a reused connection gave no byte. `gate` is asked once there is
+        a connection, however long that took.
         Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where the pool's
-        queue is full.
+        queue is full; and what `gate` raises, then nothing was sent.
         """
         connection = self.idle() or await self.acquire()
+        if gate is not None and not gate.passes():
+            await self._renewed(gate, connection)
         reused = connection.reused
         try:
             return await connection.send(data, bodiless=bodiless)
@@ -70,6 +87,8 @@ class Pool:
                 raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
         self._drop_idle()
         connection = await self.acquire()
+        if gate is not None and not gate.passes():
+            await self._renewed(gate, connection)
         try:
             return await connection.send(data, bodiless=bodiless)
         except StaleError:
@@ -82,12 +101,15 @@ class Pool:
         begin: Callable[[UpstreamConnection], None],
         *,
         bodiless: bool = False,
+        gate: Gate | None = None,
     ) -> Answer:
         """Send a head, let `begin` send the body as it comes, and return Core's answer, be it early.
 
         Raises what `request` raises. Nothing is sent twice.
         """
         connection = await self.acquire()
+        if gate is not None and not gate.passes():
+            await self._renewed(gate, connection)
         try:
             waiter = connection.send(head, bodiless=bodiless, source=source)
             begin(connection)
@@ -155,6 +177,15 @@ class Pool:
     def _drop_idle(self) -> None:
         for connection in list(self._idle):
             connection.abort()
+
+    async def _renewed(self, gate: Gate, connection: UpstreamConnection) -> None:
+        """Wait until the gate has decided; a connection on which nothing is to be sent is given back."""
+        try:
+            await gate.renew()
+        except BaseException:
+            if connection.usable:
+                self.release(connection)
+            raise
 
     async def _wait(self) -> UpstreamConnection | None:
         waiter: asyncio.Future[UpstreamConnection | None] = self.loop.create_future()

@@ -1,0 +1,193 @@
+"""A key that ends while its request is still coming in, or waits for Core: nothing of it is done any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.cache import ASKED_SECONDS, BOUND_SECONDS, LATE_SECONDS, PEEKED_SECONDS, PROVEN_SECONDS
+from gateway.keys.confirmed import CONFIRMED_SECONDS
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import MemoryKeyStore
+from tests.conftest import Start
+from tests.raw_client import Answer, chunked, request
+from tests.recording import RecordingUpstream, held
+from tests.running import Minted, Running
+from tests.wire.asserting import READ
+
+AT = "2026-02-01T00:00:00Z"
+BODY = b'{"name":"x"}'
+PUT = "/transactions/inflight/x"  # its body is forwarded as it comes
+UPDATE = b'{"status":"commit"}'
+
+End = Callable[[MemoryKeyStore, str], Awaitable[KeyRecord | None]]
+
+
+async def revoked(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revoke(key_id, AT, "master")
+
+
+async def disabled(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: record.disable(AT, "master"))
+
+
+async def expired(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, expires_at=AT))
+
+
+async def narrowed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, scopes=("search:read",)))
+
+
+async def renamed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    """No end; but the key has to be asked for again."""
+    return await store.revise(key_id, lambda record: replace(record, name=f"{record.name}, renamed"))
+
+
+ENDS = [(revoked, 401), (disabled, 401), (expired, 401), (narrowed, 403)]
+
+
+class Stage:
+    """A gateway whose store a test changes behind its back."""
+
+    def __init__(self, gateway: Running, store: MemoryKeyStore, caller: Minted) -> None:
+        self.gateway = gateway
+        self.store = store
+        self.caller = caller
+
+    async def dawdle(self, head: bytes, rest: bytes, end: End) -> Answer:
+        """The answer to a request whose last bytes come once the key has ended."""
+        async with await self.gateway.connect() as client:
+            await client.send(head)
+            await asyncio.sleep(PEEKED_SECONDS)
+            await end(self.store, self.caller.id)
+            await client.send(rest)
+            return await client.answer()
+
+    def request(self, method: str, target: str, body: bytes, sent: int) -> tuple[bytes, bytes]:
+        """A request, cut where `sent` bytes of its body have left."""
+        whole = request(method, target, key=self.caller.key, body=body)
+        cut = len(whole) - len(body) + sent
+        return whole[:cut], whole[cut:]
+
+
+@pytest.fixture
+async def stage(start_gateway: Start) -> Stage:
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    return Stage(gateway, store, await gateway.mint("*:*"))
+
+
+@pytest.mark.parametrize(("end", "status"), ENDS)
+async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
+    stage: Stage, upstream: RecordingUpstream, end: End, status: int
+) -> None:
+    """Whatever has become of the key; Core has not heard of it."""
+    head, rest = stage.request("POST", "/ledgers", BODY, 3)
+    answer = await stage.dawdle(head, rest, end)
+    assert answer.status == status
+    assert upstream.requests == []
+    assert '"decision":"deny"' in await stage.gateway.logged("/ledgers")
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("trailing", [b"", b" "])
+async def test_no_more_of_a_streamed_body_reaches_core(
+    stage: Stage, upstream: RecordingUpstream, framing: str, trailing: bytes
+) -> None:
+    """Core could act on a body whose last byte is still to come, so every part is held back, not the last."""
+    body = UPDATE + trailing
+    if framing == "length":
+        head, rest = stage.request("PUT", PUT, body, 4)
+        rest = rest[: len(UPDATE) - 4]
+    else:
+        start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
+        head, rest = start + b"4\r\n%b\r\n" % body[:4], chunked(UPDATE[4:])
+        rest = rest.removesuffix(b"0\r\n\r\n") if trailing else rest
+    answer = await stage.dawdle(head, rest, revoked)
+    assert answer.status == 401
+    (seen,) = upstream.requests
+    assert bytes(seen.body) in (b"", body[:4])
+
+
+async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    store, release = MemoryKeyStore(), asyncio.Event()
+    gateway = await start_gateway(store=store, upstream={"connections": 1})
+    first, second = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+    upstream.take()
+    upstream.script(held(release))
+    busy = asyncio.create_task(gateway.ask("GET", READ, key=first.key))
+    await upstream.arrived()
+    waiting = asyncio.create_task(gateway.ask("POST", "/ledgers", key=second.key, body=BODY))
+    await asyncio.sleep(PEEKED_SECONDS)
+    await revoked(store, second.id)
+    release.set()
+    assert ((await busy).status, (await waiting).status) == (200, 401)
+    assert len(upstream.requests) == 1
+    assert (await gateway.ask("GET", READ, key=first.key)).status == 200
+
+
+@pytest.mark.parametrize("end", [revoked, disabled, expired])
+async def test_a_dead_key_mints_none(stage: Stage, end: End) -> None:
+    """However long its request for one was on its way."""
+    wanted = {
+        "name": "n",
+        "owner": stage.caller.owner,
+        "scopes": ["*:*"],
+        "expires_at": "2999-01-01T00:00:00Z",
+    }
+    head, rest = stage.request("POST", "/api-keys", json.dumps(wanted).encode(), 5)
+    assert (await stage.dawdle(head, rest, end)).status == 401
+    assert len(await stage.store.owned(stage.caller.owner)) == 1
+
+
+async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: RecordingUpstream) -> None:
+    """Its body arrives as it came, though the key has to be asked for again on the way."""
+    head, rest = stage.request("PUT", PUT, UPDATE, 4)
+    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    head, rest = stage.request("POST", "/ledgers", BODY, 4)
+    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    streamed, stamped = upstream.requests
+    assert bytes(streamed.body) == UPDATE
+    assert json.loads(bytes(stamped.body)) == {
+        "name": "x",
+        "meta_data": {"BLNK_GENERATED_BY": stage.caller.id},
+    }
+
+
+async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstream: RecordingUpstream) -> None:
+    """Nobody can tell whether the key still lives."""
+
+    class Failing(MemoryKeyStore):
+        failing = False
+
+        async def find(self, digest: str) -> KeyRecord | None:
+            if self.failing:
+                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            return await super().find(digest)
+
+    store = Failing()
+    gateway = await start_gateway(store=store)
+    stage = Stage(gateway, store, await gateway.mint("*:*"))
+
+    async def down(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+        Failing.failing = True
+        return await renamed(store, key_id)
+
+    for method, target in (("POST", "/ledgers"), ("PUT", PUT)):
+        Failing.failing = False
+        answer = await stage.dawdle(*stage.request(method, target, BODY, 4), down)
+        assert (answer.status, answer.values("Retry-After")) == (503, ["1"])
+
+
+def test_what_is_relied_on_and_what_may_be_late_are_less_than_the_bound() -> None:
+    assert PROVEN_SECONDS + PEEKED_SECONDS < BOUND_SECONDS
+    assert LATE_SECONDS + ASKED_SECONDS < BOUND_SECONDS
+    assert CONFIRMED_SECONDS + PEEKED_SECONDS < 2.0
