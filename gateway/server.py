@@ -31,7 +31,7 @@ from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
 from gateway.keys.authority import Authority, KeysResource, StoreAuthority, UnusableAuthorityError
-from gateway.keys.cache import KeyCache, bound
+from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.resource import ApiKeys
@@ -51,8 +51,11 @@ from gateway.wire.pool import Pool
 from gateway.wire.upstream import PoolLimits
 
 VERSION = version("blnk-gateway")
+# Linux; elsewhere the monotonic clock goes on by itself, or there is no such sleep.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _ASK_SECONDS = 0.5
 _DURABILITY_SECONDS = 60.0
+_EMPTY = "the key store is empty: every client but one with the master key will get 401"
 
 
 class StartError(Exception):
@@ -94,7 +97,10 @@ class Gateway:
         self._runners: list[web.AppRunner] = []
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._asked = asyncio.Event()
-        self._keys = KeyCache(self.store, time.monotonic, grace=config.keys.grace, learnt=self._learnt)
+        self._looked_at = asyncio.Event()
+        self._keys = KeyCache(
+            self.store, _uptime, grace=config.keys.grace, learnt=self._learnt, missed=self._missed
+        )
         self._last_used = LastUsed(self.store)
         self._pool = open_pool(config, self._loop)
         master = MasterKey(read_master_key(config).reveal())
@@ -121,14 +127,14 @@ class Gateway:
             last_used=self._last_used,
             scope_use=self._scope_use,
             observer=self,
-            clocks=Clocks(time.time, time.monotonic),
+            clocks=Clocks(time.time, _uptime),
             request_ids=_request_ids(),
         )
 
     def _open_authority(self) -> tuple[Authority, KeysResource]:
         cache, store = self._keys, self.store
         if self.config.keys.authority == "gateway":
-            pending = PendingKeys(store, _open_verifier(), time.monotonic)
+            pending = PendingKeys(store, _open_verifier(), _uptime)
             return StoreAuthority(store, cache, pending), ApiKeys(store, cache.learn, _now, os.urandom)
         try:
             from gateway.keys.core_api import CoreApiKeys
@@ -143,7 +149,7 @@ class Gateway:
             reason = "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
             raise StartError(reason, Exit.USAGE) from missing
         rows = CoreRows(self.config.keys.core_database)
-        keys = CoreKeys(cache, store, rows, Verifier(), clock=time.monotonic, now=_now)
+        keys = CoreKeys(cache, store, rows, Verifier(), clock=_uptime, now=_now)
         ask = self._forwarder.ask
         writes = CoreWrites(ask, rows, store, cache.learn, _now)
         self._followers.append(Retirements(store, writes, _now).run)
@@ -204,8 +210,15 @@ class Gateway:
             self.log.info("restored", neighbour=neighbour)
 
     def _learnt(self, change: Change) -> None:
-        if change.revoked and change.at is not None:
+        if change.at is not None:
             self.metrics.revocation_learnt(time.time() - change.at)
+
+    def _missed(self) -> None:
+        self.log.warning(
+            "changes in the key store were missed: it was emptied, restored, or much was changed at once",
+            store=self.config.keys.shown_store,
+        )
+        self._looked_at.set()
 
     # Reload.
 
@@ -253,10 +266,9 @@ class Gateway:
         self._run(self._watch())
         if self._reload is not None:
             self._run(self._reload.run())
-        self._run(self._warn_if_empty())
-        if isinstance(self.store, RedisKeyStore) and self.config.keys.authority == "gateway":
-            self.log.info(bound(self.config.keys.grace), grace=self.config.keys.grace)
-            self._run(self._watch_durability(self.store))
+        self.log.info(self._authority.bound, grace=self.config.keys.grace)
+        if self.config.keys.authority == "gateway":
+            self._run(self._watch_store())
         self.log.info(
             "listening",
             clients=str(self.address),
@@ -359,29 +371,29 @@ class Gateway:
         host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
         return (await check_core(self._pool, host_line, self._forwarder.master.line)).finding is Finding.SAFE
 
-    async def _warn_if_empty(self) -> None:
-        try:
-            # Core's keys need not be in the store.
-            if self.config.keys.authority == "gateway" and await self.store.empty():
-                warning = "the key store is empty: every client but one with the master key will get 401"
-                self.log.warning(warning, store=self.config.keys.shown_store)
-        except GatewayError as failure:
-            self.store_failed(failure)
-
-    async def _watch_durability(self, store: RedisKeyStore) -> None:
-        """Warn of settings of Redis that lose keys; after a failover they may be another's."""
+    async def _watch_store(self) -> None:
+        """Warn of what loses keys, or has lost them; after a failover Redis may be another."""
         said: tuple[str, ...] = ()
         while True:
             pause = _ASK_SECONDS
-            with contextlib.suppress(GatewayError):
-                found = await store.warnings()
+            try:
+                found = await self._store_warnings()
+            except GatewayError as failure:
+                self.store_failed(failure)
+            else:
                 for warning in found:
                     if warning not in said:
                         self.log.warning(warning, store=self.config.keys.shown_store)
                 others = [warning for warning in self.health.warnings if warning not in said]
                 self.health.warnings[:] = [*others, *found]
                 said, pause = found, _DURABILITY_SECONDS
-            await asyncio.sleep(pause)
+            self._looked_at.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._looked_at.wait(), pause)
+
+    async def _store_warnings(self) -> tuple[str, ...]:
+        found = (_EMPTY,) if await self.store.empty() else ()
+        return found + (await self.store.warnings() if isinstance(self.store, RedisKeyStore) else ())
 
     # End.
 
@@ -461,6 +473,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def _uptime() -> float:
+    """Seconds that never step, and go on while the machine sleeps: nothing cached is fresh when it wakes."""
+    return time.clock_gettime(_CLOCK)
 
 
 def _now() -> datetime:

@@ -84,7 +84,7 @@ class TestReadiness:
             "status": "ready",
             "reasons": [],
             "degraded": {},
-            "warnings": [],
+            "warnings": ["the key store is empty: every client but one with the master key will get 401"],
             "policy_sha256": gateway.gateway.config.sha256,
             "last_reload": gateway.gateway.health.last_reload,
             "version": answer.json()["version"],

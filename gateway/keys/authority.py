@@ -32,6 +32,10 @@ class Authority(KnownKeys, Protocol):
     def failure(self) -> GatewayError | None:
         """Why it cannot; None if it can."""
 
+    @property
+    def bound(self) -> str:
+        """What a revocation is worth, in a sentence for operators."""
+
     async def check(self) -> None:
         """Return if it can be used.
 
@@ -79,6 +83,11 @@ class StoreAuthority:
     def failure(self) -> GatewayError | None:
         """Why the store's changes cannot be read."""
         return self._cache.failure
+
+    @property
+    def bound(self) -> str:
+        """What a revocation is worth."""
+        return self._cache.bound
 
     async def check(self) -> None:
         """A store that answers can be used."""

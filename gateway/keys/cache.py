@@ -10,8 +10,10 @@ Rules kept here:
 - A key once seen revoked stays revoked here, whatever the store says later.
 - Unknown keys and failures are not kept; concurrent requests for one key share one look-up.
 - An answer that took longer than 0.9 s is a failure: what it tells may be that old.
+- An entry in use is looked up again before it is too old, on the side: a flood of unknown keys makes no
+  known one wait in its line. How many look-ups there are at once is bounded.
 - With a grace, a key that was known when the store was last heard of is honoured for that long beyond
-  the 700 ms while the store fails, and nobody waits for the store: it is asked on the side.
+  the 700 ms while the store fails, and nobody waits long for the store: it is asked on the side.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ from gateway.policy.principals import ApiKey
 
 PROVEN_SECONDS: Final = 0.7
 KEPT_SECONDS: Final = 10.0
+RENEWED_SECONDS: Final = 8.0
+"""The age at which an entry in use is looked up again on the side, so that nobody waits for it."""
+HEARD_SECONDS: Final = 0.1
+"""How long a covered key's own look-up is waited for: another's may have failed alone."""
 LATE_SECONDS: Final = 0.9
 PEEKED_SECONDS: Final = 0.25
 """For how long what `peek` says may be relied on: with PROVEN_SECONDS it is less than the bound."""
@@ -37,17 +43,8 @@ BOUND_SECONDS: Final = 1.0
 READ_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 0.1
 MAX_ENTRIES: Final = 50_000
-MAX_REVOKED: Final = 100_000
-
-
-def bound(grace: float) -> str:
-    """What a revocation is worth with a grace of so many seconds, in a sentence for operators."""
-    sentence = f"every replica refuses a revoked key within {BOUND_SECONDS:g} s"
-    if not grace:
-        return sentence
-    return (
-        f"{sentence}; one that is cut off from the key store, within {grace + BOUND_SECONDS:g} s (keys.grace)"
-    )
+MAX_REVOKED: Final = 500_000
+MAX_FILLS: Final = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +72,10 @@ class KeyCache:
         clock: monotonic seconds.
         grace: how many seconds known keys are honoured for while the store fails.
         learnt: told of every change that is read, when it is.
+        missed: told where some could not be: the store was emptied, restored, or its changes cut short.
         max_entries: the most principals kept; the oldest goes first.
-        max_revoked: the most ids of revoked keys remembered; the oldest goes first.
+        max_revoked: the most ids of revoked keys remembered; the one seen longest ago goes first.
+        max_fills: the most look-ups at once; beyond, who asks is turned away.
     """
 
     def __init__(
@@ -86,15 +85,19 @@ class KeyCache:
         *,
         grace: float = 0.0,
         learnt: Callable[[Change], None] = lambda _: None,
+        missed: Callable[[], None] = lambda: None,
         max_entries: int = MAX_ENTRIES,
         max_revoked: int = MAX_REVOKED,
+        max_fills: int = MAX_FILLS,
     ) -> None:
         self._store = store
         self._clock = clock
         self._grace = grace
         self._learnt = learnt
+        self._missed = missed
         self._max_entries = max_entries
         self._max_revoked = max_revoked
+        self._max_fills = max_fills
         self._entries: dict[str, _Entry] = {}
         self._fills: dict[str, _Fill] = {}
         # A dictionary for its order; the values mean nothing.
@@ -117,6 +120,15 @@ class KeyCache:
         """Why the last read of the changes failed; None if it did not."""
         return self._failure
 
+    @property
+    def bound(self) -> str:
+        """What a revocation is worth, in a sentence for operators."""
+        sentence = f"every replica refuses a revoked key within {BOUND_SECONDS:g} s"
+        if not self._grace:
+            return sentence
+        late = f"{self._grace + BOUND_SECONDS:g} s (keys.grace)"
+        return f"{sentence}; one that is cut off from the key store, within {late}"
+
     def peek(self, digest: str) -> ApiKey | None:
         """The principal of a key, if an entry for it may be honoured now."""
         entry = self._entries.get(digest)
@@ -125,6 +137,8 @@ class KeyCache:
         now = self._clock()
         if now < self._proven_until and now < entry.until:
             self._hits += 1
+            if now >= entry.asked + RENEWED_SECONDS and len(self._fills) < self._max_fills:
+                self._renew(digest)
             return entry.key
         return None
 
@@ -144,8 +158,10 @@ class KeyCache:
             return key
         while True:
             fill = self._fills.get(digest) or self._begin(digest)
-            if self._down and (key := self._covered(digest)) is not None:
-                return key
+            if self._down and self._covered(digest) is not None:
+                await asyncio.wait([fill.outcome], timeout=HEARD_SECONDS)
+                if not fill.outcome.done() and (key := self._covered(digest)) is not None:
+                    return key
             # Shielded: a client that leaves must not fail the others that wait for this fill.
             outcome = await asyncio.shield(fill.outcome)
             if isinstance(outcome, GatewayError):
@@ -177,6 +193,7 @@ class KeyCache:
     def _learn_all(self, news: Changes, sent: float) -> None:
         if not news.continuous:
             self._drop_all()
+            self._missed()
         elif self._failure is not None:
             # After an outage the store may be an older copy of itself, so it is asked about every key.
             self._age_all()
@@ -186,7 +203,8 @@ class KeyCache:
         self._failure = None
         self._down = False
         self._position = news.position
-        self._proven_until = sent + PROVEN_SECONDS
+        if news.whole:
+            self._proven_until = sent + PROVEN_SECONDS
 
     def _learn(self, change: Change) -> None:
         if change.revoked:
@@ -218,11 +236,18 @@ class KeyCache:
         return entry.key if self._clock() < known_until + self._grace and self._grace else None
 
     def _remember_revoked(self, key_id: str) -> None:
+        self._revoked.pop(key_id, None)
         self._revoked[key_id] = None
         if len(self._revoked) > self._max_revoked:
             del self._revoked[next(iter(self._revoked))]
 
+    def _renew(self, digest: str) -> None:
+        if digest not in self._fills:
+            self._begin(digest)
+
     def _begin(self, digest: str) -> _Fill:
+        if len(self._fills) >= self._max_fills:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys are looked up at once")
         self._misses += 1
         fill = _Fill()
         fill.outcome = asyncio.ensure_future(self._run(digest, fill))

@@ -33,6 +33,7 @@ from gateway.keys.store import KeyStore
 from gateway.keys.verifying import Verifier
 from gateway.policy.principals import ApiKey
 
+BOUND_SECONDS: Final = 2.0
 READ_SECONDS: Final = 1.0
 UNKNOWN_SECONDS: Final = 1.0
 
@@ -103,6 +104,11 @@ class CoreKeys:
     def failure(self) -> GatewayError | None:
         """Why principals cannot be confirmed; None if they can."""
         return self._failure or self._cache.failure
+
+    @property
+    def bound(self) -> str:
+        """What a revocation is worth; a grace covers the store alone, and no row."""
+        return f"every replica refuses a key within {BOUND_SECONDS:g} s of its revocation in Core's table"
 
     async def check(self) -> None:
         """Return if Core's table can be read; raises UnusableAuthorityError or GatewayError."""

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - Where the store is the only record of the keys, a Redis that writes nothing to disk loses every key and
-  every revocation with its process, and one that evicts names loses them one by one.
+  every revocation with its process, one that writes them later loses the last of them, and one that evicts
+  names loses them one by one.
 - CONFIG GET is asked first. Where it is forbidden or renamed, INFO tells part of it, and what neither tells
   is said to be unchecked, never taken for good.
 """
@@ -13,18 +14,27 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-_NAMES: Final = ("appendonly", "save", "maxmemory-policy")
+_NAMES: Final = ("appendonly", "appendfsync", "save", "maxmemory-policy")
 
 NOT_PERSISTED: Final = (
     'Redis persists nothing (appendonly no, save ""): a restart loses every key and every revocation; '
-    "set appendonly yes"
+    "set appendonly yes and appendfsync always"
+)
+SNAPSHOTS: Final = (
+    "Redis persists snapshots alone (appendonly no): a crash loses the keys and revocations since the last; "
+    "set appendonly yes and appendfsync always"
+)
+WRITTEN_LATER: Final = (
+    "Redis writes changes to disk after it has answered (appendfsync is not always): a crash of its host "
+    "loses the last keys and revocations; set appendfsync always"
 )
 EVICTS: Final = (
     "Redis may evict keys (its maxmemory-policy is not noeviction): evicted ones get 401; "
     "set maxmemory-policy noeviction"
 )
 PERSISTENCE_UNKNOWN: Final = (
-    "whether Redis persists could not be checked: CONFIG GET is not allowed, and INFO does not say so"
+    "whether Redis keeps each change (appendonly yes, appendfsync always) could not be checked: "
+    "CONFIG GET is not allowed"
 )
 EVICTION_UNKNOWN: Final = (
     "whether Redis evicts keys could not be checked: neither CONFIG GET nor INFO is allowed"
@@ -38,24 +48,32 @@ async def durability_warnings(client: Any) -> tuple[str, ...]:
         redis.exceptions.RedisError: it does not answer.
     """
     settings = await _settings(client)
-    persists, policy = _persists(settings), settings.get("maxmemory-policy")
-    warnings = []
-    if persists is not True:
-        warnings.append(PERSISTENCE_UNKNOWN if persists is None else NOT_PERSISTED)
+    policy = settings.get("maxmemory-policy")
+    warnings = [_persistence(settings)]
     if policy != "noeviction":
         warnings.append(EVICTION_UNKNOWN if policy is None else EVICTS)
-    return tuple(warnings)
+    return tuple(filter(None, warnings))
 
 
-def _persists(settings: dict[str, str]) -> bool | None:
-    """Whether anything is written to disk; None if that cannot be told."""
-    if settings.get("appendonly") == "yes" or settings.get("save"):
-        return True
-    return False if settings.keys() >= {"appendonly", "save"} else None
+def too_few_acknowledge(connected: int, configured: int) -> str:
+    """What speaks against fewer `keys.replicas` than there are, where one of them may become primary."""
+    return (
+        f"keys.replicas is {configured}, and {connected} Redis replicas are connected: a failover to one "
+        f"that was cut off can lose acknowledged revocations; set keys.replicas to {connected}"
+    )
+
+
+def _persistence(settings: dict[str, str]) -> str:
+    """What is wrong with how it persists; empty if nothing is."""
+    if settings.get("appendonly") == "yes" and "appendfsync" in settings:
+        return "" if settings["appendfsync"] == "always" else WRITTEN_LATER
+    if not settings.keys() >= {"appendonly", "save"} or settings["appendonly"] == "yes":
+        return PERSISTENCE_UNKNOWN
+    return SNAPSHOTS if settings["save"] else NOT_PERSISTED
 
 
 async def _settings(client: Any) -> dict[str, str]:
-    """What is known of `appendonly`, `save` and `maxmemory-policy`."""
+    """What is known of the settings."""
     try:
         # One by one: not every version takes several, and `*` would bring passwords.
         pairs = [await client.execute_command("CONFIG", "GET", name) for name in _NAMES]
@@ -65,12 +83,9 @@ async def _settings(client: Any) -> dict[str, str]:
 
 
 async def _from_info(client: Any) -> dict[str, str]:
-    """The same from INFO, which does not tell `save`."""
+    """The same from INFO, which tells neither `save` nor `appendfsync`."""
     try:
-        told = await client.info("persistence") | await client.info("memory")
+        told = await client.info("memory")
     except ResponseError:
         return {}
-    settings = {"appendonly": "yes"} if told.get("aof_enabled") == 1 else {}
-    if "maxmemory_policy" in told:
-        settings["maxmemory-policy"] = str(told["maxmemory_policy"])
-    return settings
+    return {"maxmemory-policy": str(told["maxmemory_policy"])} if "maxmemory_policy" in told else {}

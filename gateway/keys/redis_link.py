@@ -41,6 +41,8 @@ COMMAND_SECONDS: Final = 1.0
 """How long a look-up may take, connecting included: a later answer would not be believed anyway."""
 WAIT_SECONDS: Final = 0.7
 """How long replicas have for acknowledging a write."""
+LATELY_SECONDS: Final = 10.0
+"""How long a replica that has left is waited for: one that is promoted leaves before anybody is told."""
 ASK_SECONDS: Final = 0.3
 """How long Sentinels and nodes of a Cluster have for saying where the primary is."""
 
@@ -64,6 +66,9 @@ class RedisLink:
         parts = read_url(url)
         self._finder = _finder(parts)
         self._place: Place | None = None
+        self._kind = parts.kind
+        # The most replicas that this primary had lately, and when it was seen to have so many.
+        self._most, self._most_at = 0, float("-inf")
         # When a connection last failed, in seconds of the loop's clock.
         self.failed_at = float("-inf")
         self._connections: WeakSet[Connection] = WeakSet()
@@ -90,9 +95,26 @@ class RedisLink:
         place = await self._finder.primary()
         if self._place not in (None, place):
             self._place = place
+            self._most = 0
             await self.drop()
         self._place = place
         return place
+
+    @property
+    def fails_over(self) -> bool:
+        """Whether somebody makes a replica the primary by himself."""
+        return self._kind is not Kind.SINGLE
+
+    def replicas(self, role: Any) -> int:
+        """How many replicas have to acknowledge a write, by the answer of its primary to ROLE.
+
+        As many as are connected, or were until a moment ago: the replica that a failover promotes is gone
+        from its primary before the Sentinels name it, and what only others have acknowledged is lost then.
+        """
+        connected, now = replicas_of(role), asyncio.get_running_loop().time()
+        if connected >= self._most or now > self._most_at + LATELY_SECONDS:
+            self._most, self._most_at = connected, now
+        return self._most
 
     async def confirm(self) -> None:
         """Return if the primary is still where it was found last.
@@ -178,6 +200,16 @@ async def commit(watching: Any, queued: Any, replicas: int) -> bool:
     return done is not None
 
 
+async def abandon(watching: Any) -> None:
+    """Close the connection of a pipeline of redis-py that failed, so that nothing more is sent on it.
+
+    Left alone the pipeline would send UNWATCH, for which it connects anew, with no deadline over it.
+    """
+    watching.watching = False
+    if watching.connection is not None:
+        await watching.connection.disconnect(nowait=True)
+
+
 class _PrimaryConnection(Connection):
     """A connection that looks for the primary whenever it connects, and lets go of what is none."""
 
@@ -191,7 +223,9 @@ class _PrimaryConnection(Connection):
         """Connect anew, if anything else failed since this one was last heard of: it may be dead unseen."""
         if self._heard <= self._link.failed_at:
             await self.disconnect(nowait=True)
-        await super().connect()  # type: ignore[no-untyped-call]
+        # Logging in included: a peer that accepts and stays silent must hold nobody.
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await super().connect()  # type: ignore[no-untyped-call]
 
     async def _connect(self) -> None:
         self.host, self.port = await self._link.find()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +25,7 @@ from gateway.errors import Code, GatewayError
 from gateway.keys import redis_names as names
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import PENDING, KeyRecord
-from gateway.keys.redis_link import COMMAND_SECONDS, commit, replicas_of
+from gateway.keys.redis_link import COMMAND_SECONDS, RedisLink, abandon, commit
 from gateway.keys.redis_reasons import NotAcknowledgedError, UnreadableRecordError, reason
 from gateway.keys.store import (
     DeadMinterError,
@@ -38,6 +38,10 @@ from gateway.keys.store import (
 ANSWER_SECONDS: Final = 1.5
 """The longest that anything waits for Redis, connecting included, besides what it asks Redis to wait."""
 _WRITE_ATTEMPTS: Final = 8
+_WRITERS: Final = 4
+_REVOKED: Final = b"1"
+JUST_REVOKED: Final = b"2"
+"""In an entry of the stream: revoked by this very change, not one that an import brings or that settles."""
 _BATCH: Final = 1000
 
 Stored = list[KeyRecord | None]
@@ -46,19 +50,21 @@ Verdict = Callable[[Stored], list[KeyRecord]]
 
 
 class RedisRecords:
-    """Records over one client of redis-py.
+    """Records over one link.
 
     `changes_kept` is about how many entries the stream keeps, `replicas` the least number of Redis replicas
     that must acknowledge a write.
-
-    `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
     """
 
-    def __init__(self, client: Any, changes_kept: int, replicas: int) -> None:
-        self._client = client
+    def __init__(self, link: RedisLink, changes_kept: int, replicas: int) -> None:
+        self.link = link
+        # Redis-py types every command as perhaps awaitable, for its synchronous clients too.
+        self._client: Any = link.commands
         self._replicas = replicas
         self._changes_kept = changes_kept
         self._decoder = msgspec.json.Decoder(KeyRecord)
+        # A write may wait for replicas, and must not do so on the last connection that look-ups have.
+        self._writing = asyncio.Semaphore(_WRITERS)
 
     # One record.
 
@@ -202,11 +208,11 @@ class RedisRecords:
     # When keys were last used.
 
     async def used(self, times: Mapping[str, float]) -> None:
-        """Note when keys were last used (Unix seconds): one command, however many keys."""
-        async with answering():
-            if times:
-                scores = {key_id: round(at * 1e6) for key_id, at in times.items()}
-                await self._client.zadd(names.LAST_USED, scores, gt=True)
+        """Note when keys were last used (Unix seconds): one command for up to 1,000 keys."""
+        scores = [(key_id, round(at * 1e6)) for key_id, at in times.items()]
+        for start in range(0, len(scores), _BATCH):
+            async with answering():
+                await self._client.zadd(names.LAST_USED, dict(scores[start : start + _BATCH]), gt=True)
 
     async def last_used(self, key_ids: Sequence[str]) -> list[float]:
         """When each key was last used, in Unix seconds; 0 for never."""
@@ -267,13 +273,13 @@ class RedisRecords:
         already is as it should be is written once more where there are replicas: nobody may know yet
         whether they acknowledged it the first time.
         """
-        async with self._client.pipeline(transaction=True) as pipe:
+        async with self._writing, self._watching() as pipe:
             for _ in range(_WRITE_ATTEMPTS):
                 await pipe.watch(*map(names.key_name, digests), *map(names.id_name, ids))
                 stored = await self._read_all(pipe, digests)
                 by_id = await self._read_by_id(pipe, ids, dict(zip(digests, stored, strict=True)))
                 written = verdict(stored + by_id)
-                replicas = max(self._replicas, replicas_of(await pipe.execute_command("ROLE")))
+                replicas = max(self._replicas, self.link.replicas(await pipe.execute_command("ROLE")))
                 if not written and again and replicas:
                     written = [record for record in stored if record is not None]
                 if not written:
@@ -281,10 +287,23 @@ class RedisRecords:
                 queued = self._client.pipeline()
                 if gone and stored[0] is not None:
                     _erase(queued, stored[0])
-                self._write(queued, written)
+                live = {record.id for record in stored + by_id if record is not None and not record.revoked}
+                self._write(queued, written, live)
                 if await commit(pipe, queued, replicas):
                     return
         raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many others write the same key")
+
+    @contextlib.asynccontextmanager
+    async def _watching(self) -> AsyncIterator[Any]:
+        """A pipeline for one transaction, whose connection does not outlive a failure."""
+        async with self._client.pipeline(transaction=True) as pipe:
+            try:
+                yield pipe
+            except RefusedRecordError:
+                raise
+            except BaseException:
+                await abandon(pipe)
+                raise
 
     async def _read_by_id(
         self, pipe: Any, ids: Sequence[str], read: Mapping[str, KeyRecord | None]
@@ -297,7 +316,8 @@ class RedisRecords:
         records = {**read, **dict(zip(others, await self._read_all(pipe, others), strict=True))}
         return [records.get(digest) for digest in found]
 
-    def _write(self, pipe: Any, records: list[KeyRecord]) -> None:
+    def _write(self, pipe: Any, records: list[KeyRecord], live: Collection[str]) -> None:
+        """Queue the records, whose ids are in `live` if they were not revoked before."""
         # One MSET, and each index once: an import writes 100,000 records.
         texts: dict[str | bytes, str | bytes] = {}
         owned: defaultdict[bytes, dict[str, int]] = defaultdict(dict)
@@ -320,7 +340,12 @@ class RedisRecords:
         for index, ids in listed.items():
             pipe.sadd(index, *ids)
         for record in records:
-            fields = {"digest": record.digest, "id": record.id, "revoked": int(record.revoked)}
+            revoked = JUST_REVOKED if record.id in live else _REVOKED
+            fields = {
+                "digest": record.digest,
+                "id": record.id,
+                "revoked": revoked if record.revoked else b"0",
+            }
             pipe.xadd(names.CHANGES, fields, maxlen=self._changes_kept, approximate=True)
 
 

@@ -14,13 +14,15 @@ import asyncio
 from typing import Any, Final
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.persistence import durability_warnings
-from gateway.keys.redis_link import RedisLink, is_primary
+from gateway.keys.persistence import durability_warnings, too_few_acknowledge
+from gateway.keys.redis_link import RedisLink, is_primary, replicas_of
 from gateway.keys.redis_names import CHANGES
-from gateway.keys.redis_records import RedisRecords, answering
+from gateway.keys.redis_records import JUST_REVOKED, RedisRecords, answering
 from gateway.keys.store import Change, Changes
 
 _START: Final = "0-0"
+_COUNT: Final = 1000
+"""How many changes are read at once."""
 
 
 class RedisKeyStore(RedisRecords):
@@ -39,8 +41,7 @@ class RedisKeyStore(RedisRecords):
     def __init__(
         self, url: str, *, replicas: int = 0, connections: int = 16, changes_kept: int = 10_000
     ) -> None:
-        self.link = RedisLink(url, connections=connections)
-        super().__init__(self.link.commands, changes_kept, replicas)
+        super().__init__(RedisLink(url, connections=connections), changes_kept, replicas)
 
     async def empty(self) -> bool:
         """Whether no key was ever stored: every one leaves a change in the stream."""
@@ -55,7 +56,11 @@ class RedisKeyStore(RedisRecords):
     async def warnings(self) -> tuple[str, ...]:
         """What speaks against keeping keys in this Redis; empty if nothing does."""
         async with answering():
-            return await durability_warnings(self._client)
+            found = await durability_warnings(self._client)
+            connected = replicas_of(await self._client.execute_command("ROLE"))
+        if self.link.fails_over and connected > self._replicas:
+            found += (too_few_acknowledge(connected, self._replicas),)
+        return found
 
     async def last_position(self) -> str:
         """The id of the last entry in the stream."""
@@ -65,31 +70,47 @@ class RedisKeyStore(RedisRecords):
     async def changes(self, after: str, wait: float) -> Changes:
         """The entries of the stream after a position; waits up to `wait` seconds for the first one.
 
-        They are continuous if the entry at `after` still lies between the stream's first and last:
-        a stream that was cut ends up after it, one that was lost or restored from a copy before it.
+        They are continuous if the entry at `after` is still there: not where the stream was cut, lost, or
+        restored from a copy.
         """
         async with answering(wait):
-            (read, first, last, role), _ = await asyncio.gather(
-                self._read_stream(after, wait), self.link.confirm()
-            )
+            read, there, last, role = await self._read_confirmed(after, wait)
             if not is_primary(role):
                 await self.link.drop()
                 raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the Redis that answers is no primary")
-            entries = read[0][1] if read else []
-            changes = [_read_change(entry_id, fields) for entry_id, fields in entries]
-            continuous = None not in changes and _lies_between(after, _entry_id(first), _entry_id(last))
-            position = _entry_id(entries[-1:]) or (after if continuous else _entry_id(last) or _START)
-        return Changes(position, tuple(change for change in changes if change), continuous)
+            self.link.replicas(role)
+        entries = read[0][1] if read else []
+        changes = [_read_change(entry_id, fields) for entry_id, fields in entries]
+        whole = len(entries) < _COUNT
+        # Before a stream's first entry there is none; where all have come, none was cut.
+        continuous = None not in changes and (whole if after == _START else bool(there))
+        position = _entry_id(entries[-1:]) or (after if continuous else _entry_id(last) or _START)
+        return Changes(position, tuple(change for change in changes if change), continuous, whole)
 
     async def close(self) -> None:
         """Close every connection."""
         await self.link.close()
 
+    async def _read_confirmed(self, after: str, wait: float) -> Any:
+        """What was read of the stream, if its primary still is one for the Sentinels meanwhile."""
+        reading = asyncio.ensure_future(self._read_stream(after, wait))
+        try:
+            await self.link.confirm()
+            return await reading
+        except asyncio.CancelledError:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            raise
+        except Exception:
+            # It holds the follower's only connection, and must not outlive the deadline of this call.
+            await asyncio.gather(reading, return_exceptions=True)
+            raise
+
     async def _read_stream(self, after: str, wait: float) -> Any:
-        # One round trip; the bounds are read after the entries, so a cut in between is seen.
+        # One round trip; the entry at `after` is read behind the others, so a cut in between is seen.
         async with self.link.follower.pipeline(transaction=False) as pipe:
-            pipe.xread({CHANGES: after}, block=max(1, round(wait * 1000)))
-            pipe.xrange(CHANGES, count=1)
+            pipe.xread({CHANGES: after}, count=_COUNT, block=max(1, round(wait * 1000)))
+            pipe.xrange(CHANGES, after, after)
             pipe.xrevrange(CHANGES, count=1)
             pipe.execute_command("ROLE")
             return await pipe.execute()
@@ -103,19 +124,8 @@ def _read_change(entry_id: bytes, fields: dict[bytes, bytes]) -> Change | None:
     """The change in an entry; None if it is not one of ours."""
     try:
         digest, key_id, revoked = (fields[name] for name in (b"digest", b"id", b"revoked"))
-        at = _order(entry_id.decode())[0] / 1000
+        # An id of an entry is `MILLISECONDS-SEQUENCE`.
+        at = int(entry_id.partition(b"-")[0]) / 1000 if revoked == JUST_REVOKED else None
         return Change(digest.decode(), key_id.decode(), revoked != b"0", at)
     except (KeyError, UnicodeDecodeError):
         return None
-
-
-def _lies_between(position: str, first: str | None, last: str | None) -> bool:
-    if first is None or last is None:
-        return position == _START
-    return _order(first) <= _order(position) <= _order(last)
-
-
-def _order(position: str) -> tuple[int, int]:
-    """Stream ids sort as two numbers, `MILLISECONDS-SEQUENCE`."""
-    milliseconds, _, sequence = position.partition("-")
-    return int(milliseconds), int(sequence)

@@ -49,7 +49,7 @@ Revision = Callable[[KeyRecord], KeyRecord]
 class Change:
     """One change to the record of a key, and whether the key is revoked after it.
 
-    `at` is when it was written, in Unix seconds by the clock of the store; None if the store does not say.
+    `at` is when this very change revoked it, in Unix seconds by the clock of the store; None if it did not.
     """
 
     digest: str
@@ -63,12 +63,13 @@ class Changes:
     """Every change after a position, up to and including `position`.
 
     Not `continuous`: what happened since is not wholly known, because the sequence was cut short
-    or is not the one that the position was taken from.
+    or is not the one that the position was taken from. Not `whole`: there may be more behind the position.
     """
 
     position: str
     changes: tuple[Change, ...] = ()
     continuous: bool = True
+    whole: bool = True
 
 
 class DuplicateKeyError(RefusedRecordError):

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.cache import KeyCache, bound
+from gateway.keys.cache import KeyCache
 from gateway.keys.store import Change, Changes, KeyRecord, KeyStore, MemoryKeyStore
-from tests.keys.records import OTHER, RECORD
+from tests.keys.records import GLOBEX, OTHER, RECORD
 
 AT = "2026-02-01T00:00:00Z"
 KEY = RECORD.principal()
@@ -72,9 +72,11 @@ class ScriptedStore(MemoryKeyStore):
         """The position of the next read of changes, once it is sent."""
         return await self._asked.get()
 
-    async def tell(self, *changes: Change, position: str = "1", continuous: bool = True) -> str:
+    async def tell(
+        self, *changes: Change, position: str = "1", continuous: bool = True, whole: bool = True
+    ) -> str:
         """Answer the read that is waiting; returns when the next is sent."""
-        self._answers.put_nowait(Changes(position, changes, continuous))
+        self._answers.put_nowait(Changes(position, changes, continuous, whole))
         return await self.asked()
 
     async def cut(self) -> str:
@@ -187,7 +189,7 @@ async def test_an_entry_is_honoured_for_ten_seconds_at_most(
     await scripted.tell()
     await cache.find(RECORD.digest)
     began = clock.now
-    await keep_proven(scripted, clock, until=began + 9.9)
+    await keep_proven(scripted, clock, until=began + 7.9)
     assert cache.peek(RECORD.digest) == KEY
     await keep_proven(scripted, clock, until=began + 10)
     assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
@@ -320,6 +322,16 @@ async def test_revoked_ids_are_remembered_up_to_a_bound(scripted: ScriptedStore,
     assert await cache.find(RECORD.digest) == KEY
 
 
+async def test_a_revoked_id_that_is_seen_again_is_remembered_anew(
+    scripted: ScriptedStore, clock: Clock
+) -> None:
+    """An import of many revoked keys pushes out those that nobody saw since."""
+    cache = KeyCache(scripted, clock, max_revoked=2)
+    for record in (RECORD, OTHER, RECORD, GLOBEX):
+        cache.learn(replace(record, revoked_at=AT))
+    assert await cache.find(RECORD.digest) == REVOKED
+
+
 async def test_an_own_revocation_counts_before_it_is_read_back(
     cache: KeyCache, scripted: ScriptedStore
 ) -> None:
@@ -329,6 +341,55 @@ async def test_an_own_revocation_counts_before_it_is_read_back(
     assert revoked is not None
     cache.learn(revoked)
     assert await cache.find(RECORD.digest) == REVOKED
+
+
+async def test_a_key_in_use_is_looked_up_again_on_the_side(
+    cache: KeyCache, scripted: ScriptedStore, clock: Clock
+) -> None:
+    """Before it is too old, and once; nobody waits for it, behind whatever flood of other keys."""
+    await scripted.tell()
+    await cache.find(RECORD.digest)
+    await keep_proven(scripted, clock, until=clock.now + 8)
+    scripted.let_go.clear()
+    assert [cache.peek(RECORD.digest) for _ in range(3)] == [KEY] * 3
+    await begun(scripted, 2)
+    scripted.let_go.set()
+    await keep_proven(scripted, clock, until=clock.now + 4)
+    assert cache.peek(RECORD.digest) == KEY
+    assert len(scripted.finds) == 2
+
+
+async def test_so_many_look_ups_at_once_and_no_more(scripted: ScriptedStore, clock: Clock) -> None:
+    """Whoever comes then is turned away at once; a key that is known is not even asked for again."""
+    cache = KeyCache(scripted, clock, max_fills=2)
+    scripted.let_go.clear()
+    asking = [asyncio.create_task(cache.find(str(number))) for number in range(2)]
+    await begun(scripted, 2)
+    with pytest.raises(GatewayError) as failure:
+        await cache.find("another")
+    assert failure.value.reason == "too many keys are looked up at once"
+    scripted.let_go.set()
+    assert await asyncio.gather(*asking) == [None, None]
+
+
+async def test_a_read_that_left_some_changes_unread_proves_nothing(
+    cache: KeyCache, scripted: ScriptedStore
+) -> None:
+    """A revocation may be among them."""
+    await scripted.tell(whole=False)
+    assert not cache.linked
+    await scripted.tell()
+    assert cache.linked
+
+
+async def test_it_is_told_that_changes_were_missed(scripted: ScriptedStore, clock: Clock) -> None:
+    missed: list[bool] = []
+    async with following(KeyCache(scripted, clock, missed=lambda: missed.append(True))):
+        await scripted.asked()
+        await scripted.tell()
+        assert missed == []
+        await scripted.tell(continuous=False)
+        assert missed == [True]
 
 
 async def test_a_hundred_requests_for_one_key_are_one_look_up(
@@ -479,7 +540,7 @@ async def test_changes_that_are_read_are_told(scripted: ScriptedStore, clock: Cl
 def test_the_bound_is_said_with_its_grace() -> None:
     sentence = "every replica refuses a revoked key within 1 s"
     cut_off = "one that is cut off from the key store, within"
-    assert [bound(grace) for grace in (0, 60, 0.5)] == [
+    assert [KeyCache(MemoryKeyStore(), Clock(), grace=grace).bound for grace in (0, 60, 0.5)] == [
         sentence,
         f"{sentence}; {cut_off} 61 s (keys.grace)",
         f"{sentence}; {cut_off} 1.5 s (keys.grace)",
@@ -538,7 +599,20 @@ class TestGrace:
         clock.now += 60
         assert await cache.find(RECORD.digest) == KEY
 
-    async def test_nobody_waits_for_a_store_that_fails(
+    async def test_a_look_up_of_another_key_that_fails_covers_no_revoked_one(
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
+    ) -> None:
+        """The store answers; its changes cannot be read, and one record cannot either."""
+        await scripted.cut()
+        clock.now += 50
+        await scripted.revoke(RECORD.id, AT, "master")
+        scripted.down = True
+        with pytest.raises(GatewayError):
+            await cache.find(OTHER.digest)
+        scripted.down = False
+        assert await asyncio.gather(*(cache.find(RECORD.digest) for _ in range(5))) == [REVOKED] * 5
+
+    async def test_nobody_waits_long_for_a_store_that_fails(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await self.lose(scripted, clock)

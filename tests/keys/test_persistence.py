@@ -8,14 +8,24 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.persistence import EVICTION_UNKNOWN, EVICTS, NOT_PERSISTED, PERSISTENCE_UNKNOWN
+from gateway.keys.persistence import (
+    EVICTION_UNKNOWN,
+    EVICTS,
+    NOT_PERSISTED,
+    PERSISTENCE_UNKNOWN,
+    SNAPSHOTS,
+    WRITTEN_LATER,
+)
 from gateway.keys.redis_store import RedisKeyStore
 from tests.conftest import Start
 from tests.keys import redis_acl
 from tests.keys.conftest import RedisServer, start_redis
+from tests.keys.records import RECORD
 from tests.test_server import shows
 
 pytestmark = pytest.mark.redis
+
+EMPTY = "the key store is empty: every client but one with the master key will get 401"
 
 
 @pytest.fixture
@@ -37,9 +47,12 @@ async def store(server: RedisServer) -> AsyncIterator[RedisKeyStore]:
     ("settings", "warnings"),
     [
         ({}, (NOT_PERSISTED,)),
-        ({"appendonly": "yes"}, ()),
-        ({"save": "60 1"}, ()),
-        ({"appendonly": "yes", "maxmemory-policy": "allkeys-lru"}, (EVICTS,)),
+        ({"appendonly": "yes", "appendfsync": "always"}, ()),
+        ({"appendonly": "yes", "appendfsync": "always", "save": "60 1"}, ()),
+        ({"appendonly": "yes"}, (WRITTEN_LATER,)),
+        ({"appendonly": "yes", "appendfsync": "no"}, (WRITTEN_LATER,)),
+        ({"save": "60 1"}, (SNAPSHOTS,)),
+        ({"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "allkeys-lru"}, (EVICTS,)),
         ({"maxmemory-policy": "volatile-ttl"}, (NOT_PERSISTED, EVICTS)),
     ],
 )
@@ -54,7 +67,7 @@ async def test_settings_that_lose_keys_are_named(
 @pytest.mark.parametrize(
     ("settings", "forbidden", "warnings"),
     [
-        ({"appendonly": "yes"}, ("-config|get",), ()),
+        ({"appendonly": "yes"}, ("-config|get",), (PERSISTENCE_UNKNOWN,)),
         ({"save": "60 1"}, ("-config|get",), (PERSISTENCE_UNKNOWN,)),
         (
             {"appendonly": "yes"},
@@ -85,5 +98,17 @@ async def test_a_redis_that_is_down_is_asked_again(store: RedisKeyStore, server:
 
 async def test_readiness_and_the_log_carry_the_warnings(start_gateway: Start, store: RedisKeyStore) -> None:
     gateway = await start_gateway(store=store)
-    await shows(gateway, 200, warnings=[NOT_PERSISTED])
+    await shows(gateway, 200, warnings=[EMPTY, NOT_PERSISTED])
     await gateway.logged("Redis persists nothing")
+
+
+async def test_a_store_that_is_emptied_is_told_of(
+    start_gateway: Start, store: RedisKeyStore, server: RedisServer
+) -> None:
+    """Every client gets 401 then, and it is not the clients' fault."""
+    await store.add(RECORD)
+    gateway = await start_gateway(store=store)
+    await shows(gateway, 200, warnings=[NOT_PERSISTED])
+    server.command("FLUSHALL")
+    await shows(gateway, 200, warnings=[EMPTY, NOT_PERSISTED])
+    await gateway.logged("changes in the key store were missed: it was emptied, restored, or ")

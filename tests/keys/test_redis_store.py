@@ -6,11 +6,13 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import Code, GatewayError
+from gateway.keys.minting import digest
 from gateway.keys.redis_names import PREFIX
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.store import Change, Changes
@@ -276,6 +278,85 @@ def test_a_url_of_something_else_is_refused_without_repeating_it(url: str) -> No
         RedisKeyStore(url)
     assert "cret" not in str(failure.value)
     assert failure.value.__context__ is None or failure.value.__suppress_context__
+
+
+async def test_more_changes_than_one_read_takes_come_in_order(redis_store: RedisKeyStore) -> None:
+    """And no read but the last proves that there was no other."""
+    start = await redis_store.last_position()
+    many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(1001)]
+    await redis_store.add_all(many)
+    first = await redis_store.changes(start, 0.05)
+    second = await redis_store.changes(first.position, 0.05)
+    assert (len(first.changes), first.whole, len(second.changes), second.whole) == (1000, False, 1, True)
+    assert [change.digest for change in first.changes + second.changes] == [r.digest for r in many]
+    # From before the first entry on, it cannot be told whether some were cut.
+    assert (first.continuous, second.continuous) == (False, True)
+
+
+async def test_a_position_that_is_no_longer_there_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """Whatever lies around it: it is another stream by now."""
+    await redis_store.add(RECORD)
+    await redis_store.add(OTHER)
+    first, second = (await redis_store.changes("0-0", 0.05)).position, await redis_store.last_position()
+    assert first == second
+    redis_server.command("XDEL", f"{PREFIX}changes", second)
+    assert not (await redis_store.changes(second, 0.05)).continuous
+
+
+async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> None:
+    """An import of keys that were revoked long ago tells nothing of how fast revocations are learnt."""
+    start = await redis_store.last_position()
+    await redis_store.add_all([RECORD.revoke("2020-01-01T00:00:00Z", "master"), PENDING])
+    before = time.time()
+    await redis_store.revoke(PENDING.id, "2026-02-01T00:00:00Z", "master")
+    await redis_store.settle(PENDING.id, digest("fourth"))
+    imported, added, revoked, settled = (await redis_store.changes(start, 0.05)).changes
+    assert [change.revoked for change in (imported, added, revoked, settled)] == [True, False, True, True]
+    assert [change.at for change in (imported, added, settled)] == [None, None, None]
+    assert revoked.at is not None
+    assert abs(revoked.at - before) < 5
+
+
+async def test_writes_that_a_silent_redis_cut_short_hold_no_connection(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """More of them than there are connections, and the first command afterwards is answered at once."""
+    await redis_store.add(RECORD)
+
+    async def write(number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(GatewayError):
+            await redis_store.add(replace(OTHER, id=f"{OTHER.id[:-2]}{number:02}", digest=f"{number:064x}"))
+        return time.monotonic() - began
+
+    with redis_server.stalled():
+        took = await asyncio.gather(*(write(number) for number in range(40)))
+    assert max(took) < 2
+    began = time.monotonic()
+    assert await redis_store.find(RECORD.digest) == RECORD
+    await redis_store.add(OTHER)
+    assert time.monotonic() - began < 1
+
+
+async def test_a_peer_that_accepts_and_says_nothing_holds_nobody(unused_tcp_port: int) -> None:
+    """Not even while a transaction is cleared away; it logs in for ever."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", unused_tcp_port)
+    store = RedisKeyStore(f"redis://u:p@127.0.0.1:{unused_tcp_port}/0", connections=2)
+    began = time.monotonic()
+    for _ in range(2):
+        outcomes = await asyncio.gather(*(store.add(RECORD) for _ in range(4)), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {GatewayError}
+    assert time.monotonic() - began < 4
+    await store.close()
+    server.close()
 
 
 async def test_a_batch_and_its_indexes_are_one_transaction(
