@@ -60,18 +60,18 @@ def replicated(folder: Path, *options: str) -> Iterator[Replicated]:
     """A primary that persists, with a replica that has everything."""
     with contextlib.ExitStack() as stack:
         primary = _started(stack, folder / "primary", *_PERSISTS, *options)
-        replica = _started(
-            stack,
-            folder / "replica",
-            "--appendonly",
-            "yes",
-            "--replicaof",
-            f"127.0.0.1 {primary.port}",
-            *options,
-        )
+        replica = stack.enter_context(replica_of(folder / "replica", primary, *options))
         pair = Replicated(primary, replica)
         until(lambda: pair.joined, "a replica that follows")
         yield pair
+
+
+@contextlib.contextmanager
+def replica_of(folder: Path, primary: RedisServer, *options: str) -> Iterator[RedisServer]:
+    """One more replica, which may still wait for its copy."""
+    with contextlib.ExitStack() as stack:
+        following = ("--appendonly", "yes", "--replicaof", f"127.0.0.1 {primary.port}")
+        yield _started(stack, folder, *following, *options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class Sentinels:
 
 
 @contextlib.contextmanager
-def sentinels(folder: Path, primary_port: int) -> Iterator[Sentinels]:
-    """Three Sentinels that fail over after half a second, once each knows the others and the replica."""
+def sentinels(folder: Path, primary_port: int, *, replicas: int = 1) -> Iterator[Sentinels]:
+    """Three Sentinels that fail over after half a second, once each knows the others and the replicas."""
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         servers = [_sentinel(stack, folder / f"sentinel-{number}.conf", primary_port) for number in range(3)]
@@ -106,7 +106,7 @@ def sentinels(folder: Path, primary_port: int) -> Iterator[Sentinels]:
 
         def known(server: RedisServer) -> bool:
             told = server.command("SENTINEL", "MASTER", SERVICE)
-            return b"num-slaves\r\n$1\r\n1" in told and b"num-other-sentinels\r\n$1\r\n2" in told
+            return b"num-slaves\r\n$1\r\n%d" % replicas in told and b"num-other-sentinels\r\n$1\r\n2" in told
 
         until(lambda: all(map(known, servers)), "Sentinels that know each other")
         yield watching

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,18 @@ from redis.crc import key_slot
 from gateway.errors import Code, GatewayError
 from gateway.keys.redis_names import PREFIX
 from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.store import KeyRecord
 from tests.keys import redis_acl
 from tests.keys.conftest import RedisServer, free_port, start_redis
 from tests.keys.records import OTHER, RECORD
 from tests.keys.redis_setups import (
+    SERVICE,
     Cluster,
     Replicated,
     Sentinels,
     certificates,
     cluster,
+    replica_of,
     replicated,
     sentinels,
     until,
@@ -185,6 +190,45 @@ class TestSentinel:
             assert await store.find(RECORD.digest) == REVOKED
             assert (await store.changes(position, 0.05)).continuous
             await store.add(OTHER)
+
+    async def test_a_planned_failover_loses_no_acknowledged_revocation(
+        self, pair: Replicated, tmp_path: Path
+    ) -> None:
+        """The promoted replica leaves first; until the Sentinels tell, the other one alone is still there."""
+        others = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(3000)]
+        acknowledged: list[KeyRecord] = []
+
+        async def revoke(store: RedisKeyStore, records: list[KeyRecord]) -> None:
+            for record in records:
+                with contextlib.suppress(GatewayError):
+                    await store.revoke(record.id, AT, "master")
+                    acknowledged.append(record)
+
+        async def follow(store: RedisKeyStore) -> None:
+            position = await store.last_position()
+            while True:
+                with contextlib.suppress(GatewayError):
+                    position = (await store.changes(position, 0.05)).position
+
+        with replica_of(tmp_path / "second", pair.primary) as second:
+            connected = b"connected_slaves:2"
+            until(lambda: connected in pair.primary.command("INFO", "replication"), "a second replica")
+            with sentinels(tmp_path, pair.primary.port, replicas=2) as watching:
+                async with opened(watching.url) as store:
+                    await store.add_all(others)
+                    following = asyncio.create_task(follow(store))
+                    working = [asyncio.create_task(revoke(store, others[n::4])) for n in range(4)]
+                    await asyncio.sleep(0.3)
+                    watching.servers[0].command("SENTINEL", "FAILOVER", SERVICE)
+                    promoted = [Replicated(pair.primary, each).promoted for each in (pair.replica, second)]
+                    await asyncio.to_thread(until, lambda: any(asked() for asked in promoted), "a promotion")
+                    await asyncio.gather(*working)
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
+                    await answers(store)
+                    kept = await store.get_all([record.id for record in acknowledged])
+        assert acknowledged
+        assert [record.id for record in kept if not record.revoked] == []
 
     async def test_a_primary_that_was_replaced_is_not_read_when_it_comes_back(
         self, pair: Replicated, watching: Sentinels
