@@ -152,7 +152,7 @@ class Gateway:
         keys = CoreKeys(cache, store, rows, Verifier(), clock=_uptime, now=_now)
         ask = self._forwarder.ask
         writes = CoreWrites(ask, rows, store, cache.learn, _now)
-        self._followers.append(Retirements(store, writes, _now).run)
+        self._followers.append(Retirements(store, writes, _now, self._not_retired).run)
         return keys, CoreApiKeys(ask, writes, store, cache.learn, _now)
 
     def _sources(self) -> Sources:
@@ -213,6 +213,11 @@ class Gateway:
         if change.at is not None:
             self.metrics.revocation_learnt(time.time() - change.at)
 
+    def _not_retired(self, key_id: str, reason: str) -> None:
+        self.log.warning(
+            "a key that has ended here is still to be revoked in Core", key_id=key_id, reason=reason
+        )
+
     def _missed(self) -> None:
         self.log.warning(
             "changes in the key store were missed: it was emptied, restored, or much was changed at once",
@@ -267,8 +272,7 @@ class Gateway:
         if self._reload is not None:
             self._run(self._reload.run())
         self.log.info(self._authority.bound, grace=self.config.keys.grace)
-        if self.config.keys.authority == "gateway":
-            self._run(self._watch_store())
+        self._run(self._watch_store())
         self.log.info(
             "listening",
             clients=str(self.address),
@@ -392,7 +396,9 @@ class Gateway:
                 await asyncio.wait_for(self._looked_at.wait(), pause)
 
     async def _store_warnings(self) -> tuple[str, ...]:
-        found = (_EMPTY,) if await self.store.empty() else ()
+        # Core's keys need not be in the store.
+        alone = self.config.keys.authority == "gateway"
+        found = (_EMPTY,) if alone and await self.store.empty() else ()
         return found + (await self.store.warnings() if isinstance(self.store, RedisKeyStore) else ())
 
     # End.

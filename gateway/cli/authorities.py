@@ -11,6 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.bodies import Creation
 from gateway.keys.core_records import CoreRow, with_row
-from gateway.keys.core_writes import CoreWrites, read_made
+from gateway.keys.core_writes import CoreWrites
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
@@ -189,7 +190,7 @@ class CoreChanges:
 
     async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         answer = await self._writes.mint(creation)
-        made = read_made(answer, login(), replaces=replaces)
+        made = await self._writes.made(answer, login(), replaces=replaces)
         if made is None:
             raise NeighbourError(_told(answer))
         return NewKey(*made)
@@ -198,6 +199,10 @@ class CoreChanges:
     async def _withdrawn_unless_stored(self, record: KeyRecord) -> AsyncIterator[None]:
         try:
             yield
+        except asyncio.CancelledError:
+            # Ctrl-C; Core made the key a moment ago.
+            await self._withdraw(record)
+            raise
         except (GatewayError, RefusedRecordError) as failure:
             if await self._withdraw(record):
                 raise

@@ -44,7 +44,7 @@ READ_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 0.1
 MAX_ENTRIES: Final = 50_000
 MAX_REVOKED: Final = 500_000
-MAX_FILLS: Final = 1_000
+MAX_FILLS: Final = 4_096
 
 
 @dataclass(slots=True, eq=False)

@@ -3,7 +3,7 @@
 Rules kept here:
 - They count from the moment that the read was sent: what a row said then may have changed since. With what
   a peek may be relied on for (`cache.PEEKED_SECONDS`) they are less than the 2 s of the bound.
-- A row that is gone, or whose hash is another, is dropped; who asks for its key asks anew.
+- A row that is gone, or whose hash or prefix is another, is dropped; who asks for its key asks anew.
 - A row that nobody asked for during 30 reads is no longer in use.
 """
 
@@ -51,9 +51,18 @@ class ConfirmedRows:
         clock: monotonic seconds.
         read: reads rows again.
         see: told of every row that was.
+        idle_reads: how often a row is read again that nobody asks for.
     """
 
-    def __init__(self, clock: Callable[[], float], read: Read, see: Callable[[CoreRow], None]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        read: Read,
+        see: Callable[[CoreRow], None],
+        *,
+        idle_reads: int = IDLE_READS,
+    ) -> None:
+        self._idle_reads = idle_reads
         self._clock = clock
         self._read = read
         self._see = see
@@ -86,7 +95,7 @@ class ConfirmedRows:
         """Read every row in use; raises GatewayError, and what was confirmed before stays so long it may."""
         for digest, confirmed in list(self._kept.items()):
             confirmed.idle += 1
-            if confirmed.idle > IDLE_READS:
+            if confirmed.idle > self._idle_reads:
                 del self._kept[digest]
         in_use = iter(list(self._kept.items()))
         while True:
@@ -101,10 +110,13 @@ class ConfirmedRows:
     def _renew(self, digest: str, confirmed: Confirmed, found: tuple[CoreRow, float] | None) -> None:
         if self._kept.get(digest) is not confirmed:
             return
-        if found is None or found[0].hashed != confirmed.row.hashed:
+        if found is None:
             del self._kept[digest]
             return
         row, sent = found
+        if (row.hashed, row.prefix) != (confirmed.row.hashed, confirmed.row.prefix):
+            del self._kept[digest]
+            return
         self._see(row)
         if sent > confirmed.sent:
             confirmed.row, confirmed.sent = row, sent

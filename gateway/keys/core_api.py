@@ -20,7 +20,7 @@ import msgspec
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.bodies import write_slices
-from gateway.keys.core_writes import Ask, CoreWrites, escape, read_made
+from gateway.keys.core_writes import Ask, CoreWrites, escape
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import is_key_id
 from gateway.keys.resource import Answer, managed_owner, name_of, read_revocation, wanted
@@ -66,7 +66,7 @@ class CoreApiKeys:
             # Core could never list this owner's keys again.
             return Deny(Code.MALFORMED_BODY, _LAST_YEAR)
         answer = await self._writes.mint(creation)
-        made = read_made(answer, name_of(principal))
+        made = await self._writes.made(answer, name_of(principal))
         if made is None:
             return answer
         record, _ = made
@@ -102,8 +102,9 @@ class CoreApiKeys:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE, "Upstream gave no list of keys") from None
         if not listed:
             return Answer(200, b"null")
-        used = {record.id: record.last_used_at for record in await self._store.owned(owner)}
-        return Answer(200, await write_slices(listed, lambda item: _shown(item, used)))
+        ids = [str(item.get("api_key_id")) for item in listed]
+        known = {record.id: record for record in await self._store.get_all(ids)}
+        return Answer(200, await write_slices(listed, lambda item: _shown(item, known)))
 
     async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
         """DELETE /api-keys/{id}: raises GatewayError if Core, its database or the store fails.
@@ -123,15 +124,24 @@ class CoreApiKeys:
         return refused or Answer(204)
 
 
-def _shown(item: dict[str, Any], used: dict[str, str]) -> dict[str, Any]:
-    """A key of Core's list without its hash, and with the later of both last uses."""
-    ours = used.get(str(item.get("api_key_id")), "")
-    theirs = str(item.get("last_used_at", ""))
-    return {**item, "key": "", "last_used_at": _later(theirs, ours)}
+def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:
+    """A key of Core's list without its hash, and with what the store alone knows of it."""
+    shown = {**item, "key": ""}
+    record = known.get(str(item.get("api_key_id")))
+    if record is None:
+        return shown
+    shown["last_used_at"] = _chosen(max, str(item.get("last_used_at", "")), record.last_used_at)
+    if record.rotated:
+        shown["expires_at"] = _chosen(min, str(item.get("expires_at", "")), record.expires_at)
+    if record.revoked and not item.get("is_revoked"):
+        shown |= {"is_revoked": True, "revoked_at": record.revoked_at}
+    if record.disabled:
+        shown["is_disabled"] = True
+    return shown
 
 
-def _later(theirs: str, ours: str) -> str:
+def _chosen(choose: Callable[..., str], theirs: str, ours: str) -> str:
+    """The later or the earlier of two times; theirs where either cannot be read."""
     with contextlib.suppress(ValueError):
-        if read_instant(ours.encode()).unix > read_instant(theirs.encode()).unix:
-            return ours
+        return choose(theirs, ours, key=lambda text: read_instant(text.encode()).unix)
     return theirs

@@ -161,15 +161,25 @@ def read_row(row: asyncpg.Record) -> CoreRow:
         hashed=row["key"] or "",
         name=row["name"] or "",
         owner=row["owner_id"] or "",
-        # A NULL, or anything but text in the list, grants nothing, and fails no row beside it.
-        scopes=tuple(scope for scope in row["scopes"] or () if isinstance(scope, str)),
-        expires_at=float("-inf") if row["expires_at"] is None else row["expires_at"],
+        scopes=_scopes(row["scopes"]),
+        expires_at=_end(row["expires_at"]),
         created_at=row["created_at"] or 0.0,
         revoked=row["is_revoked"] is not False,
         prefix=row["key_prefix"] or "",
         revoked_at=row["revoked_at"],
         last_used_at=_used(row["last_used_at"]),
     )
+
+
+def _scopes(listed: Sequence[object] | None) -> tuple[str, ...]:
+    """Core cannot read a list with a NULL in it, and accepts the key no longer: here it grants nothing."""
+    texts = tuple(scope for scope in listed or () if isinstance(scope, str))
+    return texts if len(texts) == len(listed or ()) else ()
+
+
+def _end(unix: float | None) -> float:
+    """Nor can it read `infinity`, and what has no end has ended."""
+    return unix if unix is not None and unix < float("inf") else float("-inf")
 
 
 def _used(unix: float | None) -> float:

@@ -7,7 +7,7 @@ Rules kept here:
 - A key that the store does not know is looked up by its first 16 characters and compared by bcrypt;
   once found, its digest goes into the store, for every replica.
 - A digest stands for the hash it was compared with: where the row's hash is another, the key is
-  compared again.
+  compared again. Where its prefix is another, Core would not find the key, and neither does the gateway.
 - A revocation seen in a row goes into the store, and nothing takes it back.
 - What is no key is remembered for 1 s.
 """
@@ -24,7 +24,7 @@ from typing import Final, Protocol
 from gateway.errors import GatewayError
 from gateway.keys.batches import Batches, BatchLimits
 from gateway.keys.cache import KeyCache
-from gateway.keys.confirmed import ConfirmedRows
+from gateway.keys.confirmed import IDLE_READS, ConfirmedRows
 from gateway.keys.core_records import CoreRow, record_of, revoked_as, rotated_away, today
 from gateway.keys.instants import Instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key
@@ -73,6 +73,7 @@ class CoreKeys:
         verifier: compares keys with hashes.
         clock: monotonic seconds.
         now: the time, aware and in UTC.
+        idle_reads: how often a row is read again that nobody asks for.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class CoreKeys:
         *,
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        idle_reads: int = IDLE_READS,
     ) -> None:
         self._cache = cache
         self._store = store
@@ -91,7 +93,7 @@ class CoreKeys:
         self._verifier = verifier
         self._clock = clock
         self._now = now
-        self._confirmed = ConfirmedRows(clock, self._read_known, self._see)
+        self._confirmed = ConfirmedRows(clock, self._read_known, self._see, idle_reads=idle_reads)
         self._unknown: dict[str, float] = {}
         self._hashes: dict[str, str] = {}
         self._arrivals: dict[str, asyncio.Task[ApiKey | GatewayError | None]] = {}
@@ -138,7 +140,7 @@ class CoreKeys:
             return await self._arrive(digest, key)
         if known.revoked or known.disabled:
             return known
-        return await self._confirm(digest, key, known.id)
+        return await self._confirm(digest, key, known)
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """What is so of a key now, by its row and by what the store knows besides."""
@@ -176,38 +178,47 @@ class CoreKeys:
 
     # Keys that the store knows.
 
-    async def _confirm(self, digest: str, key: str, key_id: str) -> ApiKey | None:
-        last = self._confirmed.get(digest)
-        record = None
-        # While the store is silent the cache's grace decides; what it said of a rotation stays.
-        if last is None or self._cache.linked:
-            record = await self._store.find(digest)
+    async def _confirm(self, digest: str, key: str, known: ApiKey) -> ApiKey | None:
+        """The principal by its row now, and by what the store has against it; None if the row is no key's."""
+        while True:
+            last = self._confirmed.fresh(digest)
+            found = (last.row, last.sent) if last is not None else await self._known_rows.get(known.id)
+            if found is None or found[0].prefix != key[:PREFIX_LENGTH]:
+                break
+            row, sent = found
+            # Read behind the row: what was changed in the store meanwhile counts.
+            record = await self._record(digest)
             if record is not None and (record.revoked or record.disabled):
                 return record.principal()
-        ends_at = rotated_away(record) if last is None or record is not None else last.ends_at
-        if last is not None and self._confirmed.fresh(digest) is last:
-            last.ends_at, last.idle = ends_at, 0
-            last.judge()
-            return last.key
-        found = await self._known_rows.get(key_id)
-        if found is None:
-            self._remember_unknown(digest)
-            return None
-        row, sent = found
-        if not await self._stands_for(digest, key, row, record):
-            self._remember_unknown(digest)
-            return None
-        self._see(row)
-        return self._confirmed.keep(digest, row, sent, ends_at).key
-
-    async def _stands_for(self, digest: str, key: str, row: CoreRow, record: KeyRecord | None) -> bool:
-        """Whether the digest's key is the one that the row's hash is of."""
-        compared = self._hashes.get(digest) or (record.bcrypt if record is not None else "")
-        # A key that Core gave to this gateway was never compared: its id came with it.
-        if compared in ("", row.hashed) or await self._matches(key, row):
+            compared = self._hashes.get(digest) or (record.bcrypt if record is not None else "")
+            if compared and compared == row.hashed:
+                self._see(row)
+                ends_at = self._ends_at(digest, known, record)
+                return self._confirmed.keep(digest, row, sent, ends_at).key
+            if not await self._matches(key, row):
+                break
             self._remember_hash(digest, row.hashed)
-            return True
-        return False
+        self._remember_unknown(digest)
+        return None
+
+    async def _record(self, digest: str) -> KeyRecord | None:
+        """What the store knows; None while it is silent, and the cache's grace decides."""
+        if not self._cache.linked and self._confirmed.get(digest) is not None:
+            return None
+        try:
+            return await self._store.find(digest)
+        except GatewayError:
+            if self._cache.linked:
+                raise
+            return None
+
+    def _ends_at(self, digest: str, known: ApiKey, record: KeyRecord | None) -> float:
+        """When a rotation ends the key, also where the store was emptied since, or is silent."""
+        last = self._confirmed.get(digest)
+        before = float("inf") if last is None else last.ends_at
+        if record is not None:
+            return min(before, rotated_away(record))
+        return before if last is not None else known.expires_at
 
     async def _read_known(self, key_ids: list[str]) -> dict[str, tuple[CoreRow, float]]:
         sent = self._clock()
@@ -243,7 +254,8 @@ class CoreKeys:
         try:
             candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH]) or []
             for row in candidates[:MAX_CANDIDATES]:
-                if await self._matches(key, row):
+                # What was compared before the store was emptied need not be again.
+                if self._hashes.get(digest) == row.hashed or await self._matches(key, row):
                     return await self._enter(digest, key, row)
         except GatewayError as failure:
             return failure
@@ -253,23 +265,24 @@ class CoreKeys:
     async def _enter(self, digest: str, key: str, row: CoreRow) -> ApiKey | None:
         record = await self._settled(digest, row)
         if record is None:
-            record = record_of(row, digest)
             try:
-                await self._store.add(record)
+                await self._store.add(record_of(row, digest))
             except RefusedRecordError:
-                # Somebody was first: another replica, or a verb that knows the id alone.
-                record = await self._settled(digest, row) or record
+                # Somebody was first: another replica, a verb that knows the id alone, or another key whose
+                # place in the row this one has taken.
+                await self._settled(digest, row, moved=True)
         self._remember_hash(digest, row.hashed)
-        self._cache.learn(record)
-        if record.revoked or record.disabled:
-            return record.principal()
+        # By way of the cache, which remembers what it has once seen revoked.
+        known = await self._cache.find(digest)
+        if known is None or known.revoked or known.disabled:
+            return known
         # The row may be seconds old by now: bcrypt takes its time.
-        return await self._confirm(digest, key, row.id)
+        return await self._confirm(digest, key, known)
 
-    async def _settled(self, digest: str, row: CoreRow) -> KeyRecord | None:
+    async def _settled(self, digest: str, row: CoreRow, *, moved: bool = False) -> KeyRecord | None:
         """What the store has for a key, be it that it was there as a pending record until now."""
-        record = await self._store.settle(row.id, digest)
-        if record is None or record.bcrypt:
+        record = await self._store.settle(row.id, digest, moved=moved)
+        if record is None or record.bcrypt == row.hashed:
             return record
         return await self._store.revise(row.id, lambda found: replace(found, bcrypt=row.hashed))
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 from urllib.parse import quote
 
 import msgspec
 
-from gateway.errors import go_json
+from gateway.errors import GatewayError, go_json
 from gateway.keys.bodies import Creation
 from gateway.keys.core_records import CoreRow, pending_record, revoked_as
 from gateway.keys.descendants import Revocation, revoke_with_descendants
@@ -96,6 +97,20 @@ class CoreWrites:
             "expires_at": str(creation.expires_at),
         }
         return await self._ask("POST", "/api-keys", go_json(members))
+
+    async def made(self, answer: Answer, by: str, *, replaces: str = "") -> tuple[KeyRecord, str] | None:
+        """The record of the key in Core's 201, and the key itself; None if there is none to keep.
+
+        With the hash in its row, if that can be read: the key need not be compared with it later.
+        """
+        made = read_made(answer, by, replaces=replaces)
+        if made is None:
+            return None
+        record, key = made
+        with contextlib.suppress(GatewayError):
+            row = await self.row(record.id)
+            record = replace(record, bcrypt="" if row is None else row.hashed)
+        return record, key
 
     async def withdraw(self, key_id: str, owner: str) -> Answer:
         """Revoke a key in Core's table alone; Core's 204, or another answer that says why not."""

@@ -1,9 +1,9 @@
 """Would this Redis keep what it was told? What an operator is to know of its settings.
 
 Rules kept here:
-- Where the store is the only record of the keys, a Redis that writes nothing to disk loses every key and
-  every revocation with its process, one that writes them later loses the last of them, and one that evicts
-  names loses them one by one.
+- A Redis that writes nothing to disk loses all that it keeps of keys with its process, one that writes it
+  later loses the last of it, and one that evicts names loses it one by one. Where the store is the only
+  record of the keys, that is the keys themselves.
 - CONFIG GET is asked first. Where it is forbidden or renamed, INFO tells part of it, and what neither tells
   is said to be unchecked, never taken for good.
 """
@@ -17,19 +17,19 @@ from redis.exceptions import ResponseError
 _NAMES: Final = ("appendonly", "appendfsync", "save", "maxmemory-policy")
 
 NOT_PERSISTED: Final = (
-    'Redis persists nothing (appendonly no, save ""): a restart loses every key and every revocation; '
-    "set appendonly yes and appendfsync always"
+    'Redis persists nothing (appendonly no, save ""): a restart loses all that it keeps of keys, revocations '
+    "included; set appendonly yes and appendfsync always"
 )
 SNAPSHOTS: Final = (
-    "Redis persists snapshots alone (appendonly no): a crash loses the keys and revocations since the last; "
+    "Redis persists snapshots alone (appendonly no): a crash loses what it was told of keys since the last; "
     "set appendonly yes and appendfsync always"
 )
 WRITTEN_LATER: Final = (
     "Redis writes changes to disk after it has answered (appendfsync is not always): a crash of its host "
-    "loses the last keys and revocations; set appendfsync always"
+    "loses what it was told of keys last; set appendfsync always"
 )
 EVICTS: Final = (
-    "Redis may evict keys (its maxmemory-policy is not noeviction): evicted ones get 401; "
+    "Redis may evict what it keeps of keys (its maxmemory-policy is not noeviction); "
     "set maxmemory-policy noeviction"
 )
 PERSISTENCE_UNKNOWN: Final = (

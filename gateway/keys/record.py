@@ -106,6 +106,11 @@ class KeyRecord:
         return any(event.what == ROTATED for event in self.history)
 
     @property
+    def due(self) -> float:
+        """When a retiring key has ended here (Unix seconds): at once if it is revoked."""
+        return 0.0 if self.revoked else self.expires.unix
+
+    @property
     def pending(self) -> bool:
         """Whether its digest is still to be learned, from the first request with the key."""
         return self.digest.startswith(PENDING)

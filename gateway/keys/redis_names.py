@@ -8,7 +8,7 @@ Rules kept here:
   key created, and of what it was rotated into), `prefix:PREFIX` (the ids of records that were pending at
   first).
 - `changes` is the stream of changes; `last-used` holds key ids by the time of their last use, `retiring`
-  those that Core is still to revoke by their end; `lease:NAME` is there while one replica has it.
+  those that Core is still to revoke by when; `lease:NAME` is there while one replica has it.
 """
 
 from __future__ import annotations

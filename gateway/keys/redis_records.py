@@ -178,7 +178,7 @@ class RedisRecords:
             )
         return there
 
-    async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
+    async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
         """Put a pending record under the digest of its key, unless that has a record."""
 
         def move(stored: Stored) -> list[KeyRecord]:
@@ -186,17 +186,17 @@ class RedisRecords:
             return [] if pending is None or there is not None else [pending.settle(digest)]
 
         async with answering():
-            pending = await self._digest(key_id)
-            if pending is not None and pending.startswith(PENDING):
-                await self._transact([pending, digest], move, gone=True)
+            before = await self._digest(key_id)
+            if before not in (None, digest) and (moved or before.startswith(PENDING)):
+                await self._transact([before, digest], move, gone=True)
         return await self.find(digest)
 
-    async def retiring(self) -> list[KeyRecord]:
-        """The records of keys that Core is still to revoke, those that end last first."""
+    async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
+        """The records of keys that Core is still to revoke, those that end first first."""
         async with answering():
-            members = await self._client.zrange(names.RETIRING, 0, -1, desc=True)
+            members = await self._client.zrangebyscore(names.RETIRING, "-inf", until)
         records = await self.get_all([member.decode() for member in members])
-        return [record for record in records if record.retiring]
+        return [record for record in records if record.retiring and record.due <= until]
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds; it comes free by itself."""
@@ -331,7 +331,7 @@ class RedisRecords:
             if record.prefix:
                 listed[names.prefix_name(record.prefix)].append(record.id)
             if record.retiring:
-                pipe.zadd(names.RETIRING, {record.id: record.expires.unix})
+                pipe.zadd(names.RETIRING, {record.id: record.due})
         if ended := [record.id for record in records if record.revoked and not record.retiring]:
             pipe.zrem(names.RETIRING, *ended)
         pipe.mset(texts)

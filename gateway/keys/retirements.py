@@ -19,6 +19,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.keys.core_writes import CoreWrites
+from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 
 LOOK_SECONDS: Final = 1.0
@@ -33,12 +34,21 @@ class Retirements:
         store: where the records are.
         writes: asks Core, and then the store.
         now: the time, aware and in UTC.
+        left: told of each key that could not be ended, by its id, and why; once for each reason.
     """
 
-    def __init__(self, store: KeyStore, writes: CoreWrites, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        writes: CoreWrites,
+        now: Callable[[], datetime],
+        left: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
         self._store = store
         self._writes = writes
         self._now = now
+        self._left = left
+        self._told: dict[str, str] = {}
 
     async def run(self, every: float = LOOK_SECONDS) -> None:
         """Look every so many seconds, for ever; returns only by cancellation."""
@@ -51,12 +61,21 @@ class Retirements:
         """Revoke in Core every key that is due there, if no other replica is at it.
 
         Raises:
-            GatewayError: Core, its database or the store failed; the rest is left for the next time.
+            GatewayError: the store failed.
         """
-        now = self._now().timestamp()
-        ended = [
-            record for record in await self._store.retiring() if record.revoked or record.expires.unix <= now
-        ]
-        if ended and await self._store.lease(LEASE, LEASE_SECONDS):
-            # What Core refuses is asked again the next time.
-            await self._writes.retire(ended)
+        ended = await self._store.retiring(self._now().timestamp())
+        if not ended or not await self._store.lease(LEASE, LEASE_SECONDS):
+            return
+        why = {record.id: await self._retire(record) for record in ended}
+        for key_id, reason in why.items():
+            if reason and self._told.get(key_id) != reason:
+                self._left(key_id, reason)
+        self._told = {key_id: reason for key_id, reason in why.items() if reason}
+
+    async def _retire(self, record: KeyRecord) -> str:
+        """Why the key is still to be revoked in Core; empty if it is not."""
+        try:
+            refused = await self._writes.retire([record])
+        except GatewayError as failure:
+            return failure.reason
+        return "" if refused is None else f"Core answered {refused.status}"

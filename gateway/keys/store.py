@@ -140,14 +140,15 @@ class KeyStore(Protocol):
     async def prefixed(self, prefix: str) -> list[KeyRecord]:
         """The records that were pending at first, of keys that begin with `prefix`."""
 
-    async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
+    async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
         """Put a pending record under the digest of its key, as it stands then: a revocation stays.
 
+        With `moved`, also a record that stands under the digest of a key which it is no longer of.
         Returns what is stored under the digest afterwards: a record that was there before wins.
         """
 
-    async def retiring(self) -> list[KeyRecord]:
-        """The records of keys that Core is still to revoke."""
+    async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
+        """The records of keys that Core is still to revoke, revoked or ended by `until` (Unix seconds)."""
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds, for the one who is told True; False while somebody has it."""
@@ -263,17 +264,17 @@ class MemoryKeyStore:
         """The records that were pending at first, of keys that begin with `prefix`."""
         return [record for record in self._records.values() if record.prefix == prefix]
 
-    async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
+    async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
         """Put a pending record under the digest of its key, unless that has a record."""
         record = self._stored(key_id)
-        if record is not None and record.pending and digest not in self._records:
+        if record is not None and (record.pending or moved) and digest not in self._records:
             del self._records[record.digest]
             self._write(record.settle(digest))
         return self._records.get(digest)
 
-    async def retiring(self) -> list[KeyRecord]:
+    async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
         """The records of keys that Core is still to revoke."""
-        return [record for record in self._records.values() if record.retiring]
+        return [record for record in self._records.values() if record.retiring and record.due <= until]
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds."""

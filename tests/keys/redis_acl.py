@@ -6,7 +6,7 @@ USER = "blnk-gateway"
 PASSWORD = "of-the-tests"
 RULES = (
     "~{blnk-gateway}:* resetchannels -@all +ping +select +role +wait +info +config|get +cluster|slots "
-    "+get +mget +set +mset +del +exists +scan +zadd +zrevrange +zrem +zmscore +sadd +smembers "
+    "+get +mget +set +mset +del +exists +scan +zadd +zrevrange +zrangebyscore +zrem +zmscore +sadd +smembers "
     "+xadd +xread +xrange +xrevrange +watch +unwatch +multi +exec"
 )
 

@@ -14,6 +14,7 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.core_api import CoreApiKeys
 from gateway.keys.core_records import CoreRow
 from gateway.keys.core_writes import CoreWrites
+from gateway.keys.instants import read_instant
 from gateway.keys.minting import digest
 from gateway.keys.resource import Answer, read_owner
 from gateway.keys.store import KeyRecord, MemoryKeyStore
@@ -268,6 +269,40 @@ async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
     assert isinstance(shown, Answer)
     expected = b"[" + b",".join(lines).replace(b"$2a$10$h", b"") + b"]"
     assert shown.body == expected.replace(b"2026-01-01T", b"2026-02-01T")
+
+
+async def test_a_list_tells_what_the_store_alone_knows() -> None:
+    """By the id of each key: the store may remember another owner of it."""
+    item = {"key": "$2a$10$h", "expires_at": "2999-01-02T03:04:05Z", "is_revoked": False}
+    listed = [{"api_key_id": KEY_ID + number, **item} for number in "1234"]
+    made = resource(Answer(200, json.dumps(listed).encode()))
+    records = [replace(RECORD, id=KEY_ID + number, digest=number, owner="before") for number in "123"]
+    end = read_instant(b"2026-02-01T00:00:00Z")
+    await made.store.add_all(
+        [
+            records[0].disable("2026-01-01T00:00:00Z", "cli:ann"),
+            records[1].retire(end, "2026-01-01T00:00:00Z", "cli:ann"),
+            records[2].revoke("2026-01-01T00:00:00Z", "cli:ann", retiring=True),
+        ]
+    )
+    shown = await made.keys.list(ACME, "")
+    assert isinstance(shown, Answer)
+    used = {"key": "", "last_used_at": ""}
+    assert json.loads(shown.body) == [
+        listed[0] | used | {"is_disabled": True},
+        listed[1] | used | {"expires_at": "2026-02-01T00:00:00Z"},
+        listed[2] | used | {"is_revoked": True, "revoked_at": "2026-01-01T00:00:00Z"},
+        listed[3] | {"key": ""},
+    ]
+
+
+async def test_the_hash_of_a_new_key_is_kept_where_it_can_be_read() -> None:
+    """So that nobody has to compare the key with it."""
+    made = resource(CREATED, rows=[row("1")])
+    await made.keys.create(ACME, body())
+    record = await made.store.find(digest(KEY))
+    assert record is not None
+    assert record.bcrypt == "hash"
 
 
 async def test_a_list_that_core_cannot_write_is_a_failure() -> None:

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.cache import KeyCache
+from gateway.keys.cache import PROVEN_SECONDS, KeyCache
 from gateway.keys.confirmed import CONFIRMED_SECONDS
 from gateway.keys.core_records import GONE, CoreRow, pending_record, record_of, today, with_row
 from gateway.keys.core_rows import CoreRows
-from gateway.keys.core_store import CoreKeys
+from gateway.keys.core_store import READ_SECONDS, CoreKeys
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import KeyStore, MemoryKeyStore
+from gateway.keys.store import Changes, KeyStore, MemoryKeyStore
 from gateway.keys.verifying import MAX_WAITING_ALIKE, Verifier
 from gateway.policy.principals import ApiKey, State
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
@@ -93,10 +93,13 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(url: str, store: KeyStore) -> AsyncIterator[Replica]:
+async def replica(
+    url: str, store: KeyStore, *, grace: float = 0.0, idle_reads: int = 30
+) -> AsyncIterator[Replica]:
     rows, verifier = CountingRows(url), CountingVerifier()
-    cache = KeyCache(store, time.monotonic)
-    keys = CoreKeys(cache, store, rows, verifier, clock=time.monotonic, now=now)
+    cache = KeyCache(store, time.monotonic, grace=grace)
+    clock = time.monotonic
+    keys = CoreKeys(cache, store, rows, verifier, clock=clock, now=now, idle_reads=idle_reads)
     following = asyncio.create_task(keys.follow())
     try:
         yield Replica(keys, cache, verifier, rows)
@@ -180,7 +183,7 @@ async def test_changed_scopes_owner_and_expiry_are_honoured_within_2_s(first: Re
     key = await table.mint("ledgers:read")
     await first.lag(lambda: peeked(first, key))
     await table.change(
-        key, "scopes = '{balances:read,NULL}', owner_id = 'globex', expires_at = '3000-01-01T00:00:00Z'"
+        key, "scopes = '{balances:read}', owner_id = 'globex', expires_at = '3000-01-01T00:00:00Z'"
     )
     expected = ApiKey(key.id, "globex", ("balances:read",), datetime(3000, 1, 1, tzinfo=UTC).timestamp())
 
@@ -196,7 +199,9 @@ async def test_an_expiry_that_python_cannot_say_is_read(first: Replica, table: T
     await table.change(far, "expires_at = '294000-01-01'")
     never = await table.mint("ledgers:read")
     await table.change(never, "expires_at = 'infinity'")
-    assert [await first.state(key.key) for key in (far, never, other)] == [State.LIVE] * 3
+    states = [await first.state(key.key) for key in (far, other, never)]
+    # Core cannot read `infinity`, and accepts such a key no longer.
+    assert states == [State.LIVE, State.LIVE, State.EXPIRED]
 
 
 async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> None:
@@ -216,6 +221,130 @@ async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> No
     record = await first.keys.get(key.id)
     assert record is not None
     assert (record.revoked_at, record.revoked_by) == (AT, "core")
+
+
+class Emptiable(MemoryKeyStore):
+    """Loses everything, as a Redis does that persists nothing; or is silent."""
+
+    silent = False
+
+    def empty_out(self) -> None:
+        self._records.clear()
+        self._digests.clear()
+        # Whoever follows finds a gap.
+        self._position += 1
+        self._changes.clear()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        if self.silent:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        return await super().find(digest)
+
+    async def changes(self, after: str, wait: float) -> Changes:
+        if self.silent:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        return await super().changes(after, wait)
+
+
+async def test_a_store_that_was_emptied_brings_nothing_back(postgres: Postgres, table: Table) -> None:
+    """Neither a rotated key nor a revoked one; and what was compared is not compared again."""
+    store = Emptiable()
+    async with replica(postgres.url(), store) as one:
+        keys = [await table.mint("ledgers:read") for _ in range(3)]
+        rotated, revoked, other = keys
+        assert [await one.state(key.key) for key in keys] == [State.LIVE] * 3
+        end = Instant.of(now())
+        await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
+        await store.revoke(revoked.id, AT, "cli:ann")
+        ended = [State.EXPIRED, State.REVOKED, State.LIVE]
+
+        async def seen() -> bool:
+            return [await one.state(key.key) for key in keys] == ended
+
+        await one.lag(seen)
+        compared = one.verifier.asked
+        store.empty_out()
+        for _ in range(20):
+            assert [await one.state(key.key) for key in keys] == ended
+            await asyncio.sleep(0.02)
+        assert await store.get(other.id) is not None
+        assert one.verifier.asked == compared
+
+
+async def test_a_grace_covers_a_key_whose_row_was_long_not_read(postgres: Postgres, table: Table) -> None:
+    """It has been idle; what the cache knows of its end counts."""
+    store = Emptiable()
+    async with replica(postgres.url(), store, grace=60, idle_reads=0) as one:
+        key, rotated = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+        assert [await one.state(each.key) for each in (key, rotated)] == [State.LIVE] * 2
+        end = Instant.of(now())
+        await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
+
+        async def ended() -> bool:
+            return await one.state(rotated.key) is State.EXPIRED
+
+        await one.lag(ended)
+        assert await one.state(key.key) is State.LIVE
+        store.silent = True
+        # By then their rows are in use no longer.
+        await asyncio.sleep(max(2 * READ_SECONDS, PROVEN_SECONDS))
+        assert [await one.state(each.key) for each in (key, rotated)] == [State.LIVE, State.EXPIRED]
+
+
+async def test_a_row_that_core_would_not_find_by_its_prefix_is_no_keys(first: Replica, table: Table) -> None:
+    """Core looks for keys by it."""
+    nulled, changed = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+    assert [await first.state(key.key) for key in (nulled, changed)] == [State.LIVE] * 2
+    await table.change(nulled, "key_prefix = NULL")
+    await table.change(changed, "key_prefix = 'AAAAAAAAAAAAAAAA'")
+
+    async def unknown() -> bool:
+        return [await first.state(key.key) for key in (nulled, changed)] == ["unknown"] * 2
+
+    assert await first.lag(unknown) < BOUND
+
+
+async def test_a_key_that_was_never_compared_is_where_its_hash_may_have_been_replaced(
+    postgres: Postgres, table: Table
+) -> None:
+    """As one that Core made for a gateway whose database was away at that moment."""
+    store = MemoryKeyStore()
+    key = await table.mint("ledgers:read")
+    async with replica(postgres.url(), store) as one:
+        row = (await one.rows.by_ids([key.id]))[key.id]
+        await store.add(replace(record_of(row, digest(key.key)), bcrypt=""))
+        assert (await one.state(key.key), one.verifier.asked) == (State.LIVE, 1)
+        await table.change(key, f"key = '{hashed('another')}'")
+    async with replica(postgres.url(), store) as two:
+        assert await two.state(key.key) == "unknown"
+
+
+async def test_a_key_that_took_anothers_place_in_its_row_is_known_by_the_rows_record(
+    postgres: Postgres, table: Table
+) -> None:
+    """It is compared once, and whatever is done to the id counts for it."""
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        key = await table.mint("ledgers:read")
+        assert await one.state(key.key) is State.LIVE
+        new = mint_key(os.urandom)
+        await table.change(key, f"key = '{hashed(new)}', key_prefix = '{new[:16]}'")
+
+        async def moved() -> bool:
+            return [await one.state(each) for each in (key.key, new)] == ["unknown", State.LIVE]
+
+        await one.lag(moved)
+        compared = one.verifier.asked
+        assert [await one.state(new) for _ in range(5)] == [State.LIVE] * 5
+        assert one.verifier.asked == compared
+        await store.revise(key.id, lambda record: record.disable(AT, "cli:ann"))
+
+        async def refused() -> bool:
+            return await one.state(new) is State.DISABLED
+
+        assert await one.lag(refused) < 1
 
 
 async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
@@ -398,7 +527,7 @@ async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table)
 async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Postgres, table: Table) -> None:
     """Times beyond the years of RFC 3339 are cut to them; no revocation is taken over from the row."""
     key = await table.mint("ledgers:read")
-    await table.change(key, "expires_at = 'infinity', created_at = '-infinity', is_revoked = true")
+    await table.change(key, "expires_at = '294000-01-01', created_at = '-infinity', is_revoked = true")
     row = (await first.rows.by_ids([key.id]))[key.id]
     record = record_of(row, "d")
     assert (record.expires_at, record.created_at) == ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
@@ -439,8 +568,8 @@ async def test_a_verb_may_come_between_a_keys_first_look_and_its_record(
     """It has stored the id as pending and disabled; the arrival finds that, and does not write over it."""
 
     class Late(MemoryKeyStore):
-        async def settle(self, key_id: str, digest: str) -> KeyRecord | None:
-            known = await super().settle(key_id, digest)
+        async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
+            known = await super().settle(key_id, digest, moved=moved)
             if await self.get(key_id) is None:
                 await self.add_all([pending])
             return known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -67,9 +67,16 @@ class Replica:
     now: datetime = AT
     learned: list[KeyRecord] = field(default_factory=list)
 
-    def __call__(self) -> Retirements:
+    def __call__(self, left: Callable[[str, str], None] = lambda *_: None) -> Retirements:
         writes = CoreWrites(self.core.ask, self.core, self.store, self.learned.append, lambda: self.now)
-        return Retirements(self.store, writes, lambda: self.now)
+        return Retirements(self.store, writes, lambda: self.now, left)
+
+
+class Leasing(MemoryKeyStore):
+    """One in which nobody else has a lease."""
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        return True
 
 
 async def with_keys(*records: KeyRecord) -> MemoryKeyStore:
@@ -128,10 +135,30 @@ async def test_replicas_take_turns() -> None:
     """While one has the lease the other leaves it alone, whatever came of it."""
     core = Core([GatewayError(Code.UPSTREAM_TIMEOUT)], {RECORD.id: row(RECORD)})
     replica = Replica(await with_keys(rotated()), core)
-    with pytest.raises(GatewayError):
+    for _ in range(2):
         await replica().revoke_ended()
-    await replica().revoke_ended()
     assert len(core.asked) == 1
+
+
+async def test_a_key_that_core_does_not_revoke_is_told_of_once() -> None:
+    """And holds up no other, whatever becomes of it."""
+    told: list[tuple[str, str]] = []
+    keys = rotated(), rotated(GLOBEX), rotated(OTHER)
+    core = Core(
+        [GatewayError(Code.UPSTREAM_TIMEOUT), BROKEN, DONE, BROKEN, DONE, BROKEN],
+        {record.id: row(record) for record in keys},
+    )
+    store = Leasing()
+    for record in keys:
+        await store.add(record)
+    retirements = Replica(store, core)(lambda *left: told.append(left))
+    await retirements.revoke_ended()
+    assert told == [(RECORD.id, "Upstream timed out"), (GLOBEX.id, "Core answered 500")]
+    await retirements.revoke_ended()
+    assert told[2:] == [(RECORD.id, "Core answered 500")]
+    await retirements.revoke_ended()
+    assert [record.id for record in await store.retiring()] == [RECORD.id]
+    assert len(told) == 3
 
 
 async def test_without_anything_to_do_no_lease_is_taken() -> None:
@@ -146,7 +173,7 @@ async def test_a_failure_ends_nothing() -> None:
     class Failing(MemoryKeyStore):
         looks = 0
 
-        async def retiring(self) -> list[KeyRecord]:
+        async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
             self.looks += 1
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
 
