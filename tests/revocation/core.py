@@ -7,7 +7,8 @@ import contextlib
 import re
 import time
 
-_MARK = re.compile(rb"GET /transactions/(\w+-\d+)[ ?]")
+_MARK = re.compile(rb"(?:GET /transactions/|POST /transactions\?)(\w+-\d+)[ ?]")
+_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"
 _GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -42,6 +43,8 @@ class NotingCore:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 if found := _MARK.match(head):
                     self.arrived[found[1].decode()] = time.monotonic()
+                if length := _LENGTH.search(head):
+                    await reader.readexactly(int(length[1]))
                 writer.write(_GOOD if b"x-blnk-key:" in head.lower() else _REFUSAL)
                 await writer.drain()
         writer.transport.abort()

@@ -14,10 +14,19 @@ from redis.crc import key_slot
 
 from gateway.keys.redis_names import PREFIX
 from tests.keys.conftest import RedisServer, start_redis
-from tests.keys.redis_setups import Replicated, cluster, replicated, sentinels, until
+from tests.keys.redis_setups import (
+    SERVICE,
+    Replicated,
+    cluster,
+    replica_of,
+    replicated,
+    sentinels,
+    until,
+)
 from tests.revocation.link import Fault
-from tests.revocation.stage import Stage, over_link, played, staged
+from tests.revocation.stage import Round, Stage, over_link, played, staged
 
+_HEALED = 0.5
 PERSISTS = ("--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -101,7 +110,7 @@ async def in_flight(playing: Single) -> list[float]:
         await asyncio.sleep(held)
         for link in playing.stage.links[1:]:
             link.heal()
-        return await round_.lags()
+        return (await round_.lags())[1:]
 
 
 async def restart(playing: Single) -> list[float]:
@@ -122,18 +131,25 @@ async def _failing(
         playing.fail(stream=stream, look_ups=look_ups)
         await round_.revoke()
         try:
-            return await round_.lags()
+            await round_.lags()
         finally:
             playing.heal()
+        # A key that were honoured again once the link is good would be seen now.
+        await asyncio.sleep(_HEALED)
+        return (await round_.lags())[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class Replaceable:
-    """A primary with its replica, and whether that has taken its place for all who are asked where it is."""
+    """A primary, and whether another has taken its place for all who are asked where it is.
+
+    `fail_over` has it replaced although nothing is wrong with it.
+    """
 
     stage: Stage
-    pair: Replicated
+    primary: RedisServer
     is_promoted: Callable[[], bool]
+    fail_over: Callable[[], object]
 
     async def promoted(self) -> float:
         """When the replica was promoted, about."""
@@ -143,11 +159,20 @@ class Replaceable:
 
 @asynccontextmanager
 async def under_sentinels(folder: Path) -> AsyncIterator[Replaceable]:
-    """Three Sentinels, which fail over half a second after a failure."""
+    """Three Sentinels, which fail over half a second after a failure, to one of two Redis replicas."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replicated(folder) as pair, sentinels(folder, pair.primary.port) as watching:
+    with (
+        replicated(folder) as pair,
+        replica_of(folder / "second", pair.primary) as second,
+        sentinels(folder, pair.primary.port, replicas=2) as watching,
+    ):
         async with staged(folder, lambda _: watching.url, None) as stage:
-            yield Replaceable(stage, pair, lambda: watching.name(pair.replica.port))
+            yield Replaceable(
+                stage,
+                pair.primary,
+                lambda: any(watching.name(each.port) for each in (pair.replica, second)),
+                lambda: watching.servers[0].command("SENTINEL", "FAILOVER", SERVICE),
+            )
 
 
 @asynccontextmanager
@@ -155,26 +180,40 @@ async def in_a_cluster(folder: Path) -> AsyncIterator[Replaceable]:
     """Three primaries, which fail over one second after a failure (`cluster-node-timeout`)."""
     folder.mkdir(parents=True, exist_ok=True)
     with cluster(folder, key_slot(PREFIX.encode()), others=2, node_timeout=1000) as nodes:
-        pair = Replicated(nodes.ours, nodes.replica)
         async with staged(folder, lambda _: nodes.url, None) as stage:
-            yield Replaceable(stage, pair, pair.promoted)
+            promoted = Replicated(nodes.ours, nodes.replica).promoted
+            yield Replaceable(stage, nodes.ours, promoted, nodes.fail_over)
 
 
 async def killed(playing: Replaceable) -> list[float]:
     """the primary is killed right after the 204"""
     async with played(playing.stage, "killed") as round_:
         await round_.revoke()
-        playing.pair.primary.kill()
-        return await round_.lags(since=await playing.promoted())
+        playing.primary.kill()
+        return await _lags(round_, since=await playing.promoted())
 
 
 async def replaced(playing: Replaceable) -> list[float]:
     """the primary freezes, the key is revoked on its successor, it thaws"""
     async with played(playing.stage, "replaced") as round_:
-        with playing.pair.primary.stalled():
+        with playing.primary.stalled():
             promoted = await playing.promoted()
             await round_.revoke()
-        return await round_.lags(since=promoted)
+        return await _lags(round_, since=promoted)
+
+
+async def planned(playing: Replaceable) -> list[float]:
+    """the primary is replaced on purpose, and the key is revoked meanwhile"""
+    async with played(playing.stage, "planned") as round_:
+        failing_over = asyncio.ensure_future(asyncio.to_thread(playing.fail_over))
+        await asyncio.sleep(0.3 * random.random())  # noqa: S311  # wherever the failover is by then
+        await round_.revoke()
+        await failing_over
+        return await _lags(round_, since=await playing.promoted())
+
+
+async def _lags(round_: Round, since: float) -> list[float]:
+    return [*await round_.lags(since=since), await round_.lag_at_a_new_gateway()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,5 +231,5 @@ class Failover:
 FAILOVERS = tuple(
     Failover(where, opened, play)
     for where, opened in (("Sentinel", under_sentinels), ("Cluster", in_a_cluster))
-    for play in (killed, replaced)
+    for play in (killed, replaced, planned)
 )

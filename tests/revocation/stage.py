@@ -3,7 +3,8 @@
 Rules kept here:
 - A key lives as long as requests with it reach Core: the lag of a replica is the time from the 204 to the
   last arrival by way of that replica, 0 if there is none after it.
-- Requests with the key come all the time, over several connections to each replica.
+- Requests with the key come all the time, over several connections to each replica, and some of them take
+  longer than the bound to come whole.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 from tests.faults.gateways import Replica, launch, mint
 from tests.faults.requests import OWNER, Key
 from tests.keys import redis_acl
-from tests.raw_client import BrokenAnswer, RawClient
+from tests.raw_client import BrokenAnswer, RawClient, request
 from tests.revocation.core import NotingCore
 from tests.revocation.link import Link
 from tests.running import MASTER_KEY
@@ -31,17 +32,20 @@ WATCHED = BOUND + 0.2
 """How long after the bound's start requests go on, so that a key that lives longer is seen."""
 
 _CLIENTS = 3
+_DAWDLERS = 6
+_DAWDLE = BOUND + 0.15
 _PAUSE = 0.008
 _PATIENCE = 15.0
 
 
 @dataclass(slots=True)
 class Stage:
-    """What runs. `settings` are the gateways'."""
+    """What runs. `another` starts one more gateway, by the store's own address."""
 
     core: NotingCore
     replicas: tuple[Replica, ...]
     links: tuple[Link, ...]
+    another: Callable[[], Awaitable[Replica]]
     rounds: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -53,18 +57,27 @@ async def staged(
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(NotingCore())
         links = [await stack.enter_async_context(Link(port)) for _ in range(REPLICAS)] if port else []
-        replicas = []
-        for number in range(REPLICAS):
+        names = (f"gateway-{number}" for number in itertools.count())
+
+        def begin(link: Link | None) -> Replica:
             settings = {
                 "BLNK_GATEWAY_UPSTREAM__URL": core.url,
-                "BLNK_GATEWAY_KEYS__STORE": stores(links[number] if links else None),
+                "BLNK_GATEWAY_KEYS__STORE": stores(link),
                 "BLNK_GATEWAY_DRAIN__DELAY": "0s",
             }
-            replicas.append(launch(folder, f"gateway-{number}", settings))
-            stack.callback(replicas[-1].kill)
+            replica = launch(folder, next(names), settings)
+            stack.callback(replica.kill)
+            return replica
+
+        async def another() -> Replica:
+            replica = begin(None)
+            await replica.started()
+            return replica
+
+        replicas = [begin(links[number] if links else None) for number in range(REPLICAS)]
         for replica in replicas:
             await replica.started()
-        yield Stage(core, tuple(replicas), tuple(links))
+        yield Stage(core, tuple(replicas), tuple(links), another)
 
 
 def over_link(link: Link | None) -> str:
@@ -111,6 +124,25 @@ class Round:
             while any(f"{self._name}-{number}" not in self.stage.core.arrived for number in range(REPLICAS)):
                 await asyncio.sleep(0.005)
 
+    async def lag_at_a_new_gateway(self) -> float:
+        """0 if one that starts now, and has seen nothing, refuses the key; else for ever."""
+        replica = await self.stage.another()
+        async with await RawClient.connect(replica.listen, keep=False) as client:
+            answer = await client.ask("GET", f"/transactions/{self._name}-{REPLICAS}", key=self._key)
+        return 0.0 if answer.status == 401 else float("inf")
+
+    async def dawdle(self, number: int, pause: float) -> None:
+        """Send creates by way of one replica for ever, whose bodies take longer than the bound to come."""
+        address, body = self.stage.replicas[number].listen, b'{"amount": 1}'
+        whole = request("POST", f"/transactions?{self._name}-{number}", key=self._key, body=body)
+        await asyncio.sleep(pause)
+        while True:
+            with contextlib.suppress(BrokenAnswer, OSError):
+                async with await RawClient.connect(address, keep=False) as client:
+                    await client.send(whole[:-5])
+                    await asyncio.sleep(_DAWDLE)
+                    await client.call(whole[-5:])
+
     async def ask(self, number: int) -> None:
         """Send requests by way of one replica for ever."""
         target, address = f"/transactions/{self._name}-{number}", self.stage.replicas[number].listen
@@ -130,6 +162,8 @@ async def played(stage: Stage, name: str) -> AsyncIterator[Round]:
         key = await _minted(stage, name)
     round_ = Round(stage, name, key.key, key.id)
     asking = [asyncio.create_task(round_.ask(number)) for number in range(REPLICAS) for _ in range(_CLIENTS)]
+    pauses = [_DAWDLE * part / _DAWDLERS for part in range(_DAWDLERS)]
+    asking += [asyncio.create_task(round_.dawdle(n, pause)) for n in range(REPLICAS) for pause in pauses]
     try:
         await round_.warm()
         yield round_
