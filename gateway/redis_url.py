@@ -9,6 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import enum
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -96,9 +97,16 @@ def _read_places(kind: Kind, text: str) -> tuple[Place, ...]:
 def _read_place(text: str, usual: int) -> Place:
     match = _HOST.fullmatch(text)
     port = int(match["port"] or usual) if match else 0
-    if match is None or not 0 < port < 65536:
+    if match is None or not 0 < port < 65536 or (match["v6"] and not _is_v6(match["v6"])):
         raise ValueError("write each host as host:port, or [::1]:port")
     return match["v6"] or match["host"], port
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False
 
 
 def _read_path(kind: Kind, path: str) -> tuple[str, int]:

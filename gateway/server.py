@@ -390,7 +390,7 @@ class Gateway:
                         self.log.warning(warning, store=self.config.keys.shown_store)
                 others = [warning for warning in self.health.warnings if warning not in said]
                 self.health.warnings[:] = [*others, *found]
-                said, pause = found, _DURABILITY_SECONDS
+                said, pause = found, _ASK_SECONDS if _EMPTY in found else _DURABILITY_SECONDS
             self._looked_at.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._looked_at.wait(), pause)

@@ -120,7 +120,7 @@ async def test_a_master_key_that_is_not_accepted_is_told_as_an_invalid_one(
         (b'{"method":"GET","path":"/"}x', MEMBERS),
         (
             b'{"method":"GET","path":"/","scopes":["ledger:read"]}',
-            "a scope is a resource of Core or *, and read, write, delete or *",
+            "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read",
         ),
         (
             b'{"method":"get","path":"/"}',

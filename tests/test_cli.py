@@ -238,6 +238,7 @@ def test_the_verbs_carry_nothing_of_each_other() -> None:
     [
         ("schema >/dev/full", 2, "blnk-gateway: No space left on device\n"),
         ("schema >&-", 0, ""),
+        ("check --config /absent 2>/dev/full", 2, ""),
         ("schema <&- >/dev/null", 0, ""),
         ("check --config /absent 2>&-", 2, ""),
     ],

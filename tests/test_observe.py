@@ -289,7 +289,7 @@ class TestVerdicts:
         assert f"blnk_gateway_{denied}" in page
         assert 'blnk_gateway_would_rewrite_total{how="stamp",route="POST /ledgers"} 1.0' in page
         assert 'blnk_gateway_stamped_total{route="POST /ledgers"} 0.0' in page
-        assert gateway.gateway.health.report()[1]["warnings"] == [NOTICE]
+        assert gateway.gateway.health.notices() == [NOTICE]
 
 
 async def scopes(running: Running, query: str = "") -> Answer:

@@ -70,6 +70,7 @@ TLS = f"{ONCE}ssl_ca_certs, ssl_certfile, ssl_keyfile"
         ("redis://h:65536", PLACE),
         ("redis://:secret@host:port", PLACE),
         ("redis+cluster://a,", PLACE),
+        ("redis://[::::::]:6379/0", PLACE),
         ("redis://a,b", "write one host; several are redis+sentinel:// or redis+cluster://"),
         ("redis://h/x", DATABASE),
         ("redis://h/0/1", DATABASE),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,11 +23,11 @@ import msgspec
 
 from gateway.cli.new_keys import NewKey, after
 from gateway.cli.records import printable
-from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, written
+from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, told, written
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.bodies import Creation
-from gateway.keys.core_records import CoreRow, with_row
+from gateway.keys.core_records import CoreRow, today, with_row
 from gateway.keys.core_writes import CoreWrites
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.instants import Instant, read_instant
@@ -77,7 +77,8 @@ class StoreChanges:
 
     async def create(self, creation: Creation) -> NewKey:
         """Make a key."""
-        return await _added(self._store, self._mint(creation))
+        made = self._mint(creation)
+        return await _standing(made, self._store.add(made.record))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Make a key in place of one."""
@@ -141,7 +142,7 @@ class CoreChanges:
         await self._store.ping()
         made = await self._mint(creation)
         async with self._withdrawn_unless_stored(made.record):
-            return await _added(self._store, made)
+            return await _standing(made, self._writes.keep(made.record))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Let Core make a key in place of one, which a gateway revokes in Core when the overlap ends."""
@@ -162,31 +163,38 @@ class CoreChanges:
         revocation = (written(self._at), login(), reason)
         row = await self._row(key_id)
         try:
-            refused = await self._writes.revoke(key_id, row, revocation, descendants=descendants)
+            revoked = await self._writes.revoke_here(key_id, row, revocation, descendants=descendants)
         except GatewayError as failure:
             if not self._revoked:
                 raise
-            raise NeighbourError(f"{failure}; {_LATER}") from failure
+            raise NeighbourError(f"{failure.reason}; not all is revoked yet: repeat it") from failure
+        try:
+            refused = await self._writes.retire(revoked)
+        except GatewayError as failure:
+            raise NeighbourError(f"{failure.reason}; {_LATER}") from failure
         if refused is not None:
             raise NeighbourError(f"{_told(refused)}; {_LATER}")
-        # Each is told of when it was revoked here, and when Core had done so.
-        return await self._store.get_all(list(dict.fromkeys(record.id for record in self._revoked)))
+        return await self._store.get_all([record.id for record in revoked])
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
-        """Change what the store remembers of a key."""
+        """Change what the store remembers of a key, and tell what is so of it then."""
         revised = await self._store.revise(key_id, revision)
-        if revised is None and (row := await self._row(key_id)) is not None:
+        try:
+            row = await self._row(key_id)
+        except NeighbourError:
+            if revised is None:
+                raise
+            # Done all the same: the store's word counts where it is stricter.
+            return await self._store.get(key_id)
+        if revised is None and row is not None:
             await self._writes.remember(row)
             await self._store.revise(key_id, revision)
-        return await self._store.get(key_id)
+        return today(await self._store.get(key_id), row, Instant.of(self._at))
 
     async def _row(self, key_id: str) -> CoreRow | None:
         if not is_key_id(key_id):
             return None
-        try:
-            return await self._writes.row(key_id)
-        except GatewayError as failure:
-            raise NeighbourError(failure.reason) from failure
+        return await told(self._writes.row(key_id))
 
     async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         answer = await self._writes.mint(creation)
@@ -234,10 +242,13 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
             rows.close()
 
 
-async def _added(store: KeyStore, made: NewKey) -> NewKey:
-    """The new key, stored; that this stands unacknowledged is no reason to lose it. Raises GatewayError."""
+async def _standing(made: NewKey, change: Awaitable[None]) -> NewKey:
+    """The new key once the change that stores it is done; one that stands unacknowledged must not lose it.
+
+    Raises what `change` does, GatewayError where it does not stand.
+    """
     try:
-        await store.add(made.record)
+        await change
     except UnacknowledgedError as failure:
         return replace(made, doubt=failure.reason)
     return made
@@ -245,12 +256,12 @@ async def _added(store: KeyStore, made: NewKey) -> NewKey:
 
 async def _rotated(store: KeyStore, key_id: str, retire: Revision, made: NewKey) -> NewKey:
     """The same, stored in one step with the end of the key that it replaces. Raises RefusedRecordError."""
-    try:
+
+    async def change() -> None:
         if await store.revise(key_id, retire, successor=made.record) is None:
             raise RefusedRecordError(f"{key_id} is gone from the store")
-    except UnacknowledgedError as failure:
-        return replace(made, doubt=failure.reason)
-    return made
+
+    return await _standing(made, change())
 
 
 async def _refuse_rotated(store: KeyStore, old: KeyRecord) -> None:

@@ -62,7 +62,9 @@ def standard_streams() -> Iterator[None]:
     except OSError as error:
         # Or the interpreter would find the same once more, when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        say(f"blnk-gateway: {error.strerror or error}", err=True)
+        # It may be standard error itself.
+        with contextlib.suppress(OSError):
+            say(f"blnk-gateway: {error.strerror or error}", err=True)
         sys.exit(Exit.USAGE)
 
 

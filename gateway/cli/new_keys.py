@@ -167,28 +167,24 @@ def hand_over(config: Config, made: NewKey, place: KeyPlace, output: str, now: d
 
     Exits with 1 if it could not be written, with 3 if a failover may lose it.
     """
+    record, members = made.record, public(made.record, now)
     try:
-        _write(config, made, place, output, now)
-    except OSError as error:
-        told = (
-            f"the key could not be written: {error.strerror}; {made.record.id} is stored, and nobody has it"
-        )
-        fail(f"{told}: revoke it", Exit.NO)
-    if made.doubt:
-        fail(f"{made.record.id} is stored, but a failover may lose it: {made.doubt}", Exit.NEIGHBOUR)
-
-
-def _write(config: Config, made: NewKey, place: KeyPlace, output: str, now: datetime) -> None:
-    record, key = made.record, made.key
-    if output == "json":
-        members = public(record, now)
-        if place.out is None:
-            members["key"] = key
+        if output == "json" and place.out is None:
+            write_json({**members, "key": made.key})
         else:
-            place.write(key)
+            place.write(made.key)
+    except OSError as error:
+        told = f"the key could not be written: {error.strerror}; {record.id} is stored, and nobody has it"
+        fail(f"{told}: revoke it", Exit.NO)
+    if output != "json":
+        _say_about(config, record, place)
+    elif place.out is not None:
         write_json(members)
-        return
-    place.write(key)
+    if made.doubt:
+        fail(f"{record.id} is stored, but a failover may lose it: {made.doubt}", Exit.NEIGHBOUR)
+
+
+def _say_about(config: Config, record: KeyRecord, place: KeyPlace) -> None:
     say_fields(
         [
             ("id", record.id),

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.cli.stores import NeighbourError, core_database, fail, heirs_of
+from gateway.cli.stores import NeighbourError, core_database, fail, heirs_of, told
 from gateway.config import Config
 from gateway.exits import Exit
-from gateway.keys.core_records import CoreRow, today
+from gateway.keys.core_records import CoreRow, row_of, today
 from gateway.keys.instants import Instant
 from gateway.keys.minting import PREFIX_LENGTH, digest, is_key
 from gateway.keys.record import KeyRecord
@@ -95,7 +95,7 @@ class CoreReadings:
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
-        row = (await self._rows.by_ids([key_id])).get(key_id)
+        row = await told(row_of(self._rows, key_id))
         return today(await self._store.get(key_id), row, self._at)
 
     async def find(self, key: bytes) -> KeyRecord | None:
@@ -103,7 +103,7 @@ class CoreReadings:
         text = key.decode("ascii", "replace")
         record = await self._store.find(digest(key))
         if record is not None:
-            row = (await self._rows.by_ids([record.id])).get(record.id)
+            row = await told(row_of(self._rows, record.id))
             if row is None or record.bcrypt in ("", row.hashed) or _is_of(text, row.hashed):
                 return await self.get(record.id)
             # The row is another key's by now.
@@ -111,7 +111,7 @@ class CoreReadings:
         if not is_key(text):
             return None
         prefix = text[:PREFIX_LENGTH]
-        alike = (await self._rows.by_prefixes([prefix])).get(prefix, [])
+        alike = (await told(self._rows.by_prefixes([prefix]))).get(prefix, [])
         row = next((row for row in alike if _is_of(text, row.hashed)), None)
         return None if row is None else await self.get(row.id)
 
@@ -124,7 +124,7 @@ class CoreReadings:
         found = [record async for batch in self._read(owner) for record in batch]
         known = {record.id for record in found}
         others = [record for record in await self._store.owned(owner) if record.id not in known]
-        elsewhere = await self._rows.by_ids([record.id for record in others])
+        elsewhere = await told(self._rows.by_ids([record.id for record in others]))
         return found + self._gone(record for record in others if record.id not in elsewhere)
 
     async def every(self) -> AsyncIterator[list[KeyRecord]]:
@@ -134,7 +134,11 @@ class CoreReadings:
             known |= {record.id for record in batch}
             yield batch
         async for remembered in self._store.every():
-            yield self._gone(record for record in remembered if record.id not in known)
+            others = [record for record in remembered if record.id not in known]
+            # Made since the table was read, or gone from it.
+            rows = await told(self._rows.by_ids([record.id for record in others]))
+            found = (today(record, rows.get(record.id), self._at) for record in others)
+            yield [record for record in found if record is not None]
 
     async def _read(self, owner: str | None) -> AsyncIterator[list[KeyRecord]]:
         from gateway.keys.core_table import UnreadableTableError, read_table

@@ -131,4 +131,4 @@ def _used(record: KeyRecord) -> str:
 
 
 def _did(at: str, by: str, reason: str) -> str:
-    return f"{at} by {by}" + (f": {reason}" if reason else "") if at else ""
+    return f"{at} by {by}".strip() + (f": {reason}" if reason else "") if at or by else ""

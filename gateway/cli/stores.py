@@ -76,6 +76,14 @@ def load_for_keys(path: Path, *, changing: bool) -> Config:
     return config
 
 
+async def told(asking: Awaitable[Done]) -> Done:
+    """What Core's database answered; that it failed is not the key store's fault. Raises NeighbourError."""
+    try:
+        return await asking
+    except GatewayError as failure:
+        raise NeighbourError(failure.reason) from failure
+
+
 async def heirs_of(store: KeyStore, key_id: str) -> list[str]:
     """The ids of what a key was rotated into."""
     return [record.id for record in await store.offspring(key_id) if record.replaces == key_id]

@@ -138,8 +138,8 @@ class KeysConfig:
     @property
     def shown_store(self) -> str:
         """The store's URL without user, password and query, for logs."""
-        url = urlsplit(self.store)
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        scheme, _, rest = self.store.partition("://")
+        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

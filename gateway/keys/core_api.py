@@ -24,7 +24,7 @@ from gateway.keys.core_writes import Ask, CoreWrites, escape
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import is_key_id
 from gateway.keys.resource import Answer, managed_owner, name_of, read_revocation, wanted
-from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore, RefusedRecordError
+from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import Principal
 
@@ -71,14 +71,11 @@ class CoreApiKeys:
             return answer
         record, _ = made
         try:
-            await self._store.add(record)
+            await self._writes.keep(record)
         except DeadMinterError:
             # Revoked while Core minted: the new key, which nobody has seen, goes too.
             await self._writes.withdraw(record.id, record.owner)
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
-        except RefusedRecordError:
-            # A replica met the key first, by its row.
-            return answer
         except GatewayError:
             # Unrecorded it would have no maker, and `descendants` would pass it by.
             with contextlib.suppress(GatewayError):
@@ -120,8 +117,8 @@ class CoreApiKeys:
         if row is None or row.owner != owner:
             return Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
         revocation = (str(Instant.of(self._now())), name_of(principal), "")
-        refused = await self._writes.revoke(key_id, row, revocation, descendants=descendants)
-        return refused or Answer(204)
+        revoked = await self._writes.revoke_here(key_id, row, revocation, descendants=descendants)
+        return await self._writes.retire(revoked) or Answer(204)
 
 
 def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:

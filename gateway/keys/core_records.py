@@ -8,9 +8,10 @@ Rules kept here:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.keys.instants import Instant
 from gateway.keys.record import PENDING, KeyRecord
@@ -19,6 +20,7 @@ from gateway.policy.principals import ApiKey
 BY_CORE: Final = "core"
 """Who made or revoked a key, where it was not done through the gateway."""
 GONE: Final = "its row is gone from Core's table"
+UNKNOWN_TIME: Final = ""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -47,6 +49,18 @@ class CoreRow:
     def principal(self) -> ApiKey:
         """Whom a request with this key comes from."""
         return ApiKey(self.id, self.owner, self.scopes, self.expires_at, self.revoked)
+
+
+class KnownRows(Protocol):
+    """Where Core's rows are read; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
+
+    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
+        """The rows of these key ids, by id."""
+
+
+async def row_of(rows: KnownRows, key_id: str) -> CoreRow | None:
+    """Core's row of a key; None if there is none. Raises what `rows` does."""
+    return (await rows.by_ids([key_id])).get(key_id)
 
 
 def record_of(row: CoreRow, digest: str) -> KeyRecord:
@@ -79,10 +93,10 @@ def with_row(record: KeyRecord, row: CoreRow) -> KeyRecord:
 def today(record: KeyRecord | None, row: CoreRow | None, now: Instant) -> KeyRecord | None:
     """What is so of a key now, by its record and its row; None where there is neither.
 
-    A key whose row is gone nobody accepts any longer, so it is shown as revoked.
+    A key whose row is gone nobody accepts any longer: it is revoked, nobody knows when.
     """
     if row is None:
-        return None if record is None else record.revoke(str(now), BY_CORE, GONE)
+        return None if record is None else record.revoke(UNKNOWN_TIME, BY_CORE, GONE)
     if record is None:
         return pending_record(row, now)
     return revoked_as(with_row(record, row).used(row.last_used_at), row, now)

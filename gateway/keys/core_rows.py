@@ -56,6 +56,8 @@ _SHAPE: Final = (
     " WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"
 )
 
+_YEAR_10000: Final = 253_402_300_800
+"""Unix seconds."""
 _MIGRATE: Final = "run Core's migrations first (blnk migrate up)"
 
 
@@ -183,8 +185,8 @@ def _end(unix: float | None) -> float:
 
 
 def _used(unix: float | None) -> float:
-    """Core writes the first moment of the year 1 for never."""
-    return unix if unix is not None and 0.0 < unix < float("inf") else 0.0
+    """Core writes the first moment of the year 1 for never; beyond the year 9999 it is no use of a key."""
+    return unix if unix is not None and 0.0 < unix < _YEAR_10000 else 0.0
 
 
 def refusal(error: BaseException | None) -> str | None:

@@ -21,11 +21,19 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from gateway.errors import GatewayError
+from gateway.errors import Code, GatewayError
 from gateway.keys.batches import Batches, BatchLimits
-from gateway.keys.cache import KeyCache
-from gateway.keys.confirmed import IDLE_READS, ConfirmedRows
-from gateway.keys.core_records import CoreRow, record_of, revoked_as, rotated_away, today
+from gateway.keys.cache import LATE_SECONDS, KeyCache
+from gateway.keys.confirmed import CONFIRMED_SECONDS, IDLE_READS, ConfirmedRows
+from gateway.keys.core_records import (
+    CoreRow,
+    KnownRows,
+    record_of,
+    revoked_as,
+    rotated_away,
+    row_of,
+    today,
+)
 from gateway.keys.instants import Instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
@@ -47,14 +55,11 @@ _KNOWN: Final = BatchLimits(size=1000, waiting=20_000, pause=0.0)
 _UNKNOWN: Final = BatchLimits(size=256, waiting=4096, pause=0.02)
 
 
-class Rows(Protocol):
-    """Where Core's rows are read; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
+class Rows(KnownRows, Protocol):
+    """Core's whole table; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
 
     async def check(self) -> None:
-        """Return if they can be read; raises UnusableAuthorityError or GatewayError."""
-
-    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
-        """The rows of these key ids, by id."""
+        """Return if it can be read; raises UnusableAuthorityError or GatewayError."""
 
     async def by_prefixes(self, prefixes: Sequence[str]) -> Mapping[str, list[CoreRow]]:
         """The rows of keys that begin so, by prefix."""
@@ -144,7 +149,7 @@ class CoreKeys:
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """What is so of a key now, by its row and by what the store knows besides."""
-        row = (await self._rows.by_ids([key_id])).get(key_id)
+        row = await row_of(self._rows, key_id)
         return today(await self._store.get(key_id), row, Instant.of(self._now()))
 
     async def follow(self) -> None:
@@ -186,6 +191,8 @@ class CoreKeys:
             if found is None or found[0].prefix != key[:PREFIX_LENGTH]:
                 break
             row, sent = found
+            if not row.revoked and self._clock() >= sent + CONFIRMED_SECONDS:
+                raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Core's database answers too late")
             # Read behind the row: what was changed in the store meanwhile counts.
             record = await self._record(digest)
             if record is not None and (record.revoked or record.disabled):
@@ -205,12 +212,16 @@ class CoreKeys:
         """What the store knows; None while it is silent, and the cache's grace decides."""
         if not self._cache.linked and self._confirmed.get(digest) is not None:
             return None
+        asked = self._clock()
         try:
-            return await self._store.find(digest)
+            record = await self._store.find(digest)
         except GatewayError:
             if self._cache.linked:
                 raise
             return None
+        if self._clock() > asked + LATE_SECONDS and (record is None or not record.revoked):
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the key store answers too late")
+        return record
 
     def _ends_at(self, digest: str, known: ApiKey, record: KeyRecord | None) -> float:
         """When a rotation ends the key, also where the store was emptied since, or is silent."""

@@ -12,23 +12,23 @@ Rules kept here:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
 from gateway.errors import GatewayError, go_json
 from gateway.keys.bodies import Creation
-from gateway.keys.core_records import CoreRow, pending_record, revoked_as
+from gateway.keys.core_records import CoreRow, KnownRows, pending_record, revoked_as, row_of
 from gateway.keys.descendants import Revocation, revoke_with_descendants
 from gateway.keys.instants import Instant
 from gateway.keys.minting import digest, is_key, is_key_id
 from gateway.keys.record import KeyRecord
 from gateway.keys.resource import Answer
-from gateway.keys.store import KeyStore
+from gateway.keys.store import DeadMinterError, DuplicateKeyError, KeyStore, Revision
 
 Ask = Callable[[str, str, bytes], Awaitable[Answer]]
 """Core's answer to a method, a target and a JSON body (empty for none), asked with the master key.
@@ -50,13 +50,6 @@ class _Made(msgspec.Struct):
 
 
 _MADE: Final = msgspec.json.Decoder(_Made)
-
-
-class KnownRows(Protocol):
-    """Where Core's rows are read; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
-
-    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
-        """The rows of these key ids, by id."""
 
 
 class CoreWrites:
@@ -86,7 +79,7 @@ class CoreWrites:
 
     async def row(self, key_id: str) -> CoreRow | None:
         """Core's row of a key; None if there is none. Raises GatewayError."""
-        return (await self._rows.by_ids([key_id])).get(key_id)
+        return await row_of(self._rows, key_id)
 
     async def mint(self, creation: Creation) -> Answer:
         """Core's answer to the wish for a key, which is not stored here yet; raises what `Ask` does."""
@@ -125,29 +118,45 @@ class CoreWrites:
             return there or record
         return await self._store.revise(row.id, lambda found: revoked_as(found, row, now)) or record
 
-    async def revoke(
-        self, key_id: str, row: CoreRow | None, revocation: Revocation, *, descendants: bool = False
-    ) -> Answer | None:
-        """Revoke a key here, and then in Core if it has a row there.
-
-        Returns Core's answer where that is none of a revocation; what is not done in Core by then is left to
-        `Retirements`.
+    async def keep(self, record: KeyRecord) -> None:
+        """Store the record of a key that Core has just made.
 
         Raises:
-            GatewayError: the store, Core or its database failed; some may be revoked by then.
+            DeadMinterError: it is minted by a key that is revoked or disabled.
+            GatewayError: the store failed.
+        """
+        try:
+            await self._store.add(record)
+        except DuplicateKeyError:
+            # Somebody met the row before the key was known here, and could not know its maker.
+            minter = await self._store.get(record.created_by)
+            if minter is not None and (minter.revoked or minter.disabled):
+                raise DeadMinterError(record.id) from None
+            await self._store.settle(record.id, record.digest)
+            await self._store.revise(
+                record.id,
+                lambda found: replace(found, created_by=record.created_by, bcrypt=record.bcrypt),
+            )
+
+    async def revoke_here(
+        self, key_id: str, row: CoreRow | None, revocation: Revocation, *, descendants: bool = False
+    ) -> list[KeyRecord]:
+        """Revoke a key in the store; the records that `retire` is to be asked for then.
+
+        Raises:
+            GatewayError: the store or Core's database failed; some may be revoked by then.
         """
         if row is not None:
             await self.remember(row)
         if descendants:
-            revoked = await revoke_with_descendants(
-                self._store, key_id, revocation, self._learn, retiring=True
+            return await revoke_with_descendants(
+                self._store, key_id, revocation, self._learn, retiring=True, before=self._remember_all
             )
-        else:
-            alone = await self._store.revoke(key_id, *revocation, retiring=True)
-            revoked = [] if alone is None else [alone]
-            for record in revoked:
-                self._learn(record)
-        return await self.retire(revoked)
+        revoked = await self._store.revoke(key_id, *revocation, retiring=True)
+        if revoked is None:
+            return []
+        self._learn(revoked)
+        return [revoked]
 
     async def retire(self, records: Sequence[KeyRecord]) -> Answer | None:
         """Revoke in Core what has ended here, each by the owner in its row; a row that is gone needs nothing.
@@ -155,25 +164,45 @@ class CoreWrites:
         Returns Core's first answer that is none of a revocation, once all others were asked for.
 
         Raises:
-            GatewayError: Core, its database or the store failed; the rest stays to be done.
+            GatewayError: Core, its database or the store failed for one; the others were asked for, too.
         """
         rows = await self._rows.by_ids([record.id for record in records])
-        refused = None
+        refused, failed = None, None
         for record in records:
-            row = rows.get(record.id)
-            if row is not None and not row.revoked:
-                answer = await self.withdraw(row.id, row.owner)
-                if answer.status != 204:
-                    refused = refused or answer
-                    continue
-            await self._settle(record)
+            try:
+                refused = await self._retire(record, rows.get(record.id)) or refused
+            except GatewayError as failure:
+                failed = failed or failure
+        if failed is not None:
+            raise failed
         return refused
 
-    async def _settle(self, record: KeyRecord) -> None:
-        at = str(Instant.of(self._now()))
-        retired = await self._store.revise(record.id, lambda found: found.retired(at))
-        if retired is not None:
-            self._learn(retired)
+    async def _retire(self, record: KeyRecord, row: CoreRow | None) -> Answer | None:
+        now = Instant.of(self._now())
+        if not record.revoked:
+            # Before Core is asked, as with every revocation.
+            await self._revise(record.id, lambda found: _ended(found, row, now))
+        if row is not None and not row.revoked:
+            answer = await self.withdraw(row.id, row.owner)
+            if answer.status != 204:
+                return answer
+        await self._revise(record.id, KeyRecord.retired)
+        return None
+
+    async def _remember_all(self, key_ids: Sequence[str]) -> None:
+        """Let the store know what Core has revoked of these keys, before somebody else is named for it."""
+        for row in (await self._rows.by_ids(key_ids)).values():
+            if row.revoked:
+                await self.remember(row)
+
+    async def _revise(self, key_id: str, revision: Revision) -> None:
+        revised = await self._store.revise(key_id, revision)
+        if revised is not None:
+            self._learn(revised)
+
+
+def _ended(record: KeyRecord, row: CoreRow | None, now: Instant) -> KeyRecord:
+    return record.ended(str(now)) if row is None else revoked_as(record, row, now).ended(str(now))
 
 
 def escape(text: str) -> str:

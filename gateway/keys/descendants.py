@@ -11,7 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
@@ -27,6 +27,7 @@ async def revoke_with_descendants(
     learn: Callable[[KeyRecord], None] = lambda _: None,
     *,
     retiring: bool = False,
+    before: Callable[[Sequence[str]], Awaitable[None]] | None = None,
 ) -> list[KeyRecord]:
     """Revoke a key and its descendants; their records, the key's own first, or none for an unknown id.
 
@@ -36,6 +37,7 @@ async def revoke_with_descendants(
         revocation: of the key; those of its descendants name it as their reason.
         learn: told of each record as soon as it is revoked.
         retiring: whether Core is still to revoke them.
+        before: told of the ids of descendants before they are revoked.
 
     Raises:
         GatewayError: the store failed; some may be revoked by then.
@@ -50,9 +52,14 @@ async def revoke_with_descendants(
     why = f"descendant of {key_id}" + (f": {reason}" if reason else "")
     while unread:
         parent = unread.pop()
-        for child in await store.offspring(parent):
-            if child.id in revoked or (parent == top.id and child.created_by != top.id):
-                continue
+        children = [
+            child
+            for child in await store.offspring(parent)
+            if child.id not in revoked and (parent != top.id or child.created_by == top.id)
+        ]
+        if before is not None:
+            await before([child.id for child in children])
+        for child in children:
             record = await store.revoke(child.id, at, by, why, retiring=retiring)
             if record is not None:
                 learn(record)

@@ -111,7 +111,8 @@ def _read_record(line: bytes, by: str) -> KeyRecord:
 
 def _check_times(members: dict[str, Any]) -> None:
     for name in _TIMES:
-        if isinstance(text := members.get(name), str):
+        # Of a revocation nobody may know when it was.
+        if isinstance(text := members.get(name), str) and (text or name != "revoked_at"):
             _check_time(name, text)
 
 

@@ -51,7 +51,8 @@ class Event:
 class KeyRecord:
     """A key as it is stored, for ever; times are RFC 3339 as Core would write them.
 
-    `created_by` and `revoked_by` name who did it: a key id, `master`, or `cli:` and a login.
+    `created_by` and `revoked_by` name who did it: a key id, `master`, or `cli:` and a login. `revoked_at` is
+    empty where nobody knows when.
     `replaces` is the id of the key that this one was rotated from. `retiring`: Core is still to be asked to
     revoke the key's row, once the key has ended here.
 
@@ -167,10 +168,14 @@ class KeyRecord:
         history = (*self.history, event)
         return replace(self, expires_at=expires_at, retiring=retiring or self.retiring, history=history)
 
-    def retired(self, at: str) -> KeyRecord:
-        """This record, now that Core's row is revoked or gone: revoked, if need be by who rotated it."""
+    def ended(self, at: str) -> KeyRecord:
+        """This record, whose overlap has ended: revoked by who rotated it, if nobody revoked it before."""
         rotated_by = next((event.by for event in self.history if event.what == ROTATED), "")
-        return replace(self.revoke(at, rotated_by, ROTATED), retiring=False)
+        return self.revoke(at, rotated_by, ROTATED)
+
+    def retired(self) -> KeyRecord:
+        """This revoked record, now that Core's row is revoked, too, or gone."""
+        return replace(self, retiring=False)
 
     def settle(self, digest: str) -> KeyRecord:
         """This pending record under the digest of its key, now that it is known."""

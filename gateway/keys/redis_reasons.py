@@ -7,6 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import errno
 import re
 import ssl
 from collections.abc import Iterator
@@ -22,20 +23,27 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
 )
 from redis.exceptions import ConnectionError as LostConnectionError
 
+_CERTIFICATE: Final = "a certificate that keys.store names cannot be read"
 _WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((AuthenticationError, AuthorizationError), "Redis refuses the user or the password of keys.store"),
     ((OutOfMemoryError,), "Redis takes no change: it is out of memory (maxmemory)"),
     ((BusyLoadingError,), "Redis is still loading its data"),
     ((ReadOnlyError, MasterDownError, ClusterDownError), "Redis has no primary that takes changes"),
     ((ssl.SSLCertVerificationError,), "the certificate of Redis is not trusted: see ssl_ca_certs"),
-    ((FileNotFoundError, PermissionError), "a certificate that keys.store names cannot be read"),
+    ((FileNotFoundError,), _CERTIFICATE),
     ((TimeoutError,), "Redis does not answer in time"),
     ((LostConnectionError, OSError), "Redis cannot be reached"),
 )
 """By the kind of the failure; of several that fit, the first counts."""
+_ANSWERS: Final = {
+    "NOREPLICAS": "Redis takes no change: too few of its replicas are well (min-replicas-to-write)",
+    "MISCONF": "Redis takes no change: it cannot write to its disk",
+}
+"""By the first word of an error that Redis answered."""
 _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
 
 
@@ -58,7 +66,7 @@ def reason(error: BaseException) -> str:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The failure and what led to it, innermost first: that is the nearest to what is wrong."""
-    within = error.__cause__ or error.__context__
+    within = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if within is not None:
         yield from _causes(within)
     yield error
@@ -71,4 +79,8 @@ def _told(error: BaseException) -> str:
         found = _COMMAND.search(str(error))
         what = f"run {found[1]}" if found else "use the gateway's names"
         return f"Redis does not let the user of keys.store {what}: see the rights in deploy/README.md"
+    if isinstance(error, PermissionError) and error.errno == errno.EACCES:
+        return _CERTIFICATE
+    if isinstance(error, ResponseError) and (words := _ANSWERS.get(str(error).partition(" ")[0])):
+        return words
     return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "")

@@ -124,6 +124,16 @@ class RedisRecords:
 
     async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         """The records of keys by their ids; those that are unknown are left out."""
+        found = await self._by_ids(key_ids)
+        if len(found) == len(key_ids):
+            return found
+        # A pending record moves once, to the digest of its key, and may have done so in between.
+        missing = set(key_ids) - {record.id for record in found}
+        moved = await self._by_ids([key_id for key_id in key_ids if key_id in missing])
+        by_id = {record.id: record for record in found + moved}
+        return [by_id[key_id] for key_id in key_ids if key_id in by_id]
+
+    async def _by_ids(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         digests: list[str] = []
         for start in range(0, len(key_ids), _BATCH):
             async with answering():

@@ -144,6 +144,13 @@ class TestCreate:
         text = f"the key could not be written: No space left on device; {unread}\n"
         assert ended == (1, "", text)
 
+    def test_a_key_in_its_file_is_not_told_as_lost(self, redis_url: str, tmp_path: Path) -> None:
+        """Where only what is said about it has no room."""
+        file = tmp_path / "acme.key"
+        line = f"{{keys}} {shlex.join(CREATE)} --out {file} --output json >/dev/full"
+        assert in_a_shell(redis_url, line) == (2, "", "blnk-gateway: No space left on device\n")
+        assert is_key(file.read_text().strip())
+
     def test_a_key_that_no_replica_has_acknowledged_is_handed_over(self, keys: Keys, stored: Stored) -> None:
         """The write stands; with the key lost, a rotation would have ended the old one for nothing."""
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__REPLICAS="1")

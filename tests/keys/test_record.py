@@ -92,10 +92,11 @@ def test_a_retiring_key_ends_in_the_name_of_who_ended_it() -> None:
     """Who revoked it, when and why stays; else it is who rotated it."""
     rotated = RECORD.retire(read_instant(LATER.encode()), AT, "cli:ann", "yearly", retiring=True)
     assert rotated.retiring
-    assert rotated.retired(LATER) == replace(rotated.revoke(LATER, "cli:ann", "rotated"), retiring=False)
+    assert rotated.ended(LATER) == rotated.revoke(LATER, "cli:ann", "rotated")
+    assert rotated.ended(LATER).retired() == replace(rotated.ended(LATER), retiring=False)
     revoked = REVOKED.revoke(LATER, "cli:bob", "again", retiring=True)
     assert revoked == replace(REVOKED, retiring=True)
-    assert revoked.retired(LATER) == REVOKED
+    assert (revoked.ended(LATER), revoked.retired()) == (revoked, REVOKED)
     assert rotated.revoke(LATER, "master").retiring
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from pathlib import Path
 
@@ -42,6 +43,16 @@ UNREACHABLE = "Redis cannot be reached"
         (exceptions.ConnectionError("secret"), UNREACHABLE),
         (ConnectionResetError(), UNREACHABLE),
         (exceptions.ResponseError("secret"), "Redis failed: ResponseError"),
+        (
+            exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."),
+            "Redis takes no change: too few of its replicas are well (min-replicas-to-write)",
+        ),
+        (
+            exceptions.ResponseError("MISCONF Redis is configured to ..."),
+            "Redis takes no change: it cannot write to its disk",
+        ),
+        (PermissionError(errno.EPERM, "by a firewall"), UNREACHABLE),
+        (PermissionError(errno.EACCES, "a file"), "a certificate that keys.store names cannot be read"),
         (IndexError("secret"), "Redis failed: IndexError"),
     ],
 )

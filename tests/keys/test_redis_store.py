@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.minting import digest
+from gateway.keys.record import KeyRecord
 from gateway.keys.redis_names import PREFIX
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.store import Change, Changes
@@ -303,6 +304,25 @@ async def test_a_position_that_is_no_longer_there_is_a_gap(
     assert first == second
     redis_server.command("XDEL", f"{PREFIX}changes", second)
     assert not (await redis_store.changes(second, 0.05)).continuous
+
+
+async def test_a_record_that_settles_while_it_is_read_is_found(redis_url: str) -> None:
+    """Its digest is another by the time that the record is asked for."""
+
+    class Settling(RedisKeyStore):
+        settled = False
+
+        async def _by_digest(self, digests: Sequence[str]) -> list[KeyRecord]:
+            if not self.settled:
+                self.settled = True
+                await self.settle(PENDING.id, digest("fourth"))
+            return await super()._by_digest(digests)
+
+    store = Settling(redis_url)
+    await store.add_all([PENDING, RECORD])
+    found = await store.get_all([RECORD.id, PENDING.id, OTHER.id])
+    assert [(record.id, record.pending) for record in found] == [(RECORD.id, False), (PENDING.id, False)]
+    await store.close()
 
 
 async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> None:

@@ -355,7 +355,7 @@ async def test_keys_are_retiring_until_they_are_retired(store: KeyStore) -> None
     await store.revoke(RECORD.id, AT, "master")
     assert await ids() == [RECORD.id, OTHER.id, PENDING.id]
     for key_id in (RECORD.id, OTHER.id):
-        await store.revise(key_id, lambda record: record.retired(AT))
+        await store.revise(key_id, lambda record: record.ended(AT).retired())
     assert await store.retiring() == [retire(PENDING).settle(digest("fourth"))]
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.core_api import CoreApiKeys
-from gateway.keys.core_records import CoreRow
+from gateway.keys.core_records import CoreRow, pending_record
 from gateway.keys.core_writes import CoreWrites
-from gateway.keys.instants import read_instant
+from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest
 from gateway.keys.resource import Answer, read_owner
 from gateway.keys.store import KeyRecord, MemoryKeyStore
@@ -242,6 +242,24 @@ async def test_an_owner_is_judged_before_core_is_asked(principal: ApiKey, query:
         assert refused.code is code
 
 
+async def test_a_key_whose_row_somebody_met_first_has_its_maker() -> None:
+    """A verb may have put the row into the store, as pending, before Core had answered."""
+    made = resource(CREATED)
+    await made.store.add_all([pending_record(row("1"), Instant.of(now()))])
+    assert await made.keys.create(ACME, body()) == CREATED
+    (record,) = await made.store.owned("acme")
+    assert (record.digest, record.created_by, record.pending) == (digest(KEY), ACME.id, False)
+    assert [child.id for child in await made.store.offspring(ACME.id)] == [record.id]
+
+
+async def test_a_dead_key_has_no_key_whose_row_somebody_met_first() -> None:
+    made = resource(CREATED, DONE)
+    minter = replace(RECORD, id=ACME.id, digest=digest("minter"))
+    await made.store.add_all([pending_record(row("1"), Instant.of(now())), minter.revoke("", "master")])
+    assert await made.keys.create(ACME, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+    assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
+
+
 async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
     """All else is Core's, unknown members and Go's escapes included."""
     first = (
@@ -412,6 +430,8 @@ async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
     ids = {KEY_ID + number for number in "1456"}
     assert {record.id for record in made.learned if record.revoked} == ids
     assert await made.store.retiring() == []
+    by = {record.id[-1]: record.revoked_by for record in await made.store.get_all(sorted(ids))}
+    assert by == {"1": "master", "4": "master", "5": "master", "6": "core"}
     refused = await made.keys.revoke(ACME, RECORD.id, "descendants=true")
     assert isinstance(refused, Deny)
 

@@ -608,7 +608,7 @@ def test_a_key_is_today_what_its_row_and_its_record_say() -> None:
     assert today(record, dead, now_) == record.revoke(str(now_), "core")
     assert today(record, replace(dead, revoked_at=at.unix), now_) == record.revoke(AT, "core")
     assert today(record.revoke(AT, "master"), dead, now_) == record.revoke(AT, "master")
-    assert today(record, None, now_) == record.revoke(str(now_), "core", GONE)
+    assert today(record, None, now_) == record.revoke("", "core", GONE)
     used = replace(row, last_used_at=at.unix)
     assert today(record, used, now_) == replace(record, last_used_at=AT)
     assert today(record.used(now_.unix), used, now_) == replace(record, last_used_at=str(now_))

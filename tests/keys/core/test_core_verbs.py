@@ -13,11 +13,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.cli.stores import login
+from gateway.cli.authorities import CoreChanges
+from gateway.cli.readings import CoreReadings
+from gateway.cli.stores import NeighbourError, login, now
+from gateway.errors import Code, GatewayError
+from gateway.keys.core_records import record_of
+from gateway.keys.core_rows import CoreRows
+from gateway.keys.core_writes import CoreWrites
 from gateway.keys.instants import read_instant
 from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.resource import Answer
 from tests.keys.conftest import RedisServer
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.core.stand_in import CoreApi
@@ -373,6 +380,57 @@ class TestReading:
         assert f" by {login()}: unpaid\n" in (await keys("show", key.id)).stdout
         assert (await stored(store, key.id)).owner == "acme"
 
+    async def test_a_key_that_is_made_meanwhile_is_live(
+        self, table: Table, redis_url: str, postgres: Postgres
+    ) -> None:
+        """The table was read a moment before; what the store knows besides is asked about again."""
+        await table.mint("ledgers:read")
+
+        class Later(RedisKeyStore):
+            async def every(self) -> AsyncIterator[list[KeyRecord]]:
+                new = await table.mint("ledgers:read")
+                row = (await rows.by_ids([new.id]))[new.id]
+                await self.add(record_of(row, digest(new.key)))
+                async for batch in super().every():
+                    yield batch
+
+        rows, later = CoreRows(postgres.url()), Later(redis_url)
+        readings = CoreReadings(later, rows, postgres.url(), now())
+        found = [record async for batch in readings.every() for record in batch]
+        assert [record.revoked for record in found] == [False, False]
+        await later.close()
+        rows.close()
+
+    async def test_a_use_beyond_the_years_fails_no_verb(self, keys: Keys, table: Table) -> None:
+        key = await table.mint("ledgers:read")
+        await table.change(key, "last_used_at = '30000-01-01'")
+        for verb in ("show", "disable", "enable", "revoke"):
+            assert (await keys(verb, key.id)).exit_code == 0
+
+    async def test_what_the_row_says_is_told_of_a_change_too(self, keys: Keys, table: Table) -> None:
+        """The store may have nothing against a key that Core has revoked, or has lost."""
+        expired, revoked_, gone = [await table.mint("ledgers:read") for _ in range(3)]
+        for key in (expired, revoked_, gone):
+            await keys("disable", key.id)
+        await table.change(expired, "expires_at = '2026-01-01T00:00:00Z'")
+        await table.change(revoked_, "is_revoked = true")
+        await table.delete(gone)
+        assert outcome(await keys("enable", expired.id)) == (0, f"{expired.id}\texpired\n", "")
+        for key in (revoked_, gone):
+            result = await keys("enable", key.id)
+            assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
+
+    @pytest.mark.parametrize("verb", ["show", "verify", "list"])
+    async def test_a_database_that_is_down_is_not_the_stores_fault(
+        self, keys: Keys, table: Table, unused_tcp_port: int, verb: str
+    ) -> None:
+        url = f"postgres://reader@127.0.0.1:{unused_tcp_port}/blnk"
+        more = [UNKNOWN] if verb == "show" else []
+        stdin = "A" * 43 + "="
+        result = await keys(verb, *more, stdin=stdin, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr.startswith("Core's database ")
+
     async def test_a_key_whose_row_is_gone_is_dead(self, keys: Keys, table: Table) -> None:
         """Ledger records may still name it."""
         key = await table.mint("ledgers:read")
@@ -413,3 +471,25 @@ class TestReading:
         await store.revise(record.id, lambda found: replace(found, bcrypt=hashed(key)))
         await table.change(made, f"key = '{hashed('another')}'")
         assert outcome(await keys("verify", stdin=key)) == (1, "state        unknown\n", "")
+
+
+async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_of(
+    table: Table, postgres: Postgres, redis_url: str
+) -> None:
+    """Nobody goes on with what the store could not even name."""
+
+    class Failing(RedisKeyStore):
+        async def offspring(self, key_id: str) -> list[KeyRecord]:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Redis cannot be reached")
+
+    async def never_asked(method: str, target: str, body: bytes) -> Answer:
+        raise AssertionError
+
+    key, told = await table.mint("api-keys:write"), list[KeyRecord]()
+    store, rows = Failing(redis_url), CoreRows(postgres.url())
+    changes = CoreChanges(store, CoreWrites(never_asked, rows, store, told.append, now), told, now())
+    with pytest.raises(NeighbourError) as failure:
+        await changes.revoke(key.id, "stolen", descendants=True)
+    assert str(failure.value) == "Redis cannot be reached; not all is revoked yet: repeat it"
+    await store.close()
+    rows.close()

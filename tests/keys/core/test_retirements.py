@@ -95,9 +95,10 @@ async def test_a_key_is_revoked_when_its_overlap_has_ended_and_not_before() -> N
     replica.now = AT
     await replica().revoke_ended()
     assert replica.core.asked == [("DELETE", f"/api-keys/{RECORD.id}?owner=a%26b")]
-    revoked = replace(rotated().revoke(str(END), "cli:ann", "rotated"), retiring=False)
-    assert (await store.get(RECORD.id), await store.get(OTHER.id)) == (revoked, OTHER)
-    assert replica.learned == [revoked]
+    revoked = rotated().revoke(str(END), "cli:ann", "rotated")
+    retired = replace(revoked, retiring=False)
+    assert (await store.get(RECORD.id), await store.get(OTHER.id)) == (retired, OTHER)
+    assert replica.learned == [revoked, retired]
     assert await store.retiring() == []
 
 
@@ -106,7 +107,23 @@ async def test_a_row_that_is_revoked_or_gone_needs_no_core(rows: dict[str, CoreR
     replica = Replica(await with_keys(rotated()), Core([], rows))
     await replica().revoke_ended()
     assert replica.core.asked == []
-    assert [record.id for record in replica.learned] == [RECORD.id]
+    record = await replica.store.get(RECORD.id)
+    assert record is not None
+    assert (record.revoked_by, record.retiring) == ("core" if rows else "cli:ann", False)
+
+
+async def test_who_rotated_a_key_is_kept_before_core_is_asked() -> None:
+    """As with a revocation: while Core takes its time its row can be read, and says nobody's name."""
+    store = await with_keys(rotated())
+    by_then: list[KeyRecord | None] = []
+
+    class Slow(Core):
+        async def ask(self, method: str, target: str, body: bytes) -> Answer:
+            by_then.append(await store.get(RECORD.id))
+            return DONE
+
+    await Replica(store, Slow([], {RECORD.id: row(RECORD)}))().revoke_ended()
+    assert by_then == [rotated().revoke(str(END), "cli:ann", "rotated")]
 
 
 @pytest.mark.parametrize("revoked", [False, True])
@@ -127,8 +144,8 @@ async def test_what_core_refuses_is_left_for_the_next_time_and_holds_up_no_other
     core = Core([BROKEN, DONE], {record.id: row(record) for record in keys})
     replica = Replica(await with_keys(*keys), core)
     await replica().revoke_ended()
-    assert [record.id for record in replica.learned] == [GLOBEX.id]
-    assert await replica.store.retiring() == [rotated()]
+    assert [record.id for record in replica.learned if not record.retiring] == [GLOBEX.id]
+    assert await replica.store.retiring() == [rotated().revoke(str(END), "cli:ann", "rotated")]
 
 
 async def test_replicas_take_turns() -> None:
