@@ -22,15 +22,15 @@ from gateway.limits import BufferBudget
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Route, Stamp
 from gateway.stamping import stamp, stamp_in_steps
+from gateway.streaming import SMALL, Download, Upload
 from gateway.telemetry import AccessEntry
 from gateway.wire.answers import connection_line, status_line
 from gateway.wire.exchange import ClientGoneError, Exchange
 from gateway.wire.headers import answer_lines, request_lines
 from gateway.wire.pool import Gate, Pool
-from gateway.wire.upstream import Answer, UpstreamConnection
+from gateway.wire.upstream import Answer
 
 _STAMP_ROOM: Final = 1 << 20
-_SMALL: Final = 1 << 16
 # A list of keys that Core makes for us: some 100,000 of them.
 _LARGE: Final = 1 << 26
 # How long a large body may hold the event loop before others get their turn.
@@ -168,7 +168,7 @@ class Forwarder:
     async def _stamped(self, body: bytes, route: Route, key: ApiKey, limit: int) -> bytes:
         """The body with its stamp; the same object where it needs none. Raises what `stamp` raises."""
         most = limit + _STAMP_ROOM
-        if len(body) <= _SMALL:
+        if len(body) <= SMALL:
             return stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
         return await self._stamp_in_turns(body, route, key, most)
 
@@ -243,7 +243,7 @@ class Forwarder:
         head: bytes,
         gate: Gate | None = None,
     ) -> None:
-        upload = _Upload(exchange, gate)
+        upload = Upload(exchange, gate)
         framing = (
             b"Transfer-Encoding: chunked\r\n\r\n"
             if exchange.length is None
@@ -308,7 +308,7 @@ class Forwarder:
         exchange.begin(head, answer.status, answer)
         began = self._monotonic()
         try:
-            await answer.stream(_Download(exchange, answer, chunked=chunked))
+            await answer.stream(Download(exchange, answer, chunked=chunked))
         except GatewayError:
             if exchange.gone:
                 raise ClientGoneError from None
@@ -318,83 +318,6 @@ class Forwarder:
         if chunked:
             exchange.write(b"0\r\n\r\n", 0)
         exchange.finish()
-
-
-class _Upload:
-    """A request's body on its way to Core; held back while the gate has to be asked.
-
-    Core may act on a body before its last byte has come, so each part of it passes the gate.
-    """
-
-    def __init__(self, exchange: Exchange, gate: Gate | None) -> None:
-        self._exchange = exchange
-        self._gate = gate
-        self._connection: UpstreamConnection
-        self._renewal: asyncio.Task[None] | None = None
-        self._held: list[tuple[bytes, bool]] = []
-        self.closed: Exception | None = None
-
-    def begin(self, connection: UpstreamConnection) -> None:
-        self._connection = connection
-        self._exchange.stream(self)
-
-    def feed(self, data: bytes, *, last: bool) -> None:
-        if self._renewal is not None:
-            self._held.append((data, last))
-        elif self._gate is None or self._gate.passes():
-            self._send(data, last=last)
-        else:
-            self._exchange.pause_reading()
-            self._held.append((data, last))
-            self._renewal = asyncio.ensure_future(self._renew(self._gate))
-
-    def stop(self) -> None:
-        """The answer is there: nothing more is asked or sent."""
-        if self._renewal is not None:
-            self._renewal.cancel()
-
-    async def _renew(self, gate: Gate) -> None:
-        try:
-            await gate.renew()
-        except Exception as closed:  # whatever it is, it is raised where the answer is waited for
-            self.closed = closed
-            self._connection.abort()
-            return
-        self._renewal = None
-        held, self._held = self._held, []
-        for data, last in held:
-            self._send(data, last=last)
-        self._exchange.resume_reading()
-
-    def _send(self, data: bytes, *, last: bool) -> None:
-        if self._exchange.chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-            if last:
-                data += b"0\r\n\r\n"
-        self._connection.upload(data, last=last)
-
-    def break_off(self) -> None:
-        self._connection.abort()
-
-
-class _Download:
-    """An answer's body on its way to the client."""
-
-    def __init__(self, exchange: Exchange, answer: Answer, *, chunked: bool) -> None:
-        self._exchange = exchange
-        self._answer = answer
-        self._chunked = chunked
-
-    def write(self, data: bytes) -> None:
-        if self._exchange.gone:
-            # A small answer is read to its end for the log; a large one is not worth it.
-            if self._answer.length is None or self._answer.length > _SMALL:
-                self._answer.abandon()
-            return
-        if self._chunked:
-            self._exchange.write(b"%x\r\n%b\r\n" % (len(data), data), len(data))
-        else:
-            self._exchange.write(data, len(data))
 
 
 def _forwarded_lines(headers: object, *, trusted: bool) -> bytes:
@@ -423,7 +346,7 @@ async def _blames_key(answer: Answer, method: str) -> bool:
     if method == "HEAD":
         # No body to tell; Core has no other 401.
         return True
-    if not answer.complete and answer.length is not None and answer.length > _SMALL:
+    if not answer.complete and answer.length is not None and answer.length > SMALL:
         return False
-    await answer.read(_SMALL)
+    await answer.read(SMALL)
     return b'"AUTH_' in answer.body

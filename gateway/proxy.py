@@ -13,12 +13,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.forwarding import CoreObserver, Forwarder
+from gateway.judgement import Clocks, DeniedMeanwhileError, Judgement
 from gateway.keys.authority import Authority, KeysResource
 from gateway.keys.cache import ASKED_SECONDS, PEEKED_SECONDS
 from gateway.keys.resource import Answer as OwnAnswer
@@ -50,71 +50,6 @@ class Observer(CoreObserver, Protocol):
 
     def fault(self, problem: Exception) -> None:
         """The gateway itself failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """The time: `unix` in Unix seconds, `monotonic` in seconds that never step."""
-
-    unix: Callable[[], float]
-    monotonic: Callable[[], float]
-
-
-class DeniedMeanwhileError(Exception):
-    """What was allowed is denied by now, and nothing of it has reached Core or a store."""
-
-    def __init__(self, deny: Deny) -> None:
-        super().__init__(deny.message)
-        self.deny = deny
-
-
-class Judgement:
-    """That a key may make a request, worked out anew where that was some time ago (`wire.pool.Gate`).
-
-    A client may take minutes over a body, and Core may be waited for: meanwhile the key may end.
-    """
-
-    __slots__ = ("_config", "_exchange", "_proxy", "_target", "_until")
-
-    def __init__(
-        self, proxy: Proxy, exchange: Exchange, target: Target | Ambiguous, config: Config, until: float
-    ) -> None:
-        self._proxy = proxy
-        self._exchange = exchange
-        self._target = target
-        self._config = config
-        self._until = until
-
-    def passes(self) -> bool:
-        """Whether the key may still make it; False, too, where the authority has to be asked."""
-        if self._proxy.clocks.monotonic() < self._until:
-            return True
-        found = self._proxy.identify(self._exchange)
-        return isinstance(found, ApiKey) and self._refusal(found, PEEKED_SECONDS) is None
-
-    async def renew(self) -> None:
-        """Ask whose key it is by now. Raises DeniedMeanwhileError, or GatewayError where nobody can tell."""
-        found = self._proxy.identify(self._exchange)
-        if isinstance(found, tuple):
-            found = await self._proxy.look_up(*found)
-        refusal = found if isinstance(found, Deny) else self._refusal(found, ASKED_SECONDS)
-        if refusal is not None:
-            raise DeniedMeanwhileError(refusal)
-
-    def _refusal(self, principal: Principal, relied_on: float) -> Deny | None:
-        config, clocks = self._config, self._proxy.clocks
-        decision = decide(
-            principal,
-            self._exchange.method,
-            self._target,
-            config.routes,
-            clocks.unix(),
-            config.keys.report_only,
-        )
-        if isinstance(decision, Deny):
-            return decision
-        self._until = clocks.monotonic() + relied_on
-        return None
 
 
 class Proxy:

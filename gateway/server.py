@@ -30,6 +30,7 @@ from gateway.config import Address, Config, KeysConfig, Secret, read_secret
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
+from gateway.judgement import Clocks
 from gateway.keys.authority import Authority, KeysResource, StoreAuthority, UnusableAuthorityError
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
@@ -39,10 +40,11 @@ from gateway.keys.store import Change, KeyStore, MemoryKeyStore
 from gateway.keys.usage import LastUsed
 from gateway.live_policy import LivePolicy
 from gateway.observing import NOTICE, ObservingForwarder, ObservingProxy
-from gateway.proxy import Clocks, Proxy
+from gateway.proxy import Proxy
 from gateway.reload import Source
 from gateway.scopes_page import ScopesPage
 from gateway.startup import Finding, check_core
+from gateway.store_watch import StoreWatch
 from gateway.telemetry import AccessEntry, AccessLog, Metrics, Sources, configure_log, is_console
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.clients import ClientLimits, Clients
@@ -54,8 +56,6 @@ VERSION = version("blnk-gateway")
 # Linux; elsewhere the monotonic clock goes on by itself, or there is no such sleep.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _ASK_SECONDS = 0.5
-_DURABILITY_SECONDS = 60.0
-_EMPTY = "the key store is empty: every client but one with the master key will get 401"
 
 
 class StartError(Exception):
@@ -97,9 +97,16 @@ class Gateway:
         self._runners: list[web.AppRunner] = []
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._asked = asyncio.Event()
-        self._looked_at = asyncio.Event()
+        self._store_watch = StoreWatch(
+            self.store,
+            self.log.bind(store=config.keys.shown_store),
+            self.health.warnings,
+            self.store_failed,
+            only_record=config.keys.authority == "gateway",
+        )
+        missed = self._store_watch.missed
         self._keys = KeyCache(
-            self.store, _uptime, grace=config.keys.grace, learnt=self._learnt, missed=self._missed
+            self.store, _uptime, grace=config.keys.grace, learnt=self._learnt, missed=missed
         )
         self._last_used = LastUsed(self.store)
         self._pool = open_pool(config, self._loop)
@@ -218,13 +225,6 @@ class Gateway:
             "a key that has ended here is still to be revoked in Core", key_id=key_id, reason=reason
         )
 
-    def _missed(self) -> None:
-        self.log.warning(
-            "changes in the key store were missed: it was emptied, restored, or much was changed at once",
-            store=self.config.keys.shown_store,
-        )
-        self._looked_at.set()
-
     # Reload.
 
     def reload(self) -> None:
@@ -272,7 +272,7 @@ class Gateway:
         if self._reload is not None:
             self._run(self._reload.run())
         self.log.info(self._authority.bound, grace=self.config.keys.grace)
-        self._run(self._watch_store())
+        self._run(self._store_watch.run())
         self.log.info(
             "listening",
             clients=str(self.address),
@@ -374,32 +374,6 @@ class Gateway:
     async def _core_answers(self) -> bool:
         host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
         return (await check_core(self._pool, host_line, self._forwarder.master.line)).finding is Finding.SAFE
-
-    async def _watch_store(self) -> None:
-        """Warn of what loses keys, or has lost them; after a failover Redis may be another."""
-        said: tuple[str, ...] = ()
-        while True:
-            pause = _ASK_SECONDS
-            try:
-                found = await self._store_warnings()
-            except GatewayError as failure:
-                self.store_failed(failure)
-            else:
-                for warning in found:
-                    if warning not in said:
-                        self.log.warning(warning, store=self.config.keys.shown_store)
-                others = [warning for warning in self.health.warnings if warning not in said]
-                self.health.warnings[:] = [*others, *found]
-                said, pause = found, _ASK_SECONDS if _EMPTY in found else _DURABILITY_SECONDS
-            self._looked_at.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._looked_at.wait(), pause)
-
-    async def _store_warnings(self) -> tuple[str, ...]:
-        # Core's keys need not be in the store.
-        alone = self.config.keys.authority == "gateway"
-        found = (_EMPTY,) if alone and await self.store.empty() else ()
-        return found + (await self.store.warnings() if isinstance(self.store, RedisKeyStore) else ())
 
     # End.
 

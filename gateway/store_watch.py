@@ -1,0 +1,84 @@
+"""What an operator is to know of the key store while it answers: that it loses keys, or has lost them.
+
+Rules kept here:
+- It is looked at again after a while, for a failover may have made another Redis of it, and at once where its
+  changes were missed.
+- A warning is logged when it begins, and stands on the health page until it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from gateway.errors import GatewayError
+from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.store import KeyStore
+
+EMPTY: Final = "the key store is empty: every client but one with the master key will get 401"
+MISSED: Final = "changes in the key store were missed: it was emptied, restored, or much was changed at once"
+LOOK_SECONDS: Final = 60.0
+SOON_SECONDS: Final = 0.5
+
+
+class StoreWatch:
+    """Looks at one store.
+
+    Args:
+        store: it.
+        log: takes the warnings.
+        warnings: what the health page shows; others may put theirs there, too.
+        failed: told where the store does not answer.
+        only_record: whether the keys are nowhere else, so that an empty store is one that knows nobody.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        log: Any,
+        warnings: list[str],
+        failed: Callable[[GatewayError], None],
+        *,
+        only_record: bool,
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._warnings = warnings
+        self._failed = failed
+        self._only_record = only_record
+        self._said: tuple[str, ...] = ()
+        self._missed = asyncio.Event()
+
+    def missed(self) -> None:
+        """Some of the store's changes could not be read."""
+        self._log.warning(MISSED)
+        self._missed.set()
+
+    async def run(self) -> None:
+        """Look for ever; returns only by cancellation."""
+        while True:
+            self._missed.clear()
+            pause = await self._look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._missed.wait(), pause)
+
+    async def _look(self) -> float:
+        """Take note of what is so now; returns in how many seconds to look again."""
+        try:
+            found = await self._found()
+        except GatewayError as failure:
+            self._failed(failure)
+            return SOON_SECONDS
+        for warning in found:
+            if warning not in self._said:
+                self._log.warning(warning)
+        others = [warning for warning in self._warnings if warning not in self._said]
+        self._warnings[:] = [*others, *found]
+        self._said = found
+        return SOON_SECONDS if EMPTY in found else LOOK_SECONDS
+
+    async def _found(self) -> tuple[str, ...]:
+        empty = (EMPTY,) if self._only_record and await self._store.empty() else ()
+        return empty + (await self._store.warnings() if isinstance(self._store, RedisKeyStore) else ())
