@@ -57,7 +57,7 @@ async def revoke_with_descendants(
             for child in await store.offspring(parent)
             if child.id not in revoked and (parent != top.id or child.created_by == top.id)
         ]
-        if before is not None:
+        if before is not None and children:
             await before([child.id for child in children])
         for child in children:
             record = await store.revoke(child.id, at, by, why, retiring=retiring)
