@@ -67,8 +67,10 @@ class Stage:
         """The answer to a request whose last bytes come once the key has ended."""
         async with await self.gateway.connect() as client:
             await client.send(head)
+            # The head is judged meanwhile, and then the end of the key is learnt.
             await asyncio.sleep(RELIED_ON)
             await end(self.store, self.caller.id)
+            await asyncio.sleep(RELIED_ON)
             await client.send(rest)
             return await client.answer()
 
@@ -131,6 +133,7 @@ async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
     waiting = asyncio.create_task(gateway.ask("POST", "/ledgers", key=second.key, body=BODY))
     await asyncio.sleep(RELIED_ON)
     await revoked(store, second.id)
+    await asyncio.sleep(RELIED_ON)
     release.set()
     assert ((await busy).status, (await waiting).status) == (200, 401)
     assert len(upstream.requests) == 1
