@@ -17,8 +17,9 @@ import click
 
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.records import printable, write_json
-from gateway.cli.stores import fail, load_for_keys, login, now, with_store
+from gateway.cli.stores import NeighbourError, fail, load_for_keys, login, now, with_store
 from gateway.config import Config
+from gateway.errors import GatewayError
 from gateway.exits import Exit
 from gateway.keys.core_import import Left, pending_records
 from gateway.keys.import_file import Outcome, import_records, read_records
@@ -84,9 +85,22 @@ def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
             say(f"{printable(file)}:{problem.line}: {problem.text}", err=True)
         fail(f"{len(problems)} lines are wrong; nothing was imported", Exit.NO)
     with _progress(len(records)) as advance:
-        return with_store(
-            config, lambda store: import_records(store, records, dry_run=dry_run, progress=advance)
-        )
+
+        async def work(store: KeyStore) -> Outcome:
+            with _resumable(config):
+                return await import_records(store, records, dry_run=dry_run, progress=advance)
+
+        return with_store(config, work)
+
+
+@contextlib.contextmanager
+def _resumable(config: Config) -> Iterator[None]:
+    """A store that fails in the middle is told with what to do about it."""
+    try:
+        yield
+    except GatewayError as failure:
+        told = f"{config.keys.shown_store}: {failure}: {failure.reason}"
+        raise NeighbourError(f"{told}; run it again: what is imported by then is left alone") from failure
 
 
 def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
@@ -103,7 +117,7 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
 
     async def work(store: KeyStore) -> Outcome:
         whole = Outcome()
-        with contextlib.ExitStack() as stack:
+        with _resumable(config), contextlib.ExitStack() as stack:
             advance: Callable[[int], None] | None = None
             async for total, rows in read_table(url):
                 advance = advance or stack.enter_context(_progress(total))

@@ -39,7 +39,7 @@ output_option = click.option(
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="A table, which is lines with tabs on a pipe; or JSON.",
+    help="Lines for people, a list as a table on a terminal; or JSON.",
 )
 
 

@@ -537,6 +537,14 @@ class TestImport:
         assert "secret" not in result.stderr
         assert stored(lambda store: store.empty())
 
+    def test_a_store_that_fails_meanwhile_is_told_with_what_to_do(
+        self, keys: Keys, unused_tcp_port: int
+    ) -> None:
+        url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+        result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__STORE=url)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr.endswith("; run it again: what is imported by then is left alone\n")
+
     def test_a_conflict_is_named(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, digest="0" * 64)))
         result = keys("import", "-", stdin=self.LINE)
