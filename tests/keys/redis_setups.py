@@ -51,8 +51,11 @@ class Replicated:
         return acknowledged is not None and int(acknowledged[1]) > 0
 
     def promoted(self) -> bool:
-        """Whether the replica is a primary now."""
-        return b"role:master" in self.replica.command("INFO", "replication")
+        """Whether the replica is a primary now; a Sentinel ends its connections as it promotes it."""
+        try:
+            return b"role:master" in self.replica.command("INFO", "replication")
+        except OSError:
+            return False
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +121,33 @@ class TestSingle:
             server.kill()
 
 
+async def revoked_during(
+    event: Coroutine[None, None, None], store: RedisKeyStore, records: Sequence[KeyRecord]
+) -> list[KeyRecord]:
+    """The records whose revocation is acknowledged, by four at once, while the stream is followed."""
+    acknowledged: list[KeyRecord] = []
+
+    async def revoke(some: Sequence[KeyRecord]) -> None:
+        for record in some:
+            with contextlib.suppress(GatewayError):
+                await store.revoke(record.id, AT, "master")
+                acknowledged.append(record)
+
+    async def follow() -> None:
+        position = await store.last_position()
+        while True:
+            with contextlib.suppress(GatewayError):
+                position = (await store.changes(position, 0.05)).position
+
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(follow())
+        working = [group.create_task(revoke(records[number::4])) for number in range(4)]
+        await event
+        await asyncio.gather(*working)
+        following.cancel()
+    return acknowledged
+
+
 @pytest.mark.redis
 class TestReplicas:
     @pytest.fixture
@@ -196,19 +223,12 @@ class TestSentinel:
     ) -> None:
         """The promoted replica leaves first; until the Sentinels tell, the other one alone is still there."""
         others = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(3000)]
-        acknowledged: list[KeyRecord] = []
 
-        async def revoke(store: RedisKeyStore, records: list[KeyRecord]) -> None:
-            for record in records:
-                with contextlib.suppress(GatewayError):
-                    await store.revoke(record.id, AT, "master")
-                    acknowledged.append(record)
-
-        async def follow(store: RedisKeyStore) -> None:
-            position = await store.last_position()
-            while True:
-                with contextlib.suppress(GatewayError):
-                    position = (await store.changes(position, 0.05)).position
+        async def fail_over() -> None:
+            await asyncio.sleep(0.3)
+            watching.servers[0].command("SENTINEL", "FAILOVER", SERVICE)
+            promoted = [Replicated(pair.primary, each).promoted for each in (pair.replica, second)]
+            await asyncio.to_thread(until, lambda: any(asked() for asked in promoted), "a promotion")
 
         with replica_of(tmp_path / "second", pair.primary) as second:
             connected = b"connected_slaves:2"
@@ -216,15 +236,7 @@ class TestSentinel:
             with sentinels(tmp_path, pair.primary.port, replicas=2) as watching:
                 async with opened(watching.url) as store:
                     await store.add_all(others)
-                    following = asyncio.create_task(follow(store))
-                    working = [asyncio.create_task(revoke(store, others[n::4])) for n in range(4)]
-                    await asyncio.sleep(0.3)
-                    watching.servers[0].command("SENTINEL", "FAILOVER", SERVICE)
-                    promoted = [Replicated(pair.primary, each).promoted for each in (pair.replica, second)]
-                    await asyncio.to_thread(until, lambda: any(asked() for asked in promoted), "a promotion")
-                    await asyncio.gather(*working)
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
+                    acknowledged = await revoked_during(fail_over(), store, others)
                     await answers(store)
                     kept = await store.get_all([record.id for record in acknowledged])
         assert acknowledged
