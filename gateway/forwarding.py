@@ -130,7 +130,7 @@ class Forwarder:
         if answer.status == 401 and await _blames_key(answer, method):
             answer.abandon()
             self._observer.refused()
-            raise GatewayError(Code.UPSTREAM_REFUSED)
+            raise GatewayError(Code.UPSTREAM_REFUSED, reason="Core refuses the master key")
         await answer.read(_LARGE)
         self._observer.upstream(None)
         return OwnAnswer(answer.status, answer.body)

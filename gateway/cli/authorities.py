@@ -6,15 +6,14 @@ Rules kept here:
 - A key that the store does not know comes into it as a pending record first, so that who rotated, disabled
   or revoked it is kept there.
 - That a rotated key ends is stored with its successor in one step. A new key that could not be stored is
-  withdrawn from Core: nobody has seen it.
+  withdrawn from Core: nobody has seen it. One of which nobody can tell whether it is stored is handed over.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,7 +22,7 @@ import msgspec
 
 from gateway.cli.new_keys import NewKey, after
 from gateway.cli.records import printable
-from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, told, written
+from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, telling, told, written
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.bodies import Creation
@@ -34,7 +33,7 @@ from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.resource import Answer
-from gateway.keys.store import KeyStore, Revision, UnacknowledgedError
+from gateway.keys.store import KeyStore, Revision, UnacknowledgedError, UncertainError
 
 _SHOWN_CHARACTERS = 200
 _LATER = "the gateways refuse the key from now on, and go on asking Core to revoke it"
@@ -95,14 +94,14 @@ class StoreChanges:
         revocation = (written(self._at), login(), reason)
         if descendants:
             revoked = await revoke_with_descendants(self._store, key_id, revocation)
-            return await self._store.get_all([record.id for record in revoked])
+            return await _as_stored(self._store, [record.id for record in revoked])
         await self._store.revoke(key_id, *revocation)
-        return await self._store.get_all([key_id])
+        return await _as_stored(self._store, [key_id])
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record."""
         await self._store.revise(key_id, revision)
-        return await self._store.get(key_id)
+        return next(iter(await _as_stored(self._store, [key_id])), None)
 
     def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         key = mint_key(os.urandom)
@@ -174,7 +173,7 @@ class CoreChanges:
             raise NeighbourError(f"{failure.reason}; {_LATER}") from failure
         if refused is not None:
             raise NeighbourError(f"{_told(refused)}; {_LATER}")
-        return await self._store.get_all([record.id for record in revoked])
+        return await _as_stored(self._store, [record.id for record in revoked])
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change what the store remembers of a key, and tell what is so of it then."""
@@ -207,10 +206,6 @@ class CoreChanges:
     async def _withdrawn_unless_stored(self, record: KeyRecord) -> AsyncIterator[None]:
         try:
             yield
-        except asyncio.CancelledError:
-            # Ctrl-C; Core made the key a moment ago.
-            await self._withdraw(record)
-            raise
         except (GatewayError, RefusedRecordError) as failure:
             if await self._withdraw(record):
                 raise
@@ -243,15 +238,25 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
 
 
 async def _standing(made: NewKey, change: Awaitable[None]) -> NewKey:
-    """The new key once the change that stores it is done; one that stands unacknowledged must not lose it.
+    """The new key once the change that stores it is done; one that stands, or may, must not lose it.
 
     Raises what `change` does, GatewayError where it does not stand.
     """
+    new, old = made.record.id, made.record.replaces
     try:
         await change
     except UnacknowledgedError as failure:
-        return replace(made, doubt=failure.reason)
+        return replace(made, doubt=f"{new} is stored, but a failover may lose it: {failure.reason}")
+    except UncertainError as failure:
+        what = f"{new} took the place of {old}" if old else f"{new} is stored"
+        tells = f"blnk-gateway keys show {old or new}"
+        return replace(made, doubt=f"whether {what} is not known: {failure.reason}; ask {tells}")
     return made
+
+
+async def _as_stored(store: KeyStore, key_ids: Sequence[str]) -> list[KeyRecord]:
+    with telling():
+        return await store.get_all(key_ids)
 
 
 async def _rotated(store: KeyStore, key_id: str, retire: Revision, made: NewKey) -> NewKey:
@@ -267,8 +272,10 @@ async def _rotated(store: KeyStore, key_id: str, retire: Revision, made: NewKey)
 async def _refuse_rotated(store: KeyStore, old: KeyRecord) -> None:
     """Raises RefusedRecordError, naming what took its place, if a live key was rotated already."""
     if old.rotated and not old.revoked:
-        heirs = ", ".join(await heirs_of(store, old.id))
-        raise RefusedRecordError(f"{old.id} was rotated already: rotate {heirs or 'what took its place'}")
+        heirs = await heirs_of(store, old.id)
+        alive = [heir.id for heir in heirs if not heir.revoked]
+        todo = f"rotate {', '.join(alive)}" if alive else "what took its place is revoked: create a new key"
+        raise RefusedRecordError(f"{old.id} was rotated already: {todo}")
 
 
 def successor(old: KeyRecord, rotation: Rotation, at: datetime) -> Creation:

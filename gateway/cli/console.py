@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -66,6 +69,26 @@ def standard_streams() -> Iterator[None]:
         with contextlib.suppress(OSError):
             say(f"blnk-gateway: {error.strerror or error}", err=True)
         sys.exit(Exit.USAGE)
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Hold the first Ctrl-C or SIGTERM back: what was begun is finished and told. The second ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        # Signals come to the main thread alone.
+        yield
+        return
+
+    def hold(number: int, _: FrameType | None) -> None:
+        signal.signal(number, before[signal.Signals(number)])
+        say("finishing what was begun; once more to break it off", err=True)
+
+    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def say(text: str, *, err: bool = False) -> None:

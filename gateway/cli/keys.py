@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from gateway.cli.authorities import KeyChanges, Rotation, changes_by
-from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.console import EXIT_CODES, config_option, say, unbroken
 from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
 from gateway.cli.new_keys import (
@@ -29,7 +29,7 @@ from gateway.cli.new_keys import (
     print_option,
 )
 from gateway.cli.records import output_option, printable, public, write_json
-from gateway.cli.stores import fail, heirs_of, load_for_keys, login, now, with_store, written
+from gateway.cli.stores import fail, heirs_of, load_for_keys, login, now, telling, with_store, written
 from gateway.config import Config
 from gateway.config.routes import nearest
 from gateway.exits import Exit
@@ -131,7 +131,7 @@ def create(
     config = load_for_keys(path, changing=True)
     at = now()
     creation = Creation(name or owner, scopes, owner, read_instant(moment(expires, at).encode()))
-    with KeyPlace(out, print_key=print_key) as place:
+    with KeyPlace(out, print_key=print_key) as place, unbroken():
         made = _with_changes(config, at, lambda changes: changes.create(creation))
         hand_over(config, made, place, output, at)
 
@@ -174,7 +174,7 @@ def rotate(
     config = load_for_keys(path, changing=True)
     at = now()
     rotation = Rotation(overlap, None if expires is None else moment(expires, at), reason)
-    with KeyPlace(out, print_key=print_key) as place:
+    with KeyPlace(out, print_key=print_key) as place, unbroken():
         try:
             made = _with_changes(config, at, lambda changes: changes.rotate(key_id, rotation))
         except RefusedRecordError as error:
@@ -203,9 +203,11 @@ def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bo
     async def work(store: KeyStore) -> tuple[list[KeyRecord], list[KeyRecord]]:
         async with changes_by(config, store, now()) as changes:
             revoked = await changes.revoke(key_id, reason, descendants=descendants)
-        return revoked, await store.get_all(await heirs_of(store, key_id))
+        with telling():
+            return revoked, await heirs_of(store, key_id)
 
-    revoked, heirs = with_store(config, work)
+    with unbroken():
+        revoked, heirs = with_store(config, work)
     _show_changed(key_id, revoked, output)
     for heir in heirs:
         if not heir.revoked:
@@ -241,7 +243,8 @@ def enable(*, key_id: str, reason: str, output: str, path: Path) -> None:
 def _revise(path: Path, key_id: str, output: str, revision: Callable[[KeyRecord], KeyRecord]) -> None:
     # The store's word counts where it is stricter than Core's.
     config = load_for_keys(path, changing=False)
-    record = _with_changes(config, now(), lambda changes: changes.revise(key_id, revision))
+    with unbroken():
+        record = _with_changes(config, now(), lambda changes: changes.revise(key_id, revision))
     _show_changed(key_id, [] if record is None else [record], output)
     if record is not None and record.revoked:
         fail(f"{printable(key_id)} is revoked, and stays so", Exit.NO)

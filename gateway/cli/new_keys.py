@@ -37,7 +37,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """The record of a key just made, and the key; `doubt` is what speaks against its outliving a failover."""
+    """The record of a key just made, and the key; `doubt` is why it may be gone, or go with a failover."""
 
     record: KeyRecord
     key: str = field(repr=False)
@@ -165,7 +165,7 @@ def _line(key: str) -> bytes:
 def hand_over(config: Config, made: NewKey, place: KeyPlace, output: str, now: datetime) -> None:
     """Write the key, and what goes with it: to stderr, or as one JSON object to stdout.
 
-    Exits with 1 if it could not be written, with 3 if a failover may lose it.
+    Exits with 1 if it could not be written, with 3 if there is a doubt about it.
     """
     record, members = made.record, public(made.record, now)
     try:
@@ -181,7 +181,7 @@ def hand_over(config: Config, made: NewKey, place: KeyPlace, output: str, now: d
     elif place.out is not None:
         write_json(members)
     if made.doubt:
-        fail(f"{record.id} is stored, but a failover may lose it: {made.doubt}", Exit.NEIGHBOUR)
+        fail(made.doubt, Exit.NEIGHBOUR)
 
 
 def _say_about(config: Config, record: KeyRecord, place: KeyPlace) -> None:

@@ -66,7 +66,7 @@ class StoreReadings:
 
     async def heirs(self, key_id: str) -> list[str]:
         """The ids of what a key was rotated into."""
-        return await heirs_of(self._store, key_id)
+        return [heir.id for heir in await heirs_of(self._store, key_id)]
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner."""
@@ -117,7 +117,7 @@ class CoreReadings:
 
     async def heirs(self, key_id: str) -> list[str]:
         """The ids of what a key was rotated into."""
-        return await heirs_of(self._store, key_id)
+        return [heir.id for heir in await heirs_of(self._store, key_id)]
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner; a key whose row is gone is its last owner's."""

@@ -9,10 +9,11 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
@@ -22,7 +23,8 @@ from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.keys.instants import Instant
-from gateway.keys.store import KeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import KeyStore, UnacknowledgedError, UncertainError
 
 if TYPE_CHECKING:
     from gateway.keys.core_rows import CoreRows
@@ -76,6 +78,15 @@ def load_for_keys(path: Path, *, changing: bool) -> Config:
     return config
 
 
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """What fails inside is only how a change is told that is done. Raises NeighbourError."""
+    try:
+        yield
+    except GatewayError as failure:
+        raise NeighbourError(f"it is done, but cannot be shown: {failure.reason}") from failure
+
+
 async def told(asking: Awaitable[Done]) -> Done:
     """What Core's database answered; that it failed is not the key store's fault. Raises NeighbourError."""
     try:
@@ -84,9 +95,9 @@ async def told(asking: Awaitable[Done]) -> Done:
         raise NeighbourError(failure.reason) from failure
 
 
-async def heirs_of(store: KeyStore, key_id: str) -> list[str]:
-    """The ids of what a key was rotated into."""
-    return [record.id for record in await store.offspring(key_id) if record.replaces == key_id]
+async def heirs_of(store: KeyStore, key_id: str) -> list[KeyRecord]:
+    """What a key was rotated into."""
+    return [record for record in await store.offspring(key_id) if record.replaces == key_id]
 
 
 def core_database(config: Config) -> CoreRows:
@@ -120,11 +131,18 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> D
         fail(str(failure), Exit.NEIGHBOUR)
     except GatewayError as failure:
         neighbour = config.upstream.url if failure.code in _CORE else config.keys.shown_store
-        fail(f"{neighbour}: {failure}: {_more(failure)}", Exit.NEIGHBOUR)
+        fail(f"{neighbour}: {failure}{_more(failure)}{_doubt(failure)}", Exit.NEIGHBOUR)
 
 
 def _more(failure: GatewayError) -> str:
     """The reason, or else the kind of the cause: the text of a library may hold what a record does."""
-    return (
-        type(failure.__cause__ or failure).__name__ if failure.reason == failure.message else failure.reason
-    )
+    if failure.reason != failure.message:
+        return f": {failure.reason}"
+    return "" if failure.__cause__ is None else f": {type(failure.__cause__).__name__}"
+
+
+def _doubt(failure: GatewayError) -> str:
+    """What to do where the change may have been made all the same."""
+    if isinstance(failure, UnacknowledgedError):
+        return "; it is done, but a failover may lose it: repeat it until it exits with 0"
+    return "; it may be done all the same: repeat it" if isinstance(failure, UncertainError) else ""

@@ -21,10 +21,11 @@ from redis.exceptions import (
     MasterDownError,
     MovedError,
     ReadOnlyError,
+    ResponseError,
 )
 
 from gateway.keys.redis_primary import CONNECT_SECONDS, Sentinels, client, finder
-from gateway.keys.redis_reasons import NotAcknowledgedError
+from gateway.keys.redis_reasons import NotAcknowledgedError, UnansweredError
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, read_url
 
 COMMAND_SECONDS: Final = 1.0
@@ -166,25 +167,29 @@ async def commit(watching: Any, queued: Any, replicas: int) -> bool:
         replicas: how many must acknowledge; if they do not, what was committed stays.
 
     Raises:
-        redis.exceptions.RedisError: it was refused, or is not acknowledged.
+        redis.exceptions.RedisError: it was refused, or is not acknowledged; with an `UnansweredError` as its
+            cause, it may have been done, or was done in part.
     """
     connection = watching.connection
     commands = [("MULTI",), *(words for words, _ in queued.command_stack), ("EXEC",)]
-    if replicas:
-        commands.append(("WAIT", replicas, round(WAIT_SECONDS * 1000)))
+    waiting = [("WAIT", replicas, round(WAIT_SECONDS * 1000))] if replicas else []
+    done, acknowledged = None, 0
     try:
-        await connection.send_packed_command(connection.pack_commands(commands))
-        answers = [await connection.read_response() for _ in commands]
-    except BaseException:
+        await connection.send_packed_command(connection.pack_commands(commands + waiting))
+        done = [await connection.read_response() for _ in commands][-1]
+        for _ in waiting:
+            acknowledged = await connection.read_response()
+    except BaseException as error:
         # What is not read yet would be taken for the answers to what comes next.
         await connection.disconnect(nowait=True)
-        raise
-    done = answers[-2] if replicas else answers[-1]
+        if done is None and isinstance(error, ResponseError):
+            raise
+        raise error from UnansweredError()
     for answer in done or ():
         if isinstance(answer, Exception):
-            raise answer
-    if done is not None and replicas and answers[-1] < replicas:
-        raise NotAcknowledgedError(f"{answers[-1]} of {replicas} replicas have acknowledged the write")
+            raise answer from UnansweredError()
+    if done is not None and acknowledged < replicas:
+        raise NotAcknowledgedError(f"{acknowledged} of {replicas} replicas have acknowledged the write")
     return done is not None
 
 

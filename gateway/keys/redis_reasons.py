@@ -51,6 +51,10 @@ class NotAcknowledgedError(RedisError):
     """A write stands on the primary, and too few replicas have said that they have it."""
 
 
+class UnansweredError(RedisError):
+    """A change was sent, and Redis has not said whether it made it."""
+
+
 class UnreadableRecordError(Exception):
     """What stands under a name is no record of the key that the name tells."""
 
@@ -62,6 +66,11 @@ def reason(error: BaseException) -> str:
     """What an operator is told of a failure of Redis."""
     told = (_told(cause) for cause in _causes(error))
     return next(filter(None, told), f"Redis failed: {type(error).__name__}")
+
+
+def in_doubt(error: BaseException) -> bool:
+    """Whether what failed so may have been done all the same."""
+    return any(isinstance(cause, UnansweredError) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -26,13 +26,14 @@ from gateway.keys import redis_names as names
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import PENDING, KeyRecord
 from gateway.keys.redis_link import COMMAND_SECONDS, RedisLink, abandon, commit
-from gateway.keys.redis_reasons import NotAcknowledgedError, UnreadableRecordError, reason
+from gateway.keys.redis_reasons import NotAcknowledgedError, UnreadableRecordError, in_doubt, reason
 from gateway.keys.store import (
     DeadMinterError,
     DuplicateKeyError,
     RefusedRecordError,
     Revision,
     UnacknowledgedError,
+    UncertainError,
 )
 
 ANSWER_SECONDS: Final = 1.5
@@ -114,9 +115,11 @@ class RedisRecords:
 
         async with answering():
             asked, digest = None, await self._digest(key_id)
-            # A pending record moves once, to the digest of its key, and may do so in between.
-            while revised is None and digest not in (None, asked):
+            while digest not in (None, asked):
                 await self._transact([digest], change, again=True)
+                if revised is not None:
+                    break
+                # A pending record moves once, to the digest of its key, and may have done so in between.
                 asked, digest = digest, await self._digest(key_id)
         return revised
 
@@ -376,4 +379,5 @@ async def answering(wait: float = 0.0) -> AsyncIterator[None]:
         raise UnacknowledgedError(Code.KEY_STORE_UNAVAILABLE, reason=str(error)) from error
     except Exception as error:
         # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
-        raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error
+        failure = UncertainError if in_doubt(error) else GatewayError
+        raise failure(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error

@@ -8,7 +8,7 @@ Rules kept here:
 - An import never writes over a record that is there.
 - When a key was last used stands beside the records: it changes too often to be a change.
 - Every failure of a store is `GatewayError(KEY_STORE_UNAVAILABLE)`, with the reason as its cause; after an
-  `UnacknowledgedError` the change stands.
+  `UnacknowledgedError` the change stands, after an `UncertainError` it may.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ __all__ = [
     "RefusedRecordError",
     "Revision",
     "UnacknowledgedError",
+    "UncertainError",
     "newest_first",
 ]
 
@@ -82,6 +83,10 @@ class DeadMinterError(RefusedRecordError):
 
 class UnacknowledgedError(GatewayError):
     """A change stands, and too few replicas of the store have said that they have it."""
+
+
+class UncertainError(GatewayError):
+    """A change was asked for, and the store has not said whether it made it."""
 
 
 class KeyStore(Protocol):

@@ -8,10 +8,11 @@ import os
 import pty
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from gateway.keys.record import Event, KeyRecord
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.store import KeyStore
 from tests.keys.conftest import RedisServer
+from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 from tests.keys.redis_setups import until
 from tests.running import ROOT
@@ -53,6 +55,13 @@ def keys(redis_url: str) -> Keys:
         )
 
     return run
+
+
+@pytest.fixture
+def mute_url(redis_url: str, redis_server: RedisServer) -> Iterator[str]:
+    """The store over a link that loses the answers to changes."""
+    with mute_after(b"EXEC", redis_server.port) as port:
+        yield redis_url.replace(f":{redis_server.port}", f":{port}")
 
 
 @pytest.fixture
@@ -163,15 +172,44 @@ class TestCreate:
         new: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
         assert (result.exit_code, new.replaces) == (3, record.id)
 
-    def test_an_end_by_a_signal_leaves_no_file_without_a_key(
-        self, redis_server: RedisServer, redis_url: str, tmp_path: Path
+    def test_a_key_of_which_nobody_knows_whether_it_is_stored_is_handed_over(
+        self, keys: Keys, stored: Stored, mute_url: str
     ) -> None:
+        result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=mute_url)
+        record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        doubt = f"whether {record.id} is stored is not known: Redis does not answer in time"
+        told = f"{doubt}; ask blnk-gateway keys show {record.id}"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
+
+    @pytest.mark.parametrize(
+        ("signals", "code"),
+        [([signal.SIGTERM], 3), ([signal.SIGINT], 3), ([signal.SIGTERM] * 2, 143), ([signal.SIGINT] * 2, 1)],
+        ids=["SIGTERM", "Ctrl-C", "SIGTERM twice", "Ctrl-C twice"],
+    )
+    def test_a_signal_breaks_nothing_off_that_was_begun_and_the_second_one_does(
+        self,
+        redis_server: RedisServer,
+        redis_url: str,
+        tmp_path: Path,
+        signals: list[signal.Signals],
+        code: int,
+    ) -> None:
+        """No file stays that has no key in it."""
         file = tmp_path / "acme.key"
-        with redis_server.stalled():
-            process = subprocess.Popen([*COMMAND, *CREATE, "--out", str(file)], env=environment(redis_url))
+        command = [*COMMAND, *CREATE, "--out", str(file)]
+        with (
+            redis_server.stalled(),
+            subprocess.Popen(
+                command, env=environment(redis_url), stderr=subprocess.PIPE, text=True
+            ) as process,
+        ):
+            assert process.stderr is not None
             until(file.exists, "a file")
-            process.terminate()
-            assert process.wait(timeout=20) == 143
+            process.send_signal(signals[0])
+            assert process.stderr.readline() == "finishing what was begun; once more to break it off\n"
+            for number in signals[1:]:
+                process.send_signal(number)
+            assert process.wait(timeout=20) == code
         assert not file.exists()
 
     def test_a_file_without_a_key_does_not_stay(
@@ -294,6 +332,27 @@ class TestRotate:
             f"it was rotated into {heir.id}, which is live\n",
         )
 
+    def test_what_took_its_place_may_be_revoked(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
+        (heir,) = stored(lambda store: store.offspring(RECORD.id))
+        stored(lambda store: store.revoke(heir.id, AT, "master"))
+        text = f"{RECORD.id} was rotated already: what took its place is revoked: create a new key\n"
+        assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
+
+    def test_a_successor_outlives_an_answer_that_is_lost(
+        self, keys: Keys, stored: Stored, mute_url: str, tmp_path: Path
+    ) -> None:
+        """The old key ends by then, and the new one is all that its owner will have."""
+        file = tmp_path / "new.key"
+        stored(lambda store: store.add(RECORD))
+        result = keys("rotate", RECORD.id, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=mute_url)
+        new: KeyRecord = stored(lambda store: store.find(digest(file.read_text().strip())))
+        doubt = f"whether {new.id} took the place of {RECORD.id} is not known: Redis does not answer in time"
+        told = f"{doubt}; ask blnk-gateway keys show {RECORD.id}"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
+        assert stored(lambda store: store.get(RECORD.id)).rotated
+
     def test_a_key_without_an_end_has_a_successor_without_one(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, expires_at="9999-12-31T23:59:59Z")))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
@@ -322,6 +381,33 @@ class TestChanges:
         assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
         assert keys("revoke", RECORD.id, "--reason", "again").exit_code == 0
         assert stored(lambda store: store.get(RECORD.id)) == record
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable"])
+    def test_a_change_whose_answer_is_lost_may_be_done(
+        self, keys: Keys, stored: Stored, mute_url: str, verb: str
+    ) -> None:
+        stored(lambda store: store.add(RECORD))
+        code, out, told = outcome(keys(verb, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
+        assert (code, out) == (3, "")
+        assert told.endswith(
+            "Key store unavailable: Redis does not answer in time; it may be done all the same: repeat it\n"
+        )
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert record.revoked or record.disabled
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable"])
+    def test_a_change_that_no_replica_has_acknowledged_is_done(
+        self, keys: Keys, stored: Stored, verb: str
+    ) -> None:
+        stored(lambda store: store.add(RECORD))
+        code, out, told = outcome(keys(verb, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
+        assert (code, out) == (3, "")
+        assert told.endswith(
+            "Key store unavailable: 0 of 1 replicas have acknowledged the write; "
+            "it is done, but a failover may lose it: repeat it until it exits with 0\n"
+        )
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert record.revoked or record.disabled
 
     def test_descendants_go_too(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add_all([RECORD, replace(OTHER, created_by=RECORD.id), GLOBEX]))

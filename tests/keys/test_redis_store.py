@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis_names import PREFIX
 from gateway.keys.redis_store import RedisKeyStore
-from gateway.keys.store import Change, Changes
+from gateway.keys.store import Change, Changes, UncertainError
 from tests.keys.conftest import RedisServer, start_redis
+from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 
 pytestmark = pytest.mark.redis
@@ -337,6 +338,49 @@ async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> 
     assert [change.at for change in (imported, added, settled)] == [None, None, None]
     assert revoked.at is not None
     assert abs(revoked.at - before) < 5
+
+
+class TestUncertain:
+    """The answer to a change is lost: it was made."""
+
+    @pytest.fixture
+    async def mute(self, redis_url: str, redis_server: RedisServer) -> AsyncIterator[RedisKeyStore]:
+        with mute_after(b"EXEC", redis_server.port) as port:
+            store = RedisKeyStore(redis_url.replace(f":{redis_server.port}", f":{port}"))
+            yield store
+            await store.close()
+
+    async def test_a_new_record_may_stand(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
+        with pytest.raises(UncertainError) as failure:
+            await mute.add(RECORD)
+        assert failure.value.reason == "Redis does not answer in time"
+        assert await redis_store.find(RECORD.digest) == RECORD
+
+    async def test_so_may_a_revocation(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
+        await redis_store.add(RECORD)
+        with pytest.raises(UncertainError):
+            await mute.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
+
+    async def test_what_was_never_asked_for_is_certain(
+        self, redis_url: str, redis_server: RedisServer
+    ) -> None:
+        with mute_after(b"WATCH", redis_server.port) as port:
+            store = RedisKeyStore(redis_url.replace(f":{redis_server.port}", f":{port}"))
+            with pytest.raises(GatewayError) as failure:
+                await store.add(RECORD)
+            await store.close()
+        assert type(failure.value) is GatewayError
+
+    async def test_so_is_what_redis_refused(
+        self, redis_store: RedisKeyStore, redis_server: RedisServer
+    ) -> None:
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(GatewayError) as failure:
+            await redis_store.add(RECORD)
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        assert type(failure.value) is GatewayError
+        assert await redis_store.find(RECORD.digest) is None
 
 
 async def test_writes_that_a_silent_redis_cut_short_hold_no_connection(

@@ -28,6 +28,7 @@ from gateway.keys.resource import Answer
 from tests.keys.conftest import RedisServer
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.core.stand_in import CoreApi
+from tests.keys.mute import mute_after
 from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, answering
 from tests.running import MASTER_KEY, ROOT
 
@@ -123,12 +124,11 @@ class TestCreate:
     async def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"http://127.0.0.1:{unused_tcp_port}"
         result = await keys(*CREATE, BLNK_GATEWAY_UPSTREAM__URL=url)
-        assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr.startswith(f"{url}: Upstream unreachable: ")
+        assert outcome(result) == (3, "", f"{url}: Upstream unreachable\n")
 
     async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: RecordingUpstream) -> None:
         result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
-        text = f"{upstream.url}: Upstream refused the gateway: GatewayError\n"
+        text = f"{upstream.url}: Upstream refused the gateway: Core refuses the master key\n"
         assert outcome(result) == (3, "", text)
 
     async def test_the_master_key_is_needed(self, keys: Keys) -> None:
@@ -215,6 +215,23 @@ class TestRotate:
         core.failing = [revoked_first]
         assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
         assert [await revoked(table, key_id) for key_id in core.minted] == [True]
+
+    async def test_a_successor_outlives_an_answer_that_is_lost(
+        self, keys: Keys, table: Table, redis_url: str, redis_server: RedisServer, store: RedisKeyStore
+    ) -> None:
+        """The old key ends by then, and the new one is all that its owner will have."""
+        old = await table.mint("ledgers:read")
+        await keys("enable", old.id)
+        with mute_after(b"EXEC", redis_server.port) as port:
+            url = redis_url.replace(f":{redis_server.port}", f":{port}")
+            result = await keys("rotate", old.id, "--print-key", BLNK_GATEWAY_KEYS__STORE=url)
+        key = result.stdout.removesuffix("\n")
+        new = await store.find(digest(key))
+        assert new is not None
+        assert (result.exit_code, new.replaces) == (3, old.id)
+        assert f"whether {new.id} took the place of {old.id} is not known" in result.stderr
+        assert (await stored(store, old.id)).rotated
+        assert not await revoked(table, new.id)
 
     async def test_a_store_that_fails_behind_core_leaves_no_key_behind(
         self, keys: Keys, core: CoreApi, table: Table, redis_server: RedisServer
