@@ -62,9 +62,11 @@ class RedisServer:
     @contextlib.contextmanager
     def monitored(self) -> Iterator[Callable[[], list[str]]]:
         """What other connections send meanwhile: a function that gives a line for each so far."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection,
+            connection.makefile("r") as lines,
+        ):
             connection.sendall(b"MONITOR\r\n")
-            lines = connection.makefile("r")
             assert lines.readline() == "+OK\n"
 
             def seen() -> list[str]:
