@@ -252,7 +252,7 @@ class Forwarder:
         sent = self._monotonic()
         try:
             answer = await self._pool.upload(
-                head + framing, exchange, upload.begin, bodiless=exchange.method == "HEAD", gate=gate
+                head + framing, upload, upload.begin, bodiless=exchange.method == "HEAD", gate=gate
             )
         except GatewayError:
             if (reason := exchange.broken or upload.closed) is not None:

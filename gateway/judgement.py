@@ -49,13 +49,23 @@ class DeniedMeanwhileError(Exception):
 
 
 class Judgement:
-    """That a key may make a request; relied on `until` then (monotonic seconds). A `wire.pool.Gate`."""
+    """That a key may make a request; a `wire.pool.Gate`.
 
-    __slots__ = ("_config", "_exchange", "_judge", "_target", "_until")
+    `principal` is as it was judged last, which is relied on `until` then (monotonic seconds).
+    """
+
+    __slots__ = ("_config", "_exchange", "_judge", "_target", "_until", "principal")
 
     def __init__(
-        self, judge: Judge, exchange: Exchange, target: Target | Ambiguous, config: Config, until: float
+        self,
+        judge: Judge,
+        exchange: Exchange,
+        target: Target | Ambiguous,
+        config: Config,
+        principal: Principal,
+        until: float,
     ) -> None:
+        self.principal = principal
         self._judge = judge
         self._exchange = exchange
         self._target = target
@@ -90,5 +100,6 @@ class Judgement:
         )
         if isinstance(decision, Deny):
             return decision
+        self.principal = principal
         self._until = clocks.monotonic() + relied_on
         return None

@@ -157,7 +157,7 @@ class Proxy:
             return
         judgement = None
         if isinstance(principal, ApiKey):
-            judgement = Judgement(self, exchange, target, config, relied_until)
+            judgement = Judgement(self, exchange, target, config, principal, relied_until)
         if route.served and isinstance(target, Target):
             await self._serve_keys(exchange, entry, route, principal, target, judgement)
         else:
@@ -222,6 +222,9 @@ class Proxy:
             body = await exchange.read(_KEYS_BODY)
             if judgement is not None and not judgement.passes():
                 await judgement.renew()
+            if judgement is not None:
+                # Its scopes and its owner may be others than when its request began.
+                principal = judgement.principal
             made = await self._api_keys.create(principal, body)
         elif route.method == "GET":
             made = await self._api_keys.list(principal, target.query)

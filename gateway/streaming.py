@@ -2,7 +2,8 @@
 
 Rules kept here:
 - Core may act on a body before its last byte has come, so each part of it passes the gate; while the gate has
-  to be asked, parts are held back, and so is the client.
+  to be asked, parts are held back.
+- The client is held back while the gate is asked, and while Core is slow: it goes on when neither is so.
 - A client that left is no reason to break off a small answer: it is read to its end for the log.
 """
 
@@ -20,7 +21,7 @@ SMALL: Final = 1 << 16
 
 
 class Upload:
-    """A request's body on its way to Core; `closed` is why it must not go on, if so."""
+    """A request's body on its way to Core, and its `Flow`; `closed` is why it must not go on, if so."""
 
     def __init__(self, exchange: Exchange, gate: Gate | None) -> None:
         self._exchange = exchange
@@ -28,6 +29,7 @@ class Upload:
         self._connection: UpstreamConnection
         self._renewal: asyncio.Task[None] | None = None
         self._held: list[tuple[bytes, bool]] = []
+        self._slow = False
         self.closed: Exception | None = None
 
     def begin(self, connection: UpstreamConnection) -> None:
@@ -46,6 +48,17 @@ class Upload:
             self._held.append((data, last))
             self._renewal = asyncio.ensure_future(self._renew(self._gate))
 
+    def pause_reading(self) -> None:
+        """Hold back the client: Core is slower than it."""
+        self._slow = True
+        self._exchange.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Let the client send on, unless the gate is asked."""
+        self._slow = False
+        if self._renewal is None:
+            self._exchange.resume_reading()
+
     def stop(self) -> None:
         """The answer is there: nothing more is asked or sent."""
         if self._renewal is not None:
@@ -62,7 +75,8 @@ class Upload:
         held, self._held = self._held, []
         for data, last in held:
             self._send(data, last=last)
-        self._exchange.resume_reading()
+        if not self._slow:
+            self._exchange.resume_reading()
 
     def _send(self, data: bytes, *, last: bool) -> None:
         if self._exchange.chunked:

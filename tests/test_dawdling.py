@@ -80,6 +80,16 @@ class Stage:
         cut = len(whole) - len(body) + sent
         return whole[:cut], whole[cut:]
 
+    def minting(self) -> tuple[bytes, bytes]:
+        """A request for a key like the caller's, cut in its body."""
+        wanted = {
+            "name": "n",
+            "owner": self.caller.owner,
+            "scopes": ["*:*"],
+            "expires_at": "2999-01-01T00:00:00Z",
+        }
+        return self.request("POST", "/api-keys", json.dumps(wanted).encode(), 5)
+
 
 @pytest.fixture
 async def stage(start_gateway: Start) -> Stage:
@@ -143,15 +153,28 @@ async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
 @pytest.mark.parametrize("end", [revoked, disabled, expired])
 async def test_a_dead_key_mints_none(stage: Stage, end: End) -> None:
     """However long its request for one was on its way."""
-    wanted = {
-        "name": "n",
-        "owner": stage.caller.owner,
-        "scopes": ["*:*"],
-        "expires_at": "2999-01-01T00:00:00Z",
-    }
-    head, rest = stage.request("POST", "/api-keys", json.dumps(wanted).encode(), 5)
-    assert (await stage.dawdle(head, rest, end)).status == 401
+    assert (await stage.dawdle(*stage.minting(), end)).status == 401
     assert len(await stage.store.owned(stage.caller.owner)) == 1
+
+
+async def unprivileged(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, scopes=("api-keys:write",)))
+
+
+async def moved(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, owner="elsewhere", scopes=("*:*",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [(unprivileged, "AUTH_SCOPE_ESCALATION"), (moved, "AUTH_CROSS_OWNER_ACCESS")]
+)
+async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
+    stage: Stage, change: End, code: str
+) -> None:
+    """It may still mint, but neither what it could grant before nor for its owner of before."""
+    answer = await stage.dawdle(*stage.minting(), change)
+    assert (answer.status, answer.code) == (403, code)
+    assert len([record async for batch in stage.store.every() for record in batch]) == 1
 
 
 async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: RecordingUpstream) -> None:

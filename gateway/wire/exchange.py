@@ -184,11 +184,12 @@ class Exchange:
         if self._broken is not None:
             sink.break_off()
             return
-        if self._held or self.complete:
-            sink.feed(self.held(), last=self.complete)
         if not self.complete:
             self._sink = sink
+            # Before the sink is fed, for it may hold the client back again.
             self._want()
+        if self._held or self.complete:
+            sink.feed(self.held(), last=self.complete)
 
     def stop(self) -> None:
         """Take no more of the body: the answer is there."""
