@@ -156,7 +156,7 @@ def replicas_of(role: Any) -> int:
     return len(role[2]) if is_primary(role) else 0
 
 
-async def commit(watching: Any, queued: Any, replicas: int) -> bool:
+async def commit(watching: Any, queued: Any, replicas: int, session: int) -> bool:
     """Commit queued commands on the connection that watches; False if a name that it watches has changed.
 
     MULTI, the commands, EXEC and WAIT leave as one: WAIT counts only what its own connection wrote.
@@ -165,6 +165,7 @@ async def commit(watching: Any, queued: Any, replicas: int) -> bool:
         watching: a pipeline of redis-py that holds its connection since its WATCH.
         queued: a pipeline whose commands are taken, never executed itself.
         replicas: how many must acknowledge; if they do not, what was committed stays.
+        session: that of the connection when it sent WATCH; on another one nothing is watched.
 
     Raises:
         redis.exceptions.RedisError: it was refused, or is not acknowledged; with an `UnansweredError` as its
@@ -174,6 +175,9 @@ async def commit(watching: Any, queued: Any, replicas: int) -> bool:
     commands = [("MULTI",), *(words for words, _ in queued.command_stack), ("EXEC",)]
     waiting = [("WAIT", replicas, round(WAIT_SECONDS * 1000))] if replicas else []
     done, acknowledged = None, 0
+    if not connection.is_connected or connection.session != session:
+        # redis-py connects anew without a word, here or for a read before.
+        raise ConnectionError("the connection that watches was lost")
     try:
         await connection.send_packed_command(connection.pack_commands(commands + waiting))
         done = [await connection.read_response() for _ in commands][-1]
@@ -210,6 +214,8 @@ class _PrimaryConnection(Connection):
         super().__init__(**options)
         self._link = link
         self._heard = 0.0
+        # How often it has connected: what was watched before is watched no more.
+        self.session = 0
         link.joined(self)
 
     async def connect(self) -> None:
@@ -221,6 +227,7 @@ class _PrimaryConnection(Connection):
             await super().connect()  # type: ignore[no-untyped-call]
 
     async def _connect(self) -> None:
+        self.session += 1
         self.host, self.port = await self._link.find()
         await super()._connect()  # type: ignore[no-untyped-call]
 

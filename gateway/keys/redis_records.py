@@ -289,6 +289,7 @@ class RedisRecords:
         async with self._writing, self._watching() as pipe:
             for _ in range(_WRITE_ATTEMPTS):
                 await pipe.watch(*map(names.key_name, digests), *map(names.id_name, ids))
+                session = pipe.connection.session
                 stored = await self._read_all(pipe, digests)
                 by_id = await self._read_by_id(pipe, ids, dict(zip(digests, stored, strict=True)))
                 written = verdict(stored + by_id)
@@ -302,7 +303,7 @@ class RedisRecords:
                     _erase(queued, stored[0])
                 live = {record.id for record in stored + by_id if record is not None and not record.revoked}
                 self._write(queued, written, live)
-                if await commit(pipe, queued, replicas):
+                if await commit(pipe, queued, replicas, session):
                     return
         raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many others write the same key")
 

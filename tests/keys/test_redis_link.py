@@ -186,7 +186,7 @@ class TestReplicas:
             await store.add(RECORD)
             with pair.primary.monitored() as seen:
                 await store.revoke(RECORD.id, AT, "master")
-            lines = [line for line in seen() if '"EXEC"' in line or '"WAIT"' in line]
+                lines = [line for line in seen() if '"EXEC"' in line or '"WAIT"' in line]
             assert [line.split()[-1] for line in lines][:1] == ['"EXEC"']
             assert '"WAIT" "1"' in lines[1]
             assert len({line.split("[")[1].split("]")[0] for line in lines}) == 1

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,6 +339,28 @@ async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> 
     assert [change.at for change in (imported, added, settled)] == [None, None, None]
     assert revoked.at is not None
     assert abs(revoked.at - before) < 5
+
+
+async def test_a_connection_that_was_replaced_watches_nothing(
+    redis_store: RedisKeyStore, redis_url: str
+) -> None:
+    """Dropped between reading a record and writing it; what another gateway revoked meanwhile stays so."""
+    await redis_store.add(RECORD)
+
+    async def revoke() -> None:
+        other = RedisKeyStore(redis_url)
+        await other.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        await other.close()
+
+    def disable_late(record: KeyRecord) -> KeyRecord:
+        with pytest.raises(StopIteration):
+            redis_store.link.drop().send(None)
+        with ThreadPoolExecutor() as elsewhere:
+            elsewhere.submit(asyncio.run, revoke()).result()
+        return record.disable("2026-02-01T00:00:00Z", "master")
+
+    await assert_unavailable(redis_store.revise(RECORD.id, disable_late))
+    assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
 
 
 class TestUncertain:
