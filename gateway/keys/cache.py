@@ -11,7 +11,8 @@ Rules kept here:
 - Unknown keys and failures are not kept; concurrent requests for one key share one look-up.
 - An answer that took longer than 0.9 s is a failure: what it tells may be that old.
 - An entry in use is looked up again before it is too old, on the side: a flood of unknown keys makes no
-  known one wait in its line. How many look-ups there are at once is bounded.
+  known one wait in its line. How many look-ups there are at once is bounded, but a key that was known is
+  never turned away.
 - With a grace, a key that was known when the store was last heard of is honoured for that long beyond
   the 700 ms while the store fails, and nobody waits long for the store: it is asked on the side.
 """
@@ -75,7 +76,7 @@ class KeyCache:
         missed: told where some could not be: the store was emptied, restored, or its changes cut short.
         max_entries: the most principals kept; the oldest goes first.
         max_revoked: the most ids of revoked keys remembered; the one seen longest ago goes first.
-        max_fills: the most look-ups at once; beyond, who asks is turned away.
+        max_fills: the most look-ups at once; beyond, who asks with an unknown key is turned away.
     """
 
     def __init__(
@@ -114,6 +115,11 @@ class KeyCache:
     def linked(self) -> bool:
         """Whether the link to the store is proven, so that entries are honoured."""
         return self._clock() < self._proven_until
+
+    @property
+    def silent(self) -> bool:
+        """Whether the last look-up failed, and nothing was heard from the store since."""
+        return self._down
 
     @property
     def failure(self) -> GatewayError | None:
@@ -246,7 +252,7 @@ class KeyCache:
             self._begin(digest)
 
     def _begin(self, digest: str) -> _Fill:
-        if len(self._fills) >= self._max_fills:
+        if len(self._fills) >= self._max_fills and digest not in self._entries:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys are looked up at once")
         self._misses += 1
         fill = _Fill()

@@ -80,8 +80,10 @@ class ConfirmedRows:
         return confirmed
 
     def keep(self, digest: str, row: CoreRow, sent: float, ends_at: float) -> Confirmed:
-        """Confirm a row; of too many, the one that was first confirmed goes."""
-        self._kept.pop(digest, None)
+        """Confirm a row, or what was read of it later; of too many, the one that was first confirmed goes."""
+        before = self._kept.pop(digest, None)
+        if before is not None and before.sent > sent and before.row.hashed == row.hashed:
+            row, sent = before.row, before.sent
         if len(self._kept) >= MAX_IN_USE:
             del self._kept[next(iter(self._kept))]
         kept = self._kept[digest] = Confirmed(row, ends_at, sent)

@@ -15,11 +15,12 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.batches import Batches, BatchLimits
@@ -40,6 +41,8 @@ from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
 from gateway.keys.verifying import Verifier
 from gateway.policy.principals import ApiKey
+
+Found = TypeVar("Found")
 
 BOUND_SECONDS: Final = 2.0
 READ_SECONDS: Final = 1.0
@@ -102,6 +105,7 @@ class CoreKeys:
         self._unknown: dict[str, float] = {}
         self._hashes: dict[str, str] = {}
         self._arrivals: dict[str, asyncio.Task[ApiKey | GatewayError | None]] = {}
+        self._comparisons: dict[str, asyncio.Task[bool | GatewayError]] = {}
         self._revoked: dict[str, CoreRow] = {}
         self._known_rows = Batches(self._read_known, _KNOWN)
         self._unknown_rows = Batches(rows.by_prefixes, _UNKNOWN)
@@ -174,10 +178,10 @@ class CoreKeys:
         """Let go of what is under way, of the rows and the verifier; the store is its owner's to close."""
         await self._known_rows.close()
         await self._unknown_rows.close()
-        arrivals = list(self._arrivals.values())
-        for arrival in arrivals:
-            arrival.cancel()
-        await asyncio.gather(*arrivals, return_exceptions=True)
+        flights = [*self._arrivals.values(), *self._comparisons.values()]
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
         self._verifier.close()
         self._rows.close()
 
@@ -191,26 +195,41 @@ class CoreKeys:
             if found is None or found[0].prefix != key[:PREFIX_LENGTH]:
                 break
             row, sent = found
-            if not row.revoked and self._clock() >= sent + CONFIRMED_SECONDS:
-                raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Core's database answers too late")
             # Read behind the row: what was changed in the store meanwhile counts.
             record = await self._record(digest)
             if record is not None and (record.revoked or record.disabled):
                 return record.principal()
+            if not row.revoked and self._clock() >= sent + CONFIRMED_SECONDS:
+                if last is not None:
+                    # It was old already, and is read anew.
+                    continue
+                raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Core's database answers too late")
             compared = self._hashes.get(digest) or (record.bcrypt if record is not None else "")
             if compared and compared == row.hashed:
                 self._see(row)
                 ends_at = self._ends_at(digest, known, record)
                 return self._confirmed.keep(digest, row, sent, ends_at).key
-            if not await self._matches(key, row):
+            if not await _shared(self._comparisons, digest, partial(self._compare, digest, key, row)):
                 break
-            self._remember_hash(digest, row.hashed)
         self._remember_unknown(digest)
         return None
 
+    async def _compare(self, digest: str, key: str, row: CoreRow) -> bool | GatewayError:
+        """Compare a key with the hash in its row, and let the store know that too; a failure is returned."""
+        try:
+            if not await self._matches(key, row):
+                return False
+        except GatewayError as failure:
+            return failure
+        self._remember_hash(digest, row.hashed)
+        with contextlib.suppress(GatewayError):
+            # Or every replica would compare it once more after each restart.
+            await self._store.revise(row.id, partial(_hashed_so, digest=digest, hashed=row.hashed))
+        return True
+
     async def _record(self, digest: str) -> KeyRecord | None:
         """What the store knows; None while it is silent, and the cache's grace decides."""
-        if not self._cache.linked and self._confirmed.get(digest) is not None:
+        if self._cache.silent and self._confirmed.get(digest) is not None:
             return None
         asked = self._clock()
         try:
@@ -251,14 +270,7 @@ class CoreKeys:
         """The first look at a key; requests that come together share it."""
         if not is_key(key):
             return None
-        arrival = self._arrivals.get(digest)
-        if arrival is None:
-            arrival = self._arrivals[digest] = asyncio.ensure_future(self._admit(digest, key))
-            arrival.add_done_callback(lambda _: self._arrivals.pop(digest, None))
-        outcome = await asyncio.shield(arrival)
-        if isinstance(outcome, GatewayError):
-            raise outcome.again() from outcome
-        return outcome
+        return await _shared(self._arrivals, digest, partial(self._admit, digest, key))
 
     async def _admit(self, digest: str, key: str) -> ApiKey | GatewayError | None:
         """Look a key up and store its digest; a failure is returned, since all who wait may have left."""
@@ -322,3 +334,24 @@ class CoreKeys:
                 self._cache.learn(revoked)
             if self._revoked.get(key_id) is row:
                 del self._revoked[key_id]
+
+
+async def _shared(
+    flights: dict[str, asyncio.Task[Found | GatewayError]],
+    digest: str,
+    begin: Callable[[], Coroutine[None, None, Found | GatewayError]],
+) -> Found:
+    """What comes of the one flight for a key; it goes on where who began it leaves. Raises GatewayError."""
+    flight = flights.get(digest)
+    if flight is None:
+        flight = flights[digest] = asyncio.ensure_future(begin())
+        flight.add_done_callback(lambda _: flights.pop(digest, None))
+    outcome = await asyncio.shield(flight)
+    if isinstance(outcome, GatewayError):
+        raise outcome.again() from outcome
+    return outcome
+
+
+def _hashed_so(record: KeyRecord, *, digest: str, hashed: str) -> KeyRecord:
+    """The record of a key that was compared with this hash; another key's is left alone."""
+    return replace(record, bcrypt=hashed) if record.digest == digest else record

@@ -129,14 +129,15 @@ class CoreWrites:
             await self._store.add(record)
         except DuplicateKeyError:
             # Somebody met the row before the key was known here, and could not know its maker.
-            minter = await self._store.get(record.created_by)
-            if minter is not None and (minter.revoked or minter.disabled):
-                raise DeadMinterError(record.id) from None
             await self._store.settle(record.id, record.digest)
             await self._store.revise(
                 record.id,
                 lambda found: replace(found, created_by=record.created_by, bcrypt=record.bcrypt),
             )
+            # Behind that: who revokes the maker's descendants from here on finds the key among them.
+            minter = await self._store.get(record.created_by)
+            if minter is not None and (minter.revoked or minter.disabled):
+                raise DeadMinterError(record.id) from None
 
     async def revoke_here(
         self, key_id: str, row: CoreRow | None, revocation: Revocation, *, descendants: bool = False

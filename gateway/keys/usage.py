@@ -57,5 +57,11 @@ class LastUsed:
             return
         try:
             await self._store.used(noted)
+        except asyncio.CancelledError:
+            self._keep(noted)
+            raise
         except GatewayError:
-            self._noted = dict(list((noted | self._noted).items())[-self._max_noted :])
+            self._keep(noted)
+
+    def _keep(self, noted: dict[str, float]) -> None:
+        self._noted = dict(list((noted | self._noted).items())[-self._max_noted :])

@@ -78,7 +78,7 @@ class Pool:
         """
         connection = self.idle() or await self.acquire()
         if gate is not None and not gate.passes():
-            await self._renewed(gate, connection)
+            connection = await self._renewed(gate, connection)
         reused = connection.reused
         try:
             return await connection.send(data, bodiless=bodiless)
@@ -88,7 +88,7 @@ class Pool:
         self._drop_idle()
         connection = await self.acquire()
         if gate is not None and not gate.passes():
-            await self._renewed(gate, connection)
+            connection = await self._renewed(gate, connection)
         try:
             return await connection.send(data, bodiless=bodiless)
         except StaleError:
@@ -109,7 +109,7 @@ class Pool:
         """
         connection = await self.acquire()
         if gate is not None and not gate.passes():
-            await self._renewed(gate, connection)
+            connection = await self._renewed(gate, connection)
         try:
             waiter = connection.send(head, bodiless=bodiless, source=source)
             begin(connection)
@@ -152,6 +152,7 @@ class Pool:
         else:
             self._busy -= 1
             self._idle.append(connection)
+            connection.deadline = self.after(self.limits.idle)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Take note that a connection has ended."""
@@ -178,14 +179,23 @@ class Pool:
         for connection in list(self._idle):
             connection.abort()
 
-    async def _renewed(self, gate: Gate, connection: UpstreamConnection) -> None:
-        """Wait until the gate has decided; a connection on which nothing is to be sent is given back."""
-        try:
-            await gate.renew()
-        except BaseException:
+    async def _renewed(self, gate: Gate, connection: UpstreamConnection) -> UpstreamConnection:
+        """The connection once the gate lets a request pass, or another one if it has ended by then.
+
+        A connection on which nothing is to be sent is given back. Raises what `gate` raises.
+        """
+        while True:
+            try:
+                await gate.renew()
+            except BaseException:
+                if connection.usable:
+                    self.release(connection)
+                raise
             if connection.usable:
-                self.release(connection)
-            raise
+                return connection
+            connection = await self.acquire()
+            if gate.passes():
+                return connection
 
     async def _wait(self) -> UpstreamConnection | None:
         waiter: asyncio.Future[UpstreamConnection | None] = self.loop.create_future()

@@ -403,7 +403,6 @@ class UpstreamConnection(asyncio.Protocol):
             # A trailer of this answer would come out as a header of the next.
             self._chunked = False
             self._parser = httptools.HttpResponseParser(self)
-        self.deadline = self._pool.after(self._pool.limits.idle)
         self._pool.release(self)
 
     def _fail(self, failure: GatewayError) -> None:

@@ -372,6 +372,21 @@ async def test_so_many_look_ups_at_once_and_no_more(scripted: ScriptedStore, clo
     assert await asyncio.gather(*asking) == [None, None]
 
 
+async def test_a_known_key_is_not_turned_away_for_a_flood_of_others(
+    scripted: ScriptedStore, clock: Clock
+) -> None:
+    cache = KeyCache(scripted, clock, max_fills=2)
+    assert await cache.find(RECORD.digest) == KEY
+    scripted.let_go.clear()
+    asking = [asyncio.create_task(cache.find(str(number))) for number in range(2)]
+    await begun(scripted, 3)
+    known = asyncio.create_task(cache.find(RECORD.digest))
+    await begun(scripted, 4)
+    scripted.let_go.set()
+    assert await known == KEY
+    assert await asyncio.gather(*asking) == [None, None]
+
+
 async def test_a_read_that_left_some_changes_unread_proves_nothing(
     cache: KeyCache, scripted: ScriptedStore
 ) -> None:

@@ -65,6 +65,30 @@ async def test_a_use_during_a_write_that_fails_is_the_later_one() -> None:
     assert store.writes == [{"a": 2.0}]
 
 
+async def test_a_use_whose_write_is_cut_short_is_written_at_the_end() -> None:
+    """Whether it arrived nobody knows, and twice does no harm."""
+
+    class Stuck(Recording):
+        stuck = True
+
+        async def used(self, times: Mapping[str, float]) -> None:
+            if self.stuck:
+                await asyncio.Event().wait()
+            await super().used(times)
+
+    store = Stuck()
+    last_used = LastUsed(store)
+    last_used.note("a", 1.0)
+    writing = asyncio.create_task(last_used.write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+    store.stuck = False
+    await last_used.write()
+    assert store.writes == [{"a": 1.0}]
+
+
 async def test_what_is_noted_is_bounded_also_while_the_store_is_down() -> None:
     store = Recording()
     store.down = True

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -459,6 +460,61 @@ class TestStaleConnections:
             await upload(pool, b"abc")
         assert failed.value.code is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/up"]
+
+
+class Asked:
+    """A gate that has to be asked, and does `first` before it answers."""
+
+    def __init__(self, first: Callable[[], Awaitable[object]], failure: Exception | None = None) -> None:
+        self._first = first
+        self._failure = failure
+        self._renewed = False
+
+    def passes(self) -> bool:
+        return self._renewed
+
+    async def renew(self) -> None:
+        await self._first()
+        if self._failure is not None:
+            raise self._failure
+        self._renewed = True
+
+
+class TestGate:
+    """What is judged anew where a request's bytes are to leave."""
+
+    async def test_a_connection_that_ended_meanwhile_is_replaced(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """Nothing was sent on it, so that any request may go over another."""
+        ended = asyncio.Event()
+
+        async def answer_and_end(exchange: Exchange) -> None:
+            await exchange.answer()
+            await ended.wait()
+            await abort(exchange)
+
+        core.script(answer_and_end)
+        await get(pool)
+
+        async def end() -> None:
+            ended.set()
+            await eventually(lambda: pool.counts["busy"] == 0, "an end of the connection")
+
+        answer = await pool.request(request("POST", "/b", b"{}"), repeatable=False, gate=Asked(end))
+        assert answer.status == 200
+        assert connections(core) == [["/a"], ["/b"]]
+
+    async def test_a_connection_that_is_given_back_unused_ends_in_time(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        pool = make_pool(idle=0.2)
+        gate = Asked(partial(asyncio.sleep, 0), GatewayError(Code.KEY_STORE_UNAVAILABLE))
+        with pytest.raises(GatewayError):
+            await pool.request(request("GET", "/a"), repeatable=True, gate=gate)
+        assert pool.counts == {**EMPTY, "idle": 1}
+        await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+        assert core.targets == []
 
 
 class TestAnswers:

@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.cache import PROVEN_SECONDS, KeyCache
+from gateway.keys.cache import LATE_SECONDS, PROVEN_SECONDS, KeyCache
 from gateway.keys.confirmed import CONFIRMED_SECONDS
 from gateway.keys.core_records import GONE, CoreRow, pending_record, record_of, today, with_row
 from gateway.keys.core_rows import CoreRows
@@ -309,13 +309,16 @@ async def test_a_row_that_core_would_not_find_by_its_prefix_is_no_keys(first: Re
 async def test_a_key_that_was_never_compared_is_where_its_hash_may_have_been_replaced(
     postgres: Postgres, table: Table
 ) -> None:
-    """As one that Core made for a gateway whose database was away at that moment."""
+    """As one that Core made for a gateway whose database was away at that moment: once, for all replicas."""
     store = MemoryKeyStore()
     key = await table.mint("ledgers:read")
     async with replica(postgres.url(), store) as one:
         row = (await one.rows.by_ids([key.id]))[key.id]
         await store.add(replace(record_of(row, digest(key.key)), bcrypt=""))
-        assert (await one.state(key.key), one.verifier.asked) == (State.LIVE, 1)
+        states = await asyncio.gather(*(one.state(key.key) for _ in range(3 * MAX_WAITING_ALIKE)))
+        assert (set(states), one.verifier.asked) == ({State.LIVE}, 1)
+    async with replica(postgres.url(), store) as again:
+        assert (await again.state(key.key), again.verifier.asked) == (State.LIVE, 0)
         await table.change(key, f"key = '{hashed('another')}'")
     async with replica(postgres.url(), store) as two:
         assert await two.state(key.key) == "unknown"
@@ -510,6 +513,75 @@ async def test_without_the_database_every_key_is_a_failure_and_then_good_again(
 
 async def sound(on: Replica) -> bool:
     return on.keys.failure is None
+
+
+class SlowStore(MemoryKeyStore):
+    """Takes so many seconds for a look-up, or for a read of the changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look_up = self.reading = 0.0
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        record = await super().find(digest)
+        await asyncio.sleep(self.look_up)
+        return record
+
+    async def changes(self, after: str, wait: float) -> Changes:
+        changes = await super().changes(after, wait)
+        await asyncio.sleep(self.reading)
+        return changes
+
+
+async def test_a_row_that_grew_old_while_the_store_was_asked_is_not_relied_on(
+    postgres: Postgres, table: Table
+) -> None:
+    """Both in time for themselves: the row may have changed 2.5 s ago by then."""
+
+    class SlowRows(CountingRows):
+        delay = 0.0
+
+        async def by_ids(self, key_ids: Sequence[str]) -> dict[str, CoreRow]:
+            rows = await super().by_ids(key_ids)
+            await asyncio.sleep(self.delay)
+            return rows
+
+    key, store, rows = await table.mint("ledgers:read"), SlowStore(), SlowRows(postgres.url())
+    cache = KeyCache(store, time.monotonic)
+    # Its rows are not read again by itself, as on a gateway that has not seen the key for 30 s.
+    keys = CoreKeys(cache, store, rows, Verifier(), clock=time.monotonic, now=now)
+    following = asyncio.create_task(cache.follow())
+    assert await keys.find(digest(key.key), key.key) is not None
+    await asyncio.sleep(CONFIRMED_SECONDS + 0.05)
+    rows.delay, store.look_up = CONFIRMED_SECONDS - 0.1, LATE_SECONDS - 0.1
+    with pytest.raises(GatewayError) as failure:
+        await keys.find(digest(key.key), key.key)
+    assert failure.value.reason == "Core's database answers too late"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await keys.close()
+
+
+async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres, table: Table) -> None:
+    """The store answers look-ups, and what it says of the key's end is kept."""
+    key, store = await table.mint("ledgers:read"), SlowStore()
+    async with replica(postgres.url(), store) as one:
+        assert await one.state(key.key) is State.LIVE
+        store.reading = PROVEN_SECONDS + 0.3
+        await asyncio.sleep(2 * store.reading)
+        assert not one.cache.linked
+        end = Instant.of(now() + timedelta(seconds=1.5))
+        await store.revise(key.id, lambda record: record.retire(end, AT, "cli:ann"))
+        for _ in range(5):
+            await one.find(key.key)
+            await asyncio.sleep(0.1)
+        store.reading = 0.0
+
+        async def expired() -> bool:
+            return await one.state(key.key) is State.EXPIRED
+
+        assert await one.lag(expired) < 1.5
+        assert time.time() < end.unix + 0.5
 
 
 async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table) -> None:
