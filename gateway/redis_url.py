@@ -128,6 +128,7 @@ def _read_options(kind: Kind, query: str, *, tls: bool) -> dict[str, str]:
     known = (TLS_OPTIONS if tls else ()) + (SENTINEL_OPTIONS if kind is Kind.SENTINEL else ())
     options = dict(pairs)
     if len(options) < len(pairs) or not options.keys() <= set(known):
-        listed = ", ".join(known) if known else "none"
-        raise ValueError(f"write each option once; with this scheme there are {listed}")
+        if not known:
+            raise ValueError("write nothing behind ?: with this scheme there are no options")
+        raise ValueError(f"write each option once; with this scheme there are {', '.join(known)}")
     return options

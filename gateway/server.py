@@ -31,7 +31,14 @@ from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
 from gateway.judgement import Clocks
-from gateway.keys.authority import Authority, KeysResource, StoreAuthority, UnusableAuthorityError
+from gateway.keys.authority import (
+    CORE_PACKAGES,
+    CORE_PACKAGES_MISSING,
+    Authority,
+    KeysResource,
+    StoreAuthority,
+    UnusableAuthorityError,
+)
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
 from gateway.keys.redis_store import RedisKeyStore
@@ -151,10 +158,9 @@ class Gateway:
             from gateway.keys.retirements import Retirements
             from gateway.keys.verifying import Verifier
         except ModuleNotFoundError as missing:
-            if missing.name not in ("asyncpg", "bcrypt"):
+            if missing.name not in CORE_PACKAGES:
                 raise
-            reason = "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
-            raise StartError(reason, Exit.USAGE) from missing
+            raise StartError(CORE_PACKAGES_MISSING, Exit.USAGE) from missing
         rows = CoreRows(self.config.keys.core_database)
         keys = CoreKeys(cache, store, rows, Verifier(), clock=_uptime, now=_now)
         ask = self._forwarder.ask

@@ -16,7 +16,7 @@ from gateway.config import Address
 from tests.raw_client import PATIENCE
 from tests.running import MASTER_KEY, ROOT
 
-SERVE = "from gateway.cli import main; main()"
+SERVE = "from gateway.__main__ import main; main()"
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -207,6 +208,24 @@ def test_an_address_of_no_shape_is_a_matter_of_usage(url: str) -> None:
     assert "Invalid value for --url: write http://host:port" in result.stderr
 
 
+def test_ctrl_c_while_it_loads_is_no_traceback() -> None:
+    """The first import of a library is interrupted."""
+    interrupted = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(name, *_):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+from gateway.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], check=False, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_help_of_each_verb_has_examples_and_the_exit_codes(verb: str) -> None:
     result = run(verb, "--help")
@@ -244,7 +263,7 @@ def test_the_verbs_carry_nothing_of_each_other() -> None:
     ],
 )
 def test_a_stream_that_is_full_or_closed_is_no_traceback(line: str, code: int, told: str) -> None:
-    main = shlex.join((sys.executable, "-c", "from gateway.cli import main; main()"))
+    main = shlex.join((sys.executable, "-c", "from gateway.__main__ import main; main()"))
     done = subprocess.run(
         ["bash", "-c", f"{main} {line}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -254,7 +273,7 @@ def test_a_stream_that_is_full_or_closed_is_no_traceback(line: str, code: int, t
 def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
     file = tmp_path / "gr\u00fcn.yaml"
     done = subprocess.run(
-        [sys.executable, "-c", "from gateway.cli import main; main()", "check", "--config", str(file)],
+        [sys.executable, "-c", "from gateway.__main__ import main; main()", "check", "--config", str(file)],
         cwd=ROOT,
         capture_output=True,
         check=False,

@@ -239,7 +239,7 @@ class TestAStoredKey:
         }
         result = run("GET", "/ledgers", "--key-id", "nobody", environ=environ)
         assert (result.exit_code, result.stdout) == (3, "")
-        assert "Core's database does not answer: " in result.stderr
+        assert "Core's database cannot be reached" in result.stderr
 
     def test_in_a_store_that_is_down_is_a_neighbour_that_is_unreachable(self) -> None:
         with socket.socket() as closed:
@@ -264,7 +264,7 @@ class TestAStoredKey:
 
 
 def process(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from gateway.cli import main; main()", "explain", *arguments]
+    return [sys.executable, "-c", "from gateway.__main__ import main; main()", "explain", *arguments]
 
 
 def test_a_terminal_gets_colours() -> None:

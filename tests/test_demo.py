@@ -30,7 +30,7 @@ from gateway.exits import Exit
 from tests.running import ROOT
 
 MASTER = "the-master-key-of-a-demo"
-DEMO = (sys.executable, "-c", "from gateway.cli import main; main()", "demo")
+DEMO = (sys.executable, "-c", "from gateway.__main__ import main; main()", "demo")
 STATUSES = ["201", "201", "401", "401", "200", "403", "201", "200", "201", "200", "204", "401"]
 
 Ledger = TestClient[Any, Any]

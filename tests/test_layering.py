@@ -28,6 +28,7 @@ FLOORS = (
     {"server"},
     {"demo"},
     {"cli"},
+    {"__main__"},
 )
 FLOOR_OF = {wing: number for number, floor in enumerate(FLOORS) for wing in floor}
 # What a wing may import of a neighbour on its own floor.

@@ -50,6 +50,7 @@ DATABASE = "write the number of the database last, as /0"
 PLACE = "write each host as host:port, or [::1]:port"
 SERVICE = "write what the Sentinels call the primary after them, as /mymaster"
 ONCE = "write each option once; with this scheme there are "
+NONE = "write nothing behind ?: with this scheme there are no options"
 TLS = f"{ONCE}ssl_ca_certs, ssl_certfile, ssl_keyfile"
 
 
@@ -78,9 +79,9 @@ TLS = f"{ONCE}ssl_ca_certs, ssl_certfile, ssl_keyfile"
         ("redis+cluster://a/1", "write no database: a Cluster has but one"),
         ("redis+sentinel://a", SERVICE),
         ("redis+sentinel://a/", SERVICE),
-        ("redis://h?db=1", f"{ONCE}none"),
-        ("redis://h?ssl_ca_certs=c", f"{ONCE}none"),
-        ("redis+cluster://a?sentinel_password=x", f"{ONCE}none"),
+        ("redis://h?db=1", NONE),
+        ("redis://h?ssl_ca_certs=c", NONE),
+        ("redis+cluster://a?sentinel_password=x", NONE),
         ("redis+sentinel://a/k?x=1", f"{ONCE}sentinel_username, sentinel_password"),
         ("rediss://h?ssl_cert_reqs=none", TLS),
         ("rediss://h?ssl_ca_certs=a&ssl_ca_certs=b", TLS),

@@ -20,7 +20,8 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.cli.new_keys import NewKey, after
+from gateway.cli.arguments import after
+from gateway.cli.new_keys import NewKey
 from gateway.cli.records import printable
 from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, telling, told, written
 from gateway.config import Config

@@ -7,11 +7,13 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -28,6 +30,7 @@ from gateway.keys.store import KeyStore
 
 MOST_SHOWN = 20
 """How many problems or ids are shown of one kind."""
+_AGAIN: Final = "run it again: what is imported by then is left alone"
 
 
 @click.command("import", epilog=EXIT_CODES)
@@ -83,7 +86,7 @@ def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
     if problems:
         for problem in problems[:MOST_SHOWN]:
             say(f"{printable(file)}:{problem.line}: {problem.text}", err=True)
-        fail(f"{len(problems)} lines are wrong; nothing was imported", Exit.NO)
+        fail(f"lines that are wrong: {len(problems)}; nothing was imported", Exit.NO)
     with _progress(len(records)) as advance:
 
         async def work(store: KeyStore) -> Outcome:
@@ -95,12 +98,15 @@ def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
 
 @contextlib.contextmanager
 def _resumable(config: Config) -> Iterator[None]:
-    """A store that fails in the middle is told with what to do about it."""
+    """What ends it in the middle, be it a signal, is told with what to do about it."""
     try:
         yield
     except GatewayError as failure:
         told = f"{config.keys.shown_store}: {failure}: {failure.reason}"
-        raise NeighbourError(f"{told}; run it again: what is imported by then is left alone") from failure
+        raise NeighbourError(f"{told}; {_AGAIN}") from failure
+    except asyncio.CancelledError:
+        say(f"broken off; {_AGAIN}", err=True)
+        raise
 
 
 def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
@@ -112,7 +118,7 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
     try:
         from gateway.keys.core_table import UnreadableTableError, read_table
     except ImportError:
-        fail("install blnk-gateway[core] to read Core's table", Exit.USAGE)
+        fail("--core needs two more packages: pip install 'blnk-gateway[core]'", Exit.USAGE)
     at = Instant.of(now())
 
     async def work(store: KeyStore) -> Outcome:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import click
 import msgspec
 
+from gateway.cli.arguments import KeyId, Text
 from gateway.cli.console import EXIT_CODES, config_option
 from gateway.cli.readings import KeyReadings, readings_of
 from gateway.cli.records import (
@@ -39,7 +40,7 @@ _KEY_BYTES = 4096
 
 
 @click.command("list", epilog=EXIT_CODES)
-@click.option("--owner", help="Only this owner's keys.")
+@click.option("--owner", type=Text(), help="Only this owner's keys.")
 @output_option
 @config_option
 def list_keys(*, owner: str | None, output: str, path: Path) -> None:
@@ -65,8 +66,8 @@ def list_keys(*, owner: str | None, output: str, path: Path) -> None:
         say_table(records, now())
 
 
-@click.command(epilog=EXIT_CODES)
-@click.argument("key_id")
+@click.command(epilog=EXIT_CODES, short_help="Show everything about one key.")
+@click.argument("key_id", type=KeyId())
 @output_option
 @config_option
 def show(*, key_id: str, output: str, path: Path) -> None:
@@ -89,10 +90,13 @@ def show(*, key_id: str, output: str, path: Path) -> None:
         say_fields([*fields_of(record, now()), ("replaced by", ", ".join(heirs))])
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(
+    epilog=EXIT_CODES, short_help="Say whose key it is.", context_settings={"allow_extra_args": True}
+)
 @output_option
 @config_option
-def verify(*, output: str, path: Path) -> None:
+@click.pass_context
+def verify(ctx: click.Context, *, output: str, path: Path) -> None:
     """Say whose key it is and whether it is live; exits with 1 if it is not.
 
     Asks for the key without showing it, or reads it from standard input.
@@ -102,7 +106,11 @@ def verify(*, output: str, path: Path) -> None:
       blnk-gateway keys verify
       blnk-gateway keys verify < acme.key
     """
+    if ctx.args:
+        raise click.UsageError("it takes no argument, which others could see: give the key when it asks")
     key = _read_key()
+    if not key:
+        fail("no key was given", Exit.USAGE)
     record = _read(path, lambda readings: readings.find(key))
     state = "unknown" if record is None else record.state(now().timestamp()).value
     if output == "json":
@@ -114,7 +122,7 @@ def verify(*, output: str, path: Path) -> None:
     sys.exit(Exit.YES if state == State.LIVE.value else Exit.NO)
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="Write every record as a line of JSON.")
 @click.option(
     "--digests", is_flag=True, help="With what `import` needs: the digests. No key can be had from them."
 )

@@ -15,29 +15,20 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from gateway.cli.arguments import KeyId, Moment, Scopes, Span, Text, moment
 from gateway.cli.authorities import KeyChanges, Rotation, changes_by
 from gateway.cli.console import EXIT_CODES, config_option, say, unbroken
 from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
-from gateway.cli.new_keys import (
-    KeyPlace,
-    Moment,
-    Span,
-    hand_over,
-    moment,
-    out_option,
-    print_option,
-)
+from gateway.cli.new_keys import KeyPlace, hand_over, out_option, print_option
 from gateway.cli.records import output_option, printable, public, write_json
 from gateway.cli.stores import fail, heirs_of, load_for_keys, login, now, telling, with_store, written
 from gateway.config import Config
-from gateway.config.routes import nearest
 from gateway.exits import Exit
 from gateway.keys.bodies import Creation
 from gateway.keys.instants import read_instant
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
-from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM
 
 F = TypeVar("F", bound=Callable[..., Any])
 Done = TypeVar("Done")
@@ -67,40 +58,15 @@ def _in_one(*options: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
-def _utf8(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Refuse what no record can hold, before the store is asked."""
-    try:
-        (value or "").encode()
-    except UnicodeEncodeError:
-        raise click.BadParameter("write it in UTF-8", param=option) from None
-    return value
-
-
-_reason_option = click.option("--reason", default="", callback=_utf8, help="Why; kept in the record.")
-_change = _in_one(click.argument("key_id"), _reason_option, output_option, config_option)
-
-
-class Scopes(click.ParamType[tuple[str, ...]]):
-    """Scopes, separated by commas."""
-
-    name = "scopes"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """The scopes."""
-        scopes = tuple(part.strip() for part in value.split(","))
-        for scope in scopes:
-            if scope not in HOLDABLE:
-                self.fail(f"{HOLDABLE_FORM}{nearest(scope, HOLDABLE)}", param, ctx)
-        return scopes
+_reason_option = click.option("--reason", type=Text(), default="", help="Why; kept in the record.")
+_change = _in_one(click.argument("key_id", type=KeyId()), _reason_option, output_option, config_option)
 
 
 @keys.command(epilog=EXIT_CODES)
-@click.option("--owner", required=True, callback=_utf8, help="Whose key it is.")
+@click.option("--owner", required=True, type=Text(), help="Whose key it is.")
 @click.option("--scopes", required=True, type=Scopes(), help="resource:action, separated by commas.")
 @click.option("--expires", required=True, type=Moment(), help="The time from now, as 90d, or RFC 3339.")
-@click.option("--name", default="", callback=_utf8, help="What it is for; the owner if left out.")
+@click.option("--name", type=Text(), default="", help="What it is for; the owner if left out.")
 @out_option
 @print_option
 @output_option
@@ -131,13 +97,13 @@ def create(
     config = load_for_keys(path, changing=True)
     at = now()
     creation = Creation(name or owner, scopes, owner, read_instant(moment(expires, at).encode()))
-    with KeyPlace(out, print_key=print_key) as place, unbroken():
+    with unbroken(), KeyPlace(out, print_key=print_key) as place:
         made = _with_changes(config, at, lambda changes: changes.create(creation))
         hand_over(config, made, place, output, at)
 
 
 @keys.command(epilog=EXIT_CODES)
-@click.argument("key_id")
+@click.argument("key_id", type=KeyId())
 @click.option(
     "--overlap", type=Span(), default="24h", show_default=True, help="How long the old key still works."
 )
@@ -174,7 +140,7 @@ def rotate(
     config = load_for_keys(path, changing=True)
     at = now()
     rotation = Rotation(overlap, None if expires is None else moment(expires, at), reason)
-    with KeyPlace(out, print_key=print_key) as place, unbroken():
+    with unbroken(), KeyPlace(out, print_key=print_key) as place:
         try:
             made = _with_changes(config, at, lambda changes: changes.rotate(key_id, rotation))
         except RefusedRecordError as error:
@@ -185,8 +151,8 @@ def rotate(
 
 
 @keys.command(epilog=EXIT_CODES)
-@_change
 @click.option("--descendants", is_flag=True, help="Also what the key minted, and what that minted.")
+@_change
 def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bool) -> None:
     """Revoke a key, for ever.
 
@@ -227,7 +193,7 @@ def disable(*, key_id: str, reason: str, output: str, path: Path) -> None:
     _revise(path, key_id, output, lambda record: record.disable(at, by, reason))
 
 
-@keys.command(epilog=EXIT_CODES)
+@keys.command(epilog=EXIT_CODES, short_help="Accept a key again that was disabled.")
 @_change
 def enable(*, key_id: str, reason: str, output: str, path: Path) -> None:
     """Accept a key again that was disabled; one that was revoked stays revoked.

@@ -10,14 +10,12 @@ Rules kept here:
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import click
 
@@ -25,14 +23,9 @@ from gateway.cli.records import printable, public, say_fields, write_json
 from gateway.cli.stores import fail
 from gateway.config import Config
 from gateway.exits import Exit
-from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import KEY_LENGTH
 from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Access
-
-_SPAN = re.compile(r"([0-9]{1,6})(s|m|h|d|w)", re.ASCII)
-_TOO_LATE = "write a time before the year 10000 in UTC"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,56 +43,6 @@ out_option = click.option(
 print_option = click.option("--print-key", is_flag=True, help="Print the key although this is no terminal.")
 
 
-class Span(click.ParamType[timedelta]):
-    """A length of time: 30m, 24h, 90d, 2w."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """The length of time."""
-        if isinstance(value, timedelta):
-            return value
-        match = _SPAN.fullmatch(value)
-        if match is None:
-            self.fail("write a whole number and its unit, as 30m, 24h, 90d or 2w", param, ctx)
-        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-
-
-class Moment(click.ParamType[str]):
-    """A point in time, as RFC 3339 or as the time from now."""
-
-    name = "when"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """RFC 3339, or the text of a duration that is still to be added to the time."""
-        if _SPAN.fullmatch(value):
-            return str(value)
-        try:
-            return str(read_instant(value.encode()))
-        except ValueError:
-            self.fail("write the time from now, as 90d, or RFC 3339, as 2027-01-31T00:00:00Z", param, ctx)
-
-
-def moment(text: str, now: datetime) -> str:
-    """RFC 3339 of what `Moment` took; exits with 2 if it is past or beyond the years."""
-    if _SPAN.fullmatch(text):
-        text = after(now, Span().convert(text, None, None), "--expires")
-    instant = read_instant(text.encode())
-    if not instant.listable:
-        fail(f"--expires: {_TOO_LATE}", Exit.USAGE)
-    if instant.unix <= now.timestamp():
-        fail("--expires: this is past", Exit.USAGE)
-    return text
-
-
-def after(now: datetime, span: timedelta, option: str) -> str:
-    """RFC 3339 of a time from now; exits with 2, naming the option, if it is beyond the years."""
-    try:
-        return str(Instant.of(now + span))
-    except OverflowError:
-        fail(f"{option}: {_TOO_LATE}", Exit.USAGE)
-
-
 class KeyPlace:
     """Where a new key is to be written, settled when this is made; a file in which none came to stand goes.
 
@@ -115,7 +58,8 @@ class KeyPlace:
             try:
                 self._file = _new_file(out)
             except OSError as error:
-                fail(f"{printable(str(out))}: {error.strerror}", Exit.USAGE)
+                todo = ": name a new file" if isinstance(error, FileExistsError) else ""
+                fail(f"{printable(str(out))}: {error.strerror}{todo}", Exit.USAGE)
         elif not sys.stdout.isatty() and not print_key:
             fail(
                 "standard output is no terminal, and the key could land in a log: "
@@ -192,6 +136,7 @@ def _say_about(config: Config, record: KeyRecord, place: KeyPlace) -> None:
             ("name", record.name),
             ("scopes", ", ".join(record.scopes)),
             ("expires", record.expires_at),
+            ("replaces", record.replaces),
             ("key", "shown once, above" if place.out is None else f"in {place.out}"),
             ("try", curl_line(config, record, place.out)),
         ],

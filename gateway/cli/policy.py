@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import click
 from gateway.cli.console import EXIT_CODES, config_option, load, say
 from gateway.config import Config
 from gateway.exits import Exit
+from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING
 from gateway.policy.coverage import Remark
 
 
@@ -18,7 +20,7 @@ from gateway.policy.coverage import Remark
 @config_option
 @click.option("--coverage", is_flag=True, help="Warn of Core's routes that no route covers.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
-@click.option("--env", is_flag=True, help="Check the variables and secret files too, as serve needs them.")
+@click.option("--env", is_flag=True, help="Check variables, secret files and packages, too.")
 @click.option("--reach", metavar="URL", help="Ask this address of Core instead; 1 if a Core answers.")
 def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None) -> None:
     """Print every problem of a configuration, each with its line, and what may not be meant.
@@ -40,6 +42,9 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
     if reach is not None:
         sys.exit(_reach(reach))
     config = load(path, secrets=env, err=False)
+    if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
+        say(f"{path}: {CORE_PACKAGES_MISSING}")
+        sys.exit(Exit.NO)
     remarks = sorted(_remarks(config, coverage=coverage), key=lambda remark: remark.line)
     for remark in remarks:
         place = f"{path}:{remark.line}" if remark.line else str(path)

@@ -3,9 +3,9 @@
 Rules kept here:
 - Neither a key's digest nor its hash is shown.
 - Names and owners come from clients: a control character of theirs never reaches the terminal.
-- A table is drawn on a terminal only, and of 1,000 keys at most, for it takes long to lay out; else the cells
-  of a row are separated by tabs. Ids stand in it whole, to be copied; on a narrow terminal columns are left
-  out, and what a client named goes over several lines.
+- A table is drawn on a terminal only, of 1,000 keys at most, for it takes long to lay out, and where there is
+  room for it; else the cells of a row are separated by tabs. Ids stand in it whole, to be copied; on a narrow
+  terminal columns are left out, and what a client named goes over several lines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import msgspec
 
 from gateway.cli.console import say
 from gateway.keys.instants import ZERO
-from gateway.keys.record import KeyRecord
+from gateway.keys.minting import PREFIX_LENGTH
+from gateway.keys.record import KeyRecord, is_bcrypt
 
 SECRET: Final = ("digest", "prefix", "bcrypt")
 """Members of a record that tell something about its key."""
@@ -30,6 +31,8 @@ MOST_DRAWN: Final = 1_000
 COLUMNS: Final = ("id", "owner", "name", "scopes", "state", "expires", "last used")
 WIDE: Final = 140
 """Characters of a terminal on which all columns are drawn."""
+ROOM: Final = 76
+"""Characters of a terminal on which a table is drawn at all."""
 NARROW: Final = ("id", "owner", "state", "expires")
 FOLDED: Final = ("owner", "name", "scopes")
 STATE_STYLES: Final = {"live": "green", "revoked": "red", "expired": "yellow", "disabled": "yellow"}
@@ -65,19 +68,20 @@ def write_json(value: object) -> None:
 def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
     """A row for each record."""
     rows = [_row(record, now) for record in records]
-    if sys.stdout.isatty() and len(rows) <= MOST_DRAWN:
-        _draw(rows)
-        return
-    for row in (COLUMNS, *rows):
-        say("\t".join(row))
+    if not (sys.stdout.isatty() and len(rows) <= MOST_DRAWN and _draw(rows)):
+        for row in (COLUMNS, *rows):
+            say("\t".join(row))
 
 
-def _draw(rows: Sequence[Sequence[str]]) -> None:
+def _draw(rows: Sequence[Sequence[str]]) -> bool:
+    """Draw a table, and tell whether there was room for it."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
+    if console.width < ROOM:
+        return False
     wide = console.width >= WIDE
     shown = COLUMNS if wide else NARROW
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -92,6 +96,7 @@ def _draw(rows: Sequence[Sequence[str]]) -> None:
         texts = (text.decode(console.encoding) for text in plain)
         table.add_row(*(Text(text, STATE_STYLES.get(text, "")) for text in texts))
     console.print(table)
+    return True
 
 
 def say_fields(fields: Sequence[tuple[str, str]], *, err: bool = False) -> None:
@@ -116,8 +121,16 @@ def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
         ("revoked", _did(record.revoked_at or "", record.revoked_by, record.revoked_reason)),
         *((event.what, _did(event.at, event.by, event.reason)) for event in record.history),
         ("retiring", "Core is still to revoke it, once it has ended" if record.retiring else ""),
-        ("pending", "its digest is learned from the first request" if record.pending else ""),
+        ("pending", _pending(record)),
     ]
+
+
+def _pending(record: KeyRecord) -> str:
+    if not record.pending or record.revoked:
+        return ""
+    if len(record.prefix) < PREFIX_LENGTH or not is_bcrypt(record.bcrypt):
+        return "nobody can use it, in Core either: its row has no whole key_prefix, or no bcrypt hash"
+    return "its digest is learned from the first request"
 
 
 def _row(record: KeyRecord, now: datetime) -> tuple[str, ...]:

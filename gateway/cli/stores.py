@@ -22,6 +22,7 @@ from gateway.cli.console import load, say
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
+from gateway.keys.authority import CORE_PACKAGES_MISSING
 from gateway.keys.instants import Instant
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, UnacknowledgedError, UncertainError
@@ -109,7 +110,7 @@ def core_database(config: Config) -> CoreRows:
     except ModuleNotFoundError as missing:
         if missing.name != "asyncpg":
             raise
-        fail("keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'", Exit.USAGE)
+        fail(CORE_PACKAGES_MISSING, Exit.USAGE)
     return CoreRows(config.keys.core_database)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.errors import GatewayError
 from gateway.keys.cache import KeyCache
@@ -12,6 +12,11 @@ from gateway.keys.resource import Answer
 from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
+
+CORE_PACKAGES: Final = ("asyncpg", "bcrypt")
+CORE_PACKAGES_MISSING: Final = (
+    "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
+)
 
 
 class UnusableAuthorityError(Exception):

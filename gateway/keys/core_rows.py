@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -58,6 +60,16 @@ _SHAPE: Final = (
 
 _YEAR_10000: Final = 253_402_300_800
 """Unix seconds."""
+_WORDS: Final[Mapping[type[Exception], str]] = {
+    ssl.SSLCertVerificationError: "the certificate of Core's database is not trusted: see sslrootcert",
+    socket.gaierror: "the host that keys.core_database names is not known",
+    FileNotFoundError: "a file that keys.core_database names is not there",
+    TimeoutError: "Core's database does not answer in time",
+    asyncpg.CannotConnectNowError: "Core's database is starting or stopping",
+    asyncpg.TooManyConnectionsError: "Core's database has no connection left",
+    OSError: "Core's database cannot be reached as keys.core_database says",
+}
+"""By the kind of the failure; of several that fit, the first counts."""
 _MIGRATE: Final = "run Core's migrations first (blnk migrate up)"
 
 
@@ -121,8 +133,7 @@ class _Link:
                 return await self._fetch(query, argument)
         except Exception as error:
             # asyncpg lets through OSError, ValueError, ssl.SSLError and more, by what the peer sends.
-            told = refusal(error) or f"Core's database does not answer: {type(error).__name__}"
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=told) from error
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error
 
     def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -204,6 +215,15 @@ def refusal(error: BaseException | None) -> str | None:
                 f"GRANT USAGE ON SCHEMA blnk and GRANT SELECT ON {TABLE} to it"
             )
         case asyncpg.exceptions.ClientConfigurationError():
-            return "keys.core_database cannot be read: write postgres://user:password@host:5432/database"
+            return (
+                "keys.core_database, or a file that it names, cannot be used: write "
+                "postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=FILE"
+            )
         case _:
             return None
+
+
+def reason(error: Exception) -> str:
+    """What an operator is told of any failure of Core's database; no text of a library is repeated."""
+    told = (words for kind, words in _WORDS.items() if isinstance(error, kind))
+    return refusal(error) or next(told, f"Core's database failed: {type(error).__name__}")

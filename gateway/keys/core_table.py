@@ -13,7 +13,7 @@ from typing import Final
 import asyncpg
 
 from gateway.keys.core_records import CoreRow
-from gateway.keys.core_rows import SELECT, TABLE, read_row, refusal
+from gateway.keys.core_rows import SELECT, TABLE, read_row, reason
 
 BATCH: Final = 500
 CONNECT_SECONDS: Final = 5.0
@@ -28,7 +28,7 @@ class UnreadableTableError(Exception):
     """Core's table could not be read, because of `cause`, whose own text is not shown."""
 
     def __init__(self, cause: Exception) -> None:
-        super().__init__(refusal(cause) or f"Core's database cannot be read: {type(cause).__name__}")
+        super().__init__(reason(cause))
 
 
 async def read_table(url: str, owner: str | None = None) -> AsyncIterator[tuple[int, list[CoreRow]]]:

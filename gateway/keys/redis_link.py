@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 
 from gateway.keys.redis_primary import CONNECT_SECONDS, Sentinels, client, finder
-from gateway.keys.redis_reasons import NotAcknowledgedError, UnansweredError
+from gateway.keys.redis_reasons import NoPrimaryError, NotAcknowledgedError, UnansweredError
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, read_url
 
 COMMAND_SECONDS: Final = 1.0
@@ -35,6 +35,8 @@ WAIT_SECONDS: Final = 0.7
 LATELY_SECONDS: Final = 10.0
 """How long a replica that has left is waited for: one that is promoted leaves before anybody is told."""
 
+_REPLICA: Final = "the Redis that answers is a replica: name its primary, or its Sentinels"
+_REPLACED: Final = "the Redis that answers is no primary any more"
 _NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, MasterDownError)
 
 
@@ -79,7 +81,7 @@ class RedisLink:
         """Where the primary is now; if that changed, what is connected elsewhere is closed.
 
         Raises:
-            redis.exceptions.ConnectionError: nobody knows.
+            NoPrimaryError: nobody knows.
         """
         place = await self._finder.primary()
         if self._place not in (None, place):
@@ -112,12 +114,12 @@ class RedisLink:
         A node of a Cluster stops by itself (`cluster-node-timeout`), and a single Redis is the primary.
 
         Raises:
-            redis.exceptions.ConnectionError: it is not, or no Sentinel answers.
+            NoPrimaryError: it is not, or no Sentinel answers.
         """
         if isinstance(self._finder, Sentinels):
             before = self._place
             if await self.find() != before:
-                raise ConnectionError("the primary has changed")
+                raise NoPrimaryError("the primary of Redis has changed")
 
     async def drop(self) -> None:
         """Close every connection to the primary, also those in use."""
@@ -143,7 +145,7 @@ class RedisLink:
         if not is_primary(role) or (connection.host, connection.port) != self._place:
             # Nor are those that were connected to it while it was.
             await self.drop()
-            raise ConnectionError("the peer is not the primary")
+            raise NoPrimaryError(_REPLICA if self._kind is Kind.SINGLE else _REPLACED)
 
 
 def is_primary(role: Any) -> bool:

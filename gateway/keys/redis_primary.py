@@ -18,12 +18,10 @@ from redis.asyncio.connection import BlockingConnectionPool, Connection, SSLConn
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import (
-    ConnectionError,  # noqa: A004  # what redis-py and its callers know as a lost connection
-    RedisError,
-)
+from redis.exceptions import RedisError
 
 from gateway.keys.redis_names import PREFIX
+from gateway.keys.redis_reasons import NoPrimaryError
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, RedisUrl
 
 CONNECT_SECONDS: Final = 1.0
@@ -55,7 +53,7 @@ class Single:
         self._place = place
 
     async def primary(self) -> Place:
-        """Where it is now. Raises redis.exceptions.ConnectionError where nobody says."""
+        """Where it is now. Raises NoPrimaryError where nobody says."""
         return self._place
 
     async def close(self) -> None:
@@ -111,10 +109,10 @@ class Sentinels:
         self._asked = _Asked(url, url.options.get("sentinel_username"), url.options.get("sentinel_password"))
 
     async def primary(self) -> Place:
-        """Where it is now. Raises redis.exceptions.ConnectionError where nobody says."""
+        """Where it is now. Raises NoPrimaryError where nobody says."""
         answers: list[tuple[int, Place]] = await self._asked.all(self._ask)
         if not answers:
-            raise ConnectionError("no Sentinel knows the primary")
+            raise NoPrimaryError(f"no Sentinel that answers knows a primary called {self._service}")
         return max(answers, key=lambda answer: answer[0])[1]
 
     async def close(self) -> None:
@@ -139,10 +137,10 @@ class Cluster:
         self._asked = _Asked(url, url.user, url.password)
 
     async def primary(self) -> Place:
-        """Where it is now. Raises redis.exceptions.ConnectionError where nobody says."""
+        """Where it is now. Raises NoPrimaryError where nobody says."""
         answers: list[list[Place]] = await self._asked.all(self._ask)
         if not answers:
-            raise ConnectionError("no node of the Cluster knows the primary")
+            raise NoPrimaryError("no node of a Redis Cluster answers, or none knows the primary")
         # A node that was configured may be gone later, and the others still there.
         self._asked.know(tuple(place for places in answers for place in places))
         return Counter(places[0] for places in answers).most_common(1)[0][0]

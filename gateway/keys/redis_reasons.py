@@ -18,6 +18,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
@@ -35,6 +36,7 @@ _WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((ReadOnlyError, MasterDownError, ClusterDownError), "Redis has no primary that takes changes"),
     ((ssl.SSLCertVerificationError,), "the certificate of Redis is not trusted: see ssl_ca_certs"),
     ((FileNotFoundError,), _CERTIFICATE),
+    ((InvalidResponse,), "what answers where keys.store points is no Redis"),
     ((TimeoutError,), "Redis does not answer in time"),
     ((LostConnectionError, OSError), "Redis cannot be reached"),
 )
@@ -42,6 +44,7 @@ _WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
 _ANSWERS: Final = {
     "NOREPLICAS": "Redis takes no change: too few of its replicas are well (min-replicas-to-write)",
     "MISCONF": "Redis takes no change: it cannot write to its disk",
+    "DB": "Redis has no database of the number that keys.store names",
 }
 """By the first word of an error that Redis answered."""
 _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
@@ -53,6 +56,10 @@ class NotAcknowledgedError(RedisError):
 
 class UnansweredError(RedisError):
     """A change was sent, and Redis has not said whether it made it."""
+
+
+class NoPrimaryError(LostConnectionError):
+    """There is no primary where one is looked for; the text says how that was found."""
 
 
 class UnreadableRecordError(Exception):
@@ -82,7 +89,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _told(error: BaseException) -> str:
-    if isinstance(error, (NotAcknowledgedError, UnreadableRecordError)):
+    if isinstance(error, (NoPrimaryError, NotAcknowledgedError, UnreadableRecordError)):
         return str(error)
     if isinstance(error, NoPermissionError):
         found = _COMMAND.search(str(error))

@@ -9,6 +9,7 @@ import pty
 import re
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import cli
 from gateway.cli.stores import login, now
 from gateway.keys.instants import Instant
-from gateway.keys.minting import digest, is_key
+from gateway.keys.minting import digest, is_key, mint_key
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.store import KeyStore
@@ -126,7 +127,11 @@ class TestCreate:
         assert stored(lambda store: store.find(digest(key))) is not None
         assert key not in result.stderr
         assert f"""try          printf 'X-Blnk-Key: %s' "$(cat {file})" | curl """ in result.stderr
-        assert outcome(keys(*CREATE, "--out", str(file))) == (2, "", f"{file}: File exists\n")
+        assert outcome(keys(*CREATE, "--out", str(file))) == (
+            2,
+            "",
+            f"{file}: File exists: name a new file\n",
+        )
         assert file.read_text() == f"{key}\n"
         assert len(stored(lambda store: store.owned("acme"))) == 1
 
@@ -196,20 +201,27 @@ class TestCreate:
     ) -> None:
         """No file stays that has no key in it."""
         file = tmp_path / "acme.key"
-        command = [*COMMAND, *CREATE, "--out", str(file)]
-        with (
-            redis_server.stalled(),
-            subprocess.Popen(
-                command, env=environment(redis_url), stderr=subprocess.PIPE, text=True
-            ) as process,
-        ):
-            assert process.stderr is not None
-            until(file.exists, "a file")
-            process.send_signal(signals[0])
-            assert process.stderr.readline() == "finishing what was begun; once more to break it off\n"
-            for number in signals[1:]:
-                process.send_signal(number)
-            assert process.wait(timeout=20) == code
+
+        def ended() -> int:
+            with subprocess.Popen(
+                [*COMMAND, *CREATE, "--out", str(file)],
+                env=environment(redis_url),
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process:
+                assert process.stderr is not None
+                until(file.exists, "a file")
+                process.send_signal(signals[0])
+                assert process.stderr.readline() == "finishing what was begun; once more to break it off\n"
+                for number in signals[1:]:
+                    process.send_signal(number)
+                return process.wait(timeout=20)
+
+        with redis_server.stalled():
+            # Redis is given up after 1.5 s; where this test was held up for as long it comes too late.
+            codes = [ended() for _ in range(3)]
+        assert code in codes
+        assert set(codes) <= {code, 3}
         assert not file.exists()
 
     def test_a_file_without_a_key_does_not_stay(
@@ -257,7 +269,7 @@ class TestCreate:
         assert len(re.findall(r"[A-Za-z0-9_-]{43}=", text)) == 1
 
 
-COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()", "keys")
+COMMAND = (sys.executable, "-c", "from gateway.__main__ import main; main()", "keys")
 
 
 def environment(redis_url: str) -> dict[str, str]:
@@ -439,6 +451,15 @@ class TestChanges:
         assert stored(lambda store: store.get(RECORD.id)) == revoked
 
     @pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "show", "rotate"])
+    def test_a_key_in_the_place_of_its_id_is_not_repeated(self, keys: Keys, verb: str) -> None:
+        """Lines of a terminal are kept, and those of a pipeline read by many."""
+        key = mint_key(os.urandom)
+        result = keys(verb, "--", key)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "this looks like a key: give its id, which `keys verify` tells" in result.stderr
+        assert key not in result.stderr
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "show", "rotate"])
     def test_an_unknown_id_is_a_no(self, keys: Keys, verb: str) -> None:
         more = ["--print-key"] if verb == "rotate" else []
         assert outcome(keys(verb, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
@@ -484,6 +505,12 @@ class TestReading:
         assert "[red]x[/red]\\x1b[2J" in text
         assert "\x1b[2J" not in text
         assert "\t" not in text
+
+    def test_a_list_on_a_terminal_without_room_for_it_is_lines(self, redis_url: str, stored: Stored) -> None:
+        """An id that is cut cannot be copied."""
+        stored(lambda store: store.add(RECORD))
+        code, text = on_a_terminal(redis_url, "list", columns=60)
+        assert (code, f"{RECORD.id}\tacme\t" in text) == (0, True)
 
     def test_a_long_list_on_a_terminal_is_lines_too(self, redis_url: str, stored: Stored) -> None:
         """To lay 30,000 rows out as a table takes most of a minute."""
@@ -570,7 +597,12 @@ class TestVerify:
 
     def test_an_unknown_key_is_a_no(self, keys: Keys) -> None:
         assert outcome(keys("verify", stdin="nothing\n")) == (1, "state        unknown\n", "")
-        assert outcome(keys("verify", "--output", "json", stdin="")) == (1, '{"state":"unknown"}\n', "")
+        argument = keys("verify", "--", "a-key-that-others-could-see")
+        assert (argument.exit_code, argument.stdout) == (2, "")
+        assert "Error: it takes no argument, which others could see" in argument.stderr
+        assert "a-key-that" not in argument.stderr
+        assert outcome(keys("verify", "--output", "json", stdin="x")) == (1, '{"state":"unknown"}\n', "")
+        assert outcome(keys("verify", stdin="")) == (2, "", "no key was given\n")
 
     def test_a_pending_key_is_compared_and_stays_pending(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add_all([PENDING]))
@@ -631,6 +663,25 @@ class TestImport:
         assert (result.exit_code, result.stdout) == (3, "")
         assert result.stderr.endswith("; run it again: what is imported by then is left alone\n")
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_one_that_a_signal_ends_is_told_so_too(self, tmp_path: Path, number: signal.Signals) -> None:
+        file = tmp_path / "keys.jsonl"
+        file.write_text(self.LINE)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+            command = [*COMMAND, "import", str(file)]
+            with subprocess.Popen(
+                command, env=environment(url), stderr=subprocess.PIPE, text=True
+            ) as process:
+                silent.settimeout(20)
+                connection, _ = silent.accept()
+                process.send_signal(number)
+                _, told = process.communicate(timeout=20)
+                connection.close()
+        told = told.removesuffix("\nAborted!\n")
+        assert told.strip() == "broken off; run it again: what is imported by then is left alone"
+        assert process.returncode in (1, 128 + signal.SIGTERM)
+
     def test_a_conflict_is_named(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, digest="0" * 64)))
         result = keys("import", "-", stdin=self.LINE)
@@ -654,7 +705,7 @@ class TestImport:
     def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk"
         result = keys("import", "--core", BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
-        text = "Core's database cannot be read: ConnectionRefusedError\n"
+        text = "Core's database cannot be reached as keys.core_database says\n"
         assert outcome(result) == (3, "", text)
 
 
@@ -720,9 +771,7 @@ def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, verb: tuple[
         assert outcome(result) == (1, "state        unknown\n", "")
     else:
         assert (result.exit_code, result.stdout) == (3, "")
-        assert re.search(
-            r"Core's database (does not answer|cannot be read): ConnectionRefusedError\n$", result.stderr
-        )
+        assert result.stderr.endswith("Core's database cannot be reached as keys.core_database says\n")
 
 
 def test_a_key_that_the_store_knows_is_disabled_without_core(keys: Keys, stored: Stored) -> None:

@@ -89,7 +89,10 @@ class TestSingle:
         """It could lag behind for ever, and would say that all is well."""
         with replicated(tmp_path) as pair:
             async with opened(pair.replica.url) as store:
-                assert await assert_down(store) == "the peer is not the primary"
+                assert (
+                    await assert_down(store)
+                    == "the Redis that answers is a replica: name its primary, or its Sentinels"
+                )
 
     async def test_a_primary_that_becomes_a_replica_is_let_go(self, tmp_path: Path) -> None:
         """Also where nothing is written: what the changes are read from says so itself."""
@@ -102,7 +105,10 @@ class TestSingle:
                 for _ in range(2):
                     with pytest.raises(GatewayError):
                         await store.changes(position, 0.05)
-                assert await assert_down(store) == "the peer is not the primary"
+                assert (
+                    await assert_down(store)
+                    == "the Redis that answers is a replica: name its primary, or its Sentinels"
+                )
 
     async def test_tls_verifies_the_certificate(self, tmp_path: Path) -> None:
         made, port = certificates(tmp_path), free_port()

@@ -44,6 +44,11 @@ UNREACHABLE = "Redis cannot be reached"
         (ConnectionResetError(), UNREACHABLE),
         (exceptions.ResponseError("secret"), "Redis failed: ResponseError"),
         (
+            exceptions.ResponseError("DB index is out of range"),
+            "Redis has no database of the number that keys.store names",
+        ),
+        (exceptions.InvalidResponse(), "what answers where keys.store points is no Redis"),
+        (
             exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."),
             "Redis takes no change: too few of its replicas are well (min-replicas-to-write)",
         ),

@@ -61,7 +61,7 @@ def run_import(url: str, file: Path) -> float:
     """Seconds of the whole verb, in a process of its own."""
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", "from gateway.cli import main; main()", "keys", "import", str(file)],
+        [sys.executable, "-c", "from gateway.__main__ import main; main()", "keys", "import", str(file)],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -12,7 +12,7 @@ from gateway.exits import Exit
 from tests.keys.records import KEY_ID
 from tests.running import MASTER_KEY, ROOT
 
-WITHOUT = "import sys; sys.modules[{package!r}] = None; from gateway.cli import main; main()"
+WITHOUT = "import sys; sys.modules[{package!r}] = None; from gateway.__main__ import main; main()"
 
 
 def run(package: str, *verb: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -44,6 +44,15 @@ def test_core_without_its_packages_is_one_line_that_names_them(package: str) -> 
         Exit.USAGE,
         "blnk-gateway: keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'\n",
     )
+
+
+@pytest.mark.parametrize("package", ["asyncpg", "bcrypt"])
+def test_a_check_of_what_serve_needs_finds_that_they_are_missing(package: str) -> None:
+    settings = {"AUTHORITY": "core", "CORE_DATABASE": "postgres://u:pass-word@127.0.0.1:1/blnk"}
+    missing = "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
+    ended = run(package, "check", "--env", **settings)
+    assert (ended.returncode, ended.stdout) == (Exit.NO, f"{ROOT / 'gateway.yaml'}: {missing}\n")
+    assert run(package, "check", **settings).returncode == Exit.YES
 
 
 def test_a_verb_without_its_packages_names_them_too() -> None:

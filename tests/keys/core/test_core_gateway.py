@@ -227,7 +227,7 @@ async def test_a_database_that_is_down_is_503_and_back_within_2_s(
         answer = await gateway.ask("GET", LEDGERS, key=key.key)
         assert answer.json()["error_detail"]["code"] == "GATEWAY_KEY_STORE_UNAVAILABLE"
         assert answer.values("Retry-After") == ["1"]
-        await gateway.logged("Core's database does not answer: ")
+        await gateway.logged("Core's database cannot be reached")
     assert await lag(gateway, key.key, 200) < BOUND
     await gateway.logged("restored")
 

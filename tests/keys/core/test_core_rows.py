@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -9,7 +11,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import UnusableAuthorityError
-from gateway.keys.core_rows import CoreRows
+from gateway.keys.core_rows import CoreRows, reason
 from tests.keys.core.conftest import Postgres, Table
 
 pytestmark = pytest.mark.postgres
@@ -83,8 +85,30 @@ async def test_a_wrong_user_or_database_is_named_without_the_url(postgres: Postg
         "the database that keys.core_database names does not exist"
     )
     assert await unusable(f"{postgres.url()}?sslmode=s3cret") == (
-        "keys.core_database cannot be read: write postgres://user:password@host:5432/database"
+        "keys.core_database, or a file that it names, cannot be used: write "
+        "postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=FILE"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (asyncpg.UndefinedTableError("s3cret"), "Core's database has no table blnk.api_keys: "),
+        (ssl.SSLCertVerificationError("s3cret"), "the certificate of Core's database is not trusted: "),
+        (socket.gaierror("s3cret"), "the host that keys.core_database names is not known"),
+        (FileNotFoundError("s3cret"), "a file that keys.core_database names is not there"),
+        (TimeoutError(), "Core's database does not answer in time"),
+        (asyncpg.CannotConnectNowError("s3cret"), "Core's database is starting or stopping"),
+        (asyncpg.TooManyConnectionsError("s3cret"), "Core's database has no connection left"),
+        (ConnectionRefusedError(), "Core's database cannot be reached as keys.core_database says"),
+        (ConnectionError("rejected SSL upgrade"), "Core's database cannot be reached as keys."),
+        (ValueError("s3cret"), "Core's database failed: ValueError"),
+    ],
+)
+def test_a_failure_is_told_by_its_kind(error: Exception, told: str) -> None:
+    """Never by its text."""
+    assert reason(error).startswith(told)
+    assert "s3cret" not in reason(error)
 
 
 async def test_a_server_that_does_not_answer_is_a_failure(postgres: Postgres, table: Table) -> None:

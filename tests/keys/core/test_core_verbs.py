@@ -348,7 +348,7 @@ async def test_a_database_that_does_not_answer_is_a_neighbour(
     url = f"postgres://reader:secret@127.0.0.1:{unused_tcp_port}/blnk"
     more = ["--print-key"] if verb == "rotate" else []
     result = await keys(verb, UNKNOWN, *more, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
-    text = "Core's database does not answer: ConnectionRefusedError\n"
+    text = "Core's database cannot be reached as keys.core_database says\n"
     assert outcome(result) == (3, "", text)
 
 

@@ -1,0 +1,117 @@
+"""What the verbs of keys take on the command line: ids, texts, scopes, lengths of time and points in it.
+
+Rules kept here:
+- What no record can hold is refused before anything is asked.
+- A key in the place of its id is refused, and not repeated: the terminal's lines may be kept.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import click
+
+from gateway.cli.stores import fail
+from gateway.config.routes import nearest
+from gateway.exits import Exit
+from gateway.keys.instants import Instant, read_instant
+from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM, holds_key
+
+_SPAN: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)", re.ASCII)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_TOO_LATE: Final = "write a time before the year 10000 in UTC"
+
+
+class Text(click.ParamType[str]):
+    """Text that a record can hold."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail("write it in UTF-8", param, ctx)
+        return str(value)
+
+
+class KeyId(Text):
+    """The id of a key."""
+
+    name = "key_id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id."""
+        if holds_key(str(value)):
+            self.fail("this looks like a key: give its id, which `keys verify` tells", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Scopes(click.ParamType[tuple[str, ...]]):
+    """Scopes, separated by commas."""
+
+    name = "scopes"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The scopes."""
+        scopes = tuple(part.strip() for part in value.split(","))
+        for scope in scopes:
+            if scope not in HOLDABLE:
+                named = "" if holds_key(scope) else f"{scope!r}: "
+                self.fail(f"{named}{HOLDABLE_FORM}{nearest(scope, HOLDABLE)}", param, ctx)
+        return scopes
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time: 30m, 24h, 90d, 2w."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The length of time."""
+        if isinstance(value, timedelta):
+            return value
+        match = _SPAN.fullmatch(value)
+        if match is None:
+            self.fail("write a whole number and its unit, as 30m, 24h, 90d or 2w", param, ctx)
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+class Moment(click.ParamType[str]):
+    """A point in time, as RFC 3339 or as the time from now."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """RFC 3339, or the text of a duration that is still to be added to the time."""
+        if _SPAN.fullmatch(value):
+            return str(value)
+        try:
+            return str(read_instant(value.encode()))
+        except ValueError:
+            self.fail("write the time from now, as 90d, or RFC 3339, as 2027-01-31T00:00:00Z", param, ctx)
+
+
+def moment(text: str, now: datetime) -> str:
+    """RFC 3339 of what `Moment` took; exits with 2 if it is past or beyond the years."""
+    if _SPAN.fullmatch(text):
+        text = after(now, Span().convert(text, None, None), "--expires")
+    instant = read_instant(text.encode())
+    if not instant.listable:
+        fail(f"--expires: {_TOO_LATE}", Exit.USAGE)
+    if instant.unix <= now.timestamp():
+        fail("--expires: this is past", Exit.USAGE)
+    return text
+
+
+def after(now: datetime, span: timedelta, option: str) -> str:
+    """RFC 3339 of a time from now; exits with 2, naming the option, if it is beyond the years."""
+    try:
+        return str(Instant.of(now + span))
+    except OverflowError:
+        fail(f"{option}: {_TOO_LATE}", Exit.USAGE)
