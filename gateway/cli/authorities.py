@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -95,14 +95,18 @@ class StoreChanges:
         revocation = (written(self._at), login(), reason)
         if descendants:
             revoked = await revoke_with_descendants(self._store, key_id, revocation)
-            return await _as_stored(self._store, [record.id for record in revoked])
-        await self._store.revoke(key_id, *revocation)
-        return await _as_stored(self._store, [key_id])
+            key_ids = [record.id for record in revoked]
+        else:
+            await self._store.revoke(key_id, *revocation)
+            key_ids = [key_id]
+        with telling():
+            return await self._store.get_all(key_ids)
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record."""
         await self._store.revise(key_id, revision)
-        return next(iter(await _as_stored(self._store, [key_id])), None)
+        with telling():
+            return await self._store.get(key_id)
 
     def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         key = mint_key(os.urandom)
@@ -174,7 +178,8 @@ class CoreChanges:
             raise NeighbourError(f"{failure.reason}; {_LATER}") from failure
         if refused is not None:
             raise NeighbourError(f"{_told(refused)}; {_LATER}")
-        return await _as_stored(self._store, [record.id for record in revoked])
+        with telling():
+            return await self._store.get_all([record.id for record in revoked])
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change what the store remembers of a key, and tell what is so of it then."""
@@ -185,11 +190,13 @@ class CoreChanges:
             if revised is None:
                 raise
             # Done all the same: the store's word counts where it is stricter.
-            return await self._store.get(key_id)
+            with telling():
+                return await self._store.get(key_id)
         if revised is None and row is not None:
             await self._writes.remember(row)
             await self._store.revise(key_id, revision)
-        return today(await self._store.get(key_id), row, Instant.of(self._at))
+        with telling():
+            return today(await self._store.get(key_id), row, Instant.of(self._at))
 
     async def _row(self, key_id: str) -> CoreRow | None:
         if not is_key_id(key_id):
@@ -253,11 +260,6 @@ async def _standing(made: NewKey, change: Awaitable[None]) -> NewKey:
         tells = f"blnk-gateway keys show {old or new}"
         return replace(made, doubt=f"whether {what} is not known: {failure.reason}; ask {tells}")
     return made
-
-
-async def _as_stored(store: KeyStore, key_ids: Sequence[str]) -> list[KeyRecord]:
-    with telling():
-        return await store.get_all(key_ids)
 
 
 async def _rotated(store: KeyStore, key_id: str, retire: Revision, made: NewKey) -> NewKey:
