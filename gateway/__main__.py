@@ -11,7 +11,10 @@ import signal
 
 def main() -> None:
     """Load what the command needs, and run it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.getsignal(signal.SIGINT)
+    # Where it is ignored, as in the background of a script, it stays so.
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from gateway.cli import main as run
 
     signal.signal(signal.SIGINT, before)

@@ -213,6 +213,8 @@ def test_ctrl_c_while_it_loads_is_no_traceback() -> None:
     interrupted = """
 import os, signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Interrupting:
     def find_spec(name, *_):
         if name == "click":

@@ -254,7 +254,7 @@ class TestAStoredKey:
         environ = {"BLNK_GATEWAY_KEYS__STORE": "redis://127.0.0.1/0?socket_timeout=soon"}
         result = run("GET", "/ledgers", "--key-id", "x", environ=environ)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr.startswith("BLNK_GATEWAY_KEYS__STORE: write each option once")
+        assert result.stderr.startswith("BLNK_GATEWAY_KEYS__STORE: write nothing behind ?")
 
     def test_in_the_memory_of_another_process_is_a_matter_of_usage(self) -> None:
         environ = {"BLNK_GATEWAY_KEYS__STORE": "memory://"}

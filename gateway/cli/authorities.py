@@ -11,9 +11,10 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -21,6 +22,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.cli.arguments import after
+from gateway.cli.console import say
 from gateway.cli.new_keys import NewKey
 from gateway.cli.records import printable
 from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, telling, told, written
@@ -93,20 +95,18 @@ class StoreChanges:
     async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
         """Revoke a key."""
         revocation = (written(self._at), login(), reason)
-        if descendants:
-            revoked = await revoke_with_descendants(self._store, key_id, revocation)
-            key_ids = [record.id for record in revoked]
-        else:
-            await self._store.revoke(key_id, *revocation)
-            key_ids = [key_id]
-        with telling():
-            return await self._store.get_all(key_ids)
+        if not descendants:
+            revoked = await self._store.revoke(key_id, *revocation)
+            return [] if revoked is None else await _as_stored(self._store, [revoked])
+        some: list[KeyRecord] = []
+        with _repeatable(some):
+            await revoke_with_descendants(self._store, key_id, revocation, some.append)
+        return await _as_stored(self._store, some)
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record."""
-        await self._store.revise(key_id, revision)
-        with telling():
-            return await self._store.get(key_id)
+        revised = await self._store.revise(key_id, revision)
+        return None if revised is None else (await _as_stored(self._store, [revised]))[0]
 
     def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         key = mint_key(os.urandom)
@@ -166,20 +166,15 @@ class CoreChanges:
         """Revoke a key here, and let Core revoke it too; if Core does not, a gateway goes on asking it."""
         revocation = (written(self._at), login(), reason)
         row = await self._row(key_id)
-        try:
+        with _repeatable(self._revoked):
             revoked = await self._writes.revoke_here(key_id, row, revocation, descendants=descendants)
-        except GatewayError as failure:
-            if not self._revoked:
-                raise
-            raise NeighbourError(f"{failure.reason}; not all is revoked yet: repeat it") from failure
         try:
             refused = await self._writes.retire(revoked)
         except GatewayError as failure:
             raise NeighbourError(f"{failure.reason}; {_LATER}") from failure
         if refused is not None:
             raise NeighbourError(f"{_told(refused)}; {_LATER}")
-        with telling():
-            return await self._store.get_all([record.id for record in revoked])
+        return await _as_stored(self._store, revoked)
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change what the store remembers of a key, and tell what is so of it then."""
@@ -214,11 +209,15 @@ class CoreChanges:
     async def _withdrawn_unless_stored(self, record: KeyRecord) -> AsyncIterator[None]:
         try:
             yield
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            # The second Ctrl-C; Core made the key a moment ago.
+            if not await self._withdraw(record):
+                say(_unseen(record), err=True)
+            raise
         except (GatewayError, RefusedRecordError) as failure:
             if await self._withdraw(record):
                 raise
-            unseen = f"{failure}; {record.id}, a new key that nobody has, is still live in Core: revoke it"
-            raise NeighbourError(unseen) from failure
+            raise NeighbourError(f"{failure}; {_unseen(record)}") from failure
 
     async def _withdraw(self, record: KeyRecord) -> bool:
         try:
@@ -260,6 +259,27 @@ async def _standing(made: NewKey, change: Awaitable[None]) -> NewKey:
         tells = f"blnk-gateway keys show {old or new}"
         return replace(made, doubt=f"whether {what} is not known: {failure.reason}; ask {tells}")
     return made
+
+
+@contextlib.contextmanager
+def _repeatable(revoked: Sequence[KeyRecord]) -> Iterator[None]:
+    """A failure once some are revoked is told so. Raises NeighbourError."""
+    try:
+        yield
+    except GatewayError as failure:
+        if not revoked:
+            raise
+        raise NeighbourError(f"{failure.reason}; not all is revoked yet: repeat it") from failure
+
+
+async def _as_stored(store: KeyStore, changed: Sequence[KeyRecord]) -> list[KeyRecord]:
+    """The records behind a change, with their last uses."""
+    with telling():
+        return await store.get_all([record.id for record in changed])
+
+
+def _unseen(record: KeyRecord) -> str:
+    return f"{record.id}, a new key that nobody has, is still live in Core: revoke it"
 
 
 async def _rotated(store: KeyStore, key_id: str, retire: Revision, made: NewKey) -> NewKey:

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -79,16 +78,23 @@ def unbroken() -> Iterator[None]:
         yield
         return
 
-    def hold(number: int, _: FrameType | None) -> None:
-        signal.signal(number, before[signal.Signals(number)])
-        say("finishing what was begun; once more to break it off", err=True)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    def hold(*_: object) -> None:
+        restore()
+        # Nobody may be left to read it, or a line be half written: it must not break off what it holds.
+        with contextlib.suppress(OSError, RuntimeError):
+            say("finishing what was begun; once more to break it off", err=True)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, hold)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
 
 
 def say(text: str, *, err: bool = False) -> None:

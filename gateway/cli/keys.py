@@ -170,7 +170,7 @@ def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bo
         async with changes_by(config, store, now()) as changes:
             revoked = await changes.revoke(key_id, reason, descendants=descendants)
         with telling():
-            return revoked, await heirs_of(store, key_id)
+            return revoked, await heirs_of(store, key_id) if revoked else []
 
     with unbroken():
         revoked, heirs = with_store(config, work)

@@ -118,7 +118,8 @@ def hand_over(config: Config, made: NewKey, place: KeyPlace, output: str, now: d
         else:
             place.write(made.key)
     except OSError as error:
-        told = f"the key could not be written: {error.strerror}; {record.id} is stored, and nobody has it"
+        stored = "may be stored" if made.doubt else "is stored"
+        told = f"the key could not be written: {error.strerror}; {record.id} {stored}, and nobody has it"
         fail(f"{told}: revoke it", Exit.NO)
     if output != "json":
         _say_about(config, record, place)

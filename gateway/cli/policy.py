@@ -42,13 +42,13 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
     if reach is not None:
         sys.exit(_reach(reach))
     config = load(path, secrets=env, err=False)
-    if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
-        say(f"{path}: {CORE_PACKAGES_MISSING}")
-        sys.exit(Exit.NO)
     remarks = sorted(_remarks(config, coverage=coverage), key=lambda remark: remark.line)
     for remark in remarks:
         place = f"{path}:{remark.line}" if remark.line else str(path)
         say(f"{place}: {'warning' if remark.warns else 'note'}: {remark.text}")
+    if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
+        say(f"{path}: {CORE_PACKAGES_MISSING}")
+        sys.exit(Exit.NO)
     warnings = sum(remark.warns for remark in remarks)
     if strict and warnings:
         say(f"{path}: refused by --strict, {warnings} {'warning' if warnings == 1 else 'warnings'}")

@@ -129,7 +129,7 @@ def _pending(record: KeyRecord) -> str:
     if not record.pending or record.revoked:
         return ""
     if len(record.prefix) < PREFIX_LENGTH or not is_bcrypt(record.bcrypt):
-        return "nobody can use it, in Core either: its row has no whole key_prefix, or no bcrypt hash"
+        return "nobody can use it: its row has no whole key_prefix, or no bcrypt hash of at most 2^14 rounds"
     return "its digest is learned from the first request"
 
 

@@ -145,5 +145,5 @@ def _more(failure: GatewayError) -> str:
 def _doubt(failure: GatewayError) -> str:
     """What to do where the change may have been made all the same."""
     if isinstance(failure, UnacknowledgedError):
-        return "; it is done, but a failover may lose it: repeat it until it exits with 0"
+        return "; what was done stands, but a failover may lose it: repeat it until it exits with 0"
     return "; it may be done all the same: repeat it" if isinstance(failure, UncertainError) else ""

@@ -11,8 +11,8 @@ Rules kept here:
 - Unknown keys and failures are not kept; concurrent requests for one key share one look-up.
 - An answer that took longer than 0.9 s is a failure: what it tells may be that old.
 - An entry in use is looked up again before it is too old, on the side: a flood of unknown keys makes no
-  known one wait in its line. How many look-ups there are at once is bounded, but a key that was known is
-  never turned away.
+  known one wait in its line. How many look-ups there are at once is bounded, but for keys of which
+  there is an entry.
 - With a grace, a key that was known when the store was last heard of is honoured for that long beyond
   the 700 ms while the store fails, and nobody waits long for the store: it is asked on the side.
 """
@@ -76,7 +76,7 @@ class KeyCache:
         missed: told where some could not be: the store was emptied, restored, or its changes cut short.
         max_entries: the most principals kept; the oldest goes first.
         max_revoked: the most ids of revoked keys remembered; the one seen longest ago goes first.
-        max_fills: the most look-ups at once; beyond, who asks with an unknown key is turned away.
+        max_fills: the most look-ups at once of keys without an entry; beyond, who asks is turned away.
     """
 
     def __init__(
@@ -108,7 +108,6 @@ class KeyCache:
         self._failure: GatewayError | None = None
         self._hits = 0
         self._misses = 0
-        # Whether the last look-up failed, and nothing was heard from the store since.
         self._down = False
 
     @property

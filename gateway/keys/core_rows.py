@@ -97,10 +97,10 @@ class CoreRows:
                 raise UnusableAuthorityError(f"{TABLE} in Core's database lacks {wanted}: {_MIGRATE}")
             await self._known.fetch(_BY_ID, [])
         except GatewayError as failure:
-            reason = refusal(failure.__cause__)
-            if reason is None:
+            refused = refusal(failure.__cause__)
+            if refused is None:
                 raise
-            raise UnusableAuthorityError(reason) from None
+            raise UnusableAuthorityError(refused) from None
 
     async def by_ids(self, key_ids: Sequence[str]) -> dict[str, CoreRow]:
         """The rows of these key ids, by id; raises GatewayError(KEY_STORE_UNAVAILABLE)."""

@@ -189,8 +189,9 @@ class CoreKeys:
 
     async def _confirm(self, digest: str, key: str, known: ApiKey) -> ApiKey | None:
         """The principal by its row now, and by what the store has against it; None if the row is no key's."""
+        anew = False
         while True:
-            last = self._confirmed.fresh(digest)
+            last = None if anew else self._confirmed.fresh(digest)
             found = (last.row, last.sent) if last is not None else await self._known_rows.get(known.id)
             if found is None or found[0].prefix != key[:PREFIX_LENGTH]:
                 break
@@ -201,7 +202,8 @@ class CoreKeys:
                 return record.principal()
             if not row.revoked and self._clock() >= sent + CONFIRMED_SECONDS:
                 if last is not None:
-                    # It was old already, and is read anew.
+                    # It was old already, and is read once more.
+                    anew = True
                     continue
                 raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Core's database answers too late")
             compared = self._hashes.get(digest) or (record.bcrypt if record is not None else "")

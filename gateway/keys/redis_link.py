@@ -36,6 +36,7 @@ LATELY_SECONDS: Final = 10.0
 """How long a replica that has left is waited for: one that is promoted leaves before anybody is told."""
 
 _REPLICA: Final = "the Redis that answers is a replica: name its primary, or its Sentinels"
+_SENTINEL: Final = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
 _REPLACED: Final = "the Redis that answers is no primary any more"
 _NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, MasterDownError)
 
@@ -145,7 +146,12 @@ class RedisLink:
         if not is_primary(role) or (connection.host, connection.port) != self._place:
             # Nor are those that were connected to it while it was.
             await self.drop()
-            raise NoPrimaryError(_REPLICA if self._kind is Kind.SINGLE else _REPLACED)
+            raise NoPrimaryError(_instead(role) if self._kind is Kind.SINGLE else _REPLACED)
+
+
+def _instead(role: Any) -> str:
+    """What a peer is that is no primary, by its answer to ROLE."""
+    return _SENTINEL if isinstance(role, list) and role[:1] == [b"sentinel"] else _REPLICA
 
 
 def is_primary(role: Any) -> bool:
@@ -183,6 +189,8 @@ async def commit(watching: Any, queued: Any, replicas: int, session: int) -> boo
     try:
         await connection.send_packed_command(connection.pack_commands(commands + waiting))
         done = [await connection.read_response() for _ in commands][-1]
+        # EXEC has unwatched; redis-py does not know, and would wait for the answer to an UNWATCH.
+        watching.watching = False
         for _ in waiting:
             acknowledged = await connection.read_response()
     except BaseException as error:

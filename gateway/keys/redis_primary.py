@@ -112,7 +112,7 @@ class Sentinels:
         """Where it is now. Raises NoPrimaryError where nobody says."""
         answers: list[tuple[int, Place]] = await self._asked.all(self._ask)
         if not answers:
-            raise NoPrimaryError(f"no Sentinel that answers knows a primary called {self._service}")
+            raise NoPrimaryError(f"no Sentinel answers, or none knows a primary called {self._service}")
         return max(answers, key=lambda answer: answer[0])[1]
 
     async def close(self) -> None:

@@ -187,7 +187,10 @@ class RedisRecords:
 
         async with answering():
             await self._transact(
-                [record.digest for record in records], new, ids=[record.id for record in records]
+                [record.digest for record in records],
+                new,
+                ids=[record.id for record in records],
+                again=not dry_run,
             )
         return there
 
@@ -282,9 +285,9 @@ class RedisRecords:
     ) -> None:
         """Write what `verdict` says of the records under the digests, then of those under the ids.
 
-        With `gone`, the first digest's record gives way to what is written. With `again`, a record that
-        already is as it should be is written once more where there are replicas: nobody may know yet
-        whether they acknowledged it the first time.
+        With `gone`, the first digest's record gives way to what is written. With `again`, where all is as it
+        should be one record is written once more where there are replicas: nobody may know yet whether they
+        acknowledged it the first time. Who has the latest write has those before it.
         """
         async with self._writing, self._watching() as pipe:
             for _ in range(_WRITE_ATTEMPTS):
@@ -295,7 +298,7 @@ class RedisRecords:
                 written = verdict(stored + by_id)
                 replicas = max(self._replicas, self.link.replicas(await pipe.execute_command("ROLE")))
                 if not written and again and replicas:
-                    written = [record for record in stored if record is not None]
+                    written = [record for record in stored if record is not None][:1]
                 if not written:
                     return
                 queued = self._client.pipeline()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.redis
 
 REQUESTS = 10_000
 CLIENTS = 16
-MOST_RUNS = 4
+RUNS = 3
 # What one read of the changes sends, four times a second at most while nothing changes.
 FOLLOWING = {"XREAD", "XRANGE", "XREVRANGE", "ROLE"}
 
@@ -53,11 +53,9 @@ async def test_ten_thousand_requests_with_a_warm_key_send_redis_nothing(
 
     share = REQUESTS // CLIENTS
     loop = asyncio.get_running_loop()
-    runs: list[tuple[Counter[str], float]] = []
     # Where the machine stood still for 0.7 s in a run, the link was unproven, and Redis was rightly asked.
-    while len(runs) < MOST_RUNS and not (runs and is_quiet(*runs[-1])):
-        runs.append(await run())
-    assert is_quiet(*runs[-1]), runs
+    runs = [await run() for _ in range(RUNS)]
+    assert sum(is_quiet(*each) for each in runs) > RUNS / 2, runs
 
 
 async def test_a_dump_of_redis_gives_nobody_a_key(start_gateway: Start, tmp_path: Path) -> None:

@@ -265,6 +265,11 @@ class TestSentinel:
             # The connections that `reader` had to it would work again now.
             assert await reader.find(RECORD.digest) == REVOKED
 
+    async def test_a_sentinel_in_the_place_of_a_redis_is_told_as_one(self, watching: Sentinels) -> None:
+        async with opened(f"redis://127.0.0.1:{watching.ports[0]}/0") as store:
+            told = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
+            assert await assert_down(store) == told
+
     async def test_no_sentinel_is_no_proof_yet_the_primary_is_asked(
         self, pair: Replicated, watching: Sentinels
     ) -> None:

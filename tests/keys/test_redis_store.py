@@ -385,6 +385,15 @@ class TestUncertain:
             await mute.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
         assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
 
+    async def test_what_was_answered_is_certain(
+        self, redis_store: RedisKeyStore, redis_server: RedisServer
+    ) -> None:
+        """Nothing follows EXEC that could fail: it has unwatched, and no UNWATCH is sent."""
+        with redis_server.monitored() as seen:
+            await redis_store.add(RECORD)
+            words = [line.split('"')[1].upper() for line in seen()]
+        assert words[-1] == "EXEC"
+
     async def test_what_was_never_asked_for_is_certain(
         self, redis_url: str, redis_server: RedisServer
     ) -> None:
@@ -399,9 +408,11 @@ class TestUncertain:
         self, redis_store: RedisKeyStore, redis_server: RedisServer
     ) -> None:
         redis_server.command("CONFIG", "SET", "maxmemory", "1")
-        with pytest.raises(GatewayError) as failure:
-            await redis_store.add(RECORD)
-        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        try:
+            with pytest.raises(GatewayError) as failure:
+                await redis_store.add(RECORD)
+        finally:
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
         assert type(failure.value) is GatewayError
         assert await redis_store.find(RECORD.digest) is None
 

@@ -553,7 +553,7 @@ async def test_a_row_that_grew_old_while_the_store_was_asked_is_not_relied_on(
     following = asyncio.create_task(cache.follow())
     assert await keys.find(digest(key.key), key.key) is not None
     await asyncio.sleep(CONFIRMED_SECONDS + 0.05)
-    rows.delay, store.look_up = CONFIRMED_SECONDS - 0.1, LATE_SECONDS - 0.1
+    rows.delay, store.look_up = CONFIRMED_SECONDS - 0.1, LATE_SECONDS - 0.4
     with pytest.raises(GatewayError) as failure:
         await keys.find(digest(key.key), key.key)
     assert failure.value.reason == "Core's database answers too late"

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.cli.authorities import CoreChanges
+from gateway.cli.asking import asking_core
+from gateway.cli.authorities import CoreChanges, Rotation
 from gateway.cli.readings import CoreReadings
 from gateway.cli.stores import NeighbourError, login, now
 from gateway.errors import Code, GatewayError
@@ -30,7 +32,7 @@ from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.core.stand_in import CoreApi
 from tests.keys.mute import mute_after
 from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, answering
-from tests.running import MASTER_KEY, ROOT
+from tests.running import MASTER_KEY, ROOT, configured
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
@@ -232,6 +234,33 @@ class TestRotate:
         assert f"whether {new.id} took the place of {old.id} is not known" in result.stderr
         assert (await stored(store, old.id)).rotated
         assert not await revoked(table, new.id)
+
+    async def test_one_that_is_broken_off_behind_core_leaves_no_key_behind(
+        self, core: CoreApi, upstream: RecordingUpstream, table: Table, redis_url: str, postgres: Postgres
+    ) -> None:
+        """By the second Ctrl-C."""
+        reached = asyncio.Event()
+
+        class Stuck(RedisKeyStore):
+            async def revise(self, *_: object, **__: object) -> KeyRecord | None:
+                reached.set()
+                await asyncio.Event().wait()
+                return None
+
+        old, rows, store = await table.mint("ledgers:read"), CoreRows(postgres.url()), Stuck(redis_url)
+        config = configured(upstream, {})
+        async with asking_core(config) as ask:
+            changes = CoreChanges(
+                store, CoreWrites(ask, rows, store, list[KeyRecord]().append, now), [], now()
+            )
+            rotating = asyncio.ensure_future(changes.rotate(old.id, Rotation(timedelta(0), None, "")))
+            await reached.wait()
+            rotating.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await rotating
+        assert [await revoked(table, key_id) for key_id in core.minted] == [True]
+        await store.close()
+        rows.close()
 
     async def test_a_store_that_fails_behind_core_leaves_no_key_behind(
         self, keys: Keys, core: CoreApi, table: Table, redis_server: RedisServer
