@@ -20,7 +20,7 @@ pytestmark = pytest.mark.redis
 
 REQUESTS = 10_000
 CLIENTS = 16
-RUNS = 3
+MOST_RUNS = 5
 # What one read of the changes sends, four times a second at most while nothing changes.
 FOLLOWING = {"XREAD", "XRANGE", "XREVRANGE", "ROLE"}
 
@@ -46,16 +46,22 @@ async def test_ten_thousand_requests_with_a_warm_key_send_redis_nothing(
             assert set.union(*statuses) == {200}
             return Counter(line.split('"')[1].upper() for line in seen()), took
 
+    def others(sent: Counter[str]) -> int:
+        return sum(count for name, count in sent.items() if name not in FOLLOWING)
+
     def is_quiet(sent: Counter[str], took: float) -> bool:
-        others = sum(count for name, count in sent.items() if name not in FOLLOWING)
         # A look-up when it was kept for 10 s, what was used last in batches, the check of Redis's settings.
-        return sent.total() - others <= len(FOLLOWING) * (4 * took + 2) and others <= 10 + took
+        return others(sent) <= 10 + took
 
     share = REQUESTS // CLIENTS
     loop = asyncio.get_running_loop()
-    # Where the machine stood still for 0.7 s in a run, the link was unproven, and Redis was rightly asked.
-    runs = [await run() for _ in range(RUNS)]
-    assert sum(is_quiet(*each) for each in runs) > RUNS / 2, runs
+    runs: list[tuple[Counter[str], float]] = []
+    # Where this loop stood still for half a second, the link was unproven, and Redis was rightly asked.
+    while len(runs) < MOST_RUNS and not (runs and is_quiet(*runs[-1])):
+        runs.append(await run())
+    assert is_quiet(*runs[-1]), runs
+    assert max(others(sent) for sent, _ in runs) < REQUESTS / 100
+    assert all(sent.total() - others(sent) <= len(FOLLOWING) * (4 * took + 2) for sent, took in runs), runs
 
 
 async def test_a_dump_of_redis_gives_nobody_a_key(start_gateway: Start, tmp_path: Path) -> None:

@@ -679,6 +679,8 @@ class TestImport:
             ) as process:
                 silent.settimeout(20)
                 connection, _ = silent.accept()
+                # It is connected once it has sent something, and waits for an answer.
+                assert connection.recv(1)
                 process.send_signal(number)
                 _, told = process.communicate(timeout=20)
                 connection.close()
