@@ -8,8 +8,6 @@ Rules kept here:
 from __future__ import annotations
 
 import importlib.metadata
-import signal
-import sys
 
 import click
 
@@ -22,6 +20,7 @@ from gateway.cli.keys import keys
 from gateway.cli.policy import check
 from gateway.cli.policy_tests import run_policy_tests
 from gateway.cli.running import demo, health, serve
+from gateway.cli.signals import end_by_sigterm
 
 __all__ = ["cli", "main"]
 
@@ -57,6 +56,6 @@ def main() -> None:
 
     SIGTERM ends a verb as Ctrl-C does, so that it clears away what it had begun; `serve` drains on it.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_by_sigterm()
     with standard_streams():
         cli()

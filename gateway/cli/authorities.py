@@ -209,7 +209,7 @@ class CoreChanges:
     async def _withdrawn_unless_stored(self, record: KeyRecord) -> AsyncIterator[None]:
         try:
             yield
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except asyncio.CancelledError:
             # The second Ctrl-C; Core made the key a moment ago.
             if not await self._withdraw(record):
                 say(_unseen(record), err=True)

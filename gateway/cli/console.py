@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,33 +66,6 @@ def standard_streams() -> Iterator[None]:
         with contextlib.suppress(OSError):
             say(f"blnk-gateway: {error.strerror or error}", err=True)
         sys.exit(Exit.USAGE)
-
-
-@contextlib.contextmanager
-def unbroken() -> Iterator[None]:
-    """Hold the first Ctrl-C or SIGTERM back: what was begun is finished and told. The second ends it."""
-    if threading.current_thread() is not threading.main_thread():
-        # Signals come to the main thread alone.
-        yield
-        return
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def hold(*_: object) -> None:
-        restore()
-        # Nobody may be left to read it, or a line be half written: it must not break off what it holds.
-        with contextlib.suppress(OSError, RuntimeError):
-            say("finishing what was begun; once more to break it off", err=True)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, hold)
-    try:
-        yield
-    finally:
-        restore()
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -104,7 +104,7 @@ def _resumable(config: Config) -> Iterator[None]:
     except GatewayError as failure:
         told = f"{config.keys.shown_store}: {failure}: {failure.reason}"
         raise NeighbourError(f"{told}; {_AGAIN}") from failure
-    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+    except asyncio.CancelledError:
         say(f"broken off; {_AGAIN}", err=True)
         raise
 

@@ -17,11 +17,12 @@ import click
 
 from gateway.cli.arguments import KeyId, Moment, Scopes, Span, Text, moment
 from gateway.cli.authorities import KeyChanges, Rotation, changes_by
-from gateway.cli.console import EXIT_CODES, config_option, say, unbroken
+from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
 from gateway.cli.new_keys import KeyPlace, hand_over, out_option, print_option
 from gateway.cli.records import output_option, printable, public, write_json
+from gateway.cli.signals import unbroken
 from gateway.cli.stores import fail, heirs_of, load_for_keys, login, now, telling, with_store, written
 from gateway.config import Config
 from gateway.exits import Exit

@@ -8,7 +8,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import pwd
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from gateway.cli.console import load, say
+from gateway.cli.signals import run
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
@@ -117,7 +117,7 @@ def core_database(config: Config) -> CoreRows:
 def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> Done:
     """Do `work` with the store; exits with 3 if the store or another neighbour fails."""
 
-    async def run() -> Done:
+    async def working() -> Done:
         from gateway.keys.redis_store import RedisKeyStore
 
         store = RedisKeyStore(config.keys.store, replicas=config.keys.replicas)
@@ -127,7 +127,7 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> D
             await store.close()
 
     try:
-        return asyncio.run(run())
+        return run(working())
     except NeighbourError as failure:
         fail(str(failure), Exit.NEIGHBOUR)
     except GatewayError as failure:

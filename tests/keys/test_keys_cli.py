@@ -215,7 +215,10 @@ class TestCreate:
                 assert process.stderr.readline() == "finishing what was begun; once more to break it off\n"
                 for number in signals[1:]:
                     process.send_signal(number)
-                return process.wait(timeout=20)
+                try:
+                    return process.wait(timeout=20)
+                finally:
+                    process.kill()
 
         with redis_server.stalled():
             # Redis is given up after 1.5 s; where this test was held up for as long it comes too late.
