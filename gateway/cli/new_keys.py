@@ -95,7 +95,8 @@ def _new_file(out: Path) -> int:
         os.fchmod(file, 0o600)
         os.write(file, _line(" " * KEY_LENGTH))
         os.fsync(file)
-    except OSError:
+    except BaseException:
+        # A signal too may end the verb here.
         os.close(file)
         out.unlink(missing_ok=True)
         raise
