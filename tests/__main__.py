@@ -50,6 +50,8 @@ def prepare_environment() -> None:
     """Makes the virtual environment and installs the tests' extra, where pyproject.toml has changed."""
     if environment_works() and INSTALLED.exists() and INSTALLED.read_text() == wanted():
         return
+    if sys.prefix == str(ENVIRONMENT):
+        raise OSError("pyproject.toml has changed, and the environment cannot replace itself: run python3")
     run(sys.executable, "-m", "venv", "--clear", "--without-pip", ENVIRONMENT)
     # pip of this Python installs into the environment, so that ensurepip is not needed.
     run(sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--editable", ".[tests]")
