@@ -60,6 +60,9 @@ class KeyPlace:
             except OSError as error:
                 todo = ": name a new file" if isinstance(error, FileExistsError) else ""
                 fail(f"{printable(str(out))}: {error.strerror}{todo}", Exit.USAGE)
+        elif sys.stdout.name == os.devnull:
+            # What a closed stream was replaced by (`console.standard_streams`).
+            fail("standard output is closed, and the key would be lost: write it with --out FILE", Exit.USAGE)
         elif not sys.stdout.isatty() and not print_key:
             fail(
                 "standard output is no terminal, and the key could land in a log: "

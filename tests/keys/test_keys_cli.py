@@ -158,6 +158,12 @@ class TestCreate:
         text = f"the key could not be written: No space left on device; {unread}\n"
         assert ended == (1, "", text)
 
+    def test_no_key_is_made_for_an_output_that_is_closed(self, redis_url: str, stored: Stored) -> None:
+        ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >&-")
+        told = "standard output is closed, and the key would be lost: write it with --out FILE\n"
+        assert ended == (2, "", told)
+        assert stored(lambda store: store.owned("acme")) == []
+
     def test_a_key_in_its_file_is_not_told_as_lost(self, redis_url: str, tmp_path: Path) -> None:
         """Where only what is said about it has no room."""
         file = tmp_path / "acme.key"
