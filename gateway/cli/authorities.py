@@ -105,8 +105,10 @@ class StoreChanges:
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record."""
-        revised = await self._store.revise(key_id, revision)
-        return None if revised is None else (await _as_stored(self._store, [revised]))[0]
+        if await self._store.revise(key_id, revision) is None:
+            return None
+        with telling():
+            return await self._store.get(key_id)
 
     def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         key = mint_key(os.urandom)

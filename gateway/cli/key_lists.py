@@ -79,7 +79,7 @@ def show(*, key_id: str, output: str, path: Path) -> None:
     """
 
     async def work(readings: KeyReadings) -> tuple[KeyRecord | None, list[str]]:
-        return await readings.get(key_id), await readings.heirs(key_id)
+        return await readings.get(key_id), [heir.id for heir in await readings.heirs(key_id)]
 
     record, heirs = _read(path, work)
     if record is None:

@@ -34,8 +34,8 @@ class KeyReadings(Protocol):
     async def find(self, key: bytes) -> KeyRecord | None:
         """The record of a key by the key itself."""
 
-    async def heirs(self, key_id: str) -> list[str]:
-        """The ids of what a key was rotated into."""
+    async def heirs(self, key_id: str) -> list[KeyRecord]:
+        """What a key was rotated into."""
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, in no order."""
@@ -64,9 +64,9 @@ class StoreReadings:
         # A look-up by digest, which every request may need, does not tell when the key was last used.
         return None if found is None else await self._store.get(found.id)
 
-    async def heirs(self, key_id: str) -> list[str]:
-        """The ids of what a key was rotated into."""
-        return [heir.id for heir in await heirs_of(self._store, key_id)]
+    async def heirs(self, key_id: str) -> list[KeyRecord]:
+        """What a key was rotated into."""
+        return await heirs_of(self._store, key_id)
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner."""
@@ -115,9 +115,9 @@ class CoreReadings:
         row = next((row for row in alike if _is_of(text, row.hashed)), None)
         return None if row is None else await self.get(row.id)
 
-    async def heirs(self, key_id: str) -> list[str]:
-        """The ids of what a key was rotated into."""
-        return [heir.id for heir in await heirs_of(self._store, key_id)]
+    async def heirs(self, key_id: str) -> list[KeyRecord]:
+        """What a key was rotated into."""
+        return await heirs_of(self._store, key_id)
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner; a key whose row is gone is its last owner's."""

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.batches import Batches, BatchLimits
@@ -35,14 +35,13 @@ from gateway.keys.core_records import (
     row_of,
     today,
 )
+from gateway.keys.flights import shared
 from gateway.keys.instants import Instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
 from gateway.keys.verifying import Verifier
 from gateway.policy.principals import ApiKey
-
-Found = TypeVar("Found")
 
 BOUND_SECONDS: Final = 2.0
 READ_SECONDS: Final = 1.0
@@ -211,18 +210,15 @@ class CoreKeys:
                 self._see(row)
                 ends_at = self._ends_at(digest, known, record)
                 return self._confirmed.keep(digest, row, sent, ends_at).key
-            if not await _shared(self._comparisons, digest, partial(self._compare, digest, key, row)):
+            if not await shared(self._comparisons, digest, partial(self._compare, digest, key, row)):
                 break
         self._remember_unknown(digest)
         return None
 
-    async def _compare(self, digest: str, key: str, row: CoreRow) -> bool | GatewayError:
-        """Compare a key with the hash in its row, and let the store know that too; a failure is returned."""
-        try:
-            if not await self._matches(key, row):
-                return False
-        except GatewayError as failure:
-            return failure
+    async def _compare(self, digest: str, key: str, row: CoreRow) -> bool:
+        """Compare a key with the hash in its row, and let the store know that too."""
+        if not await self._matches(key, row):
+            return False
         self._remember_hash(digest, row.hashed)
         with contextlib.suppress(GatewayError):
             # Or every replica would compare it once more after each restart.
@@ -272,18 +268,15 @@ class CoreKeys:
         """The first look at a key; requests that come together share it."""
         if not is_key(key):
             return None
-        return await _shared(self._arrivals, digest, partial(self._admit, digest, key))
+        return await shared(self._arrivals, digest, partial(self._admit, digest, key))
 
-    async def _admit(self, digest: str, key: str) -> ApiKey | GatewayError | None:
-        """Look a key up and store its digest; a failure is returned, since all who wait may have left."""
-        try:
-            candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH]) or []
-            for row in candidates[:MAX_CANDIDATES]:
-                # What was compared before the store was emptied need not be again.
-                if self._hashes.get(digest) == row.hashed or await self._matches(key, row):
-                    return await self._enter(digest, key, row)
-        except GatewayError as failure:
-            return failure
+    async def _admit(self, digest: str, key: str) -> ApiKey | None:
+        """Look a key up and store its digest."""
+        candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH]) or []
+        for row in candidates[:MAX_CANDIDATES]:
+            # What was compared before the store was emptied need not be again.
+            if self._hashes.get(digest) == row.hashed or await self._matches(key, row):
+                return await self._enter(digest, key, row)
         self._remember_unknown(digest)
         return None
 
@@ -336,22 +329,6 @@ class CoreKeys:
                 self._cache.learn(revoked)
             if self._revoked.get(key_id) is row:
                 del self._revoked[key_id]
-
-
-async def _shared(
-    flights: dict[str, asyncio.Task[Found | GatewayError]],
-    digest: str,
-    begin: Callable[[], Coroutine[None, None, Found | GatewayError]],
-) -> Found:
-    """What comes of the one flight for a key; it goes on where who began it leaves. Raises GatewayError."""
-    flight = flights.get(digest)
-    if flight is None:
-        flight = flights[digest] = asyncio.ensure_future(begin())
-        flight.add_done_callback(lambda _: flights.pop(digest, None))
-    outcome = await asyncio.shield(flight)
-    if isinstance(outcome, GatewayError):
-        raise outcome.again() from outcome
-    return outcome
 
 
 def _hashed_so(record: KeyRecord, *, digest: str, hashed: str) -> KeyRecord:

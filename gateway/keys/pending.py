@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from gateway.errors import Code, GatewayError
+from gateway.keys.flights import shared
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
@@ -57,7 +59,7 @@ class PendingKeys:
         self._clock = clock
         self._max_refused = max_refused
         self._refused: dict[str, float] = {}
-        self._claims: dict[str, asyncio.Future[bool | GatewayError]] = {}
+        self._claims: dict[str, asyncio.Task[bool | GatewayError]] = {}
 
     async def claim(self, key: str, digest: str) -> bool:
         """Whether a key that was unknown by `digest` is known by it now; False if no record is this key's.
@@ -67,28 +69,12 @@ class PendingKeys:
         """
         if not is_key(key) or self._clock() < self._refused.get(digest, 0.0):
             return False
-        claim = self._claims.get(digest)
-        if claim is None:
-            claim = self._claims[digest] = asyncio.ensure_future(self._run(key, digest))
-        # Shielded: a client that leaves must not fail the others that wait for this claim.
-        outcome = await asyncio.shield(claim)
-        if isinstance(outcome, GatewayError):
-            raise outcome.again() from outcome
-        return outcome
+        return await shared(self._claims, digest, partial(self._settle, key, digest))
 
     def close(self) -> None:
         """Compare no more keys."""
         if self._verifier is not None:
             self._verifier.close()
-
-    async def _run(self, key: str, digest: str) -> bool | GatewayError:
-        """A failure is returned, since those who waited for it may all have left."""
-        try:
-            return await self._settle(key, digest)
-        except GatewayError as failure:
-            return failure
-        finally:
-            del self._claims[digest]
 
     async def _settle(self, key: str, digest: str) -> bool:
         candidates = await self._store.prefixed(key[:PREFIX_LENGTH])

@@ -191,7 +191,7 @@ async def commit(watching: Any, queued: Any, replicas: int, session: int) -> boo
         done = [await connection.read_response() for _ in commands][-1]
         # EXEC has unwatched; redis-py does not know, and would wait for the answer to an UNWATCH.
         watching.watching = False
-        for _ in waiting:
+        if waiting:
             acknowledged = await connection.read_response()
     except BaseException as error:
         # What is not read yet would be taken for the answers to what comes next.

@@ -6,19 +6,23 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from tests.faults.pipes import Ends, join
 
 
 @contextlib.contextmanager
-def mute_after(word: bytes, redis_port: int) -> Iterator[int]:
-    """A port that passes all on to a Redis; a connection that has sent the word hears nothing any more."""
+def mute_after(word: bytes, url: str) -> Iterator[str]:
+    """A URL that leads to a Redis; a connection over it that has sent the word hears nothing any more."""
+    redis_port = urlsplit(url).port
+    assert redis_port is not None
     loop = asyncio.new_event_loop()
     serving = threading.Thread(target=loop.run_forever)
     serving.start()
     link = _Mute(word, redis_port)
     try:
-        yield asyncio.run_coroutine_threadsafe(link.open(), loop).result()
+        port = asyncio.run_coroutine_threadsafe(link.open(), loop).result()
+        yield url.replace(f":{redis_port}", f":{port}")
     finally:
         asyncio.run_coroutine_threadsafe(link.close(), loop).result()
         loop.call_soon_threadsafe(loop.stop)

@@ -59,10 +59,10 @@ def keys(redis_url: str) -> Keys:
 
 
 @pytest.fixture
-def mute_url(redis_url: str, redis_server: RedisServer) -> Iterator[str]:
+def mute_url(redis_url: str) -> Iterator[str]:
     """The store over a link that loses the answers to changes."""
-    with mute_after(b"EXEC", redis_server.port) as port:
-        yield redis_url.replace(f":{redis_server.port}", f":{port}")
+    with mute_after(b"EXEC", redis_url) as url:
+        yield url
 
 
 @pytest.fixture
