@@ -19,9 +19,8 @@ import click
 
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.records import printable, write_json
-from gateway.cli.stores import NeighbourError, fail, load_for_keys, login, now, with_store
+from gateway.cli.stores import fail, load_for_keys, login, now, with_store
 from gateway.config import Config
-from gateway.errors import GatewayError
 from gateway.exits import Exit
 from gateway.keys.core_import import Left, pending_records
 from gateway.keys.import_file import Outcome, import_records, read_records
@@ -90,20 +89,17 @@ def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
     with _progress(len(records)) as advance:
 
         async def work(store: KeyStore) -> Outcome:
-            with _resumable(config):
+            with _resumable():
                 return await import_records(store, records, dry_run=dry_run, progress=advance)
 
-        return with_store(config, work)
+        return with_store(config, work, todo=_AGAIN)
 
 
 @contextlib.contextmanager
-def _resumable(config: Config) -> Iterator[None]:
-    """What ends it in the middle, be it a signal, is told with what to do about it."""
+def _resumable() -> Iterator[None]:
+    """A signal that ends it in the middle is told with what to do about it, as a store that fails is."""
     try:
         yield
-    except GatewayError as failure:
-        told = f"{config.keys.shown_store}: {failure}: {failure.reason}"
-        raise NeighbourError(f"{told}; {_AGAIN}") from failure
     except asyncio.CancelledError:
         say(f"broken off; {_AGAIN}", err=True)
         raise
@@ -123,7 +119,7 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
 
     async def work(store: KeyStore) -> Outcome:
         whole = Outcome()
-        with _resumable(config), contextlib.ExitStack() as stack:
+        with _resumable(), contextlib.ExitStack() as stack:
             advance: Callable[[int], None] | None = None
             async for total, rows in read_table(url):
                 advance = advance or stack.enter_context(_progress(total))
@@ -132,7 +128,7 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
         return whole
 
     try:
-        return with_store(config, work)
+        return with_store(config, work, todo=_AGAIN)
     except UnreadableTableError as error:
         fail(str(error), Exit.NEIGHBOUR)
 

@@ -114,8 +114,8 @@ def core_database(config: Config) -> CoreRows:
     return CoreRows(config.keys.core_database)
 
 
-def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> Done:
-    """Do `work` with the store; exits with 3 if the store or another neighbour fails."""
+def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]], *, todo: str = "") -> Done:
+    """Do `work` with the store; exits with 3 if a neighbour fails, saying `todo` where the store did."""
 
     async def working() -> Done:
         from gateway.keys.redis_store import RedisKeyStore
@@ -132,7 +132,8 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]]) -> D
         fail(str(failure), Exit.NEIGHBOUR)
     except GatewayError as failure:
         neighbour = config.upstream.url if failure.code in _CORE else config.keys.shown_store
-        fail(f"{neighbour}: {failure}{_more(failure)}{_doubt(failure)}", Exit.NEIGHBOUR)
+        then = f"; {todo}" if todo else _doubt(failure)
+        fail(f"{neighbour}: {failure}{_more(failure)}{then}", Exit.NEIGHBOUR)
 
 
 def _more(failure: GatewayError) -> str:
