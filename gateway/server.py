@@ -119,12 +119,18 @@ class Gateway:
         self._pool = open_pool(config, self._loop)
         master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
-        self._forwarder = forwarder(config, master, self._pool, self, time.monotonic)
+        self._forwarder = forwarder(config, master, self._pool, self, Clocks(time.time, time.monotonic))
         self._scope_use = ScopeUse()
         self._followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._authority, self._api_keys = self._open_authority()
         self.proxy = self._proxy(ObservingProxy if observe else Proxy)
-        self._clients = Clients(self.proxy.handle, self.proxy.refusal, _client_limits(config), self._loop)
+        self._clients = Clients(
+            self.proxy.handle,
+            self.proxy.refusal,
+            _client_limits(config),
+            self._loop,
+            trusts=lambda peer: self.config.trusts(peer),
+        )
         self.metrics = Metrics(self._sources(), version=VERSION)
         self._policy = LivePolicy(
             config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
@@ -213,6 +219,17 @@ class Gateway:
         """Log a fault of the gateway's own, without the request's content."""
         self.log.error("fault", kind=type(problem).__name__, exc_info=_scrubbed(problem))
 
+    def ended_late(self, entry: AccessEntry, status: int | None) -> None:
+        """Log how Core ended a request whose client had been told that its time was over."""
+        self.log.warning(
+            "a request whose time was over has ended at Core",
+            request_id=entry.request_id,
+            route=entry.route,
+            key_id=entry.key_id,
+            status=status,
+            seconds=round(time.time() - entry.time, 3),
+        )
+
     def _degraded(self, neighbour: str, reason: str) -> None:
         if neighbour not in self.health.degraded:
             self.log.warning("degraded", neighbour=neighbour, reason=reason)
@@ -242,7 +259,7 @@ class Gateway:
         self.config = config
         self.proxy.adopt(config)
         self._forwarder.adopt(config)
-        self._pool.limits = _pool_limits(config)
+        self._pool.adopt(_pool_limits(config))
         self._clients.limits = _client_limits(config)
 
     # Start.
@@ -393,7 +410,9 @@ class Gateway:
         for listener in self._listeners:
             listener.close()
         self._clients.shut()
+        deadline = self._loop.time() + config.timeout
         cut = await self._clients.emptied(config.timeout)
+        cut += await self._pool.settle(deadline - self._loop.time())
         await self.close()
         self.log.info("stopped", cut=cut)
         return Exit.NO if cut else Exit.YES

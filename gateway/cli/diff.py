@@ -16,6 +16,7 @@ from gateway.cli.sides import PRESET, read_side
 from gateway.config import Config, ConfigError, UnreadableConfigError
 from gateway.config.differences import Difference, differences
 from gateway.config.report_only import MODE, last_day
+from gateway.config.written import shown_duration
 from gateway.exits import Exit
 from gateway.policy.changes import ANY_KEY, ANYONE, MASTER, Change, Kind, changes
 from gateway.policy.routes import Route, Stamp
@@ -177,6 +178,8 @@ def _effect(change: Change) -> str:
         effects.append(f"loses its stamp ({before} -> {after})")
     elif before != after and change.kind is not Kind.CLOSED:
         effects.append(f"stamp {before} -> {after}")
+    if change.old is not None and change.new is not None and change.old.first_byte != change.new.first_byte:
+        effects.append(f"first_byte {_time(change.old)} -> {_time(change.new)}")
     return ", ".join(effects) or f"{_access(change.old)} -> {_access(change.new)}"
 
 
@@ -195,6 +198,10 @@ def _stamp(route: Route | None) -> str:
     if route is None:
         return Stamp.NONE.value
     return route.stamp.value + (" (body optional)" if route.body_optional else "")
+
+
+def _time(route: Route) -> str:
+    return shown_duration(route.first_byte) if route.first_byte else "timeouts.first_byte"
 
 
 def _values(one: Difference) -> str:
@@ -249,5 +256,6 @@ def _route(route: Route | None) -> dict[str, object] | None:
         "scopes": list(route.scopes),
         "stamp": route.stamp.value,
         "body_optional": route.body_optional,
+        "first_byte": route.first_byte or None,
         "report_only_until": last_day(route.report_until) if route.report_until else None,
     }

@@ -158,7 +158,7 @@ class TimeoutsConfig:
     )
     connect: float = field(default=2.0, metadata=_read(values.deadline, "a connection to Core"))
     first_byte: float = field(
-        default=60.0, metadata=_read(values.deadline, "the first byte of Core's answer")
+        default=300.0, metadata=_read(values.deadline, "the first byte of Core's answer")
     )
     between_bytes: float = field(
         default=60.0, metadata=_read(values.deadline, "between two bytes of Core's answer")

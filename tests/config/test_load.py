@@ -88,7 +88,7 @@ def test_a_small_file_has_every_default() -> None:
             idle=75.0,
             write=30.0,
             connect=2.0,
-            first_byte=60.0,
+            first_byte=300.0,
             between_bytes=60.0,
             upstream_idle=60.0,
         ),
