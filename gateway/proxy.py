@@ -248,7 +248,7 @@ class Proxy:
             hold.release()
         if not context.passes():
             await context.renew()
-        if exchange.gone:
+        if exchange.gone or exchange.abandoned:
             raise ClientGoneError
         return body
 

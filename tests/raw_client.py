@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -183,7 +184,9 @@ class RawClient:
         return status, headers
 
     def abort(self) -> None:
-        """Resets the connection."""
+        """Resets the connection: its end is no clean one (RFC 9293, section 3.5.2)."""
+        raw = self._writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def close(self) -> None:

@@ -26,7 +26,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.exchange import Exchange
-from gateway.wire.flow import Flow
+from gateway.wire.flow import HALF_CLOSED_SECONDS, Flow
 from gateway.wire.outbox import Outbox
 from gateway.wire.requests import Parsed, RequestReader
 
@@ -131,6 +131,7 @@ class ClientConnection(asyncio.Protocol):
         self._source: Flow | None = None
         self._paused = False
         self._paused_at = 0.0
+        self._ended_at = NEVER
         self._blocked = False
         self._unread = 0
         self._unsent: list[bytes] = []
@@ -234,6 +235,7 @@ class ClientConnection(asyncio.Protocol):
         """Half-closed: what was whole is still answered."""
         lingering = self._input is Input.LINGERING
         self._input = Input.ENDED
+        self._ended_at = self._clients.deadlines.now
         # The end may come in the turn of the last response, before it was sent.
         self.flush()
         if self._receiving is not None and self._receiving is not self._current:
@@ -286,9 +288,9 @@ class ClientConnection(asyncio.Protocol):
         return self.closing or self._clients.draining
 
     @property
-    def half_closed(self) -> bool:
-        """Whether the client has ended its side."""
-        return self._input is Input.ENDED
+    def abandoned(self) -> bool:
+        """Whether the client has ended its side some time ago."""
+        return self._clients.deadlines.now > self._ended_at + HALF_CLOSED_SECONDS
 
     def pause_reading(self) -> None:
         """Stop reading; a client that is held back has no deadline."""

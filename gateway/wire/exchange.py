@@ -34,8 +34,8 @@ class ClientLink(Protocol):
         """Whether no further request is taken."""
 
     @property
-    def half_closed(self) -> bool:
-        """Whether the client has ended its side."""
+    def abandoned(self) -> bool:
+        """Whether the client has ended its side some time ago."""
 
     def pause_reading(self) -> None:
         """Hold back the client."""
@@ -143,9 +143,9 @@ class Exchange:
         return self._connection.transport is None
 
     @property
-    def half_closed(self) -> bool:
-        """Whether the client has ended its side: it has left, or it only says that it sends nothing more."""
-        return self._connection.half_closed
+    def abandoned(self) -> bool:
+        """Whether the client has ended its side some time ago, so that nothing more is begun for it."""
+        return self._connection.abandoned
 
     def when_leaving(self, react: Callable[[], None] | None) -> None:
         """Call `react` when the client leaves or ends its side; None: nobody any more."""

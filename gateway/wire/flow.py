@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Flow(Protocol):
@@ -20,6 +20,11 @@ class ClientGoneError(Exception):
     """The client left before its request was whole, or before anything of it was sent to Core."""
 
 
+HALF_CLOSED_SECONDS: Final = 0.5
+"""How long a client that has ended its side still counts as one that waits: most have left, and a few only say
+that they send nothing more (`shutdown`)."""
+
+
 class Client(Protocol):
     """Who waits for a response."""
 
@@ -28,8 +33,8 @@ class Client(Protocol):
         """Whether nobody can take a response any more."""
 
     @property
-    def half_closed(self) -> bool:
-        """Whether the client has ended its side: it has left, or it only says that it sends nothing more."""
+    def abandoned(self) -> bool:
+        """Whether the client has ended its side some time ago, so that nothing more is begun for it."""
 
     def when_leaving(self, react: Callable[[], None] | None) -> None:
         """Call `react` when the client leaves or ends its side; None: nobody any more."""

@@ -97,6 +97,7 @@ class Pool:
         Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where no place came free;
         ClientGoneError where nobody waits any more, and what `call.renew` raises: then nothing was sent.
         """
+        _refuse_abandoned(call.client)
         connection = self._ready(call) or await self._acquire(Place(call.party, streams=False), call)
         reused = connection.reused
         try:
@@ -118,6 +119,7 @@ class Pool:
 
         Raises what `request` raises. Nothing is sent twice.
         """
+        _refuse_abandoned(call.client)
         connection = await self._acquire(Place(call.party, streams=True), call)
         if not call.passes():
             connection = await self._renewed(connection, call)
@@ -204,9 +206,11 @@ class Pool:
             self._places.give(place)
             raise GatewayError(Code.UPSTREAM_UNREACHABLE)
         connection.place = place
-        if call.client is not None and call.client.gone:
+        try:
+            _refuse_abandoned(call.client)
+        except BaseException:
             connection.put_back()
-            raise ClientGoneError
+            raise
         return connection
 
     async def _sent(self, connection: UpstreamConnection, data: bytes, call: Call) -> Answer:
@@ -292,3 +296,13 @@ class Pool:
             connection.abort()
             raise GatewayError(Code.UNAVAILABLE)
         return connection
+
+
+def _refuse_abandoned(client: Client | None) -> None:
+    """Raise ClientGoneError where nobody waits, and GatewayError(UNAVAILABLE) where most likely nobody does."""
+    if client is None:
+        return
+    if client.gone:
+        raise ClientGoneError
+    if client.abandoned:
+        raise GatewayError(Code.UNAVAILABLE)

@@ -22,14 +22,11 @@ import httptools
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER, Deadlines
-from gateway.wire.flow import Client, ClientGoneError, Flow
+from gateway.wire.flow import HALF_CLOSED_SECONDS, Client, ClientGoneError, Flow
 from gateway.wire.headers import Header
 from gateway.wire.outbox import Outbox
 from gateway.wire.places import Place
 
-HALF_CLOSED_SECONDS: Final = 0.5
-"""How long a GET goes on for a client that has ended its side: most have left, a few only say that they send no
-more (`shutdown`)."""
 STALLED_SECONDS: Final = 1.0
 """How long a client may keep its connection to Core waiting before that can be taken for another party."""
 AGE_SECONDS: Final = 300.0

@@ -36,7 +36,7 @@ class Line:
         self.transport: asyncio.Transport | None = None
         self.peer = "127.0.0.1"
         self.ending = False
-        self.half_closed = False
+        self.abandoned = False
         self.held_back = False
 
     def pause_reading(self) -> None:
