@@ -77,7 +77,7 @@ def bad(tmp_path: Path) -> Path:
 
 def problems(file: Path) -> str:
     texts = (
-        '1: listen: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
+        '1: listen: the host is missing: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
         "0.0.0.0 is every interface",
         "1: upstream.url is missing: write 'url: http://127.0.0.1:5100'",
         "1: keys.store is missing: write 'store: redis://127.0.0.1:6379/0'",

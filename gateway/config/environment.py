@@ -3,8 +3,8 @@
 Rules kept here:
 - `BLNK_GATEWAY_<PATH>`, `__` between levels, overrides any setting outside `routes`; commas part a list.
 - An unknown `BLNK_GATEWAY_*` is refused: a typo would leave a setting silently as it was.
-- Kubernetes injects such names for each Service whose own name begins with blnk-gateway. They are ignored by
-  their shape, where both `X_SERVICE_HOST` and `X_SERVICE_PORT` are set; the name of a setting stays a setting.
+- Kubernetes injects such names for each Service whose name begins with blnk-gateway. They are ignored by
+  their shape, where `X_SERVICE_HOST` and `X_SERVICE_PORT` are both set; a setting's own name still counts.
 - `${NAME}` is replaced inside parsed scalars, once; what a variable holds is never parsed as YAML.
 """
 

@@ -269,8 +269,11 @@ def test_an_override_of_either_master_key_replaces_the_files(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("listen: 5001", 'listen: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
+        ("listen: 5001", "listen: the host is missing: write host:port, as 127.0.0.1:5001, or "
+         '"[::1]:5001" in quotes; 0.0.0.0 is every interface'),
+        ("listen: yes", 'listen: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
          "0.0.0.0 is every interface"),
+        ("log: {level: on}", "log.level: write debug or info or warning or error"),
         ("listen: {a: b}", "listen: this is one value: write it on the line of its key"),
         ("listen: ${KEY", "listen: write a variable as ${NAME}: letters, digits and _"),
         ("trusted_proxies: [[a]]", "trusted_proxies: a list holds plain values: "
@@ -352,9 +355,7 @@ def test_every_problem_of_file_and_environment_is_reported_at_once_in_order() ->
 
 
 def test_a_file_that_is_no_document_is_not_said_to_lack_settings() -> None:
-    assert problems("listen: [") == [
-        "gateway.yaml:1: this is not YAML: expected the node content, but found '<stream end>'"
-    ]
+    assert problems("listen: [") == ["gateway.yaml:1: a value is missing here, or a bracket is never closed"]
 
 
 def test_an_empty_mapping_lacks_everything_that_must_be_given() -> None:
