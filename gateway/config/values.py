@@ -23,6 +23,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
 
 
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
 class BadValueError(ValueError):
     """A value that a setting cannot take; the text says what to write instead."""
 
@@ -65,9 +68,16 @@ class Address:
 
     def clashes(self, other: Address) -> bool:
         """True where both cannot listen at once: the same port on the same host or on every interface."""
-        everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
-        shared = self.host == other.host or self.host in everywhere or other.host in everywhere
+        shared = self.host == other.host or self.host in _EVERYWHERE or other.host in _EVERYWHERE
         return self.port == other.port != 0 and shared
+
+    def is_reached_at(self, host: str, port: int) -> bool:
+        """True where what this machine sends to `host` and `port` arrives at this listener."""
+        if port != self.port:
+            return False
+        sent_here = Address(host, port).is_loopback
+        by_name = "localhost" in (host, self.host) and sent_here and self.is_loopback
+        return host == self.host or by_name or (sent_here and self.host in _EVERYWHERE)
 
     def __str__(self) -> str:
         """`host:port`, an IPv6 host in brackets."""

@@ -203,6 +203,25 @@ def test_two_listeners_clash_on_one_port_of_one_host(one: Address, other: Addres
 
 
 @pytest.mark.parametrize(
+    ("listener", "host", "reached"),
+    [
+        (Address("127.0.0.1", 1), "127.0.0.1", True),
+        (Address("127.0.0.1", 1), "localhost", True),
+        (Address("localhost", 1), "::1", True),
+        (Address("0.0.0.0", 1), "127.0.0.2", True),
+        (Address("::", 1), "localhost", True),
+        (Address("gateway", 1), "gateway", True),
+        (Address("127.0.0.1", 1), "127.0.0.2", False),
+        (Address("0.0.0.0", 1), "core", False),
+        (Address("10.0.0.1", 1), "localhost", False),
+        (Address("127.0.0.1", 2), "127.0.0.1", False),
+    ],
+)
+def test_an_address_knows_what_arrives_at_it(listener: Address, host: str, reached: bool) -> None:
+    assert listener.is_reached_at(host, 1) is reached
+
+
+@pytest.mark.parametrize(
     ("data", "outcome"),
     [
         (b"key", Secret("key")),
