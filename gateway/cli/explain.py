@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.cli.console import EXIT_CODES, config_option, load, say
+from gateway.cli.console import EXIT_CODES, config_option, load, output_option, say
 from gateway.cli.printing import Part, Printer
 from gateway.cli.readings import readings_of
 from gateway.cli.stores import load_for_keys, now, with_store
@@ -42,9 +42,7 @@ from gateway.policy.verdicts import (
 @click.argument("target", metavar="PATH")
 @click.option("--scopes", help="Scopes of the calling key, with commas between them; '' for none.")
 @click.option("--key-id", help="Id of the calling key, api_key_...; it is looked up.")
-@click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom."
-)
+@output_option
 @config_option
 def explain_request(
     method: str, target: str, scopes: str | None, key_id: str | None, output: str, path: Path

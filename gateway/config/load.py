@@ -57,7 +57,8 @@ def read_config(path: Path) -> bytes:
             return stream.read(document.MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "this is no path"
-        raise UnreadableConfigError((ConfigProblem(str(path), 0, f"cannot be read: {reason}"),)) from None
+        problem = ConfigProblem(str(path), 0, f"cannot be read: {reason}")
+        raise UnreadableConfigError((problem,), absent=isinstance(error, FileNotFoundError)) from None
 
 
 def parse_config(

@@ -109,7 +109,8 @@ def test_each_line_is_a_test() -> None:
             1,
             "do: write a method, one blank and a path, as GET /ledgers",
         ),
-        ("- {as: none, do: get /, expect: allow}", 1, METHODS),
+        ("- {as: none, do: get /, expect: allow}", 1, "do: write the method in capitals: GET"),
+        ("- {as: none, do: GETT /, expect: allow}", 1, METHODS),
         (
             "- {as: none, do: GET  /, expect: allow}",
             1,
