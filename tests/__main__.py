@@ -112,7 +112,9 @@ def beginning(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]
     """What to say before pytest runs with these arguments, line by line."""
     if arguments:
         return ["running pytest; it collects the tests first, for some seconds without a word"]
-    lines = ["running the whole suite: about ten minutes on two cores; the first line comes after some seconds"]
+    lines = [
+        "running the whole suite: about ten minutes on two cores; the first line comes after some seconds"
+    ]
     if not all(environ.get(name) for name in LIVE_CORE):
         wanted = " and ".join(LIVE_CORE)
         lines.append(f"tests against a live Blnk Core are skipped; to run them: set {wanted}")
