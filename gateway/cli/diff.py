@@ -89,7 +89,7 @@ def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening
     """Tell who may do what under NEW that they may not under OLD, and the other way round.
 
     OLD and NEW are files, or REV:FILE for a file in git, or --preset NAME for a policy that ships; without
-    NEW it is the configuration. Compared are requests, over every route of both and of Core, so it also shows
+    NEW it is the configuration. It compares requests, over every route of both and of Core, so it also shows
     what a wildcard newly covers and what a new line takes from another. The environment is not asked.
 
     \b

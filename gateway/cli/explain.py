@@ -49,12 +49,12 @@ def explain_request(
 ) -> None:
     """Tell what the gateway would answer to METHOD PATH, and why.
 
-    The engine of the data path reads the target, matches the route and decides. Told are the target as it
-    is read, the route that won with its line in the file, those that lost and why, the scope that is needed,
-    the stamp, and the decision with the exact answer. Nothing is sent to Core; only --key-id asks the key
-    store, and no option takes a key.
+    The engine of the data path reads the target, matches the route and decides. The output has the target as
+    it is read, the route that won with its line in the file, those that lost and why, the scope that is
+    needed, the stamp, and the decision with the exact answer. Nothing is sent to Core; only --key-id asks the
+    key store, and no option takes a key.
 
-    Without --scopes and --key-id, told is what a key without any scope, the master key, and a request without
+    Without --scopes and --key-id it tells what a key without any scope, the master key, and a request without
     a key would get. The exit code is that of the first. Exit codes here: 0 allowed, 1 refused (or the
     configuration is), 2 usage, 3 the key store is down.
 
