@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from gateway.config import document, environment, model, report_only, values
 from gateway.config.model import Config, UpstreamConfig
@@ -226,8 +226,9 @@ def _read_secret_files(reading: Reading) -> None:
 def _check_certificates(reading: Reading) -> None:
     """Refuse a URL that names a file which cannot be read; what it holds is checked where it is used."""
     for path, options in CERTIFICATES.items():
-        url = reading.values[path]
-        named = dict(parse_qsl(urlsplit(url).query)) if url and path in reading.places else {}
+        # Several hosts, some of them IPv6 addresses, are no URL to urllib.
+        _, _, query = (reading.values[path] or "").partition("?")
+        named = dict(parse_qsl(query))
         for option in filter(named.get, options):
             try:
                 Path(named[option]).open("rb").close()

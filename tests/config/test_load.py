@@ -391,6 +391,7 @@ def test_report_only_that_is_over_is_warned_of_with_its_day() -> None:
     ("path", "url", "option"),
     [
         ("keys.store", "rediss://host?ssl_certfile=/absent", "ssl_certfile"),
+        ("keys.store", "rediss+cluster://a,[::1]:2?ssl_ca_certs=/absent", "ssl_ca_certs"),
         (
             "keys.core_database",
             "postgres://u@host/blnk?sslmode=verify-full&sslrootcert=/absent",
