@@ -23,9 +23,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
 
 
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
-
-
 class BadValueError(ValueError):
     """A value that a setting cannot take; the text says what to write instead."""
 
@@ -68,8 +65,13 @@ class Address:
 
     def clashes(self, other: Address) -> bool:
         """True where both cannot listen at once: the same port on the same host or on every interface."""
-        shared = self.host == other.host or self.host in _EVERYWHERE or other.host in _EVERYWHERE
+        everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+        shared = self.host == other.host or self.host in everywhere or other.host in everywhere
         return self.port == other.port != 0 and shared
+
+    def __str__(self) -> str:
+        """`host:port`, an IPv6 host in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def is_reached_at(self, host: str, port: int) -> bool:
         """True where what this machine sends to `host` and `port` arrives at this listener."""
@@ -77,11 +79,7 @@ class Address:
             return False
         sent_here = Address(host, port).is_loopback
         by_name = "localhost" in (host, self.host) and sent_here and self.is_loopback
-        return host == self.host or by_name or (sent_here and self.host in _EVERYWHERE)
-
-    def __str__(self) -> str:
-        """`host:port`, an IPv6 host in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host == self.host or by_name or (sent_here and self.host in ("0.0.0.0", "::"))  # noqa: S104 - compared
 
 
 _EMPTY = "this is empty"
