@@ -210,8 +210,10 @@ class TestProcess:
 
     async def test_a_taken_port_is_exit_2(self, upstream: Core) -> None:
         """A listener that cannot open is a usage error, told in one line."""
-        async with serving(upstream.url, {"LISTEN": f"127.0.0.1:{upstream.port}"}) as process:
-            ended = await process.ended()
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as taken:
+            port = taken.sockets[0].getsockname()[1]
+            async with serving(upstream.url, {"LISTEN": f"127.0.0.1:{port}"}) as process:
+                ended = await process.ended()
         assert (ended.code, ended.stderr.count("\n")) == (2, 1)
         assert ended.stderr.startswith("blnk-gateway: cannot listen: ")
 

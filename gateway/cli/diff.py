@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.console import EXIT_CODES, config_option, output_option, say
 from gateway.cli.printing import Part, Printer
 from gateway.cli.sides import PRESET, read_side
 from gateway.config import Config, ConfigError, UnreadableConfigError
@@ -84,15 +84,13 @@ def _preset_as_argument(args: Iterable[str]) -> list[str]:
     help="A policy that ships, as OLD or as NEW.",
 )
 @click.option("--fail-on-widening", is_flag=True, help="Exit 1 if anyone may do more, or loses a stamp.")
-@click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom."
-)
+@output_option
 @config_option
 def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening: bool) -> None:
     """Tell who may do what under NEW that they may not under OLD, and the other way round.
 
     OLD and NEW are files, or REV:FILE for a file in git, or --preset NAME for a policy that ships; without
-    NEW it is the configuration. Compared are requests, over every route of both and of Core, so it also shows
+    NEW it is the configuration. It compares requests, over every route of both and of Core, so it also shows
     what a wildcard newly covers and what a new line takes from another. The environment is not asked.
 
     \b

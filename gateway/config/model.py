@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config import report_only, values
+from gateway.config.problems import ConfigProblem
 from gateway.config.values import Address, Network, Raw, Secret
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
@@ -241,6 +242,8 @@ class Config:
     """Of the file's bytes, in hexadecimal: which policy this is."""
     unset: tuple[str, ...] = ()
     """The settings that name a variable that is not set; they hold their defaults or examples."""
+    warnings: tuple[ConfigProblem, ...] = ()
+    """What is taken as it stands and is seldom meant so: in the file by line, then in the environment."""
 
     def trusts(self, peer: str) -> bool:
         """Whether `peer`, an IP address, may speak for the clients behind it."""

@@ -75,13 +75,27 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
 @pytest.mark.parametrize(
     ("parse", "raw", "text"),
     [
-        (values.text, "", TEXT),
+        (values.text, "", "this is empty: write a value, or take the setting out"),
         (values.text, True, TEXT),
-        (values.address, 5001, ADDRESS),
-        (values.address, ":5001", ADDRESS),
-        (values.address, "::1:5001", ADDRESS),
-        (values.address, "host:65536", ADDRESS),
-        (values.address, "host:\u0665", ADDRESS),
+        (values.address, 5001, f"the host is missing: {ADDRESS}"),
+        (values.address, "5001", f"the host is missing: {ADDRESS}"),
+        (values.address, ":5001", f"the host is missing: {ADDRESS}"),
+        (values.address, "127.0.0.1", f"the port is missing: {ADDRESS}"),
+        (values.address, "localhost:", f"the port is missing: {ADDRESS}"),
+        (values.address, "[::1]", f"the port is missing: {ADDRESS}"),
+        (values.address, "::1:5001", 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
+        (values.address, "::1", 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
+        (values.address, "host:65536", "the port is too large: write one from 0 to 65535"),
+        (values.address, "[::1]:000001", "the port is too large: write one from 0 to 65535"),
+        (values.address, "unix:/run/x", f"Unix sockets are not supported: {ADDRESS}"),
+        (values.address, "/run/x.sock", f"Unix sockets are not supported: {ADDRESS}"),
+        (values.address, "http://0.0.0.0:5001", f"this is a URL: {ADDRESS}"),
+        (values.address, "*:5001", f"'*' is no host: {ADDRESS}"),
+        (values.address, "host:x", f"the host or the port is malformed: {ADDRESS}"),
+        (values.address, "host:\u0665", f"the host or the port is malformed: {ADDRESS}"),
+        (values.address, "two words", ADDRESS),
+        (values.address, True, ADDRESS),
+        (values.address, ("a:1", "b:2"), ADDRESS),
         (values.address, "[1.2.3.4]:1", 'this is no IPv6 address: write it as "[::1]:5001", in quotes'),
         (values.duration, 10, DURATION),
         (values.duration, False, DURATION),
@@ -100,10 +114,11 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (values.count(0, 9), "x", "write a whole number from 0 to 9"),
         (values.choice("a", "b"), "c", "write a or b"),
         (values.choice("a", "b"), 1, "write a or b"),
+        (values.choice("accept", "deny"), True, "write accept or deny"),
         (values.sequence(values.text), "a", "write a list, as [a, b]"),
         (values.network, "10.0.0.1/8", NETWORK),
         (values.network, 5, NETWORK),
-        (values.secret, "", SECRET),
+        (values.secret, "", "this is empty: write visible ASCII characters"),
         (values.secret, 12345, SECRET),
         (values.secret, "a b", SECRET),
         (values.secret, "\u00fc", SECRET),
@@ -188,13 +203,33 @@ def test_two_listeners_clash_on_one_port_of_one_host(one: Address, other: Addres
 
 
 @pytest.mark.parametrize(
+    ("listener", "host", "reached"),
+    [
+        (Address("127.0.0.1", 1), "127.0.0.1", True),
+        (Address("127.0.0.1", 1), "localhost", True),
+        (Address("localhost", 1), "::1", True),
+        (Address("0.0.0.0", 1), "127.0.0.2", True),
+        (Address("::", 1), "localhost", True),
+        (Address("gateway", 1), "gateway", True),
+        (Address("127.0.0.1", 1), "127.0.0.2", False),
+        (Address("0.0.0.0", 1), "core", False),
+        (Address("10.0.0.1", 1), "localhost", False),
+        (Address("127.0.0.1", 2), "127.0.0.1", False),
+    ],
+)
+def test_an_address_knows_what_arrives_at_it(listener: Address, host: str, reached: bool) -> None:
+    assert listener.is_reached_at(host, 1) is reached
+
+
+@pytest.mark.parametrize(
     ("data", "outcome"),
     [
         (b"key", Secret("key")),
         (b"key\n", Secret("key")),
         (b"key\r\n", Secret("key")),
         (b"key\n\n", "the file must hold visible ASCII characters, on one line"),
-        (b"", "the file must hold visible ASCII characters, on one line"),
+        (b"", "the file is empty: write the secret into it, on one line"),
+        (b" \n\n", "the file is empty: write the secret into it, on one line"),
         (b"\xff", "the file must hold visible ASCII characters, on one line"),
         (None, "the file cannot be read: check the path and who may read it"),
     ],
