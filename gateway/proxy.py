@@ -48,6 +48,9 @@ class Observer(CoreObserver, Protocol):
     def store_failed(self, failure: GatewayError | None) -> None:
         """The key store answered (None), or failed."""
 
+    def keys_changed(self, entry: AccessEntry, answer: OwnAnswer) -> None:
+        """A request to `/api-keys` has made or revoked keys."""
+
     def fault(self, problem: Exception) -> None:
         """The gateway itself failed."""
 
@@ -145,6 +148,9 @@ class Proxy:
                 return
         principal = self.identify(exchange)
         relied_until = began + PEEKED_SECONDS
+        if not isinstance(principal, ApiKey):
+            # A request without a good key, or whose key the store cannot look up, has a route as well.
+            entry.route = _label(exchange.method, target, config)
         if isinstance(principal, tuple):
             principal = await self.look_up(*principal)
             relied_until = self._monotonic() + ASKED_SECONDS
@@ -153,6 +159,7 @@ class Proxy:
             return
         route = self._admit(entry, principal, target, config)
         if isinstance(route, Deny):
+            entry.route = _label(exchange.method, target, config)
             self._deny(exchange, entry, route)
             return
         judgement = None
@@ -183,6 +190,7 @@ class Proxy:
             if decision.would_deny is not None:
                 entry.decision, entry.would_code = "would_deny", decision.would_deny.code.code
         if not self._rate.allows(entry.key_id, self._monotonic()):
+            entry.decision = "rate_limited"
             raise GatewayError(Code.RATE_LIMITED)
         return route
 
@@ -232,6 +240,8 @@ class Proxy:
             made = await self._api_keys.revoke(principal, target.segments[1], target.query)
         self._observer.store_failed(None)
         if isinstance(made, OwnAnswer):
+            if made.created or made.revoked:
+                self._observer.keys_changed(entry, made)
             self._send_own(exchange, entry, made)
         else:
             self._deny(exchange, entry, made)
@@ -271,6 +281,12 @@ class Proxy:
             if 0 < len(given) <= 128 and given.isascii() and given.isprintable():
                 return given
         return self._request_ids()
+
+
+def _label(method: str, target: Target | Ambiguous, config: Config) -> str:
+    """The name of the route that a request would take, for log and metrics; "" if none is listed."""
+    route = config.routes.match(method, target.segments) if isinstance(target, Target) else None
+    return "" if route is None else route.name
 
 
 def _refuse(code: Code) -> Deny:
