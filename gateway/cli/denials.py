@@ -27,6 +27,7 @@ MOST_SHOWN: Final = 30
 MOST_ROWS: Final = 100_000
 """Kinds of denials that are told apart; those that come new beyond it are counted as one."""
 _MOST_TEXT: Final = 200
+_WIDE: Final = 10_000
 
 _NOBODY: Final = {
     Code.MISSING_KEY.code: "(no key)",
@@ -160,17 +161,14 @@ def _table(found: Found, ranking: Ranking) -> None:
     from rich.text import Text
 
     table = Table(title=_title(ranking))
-    table.add_column("count", justify="right")
-    table.add_column("decision", no_wrap=True)
-    table.add_column("key", no_wrap=True)
-    table.add_column("owner", overflow="fold")
-    table.add_column("route", overflow="fold")
-    table.add_column("code", no_wrap=True)
+    for column in ("count", "decision", "key", "owner", "route", "code"):
+        table.add_column(column, justify="right" if column == "count" else "left")
     for row, count in found:
         cells = (row.key_id, row.owner, row.route, row.code)
         table.add_row(str(count), Text(_kind(row), _style(row)), *map(Text, cells))
     console = Console()
-    if Measurement.get(console, console.options, table).minimum <= console.width:
+    unbroken = Measurement.get(console, console.options.update(width=_WIDE), table).maximum
+    if unbroken <= console.width:
         console.print(table)
     else:
         _blocks(found, ranking)
