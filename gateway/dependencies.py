@@ -33,7 +33,7 @@ _DIRECTIONS: Final = ("down", "up")
 
 
 @dataclass(slots=True)
-class _Told:
+class _Logged:
     """What the log says of one dependency, and the changes since; times are monotonic seconds."""
 
     up: bool = True
@@ -49,7 +49,7 @@ class Dependencies:
         self._health = health
         self._log = log
         self._now = now
-        self._told: dict[str, _Told] = {}
+        self._logged: dict[str, _Logged] = {}
         self._changes = Counter({(name, to): 0 for name in (UPSTREAM, STORE) for to in _DIRECTIONS})
 
     @property
@@ -75,11 +75,11 @@ class Dependencies:
 
     def _changed(self, name: str, to: str) -> None:
         self._changes[name, to] += 1
-        told = self._told.setdefault(name, _Told())
-        told.last = self._now()
-        if not told.changes:
-            told.first = told.last
-        told.changes += 1
+        logged = self._logged.setdefault(name, _Logged())
+        logged.last = self._now()
+        if not logged.changes:
+            logged.first = logged.last
+        logged.changes += 1
 
     async def run(self) -> None:
         """Look for ever; returns only by cancellation."""
@@ -90,14 +90,14 @@ class Dependencies:
     def look(self) -> None:
         """Log what has lasted, and what has not lasted for long enough."""
         now = self._now()
-        for name, told in self._told.items():
+        for name, logged in self._logged.items():
             up = name not in self._health.degraded
-            if up != told.up and now - told.last >= LASTING_SECONDS:
-                changes, told.up, told.changes = told.changes, up, 0
+            if up != logged.up and now - logged.last >= LASTING_SECONDS:
+                changes, logged.up, logged.changes = logged.changes, up, 0
                 self._log_settled(name, changes)
-            elif told.changes and now - told.first >= TOGETHER_SECONDS:
-                # The last one is still to be told where it lasts.
-                changes, told.changes, told.first = told.changes, int(up != told.up), now
+            elif logged.changes and now - logged.first >= TOGETHER_SECONDS:
+                # The last one is still to be logged where it lasts.
+                changes, logged.changes, logged.first = logged.changes, int(up != logged.up), now
                 self._log.warning("flapping", dependency=name, changes=changes)
 
     def _log_settled(self, name: str, changes: int) -> None:

@@ -170,8 +170,7 @@ def test_what_is_no_line_of_the_log_is_counted() -> None:
     code, out, err = run("--top", "1", stdin=others + b"pod-1 | " + LOG)
     assert (code, out.split("\t")[0]) == (0, "3")
     assert err == (
-        "4 more rows were left out: see them with --top 5\n"
-        "5 lines are none of the log, and were left out\n"
+        "4 more rows were left out: see them with --top 5\n5 lines are none of the log, and were left out\n"
     )
 
 
