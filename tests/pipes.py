@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import threading
 import tty
 from collections.abc import Callable, Iterator
@@ -27,12 +28,18 @@ class Pipe:
         self._filled = 0
 
     def fill(self) -> None:
-        """Write until nothing more goes in."""
+        """Write until not a byte more goes in; a terminal makes room once more after it was full."""
         os.set_blocking(self.stream.fileno(), False)
+        while self._took(b"x" * 64) + self._took(b"x"):
+            select.select([], [self.stream], [], 0.05)
+        os.set_blocking(self.stream.fileno(), True)
+
+    def _took(self, piece: bytes) -> int:
+        before = self._filled
         with suppress(BlockingIOError):
             while True:
-                self._filled += os.write(self.stream.fileno(), b"x" * 64)
-        os.set_blocking(self.stream.fileno(), True)
+                self._filled += os.write(self.stream.fileno(), piece)
+        return self._filled - before
 
     def drained(self, log: Closable) -> bytes:
         """Everything that comes until `log`, which is closed, has written its last line."""

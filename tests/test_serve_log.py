@@ -153,7 +153,7 @@ def full() -> Iterator[int]:
 
 @contextmanager
 def stopped() -> Iterator[int]:
-    """A terminal whose reader gets SIGSTOP; it has room for some lines yet."""
+    """A terminal whose reader was stopped, until it is full."""
     with opened(KINDS["terminal"]) as terminal, ExitStack() as stack:
         streams = [
             (os.POSIX_SPAWN_DUP2, terminal.reader, 0),
@@ -163,6 +163,8 @@ def stopped() -> Iterator[int]:
         stack.callback(os.waitpid, reader, 0)
         stack.callback(os.kill, reader, signal.SIGKILL)
         os.kill(reader, signal.SIGSTOP)
+        os.waitpid(reader, os.WUNTRACED)
+        terminal.fill()
         yield terminal.stream.fileno()
 
 

@@ -174,6 +174,19 @@ class TestReadiness:
         await shows(gateway, 200, status="degraded", degraded=STORE_DOWN)
 
 
+async def test_a_fault_of_the_event_loop_is_in_the_log_without_its_text(gateway: Running) -> None:
+    """It would go to standard error, which may block, and it may quote a request."""
+    gateway.forbidden.add("in-the-text")
+    gateway.gateway.loop_fault(ValueError("in-the-text"))
+    gateway.gateway.loop_fault(None)
+    log = await gateway.logged("fault")
+    events = [json.loads(line) for line in log.splitlines() if '"fault"' in line]
+    assert [(event["level"], event["kind"]) for event in events] == [
+        ("error", "ValueError"),
+        ("error", "RuntimeError"),
+    ]
+
+
 class TestKeyChanges:
     async def test_what_is_made_and_revoked_over_http_is_an_event(self, gateway: Running) -> None:
         """By ids and by whom, with the request's id; a key itself stands in no line."""
