@@ -94,14 +94,14 @@ def test_it_is_logged_when_it_has_lasted_for_a_second(stage: Stage) -> None:
     assert (early, stage.logged) == ([], [degraded(1)])
 
 
-def test_changes_that_did_not_last_are_told_with_the_next_line(stage: Stage) -> None:
+def test_changes_that_did_not_last_are_counted_in_the_next_line(stage: Stage) -> None:
     stage.flap(3)
     stage.dependencies.failed(UPSTREAM, REFUSED)
     stage.passes(LASTING_SECONDS)
     assert stage.logged == [degraded(7)]
 
 
-def test_a_blip_is_told_within_a_minute(stage: Stage) -> None:
+def test_a_short_outage_is_logged_within_a_minute(stage: Stage) -> None:
     stage.flap(1)
     stage.passes(TOGETHER_SECONDS)
     assert stage.logged == [flapping(2)]
@@ -126,7 +126,7 @@ def test_an_outage_after_flapping_is_logged_as_ever(stage: Stage) -> None:
     assert stage.logged == [flapping(3), degraded(1)]
 
 
-def test_each_dependency_is_told_by_itself(stage: Stage) -> None:
+def test_each_dependency_has_lines_of_its_own(stage: Stage) -> None:
     stage.dependencies.failed(UPSTREAM, REFUSED)
     stage.dependencies.failed(STORE, REFUSED)
     stage.dependencies.answered(UPSTREAM)

@@ -20,7 +20,6 @@ from gateway.cli.console import EXIT_CODES, say
 from gateway.cli.printing import Printer
 from gateway.errors import Code
 from gateway.policy.explain import shown
-from gateway.telemetry.lines import read_console_line
 
 MOST_SHOWN: Final = 30
 """Rows that people see where they name no number."""
@@ -125,6 +124,9 @@ def _members(line: bytes) -> dict[str, Any] | None:
     try:
         members = json.loads(line[line.index(b"{") :])
     except (ValueError, RecursionError):
+        # Imported here, so that no other verb carries it.
+        from gateway.telemetry.lines import read_console_line
+
         return read_console_line(line.decode("utf-8", "replace"))
     return members if isinstance(members, dict) else None
 
