@@ -72,6 +72,7 @@ class LivePolicy:
         self._health.ready_requires = config.ready_requires
 
     def _told(self, outcome: Outcome) -> None:
+        self._remember(outcome)
         live = self._health.policy_sha256
         if outcome.success:
             self._log.info("reloaded", policy_sha256=live)
@@ -79,7 +80,6 @@ class LivePolicy:
             self._log.error(
                 "reload refused", problems=outcome.problems, refused_sha256=outcome.sha256, policy_sha256=live
             )
-        self._remember(outcome)
 
     def _remember(self, outcome: Outcome) -> None:
         self._last = outcome

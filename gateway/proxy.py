@@ -51,6 +51,9 @@ class Observer(CoreObserver, Protocol):
     def store_failed(self, failure: GatewayError | None) -> None:
         """The key store answered (None), or failed."""
 
+    def keys_changed(self, entry: AccessEntry, answer: OwnAnswer) -> None:
+        """A request to `/api-keys` has made or revoked keys."""
+
     def fault(self, problem: Exception) -> None:
         """The gateway itself failed."""
 
@@ -154,6 +157,9 @@ class Proxy:
                 return
         principal = self.identify(exchange)
         relied_until = began + PEEKED_SECONDS
+        if not isinstance(principal, ApiKey):
+            # A request without a good key, or whose key the store cannot look up, has a route as well.
+            entry.route = _label(exchange.method, target, config)
         if isinstance(principal, tuple):
             principal = await self.look_up(*principal)
             relied_until = self._monotonic() + ASKED_SECONDS
@@ -162,6 +168,7 @@ class Proxy:
             return
         route = self._admit(entry, principal, target, config)
         if isinstance(route, Deny):
+            entry.route = _label(exchange.method, target, config)
             self._deny(exchange, entry, route)
             return
         judgement = None
@@ -182,10 +189,14 @@ class Proxy:
             entry.key_id, entry.owner = principal.id, principal.owner
         else:
             entry.key_id = "master"
-        # Before anything else: what is refused costs as much as what is allowed.
-        if not self._rate.allows(entry.key_id, self._monotonic()):
-            raise GatewayError(Code.RATE_LIMITED)
         decision = decide(principal, entry.method, target, config.routes, now, config.keys.report_only)
+        if isinstance(decision, Deny) and decision.code.status == 401:
+            # Without a live key nothing else is said.
+            return decision
+        # What is refused counts as well, or floods of 403 and 404 would be free.
+        if not self._rate.allows(entry.key_id, self._monotonic()):
+            entry.route, entry.decision = _label(entry.method, target, config), "rate_limited"
+            raise GatewayError(Code.RATE_LIMITED)
         if isinstance(decision, Deny):
             return decision
         route = decision.route
@@ -234,6 +245,8 @@ class Proxy:
             made = await self._api_keys.revoke(principal, target.segments[1], target.query)
         self._observer.store_failed(None)
         if isinstance(made, OwnAnswer):
+            if made.created or made.revoked:
+                self._observer.keys_changed(context.entry, made)
             self._send_own(exchange, context.entry, made)
         else:
             self._deny(exchange, context.entry, made)
@@ -294,6 +307,12 @@ class Proxy:
             if 0 < len(given) <= 128 and given.isascii() and given.isprintable():
                 return given
         return self._request_ids()
+
+
+def _label(method: str, target: Target | Ambiguous, config: Config) -> str:
+    """The name of the route that a request would take, for log and metrics; "" if none is listed."""
+    route = config.routes.match(method, target.segments) if isinstance(target, Target) else None
+    return "" if route is None else route.name
 
 
 def _refuse(code: Code) -> Deny:

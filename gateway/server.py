@@ -27,6 +27,7 @@ from aiohttp import web
 
 from gateway.admin import Explaining, Health, admin_application, health_application
 from gateway.config import Address, Config, KeysConfig, Secret, read_secret
+from gateway.dependencies import STORE, UPSTREAM, Dependencies, DependencyFamilies
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
@@ -42,7 +43,7 @@ from gateway.keys.authority import (
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
 from gateway.keys.redis_store import RedisKeyStore
-from gateway.keys.resource import ApiKeys
+from gateway.keys.resource import Answer, ApiKeys
 from gateway.keys.store import Change, KeyStore, MemoryKeyStore
 from gateway.keys.usage import LastUsed
 from gateway.live_policy import LivePolicy
@@ -52,7 +53,7 @@ from gateway.reload import Source
 from gateway.scopes_page import ScopesPage
 from gateway.startup import Finding, check_core
 from gateway.store_watch import StoreWatch
-from gateway.telemetry import AccessEntry, AccessLog, Metrics, Sources, configure_log, is_console
+from gateway.telemetry import AccessEntry, Log, Metrics, Sources, open_sink
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.parser_check import misread
@@ -89,7 +90,8 @@ class Gateway:
         observe: bool = False,
     ) -> None:
         self.config = config
-        self.log = configure_log(log, config.log.format, config.log.level)
+        self._log = Log(log, config.log.format, config.log.level)
+        self.log = self._log.events
         self.store = store or _open_store(config.keys)
         self.health = Health(
             version=VERSION,
@@ -97,7 +99,7 @@ class Gateway:
             policy_loaded=True,
             policy_sha256=config.sha256,
         )
-        self._access_log = AccessLog(log, console=is_console(log, config.log.format))
+        self._dependencies = Dependencies(self.health, self.log, time.monotonic)
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[asyncio.Server] = []
@@ -136,6 +138,7 @@ class Gateway:
             config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
         )
         self.metrics.add(self._policy.families)
+        self.metrics.add(DependencyFamilies(self._dependencies))
         self._reload = None if source is None else self._policy.follow(source, config)
 
     def _proxy(self, kind: type[Proxy]) -> Proxy:
@@ -179,41 +182,47 @@ class Gateway:
             connections=lambda: len(self._clients),
             upstream_connections=lambda: self._pool.counts,
             key_cache=lambda: self._keys.counts,
-            log_lines_dropped=lambda: self._access_log.dropped,
+            log_lines_dropped=lambda: self._log.dropped,
             ready=lambda: self.health.ready,
         )
 
     # What the proxy reports.
 
     def record(self, entry: AccessEntry) -> None:
-        """Log and count a request that has ended."""
-        self._access_log.record(entry)
+        """Count and log a request that has ended."""
         self.metrics.request(entry)
         self._policy.families.request(entry)
+        self._log.record(entry)
+
+    def keys_changed(self, entry: AccessEntry, answer: Answer) -> None:
+        """Log which keys a request made or revoked, by their ids."""
+        log = self.log.bind(by=entry.key_id, request_id=entry.request_id)
+        if answer.created:
+            log.info("key created", key_id=answer.created)
+        if answer.revoked:
+            log.info("key revoked", key_id=answer.revoked, descendants=answer.descendants)
 
     def upstream(self, failure: Code | None) -> None:
         """Remember whether Core answers."""
         if failure is None:
-            if self.health.degraded:
-                self._restored("upstream")
+            self._dependencies.answered(UPSTREAM)
         elif not self._forwarder.open:
             self._asked.set()
         else:
-            self._degraded("upstream", failure.message)
+            self._dependencies.failed(UPSTREAM, failure.message)
 
     def store_failed(self, failure: GatewayError | None) -> None:
         """Remember whether the key store answers."""
         if failure is None:
-            if self.health.degraded:
-                self._restored("store")
+            self._dependencies.answered(STORE)
         else:
-            self._degraded("store", failure.reason)
+            self._dependencies.failed(STORE, failure.reason)
 
     def refused(self) -> None:
-        """Core refused the master key: say so, and read its file again."""
-        self.log.error("core refused the master key", upstream=self.config.upstream.url)
+        """Core refused the master key: read its file again, and say so."""
         with contextlib.suppress(ValueError):
             self._forwarder.master = MasterKey(read_master_key(self.config).reveal())
+        self.log.error("core refused the master key", upstream=self.config.upstream.url)
 
     def fault(self, problem: Exception) -> None:
         """Log a fault of the gateway's own, without the request's content."""
@@ -230,14 +239,9 @@ class Gateway:
             seconds=round(time.time() - entry.time, 3),
         )
 
-    def _degraded(self, neighbour: str, reason: str) -> None:
-        if neighbour not in self.health.degraded:
-            self.log.warning("degraded", neighbour=neighbour, reason=reason)
-        self.health.degraded[neighbour] = reason
-
-    def _restored(self, neighbour: str) -> None:
-        if self.health.degraded.pop(neighbour, None) is not None:
-            self.log.info("restored", neighbour=neighbour)
+    def loop_fault(self, problem: BaseException | None) -> None:
+        """Log what the event loop would print to standard error, which may block, and may quote a request."""
+        self.fault(problem if isinstance(problem, Exception) else RuntimeError())
 
     def _learnt(self, change: Change) -> None:
         if change.at is not None:
@@ -285,13 +289,14 @@ class Gateway:
             raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.NEIGHBOUR)
         await self._check_authority()
         await self._listen()
-        self._run(self._access_log.run())
+        self._run(self._log.run())
         self._run(self._authority.follow())
         self._run(self._last_used.run())
         for follow in self._followers:
             self._run(follow())
         self._run(self._ask_core())
         self._run(self._watch())
+        self._run(self._dependencies.run())
         if self._reload is not None:
             self._run(self._reload.run())
         self.log.info(self._authority.bound, grace=self.config.keys.grace)
@@ -363,8 +368,8 @@ class Gateway:
     def _part_ended(self, task: asyncio.Task[None]) -> None:
         """Say so where a part that runs for ever has failed: the gateway serves on without it."""
         if not task.cancelled() and isinstance(problem := task.exception(), Exception):
+            self._dependencies.failed("gateway", "a part of the gateway has failed: restart it")
             self.fault(problem)
-            self._degraded("gateway", "a part of the gateway has failed: restart it")
 
     async def _ask_core(self) -> None:
         host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
@@ -373,9 +378,10 @@ class Gateway:
             found = await check_core(self._pool, host_line, self._forwarder.master.line)
             if found.finding is Finding.SAFE:
                 break
-            if found.reason != self.health.core_reason:
-                self.log.warning("waiting for core", reason=found.reason)
+            news = found.reason != self.health.core_reason
             self.health.core_reason = found.reason
+            if news:
+                self.log.warning("waiting for core", reason=found.reason)
             if found.finding is Finding.UNSAFE:
                 self._settled.set_exception(StartError(found.reason, Exit.NEIGHBOUR))
                 return
@@ -383,16 +389,16 @@ class Gateway:
                 await asyncio.wait_for(self._asked.wait(), _ASK_SECONDS)
         self.health.core_seen = True
         self._forwarder.open = True
-        self.log.info("ready", upstream=self.config.upstream.url)
         self._settled.set_result(None)
+        self.log.info("ready", upstream=self.config.upstream.url)
 
     async def _watch(self) -> None:
         """Notice without any request that the store fails, and that a lost neighbour is back."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
             self.store_failed(self._authority.failure)
-            if "upstream" in self.health.degraded and await self._core_answers():
-                self._restored("upstream")
+            if UPSTREAM in self.health.degraded and await self._core_answers():
+                self._dependencies.answered(UPSTREAM)
 
     async def _core_answers(self) -> bool:
         host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
@@ -413,12 +419,17 @@ class Gateway:
         deadline = self._loop.time() + config.timeout
         cut = await self._clients.emptied(config.timeout)
         cut += await self._pool.settle(deadline - self._loop.time())
-        await self.close()
+        await self._end()
         self.log.info("stopped", cut=cut)
+        self._log.close()
         return Exit.NO if cut else Exit.YES
 
     async def close(self) -> None:
         """Stop at once; nothing is waited for but what is already being written."""
+        await self._end()
+        self._log.close()
+
+    async def _end(self) -> None:
         for listener in self._listeners:
             listener.close()
         await self._clients.emptied(0)
@@ -433,7 +444,6 @@ class Gateway:
         await self.store.close()
         if self._settled.done() and not self._settled.cancelled():
             self._settled.exception()
-        self._access_log.flush(patience=1.0)
 
 
 def run(config: Config, source: Source | None = None, *, observe: bool = False) -> int:
@@ -452,6 +462,7 @@ async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
     except (StartError, ValueError) as problem:
         return _fail(problem)
     loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+    loop.set_exception_handler(lambda _, context: gateway.loop_fault(context.get("exception")))
     try:
         await gateway.start()
         stopping = loop.create_task(stop.wait())
@@ -468,7 +479,10 @@ async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
 
 
 def _fail(problem: Exception) -> int:
-    print(f"blnk-gateway: {problem}", file=sys.stderr)  # noqa: T201  # the last word before the exit code
+    # Standard error may be full or gone as well: that changes neither the exit code nor that there is one.
+    sink = open_sink(sys.stderr)
+    sink.put(f"blnk-gateway: {problem}\n".encode("utf-8", "backslashreplace"))
+    sink.close(patience=1.0)
     return problem.exit_code if isinstance(problem, StartError) else Exit.USAGE
 
 

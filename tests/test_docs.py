@@ -7,6 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import io
 import re
 import tomllib
 from collections.abc import Iterator
@@ -18,13 +19,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from gateway.admin import Health
 from gateway.cli import cli
 from gateway.config import Setting, parse_config, settings
 from gateway.config.model import sections
+from gateway.dependencies import Dependencies, DependencyFamilies
 from gateway.errors import Code
 from gateway.exits import Exit
 from gateway.policy.report_only import NO_DATES
-from gateway.telemetry import AccessEntry, Metrics, Sources
+from gateway.telemetry import AccessEntry, Log, Metrics, Sources
 from gateway.telemetry.policy_families import LastReload, PolicyFamilies
 from tests.running import ROOT
 
@@ -186,10 +189,12 @@ class TestFacts:
             ready=lambda: True,
         )
         policy = PolicyFamilies(str, lambda: LastReload(success=True, at=0.0))
+        log = Log(io.StringIO()).events
+        dependencies = DependencyFamilies(Dependencies(Health(version="0"), log, lambda: 0.0))
         suffix = {"counter": "_total", "info": "_info"}
         families = {
             family.name + suffix.get(family.type, "")
-            for collector in (Metrics(sources, version="0"), policy)
+            for collector in (Metrics(sources, version="0"), policy, dependencies)
             for family in collector.collect()
         }
         named = {name for name in named_in_tables(README, DEPLOY) if name.startswith("blnk_gateway_")}

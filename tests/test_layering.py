@@ -23,7 +23,7 @@ FLOORS = (
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
     {"judgement", "streaming"},
     {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch"},
-    {"proxy", "live_policy"},
+    {"proxy", "live_policy", "dependencies"},
     {"observing"},
     {"server"},
     {"demo"},

@@ -540,15 +540,67 @@ class TestLog:
         )
 
     async def test_of_a_request_without_a_key(self, gateway: Running) -> None:
-        """Refused, by which code, and nobody's."""
+        """Refused, by which code, on which route, and nobody's."""
         answer = await gateway.ask("GET", READ)
         await self.assert_line(
             gateway,
             answer.value("x-request-id"),
+            route="GET /ledgers",
             code="AUTH_MISSING_API_KEY",
             status=401,
             bytes_out=len(answer.body),
         )
+
+    @pytest.mark.parametrize(
+        ("target", "route"),
+        [
+            ("/ledgers/x", "GET /ledgers/{id}"),
+            ("/nowhere/x", ""),
+            ("/ledgers//x", ""),
+            ("/hooks", "GET /hooks"),
+        ],
+    )
+    @pytest.mark.parametrize("bad", ["missing", "unknown", "expired", "revoked", "remembered"])
+    async def test_of_a_401_names_the_route_that_the_policy_lists(
+        self, gateway: Running, bad: str, target: str, route: str
+    ) -> None:
+        """Which the client is not told: its answer is the same on every path."""
+        key = None
+        if bad == "unknown":
+            key = "A" * 43 + "="
+        elif bad != "missing":
+            key = (await gateway.mint("*:*", expired=bad == "expired", revoked=bad != "expired")).key
+        if bad == "remembered":
+            await gateway.ask("GET", READ, key=key)
+        answer = await gateway.ask("GET", target, key=key)
+        line = await line_of(gateway, answer.value("x-request-id"))
+        assert (line["status"], line["decision"], line["route"]) == (401, "deny", route)
+        page = gateway.gateway.metrics.exposition("")[0].decode()
+        assert f'code="{line["code"]}",method="GET",route="{route}",status="401"}}' in page
+
+    async def test_of_a_503_of_the_key_store_names_the_route(self, start_gateway: Start) -> None:
+        """Whoever is on call sees what the outage costs."""
+        store = FailingStore()
+        gateway = await start_gateway(store=store)
+        store.failing = True
+        answer = await gateway.ask("GET", "/ledgers/x", key="A" * 43 + "=")
+        line = await line_of(gateway, answer.value("x-request-id"))
+        assert (line["status"], line["code"], line["route"]) == (
+            503,
+            "GATEWAY_KEY_STORE_UNAVAILABLE",
+            "GET /ledgers/{id}",
+        )
+
+    async def test_of_a_429_has_a_decision_of_its_own(self, start_gateway: Start) -> None:
+        """The policy allows it, the rate does not."""
+        gateway = await start_gateway(limits={"rate": 1})
+        minted = await gateway.mint("ledgers:read")
+        answers = [await gateway.ask("GET", READ, key=minted.key) for _ in range(2)]
+        found = [await line_of(gateway, answer.value("x-request-id")) for answer in answers]
+        assert [(line["status"], line["decision"], line["route"]) for line in found] == [
+            (200, "allow", "GET /ledgers"),
+            (429, "rate_limited", "GET /ledgers"),
+        ]
 
     async def test_of_a_request_that_lacks_a_scope(self, gateway: Running) -> None:
         """The key and the route that it may not take."""
