@@ -26,7 +26,6 @@ from gateway.policy.routes import Route, Stamp
 from gateway.stamping import stamp, stamp_in_steps
 from gateway.streaming import SMALL, Download, Upload
 from gateway.wire.answers import connection_line, date_line, status_line
-from gateway.wire.exchange import Exchange
 from gateway.wire.flow import ClientGoneError
 from gateway.wire.headers import answer_lines, has_date, request_lines
 from gateway.wire.pool import OwnCall, Pool
@@ -95,8 +94,8 @@ class Forwarder:
     async def forward(self, context: RequestContext) -> None:
         """Send an admitted request to Core, and Core's response to the client.
 
-        A public route never carries the master key. The context's gate is asked whenever bytes leave for Core,
-        for a client may take its time with a body.
+        A public route never carries the master key. The context's gate is asked whenever bytes leave for
+        Core, for a client may take its time with a body.
         Raises GatewayError, ClientGoneError where nobody is left to answer, and what the gate raises.
         """
         if not self.open:

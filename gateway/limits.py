@@ -110,7 +110,7 @@ class BufferBudget:
 class Hold:
     """The bytes that one request holds of the budget. A `wire.exchange.Meter`."""
 
-    __slots__ = ("_budget", "_break_off", "_given_up", "party", "size")
+    __slots__ = ("_break_off", "_budget", "_given_up", "party", "size")
 
     def __init__(self, budget: BufferBudget, party: str) -> None:
         self._budget = budget

@@ -74,7 +74,7 @@ class ObservingForwarder(Forwarder):
             await self._exchange_whole(context, head, exchange.take_held() if body is None else body)
 
     async def _tried(self, context: RequestContext, hold: Hold, route: Route, key: ApiKey) -> bytes | None:
-        """The body, once its stamp was tried; None for one that is too large to hold, and still to be read."""
+        """The body, once its stamp was tried; None for one that cannot be held, and is still to be read."""
         limit, entry, exchange = context.config.limits.body, context.entry, context.exchange
         try:
             body = await exchange.read(limit, hold)

@@ -58,7 +58,7 @@ class Observer(CoreObserver, Protocol):
         """The gateway itself failed."""
 
     def ended_late(self, entry: AccessEntry, status: int | None) -> None:
-        """Core ended a request whose time was over: its response's status, None where the connection broke."""
+        """Core ended a request whose time was over; `status` is None where the connection broke."""
 
 
 class Proxy:

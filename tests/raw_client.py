@@ -98,11 +98,21 @@ class RawClient:
 
     @classmethod
     async def connect(
-        cls, address: Endpoint, *, keep: bool = True, send_buffer: int | None = None
+        cls,
+        address: Endpoint,
+        *,
+        keep: bool = True,
+        send_buffer: int | None = None,
+        local: str | None = None,
     ) -> RawClient:
-        """Connects; `send_buffer` bytes bound what the kernel takes off the test's hands."""
+        """Connects, from the address `local` if one is named.
+
+        `send_buffer` bytes bound what the kernel takes off the test's hands.
+        """
         sock = socket.socket()
         sock.setblocking(False)
+        if local is not None:
+            sock.bind((local, 0))
         if send_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         try:

@@ -48,7 +48,6 @@ class TestRateLimit:
         assert limit.allows("a", NOW)
         assert sum(limit.allows("a", NOW + 3600) for _ in range(10)) == 2
 
-
     def test_keys_that_are_even_are_forgotten(self) -> None:
         """However many keys there have been, only those with a debt are remembered."""
         limit = RateLimit(10)

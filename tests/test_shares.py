@@ -33,7 +33,12 @@ def test_nobody_yields_to_a_party_that_would_hold_as_much() -> None:
 def test_what_is_given_back_is_free() -> None:
     given_back = shares(10, a=6, b=4)
     given_back.give("a", 6)
-    assert (given_back.parties, given_back.total, given_back.fits(6), given_back.yielding("c")) == (1, 4, True, "b")
+    assert (given_back.parties, given_back.total, given_back.fits(6), given_back.yielding("c")) == (
+        1,
+        4,
+        True,
+        "b",
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans())))

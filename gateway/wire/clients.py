@@ -26,7 +26,7 @@ from gateway.wire.outbox import Outbox
 __all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
 
 HELD_BYTES: Final = 64 * 1024**2
-"""The bytes that all connections together hold of unfinished heads, of bodies that nobody has asked for yet, and
+"""The bytes that all connections together hold of unfinished heads, of bodies that nobody has asked for yet,
 of responses that their clients are slow to take."""
 
 
@@ -97,16 +97,10 @@ class Clients:
     def count(self, connection: ClientConnection, held: int) -> None:
         """Count the bytes that a connection holds; one of them may have to let go of its own."""
         more = held - connection.counted
-        if more > 0 and not self._held.fits(more):
-            greediest = self._held.yielding(connection.party, more) or connection.party
-            others = self._connections.get(greediest, {})
-            largest = max(others, key=lambda other: other.counted, default=connection)
-            if largest.counted <= more:
-                largest = connection
-            largest.let_go()
-            self._uncount(largest)
-            if largest is connection:
-                return
+        if more > 0 and not self._make_room(connection.party, more):
+            connection.let_go()
+            self._uncount(connection)
+            return
         if more > 0:
             self._held.take(connection.party, more)
         else:
@@ -148,7 +142,7 @@ class Clients:
         return [connection for party in self._connections.values() for connection in party]
 
     def _displace(self, party: str) -> bool:
-        """Close an idle connection of the party that has most, for one of `party`; False if none gives way."""
+        """Close an idle connection of the party that has most for one of `party`; False if none gives way."""
         greediest = self._open.yielding(party)
         if greediest is None:
             return False
@@ -158,6 +152,17 @@ class Clients:
             return False
         self.forget(displaced)
         displaced.abort()
+        return True
+
+    def _make_room(self, party: str, size: int) -> bool:
+        """Let the party that holds most give up its largest pieces; False where `party` holds as much."""
+        while not self._held.fits(size):
+            greediest = self._held.yielding(party, size)
+            if greediest is None:
+                return False
+            largest = max(self._connections[greediest], key=lambda one: one.counted)
+            largest.let_go()
+            self._uncount(largest)
         return True
 
     def _turn_away(self, connection: ClientConnection) -> None:

@@ -21,8 +21,8 @@ class ClientGoneError(Exception):
 
 
 HALF_CLOSED_SECONDS: Final = 0.5
-"""How long a client that has ended its side still counts as one that waits: most have left, and a few only say
-that they send nothing more (`shutdown`)."""
+"""How long a client that has ended its side still counts as one that waits: most have left, and a few only
+say that they send nothing more (`shutdown`)."""
 
 
 class Client(Protocol):

@@ -1,8 +1,8 @@
 """The places that requests have at Core: bounded in total, shared between parties, waited for in turn.
 
 Rules kept here:
-- A place that comes free goes to the waiting party that holds the fewest, and of those to the one that waits
-  longest. So no party holds more than its share while another waits, and a lone party may hold them all.
+- A place that comes free goes to the waiting party that holds the fewest, and of those to the one whose turn
+  was longest ago. So no party holds more than its share while another waits, and a lone party may hold all.
 - Bodies that stream hold a bounded part of the places: they go at their client's pace, not at Core's.
 - A full queue turns away the newest request of the party that has most of them waiting.
 - Whoever waits is turned away after a time, and at once where its client has left or ended its side: nothing
@@ -59,7 +59,9 @@ class Places:
         self._streams = Shares(0)
         self._queued = Shares(0)
         self._queues: dict[Place, deque[_Waiting]] = {}
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(1)
+        # When each party had its last turn, by number; kept only while somebody waits.
+        self._turns: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._patience = 0.0
 
@@ -165,15 +167,19 @@ class Places:
         while (waiting := self._next()) is not None:
             self._leave_queue(waiting)
             if not waiting.granted.done():
+                self._turns[waiting.place.party] = next(self._numbers)
                 self._take(waiting.place)
                 waiting.granted.set_result(None)
+        if not self._queues:
+            self._turns.clear()
 
     def _next(self) -> _Waiting | None:
         first = (queue[0] for place, queue in self._queues.items() if self._is_free(place))
         return min(first, key=self._turn, default=None)
 
-    def _turn(self, waiting: _Waiting) -> tuple[int, int]:
-        return self._held.held(waiting.place.party), waiting.number
+    def _turn(self, waiting: _Waiting) -> tuple[int, int, int]:
+        party = waiting.place.party
+        return self._held.held(party), self._turns.get(party, 0), waiting.number
 
     def _press_now(self, place: Place) -> None:
         self._press(place)

@@ -299,7 +299,7 @@ class Pool:
 
 
 def _refuse_abandoned(client: Client | None) -> None:
-    """Raise ClientGoneError where nobody waits, and GatewayError(UNAVAILABLE) where most likely nobody does."""
+    """Raise ClientGoneError where nobody waits, GatewayError(UNAVAILABLE) where most likely nobody does."""
     if client is None:
         return
     if client.gone:

@@ -23,7 +23,9 @@ def events(gateway: Running) -> list[dict[str, Any]]:
     """What the log says of requests that ended late, without what differs from run to run."""
     lines = [json.loads(line) for line in gateway.log.getvalue().splitlines()]
     return [
-        {name: line[name] for name in ("route", "key_id", "status")} for line in lines if line["event"] == LATE
+        {name: line[name] for name in ("route", "key_id", "status")}
+        for line in lines
+        if line["event"] == LATE
     ]
 
 
@@ -120,9 +122,7 @@ async def test_it_holds_no_place_that_others_need(start_gateway: Start, upstream
 
 async def test_how_many_run_on_is_bounded(start_gateway: Start, upstream: RecordingUpstream) -> None:
     """As many as there are places; one more keeps its place, and the next request waits in vain."""
-    gateway = await start_gateway(
-        upstream={"connections": 1}, timeouts={"first_byte": 0.2, "connect": 0.3}
-    )
+    gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 0.2, "connect": 0.3})
     key = (await gateway.mint("ledgers:*")).key
     release = asyncio.Event()
     upstream.script(held(release), held(release))
