@@ -18,9 +18,10 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "redis_url"},
+    {"errors", "exits", "redis_url", "shares"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
+    {"context"},
     {"judgement", "streaming"},
     {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch"},
     {"proxy", "live_policy", "dependencies"},
@@ -40,8 +41,8 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "redis_url.py", "policy/*.py", "stamping.py", "limits.py", "keys/minting.py",
-    "wire/headers.py",
+    "errors.py", "redis_url.py", "shares.py", "policy/*.py", "stamping.py", "limits.py", "keys/minting.py",
+    "wire/headers.py", "wire/client_address.py",
 )  # fmt: skip
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))
 

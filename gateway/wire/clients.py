@@ -27,7 +27,7 @@ __all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
 
 HELD_BYTES: Final = 64 * 1024**2
 """The bytes that all connections together hold of unfinished heads, of bodies that nobody has asked for yet,
-of responses that their clients are slow to take."""
+and of responses that their clients are slow to take."""
 
 
 class Clients:

@@ -5,8 +5,8 @@ Rules kept here:
 - A connection is reused only after a whole response to a whole request, with no byte to spare.
 - Each phase has its deadline in one table; a deadline is set where a phase is entered, and nowhere else.
 - What may have changed something at Core is never cancelled: once its time is over the caller is told, and
-  the request runs to its end on its connection, which nothing else uses. (Core leaves a cancelled request half
-  done: its rollback is cancelled as well.)
+  the request runs to its end on its connection, which nothing else uses. (Core leaves a cancelled request
+  half done: its rollback is cancelled as well.)
 - Whether a request may still be sent is asked when its bytes are written to the socket.
 - A GET whose client has left is cut at once; one whose client has only ended its side, after a moment.
 """

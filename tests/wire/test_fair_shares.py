@@ -46,8 +46,8 @@ class TestPlaces:
         upstream.script(held(release))
         asked = [asyncio.create_task(gateway.ask("GET", "/ledgers/first", key=many.key))]
         await upstream.arrived()
-        for number in range(5):
-            asked.append(asyncio.create_task(gateway.ask("GET", f"/ledgers/many{number}", key=many.key)))
+        targets = [f"/ledgers/many{number}" for number in range(5)]
+        asked += [asyncio.create_task(gateway.ask("GET", target, key=many.key)) for target in targets]
         await eventually(lambda: connections(gateway, "waiting") == 5, "the many that wait")
         asked.append(asyncio.create_task(gateway.ask("GET", "/ledgers/one", key=one.key)))
         await eventually(lambda: connections(gateway, "waiting") == 6, "all that wait")
