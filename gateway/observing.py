@@ -25,7 +25,8 @@ from gateway.telemetry import AccessEntry
 from gateway.wire.exchange import Exchange
 from gateway.wire.headers import credential_lines
 
-NOTICE: Final = "observing: Core decides on every request, nothing is enforced here"
+MEANING: Final = "Core decides on every request, nothing is enforced here"
+NOTICE: Final = f"observing: {MEANING}"
 
 # How long a request may wait for the store to know its key.
 _KNOWN_SECONDS: Final = 0.25

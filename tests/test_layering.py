@@ -18,14 +18,15 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "redis_url"},
+    {"errors", "exits", "redis_url", "start_signals"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
-    {"judgement", "streaming"},
-    {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch"},
+    {"judgement", "streaming", "descriptors", "private_server", "revocation_notice", "sockets"},
+    {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch", "listeners"},
     {"proxy", "live_policy"},
     {"observing"},
     {"server"},
+    {"lifecycle"},
     {"demo"},
     {"cli"},
     {"__main__"},

@@ -20,13 +20,15 @@ from gateway.policy.coverage import Remark
 @config_option
 @click.option("--coverage", is_flag=True, help="Warn of Core's routes that no route covers.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
-@click.option("--env", is_flag=True, help="Check variables, secret files and packages, too.")
+@click.option("--env", is_flag=True, help="Check variables, secret files, packages and ports, too.")
 @click.option("--reach", metavar="URL", help="Ask this address of Core instead; 1 if a Core answers.")
 def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None) -> None:
     """Print every problem of a configuration, each with its line, and what may not be meant.
 
     Warned is of routes that cross, of a deny that a more specific route passes by, and of scopes that Core's
-    routes ask for and these routes no more. Without --env it needs no secret; never Redis or Core.
+    routes ask for and these routes no more. Without --env it needs no secret; never Redis or Core. With --env
+    it also warns of ports that are taken here, and of connections for which this machine has too few open
+    files.
 
     With --reach no file is read. Run it from where a client stands, with the address of Core: a Core that
     answers there can be used without the gateway. Exit codes then: 0 no Core answers, 1 a Core answers,
@@ -42,7 +44,7 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
     if reach is not None:
         sys.exit(_reach(reach))
     config = load(path, secrets=env, err=False)
-    remarks = sorted(_remarks(config, coverage=coverage), key=lambda remark: remark.line)
+    remarks = sorted(_remarks(config, coverage=coverage, env=env), key=lambda remark: remark.line)
     for remark in remarks:
         place = f"{path}:{remark.line}" if remark.line else str(path)
         say(f"{place}: {'warning' if remark.warns else 'note'}: {remark.text}")
@@ -56,7 +58,8 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
     say(f"{path}: ok, {len(config.routes.routes)} routes")
 
 
-def _remarks(config: Config, *, coverage: bool) -> Iterator[Remark]:
+def _remarks(config: Config, *, coverage: bool, env: bool) -> Iterator[Remark]:
+    from gateway.cli.machine import limited, taken
     from gateway.config.presets import core_table
     from gateway.policy.coverage import shadowed, uncovered, unused_scopes
 
@@ -65,6 +68,10 @@ def _remarks(config: Config, *, coverage: bool) -> Iterator[Remark]:
     yield from unused_scopes(config.routes, core)
     if coverage:
         yield from uncovered(config.routes, core)
+    # Without --env the file may be meant for another machine.
+    yield from (Remark(0, text, warns=env) for text in limited(config))
+    if env:
+        yield from (Remark(0, text, warns=True) for text in taken(config))
 
 
 def _reach(url: str) -> Exit:

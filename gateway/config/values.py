@@ -96,6 +96,14 @@ def address(raw: Raw) -> Address:
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
+def addresses(raw: Raw) -> tuple[Address, ...]:
+    """One address, or a list of them."""
+    found = tuple(map(address, raw)) if isinstance(raw, tuple) else (address(raw),)
+    if not found:
+        raise BadValueError("write host:port, as 127.0.0.1:5001, or a list of them")
+    return found
+
+
 _ADDRESS = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<host>[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?))"
     r":(?P<port>[0-9]{1,5})",

@@ -70,7 +70,7 @@ def test_a_small_file_has_every_default() -> None:
     routes = compile_routes([Route("GET", "/health", Access.PUBLIC)])
     assert not isinstance(routes, tuple)
     assert parse(SMALL) == Config(
-        listen=Address("127.0.0.1", 5001),
+        listen=(Address("127.0.0.1", 5001),),
         admin=Address("127.0.0.1", 5002),
         health=None,
         admin_token_file=None,
@@ -104,7 +104,7 @@ def test_a_small_file_has_every_default() -> None:
 
 def test_every_setting_is_taken_from_the_environment_first() -> None:
     given = {
-        "listen": "0.0.0.0:1",
+        "listen": "0.0.0.0:1, [::1]:4",
         "admin": "127.0.0.1:2",
         "health": "0.0.0.0:3",
         "upstream.url": "https://core",
@@ -141,7 +141,7 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
     given["drain.delay"] = "0s"
     config = parse(SMALL, {variable(path): value for path, value in given.items()})
     assert config == Config(
-        listen=Address("0.0.0.0", 1),
+        listen=(Address("0.0.0.0", 1), Address("::1", 4)),
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
         upstream=UpstreamConfig(url="https://core", master_key=Secret("other"), connections=4, queue=5),
