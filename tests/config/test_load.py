@@ -305,6 +305,35 @@ def test_two_listeners_may_not_share_a_port() -> None:
     assert problems(text) == ["gateway.yaml:2: admin: listen takes this port already: write another one"]
 
 
+@pytest.mark.parametrize(
+    ("line", "addresses"),
+    [
+        ("listen: 0.0.0.0:1", (Address("0.0.0.0", 1),)),
+        ('listen: ["127.0.0.1:1", "[::1]:1"]', (Address("127.0.0.1", 1), Address("::1", 1))),
+    ],
+)
+def test_clients_may_connect_at_one_address_or_at_several(line: str, addresses: tuple[Address, ...]) -> None:
+    assert parse(with_line(line)).listen == addresses
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'listen: ["0.0.0.0:1", "[::]:1"]',
+            "listen: two of the addresses take the same port: take one of them out",
+        ),
+        (
+            "listen: [127.0.0.1:1, 127.0.0.1:5002]",
+            "listen: admin takes this port already: write another one",
+        ),
+        ("listen: []", "listen: write host:port, as 127.0.0.1:5001, or a list of them"),
+    ],
+)
+def test_the_addresses_of_a_list_are_held_to_the_same(line: str, problem: str) -> None:
+    assert problems(with_line(line)) == [f"gateway.yaml:1: {problem}"]
+
+
 def test_a_listener_may_not_take_the_port_another_has_by_default() -> None:
     assert problems(with_line("listen: 127.0.0.1:5002")) == [
         "gateway.yaml:1: listen: admin takes this port already: write another one"
