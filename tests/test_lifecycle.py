@@ -23,7 +23,7 @@ from tests.wire.asserting import READ
 
 AT_ONCE = 5.0  # seconds, for a busy machine
 LONG = {"DRAIN__DELAY": "60s", "DRAIN__TIMEOUT": "60s"}
-FIRST_PROCESS = ("unshare", "--fork", "--pid", "--mount-proc")
+FIRST_PROCESS = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
 """Runs a command with the process id 1, for which signals have no default action."""
 NO_NAMESPACES = os.geteuid() != 0 or shutil.which("unshare") is None or sys.platform != "linux"
 
@@ -145,7 +145,7 @@ class TestEnd:
             await process.event("ready")
             process.terminate()
             await process.event("draining")
-            await asyncio.sleep(ONE_SIGNAL_SECONDS)
+            await asyncio.sleep(2 * ONE_SIGNAL_SECONDS)
             process.process.send_signal(second)
             async with asyncio.timeout(AT_ONCE):
                 ended = await process.ended()
@@ -163,7 +163,7 @@ class TestEnd:
                 await upstream.arrived()
                 process.terminate()
                 await process.event("draining")
-                await asyncio.sleep(ONE_SIGNAL_SECONDS)
+                await asyncio.sleep(2 * ONE_SIGNAL_SECONDS)
                 process.terminate()
                 async with asyncio.timeout(AT_ONCE):
                     ended = await process.ended()
