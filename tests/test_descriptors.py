@@ -22,7 +22,7 @@ from tests.raw_client import RawClient
 from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, ROOT, eventually, shipped_config
 from tests.running import configured as configured_for
-from tests.serving import Serving, serving
+from tests.serving import SERVE, Serving, serving
 
 ENVIRON = {
     "BLNK_MASTER_KEY": MASTER_KEY,
@@ -158,12 +158,16 @@ class TestServe:
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (1, f"blnk-gateway: {too_few(100)}\n")
 
+    @pytest.mark.parametrize(
+        "loop", ["", "import sys; sys.modules['uvloop'] = None; "], ids=["uvloop", "asyncio"]
+    )
     async def test_a_flood_of_connections_takes_no_descriptor_from_anybody(
-        self, upstream: RecordingUpstream
+        self, upstream: RecordingUpstream, loop: str
     ) -> None:
-        """To all three listeners at once."""
+        """To all three listeners at once, on either event loop."""
         health = Address("127.0.0.1", *free_ports(1))
-        async with serving(upstream.url, {"HEALTH": str(health)}, command=limited(FEW)) as process:
+        settings, script = {"HEALTH": str(health)}, loop + SERVE
+        async with serving(upstream.url, settings, command=limited(FEW), script=script) as process:
             address, admin = await process.listening()
             await process.event("ready")
             kept = await RawClient.connect(address)
