@@ -28,7 +28,8 @@ from gateway.telemetry import AccessEntry
 from gateway.wire.exchange import Exchange
 from gateway.wire.headers import credential_lines
 
-NOTICE: Final = "observing: Core decides on every request, nothing is enforced here"
+MEANING: Final = "Core decides on every request, nothing is enforced here"
+NOTICE: Final = f"observing: {MEANING}"
 
 # The route that every request takes here, for Core decides.
 _OBSERVED: Final = Route(method="GET", pattern="/", access=Access.MASTER)

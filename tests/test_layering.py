@@ -18,15 +18,16 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "redis_url", "shares"},
+    {"errors", "exits", "redis_url", "shares", "start_signals"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
     {"context"},
-    {"judgement", "streaming"},
-    {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch"},
+    {"judgement", "streaming", "descriptors", "private_server", "revocation_notice", "sockets"},
+    {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch", "listeners"},
     {"proxy", "live_policy", "dependencies"},
     {"observing"},
     {"server"},
+    {"lifecycle"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -42,7 +43,7 @@ IMPURE = {
 }  # fmt: skip
 PURE = (
     "errors.py", "redis_url.py", "shares.py", "policy/*.py", "stamping.py", "limits.py", "keys/minting.py",
-    "wire/headers.py", "wire/client_address.py",
+    "wire/headers.py",
 )  # fmt: skip
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))
 

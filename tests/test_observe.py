@@ -24,6 +24,7 @@ from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
 from tests.raw_client import Answer, chunked, request
 from tests.recording import REFUSAL, RecordingUpstream, answering
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
+from tests.serving import serving
 
 LEDGER = b'{"name": "x",  "meta_data":{"BLNK_GENERATED_BY":"forged"}}'
 UNKNOWN = "A" * 43 + "="
@@ -296,6 +297,23 @@ async def scopes(running: Running, query: str = "") -> Answer:
     async with await running.connect(running.gateway.admin_address) as client:
         asked = request("GET", f"/scopes{query}", headers=[("Connection", "close")])
         return await client.call(asked.replace(b"gateway.test", b"127.0.0.1"))
+
+
+class TestLog:
+    async def test_it_says_at_the_start_that_nothing_is_enforced(self, upstream: RecordingUpstream) -> None:
+        """And nothing of revoked keys, which Core honours or refuses as it will."""
+        async with serving(upstream.url, {"DRAIN__DELAY": "0s"}, options=["--observe"]) as process:
+            await process.event("ready")
+            process.terminate()
+            ended = await process.ended()
+        (event,) = [event for event in ended.events if event["event"] == "observing"]
+        assert event == {
+            "timestamp": event["timestamp"],
+            "level": "warning",
+            "event": "observing",
+            "meaning": "Core decides on every request, nothing is enforced here",
+        }
+        assert [event for event in ended.events if "revoked" in event["event"]] == []
 
 
 class TestScopes:

@@ -64,7 +64,7 @@ class _Report:
 @config_option
 @click.option("--coverage", is_flag=True, help="Warn of Core's routes that no route covers.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
-@click.option("--env", is_flag=True, help="Check variables, secret files, certificates and packages, too.")
+@click.option("--env", is_flag=True, help="Check variables, secret files, certificates, packages and ports.")
 @click.option("--reach", metavar="URL", help="Ask this address of Core instead; 1 if a Core answers.")
 @output_option
 def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None, output: str) -> None:
@@ -72,7 +72,8 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
 
     A warning is: a secret in clear, or $NAME in place of one; report-only that is over; routes that cross; a
     deny that a more specific route passes by; a scope that Core's routes ask for and these routes do not.
-    Without --env no secret is needed. Redis and Core are never asked.
+    Without --env no secret is needed. Redis and Core are never asked. With --env it warns of ports that are
+    taken here, and of connections for which this machine has too few open files.
 
     With --reach no file is read. Run it from where a client stands, with the address of Core: a Core that
     answers there can be used without the gateway. Exit codes then: 0 no Core answers, 1 a Core answers,
@@ -107,7 +108,7 @@ def _checked(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
         return _Report(Exit.NO, tuple(_findings(_Level.PROBLEM, error.problems)))
     findings = [
         *_findings(_Level.WARNING, config.warnings),
-        *(_of_remark(path, remark) for remark in _remarks(config, coverage=coverage)),
+        *(_of_remark(path, remark) for remark in _remarks(config, coverage=coverage, env=env)),
     ]
     if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
         findings.append(_Finding(_Level.PROBLEM, str(path), 0, CORE_PACKAGES_MISSING))
@@ -126,7 +127,8 @@ def _of_remark(path: Path, remark: Remark) -> _Finding:
     return _Finding(level, str(path), remark.line, remark.text)
 
 
-def _remarks(config: Config, *, coverage: bool) -> Iterator[Remark]:
+def _remarks(config: Config, *, coverage: bool, env: bool) -> Iterator[Remark]:
+    from gateway.cli.machine import limited, taken
     from gateway.config.presets import core_table
     from gateway.policy.coverage import shadowed, uncovered, unused_scopes
 
@@ -135,6 +137,10 @@ def _remarks(config: Config, *, coverage: bool) -> Iterator[Remark]:
     yield from unused_scopes(config.routes, core)
     if coverage:
         yield from uncovered(config.routes, core)
+    # Without --env the file may be meant for another machine.
+    yield from (Remark(0, text, warns=env) for text in limited(config))
+    if env:
+        yield from (Remark(0, text, warns=True) for text in taken(config))
 
 
 def _tell(path: Path, report: _Report) -> None:

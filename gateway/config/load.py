@@ -160,11 +160,19 @@ def _check_admin(reading: Reading) -> None:
 
 def _check_listeners(reading: Reading) -> None:
     known = [path for path in LISTENERS if path not in reading.unset and reading.values[path] is not None]
-    for first, second in combinations(known, 2):
-        if reading.values[first].clashes(reading.values[second]):
+    listening = [(path, address) for path in known for address in _addresses(reading.values[path])]
+    for (first, one), (second, another) in combinations(listening, 2):
+        if one.clashes(another):
             # One of the two may stand nowhere, being the default.
             place, other = (second, first) if second in reading.places else (first, second)
-            reading.refuse_setting(place, f"{other} takes this port already: write another one")
+            text = f"{other} takes this port already: write another one"
+            if first == second:
+                text = "two of the addresses take the same port: take one of them out"
+            reading.refuse_setting(place, text)
+
+
+def _addresses(value: Address | tuple[Address, ...]) -> tuple[Address, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _check_limits(reading: Reading) -> None:

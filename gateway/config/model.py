@@ -211,8 +211,9 @@ class LogConfig:
 class Config:
     """One gateway.yaml, whole and checked."""
 
-    listen: Address = field(
-        default=Address("127.0.0.1", 5001), metadata=_read(values.address, "where clients connect")
+    listen: tuple[Address, ...] = field(
+        default=(Address("127.0.0.1", 5001),),
+        metadata=_read(values.addresses, "where clients connect: an address, or a list of them"),
     )
     admin: Address = field(
         default=Address("127.0.0.1", 5002),

@@ -96,6 +96,9 @@ def _setting(setting: Setting) -> Schema:
 def _value(parse: Callable[..., Any]) -> Schema:
     if isinstance(parse, sequence):
         return {"type": "array", "items": _value(parse.parse)}
+    if parse is values.addresses:
+        one = _value(values.address)["anyOf"]
+        return {"anyOf": [*one, {"type": "array", "minItems": 1, "items": {"anyOf": one}}]}
     if isinstance(parse, choice):
         return {"anyOf": [{"enum": list(parse.known)}, dict(_REFERENCE)]}
     if isinstance(parse, count):

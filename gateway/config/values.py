@@ -64,9 +64,13 @@ class Address:
             return self.host == "localhost"
 
     def clashes(self, other: Address) -> bool:
-        """True where both cannot listen at once: the same port on the same host or on every interface."""
-        everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
-        shared = self.host == other.host or self.host in everywhere or other.host in everywhere
+        """True where both cannot listen at once: the same port on the same host, or on all of IPv4 or IPv6.
+
+        `::` is all of both.
+        """
+        hosts = {self.host, other.host}
+        all_of_ipv4 = "0.0.0.0" in hosts and not any(":" in host for host in hosts)  # noqa: S104 - compared
+        shared = len(hosts) == 1 or "::" in hosts or all_of_ipv4
         return self.port == other.port != 0 and shared
 
     def __str__(self) -> str:
@@ -104,6 +108,14 @@ def address(raw: Raw) -> Address:
     if match["v6"] is not None and not _is_ipv6(match["v6"]):
         raise BadValueError('this is no IPv6 address: write it as "[::1]:5001", in quotes')
     return Address(match["v6"] or match["host"], int(match["port"]))
+
+
+def addresses(raw: Raw) -> tuple[Address, ...]:
+    """One address, or a list of them."""
+    found = tuple(map(address, raw)) if isinstance(raw, tuple) else (address(raw),)
+    if not found:
+        raise BadValueError("write host:port, as 127.0.0.1:5001, or a list of them")
+    return found
 
 
 _MOST_PORT = 65535

@@ -29,6 +29,8 @@ def written(setting: Setting, value: Any) -> str:
         return HIDDEN
     if isinstance(value, KeyDates):
         return report_only.shown(value)
+    if setting.parse is values.addresses and len(value) == 1:
+        return str(value[0])
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     if setting.parse is values.size:

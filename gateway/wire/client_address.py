@@ -1,9 +1,19 @@
-"""The address of the client behind trusted proxies."""
+"""The address of a connection's other end, and of the client behind trusted proxies."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The address of the other end, without its port and zone; empty where there is none.
+
+    A socket for IPv6 shows a peer that came by IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
+    """
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]).partition("%")[0].removeprefix("::ffff:") if peer else ""
 
 
 def client_of(peer: str, forwarded: Iterable[str], trusts: Callable[[str], bool]) -> str:

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import Code, GatewayError
+from gateway.wire.client_address import peer_of
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import HALF_CLOSED_SECONDS, Flow
@@ -199,9 +200,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection's task."""
         self.transport = transport  # type: ignore[assignment]  # a stream transport, by create_server
-        peer = transport.get_extra_info("peername")
-        # A socket for IPv6 shows a client that came by IPv4 in this form (RFC 4291 section 2.5.5.2).
-        self.peer = str(peer[0]).removeprefix("::ffff:") if peer else ""
+        self.peer = peer_of(transport)
         if self._clients.admit(self) and self.transport is not None:
             self.transport.set_write_buffer_limits(high=_UNREAD)
             self._enter(Phase.IDLE)

@@ -74,7 +74,7 @@ def test_a_small_file_has_every_default() -> None:
     routes = compile_routes([Route("GET", "/health", Access.PUBLIC)])
     assert not isinstance(routes, tuple)
     assert parse(SMALL) == Config(
-        listen=Address("127.0.0.1", 5001),
+        listen=(Address("127.0.0.1", 5001),),
         admin=Address("127.0.0.1", 5002),
         health=None,
         admin_token_file=None,
@@ -110,7 +110,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
     authority = tmp_path / "ca.pem"
     authority.touch()
     given = {
-        "listen": "0.0.0.0:1",
+        "listen": "0.0.0.0:1, [::1]:4",
         "admin": "127.0.0.1:2",
         "health": "0.0.0.0:3",
         "upstream.url": "https://core",
@@ -147,7 +147,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
     given["drain.delay"] = "0s"
     config = parse(SMALL, {variable(path): value for path, value in given.items()})
     assert config == Config(
-        listen=Address("0.0.0.0", 1),
+        listen=(Address("0.0.0.0", 1), Address("::1", 4)),
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
         upstream=UpstreamConfig(url="https://core", master_key=Secret("other"), connections=4, queue=5),
@@ -418,6 +418,35 @@ def test_a_gateway_in_front_of_itself_is_refused() -> None:
 def test_two_listeners_may_not_share_a_port() -> None:
     text = with_line("listen: 0.0.0.0:1\nadmin: 127.0.0.1:1\nhealth: 127.0.0.1:2")
     assert problems(text) == ["gateway.yaml:2: admin: listen takes this port already: write another one"]
+
+
+@pytest.mark.parametrize(
+    ("line", "addresses"),
+    [
+        ("listen: 0.0.0.0:1", (Address("0.0.0.0", 1),)),
+        ('listen: ["127.0.0.1:1", "[::1]:1"]', (Address("127.0.0.1", 1), Address("::1", 1))),
+    ],
+)
+def test_clients_may_connect_at_one_address_or_at_several(line: str, addresses: tuple[Address, ...]) -> None:
+    assert parse(with_line(line)).listen == addresses
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'listen: ["0.0.0.0:1", "[::]:1"]',
+            "listen: two of the addresses take the same port: take one of them out",
+        ),
+        (
+            "listen: [127.0.0.1:1, 127.0.0.1:5002]",
+            "listen: admin takes this port already: write another one",
+        ),
+        ("listen: []", "listen: write host:port, as 127.0.0.1:5001, or a list of them"),
+    ],
+)
+def test_the_addresses_of_a_list_are_held_to_the_same(line: str, problem: str) -> None:
+    assert problems(with_line(line)) == [f"gateway.yaml:1: {problem}"]
 
 
 def test_a_listener_may_not_take_the_port_another_has_by_default() -> None:

@@ -70,7 +70,7 @@ def test_the_shipped_file_serves_with_the_master_key_alone() -> None:
     config = load_config(SHIPPED, {"BLNK_MASTER_KEY": "s3cret"}, secrets=True)
     assert config.upstream.master_key.reveal() == "s3cret"
     assert (config.listen, config.admin, config.health) == (
-        Address("127.0.0.1", 5001),
+        (Address("127.0.0.1", 5001),),
         Address("127.0.0.1", 5002),
         None,
     )
