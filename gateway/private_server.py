@@ -27,7 +27,6 @@ from gateway.wire.deadlines import NEVER, Deadlines
 MAX_BYTES: Final = 64 * 1024
 """Bytes of one request, head and body."""
 _CLOSE_SECONDS: Final = 1.0
-"""Of an IPv6 address: one client has a whole /64 (RFC 6177)."""
 
 
 class Phase(enum.Enum):
