@@ -146,6 +146,22 @@ class TestKeys:
         assert (await gateway.ask("GET", "/ledgers/other", key=other)).status == 200
         assert upstream.targets == ["/ledgers/one", "/ledgers/other"]
 
+    @pytest.mark.parametrize(("target", "status"), [("/balances", 403), ("/ledgers/x/y", 404)])
+    async def test_what_is_refused_counts_as_well(
+        self, start_gateway: Start, target: str, status: int
+    ) -> None:
+        """Floods of 403 and 404 are not free."""
+        gateway = await start_gateway(limits={"rate": 2})
+        key = (await gateway.mint("ledgers:read")).key
+        statuses = [(await gateway.ask("GET", target, key=key)).status for _ in range(3)]
+        assert statuses == [status, status, 429]
+
+    async def test_a_key_that_is_not_live_is_401_at_any_rate(self, start_gateway: Start) -> None:
+        """Without a live key nothing else is said."""
+        gateway = await start_gateway(limits={"rate": 1})
+        key = (await gateway.mint("ledgers:read", revoked=True)).key
+        assert [(await gateway.ask("GET", "/ledgers", key=key)).status for _ in range(3)] == [401] * 3
+
 
 class TestRefusedByCore:
     async def test_our_key_refused_is_502_and_no_fault_of_the_client(
@@ -277,7 +293,8 @@ class TestTrustedProxies:
         expected["X-Forwarded-For"] = ["203.0.113.7, 127.0.0.1"]
         assert {name: got.values(name) for name in expected} == expected
         assert answer.value("x-request-id") == "edge-1"
-        assert (await line_of(gateway, "edge-1"))["path"] == "/ledgers"
+        line = await line_of(gateway, "edge-1")
+        assert (line["path"], line["client"]) == ("/ledgers", "203.0.113.7")
 
     async def test_several_of_their_lines_become_one(
         self, start_gateway: Start, upstream: RecordingUpstream
@@ -306,6 +323,7 @@ class TestTrustedProxies:
         }
         assert {name: got.values(name) for name in expected} == expected
         assert answer.value("x-request-id") != "edge-1"
+        assert (await line_of(gateway, answer.value("x-request-id")))["client"] == "127.0.0.1"
 
     @pytest.mark.parametrize("given", ["", "a" * 129, "\xe9", "a\tb"], ids=["empty", "long", "é", "tab"])
     async def test_an_unfit_request_id_is_replaced(self, start_gateway: Start, given: str) -> None:
