@@ -27,7 +27,7 @@ from aiohttp import web
 
 from gateway.admin import Explaining, Health, admin_application, health_application
 from gateway.config import Address, Config, KeysConfig, Secret, read_secret
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
 from gateway.judgement import Clocks
@@ -50,7 +50,7 @@ from gateway.observing import NOTICE, ObservingForwarder, ObservingProxy
 from gateway.proxy import Proxy
 from gateway.reload import Source
 from gateway.scopes_page import ScopesPage
-from gateway.startup import Finding, check_core
+from gateway.startup import Asker, Check, Finding, Reminder, asking_limits, check_core
 from gateway.store_watch import StoreWatch
 from gateway.telemetry import AccessEntry, AccessLog, Metrics, Sources, configure_log, is_console
 from gateway.telemetry.scope_use import ScopeUse
@@ -117,6 +117,8 @@ class Gateway:
         )
         self._last_used = LastUsed(self.store)
         self._pool = open_pool(config, self._loop)
+        self._asking_pool = open_pool(config, self._loop, asking_limits(_pool_limits(config)))
+        self._id_prefix = os.urandom(6).hex()
         master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
         self._forwarder = forwarder(config, master, self._pool, self, time.monotonic)
@@ -142,7 +144,7 @@ class Gateway:
             scope_use=self._scope_use,
             observer=self,
             clocks=Clocks(time.time, _uptime),
-            request_ids=_request_ids(),
+            request_ids=_request_ids(self._id_prefix),
         )
 
     def _open_authority(self) -> tuple[Authority, KeysResource]:
@@ -185,7 +187,7 @@ class Gateway:
         self.metrics.request(entry)
         self._policy.families.request(entry)
 
-    def upstream(self, failure: Code | None) -> None:
+    def upstream(self, failure: GatewayError | None) -> None:
         """Remember whether Core answers."""
         if failure is None:
             if self.health.degraded:
@@ -193,7 +195,7 @@ class Gateway:
         elif not self._forwarder.open:
             self._asked.set()
         else:
-            self._degraded("upstream", failure.message)
+            self._degraded("upstream", failure.reason)
 
     def store_failed(self, failure: GatewayError | None) -> None:
         """Remember whether the key store answers."""
@@ -274,7 +276,8 @@ class Gateway:
         for follow in self._followers:
             self._run(follow())
         self._run(self._ask_core())
-        self._run(self._watch())
+        self._run(self._watch_core())
+        self._run(self._watch_store())
         if self._reload is not None:
             self._run(self._reload.run())
         self.log.info(self._authority.bound, grace=self.config.keys.grace)
@@ -350,15 +353,16 @@ class Gateway:
             self._degraded("gateway", "a part of the gateway has failed: restart it")
 
     async def _ask_core(self) -> None:
-        host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
+        reminder, began = Reminder(), self._loop.time()
         while True:
             self._asked.clear()
-            found = await check_core(self._pool, host_line, self._forwarder.master.line)
+            found = await self._check_core()
             if found.finding is Finding.SAFE:
                 break
-            if found.reason != self.health.core_reason:
-                self.log.warning("waiting for core", reason=found.reason)
             self.health.core_reason = found.reason
+            waited = self._loop.time() - began
+            if reminder.due(found.reason, waited):
+                self.log.warning("waiting for core", reason=found.reason, seconds=round(waited))
             if found.finding is Finding.UNSAFE:
                 self._settled.set_exception(StartError(found.reason, Exit.NEIGHBOUR))
                 return
@@ -369,17 +373,27 @@ class Gateway:
         self.log.info("ready", upstream=self.config.upstream.url)
         self._settled.set_result(None)
 
-    async def _watch(self) -> None:
-        """Notice without any request that the store fails, and that a lost neighbour is back."""
+    async def _watch_store(self) -> None:
+        """Notice without any request that the store fails, and that it is back."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
             self.store_failed(self._authority.failure)
-            if "upstream" in self.health.degraded and await self._core_answers():
-                self._restored("upstream")
 
-    async def _core_answers(self) -> bool:
-        host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
-        return (await check_core(self._pool, host_line, self._forwarder.master.line)).finding is Finding.SAFE
+    async def _watch_core(self) -> None:
+        """Notice without any request that a Core that was lost is back, or why it is not."""
+        while True:
+            await asyncio.sleep(_ASK_SECONDS)
+            if "upstream" not in self.health.degraded:
+                continue
+            found = await self._check_core()
+            if found.finding is Finding.SAFE:
+                self._restored("upstream")
+            else:
+                self._degraded("upstream", found.reason)
+
+    async def _check_core(self) -> Check:
+        master = self._forwarder.master.line
+        return await check_core(self._asking_pool, core_asker(self.config, master, self._id_prefix))
 
     # End.
 
@@ -407,6 +421,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.abort()
+        self._asking_pool.abort()
         for runner in self._runners:
             await runner.cleanup()
         await self._last_used.write()
@@ -504,11 +519,19 @@ def _pool_limits(config: Config) -> PoolLimits:
     )
 
 
-def open_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
-    """The connections to Core that the configuration asks for."""
-    upstream, limits = config.upstream, _pool_limits(config)
+def open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimits | None = None) -> Pool:
+    """Connections to Core, within `limits` or those of the configuration."""
+    upstream = config.upstream
+    # Reads SSL_CERT_FILE and SSL_CERT_DIR.
     tls = ssl.create_default_context() if upstream.tls else None
-    return Pool(upstream.host, upstream.port, limits, loop, tls)
+    return Pool(upstream.host, upstream.port, limits or _pool_limits(config), loop, tls)
+
+
+def core_asker(config: Config, key_line: bytes, own_ids: str = "") -> Asker:
+    """Who checks the Core of the configuration."""
+    upstream = config.upstream
+    host_line = b"Host: %b\r\n" % upstream.authority.encode()
+    return Asker(host_line, key_line, tls=upstream.tls, own_ids=own_ids)
 
 
 def _client_limits(config: Config) -> ClientLimits:
@@ -522,9 +545,8 @@ def _client_limits(config: Config) -> ClientLimits:
     )
 
 
-def _request_ids() -> Callable[[], str]:
+def _request_ids(prefix: str) -> Callable[[], str]:
     """Ids that no other process has: a random part, and a count."""
-    prefix = os.urandom(6).hex()
     counter = itertools.count(1)
     return lambda: f"{prefix}-{next(counter):x}"
 

@@ -18,7 +18,9 @@ from typing import Protocol
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import Deadlines
+from gateway.wire.dialing import Dialer
 from gateway.wire.outbox import Outbox
+from gateway.wire.unreachable import CLOSED, unreachable
 from gateway.wire.upstream import Answer, Flow, PoolLimits, StaleError, UpstreamConnection
 
 
@@ -43,9 +45,7 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._host = host
-        self._port = port
-        self._tls = tls
+        self._dialer = Dialer(host, port, tls)
         self._open: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
         self._busy = 0
@@ -84,7 +84,7 @@ class Pool:
             return await connection.send(data, bodiless=bodiless)
         except StaleError:
             if not (repeatable and reused):
-                raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+                raise unreachable(CLOSED) from None
         self._drop_idle()
         connection = await self.acquire()
         if gate is not None and not gate.passes():
@@ -92,7 +92,7 @@ class Pool:
         try:
             return await connection.send(data, bodiless=bodiless)
         except StaleError:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+            raise unreachable(CLOSED) from None
 
     async def upload(
         self,
@@ -115,7 +115,7 @@ class Pool:
             begin(connection)
             return await waiter
         except StaleError:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+            raise unreachable(CLOSED) from None
 
     def idle(self) -> UpstreamConnection | None:
         """An idle connection to send one request on, if there is one."""
@@ -223,18 +223,11 @@ class Pool:
     async def _connect(self) -> UpstreamConnection:
         self._busy += 1
         try:
-            async with asyncio.timeout(self.limits.connect):
-                _, connection = await self.loop.create_connection(
-                    lambda: UpstreamConnection(self), self._host, self._port, ssl=self._tls
-                )
-        except TimeoutError:
+            connection = await self._dialer.connect(lambda: UpstreamConnection(self), self.limits.connect)
+        except BaseException:
             self._busy -= 1
             self._wake()
-            raise GatewayError(Code.UPSTREAM_TIMEOUT) from None
-        except (OSError, UnicodeError):  # a name that IDNA cannot spell is a UnicodeError
-            self._busy -= 1
-            self._wake()
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+            raise
         self._open.add(connection)
         if self._aborted:
             connection.abort()

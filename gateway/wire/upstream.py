@@ -15,10 +15,11 @@ from typing import Protocol
 
 import httptools
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.headers import Header
 from gateway.wire.outbox import Outbox
+from gateway.wire.unreachable import BROKEN_OFF, too_slow, unparsable, unreachable
 
 _INTERIM = 200
 # Compared first: most headers are ruled out by their length alone.
@@ -256,12 +257,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._waiter is None and self._answer is None:
             self.abort()
             return
-        self._got_byte = True
+        first, self._got_byte = not self._got_byte, True
         self.deadline = self._pool.after(self._pool.limits.between_bytes)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(GatewayError(Code.UPSTREAM_UNREACHABLE))
+            self._fail(unreachable(unparsable(data if first else b"")))
             self.abort()
             return
         self._deliver()
@@ -281,7 +282,7 @@ class UpstreamConnection(asyncio.Protocol):
             waiter, self._waiter = self._waiter, None
             if not waiter.done():
                 waiter.set_exception(StaleError())
-        self._fail(GatewayError(Code.UPSTREAM_UNREACHABLE))
+        self._fail(unreachable(BROKEN_OFF))
         self._parser = None  # type: ignore[assignment]  # ends the cycle parser -> connection
         if self._source is not None:
             self._source.resume_reading()
@@ -303,8 +304,16 @@ class UpstreamConnection(asyncio.Protocol):
     def expire(self) -> None:
         """End the connection: idle too long, or too slow to answer."""
         if self._waiter is not None or self._streamed is not None:
-            self._fail(GatewayError(Code.UPSTREAM_TIMEOUT))
+            self._fail(too_slow(self._stalled()))
         self.abort()
+
+    def _stalled(self) -> str:
+        limits = self._pool.limits
+        if self._got_byte:
+            return f"Core's response stalled for {limits.between_bytes:g} s"
+        if self._uploading:
+            return f"Core took no byte of a request for {limits.between_bytes:g} s"
+        return f"Core does not respond within {limits.first_byte:g} s"
 
     # httptools' callbacks.
 

@@ -340,7 +340,7 @@ class TestBounds:
 
 class TestDeadlines:
     async def test_a_connection_that_does_not_come_about_is_504(self) -> None:
-        """A Core that accepts nothing is too slow after `connect` seconds."""
+        """A Core that accepts nothing is too slow after `connect` seconds; its place comes back."""
         with socket.socket() as full:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
@@ -353,6 +353,12 @@ class TestDeadlines:
             limits = replace(LIMITS, connect=0.3)
             pool = Pool("127.0.0.1", full.getsockname()[1], limits, asyncio.get_running_loop())
             assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
+            assert pool.counts == EMPTY
+            cancelled = asyncio.create_task(get(pool))
+            await eventually(lambda: pool.counts["busy"] == 1, "a connection in the making")
+            cancelled.cancel()
+            with suppress(asyncio.CancelledError):
+                await cancelled
             assert pool.counts == EMPTY
             for filler in fillers:
                 filler.close()
