@@ -117,7 +117,7 @@ class Gateway:
         )
         self._last_used = LastUsed(self.store)
         self._pool = open_pool(config, self._loop)
-        self._asking_pool = open_pool(config, self._loop, asking_limits(_pool_limits(config)))
+        self._asking_pool = open_asking_pool(config, self._loop)
         self._id_prefix = os.urandom(6).hex()
         master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
@@ -519,12 +519,21 @@ def _pool_limits(config: Config) -> PoolLimits:
     )
 
 
-def open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimits | None = None) -> Pool:
-    """Connections to Core, within `limits` or those of the configuration."""
+def open_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+    """The connections to Core that the configuration asks for."""
+    return _open_pool(config, loop, _pool_limits(config))
+
+
+def open_asking_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+    """A connection to Core for `check_core` alone."""
+    return _open_pool(config, loop, asking_limits(_pool_limits(config)))
+
+
+def _open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimits) -> Pool:
     upstream = config.upstream
-    # Reads SSL_CERT_FILE and SSL_CERT_DIR.
+    # Trusts what OpenSSL does: SSL_CERT_FILE and SSL_CERT_DIR, or else the system's authorities.
     tls = ssl.create_default_context() if upstream.tls else None
-    return Pool(upstream.host, upstream.port, limits or _pool_limits(config), loop, tls)
+    return Pool(upstream.host, upstream.port, limits, loop, tls)
 
 
 def core_asker(config: Config, key_line: bytes, own_ids: str = "") -> Asker:

@@ -66,9 +66,12 @@ class Asker:
 
 
 def asking_limits(limits: PoolLimits) -> PoolLimits:
-    """The bounds of a pool for these checks alone, which wait for no client and no slow request."""
+    """The bounds of a pool for these checks alone, which wait for no client and no slow request.
+
+    The second request may wait until the connection of the first is closed.
+    """
     seconds = RESPONSE_SECONDS
-    return replace(limits, connections=1, queue=0, first_byte=seconds, between_bytes=seconds)
+    return replace(limits, connections=1, queue=1, first_byte=seconds, between_bytes=seconds)
 
 
 class Reminder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,11 @@ from gateway.wire.pool import Pool
 from gateway.wire.unreachable import CLOSED, GATEWAY, MAYBE_TLS, SPEAKS_TLS
 from gateway.wire.upstream import PoolLimits
 from tests.conftest import Start
-from tests.raw_client import PATIENCE
+from tests.raw_client import PATIENCE, RawClient
 from tests.recording import REFUSAL, Behaviour, RecordingUpstream, Request, answering, like_core, never, raw
 from tests.running import MASTER_KEY, Running, eventually
 from tests.serving import serving
+from tests.tls import self_signed
 from tests.wire.asserting import READ, assert_error
 
 ASKER = Asker(b"Host: core.test\r\n", f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(), own_ids="0b5e-")
@@ -139,7 +141,7 @@ class TestCheck:
         """The deadline is one of the check's own, however long a client's request may take."""
         limits = replace(LIMITS, first_byte=300.0)
         assert asking_limits(limits) == replace(
-            limits, connections=1, queue=0, first_byte=10.0, between_bytes=10.0
+            limits, connections=1, queue=1, first_byte=10.0, between_bytes=10.0
         )
         upstream.without_key = never
         reason = "Core is not reachable: Core does not respond within 0.2 s"
@@ -247,6 +249,39 @@ class TestServer:
 
 
 class TestProcess:
+    async def test_a_gateway_that_is_its_own_core_is_exit_3(self, unused_tcp_port: int) -> None:
+        """It would ask itself for ever; the master key is not sent."""
+        listen = f"127.0.0.1:{unused_tcp_port}"
+        async with serving(f"http://{listen}", {"LISTEN": listen}) as process:
+            ended = await process.ended()
+        reason = "upstream.url is the address of this gateway itself, not of Core"
+        assert (ended.code, ended.stderr) == (3, f"blnk-gateway: {reason}\n")
+        requests = [event for event in ended.events if event["event"] == "request"]
+        assert [(event["status"], event["key_id"]) for event in requests] == [(401, "")]
+
+    async def test_a_core_is_reached_over_tls_once_ssl_cert_file_trusts_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until then the log and the health page say how; nothing was sent to it."""
+        shown = self_signed(tmp_path, "DNS:localhost", "IP:127.0.0.1")
+        async with RecordingUpstream(MASTER_KEY, shown.listener()) as core:
+            async with serving(core.url, {}) as process:
+                _, admin = await process.listening()
+                waiting = await process.event("waiting for core")
+                async with await RawClient.connect(admin) as client:
+                    asked = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+                    health = (await client.call(asked)).json()
+                process.terminate()
+                await process.ended()
+            assert (health["status"], health["reasons"]) == ("not ready", [waiting["reason"]])
+            reason = "the certificate of localhost is not trusted (self-signed certificate): set the "
+            reason += "environment variable SSL_CERT_FILE to a PEM file with the certificate of its authority"
+            assert waiting["reason"] == f"Core is not reachable: {reason}"
+            assert core.probes == []
+            monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate))
+            async with serving(core.url, {}) as process:
+                await process.event("ready")
+
     async def test_an_insecure_core_is_exit_3(self, upstream: Core) -> None:
         """The last word on stderr says what to change; no traceback."""
         upstream.without_key = answering("200 OK")

@@ -20,13 +20,18 @@ from gateway.policy.coverage import Remark
 @config_option
 @click.option("--coverage", is_flag=True, help="Warn of Core's routes that no route covers.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
-@click.option("--env", is_flag=True, help="Check variables, secret files and packages, too.")
+@click.option(
+    "--env", is_flag=True, help="Check variables, secret files and packages, and reach Core and Redis."
+)
 @click.option("--reach", metavar="URL", help="Ask this address of Core instead; 1 if a Core answers.")
 def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None) -> None:
     """Print every problem of a configuration, each with its line, and what may not be meant.
 
     Warned is of routes that cross, of a deny that a more specific route passes by, and of scopes that Core's
-    routes ask for and these routes no more. Without --env it needs no secret; never Redis or Core.
+    routes ask for and these routes no more. Without --env it needs no secret, nor Redis or Core.
+
+    With --env Core and the key store are asked, too, as serve asks them. One that cannot be reached is a
+    warning that says why, for serve waits for it; a Core that must not be used exits with 3.
 
     With --reach no file is read. Run it from where a client stands, with the address of Core: a Core that
     answers there can be used without the gateway. Exit codes then: 0 no Core answers, 1 a Core answers,
@@ -50,6 +55,8 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
         say(f"{path}: {CORE_PACKAGES_MISSING}")
         sys.exit(Exit.NO)
     warnings = sum(remark.warns for remark in remarks)
+    if env:
+        warnings += _say_states(path, config)
     if strict and warnings:
         say(f"{path}: refused by --strict, {warnings} {'warning' if warnings == 1 else 'warnings'}")
         sys.exit(Exit.NO)
@@ -65,6 +72,20 @@ def _remarks(config: Config, *, coverage: bool) -> Iterator[Remark]:
     yield from unused_scopes(config.routes, core)
     if coverage:
         yield from uncovered(config.routes, core)
+
+
+def _say_states(path: Path, config: Config) -> int:
+    """Say what is so of each dependency; the number of warnings. Exits with 3 if one must not be used."""
+    from gateway.cli.dependencies import states
+    from gateway.cli.signals import run
+
+    found = run(states(config))
+    for state in found:
+        kind = "warning" if state.warns else "error" if state.unsafe else "note"
+        say(f"{path}: {kind}: {state.setting}: {state.text}")
+    if any(state.unsafe for state in found):
+        sys.exit(Exit.NEIGHBOUR)
+    return sum(state.warns for state in found)
 
 
 def _reach(url: str) -> Exit:
