@@ -18,7 +18,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.wire.pool import Pool
-from gateway.wire.unreachable import CLOSED, GATEWAY, MAYBE_TLS, SPEAKS_TLS
+from gateway.wire.unreachable import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.upstream import Answer, PoolLimits
 
 RESPONSE_SECONDS: Final = 10.0
@@ -130,7 +130,7 @@ def _value(answer: Answer, name: bytes) -> bytes:
 
 def _unreached(reason: str, asker: Asker) -> Check:
     if reason == CLOSED and not asker.tls:
-        reason = f"{CLOSED}; {MAYBE_TLS}"
+        reason = f"{CLOSED}; {MAYBE_NOT_HTTP}"
     return Check(Finding.UNREACHABLE, f"Core is not reachable: {reason}")
 
 

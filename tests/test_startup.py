@@ -14,7 +14,7 @@ from gateway.exits import Exit
 from gateway.server import StartError
 from gateway.startup import Asker, Check, Finding, Reminder, asking_limits, check_core
 from gateway.wire.pool import Pool
-from gateway.wire.unreachable import CLOSED, GATEWAY, MAYBE_TLS, SPEAKS_TLS
+from gateway.wire.unreachable import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.upstream import PoolLimits
 from tests.conftest import Start
 from tests.raw_client import PATIENCE, RawClient
@@ -111,7 +111,7 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("response", "reason"),
         [
-            (b"", f"{CLOSED}; {MAYBE_TLS}"),
+            (b"", f"{CLOSED}; {MAYBE_NOT_HTTP}"),
             (b"\x15\x03\x01\x00\x02\x02\x16", SPEAKS_TLS),
             (
                 b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",

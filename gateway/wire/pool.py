@@ -157,7 +157,10 @@ class Pool:
     def lost(self, connection: UpstreamConnection) -> None:
         """Take note that a connection has ended."""
         self.deadlines.forget(connection)
-        self._open.discard(connection)
+        if connection not in self._open:
+            # It ended while it was made: `_connect` gives its place back.
+            return
+        self._open.remove(connection)
         if connection in self._idle:
             self._idle.remove(connection)
             return
@@ -229,6 +232,9 @@ class Pool:
             self._wake()
             raise
         self._open.add(connection)
+        if not connection.usable:
+            self.lost(connection)
+            raise unreachable(CLOSED)
         if self._aborted:
             connection.abort()
             raise GatewayError(Code.UNAVAILABLE)

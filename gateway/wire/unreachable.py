@@ -24,7 +24,9 @@ GATEWAY: Final = (
     "what responds at upstream.url is a Blnk Gateway that does not reach its Core; "
     "upstream.url must be the address of Core, not of a gateway"
 )
-MAYBE_TLS: Final = "if it speaks TLS, write https:// in upstream.url"
+MAYBE_NOT_HTTP: Final = (
+    "if it speaks TLS, write https:// in upstream.url; or it is no HTTP server, such as a Redis"
+)
 _MAYBE_NO_TLS: Final = "if it speaks no TLS, write http:// in upstream.url"
 _SPEAKS_NO_TLS: Final = "what responds at upstream.url does not speak TLS: write http:// there"
 _NO_HTTP: Final = "what responds at upstream.url does not speak HTTP"
