@@ -126,7 +126,8 @@ class TestCreate:
     async def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"http://127.0.0.1:{unused_tcp_port}"
         result = await keys(*CREATE, BLNK_GATEWAY_UPSTREAM__URL=url)
-        assert outcome(result) == (3, "", f"{url}: Upstream unreachable\n")
+        refused = f"connection refused (127.0.0.1:{unused_tcp_port})"
+        assert outcome(result) == (3, "", f"{url}: Upstream unreachable: {refused}\n")
 
     async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: RecordingUpstream) -> None:
         result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
@@ -324,7 +325,7 @@ class TestRevoke:
         ("failure", "told"),
         [
             (answering("429 Too Many Requests", b'{"error":"slow down"}'), "Core answered 429: slow down"),
-            (abort, "Upstream unreachable"),
+            (abort, "Core closed the connection without a byte of a response"),
         ],
     )
     async def test_where_core_does_not_revoke_it_the_key_is_dead_here_already(
