@@ -19,11 +19,13 @@ from gateway.cli.authorities import CoreChanges, Rotation
 from gateway.cli.readings import CoreReadings
 from gateway.cli.stores import NeighbourError, login, now
 from gateway.errors import Code, GatewayError
+from gateway.keys.core_quota import CoreQuota
 from gateway.keys.core_records import record_of
 from gateway.keys.core_rows import CoreRows
 from gateway.keys.core_writes import CoreWrites
 from gateway.keys.instants import read_instant
 from gateway.keys.minting import digest
+from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.resource import Answer
@@ -249,9 +251,8 @@ class TestRotate:
         old, rows, store = await table.mint("ledgers:read"), CoreRows(postgres.url()), Stuck(redis_url)
         config = configured(upstream, {})
         async with asking_core(config) as ask:
-            changes = CoreChanges(
-                store, CoreWrites(ask, rows, store, list[KeyRecord]().append, now), [], now()
-            )
+            writes = CoreWrites(ask, rows, store, list[KeyRecord]().append, now)
+            changes = CoreChanges(store, writes, [], now(), CoreQuota(rows, store, Quota))
             rotating = asyncio.ensure_future(changes.rotate(old.id, Rotation(timedelta(0), None, "")))
             await reached.wait()
             rotating.cancel()
@@ -532,7 +533,8 @@ async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_o
 
     key, told = await table.mint("api-keys:write"), list[KeyRecord]()
     store, rows = Failing(redis_url), CoreRows(postgres.url())
-    changes = CoreChanges(store, CoreWrites(never_asked, rows, store, told.append, now), told, now())
+    writes = CoreWrites(never_asked, rows, store, told.append, now)
+    changes = CoreChanges(store, writes, told, now(), CoreQuota(rows, store, Quota))
     with pytest.raises(NeighbourError) as failure:
         await changes.revoke(key.id, "stolen", descendants=True)
     assert str(failure.value) == "Redis cannot be reached; not all is revoked yet: repeat it"
