@@ -71,6 +71,7 @@ def queue_removal(pipe: Any, records: Sequence[KeyRecord], changes_kept: int) ->
     pipe.delete(*(names.key_name(record.digest) for record in records))
     pipe.delete(*(names.id_name(record.id) for record in records))
     pipe.zrem(names.LAST_USED, *(record.id for record in records))
+    pipe.zrem(names.RETIRING, *(record.id for record in records))
     for name, digests in sorted_by.items():
         pipe.zrem(name, *digests)
     for index, ids in listed.items():

@@ -289,7 +289,8 @@ class MemoryKeyStore:
 
     async def remove_all(self, records: Sequence[KeyRecord]) -> list[KeyRecord]:
         """Remove the records that are still as given, and return those."""
-        removed = [record for record in records if self._is_as(record)]
+        found = [(record, self._stored(record.id)) for record in records]
+        removed = [there for given, there in found if there is not None and there.unused == given.unused]
         for record in removed:
             self._erase(record)
             del self._digests[record.id]
@@ -360,10 +361,6 @@ class MemoryKeyStore:
 
     def _with_use(self, record: KeyRecord) -> KeyRecord:
         return record.used(self._used.get(record.id, 0.0))
-
-    def _is_as(self, record: KeyRecord) -> bool:
-        found = self._stored(record.id)
-        return found is not None and found.unused == record.unused
 
     def _erase(self, record: KeyRecord) -> None:
         del self._records[record.digest]
