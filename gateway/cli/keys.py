@@ -41,8 +41,9 @@ Done = TypeVar("Done")
 def keys() -> None:
     """Make, show, change, and take over the keys in the key store.
 
-    Needs the key store alone, and no gateway that runs. Where keys.authority is core, keys are made, replaced
-    and revoked by Core, which takes its master key.
+    Needs the key store alone, and no gateway that runs. Without a gateway.yaml, the variable
+    BLNK_GATEWAY_KEYS__STORE names the store. Where keys.authority is core, keys are made, replaced and
+    revoked by Core, which takes its master key.
 
     \b
     Examples:

@@ -90,7 +90,7 @@ class RedisRecords:
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         """Store a new record; raises `DuplicateKeyError`, `DeadMinterError` or `QuotaError`."""
 
-        async def allowed(pipe: Any) -> None:
+        async def within(pipe: Any) -> None:
             await self._check_quota(pipe, record, quota)
 
         def new(stored: Stored) -> list[KeyRecord]:
@@ -104,7 +104,7 @@ class RedisRecords:
         async with answering():
             minter = await self._digest(record.created_by) if is_key_id(record.created_by) else None
             digests = [record.digest, *([minter] if minter else [])]
-            await self._transact(digests, new, ids=[record.id], before=allowed if quota.live else None)
+            await self._transact(digests, new, ids=[record.id], allowed=within if quota.live else None)
 
     async def revoke(
         self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
@@ -321,19 +321,17 @@ class RedisRecords:
         ids: Sequence[str] = (),
         gone: bool = False,
         again: bool = False,
-        before: Callable[[Any], Awaitable[None]] | None = None,
+        allowed: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
         """Write what `verdict` says of the records under the digests, then of those under the ids.
 
         With `gone`, the first digest's record gives way to what is written. With `again`, where all is as it
         should be one record is written once more where there are replicas: nobody may know yet whether they
-        acknowledged it the first time. Who has the latest write has those before it. `before` is asked on the
-        connection that writes, and may refuse.
+        acknowledged it the first time. Who has the latest write has those before it. `allowed` is asked last,
+        on the connection that writes, and may refuse.
         """
 
         async def write(pipe: Any, replicas: int) -> Any:
-            if before is not None:
-                await before(pipe)
             stored = await self._read_all(pipe, digests)
             by_id = await self._read_by_id(pipe, ids, dict(zip(digests, stored, strict=True)))
             written = verdict(stored + by_id)
@@ -341,6 +339,8 @@ class RedisRecords:
                 written = [record for record in stored if record is not None][:1]
             if not written:
                 return None
+            if allowed is not None:
+                await allowed(pipe)
             queued = self._client.pipeline()
             if gone and stored[0] is not None:
                 queue_move(queued, stored[0])

@@ -19,7 +19,7 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.redis_names import PREFIX
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.resource import Answer, ApiKeys
-from gateway.keys.store import KeyStore
+from gateway.keys.store import DeadMinterError, KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from tests.conftest import Start
@@ -58,6 +58,14 @@ async def test_an_owner_has_as_many_live_keys_as_its_quota(store: KeyStore) -> N
     assert told == ["", "", "", *[TOO_MANY.format(3)] * 2]
     assert await refusal(store.add(GLOBEX, Quota(3))) == ""
     assert len(await store.owned("acme")) == 3
+
+
+async def test_a_revoked_key_is_told_nothing_of_it(store: KeyStore) -> None:
+    """It is refused as such first."""
+    minter = made(0).revoke(AT, "master")
+    await store.add_all([minter, made(1)])
+    with pytest.raises(DeadMinterError):
+        await store.add(made(2, created_by=minter.id), Quota(1))
 
 
 async def test_a_revoked_key_makes_room_and_a_disabled_one_does_not(store: KeyStore) -> None:

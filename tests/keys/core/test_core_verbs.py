@@ -158,6 +158,16 @@ class TestCreate:
         assert (result.exit_code, result.stdout) == (3, "")
         assert core.minted == []
 
+    async def test_beyond_the_quota_core_is_not_asked(self, keys: Keys, table: Table, core: CoreApi) -> None:
+        """By the keys in its table; one that takes another's place is made all the same."""
+        key = await table.mint("ledgers:read")
+        quota = {"BLNK_GATEWAY_KEYS__PER_OWNER": "1"}
+        text = "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); revoke one first\n"
+        assert outcome(await keys(*CREATE, **quota)) == (1, "", text)
+        assert core.minted == []
+        assert (await keys("rotate", key.id, "--print-key", **quota)).exit_code == 0
+        assert len(core.minted) == 1
+
 
 class TestRotate:
     async def test_the_end_of_the_overlap_is_stored_with_the_new_key(
