@@ -39,6 +39,7 @@ from gateway.keys.authority import (
 )
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
+from gateway.keys.quota import Quota
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.resource import Answer, ApiKeys
 from gateway.keys.store import Change, KeyStore, MemoryKeyStore
@@ -170,9 +171,11 @@ class Gateway:
         cache, store = self._keys, self.store
         if self.config.keys.authority == "gateway":
             pending = PendingKeys(store, _open_verifier(), _uptime)
-            return StoreAuthority(store, cache, pending), ApiKeys(store, cache.learn, _now, os.urandom)
+            api_keys = ApiKeys(store, cache.learn, _now, os.urandom, self._quota)
+            return StoreAuthority(store, cache, pending), api_keys
         try:
             from gateway.keys.core_api import CoreApiKeys
+            from gateway.keys.core_quota import CoreQuota
             from gateway.keys.core_rows import CoreRows
             from gateway.keys.core_store import CoreKeys
             from gateway.keys.core_writes import CoreWrites
@@ -186,8 +189,12 @@ class Gateway:
         keys = CoreKeys(cache, store, rows, Verifier(), clock=_uptime, now=_now)
         ask = self._forwarder.ask
         writes = CoreWrites(ask, rows, store, cache.learn, _now)
+        quota = CoreQuota(rows, store, self._quota)
         self._followers.append(Retirements(store, writes, _now, self._not_retired).run)
-        return keys, CoreApiKeys(ask, writes, store, cache.learn, _now)
+        return keys, CoreApiKeys(ask, writes, store, cache.learn, _now, quota)
+
+    def _quota(self) -> Quota:
+        return Quota(self.config.keys.per_owner)
 
     def _sources(self) -> Sources:
         return Sources(

@@ -177,7 +177,7 @@ def _tell(path: Path, report: _Report) -> None:
         return
     if report.code is Exit.YES:
         say(f"{path}: ok, {len(report.config.routes.routes)} routes")
-    elif not any(finding.level is _Level.PROBLEM for finding in report.findings):
+    elif not any(finding.level in (_Level.PROBLEM, _Level.UNSAFE) for finding in report.findings):
         warnings = sum(finding.level is _Level.WARNING for finding in report.findings)
         say(f"{path}: refused by --strict, {warnings} {'warning' if warnings == 1 else 'warnings'}")
 
