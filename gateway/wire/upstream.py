@@ -31,8 +31,6 @@ from gateway.wire.unreachable import BROKEN_OFF, too_slow, unparsable, unreachab
 
 STALLED_SECONDS: Final = 1.0
 """How long a client may keep its connection to Core waiting before that can be taken for another party."""
-AGE_SECONDS: Final = 300.0
-"""The age at which a connection is not used again, so that a name that moves is followed under load too."""
 
 _INTERIM: Final = 200
 # Compared first: most headers are ruled out by their length alone.
@@ -50,6 +48,8 @@ class PoolLimits:
     first_byte: float
     between_bytes: float
     idle: float
+    age: float = 300.0
+    """The age at which a connection is not used again, so that a name that moves is followed under load too."""
 
 
 class Phase(enum.Enum):
@@ -264,7 +264,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def aged(self) -> bool:
         """Whether it is too old to be used again."""
-        return self._pool.deadlines.now > self._born + AGE_SECONDS
+        return self._pool.deadlines.now > self._born + self._pool.limits.age
 
     def send(self, data: bytes, call: Call, source: Flow | None = None) -> asyncio.Future[Answer]:
         """Send a head with what there is of the body; `source` says that `upload` sends more.

@@ -174,6 +174,21 @@ class TestReuse:
         await asyncio.wait_for(core.used()[0].gone.wait(), 5)
         await eventually(lambda: pool.counts["idle"] == 0, "an empty pool")
 
+    async def test_a_connection_in_use_ends_at_its_age(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Or a name that moves would not be followed as long as there is a load."""
+        pool = make_pool(age=0.3)
+        await get(pool, "/a")
+        await get(pool, "/b")
+        (connection,) = core.used()
+        while not connection.gone.is_set():
+            await get(pool, "/busy")
+            await asyncio.sleep(0.02)
+        await get(pool, "/c")
+        assert connections(core)[-1][-1] == "/c"
+        assert connections(core)[0][:2] == ["/a", "/b"]
+
     async def test_an_unasked_byte_ends_an_idle_connection(self, core: RecordingUpstream, pool: Pool) -> None:
         """What Core says without being asked is never read as an answer."""
         spoken = asyncio.Event()
