@@ -49,7 +49,7 @@ class PoolLimits:
     between_bytes: float
     idle: float
     age: float = 300.0
-    """The age at which a connection is not used again, so that a name that moves is followed under load too."""
+    """The age at which a connection is not used again: a name that moves is followed under load, too."""
 
 
 class Phase(enum.Enum):
