@@ -91,6 +91,10 @@ class Call(Protocol):
         """Whom its place is counted for."""
 
     @property
+    def network(self) -> str:
+        """Where it came from, for which its place is counted as well."""
+
+    @property
     def changes(self) -> bool:
         """Whether it may change something at Core."""
 
@@ -205,6 +209,9 @@ class ConnectionOwner(Protocol):
     def release(self, connection: UpstreamConnection) -> None:
         """The connection is free for another request."""
 
+    def uploaded(self, connection: UpstreamConnection) -> None:
+        """The whole body of the connection's request has been sent."""
+
     def detach(self, connection: UpstreamConnection) -> None:
         """The connection's request runs to its end for nobody."""
 
@@ -315,6 +322,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._source = None
             if self.phase in (Phase.UPLOADING, Phase.CLOGGED):
                 self._enter(Phase.WAITING)
+            self._pool.uploaded(self)
 
     def end_upload(self) -> None:
         """Send no more of the request's body: the response came first. The connection is not reused."""

@@ -511,7 +511,7 @@ class TestStaleConnections:
 class Asked:
     """A request about which somebody has to be asked, and that does `first` before it knows."""
 
-    party = "asked"
+    party = network = "asked"
     changes = repeatable = bodiless = False
     first_byte = 0.0
     client = None
