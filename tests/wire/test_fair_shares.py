@@ -40,7 +40,7 @@ class TestPlaces:
     async def test_some_are_kept_for_a_key_that_holds_none(
         self, start_gateway: Start, upstream: RecordingUpstream
     ) -> None:
-        """However long Core works on the requests of a key that holds all others: none of them is broken off."""
+        """However long Core works on the requests of another, which are not broken off for it."""
         gateway = await start_gateway(upstream={"connections": 4})
         many, one = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
         release = asyncio.Event()
