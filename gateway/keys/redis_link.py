@@ -28,12 +28,15 @@ from gateway.keys.redis_primary import CONNECT_SECONDS, Sentinels, client, finde
 from gateway.keys.redis_reasons import NoPrimaryError, NotAcknowledgedError, UnansweredError
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, read_url
 
-COMMAND_SECONDS: Final = 1.0
-"""How long a look-up may take, connecting included: a later answer would not be believed anyway."""
 WAIT_SECONDS: Final = 0.7
 """How long replicas have for acknowledging a write."""
 LATELY_SECONDS: Final = 10.0
 """How long a replica that has left is waited for: one that is promoted leaves before anybody is told."""
+
+_CHANGES: Final = 8
+_LISTS: Final = 4
+# Each kind of look-up is one read at a time (`batches`).
+_LOOK_UPS: Final = 4
 
 _REPLICA: Final = "the Redis that answers is a replica: name its primary, or its Sentinels"
 _SENTINEL: Final = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
@@ -42,19 +45,20 @@ _NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, Ma
 
 
 class RedisLink:
-    """Two clients of one primary: `commands` for many at a time, `follower` for one that blocks.
+    """Clients of one primary, each with connections of its own, so that none waits for another's.
 
+    `changes` is for what changes keys and what is read for that, `lists` for what reads many keys, `look_ups`
+    for who sends a key, and `follower` for reading the stream of changes.
     They are `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
 
     Args:
         url: as `read_url` takes it.
-        connections: the most that `commands` opens at once.
 
     Raises:
         ValueError: it is not such a URL.
     """
 
-    def __init__(self, url: str, *, connections: int) -> None:
+    def __init__(self, url: str) -> None:
         parts = read_url(url)
         self._finder = finder(parts)
         self._place: Place | None = None
@@ -74,8 +78,10 @@ class RedisLink:
             "db": parts.database,
             **tls,
         }
-        self.commands: Any = client(options | {"max_connections": connections})
-        # XREAD holds its connection while it blocks: it must not be one that look-ups wait for.
+        self.changes: Any = client(options | {"max_connections": _CHANGES})
+        self.lists: Any = client(options | {"max_connections": _LISTS})
+        self.look_ups: Any = client(options | {"max_connections": _LOOK_UPS})
+        # XREAD holds its connection while it blocks.
         self.follower: Any = client(options | {"max_connections": 1})
 
     async def find(self) -> Place:
@@ -134,8 +140,8 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close everything."""
-        await self.commands.aclose()
-        await self.follower.aclose()
+        for each in (self.changes, self.lists, self.look_ups, self.follower):
+            await each.aclose()
         await self._finder.close()
 
     async def _accept(self, connection: Any) -> None:

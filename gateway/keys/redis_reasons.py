@@ -1,16 +1,19 @@
-"""Why Redis failed, in words for operators.
+"""Every failure of Redis as one of the key store, with the reason in words for operators.
 
 Rules kept here:
+- Nothing waits for Redis for longer than 1.5 s, connecting included, besides what it asks Redis to wait.
 - No text of redis-py or of Redis is repeated: it may quote a command, and a command may hold what a record
   does. Of a command that is forbidden the name alone is told.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from redis.exceptions import (
@@ -27,6 +30,11 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.exceptions import ConnectionError as LostConnectionError
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.store import RefusedRecordError, UnacknowledgedError, UncertainError
+
+ANSWER_SECONDS: Final = 1.5
 
 _CERTIFICATE: Final = "a certificate that keys.store names cannot be read"
 _WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
@@ -67,6 +75,22 @@ class UnreadableRecordError(Exception):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} in Redis holds no record that can be read")
+
+
+@contextlib.asynccontextmanager
+async def answering(wait: float = 0.0) -> AsyncIterator[None]:
+    """Bound what happens inside to 1.5 s and `wait`, and turn its every failure into one."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS + wait):
+            yield
+    except (GatewayError, RefusedRecordError):
+        raise
+    except NotAcknowledgedError as error:
+        raise UnacknowledgedError(Code.KEY_STORE_UNAVAILABLE, reason=str(error)) from error
+    except Exception as error:
+        # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
+        failure = UncertainError if in_doubt(error) else GatewayError
+        raise failure(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error
 
 
 def reason(error: BaseException) -> str:

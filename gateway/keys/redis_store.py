@@ -17,7 +17,8 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.persistence import durability_warnings, too_few_acknowledge
 from gateway.keys.redis_link import RedisLink, is_primary, replicas_of
 from gateway.keys.redis_names import CHANGES
-from gateway.keys.redis_records import JUST_REVOKED, RedisRecords, answering
+from gateway.keys.redis_reasons import answering
+from gateway.keys.redis_records import JUST_REVOKED, RedisRecords
 from gateway.keys.store import Change, Changes
 
 _START: Final = "0-0"
@@ -31,17 +32,14 @@ class RedisKeyStore(RedisRecords):
     Args:
         url: as `redis_url.read_url` takes it.
         replicas: the least number of Redis replicas that must acknowledge a write.
-        connections: the most that are open at once, besides the one that follows the changes.
         changes_kept: about how many changes the stream keeps.
 
     Raises:
         ValueError: the URL is not one of Redis; the message does not repeat it.
     """
 
-    def __init__(
-        self, url: str, *, replicas: int = 0, connections: int = 16, changes_kept: int = 10_000
-    ) -> None:
-        super().__init__(RedisLink(url, connections=connections), changes_kept, replicas)
+    def __init__(self, url: str, *, replicas: int = 0, changes_kept: int = 10_000) -> None:
+        super().__init__(RedisLink(url), changes_kept, replicas)
 
     async def empty(self) -> bool:
         """Whether no key was ever stored: every one leaves a change in the stream."""
@@ -88,7 +86,8 @@ class RedisKeyStore(RedisRecords):
         return Changes(position, tuple(change for change in changes if change), continuous, whole)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; who still waits for a look-up fails."""
+        await self._look_ups.close()
         await self.link.close()
 
     async def _read_confirmed(self, after: str, wait: float) -> Any:

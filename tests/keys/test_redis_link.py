@@ -83,7 +83,7 @@ class TestSingle:
                 ["EVAL", "return 1", "0"],
             ):
                 with pytest.raises(Exception, match=r"permissions|NOPERM"):
-                    await store.link.commands.execute_command(*words)
+                    await store.link.changes.execute_command(*words)
 
     async def test_a_replica_is_refused(self, tmp_path: Path) -> None:
         """It could lag behind for ever, and would say that all is well."""
