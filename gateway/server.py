@@ -46,6 +46,7 @@ from gateway.keys.resource import ApiKeys
 from gateway.keys.store import Change, KeyStore, MemoryKeyStore
 from gateway.keys.usage import LastUsed
 from gateway.live_policy import LivePolicy
+from gateway.loop import new_loop
 from gateway.observing import NOTICE, ObservingForwarder, ObservingProxy
 from gateway.proxy import Proxy
 from gateway.reload import Source
@@ -419,7 +420,7 @@ class Gateway:
 
 def run(config: Config, source: Source | None = None, *, observe: bool = False) -> int:
     """Run a gateway until SIGTERM or SIGINT; returns the exit code. `source` is followed, also on SIGHUP."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_run(config, source, observe=observe))
 
 
@@ -451,14 +452,6 @@ async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
 def _fail(problem: Exception) -> int:
     print(f"blnk-gateway: {problem}", file=sys.stderr)  # noqa: T201  # the last word before the exit code
     return problem.exit_code if isinstance(problem, StartError) else Exit.USAGE
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _uptime() -> float:

@@ -18,7 +18,7 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "redis_url"},
+    {"errors", "exits", "loop", "redis_url"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
     {"judgement", "streaming"},
