@@ -25,9 +25,23 @@ from redis.exceptions import (
 )
 
 from gateway.keys.redis_primary import CONNECT_SECONDS, Sentinels, client, finder
-from gateway.keys.redis_reasons import NoPrimaryError, NotAcknowledgedError, UnansweredError
+from gateway.keys.redis_reasons import (
+    CLOSED,
+    CLUSTER_NODE,
+    MAYBE_TLS,
+    NO_CONNECTION,
+    NO_HANDSHAKE,
+    NO_PRIMARY,
+    NoPrimaryError,
+    NotAcknowledgedError,
+    UnansweredError,
+    UnreachedError,
+    reason,
+)
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, read_url
 
+REACH_SECONDS: Final = 0.8
+"""How long TCP and TLS may take of what a connection may: the rest is for logging in, and for saying why."""
 WAIT_SECONDS: Final = 0.7
 """How long replicas have for acknowledging a write."""
 LATELY_SECONDS: Final = 10.0
@@ -73,6 +87,7 @@ class RedisLink:
             "link": self,
             "connection_class": _TlsPrimaryConnection if parts.tls else _PrimaryConnection,
             "redis_connect_func": self._accept,
+            "socket_connect_timeout": REACH_SECONDS,
             "username": parts.user,
             "password": parts.password,
             "db": parts.database,
@@ -146,13 +161,23 @@ class RedisLink:
 
     async def _accept(self, connection: Any) -> None:
         """Log in on a new connection, and refuse a peer that is not the primary."""
-        await connection.on_connect()
-        await connection.send_command("ROLE")
-        role = await connection.read_response()
+        try:
+            await connection.on_connect()
+            await connection.send_command("ROLE")
+            role = await connection.read_response()
+        except ConnectionError as error:
+            if reason(error) != CLOSED or isinstance(connection, SSLConnection):
+                raise
+            raise UnreachedError(MAYBE_TLS) from None
         if not is_primary(role) or (connection.host, connection.port) != self._place:
             # Nor are those that were connected to it while it was.
             await self.drop()
             raise NoPrimaryError(_instead(role) if self._kind is Kind.SINGLE else _REPLACED)
+
+    def no_primary(self, error: ResponseError) -> NoPrimaryError:
+        """What is so where a peer answered that it does not take what it was asked."""
+        in_a_cluster = isinstance(error, (MovedError, AskError, ClusterDownError))
+        return NoPrimaryError(CLUSTER_NODE if in_a_cluster and self._kind is Kind.SINGLE else NO_PRIMARY)
 
 
 def _instead(role: Any) -> str:
@@ -202,7 +227,7 @@ async def commit(watching: Any, queued: Any, replicas: int, session: int) -> boo
     except BaseException as error:
         # What is not read yet would be taken for the answers to what comes next.
         await connection.disconnect(nowait=True)
-        if done is None and isinstance(error, ResponseError):
+        if done is None and isinstance(error, (ResponseError, NoPrimaryError)):
             raise
         raise error from UnansweredError()
     for answer in done or ():
@@ -245,15 +270,18 @@ class _PrimaryConnection(Connection):
     async def _connect(self) -> None:
         self.session += 1
         self.host, self.port = await self._link.find()
-        await super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise UnreachedError(NO_HANDSHAKE if isinstance(self, SSLConnection) else NO_CONNECTION) from None
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         clock = asyncio.get_running_loop().time
         try:
             answer = await super().read_response(*args, **options)
-        except _NOT_PRIMARY:
+        except _NOT_PRIMARY as error:
             await self.disconnect(nowait=True)
-            raise
+            raise self._link.no_primary(error) from None
         except (asyncio.CancelledError, ConnectionError):
             # Nobody cancels a call but its deadline, or the end of the gateway.
             self._link.failed_at = clock()
