@@ -55,6 +55,7 @@ from gateway.startup import Finding, check_core
 from gateway.store_watch import StoreWatch
 from gateway.telemetry import AccessEntry, AccessLog, Metrics, Sources, configure_log, is_console
 from gateway.telemetry.scope_use import ScopeUse
+from gateway.telemetry.store_families import StoreFamilies
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.parser_check import misread
 from gateway.wire.pool import Pool
@@ -131,6 +132,7 @@ class Gateway:
             config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
         )
         self.metrics.add(self._policy.families)
+        self.metrics.add(StoreFamilies(lambda: self._store_watch.memory))
         self._reload = None if source is None else self._policy.follow(source, config)
 
     def _proxy(self, kind: type[Proxy]) -> Proxy:

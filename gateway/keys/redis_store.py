@@ -14,7 +14,7 @@ import asyncio
 from typing import Any, Final
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.persistence import durability_warnings, too_few_acknowledge
+from gateway.keys.persistence import durability_warnings, memory_ratio, too_few_acknowledge
 from gateway.keys.redis_link import RedisLink, is_primary, replicas_of
 from gateway.keys.redis_names import CHANGES
 from gateway.keys.redis_reasons import answering
@@ -59,6 +59,11 @@ class RedisKeyStore(RedisRecords):
         if self.link.fails_over and connected > self._replicas:
             found += (too_few_acknowledge(connected, self._replicas),)
         return found
+
+    async def memory_ratio(self) -> float | None:
+        """How much of its `maxmemory` Redis uses; None if it has none, or does not say."""
+        async with answering():
+            return await memory_ratio(self._client)
 
     async def last_position(self) -> str:
         """The id of the last entry in the stream."""
