@@ -275,6 +275,8 @@ class TestSentinel:
     ) -> None:
         async with opened(watching.url) as store:
             await store.add(RECORD)
+            # Over a connection that stays open; none can be made later.
+            assert await store.find(RECORD.digest) == RECORD
             position = await store.last_position()
             await store.changes(position, 0.05)
             for server in watching.servers:
