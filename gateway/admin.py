@@ -126,6 +126,7 @@ def admin_application(
 ) -> web.Application:
     """Health and metrics behind the admin listener's checks, and `POST /explain` where it has a policy.
 
+    `/` lists the paths.
     With a `token`, everything but `/health/alive` needs `Authorization: Bearer <token>` (RFC 6750).
     `hosts` are the addresses or names of the listener that `Host` may carry besides loopback ones; an
     unspecified address among them (`0.0.0.0`, `::`) admits every IP literal, which no rebinding can forge.
@@ -139,11 +140,21 @@ def admin_application(
         application.router.add_post("/explain", _ExplainPage(explaining).answer)
     for path, page in (pages or {}).items():
         application.router.add_get(path, _answerer(page))
+    routes = [(way.resource.canonical, way.method) for way in application.router.routes() if way.resource]
+    paths = [f"{method} {path}" for path, method in sorted(routes) if method != "HEAD"]
+    application.router.add_get("/", _answerer(_index(paths)))
     return application
 
 
 Page = Callable[[Mapping[str, str]], Awaitable[object]]
 """From the parameters of a query to what becomes JSON; GatewayError is answered as such."""
+
+
+def _index(paths: list[str]) -> Page:
+    async def index(_: Mapping[str, str]) -> object:
+        return {"paths": paths}
+
+    return index
 
 
 def _answerer(page: Page) -> Handler:

@@ -11,7 +11,7 @@ class Exit(enum.IntEnum):
     YES = 0
     """It worked, or the answer is yes."""
     NO = 1
-    """The answer is no: a problem in the configuration, not ready, a step that came out otherwise."""
+    """The answer is no: a problem in the configuration, a taken port, not ready, requests that were cut."""
     USAGE = 2
     """A wrong option or argument, or a file that cannot be read."""
     NEIGHBOUR = 3

@@ -1,33 +1,34 @@
-"""A request that may go on: stamp it, send it to Core, pass Core's answer to the client.
+"""A request that may go on: stamp it, send it to Core, pass Core's response to the client.
 
 Rules kept here:
 - Heads are built new; the master key goes in last, and leaves only towards Core.
-- A stamped body is read whole under a limit; every other body flows as it comes.
-- Nothing is forwarded before Core was seen secure.
-- A failure behind the answer's first byte breaks the connection; nothing that reached Core is
-  cancelled because its client left.
+- A stamped body is read whole under a limit. Of any other body the first 64 KiB are read before Core is asked
+  for a connection: a small one goes at Core's pace, and only a larger one flows at its client's.
+- What is read is counted as it comes, and shared between the callers (`limits`).
+- Nothing is forwarded before Core was seen secure, and nothing for a client that has left.
+- A failure behind the response's first byte breaks the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.config import Config
+from gateway.context import RequestContext
 from gateway.errors import Code, GatewayError
+from gateway.judgement import Clocks
 from gateway.keys.resource import Answer as OwnAnswer
-from gateway.limits import BufferBudget
-from gateway.policy.principals import ApiKey, Principal
+from gateway.limits import BufferBudget, Hold
+from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
 from gateway.stamping import stamp, stamp_in_steps
 from gateway.streaming import SMALL, Download, Upload
-from gateway.telemetry import AccessEntry
-from gateway.wire.answers import connection_line, status_line
-from gateway.wire.exchange import ClientGoneError, Exchange
-from gateway.wire.headers import answer_lines, request_lines
-from gateway.wire.pool import Gate, Pool
+from gateway.wire.answers import connection_line, date_line, status_line
+from gateway.wire.flow import ClientGoneError
+from gateway.wire.headers import answer_lines, has_date, request_lines
+from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.upstream import Answer
 
 _STAMP_ROOM: Final = 1 << 20
@@ -71,13 +72,14 @@ class Forwarder:
         master: MasterKey,
         pool: Pool,
         observer: CoreObserver,
-        monotonic: Callable[[], float],
+        clocks: Clocks,
     ) -> None:
         self.master = master
         self.open = False
         self._pool = pool
         self._observer = observer
-        self._monotonic = monotonic
+        self._unix = clocks.unix
+        self._monotonic = clocks.monotonic
         self._budget = BufferBudget(config.limits.buffered)
         self._host = b"Host: %b\r\n" % config.upstream.authority.encode()
 
@@ -85,31 +87,34 @@ class Forwarder:
         """Bound stamped bodies by `config` from now on."""
         self._budget.follow(config.limits.buffered)
 
-    async def forward(
-        self,
-        exchange: Exchange,
-        entry: AccessEntry,
-        config: Config,
-        route: Route,
-        principal: Principal | None,
-        gate: Gate | None = None,
-    ) -> None:
-        """Send a request that may take `route` to Core, and Core's answer to the client.
+    def hold(self, context: RequestContext) -> Hold:
+        """What a request will hold of the bytes that bodies may hold; nothing yet."""
+        return self._budget.hold(context.party)
 
-        `principal` is None on a public route, which never carries the master key. `gate` is asked whenever
-        bytes are to leave for Core, for a client may take its time with a body.
-        Raises GatewayError, ClientGoneError where nobody is left to answer, and what `gate` raises.
+    async def forward(self, context: RequestContext) -> None:
+        """Send an admitted request to Core, and Core's response to the client.
+
+        A public route never carries the master key. The context's gate is asked whenever bytes leave for
+        Core, for a client may take its time with a body.
+        Raises GatewayError, ClientGoneError where nobody is left to answer, and what the gate raises.
         """
         if not self.open:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE)
-        if isinstance(principal, ApiKey) and route.stamp is not Stamp.NONE:
-            await self._forward_stamped(exchange, entry, config, route, principal, gate)
+        exchange, principal = context.exchange, context.principal
+        stamps = isinstance(principal, ApiKey) and context.route.stamp is not Stamp.NONE
+        if exchange.complete and not stamps:
+            await self._exchange_whole(context, self._head(context), exchange.take_held())
             return
-        head = self._head(exchange, entry, config, principal)
-        if exchange.complete:
-            await self._exchange_whole(exchange, entry, principal, head, exchange.held(), gate)
-        else:
-            await self._exchange_streamed(exchange, entry, principal, head, gate)
+        hold = self.hold(context)
+        try:
+            if isinstance(principal, ApiKey) and stamps:
+                await self._forward_stamped(context, principal, hold)
+            elif await _is_small(context, hold):
+                await self._exchange_whole(context, self._head(context), exchange.take_held())
+            else:
+                await self._exchange_streamed(context, self._head(context))
+        finally:
+            hold.release()
 
     async def ask(self, method: str, target: str, body: bytes) -> OwnAnswer:
         """Core's answer to a request of the gateway's own, with the master key; `body` is JSON, or empty.
@@ -124,8 +129,10 @@ class Forwarder:
             target.encode(),
             self._host,
         )
+        reads = method == "GET"
         answer = await self._pool.request(
-            b"%b%b%b\r\n%b" % (head, framing, self.master.line, body), repeatable=method == "GET"
+            b"%b%b%b\r\n%b" % (head, framing, self.master.line, body),
+            OwnCall(changes=not reads, repeatable=reads),
         )
         if answer.status == 401 and await _blames_key(answer, method):
             answer.abandon()
@@ -135,35 +142,18 @@ class Forwarder:
         self._observer.upstream(None)
         return OwnAnswer(answer.status, answer.body)
 
-    async def _forward_stamped(
-        self,
-        exchange: Exchange,
-        entry: AccessEntry,
-        config: Config,
-        route: Route,
-        key: ApiKey,
-        gate: Gate | None,
-    ) -> None:
-        limit = config.limits.body
-        known = exchange.bytes_in if exchange.complete else exchange.length
-        room = limit if known is None else min(known, limit)
-        self._budget.reserve(room)
-        try:
-            body = (
-                exchange.held()
-                if exchange.complete and exchange.bytes_in <= limit
-                else await exchange.read(limit)
-            )
-            stamped = await self._stamped(body, route, key, limit)
-            entry.stamped = stamped is not body
-            # While Core answers, no more than what is held counts.
-            spare = max(0, room - len(stamped))
-            self._budget.release(spare)
-            room -= spare
-            head = self._head(exchange, entry, config, key)
-            await self._exchange_whole(exchange, entry, key, head, stamped, gate)
-        finally:
-            self._budget.release(room)
+    async def _forward_stamped(self, context: RequestContext, key: ApiKey, hold: Hold) -> None:
+        exchange, limit = context.exchange, context.config.limits.body
+        if exchange.complete and exchange.bytes_in <= limit:
+            hold.grow(exchange.bytes_in)
+            body = exchange.take_held()
+        else:
+            hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
+            body = await exchange.read(limit, hold)
+        stamped = await self._stamped(body, context.route, key, limit)
+        context.entry.stamped = stamped is not body
+        hold.settle(len(stamped), _STAMP_ROOM)
+        await self._exchange_whole(context, self._head(context), stamped)
 
     async def _stamped(self, body: bytes, route: Route, key: ApiKey, limit: int) -> bytes:
         """The body with its stamp; the same object where it needs none. Raises what `stamp` raises."""
@@ -185,11 +175,10 @@ class Forwarder:
                 await asyncio.sleep(0)
                 began = self._monotonic()
 
-    def _head(
-        self, exchange: Exchange, entry: AccessEntry, config: Config, principal: Principal | None
-    ) -> bytes:
+    def _head(self, context: RequestContext) -> bytes:
         """The head for Core but for its framing and its end."""
-        trusted = config.trusts(exchange.peer)
+        exchange = context.exchange
+        trusted = context.config.trusts(exchange.peer)
         headers = exchange.headers
         forwarded = exchange.peer
         if trusted and (earlier := headers.getall("X-Forwarded-For", ())):
@@ -204,46 +193,29 @@ class Forwarder:
                 exchange.minor,
                 forwarded.encode("utf-8", "surrogateescape"),
                 _forwarded_lines(headers, trusted=trusted),
-                entry.request_id.encode(),
-                b"" if principal is None else self.master.line,
+                context.entry.request_id.encode(),
+                b"" if context.principal is None else self.master.line,
             )
         )
 
-    async def _exchange_whole(
-        self,
-        exchange: Exchange,
-        entry: AccessEntry,
-        principal: Principal | None,
-        head: bytes,
-        body: bytes,
-        gate: Gate | None = None,
-    ) -> None:
-        method = exchange.method
-        if body or method not in ("GET", "HEAD", "DELETE"):
+    async def _exchange_whole(self, context: RequestContext, head: bytes, body: bytes) -> None:
+        if body or context.exchange.method not in ("GET", "HEAD", "DELETE"):
             data = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         else:
             data = head + b"\r\n"
         sent = self._monotonic()
         try:
-            answer = await self._pool.request(
-                data, repeatable=method == "GET" and not body, bodiless=method == "HEAD", gate=gate
-            )
+            answer = await self._pool.request(data, context)
         finally:
-            entry.upstream_ms = (self._monotonic() - sent) * 1000
+            context.entry.upstream_ms = (self._monotonic() - sent) * 1000
         if answer.complete and answer.status != 401:
-            self._relay(exchange, entry, answer)
+            self._relay(context, answer)
         else:
-            await self._pass_on(exchange, entry, principal, answer)
+            await self._pass_on(context, answer)
 
-    async def _exchange_streamed(
-        self,
-        exchange: Exchange,
-        entry: AccessEntry,
-        principal: Principal | None,
-        head: bytes,
-        gate: Gate | None = None,
-    ) -> None:
-        upload = Upload(exchange, gate)
+    async def _exchange_streamed(self, context: RequestContext, head: bytes) -> None:
+        exchange = context.exchange
+        upload = Upload(exchange, context)
         framing = (
             b"Transfer-Encoding: chunked\r\n\r\n"
             if exchange.length is None
@@ -251,9 +223,7 @@ class Forwarder:
         )
         sent = self._monotonic()
         try:
-            answer = await self._pool.upload(
-                head + framing, upload, upload.begin, bodiless=exchange.method == "HEAD", gate=gate
-            )
+            answer = await self._pool.upload(head + framing, context, upload, upload.begin)
         except GatewayError:
             if (reason := exchange.broken or upload.closed) is not None:
                 raise reason from None
@@ -261,50 +231,51 @@ class Forwarder:
         finally:
             exchange.stop()
             upload.stop()
-            entry.upstream_ms = (self._monotonic() - sent) * 1000
-        await self._pass_on(exchange, entry, principal, answer)
+            context.entry.upstream_ms = (self._monotonic() - sent) * 1000
+        await self._pass_on(context, answer)
 
-    # Core's answer.
+    # Core's response.
 
-    async def _pass_on(
-        self, exchange: Exchange, entry: AccessEntry, principal: Principal | None, answer: Answer
-    ) -> None:
-        if answer.status == 401 and principal is not None and await _blames_key(answer, exchange.method):
+    async def _pass_on(self, context: RequestContext, answer: Answer) -> None:
+        keyed = context.principal is not None
+        if answer.status == 401 and keyed and await _blames_key(answer, context.exchange.method):
             answer.abandon()
             self._observer.refused()
             raise GatewayError(Code.UPSTREAM_REFUSED)
         if answer.complete:
-            self._relay(exchange, entry, answer)
+            self._relay(context, answer)
             return
-        head, chunked = self._answer_head(exchange, entry, answer)
-        await self._stream(exchange, entry, answer, head, chunked=chunked)
+        head, chunked = self._answer_head(context, answer)
+        await self._stream(context, answer, head, chunked=chunked)
 
-    def _relay(self, exchange: Exchange, entry: AccessEntry, answer: Answer) -> None:
-        head, _ = self._answer_head(exchange, entry, answer)
-        exchange.send(head, answer.body, answer.status)
+    def _relay(self, context: RequestContext, answer: Answer) -> None:
+        head, _ = self._answer_head(context, answer)
+        context.exchange.send(head, answer.body, answer.status)
 
-    def _answer_head(self, exchange: Exchange, entry: AccessEntry, answer: Answer) -> tuple[bytes, bool]:
+    def _answer_head(self, context: RequestContext, answer: Answer) -> tuple[bytes, bool]:
         """The head for the client, and whether it says that the body is chunked."""
+        exchange, entry = context.exchange, context.entry
         self._observer.upstream(None)
         entry.answered_by = "core"
-        persistent = exchange.persistent
+        persistent = exchange.settle_keep_alive()
         bare = answer.status in _BODILESS or exchange.method == "HEAD"
         length = len(answer.body) if answer.complete and not bare else answer.length
         chunked = length is None and not bare and exchange.minor == 1
         if length is None and not bare and not chunked:
             persistent = exchange.keep_alive = False
-        head = b"%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
+        lines = answer_lines(answer.headers)
+        head = b"%b%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
             status_line(answer.status),
-            answer_lines(answer.headers),
+            lines,
+            b"" if has_date(lines) else date_line(self._unix()),
             _framing(length, answer.status, chunked=chunked),
             connection_line(persistent=persistent, minor=exchange.minor),
             entry.request_id.encode(),
         )
         return head, chunked
 
-    async def _stream(
-        self, exchange: Exchange, entry: AccessEntry, answer: Answer, head: bytes, *, chunked: bool
-    ) -> None:
+    async def _stream(self, context: RequestContext, answer: Answer, head: bytes, *, chunked: bool) -> None:
+        exchange = context.exchange
         exchange.begin(head, answer.status, answer)
         began = self._monotonic()
         try:
@@ -314,10 +285,24 @@ class Forwarder:
                 raise ClientGoneError from None
             raise
         finally:
-            entry.upstream_ms += (self._monotonic() - began) * 1000
+            context.entry.upstream_ms += (self._monotonic() - began) * 1000
         if chunked:
             exchange.write(b"0\r\n\r\n", 0)
         exchange.finish()
+
+
+async def _is_small(context: RequestContext, hold: Hold) -> bool:
+    """Whether the body is small, and whole by now; raises GatewayError where it is large and must not be."""
+    exchange = context.exchange
+    if exchange.length is None or exchange.length <= SMALL:
+        hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
+        await exchange.collect(SMALL, hold)
+        if exchange.complete:
+            hold.settle(hold.size)
+            return True
+    if not context.streams:
+        raise GatewayError(Code.BODY_TOO_LARGE)
+    return False
 
 
 def _forwarded_lines(headers: object, *, trusted: bool) -> bytes:

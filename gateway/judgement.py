@@ -49,7 +49,7 @@ class DeniedMeanwhileError(Exception):
 
 
 class Judgement:
-    """That a key may make a request; a `wire.pool.Gate`.
+    """That a key may make a request; a `context.Gate`.
 
     `principal` is as it was judged last, which is relied on `until` then (monotonic seconds).
     """

@@ -1,14 +1,22 @@
-"""What one client may take from the others: requests per second and key, buffered bytes in all.
+"""What one party may take from the others: requests per second and key, bytes of bodies that are held.
 
 Rules kept here:
 - Every bound is checked before the work it bounds.
 - The clock's reading is passed in.
 - A bound can change while requests are counted against it; what is counted stays counted.
+- Where the bytes are all held, the party that holds most gives up a body that is still coming in.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
 from gateway.errors import Code, GatewayError
+from gateway.shares import Shares
+
+_LEAST_PRUNED: Final = 1024
 
 
 class RateLimit:
@@ -19,7 +27,12 @@ class RateLimit:
 
     def __init__(self, rate: int) -> None:
         self._even_at: dict[str, float] = {}
+        self._prune_at = _LEAST_PRUNED
         self.follow(rate)
+
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._even_at)
 
     def follow(self, rate: int) -> None:
         """Allow `rate` requests per second and key from now on."""
@@ -34,26 +47,121 @@ class RateLimit:
         if even_at - now > 1 - self._interval / 2:
             return False
         self._even_at[key_id] = even_at + self._interval
+        if len(self._even_at) > self._prune_at:
+            self._prune(now)
         return True
+
+    def _prune(self, now: float) -> None:
+        """Forget the keys that are even; at twice as many as are left it is done again."""
+        self._even_at = {key_id: even_at for key_id, even_at in self._even_at.items() if even_at > now}
+        self._prune_at = max(_LEAST_PRUNED, 2 * len(self._even_at))
 
 
 class BufferBudget:
-    """The bytes that all stamped bodies together may hold in memory at once."""
+    """The bytes that the bodies of all requests together may hold in memory at once."""
 
     def __init__(self, limit: int) -> None:
-        self.held = 0
-        self.follow(limit)
+        self._shares = Shares(limit)
+        self._coming: defaultdict[str, set[Hold]] = defaultdict(set)
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        return self._shares.total
 
     def follow(self, limit: int) -> None:
         """Hold up to `limit` bytes from now on; what is held already stays."""
-        self._limit = limit
+        self._shares.limit = limit
 
-    def reserve(self, size: int) -> None:
-        """Set `size` bytes aside. Raises GatewayError(UNAVAILABLE) where they are not to be had."""
-        if self.held + size > self._limit:
+    def hold(self, party: str) -> Hold:
+        """What one request of `party` will hold; nothing yet."""
+        return Hold(self, party)
+
+    def take(self, hold: Hold, size: int, beyond: int = 0) -> None:
+        """Count `size` bytes more, up to `beyond` bytes over the limit.
+
+        Raises GatewayError(UNAVAILABLE) where they are not to be had.
+        """
+        while not self._shares.fits(size - beyond):
+            greediest = self._shares.yielding(hold.party, size)
+            coming = self._coming.get(greediest, ()) if greediest is not None else ()
+            largest = max(coming, key=lambda other: other.size, default=None)
+            if largest is None or not largest.size:
+                raise GatewayError(Code.UNAVAILABLE)
+            largest.give_up()
+        self._shares.take(hold.party, size)
+
+    def give(self, hold: Hold, size: int) -> None:
+        """Count `size` bytes less."""
+        self._shares.give(hold.party, size)
+
+    def comes(self, hold: Hold, *, still: bool) -> None:
+        """Take note whether the body of a hold is still coming in, so that it can be given up."""
+        if still:
+            self._coming[hold.party].add(hold)
+            return
+        others = self._coming.get(hold.party)
+        if others is not None:
+            others.discard(hold)
+            if not others:
+                del self._coming[hold.party]
+
+
+class Hold:
+    """The bytes that one request holds of the budget. A `wire.exchange.Meter`."""
+
+    __slots__ = ("_break_off", "_budget", "_given_up", "party", "size")
+
+    def __init__(self, budget: BufferBudget, party: str) -> None:
+        self._budget = budget
+        self._break_off: Callable[[], None] | None = None
+        self._given_up = False
+        self.party = party
+        self.size = 0
+
+    def comes(self, break_off: Callable[[], None]) -> None:
+        """The body is still coming in; `break_off` refuses it where another party needs the bytes."""
+        self._break_off = break_off
+        self._budget.comes(self, still=True)
+
+    def grow(self, size: int) -> None:
+        """Hold `size` bytes more. Raises GatewayError(UNAVAILABLE) where they are not to be had."""
+        if self._given_up:
             raise GatewayError(Code.UNAVAILABLE)
-        self.held += size
+        if size:
+            self._budget.take(self, size)
+            self.size += size
 
-    def release(self, size: int) -> None:
-        """Give `size` bytes back."""
-        self.held -= size
+    def settle(self, size: int, beyond: int = 0) -> None:
+        """Hold exactly `size` bytes, of a body that is whole; it may have grown by its stamp.
+
+        `beyond` bytes over the limit may be held, so that a body of just that size can be stamped. Raises as
+        `grow`.
+        """
+        self._end_coming()
+        if size > self.size:
+            self._budget.take(self, size - self.size, beyond)
+            self.size = size
+        elif size < self.size:
+            self._budget.give(self, self.size - size)
+            self.size = size
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._end_coming()
+        if self.size:
+            self._budget.give(self, self.size)
+            self.size = 0
+
+    def give_up(self) -> None:
+        """Refuse the body, whose bytes another party needs."""
+        break_off = self._break_off
+        self.release()
+        self._given_up = True
+        if break_off is not None:
+            break_off()
+
+    def _end_coming(self) -> None:
+        if self._break_off is not None:
+            self._break_off = None
+            self._budget.comes(self, still=False)

@@ -2,6 +2,7 @@
 
 Rules kept here:
 - Swapping happens in one turn of the event loop: no request sees half of two policies.
+- What `check` warns of, the log does: at the start and after each reload.
 - Readiness names what is only reported, with its date, and stops to once that is over.
 """
 
@@ -64,11 +65,14 @@ class LivePolicy:
         self._show(config)
 
     def _show(self, config: Config) -> None:
+        for warning in config.warnings:
+            self._log.warning("configuration", problem=str(warning))
         self._reported = reported(config.routes, config.keys.report_only)
         self._health.policy_sha256 = config.sha256
         self._health.ready_requires = config.ready_requires
 
     def _told(self, outcome: Outcome) -> None:
+        self._remember(outcome)
         live = self._health.policy_sha256
         if outcome.success:
             self._log.info("reloaded", policy_sha256=live)
@@ -76,7 +80,6 @@ class LivePolicy:
             self._log.error(
                 "reload refused", problems=outcome.problems, refused_sha256=outcome.sha256, policy_sha256=live
             )
-        self._remember(outcome)
 
     def _remember(self, outcome: Outcome) -> None:
         self._last = outcome

@@ -11,22 +11,28 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
-from gateway.config import Config
+from gateway.context import RequestContext
 from gateway.errors import Code, GatewayError
 from gateway.forwarding import Forwarder
+from gateway.limits import Hold
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
-from gateway.policy.routes import Route, Stamp
+from gateway.policy.routes import Access, Route, Stamp
 from gateway.policy.targets import Target, parse_target
 from gateway.proxy import Proxy
+from gateway.streaming import SMALL
 from gateway.telemetry import AccessEntry
 from gateway.wire.exchange import Exchange
 from gateway.wire.headers import credential_lines
 
-NOTICE: Final = "observing: Core decides on every request, nothing is enforced here"
+MEANING: Final = "Core decides on every request, nothing is enforced here"
+NOTICE: Final = f"observing: {MEANING}"
 
+# The route that every request takes here, for Core decides.
+_OBSERVED: Final = Route(method="GET", pattern="/", access=Access.MASTER)
 # How long a request may wait for the store to know its key.
 _KNOWN_SECONDS: Final = 0.25
 
@@ -34,49 +40,47 @@ _KNOWN_SECONDS: Final = 0.25
 class ObservingForwarder(Forwarder):
     """Forwards requests as they came; tries the stamp on a copy of the body."""
 
-    async def pass_on(
-        self, exchange: Exchange, entry: AccessEntry, config: Config, stamping: tuple[Route, ApiKey] | None
-    ) -> None:
-        """Send the request to Core with the client's own credentials, and Core's answer to the client.
+    async def pass_on(self, context: RequestContext, stamping: tuple[Route, ApiKey] | None) -> None:
+        """Send the request to Core with the client's own credentials, and Core's response to the client.
 
         `stamping` is the route and key by which the body would be stamped.
         Raises what `forward` raises.
         """
         if not self.open:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE)
-        if stamping is None:
-            await self._send(exchange, entry, config, None)
-            return
-        limit = config.limits.body
-        room = min(exchange.length, limit) if exchange.length is not None else limit
+        hold = self.hold(context)
         try:
-            self._budget.reserve(room)
-        except GatewayError as refusal:
-            _note(entry, refusal.code)
-            await self._send(exchange, entry, config, None)
-            return
-        try:
-            body = await self._tried(exchange, entry, config, *stamping)
-            await self._send(exchange, entry, config, body)
+            if stamping is None:
+                await self._collect_small(context, hold)
+                await self._send(context, None)
+            else:
+                await self._send(context, await self._tried(context, hold, *stamping))
         finally:
-            self._budget.release(room)
+            hold.release()
 
-    async def _send(self, exchange: Exchange, entry: AccessEntry, config: Config, body: bytes | None) -> None:
-        head = self._head(exchange, entry, config, None) + credential_lines(exchange.raw_headers)
+    @staticmethod
+    async def _collect_small(context: RequestContext, hold: Hold) -> None:
+        """Hold a small body until it is whole, so that it goes at Core's pace."""
+        exchange = context.exchange
+        if not exchange.complete and (exchange.length is None or exchange.length <= SMALL):
+            with contextlib.suppress(GatewayError):
+                await exchange.collect(SMALL, hold)
+
+    async def _send(self, context: RequestContext, body: bytes | None) -> None:
+        exchange = context.exchange
+        head = self._head(context) + credential_lines(exchange.raw_headers)
         if body is None and not exchange.complete:
-            await self._exchange_streamed(exchange, entry, None, head)
+            await self._exchange_streamed(context, head)
         else:
-            await self._exchange_whole(exchange, entry, None, head, exchange.held() if body is None else body)
+            await self._exchange_whole(context, head, exchange.take_held() if body is None else body)
 
-    async def _tried(
-        self, exchange: Exchange, entry: AccessEntry, config: Config, route: Route, key: ApiKey
-    ) -> bytes | None:
-        """The body, once its stamp was tried; None for one that is too large and still to be read."""
-        limit = config.limits.body
+    async def _tried(self, context: RequestContext, hold: Hold, route: Route, key: ApiKey) -> bytes | None:
+        """The body, once its stamp was tried; None for one that cannot be held, and is still to be read."""
+        limit, entry, exchange = context.config.limits.body, context.entry, context.exchange
         try:
-            body = await exchange.read(limit)
+            body = await exchange.read(limit, hold)
         except GatewayError as refusal:
-            if refusal.code is not Code.BODY_TOO_LARGE:
+            if refusal.code not in (Code.BODY_TOO_LARGE, Code.UNAVAILABLE):
                 raise
             _note(entry, refusal.code)
             return None
@@ -96,14 +100,13 @@ class ObservingProxy(Proxy):
     _forwarder: ObservingForwarder
 
     async def _answer(self, exchange: Exchange, entry: AccessEntry, began: float) -> None:
-        config = self.config
-        stamping = await self._stamping(exchange, entry, config)
-        await self._forwarder.pass_on(exchange, entry, config, stamping)
+        context = RequestContext(exchange, entry, self.config, self._observer.ended_late)
+        context.admit(_OBSERVED, None)
+        await self._forwarder.pass_on(context, await self._stamping(context))
 
-    async def _stamping(
-        self, exchange: Exchange, entry: AccessEntry, config: Config
-    ) -> tuple[Route, ApiKey] | None:
+    async def _stamping(self, context: RequestContext) -> tuple[Route, ApiKey] | None:
         """Note the verdict; the route and the key by which the body would be stamped, if it would."""
+        exchange, entry, config = context.exchange, context.entry, context.config
         target = parse_target(exchange.target)
         if isinstance(target, Target):
             matched = config.routes.match(exchange.method, target.segments)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.config import Config
+from gateway.context import RequestContext
 from gateway.errors import Code, GatewayError, OverloadError
 from gateway.forwarding import CoreObserver, Forwarder
 from gateway.judgement import Clocks, DeniedMeanwhileError, Judgement
@@ -31,7 +32,9 @@ from gateway.policy.targets import Ambiguous, Target, parse_target
 from gateway.telemetry import AccessEntry
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.answers import connection_line, own_head, refusal
-from gateway.wire.exchange import ClientGoneError, Exchange
+from gateway.wire.client_address import client_of
+from gateway.wire.exchange import Exchange
+from gateway.wire.flow import ClientGoneError
 
 _KEY: Final = "X-Blnk-Key"
 _ELSEWHERE: Final = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
@@ -48,8 +51,14 @@ class Observer(CoreObserver, Protocol):
     def store_failed(self, failure: GatewayError | None) -> None:
         """The key store answered (None), or failed."""
 
+    def keys_changed(self, entry: AccessEntry, answer: OwnAnswer) -> None:
+        """A request to `/api-keys` has made or revoked keys."""
+
     def fault(self, problem: Exception) -> None:
         """The gateway itself failed."""
+
+    def ended_late(self, entry: AccessEntry, status: int | None) -> None:
+        """Core ended a request whose time was over; `status` is None where the connection broke."""
 
 
 class Proxy:
@@ -107,10 +116,11 @@ class Proxy:
         entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
         self._observer.record(entry)
 
-    def refusal(self, code: Code, peer: str) -> bytes:
-        """The whole answer to a request of `peer` that could not be read."""
-        request_id = self._request_ids()
-        head, body = refusal(code, code.message, request_id.encode(), b"Connection: close\r\n", self._unix())
+    def refusal(self, problem: GatewayError, peer: str) -> bytes:
+        """The whole response to a request of `peer` that could not be read."""
+        request_id, code = self._request_ids(), problem.code
+        closing = b"Connection: close\r\n"
+        head, body = refusal(code, problem.message, request_id.encode(), closing, self._unix())
         entry = AccessEntry(
             time=self._unix(),
             request_id=request_id,
@@ -128,7 +138,7 @@ class Proxy:
         return AccessEntry(
             time=self._unix(),
             request_id=self._request_id(exchange),
-            client=exchange.peer,
+            client=self._client(exchange),
             user_agent=headers.get("User-Agent", ""),
             method=exchange.method,
             path=exchange.target.partition("?")[0],
@@ -137,14 +147,19 @@ class Proxy:
     async def _answer(self, exchange: Exchange, entry: AccessEntry, began: float) -> None:
         target = parse_target(exchange.target)
         config = self.config
+        context = RequestContext(exchange, entry, config, self._observer.ended_late)
         if isinstance(target, Target):
             public = config.routes.public(exchange.method, target.segments)
             if public is not None:
                 entry.route, entry.decision = public.name, "allow"
-                await self._forwarder.forward(exchange, entry, config, public, None)
+                context.admit(public, None)
+                await self._forwarder.forward(context)
                 return
         principal = self.identify(exchange)
         relied_until = began + PEEKED_SECONDS
+        if not isinstance(principal, ApiKey):
+            # A request without a good key, or whose key the store cannot look up, has a route as well.
+            entry.route = _label(exchange.method, target, config)
         if isinstance(principal, tuple):
             principal = await self.look_up(*principal)
             relied_until = self._monotonic() + ASKED_SECONDS
@@ -153,15 +168,17 @@ class Proxy:
             return
         route = self._admit(entry, principal, target, config)
         if isinstance(route, Deny):
+            entry.route = _label(exchange.method, target, config)
             self._deny(exchange, entry, route)
             return
         judgement = None
         if isinstance(principal, ApiKey):
             judgement = Judgement(self, exchange, target, config, principal, relied_until)
+        context.admit(route, principal, judgement)
         if route.served and isinstance(target, Target):
-            await self._serve_keys(exchange, entry, route, principal, target, judgement)
+            await self._serve_keys(context, principal, target)
         else:
-            await self._forwarder.forward(exchange, entry, config, route, principal, judgement)
+            await self._forwarder.forward(context)
 
     def _admit(
         self, entry: AccessEntry, principal: Principal, target: Target | Ambiguous, config: Config
@@ -173,6 +190,13 @@ class Proxy:
         else:
             entry.key_id = "master"
         decision = decide(principal, entry.method, target, config.routes, now, config.keys.report_only)
+        if isinstance(decision, Deny) and decision.code.status == 401:
+            # Without a live key nothing else is said.
+            return decision
+        # What is refused counts as well, or floods of 403 and 404 would be free.
+        if not self._rate.allows(entry.key_id, self._monotonic()):
+            entry.route, entry.decision = _label(entry.method, target, config), "rate_limited"
+            raise GatewayError(Code.RATE_LIMITED)
         if isinstance(decision, Deny):
             return decision
         route = decision.route
@@ -182,8 +206,6 @@ class Proxy:
             self._scope_use.note(principal.id, route.name)
             if decision.would_deny is not None:
                 entry.decision, entry.would_code = "would_deny", decision.would_deny.code.code
-        if not self._rate.allows(entry.key_id, self._monotonic()):
-            raise GatewayError(Code.RATE_LIMITED)
         return route
 
     # Who is calling.
@@ -199,7 +221,7 @@ class Proxy:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         if hmac.compare_digest(digest, self._forwarder.master.digest):
             return MASTER if self.config.keys.master == "accept" else _refuse(Code.INVALID_KEY)
-        return self._keys.peek(digest) or (digest, key, exchange.peer)
+        return self._keys.peek(digest) or (digest, key, self._client(exchange))
 
     async def look_up(self, digest: str, key: str, client: str) -> Principal | Deny:
         """Who calls, by the authority of keys. Raises GatewayError where it cannot tell."""
@@ -209,35 +231,42 @@ class Proxy:
 
     # What the gateway answers itself.
 
-    async def _serve_keys(
-        self,
-        exchange: Exchange,
-        entry: AccessEntry,
-        route: Route,
-        principal: Principal,
-        target: Target,
-        judgement: Judgement | None,
-    ) -> None:
-        if route.method == "POST":
-            body = await exchange.read(_KEYS_BODY)
-            if judgement is not None and not judgement.passes():
-                await judgement.renew()
-            if judgement is not None:
+    async def _serve_keys(self, context: RequestContext, principal: Principal, target: Target) -> None:
+        exchange, method = context.exchange, context.route.method
+        if method == "POST":
+            body = await self._read_keys_body(context)
+            if isinstance(context.gate, Judgement):
                 # Its scopes and its owner may be others than when its request began.
-                principal = judgement.principal
+                principal = context.gate.principal
             made = await self._api_keys.create(principal, body)
-        elif route.method == "GET":
+        elif method == "GET":
             made = await self._api_keys.list(principal, target.query)
         else:
             made = await self._api_keys.revoke(principal, target.segments[1], target.query)
         self._observer.store_failed(None)
         if isinstance(made, OwnAnswer):
-            self._send_own(exchange, entry, made)
+            if made.created or made.revoked:
+                self._observer.keys_changed(context.entry, made)
+            self._send_own(exchange, context.entry, made)
         else:
-            self._deny(exchange, entry, made)
+            self._deny(exchange, context.entry, made)
+
+    async def _read_keys_body(self, context: RequestContext) -> bytes:
+        """The body, of a request that may still be served once it is whole."""
+        exchange, hold = context.exchange, self._forwarder.hold(context)
+        hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
+        try:
+            body = await exchange.read(_KEYS_BODY, hold)
+        finally:
+            hold.release()
+        if not context.passes():
+            await context.renew()
+        if exchange.gone or exchange.abandoned:
+            raise ClientGoneError
+        return body
 
     def _send_own(self, exchange: Exchange, entry: AccessEntry, made: OwnAnswer) -> None:
-        connection = connection_line(persistent=exchange.persistent, minor=exchange.minor)
+        connection = connection_line(persistent=exchange.settle_keep_alive(), minor=exchange.minor)
         head = own_head(made.status, len(made.body), entry.request_id.encode(), connection, self._unix())
         exchange.send(head + b"\r\n", made.body, made.status)
 
@@ -261,9 +290,16 @@ class Proxy:
 
     def _refuse(self, exchange: Exchange, entry: AccessEntry, code: Code, message: str) -> None:
         entry.code = code.code
-        connection = connection_line(persistent=exchange.persistent, minor=exchange.minor)
+        connection = connection_line(persistent=exchange.settle_keep_alive(), minor=exchange.minor)
         head, body = refusal(code, message, entry.request_id.encode(), connection, self._unix())
         exchange.send(head, b"" if exchange.method == "HEAD" else body, code.status)
+
+    def _client(self, exchange: Exchange) -> str:
+        """The client's address; behind a trusted proxy it is what that one says of it."""
+        peer = exchange.peer
+        if not self.config.trusted_proxies:
+            return peer
+        return client_of(peer, exchange.headers.getall("X-Forwarded-For", ()), self.config.trusts)
 
     def _request_id(self, exchange: Exchange) -> str:
         if self.config.trusts(exchange.peer):
@@ -271,6 +307,12 @@ class Proxy:
             if 0 < len(given) <= 128 and given.isascii() and given.isprintable():
                 return given
         return self._request_ids()
+
+
+def _label(method: str, target: Target | Ambiguous, config: Config) -> str:
+    """The name of the route that a request would take, for log and metrics; "" if none is listed."""
+    route = config.routes.match(method, target.segments) if isinstance(target, Target) else None
+    return "" if route is None else route.name
 
 
 def _refuse(code: Code) -> Deny:

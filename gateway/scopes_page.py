@@ -15,6 +15,7 @@ from typing import Final
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import KnownKeys
+from gateway.telemetry.lines import Timestamps
 from gateway.telemetry.scope_use import ScopeUse
 
 MOST_KEYS: Final = 1_000
@@ -44,7 +45,7 @@ class ScopesPage:
 
     def _page(self, keys: list[dict[str, object]], *, left_out: int) -> dict[str, object]:
         return {
-            "since": self._since,
+            "since": Timestamps().at(self._since),
             "complete": self._use.complete and not left_out,
             "left_out": left_out,
             "keys": keys,

@@ -3,8 +3,8 @@
 Rules kept here:
 - Parts get their I/O, clocks and randomness here; nothing below reads them for itself.
 - Nothing is forwarded before Core was seen secure and accepted the master key.
-- On SIGHUP, and where its file has changed, the configuration is read again; see `reload`.
-- On SIGTERM: not ready at once, accepting for `drain.delay`, then closing as answers end.
+- Where the configuration's file has changed, or it is asked to, it reads it again; see `reload`.
+- Draining: not ready at once, accepting for a while, then closing as answers end.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import os
-import signal
 import ssl
 import sys
 import time
@@ -23,10 +21,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, TextIO
 
-from aiohttp import web
-
+from gateway import descriptors
 from gateway.admin import Explaining, Health, admin_application, health_application
 from gateway.config import Address, Config, KeysConfig, Secret, read_secret
+from gateway.dependencies import STORE, UPSTREAM, Dependencies, DependencyFamilies
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
@@ -42,18 +40,21 @@ from gateway.keys.authority import (
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
 from gateway.keys.redis_store import RedisKeyStore
-from gateway.keys.resource import ApiKeys
+from gateway.keys.resource import Answer, ApiKeys
 from gateway.keys.store import Change, KeyStore, MemoryKeyStore
 from gateway.keys.usage import LastUsed
+from gateway.listeners import Listeners
 from gateway.live_policy import LivePolicy
-from gateway.loop import new_loop
-from gateway.observing import NOTICE, ObservingForwarder, ObservingProxy
+from gateway.observing import MEANING, NOTICE, ObservingForwarder, ObservingProxy
+from gateway.private_server import PrivateLimits
 from gateway.proxy import Proxy
 from gateway.reload import Source
+from gateway.revocation_notice import say_once_true
 from gateway.scopes_page import ScopesPage
+from gateway.sockets import CannotListenError
 from gateway.startup import Finding, check_core
 from gateway.store_watch import StoreWatch
-from gateway.telemetry import AccessEntry, AccessLog, Metrics, Sources, configure_log, is_console
+from gateway.telemetry import AccessEntry, Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_families import StoreFamilies
 from gateway.wire.clients import ClientLimits, Clients
@@ -65,6 +66,7 @@ VERSION = version("blnk-gateway")
 # Linux; elsewhere the monotonic clock goes on by itself, or there is no such sleep.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _ASK_SECONDS = 0.5
+_CUT_OFF_SECONDS = 1.0
 
 
 class StartError(Exception):
@@ -79,6 +81,7 @@ class Gateway:
     """A running gateway. `log` takes the log lines; `store` replaces what `keys.store` names.
 
     `source` is the file to follow, if any; with `observe` Core decides, and what would be done is noted.
+    `open_files` is the limit that connections are kept below. Raises StartError where that is too low.
     """
 
     def __init__(
@@ -89,9 +92,16 @@ class Gateway:
         store: KeyStore | None = None,
         source: Source | None = None,
         observe: bool = False,
+        open_files: int = sys.maxsize,
     ) -> None:
-        self.config = config
-        self.log = configure_log(log, config.log.format, config.log.level)
+        if problem := descriptors.too_few(open_files):
+            raise StartError(problem, Exit.NO)
+        self._log = Log(log, config.log.format, config.log.level)
+        self.log = self._log.events
+        self._open_files = open_files
+        self._observe = observe
+        room = descriptors.room(config, open_files)
+        self.config = config = room.config
         self.store = store or _open_store(config.keys)
         self.health = Health(
             version=VERSION,
@@ -99,13 +109,13 @@ class Gateway:
             policy_loaded=True,
             policy_sha256=config.sha256,
         )
-        self._access_log = AccessLog(log, console=is_console(log, config.log.format))
+        self._dependencies = Dependencies(self.health, self.log, time.monotonic)
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
-        self._listeners: list[asyncio.Server] = []
-        self._runners: list[web.AppRunner] = []
+        self._listeners = Listeners(PrivateLimits(room.private, config.timeouts), self._loop)
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._asked = asyncio.Event()
+        self._cut = 0
         self._store_watch = StoreWatch(
             self.store,
             self.log.bind(store=config.keys.shown_store),
@@ -121,19 +131,27 @@ class Gateway:
         self._pool = open_pool(config, self._loop)
         master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
-        self._forwarder = forwarder(config, master, self._pool, self, time.monotonic)
+        self._forwarder = forwarder(config, master, self._pool, self, Clocks(time.time, time.monotonic))
         self._scope_use = ScopeUse()
         self._followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._authority, self._api_keys = self._open_authority()
         self.proxy = self._proxy(ObservingProxy if observe else Proxy)
-        self._clients = Clients(self.proxy.handle, self.proxy.refusal, _client_limits(config), self._loop)
+        self._clients = Clients(
+            self.proxy.handle,
+            self.proxy.refusal,
+            _client_limits(config),
+            self._loop,
+            trusts=lambda peer: self.config.trusts(peer),
+        )
         self.metrics = Metrics(self._sources(), version=VERSION)
         self._policy = LivePolicy(
             config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
         )
         self.metrics.add(self._policy.families)
         self.metrics.add(StoreFamilies(lambda: self._store_watch.memory))
+        self.metrics.add(DependencyFamilies(self._dependencies))
         self._reload = None if source is None else self._policy.follow(source, config)
+        self._warn(room)
 
     def _proxy(self, kind: type[Proxy]) -> Proxy:
         return kind(
@@ -176,54 +194,66 @@ class Gateway:
             connections=lambda: len(self._clients),
             upstream_connections=lambda: self._pool.counts,
             key_cache=lambda: self._keys.counts,
-            log_lines_dropped=lambda: self._access_log.dropped,
+            log_lines_dropped=lambda: self._log.dropped,
             ready=lambda: self.health.ready,
         )
 
     # What the proxy reports.
 
     def record(self, entry: AccessEntry) -> None:
-        """Log and count a request that has ended."""
-        self._access_log.record(entry)
+        """Count and log a request that has ended."""
         self.metrics.request(entry)
         self._policy.families.request(entry)
+        self._log.record(entry)
+
+    def keys_changed(self, entry: AccessEntry, answer: Answer) -> None:
+        """Log which keys a request made or revoked, by their ids."""
+        log = self.log.bind(by=entry.key_id, request_id=entry.request_id)
+        if answer.created:
+            log.info("key created", key_id=answer.created)
+        if answer.revoked:
+            log.info("key revoked", key_id=answer.revoked, descendants=answer.descendants)
 
     def upstream(self, failure: Code | None) -> None:
         """Remember whether Core answers."""
         if failure is None:
-            if self.health.degraded:
-                self._restored("upstream")
+            self._dependencies.answered(UPSTREAM)
         elif not self._forwarder.open:
             self._asked.set()
         else:
-            self._degraded("upstream", failure.message)
+            self._dependencies.failed(UPSTREAM, failure.message)
 
     def store_failed(self, failure: GatewayError | None) -> None:
         """Remember whether the key store answers."""
         if failure is None:
-            if self.health.degraded:
-                self._restored("store")
+            self._dependencies.answered(STORE)
         else:
-            self._degraded("store", failure.reason)
+            self._dependencies.failed(STORE, failure.reason)
 
     def refused(self) -> None:
-        """Core refused the master key: say so, and read its file again."""
-        self.log.error("core refused the master key", upstream=self.config.upstream.url)
+        """Core refused the master key: read its file again, and say so."""
         with contextlib.suppress(ValueError):
             self._forwarder.master = MasterKey(read_master_key(self.config).reveal())
+        self.log.error("core refused the master key", upstream=self.config.upstream.url)
 
     def fault(self, problem: Exception) -> None:
         """Log a fault of the gateway's own, without the request's content."""
         self.log.error("fault", kind=type(problem).__name__, exc_info=_scrubbed(problem))
 
-    def _degraded(self, neighbour: str, reason: str) -> None:
-        if neighbour not in self.health.degraded:
-            self.log.warning("degraded", neighbour=neighbour, reason=reason)
-        self.health.degraded[neighbour] = reason
+    def ended_late(self, entry: AccessEntry, status: int | None) -> None:
+        """Log how Core ended a request whose client had been told that its time was over."""
+        self.log.warning(
+            "a request whose time was over has ended at Core",
+            request_id=entry.request_id,
+            route=entry.route,
+            key_id=entry.key_id,
+            status=status,
+            seconds=round(time.time() - entry.time, 3),
+        )
 
-    def _restored(self, neighbour: str) -> None:
-        if self.health.degraded.pop(neighbour, None) is not None:
-            self.log.info("restored", neighbour=neighbour)
+    def loop_fault(self, problem: BaseException | None) -> None:
+        """Log what the event loop would print to standard error, which may block, and may quote a request."""
+        self.fault(problem if isinstance(problem, Exception) else RuntimeError())
 
     def _learnt(self, change: Change) -> None:
         if change.at is not None:
@@ -241,29 +271,44 @@ class Gateway:
         if self._reload is not None:
             self._reload.ask()
 
+    def _warn(self, room: descriptors.Room) -> None:
+        for shortfall in room.shortfalls:
+            self.log.warning(
+                "fewer connections than configured",
+                setting=shortfall.setting,
+                configured=shortfall.configured,
+                possible=shortfall.possible,
+                open_files=shortfall.limit,
+                needed=shortfall.needed,
+                reason=str(shortfall),
+            )
+
     def _swap(self, config: Config) -> None:
-        self.config = config
+        room = descriptors.room(config, self._open_files)
+        self.config = config = room.config
+        self._listeners.adopt(PrivateLimits(room.private, config.timeouts))
         self.proxy.adopt(config)
         self._forwarder.adopt(config)
-        self._pool.limits = _pool_limits(config)
+        self._pool.adopt(_pool_limits(config))
         self._clients.limits = _client_limits(config)
+        self._warn(room)
 
     # Start.
 
     @property
     def address(self) -> Address:
-        """Where clients connect."""
-        return _bound(self._listeners[0])
+        """Where clients connect; the first of the addresses, if there are several."""
+        return self._listeners.addresses("listen")[0]
 
     @property
     def admin_address(self) -> Address:
         """Where the admin listener is."""
-        return Address(*self._runners[0].addresses[0][:2])
+        return self._listeners.addresses("admin")[0]
 
     @property
     def health_address(self) -> Address | None:
         """Where the health listener is, if there is one."""
-        return Address(*self._runners[1].addresses[0][:2]) if len(self._runners) > 1 else None
+        return next(iter(self._listeners.addresses("health")), None)
 
     async def start(self) -> None:
         """Open the listeners and begin to ask Core. Raises StartError."""
@@ -271,20 +316,25 @@ class Gateway:
             raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.NEIGHBOUR)
         await self._check_authority()
         await self._listen()
-        self._run(self._access_log.run())
+        self._run(self._log.run())
         self._run(self._authority.follow())
         self._run(self._last_used.run())
         for follow in self._followers:
             self._run(follow())
         self._run(self._ask_core())
         self._run(self._watch())
+        self._run(self._dependencies.run())
         if self._reload is not None:
             self._run(self._reload.run())
-        self.log.info(self._authority.bound, grace=self.config.keys.grace)
+        if self._observe:
+            self.log.warning("observing", meaning=MEANING)
+        else:
+            grace = self.config.keys.grace
+            self._run(say_once_true(self._authority, lambda: self._keys.linked, self.log, grace))
         self._run(self._store_watch.run())
         self.log.info(
             "listening",
-            clients=str(self.address),
+            clients=", ".join(map(str, self._listeners.addresses("listen"))),
             admin=str(self.admin_address),
             upstream=self.config.upstream.url,
             store=self.config.keys.shown_store,
@@ -320,26 +370,15 @@ class Gateway:
                 ).answer
             },
         )
+        listeners = self._listeners
         try:
-            await self._listen_private(admin, config.admin)
+            await listeners.open_private("admin", config.admin, admin)
             if config.health is not None:
-                await self._listen_private(health_application(self.health, self.metrics), config.health)
-            self._listeners.append(
-                await self._loop.create_server(
-                    self._clients.connect, config.listen.host, config.listen.port, backlog=1024
-                )
-            )
-        except (OSError, UnicodeError) as problem:
-            reason = getattr(problem, "strerror", None) or problem
-            raise StartError(f"cannot listen: {reason}", Exit.USAGE) from problem
-
-    async def _listen_private(self, application: web.Application, address: Address) -> None:
-        # aiohttp's own lines quote the request they could not read.
-        silent = logging.Logger("aiohttp.private", logging.CRITICAL + 1)  # noqa: LOG001  # not a global one
-        runner = web.AppRunner(application, access_log=None, logger=silent, shutdown_timeout=1)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.TCPSite(runner, address.host, address.port).start()
+                health = health_application(self.health, self.metrics)
+                await listeners.open_private("health", config.health, health)
+            await listeners.open("listen", config.listen, self._clients.connect)
+        except CannotListenError as problem:
+            raise StartError(str(problem), Exit.NO) from problem
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -349,8 +388,8 @@ class Gateway:
     def _part_ended(self, task: asyncio.Task[None]) -> None:
         """Say so where a part that runs for ever has failed: the gateway serves on without it."""
         if not task.cancelled() and isinstance(problem := task.exception(), Exception):
+            self._dependencies.failed("gateway", "a part of the gateway has failed: restart it")
             self.fault(problem)
-            self._degraded("gateway", "a part of the gateway has failed: restart it")
 
     async def _ask_core(self) -> None:
         host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
@@ -359,9 +398,10 @@ class Gateway:
             found = await check_core(self._pool, host_line, self._forwarder.master.line)
             if found.finding is Finding.SAFE:
                 break
-            if found.reason != self.health.core_reason:
-                self.log.warning("waiting for core", reason=found.reason)
+            news = found.reason != self.health.core_reason
             self.health.core_reason = found.reason
+            if news:
+                self.log.warning("waiting for core", reason=found.reason)
             if found.finding is Finding.UNSAFE:
                 self._settled.set_exception(StartError(found.reason, Exit.NEIGHBOUR))
                 return
@@ -369,16 +409,16 @@ class Gateway:
                 await asyncio.wait_for(self._asked.wait(), _ASK_SECONDS)
         self.health.core_seen = True
         self._forwarder.open = True
-        self.log.info("ready", upstream=self.config.upstream.url)
         self._settled.set_result(None)
+        self.log.info("ready", upstream=self.config.upstream.url)
 
     async def _watch(self) -> None:
         """Notice without any request that the store fails, and that a lost neighbour is back."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
             self.store_failed(self._authority.failure)
-            if "upstream" in self.health.degraded and await self._core_answers():
-                self._restored("upstream")
+            if UPSTREAM in self.health.degraded and await self._core_answers():
+                self._dependencies.answered(UPSTREAM)
 
     async def _core_answers(self) -> bool:
         host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
@@ -386,74 +426,63 @@ class Gateway:
 
     # End.
 
-    async def drain(self) -> int:
-        """Stop as on SIGTERM; return the exit code: 0, or 1 if something in flight was cut."""
+    async def drain(self, delay: float | None = None) -> int:
+        """Stop as answers end; return the exit code: 0, or 1 if something in flight was cut.
+
+        New connections are taken for `delay` seconds more, by default for `drain.delay`.
+        """
         config = self.config.drain
+        delay = config.delay if delay is None else delay
         self.health.draining = True
         self._clients.draining = True
-        self.log.info("draining", delay=config.delay, timeout=config.timeout)
-        await asyncio.sleep(config.delay)
-        for listener in self._listeners:
-            listener.close()
+        self.log.info("draining", delay=delay, timeout=config.timeout)
+        await asyncio.sleep(delay)
+        self._listeners.close("listen")
         self._clients.shut()
-        cut = await self._clients.emptied(config.timeout)
-        await self.close()
-        self.log.info("stopped", cut=cut)
-        return Exit.NO if cut else Exit.YES
+        deadline = self._loop.time() + config.timeout
+        self._cut += await self._clients.emptied(config.timeout)
+        self._cut += await self._pool.settle(deadline - self._loop.time())
+        return await self._stopped()
+
+    async def cut_off(self) -> int:
+        """Stop at once; return the exit code: 0, or 1 if something in flight was cut."""
+        self._listeners.close("listen")
+        self._cut += await self._clients.emptied(0)
+        self._cut += await self._pool.settle(0)
+        # Redis, for one, may be what hangs.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CUT_OFF_SECONDS):
+                return await self._stopped()
+        return self._exit_code
+
+    async def _stopped(self) -> int:
+        await self._end()
+        self.log.info("stopped", cut=self._cut)
+        self._log.close()
+        return self._exit_code
+
+    @property
+    def _exit_code(self) -> Exit:
+        return Exit.NO if self._cut else Exit.YES
 
     async def close(self) -> None:
         """Stop at once; nothing is waited for but what is already being written."""
-        for listener in self._listeners:
-            listener.close()
+        await self._end()
+        self._log.close()
+
+    async def _end(self) -> None:
+        self._listeners.close("listen")
         await self._clients.emptied(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.abort()
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._listeners.close_all()
         await self._last_used.write()
         await self._authority.close()
         await self.store.close()
         if self._settled.done() and not self._settled.cancelled():
             self._settled.exception()
-        self._access_log.flush(patience=1.0)
-
-
-def run(config: Config, source: Source | None = None, *, observe: bool = False) -> int:
-    """Run a gateway until SIGTERM or SIGINT; returns the exit code. `source` is followed, also on SIGHUP."""
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_run(config, source, observe=observe))
-
-
-async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        gateway = Gateway(config, sys.stdout, source=source, observe=observe)
-    except (StartError, ValueError) as problem:
-        return _fail(problem)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-    try:
-        await gateway.start()
-        stopping = loop.create_task(stop.wait())
-        ready = loop.create_task(gateway.ready())
-        await asyncio.wait({stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done():
-            ready.result()
-        ready.cancel()
-        await stopping
-        return await gateway.drain()
-    except StartError as problem:
-        await gateway.close()
-        return _fail(problem)
-
-
-def _fail(problem: Exception) -> int:
-    print(f"blnk-gateway: {problem}", file=sys.stderr)  # noqa: T201  # the last word before the exit code
-    return problem.exit_code if isinstance(problem, StartError) else Exit.USAGE
 
 
 def _uptime() -> float:
@@ -522,11 +551,6 @@ def _request_ids() -> Callable[[], str]:
     prefix = os.urandom(6).hex()
     counter = itertools.count(1)
     return lambda: f"{prefix}-{next(counter):x}"
-
-
-def _bound(server: asyncio.Server) -> Address:
-    host, port = server.sockets[0].getsockname()[:2]
-    return Address(host, port)
 
 
 def _scrubbed(problem: Exception) -> Exception:

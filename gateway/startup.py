@@ -14,9 +14,11 @@ import enum
 from dataclasses import dataclass
 
 from gateway.errors import GatewayError
-from gateway.wire.pool import Pool
+from gateway.wire.pool import OwnCall, Pool
 
 _PROTECTED = b"/ledgers?limit=1"
+PROBE_SECONDS = 10.0
+"""How long Core has for the first byte of its response to a probe."""
 
 
 class Finding(enum.Enum):
@@ -48,7 +50,7 @@ async def check_core(pool: Pool, host_line: bytes, key_line: bytes) -> Check:
 
 
 async def _status(pool: Pool, data: bytes) -> int:
-    answer = await pool.request(data, repeatable=True)
+    answer = await pool.request(data, OwnCall(repeatable=True, first_byte=PROBE_SECONDS))
     answer.abandon()
     return answer.status
 

@@ -60,8 +60,8 @@ class StoreWatch:
 
     def missed(self) -> None:
         """Some of the store's changes could not be read."""
-        self._log.warning(MISSED)
         self._missed.set()
+        self._log.warning(MISSED)
 
     async def run(self) -> None:
         """Look for ever; returns only by cancellation."""
@@ -78,12 +78,12 @@ class StoreWatch:
         except GatewayError as failure:
             self._failed(failure)
             return SOON_SECONDS
-        for warning in found:
-            if warning not in self._said:
-                self._log.warning(warning)
-        others = [warning for warning in self._warnings if warning not in self._said]
+        before, self._said = self._said, found
+        others = [warning for warning in self._warnings if warning not in before]
         self._warnings[:] = [*others, *found]
-        self._said = found
+        for warning in found:
+            if warning not in before:
+                self._log.warning(warning)
         return SOON_SECONDS if EMPTY in found else self._look_seconds
 
     async def _found(self) -> tuple[str, ...]:

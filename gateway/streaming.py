@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from gateway.context import Gate
 from gateway.wire.exchange import Exchange
-from gateway.wire.pool import Gate
 from gateway.wire.upstream import Answer, UpstreamConnection
 
 SMALL: Final = 1 << 16
@@ -23,7 +23,7 @@ SMALL: Final = 1 << 16
 class Upload:
     """A request's body on its way to Core, and its `Flow`; `closed` is why it must not go on, if so."""
 
-    def __init__(self, exchange: Exchange, gate: Gate | None) -> None:
+    def __init__(self, exchange: Exchange, gate: Gate) -> None:
         self._exchange = exchange
         self._gate = gate
         self._connection: UpstreamConnection
@@ -41,7 +41,7 @@ class Upload:
         """Send a part of the body on, or hold it back."""
         if self._renewal is not None:
             self._held.append((data, last))
-        elif self._gate is None or self._gate.passes():
+        elif self._gate.passes():
             self._send(data, last=last)
         else:
             self._exchange.pause_reading()

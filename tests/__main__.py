@@ -1,6 +1,7 @@
-"""Set up what the tests need and run them: `python3 -m tests [-- PYTEST ARGUMENTS]`.
+"""Set up what the tests need and run them: `python3 -m tests [PYTEST ARGUMENTS]`.
 
 Rules kept here:
+- What it does, and how long that takes, is said before it is done.
 - Standard library only: this file runs before anything is installed, and without `python3-venv`.
 - The suite starts its servers itself, on free ports; here they are only made available.
 - Under `CI=true` missing system packages are installed, and a skipped real-server test is a failure.
@@ -8,12 +9,12 @@ Rules kept here:
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.sdk import node_packages
@@ -27,6 +28,14 @@ PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql"}
 # Where Debian keeps programs that it leaves off the PATH.
 ELSEWHERE = "/usr/lib/postgresql/*/bin"
 OLDEST_PYTHON = (3, 11)
+LIVE_CORE = ("BLNK_CORE_URL", "BLNK_CORE_MASTER_KEY")  # `tests.core.live` cannot be imported yet
+HELP = f"""{__doc__.splitlines()[0]}
+
+usage: python3 -m tests                    everything that this machine can run
+       python3 -m tests tests/policy       some; every argument is one of pytest's
+       python3 -m tests -k pipelining
+       CI=true python3 -m tests            installs the servers that are missing, and skips nothing for them
+"""
 
 
 def run(*command: str | Path) -> None:
@@ -52,6 +61,7 @@ def prepare_environment() -> None:
         return
     if sys.prefix == str(ENVIRONMENT):
         raise OSError("pyproject.toml has changed, and the environment cannot replace itself: run python3")
+    say(f"installing what the tests need into {ENVIRONMENT.relative_to(ROOT)}: about a minute")
     run(sys.executable, "-m", "venv", "--clear", "--without-pip", ENVIRONMENT)
     # pip of this Python installs into the environment, so that ensurepip is not needed.
     run(sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--editable", ".[tests]")
@@ -98,10 +108,26 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def beginning(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """What to say before pytest runs with these arguments, line by line."""
+    if arguments:
+        return ["running pytest; it collects the tests first, for some seconds without a word"]
+    lines = [
+        "running the whole suite: about ten minutes on two cores; the first line comes after some seconds"
+    ]
+    if not all(environ.get(name) for name in LIVE_CORE):
+        wanted = " and ".join(LIVE_CORE)
+        lines.append(f"tests against a live Blnk Core are skipped; to run them: set {wanted}")
+    return lines
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tests", description=__doc__.splitlines()[0])
-    parser.add_argument("pytest", nargs="*", metavar="PYTEST ARGUMENTS", help="what follows --, for pytest")
-    arguments: list[str] = parser.parse_args().pytest
+    arguments = sys.argv[1:]
+    if arguments[:1] in (["-h"], ["--help"]):
+        sys.stdout.write(HELP)
+        return 0
+    # So that options of pytest can follow it, as for other programs.
+    arguments = arguments[1:] if arguments[:1] == ["--"] else arguments
     if sys.version_info < OLDEST_PYTHON:
         say(f"needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, this is {sys.version.split()[0]}")
         return 2
@@ -113,6 +139,8 @@ def main() -> int:
     except (subprocess.CalledProcessError, OSError) as failure:
         say(f"could not set up: {failure}")
         return 2
+    for line in beginning(arguments, os.environ):
+        say(line)
     strict = ["--need-servers"] if in_ci else []
     return subprocess.run([PYTHON, "-m", "pytest", *strict, *arguments], check=False, cwd=ROOT).returncode
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -97,11 +98,21 @@ class RawClient:
 
     @classmethod
     async def connect(
-        cls, address: Endpoint, *, keep: bool = True, send_buffer: int | None = None
+        cls,
+        address: Endpoint,
+        *,
+        keep: bool = True,
+        send_buffer: int | None = None,
+        local: str | None = None,
     ) -> RawClient:
-        """Connects; `send_buffer` bytes bound what the kernel takes off the test's hands."""
+        """Connects, from the address `local` if one is named.
+
+        `send_buffer` bytes bound what the kernel takes off the test's hands.
+        """
         sock = socket.socket()
         sock.setblocking(False)
+        if local is not None:
+            sock.bind((local, 0))
         if send_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         try:
@@ -183,7 +194,9 @@ class RawClient:
         return status, headers
 
     def abort(self) -> None:
-        """Resets the connection."""
+        """Resets the connection: its end is no clean one (RFC 9293, section 3.5.2)."""
+        raw = self._writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def close(self) -> None:

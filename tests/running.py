@@ -104,11 +104,9 @@ class Running:
         self.secrets.add(key)
         return Minted(key, key_id, owner)
 
-    async def connect(
-        self, address: Endpoint | None = None, *, keep: bool = True, send_buffer: int | None = None
-    ) -> RawClient:
+    async def connect(self, address: Endpoint | None = None, *, keep: bool = True, **more: Any) -> RawClient:
         """A new connection, closed with the gateway; `keep` its bytes for the grep at the end."""
-        client = await RawClient.connect(address or self.gateway.address, keep=keep, send_buffer=send_buffer)
+        client = await RawClient.connect(address or self.gateway.address, keep=keep, **more)
         self._clients.append(client)
         return client
 

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,8 +64,19 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(upstream: str, settings: Mapping[str, str]) -> AsyncIterator[Serving]:
-    """`serve` with the shipped file in front of `upstream`; `settings` are further `BLNK_GATEWAY_*`."""
+async def serving(
+    upstream: str,
+    settings: Mapping[str, str],
+    *,
+    command: Sequence[str] = (),
+    script: str = SERVE,
+    options: Sequence[str] = (),
+    stdin: int | None = None,
+) -> AsyncIterator[Serving]:
+    """`serve` with the shipped file in front of `upstream`; `settings` are further `BLNK_GATEWAY_*`.
+
+    `command` starts it, as `timeout 5`; `script` is what Python runs, `options` are further ones of `serve`.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
     environment |= {
         "BLNK_MASTER_KEY": MASTER_KEY,
@@ -76,10 +87,11 @@ async def serving(upstream: str, settings: Mapping[str, str]) -> AsyncIterator[S
     }
     environment |= {f"BLNK_GATEWAY_{name}": value for name, value in settings.items()}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", SERVE, "serve", "--config", str(ROOT / "gateway.yaml")),
+        *(*command, sys.executable),
+        *("-c", script, "serve", "--config", str(ROOT / "gateway.yaml"), *options),
         cwd=ROOT,
         env=environment,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

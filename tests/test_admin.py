@@ -165,7 +165,7 @@ class TestPages:
     @pytest.mark.parametrize(
         ("method", "path", "status", "code", "message"),
         [
-            ("GET", "/", 404, "GEN_NOT_FOUND", "Route not found"),
+            ("GET", "/nothing", 404, "GEN_NOT_FOUND", "Route not found"),
             ("GET", "/metrics/", 404, "GEN_NOT_FOUND", "Route not found"),
             ("POST", "/metrics", 405, "GEN_METHOD_NOT_ALLOWED", "Method not allowed"),
         ],

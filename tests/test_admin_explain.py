@@ -122,8 +122,9 @@ async def test_a_master_key_that_is_not_accepted_is_told_as_an_invalid_one(
             b'{"method":"GET","path":"/","scopes":["ledger:read"]}',
             "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read",
         ),
+        (b'{"method":"get","path":"/"}', "write the method in capitals: GET"),
         (
-            b'{"method":"get","path":"/"}',
+            b'{"method":"GETT","path":"/"}',
             "the method is one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE, in capitals",
         ),
         (

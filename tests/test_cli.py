@@ -24,6 +24,10 @@ SHIPPED = str(ROOT / "gateway.yaml")
 VERBS = (
     "serve", "init", "schema", "check", "explain", "test", "diff", "keys", "denials", "health", "demo",
 )  # fmt: skip
+ABSENT = (
+    "cannot be read: No such file or directory; write one with 'blnk-gateway init', or name another with "
+    "--config"
+)
 BAD = "listen: 5001\nroutes:\n  GET /health: pubic\n"
 
 
@@ -77,7 +81,7 @@ def bad(tmp_path: Path) -> Path:
 
 def problems(file: Path) -> str:
     texts = (
-        '1: listen: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
+        '1: listen: the host is missing: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
         "0.0.0.0 is every interface",
         "1: upstream.url is missing: write 'url: http://127.0.0.1:5100'",
         "1: keys.store is missing: write 'store: redis://127.0.0.1:6379/0'",
@@ -105,7 +109,7 @@ def test_serve_refuses_the_same_file_on_stderr(bad: Path) -> None:
 
 
 def test_serve_needs_the_variables_that_the_file_names() -> None:
-    text = f"{SHIPPED}:8: upstream.master_key: BLNK_MASTER_KEY is not set in the environment\n"
+    text = f"{SHIPPED}:8: upstream.master_key: BLNK_MASTER_KEY is empty in the environment\n"
     assert outcome(run("serve", "--config", SHIPPED, BLNK_MASTER_KEY="")) == (1, "", text)
 
 
@@ -117,8 +121,22 @@ def test_the_environment_is_checked_too() -> None:
 @pytest.mark.parametrize("verb", [("check",), ("serve",), ("health", "alive")])
 def test_an_unreadable_file_is_a_matter_of_usage(verb: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "absent.yaml"
-    text = f"{file}: cannot be read: No such file or directory\n"
-    assert outcome(run(*verb, "--config", str(file))) == (2, "", text)
+    assert outcome(run(*verb, "--config", str(file))) == (2, "", f"{file}: {ABSENT}\n")
+
+
+@pytest.mark.parametrize("verb", [("check",), ("serve",), ("explain", "GET", "/"), ("health", "alive")])
+def test_a_file_that_is_there_and_cannot_be_read_is_told_like_any_other(
+    verb: tuple[str, ...], tmp_path: Path
+) -> None:
+    text = f"{tmp_path}: cannot be read: Is a directory\n"
+    assert outcome(run(*verb, "--config", str(tmp_path))) == (2, "", text)
+
+
+@pytest.mark.parametrize("verb", [("check",), ("serve",), ("init",)])
+def test_standard_input_is_not_read_as_a_file_called_dash(verb: tuple[str, ...]) -> None:
+    result = run(*verb, "--config", "-")
+    assert result.exit_code == 2
+    assert "standard input is not read: name a file, or /dev/stdin" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("frobnicate",), ("health",), ("health", "well"), ("check", "--x")])
@@ -237,6 +255,35 @@ def test_the_help_of_each_verb_has_examples_and_the_exit_codes(verb: str) -> Non
     assert [f"\n    {code.value}  " in result.stdout for code in Exit] == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["help"], ["--help"]),
+        (["help", "check"], ["check", "--help"]),
+        (["help", "keys"], ["keys", "--help"]),
+        (["help", "keys", "create"], ["keys", "create", "--help"]),
+        (["keys", "help", "create"], ["keys", "create", "--help"]),
+    ],
+)
+def test_help_as_a_word_is_help_as_an_option(words: list[str], option: list[str]) -> None:
+    assert outcome(run(*words)) == outcome(run(*option))
+
+
+def test_help_about_what_is_no_command_is_a_matter_of_usage() -> None:
+    assert run("help", "frobnicate").exit_code == 2
+
+
+@pytest.mark.parametrize("columns", ["80", "140"])
+@pytest.mark.parametrize("group", [(), ("keys",)])
+def test_the_help_of_a_group_cuts_no_summary_and_fits(group: tuple[str, ...], columns: str) -> None:
+    text = run(*group, "--help", COLUMNS=columns).stdout
+    listed = " ".join(text.partition("Commands:")[2].split())
+    commands = cli.commands["keys"].commands if group else cli.commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        assert f"{name} {command.get_short_help_str(1000)}" in listed
+    assert max(map(len, text.splitlines())) <= int(columns)
+
+
 def test_every_verb_is_known() -> None:
     assert set(cli.commands) == set(VERBS)
 
@@ -282,4 +329,4 @@ def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
         env={"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "1"},
     )
     assert done.returncode == 2
-    assert done.stderr.decode() == f"{tmp_path}/gr\\xfcn.yaml: cannot be read: No such file or directory\n"
+    assert done.stderr.decode() == f"{tmp_path}/gr\\xfcn.yaml: {ABSENT}\n"

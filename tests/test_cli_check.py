@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
+from tests.keys.redis_setups import certificates
 from tests.running import ROOT
 
 SHIPPED = str(ROOT / "gateway.yaml")
@@ -91,6 +94,68 @@ def test_env_asks_for_the_variables_too(file: Path) -> None:
     assert outcome(run("--config", file, "--env")) == (1, text, "")
 
 
+def members(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+def test_json_has_every_finding_and_the_file_by_its_sha256(file: Path) -> None:
+    """What the text says line by line; a finding without a line has null."""
+    result = run("--config", file, "--output", "json")
+    text = run("--config", file).stdout
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = members(result)
+    assert {name: found[name] for name in ("file", "ok", "routes", "policy_sha256")} == {
+        "file": str(file),
+        "ok": True,
+        "routes": 3,
+        "policy_sha256": hashlib.sha256(FILE.encode()).hexdigest(),
+    }
+    assert [(one["level"], one["line"]) for one in found["findings"]] == [
+        ("note", None),
+        ("warning", 4),
+        ("note", 4),
+    ]
+    assert [one["text"] in line for one, line in zip(found["findings"], text.splitlines(), strict=False)] == [
+        True
+    ] * 3
+
+
+def test_json_of_a_file_that_is_refused_has_its_problems(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(FILE + "\tx: y\n")
+    result = run("--config", file, "--output", "json")
+    problem = {
+        "level": "problem", "path": str(file), "line": 7, "text": "a tab stands here: use blanks instead",
+    }  # fmt: skip
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert members(result) == {
+        "file": str(file), "ok": False, "routes": None, "policy_sha256": None, "findings": [problem],
+    }  # fmt: skip
+
+
+def test_json_of_a_file_that_is_not_there_is_json_too(tmp_path: Path) -> None:
+    result = run("--config", tmp_path / "absent.yaml", "--output", "json")
+    assert (result.exit_code, result.stderr) == (2, "")
+    assert [one["level"] for one in members(result)["findings"]] == ["problem"]
+
+
+def test_strict_refuses_in_json_as_well(file: Path) -> None:
+    result = run("--config", file, "--output", "json", "--strict")
+    assert (result.exit_code, members(result)["ok"]) == (1, False)
+
+
+def test_a_secret_in_clear_is_a_warning_and_fails_with_strict_alone(file: Path) -> None:
+    file.write_text(FILE.replace("${NOT_SET}", "$NOT_SET"))
+    text = (
+        f"{file}:1: warning: upstream.master_key: '$NAME' is taken as it stands: in gateway.yaml, "
+        "write ${NAME} for the value of a variable\n"
+    )
+    lenient, strict = run("--config", file), run("--config", file, "--strict")
+    assert (lenient.exit_code, strict.exit_code) == (0, 1)
+    assert text in lenient.stdout
+    assert strict.stdout.endswith(f"{file}: refused by --strict, 2 warnings\n")
+
+
 class Answering(BaseHTTPRequestHandler):
     """Answers each path with the status, headers and body that a subclass has for it."""
 
@@ -122,7 +187,7 @@ CORE = "a Core answers here, beside the gateway: let only the gateway connect to
 
 
 @contextmanager
-def answering(answers: Answers) -> Iterator[str]:
+def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A listener on a free port of loopback; gives its URL."""
 
     class Handler(Answering):
@@ -130,9 +195,11 @@ def answering(answers: Answers) -> Iterator[str]:
 
     Handler.answers = answers
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
     assert [one for one in Handler.asked if not one.endswith(" False")] == []
@@ -159,6 +226,28 @@ def test_who_answers_a_client(answers: Answers, code: int, text: str) -> None:
     with answering(answers) as url:
         result = run("--reach", url, "--config", "absent.yaml")
     assert (result.exit_code, result.output) == (code, f"{url}: {text}\n")
+
+
+def test_a_certificate_that_is_not_trusted_is_named_with_who_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Core is found behind any certificate; what this machine trusts is another question."""
+    made = certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.certificate, made.key)
+    with answering({ASKED: (401, {}, MISSING)}, tls) as url:
+        distrusted = run("--reach", url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
+        trusted = run("--reach", url)
+    reason = "its certificate is not trusted on this machine: unable to get local issuer certificate"
+    assert outcome(distrusted) == (1, f"{url}: {CORE}; {reason}\n", "")
+    assert outcome(trusted) == (1, f"{url}: {CORE}\n", "")
+
+
+def test_who_answers_is_told_as_json_too() -> None:
+    with answering({ASKED: (401, {}, MISSING)}) as url:
+        result = run("--reach", url, "--output", "json")
+    assert (result.exit_code, members(result)) == (1, {"url": url, "who": "core", "text": CORE})
 
 
 def test_nobody_answering_is_good() -> None:

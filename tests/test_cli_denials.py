@@ -12,16 +12,17 @@ from click.testing import CliRunner
 
 from gateway.cli import cli
 from gateway.cli.denials import MOST_ROWS, rank
-from gateway.telemetry import AccessEntry, AccessLog
+from gateway.telemetry import AccessEntry, Log
 
 READ = "GET /ledgers/{id}"
+KEY_ID = "api_key_01234567-89ab-4cde-8f01-23456789abcd"
 LACKS = "AUTH_INSUFFICIENT_PERMISSIONS"
 
 
-def log_of(*entries: AccessEntry) -> bytes:
+def log_of(*entries: AccessEntry, fmt: str = "json") -> bytes:
     """The lines that the gateway itself would write."""
     stream = io.StringIO()
-    log = AccessLog(stream, console=False)
+    log = Log(stream, fmt)
     for entry in entries:
         log.record(entry)
     log.flush()
@@ -87,13 +88,65 @@ def test_json_is_for_machines() -> None:
     """Every member of a row, and how many requests there were in all."""
     found = json.loads(run("--output", "json", "--top", "1")[1])
     row = {"count": 3, "kind": "would_deny", "key_id": "api_key_1", "owner": "acme"}
-    assert found == {"requests": 10, "denials": [row | {"route": READ, "code": LACKS}]}
+    assert found == {
+        "requests": 10,
+        "rows_left_out": 4,
+        "denials_uncounted": 0,
+        "lines_unread": 0,
+        "denials": [row | {"route": READ, "code": LACKS}],
+    }
+
+
+MANY = log_of(*(deny(key_id=f"api_key_{number:03}") for number in range(200)))
+
+
+def test_json_is_whole() -> None:
+    """A machine must not take the first rows for all of them."""
+    code, out, err = run("--output", "json", stdin=MANY)
+    found = json.loads(out)
+    assert (code, err, found["rows_left_out"]) == (0, "", 0)
+    assert [row["key_id"] for row in found["denials"]] == [f"api_key_{number:03}" for number in range(200)]
+
+
+@pytest.mark.parametrize("output", ["text", "table"])
+def test_what_people_are_not_shown_is_said(output: str) -> None:
+    """And how to see it."""
+    code, out, err = run("--output", output, stdin=MANY)
+    assert (code, out.count("api_key_")) == (0, 30)
+    assert err == "170 more rows were left out: see them with --top 200\n"
+
+
+def test_a_log_for_people_reads_like_one_for_machines() -> None:
+    """Of the terminal, or of `log.format: console`; a path may hold anything."""
+    entries = [
+        would(key_id="api_key_1", owner="the ops", path="/a b=c"),
+        deny(key_id="api_key_2", route="", path='/x" decision=allow', method="DELETE"),
+        entry(code="GEN_RATE_LIMITED", status=429, key_id="api_key_3"),
+        entry(),
+    ]
+    assert run(stdin=log_of(*entries, fmt="console")) == run(stdin=log_of(*entries))
+    assert json.loads(run("--output", "json", stdin=log_of(*entries, fmt="console"))[1])["requests"] == 4
+
+
+def on_a_terminal(columns: int, *entries: AccessEntry) -> str:
+    arguments = ["denials", "--output", "table"]
+    return CliRunner().invoke(cli, arguments, input=log_of(*entries), env={"COLUMNS": str(columns)}).stdout
 
 
 def test_a_table_is_for_people() -> None:
-    out = run("--output", "table")[1]
-    assert "8 denials in 10 requests" in out
-    assert all(word in out for word in ("would deny", "api_key_2", "AUTH_MISSING"))
+    """Each column has a title."""
+    out = on_a_terminal(160, deny(key_id=KEY_ID, owner="acme"), would())
+    title, _, heads, *_ = out.splitlines()
+    assert title.strip() == "2 denials in 2 requests"
+    assert heads.replace("┃", " ").split() == ["count", "decision", "key", "owner", "route", "code"]
+    assert "would deny" in out
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 165])
+def test_ids_and_codes_are_never_broken(columns: int) -> None:
+    """They are there to be copied, however narrow the terminal is."""
+    out = on_a_terminal(columns, deny(key_id=KEY_ID, owner="acme"), would(code="AUTH_MISSING_API_KEY"))
+    assert [text for text in (KEY_ID, LACKS, READ, "acme", "would deny") if text not in out] == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +169,9 @@ def test_what_is_no_line_of_the_log_is_counted() -> None:
     others = b'starting up\n[1]\n{"half": \n\n{"event":"listening"}\n' + b"[" * 100_000 + b"\n" + b'"x"\n'
     code, out, err = run("--top", "1", stdin=others + b"pod-1 | " + LOG)
     assert (code, out.split("\t")[0]) == (0, "3")
-    assert err == "5 lines are no JSON of the log, and were left out\n"
+    assert err == (
+        "4 more rows were left out: see them with --top 5\n5 lines are none of the log, and were left out\n"
+    )
 
 
 def test_members_of_other_kinds_are_left_aside() -> None:

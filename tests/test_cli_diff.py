@@ -130,7 +130,13 @@ def test_machines_get_every_part_as_json(sides: tuple[Path, Path]) -> None:
         "open to anyone", "open to any key", "open to scopes", "unstamped", "open to the master key",
         "closed", "refused otherwise",
     ]  # fmt: skip
-    route = {"name": "GET /ledgers", "access": "scopes", "scopes": ["ledgers:read"], "stamp": "none"}
+    route = {
+        "name": "GET /ledgers",
+        "access": "scopes",
+        "scopes": ["ledgers:read"],
+        "stamp": "none",
+        "first_byte": None,
+    }
     assert told["changes"][1] == {
         "kind": "open to any key",
         "wider": True,

@@ -160,7 +160,8 @@ def test_machines_get_one_json_object() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("get", "/ledgers"), "the method is one of DELETE, GET, HEAD,"),
+        (("get", "/ledgers"), "write the method in capitals: GET"),
+        (("GETT", "/ledgers"), "the method is one of DELETE, GET, HEAD,"),
         (("GET", "ledgers"), "the path begins with '/'"),
         (("GET", "/gr\xfcn"), "the path begins with '/'"),
         (("GET", f"/ledgers/{KEY}"), "the path holds a key, or what looks like one: take it out"),

@@ -100,10 +100,10 @@ def test_without_a_file_there_is_nothing_to_test() -> None:
 def test_every_problem_of_every_file_is_told_and_nothing_is_run(good: Path, tmp_path: Path) -> None:
     refused, absent = tmp_path / "refused.yaml", tmp_path / "absent.yaml"
     refused.write_text(
-        "- {as: [], do: GET /ledgers, expect: allow}\n- {as: master, do: GET /, expect: yes}\n"
+        "- {as: [], do: GET /ledgers, expect: allow}\n- {as: master, do: GET /, expect: 2026-01-01}\n"
     )
     text = (
-        f"{refused}:2: YAML reads this as true or false: write true or false, or quote it\n"
+        f"{refused}:2: YAML reads this as a date: quote it\n"
         f"{absent}: cannot be read: No such file or directory\n"
     )
     assert outcome(run(good, refused, absent)) == (2, "", text)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import json
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -26,6 +28,7 @@ from gateway.config import Secret
 from gateway.demo import demo
 from gateway.demo.story import AMOUNT, Key, Request, Story
 from gateway.demo.telling import curl
+from gateway.demo.wrapping import command_lines, json_lines
 from gateway.exits import Exit
 from tests.running import ROOT
 
@@ -36,11 +39,11 @@ STATUSES = ["201", "201", "401", "401", "200", "403", "201", "200", "201", "200"
 Ledger = TestClient[Any, Any]
 
 
-async def told(*, terminal: bool = False, **options: Any) -> tuple[int, str]:
+async def told(*, terminal: bool = False, width: int = 80, **options: Any) -> tuple[int, str]:
     """The exit code and the text of `demo --once` on a free port."""
     out = io.StringIO()
     console = Console(
-        file=out, force_terminal=terminal, width=80, color_system="standard" if terminal else None
+        file=out, force_terminal=terminal, width=width, color_system="standard" if terminal else None
     )
     code = await demo(console, once=True, **{"port": 0} | options)
     return code, out.getvalue()
@@ -137,11 +140,70 @@ async def test_a_taken_port_is_left_alone() -> None:
         port = server.sockets[0].getsockname()[1]
         code, text = await told(port=port)
     assert code == Exit.YES
-    assert "clients at http://127.0.0.1:" in text
+    assert f"\nPort {port} is taken by another program, so clients get a free one.\n" in text
     assert f":{port}" not in text
 
 
+async def test_a_port_that_is_free_is_used_without_a_word() -> None:
+    """Nothing is taken then."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code, text = await told(port=port)
+    assert (code, f"  clients   http://127.0.0.1:{port}\n" in text) == (Exit.YES, True)
+    assert "is taken" not in text
+
+
+async def test_it_says_where_operators_connect_and_what_to_try_next() -> None:
+    """The admin listener, and the verbs that need no gateway, as the program was called."""
+    _, text = await told(program=".venv/bin/blnk-gateway")
+    assert re.search(r"^  admin     http://127\.0\.0\.1:\d+   health, metrics, explain$", text, re.MULTILINE)
+    assert re.findall(r"^\.venv/bin/blnk-gateway (\w+)", text, re.MULTILINE) == ["init", "explain", "diff"]
+
+
+async def test_every_variable_of_a_command_is_set_above_it() -> None:
+    """The commands can be pasted from the top down."""
+    _, text = await told()
+    known: set[str] = set()
+    for line in text.splitlines():
+        if found := re.match(r"    \$ ([A-Z_]+)=\S+$", line):
+            known.add(found[1])
+        assert set(re.findall(r"\$([A-Z_]+)", line)) <= known
+    assert known == {"MASTER_KEY", "READ_KEY", "READ_KEY_ID", "KEY"}
+
+
 # How it is told.
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_on_a_terminal_no_word_is_cut(width: int) -> None:
+    """Every line fits, so that the terminal breaks none."""
+    _, shown = await told(terminal=True, width=width)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert [line for line in lines if len(line) > width] == []
+
+
+BODY = '{"a":["b","c"],"precise_amount":12345678901234567890,"meta_data":{"BLNK_GENERATED_BY":"x"}}'
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80])
+def test_a_command_that_is_broken_into_lines_is_the_same_to_a_shell(width: int) -> None:
+    """Its words are the same, and its body the same JSON."""
+    words = ["curl", '-H "X-Blnk-Key: $KEY"', f"-d {shlex.quote(BODY)}", "http://h/transactions"]
+    lines = command_lines(words, width)
+    assert len(lines) > 1
+    script = "\n    ".join(lines).replace("curl", r"printf '%s\0'", 1)
+    done = subprocess.run(["sh", "-c", script], env={"KEY": "k"}, capture_output=True, text=True, check=True)
+    *others, data, url, _ = done.stdout.split("\0")
+    assert (others, json.loads(data), url) == (
+        ["-H", "X-Blnk-Key: k", "-d"],
+        json.loads(BODY),
+        "http://h/transactions",
+    )
+
+
+def test_what_has_no_place_to_break_stays_whole() -> None:
+    assert (json_lines("x" * 90, 80), command_lines(["x" * 90], 80)) == (["x" * 90], ["x" * 90])
 
 
 async def test_a_pipe_gets_plain_text_and_a_terminal_colours() -> None:
@@ -166,21 +228,22 @@ async def test_marks_are_words_where_the_encoding_has_no_others() -> None:
         (Request("GET", "/ledgers"), ["curl", "http://h/ledgers"]),
         (
             Request("GET", "/a?b=c", Key("KEY", Secret("s"))),
-            ["curl", "http://h/a?b=c", "-H", "X-Blnk-Key: $KEY"],
+            ["curl", "-H", "X-Blnk-Key: $KEY", "http://h/a?b=c"],
         ),
         (
             Request("DELETE", "/a", Key("", Secret("s"))),
-            ["curl", "-X", "DELETE", "http://h/a", "-H", "X-Blnk-Key: s"],
+            ["curl", "-X", "DELETE", "-H", "X-Blnk-Key: s", "http://h/a"],
         ),
+        (Request("GET", "/a/x?b", shown="/a/$ID?b"), ["curl", "http://h/a/$ID?b"]),
         (
             Request("POST", "/a", None, '{"n":"it\'s"}'),
-            ["curl", "http://h/a", "-H", "Content-Type: application/json", "-d", '{"n":"it\'s"}'],
+            ["curl", "-H", "Content-Type: application/json", "-d", '{"n":"it\'s"}', "http://h/a"],
         ),
     ],
 )
 def test_a_shown_request_is_the_one_that_was_sent(request_: Request, words: list[str]) -> None:
     """What a shell makes of the line is method, target, key and body."""
-    assert shlex.split(curl("http://h", request_)) == words
+    assert shlex.split(" ".join(curl("http://h", request_))) == words
 
 
 # The process.
@@ -203,8 +266,12 @@ def test_it_stays_up_until_ctrl_c() -> None:
             lines.append(line)
             if line.startswith("Ctrl-C"):
                 break
-        pasted = shlex.split(lines[lines.index("# read\n") + 1])
-        assert get(pasted[1], pasted[3]) == (200, b"[]")
+        text = "".join(lines)
+        (key,) = re.findall(r"^KEY=(.+)$", text, re.MULTILINE)
+        _, _, header, _, _, url = shlex.split(lines[lines.index("# read\n") + 1])
+        assert get(url, header.replace("$KEY", key)) == (200, b"[]")
+        (metrics,) = re.findall(r"^curl (\S+/metrics)$", text, re.MULTILINE)
+        assert get(metrics, "Accept: text/plain")[0] == 200
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (Exit.YES, "")

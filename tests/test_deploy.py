@@ -159,7 +159,7 @@ def test_the_gateway_stands_before_core() -> None:
     """Its settings load, and name the services and ports of this file."""
     config = gateway_config()
     [published] = services()["gateway"]["ports"]
-    assert (config.listen.host, str(config.listen.port)) == ("0.0.0.0", published.rpartition(":")[2])
+    assert (config.listen[0].host, str(config.listen[0].port)) == ("0.0.0.0", published.rpartition(":")[2])
     assert config.admin.is_loopback
     assert config.upstream.host == "core"
     assert str(config.upstream.port) == services()["core"]["environment"]["BLNK_SERVER_PORT"]

@@ -18,14 +18,16 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "loop", "redis_url"},
+    {"errors", "exits", "loop", "redis_url", "shares", "start_signals"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
-    {"judgement", "streaming"},
-    {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch"},
-    {"proxy", "live_policy"},
+    {"context"},
+    {"judgement", "streaming", "descriptors", "private_server", "revocation_notice", "sockets"},
+    {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch", "listeners"},
+    {"proxy", "live_policy", "dependencies"},
     {"observing"},
     {"server"},
+    {"lifecycle"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -40,7 +42,7 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "redis_url.py", "policy/*.py", "stamping.py", "limits.py", "keys/minting.py",
+    "errors.py", "redis_url.py", "shares.py", "policy/*.py", "stamping.py", "limits.py", "keys/minting.py",
     "wire/headers.py",
 )  # fmt: skip
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))

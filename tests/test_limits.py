@@ -48,21 +48,68 @@ class TestRateLimit:
         assert limit.allows("a", NOW)
         assert sum(limit.allows("a", NOW + 3600) for _ in range(10)) == 2
 
+    def test_keys_that_are_even_are_forgotten(self) -> None:
+        """However many keys there have been, only those with a debt are remembered."""
+        limit = RateLimit(10)
+        for number in range(5000):
+            limit.allows(f"key {number}", NOW + number)
+        assert len(limit) <= 1025
+        assert sum(limit.allows("key 4999", NOW + 4999) for _ in range(20)) == 9
+
 
 class TestBufferBudget:
     def test_it_holds_up_to_its_limit(self) -> None:
         """The last byte can be had; one more is 503, and takes nothing."""
         budget = BufferBudget(10)
-        budget.reserve(4)
-        budget.reserve(6)
+        hold = budget.hold("a")
+        hold.grow(4)
+        hold.grow(6)
         with pytest.raises(GatewayError) as refused:
-            budget.reserve(1)
+            hold.grow(1)
         assert (refused.value.code, budget.held) == (Code.UNAVAILABLE, 10)
 
     def test_what_is_given_back_can_be_had_again(self) -> None:
         """Released bytes are free for the next body."""
         budget = BufferBudget(10)
-        budget.reserve(10)
-        budget.release(10)
-        budget.reserve(10)
+        first = budget.hold("a")
+        first.grow(10)
+        first.release()
+        first.release()
+        budget.hold("b").grow(10)
         assert budget.held == 10
+
+    def test_the_party_that_holds_most_gives_up_its_largest_body_that_still_comes(self) -> None:
+        """A lone party may hold everything, and yields as soon as another needs some of it."""
+        budget, refused = BufferBudget(10), list[str]()
+        small, large, other = budget.hold("a"), budget.hold("a"), budget.hold("b")
+        small.comes(lambda: refused.append("small"))
+        large.comes(lambda: refused.append("large"))
+        small.grow(4)
+        large.grow(6)
+        other.grow(3)
+        assert (refused, budget.held, large.size, other.size) == (["large"], 7, 0, 3)
+        with pytest.raises(GatewayError):
+            large.grow(1)
+
+    def test_a_whole_body_is_never_given_up(self) -> None:
+        """It is on its way to Core: whoever needs its bytes is refused."""
+        budget, refused = BufferBudget(10), list[str]()
+        whole, other = budget.hold("a"), budget.hold("b")
+        whole.comes(lambda: refused.append("whole"))
+        whole.grow(8)
+        whole.settle(10)
+        with pytest.raises(GatewayError):
+            other.grow(1)
+        assert (refused, budget.held) == ([], 10)
+
+    def test_nobody_yields_to_a_party_that_would_hold_as_much(self) -> None:
+        """Or two parties would take the same bytes from each other for ever."""
+        budget, refused = BufferBudget(10), list[str]()
+        first, second = budget.hold("a"), budget.hold("b")
+        for hold in (first, second):
+            hold.comes(lambda: refused.append("one"))
+            hold.grow(5)
+        for hold in (first, second):
+            with pytest.raises(GatewayError):
+                hold.grow(1)
+        assert (refused, budget.held) == ([], 10)

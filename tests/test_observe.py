@@ -24,6 +24,7 @@ from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
 from tests.raw_client import Answer, chunked, request
 from tests.recording import REFUSAL, RecordingUpstream, answering
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
+from tests.serving import serving
 
 LEDGER = b'{"name": "x",  "meta_data":{"BLNK_GENERATED_BY":"forged"}}'
 UNKNOWN = "A" * 43 + "="
@@ -298,6 +299,23 @@ async def scopes(running: Running, query: str = "") -> Answer:
         return await client.call(asked.replace(b"gateway.test", b"127.0.0.1"))
 
 
+class TestLog:
+    async def test_it_says_at_the_start_that_nothing_is_enforced(self, upstream: RecordingUpstream) -> None:
+        """And nothing of revoked keys, which Core honours or refuses as it will."""
+        async with serving(upstream.url, {"DRAIN__DELAY": "0s"}, options=["--observe"]) as process:
+            await process.event("ready")
+            process.terminate()
+            ended = await process.ended()
+        (event,) = [event for event in ended.events if event["event"] == "observing"]
+        assert event == {
+            "timestamp": event["timestamp"],
+            "level": "warning",
+            "event": "observing",
+            "meaning": "Core decides on every request, nothing is enforced here",
+        }
+        assert [event for event in ended.events if "revoked" in event["event"]] == []
+
+
 class TestScopes:
     async def test_each_key_shows_what_it_used_and_what_it_did_not(self, gateway: Running) -> None:
         """So that the scopes it never used can be taken from it."""
@@ -358,7 +376,7 @@ class TestScopes:
         for number in range(1_002):
             use.note(f"api_key_{number}", "GET /ledgers")
         page = await ScopesPage(use, MemoryKeyStore(), shipped_config, since=0.0).answer({})
-        assert page == {"since": 0.0, "complete": False, "left_out": 2, "keys": []}
+        assert page == {"since": "1970-01-01T00:00:00.000Z", "complete": False, "left_out": 2, "keys": []}
 
 
 def test_the_shipped_ledgers_route_stamps() -> None:

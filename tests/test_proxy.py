@@ -146,6 +146,22 @@ class TestKeys:
         assert (await gateway.ask("GET", "/ledgers/other", key=other)).status == 200
         assert upstream.targets == ["/ledgers/one", "/ledgers/other"]
 
+    @pytest.mark.parametrize(("target", "status"), [("/balances", 403), ("/ledgers/x/y", 404)])
+    async def test_what_is_refused_counts_as_well(
+        self, start_gateway: Start, target: str, status: int
+    ) -> None:
+        """Floods of 403 and 404 are not free."""
+        gateway = await start_gateway(limits={"rate": 2})
+        key = (await gateway.mint("ledgers:read")).key
+        statuses = [(await gateway.ask("GET", target, key=key)).status for _ in range(3)]
+        assert statuses == [status, status, 429]
+
+    async def test_a_key_that_is_not_live_is_401_at_any_rate(self, start_gateway: Start) -> None:
+        """Without a live key nothing else is said."""
+        gateway = await start_gateway(limits={"rate": 1})
+        key = (await gateway.mint("ledgers:read", revoked=True)).key
+        assert [(await gateway.ask("GET", "/ledgers", key=key)).status for _ in range(3)] == [401] * 3
+
 
 class TestRefusedByCore:
     async def test_our_key_refused_is_502_and_no_fault_of_the_client(
@@ -277,7 +293,8 @@ class TestTrustedProxies:
         expected["X-Forwarded-For"] = ["203.0.113.7, 127.0.0.1"]
         assert {name: got.values(name) for name in expected} == expected
         assert answer.value("x-request-id") == "edge-1"
-        assert (await line_of(gateway, "edge-1"))["path"] == "/ledgers"
+        line = await line_of(gateway, "edge-1")
+        assert (line["path"], line["client"]) == ("/ledgers", "203.0.113.7")
 
     async def test_several_of_their_lines_become_one(
         self, start_gateway: Start, upstream: RecordingUpstream
@@ -306,6 +323,7 @@ class TestTrustedProxies:
         }
         assert {name: got.values(name) for name in expected} == expected
         assert answer.value("x-request-id") != "edge-1"
+        assert (await line_of(gateway, answer.value("x-request-id")))["client"] == "127.0.0.1"
 
     @pytest.mark.parametrize("given", ["", "a" * 129, "\xe9", "a\tb"], ids=["empty", "long", "é", "tab"])
     async def test_an_unfit_request_id_is_replaced(self, start_gateway: Start, given: str) -> None:
@@ -540,15 +558,67 @@ class TestLog:
         )
 
     async def test_of_a_request_without_a_key(self, gateway: Running) -> None:
-        """Refused, by which code, and nobody's."""
+        """Refused, by which code, on which route, and nobody's."""
         answer = await gateway.ask("GET", READ)
         await self.assert_line(
             gateway,
             answer.value("x-request-id"),
+            route="GET /ledgers",
             code="AUTH_MISSING_API_KEY",
             status=401,
             bytes_out=len(answer.body),
         )
+
+    @pytest.mark.parametrize(
+        ("target", "route"),
+        [
+            ("/ledgers/x", "GET /ledgers/{id}"),
+            ("/nowhere/x", ""),
+            ("/ledgers//x", ""),
+            ("/hooks", "GET /hooks"),
+        ],
+    )
+    @pytest.mark.parametrize("bad", ["missing", "unknown", "expired", "revoked", "remembered"])
+    async def test_of_a_401_names_the_route_that_the_policy_lists(
+        self, gateway: Running, bad: str, target: str, route: str
+    ) -> None:
+        """Which the client is not told: its answer is the same on every path."""
+        key = None
+        if bad == "unknown":
+            key = "A" * 43 + "="
+        elif bad != "missing":
+            key = (await gateway.mint("*:*", expired=bad == "expired", revoked=bad != "expired")).key
+        if bad == "remembered":
+            await gateway.ask("GET", READ, key=key)
+        answer = await gateway.ask("GET", target, key=key)
+        line = await line_of(gateway, answer.value("x-request-id"))
+        assert (line["status"], line["decision"], line["route"]) == (401, "deny", route)
+        page = gateway.gateway.metrics.exposition("")[0].decode()
+        assert f'code="{line["code"]}",method="GET",route="{route}",status="401"}}' in page
+
+    async def test_of_a_503_of_the_key_store_names_the_route(self, start_gateway: Start) -> None:
+        """Whoever is on call sees what the outage costs."""
+        store = FailingStore()
+        gateway = await start_gateway(store=store)
+        store.failing = True
+        answer = await gateway.ask("GET", "/ledgers/x", key="A" * 43 + "=")
+        line = await line_of(gateway, answer.value("x-request-id"))
+        assert (line["status"], line["code"], line["route"]) == (
+            503,
+            "GATEWAY_KEY_STORE_UNAVAILABLE",
+            "GET /ledgers/{id}",
+        )
+
+    async def test_of_a_429_has_a_decision_of_its_own(self, start_gateway: Start) -> None:
+        """The policy allows it, the rate does not."""
+        gateway = await start_gateway(limits={"rate": 1})
+        minted = await gateway.mint("ledgers:read")
+        answers = [await gateway.ask("GET", READ, key=minted.key) for _ in range(2)]
+        found = [await line_of(gateway, answer.value("x-request-id")) for answer in answers]
+        assert [(line["status"], line["decision"], line["route"]) for line in found] == [
+            (200, "allow", "GET /ledgers"),
+            (429, "rate_limited", "GET /ledgers"),
+        ]
 
     async def test_of_a_request_that_lacks_a_scope(self, gateway: Running) -> None:
         """The key and the route that it may not take."""

@@ -379,6 +379,20 @@ class TestGateway:
             "policy_sha256": live,
         }
 
+    async def test_what_check_warns_of_is_logged_with_each_file_that_is_live(
+        self, reloading: Reloading
+    ) -> None:
+        """A date that is over is no reason to refuse a file, nor to say nothing."""
+        over = '{scope: backup:read, mode: report-only, until: "2001-02-03"}'
+        file = SHIPPED.replace("  GET /backup:", f"  GET /backup: {over} #")
+        assert (await reloading.write(file))["success"]
+        line = file[: file.index("  GET /backup:")].count("\n") + 1
+        text = "GET /backup: report-only ended with 2001-02-03, and requests are refused again: take it out"
+        events = [json.loads(line) for line in (await reloading.logged('"reloaded"')).splitlines()]
+        assert [(each["level"], each["problem"]) for each in events if each["event"] == "configuration"] == [
+            ("warning", f"{reloading.path}:{line}: {text}")
+        ]
+
     async def test_without_a_file_nothing_is_followed(self, gateway: Running) -> None:
         """A gateway made of a configuration alone, as in the demo, takes SIGHUP as nothing."""
         gateway.gateway.reload()

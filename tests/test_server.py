@@ -14,7 +14,7 @@ from gateway.exits import Exit
 from gateway.keys.store import Changes, KeyRecord, MemoryKeyStore
 from tests.conftest import Start
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, held, never
+from tests.recording import Exchange, RecordingUpstream, abort, answering, held, like_core, never
 from tests.running import MASTER_KEY, Running
 from tests.serving import serving
 from tests.wire.asserting import READ
@@ -75,6 +75,13 @@ async def shows(gateway: Running, code: int, /, **expected: Any) -> None:
             await asyncio.sleep(0.02)
 
 
+def gauges(gateway: Running) -> tuple[float, float]:
+    """Whether Core and the key store are up, by the metrics."""
+    page = gateway.gateway.metrics.exposition("")[0].decode()
+    lines = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    return float(lines["blnk_gateway_upstream_up"]), float(lines["blnk_gateway_key_store_up"])
+
+
 class TestReadiness:
     async def test_ready_says_so_with_the_policy(self, gateway: Running) -> None:
         """200, and which policy and version it is."""
@@ -103,16 +110,15 @@ class TestReadiness:
         self, gateway: Running, upstream: RecordingUpstream
     ) -> None:
         """All replicas share Core: failing readiness would turn clear 502s into refused connections."""
-        upstream.script(abort)
+        upstream.behaviour = upstream.probe_behaviour = abort
         assert (await gateway.ask("POST", "/ledgers/filter", key=MASTER_KEY, body=b"{}")).status == 502
         await shows(gateway, 200, status="degraded", degraded=UNREACHABLE)
-        assert (await gateway.ask("GET", READ, key=MASTER_KEY)).status == 200
+        down = gauges(gateway)
+        await gateway.logged('"event":"degraded","dependency":"upstream","reason":"Upstream unreachable"')
+        upstream.behaviour = upstream.probe_behaviour = like_core
         await shows(gateway, 200, status="ready", degraded={})
-        log = await gateway.logged("restored")
-        assert [json.loads(line)["event"] for line in log.splitlines() if '"neighbour"' in line] == [
-            "degraded",
-            "restored",
-        ]
+        assert (down, gauges(gateway)) == ((0, 1), (1, 1))
+        await gateway.logged('"event":"restored","dependency":"upstream"')
 
     async def test_a_lost_store_is_degraded_at_200_and_back(self, start_gateway: Start) -> None:
         """The master key still works, so clients may still come."""
@@ -121,6 +127,7 @@ class TestReadiness:
         store.failing = True
         assert (await gateway.ask("GET", READ, key="A" * 43 + "=")).status == 503
         await shows(gateway, 200, status="degraded", degraded=STORE_DOWN)
+        assert gauges(gateway) == (1, 0)
         store.failing = False
         assert (await gateway.ask("GET", READ, key="A" * 43 + "=")).status == 401
         await shows(gateway, 200, status="ready", degraded={})
@@ -167,7 +174,72 @@ class TestReadiness:
         await shows(gateway, 200, status="degraded", degraded=STORE_DOWN)
 
 
+async def test_a_fault_of_the_event_loop_is_in_the_log_without_its_text(gateway: Running) -> None:
+    """It would go to standard error, which may block, and it may quote a request."""
+    gateway.forbidden.add("in-the-text")
+    gateway.gateway.loop_fault(ValueError("in-the-text"))
+    gateway.gateway.loop_fault(None)
+    log = await gateway.logged("fault")
+    events = [json.loads(line) for line in log.splitlines() if '"fault"' in line]
+    assert [(event["level"], event["kind"]) for event in events] == [
+        ("error", "ValueError"),
+        ("error", "RuntimeError"),
+    ]
+
+
+class TestKeyChanges:
+    async def test_what_is_made_and_revoked_over_http_is_an_event(self, gateway: Running) -> None:
+        """By ids and by whom, with the request's id; a key itself stands in no line."""
+        body = {"name": "n", "owner": "acme", "scopes": ["api-keys:write"]}
+        body |= {"expires_at": "2099-01-01T00:00:00Z"}
+        top = await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(body).encode())
+        key, top_id = top.json()["key"], top.json()["api_key_id"]
+        below = await gateway.ask("POST", "/api-keys", key=key, body=json.dumps(body).encode())
+        target = f"/api-keys/{top_id}?owner=acme&descendants=true"
+        gone = [await gateway.ask("DELETE", target, key=MASTER_KEY) for _ in range(2)]
+        log = await gateway.logged(str(gone[1].value("x-request-id")))
+        assert [answer.status for answer in gone] == [204, 204]
+        assert [secret for secret in (key, below.json()["key"]) if secret in log] == []
+        made = {"level": "info", "event": "key created"}
+        revoked = {"level": "info", "event": "key revoked", "key_id": top_id, "by": "master"}
+        assert [
+            {name: line[name] for name in line if name != "timestamp"}
+            for line in map(json.loads, log.splitlines())
+            if line["event"].startswith("key ")
+        ] == [
+            made | {"by": "master", "request_id": top.value("x-request-id"), "key_id": top_id},
+            made
+            | {"by": top_id, "request_id": below.value("x-request-id"), "key_id": below.json()["api_key_id"]},
+            revoked | {"request_id": gone[0].value("x-request-id"), "descendants": 1},
+            revoked | {"request_id": gone[1].value("x-request-id"), "descendants": 0},
+        ]
+
+    @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+    async def test_what_changes_no_key_is_none(self, gateway: Running, method: str) -> None:
+        """A refusal, a list, an id that nobody has."""
+        target = {"POST": "/api-keys", "GET": "/api-keys?owner=acme", "DELETE": "/api-keys/x?owner=acme"}
+        body = b"{}" if method == "POST" else b""
+        answer = await gateway.ask(method, target[method], key=MASTER_KEY, body=body)
+        log = await gateway.logged(str(answer.value("x-request-id")))
+        assert '"event":"key ' not in log
+
+
 class TestListeners:
+    async def test_the_admin_listener_lists_its_paths(self, gateway: Running) -> None:
+        answer = await look(gateway, "/")
+        assert (answer.status, answer.json()) == (
+            200,
+            {
+                "paths": [
+                    "POST /explain",
+                    "GET /health/alive",
+                    "GET /health/ready",
+                    "GET /metrics",
+                    "GET /scopes",
+                ]
+            },
+        )
+
     async def test_health_serves_health_and_metrics_alone(self, start_gateway: Start) -> None:
         """On an address of its own, for kubelet and Prometheus."""
         gateway = await start_gateway(health=HEALTH)

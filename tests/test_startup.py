@@ -208,13 +208,6 @@ class TestProcess:
         )
         assert MASTER_KEY not in str(ended.events)
 
-    async def test_a_taken_port_is_exit_2(self, upstream: Core) -> None:
-        """A listener that cannot open is a usage error, told in one line."""
-        async with serving(upstream.url, {"LISTEN": f"127.0.0.1:{upstream.port}"}) as process:
-            ended = await process.ended()
-        assert (ended.code, ended.stderr.count("\n")) == (2, 1)
-        assert ended.stderr.startswith("blnk-gateway: cannot listen: ")
-
     async def test_sigterm_while_core_is_awaited_is_exit_0(self, upstream: Core) -> None:
         """A gateway that never became ready stops as any other."""
         upstream.without_key = answering("503 Service Unavailable")

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.context import Gate
 from gateway.errors import Code, GatewayError
 from gateway.streaming import Upload
 from gateway.wire.exchange import Exchange
-from gateway.wire.pool import Gate
 from gateway.wire.upstream import UpstreamConnection
 
 

@@ -6,16 +6,18 @@ import json
 import os
 import platform
 import re
-import select
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.errors import Code
-from gateway.telemetry import AccessEntry, AccessLog, Metrics, Sources, configure_log, is_console
+from gateway.telemetry import AccessEntry, Log, Metrics, Sources
+from gateway.telemetry.lines import read_console_line
+from gateway.telemetry.log import is_console
+from gateway.telemetry.sink import open_sink
+from tests.pipes import opened
 
 # 2026-11-23T16:44:00.123Z
 NOON = 1795452240.123
@@ -72,9 +74,14 @@ def members(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def written(*entries: AccessEntry, console: bool = False) -> str:
-    stream = io.StringIO()
-    log = AccessLog(stream, console=console)
+    stream = Terminal() if console else io.StringIO()
+    log = Log(stream)
     for one in entries:
         log.record(one)
     log.flush()
@@ -152,6 +159,14 @@ class TestRequestLines:
     def test_long_text_is_cut(self, field: str) -> None:
         assert json.loads(written(entry(**{field: "a" * 5000}))) == members(**{field: "a" * 256})
 
+    @pytest.mark.parametrize(
+        ("took", "shown"),
+        [(0.12348400002792914, 0.123), (0.0005, 0.001), (-1e-9, 0.0), (0.0, 0.0), (299_999.9996, 300_000.0)],
+    )
+    def test_times_are_rounded_to_microseconds(self, took: float, shown: float) -> None:
+        line = json.loads(written(entry(gateway_ms=took, upstream_ms=took)))
+        assert line == members(gateway_ms=shown, upstream_ms=shown)
+
     def test_a_path_is_cut_at_256_characters_even_in_a_short_line(self) -> None:
         assert json.loads(written(entry(path="/" * 257))) == members(path="/" * 256)
 
@@ -169,38 +184,52 @@ class TestRequestLines:
         assert ' user_agent="x\\" owner=root \\"" ' in line
 
 
-class TestAccessLog:
+class TestLog:
     def test_recording_writes_nothing_before_the_flush(self) -> None:
         stream = io.BytesIO()
-        log = AccessLog(stream, console=False)
+        log = Log(stream)
         log.record(entry())
         before = stream.getvalue()
         log.flush()
         log.flush()
         assert (before, stream.getvalue().count(b"\n")) == (b"", 1)
 
-    def test_lines_beyond_the_bound_are_counted_and_dropped(self) -> None:
+    def test_a_large_batch_does_not_wait_for_its_flush(self) -> None:
+        """What clients sent is not kept in memory for thousands of requests."""
         stream = io.StringIO()
-        log = AccessLog(stream, console=False, most_pending=2)
-        for number in range(5):
-            log.record(entry(request_id=str(number)))
-        log.flush()
-        log.record(entry(request_id="later"))
-        log.flush()
-        ids = [json.loads(line)["request_id"] for line in stream.getvalue().splitlines()]
-        assert (ids, log.dropped) == (["0", "1", "later"], 3)
+        log = Log(stream)
+        for _ in range(1000):
+            log.record(entry())
+        assert 0 < 1000 - stream.getvalue().count("\n") < 1000
 
-    def test_a_file_gets_whole_batches(self, tmp_path: Path) -> None:
-        with (tmp_path / "log").open("w") as stream:
-            log = AccessLog(stream, console=False)
-            for _ in range(100):
-                log.record(entry())
+    def test_an_event_is_written_at_once_behind_the_requests_before_it(self) -> None:
+        stream = io.StringIO()
+        log = Log(stream)
+        log.record(entry(request_id="1"))
+        log.events.info("between")
+        log.record(entry(request_id="2"))
+        seen = [json.loads(line) for line in stream.getvalue().splitlines()]
+        log.close()
+        seen += [json.loads(line) for line in stream.getvalue().splitlines()[len(seen) :]]
+        assert [line.get("request_id", line["event"]) for line in seen] == ["1", "between", "2"]
+
+    def test_a_flood_of_requests_leaves_room_for_events(self) -> None:
+        with opened(os.pipe) as pipe:
+            pipe.fill()
+            log = Log(pipe.stream, sink=open_sink(pipe.stream, most=20_000, reserved=2_000))
+            for number in range(1000):
+                log.record(entry(request_id=str(number)))
             log.flush()
-        assert list(map(json.loads, (tmp_path / "log").read_text().splitlines())) == [members()] * 100
+            log.events.warning("degraded")
+            log.events.warning("restored")
+            lines = pipe.drained(log).splitlines()
+        events = [json.loads(line)["event"] for line in lines]
+        assert events == ["request"] * (len(events) - 2) + ["degraded", "restored"]
+        assert log.dropped == 1000 - (len(events) - 2) > 900
 
     async def test_run_flushes_for_ever(self) -> None:
         stream = SignallingStream()
-        log = AccessLog(stream, console=False)
+        log = Log(stream)
         task = asyncio.create_task(log.run(interval=0))
         for number in range(3):
             log.record(entry(request_id=str(number)))
@@ -227,131 +256,45 @@ class SignallingStream(io.StringIO):
         self._written.clear()
 
 
-class Pipe:
-    """A real pipe; the log writes to one end, the test reads the other."""
+class TestReadingConsoleLines:
+    @pytest.mark.parametrize("colours", [False, True])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"method": "", "path": "", "status": 400},
+            {"path": "/a b=c", "user_agent": 'x" owner=root "', "owner": "Jos\u00e9 \U0001f4b6"},
+            {"path": "/x 200 1.0+2.0ms decision=allow", "route": "", "decision": "deny"},
+        ],
+    )
+    def test_a_request_reads_as_it_was(self, changes: dict[str, Any], colours: bool) -> None:
+        line = written(entry(**changes), console=True)
+        read = read_console_line(line if colours else ESCAPES.sub("", line))
+        whole = members(**changes)
+        shown = {name for name, value in whole.items() if value} - {"timestamp", "level", "gateway_ms"}
+        shown = (shown | {"method", "path", "status"}) - {"upstream_ms"}
+        bare = {"bytes_in": "20", "bytes_out": "90", "stamped": "true"}
+        assert read == {name: bare.get(name, whole[name]) for name in shown}
 
-    def __init__(self) -> None:
-        self.reader, writer = os.pipe()
-        self.stream: BinaryIO = os.fdopen(writer, "wb", buffering=0)
+    def test_an_event_is_no_request(self) -> None:
+        stream = io.StringIO()
+        Log(stream, "console", now=lambda: NOON).events.info("listening", clients="127.0.0.1:5001")
+        assert read_console_line(stream.getvalue()) == {"event": "listening clients=127.0.0.1:5001"}
 
-    def read(self, most: int = 1 << 20) -> bytes:
-        return os.read(self.reader, most)
+    def test_what_a_collector_put_before_it_is_skipped(self) -> None:
+        read = read_console_line("pod-1 | " + written(entry(), console=True))
+        assert read is not None
+        assert read["route"] == "POST /ledgers"
 
-    def fill(self) -> int:
-        os.set_blocking(self.stream.fileno(), False)
-        filled = 0
-        try:
-            while True:
-                filled += os.write(self.stream.fileno(), b"x")
-        except BlockingIOError:
-            os.set_blocking(self.stream.fileno(), True)
-            return filled
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    made = Pipe()
-    yield made
-    made.stream.close()
-    os.close(made.reader)
-
-
-def stalled_log(pipe: Pipe, entries: int) -> AccessLog:
-    log = AccessLog(pipe.stream, console=False, most_pending=entries)
-    for number in range(entries):
-        log.record(entry(request_id=str(number)))
-    return log
-
-
-class TestStalledReader:
-    def test_a_full_pipe_does_not_block_and_loses_nothing(self, pipe: Pipe) -> None:
-        log = stalled_log(pipe, 1000)
-        text = b""
-        while text.count(b"\n") < 1000:
-            log.flush()
-            text += pipe.read()
-        assert [json.loads(line)["request_id"] for line in text.splitlines()] == [str(n) for n in range(1000)]
-        assert log.dropped == 0
-
-    def test_what_a_full_pipe_took_are_whole_lines(self, pipe: Pipe) -> None:
-        stalled_log(pipe, 1000).flush()
-        assert pipe.read().endswith(b"}\n")
-
-    def test_while_the_reader_stalls_only_so_many_lines_are_kept(self, pipe: Pipe) -> None:
-        filled = pipe.fill()
-        log = stalled_log(pipe, 3)
-        log.flush()
-        for number in range(5):
-            log.record(entry(request_id=f"later {number}"))
-            log.flush()
-        text = pipe.read(filled)
-        log.flush()
-        text = pipe.read()
-        ids = [json.loads(line)["request_id"] for line in text.splitlines()]
-        assert (ids, log.dropped) == (["0", "1", "2", "later 0", "later 1", "later 2"], 2)
-
-    def test_patience_ends_when_the_reader_stays_silent(self, pipe: Pipe) -> None:
-        pipe.fill()
-        log = stalled_log(pipe, 1)
-        log.flush(patience=0.01)
-        assert not select.select((), (pipe.stream,), (), 0)[1]
-
-    async def test_patience_waits_for_a_slow_reader(self, pipe: Pipe) -> None:
-        log = stalled_log(pipe, 1000)
-        flushed = asyncio.create_task(asyncio.to_thread(log.flush, 10.0))
-        text = b""
-        while text.count(b"\n") < 1000:
-            text += await asyncio.to_thread(pipe.read)
-        await flushed
-        assert json.loads(text.splitlines()[-1]) == members(request_id="999")
-
-    async def test_run_offers_the_rest_again_long_before_its_interval(self, pipe: Pipe) -> None:
-        log = stalled_log(pipe, 1000)
-        log.flush()
-        task = asyncio.create_task(log.run(interval=3600))
-        text = b""
-        while text.count(b"\n") < 1000:
-            text += await asyncio.to_thread(pipe.read)
-        task.cancel()
-        assert log.dropped == 0
-
-    def test_a_pipe_that_somebody_made_non_blocking_is_as_good(self, pipe: Pipe) -> None:
-        os.set_blocking(pipe.stream.fileno(), False)
-        log = stalled_log(pipe, 1000)
-        text = b""
-        while text.count(b"\n") < 1000:
-            log.flush()
-            text += pipe.read()
-        assert len(text.splitlines()) == 1000
-
-    def test_a_line_longer_than_a_pipe_takes_at_once_is_written_whole(self, pipe: Pipe) -> None:
-        log = AccessLog(pipe.stream, console=False)
-        log.record(entry(user_agent="\u00e9" * 256, owner="\u00e9" * 256, path="\u00e9" * 256))
-        log.record(entry())
-        log.flush()
-        assert [len(line) > select.PIPE_BUF for line in pipe.read().splitlines()] == [True, False]
-
-    def test_a_reader_that_is_gone_costs_lines_but_raises_nothing(self) -> None:
-        reader, writer = os.pipe()
-        with os.fdopen(writer, "wb", buffering=0) as stream:
-            os.close(reader)
-            log = AccessLog(stream, console=False)
-            log.record(entry())
-            log.record(entry())
-            log.flush()
-            log.flush()
-        assert log.dropped == 2
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+    @pytest.mark.parametrize("line", ["", "starting up", "2026-11-23 info x", '{"event":"request"}'])
+    def test_another_line_is_none_of_the_log(self, line: str) -> None:
+        assert read_console_line(line) is None
 
 
 class TestApplicationEvents:
     def test_json_has_timestamp_level_and_event_first(self) -> None:
         stream = io.StringIO()
-        log = configure_log(stream, "auto", "info", now=lambda: NOON)
+        log = Log(stream, "auto", "info", now=lambda: NOON).events
         log.warning("store unreachable", attempts=3, store="redis://127.0.0.1:6379/0")
         assert stream.getvalue() == (
             '{"timestamp":"2026-11-23T16:44:00.123Z","level":"warning","event":"store unreachable",'
@@ -360,18 +303,18 @@ class TestApplicationEvents:
 
     def test_events_below_the_level_are_left_out(self) -> None:
         stream = io.StringIO()
-        log = configure_log(stream, "json", "warning", now=lambda: NOON)
+        log = Log(stream, "json", "warning", now=lambda: NOON).events
         log.info("quiet")
         log.error("loud")
         assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
 
     def test_an_unknown_level_is_an_error(self) -> None:
         with pytest.raises(KeyError):
-            configure_log(io.StringIO(), "json", "shouting")
+            Log(io.StringIO(), "json", "shouting")
 
     def test_values_of_any_kind_are_shown(self) -> None:
         stream = io.StringIO()
-        log = configure_log(stream, "json", "info", now=lambda: NOON)
+        log = Log(stream, "json", "info", now=lambda: NOON).events
         log.info("kinds", nested={1: ["\udcff", None, True, 1.5]}, thing=Path("/x"), pair=("a", 1))
         assert json.loads(stream.getvalue()) == {
             "timestamp": "2026-11-23T16:44:00.123Z",
@@ -384,14 +327,14 @@ class TestApplicationEvents:
 
     def test_a_json_event_with_an_exception_is_still_one_line(self) -> None:
         stream = io.StringIO()
-        log = configure_log(stream, "json", "info", now=lambda: NOON)
+        log = Log(stream, "json", "info", now=lambda: NOON).events
         log.error("failed", exc_info=ValueError("two\nlines"))
         (line,) = stream.getvalue().splitlines()
         assert json.loads(line)["exception"].endswith("ValueError: two\nlines")
 
     def test_a_terminal_gets_a_readable_coloured_line(self) -> None:
         stream = Terminal()
-        configure_log(stream, "auto", "info", now=lambda: NOON).error("Core is gone", reason="no route")
+        Log(stream, "auto", "info", now=lambda: NOON).events.error("Core is gone", reason="no route")
         assert stream.getvalue() == (
             "\x1b[2m2026-11-23T16:44:00.123Z\x1b[0m \x1b[31merror   \x1b[0m Core is gone"
             '\x1b[2m reason="no route"\x1b[0m\n'
@@ -399,12 +342,17 @@ class TestApplicationEvents:
 
     def test_console_lines_on_a_file_have_no_colours(self) -> None:
         stream = io.StringIO()
-        configure_log(stream, "console", "info", now=lambda: NOON).info("started", port=5001)
-        assert stream.getvalue() == "2026-11-23T16:44:00.123Z info     started port=5001\n"
+        log = Log(stream, "console", "info", now=lambda: NOON)
+        log.record(AccessEntry(NOON, method="GET", path="/x", status=404))
+        log.events.info("started", port=5001)
+        assert stream.getvalue() == (
+            "2026-11-23T16:44:00.123Z info     GET /x 404 0.0+0.0ms answered_by=gateway\n"
+            "2026-11-23T16:44:00.123Z info     started port=5001\n"
+        )
 
     def test_no_value_begins_a_line_or_steers_the_terminal(self) -> None:
         stream = io.StringIO()
-        log = configure_log(stream, "console", "info", now=lambda: NOON)
+        log = Log(stream, "console", "info", now=lambda: NOON).events
         log.info("a\nb", value="c\nd\x1b[2J\u2028\udcff")
         assert stream.getvalue() == (
             '2026-11-23T16:44:00.123Z info     "a\\nb" value="c\\nd\\u001b[2J\\u2028\\\\udcff"\n'
@@ -412,7 +360,7 @@ class TestApplicationEvents:
 
     def test_every_line_of_a_traceback_is_marked(self) -> None:
         stream = io.StringIO()
-        log = configure_log(stream, "console", "info", now=lambda: NOON)
+        log = Log(stream, "console", "info", now=lambda: NOON).events
         try:
             int("x\n2026-11-23T16:44:00.123Z info     forged\x1b[2J", base=1)
         except ValueError as error:
@@ -425,8 +373,8 @@ class TestApplicationEvents:
 
     def test_two_loggers_share_nothing(self) -> None:
         first, second = io.StringIO(), io.StringIO()
-        quiet = configure_log(first, "json", "error", now=lambda: NOON)
-        configure_log(second, "json", "debug", now=lambda: NOON).debug("heard")
+        quiet = Log(first, "json", "error", now=lambda: NOON).events
+        Log(second, "json", "debug", now=lambda: NOON).events.debug("heard")
         quiet.debug("unheard")
         assert (first.getvalue(), second.getvalue().count("\n")) == ("", 1)
 

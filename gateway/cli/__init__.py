@@ -15,6 +15,7 @@ from gateway.cli.console import EXIT_CODES, standard_streams
 from gateway.cli.denials import denials
 from gateway.cli.diff import diff
 from gateway.cli.explain import explain_request
+from gateway.cli.groups import CommandGroup
 from gateway.cli.init import init, schema
 from gateway.cli.keys import keys
 from gateway.cli.policy import check
@@ -33,6 +34,7 @@ def _version() -> str:
 
 
 @click.group(
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
@@ -41,8 +43,10 @@ def cli() -> None:
     """An auth gateway for Blnk Core: keys, scopes and lossless attribution in front of the ledger.
 
     \b
-    First look, with nothing else installed:  blnk-gateway demo
-    In front of a Core:                       blnk-gateway check && blnk-gateway serve
+    A first look:        blnk-gateway demo
+    In front of a Core:  blnk-gateway check && blnk-gateway serve
+    About a command:     blnk-gateway help COMMAND
+    Completion in bash:  eval "$(_BLNK_GATEWAY_COMPLETE=bash_source blnk-gateway)"
     """
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from gateway.config import Config
 from gateway.errors import Code
 from gateway.forwarding import Forwarder, MasterKey
+from gateway.judgement import Clocks
 from gateway.keys.core_writes import Ask
 from gateway.keys.resource import Answer
 from gateway.server import open_pool, read_master_key
@@ -35,7 +36,7 @@ async def asking_core(config: Config) -> AsyncIterator[Ask]:
         nonlocal forwarder
         if forwarder is None:
             master = MasterKey(read_master_key(config).reveal())
-            forwarder = Forwarder(config, master, pool, _Unobserved(), time.monotonic)
+            forwarder = Forwarder(config, master, pool, _Unobserved(), Clocks(time.time, time.monotonic))
             forwarder.open = True
         return await forwarder.ask(method, target, body)
 

@@ -26,13 +26,29 @@ Exit codes of every verb:
   3  a neighbour is unreachable or unsafe
 """
 
+
+def _named(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path:
+    if str(path) == "-":
+        raise click.BadParameter("standard input is not read: name a file, or /dev/stdin")
+    return path
+
+
 config_option = click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    # Whether it can be read is found out by reading it, and told like every other problem.
+    type=click.Path(path_type=Path, readable=False),
     default=Path("gateway.yaml"),
     show_default=True,
+    callback=_named,
     help="The configuration.",
+)
+output_option = click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="text for people, json for programs.",
 )
 
 
@@ -41,11 +57,16 @@ def load(path: Path, *, secrets: bool, err: bool = True) -> Config:
     try:
         return load_config(path, os.environ, secrets=secrets)
     except UnreadableConfigError as error:
-        say(str(error), err=True)
+        say(f"{error}{advice(error)}", err=True)
         sys.exit(Exit.USAGE)
     except ConfigError as error:
         say(str(error), err=err)
         sys.exit(Exit.NO)
+
+
+def advice(error: UnreadableConfigError) -> str:
+    """What to add to the last problem: how to come by a file where there is none."""
+    return "; write one with 'blnk-gateway init', or name another with --config" if error.absent else ""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,9 @@
-"""The verb that ranks what was refused, and what would have been: denials."""
+"""The verb that ranks what was refused, and what would have been: denials.
+
+Rules kept here:
+- What is not shown is counted: in the JSON itself, else on standard error.
+- Ids and codes are never broken, so that they can be copied: where a table does not fit, a row takes lines.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,16 @@ from typing import Any, BinaryIO, Final
 import click
 
 from gateway.cli.console import EXIT_CODES, say
+from gateway.cli.printing import Printer
 from gateway.errors import Code
 from gateway.policy.explain import shown
 
+MOST_SHOWN: Final = 30
+"""Rows that people see where they name no number."""
 MOST_ROWS: Final = 100_000
 """Kinds of denials that are told apart; those that come new beyond it are counted as one."""
 _MOST_TEXT: Final = 200
+_WIDE: Final = 10_000
 
 _NOBODY: Final = {
     Code.MISSING_KEY.code: "(no key)",
@@ -52,8 +61,7 @@ class Ranking:
 @click.option(
     "--top",
     type=click.IntRange(1),
-    default=30,
-    show_default=True,
+    show_default=f"{MOST_SHOWN}; with JSON, all",
     help="How many to show, the most frequent.",
 )
 @click.option(
@@ -63,12 +71,12 @@ class Ranking:
     show_default=True,
     help="A table for people, lines with tabs, or JSON; auto: a table on a terminal, else lines.",
 )
-def denials(log: BinaryIO, top: int, output: str) -> None:
+def denials(log: BinaryIO, top: int | None, output: str) -> None:
     """Rank what the gateway refused, or would have refused, by key and route.
 
-    Reads the JSON log of `serve` from the file LOG, or from standard input. "would deny" is what passed only
-    because of --observe, or of a route or key that is report-only; "deny" was refused. A request that
-    no route lists is told by its path.
+    Reads the log of `serve`, in either format, from the file LOG, or from standard input. "would deny" is
+    what passed only because of --observe, or of a route or key that is report-only; "deny" was refused. A
+    request that no route lists is shown by its path.
 
     \b
     Examples:
@@ -77,14 +85,21 @@ def denials(log: BinaryIO, top: int, output: str) -> None:
       blnk-gateway denials access.log --output json
     """
     ranking = rank(log)
-    found = sorted(ranking.rows.items(), key=lambda item: (-item[1], item[0].key_id, item[0].route))[:top]
-    if output == "auto":
-        output = "table" if sys.stdout.isatty() else "text"
-    {"table": _table, "text": _text, "json": _json}[output](found, ranking)
-    if ranking.strange:
-        say(f"{ranking.strange} lines are no JSON of the log, and were left out", err=True)
+    found = sorted(ranking.rows.items(), key=lambda item: (-item[1], item[0].key_id, item[0].route))
+    if output == "json":
+        _json(found, top, ranking)
+        return
+    first = found[: top or MOST_SHOWN]
+    if output == "table" or (output == "auto" and sys.stdout.isatty()):
+        _table(first, ranking)
+    else:
+        _text(first)
+    if left_out := len(found) - len(first):
+        say(f"{left_out} more rows were left out: see them with --top {len(found)}", err=True)
     if ranking.uncounted:
         say(f"{ranking.uncounted} denials of further kinds were left out", err=True)
+    if ranking.strange:
+        say(f"{ranking.strange} lines are none of the log, and were left out", err=True)
 
 
 def rank(lines: Iterable[bytes]) -> Ranking:
@@ -105,11 +120,14 @@ def rank(lines: Iterable[bytes]) -> Ranking:
 
 
 def _members(line: bytes) -> dict[str, Any] | None:
-    """The members of a line; what collectors write before the object is skipped."""
+    """The members of a line, JSON or for people; what collectors write before it is skipped."""
     try:
         members = json.loads(line[line.index(b"{") :])
     except (ValueError, RecursionError):
-        return None
+        # Imported here, so that no other verb carries it.
+        from gateway.telemetry.lines import read_console_line
+
+        return read_console_line(line.decode("utf-8", "replace"))
     return members if isinstance(members, dict) else None
 
 
@@ -140,26 +158,58 @@ def _kind(row: Row) -> str:
 
 def _table(found: Found, ranking: Ranking) -> None:
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{sum(ranking.rows.values())} denials in {ranking.requests} requests")
-    for column in ("count", "", "key", "owner", "route", "code"):
-        table.add_column(column, justify="right" if column == "count" else "left", overflow="fold")
+    table = Table(title=_title(ranking))
+    for column in ("count", "decision", "key", "owner", "route", "code"):
+        table.add_column(column, justify="right" if column == "count" else "left")
     for row, count in found:
-        style = "red" if row.real else "yellow"
         cells = (row.key_id, row.owner, row.route, row.code)
-        table.add_row(str(count), Text(_kind(row), style), *map(Text, cells))
-    Console().print(table)
+        table.add_row(str(count), Text(_kind(row), _style(row)), *map(Text, cells))
+    console = Console()
+    unbroken = Measurement.get(console, console.options.update(width=_WIDE), table).maximum
+    if unbroken <= console.width:
+        console.print(table)
+    else:
+        _blocks(found, ranking)
 
 
-def _text(found: Found, _: Ranking) -> None:
+def _blocks(found: Found, ranking: Ranking) -> None:
+    """Three lines for each row, none of them broken."""
+    printer = Printer()
+    printer.line((_title(ranking), ""))
+    for row, count in found:
+        printer.line((f"{count:>7}  ", ""), (_kind(row), _style(row)), (f"  {row.code}", ""))
+        printer.line((f"{'':9}{row.route}", ""))
+        printer.line((f"{'':9}{row.key_id}  {row.owner}".rstrip(), ""))
+
+
+def _title(ranking: Ranking) -> str:
+    return f"{sum(ranking.rows.values())} denials in {ranking.requests} requests"
+
+
+def _style(row: Row) -> str:
+    return "red" if row.real else "yellow"
+
+
+def _text(found: Found) -> None:
     for row, count in found:
         say("\t".join((str(count), _kind(row), row.key_id, row.owner, row.route, row.code)))
 
 
-def _json(found: Found, ranking: Ranking) -> None:
-    rows = [{"count": count, "kind": _kind(row).replace(" ", "_")} | asdict(row) for row, count in found]
+def _json(found: Found, top: int | None, ranking: Ranking) -> None:
+    rows = [
+        {"count": count, "kind": _kind(row).replace(" ", "_")} | asdict(row) for row, count in found[:top]
+    ]
     for row in rows:
         del row["real"]
-    say(json.dumps({"requests": ranking.requests, "denials": rows}, indent=2))
+    members = {
+        "requests": ranking.requests,
+        "rows_left_out": len(found) - len(rows),
+        "denials_uncounted": ranking.uncounted,
+        "lines_unread": ranking.strange,
+        "denials": rows,
+    }
+    say(json.dumps(members, indent=2))

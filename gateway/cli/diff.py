@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.console import EXIT_CODES, config_option, output_option, say
 from gateway.cli.printing import Part, Printer
 from gateway.cli.sides import PRESET, read_side
 from gateway.config import Config, ConfigError, UnreadableConfigError
 from gateway.config.differences import Difference, differences
 from gateway.config.report_only import MODE, last_day
+from gateway.config.written import shown_duration
 from gateway.exits import Exit
 from gateway.policy.changes import ANY_KEY, ANYONE, MASTER, Change, Kind, changes
 from gateway.policy.routes import Route, Stamp
@@ -83,15 +84,13 @@ def _preset_as_argument(args: Iterable[str]) -> list[str]:
     help="A policy that ships, as OLD or as NEW.",
 )
 @click.option("--fail-on-widening", is_flag=True, help="Exit 1 if anyone may do more, or loses a stamp.")
-@click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom."
-)
+@output_option
 @config_option
 def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening: bool) -> None:
     """Tell who may do what under NEW that they may not under OLD, and the other way round.
 
     OLD and NEW are files, or REV:FILE for a file in git, or --preset NAME for a policy that ships; without
-    NEW it is the configuration. Compared are requests, over every route of both and of Core, so it also shows
+    NEW it is the configuration. It compares requests, over every route of both and of Core, so it also shows
     what a wildcard newly covers and what a new line takes from another. The environment is not asked.
 
     \b
@@ -177,6 +176,8 @@ def _effect(change: Change) -> str:
         effects.append(f"loses its stamp ({before} -> {after})")
     elif before != after and change.kind is not Kind.CLOSED:
         effects.append(f"stamp {before} -> {after}")
+    if change.old is not None and change.new is not None and change.old.first_byte != change.new.first_byte:
+        effects.append(f"first_byte {_time(change.old)} -> {_time(change.new)}")
     return ", ".join(effects) or f"{_access(change.old)} -> {_access(change.new)}"
 
 
@@ -195,6 +196,10 @@ def _stamp(route: Route | None) -> str:
     if route is None:
         return Stamp.NONE.value
     return route.stamp.value + (" (body optional)" if route.body_optional else "")
+
+
+def _time(route: Route) -> str:
+    return shown_duration(route.first_byte) if route.first_byte else "timeouts.first_byte"
 
 
 def _values(one: Difference) -> str:
@@ -249,5 +254,6 @@ def _route(route: Route | None) -> dict[str, object] | None:
         "scopes": list(route.scopes),
         "stamp": route.stamp.value,
         "body_optional": route.body_optional,
+        "first_byte": route.first_byte or None,
         "report_only_until": last_day(route.report_until) if route.report_until else None,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.cli.console import EXIT_CODES, config_option, load, say
+from gateway.cli.console import EXIT_CODES, config_option, load, output_option, say
 from gateway.cli.printing import Part, Printer
 from gateway.cli.readings import readings_of
 from gateway.cli.stores import load_for_keys, now, with_store
@@ -42,21 +42,19 @@ from gateway.policy.verdicts import (
 @click.argument("target", metavar="PATH")
 @click.option("--scopes", help="Scopes of the calling key, with commas between them; '' for none.")
 @click.option("--key-id", help="Id of the calling key, api_key_...; it is looked up.")
-@click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom."
-)
+@output_option
 @config_option
 def explain_request(
     method: str, target: str, scopes: str | None, key_id: str | None, output: str, path: Path
 ) -> None:
     """Tell what the gateway would answer to METHOD PATH, and why.
 
-    The engine of the data path reads the target, matches the route and decides. Told are the target as it
-    is read, the route that won with its line in the file, those that lost and why, the scope that is needed,
-    the stamp, and the decision with the exact answer. Nothing is sent to Core; only --key-id asks the key
-    store, and no option takes a key.
+    The engine of the data path reads the target, matches the route and decides. The output has the target as
+    it is read, the route that won with its line in the file, those that lost and why, the scope that is
+    needed, the stamp, and the decision with the exact answer. Nothing is sent to Core; only --key-id asks the
+    key store, and no option takes a key.
 
-    Without --scopes and --key-id, told is what a key without any scope, the master key, and a request without
+    Without --scopes and --key-id it tells what a key without any scope, the master key, and a request without
     a key would get. The exit code is that of the first. Exit codes here: 0 allowed, 1 refused (or the
     configuration is), 2 usage, 3 the key store is down.
 

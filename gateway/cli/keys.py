@@ -18,6 +18,7 @@ import click
 from gateway.cli.arguments import KeyId, Moment, Scopes, Span, Text, moment
 from gateway.cli.authorities import KeyChanges, Rotation, changes_by
 from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.groups import CommandGroup
 from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
 from gateway.cli.new_keys import KeyPlace, hand_over, out_option, print_option
@@ -35,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Done = TypeVar("Done")
 
 
-@click.group(epilog=EXIT_CODES)
+@click.group(cls=CommandGroup, epilog=EXIT_CODES)
 def keys() -> None:
     """Make, show, change, and take over the keys in the key store.
 

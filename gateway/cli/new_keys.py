@@ -151,9 +151,10 @@ def _say_about(config: Config, record: KeyRecord, place: KeyPlace) -> None:
 
 def curl_line(config: Config, record: KeyRecord, out: Path | None) -> str:
     """A line to paste that uses the key without showing it, not even among the processes."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.listen.host, config.listen.host)  # noqa: S104
+    listen = config.listen[0]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104
     path, is_open = _readable(config, record)
-    url = shlex.quote(f"http://{replace(config.listen, host=host)}{path}")
+    url = shlex.quote(f"http://{replace(listen, host=host)}{path}")
     key = f"$(cat {shlex.quote(printable(str(out)))})" if out is not None else "$BLNK_KEY"
     ask = "" if out is not None else "read -rs BLNK_KEY; "
     note = "" if is_open else "  # 403: its scopes open no plain GET"

@@ -1,32 +1,79 @@
-"""The verbs of the policy: check."""
+"""The verb that checks a configuration, or who answers at Core's address: check."""
 
 from __future__ import annotations
 
+import enum
+import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from gateway.cli.console import EXIT_CODES, config_option, load, say
-from gateway.config import Config
+from gateway.cli.console import EXIT_CODES, advice, config_option, output_option, say
+from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, load_config
 from gateway.exits import Exit
 from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING
 from gateway.policy.coverage import Remark
+
+
+class _Level(enum.Enum):
+    """How much a finding matters."""
+
+    PROBLEM = "problem"
+    """The configuration is refused."""
+    WARNING = "warning"
+    """It is taken, but not with --strict."""
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """Something that `check` has to say of a line; the line 0 stands for none."""
+
+    level: _Level
+    path: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        """As editors and terminals link it; a problem needs no word for it."""
+        level = "" if self.level is _Level.PROBLEM else f"{self.level.value}: "
+        return str(ConfigProblem(self.path, self.line, level + self.text))
+
+    @property
+    def members(self) -> dict[str, object]:
+        """For programs."""
+        line = self.line or None
+        return {"level": self.level.value, "path": self.path, "line": line, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What came of a check; without a configuration it was refused."""
+
+    code: Exit
+    findings: tuple[_Finding, ...]
+    config: Config | None = None
 
 
 @click.command(epilog=EXIT_CODES)
 @config_option
 @click.option("--coverage", is_flag=True, help="Warn of Core's routes that no route covers.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
-@click.option("--env", is_flag=True, help="Check variables, secret files and packages, too.")
+@click.option("--env", is_flag=True, help="Check variables, secret files, certificates, packages and ports.")
 @click.option("--reach", metavar="URL", help="Ask this address of Core instead; 1 if a Core answers.")
-def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None) -> None:
+@output_option
+def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None, output: str) -> None:
     """Print every problem of a configuration, each with its line, and what may not be meant.
 
-    Warned is of routes that cross, of a deny that a more specific route passes by, and of scopes that Core's
-    routes ask for and these routes no more. Without --env it needs no secret; never Redis or Core.
+    A warning is: a secret in clear, or $NAME in place of one; report-only that is over; routes that cross; a
+    deny that a more specific route passes by; a scope that Core's routes ask for and these routes do not.
+    Without --env no secret is needed. Redis and Core are never asked. With --env it warns of ports that are
+    taken here, and of connections for which this machine has too few open files.
 
     With --reach no file is read. Run it from where a client stands, with the address of Core: a Core that
     answers there can be used without the gateway. Exit codes then: 0 no Core answers, 1 a Core answers,
@@ -37,26 +84,51 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
       blnk-gateway check
       blnk-gateway check --config deploy/gateway.yaml --coverage --strict
       BLNK_MASTER_KEY=... blnk-gateway check --env
+      blnk-gateway check --output json
       blnk-gateway check --reach http://core.internal:5001
     """
     if reach is not None:
-        sys.exit(_reach(reach))
-    config = load(path, secrets=env, err=False)
-    remarks = sorted(_remarks(config, coverage=coverage), key=lambda remark: remark.line)
-    for remark in remarks:
-        place = f"{path}:{remark.line}" if remark.line else str(path)
-        say(f"{place}: {'warning' if remark.warns else 'note'}: {remark.text}")
+        sys.exit(_reach(reach, output))
+    report = _checked(path, coverage=coverage, strict=strict, env=env)
+    if output == "json":
+        say(json.dumps(_members(path, report), indent=2))
+    else:
+        _tell(path, report)
+    sys.exit(report.code)
+
+
+def _checked(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
+    try:
+        config = load_config(path, os.environ, secrets=env)
+    except UnreadableConfigError as error:
+        (problem,) = error.problems
+        text = problem.text + advice(error)
+        return _Report(Exit.USAGE, (_Finding(_Level.PROBLEM, problem.path, problem.line, text),))
+    except ConfigError as error:
+        return _Report(Exit.NO, tuple(_findings(_Level.PROBLEM, error.problems)))
+    findings = [
+        *_findings(_Level.WARNING, config.warnings),
+        *(_of_remark(path, remark) for remark in _remarks(config, coverage=coverage, env=env)),
+    ]
     if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
-        say(f"{path}: {CORE_PACKAGES_MISSING}")
-        sys.exit(Exit.NO)
-    warnings = sum(remark.warns for remark in remarks)
-    if strict and warnings:
-        say(f"{path}: refused by --strict, {warnings} {'warning' if warnings == 1 else 'warnings'}")
-        sys.exit(Exit.NO)
-    say(f"{path}: ok, {len(config.routes.routes)} routes")
+        findings.append(_Finding(_Level.PROBLEM, str(path), 0, CORE_PACKAGES_MISSING))
+    found = tuple(sorted(findings, key=lambda finding: finding.line))
+    refusing = {_Level.PROBLEM, _Level.WARNING} if strict else {_Level.PROBLEM}
+    is_refused = any(finding.level in refusing for finding in found)
+    return _Report(Exit.NO if is_refused else Exit.YES, found, config)
 
 
-def _remarks(config: Config, *, coverage: bool) -> Iterator[Remark]:
+def _findings(level: _Level, problems: Iterable[ConfigProblem]) -> Iterator[_Finding]:
+    return (_Finding(level, problem.path, problem.line, problem.text) for problem in problems)
+
+
+def _of_remark(path: Path, remark: Remark) -> _Finding:
+    level = _Level.WARNING if remark.warns else _Level.NOTE
+    return _Finding(level, str(path), remark.line, remark.text)
+
+
+def _remarks(config: Config, *, coverage: bool, env: bool) -> Iterator[Remark]:
+    from gateway.cli.machine import limited, taken
     from gateway.config.presets import core_table
     from gateway.policy.coverage import shadowed, uncovered, unused_scopes
 
@@ -65,9 +137,37 @@ def _remarks(config: Config, *, coverage: bool) -> Iterator[Remark]:
     yield from unused_scopes(config.routes, core)
     if coverage:
         yield from uncovered(config.routes, core)
+    # Without --env the file may be meant for another machine.
+    yield from (Remark(0, text, warns=env) for text in limited(config))
+    if env:
+        yield from (Remark(0, text, warns=True) for text in taken(config))
 
 
-def _reach(url: str) -> Exit:
+def _tell(path: Path, report: _Report) -> None:
+    """Print every finding on a line, and how it ended; why a file cannot be read goes to stderr."""
+    for finding in report.findings:
+        say(str(finding), err=report.code is Exit.USAGE)
+    if report.config is None:
+        return
+    if report.code is Exit.YES:
+        say(f"{path}: ok, {len(report.config.routes.routes)} routes")
+    elif not any(finding.level is _Level.PROBLEM for finding in report.findings):
+        warnings = sum(finding.level is _Level.WARNING for finding in report.findings)
+        say(f"{path}: refused by --strict, {warnings} {'warning' if warnings == 1 else 'warnings'}")
+
+
+def _members(path: Path, report: _Report) -> dict[str, object]:
+    """The report for programs: members of one JSON object."""
+    return {
+        "file": str(path),
+        "ok": report.code is Exit.YES,
+        "routes": report.config and len(report.config.routes.routes),
+        "policy_sha256": report.config and report.config.sha256,
+        "findings": [finding.members for finding in report.findings],
+    }
+
+
+def _reach(url: str, output: str) -> Exit:
     from gateway.cli.reach import Who, who_answers
 
     try:
@@ -76,5 +176,8 @@ def _reach(url: str) -> Exit:
         message = "write http://host:port or https://host:port"
         raise click.BadParameter(message, param_hint="--reach") from None
     code = {Who.CORE: Exit.NO, Who.UNKNOWN: Exit.NEIGHBOUR}.get(found.who, Exit.YES)
-    say(f"{url}: {found.text}", err=code is Exit.NEIGHBOUR)
+    if output == "json":
+        say(json.dumps({"url": url, "who": found.who.name.lower(), "text": found.text}, indent=2))
+    else:
+        say(f"{url}: {found.text}", err=code is Exit.NEIGHBOUR)
     return code

@@ -1,7 +1,8 @@
 """Whether a Core answers at an address, asked from where a client stands.
 
 Rules kept here:
-- No key is sent, so nothing is given away; for the same reason any certificate is good enough.
+- No key is sent, so nothing is given away, and who answers is found out whatever certificate is shown; one
+  that this machine does not trust is named.
 - The gateway is told from Core by `Proxy-Status`, which only its own answers carry.
 - Where it cannot be told who answers, that is said: silence would be taken for safety.
 """
@@ -14,7 +15,7 @@ import json
 import socket
 import ssl
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -62,11 +63,8 @@ def who_answers(url: str) -> Answering:
     host = base.hostname or ""
     if base.scheme not in ("http", "https") or not host or base.port == 0 or not _is_name(host):
         raise ValueError("write http://host:port or https://host:port")
-    connection = http.client.HTTPConnection(host, base.port, timeout=SECONDS)
-    if base.scheme == "https":
-        connection = http.client.HTTPSConnection(host, base.port, timeout=SECONDS, context=_any_certificate())
     try:
-        connection.connect()
+        connection, distrust = _connected(base.scheme, host, base.port)
     except socket.gaierror:
         return Answering(Who.UNKNOWN, "the name is not known here: give Core's IP address")
     except ssl.SSLError:
@@ -74,10 +72,28 @@ def who_answers(url: str) -> Answering:
     except OSError as error:
         return Answering(Who.NOBODY, f"nobody answers: {error.strerror or error}")
     try:
-        return _judge(_ask(connection, _PROTECTED), connection)
+        found = _judge(_ask(connection, _PROTECTED), connection)
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
         return Answering(Who.UNKNOWN, f"something listens, but gives no HTTP answer: {reason}")
+    return replace(found, text=found.text + distrust)
+
+
+def _connected(scheme: str, host: str, port: int | None) -> tuple[http.client.HTTPConnection, str]:
+    """An open connection, and that its certificate is not trusted and why, or "". Raises OSError."""
+    if scheme == "http":
+        return _opened(http.client.HTTPConnection(host, port, timeout=SECONDS)), ""
+    try:
+        return _opened(http.client.HTTPSConnection(host, port, timeout=SECONDS)), ""
+    except ssl.SSLCertVerificationError as error:
+        distrust = f"; its certificate is not trusted on this machine: {error.verify_message.rstrip('.')}"
+    context = _any_certificate()
+    return _opened(http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)), distrust
+
+
+def _opened(connection: http.client.HTTPConnection) -> http.client.HTTPConnection:
+    connection.connect()
+    return connection
 
 
 def _is_name(host: str) -> bool:

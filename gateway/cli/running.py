@@ -28,7 +28,7 @@ ANSWER_BYTES = 64 * 1024
     "--observe", is_flag=True, help="Pass every request to Core as it came; log what would be done."
 )
 def serve(path: Path, *, observe: bool) -> None:
-    """Run the gateway until SIGTERM, then drain.
+    """Run the gateway until SIGTERM or Ctrl-C, then drain; a second one ends it at once.
 
     Follows its configuration: routes, limits and modes that change in the file are live a second later, and
     at once on SIGHUP; a file with a problem is refused whole. With --observe Core decides, by the client's
@@ -44,8 +44,8 @@ def serve(path: Path, *, observe: bool) -> None:
       BLNK_GATEWAY_KEYS__STORE=memory:// BLNK_MASTER_KEY=... blnk-gateway serve
     """
     config = load(path, secrets=True)
+    from gateway.lifecycle import run
     from gateway.reload import Source
-    from gateway.server import run
 
     sys.exit(run(config, Source(path, os.environ), observe=observe))
 

@@ -30,8 +30,9 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_by_sigterm() -> None:
-    """Let SIGTERM end the process as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _exit)
+    """Let SIGTERM end the process as Ctrl-C does, where it would end it at all by default."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _exit)
 
 
 def _exit(number: int, _: FrameType | None) -> NoReturn:

@@ -1,9 +1,11 @@
-"""gateway.yaml as plain nodes with their lines: strings, integers, true and false, nothing else.
+"""gateway.yaml as plain nodes with their lines: strings, integers and truth values, nothing else.
 
 Rules kept here:
 - Composed by PyYAML's node API, so that every problem has its line; its constructors never run.
 - YAML's other implicit types, anchors, aliases, tags, merge keys, duplicate keys and further documents
   are problems; so are control characters, which could forge a line of a terminal or a log.
+- What YAML reads as true or false (`yes`, `off`) is handed on as such: no setting takes a truth value, and
+  the one that refuses it knows which words it takes.
 - Size, depth and number of values are bounded before any work is done on what they hold.
 - No text of a problem repeats a value of the file: any value may be a secret.
 """
@@ -16,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from gateway.config.yaml_errors import problem_of
 from gateway.policy.routes import Problem
 
 MAX_BYTES = 1024 * 1024
@@ -25,7 +28,7 @@ MAX_NODES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A string, an integer, or true or false."""
+    """A string, an integer, or a truth value."""
 
     value: str | int | bool
     line: int
@@ -67,10 +70,10 @@ Node = Scalar | Sequence | Mapping | Broken
 
 _STR, _INT, _BOOL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "bool"))
 _BROKEN = "broken"
+_TRUE = ("true", "yes", "on")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 _REFUSED = {
     _INT: "YAML reads this as a number of another kind: write plain digits, at most 18, or quote it",
-    _BOOL: "YAML reads this as true or false: write true or false, or quote it",
     "tag:yaml.org,2002:null": "no value stands here: write one, or take the line out",
     "tag:yaml.org,2002:float": "YAML reads this as a fraction: write a whole number, or quote it",
     "tag:yaml.org,2002:timestamp": "YAML reads this as a date: quote it",
@@ -118,7 +121,9 @@ def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
         line = text.count("\n", 0, int(error.position)) + 1
         problems.append(Problem(line, "a control character stands here: take it out"))
     except yaml.MarkedYAMLError as error:
-        problems.append(_syntax(error))
+        problems.append(problem_of(error, composer.long_quotes if composer else ()))
+    except _RefusedError as refused:
+        problems.append(refused.problem)
     except (ValueError, OverflowError):
         # PyYAML's scanner lets these escape, for example from "\UFFFFFFFF" and from long %YAML versions.
         problems.append(Problem(composer.line + 1 if composer else 1, "this is not YAML: a bad escape"))
@@ -127,11 +132,12 @@ def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
     return None, problems
 
 
-def _syntax(error: yaml.MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    # A tag handle is the one text of the file that PyYAML repeats here, and it may be a secret.
-    problem = re.sub(r"(tag handle) .*", r"\1", error.problem or error.context or "bad syntax")
-    return Problem(mark.line + 1 if mark else 1, f"this is not YAML: {problem}")
+class _RefusedError(Exception):
+    """A file that is composed no further, at a line and for a reason of ours."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.text)
+        self.problem = problem
 
 
 class _Composer(yaml.SafeLoader):
@@ -142,6 +148,7 @@ class _Composer(yaml.SafeLoader):
         self.problems = problems
         self.depth = 0
         self.count = 0
+        self.long_quotes: list[yaml.Token] = []
 
     def only_document(self) -> yaml.Node | None:
         node = self.get_node() if self.check_node() else None
@@ -166,15 +173,11 @@ class _Composer(yaml.SafeLoader):
             self.problems.append(Problem(line, "a value that begins with ! is a tag to YAML: quote it"))
             event.tag = _BROKEN
         if self.depth == MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested more than {MAX_DEPTH} levels deep", problem_mark=event.start_mark
-            )
+            raise _RefusedError(Problem(line, f"this is nested more than {MAX_DEPTH} levels deep"))
         self.count += 1
         if self.count > MAX_NODES:
             # The size alone allows 30 times as many, which PyYAML takes a minute for.
-            raise yaml.MarkedYAMLError(
-                problem=f"more than {MAX_NODES} values stand here", problem_mark=event.start_mark
-            )
+            raise _RefusedError(Problem(line, f"the file holds more than {MAX_NODES} values"))
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -182,6 +185,13 @@ class _Composer(yaml.SafeLoader):
 
     def _next_event(self) -> Any:
         return self.peek_event()  # type: ignore[no-untyped-call]
+
+    def scan_flow_scalar(self, style: str) -> yaml.ScalarToken:
+        """A quoted text; one that goes over several lines is noted."""
+        token = super().scan_flow_scalar(style)
+        if token.start_mark.line != token.end_mark.line:
+            self.long_quotes.append(token)
+        return token
 
     def scan_anchor(self, token: type[yaml.Token]) -> yaml.Token:
         """An alias or anchor of any characters, such as `*:read`, so that its line can be reported."""
@@ -231,8 +241,8 @@ class _Reading:
             return Broken(line)
         if node.tag == _STR:
             return Scalar(text, line)
-        if node.tag == _BOOL and text in ("true", "false"):
-            return Scalar(text == "true", line)
+        if node.tag == _BOOL:
+            return Scalar(text.lower() in _TRUE, line)
         if node.tag == _INT and _INTEGER.fullmatch(text):
             return Scalar(int(text), line)
         self._problem(line, _REFUSED.get(node.tag, "YAML gives this a meaning of its own: quote it"))

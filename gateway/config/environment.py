@@ -2,8 +2,9 @@
 
 Rules kept here:
 - `BLNK_GATEWAY_<PATH>`, `__` between levels, overrides any setting outside `routes`; commas part a list.
-- An unknown `BLNK_GATEWAY_*` is refused: a typo would leave a setting silently as it was. Kubernetes injects
-  such names for a Service called blnk-gateway; those shapes are left alone.
+- An unknown `BLNK_GATEWAY_*` is refused: a typo would leave a setting silently as it was.
+- Kubernetes injects such names for each Service whose name begins with blnk-gateway. They are ignored by
+  their shape, where `X_SERVICE_HOST` and `X_SERVICE_PORT` are both set; a setting's own name still counts.
 - `${NAME}` is replaced inside parsed scalars, once; what a variable holds is never parsed as YAML.
 """
 
@@ -18,19 +19,23 @@ from gateway.config.values import BadValueError
 
 PREFIX = "BLNK_GATEWAY_"
 
-# Kubernetes, "Accessing the Service", environment variables: {NAME}_SERVICE_* and Docker's old link names.
+# Kubernetes, "Discovering services", environment variables: {SVCNAME}_SERVICE_* and Docker's old link names.
+_SERVICE_HOST, _SERVICE_PORT = "_SERVICE_HOST", "_SERVICE_PORT"
 _INJECTED = re.compile(
-    r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+    rf"{_SERVICE_HOST}|{_SERVICE_PORT}(_[A-Z0-9_]+)?|_PORT|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
 _REFERENCE = re.compile(r"\$\{([^}]*)\}?")
+_UNBRACED = re.compile(r"\$[A-Za-z_]", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_ONLY_A_NAME = re.compile(rf"\$({_NAME.pattern}|\{{{_NAME.pattern}\}})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Unset:
-    """A value that names a variable which the environment does not hold."""
+    """A value that names a variable which the environment does not hold, or holds empty."""
 
     name: str
+    empty: bool = False
 
 
 def variable(path: str) -> str:
@@ -44,16 +49,29 @@ def overrides(
     """The values given for each path, and (variable, problem) for every unknown name."""
     known = {variable(path): path for path in paths}
     names = [name.removeprefix(PREFIX) for name in known]
+    services = _services(environ)
     given: dict[str, str] = {}
     problems: list[tuple[str, str]] = []
     for name in sorted(environ):
         if name in known:
             given[known[name]] = environ[name]
-        elif name.startswith(PREFIX) and not _INJECTED.fullmatch(name.removeprefix(PREFIX)):
+        elif name.startswith(PREFIX) and not _is_injected(name, services):
             problems.append(
                 (name if _NAME.fullmatch(name) else f"{PREFIX}*", _unknown(name.removeprefix(PREFIX), names))
             )
     return given, tuple(problems)
+
+
+def _services(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What the variables of each Kubernetes Service begin with, as `BLNK_GATEWAY_ADMIN`."""
+    named = (name.removesuffix(_SERVICE_HOST) for name in environ if name.endswith(_SERVICE_HOST))
+    return tuple(service for service in named if service + _SERVICE_PORT in environ)
+
+
+def _is_injected(name: str, services: Iterable[str]) -> bool:
+    return any(
+        name.startswith(service) and _INJECTED.fullmatch(name.removeprefix(service)) for service in services
+    )
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -73,5 +91,15 @@ def replace_references(text: str, environ: Mapping[str, str]) -> str | Unset:
         if not match[0].endswith("}") or not _NAME.fullmatch(match[1]):
             raise BadValueError("write a variable as ${NAME}: letters, digits and _")
         if not environ.get(match[1]):
-            return Unset(match[1])
+            return Unset(match[1], empty=match[1] in environ)
     return _REFERENCE.sub(lambda match: environ[match[1]], text)
+
+
+def has_unbraced_name(text: str) -> bool:
+    """Whether `$NAME` without braces stands in `text`, which is not replaced."""
+    return _UNBRACED.search(text) is not None
+
+
+def is_only_a_name(text: str) -> bool:
+    """Whether `text` is nothing but `$NAME` or `${NAME}`: the name of a secret in place of the secret."""
+    return _ONLY_A_NAME.fullmatch(text) is not None

@@ -3,28 +3,37 @@
 Rules kept here:
 - A configuration is whole or refused: nothing is built while a single problem stands.
 - What the settings must be together: one master key, a guarded admin listener, listeners apart.
-- Secret files are read only where secrets are asked for.
-- The clock is asked for one thing: does a report-only date lie too far ahead.
+- Secret files are read, and files of certificates looked for, only where secrets are asked for.
+- The clock is asked for one thing: is a report-only date over, or too far ahead.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
+from urllib.parse import parse_qsl
 
-from gateway.config import document, model, report_only, values
-from gateway.config.model import Config
+from gateway.config import document, environment, model, report_only, values
+from gateway.config.model import Config, UpstreamConfig
 from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
-from gateway.config.reading import MASTER_KEYS, Reading
+from gateway.config.reading import MASTER_KEYS, UNREPLACED, Reading
 from gateway.config.routes import read_routes
-from gateway.config.values import Address, BadValueError
+from gateway.config.values import Address, BadValueError, Secret
 from gateway.policy.routes import RouteTable
+from gateway.redis_url import TLS_OPTIONS
 
 SECRET_FILES = ("upstream.master_key_file", "admin_token_file")
 LISTENERS = ("listen", "admin", "health")
+LEAST_TOKEN = 16
+"""Characters of a token that others cannot guess: 96 bits, where each has 6."""
+CERTIFICATES = {
+    "keys.store": TLS_OPTIONS,
+    "keys.core_database": ("sslrootcert", "sslcert", "sslkey", "sslcrl"),
+}
+"""The options of a URL that name files of certificates."""
 
 
 def load_config(path: Path, environ: Mapping[str, str], *, secrets: bool) -> Config:
@@ -48,7 +57,8 @@ def read_config(path: Path) -> bytes:
             return stream.read(document.MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "this is no path"
-        raise UnreadableConfigError((ConfigProblem(str(path), 0, f"cannot be read: {reason}"),)) from None
+        problem = ConfigProblem(str(path), 0, f"cannot be read: {reason}")
+        raise UnreadableConfigError((problem,), absent=isinstance(error, FileNotFoundError)) from None
 
 
 def parse_config(
@@ -78,20 +88,34 @@ def parse_config(
         _check_admin(reading)
         _check_listeners(reading)
         _check_limits(reading)
+        _check_upstream(reading)
         _check_report_only(reading, routes, now())
         _locate_files(reading, path.parent)
         if secrets:
             _read_secret_files(reading)
+            _check_certificates(reading)
+            _look_at_secrets(reading)
         if not reading.problems and routes is not None:
             return _build(reading, routes, hashlib.sha256(data).hexdigest())
-    problems = dict.fromkeys(reading.problems)
-    raise ConfigError(tuple(sorted(problems, key=lambda problem: (problem.line == 0, problem.line))))
+    raise ConfigError(_in_order(reading.problems))
+
+
+def _in_order(problems: Iterable[ConfigProblem]) -> tuple[ConfigProblem, ...]:
+    """Each once: those of the file by line, then those of the environment."""
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (problem.line == 0, problem.line)))
 
 
 def _build(reading: Reading, routes: RouteTable, sha256: str) -> Config:
     sections = {name: kind(**reading.below(name)) for name, kind in model.sections().items()}
     single = {path: value for path, value in reading.values.items() if "." not in path}
-    return Config(**single, **sections, routes=routes, sha256=sha256, unset=tuple(sorted(reading.unset)))
+    return Config(
+        **single,
+        **sections,
+        routes=routes,
+        sha256=sha256,
+        unset=tuple(sorted(reading.unset)),
+        warnings=_in_order(reading.warnings),
+    )
 
 
 def _routes(reading: Reading, node: document.Node | None) -> RouteTable | None:
@@ -136,27 +160,53 @@ def _check_admin(reading: Reading) -> None:
 
 def _check_listeners(reading: Reading) -> None:
     known = [path for path in LISTENERS if path not in reading.unset and reading.values[path] is not None]
-    for first, second in combinations(known, 2):
-        if reading.values[first].clashes(reading.values[second]):
+    listening = [(path, address) for path in known for address in _addresses(reading.values[path])]
+    for (first, one), (second, another) in combinations(listening, 2):
+        if one.clashes(another):
             # One of the two may stand nowhere, being the default.
             place, other = (second, first) if second in reading.places else (first, second)
-            reading.refuse_setting(place, f"{other} takes this port already: write another one")
+            text = f"{other} takes this port already: write another one"
+            if first == second:
+                text = "two of the addresses take the same port: take one of them out"
+            reading.refuse_setting(place, text)
+
+
+def _addresses(value: Address | tuple[Address, ...]) -> tuple[Address, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _check_limits(reading: Reading) -> None:
     body, buffered = reading.values["limits.body"], reading.values["limits.buffered"]
     if body and buffered and buffered < body:
-        path = "limits.buffered" if "limits.buffered" in reading.places else "limits.body"
-        reading.refuse_setting(path, "limits.buffered must hold one body: write at least limits.body")
+        if "limits.buffered" in reading.places:
+            reading.refuse_setting("limits.buffered", "this must hold one body: write at least limits.body")
+        else:
+            reading.refuse_setting("limits.body", "limits.buffered must hold one body: raise it as well")
+
+
+def _check_upstream(reading: Reading) -> None:
+    url, listen = reading.values["upstream.url"], reading.values["listen"]
+    if not url or not listen or not reading.unset.isdisjoint(("upstream.url", "listen")):
+        return
+    upstream = UpstreamConfig(url=url)
+    listeners = listen if isinstance(listen, tuple) else (listen,)
+    if any(one.is_reached_at(upstream.host, upstream.port) for one in listeners):
+        path = "upstream.url" if "upstream.url" in reading.places else "listen"
+        reading.refuse_setting(path, "the gateway itself listens there: write the address of Core")
 
 
 def _check_report_only(reading: Reading, routes: RouteTable | None, now: float) -> None:
     for route in routes.routes if routes is not None else ():
         if report_only.too_far(route.report_until, now):
             reading.refuse(route.line, f"{route.name}: {report_only.TOO_FAR}")
+        elif 0.0 < route.report_until <= now:
+            reading.warn(route.line, f"{route.name}: {report_only.over(route.report_until)}")
     dates = reading.values["keys.report_only"]
-    if dates is not None and any(report_only.too_far(until, now) for _, until in dates.dates):
-        reading.refuse_setting("keys.report_only", report_only.TOO_FAR)
+    for _, until in dates.dates if dates is not None else ():
+        if report_only.too_far(until, now):
+            reading.refuse_setting("keys.report_only", report_only.TOO_FAR)
+        elif until <= now:
+            reading.warn_setting("keys.report_only", report_only.over(until))
 
 
 def _locate_files(reading: Reading, folder: Path) -> None:
@@ -176,3 +226,27 @@ def _read_secret_files(reading: Reading) -> None:
         else:
             if path in MASTER_KEYS:
                 reading.values["upstream.master_key"] = secret
+            elif len(secret.reveal()) < LEAST_TOKEN:
+                text = f"the token is short enough to be guessed: write at least {LEAST_TOKEN} characters"
+                reading.warn_setting(path, text)
+
+
+def _check_certificates(reading: Reading) -> None:
+    """Refuse a URL that names a file which cannot be read; what it holds is checked where it is used."""
+    for path, options in CERTIFICATES.items():
+        # Several hosts, some of them IPv6 addresses, are no URL to urllib.
+        _, _, query = (reading.values[path] or "").partition("?")
+        named = dict(parse_qsl(query))
+        for option in filter(named.get, options):
+            try:
+                Path(named[option]).open("rb").close()
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or "this is no path"
+                reading.refuse_setting(path, f"the file of {option} cannot be read: {reason}")
+
+
+def _look_at_secrets(reading: Reading) -> None:
+    """Warn of a master key that is the name of a variable, wherever it came from."""
+    key = reading.values["upstream.master_key"]
+    if isinstance(key, Secret) and environment.is_only_a_name(key.reveal()):
+        reading.warn_setting(next(path for path in MASTER_KEYS if path in reading.places), UNREPLACED)

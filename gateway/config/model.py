@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config import report_only, values
+from gateway.config.problems import ConfigProblem
 from gateway.config.values import Address, Network, Raw, Secret
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
@@ -158,7 +159,7 @@ class TimeoutsConfig:
     )
     connect: float = field(default=2.0, metadata=_read(values.deadline, "a connection to Core"))
     first_byte: float = field(
-        default=60.0, metadata=_read(values.deadline, "the first byte of Core's answer")
+        default=300.0, metadata=_read(values.deadline, "the first byte of Core's answer")
     )
     between_bytes: float = field(
         default=60.0, metadata=_read(values.deadline, "between two bytes of Core's answer")
@@ -210,8 +211,9 @@ class LogConfig:
 class Config:
     """One gateway.yaml, whole and checked."""
 
-    listen: Address = field(
-        default=Address("127.0.0.1", 5001), metadata=_read(values.address, "where clients connect")
+    listen: tuple[Address, ...] = field(
+        default=(Address("127.0.0.1", 5001),),
+        metadata=_read(values.addresses, "where clients connect: an address, or a list of them"),
     )
     admin: Address = field(
         default=Address("127.0.0.1", 5002),
@@ -241,6 +243,8 @@ class Config:
     """Of the file's bytes, in hexadecimal: which policy this is."""
     unset: tuple[str, ...] = ()
     """The settings that name a variable that is not set; they hold their defaults or examples."""
+    warnings: tuple[ConfigProblem, ...] = ()
+    """What is taken as it stands and is seldom meant so: in the file by line, then in the environment."""
 
     def trusts(self, peer: str) -> bool:
         """Whether `peer`, an IP address, may speak for the clients behind it."""

@@ -31,4 +31,9 @@ class ConfigError(Exception):
 
 
 class UnreadableConfigError(ConfigError):
-    """The file is missing or cannot be read."""
+    """The file cannot be read; `absent` if there is none of its name."""
+
+    def __init__(self, problems: tuple[ConfigProblem, ...], *, absent: bool = False) -> None:
+        """At least one problem."""
+        super().__init__(problems)
+        self.absent = absent

@@ -4,6 +4,7 @@ Rules kept here:
 - The environment wins over the file, setting by setting; the file's own value is then not looked at.
 - Unknown keys are refused; a text never repeats a value, and a key only if it looks like one.
 - A variable that a value names is needed only where secrets are asked for.
+- A secret that the file shows, and a `$NAME` in the place of one, are taken as they stand, with a warning.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.config import document, environment, model
+from gateway.config import document, environment, model, values
 from gateway.config.document import Broken, Entry, Node, Scalar, Sequence
 from gateway.config.environment import Unset
 from gateway.config.model import Setting
@@ -24,11 +25,18 @@ Place = tuple[str, int]
 """Where a setting is given: the file and its line, or the variable and 0."""
 
 MASTER_KEYS = ("upstream.master_key", "upstream.master_key_file")
+UNREPLACED = "'$NAME' is taken as it stands: in gateway.yaml, write ${NAME} for the value of a variable"
+IN_CLEAR = "a secret stands here in clear: write ${NAME}, and hand it over in a variable of the environment"
+
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}", re.ASCII)
+_TAKE_ANY_TEXT = (values.secret, values.path, values.store_url, values.database_url)
+"""The parsers that let a `$NAME` pass."""
+_PASSWORD = re.compile(r"://[^/@]*:(?!\$\{)[^/@]+@|password=(?!\$\{)[^&]")
+"""A password in clear in a URL."""
 
 
 class Reading:
-    """One pass over a document; problems are appended as they are met, and a refused value reads as None.
+    """One pass over a document; problems and warnings are appended as they are met; a refused value is None.
 
     `values` holds each setting by its path, `places` where those that are given stand, `unset` those whose
     variable the environment does not hold, `routes` the node of that section.
@@ -37,6 +45,7 @@ class Reading:
     def __init__(self, file: str, environ: Mapping[str, str], *, secrets: bool) -> None:
         """`file` is what problems name; unknown variables of the environment are problems at once."""
         self.problems: list[ConfigProblem] = []
+        self.warnings: list[ConfigProblem] = []
         self.values: dict[str, Any] = {}
         self.places: dict[str, Place] = {}
         self.unset: set[str] = set()
@@ -54,8 +63,19 @@ class Reading:
 
     def refuse_setting(self, path: str, text: str) -> None:
         """Note a problem of a setting that is given, where it is given."""
+        self.problems.append(self._of_setting(path, text))
+
+    def warn(self, line: int, text: str) -> None:
+        """Note what the file says and is seldom meant."""
+        self.warnings.append(ConfigProblem(self._file, line, text))
+
+    def warn_setting(self, path: str, text: str) -> None:
+        """Note what a setting that is given says and is seldom meant."""
+        self.warnings.append(self._of_setting(path, text))
+
+    def _of_setting(self, path: str, text: str) -> ConfigProblem:
         place = self.places[path]
-        self.problems.append(ConfigProblem(*place, f"{path}: {text}" if place[1] else text))
+        return ConfigProblem(*place, f"{path}: {text}" if place[1] else text)
 
     def settings(self, top: document.Mapping) -> Node | None:
         """Read every setting of the document; gives back the node of `routes`."""
@@ -169,6 +189,7 @@ class Reading:
     def _resolved(self, path: str, node: Scalar) -> str | int | bool | None:
         if not isinstance(node.value, str):
             return node.value
+        self._look_at(path, node.value)
         try:
             text = environment.replace_references(node.value, self._environ)
         except BadValueError as error:
@@ -178,5 +199,16 @@ class Reading:
             return text
         self.unset.add(path)
         if self._secrets:
-            self.refuse_setting(path, f"{text.name} is not set in the environment")
+            state = "is empty in the environment" if text.empty else "is not set in the environment"
+            self.refuse_setting(path, f"{text.name} {state}")
         return None
+
+    def _look_at(self, path: str, written: str) -> None:
+        """Warn of a secret that the file shows, and of a variable that it does not name as one."""
+        parse = self._settings[path].parse
+        if parse not in _TAKE_ANY_TEXT:
+            return
+        if environment.has_unbraced_name(written):
+            self.warn_setting(path, UNREPLACED)
+        elif _PASSWORD.search(written) or (parse is values.secret and "${" not in written):
+            self.warn_setting(path, IN_CLEAR)

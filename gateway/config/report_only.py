@@ -66,6 +66,11 @@ def too_far(until: float, now: float) -> bool:
     return until > (now // _DAY + MOST_DAYS + 1) * _DAY
 
 
+def over(until: float) -> str:
+    """What to say of a date that is over."""
+    return f"report-only ended with {last_day(until)}, and requests are refused again: take it out"
+
+
 def reported(table: RouteTable, keys: KeyDates) -> Mapping[str, float]:
     """What is report-only, in the words of readiness, and until when; a date may be over."""
     return dict(_reported(table, keys))

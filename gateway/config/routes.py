@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from gateway.config import report_only
 from gateway.config.document import Broken, Entry, Mapping, Node, Scalar, Sequence
-from gateway.config.values import BadValueError
+from gateway.config.values import BadValueError, deadline
 from gateway.policy.patterns import shape_of
 from gateway.policy.routes import (
     CREATES,
@@ -28,7 +28,7 @@ from gateway.policy.routes import (
 )
 from gateway.policy.scopes import ACTIONS, RESOURCES
 
-OPTIONS = ("scope", "stamp", "body", "mode", "until")
+OPTIONS = ("scope", "stamp", "body", "first_byte", "mode", "until")
 ACCESS = {access.value: access for access in (Access.PUBLIC, Access.MASTER, Access.DENY)}
 SCOPES = tuple(
     f"{resource}:{action}"
@@ -85,6 +85,7 @@ class _Reading:
             scopes=scopes,
             stamp=Stamp(stamp or "none"),
             body_optional=body is not None,
+            first_byte=self._first_byte(options),
             report_until=self._report_until(options, entry.line),
             line=entry.line,
         )
@@ -145,6 +146,16 @@ class _Reading:
             return value
         self._refuse(node.line, f"{option} is {_either(known)}{nearest(value, known)}")
         return None
+
+    def _first_byte(self, options: dict[str, Node]) -> float:
+        node = options.get("first_byte")
+        if node is None:
+            return 0.0
+        try:
+            return deadline(node.value if isinstance(node, Scalar) else ())
+        except BadValueError as error:
+            self._refuse(node.line, f"first_byte: {error}")
+            return 0.0
 
     def _report_until(self, options: dict[str, Node], line: int) -> float:
         mode = self._word("mode", options, (report_only.MODE,))

@@ -50,6 +50,7 @@ _OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "stamp": "Where the caller's key id goes: create: meta_data of the new record; bulk: of every item "
         "of transactions; replace: meta_data, where it is sent; merge: a client's stamp is taken out; none.",
         "body": "optional: an empty body becomes one with the stamp.",
+        "first_byte": "How long Core has for the first byte of its response, instead of timeouts.first_byte.",
         "mode": "report-only: until its date, a key that lacks only the scope is let pass and reported.",
         "until": "The last day of report-only, in UTC and in quotes, at most 30 days ahead.",
     }
@@ -95,6 +96,9 @@ def _setting(setting: Setting) -> Schema:
 def _value(parse: Callable[..., Any]) -> Schema:
     if isinstance(parse, sequence):
         return {"type": "array", "items": _value(parse.parse)}
+    if parse is values.addresses:
+        one = _value(values.address)["anyOf"]
+        return {"anyOf": [*one, {"type": "array", "minItems": 1, "items": {"anyOf": one}}]}
     if isinstance(parse, choice):
         return {"anyOf": [{"enum": list(parse.known)}, dict(_REFERENCE)]}
     if isinstance(parse, count):
@@ -119,6 +123,7 @@ def _definitions() -> Schema:
         "scope": _ref("who"),
         "stamp": {"enum": [stamp.value for stamp in Stamp]},
         "body": {"enum": ["optional"]},
+        "first_byte": {"type": "string", "pattern": _DURATION},
         "mode": {"enum": [report_only.MODE]},
         "until": {"type": "string", "pattern": _DATE},
     }

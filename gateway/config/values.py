@@ -64,19 +64,36 @@ class Address:
             return self.host == "localhost"
 
     def clashes(self, other: Address) -> bool:
-        """True where both cannot listen at once: the same port on the same host or on every interface."""
-        everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
-        shared = self.host == other.host or self.host in everywhere or other.host in everywhere
+        """True where both cannot listen at once: the same port on the same host, or on all of IPv4 or IPv6.
+
+        `::` is all of both.
+        """
+        hosts = {self.host, other.host}
+        all_of_ipv4 = "0.0.0.0" in hosts and not any(":" in host for host in hosts)  # noqa: S104 - compared
+        shared = len(hosts) == 1 or "::" in hosts or all_of_ipv4
         return self.port == other.port != 0 and shared
 
     def __str__(self) -> str:
         """`host:port`, an IPv6 host in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def is_reached_at(self, host: str, port: int) -> bool:
+        """True where what this machine sends to `host` and `port` arrives at this listener."""
+        if port != self.port:
+            return False
+        sent_here = Address(host, port).is_loopback
+        by_name = "localhost" in (host, self.host) and sent_here and self.is_loopback
+        return host == self.host or by_name or (sent_here and self.host in ("0.0.0.0", "::"))  # noqa: S104 - compared
+
+
+_EMPTY = "this is empty"
+
 
 def text(raw: Raw) -> str:
     """Text that is not empty."""
-    if not isinstance(raw, str) or not raw:
+    if raw == "":
+        raise BadValueError(f"{_EMPTY}: write a value, or take the setting out")
+    if not isinstance(raw, str):
         raise BadValueError("write text here, in quotes where YAML would read something else")
     return raw
 
@@ -84,23 +101,53 @@ def text(raw: Raw) -> str:
 def address(raw: Raw) -> Address:
     """`host:port`; an IPv6 host in brackets."""
     match = _ADDRESS.fullmatch(raw) if isinstance(raw, str) else None
-    if not match or int(match["port"]) > 65535:
-        raise BadValueError(
-            'write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; 0.0.0.0 is every interface'
-        )
-    if match["v6"] is not None:
-        try:
-            ipaddress.IPv6Address(match["v6"])
-        except ValueError:
-            raise BadValueError('this is no IPv6 address: write it as "[::1]:5001", in quotes') from None
+    if not match:
+        raise BadValueError(_no_address(raw))
+    if len(match["port"]) > len(str(_MOST_PORT)) or int(match["port"]) > _MOST_PORT:
+        raise BadValueError(f"the port is too large: write one from 0 to {_MOST_PORT}")
+    if match["v6"] is not None and not _is_ipv6(match["v6"]):
+        raise BadValueError('this is no IPv6 address: write it as "[::1]:5001", in quotes')
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
+def addresses(raw: Raw) -> tuple[Address, ...]:
+    """One address, or a list of them."""
+    found = tuple(map(address, raw)) if isinstance(raw, tuple) else (address(raw),)
+    if not found:
+        raise BadValueError("write host:port, as 127.0.0.1:5001, or a list of them")
+    return found
+
+
+_MOST_PORT = 65535
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?"
 _ADDRESS = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<host>[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?))"
-    r":(?P<port>[0-9]{1,5})",
-    re.ASCII,
+    rf"(?:\[(?P<v6>[0-9A-Fa-f:.]{{2,45}})\]|(?P<host>{_HOST})):(?P<port>[0-9]{{1,9}})", re.ASCII
 )
+_FORM = 'write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; 0.0.0.0 is every interface'
+_NO_ADDRESS = (
+    (re.compile(r":?[0-9]{1,9}", re.ASCII), f"the host is missing: {_FORM}"),
+    (re.compile(rf"(?:\[[0-9A-Fa-f:.]*\]|{_HOST}):?", re.ASCII), f"the port is missing: {_FORM}"),
+    (re.compile(r"unix:.*|.*\.sock|[./@].*"), f"Unix sockets are not supported: {_FORM}"),
+    (re.compile(r"[A-Za-z]+://.*"), f"this is a URL: {_FORM}"),
+    (re.compile(r"\*:.*"), f"'*' is no host: {_FORM}"),
+    (re.compile(r"[^\[]*:[^\[]*:.*"), 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
+    (re.compile(r".+:.*"), f"the host or the port is malformed: {_FORM}"),
+)
+"""What is written in place of an address -> what to say of it; the first that matches counts."""
+
+
+def _no_address(raw: Raw) -> str:
+    if isinstance(raw, bool | tuple):
+        return _FORM
+    return next((told for form, told in _NO_ADDRESS if form.fullmatch(str(raw))), _FORM)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def duration(raw: Raw) -> float:
@@ -203,6 +250,8 @@ def path(raw: Raw) -> Path:
 
 def secret(raw: Raw) -> Secret:
     """Text that can stand in an HTTP header: visible ASCII."""
+    if raw == "":
+        raise BadValueError(f"{_EMPTY}: write visible ASCII characters")
     if not isinstance(raw, str) or not re.fullmatch(r"[!-~]+", raw):
         raise BadValueError("write visible ASCII characters without blanks; put a number in quotes")
     return Secret(raw)
@@ -219,6 +268,8 @@ def read_secret(file: Path) -> Secret:
             data = stream.read(64 * 1024 + 1)
     except (OSError, ValueError):
         raise BadValueError("the file cannot be read: check the path and who may read it") from None
+    if not data.strip():
+        raise BadValueError("the file is empty: write the secret into it, on one line")
     try:
         return secret(data.decode("ascii").removesuffix("\n").removesuffix("\r"))
     except ValueError:

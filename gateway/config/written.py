@@ -29,14 +29,21 @@ def written(setting: Setting, value: Any) -> str:
         return HIDDEN
     if isinstance(value, KeyDates):
         return report_only.shown(value)
+    if setting.parse is values.addresses and len(value) == 1:
+        return str(value[0])
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     if setting.parse is values.size:
         unit = next(unit for unit, count in _UNITS.items() if value % count == 0)
         return f"{value // _UNITS[unit]}{unit}"
     if isinstance(value, float):
-        return f"{value:g}s" if value >= 1 or not value else f"{value * 1000:g}ms"
+        return shown_duration(value)
     return NONE if value in (None, "") else str(value)
+
+
+def shown_duration(seconds: float) -> str:
+    """`10s`, `500ms`: a duration as the file would say it."""
+    return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
 
 
 def each(config: Config) -> Iterator[tuple[str, Any, str]]:

@@ -30,7 +30,7 @@ from rich.console import Console
 from gateway.config import Config, ConfigError, Secret, parse_config
 from gateway.demo.ledger import StandInLedger
 from gateway.demo.story import Story
-from gateway.demo.telling import Teller
+from gateway.demo.telling import Addresses, Teller
 from gateway.exits import Exit
 from gateway.server import Gateway, StartError
 
@@ -38,13 +38,16 @@ SHIPPED = "gateway.yaml"
 
 _HOST = "127.0.0.1"
 _PORT = 5001  # of the configuration that ships
+_PROGRAM = "blnk-gateway"
 _ANSWER_SECONDS = 10.0
 
 
 def run(once: bool) -> int:
     """Walk through the gateway; then stay up until Ctrl-C, unless `once`. Returns the exit code."""
     try:
-        return asyncio.run(demo(Console(), once=once))
+        # As it was called, which may be by a path; `python -m gateway` cannot be told from its file.
+        program = sys.argv[0] if Path(sys.argv[0]).name == _PROGRAM else _PROGRAM
+        return asyncio.run(demo(Console(), once=once, program=program))
     except KeyboardInterrupt:
         return Exit.NO
     except OSError as problem:
@@ -64,13 +67,15 @@ async def demo(
     *,
     once: bool,
     port: int = _PORT,
+    program: str = _PROGRAM,
     ledger: Callable[[Secret], web.Application] = stand_in,
 ) -> int:
     """As run, told on this console and in front of this ledger.
 
-    Clients connect at `port` of loopback, or at a free one if that is taken.
+    Clients connect at `port` of loopback, or at a free one if that is taken. `program` is how a person calls
+    the command line.
     """
-    teller = Teller(console)
+    teller = Teller(console, program)
     master = Secret(secrets.token_urlsafe(24))
     try:
         async with _served(ledger(master)) as upstream:
@@ -92,18 +97,21 @@ async def _show(teller: Teller, upstream: str, master: Secret, *, once: bool, po
             _gateway(upstream, master, log, port) as gateway,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS)) as session,
         ):
-            base = f"http://{gateway.address}"
-            story = Story(session, base, master)
-            failed = await _walk(teller, story, base)
+            at = Addresses(f"http://{gateway.address}", f"http://{gateway.admin_address}")
+            story = Story(session, at.clients, master)
+            teller.beginning(at, master, port if port not in (0, gateway.address.port) else None)
+            failed = await _walk(teller, story, at.clients)
             if not once:
-                teller.invitation(base, master, story.live_key, log.name)
+                teller.invitation(at, master, story.live_key, log.name)
+            teller.next_steps()
+            if not once:
+                teller.staying()
                 await _until_stopped()
     return Exit.NO if failed else Exit.YES
 
 
 async def _walk(teller: Teller, story: Story, base: str) -> int:
     """Tell every step; how many came out otherwise."""
-    teller.beginning(base)
     failed = 0
     async for step in story.steps():
         teller.step(base, step)

@@ -8,7 +8,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 import msgspec
@@ -21,6 +21,7 @@ OWNER = "acme"
 EXPIRES_AT = "2999-01-01T00:00:00Z"
 _READS = ("ledgers:read", "transactions:read")
 _WRITES = ("ledgers:*", "balances:*", "transactions:*", "identities:*")
+_READER_ID = "READ_KEY_ID"
 _FORGED = "api_key_of_somebody_else"
 
 
@@ -33,13 +34,22 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """A shell variable that later requests use, and what it holds; without a value there is none."""
+
+    name: str
+    value: Secret
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One request to the gateway."""
+    """One request to the gateway; `shown` is its target with shell variables in it, if it has any."""
 
     method: str
     target: str
     key: Key | None = None
     body: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +79,17 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was done, what came back, and the part of it that tells; `holds` if that is as it should be."""
+    """What was done, what came back, and the part of it that tells; `holds` if that is as it should be.
+
+    `variables` are those that it gives to the steps after it.
+    """
 
     title: str
     request: Request
     reply: Reply
     telling: str
     holds: bool
+    variables: tuple[Variable, ...] = ()
 
 
 class Story:
@@ -115,13 +129,14 @@ class Story:
         step = await self._mint("The master key mints a key that may only read", "reporting", _READS)
         self._reader = Key("READ_KEY", Secret(step.reply.member("key")))
         self._reader_id = step.reply.member("api_key_id")
-        return step
+        key_id = Variable(_READER_ID, Secret(self._reader_id))
+        return replace(step, variables=(Variable("READ_KEY", self._reader.secret), key_id))
 
     async def _mint_writer(self) -> Step:
         step = await self._mint("... and one that may write", "payments", _WRITES)
         self._writer = Key("KEY", Secret(step.reply.member("key")))
         self._writer_id = step.reply.member("api_key_id")
-        return step
+        return replace(step, variables=(Variable("KEY", self._writer.secret),))
 
     async def _mint(self, title: str, name: str, scopes: tuple[str, ...]) -> Step:
         wanted = {"name": name, "owner": OWNER, "scopes": scopes, "expires_at": EXPIRES_AT}
@@ -186,7 +201,10 @@ class Story:
         return Step(title, request, reply, telling, reply.status == 200 and stamped and exact)
 
     async def _revoke(self) -> Step:
-        request = Request("DELETE", f"/api-keys/{self._reader_id}?owner={OWNER}", self._master)
+        target = "/api-keys/{}?owner=" + OWNER
+        request = Request(
+            "DELETE", target.format(self._reader_id), self._master, shown=target.format(f"${_READER_ID}")
+        )
         reply = await self._ask(request)
         return Step("The master key revokes the first key", request, reply, reply.text, reply.status == 204)
 

@@ -1,44 +1,78 @@
 """How the walk is told: for people on a terminal in colours, on a pipe as plain text.
 
 Rules kept here:
-- A request stands there as a person would type it, with the key in a shell variable.
-- Lines are never broken: what is shown can be copied and pasted.
+- A request stands there as a person would type it, with keys in shell variables that are defined before.
+- On a terminal lines are broken between words, and a command so that it can be pasted; on a pipe never.
 """
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from gateway.config import Secret
-from gateway.demo.story import Key, Request, Step
+from gateway.demo.story import Key, Request, Step, Variable
+from gateway.demo.wrapping import command_lines, json_lines
 
-_CONTENT = "-H 'Content-Type: application/json'"
+_CONTENT: Final = "-H 'Content-Type: application/json'"
+_STATUS: Final = "-w ' %{http_code}\\n'"
+_INDENT: Final = "    "
+_WHOLE: Final = 1_000_000
+"""More characters than any line has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where clients connect and where operators do, as URLs."""
+
+    clients: str
+    admin: str
 
 
 class Teller:
-    """Tells the walk on a console."""
+    """Tells the walk on a console.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: where it is told.
+        program: how the command line that runs the demo is called.
+    """
+
+    def __init__(self, console: Console, program: str = "blnk-gateway") -> None:
         self._console = console
+        self._program = program
         self._number = 0
+        self._width = console.width if console.is_terminal else _WHOLE
         self._yes, self._no = ("✓", "✗") if _shows(console, "✓✗") else ("ok", "NOT AS EXPECTED")
 
-    def beginning(self, base: str) -> None:
-        """Say what stands where."""
+    def beginning(self, at: Addresses, master: Secret, taken: int | None) -> None:
+        """Say what stands where; `taken` is the port that somebody else has, if that is why."""
         self._say(Text("Blnk Gateway, in front of a stand-in ledger in this process", style="bold"))
-        self._say(Text(f"Keys in memory, the routes that ship, clients at {base}\n"))
+        self._say(Text("Keys in memory, the routes that ship."))
+        self._say(Text(f"  clients   {at.clients}"))
+        self._say(Text(f"  admin     {at.admin}   health, metrics, explain"))
+        if taken is not None:
+            self._say(Text(f"Port {taken} is taken by another program, so clients get a free one.", "yellow"))
+        self._say(Text("\nEach command uses the variables that are set above it:\n"))
+        self._define(Variable("MASTER_KEY", master))
+        self._say(Text(""))
 
     def step(self, base: str, step: Step) -> None:
         """What was done, the request, and what came of it."""
         self._number += 1
         mark, style = (self._yes, "green") if step.holds else (self._no, "bold red")
         self._say(Text(f"{self._number:2}  {step.title}", style="bold"))
-        self._say(Text(f"    $ {curl(base, step.request)}", style="dim"))
-        came = Text(f"    {mark} ", style=style).append(f"{step.reply.status or 'no status'}", style="bold")
-        self._say(came.append(f" {step.telling}".rstrip(), style="default"))
+        self._command(curl(base, step.request), "    $ ")
+        status = str(step.reply.status or "no status")
+        first, *more = json_lines(step.telling, self._width - len(f"    {mark} {status} "))
+        self._line(Text(f"    {mark} ", style).append(status, "bold").append(f" {first}".rstrip(), "default"))
+        for line in more:
+            self._line(Text(_INDENT + line))
+        for variable in step.variables:
+            self._define(variable)
         self._say(Text(""))
 
     def ending(self, failed: int) -> None:
@@ -49,50 +83,96 @@ class Teller:
         else:
             self._say(Text(f"All {total} steps came out as they should.", style="bold green"))
 
-    def invitation(self, base: str, master: Secret, key: Secret, log: str) -> None:
+    def invitation(self, at: Addresses, master: Secret, key: Secret, log: str) -> None:
         """Lines to paste while the gateway stays up."""
-        pasted = Key("", key)
-        by_master = Key("", master)
-        mint = '{"name":"mine","owner":"me","scopes":["ledgers:read"],"expires_at":"2999-01-01T00:00:00Z"}'
-        lines = (
-            ("write", Request("POST", "/ledgers", pasted, '{"name":"Customers"}')),
-            ("read", Request("GET", "/ledgers", pasted)),
-            ("what alice has", Request("GET", "/balances/indicator/@alice/currency/USD", pasted)),
-            ("not in this key's scopes", Request("GET", "/accounts", pasted)),
-            ("mint a key of your own", Request("POST", "/api-keys", by_master, mint)),
-        )
         self._say(Text("\nIt stays up. Paste into another terminal:\n", style="bold"))
-        for title, request in lines:
-            self._say(Text(f"# {title}", style="dim"))
-            self._say(Text(curl(base, request, after=" -w ' %{http_code}\\n'")))
-        self._say(Text("# one line for each request", style="dim"))
-        self._say(Text(f"tail -f {shlex.quote(log)}"))
+        for variable in (Variable("MASTER_KEY", master), Variable("KEY", key)):
+            self._line(Text(_definition(variable)))
+        pasted, by_master = Key("KEY", key), Key("MASTER_KEY", master)
+        mint = '{"name":"mine","owner":"me","scopes":["ledgers:read"],"expires_at":"2999-01-01T00:00:00Z"}'
+        question = '{"method":"POST","path":"/ledgers","scopes":["ledgers:read"]}'
+        for title, base, request in (
+            ("write", at.clients, Request("POST", "/ledgers", pasted, '{"name":"Customers"}')),
+            ("read", at.clients, Request("GET", "/ledgers", pasted)),
+            (
+                "what alice has",
+                at.clients,
+                Request("GET", "/balances/indicator/@alice/currency/USD", pasted),
+            ),
+            ("not in this key's scopes", at.clients, Request("GET", "/accounts", pasted)),
+            ("mint a key of your own", at.clients, Request("POST", "/api-keys", by_master, mint)),
+            ("why a request is refused", at.admin, Request("POST", "/explain", None, question)),
+        ):
+            self._titled(title, curl(base, request, _STATUS))
+        self._titled("metrics, for Prometheus", ["curl", f"{at.admin}/metrics"])
+        self._titled("one line for each request", ["tail", "-f", shlex.quote(log)])
+
+    def next_steps(self) -> None:
+        """What to try without any gateway that runs."""
+        file = "--config new.yaml"
+        self._say(Text("\nNext, a policy of your own:\n", style="bold"))
+        self._titled("a commented file to begin with", [self._program, "init", file])
+        self._titled(
+            "what a request gets under it, and why",
+            [self._program, "explain", "POST", "/transactions/bulk", "--scopes transactions:read", file],
+        )
+        self._titled(
+            "what another policy opens and closes",
+            [self._program, "diff", "--preset core", "--preset recommended"],
+        )
+
+    def staying(self) -> None:
+        """How it ends."""
         self._say(Text("\nCtrl-C ends it, and every key with it.", style="bold"))
 
     def problem(self, text: str) -> None:
         """Why the walk could not be made."""
         self._say(Text(text, style="bold red"))
 
+    def _define(self, variable: Variable) -> None:
+        if variable.value:
+            self._line(Text(f"    $ {_definition(variable)}", "dim"))
+
+    def _titled(self, title: str, words: list[str]) -> None:
+        self._say(Text(f"# {title}", style="dim"))
+        self._command(words, "")
+
+    def _command(self, words: list[str], prompt: str) -> None:
+        first, *more = command_lines(words, self._width - len(_INDENT))
+        style = "dim" if prompt else ""
+        self._line(Text(prompt + first, style))
+        for line in more:
+            self._line(Text(_INDENT + line, style))
+
     def _say(self, text: Text) -> None:
+        """Print prose, broken between words on a terminal."""
+        self._console.print(text, soft_wrap=not self._console.is_terminal, highlight=False)
+
+    def _line(self, text: Text) -> None:
+        """Print a line as it is."""
         self._console.print(text, soft_wrap=True, highlight=False)
 
 
-def curl(base: str, request: Request, *, after: str = "") -> str:
-    """The request as a shell command; a key with a name stands there as $NAME."""
+def curl(base: str, request: Request, *more: str) -> list[str]:
+    """The words of the request as a shell command; a key with a name stands there as $NAME."""
     words = ["curl"]
     if request.method != ("POST" if request.body else "GET"):  # what curl takes of itself
         words.append(f"-X {request.method}")
-    words.append(shlex.quote(base + request.target))
     if request.key is not None:
         words.append(_key_header(request.key))
     if request.body:
         words += [_CONTENT, f"-d {shlex.quote(request.body)}"]
-    return " ".join(words) + after
+    # Double quotes, for the shell to put variables in.
+    url = f'"{base}{request.shown}"' if request.shown else shlex.quote(base + request.target)
+    return [*words, *more, url]
 
 
 def _key_header(key: Key) -> str:
-    # Double quotes, for the shell to put the variable in.
     return f'-H "X-Blnk-Key: ${key.name}"' if key.name else f"-H 'X-Blnk-Key: {key.secret.reveal()}'"
+
+
+def _definition(variable: Variable) -> str:
+    return f"{variable.name}={shlex.quote(variable.value.reveal())}"
 
 
 def _shows(console: Console, text: str) -> bool:

@@ -9,13 +9,17 @@ from gateway.keys.cache import KeyCache
 from gateway.keys.pending import PendingKeys
 from gateway.keys.record import KeyRecord
 from gateway.keys.resource import Answer
-from gateway.keys.store import KeyStore
+from gateway.keys.store import KeyStore, MemoryKeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
 
 CORE_PACKAGES: Final = ("asyncpg", "bcrypt")
 CORE_PACKAGES_MISSING: Final = (
     "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
+)
+IN_MEMORY: Final = (
+    "a revoked key is refused at once; the keys are in the memory of this process: no other replica knows "
+    "them, and a restart forgets them"
 )
 
 
@@ -84,6 +88,7 @@ class StoreAuthority:
     def __init__(self, store: KeyStore, cache: KeyCache, pending: PendingKeys) -> None:
         self._cache = cache
         self._pending = pending
+        self._in_memory = isinstance(store, MemoryKeyStore)
         self.get = store.get
         self.peek = cache.peek
 
@@ -95,7 +100,7 @@ class StoreAuthority:
     @property
     def bound(self) -> str:
         """What a revocation is worth."""
-        return self._cache.bound
+        return IN_MEMORY if self._in_memory else self._cache.bound
 
     async def check(self) -> None:
         """A store that answers can be used."""

@@ -201,18 +201,21 @@ class KeyCache:
     def _learn_all(self, news: Changes, sent: float) -> None:
         if not news.continuous:
             self._drop_all()
-            self._missed()
         elif self._failure is not None:
             # After an outage the store may be an older copy of itself, so it is asked about every key.
             self._age_all()
         for change in news.changes:
             self._learn(change)
-            self._learnt(change)
         self._failure = None
         self._down = False
         self._position = news.position
         if news.whole:
             self._proven_until = sent + PROVEN_SECONDS
+        # Others are told once everything that was read counts here.
+        for change in news.changes:
+            self._learnt(change)
+        if not news.continuous:
+            self._missed()
 
     def _learn(self, change: Change) -> None:
         if change.revoked:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from gateway.keys.bodies import write_slices
 from gateway.keys.core_writes import Ask, CoreWrites, escape
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import is_key_id
-from gateway.keys.resource import Answer, managed_owner, name_of, read_revocation, wanted
+from gateway.keys.resource import Answer, done, managed_owner, name_of, read_revocation, wanted
 from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import Principal
@@ -82,7 +83,7 @@ class CoreApiKeys:
                 await self._writes.withdraw(record.id, record.owner)
             raise
         self._learn(record)
-        return answer
+        return replace(answer, created=record.id)
 
     async def list(self, principal: Principal, query: str) -> Answer | Deny:
         """GET /api-keys: Core's list without its hashes; raises GatewayError if Core or the store fails."""
@@ -118,7 +119,9 @@ class CoreApiKeys:
             return Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
         revocation = (str(Instant.of(self._now())), name_of(principal), "")
         revoked = await self._writes.revoke_here(key_id, row, revocation, descendants=descendants)
-        return await self._writes.retire(revoked) or Answer(204)
+        made = done(key_id, revocation[0], revoked)
+        refused = await self._writes.retire(revoked)
+        return made if refused is None else replace(made, status=refused.status, body=refused.body)
 
 
 def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:

@@ -40,9 +40,9 @@ from gateway.keys.instants import Instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
-from gateway.keys.turns import party_of
 from gateway.keys.verifying import Verifier
 from gateway.policy.principals import ApiKey
+from gateway.shares import network_of
 
 BOUND_SECONDS: Final = 2.0
 READ_SECONDS: Final = 1.0
@@ -276,7 +276,7 @@ class CoreKeys:
 
     async def _admit(self, digest: str, key: str, client: str) -> ApiKey | None:
         """Look a key up and store its digest."""
-        candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH], party_of(client)) or []
+        candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH], network_of(client)) or []
         for row in candidates[:MAX_CANDIDATES]:
             # What was compared before the store was emptied need not be again.
             known = self._hashes.get(digest) == row.hashed

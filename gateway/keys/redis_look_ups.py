@@ -3,7 +3,7 @@
 Rules kept here:
 - Keys that are known here, keys that are not, and prefixes of the latter are three queues with a read at a
   time each: known keys never wait behind a flood of unknown ones.
-- Unknown keys are served by turns of the clients' addresses (`turns.party_of`), and none waits for longer
+- Unknown keys are served by turns of the clients' addresses (`shares.network_of`), and none waits for longer
   than leaves its read time to be believed (`cache.LATE_SECONDS`); nobody needs a key to send them.
 - A record that cannot be read fails those who ask for it, and nobody beside them.
 """
@@ -21,7 +21,7 @@ from gateway.keys.batches import Batches, BatchLimits
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis_reading import Reader, read_record
 from gateway.keys.redis_reasons import UnreadableRecordError, answering, reason
-from gateway.keys.turns import party_of
+from gateway.shares import network_of
 
 COMMAND_SECONDS: Final = 1.0
 """How long one read may take, connecting included: a later answer would not be believed anyway."""
@@ -44,12 +44,12 @@ class LookUps:
     async def find(self, digest: str, client: str) -> KeyRecord | None:
         """The record of a key by its digest; without a `client`, of one that is known here."""
         if client:
-            return await self._unknown.get(digest, party_of(client))
+            return await self._unknown.get(digest, network_of(client))
         return await self._known.get(digest)
 
     async def prefixed(self, prefix: str, client: str) -> list[KeyRecord]:
         """The records that were pending at first, of keys that begin with `prefix`."""
-        return await self._prefixes.get(prefix, party_of(client)) or []
+        return await self._prefixes.get(prefix, network_of(client)) or []
 
     async def close(self) -> None:
         """Fail all who wait."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -32,10 +32,17 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A good answer of the resource; the body is JSON, empty for 204."""
+    """A good answer of the resource; the body is JSON, empty for 204.
+
+    `created` is the id of the key that the request made, `revoked` the id of the one that it revoked, and
+    `descendants` how many of the keys that this one minted went with it.
+    """
 
     status: int
     body: bytes = b""
+    created: str = ""
+    revoked: str = ""
+    descendants: int = 0
 
 
 class ApiKeys:
@@ -73,7 +80,7 @@ class ApiKeys:
             # The caller was revoked after this process judged it.
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
         self._learn(record)
-        return Answer(201, write_created(record, key))
+        return Answer(201, write_created(record, key), created=record.id)
 
     async def list(self, principal: Principal, query: str) -> Answer | Deny:
         """GET /api-keys: an owner's keys, newest first; raises GatewayError if the store fails."""
@@ -96,12 +103,12 @@ class ApiKeys:
         at, by = str(Instant.of(self._now())), name_of(principal)
         if descendants:
             revoked = await revoke_with_descendants(self._store, key_id, (at, by, ""), self._learn)
-            return Answer(204) if revoked else unknown
+            return done(key_id, at, revoked) if revoked else unknown
         alone = await self._store.revoke(key_id, at, by)
         if alone is None:
             return unknown
         self._learn(alone)
-        return Answer(204)
+        return done(key_id, at, [alone])
 
     def _mint(self, key: str, creation: Creation, principal: Principal) -> KeyRecord:
         return KeyRecord(
@@ -155,6 +162,12 @@ def _wants_descendants(principal: Principal, query: str) -> bool | Deny:
     if asked == "true" and not isinstance(principal, Master):
         return Deny(Code.MASTER_REQUIRED, "revoking descendants requires the master key")
     return asked == "true"
+
+
+def done(key_id: str, at: str, records: Iterable[KeyRecord]) -> Answer:
+    """The answer to the revocation of a key at `at`; descendants that were revoked earlier do not count."""
+    others = sum(record.id != key_id and record.revoked_at == at for record in records)
+    return Answer(204, revoked=key_id, descendants=others)
 
 
 def name_of(principal: Principal) -> str:

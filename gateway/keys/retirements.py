@@ -67,10 +67,11 @@ class Retirements:
         if not ended or not await self._store.lease(LEASE, LEASE_SECONDS):
             return
         why = {record.id: await self._retire(record) for record in ended}
-        for key_id, reason in why.items():
-            if reason and self._told.get(key_id) != reason:
-                self._left(key_id, reason)
+        before = self._told
         self._told = {key_id: reason for key_id, reason in why.items() if reason}
+        for key_id, reason in self._told.items():
+            if before.get(key_id) != reason:
+                self._left(key_id, reason)
 
     async def _retire(self, record: KeyRecord) -> str:
         """Why the key is still to be revoked in Core; empty if it is not."""

@@ -9,14 +9,10 @@ Rules kept here:
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict, deque
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-
-_V6_NETWORK: Final = 64
-"""RFC 6177 section 2: one subscriber has at least so many bits of addresses, and may use any of them."""
 
 
 class Turns(Generic[Item]):
@@ -74,16 +70,3 @@ class Turns(Generic[Item]):
             # Sizes change by one, so the largest does too.
             self._largest = after if before == self._largest else self._largest
         self._largest = max(self._largest, after)
-
-
-def party_of(address: str) -> str:
-    """The party that a client's address stands for: itself, or the /64 network of an IPv6 address."""
-    if ":" not in address:
-        return address
-    try:
-        found = ipaddress.IPv6Address(address)
-    except ValueError:
-        return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(found), _V6_NETWORK), strict=False))

@@ -4,8 +4,9 @@ Rules kept here:
 - bcrypt releases the interpreter's lock, so the event loop goes on meanwhile.
 - Two hashes are computed at once, and of keys that begin alike one: whoever knows how a key begins cannot
   occupy both threads.
-- The clients' addresses take turns (`turns.party_of`), and of one address the beginnings of its keys: a flood
-  from one address delays another address by one hash, and another key of its own by one for each beginning.
+- The clients' addresses take turns (`shares.network_of`), and of one address the beginnings of its keys: a
+  flood from one address delays another address by one hash, and another key of its own by one for each
+  beginning.
 - How many wait is bounded: of one address for keys that begin alike, and of all; beyond the latter the newest
   of the address that has the most is refused. Nothing is concluded about a key that is refused so.
 - A hash that is too dear is not computed (`record.MAX_COST`).
@@ -26,7 +27,7 @@ import bcrypt
 from gateway.errors import Code, GatewayError, OverloadError
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import is_bcrypt
-from gateway.keys.turns import party_of
+from gateway.shares import network_of
 
 THREADS: Final = 2
 MAX_WAITING: Final = 128
@@ -67,7 +68,7 @@ class Verifier:
         Raises:
             OverloadError: too many wait already (KEY_STORE_UNAVAILABLE).
         """
-        job = _Job(party_of(client), key, hashed, asyncio.get_running_loop().create_future())
+        job = _Job(network_of(client), key, hashed, asyncio.get_running_loop().create_future())
         alike = self._waiting.setdefault(job.party, {}).setdefault(job.beginning, deque())
         if len(alike) >= MAX_WAITING_ALIKE:
             raise _overload()

@@ -138,7 +138,7 @@ def _changes_of(method: str, old: RouteTable, new: RouteTable, core: RouteTable)
         for fixed in of_each_length(shape, longest):
             segments = example(fixed)
             before, after = old.match(method, segments), new.match(method, segments)
-            if permission(before) != permission(after):
+            if _differ(before, after):
                 cell = (before, after, core.match(method, segments))
                 cells.setdefault(cell, []).append(fixed)
     for (before, after, cores), shapes in cells.items():
@@ -170,6 +170,13 @@ def permission(route: Route | None) -> Permission:
     if route is None:
         return None, frozenset(), Stamp.NONE, False, 0.0
     return route.access, frozenset(route.scopes), route.stamp, route.body_optional, route.report_until
+
+
+def _differ(before: Route | None, after: Route | None) -> bool:
+    """Whether a request gets another answer, or Core another time for it."""
+    if before is not None and after is not None and before.first_byte != after.first_byte:
+        return True
+    return permission(before) != permission(after)
 
 
 def _gain(before: Route | None, after: Route | None) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 Rules kept here:
 - `{name}` is one segment, `{name...}` all that are left, one or more; anything else is a literal.
 - A literal is written decoded, in the characters that RFC 3986 (section 3.3) lets stand unencoded.
+- The placeholders of other routers (`:id`, `<id>`, `*`) are refused: taken as literals they would match no
+  request of any client, so a `deny` would be open and a permission closed.
 - A pattern has no empty segment and no trailing slash; `/` alone is the root.
 """
 
@@ -30,6 +32,15 @@ Shape = tuple[str | Placeholder, ...]
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}")
+
+_FOREIGN: Final = (
+    (re.compile(r"\*"), "write '{name}' for one segment, or '{name...}' for all that are left"),
+    (re.compile(r"\*+(\w*)", re.ASCII), "write '{%s...}' for all segments that are left"),
+    (re.compile(r"<path:(\w+)>", re.ASCII), "write '{%s...}' for all segments that are left"),
+    (re.compile(r"<(?:\w+:)?(\w+)>|:(\w+).*", re.ASCII), "write '{%s}' for one segment"),
+    (re.compile(r".*\*.*"), "write the segment out, or '{name}' for any one"),
+)
+"""What a segment with a placeholder of another router looks like, and how to write it here."""
 
 
 def shape_of(pattern: str) -> Shape:
@@ -71,8 +82,18 @@ def _literal_faults(literal: str) -> Iterator[str]:
         yield "an empty segment (or a trailing slash) matches nothing"
     elif literal in (".", ".."):
         yield "a dot segment matches nothing"
+    elif advice := _foreign(literal):
+        yield f"'{literal}' is no placeholder here: {advice}"
     elif not _LITERAL.fullmatch(literal):
         yield f"'{literal}' is neither a plain segment nor '{{name}}' nor '{{name...}}'"
+
+
+def _foreign(literal: str) -> str:
+    """What to write for a placeholder of another router; empty for any other literal."""
+    for form, advice in _FOREIGN:
+        if match := form.fullmatch(literal):
+            return advice.replace("%s", next(filter(None, match.groups()), "path"))
+    return ""
 
 
 def includes(wide: Shape, narrow: Shape) -> bool:

@@ -66,6 +66,8 @@ class Route:
     line: int = field(default=0, compare=False)
     report_until: float = 0.0
     """Unix seconds: before them, a key that lacks only the scope is let pass and reported."""
+    first_byte: float = 0.0
+    """Seconds until Core's response begins; 0 for `timeouts.first_byte`."""
     name: str = field(init=False, repr=False, compare=False)
     """`GET /ledgers/{id}`: the label of logs, metrics and tests."""
     shape: Shape = field(init=False, repr=False, compare=False)
@@ -235,6 +237,8 @@ def _scope(scope: str) -> Iterator[str]:
 def _options(route: Route) -> Iterator[str]:
     if route.body_optional and route.stamp is not Stamp.CREATE:
         yield "'body: optional' stands only beside 'stamp: create'"
+    if route.first_byte and route.served:
+        yield "a route that the gateway answers itself takes no first_byte: Core is not asked"
     if route.stamp is Stamp.NONE:
         return
     if route.access is not Access.SCOPES:

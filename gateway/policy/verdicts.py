@@ -91,6 +91,8 @@ def holds_key(text: str) -> bool:
 
 def read_request(method: str, raw: str) -> Request | Unreadable:
     """The request that `method` and `raw`, a request target, make."""
+    if method not in _METHODS and method.upper() in _METHODS:
+        return Unreadable(f"write the method in capitals: {method.upper()}")
     if method not in _METHODS:
         return Unreadable(f"the method is one of {', '.join(sorted(_METHODS))}, in capitals")
     if holds_key(raw):

@@ -1,7 +1,8 @@
 """What the gateway tells its operators: one log line per request, application events, metrics."""
 
 from gateway.telemetry.lines import AccessEntry
-from gateway.telemetry.log import AccessLog, configure_log, is_console
+from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.sink import open_sink
 
-__all__ = ["AccessEntry", "AccessLog", "Metrics", "Sources", "configure_log", "is_console"]
+__all__ = ["AccessEntry", "Log", "Metrics", "Sources", "open_sink"]

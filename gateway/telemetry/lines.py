@@ -5,6 +5,7 @@ Rules kept here:
   nor forge a field, nor steer a terminal.
 - Text that is no UTF-8 (lone surrogates of `surrogateescape`) is shown as `\\udcff`, never raised over.
 - A line is bounded: no text of an entry takes more than 256 characters of it.
+- What `ConsoleLines` writes, `read_console_line` reads.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ _USUAL_LENGTH: Final = 1024
 _MILLISECONDS: Final = tuple(f".{millisecond:03}Z" for millisecond in range(1000))
 _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _BARE: Final = re.compile(r"[!#-<>-\[\]-~]+")
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_LEAD: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (?:debug|info|warning|error|critical) +")
+_TEXT: Final = r'"(?:[^"\\]|\\.)*"|\S+'
+_REQUEST: Final = re.compile(rf"(\S+) ({_TEXT}) (\d+) [\d.]+\+[\d.]+ms(?= |$)")
+_MEMBER: Final = re.compile(rf" ([a-z_]+)=({_TEXT})")
 
 DIM: Final = "\x1b[2m"
 RESET: Final = "\x1b[0m"
@@ -122,6 +128,9 @@ class JsonLines:
 
     def __call__(self, entry: AccessEntry) -> bytes:
         """The entry's line, its line feed included."""
+        # `round` takes twice as long, and the last digit of a microsecond tells nobody anything.
+        entry.gateway_ms = int(entry.gateway_ms * 1000 + 0.5) / 1000
+        entry.upstream_ms = int(entry.upstream_ms * 1000 + 0.5) / 1000
         try:
             body = self._encode(entry)
         except UnicodeEncodeError:
@@ -141,9 +150,10 @@ class JsonLines:
 
 
 class ConsoleLines:
-    """Renders entries as coloured lines for people; members that say nothing are left out."""
+    """Renders entries as lines for people; members that say nothing are left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
         self._timestamps = Timestamps()
 
     def __call__(self, entry: AccessEntry) -> bytes:
@@ -153,18 +163,43 @@ class ConsoleLines:
         took = f"{members.pop('gateway_ms'):.1f}+{members.pop('upstream_ms'):.1f}ms"
         del members["time"]
         rest = {name: value for name, value in members.items() if value}
-        return console_line(self._timestamps.at(entry.time), entry.level, f"{lead} {took}", rest).encode()
+        at = self._timestamps.at(entry.time)
+        return console_line(at, entry.level, f"{lead} {took}", rest, colours=self._colours).encode()
 
 
-def console_line(
-    timestamp: str, level: str, text: str, members: dict[str, object], *, colours: bool = True
-) -> str:
+def console_line(timestamp: str, level: str, text: str, members: dict[str, object], *, colours: bool) -> str:
     """`TIMESTAMP LEVEL TEXT name=value ...` and a line feed; `text` is the caller's to quote."""
     pairs = "".join(f" {quoted(name)}={quoted(value)}" for name, value in members.items())
     if not colours:
         return f"{timestamp} {level:<8} {text}{pairs}\n"
     colour = COLOURS.get(level, "")
     return f"{DIM}{timestamp}{RESET} {colour}{level:<8}{RESET} {text}{DIM}{pairs}{RESET}\n"
+
+
+def read_console_line(line: str) -> dict[str, object] | None:
+    """The members of a line for people: a request's as text but for `status`, or an event's `event` alone.
+
+    Colours, and what a collector wrote before the timestamp, are skipped. None if it is no line of the log.
+    """
+    line = _COLOUR.sub("", line).rstrip("\n")
+    lead = _LEAD.search(line)
+    if lead is None:
+        return None
+    request = _REQUEST.match(line, lead.end())
+    if request is None:
+        return {"event": line[lead.end() :]}
+    method, path, status = request.groups()
+    members = {name: _unquoted(value) for name, value in _MEMBER.findall(line, request.end())}
+    of_all = {"event": "request", "method": _unquoted(method), "path": _unquoted(path)}
+    return members | of_all | {"status": int(status)}
+
+
+def _unquoted(text: str) -> object:
+    """What `quoted` showed; a text that it could not have made stays as it is."""
+    try:
+        return json.loads(text) if text.startswith('"') else text
+    except ValueError:
+        return text
 
 
 def _bounded(entry: AccessEntry) -> dict[str, object]:

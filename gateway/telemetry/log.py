@@ -1,24 +1,20 @@
-"""The log: request lines in batches, application events one by one.
+"""The log of a process: request lines in batches, application events at once, in one order on one stream.
 
 Rules kept here:
-- Recording a request is one append; encoding and writing happen in `flush`.
-- A reader that stalls stops neither the event loop nor the memory's bound: what it does not take is kept
-  up to a number of lines, then counted and dropped.
-- No logging configuration is global: a logger is built on the stream it was given.
+- Recording a request is one append; lines are encoded when a batch is handed to the sink.
+- An event is handed over behind the request lines that were recorded before it, and never for less room than
+  they have: see `sink`.
+- Nothing here blocks, and nothing that happens to the stream is raised: it is counted in `dropped`.
+- No logging configuration is global: a log is built on the stream it was given.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
-import os
-import select
-import stat
-import sys
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, Protocol, TextIO, cast
+from typing import Any, BinaryIO, Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -32,110 +28,67 @@ from gateway.telemetry.lines import (
     json_text,
     quoted,
 )
+from gateway.telemetry.sink import Sink, open_sink
 
-# How soon a stalled reader is offered the rest: a pipe holds 64 KiB, so this allows some 13 MB a second.
-_RETRY_SECONDS: Final = 0.005
+# An entry holds what a client sent, up to 16 KiB; its line is bounded.
+_MOST_ENTRIES: Final = 512
 
 
-class _Sink(Protocol):
-    def take(self, lines: bytes, start: int, patience: float) -> int:
-        """Write a piece that begins at `start`; how many bytes went, 0 after `patience` seconds of stall.
+class Log:
+    """Request lines and events on one stream; `events` is the structlog logger of the latter."""
 
-        Raises OSError if the reader is gone.
+    def __init__(
+        self,
+        stream: TextIO | BinaryIO,
+        fmt: str = "auto",
+        level: str = "info",
+        *,
+        now: Callable[[], float] = time.time,
+        sink: Sink | None = None,
+    ) -> None:
+        """`fmt` is `auto`, `json` or `console`, `level` the least of an event, `now` gives Unix seconds.
+
+        Raises KeyError for an unknown level.
         """
+        console = is_console(stream, fmt)
+        self._sink = sink or open_sink(stream)
+        colours = console and stream.isatty()
+        self._line: Callable[[AccessEntry], bytes] = ConsoleLines(colours=colours) if console else JsonLines()
+        self._entries: list[AccessEntry] = []
+        render = _ConsoleEvents(colours=colours) if console else _json_event
+        self.events = _logger(self._event, render, level, now)
 
-
-class _Descriptor:
-    """A pipe, socket, terminal or file, written to only as far as it does not block.
-
-    `select` promises room for PIPE_BUF bytes, and a pipe takes that many in one piece, so whole lines of
-    up to this size are never torn by another writer to the same pipe. Files never stall: they take all.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        mode = os.fstat(descriptor).st_mode
-        stalls = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
-        self._piece = select.PIPE_BUF if stalls else sys.maxsize
-
-    def take(self, lines: bytes, start: int, patience: float) -> int:
-        if not select.select((), (self._descriptor,), (), patience)[1]:
-            return 0
-        try:
-            return os.write(self._descriptor, lines[start : self._end(lines, start)])
-        except BlockingIOError:
-            # Whoever shares the descriptor made it non-blocking, and it filled up in between.
-            return 0
-
-    def _end(self, lines: bytes, start: int) -> int:
-        """Where the piece of whole lines that begins at `start` ends; too long a line is its own."""
-        if len(lines) - start <= self._piece:
-            return len(lines)
-        end = lines.rfind(b"\n", start, start + self._piece) + 1
-        return end or lines.index(b"\n", start) + 1
-
-
-class _Memory:
-    """A stream without a descriptor; it takes everything at once."""
-
-    def __init__(self, stream: TextIO | BinaryIO) -> None:
-        self._stream = stream
-
-    def take(self, lines: bytes, start: int, _patience: float) -> int:
-        piece = lines[start:]
-        if isinstance(self._stream, io.TextIOBase):
-            self._stream.write(piece.decode())
-        else:
-            cast("BinaryIO", self._stream).write(piece)
-        return len(piece)
-
-
-class AccessLog:
-    """The request log on one stream. `dropped` counts the lines that were never written."""
-
-    def __init__(self, stream: TextIO | BinaryIO, *, console: bool, most_pending: int = 10_000) -> None:
-        self._sink = _sink_for(stream)
-        self._line: Callable[[AccessEntry], bytes] = ConsoleLines() if console else JsonLines()
-        self._most_pending = most_pending
-        self._pending: list[AccessEntry] = []
-        self._unsent = b""
-        self.dropped = 0
+    @property
+    def dropped(self) -> int:
+        """How many lines were never written."""
+        return self._sink.dropped
 
     def record(self, entry: AccessEntry) -> None:
-        """Keep `entry` for the next flush; the caller changes it no more."""
-        if len(self._pending) < self._most_pending:
-            self._pending.append(entry)
-        else:
-            self.dropped += 1
-
-    def flush(self, patience: float = 0.0) -> None:
-        """Write everything pending, as far as the stream takes it.
-
-        `patience` is how many seconds a full stream is waited for before the rest is left for a later
-        flush; more than 0 blocks the caller and is meant for the end of the process.
-        """
-        if self._unsent:
-            self._send(self._unsent, patience)
-        if self._pending and not self._unsent:
-            batch, self._pending = self._pending, []
-            self._send(b"".join(map(self._line, batch)), patience)
-
-    async def run(self, interval: float = 0.2) -> None:
-        """Flush every `interval` seconds for ever; after cancelling it, flush once more."""
-        while True:
-            await asyncio.sleep(_RETRY_SECONDS if self._unsent else interval)
+        """Log a request with the next batch; the caller neither changes nor reads `entry` from then on."""
+        self._entries.append(entry)
+        if len(self._entries) >= _MOST_ENTRIES:
             self.flush()
 
-    def _send(self, lines: bytes, patience: float) -> None:
-        start = 0
-        try:
-            while start < len(lines) and (taken := self._sink.take(lines, start, patience)):
-                start += taken
-        except OSError:
-            # The reader is gone or the disk is full: requests go on being answered.
-            self.dropped += lines.count(b"\n", start)
-            start = len(lines)
-        self._unsent = lines[start:]
+    def flush(self) -> None:
+        """Hand over what is recorded."""
+        if self._entries:
+            batch, self._entries = self._entries, []
+            self._sink.put(b"".join(map(self._line, batch)))
+
+    async def run(self, interval: float = 0.2) -> None:
+        """Flush every `interval` seconds for ever; returns only by cancellation."""
+        while True:
+            await asyncio.sleep(interval)
+            self.flush()
+
+    def close(self, patience: float = 1.0) -> None:
+        """Write what is left, for `patience` seconds at most; what is logged later is dropped."""
+        self.flush()
+        self._sink.close(patience)
+
+    def _event(self, text: str) -> None:
+        self.flush()
+        self._sink.put(text.encode() + b"\n", urgent=True)
 
 
 def is_console(stream: TextIO | BinaryIO, fmt: str) -> bool:
@@ -143,13 +96,12 @@ def is_console(stream: TextIO | BinaryIO, fmt: str) -> bool:
     return fmt == "console" or (fmt == "auto" and stream.isatty())
 
 
-def configure_log(
-    stream: TextIO, fmt: str, level: str, *, now: Callable[[], float] = time.time
+def _logger(
+    write: Callable[[str], None],
+    render: Callable[[WrappedLogger, str, EventDict], str],
+    level: str,
+    now: Callable[[], float],
 ) -> FilteringBoundLogger:
-    """A structlog logger for application events at `level` or above, written to `stream` at once.
-
-    `fmt` is `auto`, `json` or `console`; `now` gives Unix seconds. Raises KeyError for an unknown level.
-    """
     stamp = Timestamps()
 
     def add_timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -160,17 +112,23 @@ def configure_log(
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
         add_timestamp,
-        _ConsoleEvents(colours=stream.isatty()) if is_console(stream, fmt) else _json_event,
+        render,
     ]
     logger: Any = structlog.wrap_logger(
-        # Not PrintLogger: print() writes text and line feed apart, and another writer fits in between.
-        structlog.WriteLogger(stream),
+        _Writing(write),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         context_class=dict,
         cache_logger_on_first_use=False,
     )
     return cast("FilteringBoundLogger", logger.bind())
+
+
+class _Writing:
+    """What structlog gives rendered events to, at each level."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = write
 
 
 def _json_event(_: WrappedLogger, __: str, event: EventDict) -> str:
@@ -196,10 +154,3 @@ class _ConsoleEvents:
 
 def _is_word(text: str) -> bool:
     return quoted(text) == text
-
-
-def _sink_for(stream: TextIO | BinaryIO) -> _Sink:
-    try:
-        return _Descriptor(stream.fileno())
-    except io.UnsupportedOperation:
-        return _Memory(stream)

@@ -218,7 +218,7 @@ class Metrics(Collector):
         yield lag
         yield CounterMetricFamily(
             "blnk_gateway_log_lines_dropped_total",
-            "Request lines that were never written.",
+            "Lines of the log that were never written, requests and events.",
             value=sources.log_lines_dropped(),
         )
         yield GaugeMetricFamily("blnk_gateway_ready", "1 if ready, else 0.", value=int(sources.ready()))

@@ -34,13 +34,18 @@ def connection_line(*, persistent: bool, minor: int) -> bytes:
     return b"" if minor else _KEEP_ALIVE
 
 
+def date_line(now: float) -> bytes:
+    """The `Date` of a response without one, at `now` in Unix seconds (RFC 9110 section 6.6.1)."""
+    return b"Date: %b\r\n" % formatdate(now, usegmt=True).encode()
+
+
 def own_head(status: int, length: int, request_id: bytes, connection: bytes, now: float) -> bytes:
     """The head of an answer that the gateway makes itself, at `now` (Unix seconds)."""
     typed = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (JSON, length) if status != 204 else b""
-    return b"%b%bCache-Control: no-store\r\nDate: %b\r\nX-Request-Id: %b\r\n%b" % (
+    return b"%b%bCache-Control: no-store\r\n%bX-Request-Id: %b\r\n%b" % (
         status_line(status),
         typed,
-        formatdate(now, usegmt=True).encode(),
+        date_line(now),
         request_id,
         connection,
     )

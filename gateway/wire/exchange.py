@@ -1,26 +1,28 @@
-"""One request of a client and the answer to it: the body's way in, the answer's way out.
+"""One request of a client and the response to it: the body's way in, the response's way out.
 
 Rules kept here:
 - A body is buffered under a limit, or flows to a sink as it comes; never both.
 - What nobody asked for yet is held up to a bound, then the client is held back.
+- What is buffered is counted as it comes, never as it was announced.
 - `100 Continue` is sent only once the body is wanted (RFC 9110 section 10.1.1).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
 from gateway.errors import Code, GatewayError
+from gateway.wire.flow import ClientGoneError, Flow
 from gateway.wire.headers import Header
-from gateway.wire.upstream import Flow
 
-_HELD_BODY = 128 * 1024
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HELD_BODY: Final = 64 * 1024
+"""Bytes of a body that are held before anybody asks for it."""
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Line(Protocol):
+class ClientLink(Protocol):
     """The connection that an exchange takes place on."""
 
     loop: asyncio.AbstractEventLoop
@@ -30,6 +32,10 @@ class Line(Protocol):
     @property
     def ending(self) -> bool:
         """Whether no further request is taken."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client has ended its side some time ago."""
 
     def pause_reading(self) -> None:
         """Hold back the client."""
@@ -57,12 +63,15 @@ class BodySink(Protocol):
         """The body will not come to its end."""
 
 
-class ClientGoneError(Exception):
-    """The client left before its request was whole."""
+class Meter(Protocol):
+    """Counts the bytes of a body that is buffered."""
+
+    def grow(self, size: int) -> None:
+        """Count `size` more bytes. Raises GatewayError where they are not to be had."""
 
 
 class Exchange:
-    """One request of a client, and the answer to it."""
+    """One request of a client, and the response to it."""
 
     __slots__ = (
         "_broken",
@@ -70,8 +79,11 @@ class Exchange:
         "_connection",
         "_expects",
         "_held",
+        "_leaving",
+        "_meter",
         "_payload",
         "_sink",
+        "_uncounted",
         "_waiter",
         "answered",
         "began",
@@ -89,14 +101,17 @@ class Exchange:
         "target",
     )
 
-    def __init__(self, connection: Line, message: Any, payload: Any) -> None:
+    def __init__(self, connection: ClientLink, message: Any, payload: Any) -> None:
         self._connection = connection
         self._payload = payload
         self._chunks: list[bytes] = []
         self._held = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._meter: Meter | None = None
         self._sink: BodySink | None = None
         self._broken: Exception | None = None
+        self._uncounted: GatewayError | None = None
+        self._leaving: Callable[[], None] | None = None
         self._expects = False
         self.method: str = message.method
         self.target: str = message.path
@@ -117,15 +132,37 @@ class Exchange:
 
     @property
     def peer(self) -> str:
-        """The client's address, without its port."""
+        """The address of the connection's other end, without its port."""
         return self._connection.peer
+
+    # Whether anybody waits.
 
     @property
     def gone(self) -> bool:
         """Whether the client has left."""
         return self._connection.transport is None
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client has ended its side some time ago, so that nothing more is begun for it."""
+        return self._connection.abandoned
+
+    def when_leaving(self, react: Callable[[], None] | None) -> None:
+        """Call `react` when the client leaves or ends its side; None: nobody any more."""
+        self._leaving = react
+
+    def leave(self) -> None:
+        """Take note that the client has left, or has ended its side."""
+        self.break_off(ClientGoneError())
+        if self._leaving is not None:
+            self._leaving()
+
     # The body's way in.
+
+    @property
+    def unasked(self) -> int:
+        """Bytes of the body that are held, and that nobody has asked for."""
+        return self._held if self._meter is None else 0
 
     def take(self) -> None:
         """Take from the parser what has come of the body."""
@@ -139,9 +176,11 @@ class Exchange:
         if data:
             self._chunks.append(data)
             self._held += len(data)
+        if self._meter is not None:
+            self._count(len(data))
         if self._waiter is not None:
             self._wake()
-        elif self._held > _HELD_BODY and not self.complete:
+        elif self._held > HELD_BODY and not self.complete:
             self._connection.pause_reading()
 
     def break_off(self, problem: Exception) -> None:
@@ -154,33 +193,44 @@ class Exchange:
             sink, self._sink = self._sink, None
             sink.break_off()
 
-    async def read(self, limit: int) -> bytes:
+    async def collect(self, limit: int, meter: Meter) -> None:
+        """Hold what comes of the body until it is whole, or more than `limit` bytes have come.
+
+        Raises GatewayError: MALFORMED_REQUEST or REQUEST_TIMEOUT where the body does not come whole, and what
+        `meter` raises, after which the body can still be streamed; ClientGoneError where the client left.
+        """
+        meter.grow(self._held)
+        self._meter = meter
+        while not self.complete and self._broken is None and self._meter is not None and self._held <= limit:
+            self._waiter = self._connection.loop.create_future()
+            # Each time: more may have come in one turn of the loop than is held, and stopped the reading.
+            self._want()
+            await self._waiter
+        if self._broken is not None:
+            raise self._broken
+        if self._uncounted is not None:
+            raise self._uncounted
+
+    async def read(self, limit: int, meter: Meter) -> bytes:
         """The whole body, of at most `limit` bytes.
 
-        Raises GatewayError: BODY_TOO_LARGE as soon as that is known, MALFORMED_REQUEST or
-        REQUEST_TIMEOUT where the body does not come whole; ClientGoneError where the client left.
+        Raises what `collect` raises, and GatewayError(BODY_TOO_LARGE) as soon as that is known.
         """
         if self.length is not None and self.length > limit:
             raise GatewayError(Code.BODY_TOO_LARGE)
-        if not self.complete:
-            while not self.complete and self._broken is None and self._held <= limit:
-                self._waiter = self._connection.loop.create_future()
-                # Each time: more may have come in one turn of the loop than is held, and stopped the reading.
-                self._want()
-                await self._waiter
-            if self._broken is not None:
-                raise self._broken
+        await self.collect(limit, meter)
         if self._held > limit:
             raise GatewayError(Code.BODY_TOO_LARGE)
-        return self.held()
+        return self.take_held()
 
-    def held(self) -> bytes:
+    def take_held(self) -> bytes:
         """What has come of the body and was not taken yet."""
         chunks, self._chunks, self._held = self._chunks, [], 0
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def stream(self, sink: BodySink) -> None:
         """Hand the body to `sink` as it comes."""
+        self._meter = None
         if self._broken is not None:
             sink.break_off()
             return
@@ -189,10 +239,10 @@ class Exchange:
             # Before the sink is fed, for it may hold the client back again.
             self._want()
         if self._held or self.complete:
-            sink.feed(self.held(), last=self.complete)
+            sink.feed(self.take_held(), last=self.complete)
 
     def stop(self) -> None:
-        """Take no more of the body: the answer is there."""
+        """Take no more of the body: the response is there."""
         self._sink = None
 
     @property
@@ -208,6 +258,14 @@ class Exchange:
         """Let the client send on."""
         self._connection.resume_reading()
 
+    def _count(self, size: int) -> None:
+        try:
+            if self._meter is not None:
+                self._meter.grow(size)
+        except GatewayError as refusal:
+            self._meter, self._uncounted = None, refusal
+            self._wake()
+
     def _want(self) -> None:
         if self._expects:
             self._expects = False
@@ -219,24 +277,23 @@ class Exchange:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # The answer's way out.
+    # The response's way out.
 
-    @property
-    def persistent(self) -> bool:
-        """Whether the connection goes on after the answer. Settled when the head of the answer is made."""
+    def settle_keep_alive(self) -> bool:
+        """Decide whether the connection goes on after the response; called when its head is made."""
         if not self.complete or self._connection.ending:
             self.keep_alive = False
         return self.keep_alive
 
     def send(self, head: bytes, body: bytes, status: int) -> None:
-        """Send a whole answer."""
+        """Send a whole response."""
         self.answered = True
         self.status = status
         self.bytes_out += len(body)
         self._connection.write(head + body if body else head)
 
     def begin(self, head: bytes, status: int, source: Flow) -> None:
-        """Send the head of an answer whose body follows by `write`; `source` is held back at need."""
+        """Send the head of a response whose body follows by `write`; `source` is held back at need."""
         self.answered = True
         self.status = status
         self._connection.begin(source)
@@ -248,11 +305,11 @@ class Exchange:
         self._connection.write(data)
 
     def finish(self) -> None:
-        """The answer is whole."""
+        """The response is whole."""
         self._connection.begin(None)
 
     def cut(self) -> None:
-        """Break the connection: the answer cannot be made whole."""
+        """Break the connection: the response cannot be made whole."""
         self.keep_alive = False
         self.status = 0
         self._connection.reset()

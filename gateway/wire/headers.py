@@ -69,6 +69,11 @@ def answer_lines(headers: Iterable[Header]) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in kept if _returns(header[0])])
 
 
+def has_date(lines: bytes) -> bool:
+    """Whether header lines, as `answer_lines` writes them, hold a `Date`."""
+    return b"\r\nDate: " in lines or lines.startswith(b"Date: ") or b"\r\ndate: " in b"\r\n" + lines.lower()
+
+
 # The few names that a deployment sees are judged once; the caches hold verdicts on names, nothing else.
 @lru_cache(_NAMES)
 def _crosses(name: bytes) -> bool:

@@ -3,8 +3,12 @@
 Rules kept here:
 - Nothing is sent twice, but a GET on a reused connection that gave no byte.
 - The connection used last is used next, so that the others can go idle and end.
-- Who finds no place waits for one, up to a bound in number and in time; whether the request may still be sent
-  is asked after that wait.
+- A request uses a connection only while it holds a place (`places`); one that waits for a place makes another
+  party's give way that only waits for its client.
+- A request whose time is over keeps its connection and gives its place back, as long as no more than
+  `limits.connections` of such run at once; beyond that it keeps its place too.
+- Whether a request may still be sent is asked when its bytes leave; where it has to be asked elsewhere, the
+  request keeps its place meanwhile.
 """
 
 from __future__ import annotations
@@ -12,24 +16,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import Deadlines
+from gateway.wire.flow import Client, ClientGoneError, Flow
 from gateway.wire.outbox import Outbox
-from gateway.wire.upstream import Answer, Flow, PoolLimits, StaleError, UpstreamConnection
+from gateway.wire.places import Place, Places
+from gateway.wire.upstream import Answer, Call, PoolLimits, StaleError, UpstreamConnection, WithheldError
 
 
-class Gate(Protocol):
-    """Whether a request may still be sent, asked just before its bytes leave."""
+@dataclass(frozen=True, slots=True)
+class OwnCall:
+    """A request of the gateway's own: nobody waits for it who could leave, and it may always be sent."""
+
+    party: str = "gateway"
+    changes: bool = False
+    repeatable: bool = False
+    bodiless: bool = False
+    first_byte: float = 0.0
+    client: Client | None = None
 
     def passes(self) -> bool:
-        """True if it may, False where that cannot be told at once: then `renew`."""
+        """It may be sent."""
+        return True
 
     async def renew(self) -> None:
-        """Return if it may be sent, else raise."""
+        """Nobody has to be asked."""
+
+    def ended_late(self, status: int | None) -> None:
+        """Nobody waits for it."""
 
 
 class Pool:
@@ -48,111 +65,85 @@ class Pool:
         self._tls = tls
         self._open: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
-        self._busy = 0
-        self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        self._detached: set[UpstreamConnection] = set()
+        self._places = Places(loop, self._press)
+        self._none_detached = asyncio.Event()
         self._closed = False
         self._aborted = False
         self.limits = limits
         self.loop = loop
         self.deadlines = Deadlines(loop)
         self.outbox = Outbox(loop)
+        self.adopt(limits)
+
+    def adopt(self, limits: PoolLimits) -> None:
+        """Keep these bounds from now on."""
+        self.limits = limits
+        self._places.adopt(limits.connections, limits.queue, limits.connect)
 
     @property
     def counts(self) -> dict[str, int]:
         """Connections by state, for the metrics."""
-        return {"idle": len(self._idle), "busy": self._busy, "waiting": len(self._waiting)}
+        return {
+            "idle": len(self._idle),
+            "busy": self._places.held,
+            "waiting": self._places.waiting,
+            "detached": len(self._detached),
+        }
 
-    def after(self, seconds: float) -> float:
-        """The time of `deadlines` in `seconds`."""
-        return self.deadlines.now + seconds
+    async def request(self, data: bytes, call: Call) -> Answer:
+        """Send one whole request and return Core's response, as soon as its head is there.
 
-    async def request(
-        self, data: bytes, *, repeatable: bool, bodiless: bool = False, gate: Gate | None = None
-    ) -> Answer:
-        """Send one whole request and return Core's answer, as soon as its head is there.
-
-        `repeatable` allows a second try where a reused connection gave no byte. `gate` is asked once there is
-        a connection, however long that took.
-        Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where the pool's
-        queue is full; and what `gate` raises, then nothing was sent.
+        Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where no place came free;
+        ClientGoneError where nobody waits any more, and what `call.renew` raises: then nothing was sent.
         """
-        connection = self.idle() or await self.acquire()
-        if gate is not None and not gate.passes():
-            connection = await self._renewed(gate, connection)
+        _refuse_abandoned(call.client)
+        connection = self._ready(call) or await self._acquire(Place(call.party, streams=False), call)
         reused = connection.reused
         try:
-            return await connection.send(data, bodiless=bodiless)
+            return await self._sent(connection, data, call)
         except StaleError:
-            if not (repeatable and reused):
+            if not (call.repeatable and reused):
                 raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
         self._drop_idle()
-        connection = await self.acquire()
-        if gate is not None and not gate.passes():
-            connection = await self._renewed(gate, connection)
+        connection = await self._acquire(Place(call.party, streams=False), call)
         try:
-            return await connection.send(data, bodiless=bodiless)
+            return await self._sent(connection, data, call)
         except StaleError:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
 
     async def upload(
-        self,
-        head: bytes,
-        source: Flow,
-        begin: Callable[[UpstreamConnection], None],
-        *,
-        bodiless: bool = False,
-        gate: Gate | None = None,
+        self, head: bytes, call: Call, source: Flow, begin: Callable[[UpstreamConnection], None]
     ) -> Answer:
-        """Send a head, let `begin` send the body as it comes, and return Core's answer, be it early.
+        """Send a head, let `begin` send the body as it comes, and return Core's response, be it early.
 
         Raises what `request` raises. Nothing is sent twice.
         """
-        connection = await self.acquire()
-        if gate is not None and not gate.passes():
-            connection = await self._renewed(gate, connection)
+        _refuse_abandoned(call.client)
+        connection = await self._acquire(Place(call.party, streams=True), call)
+        if not call.passes():
+            connection = await self._renewed(connection, call)
         try:
-            waiter = connection.send(head, bodiless=bodiless, source=source)
+            waiter = connection.send(head, call, source)
             begin(connection)
             return await waiter
         except StaleError:
             raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
 
-    def idle(self) -> UpstreamConnection | None:
-        """An idle connection to send one request on, if there is one."""
-        while self._idle:
-            connection = self._idle.pop()
-            self._busy += 1
-            if connection.usable:
-                return connection
-        return None
-
-    async def acquire(self) -> UpstreamConnection:
-        """A connection to send one request on: an idle one, a new one, or the next to come free."""
-        while True:
-            if (connection := self.idle()) is not None:
-                return connection
-            if self._busy < self.limits.connections:
-                return await self._connect()
-            if len(self._waiting) >= self.limits.queue or self._closed:
-                raise GatewayError(Code.UNAVAILABLE)
-            given = await self._wait()
-            if given is not None and given.usable:
-                return given
-
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that is free for another request."""
         connection.reused = True
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        if self._closed:
+        if self._closed or connection.aged:
             connection.abort()
-        else:
-            self._busy -= 1
-            self._idle.append(connection)
-            connection.deadline = self.after(self.limits.idle)
+            return
+        self._idle.append(connection)
+        self._free(connection)
+
+    def detach(self, connection: UpstreamConnection) -> None:
+        """Take a request whose time is over out of the places, where not too many are out already."""
+        if len(self._detached) < self.limits.connections:
+            self._free(connection)
+        self._detached.add(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Take note that a connection has ended."""
@@ -160,12 +151,22 @@ class Pool:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-            return
-        self._busy -= 1
-        self._wake()
+        self._detached.discard(connection)
+        if not self._detached:
+            self._none_detached.set()
+        self._free(connection)
+
+    async def settle(self, timeout: float) -> int:
+        """Wait up to `timeout` seconds for the requests whose time was over; return how many are left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._detached:
+                    self._none_detached.clear()
+                    await self._none_detached.wait()
+        return len(self._detached)
 
     def close(self) -> None:
-        """Close what is idle, and everything else behind the answer that is due."""
+        """Close what is idle, and everything else behind the response that is due."""
         self._closed = True
         self._drop_idle()
 
@@ -175,68 +176,133 @@ class Pool:
         for connection in list(self._open):
             connection.abort()
 
+    # Connections and their places.
+
+    def _ready(self, call: Call) -> UpstreamConnection | None:
+        """An idle connection, if there is one, and a place for it."""
+        place = Place(call.party, streams=False)
+        if not self._idle or not self._places.claim(place):
+            return None
+        connection = self._idle_one()
+        if connection is None:
+            self._places.give(place)
+            return None
+        connection.place = place
+        return connection
+
+    async def _acquire(self, place: Place, call: Call) -> UpstreamConnection:
+        """A connection with a place: an idle one, or a new one; waits for the place. Raises as `request`."""
+        if self._closed:
+            raise GatewayError(Code.UNAVAILABLE)
+        if not self._places.claim(place):
+            await self._places.wait(place, call.client)
+        try:
+            connection = self._idle_one() or await self._connect()
+        except BaseException:
+            self._places.give(place)
+            raise
+        if not connection.usable:
+            # It ended in the turn in which it came about.
+            self._places.give(place)
+            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
+        connection.place = place
+        try:
+            _refuse_abandoned(call.client)
+        except BaseException:
+            connection.put_back()
+            raise
+        return connection
+
+    async def _sent(self, connection: UpstreamConnection, data: bytes, call: Call) -> Answer:
+        """The response to a request that is sent once it may be. Raises StaleError, and as `request`."""
+        while True:
+            try:
+                return await connection.send(data, call)
+            except WithheldError:
+                connection = await self._renewed(connection, call)
+            except ClientGoneError:
+                if connection.usable:
+                    connection.put_back()
+                raise
+
+    async def _renewed(self, connection: UpstreamConnection, call: Call) -> UpstreamConnection:
+        """The connection once the call may be sent, or another one if it has ended by then.
+
+        A connection on which nothing is to be sent is given back. Raises what `call.renew` raises.
+        """
+        place = connection.place or Place(call.party, streams=False)
+        while True:
+            try:
+                await call.renew()
+            except BaseException:
+                if connection.usable:
+                    connection.put_back()
+                raise
+            if connection.usable:
+                return connection
+            connection = await self._acquire(place, call)
+            if call.passes():
+                return connection
+
+    def _idle_one(self) -> UpstreamConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def _free(self, connection: UpstreamConnection) -> None:
+        place, connection.place = connection.place, None
+        if place is not None:
+            self._places.give(place)
+
     def _drop_idle(self) -> None:
         for connection in list(self._idle):
             connection.abort()
 
-    async def _renewed(self, gate: Gate, connection: UpstreamConnection) -> UpstreamConnection:
-        """The connection once the gate lets a request pass, or another one if it has ended by then.
+    def _press(self, waiting: Place) -> None:
+        """Make one request give way that only waits for its client, for a party that holds less."""
+        yielding = [
+            connection
+            for connection in self._open
+            if connection.place is not None
+            and (connection.place.streams or not waiting.streams)
+            and connection.waits_for_client()
+        ]
+        first = max(yielding, key=self._claim_of, default=None)
+        if first is None:
+            return
+        unwanted, held = self._claim_of(first)
+        if unwanted or held > self._places.held_by(waiting.party) + 1:
+            first.give_way()
 
-        A connection on which nothing is to be sent is given back. Raises what `gate` raises.
-        """
-        while True:
-            try:
-                await gate.renew()
-            except BaseException:
-                if connection.usable:
-                    self.release(connection)
-                raise
-            if connection.usable:
-                return connection
-            connection = await self.acquire()
-            if gate.passes():
-                return connection
-
-    async def _wait(self) -> UpstreamConnection | None:
-        waiter: asyncio.Future[UpstreamConnection | None] = self.loop.create_future()
-        self._waiting.append(waiter)
-        timer = self.loop.call_later(self.limits.connect, self._give_up, waiter)
-        try:
-            return await waiter
-        finally:
-            timer.cancel()
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(waiter)
-
-    @staticmethod
-    def _give_up(waiter: asyncio.Future[UpstreamConnection | None]) -> None:
-        if not waiter.done():
-            waiter.set_exception(GatewayError(Code.UNAVAILABLE))
-
-    def _wake(self) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+    def _claim_of(self, connection: UpstreamConnection) -> tuple[bool, int]:
+        """How good a claim others have on a connection: nobody may want it, or its party holds most."""
+        held = 0 if connection.place is None else self._places.held_by(connection.place.party)
+        return connection.unwanted, held
 
     async def _connect(self) -> UpstreamConnection:
-        self._busy += 1
         try:
             async with asyncio.timeout(self.limits.connect):
                 _, connection = await self.loop.create_connection(
                     lambda: UpstreamConnection(self), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
-            self._busy -= 1
-            self._wake()
             raise GatewayError(Code.UPSTREAM_TIMEOUT) from None
         except (OSError, UnicodeError):  # a name that IDNA cannot spell is a UnicodeError
-            self._busy -= 1
-            self._wake()
             raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
         self._open.add(connection)
         if self._aborted:
             connection.abort()
             raise GatewayError(Code.UNAVAILABLE)
         return connection
+
+
+def _refuse_abandoned(client: Client | None) -> None:
+    """Raise ClientGoneError where nobody waits, GatewayError(UNAVAILABLE) where most likely nobody does."""
+    if client is None:
+        return
+    if client.gone:
+        raise ClientGoneError
+    if client.abandoned:
+        raise GatewayError(Code.UNAVAILABLE)

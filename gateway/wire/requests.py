@@ -66,7 +66,7 @@ def request_parser(loop: asyncio.AbstractEventLoop) -> Any:
 class RequestReader:
     """Reads the requests of one connection."""
 
-    __slots__ = ("_chunked", "_chunks_seen", "_loop", "_parser", "_seam")
+    __slots__ = ("_body", "_chunked", "_chunks_seen", "_loop", "_parser", "_seam", "partial")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -74,12 +74,16 @@ class RequestReader:
         self._seam = b""
         self._chunks_seen = False
         self._chunked: Any = None
+        self._body: Any = None
+        self.partial = 0
+        """Bytes of a head that is not whole."""
 
     def feed(self, data: bytes) -> list[Parsed]:
         """The requests whose heads end in `data`; their payloads hold what came of their bodies.
 
         Raises GatewayError(MALFORMED_REQUEST or HEAD_TOO_LARGE); then nothing more may be fed.
         """
+        in_body = self._body is not None and not self._body.is_eof()
         try:
             messages = self._feed(data)
         except LineTooLong as problem:
@@ -89,6 +93,9 @@ class RequestReader:
         for message, _ in messages:
             if not _well_framed(message):
                 raise GatewayError(Code.MALFORMED_REQUEST)
+        if messages:
+            self._body = messages[-1][1]
+        self.partial = 0 if messages or in_body else self.partial + len(data)
         return messages
 
     def _feed(self, data: bytes) -> list[Parsed]:

@@ -56,6 +56,13 @@ def test_every_kind_of_value_is_shown_as_the_file_would_say_it() -> None:
     )
 
 
+def test_one_address_is_shown_as_one_and_several_as_a_list() -> None:
+    several = config(("listen: 127.0.0.1:5001", "listen: [127.0.0.1:1, '[::1]:2']"))
+    assert differences(config(), several) == (
+        Difference("listen", "127.0.0.1:5001", "[127.0.0.1:1, [::1]:2]"),
+    )
+
+
 def test_what_may_hold_a_secret_is_not_shown() -> None:
     other = config(
         ("${BLNK_MASTER_KEY}", "s3cret-key"), ("redis://127.0.0.1:6379/0", "redis://:s3cret@127.0.0.1/0")

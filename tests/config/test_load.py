@@ -43,6 +43,10 @@ routes:
 KEY_LINE = "master_key: ${KEY}"
 UNREADABLE = "the file cannot be read: check the path and who may read it"
 DURATION = "write a whole number and its unit, as 10s, 500ms, 2m or 1h"
+OVER = "report-only ended with %s, and requests are refused again: take it out"
+UNREPLACED = "'$NAME' is taken as it stands: in gateway.yaml, write ${NAME} for the value of a variable"
+IN_CLEAR = "a secret stands here in clear: write ${NAME}, and hand it over in a variable of the environment"
+SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
     "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
     "upstream, keys, timeouts, limits, drain, log, routes"
@@ -70,7 +74,7 @@ def test_a_small_file_has_every_default() -> None:
     routes = compile_routes([Route("GET", "/health", Access.PUBLIC)])
     assert not isinstance(routes, tuple)
     assert parse(SMALL) == Config(
-        listen=Address("127.0.0.1", 5001),
+        listen=(Address("127.0.0.1", 5001),),
         admin=Address("127.0.0.1", 5002),
         health=None,
         admin_token_file=None,
@@ -88,7 +92,7 @@ def test_a_small_file_has_every_default() -> None:
             idle=75.0,
             write=30.0,
             connect=2.0,
-            first_byte=60.0,
+            first_byte=300.0,
             between_bytes=60.0,
             upstream_idle=60.0,
         ),
@@ -102,9 +106,11 @@ def test_a_small_file_has_every_default() -> None:
     )
 
 
-def test_every_setting_is_taken_from_the_environment_first() -> None:
+def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
     given = {
-        "listen": "0.0.0.0:1",
+        "listen": "0.0.0.0:1, [::1]:4",
         "admin": "127.0.0.1:2",
         "health": "0.0.0.0:3",
         "upstream.url": "https://core",
@@ -113,7 +119,7 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         "upstream.queue": "5",
         "keys.authority": "core",
         "keys.core_database": "postgres://u:p@host/blnk",
-        "keys.store": "rediss://u:p@redis:6379/1?ssl_ca_certs=y",
+        "keys.store": f"rediss://u:p@redis:6379/1?ssl_ca_certs={authority}",
         "keys.grace": "1m",
         "keys.replicas": "2",
         "keys.master": "deny",
@@ -141,14 +147,14 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
     given["drain.delay"] = "0s"
     config = parse(SMALL, {variable(path): value for path, value in given.items()})
     assert config == Config(
-        listen=Address("0.0.0.0", 1),
+        listen=(Address("0.0.0.0", 1), Address("::1", 4)),
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
         upstream=UpstreamConfig(url="https://core", master_key=Secret("other"), connections=4, queue=5),
         keys=KeysConfig(
             authority="core",
             core_database="postgres://u:p@host/blnk",
-            store="rediss://u:p@redis:6379/1?ssl_ca_certs=y",
+            store=f"rediss://u:p@redis:6379/1?ssl_ca_certs={authority}",
             grace=60.0,
             replicas=2,
             master="deny",
@@ -171,6 +177,7 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"),),
         routes=config.routes,
         sha256=config.sha256,
+        warnings=(ConfigProblem(variable("keys.report_only"), 0, OVER % "2020-01-01"),),
     )
     assert config.keys.shown_store == "rediss://redis:6379/1"
     assert (config.upstream.host, config.upstream.port, config.upstream.tls) == ("core", 443, True)
@@ -269,8 +276,11 @@ def test_an_override_of_either_master_key_replaces_the_files(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("listen: 5001", 'listen: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
+        ("listen: 5001", "listen: the host is missing: write host:port, as 127.0.0.1:5001, or "
+         '"[::1]:5001" in quotes; 0.0.0.0 is every interface'),
+        ("listen: yes", 'listen: write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; '
          "0.0.0.0 is every interface"),
+        ("log: {level: on}", "log.level: write debug or info or warning or error"),
         ("listen: {a: b}", "listen: this is one value: write it on the line of its key"),
         ("listen: ${KEY", "listen: write a variable as ${NAME}: letters, digits and _"),
         ("trusted_proxies: [[a]]", "trusted_proxies: a list holds plain values: "
@@ -290,19 +300,153 @@ def test_an_override_of_either_master_key_replaces_the_files(tmp_path: Path) -> 
         ("trusted_proxies: [~]", "no value stands here: write one, or take the line out"),
         ("admin: 0.0.0.0:5002", "admin: others can reach this address: name an admin_token_file, or write a "
          "loopback address, as 127.0.0.1:5002"),
-        ("limits: {body: 65MiB}", "limits.body: limits.buffered must hold one body: write at least "
-         "limits.body"),
-        ("limits: {buffered: 1MiB}", "limits.buffered: limits.buffered must hold one body: write at least "
-         "limits.body"),
+        ("limits: {body: 65MiB}", "limits.body: limits.buffered must hold one body: raise it as well"),
+        ("limits: {buffered: 1MiB}", "limits.buffered: this must hold one body: write at least limits.body"),
     ],
 )  # fmt: skip
 def test_a_bad_line_is_refused_with_what_to_write(line: str, expected: str) -> None:
     assert problems(with_line(line)) == [f"gateway.yaml:1: {expected}"]
 
 
+def warned(text: str, environ: Mapping[str, str] | None = None, *, secrets: bool = True) -> list[str]:
+    return [str(warning) for warning in parse(text, environ, secrets=secrets).warnings]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("$BLNK_MASTER_KEY", UNREPLACED),
+        ("${A}$B", UNREPLACED),
+        ("hunter2", IN_CLEAR),
+        ("pa$5", IN_CLEAR),
+    ],
+)
+def test_a_master_key_that_the_file_shows_or_names_wrongly_is_warned_of(value: str, told: str) -> None:
+    text = SMALL.replace("${KEY}", value)
+    assert warned(text, {"A": "a"}) == [f"gateway.yaml:3: upstream.master_key: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("redis://:$PASSWORD@host", [UNREPLACED]),
+        ("redis://user:s3cret@host", [IN_CLEAR]),
+        ("redis+sentinel://a/m?sentinel_password=s3cret", [IN_CLEAR]),
+        ("redis://user:${PASSWORD}@host", []),
+        ("redis+sentinel://a/m?sentinel_password=${PASSWORD}", []),
+        ("redis://user@host", []),
+        ("redis://[::1]:6379/0", []),
+        ("${STORE}", []),
+    ],
+)
+def test_a_store_whose_password_the_file_shows_or_names_wrongly_is_warned_of(
+    store: str, told: list[str]
+) -> None:
+    environ = {"KEY": "k", "PASSWORD": "p", "STORE": "redis://u:p@h"}
+    lines = warned(SMALL.replace("memory://", f'"{store}"'), environ)
+    assert lines == [f"gateway.yaml:5: keys.store: {text}" for text in told]
+
+
+def test_a_database_and_a_path_are_looked_at_too() -> None:
+    database = SMALL.replace("keys:", "keys:\n  core_database: postgres://u:pass@host/blnk")
+    assert warned(database) == [f"gateway.yaml:5: keys.core_database: {IN_CLEAR}"]
+    token = with_line("admin_token_file: $CREDENTIALS_DIRECTORY/token")
+    assert warned(token, secrets=False) == [f"gateway.yaml:1: admin_token_file: {UNREPLACED}"]
+
+
+@pytest.mark.parametrize("value", ["$OTHER", "${OTHER}"])
+def test_a_variable_that_holds_the_name_of_another_is_warned_of(value: str) -> None:
+    override = variable("upstream.master_key")
+    assert warned(SMALL, {"KEY": value}) == [f"gateway.yaml:3: upstream.master_key: {UNREPLACED}"]
+    assert warned(SMALL, {override: value}) == [f"{override}: {UNREPLACED}"]
+
+
+def test_a_secret_file_that_holds_the_name_of_a_variable_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("$BLNK_MASTER_KEY\n")
+    text = SMALL.replace(KEY_LINE, f"master_key_file: {tmp_path}/key")
+    assert warned(text) == [f"gateway.yaml:3: upstream.master_key_file: {UNREPLACED}"]
+
+
+@pytest.mark.parametrize(("token", "told"), [("fifteen-letters", [SHORT]), ("sixteen--letters", [])])
+def test_a_short_admin_token_is_warned_of_where_secrets_are_read(
+    tmp_path: Path, token: str, told: list[str]
+) -> None:
+    (tmp_path / "token").write_text(f"{token}\n")
+    text = with_line(f"admin_token_file: {tmp_path}/token")
+    assert warned(text) == [f"gateway.yaml:1: admin_token_file: {each}" for each in told]
+    assert warned(text, secrets=False) == []
+
+
+def test_report_only_that_is_over_is_warned_of_with_its_day() -> None:
+    key = "api_key_00000000-0000-4000-8000-000000000001"
+    text = SMALL.replace("keys:", f'keys:\n  report_only: {{{key}: "2001-02-03"}}')
+    text += '  GET /ledgers: {scope: ledgers:read, mode: report-only, until: "2001-02-04"}\n'
+    assert warned(text) == [
+        f"gateway.yaml:5: keys.report_only: {OVER % '2001-02-03'}",
+        f"gateway.yaml:9: GET /ledgers: {OVER % '2001-02-04'}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "url", "option"),
+    [
+        ("keys.store", "rediss://host?ssl_certfile=/absent", "ssl_certfile"),
+        ("keys.store", "rediss+cluster://a,[::1]:2?ssl_ca_certs=/absent", "ssl_ca_certs"),
+        (
+            "keys.core_database",
+            "postgres://u@host/blnk?sslmode=verify-full&sslrootcert=/absent",
+            "sslrootcert",
+        ),
+    ],
+)
+def test_a_certificate_that_is_not_there_is_refused_where_secrets_are_needed(
+    path: str, url: str, option: str
+) -> None:
+    environ = {"KEY": "k", variable(path): url}
+    text = f"{variable(path)}: the file of {option} cannot be read: No such file or directory"
+    assert problems(SMALL, environ) == [text]
+    assert warned(SMALL, environ, secrets=False) == []
+
+
+def test_a_gateway_in_front_of_itself_is_refused() -> None:
+    text = with_line("listen: 0.0.0.0:5100").replace("core:5100", "localhost:5100")
+    assert problems(text) == [
+        "gateway.yaml:3: upstream.url: the gateway itself listens there: write the address of Core"
+    ]
+
+
 def test_two_listeners_may_not_share_a_port() -> None:
     text = with_line("listen: 0.0.0.0:1\nadmin: 127.0.0.1:1\nhealth: 127.0.0.1:2")
     assert problems(text) == ["gateway.yaml:2: admin: listen takes this port already: write another one"]
+
+
+@pytest.mark.parametrize(
+    ("line", "addresses"),
+    [
+        ("listen: 0.0.0.0:1", (Address("0.0.0.0", 1),)),
+        ('listen: ["127.0.0.1:1", "[::1]:1"]', (Address("127.0.0.1", 1), Address("::1", 1))),
+    ],
+)
+def test_clients_may_connect_at_one_address_or_at_several(line: str, addresses: tuple[Address, ...]) -> None:
+    assert parse(with_line(line)).listen == addresses
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'listen: ["0.0.0.0:1", "[::]:1"]',
+            "listen: two of the addresses take the same port: take one of them out",
+        ),
+        (
+            "listen: [127.0.0.1:1, 127.0.0.1:5002]",
+            "listen: admin takes this port already: write another one",
+        ),
+        ("listen: []", "listen: write host:port, as 127.0.0.1:5001, or a list of them"),
+    ],
+)
+def test_the_addresses_of_a_list_are_held_to_the_same(line: str, problem: str) -> None:
+    assert problems(with_line(line)) == [f"gateway.yaml:1: {problem}"]
 
 
 def test_a_listener_may_not_take_the_port_another_has_by_default() -> None:
@@ -352,9 +496,7 @@ def test_every_problem_of_file_and_environment_is_reported_at_once_in_order() ->
 
 
 def test_a_file_that_is_no_document_is_not_said_to_lack_settings() -> None:
-    assert problems("listen: [") == [
-        "gateway.yaml:1: this is not YAML: expected the node content, but found '<stream end>'"
-    ]
+    assert problems("listen: [") == ["gateway.yaml:1: a value is missing here, or a bracket is never closed"]
 
 
 def test_an_empty_mapping_lacks_everything_that_must_be_given() -> None:

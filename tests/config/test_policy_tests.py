@@ -72,7 +72,7 @@ def test_each_line_is_a_test() -> None:
         ("\nword", 2, f"a list of tests is expected here: write '{EXAMPLE}'"),
         ("[]", 1, f"a list of tests is expected here: write '{EXAMPLE}'"),
         ("*x", 1, 'a value that begins with * is an alias to YAML: quote it, as "*:read"'),
-        ("- a: [", 1, "this is not YAML: expected the node content, but found '<stream end>'"),
+        ("- a: [", 1, "a value is missing here, or a bracket is never closed"),
         ("- word", 1, f"a test is expected here: write '{EXAMPLE}'"),
         ("- ~", 1, "no value stands here: write one, or take the line out"),
         ("- {do: GET /, expect: allow}", 1, f"'as' is missing: write all of '{EXAMPLE}'"),
@@ -95,7 +95,7 @@ def test_each_line_is_a_test() -> None:
         (
             "- {as: none, do: GET /?x=1, expect: allow}",
             1,
-            "this is not YAML: expected ',' or '}', but got '?'",
+            "'{' opens a mapping here: by line 1 a comma or its '}' is missing, or a value needs quotes",
         ),
         (
             "- as:\n  - ledger:read\n  do: GET /\n  expect: allow",
@@ -109,7 +109,8 @@ def test_each_line_is_a_test() -> None:
             1,
             "do: write a method, one blank and a path, as GET /ledgers",
         ),
-        ("- {as: none, do: get /, expect: allow}", 1, METHODS),
+        ("- {as: none, do: get /, expect: allow}", 1, "do: write the method in capitals: GET"),
+        ("- {as: none, do: GETT /, expect: allow}", 1, METHODS),
         (
             "- {as: none, do: GET  /, expect: allow}",
             1,

@@ -85,11 +85,11 @@ def test_a_line_is_one_route(line: str, route: Route) -> None:
         ("GET /a: {scope: public, stamp: none}", "GET /a: 'public' takes no option: write 'public' alone"),
         (
             "GET /a: {scope: ledgers:read, scopes: x}",
-            "GET /a: an option is scope, stamp, body, mode or until; did you mean 'scope'?",
+            "GET /a: an option is scope, stamp, body, first_byte, mode or until; did you mean 'scope'?",
         ),
         (
             "GET /a: {scope: ledgers:read, bod: x}",
-            "GET /a: an option is scope, stamp, body, mode or until; did you mean 'body'?",
+            "GET /a: an option is scope, stamp, body, first_byte, mode or until; did you mean 'body'?",
         ),
         (
             "POST /a: {scope: ledgers:write, stamp: creat}",

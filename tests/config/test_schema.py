@@ -163,6 +163,8 @@ def test_a_route_that_check_accepts_is_accepted(name: str) -> None:
         "routes: {GET /ledgers: {scope: ledgers:read, mode: report-only}}",
         "listne: 127.0.0.1:5001",
         "listen: 5001",
+        "listen: []",
+        "listen: [5001]",
         "limits: {body: 5MB}",
         "limits: {rate: -1}",
         "timeouts: {head: 10}",

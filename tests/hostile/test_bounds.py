@@ -65,13 +65,43 @@ async def test_bodies_are_bounded_over_all_connections(
     """Of fifty slow uploads only as many are held as fit; the others get 503, and no place is lost."""
     gateway = await start_gateway(limits=SCALED)
     key = (await gateway.mint("ledgers:write")).key
+    fitting = BUFFERED // BODY
     for _ in range(2):
         clients = [await upload(gateway, key, headers, body[:2000]) for _ in range(CLIENTS)]
-        waiting, _ = await refused(clients, CLIENTS - BUFFERED // BODY)
+        for client in clients:
+            await client.send(body[2000:-10])
+        waiting, _ = await refused(clients, CLIENTS - fitting)
         for client in waiting:
-            await client.send(body[2000:])
+            await client.send(body[-10:])
         assert {(await client.answer()).status for client in waiting} == {200}
-        assert len(waiting) == len(upstream.take()) == BUFFERED // BODY
+        # Some that were refused held bytes while others asked.
+        assert fitting // 2 <= len(waiting) == len(upstream.take()) <= fitting
+
+
+async def test_what_is_announced_costs_nothing(start_gateway: Start) -> None:
+    """A head that announces a large body takes none of the bytes that others need."""
+    gateway = await start_gateway(limits=SCALED)
+    silent, other = await gateway.mint("ledgers:write"), await gateway.mint("ledgers:write")
+    headers, _ = FRAMINGS["by its length"]
+    for _ in range(CLIENTS):
+        await upload(gateway, silent.key, headers, b"{")
+    assert (await gateway.ask("POST", "/ledgers", key=other.key, body=CONTENT)).status == 200
+
+
+async def test_the_key_that_holds_most_yields_to_another(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    """A lone key may hold all bytes with bodies that never end; another's body takes the place of one."""
+    gateway = await start_gateway(limits=SCALED)
+    greedy, other = await gateway.mint("ledgers:write"), await gateway.mint("ledgers:write")
+    headers, body = FRAMINGS["by its length"]
+    clients = [await upload(gateway, greedy.key, headers, body[:-10]) for _ in range(BUFFERED // BODY)]
+    await asyncio.sleep(0.1)  # by now their bytes are counted; if they were not, the test would only fail
+    assert (await gateway.ask("POST", "/ledgers", key=other.key, body=CONTENT)).status == 200
+    waiting, _ = await refused(clients, 1)
+    for client in waiting:
+        await client.send(body[-10:])
+    assert {(await client.answer()).status for client in waiting} == {200}
 
 
 async def test_a_client_that_leaves_gives_its_place_back(

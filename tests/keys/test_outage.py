@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.keys.authority import IN_MEMORY
 from gateway.keys.redis_store import RedisKeyStore
 from tests.conftest import Start
 from tests.keys.conftest import RedisServer, start_redis
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.redis
 PERSISTS = ("--appendonly", "yes", "--appendfsync", "always")
 UNAVAILABLE = (503, "GATEWAY_KEY_STORE_UNAVAILABLE", "1")
 RECOVERY_SECONDS = 2.0
+BOUND = "every replica refuses a revoked key within 1 s"
 
 
 class Outage:
@@ -106,7 +108,7 @@ async def test_with_a_grace_known_keys_work_on_and_nothing_else_does(
 @pytest.mark.parametrize(
     ("grace", "sentence"),
     [
-        (0.0, "every replica refuses a revoked key within 1 s"),
+        (0.0, BOUND),
         (60.0, "one that is cut off from the key store, within 61 s (keys.grace)"),
     ],
 )
@@ -115,3 +117,17 @@ async def test_the_bound_is_said_at_the_start(
 ) -> None:
     gateway = await start_gateway(store=RedisKeyStore(outage.server.url), keys={"grace": grace})
     await gateway.logged(sentence)
+
+
+async def test_the_bound_is_not_said_before_redis_has_answered(start_gateway: Start, outage: Outage) -> None:
+    outage.begin()
+    gateway = await start_gateway(store=RedisKeyStore(outage.server.url))
+    assert BOUND not in await gateway.logged("degraded")
+    outage.end()
+    assert (await gateway.logged(BOUND)).count(BOUND) == 1
+
+
+async def test_of_keys_in_memory_it_is_said_that_no_other_replica_knows_them(start_gateway: Start) -> None:
+    """What a revocation is worth there is another thing."""
+    gateway = await start_gateway()
+    assert BOUND not in await gateway.logged(IN_MEMORY)

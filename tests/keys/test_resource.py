@@ -62,6 +62,7 @@ async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
         f'{{"api_key_id":"{NEW_ID}","key":"{NEW_KEY}","name":"n","owner_id":"acme","scopes":["ledgers:read"],'
         '"expires_at":"2999-01-02T03:04:05Z","created_at":"2026-02-01T00:00:00Z",'
         '"last_used_at":"0001-01-01T00:00:00Z","is_revoked":false}'.encode(),
+        created=NEW_ID,
     )
     assert (await store.find(digest(NEW_KEY)), learned) == (record, [record])
 
@@ -125,8 +126,8 @@ async def test_a_revocation_is_answered_twice_and_keeps_its_first_time(
 ) -> None:
     await store.add(RECORD)
     revoked = replace(RECORD, revoked_at="2026-02-01T00:00:00Z", revoked_by="api_key_caller")
-    assert await api_keys.revoke(CALLER, RECORD.id, "owner=acme") == Answer(204, b"")
-    assert await api_keys.revoke(CALLER, RECORD.id, "") == Answer(204, b"")
+    assert await api_keys.revoke(CALLER, RECORD.id, "owner=acme") == Answer(204, revoked=RECORD.id)
+    assert await api_keys.revoke(CALLER, RECORD.id, "") == Answer(204, revoked=RECORD.id)
     assert (await store.find(RECORD.digest), learned) == (revoked, [revoked, revoked])
 
 
@@ -200,7 +201,9 @@ async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
     api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
 ) -> None:
     key, child, grandchild, stranger = await plant(store)
-    assert await api_keys.revoke(MASTER, key.id, "owner=acme&descendants=true") == Answer(204)
+    assert await api_keys.revoke(MASTER, key.id, "owner=acme&descendants=true") == Answer(
+        204, revoked=key.id, descendants=1
+    )
     at = "2026-02-01T00:00:00Z"
     revoked = [
         replace(key, revoked_at=at, revoked_by="master"),
@@ -219,7 +222,7 @@ async def test_descendants_outlive_a_key_unless_they_are_named(
     api_keys: ApiKeys, store: KeyStore, query: str
 ) -> None:
     key, _, grandchild, _ = await plant(store)
-    assert await api_keys.revoke(MASTER, key.id, query) == Answer(204)
+    assert await api_keys.revoke(MASTER, key.id, query) == Answer(204, revoked=key.id)
     assert await store.find(grandchild.digest) == grandchild
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.keys.turns import Turns, party_of
+from gateway.keys.turns import Turns
 
 
 def queued(*items: str) -> Turns[str]:
@@ -96,20 +96,3 @@ def test_a_step_takes_no_longer_the_more_there_is() -> None:
         turns.take()
         turns.shed()
     assert time.perf_counter() - began < 2
-
-
-@pytest.mark.parametrize(
-    ("address", "party"),
-    [
-        ("127.0.0.1", "127.0.0.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
-        ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-        ("a:b", "a:b"),
-    ],
-)
-def test_the_addresses_of_one_ipv6_subscriber_are_one_party(address: str, party: str) -> None:
-    assert party_of(address) == party

@@ -35,6 +35,8 @@ def test_a_shape_forgets_the_names_of_placeholders(pattern: str, shape: Shape) -
         "/{_a1}/metadata",
         "/a/{rest...}",
         "/a.b/..c/~d;e=1:@",
+        "/ledgers/a:b",
+        "/ledgers/:",
         "/x" * MAX_SEGMENTS,
     ],
 )
@@ -75,6 +77,30 @@ def test_a_well_formed_pattern_has_no_fault(pattern: str) -> None:
 )
 def test_every_fault_of_a_pattern_is_told(pattern: str, expected: list[str]) -> None:
     assert list(faults(pattern)) == expected
+
+
+ONE_SEGMENT, REST_OF_PATH = "write '{%s}' for one segment", "write '{%s...}' for all segments that are left"
+
+
+@pytest.mark.parametrize(
+    ("segment", "advice"),
+    [
+        (":id", ONE_SEGMENT % "id"),
+        (":id?", ONE_SEGMENT % "id"),
+        (":id([0-9]+)", ONE_SEGMENT % "id"),
+        ("<id>", ONE_SEGMENT % "id"),
+        ("<uuid:id>", ONE_SEGMENT % "id"),
+        ("<path:rest>", REST_OF_PATH % "rest"),
+        ("*", "write '{name}' for one segment, or '{name...}' for all that are left"),
+        ("**", REST_OF_PATH % "path"),
+        ("*rest", REST_OF_PATH % "rest"),
+        ("**rest", REST_OF_PATH % "rest"),
+        ("txn_*", "write the segment out, or '{name}' for any one"),
+        ("*.json", "write the segment out, or '{name}' for any one"),
+    ],
+)
+def test_a_placeholder_of_another_router_is_told_to_be_written_in_braces(segment: str, advice: str) -> None:
+    assert list(faults(f"/ledgers/{segment}")) == [f"'{segment}' is no placeholder here: {advice}"]
 
 
 @pytest.mark.parametrize(

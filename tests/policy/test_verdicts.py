@@ -89,7 +89,8 @@ def test_a_master_key_that_is_not_accepted_is_an_invalid_one(line: str, decision
 @pytest.mark.parametrize(
     ("method", "raw", "text"),
     [
-        ("get", "/ledgers", METHODS),
+        ("get", "/ledgers", "write the method in capitals: GET"),
+        ("GETT", "/ledgers", METHODS),
         ("CONNECT", "/ledgers", METHODS),
         ("", "/ledgers", METHODS),
         ("GET", "", PATH),

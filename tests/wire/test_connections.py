@@ -140,10 +140,11 @@ class TestBodiesCutShort:
         framing: str,
         how: str,
     ) -> None:
-        """A body that ends early reaches Core as a broken request, or not at all."""
+        """A body that ends early reaches Core as a broken request, or not at all where it is held first."""
         client = await gateway.connect()
-        header = ("Content-Length", "100") if framing == "length" else ("Transfer-Encoding", "chunked")
-        body = b'{"a":1}' if framing == "length" else b'7\r\n{"a":1}\r\n'
+        sent = b'{"a":1}' if target == STAMPED else b'{"a":"' + b"x" * 100_000
+        header = ("Content-Length", "200000") if framing == "length" else ("Transfer-Encoding", "chunked")
+        body = sent if framing == "length" else b"%x\r\n%b\r\n" % (len(sent), sent)
         await client.send(request("POST", target, key=writer.key, headers=[header]) + body)
         if target == STREAMED:
             await upstream.arrived()
@@ -157,6 +158,23 @@ class TestBodiesCutShort:
         await assert_never_completed(gateway, upstream, target)
         if target == STAMPED:
             assert upstream.targets == ["/ledgers/passer"]
+
+    @pytest.mark.parametrize("how", ["half close", "close", "reset"])
+    async def test_never_reach_core_where_they_are_small(
+        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, how: str
+    ) -> None:
+        """A small body is held until it is whole: Core is not asked for a connection before."""
+        client = await gateway.connect()
+        headers = [("Content-Length", "100")]
+        await client.send(request("POST", STREAMED, key=writer.key, headers=headers) + b'{"a":1}')
+        if how == "half close":
+            await client.half_close()
+            assert await client.rest() == b""
+        elif how == "close":
+            await client.close()
+        else:
+            client.abort()
+        await assert_nothing_forwarded(gateway, upstream)
 
     async def test_a_client_that_leaves_spoils_nobody_elses_answer(
         self, start_gateway: Start, upstream: RecordingUpstream

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from tests.conftest import Start
@@ -150,6 +153,19 @@ class TestAnswerHeaders:
         assert [answer.body for answer in answers] == [b"one", ANSWER]
         assert [answer.values("x-trailed") for answer in answers] == [[], []]
         assert [answer.values("trailer") for answer in answers] == [[], []]
+
+    async def test_a_response_has_a_date(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+    ) -> None:
+        """Core's where it has one; else the gateway's, as a proxy with a clock owes it (RFC 9110, 6.6.1)."""
+        given = "Tue, 15 Nov 1994 08:12:31 GMT"
+        upstream.script(
+            answering(headers=[("Date", given)]), answering(headers=[("date", given)]), answering()
+        )
+        dates = [(await gateway.ask("GET", READ, key=caller.key)).values("date") for _ in range(3)]
+        assert dates[:2] == [[given], [given]]
+        (made,) = dates[2]
+        assert abs(parsedate_to_datetime(made).timestamp() - time.time()) < 60
 
     @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
     async def test_an_answer_without_a_body_leaves_the_connection_whole(

@@ -9,7 +9,7 @@ from aiohttp import HttpVersion11
 from multidict import CIMultiDict
 
 from gateway.wire.exchange import Exchange
-from gateway.wire.upstream import Flow
+from gateway.wire.flow import Flow
 
 PIECE = bytes(100 * 1024)
 
@@ -36,6 +36,7 @@ class Line:
         self.transport: asyncio.Transport | None = None
         self.peer = "127.0.0.1"
         self.ending = False
+        self.abandoned = False
         self.held_back = False
 
     def pause_reading(self) -> None:
@@ -49,6 +50,12 @@ class Line:
     def begin(self, source: Flow | None) -> None: ...
 
     def reset(self) -> None: ...
+
+
+class Uncounted:
+    """A meter that lets everything pass."""
+
+    def grow(self, size: int) -> None: ...
 
 
 async def test_a_body_that_comes_faster_than_it_is_taken_is_read_to_its_end() -> None:
@@ -65,7 +72,7 @@ async def test_a_body_that_comes_faster_than_it_is_taken_is_read_to_its_end() ->
         upgrade=False,
     )
     exchange = Exchange(line, message, body)
-    reading = asyncio.create_task(exchange.read(5 * len(PIECE)))
+    reading = asyncio.create_task(exchange.read(5 * len(PIECE), Uncounted()))
     await asyncio.sleep(0)
     exchange.take()
     exchange.take()

@@ -12,7 +12,7 @@ import pytest
 from tests.raw_client import chunked, request
 from tests.recording import Exchange, RecordingUpstream, early
 from tests.running import Minted, Running, eventually
-from tests.wire.asserting import READ, STREAMED
+from tests.wire.asserting import READ, STREAMED, assert_nothing_forwarded
 
 MEGABYTE = 1 << 20
 
@@ -129,15 +129,51 @@ class TestLargeBodies:
     async def test_an_upload_in_pieces_is_passed_on_as_it_comes(
         self, gateway: Running, upstream: RecordingUpstream, caller: Minted
     ) -> None:
-        """A piece of a streamed body reaches Core before the next has been sent."""
+        """A piece of a large body reaches Core before the next has been sent."""
         client = await gateway.connect()
-        data = request("POST", STREAMED, key=caller.key, body=b"onetwo")
-        await client.send(data[:-3])
+        pieces = [bytes([number]) * 100_000 for number in (1, 2)]
+        data = request("POST", STREAMED, key=caller.key, body=b"".join(pieces))
+        await client.send(data[: -len(pieces[1])])
         (got,) = await upstream.arrived()
-        await eventually(lambda: bytes(got.body) == b"one", "the first piece at Core")
+        await eventually(lambda: bytes(got.body) == pieces[0], "the first piece at Core")
+        await client.send(pieces[1])
+        assert (await client.answer()).status == 200
+        assert bytes(got.body) == b"".join(pieces)
+
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    async def test_a_small_body_is_held_until_it_is_whole(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, framing: str
+    ) -> None:
+        """It takes no connection to Core while its client takes its time."""
+        client = await gateway.connect()
+        if framing == "length":
+            data = request("POST", STREAMED, key=caller.key, body=b"onetwo")
+        else:
+            data = request("POST", STREAMED, key=caller.key, headers=[("Transfer-Encoding", "chunked")])
+            data += chunked(b"one", b"two")
+        await client.send(data[:-3])
+        assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+        assert upstream.targets == [READ]
         await client.send(data[-3:])
         assert (await client.answer()).status == 200
-        assert bytes(got.body) == b"onetwo"
+        assert bytes(upstream.requests[1].body) == b"onetwo"
+
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    async def test_a_get_has_no_large_body(
+        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, framing: str
+    ) -> None:
+        """Nobody needs one, and it would hold a connection to Core at its client's pace."""
+        client = await gateway.connect()
+        piece = b"x" * 70_000
+        if framing == "length":
+            data = request("GET", READ, key=caller.key, body=piece)
+        else:
+            data = request("GET", READ, key=caller.key, headers=[("Transfer-Encoding", "chunked")])
+            data += chunked(piece)
+        await client.send(data[:-10])
+        answer = await client.answer()
+        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+        await assert_nothing_forwarded(gateway, upstream)
 
 
 class TestEarlyAnswers:
@@ -172,7 +208,7 @@ class TestEarlyAnswers:
 
         upstream.script(answer_first)
         client = await gateway.connect()
-        data = request("POST", STREAMED, key=caller.key, body=b'{"a":1}')
+        data = request("POST", STREAMED, key=caller.key, body=b'{"a":"' + b"x" * 100_000 + b'"}')
         await client.send(data[:-1])
         assert (await client.answer()).status == 409
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200

@@ -18,7 +18,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.headers import Header
-from gateway.wire.pool import Pool
+from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.upstream import Answer, PoolLimits, UpstreamConnection
 from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
 from tests.running import eventually
@@ -27,7 +27,9 @@ LIMITS = PoolLimits(connections=4, queue=8, connect=5.0, first_byte=5.0, between
 MEGABYTE = 1 << 20
 BUFFERS = 24 * MEGABYTE  # more than the kernel and both transports hold between two sockets
 KEY = "mk"
-EMPTY = {"idle": 0, "busy": 0, "waiting": 0}
+EMPTY = {"idle": 0, "busy": 0, "waiting": 0, "detached": 0}
+READ = OwnCall(repeatable=True)
+CHANGE = OwnCall(changes=True)
 
 MakePool = Callable[..., Pool]
 
@@ -90,11 +92,11 @@ def request(method: str, target: str, body: bytes | None = None) -> bytes:
 
 
 async def get(pool: Pool, target: str = "/a") -> Answer:
-    return await pool.request(request("GET", target), repeatable=True)
+    return await pool.request(request("GET", target), READ)
 
 
 async def post(pool: Pool, target: str = "/a") -> Answer:
-    return await pool.request(request("POST", target, b"{}"), repeatable=False)
+    return await pool.request(request("POST", target, b"{}"), CHANGE)
 
 
 async def whole(answer: Answer) -> bytes:
@@ -129,7 +131,7 @@ class TestReuse:
         bodies = [(await get(pool, target)).body for target in ("/a", "/b", "/c")]
         assert bodies == [b'["GET","/a",0]', b'["GET","/b",0]', b'["GET","/c",0]']
         assert connections(core) == [["/a", "/b", "/c"]]
-        assert pool.counts == {"idle": 1, "busy": 0, "waiting": 0}
+        assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
     async def test_concurrent_requests_have_a_connection_each(
         self, core: RecordingUpstream, pool: Pool
@@ -139,11 +141,11 @@ class TestReuse:
         core.behaviour = held(release, then=echo)
         asked = [asyncio.create_task(get(pool, f"/{number}")) for number in range(4)]
         await core.arrived(4)
-        assert pool.counts == {"idle": 0, "busy": 4, "waiting": 0}
+        assert pool.counts == {**EMPTY, "idle": 0, "busy": 4, "waiting": 0}
         release.set()
         bodies = [answer.body for answer in await asyncio.gather(*asked)]
         assert bodies == [b'["GET","/%d",0]' % number for number in range(4)]
-        assert pool.counts == {"idle": 4, "busy": 0, "waiting": 0}
+        assert pool.counts == {**EMPTY, "idle": 4, "busy": 0, "waiting": 0}
 
     @pytest.mark.parametrize(
         "behaviour",
@@ -253,7 +255,7 @@ class TestBounds:
         bodies = [answer.body for answer in await asyncio.gather(*asked)]
         assert bodies == [b'["GET","/%d",0]' % number for number in range(6)]
         assert len(core.connections) == 2
-        assert pool.counts == {"idle": 2, "busy": 0, "waiting": 0}
+        assert pool.counts == {**EMPTY, "idle": 2, "busy": 0, "waiting": 0}
 
     async def test_a_full_queue_is_503(self, core: RecordingUpstream, make_pool: MakePool) -> None:
         """What does not even fit the queue is refused at once."""
@@ -261,7 +263,7 @@ class TestBounds:
         release = asyncio.Event()
         core.behaviour = held(release)
         asked = [asyncio.create_task(get(pool)) for _ in range(2)]
-        await eventually(lambda: pool.counts == {"idle": 0, "busy": 1, "waiting": 1}, "a full queue")
+        await eventually(lambda: pool.counts == {**EMPTY, "idle": 0, "busy": 1, "waiting": 1}, "a full queue")
         assert await failure_of(pool) is Code.UNAVAILABLE
         release.set()
         assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
@@ -309,7 +311,7 @@ class TestBounds:
         with pytest.raises(GatewayError):
             await failing
         assert (await waiting).status == 200
-        assert pool.counts == {"idle": 1, "busy": 0, "waiting": 0}
+        assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
     async def test_a_refused_connection_frees_its_place(
         self, core: RecordingUpstream, make_pool: MakePool
@@ -357,16 +359,25 @@ class TestDeadlines:
             for filler in fillers:
                 filler.close()
 
-    @pytest.mark.parametrize("method", ["GET", "POST"])
-    async def test_no_first_byte_is_504(
-        self, core: RecordingUpstream, make_pool: MakePool, method: str
-    ) -> None:
+    async def test_no_first_byte_is_504(self, core: RecordingUpstream, make_pool: MakePool) -> None:
         """A silent Core is asked once, and its connection given up."""
         core.behaviour = never
         pool = make_pool(first_byte=0.2)
-        assert await failure_of(pool, method) is Code.UPSTREAM_TIMEOUT
+        assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
         assert connections(core) == [["/a"]]
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+
+    async def test_a_request_has_a_time_of_its_own(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Its route may give Core longer than the others do."""
+        release = asyncio.Event()
+        core.behaviour = held(release)
+        pool = make_pool(first_byte=0.1)
+        asked = asyncio.create_task(pool.request(request("GET", "/a"), OwnCall(first_byte=5.0)))
+        assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
+        release.set()
+        assert (await asked).status == 200
 
     @pytest.mark.parametrize(
         "data",
@@ -463,12 +474,19 @@ class TestStaleConnections:
 
 
 class Asked:
-    """A gate that has to be asked, and does `first` before it answers."""
+    """A request about which somebody has to be asked, and that does `first` before it knows."""
+
+    party = "asked"
+    changes = repeatable = bodiless = False
+    first_byte = 0.0
+    client = None
 
     def __init__(self, first: Callable[[], Awaitable[object]], failure: Exception | None = None) -> None:
         self._first = first
         self._failure = failure
         self._renewed = False
+
+    def ended_late(self, status: int | None) -> None: ...
 
     def passes(self) -> bool:
         return self._renewed
@@ -501,7 +519,7 @@ class TestGate:
             ended.set()
             await eventually(lambda: pool.counts["busy"] == 0, "an end of the connection")
 
-        answer = await pool.request(request("POST", "/b", b"{}"), repeatable=False, gate=Asked(end))
+        answer = await pool.request(request("POST", "/b", b"{}"), Asked(end))
         assert answer.status == 200
         assert connections(core) == [["/a"], ["/b"]]
 
@@ -511,7 +529,7 @@ class TestGate:
         pool = make_pool(idle=0.2)
         gate = Asked(partial(asyncio.sleep, 0), GatewayError(Code.KEY_STORE_UNAVAILABLE))
         with pytest.raises(GatewayError):
-            await pool.request(request("GET", "/a"), repeatable=True, gate=gate)
+            await pool.request(request("GET", "/a"), gate)
         assert pool.counts == {**EMPTY, "idle": 1}
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
         assert core.targets == []
@@ -533,7 +551,7 @@ class TestAnswers:
     ) -> None:
         """The length is passed on; no byte of the next answer is taken for a body."""
         core.behaviour = echo
-        head = await pool.request(request("HEAD", "/a"), repeatable=False, bodiless=True)
+        head = await pool.request(request("HEAD", "/a"), OwnCall(bodiless=True))
         assert (head.complete, head.body, head.length) == (True, b"", 15)
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
 
@@ -591,7 +609,7 @@ class TestAnswers:
         (await get(pool)).abandon()
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
         assert (await get(pool)).status == 200
-        assert pool.counts == {"idle": 1, "busy": 0, "waiting": 0}
+        assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
 
 async def upload(pool: Pool, *pieces: bytes) -> Answer:
@@ -603,7 +621,7 @@ async def upload(pool: Pool, *pieces: bytes) -> Answer:
         connection.upload(b"0\r\n\r\n", last=True)
 
     head = request("POST", "/up")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
-    return await pool.upload(head, Held(), begin)
+    return await pool.upload(head, CHANGE, Held(), begin)
 
 
 class TestUploads:
@@ -624,7 +642,7 @@ class TestUploads:
 
         core.script(early)
         head = request("POST", "/up")[:-2] + b"Content-Length: 6\r\n\r\n"
-        answer = await pool.upload(head, Held(), taken.append)
+        answer = await pool.upload(head, CHANGE, Held(), taken.append)
         taken[0].upload(b"unsent", last=True)
         assert (answer.status, await whole(answer)) == (409, b"{}")
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
@@ -638,7 +656,7 @@ class TestUploads:
         pool = make_pool(first_byte=0.2, between_bytes=0.2)
         taken: list[UpstreamConnection] = []
         head = request("POST", "/up")[:-2] + b"Content-Length: 2\r\n\r\n"
-        asked = asyncio.create_task(pool.upload(head, Held(), taken.append))
+        asked = asyncio.create_task(pool.upload(head, CHANGE, Held(), taken.append))
         await core.arrived()
         done, _ = await asyncio.wait({asked}, timeout=0.6)
         assert not done
@@ -724,7 +742,7 @@ class TestBackPressure:
         taken: list[UpstreamConnection] = []
         total = 64 * MEGABYTE
         head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % total
-        asked = asyncio.create_task(pool.upload(head, source, taken.append))
+        asked = asyncio.create_task(pool.upload(head, CHANGE, source, taken.append))
         await core.arrived()
         sent = 0
         while sent < total and not source.paused:
@@ -749,7 +767,7 @@ class TestBackPressure:
         source = Held()
         taken: list[UpstreamConnection] = []
         head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % (64 * MEGABYTE)
-        asked = asyncio.create_task(pool.upload(head, source, taken.append))
+        asked = asyncio.create_task(pool.upload(head, CHANGE, source, taken.append))
         await core.arrived()
         sent = 0
         while not asked.done():

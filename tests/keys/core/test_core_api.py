@@ -32,6 +32,9 @@ MADE = (
 )
 CREATED = Answer(201, MADE)
 DONE = Answer(204)
+# What is answered then, with what the log says of it.
+NEW = replace(CREATED, created=RECORD.id)
+REVOKED = replace(DONE, revoked=RECORD.id)
 
 
 def now() -> datetime:
@@ -85,7 +88,7 @@ def body(**changes: Any) -> bytes:
 async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
     """The answer is Core's, byte for byte; the record has the digest and who made it."""
     made = resource(CREATED)
-    assert await made.keys.create(ACME, body()) == CREATED
+    assert await made.keys.create(ACME, body()) == NEW
     assert made.core.asked == [
         (
             "POST",
@@ -120,7 +123,7 @@ async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
 async def test_nothing_of_a_body_reaches_core_as_it_came(sent: bytes) -> None:
     """Core folds names and takes the last; it gets four members, each once."""
     made = resource(CREATED)
-    assert await made.keys.create(ACME, sent) == CREATED
+    assert await made.keys.create(ACME, sent) == NEW
     assert made.core.asked[0][2] == (
         b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-02T03:04:05Z"}'
     )
@@ -150,7 +153,7 @@ async def test_what_is_refused_here_never_reaches_core(sent: bytes, code: Code) 
 @pytest.mark.parametrize("expires_at", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+02:00"])
 async def test_the_first_and_the_last_time_that_core_can_list_pass(expires_at: str) -> None:
     made = resource(CREATED)
-    assert await made.keys.create(MASTER, body(expires_at=expires_at)) == CREATED
+    assert await made.keys.create(MASTER, body(expires_at=expires_at)) == NEW
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,8 @@ async def test_other_answers_of_core_pass_as_they_are(answer: Answer) -> None:
     assert await made.keys.create(MASTER, body()) == answer
     assert await made.keys.list(MASTER, "owner=acme") == answer
     assert (await made.store.empty(), made.learned) == (True, [])
-    assert await made.keys.revoke(MASTER, f"{KEY_ID}1", "owner=acme") == answer
+    refused = await made.keys.revoke(MASTER, f"{KEY_ID}1", "owner=acme")
+    assert refused == replace(answer, revoked=f"{KEY_ID}1")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +250,7 @@ async def test_a_key_whose_row_somebody_met_first_has_its_maker() -> None:
     """A verb may have put the row into the store, as pending, before Core had answered."""
     made = resource(CREATED)
     await made.store.add_all([pending_record(row("1"), Instant.of(now()))])
-    assert await made.keys.create(ACME, body()) == CREATED
+    assert await made.keys.create(ACME, body()) == NEW
     (record,) = await made.store.owned("acme")
     assert (record.digest, record.created_by, record.pending) == (digest(KEY), ACME.id, False)
     assert [child.id for child in await made.store.offspring(ACME.id)] == [record.id]
@@ -346,7 +350,7 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
 
     writes = CoreWrites(ask, made.core, made.store, made.learned.append, now)
     keys = CoreApiKeys(ask, writes, made.store, made.learned.append, now)
-    assert await keys.revoke(ACME, RECORD.id, "") == DONE
+    assert await keys.revoke(ACME, RECORD.id, "") == REVOKED
     (before,), after = by_then, await made.store.get(RECORD.id)
     assert before is not None
     assert after is not None
@@ -366,9 +370,9 @@ async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
         with pytest.raises(GatewayError):
             await made.keys.revoke(ACME, RECORD.id, "")
     else:
-        assert await made.keys.revoke(ACME, RECORD.id, "") == answer
+        assert await made.keys.revoke(ACME, RECORD.id, "") == replace(answer, revoked=RECORD.id)
     assert [record.revoked_by for record in await made.store.retiring()] == [ACME.id]
-    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme") == DONE
+    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme") == REVOKED
     (record,) = await made.store.owned("acme")
     assert (record.revoked_by, await made.store.retiring()) == (ACME.id, [])
 
@@ -393,7 +397,7 @@ async def test_a_key_that_was_revoked_in_core_was_revoked_by_core(known: bool) -
     made = resource(rows=[replace(row("1", revoked=True), revoked_at=86400.0)])
     if known:
         await made.store.add(RECORD)
-    assert await made.keys.revoke(ACME, RECORD.id, "") == DONE
+    assert await made.keys.revoke(ACME, RECORD.id, "") == REVOKED
     revoked = await made.store.get(RECORD.id)
     assert revoked is not None
     assert (revoked.revoked_at, revoked.revoked_by) == ("1970-01-02T00:00:00Z", "core")
@@ -422,7 +426,9 @@ async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
     made = resource(DONE, DONE, rows=rows)
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}4"), ("6", f"{KEY_ID}1")):
         await made.store.add(child(number, minter))
-    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == DONE
+    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == replace(
+        REVOKED, descendants=3
+    )
     assert [target for _, target, _ in made.core.asked] == [
         f"/api-keys/{RECORD.id}?owner=acme",
         f"/api-keys/{KEY_ID}4?owner=owner-of-today",
@@ -441,7 +447,7 @@ async def test_a_descendant_that_core_does_not_revoke_is_told_of_and_holds_up_no
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}1")):
         await made.store.add(child(number, minter))
     answer = await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true")
-    assert answer == Answer(500, b"{}")
+    assert answer == Answer(500, b"{}", revoked=RECORD.id, descendants=2)
     (left,) = await made.store.retiring()
     assert left.revoked
     assert made.core.asked[1][1] == f"/api-keys/{left.id}?owner=acme"

@@ -14,6 +14,13 @@ from tests.running import MASTER_KEY, ROOT
 
 WITHOUT = "import sys; sys.modules[{package!r}] = None; from gateway.__main__ import main; main()"
 
+ENVIRON = {
+    "BLNK_MASTER_KEY": MASTER_KEY,
+    "BLNK_GATEWAY_KEYS__STORE": "memory://",
+    "BLNK_GATEWAY_LISTEN": "127.0.0.1:0",
+    "BLNK_GATEWAY_ADMIN": "127.0.0.1:0",
+}
+
 
 def run(package: str, *verb: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """A verb in a Python that lacks a package."""
@@ -28,7 +35,7 @@ def run(package: str, *verb: str, **settings: str) -> subprocess.CompletedProces
             "--config",
             str(ROOT / "gateway.yaml"),
         ],
-        env={"BLNK_MASTER_KEY": MASTER_KEY, "BLNK_GATEWAY_KEYS__STORE": "memory://"} | environment,
+        env=ENVIRON | environment,
         check=False,
         capture_output=True,
         text=True,

@@ -28,6 +28,7 @@ from tests.running import MASTER_KEY, Running, configured
 pytestmark = pytest.mark.postgres
 
 BOUND = 2.0
+PROMISED = "every replica refuses a key within 2 s of its revocation in Core's table"
 LEDGERS = "/ledgers?limit=1"
 WANTED = {"name": "n", "owner": "acme", "scopes": ["ledgers:read"], "expires_at": "2999-01-02T03:04:05Z"}
 
@@ -235,12 +236,14 @@ async def test_a_database_that_is_down_is_503_and_back_within_2_s(
 async def test_a_gateway_starts_without_its_database_and_serves_when_it_is_back(
     open_gateway: Open, postgres: Postgres, table: Table
 ) -> None:
-    """As it does without its store."""
+    """As it does without its store; what a revocation is worth is said then."""
     key = await table.mint("ledgers:read")
     with postgres.down():
         gateway = await open_gateway()
         assert await status(gateway, key.key) == 503
+        assert PROMISED not in gateway.log.getvalue()
     assert await lag(gateway, key.key, 200) < BOUND
+    await gateway.logged(PROMISED)
 
 
 async def test_a_table_that_is_missing_ends_the_start(

@@ -1,0 +1,39 @@
+"""Lines that fit a terminal: broken between words, and so that a shell joins them again.
+
+Rules kept here:
+- A word that has no place to break stays whole.
+- A body is broken between the members of its JSON only, where line breaks mean nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+_BREAKS: Final = re.compile(r'(?<=,)(?=["{\[])|(?<=:)(?=\{)')
+_CONTINUED: Final = " \\"
+
+
+def command_lines(words: Iterable[str], width: int) -> list[str]:
+    """A shell command of these words as lines of at most `width` characters."""
+    lines = [""]
+    for word in words:
+        room = width - len(_CONTINUED)
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+            lines[-1] += _CONTINUED
+            lines.append("")
+        first, *more = json_lines(word, room)
+        lines[-1] += f" {first}" if lines[-1] else first
+        lines += more
+    return lines
+
+
+def json_lines(text: str, width: int) -> list[str]:
+    """Compact JSON, or what holds some, as lines of at most `width` characters."""
+    lines = [""]
+    for part in _BREAKS.split(text):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return lines

@@ -1,0 +1,119 @@
+"""How many connections the limit of open files leaves room for. Pure, but for reading and raising that limit.
+
+Rules kept here:
+- Every connection that this process may open has its descriptor: no `accept` and no `connect` fails for want
+  of one, whatever clients do.
+- Where the limit is too low for the configuration, every purpose gets a share, so that the gateway serves.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.config import Config
+
+LEAST: Final = 128
+"""With fewer descriptors the gateway does not start."""
+
+_STORE: Final = 48
+"""Connections to Redis, its Sentinels or nodes, and to Core's database."""
+_FILES: Final = 32
+"""Standard streams, the event loop, listeners, configuration, certificates, name look-ups."""
+_ACCEPTED: Final = 32
+"""Connections beyond a bound: they are accepted, and closed some turns of the event loop later."""
+_FIXED: Final = _STORE + _FILES + _ACCEPTED
+_PRIVATE: Final = 64
+"""Connections of one private listener."""
+_UPSTREAM_TWICE: Final = 2
+"""Requests that run to their end apart from the pool hold as many connections to Core again."""
+
+# Where not everything fits: the largest part of the rest for one private listener, and for the pool.
+_PRIVATE_PART: Final = 16
+_UPSTREAM_PART: Final = 6
+
+
+def raise_limit() -> int:
+    """Raise the soft limit of open files to the hard one; return the limit that holds then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        # macOS: the kernel has a bound of its own below a hard limit that is unlimited.
+        return _finite(soft)
+    return _finite(hard)
+
+
+def hard_limit() -> int:
+    """The limit of open files that `raise_limit` would reach."""
+    return _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def _finite(limit: int) -> int:
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """A number of connections that was configured and cannot be had with `limit` open files."""
+
+    setting: str
+    configured: int
+    possible: int
+    limit: int
+    needed: int
+
+    def __str__(self) -> str:
+        """Both numbers, and what to do."""
+        return (
+            f"{self.setting} is {self.configured}, but {self.limit} open files leave room for "
+            f"{self.possible}: raise the hard limit of open files to {self.needed} (ulimit -Hn, LimitNOFILE= "
+            f"in systemd, ulimits in Compose), or write {self.possible}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What fits: `config` with numbers of connections that can be had, and `private` ones a listener."""
+
+    config: Config
+    private: int
+    shortfalls: tuple[Shortfall, ...]
+
+
+def room(config: Config, limit: int) -> Room:
+    """What fits into `limit` open files, which are at least `LEAST`."""
+    clients, upstream = config.limits.connections, config.upstream.connections
+    listeners = 1 if config.health is None else 2
+    needed = _FIXED + clients + upstream * _UPSTREAM_TWICE + _PRIVATE * listeners
+    if needed <= limit:
+        return Room(config, _PRIVATE, ())
+    rest = limit - _FIXED
+    private = min(_PRIVATE, max(1, rest // _PRIVATE_PART))
+    pool = min(upstream, max(1, rest // _UPSTREAM_PART))
+    taken = min(clients, rest - private * listeners - pool * _UPSTREAM_TWICE)
+    fitted = replace(
+        config,
+        limits=replace(config.limits, connections=taken),
+        upstream=replace(config.upstream, connections=pool),
+    )
+    return Room(fitted, private, tuple(_shortfalls(config, fitted, limit, needed)))
+
+
+def _shortfalls(config: Config, fitted: Config, limit: int, needed: int) -> Iterator[Shortfall]:
+    for setting, configured, possible in (
+        ("limits.connections", config.limits.connections, fitted.limits.connections),
+        ("upstream.connections", config.upstream.connections, fitted.upstream.connections),
+    ):
+        if possible < configured:
+            yield Shortfall(setting, configured, possible, limit, needed)
+
+
+def too_few(limit: int) -> str:
+    """What is wrong with a limit of open files, and what to do; empty if nothing is."""
+    if limit >= LEAST:
+        return ""
+    return f"{limit} open files are too few: raise the hard limit to at least {LEAST} (ulimit -Hn)"

@@ -1,0 +1,56 @@
+"""The address of a connection's other end, and of the client behind trusted proxies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv6Address, ip_address
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The address of the other end, without its port and zone; empty where there is none.
+
+    A socket for IPv6 shows a peer that came by IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
+    """
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]).partition("%")[0].removeprefix("::ffff:") if peer else ""
+
+
+def client_of(peer: str, forwarded: Iterable[str], trusts: Callable[[str], bool]) -> str:
+    """The rightmost address that no trusted proxy has; where all are trusted, the leftmost.
+
+    Args:
+        peer: the address of the connection's other end.
+        forwarded: the values of `X-Forwarded-For`, in order: each proxy appends whom it got the request from.
+        trusts: whether an address is a trusted proxy's; what it wrote counts, and nothing else does.
+
+    An entry that is no address ends the search: who wrote it is known, what it means is not.
+    """
+    client = peer
+    for entry in _from_the_right(forwarded):
+        if not trusts(client):
+            return client
+        address = _address(entry)
+        if address is None:
+            return client
+        client = address
+    return client
+
+
+def _from_the_right(forwarded: Iterable[str]) -> Iterator[str]:
+    for value in reversed(list(forwarded)):
+        yield from (entry.strip() for entry in reversed(value.split(",")))
+
+
+def _address(entry: str) -> str | None:
+    """An address in its usual form; some proxies add a port, and brackets around IPv6."""
+    if entry.startswith("["):
+        entry = entry[1:].partition("]")[0]
+    elif entry.count(":") == 1:
+        entry = entry.partition(":")[0]
+    try:
+        address = ip_address(entry)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

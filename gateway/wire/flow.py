@@ -1,0 +1,40 @@
+"""What connections of both sides know of each other: flow that can be held back, and a client that leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+
+class Flow(Protocol):
+    """Something that can be told to hold back its bytes and to let them come again."""
+
+    def pause_reading(self) -> None:
+        """Hold back."""
+
+    def resume_reading(self) -> None:
+        """Let them come."""
+
+
+class ClientGoneError(Exception):
+    """The client left before its request was whole, or before anything of it was sent to Core."""
+
+
+HALF_CLOSED_SECONDS: Final = 0.5
+"""How long a client that has ended its side still counts as one that waits: most have left, and a few only
+say that they send nothing more (`shutdown`)."""
+
+
+class Client(Protocol):
+    """Who waits for a response."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody can take a response any more."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client has ended its side some time ago, so that nothing more is begun for it."""
+
+    def when_leaving(self, react: Callable[[], None] | None) -> None:
+        """Call `react` when the client leaves or ends its side; None: nobody any more."""

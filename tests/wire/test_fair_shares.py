@@ -1,0 +1,283 @@
+"""What one caller can take from another: places at Core, connections, and what connections hold."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+
+import pytest
+
+from gateway.config import Address
+from gateway.errors import Code, GatewayError
+from gateway.wire.clients import ClientLimits, Clients
+from gateway.wire.exchange import Exchange as Answering
+from tests.conftest import Start
+from tests.raw_client import BrokenAnswer, RawClient, request
+from tests.recording import Exchange, RecordingUpstream, echo, held
+from tests.running import Running, eventually
+from tests.wire.asserting import READ, STREAMED, assert_error
+
+LARGE = b"x" * 200_000
+
+
+def connections(gateway: Running, state: str) -> int:
+    """How many connections to Core the metrics show in a state."""
+    page = gateway.gateway.metrics.exposition("")[0].decode()
+    (line,) = [line for line in page.splitlines() if f'upstream_connections{{state="{state}"}}' in line]
+    return int(float(line.split()[1]))
+
+
+async def flood(exchange: Exchange) -> None:
+    """A response that no buffer holds whole."""
+    await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
+    for _ in range(300):
+        await exchange.write(bytes(1_000_000))
+
+
+class TestPlaces:
+    async def test_are_given_in_turn_by_key(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+        """A key with one request waits for one place, not behind the many requests of another."""
+        gateway = await start_gateway(upstream={"connections": 1})
+        many, one = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        release = asyncio.Event()
+        upstream.behaviour = echo
+        upstream.script(held(release))
+        asked = [asyncio.create_task(gateway.ask("GET", "/ledgers/first", key=many.key))]
+        await upstream.arrived()
+        targets = [f"/ledgers/many{number}" for number in range(5)]
+        asked += [asyncio.create_task(gateway.ask("GET", target, key=many.key)) for target in targets]
+        await eventually(lambda: connections(gateway, "waiting") == 5, "the many that wait")
+        asked.append(asyncio.create_task(gateway.ask("GET", "/ledgers/one", key=one.key)))
+        await eventually(lambda: connections(gateway, "waiting") == 6, "all that wait")
+        release.set()
+        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+        assert upstream.targets.index("/ledgers/one") <= 2
+
+    async def test_a_full_queue_turns_away_the_key_that_fills_it(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """The newest of its requests gets 503, and another key's waits in its place."""
+        gateway = await start_gateway(upstream={"connections": 1, "queue": 2})
+        many, one = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        release = asyncio.Event()
+        upstream.script(held(release))
+        asked = [asyncio.create_task(gateway.ask("GET", READ, key=many.key))]
+        await upstream.arrived()
+        for _ in range(2):
+            asked.append(asyncio.create_task(gateway.ask("GET", READ, key=many.key)))
+            await eventually(lambda: connections(gateway, "waiting") == len(asked) - 1, "one more that waits")
+        other = asyncio.create_task(gateway.ask("GET", READ, key=one.key))
+        assert_error(await asked[2], Code.UNAVAILABLE)
+        release.set()
+        assert [(await answer).status for answer in (asked[0], asked[1], other)] == [200, 200, 200]
+
+    async def test_large_bodies_hold_a_part_of_them_only(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Uploads that stand still leave room for requests that go at Core's pace, of any key."""
+        gateway = await start_gateway(upstream={"connections": 4})
+        key = (await gateway.mint("ledgers:*")).key
+        for _ in range(6):
+            client = await gateway.connect()
+            await client.send(request("POST", STREAMED, key=key, body=LARGE)[:-10])
+        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
+        for _ in range(3):
+            assert (await gateway.ask("GET", READ, key=key)).status == 200
+
+    async def test_an_upload_that_stands_still_gives_way_to_another_key(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """The key that holds most of the places loses one whose client sends nothing."""
+        gateway = await start_gateway(upstream={"connections": 4})
+        greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        clients = []
+        for _ in range(2):
+            clients.append(await gateway.connect())
+            await clients[-1].send(request("POST", STREAMED, key=greedy.key, body=LARGE)[:-10])
+        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
+        answer = await gateway.ask("POST", STREAMED, key=other.key, body=LARGE)
+        assert answer.status == 200
+        statuses = await asyncio.gather(*(first_status(client) for client in clients))
+        assert sorted(statuses, key=str) == [503, None]
+
+    async def test_a_response_that_is_not_taken_gives_way_to_another_key(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Readers that take nothing hold every place of Core only until somebody else needs one."""
+        gateway = await start_gateway(upstream={"connections": 3})
+        greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        upstream.script(flood, flood, flood)
+        for _ in range(3):
+            await stuck(gateway, greedy.key)
+        await eventually(lambda: connections(gateway, "busy") == 3, "three readers")
+        assert (await gateway.ask("GET", READ, key=other.key)).status == 200
+
+    async def test_a_lone_key_may_hold_them_all(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Nobody else waits, so its own requests wait for each other."""
+        gateway = await start_gateway(upstream={"connections": 2}, timeouts={"connect": 0.5})
+        key = (await gateway.mint("ledgers:*")).key
+        upstream.script(flood, flood)
+        for _ in range(2):
+            await stuck(gateway, key)
+        await eventually(lambda: connections(gateway, "busy") == 2, "two readers")
+        assert_error(await gateway.ask("GET", READ, key=key), Code.UNAVAILABLE)
+
+
+class TestReaders:
+    async def test_one_that_takes_a_byte_now_and_then_is_cut(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """A response has a slowest pace, as a body has."""
+        gateway = await start_gateway(timeouts={"write": 0.4})
+        key = (await gateway.mint("ledgers:*")).key
+        upstream.script(flood)
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            address = gateway.gateway.address
+            await loop.sock_connect(client, (address.host, address.port))
+            await loop.sock_sendall(client, request("GET", READ, key=key))
+            await eventually(lambda: connections(gateway, "busy") == 1, "a reader")
+            dripping = asyncio.create_task(drip(client))
+            await eventually(lambda: connections(gateway, "busy") == 0, "the cut", 5.0)
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
+
+    async def test_one_that_is_slow_but_steady_gets_it_all(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        gateway = await start_gateway(timeouts={"write": 0.4})
+        key = (await gateway.mint("ledgers:*")).key
+        size = 8_000_000
+
+        async def large(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            await exchange.write(bytes(size))
+
+        upstream.script(large)
+        client = await gateway.connect(keep=False)
+        await client.send(request("GET", READ, key=key))
+        await client.read_head()
+        taken = 0
+        while taken < size:
+            data = await client.read_some()
+            assert data
+            taken += len(data)
+            await asyncio.sleep(0.02)
+
+
+class TestConnections:
+    async def test_an_idle_one_of_the_address_that_has_most_gives_way(self, start_gateway: Start) -> None:
+        """A client from elsewhere gets in, though one address has taken every place."""
+        gateway = await start_gateway(limits={"connections": 4})
+        taken = [await from_address(gateway, "127.0.0.1") for _ in range(4)]
+        newcomer = await from_address(gateway, "127.0.0.2")
+        assert (await newcomer.ask("GET", "/health")).status == 200
+        assert await taken[0].ended()
+        assert (await taken[3].ask("GET", "/health")).status == 200
+
+    async def test_one_more_of_the_address_that_has_most_is_refused(self, start_gateway: Start) -> None:
+        """Those that it has are left alone."""
+        gateway = await start_gateway(limits={"connections": 3})
+        taken = [await from_address(gateway, "127.0.0.1") for _ in range(3)]
+        assert_error(await (await from_address(gateway, "127.0.0.1")).answer(), Code.UNAVAILABLE)
+        assert [(await client.ask("GET", "/health")).status for client in taken] == [200] * 3
+
+    async def test_one_in_use_is_never_closed_for_another(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        gateway = await start_gateway(limits={"connections": 2})
+        key = (await gateway.mint("ledgers:*")).key
+        release = asyncio.Event()
+        upstream.script(held(release), held(release))
+        busy = [await from_address(gateway, "127.0.0.1") for _ in range(2)]
+        for client in busy:
+            await client.send(request("GET", READ, key=key))
+        await upstream.arrived(2)
+        assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
+        release.set()
+        assert [(await client.answer()).status for client in busy] == [200, 200]
+
+    async def test_those_of_a_trusted_proxy_are_its_clients(self, start_gateway: Start) -> None:
+        """A balancer has most connections by its nature, and loses none to a client that comes directly."""
+        gateway = await start_gateway(
+            limits={"connections": 4}, trusted_proxies=(ip_network("127.0.0.2/32"),)
+        )
+        balancer = [await from_address(gateway, "127.0.0.2") for _ in range(3)]
+        direct = [await from_address(gateway, "127.0.0.1")]
+        assert_error(await (await from_address(gateway, "127.0.0.1")).answer(), Code.UNAVAILABLE)
+        assert [(await client.ask("GET", "/health")).status for client in balancer + direct] == [200] * 4
+
+
+class TestHeldBytes:
+    @pytest.fixture
+    async def address(self) -> AsyncIterator[Address]:
+        """A listener whose connections may hold 100 kB together; it answers every request with 200."""
+
+        async def answer(exchange: Answering) -> None:
+            await exchange.read(1 << 20, Uncounted())
+            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 200)
+
+        def refuse(problem: GatewayError, peer: str) -> bytes:
+            return b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % problem.code.status
+
+        loop = asyncio.get_running_loop()
+        limits = ClientLimits(connections=100, head=5.0, body=5.0, idle=5.0, write=5.0)
+        clients = Clients(answer, refuse, limits, loop, held_bytes=100_000)
+        server = await loop.create_server(clients.connect, "127.0.0.1", 0)
+        yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        server.close()
+        await clients.emptied(0)
+
+    async def test_half_sent_heads_are_bounded_over_all_connections(self, address: Address) -> None:
+        """The address that holds most of them loses some, and another's request is served."""
+        half = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Pad: " + b"y" * 7_000
+        many = [await RawClient.connect(address, local="127.0.0.1") for _ in range(20)]
+        for client in many:
+            await client.send(half)
+        async with await RawClient.connect(address, local="127.0.0.2") as other:
+            await other.send(half)
+            await asyncio.sleep(0.1)
+            await other.send(b"\r\n\r\n")
+            assert (await other.answer()).status == 200
+        statuses = [await first_status(client, 0.05) for client in many]
+        assert statuses.count(503) == 20 - 100_000 // len(half) + 1
+        for client in many:
+            await client.close()
+
+
+class Uncounted:
+    """A meter that lets everything pass."""
+
+    def grow(self, size: int) -> None: ...
+
+
+async def stuck(gateway: Running, key: str) -> RawClient:
+    """A client that asks for a large response and takes nothing of it beyond its buffers."""
+    client = await gateway.connect(keep=False)
+    await client.send(request("GET", READ, key=key))
+    return client
+
+
+async def drip(client: socket.socket) -> None:
+    """Take a byte now and then."""
+    while await asyncio.get_running_loop().sock_recv(client, 1):
+        await asyncio.sleep(0.02)
+
+
+async def first_status(client: RawClient, seconds: float = 2.0) -> int | None:
+    """The status of a response, if one comes within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            return (await client.answer()).status
+    except (TimeoutError, BrokenAnswer):
+        return None
+
+
+async def from_address(gateway: Running, address: str) -> RawClient:
+    """A connection that comes from an address of the loopback."""
+    return await gateway.connect(local=address)
