@@ -64,6 +64,7 @@ class Code(enum.Enum):
         "cannot grant scopes broader than caller",
         "http_request_denied",
     )
+    KEY_QUOTA = ("GATEWAY_KEY_QUOTA", 403, "Too many API keys", "http_request_denied")
     MALFORMED_BODY = (
         "GEN_MALFORMED_REQUEST",
         400,

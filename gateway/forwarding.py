@@ -42,7 +42,7 @@ _BODILESS: Final = frozenset({204, 304})
 class CoreObserver(Protocol):
     """Who is told how Core behaves."""
 
-    def upstream(self, failure: Code | None) -> None:
+    def upstream(self, failure: GatewayError | None) -> None:
         """Core answered (None), or failed."""
 
     def refused(self) -> None:

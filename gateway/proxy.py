@@ -279,7 +279,7 @@ class Proxy:
     def _failed(self, exchange: Exchange, entry: AccessEntry, failure: GatewayError) -> None:
         code = failure.code
         if code in (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT):
-            self._observer.upstream(code)
+            self._observer.upstream(failure)
         elif code is Code.KEY_STORE_UNAVAILABLE and not isinstance(failure, OverloadError):
             self._observer.store_failed(failure)
         entry.code = code.code

@@ -27,6 +27,7 @@ from gateway.config.load import read_config
 
 FOLLOWED: Final = (
     "keys.master",
+    "keys.per_owner",
     "keys.report_only",
     "limits.",
     "timeouts.",

@@ -123,6 +123,10 @@ class KeysConfig:
             values.count(0, 16), "the least number of Redis replicas that must acknowledge a change"
         ),
     )
+    per_owner: int = field(
+        default=1000,
+        metadata=_read(values.count(0), "live keys of one owner; beyond, none is created; 0: no limit"),
+    )
     master: str = field(
         default="accept",
         metadata=_read(values.choice("accept", "deny"), "the master key from a client: accept or deny"),

@@ -14,9 +14,12 @@ from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
 
 CORE_PACKAGES: Final = ("asyncpg", "bcrypt")
-CORE_PACKAGES_MISSING: Final = (
-    "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
+CORE_PACKAGES_INSTALLED: Final = (
+    "the packages asyncpg and bcrypt in the gateway's environment: "
+    "python3 -m pip --python .venv install asyncpg bcrypt"
 )
+"""What an operator is told to have. No name is advised that is in no registry, as the gateway's own."""
+CORE_PACKAGES_MISSING: Final = f"keys.authority: core needs {CORE_PACKAGES_INSTALLED}"
 IN_MEMORY: Final = (
     "a revoked key is refused at once; the keys are in the memory of this process: no other replica knows "
     "them, and a restart forgets them"

@@ -22,6 +22,10 @@ from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 
+_NO_BCRYPT: Final = (
+    "a key of Core begins so; comparing it needs the package bcrypt in the gateway's environment: "
+    "python3 -m pip --python .venv install bcrypt"
+)
 REFUSED_SECONDS: Final = 5.0
 MAX_REFUSED: Final = 10_000
 
@@ -92,8 +96,7 @@ class PendingKeys:
 
     async def _matches(self, key: str, record: KeyRecord, client: str) -> bool:
         if self._verifier is None:
-            missing = "a key of Core begins so: it takes one more package, pip install 'blnk-gateway[core]'"
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=missing)
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=_NO_BCRYPT)
         return await self._verifier.matches(key, record.bcrypt, client=client)
 
     def _refuse(self, digest: str) -> None:

@@ -9,6 +9,8 @@ Rules kept here:
 - Where the primary has replicas, as many as are connected, and at least as many as are configured, have
   acknowledged a write before it counts as done. It stands all the same if they have not.
 - A last use is never written over a later one, whichever replica saw it (ZADD GT).
+- An owner's keys are counted within the write, by two indexes that nobody watches. So creations at the same
+  time exceed a quota by fewer than write at the same time: `_WRITERS` on each replica.
 - Any outage of whatever kind is `KEY_STORE_UNAVAILABLE`. So is a record that cannot be read.
 """
 
@@ -16,19 +18,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
-
-import msgspec
 
 from gateway.errors import Code, GatewayError
 from gateway.keys import redis_names as names
 from gateway.keys.minting import is_key_id
+from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord
+from gateway.keys.redis_indexes import queue_move, queue_records, queue_removal
 from gateway.keys.redis_link import RedisLink, abandon, commit
 from gateway.keys.redis_look_ups import LookUps
-from gateway.keys.redis_reading import BATCH, Reader, Stored, read_all
+from gateway.keys.redis_reading import BATCH, RECORDS, Reader, Stored, read_all
 from gateway.keys.redis_reasons import answering
 from gateway.keys.store import DeadMinterError, DuplicateKeyError, RefusedRecordError, Revision
 
@@ -36,12 +37,15 @@ _WRITE_ATTEMPTS: Final = 8
 _WRITERS: Final = 4
 _ADDERS: Final = 2
 """How many of the writers at once may add a key."""
-_REVOKED: Final = b"1"
-JUST_REVOKED: Final = b"2"
-"""In an entry of the stream: revoked by this very change, not one that an import brings or that settles."""
 
 Verdict = Callable[[Stored], list[KeyRecord]]
 """Which records to write, given those that are stored. Called again if another writer came first."""
+Plan = Callable[[Any, int], Awaitable[Any]]
+"""What to commit, as a pipeline that holds it, or None for nothing.
+
+The first argument is the pipeline to read with, whose connection watches; the second, how many replicas are
+to acknowledge what is committed.
+"""
 
 
 class RedisRecords:
@@ -75,8 +79,11 @@ class RedisRecords:
         records = await self._changes.get_all([key_id])
         return records[0] if records else None
 
-    async def add(self, record: KeyRecord) -> None:
-        """Store a new record; raises `DuplicateKeyError` or `DeadMinterError`."""
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+        """Store a new record; raises `DuplicateKeyError`, `DeadMinterError` or `QuotaError`."""
+
+        async def within(pipe: Any) -> None:
+            await self._check_quota(pipe, record, quota)
 
         def new(stored: Stored) -> list[KeyRecord]:
             there, *minters, under_id = stored
@@ -88,7 +95,8 @@ class RedisRecords:
 
         async with answering(), self._adding:
             minter = await self._digest(record.created_by) if is_key_id(record.created_by) else None
-            await self._transact([record.digest, *([minter] if minter else [])], new, ids=[record.id])
+            digests = [record.digest, *([minter] if minter else [])]
+            await self._transact(digests, new, ids=[record.id], allowed=within if quota.live else None)
 
     async def revoke(
         self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
@@ -174,6 +182,33 @@ class RedisRecords:
             )
         return there
 
+    async def kept(self, owner: str) -> int:
+        """How many records of an owner there are, dead keys included."""
+        async with answering():
+            return int(await self._client.zcard(names.owner_name(owner)))
+
+    async def remove_all(self, records: Sequence[KeyRecord]) -> list[KeyRecord]:
+        """Remove the records of dead keys that are still as given, all or none, and return those."""
+        given = {record.digest: record.unused for record in records}
+        ids = [record.id for record in records]
+        removed: list[KeyRecord] = []
+
+        async def remove(pipe: Any, _: int) -> Any:
+            stored = await read_all(pipe, list(given))
+            by_id = await self._read_by_id(pipe, ids, dict(zip(given, stored, strict=True)))
+            removed[:] = [
+                record for record in by_id if record is not None and record.unused == given.get(record.digest)
+            ]
+            if not removed:
+                return None
+            queued = self._client.pipeline()
+            queue_removal(queued, removed, self._changes_kept)
+            return queued
+
+        async with answering():
+            await self._commit([*map(names.key_name, given), *map(names.id_name, ids)], remove)
+        return removed
+
     async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
         """Put a pending record under the digest of its key, unless that has a record."""
 
@@ -193,7 +228,7 @@ class RedisRecords:
         async with answering():
             members = await self._client.zrangebyscore(names.RETIRING, "-inf", until)
         records = await self._changes.get_all([member.decode() for member in members])
-        return [record for record in records if record.retiring and record.due <= until]
+        return [record for record in records if record.retiring and record.ends <= until]
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds; it comes free by itself."""
@@ -229,31 +264,44 @@ class RedisRecords:
         ids: Sequence[str] = (),
         gone: bool = False,
         again: bool = False,
+        allowed: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
         """Write what `verdict` says of the records under the digests, then of those under the ids.
 
         With `gone`, the first digest's record gives way to what is written. With `again`, where all is as it
         should be one record is written once more where there are replicas: nobody may know yet whether they
-        acknowledged it the first time. Who has the latest write has those before it.
+        acknowledged it the first time. Who has the latest write has those before it. `allowed` is asked last,
+        on the connection that writes, and may refuse.
         """
+
+        async def write(pipe: Any, replicas: int) -> Any:
+            stored = await read_all(pipe, digests)
+            by_id = await self._read_by_id(pipe, ids, dict(zip(digests, stored, strict=True)))
+            written = verdict(stored + by_id)
+            if not written and again and replicas:
+                written = [record for record in stored if record is not None][:1]
+            if not written:
+                return None
+            if allowed is not None:
+                await allowed(pipe)
+            queued = self._client.pipeline()
+            if gone and stored[0] is not None:
+                queue_move(queued, stored[0])
+            live = {record.id for record in stored + by_id if record is not None and not record.revoked}
+            queue_records(queued, written, live, self._changes_kept)
+            return queued
+
+        await self._commit([*map(names.key_name, digests), *map(names.id_name, ids)], write)
+
+    async def _commit(self, watched: Sequence[str | bytes], plan: Plan) -> None:
+        """Commit what `plan` queues, and plan it anew where another writer came first; nothing for None."""
         async with self._writing, self._watching() as pipe:
             for _ in range(_WRITE_ATTEMPTS):
-                await pipe.watch(*map(names.key_name, digests), *map(names.id_name, ids))
+                await pipe.watch(*watched)
                 session = pipe.connection.session
-                stored = await read_all(pipe, digests)
-                by_id = await self._read_by_id(pipe, ids, dict(zip(digests, stored, strict=True)))
-                written = verdict(stored + by_id)
                 replicas = max(self._replicas, self.link.replicas(await pipe.execute_command("ROLE")))
-                if not written and again and replicas:
-                    written = [record for record in stored if record is not None][:1]
-                if not written:
-                    return
-                queued = self._client.pipeline()
-                if gone and stored[0] is not None:
-                    _erase(queued, stored[0])
-                live = {record.id for record in stored + by_id if record is not None and not record.revoked}
-                self._write(queued, written, live)
-                if await commit(pipe, queued, replicas, session):
+                queued = await plan(pipe, replicas)
+                if queued is None or await commit(pipe, queued, replicas, session):
                     return
         raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many others write the same key")
 
@@ -280,39 +328,31 @@ class RedisRecords:
         records = {**read, **dict(zip(others, await read_all(pipe, others), strict=True))}
         return [records.get(digest) for digest in found]
 
-    def _write(self, pipe: Any, records: list[KeyRecord], live: Collection[str]) -> None:
-        """Queue the records, whose ids are in `live` if they were not revoked before."""
-        # One MSET, and each index once: an import writes 100,000 records.
-        texts: dict[str | bytes, str | bytes] = {}
-        owned: defaultdict[bytes, dict[str, int]] = defaultdict(dict)
-        listed: defaultdict[str | bytes, list[str]] = defaultdict(list)
-        for record in records:
-            texts[names.key_name(record.digest)] = msgspec.json.encode(record)
-            texts[names.id_name(record.id)] = record.digest
-            owned[names.owner_name(record.owner)][record.digest] = round(record.created.unix * 1e6)
-            for parent in filter(is_key_id, (record.created_by, record.replaces)):
-                listed[names.offspring_name(parent)].append(record.id)
-            if record.prefix:
-                listed[names.prefix_name(record.prefix)].append(record.id)
-            if record.retiring:
-                pipe.zadd(names.RETIRING, {record.id: record.due})
-        if ended := [record.id for record in records if record.revoked and not record.retiring]:
-            pipe.zrem(names.RETIRING, *ended)
-        pipe.mset(texts)
-        for name, scores in owned.items():
-            pipe.zadd(name, scores)
-        for index, ids in listed.items():
-            pipe.sadd(index, *ids)
-        for record in records:
-            revoked = JUST_REVOKED if record.id in live else _REVOKED
-            fields = {
-                "digest": record.digest,
-                "id": record.id,
-                "revoked": revoked if record.revoked else b"0",
+    # Counting.
+
+    async def _check_quota(self, pipe: Any, record: KeyRecord, quota: Quota) -> None:
+        """Raises QuotaError if the owner of a new record may have no further key."""
+        records = await pipe.zcard(names.owner_name(record.owner))
+        quota.check_records(records)
+        if records < quota.live:
+            return
+        ends = names.ends_name(record.owner)
+        if await pipe.zcard(ends) < records:
+            await self._index_ends(pipe, record.owner)
+        quota.check_live(await pipe.zcount(ends, f"({record.created.unix!r}", "+inf"))
+
+    async def _index_ends(self, pipe: Any, owner: str) -> None:
+        """Note when the keys end whose records an older version wrote, which did not."""
+        name = names.ends_name(owner)
+        noted = set(await pipe.zrange(name, 0, -1, desc=True))
+        owned = await pipe.zrange(names.owner_name(owner), 0, -1, desc=True)
+        missing = [member.decode() for member in owned if member not in noted]
+        for start in range(0, len(missing), RECORDS):
+            batch = missing[start : start + RECORDS]
+            found = zip(batch, await read_all(pipe, batch), strict=True)
+            ends = {
+                digest: 0.0 if record is None or record.owner != owner else record.ends
+                for digest, record in found
             }
-            pipe.xadd(names.CHANGES, fields, maxlen=self._changes_kept, approximate=True)
-
-
-def _erase(pipe: Any, pending: KeyRecord) -> None:
-    pipe.delete(names.key_name(pending.digest))
-    pipe.zrem(names.owner_name(pending.owner), pending.digest)
+            # Not over what was written meanwhile: the key may have been revoked since it was read.
+            await pipe.zadd(name, ends, nx=True)

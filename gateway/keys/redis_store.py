@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.persistence import durability_warnings, memory_ratio, too_few_acknowledge
+from gateway.keys.redis_indexes import JUST_REVOKED
 from gateway.keys.redis_link import RedisLink, is_primary, replicas_of
 from gateway.keys.redis_names import CHANGES
 from gateway.keys.redis_reasons import answering
-from gateway.keys.redis_records import JUST_REVOKED, RedisRecords
+from gateway.keys.redis_records import RedisRecords
 from gateway.keys.store import Change, Changes
 
 _START: Final = "0-0"

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import Deadlines
+from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Client, ClientGoneError, Flow
 from gateway.wire.outbox import Outbox
 from gateway.wire.places import Place, Places
+from gateway.wire.unreachable import CLOSED, unreachable
 from gateway.wire.upstream import Answer, Call, PoolLimits, StaleError, UpstreamConnection, WithheldError
 
 
@@ -60,9 +62,7 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._host = host
-        self._port = port
-        self._tls = tls
+        self._dialer = Dialer(host, port, tls)
         self._open: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
         self._detached: set[UpstreamConnection] = set()
@@ -104,13 +104,13 @@ class Pool:
             return await self._sent(connection, data, call)
         except StaleError:
             if not (call.repeatable and reused):
-                raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+                raise unreachable(CLOSED) from None
         self._drop_idle()
         connection = await self._acquire(Place(call.party, streams=False), call)
         try:
             return await self._sent(connection, data, call)
         except StaleError:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+            raise unreachable(CLOSED) from None
 
     async def upload(
         self, head: bytes, call: Call, source: Flow, begin: Callable[[UpstreamConnection], None]
@@ -128,7 +128,7 @@ class Pool:
             begin(connection)
             return await waiter
         except StaleError:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+            raise unreachable(CLOSED) from None
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that is free for another request."""
@@ -148,7 +148,10 @@ class Pool:
     def lost(self, connection: UpstreamConnection) -> None:
         """Take note that a connection has ended."""
         self.deadlines.forget(connection)
-        self._open.discard(connection)
+        if connection not in self._open:
+            # It ended while it was made: whoever acquires it gives its place back.
+            return
+        self._open.remove(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._detached.discard(connection)
@@ -201,10 +204,6 @@ class Pool:
         except BaseException:
             self._places.give(place)
             raise
-        if not connection.usable:
-            # It ended in the turn in which it came about.
-            self._places.give(place)
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
         connection.place = place
         try:
             _refuse_abandoned(call.client)
@@ -282,16 +281,11 @@ class Pool:
         return connection.unwanted, held
 
     async def _connect(self) -> UpstreamConnection:
-        try:
-            async with asyncio.timeout(self.limits.connect):
-                _, connection = await self.loop.create_connection(
-                    lambda: UpstreamConnection(self), self._host, self._port, ssl=self._tls
-                )
-        except TimeoutError:
-            raise GatewayError(Code.UPSTREAM_TIMEOUT) from None
-        except (OSError, UnicodeError):  # a name that IDNA cannot spell is a UnicodeError
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+        connection = await self._dialer.connect(lambda: UpstreamConnection(self), self.limits.connect)
         self._open.add(connection)
+        if not connection.usable:
+            self.lost(connection)
+            raise unreachable(CLOSED)
         if self._aborted:
             connection.abort()
             raise GatewayError(Code.UNAVAILABLE)

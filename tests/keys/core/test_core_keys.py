@@ -621,7 +621,7 @@ async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table)
     """A key that cannot be remembered is not let in: its revocation could be missed."""
 
     class Failing(MemoryKeyStore):
-        async def add(self, record: object) -> None:
+        async def add(self, record: object, quota: object = None) -> None:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
 
     key = await table.mint("ledgers:read")
