@@ -57,6 +57,7 @@ from gateway.startup import Asker, Check, Finding, Reminder, asking_limits, chec
 from gateway.store_watch import StoreWatch
 from gateway.telemetry import AccessEntry, Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
+from gateway.telemetry.store_families import StoreFamilies
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.parser_check import misread
 from gateway.wire.pool import Pool
@@ -150,6 +151,7 @@ class Gateway:
             config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
         )
         self.metrics.add(self._policy.families)
+        self.metrics.add(StoreFamilies(lambda: self._store_watch.memory))
         self.metrics.add(DependencyFamilies(self._dependencies))
         self._reload = None if source is None else self._policy.follow(source, config)
         self._warn(room)

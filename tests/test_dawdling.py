@@ -213,10 +213,10 @@ async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstrea
     class Failing(MemoryKeyStore):
         failing = False
 
-        async def find(self, digest: str) -> KeyRecord | None:
+        async def find(self, digest: str, client: str = "") -> KeyRecord | None:
             if self.failing:
                 raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
-            return await super().find(digest)
+            return await super().find(digest, client)
 
     store = Failing()
     gateway = await start_gateway(store=store)

@@ -24,7 +24,7 @@ NEW_KEY = b'{"name":"k","owner":"%b","scopes":["%b"],"expires_at":"2099-01-01T00
 class UnreachableKeyStore(MemoryKeyStore):
     """Answers nothing."""
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
 
 

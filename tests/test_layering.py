@@ -18,7 +18,7 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "redis_url", "shares", "start_signals"},
+    {"errors", "exits", "loop", "redis_url", "shares", "start_signals"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
     {"context"},

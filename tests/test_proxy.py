@@ -39,10 +39,10 @@ class FailingStore(MemoryKeyStore):
         self.failing = False
         self.asked = 0
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         self.asked += 1
         self._fail()
-        return await super().find(digest)
+        return await super().find(digest, client)
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         self._fail()

@@ -32,9 +32,9 @@ class FailingStore(MemoryKeyStore):
         super().__init__()
         self.failing = False
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         self._fail()
-        return await super().find(digest)
+        return await super().find(digest, client)
 
     async def empty(self) -> bool:
         self._fail()

@@ -59,8 +59,11 @@ class Authority(KnownKeys, Protocol):
     def peek(self, digest: str) -> ApiKey | None:
         """The principal of a key, if it may be honoured without asking anybody."""
 
-    async def find(self, digest: str, key: str) -> ApiKey | None:
-        """The principal of a key, live or not; None if it is unknown. Raises GatewayError."""
+    async def find(self, digest: str, key: str, client: str = "") -> ApiKey | None:
+        """The principal of a key, live or not; None if it is unknown. Raises GatewayError.
+
+        `client` is the address that sent the key: unknown keys are looked up by turns of the addresses.
+        """
 
     async def follow(self) -> None:
         """Keep what is known true, for ever; returns only by cancellation."""
@@ -105,11 +108,11 @@ class StoreAuthority:
     async def check(self) -> None:
         """A store that answers can be used."""
 
-    async def find(self, digest: str, key: str) -> ApiKey | None:
+    async def find(self, digest: str, key: str, client: str = "") -> ApiKey | None:
         """The principal of a key by its digest; at its first use perhaps by its prefix."""
-        known = await self._cache.find(digest)
-        if known is None and await self._pending.claim(key, digest):
-            return await self._cache.find(digest)
+        known = await self._cache.find(digest, client)
+        if known is None and await self._pending.claim(key, digest, client):
+            return await self._cache.find(digest, client)
         return known
 
     async def follow(self) -> None:

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - The record alone is authoritative: what an index names is believed only if the record says so too.
-- A look-up by digest is one round trip.
+- A look-up by digest is one round trip, shared by all who ask at the same time (`redis_look_ups`).
+- Look-ups, lists and changes have connections of their own, and new keys do not hold up what revokes keys.
 - Records, their indexes and their entries in the stream are written in one MULTI/EXEC, under WATCH, so
   that of two writers the second sees what the first wrote.
 - Where the primary has replicas, as many as are connected, and at least as many as are configured, have
@@ -20,34 +21,23 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from gateway.errors import Code, GatewayError
 from gateway.keys import redis_names as names
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord
 from gateway.keys.redis_indexes import queue_move, queue_records, queue_removal
-from gateway.keys.redis_link import COMMAND_SECONDS, RedisLink, abandon, commit
-from gateway.keys.redis_reasons import NotAcknowledgedError, UnreadableRecordError, in_doubt, reason
-from gateway.keys.store import (
-    DeadMinterError,
-    DuplicateKeyError,
-    RefusedRecordError,
-    Revision,
-    UnacknowledgedError,
-    UncertainError,
-)
+from gateway.keys.redis_link import RedisLink, abandon, commit
+from gateway.keys.redis_look_ups import LookUps
+from gateway.keys.redis_reading import BATCH, RECORDS, Reader, Stored, read_all
+from gateway.keys.redis_reasons import answering
+from gateway.keys.store import DeadMinterError, DuplicateKeyError, RefusedRecordError, Revision
 
-ANSWER_SECONDS: Final = 1.5
-"""The longest that anything waits for Redis, connecting included, besides what it asks Redis to wait."""
 _WRITE_ATTEMPTS: Final = 8
 _WRITERS: Final = 4
-_BATCH: Final = 1000
-_READ: Final = 100
-"""Records read at once: 1 ms of the event loop, some 5 ms of the largest that a client can make."""
+_ADDERS: Final = 2
+"""How many of the writers at once may add a key."""
 
-Stored = list[KeyRecord | None]
 Verdict = Callable[[Stored], list[KeyRecord]]
 """Which records to write, given those that are stored. Called again if another writer came first."""
 Plan = Callable[[Any, int], Awaitable[Any]]
@@ -67,24 +57,26 @@ class RedisRecords:
 
     def __init__(self, link: RedisLink, changes_kept: int, replicas: int) -> None:
         self.link = link
-        # Redis-py types every command as perhaps awaitable, for its synchronous clients too.
-        self._client: Any = link.commands
+        self._client = link.changes
+        self._changes = Reader(link.changes)
+        self._lists = Reader(link.lists)
+        self._look_ups = LookUps(link.look_ups)
         self._replicas = replicas
         self._changes_kept = changes_kept
-        self._decoder = msgspec.json.Decoder(KeyRecord)
-        # A write may wait for replicas, and must not do so on the last connection that look-ups have.
+        # A write may wait for replicas, and must not do so on the last connection that its reads need.
         self._writing = asyncio.Semaphore(_WRITERS)
+        # Whoever may make keys can make them without end; what revokes keys must not wait for that.
+        self._adding = asyncio.Semaphore(_ADDERS)
 
     # One record.
 
-    async def find(self, digest: str) -> KeyRecord | None:
-        """The record of a key by its digest."""
-        async with answering(), asyncio.timeout(COMMAND_SECONDS):
-            return self._read(digest, await self._client.get(names.key_name(digest)))
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        """The record of a key by its digest; with `client`, of one that is not known here."""
+        return await self._look_ups.find(digest, client)
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
-        records = await self.get_all([key_id])
+        records = await self._changes.get_all([key_id])
         return records[0] if records else None
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
@@ -101,7 +93,7 @@ class RedisRecords:
                 raise DeadMinterError(record.id)
             return [record]
 
-        async with answering():
+        async with answering(), self._adding:
             minter = await self._digest(record.created_by) if is_key_id(record.created_by) else None
             digests = [record.digest, *([minter] if minter else [])]
             await self._transact(digests, new, ids=[record.id], allowed=within if quota.live else None)
@@ -139,38 +131,22 @@ class RedisRecords:
 
     async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         """The records of keys by their ids; those that are unknown are left out."""
-        found = await self._by_ids(key_ids)
-        if len(found) == len(key_ids):
-            return found
-        # A pending record moves once, to the digest of its key, and may have done so in between.
-        missing = set(key_ids) - {record.id for record in found}
-        moved = await self._by_ids([key_id for key_id in key_ids if key_id in missing])
-        by_id = {record.id: record for record in found + moved}
-        return [by_id[key_id] for key_id in key_ids if key_id in by_id]
-
-    async def _by_ids(self, key_ids: Sequence[str]) -> list[KeyRecord]:
-        digests: list[str] = []
-        for start in range(0, len(key_ids), _BATCH):
-            async with answering():
-                found = await self._client.mget([names.id_name(i) for i in key_ids[start : start + _BATCH]])
-            digests += [digest.decode() for digest in found if digest is not None]
-        return await self._by_digest(digests)
+        return await self._lists.get_all(key_ids)
 
     async def offspring(self, key_id: str) -> list[KeyRecord]:
         """The records that a key created, and what it was rotated into, revoked ones included."""
-        records = await self.get_all(await self._members(names.offspring_name(key_id)))
+        records = await self._changes.get_all(await self._changes.members(names.offspring_name(key_id)))
         return [record for record in records if key_id in (record.created_by, record.replaces)]
 
-    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
         """The records that were pending at first, of keys that begin with `prefix`."""
-        records = await self.get_all(await self._members(names.prefix_name(prefix)))
-        return [record for record in records if record.prefix == prefix]
+        return await self._look_ups.prefixed(prefix, client)
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""
         async with answering():
-            members = await self._client.zrange(names.owner_name(owner), 0, -1, desc=True)
-        records = await self._by_digest([member.decode() for member in members])
+            members = await self.link.lists.zrange(names.owner_name(owner), 0, -1, desc=True)
+        records = await self._lists.by_digests([member.decode() for member in members])
         return [record for record in records if record.owner == owner]
 
     async def every(self) -> AsyncIterator[list[KeyRecord]]:
@@ -179,11 +155,11 @@ class RedisRecords:
         cursor: int | None = None
         while cursor != 0:
             async with answering():
-                cursor, found = await self._client.scan(cursor or 0, match=names.EVERY_KEY, count=_BATCH)
+                cursor, found = await self.link.lists.scan(cursor or 0, match=names.EVERY_KEY, count=BATCH)
             # A scan may name a record twice.
             digests = {names.digest_in(name) for name in found} - seen
             seen |= digests
-            yield await self._by_digest(list(digests))
+            yield await self._lists.by_digests(list(digests))
 
     async def add_all(self, records: Sequence[KeyRecord], *, dry_run: bool = False) -> list[KeyRecord | None]:
         """Store what is new of a batch, all of it or nothing; returns what was there instead of each."""
@@ -218,7 +194,7 @@ class RedisRecords:
         removed: list[KeyRecord] = []
 
         async def remove(pipe: Any, _: int) -> Any:
-            stored = await self._read_all(pipe, list(given))
+            stored = await read_all(pipe, list(given))
             by_id = await self._read_by_id(pipe, ids, dict(zip(given, stored, strict=True)))
             removed[:] = [
                 record for record in by_id if record is not None and record.unused == given.get(record.digest)
@@ -244,13 +220,14 @@ class RedisRecords:
             before = await self._digest(key_id)
             if before not in (None, digest) and (moved or before.startswith(PENDING)):
                 await self._transact([before, digest], move, gone=True)
-        return await self.find(digest)
+            (stored,) = await read_all(self._client, [digest])
+        return stored
 
     async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
         """The records of keys that Core is still to revoke, those that end first first."""
         async with answering():
             members = await self._client.zrangebyscore(names.RETIRING, "-inf", until)
-        records = await self.get_all([member.decode() for member in members])
+        records = await self._changes.get_all([member.decode() for member in members])
         return [record for record in records if record.retiring and record.ends <= until]
 
     async def lease(self, name: str, seconds: float) -> bool:
@@ -265,53 +242,19 @@ class RedisRecords:
     async def used(self, times: Mapping[str, float]) -> None:
         """Note when keys were last used (Unix seconds): one command for up to 1,000 keys."""
         scores = [(key_id, round(at * 1e6)) for key_id, at in times.items()]
-        for start in range(0, len(scores), _BATCH):
+        for start in range(0, len(scores), BATCH):
             async with answering():
-                await self._client.zadd(names.LAST_USED, dict(scores[start : start + _BATCH]), gt=True)
+                await self._client.zadd(names.LAST_USED, dict(scores[start : start + BATCH]), gt=True)
 
     async def last_used(self, key_ids: Sequence[str]) -> list[float]:
         """When each key was last used, in Unix seconds; 0 for never."""
-        async with answering():
-            scores = await self._client.zmscore(names.LAST_USED, key_ids) if key_ids else []
-            return [(score or 0.0) / 1e6 for score in scores]
+        return await self._lists.last_used(key_ids)
 
-    # Reading.
+    # Writing.
 
     async def _digest(self, key_id: str) -> str | None:
         digest = await self._client.get(names.id_name(key_id))
         return None if digest is None else digest.decode()
-
-    async def _members(self, name: str | bytes) -> list[str]:
-        async with answering():
-            return [member.decode() for member in await self._client.smembers(name)]
-
-    async def _by_digest(self, digests: Sequence[str]) -> list[KeyRecord]:
-        """The records that are there, each with its last use, in the order of the digests."""
-        records: list[KeyRecord] = []
-        for start in range(0, len(digests), _READ):
-            batch = digests[start : start + _READ]
-            async with answering():
-                found = [record for record in await self._read_all(self._client, batch) if record is not None]
-            times = await self.last_used([record.id for record in found])
-            records += [record.used(at) for record, at in zip(found, times, strict=True)]
-        return records
-
-    async def _read_all(self, client: Any, digests: Sequence[str]) -> Stored:
-        texts = await client.mget([names.key_name(digest) for digest in digests]) if digests else []
-        return [self._read(digest, text) for digest, text in zip(digests, texts, strict=True)]
-
-    def _read(self, digest: str, text: bytes | None) -> KeyRecord | None:
-        if text is None:
-            return None
-        try:
-            record = self._decoder.decode(text)
-        except msgspec.DecodeError:
-            record = None
-        if record is None or record.digest != digest:
-            raise UnreadableRecordError(names.key_name(digest))
-        return record
-
-    # Writing.
 
     async def _transact(
         self,
@@ -332,7 +275,7 @@ class RedisRecords:
         """
 
         async def write(pipe: Any, replicas: int) -> Any:
-            stored = await self._read_all(pipe, digests)
+            stored = await read_all(pipe, digests)
             by_id = await self._read_by_id(pipe, ids, dict(zip(digests, stored, strict=True)))
             written = verdict(stored + by_id)
             if not written and again and replicas:
@@ -382,7 +325,7 @@ class RedisRecords:
             return []
         found = [digest and digest.decode() for digest in await pipe.mget(list(map(names.id_name, ids)))]
         others = list({digest for digest in found if digest is not None} - read.keys())
-        records = {**read, **dict(zip(others, await self._read_all(pipe, others), strict=True))}
+        records = {**read, **dict(zip(others, await read_all(pipe, others), strict=True))}
         return [records.get(digest) for digest in found]
 
     # Counting.
@@ -404,28 +347,12 @@ class RedisRecords:
         noted = set(await pipe.zrange(name, 0, -1, desc=True))
         owned = await pipe.zrange(names.owner_name(owner), 0, -1, desc=True)
         missing = [member.decode() for member in owned if member not in noted]
-        for start in range(0, len(missing), _READ):
-            batch = missing[start : start + _READ]
-            found = zip(batch, await self._read_all(pipe, batch), strict=True)
+        for start in range(0, len(missing), RECORDS):
+            batch = missing[start : start + RECORDS]
+            found = zip(batch, await read_all(pipe, batch), strict=True)
             ends = {
                 digest: 0.0 if record is None or record.owner != owner else record.ends
                 for digest, record in found
             }
             # Not over what was written meanwhile: the key may have been revoked since it was read.
             await pipe.zadd(name, ends, nx=True)
-
-
-@contextlib.asynccontextmanager
-async def answering(wait: float = 0.0) -> AsyncIterator[None]:
-    """Bound what happens inside to 1.5 s and `wait`, and turn its every failure into one."""
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS + wait):
-            yield
-    except (GatewayError, RefusedRecordError):
-        raise
-    except NotAcknowledgedError as error:
-        raise UnacknowledgedError(Code.KEY_STORE_UNAVAILABLE, reason=str(error)) from error
-    except Exception as error:
-        # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
-        failure = UncertainError if in_doubt(error) else GatewayError
-        raise failure(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error

@@ -95,8 +95,15 @@ class UncertainError(GatewayError):
 class KeyStore(Protocol):
     """Where keys live. Any failure is `GatewayError(KEY_STORE_UNAVAILABLE)`."""
 
-    async def find(self, digest: str) -> KeyRecord | None:
-        """The record of a key by its digest."""
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        """The record of a key by its digest.
+
+        With `client`, the address of whoever sent a key that is not known here, it is one look-up of a
+        possible flood: bounded, and served by turns of the clients. Without, it waits for none of those.
+
+        Raises:
+            OverloadError: too many clients ask at once.
+        """
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
@@ -155,8 +162,8 @@ class KeyStore(Protocol):
         Their keys are unknown from then on. A last use is no difference.
         """
 
-    async def prefixed(self, prefix: str) -> list[KeyRecord]:
-        """The records that were pending at first, of keys that begin with `prefix`."""
+    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
+        """The records that were pending at first, of keys that begin with `prefix`; `client` as in `find`."""
 
     async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
         """Put a pending record under the digest of its key, as it stands then: a revocation stays.
@@ -212,7 +219,7 @@ class MemoryKeyStore:
         self._position = 0
         self._changed = asyncio.Event()
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         """The record of a key by its digest."""
         return self._records.get(digest)
 
@@ -298,7 +305,7 @@ class MemoryKeyStore:
             self._tell(record)
         return removed
 
-    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
         """The records that were pending at first, of keys that begin with `prefix`."""
         return [record for record in self._records.values() if record.prefix == prefix]
 
