@@ -10,7 +10,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -21,7 +20,7 @@ from gateway.keys.resource import Answer as OwnAnswer
 from gateway.limits import BufferBudget
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Route, Stamp
-from gateway.stamping import stamp, stamp_in_steps
+from gateway.stamp_lane import StampLane
 from gateway.streaming import SMALL, Download, Upload
 from gateway.telemetry import AccessEntry
 from gateway.wire.answers import connection_line, status_line
@@ -30,11 +29,8 @@ from gateway.wire.headers import answer_lines, request_lines
 from gateway.wire.pool import Gate, Pool
 from gateway.wire.upstream import Answer
 
-_STAMP_ROOM: Final = 1 << 20
 # A list of keys that Core makes for us: some 100,000 of them.
 _LARGE: Final = 1 << 26
-# How long a large body may hold the event loop before others get their turn.
-_TURN_SECONDS: Final = 0.005
 _BODILESS: Final = frozenset({204, 304})
 
 
@@ -79,6 +75,7 @@ class Forwarder:
         self._observer = observer
         self._monotonic = monotonic
         self._budget = BufferBudget(config.limits.buffered)
+        self._lane = StampLane(monotonic)
         self._host = b"Host: %b\r\n" % config.upstream.authority.encode()
 
     def adopt(self, config: Config) -> None:
@@ -144,7 +141,7 @@ class Forwarder:
         key: ApiKey,
         gate: Gate | None,
     ) -> None:
-        limit = config.limits.body
+        limit = min(config.limits.body, config.upstream.max_body)
         known = exchange.bytes_in if exchange.complete else exchange.length
         room = limit if known is None else min(known, limit)
         self._budget.reserve(room)
@@ -154,7 +151,7 @@ class Forwarder:
                 if exchange.complete and exchange.bytes_in <= limit
                 else await exchange.read(limit)
             )
-            stamped = await self._stamped(body, route, key, limit)
+            stamped = await self._stamped(exchange, config, body, route, key)
             entry.stamped = stamped is not body
             # While Core answers, no more than what is held counts.
             spare = max(0, room - len(stamped))
@@ -165,25 +162,12 @@ class Forwarder:
         finally:
             self._budget.release(room)
 
-    async def _stamped(self, body: bytes, route: Route, key: ApiKey, limit: int) -> bytes:
-        """The body with its stamp; the same object where it needs none. Raises what `stamp` raises."""
-        most = limit + _STAMP_ROOM
-        if len(body) <= SMALL:
-            return stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
-        return await self._stamp_in_turns(body, route, key, most)
-
-    async def _stamp_in_turns(self, body: bytes, route: Route, key: ApiKey, most: int) -> bytes:
-        """Stamp a large body, and let others run every `_TURN_SECONDS`."""
-        steps = stamp_in_steps(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
-        began = self._monotonic()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                return bytes(done.value)
-            if self._monotonic() - began > _TURN_SECONDS:
-                await asyncio.sleep(0)
-                began = self._monotonic()
+    async def _stamped(
+        self, exchange: Exchange, config: Config, body: bytes, route: Route, key: ApiKey
+    ) -> bytes:
+        """The body with its stamp; the same object where it needs none. Raises what the lane raises."""
+        most = config.upstream.max_body
+        return await self._lane.stamp(body, route, key.id, most, lambda: not exchange.gone)
 
     def _head(
         self, exchange: Exchange, entry: AccessEntry, config: Config, principal: Principal | None

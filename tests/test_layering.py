@@ -18,10 +18,10 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "redis_url"},
+    {"errors", "exits", "redis_url", "json_text"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
-    {"judgement", "streaming"},
+    {"judgement", "streaming", "stamp_lane"},
     {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch"},
     {"proxy", "live_policy"},
     {"observing"},
@@ -40,7 +40,7 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "redis_url.py", "policy/*.py", "stamping.py", "limits.py", "keys/minting.py",
+    "errors.py", "redis_url.py", "policy/*.py", "stamping.py", "json_text.py", "limits.py", "keys/minting.py",
     "wire/headers.py",
 )  # fmt: skip
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))

@@ -111,6 +111,7 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         "upstream.master_key": "other",
         "upstream.connections": "4",
         "upstream.queue": "5",
+        "upstream.max_body": "3KiB",
         "keys.authority": "core",
         "keys.core_database": "postgres://u:p@host/blnk",
         "keys.store": "rediss://u:p@redis:6379/1?ssl_ca_certs=y",
@@ -144,7 +145,9 @@ def test_every_setting_is_taken_from_the_environment_first() -> None:
         listen=Address("0.0.0.0", 1),
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
-        upstream=UpstreamConfig(url="https://core", master_key=Secret("other"), connections=4, queue=5),
+        upstream=UpstreamConfig(
+            url="https://core", master_key=Secret("other"), connections=4, queue=5, max_body=3072
+        ),
         keys=KeysConfig(
             authority="core",
             core_database="postgres://u:p@host/blnk",
