@@ -107,10 +107,11 @@ class Proxy:
         entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
         self._observer.record(entry)
 
-    def refusal(self, code: Code, peer: str) -> bytes:
+    def refusal(self, problem: GatewayError, peer: str) -> bytes:
         """The whole answer to a request of `peer` that could not be read."""
+        code, message = problem.code, problem.message
         request_id = self._request_ids()
-        head, body = refusal(code, code.message, request_id.encode(), b"Connection: close\r\n", self._unix())
+        head, body = refusal(code, message, request_id.encode(), b"Connection: close\r\n", self._unix())
         entry = AccessEntry(
             time=self._unix(),
             request_id=request_id,

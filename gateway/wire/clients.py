@@ -51,7 +51,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._reader = RequestReader(clients.loop)
-        self._queue: deque[Exchange | Code] = deque()
+        self._queue: deque[Exchange | GatewayError] = deque()
         self._arrival: asyncio.Future[None] | None = None
         self._receiving: Exchange | None = None
         self._source: Flow | None = None
@@ -89,7 +89,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             messages = self._reader.feed(data)
         except GatewayError as problem:
-            self._refuse(problem.code)
+            self._refuse(problem)
             return
         receiving = self._receiving
         if receiving is not None:
@@ -165,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
             self._deaf = True
             self._receiving.break_off(GatewayError(Code.REQUEST_TIMEOUT))
         elif self._partial and not self._busy:
-            self._refuse(Code.REQUEST_TIMEOUT)
+            self._refuse(GatewayError(Code.REQUEST_TIMEOUT))
         else:
             self.abort()
 
@@ -219,14 +219,14 @@ class ClientConnection(asyncio.Protocol):
         if not exchange.keep_alive:
             self._deaf = True
 
-    def _refuse(self, code: Code) -> None:
+    def _refuse(self, problem: GatewayError) -> None:
         """Answer what cannot be read, behind the answers that are due before it."""
         self._deaf = True
         receiving, self._receiving = self._receiving, None
         if receiving is not None:
-            receiving.break_off(GatewayError(code))
+            receiving.break_off(problem)
         else:
-            self._queue.append(code)
+            self._queue.append(problem)
             if self._busy:
                 self.pause_reading()
         self._notify()
@@ -260,7 +260,7 @@ class ClientConnection(asyncio.Protocol):
         unread = False
         try:
             while (item := await self._next()) is not None:
-                if isinstance(item, Code):
+                if isinstance(item, GatewayError):
                     self.write(self._clients.refusal(item, self.peer))
                     unread = True
                     break
@@ -276,7 +276,7 @@ class ClientConnection(asyncio.Protocol):
         finally:
             self._close(linger=unread)
 
-    async def _next(self) -> Exchange | Code | None:
+    async def _next(self) -> Exchange | GatewayError | None:
         while self._blocked or not self._queue:
             over = self._ended or self._deaf or (self.closing and not self._partial)
             if self.transport is None or (over and not self._blocked):
@@ -382,7 +382,7 @@ class Clients:
     def __init__(
         self,
         handle: Callable[[Exchange], Awaitable[None]],
-        refusal: Callable[[Code, str], bytes],
+        refusal: Callable[[GatewayError, str], bytes],
         limits: ClientLimits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -407,7 +407,7 @@ class Clients:
     def admit(self, connection: ClientConnection) -> bool:
         """Take in a connection; refuse and close it where there are too many."""
         if len(self._connections) >= self.limits.connections:
-            connection.write(self.refusal(Code.UNAVAILABLE, connection.peer))
+            connection.write(self.refusal(GatewayError(Code.UNAVAILABLE), connection.peer))
             connection.flush()
             if connection.transport is not None:
                 connection.transport.close()
