@@ -49,6 +49,16 @@ BODIES: dict[str, tuple[str, bytes, int]] = {
         b'{%b"scopes":[%b]}' % (MINTED, b",".join([b'"a:b"'] * 10_000)),
         201,
     ),
+    "a key of 20,000 empty scopes": (
+        "/api-keys",
+        b'{%b"scopes":[%b]}' % (MINTED, b",".join([b'""'] * 21_000)),
+        403,
+    ),
+    "a key of many members": (
+        "/api-keys",
+        b"{%b}" % b",".join(b'"a%d":1' % n for n in range(6000)) + b"x",
+        400,
+    ),
     "a key of more": ("/api-keys", b'{%b"scopes":[%b]}' % (MINTED, b",".join([b'"a:b"'] * 100_000)), 413),
 }
 
