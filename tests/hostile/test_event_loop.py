@@ -131,16 +131,17 @@ async def test_many_bodies_of_one_key_hold_nobody_up(gateway: Running, upstream:
         await client.send(data[:-1])
     waits = []
     async with await gateway.connect() as other, beating() as heart:
-        heart.longest()
         for client in clients:
             await client.send(b"}")
+        turns = []
         for _ in range(20):
             began = time.monotonic()
             answer = await other.ask("POST", "/ledgers", key=acme, body=b'{"name":"x"}')
             waits.append(time.monotonic() - began)
+            turns.append(heart.longest())
             assert answer.status == 200
-        # Two hundred requests that are read in one turn take a good part of this, whatever their bodies.
-        assert heart.longest() < 2 * LONGEST
+    # In the first, two hundred requests were read, which takes its time whatever their bodies.
+    assert sorted(turns)[len(turns) // 2] < LONGEST, turns
     assert sorted(waits)[len(waits) // 2] < PATIENT, waits
     for client in clients:
         client.abort()
