@@ -121,9 +121,12 @@ def longest_step(how: Stamp, body: bytes) -> tuple[float, Outcome]:
 def test_no_step_is_long(name: str) -> None:
     """Each step of a body made to be slow stays below the bound, and what it comes to is known."""
     how, body, expected = CASES[name]
-    runs = [longest_step(how, body) for _ in range(RUNS)]
-    assert {outcome for _, outcome in runs} == {expected}
-    assert min(longest for longest, _ in runs) < LONGEST
+    steps: list[float] = []
+    while len(steps) < RUNS and min(steps, default=LONGEST) >= LONGEST:
+        longest, outcome = longest_step(how, body)
+        assert outcome == expected
+        steps.append(longest)
+    assert min(steps) < LONGEST, steps
 
 
 def seconds_at_once(how: Stamp, body: bytes) -> float:
