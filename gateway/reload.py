@@ -33,6 +33,7 @@ FOLLOWED: Final = (
     "timeouts.",
     "upstream.connections",
     "upstream.queue",
+    "upstream.max_body",
     "drain.",
     "ready_requires",
     "trusted_proxies",

@@ -115,7 +115,7 @@ class TestReadiness:
         assert (await gateway.ask("POST", "/ledgers/filter", key=MASTER_KEY, body=b"{}")).status == 502
         await shows(gateway, 200, status="degraded", degraded=UNREACHABLE)
         down = gauges(gateway)
-        await gateway.logged('"event":"degraded","dependency":"upstream","reason":"Upstream unreachable"')
+        await gateway.logged('"event":"degraded","dependency":"upstream","reason":"Core is not reachable: ')
         upstream.behaviour = upstream.probe_behaviour = like_core
         await shows(gateway, 200, status="ready", degraded={})
         assert (down, gauges(gateway)) == ((0, 1), (1, 1))

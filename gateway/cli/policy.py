@@ -161,6 +161,9 @@ def _remarks(config: Config, *, coverage: bool, env: bool) -> Iterator[Remark]:
     core = core_table()
     yield from shadowed(config.routes, core)
     yield from unused_scopes(config.routes, core)
+    if config.limits.body > config.upstream.max_body:
+        text = "limits.body is larger than upstream.max_body, which is the largest body that passes to Core"
+        yield Remark(0, text, warns=True)
     if coverage:
         yield from uncovered(config.routes, core)
     # Without --env the file may be meant for another machine.

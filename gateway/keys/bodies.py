@@ -40,6 +40,7 @@ _MEMBERS: Final = {"name": "Name", "scopes": "Scopes", "owner": "Owner", "expire
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXTS: Final = msgspec.json.Decoder(list[str | None])
 _STRING: Final = msgspec.json.Decoder(str)
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 
@@ -99,7 +100,13 @@ def _read_text(member: str, raw: bytes) -> str:
 def _read_scopes(raw: bytes) -> tuple[str, ...] | None:
     if (kind := _kind(raw)) not in ("array", "null"):
         raise _mistyped("scopes", kind, "[]string")
-    return None if kind == "null" else tuple(_read_text("scopes", bytes(item)) for item in _LIST.decode(raw))
+    if kind == "null":
+        return None
+    try:
+        # All at once, for there may be 20,000 of them; one by one only where one of them is no text.
+        return tuple(text or "" for text in _TEXTS.decode(raw))
+    except msgspec.ValidationError:
+        return tuple(_read_text("scopes", bytes(item)) for item in _LIST.decode(raw))
 
 
 def _read_expiry(raw: bytes) -> Instant | None:

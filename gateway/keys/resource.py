@@ -202,4 +202,6 @@ def read_parameter(query: str, wanted: str) -> str:
 
 
 def _unescape(text: str) -> str:
-    return urllib.parse.unquote_plus(text, errors="surrogateescape")
+    # As bytes, for a character may be written half by escapes and half as it is.
+    written = text.replace("+", " ").encode("utf-8", "surrogateescape")
+    return urllib.parse.unquote_to_bytes(written).decode("utf-8", "surrogateescape")

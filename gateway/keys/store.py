@@ -240,9 +240,10 @@ class MemoryKeyStore:
         minter = self._stored(record.created_by)
         if minter is not None and (minter.revoked or minter.disabled):
             raise DeadMinterError(record.id)
-        ends = self._ends.get(record.owner, {}).values()
-        quota.check_records(len(ends))
-        quota.check_live(sum(end > record.created.unix for end in ends))
+        if quota is not NO_QUOTA:
+            ends, now = self._ends.get(record.owner, {}).values(), record.created.unix
+            quota.check_records(len(ends))
+            quota.check_live(sum(end > now for end in ends))
         self._write(record)
 
     async def revoke(

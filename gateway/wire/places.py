@@ -164,7 +164,7 @@ class Places:
         return self._held.fits(1) and self._is_below_share(place)
 
     def _is_below_share(self, place: Place) -> bool:
-        """Whether the party, and where there are several networks its network, hold less than their shares."""
+        """Whether the party and, of several networks, its network hold less than their shares."""
         by_party, by_network = self._held.held(place.party), self._networks.held(place.network)
         parties = self._held.parties + (not by_party)
         networks = self._networks.parties + (not by_network)

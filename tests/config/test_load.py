@@ -117,6 +117,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "upstream.master_key": "other",
         "upstream.connections": "4",
         "upstream.queue": "5",
+        "upstream.max_body": "3KiB",
         "keys.authority": "core",
         "keys.core_database": "postgres://u:p@host/blnk",
         "keys.store": f"rediss://u:p@redis:6379/1?ssl_ca_certs={authority}",
@@ -151,7 +152,9 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         listen=(Address("0.0.0.0", 1), Address("::1", 4)),
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
-        upstream=UpstreamConfig(url="https://core", master_key=Secret("other"), connections=4, queue=5),
+        upstream=UpstreamConfig(
+            url="https://core", master_key=Secret("other"), connections=4, queue=5, max_body=3072
+        ),
         keys=KeysConfig(
             authority="core",
             core_database="postgres://u:p@host/blnk",

@@ -813,7 +813,9 @@ class TestWithoutAFile:
 
     def test_a_file_that_is_named_must_be_there(self, bare: Keys, redis_url: str) -> None:
         result = bare("list", "--config", "gateway.yaml", BLNK_GATEWAY_KEYS__STORE=redis_url)
-        assert outcome(result) == (2, "", "gateway.yaml: cannot be read: No such file or directory\n")
+        advice = "write one with 'blnk-gateway init', or name another with --config"
+        told = f"gateway.yaml: cannot be read: No such file or directory; {advice}\n"
+        assert outcome(result) == (2, "", told)
 
     def test_without_either_there_is_nothing_to_work_on(self, bare: Keys) -> None:
         result = bare("list", BLNK_GATEWAY_KEYS__STORE=None)

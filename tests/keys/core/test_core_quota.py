@@ -16,7 +16,7 @@ from gateway.keys.quota import Quota, QuotaError
 from gateway.keys.store import MemoryKeyStore
 from gateway.policy.decisions import Deny
 from tests.keys.core.conftest import Postgres, Table
-from tests.keys.core.test_core_api import ACME, CREATED, body, resource, row
+from tests.keys.core.test_core_api import ACME, CREATED, NEW, body, resource, row
 from tests.keys.records import KEY_ID, RECORD
 from tests.running import eventually
 
@@ -41,7 +41,7 @@ async def test_beyond_it_core_is_not_asked() -> None:
 
 async def test_below_it_core_makes_the_key() -> None:
     made = resource(CREATED, rows=[row("2")], quota=Quota(2))
-    assert await made.keys.create(ACME, body()) == CREATED
+    assert await made.keys.create(ACME, body()) == NEW
 
 
 async def test_records_are_counted_in_the_store() -> None:
