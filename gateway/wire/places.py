@@ -6,8 +6,8 @@ Rules kept here:
 - A party is a key, and it is a client's network: who holds much by either waits for who holds little by both.
 - What Core works on is never broken off for another, so some places more are kept for parties that hold less
   than their share: however long the requests of one take, another's are served.
-- Bodies that stream hold a bounded part of the places while they come: they go at their client's pace, not at
-  Core's.
+- Bodies that stream hold half of the places at most while they come: they go at their client's pace, not at
+  Core's. Of these, too, some more are kept for parties that hold less than their share.
 - A full queue turns away the newest request of the party that has most of them waiting.
 - Whoever waits is turned away after a time, and at once where its client has left or ended its side: nothing
   was sent, so the refusal is true.
@@ -63,7 +63,6 @@ class Places:
     def __init__(self, loop: asyncio.AbstractEventLoop, press: Callable[[Place], None]) -> None:
         self._loop = loop
         self._press = press
-        self._places = 0
         self._held = Shares(0)
         self._networks = Shares(0)
         self._streams = Shares(0)
@@ -77,8 +76,8 @@ class Places:
 
     def adopt(self, places: int, queue: int, patience: float) -> None:
         """Bound what is held and what waits from now on; `patience` is in seconds."""
-        self._places = places
-        self._held.limit = places + kept(places)
+        self._held.limit = places
+        self._networks.limit = places + self._held.kept
         self._streams.limit = max(1, places // 2)
         self._queued.limit = queue
         self._patience = patience
@@ -157,18 +156,10 @@ class Places:
             self._streams.take(place.party)
 
     def _is_free(self, place: Place) -> bool:
-        if place.streams and not self._streams.fits(1):
+        party, network, streams = place
+        if streams and not (self._streams.fits(1) or self._streams.fits_kept(party)):
             return False
-        if self._held.total < self._places:
-            return True
-        return self._held.fits(1) and self._is_below_share(place)
-
-    def _is_below_share(self, place: Place) -> bool:
-        """Whether the party and, of several networks, its network hold less than their shares."""
-        by_party, by_network = self._held.held(place.party), self._networks.held(place.network)
-        parties = self._held.parties + (not by_party)
-        networks = self._networks.parties + (not by_network)
-        return by_party < max(1, self._places // parties) and by_network < self._held.limit // networks
+        return self._held.fits(1) or (self._held.fits_kept(party) and self._networks.is_small(network))
 
     def _admit(self, party: str) -> None:
         """Make room in the queue for one more of `party`, or raise GatewayError(UNAVAILABLE)."""
@@ -225,11 +216,6 @@ class Places:
         self._timer = None
         for place in list(self._queues):
             self._press_now(place)
-
-
-def kept(places: int) -> int:
-    """How many places more there are for parties that hold less than their share."""
-    return max(1, places // 8)
 
 
 def _left(client: Client) -> Exception:

@@ -13,7 +13,7 @@ import pytest
 from gateway.stamping import MAX_ITEMS
 from tests.conftest import Start
 from tests.raw_client import Answer, RawClient, chunked, request
-from tests.recording import RecordingUpstream
+from tests.recording import RecordingUpstream, held
 from tests.running import Running
 
 BODY = 64 * 1024
@@ -102,6 +102,26 @@ async def test_the_key_that_holds_most_yields_to_another(
     for client in waiting:
         await client.send(body[-10:])
     assert {(await client.answer()).status for client in waiting} == {200}
+
+
+async def test_bodies_that_core_works_on_leave_some_to_another_key(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    """They are whole and cannot be given up, however long Core takes, so some bytes are kept on top."""
+    gateway = await start_gateway(limits=SCALED, upstream={"connections": 20})
+    greedy, other = await gateway.mint("ledgers:write"), await gateway.mint("ledgers:write")
+    release = asyncio.Event()
+    whole = BUFFERED // (BODY + 1000)
+    upstream.script(*[held(release)] * whole)
+    asked = [
+        asyncio.create_task(gateway.ask("POST", "/ledgers", key=greedy.key, body=CONTENT))
+        for _ in range(whole)
+    ]
+    await upstream.arrived(whole)
+    late = await gateway.ask("POST", "/ledgers", key=greedy.key, body=CONTENT)
+    assert (await gateway.ask("POST", "/ledgers", key=other.key, body=CONTENT)).status == 200
+    release.set()
+    assert [answer.status for answer in [late, *await asyncio.gather(*asked)]] == [503] + [200] * whole
 
 
 async def test_a_client_that_leaves_gives_its_place_back(

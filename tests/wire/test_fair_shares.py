@@ -99,16 +99,31 @@ class TestPlaces:
     ) -> None:
         """The key that holds most of the places loses one whose client sends nothing."""
         gateway = await start_gateway(upstream={"connections": 4})
-        greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        greedy, modest, other = [(await gateway.mint("ledgers:*")).key for _ in range(3)]
         clients = []
-        for _ in range(2):
+        for key in (greedy, greedy, modest):
             clients.append(await gateway.connect())
-            await clients[-1].send(request("POST", STREAMED, key=greedy.key, body=LARGE)[:-10])
-        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
-        answer = await gateway.ask("POST", STREAMED, key=other.key, body=LARGE)
+            await clients[-1].send(request("POST", STREAMED, key=key, body=LARGE)[:-10])
+        await eventually(lambda: connections(gateway, "busy") == 3, "two uploads, and the place that is kept")
+        answer = await gateway.ask("POST", STREAMED, key=other, body=LARGE)
         assert answer.status == 200
-        statuses = await asyncio.gather(*(first_status(client) for client in clients))
-        assert sorted(statuses, key=str) == [503, None]
+        *statuses, last = await asyncio.gather(*(first_status(client) for client in clients))
+        assert (sorted(statuses, key=str), last) == ([503, None], None)
+
+    async def test_uploads_that_go_slowly_leave_some_to_another_key(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Those of one key move on all the time, and hold every place that uploads of one key may hold."""
+        gateway = await start_gateway(upstream={"connections": 4})
+        greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        clients = [await gateway.connect() for _ in range(2)]
+        for client in clients:
+            await client.send(request("POST", STREAMED, key=greedy.key, body=LARGE)[:-1000])
+        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
+        trickling = asyncio.create_task(trickle(clients))
+        assert (await gateway.ask("POST", STREAMED, key=other.key, body=LARGE)).status == 200
+        trickling.cancel()
+        await asyncio.gather(trickling, return_exceptions=True)
 
     async def test_a_response_that_is_not_taken_gives_way_to_another_key(
         self, start_gateway: Start, upstream: RecordingUpstream
@@ -300,6 +315,14 @@ async def drip(client: socket.socket) -> None:
     """Take a byte now and then."""
     while await asyncio.get_running_loop().sock_recv(client, 1):
         await asyncio.sleep(0.02)
+
+
+async def trickle(clients: list[RawClient]) -> None:
+    """Send a byte of each body every now and then."""
+    while True:
+        for client in clients:
+            await client.send(b"x")
+        await asyncio.sleep(0.3)
 
 
 async def first_status(client: RawClient, seconds: float = 2.0) -> int | None:
