@@ -484,6 +484,14 @@ class ClientConnection(asyncio.Protocol):
         self._count()
 
     @property
+    def unused(self) -> bool:
+        """Whether Core has nothing of a request of it, and no response is due: it is closed at no loss."""
+        if self.phase is Phase.BODY:
+            waiting = self._receiving if self._current is None else self._current
+            return waiting is self._receiving is not None and not self._receiving.streams
+        return self.phase in (Phase.IDLE, Phase.HEAD, Phase.LINGERING)
+
+    @property
     def in_flight(self) -> bool:
         """Whether a response is due, or not yet taken from the transport."""
         return self._current is not None or bool(self._queue) or self._buffered() > 0

@@ -228,6 +228,31 @@ class TestConnections:
         assert await taken[0].ended()
         assert (await taken[3].ask("GET", "/health")).status == 200
 
+    async def test_one_whose_body_does_not_come_gives_way_too(self, start_gateway: Start) -> None:
+        """No key is needed to begin one."""
+        gateway = await start_gateway(limits={"connections": 4})
+        taken = [await from_address(gateway, "127.0.0.1") for _ in range(4)]
+        for client in taken:
+            await client.send(request("GET", "/health", body=b"{}")[:-1])
+        newcomer = await from_address(gateway, "127.0.0.2")
+        assert (await newcomer.ask("GET", "/health")).status == 200
+        assert await taken[0].ended()
+
+    async def test_one_whose_body_goes_to_core_does_not(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Core may act on what has come, and would leave it half done."""
+        gateway = await start_gateway(limits={"connections": 2})
+        key = (await gateway.mint("ledgers:*")).key
+        taken = [await from_address(gateway, "127.0.0.1") for _ in range(2)]
+        for client in taken:
+            await client.send(request("POST", STREAMED, key=key, body=LARGE)[:-10])
+        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
+        assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
+        for client in taken:
+            await client.send(b"x" * 10)
+        assert [(await client.answer()).status for client in taken] == [200, 200]
+
     async def test_one_more_of_the_address_that_has_most_is_refused(self, start_gateway: Start) -> None:
         """Those that it has are left alone."""
         gateway = await start_gateway(limits={"connections": 3})
