@@ -47,6 +47,12 @@ class _Waiting:
     number: int
     granted: asyncio.Future[None]
 
+    @property
+    def was_granted(self) -> bool:
+        """Whether it has its place, neither refused nor given up."""
+        granted = self.granted
+        return granted.done() and not granted.cancelled() and granted.exception() is None
+
     def fail(self, problem: Exception) -> None:
         if not self.granted.done():
             self.granted.set_exception(problem)
@@ -122,7 +128,7 @@ class Places:
         try:
             await waiting.granted
         except asyncio.CancelledError:
-            if waiting.granted.done() and not waiting.granted.cancelled():
+            if waiting.was_granted:
                 self.give(place)
             raise
         finally:
