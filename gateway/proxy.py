@@ -44,7 +44,7 @@ _KEYS_BODY: Final = 1 << 16
 _LISTS: Final = 2
 """Lists of keys that are made at once: the largest that a client can cause takes 220 MB meanwhile."""
 _LISTS_WAITING: Final = 8
-"""Further ones that one caller may have waiting."""
+"""Further ones that the keys of one owner may have waiting."""
 
 
 class Observer(CoreObserver, Protocol):
@@ -246,7 +246,8 @@ class Proxy:
                 principal = context.gate.principal
             made = await self._api_keys.create(principal, body)
         elif method == "GET":
-            async with self._lists.turn(context.party):
+            # The master key lists any owner's keys, and has turns of its own.
+            async with self._lists.turn(principal.owner if isinstance(principal, ApiKey) else ""):
                 if exchange.gone:
                     raise ClientGoneError
                 made = await self._api_keys.list(principal, target.query)

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - A place that comes free goes to the waiting party that holds the fewest, and of those to the one whose turn
-  was longest ago. So no party holds more than its share while another waits, and a lone party may hold all.
+  was longest ago. So a lone party may hold all, and gets no more than its share while another waits.
 - A party is a key, and it is a client's network: who holds much by either waits for who holds little by both.
 - What Core works on is never broken off for another, so some places more are kept for parties that hold less
   than their share: however long the requests of one take, another's are served.

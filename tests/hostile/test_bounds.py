@@ -139,16 +139,16 @@ class SlowLists(MemoryKeyStore):
         return await super().owned(owner)
 
 
-async def test_lists_of_keys_are_made_one_at_a_time_for_each_caller(start_gateway: Start) -> None:
+async def test_lists_of_keys_are_made_one_at_a_time_for_each_owner(start_gateway: Start) -> None:
     """Some wait, and more are refused: each takes memory as large as a quota of keys."""
     store = SlowLists()
     gateway = await start_gateway(store=store)
-    many = await gateway.mint("api-keys:read", owner="many")
+    many = [await gateway.mint("api-keys:read", owner="many") for _ in range(12)]
     one = await gateway.mint("api-keys:read", owner="one")
-    asked = [asyncio.create_task(gateway.ask("GET", "/api-keys", key=many.key)) for _ in range(12)]
+    asked = [asyncio.create_task(gateway.ask("GET", "/api-keys", key=key.key)) for key in many]
     early, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
     asked.append(asyncio.create_task(gateway.ask("GET", "/api-keys", key=one.key)))
-    await eventually(lambda: "one" in store.begun, "the list of another caller")
+    await eventually(lambda: "one" in store.begun, "the list of another owner")
     assert ({answered.result().status for answered in early}, store.begun) == ({503}, ["many", "one"])
     store.let_go.set()
     statuses = [answer.status for answer in await asyncio.gather(*asked)]
