@@ -23,6 +23,7 @@ from gateway.wire.client_connection import ClientConnection, ClientLimits, times
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.outbox import Outbox
+from gateway.wire.parsing_turns import ParsingTurns
 
 __all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
 
@@ -60,6 +61,7 @@ class Clients:
         self.draining = False
         self.outbox = Outbox(loop)
         self.deadlines = Deadlines(loop)
+        self.turns = ParsingTurns(loop)
         self._trusts = trusts
         # In the order in which they came, so that the oldest of those that may go goes first.
         self._connections: defaultdict[str, dict[ClientConnection, None]] = defaultdict(dict)
@@ -125,6 +127,7 @@ class Clients:
         self._open.give(connection.party)
         self._uncount(connection)
         self.deadlines.forget(connection)
+        self.turns.forget(connection)
         self._forgotten.set()
 
     def shut(self) -> None:
