@@ -233,12 +233,13 @@ class Pool:
     async def _renewed(self, connection: UpstreamConnection, call: Call) -> UpstreamConnection:
         """The connection once the call may be sent, or another one if it has ended by then.
 
-        A connection on which nothing is to be sent is given back. Raises what `call.renew` raises.
+        A connection on which nothing is to be sent is given back. Raises as `request`.
         """
         place = connection.place or _place(call)
         while True:
             try:
                 await call.renew()
+                _refuse_abandoned(call.client)
             except BaseException:
                 if connection.usable:
                     connection.put_back()
