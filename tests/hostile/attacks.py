@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import os
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +31,7 @@ _NAMES: Final = (60_000, 200, 1)
 _LISTED: Final = 20
 _PIPELINED: Final = 200
 _SMALL_BUFFER: Final = 4096
+_RANDOM: Final = random.Random(10)  # noqa: S311  # it only spreads what attackers do
 
 CLIENTS: Final = "listen"
 PRIVATE: Final = ("admin", "health")
@@ -42,6 +44,7 @@ class Gateway:
     files: int = 0
     log_unread: bool = False
     redis_memory: str = ""
+    rate: int = 0
 
 
 _AS_SHIPPED: Final = Gateway()
@@ -166,6 +169,22 @@ async def slow_requests(line: Line) -> None:
     while True:
         await line.send(request("GET", "/ledgers?wait=1", key=line.target.key))
         await line.response()
+
+
+async def aborts(line: Line) -> None:
+    """clients that leave at any moment of a request, or of its response"""
+    whole = _RANDOM.choice(_ABORTED)(line.target.key)
+    sent = _RANDOM.randrange(len(whole) + 1)
+    await line.send(whole[: max(sent, len(whole) - 5000)])
+    await asyncio.sleep(_RANDOM.random() / 4)
+
+
+_ABORTED: Final = (
+    lambda key: request("GET", "/ledgers?wait=0.1", key=key),
+    lambda key: request("GET", "/ledgers?size=500000", key=key),
+    lambda key: request("POST", "/transactions?wait=0.1", key=key, body=b'{"amount":1}'),
+    lambda key: request("POST", "/transactions/filter", key=key, body=b" " * _STREAMED),
+)
 
 
 async def unknown_keys(line: Line) -> None:
@@ -299,6 +318,7 @@ ATTACKS: Final = (
     Attack(slow_readers, 300, _PRESSED, receive_buffer=_SMALL_BUFFER),
     Attack(patient_readers, 300, _PRESSED, receive_buffer=_SMALL_BUFFER),
     Attack(abandoned_reads, 300),
+    Attack(aborts, 100, _PRESSED),
     Attack(abandoned_changes, 300, _PRESSED),
     Attack(slow_requests, 500, _PRESSED),
     Attack(unknown_keys, 3000),

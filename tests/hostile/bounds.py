@@ -52,11 +52,6 @@ class Measured:
     attacker: Counter[str]
     trouble: Sequence[str] = ()
 
-    @property
-    def failed(self) -> Counter[str]:
-        """What the well-behaved client's requests that failed got."""
-        return Counter(outcome.said for outcome in self.asked if not outcome.good)
-
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -73,7 +68,7 @@ class Bounds:
 
     def broken(self, measured: Measured) -> Iterator[str]:
         """What does not hold, each in a few words."""
-        failed = sum(measured.failed.values())
+        failed = sum(not outcome.good for outcome in measured.asked)
         waits, alive = worst(measured.asked), worst(measured.alive)
         dead = [outcome for outcome in measured.alive if not outcome.good]
         first_use = max([one.first_use for one in measured.revoked], default=0.0)

@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gateway.config import Address
@@ -41,14 +40,17 @@ class Key:
 
 
 class Paced:
-    """Does something `rate` times a second, once started."""
+    """Acts `rate` times a second, from `start` to `stop`."""
 
-    def __init__(self, rate: float, act: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, rate: float) -> None:
         self._gap = 1 / rate
-        self._act = act
         self._pacing: asyncio.Task[None] | None = None
         self._acting: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []
+
+    async def act(self) -> None:
+        """What is done each time."""
+        raise NotImplementedError
 
     def start(self) -> None:
         self._pacing = asyncio.ensure_future(self._pace())
@@ -66,7 +68,7 @@ class Paced:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            task: asyncio.Task[None] = loop.create_task(self._act())  # type: ignore[arg-type]
+            task = loop.create_task(self.act())
             self._acting.add(task)
             task.add_done_callback(self._acted)
             due += self._gap
@@ -78,12 +80,12 @@ class Paced:
             self._failures.append(failure)
 
 
-class Caller:
+class Caller(Paced):
     """Asks, and keeps what came of it; `outcomes` begin anew with `take`."""
 
     def __init__(self, rate: float) -> None:
+        super().__init__(rate)
         self.outcomes: list[Outcome] = []
-        self.paced = Paced(rate, self._act)
 
     def take(self) -> list[Outcome]:
         """What came since the last call."""
@@ -94,7 +96,7 @@ class Caller:
         """The status of one response."""
         raise NotImplementedError
 
-    async def _act(self) -> None:
+    async def act(self) -> None:
         began = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -175,20 +177,20 @@ async def mint(address: Address, owner: str, *scopes: str) -> Key:
     return Key(made["key"], made["api_key_id"], owner)
 
 
-class Revocations:
+class Revocations(Paced):
     """Keys that are made, used at the attacked gateway, and revoked: there, or at the other one, in turn."""
 
     def __init__(self, attacked: Address, other: Address, core: Address, rate: float) -> None:
+        super().__init__(rate)
         self.revoked: list[Revoked] = []
         self.trouble: list[str] = []
-        self.paced = Paced(rate, self._round)
         self._attacked = attacked
         self._at = itertools.cycle([other, attacked])
         self._other = other
         self._core = core
         self._names = (f"round{number}" for number in itertools.count())
 
-    async def _round(self) -> None:
+    async def act(self) -> None:
         name, at = next(self._names), next(self._at)
         began = time.monotonic()
         try:

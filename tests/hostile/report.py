@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.hostile.attacks import Attack
-from tests.hostile.bounds import Measured, worst
+from tests.hostile.bounds import Measured, Outcome, worst
 from tests.hostile.lines import CONNECTED
 from tests.revocation.report import rank
 from tests.sections import Section
@@ -50,7 +50,7 @@ class Row:
         yield f"{attack.connections:,}"
         yield _made(measured.attacker)
         yield str(len(measured.asked))
-        yield _counted(measured.failed)
+        yield failures(measured.asked)
         yield _ms(rank([one.wait for one in measured.asked], 0.99) if measured.asked else 0.0)
         yield _ms(worst(measured.asked))
         yield _ms(worst(measured.alive))
@@ -72,6 +72,11 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 def _made(attacker: Counter[str]) -> str:
     got = Counter({said: count for said, count in attacker.items() if said != CONNECTED})
     return f"{attacker[CONNECTED]:,}" + (f": {_counted(got)}" if got else "")
+
+
+def failures(outcomes: Sequence[Outcome]) -> str:
+    """How many requests got what, of those that failed."""
+    return _counted(Counter(outcome.said for outcome in outcomes if not outcome.good))
 
 
 def _counted(said: Counter[str]) -> str:

@@ -55,6 +55,7 @@ async def staged(conditions: Gateway, folder: Path, *, log: int | None = None) -
             "BLNK_GATEWAY_UPSTREAM__URL": f"http://127.0.0.1:{port}",
             "BLNK_GATEWAY_KEYS__STORE": redis.url,
             "BLNK_GATEWAY_DRAIN__DELAY": "0s",
+            "BLNK_GATEWAY_LIMITS__RATE": str(conditions.rate),
         }
         exposed = settings | {"BLNK_GATEWAY_HEALTH": str(health)}
         attacked = serve(folder, "attacked", exposed, files=conditions.files, log=log)
