@@ -30,7 +30,7 @@ class RequestContext:
 
     Args:
         exchange: its client's side.
-        entry: its line in the log.
+        entry: its line in the log; its client is known.
         config: the configuration that it began with.
         late: told how it ended at Core where its time was over before: the status, or None where the
             connection broke.
@@ -44,6 +44,7 @@ class RequestContext:
         "entry",
         "exchange",
         "gate",
+        "network",
         "party",
         "principal",
         "route",
@@ -70,6 +71,7 @@ class RequestContext:
         self.entry = entry
         self.config = config
         self.changes = exchange.method not in _SAFE
+        self.network = network_of(entry.client)
         self._late = late
 
     def admit(self, route: Route, principal: Principal | None, gate: Gate | None = None) -> None:
@@ -80,7 +82,7 @@ class RequestContext:
         if isinstance(principal, ApiKey):
             self.party = principal.id
         else:
-            self.party = "master" if principal is not None else network_of(self.entry.client)
+            self.party = "master" if principal is not None else self.network
 
     @property
     def streams(self) -> bool:

@@ -64,6 +64,7 @@ class Code(enum.Enum):
         "cannot grant scopes broader than caller",
         "http_request_denied",
     )
+    KEY_QUOTA = ("GATEWAY_KEY_QUOTA", 403, "Too many API keys", "http_request_denied")
     MALFORMED_BODY = (
         "GEN_MALFORMED_REQUEST",
         400,
@@ -127,7 +128,11 @@ class GatewayError(Exception):
 
     def again(self) -> GatewayError:
         """The same failure, for one more of those who wait for what failed."""
-        return GatewayError(self.code, self.message, reason=self.reason)
+        return type(self)(self.code, self.message, reason=self.reason)
+
+
+class OverloadError(GatewayError):
+    """Too many ask at once, so that this one was refused; nothing is said of the dependency, which works."""
 
 
 def go_json(value: object) -> bytes:

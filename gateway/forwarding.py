@@ -11,7 +11,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import Final, Protocol
 
@@ -23,7 +22,7 @@ from gateway.keys.resource import Answer as OwnAnswer
 from gateway.limits import BufferBudget, Hold
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
-from gateway.stamping import stamp, stamp_in_steps
+from gateway.stamp_lane import StampLane
 from gateway.streaming import SMALL, Download, Upload
 from gateway.wire.answers import connection_line, date_line, status_line
 from gateway.wire.flow import ClientGoneError
@@ -31,18 +30,15 @@ from gateway.wire.headers import answer_lines, has_date, request_lines
 from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.upstream import Answer
 
-_STAMP_ROOM: Final = 1 << 20
 # A list of keys that Core makes for us: some 100,000 of them.
 _LARGE: Final = 1 << 26
-# How long a large body may hold the event loop before others get their turn.
-_TURN_SECONDS: Final = 0.005
 _BODILESS: Final = frozenset({204, 304})
 
 
 class CoreObserver(Protocol):
     """Who is told how Core behaves."""
 
-    def upstream(self, failure: Code | None) -> None:
+    def upstream(self, failure: GatewayError | None) -> None:
         """Core answered (None), or failed."""
 
     def refused(self) -> None:
@@ -81,6 +77,7 @@ class Forwarder:
         self._unix = clocks.unix
         self._monotonic = clocks.monotonic
         self._budget = BufferBudget(config.limits.buffered)
+        self._lane = StampLane(clocks.monotonic)
         self._host = b"Host: %b\r\n" % config.upstream.authority.encode()
 
     def adopt(self, config: Config) -> None:
@@ -143,37 +140,23 @@ class Forwarder:
         return OwnAnswer(answer.status, answer.body)
 
     async def _forward_stamped(self, context: RequestContext, key: ApiKey, hold: Hold) -> None:
-        exchange, limit = context.exchange, context.config.limits.body
+        exchange, config = context.exchange, context.config
+        limit = min(config.limits.body, config.upstream.max_body)
         if exchange.complete and exchange.bytes_in <= limit:
             hold.grow(exchange.bytes_in)
             body = exchange.take_held()
         else:
             hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
             body = await exchange.read(limit, hold)
-        stamped = await self._stamped(body, context.route, key, limit)
+        stamped = await self._stamped(context, body, context.route, key)
         context.entry.stamped = stamped is not body
-        hold.settle(len(stamped), _STAMP_ROOM)
+        hold.settle(len(stamped), config.upstream.max_body)
         await self._exchange_whole(context, self._head(context), stamped)
 
-    async def _stamped(self, body: bytes, route: Route, key: ApiKey, limit: int) -> bytes:
-        """The body with its stamp; the same object where it needs none. Raises what `stamp` raises."""
-        most = limit + _STAMP_ROOM
-        if len(body) <= SMALL:
-            return stamp(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
-        return await self._stamp_in_turns(body, route, key, most)
-
-    async def _stamp_in_turns(self, body: bytes, route: Route, key: ApiKey, most: int) -> bytes:
-        """Stamp a large body, and let others run every `_TURN_SECONDS`."""
-        steps = stamp_in_steps(body, route.stamp, key.id, body_optional=route.body_optional, max_length=most)
-        began = self._monotonic()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                return bytes(done.value)
-            if self._monotonic() - began > _TURN_SECONDS:
-                await asyncio.sleep(0)
-                began = self._monotonic()
+    async def _stamped(self, context: RequestContext, body: bytes, route: Route, key: ApiKey) -> bytes:
+        """The body with its stamp; the same object where it needs none. Raises what the lane raises."""
+        exchange, most = context.exchange, context.config.upstream.max_body
+        return await self._lane.stamp(body, route, key.id, most, lambda: not exchange.gone)
 
     def _head(self, context: RequestContext) -> bytes:
         """The head for Core but for its framing and its end."""

@@ -33,10 +33,10 @@ class Judge(Protocol):
 
     clocks: Clocks
 
-    def identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str]:
-        """Who calls, as far as is known here; digest and key where somebody has to be asked."""
+    def identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str, str]:
+        """Who calls, as far as is known here; digest, key and client where somebody has to be asked."""
 
-    async def look_up(self, digest: str, key: str) -> Principal | Deny:
+    async def look_up(self, digest: str, key: str, client: str) -> Principal | Deny:
         """Who calls, by the authority of keys. Raises GatewayError where it cannot tell."""
 
 

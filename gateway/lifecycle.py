@@ -12,12 +12,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from gateway.config import Config
 from gateway.descriptors import raise_limit
 from gateway.exits import Exit
+from gateway.loop import new_loop
 from gateway.reload import Source
 from gateway.server import Gateway, StartError
 from gateway.telemetry import open_sink
@@ -53,7 +54,7 @@ class StopSignals:
 
 def run(config: Config, source: Source | None = None, *, observe: bool = False) -> int:
     """Run a gateway until SIGTERM or Ctrl-C; return the exit code. `source` is followed, also on SIGHUP."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_run(config, source, observe=observe))
 
 
@@ -115,11 +116,3 @@ def _fail(problem: Exception) -> int:
     sink.put(f"blnk-gateway: {problem}\n".encode("utf-8", "backslashreplace"))
     sink.close(patience=1.0)
     return problem.exit_code if isinstance(problem, StartError) else Exit.USAGE
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

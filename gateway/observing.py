@@ -85,7 +85,7 @@ class ObservingForwarder(Forwarder):
             _note(entry, refusal.code)
             return None
         try:
-            stamped = await self._stamped(body, route, key, limit)
+            stamped = await self._stamped(context, body, route, key)
         except GatewayError as refusal:
             _note(entry, refusal.code)
         else:

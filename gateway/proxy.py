@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from gateway.config import Config
 from gateway.context import RequestContext
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code, GatewayError, OverloadError
 from gateway.forwarding import CoreObserver, Forwarder
 from gateway.judgement import Clocks, DeniedMeanwhileError, Judgement
 from gateway.keys.authority import Authority, KeysResource
@@ -210,8 +210,8 @@ class Proxy:
 
     # Who is calling.
 
-    def identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str]:
-        """Who calls, as far as is known here; digest and key where somebody has to be asked."""
+    def identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str, str]:
+        """Who calls, as far as is known here; digest, key and client where somebody has to be asked."""
         values = exchange.headers.getall(_KEY, ())
         if len(values) != 1:
             return _keyless(exchange, len(values))
@@ -221,11 +221,11 @@ class Proxy:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         if hmac.compare_digest(digest, self._forwarder.master.digest):
             return MASTER if self.config.keys.master == "accept" else _refuse(Code.INVALID_KEY)
-        return self._keys.peek(digest) or (digest, key)
+        return self._keys.peek(digest) or (digest, key, self._client(exchange))
 
-    async def look_up(self, digest: str, key: str) -> Principal | Deny:
+    async def look_up(self, digest: str, key: str, client: str) -> Principal | Deny:
         """Who calls, by the authority of keys. Raises GatewayError where it cannot tell."""
-        known = await self._keys.find(digest, key)
+        known = await self._keys.find(digest, key, client)
         self._observer.store_failed(None)
         return known if known is not None else _refuse(Code.INVALID_KEY)
 
@@ -279,8 +279,8 @@ class Proxy:
     def _failed(self, exchange: Exchange, entry: AccessEntry, failure: GatewayError) -> None:
         code = failure.code
         if code in (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT):
-            self._observer.upstream(code)
-        elif code is Code.KEY_STORE_UNAVAILABLE:
+            self._observer.upstream(failure)
+        elif code is Code.KEY_STORE_UNAVAILABLE and not isinstance(failure, OverloadError):
             self._observer.store_failed(failure)
         entry.code = code.code
         if exchange.answered:

@@ -27,11 +27,13 @@ from gateway.config.load import read_config
 
 FOLLOWED: Final = (
     "keys.master",
+    "keys.per_owner",
     "keys.report_only",
     "limits.",
     "timeouts.",
     "upstream.connections",
     "upstream.queue",
+    "upstream.max_body",
     "drain.",
     "ready_requires",
     "trusted_proxies",

@@ -25,7 +25,7 @@ from gateway import descriptors
 from gateway.admin import Explaining, Health, admin_application, health_application
 from gateway.config import Address, Config, KeysConfig, Secret, read_secret
 from gateway.dependencies import STORE, UPSTREAM, Dependencies, DependencyFamilies
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.exits import Exit
 from gateway.forwarding import Forwarder, MasterKey
 from gateway.judgement import Clocks
@@ -39,6 +39,7 @@ from gateway.keys.authority import (
 )
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
+from gateway.keys.quota import Quota
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.resource import Answer, ApiKeys
 from gateway.keys.store import Change, KeyStore, MemoryKeyStore
@@ -52,10 +53,11 @@ from gateway.reload import Source
 from gateway.revocation_notice import say_once_true
 from gateway.scopes_page import ScopesPage
 from gateway.sockets import CannotListenError
-from gateway.startup import Finding, check_core
+from gateway.startup import Asker, Check, Finding, Reminder, asking_limits, check_core
 from gateway.store_watch import StoreWatch
 from gateway.telemetry import AccessEntry, Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
+from gateway.telemetry.store_families import StoreFamilies
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.parser_check import misread
 from gateway.wire.pool import Pool
@@ -128,6 +130,8 @@ class Gateway:
         )
         self._last_used = LastUsed(self.store)
         self._pool = open_pool(config, self._loop)
+        self._asking_pool = open_asking_pool(config, self._loop)
+        self._id_prefix = os.urandom(6).hex()
         master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
         self._forwarder = forwarder(config, master, self._pool, self, Clocks(time.time, time.monotonic))
@@ -147,6 +151,7 @@ class Gateway:
             config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
         )
         self.metrics.add(self._policy.families)
+        self.metrics.add(StoreFamilies(lambda: self._store_watch.memory))
         self.metrics.add(DependencyFamilies(self._dependencies))
         self._reload = None if source is None else self._policy.follow(source, config)
         self._warn(room)
@@ -161,16 +166,18 @@ class Gateway:
             scope_use=self._scope_use,
             observer=self,
             clocks=Clocks(time.time, _uptime),
-            request_ids=_request_ids(),
+            request_ids=_request_ids(self._id_prefix),
         )
 
     def _open_authority(self) -> tuple[Authority, KeysResource]:
         cache, store = self._keys, self.store
         if self.config.keys.authority == "gateway":
             pending = PendingKeys(store, _open_verifier(), _uptime)
-            return StoreAuthority(store, cache, pending), ApiKeys(store, cache.learn, _now, os.urandom)
+            api_keys = ApiKeys(store, cache.learn, _now, os.urandom, self._quota)
+            return StoreAuthority(store, cache, pending), api_keys
         try:
             from gateway.keys.core_api import CoreApiKeys
+            from gateway.keys.core_quota import CoreQuota
             from gateway.keys.core_rows import CoreRows
             from gateway.keys.core_store import CoreKeys
             from gateway.keys.core_writes import CoreWrites
@@ -184,8 +191,12 @@ class Gateway:
         keys = CoreKeys(cache, store, rows, Verifier(), clock=_uptime, now=_now)
         ask = self._forwarder.ask
         writes = CoreWrites(ask, rows, store, cache.learn, _now)
+        quota = CoreQuota(rows, store, self._quota)
         self._followers.append(Retirements(store, writes, _now, self._not_retired).run)
-        return keys, CoreApiKeys(ask, writes, store, cache.learn, _now)
+        return keys, CoreApiKeys(ask, writes, store, cache.learn, _now, quota)
+
+    def _quota(self) -> Quota:
+        return Quota(self.config.keys.per_owner)
 
     def _sources(self) -> Sources:
         return Sources(
@@ -212,14 +223,14 @@ class Gateway:
         if answer.revoked:
             log.info("key revoked", key_id=answer.revoked, descendants=answer.descendants)
 
-    def upstream(self, failure: Code | None) -> None:
+    def upstream(self, failure: GatewayError | None) -> None:
         """Remember whether Core answers."""
         if failure is None:
             self._dependencies.answered(UPSTREAM)
         elif not self._forwarder.open:
             self._asked.set()
         else:
-            self._dependencies.failed(UPSTREAM, failure.message)
+            self._dependencies.failed(UPSTREAM, failure.reason)
 
     def store_failed(self, failure: GatewayError | None) -> None:
         """Remember whether the key store answers."""
@@ -320,7 +331,8 @@ class Gateway:
         for follow in self._followers:
             self._run(follow())
         self._run(self._ask_core())
-        self._run(self._watch())
+        self._run(self._watch_core())
+        self._run(self._watch_store())
         self._run(self._dependencies.run())
         if self._reload is not None:
             self._run(self._reload.run())
@@ -390,16 +402,16 @@ class Gateway:
             self.fault(problem)
 
     async def _ask_core(self) -> None:
-        host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
+        reminder, began = Reminder(), self._loop.time()
         while True:
             self._asked.clear()
-            found = await check_core(self._pool, host_line, self._forwarder.master.line)
+            found = await self._check_core()
             if found.finding is Finding.SAFE:
                 break
-            news = found.reason != self.health.core_reason
             self.health.core_reason = found.reason
-            if news:
-                self.log.warning("waiting for core", reason=found.reason)
+            waited = self._loop.time() - began
+            if reminder.due(found.reason, waited):
+                self.log.warning("waiting for core", reason=found.reason, seconds=round(waited))
             if found.finding is Finding.UNSAFE:
                 self._settled.set_exception(StartError(found.reason, Exit.NEIGHBOUR))
                 return
@@ -410,17 +422,27 @@ class Gateway:
         self._settled.set_result(None)
         self.log.info("ready", upstream=self.config.upstream.url)
 
-    async def _watch(self) -> None:
-        """Notice without any request that the store fails, and that a lost neighbour is back."""
+    async def _watch_store(self) -> None:
+        """Notice without any request that the store fails, and that it is back."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
             self.store_failed(self._authority.failure)
-            if UPSTREAM in self.health.degraded and await self._core_answers():
-                self._dependencies.answered(UPSTREAM)
 
-    async def _core_answers(self) -> bool:
-        host_line = b"Host: %b\r\n" % self.config.upstream.authority.encode()
-        return (await check_core(self._pool, host_line, self._forwarder.master.line)).finding is Finding.SAFE
+    async def _watch_core(self) -> None:
+        """Notice without any request that a Core that was lost is back, or why it is not."""
+        while True:
+            await asyncio.sleep(_ASK_SECONDS)
+            if UPSTREAM not in self.health.degraded:
+                continue
+            found = await self._check_core()
+            if found.finding is Finding.SAFE:
+                self._dependencies.answered(UPSTREAM)
+            else:
+                self._dependencies.failed(UPSTREAM, found.reason)
+
+    async def _check_core(self) -> Check:
+        master = self._forwarder.master.line
+        return await check_core(self._asking_pool, core_asker(self.config, master, self._id_prefix))
 
     # End.
 
@@ -476,6 +498,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.abort()
         await self._listeners.close_all()
+        self._asking_pool.abort()
         await self._last_used.write()
         await self._authority.close()
         await self.store.close()
@@ -528,9 +551,26 @@ def _pool_limits(config: Config) -> PoolLimits:
 
 def open_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
     """The connections to Core that the configuration asks for."""
-    upstream, limits = config.upstream, _pool_limits(config)
+    return _open_pool(config, loop, _pool_limits(config))
+
+
+def open_asking_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+    """A connection to Core for `check_core` alone."""
+    return _open_pool(config, loop, asking_limits(_pool_limits(config)))
+
+
+def _open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimits) -> Pool:
+    upstream = config.upstream
+    # Trusts what OpenSSL does: SSL_CERT_FILE and SSL_CERT_DIR, or else the system's authorities.
     tls = ssl.create_default_context() if upstream.tls else None
     return Pool(upstream.host, upstream.port, limits, loop, tls)
+
+
+def core_asker(config: Config, key_line: bytes, own_ids: str = "") -> Asker:
+    """Who checks the Core of the configuration."""
+    upstream = config.upstream
+    host_line = b"Host: %b\r\n" % upstream.authority.encode()
+    return Asker(host_line, key_line, tls=upstream.tls, own_ids=own_ids)
 
 
 def _client_limits(config: Config) -> ClientLimits:
@@ -544,9 +584,8 @@ def _client_limits(config: Config) -> ClientLimits:
     )
 
 
-def _request_ids() -> Callable[[], str]:
+def _request_ids(prefix: str) -> Callable[[], str]:
     """Ids that no other process has: a random part, and a count."""
-    prefix = os.urandom(6).hex()
     counter = itertools.count(1)
     return lambda: f"{prefix}-{next(counter):x}"
 

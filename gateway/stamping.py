@@ -1,303 +1,380 @@
-"""Provenance: the caller's key id written into a JSON body, every other value byte for byte.
+r"""Provenance: the caller's key id written into a JSON body, every other byte as it came.
 
 Rules kept here:
 - A stamped body is valid UTF-8 and exactly one JSON object (RFC 8259) with nothing around it but blanks.
 - Core's decoder (Go's encoding/json) folds member names and merges repeated ones, so a folded spelling
   of a reserved name is refused, and of an exact name sent twice only the last leaves.
-- Literals are never read as numbers or strings: a value leaves in the bytes in which it came.
-- The work is bounded before it is done: items are counted by a decoder that stops at the limit, and
-  names are taken apart one by one only where there are few of them.
-- How deep a body may be nested is said here; the interpreter's own limit differs from version to version.
+- A body is read by place and edited by place: what is no edit leaves in the bytes in which it came.
+- Go reads a lone surrogate (`"\ud83d"`) as U+FFFD, so it passes; what is read is `json_text.readable`.
+- A body that takes more than CHEAP_SECONDS to stamp is stamped in steps of 2 ms at most.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gateway import json_text
 from gateway.errors import Code, GatewayError
+from gateway.json_text import Member, Span
 from gateway.policy.routes import Stamp
 
-STAMP_NAME = "BLNK_GENERATED_BY"
-MAX_ITEMS = 10_000
-# Colons that may stand in an object whose names are taken apart one by one (about 1 us each).
-MAX_NAMES = 10_000
-# Levels of nesting that pass: below what every supported CPython reads (1,000 in 3.11, less its stack).
-MAX_DEPTH = 800
-# Items longer than this many bytes are stamped in steps of their own.
-_LARGE = 64 * 1024
-# Everything but brackets and quotes; and a bracket as the signed byte that it adds to the depth.
-_NO_MARKS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
-_DEPTHS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_BLANKS = b" \t\r\n"
-_MISSING = (b"", b"null")
+STAMP_NAME: Final = "BLNK_GENERATED_BY"
+MAX_ITEMS: Final = 10_000
+# How often an object may have members of reserved names, all but the last of which are taken out.
+MAX_REPEATED: Final = 1_000
+# A body that is estimated to take no longer is stamped at once. It is what a small request costs anyway.
+CHEAP_SECONDS: Final = 200e-6
+# Upper estimates, in seconds: a byte, a pair of brackets, a name that is looked at, an item that is stamped.
+_BYTE: Final = 3e-9
+_PAIR: Final = 1e-7
+_NAME: Final = 1.5e-6
+_ITEM: Final = 6e-6
+# A record of so few bytes is cheap, whatever they are.
+_SMALL: Final = 512
+# What one step may do of work that takes next to no time for each.
+_EDITS_AT_ONCE: Final = 1_000
+_BLANKS_AT_ONCE: Final = 1 << 16
+_MISSING: Final = (b"", b"null")
 # What a name of ASCII letters and underscores, written with escapes, cannot do without.
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
-_ABSENT = msgspec.Raw(b"")
-_STAMP = b'"%b"' % STAMP_NAME.encode()
+_ESCAPED_LETTER: Final = re.compile(rb"\\u00[4-7]")
+_META_DATA: Final = b'"meta_data"'
+_STAMP: Final = b'"%b"' % STAMP_NAME.encode()
+_ABSENT: Final = msgspec.Raw(b"")
+_encode = msgspec.json.encode
 
 
 class _Record(msgspec.Struct, rename={"value": "meta_data"}):
     value: msgspec.Raw = _ABSENT
 
 
-class _Batch(msgspec.Struct, rename={"value": "transactions"}):
-    value: msgspec.Raw = _ABSENT
-
-
-class _MetaData(msgspec.Struct, rename={"value": STAMP_NAME}):
-    value: msgspec.Raw = _ABSENT
-
-
-class _Name(str):
-    """A member's name that equals only itself, so that a mapping keeps repeated members apart."""
-
-    __slots__ = ()
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-
-# An array as a struct of MAX_ITEMS optional fields: the only shape that msgspec stops reading at a limit.
-# As a list, 5 MB of `{},` are 1.7 million objects before their number is known.
-_Items = msgspec.defstruct(
-    "_Items",
-    [(f"item_{n}", msgspec.Raw, _ABSENT) for n in range(MAX_ITEMS)],
-    array_like=True,
-    forbid_unknown_fields=True,
-)
-
-_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-_COUNTED_ITEMS = msgspec.json.Decoder(_Items)
-_META_DATA = msgspec.json.Decoder(_MetaData)
-_MEMBERS = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _, name: _Name(name))
-_encode = msgspec.json.encode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_RECORD: Final = msgspec.json.Decoder(_Record)
 
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """An object of the body in which Core binds names to fields, and the one member edited there."""
+    """An object of the body in which names matter: which, and what shows that one of them may be there."""
 
-    decoder: msgspec.json.Decoder[Any]
-    name: str
-    quoted: bytes
     reserved: frozenset[str]
+    folds: bool
+    hints: tuple[bytes, ...]
+
+    def holds(self, name: str) -> bool:
+        """Whether the name is reserved. Raises GatewayError for another spelling of one that is."""
+        if name in self.reserved:
+            return True
+        if self.folds and _folded(name) in self.reserved:
+            raise _malformed("Ambiguous spelling of a reserved field")
+        return False
+
+    def may_hold(self, text: bytes) -> bool:
+        """Whether any name in `text` can be reserved, or another spelling of one that is."""
+        if _has_escaped_letter(text):
+            return True
+        lowered = text.lower() if self.folds else text
+        return any(hint in lowered for hint in self.hints)
 
 
-_RECORD = _Level(msgspec.json.Decoder(_Record), "meta_data", b'"meta_data"', frozenset({"meta_data"}))
-_BATCH = _Level(
-    msgspec.json.Decoder(_Batch),
-    "transactions",
-    b'"transactions"',
+# No rune beyond ASCII folds to a letter of meta_data; U+017F folds to an s.
+_OF_RECORD: Final = _Level(frozenset({"meta_data"}), folds=True, hints=(b"meta_data",))
+_OF_BATCH: Final = _Level(
     frozenset({"transactions", "meta_data"}),
+    folds=True,
+    hints=(b"transactions", b"meta_data", "\u017f".encode(), rb"\u017f"),
 )
+# Names in meta_data have case.
+_OF_META_DATA: Final = _Level(frozenset({STAMP_NAME}), folds=False, hints=(_STAMP,))
 
-# An object's text before and after the value of one member, and whether a reserved member was repeated.
-_Split = tuple[bytes, bytes, bool]
-# What meta_data, the client's stamp taken out, becomes with the caller's.
-_Edit = Callable[[bytes, bytes], bytes]
+
+_Edit = tuple[int, int, bytes]
+"""A place in the body, from and to, and what takes the place of its bytes."""
+
+
+class _Reserved(NamedTuple):
+    """The reserved members of an object, and whether it has others."""
+
+    members: list[Member]
+    others: bool
+
+
+def is_cheap(body: bytes, how: Stamp) -> bool:
+    """Whether `stamp` takes no longer than about CHEAP_SECONDS, estimated by counting."""
+    if len(body) <= _SMALL and how is not Stamp.BULK:
+        return True
+    seconds = len(body) * _BYTE
+    if seconds > CHEAP_SECONDS:
+        return False
+    objects = body.count(b"{")
+    seconds += body.count(b":") * _NAME + (objects + body.count(b"[")) * _PAIR
+    if how is Stamp.BULK:
+        seconds += objects * _ITEM
+    return seconds <= CHEAP_SECONDS
 
 
 def stamp(body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, max_length: int) -> bytes:
     """The body that leaves for Core, at most `max_length` bytes long.
 
     An empty or blank body leaves as it is, except where `body_optional` lets a creating route make one.
-    Takes some 5 us for 300 bytes but up to a second for 5 MB made to be slow: `stamp_in_steps` is for those.
+    Takes some 5 us for 300 bytes. For what is not cheap there is `stamp_in_steps`.
 
     Raises GatewayError: MALFORMED_BODY, BULK_LIMIT, BODY_TOO_LARGE.
     """
-    text = body.strip(_BLANKS)
-    if text and how in _EDITS and _is_shallow(text):
-        try:
-            if not text.isascii():
-                text.decode()
-            stamped = _record(text, _EDITS[how], _member(key_id))
-        except _UNREADABLE as error:
-            raise GatewayError(Code.MALFORMED_BODY) from error
-        return _limited(body if stamped is text else stamped, max_length)
-    return _finished(stamp_in_steps(body, how, key_id, body_optional=body_optional, max_length=max_length))
+    if how is Stamp.NONE:
+        return body
+    if b"{" not in body and not body.strip(json_text.BLANKS):
+        return _made(body, how, key_id, body_optional=body_optional)
+    member = _member(key_id)
+    try:
+        if not body.isascii():
+            body.decode()
+        if not _is_shallow(body):
+            _finish(json_text.check_in_steps(body))
+        edits = _batch(body, member) if how is Stamp.BULK else _record(body, 0, how, member)
+    except json_text.UNREADABLE as error:
+        raise GatewayError(Code.MALFORMED_BODY) from error
+    if not edits:
+        _limit(body, len(body), max_length)
+        return body
+    stamped = b"".join([*_pieces(body, 0, edits), body[edits[-1][1] :]])
+    _limit(body, len(stamped), max_length)
+    return stamped
 
 
 def stamp_in_steps(
     body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, max_length: int
 ) -> Generator[None, None, bytes]:
-    """`stamp` in short steps, for a caller that lets others run once its time is up; returns the body.
+    """`stamp` in steps of 2 ms at most, for a caller that lets others run in between; returns the body.
 
-    A batch has a step for each item. Raises GatewayError as `stamp` does.
+    Raises GatewayError as `stamp` does.
     """
-    text = body.strip(_BLANKS)
     if how is Stamp.NONE:
         return body
-    if not text:
-        made = body_optional and how is Stamp.CREATE
-        return _limited(b'{"meta_data":{%b}}' % _member(key_id) if made else body, max_length)
-    yield
+    if (yield from _is_blank_in_steps(body)):
+        return _made(body, how, key_id, body_optional=body_optional)
+    member = _member(key_id)
     try:
-        if not text.isascii():
-            text.decode()
-            yield
-        if not _is_shallow(text):
-            yield from _refuse_deep_in_steps(text)
+        yield from json_text.decode_in_steps(body)
+        yield from json_text.check_in_steps(body)
         if how is Stamp.BULK:
-            stamped = yield from _batch_in_steps(text, _member(key_id))
+            edits = yield from _batch_in_steps(body, member)
         else:
-            stamped = yield from _record_in_steps(text, _EDITS[how], _member(key_id))
-    except _UNREADABLE as error:
+            edits = yield from _record_in_steps(body, _object_in(body), how, member)
+    except json_text.UNREADABLE as error:
         raise GatewayError(Code.MALFORMED_BODY) from error
-    return _limited(body if stamped is text else stamped, max_length)
+    if not edits:
+        _limit(body, len(body), max_length)
+        return body
+    pieces = yield from _pieces_in_steps(body, edits)
+    _limit(body, sum(map(len, pieces)), max_length)
+    yield
+    return b"".join(pieces)
 
 
-def _finished(steps: Generator[None, None, bytes]) -> bytes:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return bytes(done.value)
+def _finish(steps: Generator[None, None, Any]) -> None:
+    for _ in steps:
+        pass
 
 
 def _is_shallow(text: bytes) -> bool:
     """Whether there are too few brackets to nest too deep."""
-    return len(text) <= MAX_DEPTH or text.count(b"[") + text.count(b"{") <= MAX_DEPTH
+    most = json_text.MAX_DEPTH
+    return len(text) <= most or text.count(b"[") + text.count(b"{") <= most
 
 
-def _refuse_deep_in_steps(text: bytes) -> Generator[None, None, None]:
-    """Raises GatewayError where JSON is nested deeper than MAX_DEPTH; what is no JSON may pass."""
-    depth, inside, start = 0, 0, 0
-    while start < len(text):
-        part = text[start : start + _LARGE]
-        if (len(part) - len(part.rstrip(b"\\"))) % 2:
-            part = text[start : start + _LARGE + 1]  # no escape is cut apart
-        start += len(part)
-        marks = part.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
-        # Without two quotes side by side, all that is left stays inside or outside of strings as it was.
-        runs = marks.replace(b'""', b"").split(b'"')
-        steps = b"".join(runs[inside::2]).translate(_DEPTHS)
-        inside ^= (len(runs) - 1) & 1
-        depths = list(accumulate(memoryview(steps).cast("b"), initial=depth))
-        if max(depths) > MAX_DEPTH:
-            raise GatewayError(Code.MALFORMED_BODY)
-        depth = depths[-1]
+def _is_blank_in_steps(body: bytes) -> Generator[None, None, bool]:
+    if b"{" in body:
+        return False
+    for start in range(0, len(body), _BLANKS_AT_ONCE):
+        if body[start : start + _BLANKS_AT_ONCE].strip(json_text.BLANKS):
+            return False
         yield
+    return True
+
+
+def _made(body: bytes, how: Stamp, key_id: str, *, body_optional: bool) -> bytes:
+    """What leaves for a blank body."""
+    if body_optional and how is Stamp.CREATE:
+        return b'{"meta_data":{%b}}' % _member(key_id)
+    return body
 
 
 def _member(key_id: str) -> bytes:
     return _STAMP + b":" + _encode(key_id)
 
 
-def _limited(stamped: bytes, max_length: int) -> bytes:
-    if len(stamped) > max_length:
-        raise GatewayError(Code.BODY_TOO_LARGE)
-    return stamped
+def _object_in(text: bytes) -> Span:
+    """Where the one object of a whole text is."""
+    return Span(text.index(b"{"), text.rindex(b"}") + 1)
 
 
-def _batch_in_steps(text: bytes, member: bytes) -> Generator[None, None, bytes]:
-    array = _value(text, _BATCH)
-    yield
-    split = _examined(text, array, _BATCH)
-    if not array:
-        return text
-    yield
-    items = _items(array)
-    yield
-    stamped = []
-    for item in items:
-        record = bytes(item)
-        if not record.startswith(b"{"):
-            raise _malformed("transactions must be an array of objects")
-        if len(record) > _LARGE:
-            stamped.append((yield from _record_in_steps(record, _created, member)))
-        else:
-            stamped.append(_record(record, _created, member))
+# What leaves.
+
+
+def _limit(body: bytes, length: int, most: int) -> None:
+    """Raises GatewayError where what leaves for `body` is longer than Core takes; sizes in bytes."""
+    if length > most:
+        stamped = f", {length} with the stamp" if length != len(body) else ""
+        raise GatewayError(
+            Code.BODY_TOO_LARGE,
+            f"{Code.BODY_TOO_LARGE.message}: {len(body)} bytes{stamped}; Blnk Core takes at most {most}",
+        )
+
+
+def _pieces(body: bytes | memoryview, at: int, edits: list[_Edit]) -> list[bytes | memoryview]:
+    """What the body from `at` to the end of the last of the edits becomes."""
+    pieces: list[bytes | memoryview] = []
+    for start, end, new in edits:
+        pieces += body[at:start], new
+        at = end
+    return pieces
+
+
+def _pieces_in_steps(body: bytes, edits: list[_Edit]) -> Generator[None, None, list[bytes | memoryview]]:
+    """What leaves, in order."""
+    edits.sort()
+    view, at = memoryview(body), 0
+    pieces: list[bytes | memoryview] = []
+    for first in range(0, len(edits), _EDITS_AT_ONCE):
+        some = edits[first : first + _EDITS_AT_ONCE]
+        pieces += _pieces(view, at, some)
+        at = some[-1][1]
         yield
-    return _joined(text, split, array, b"[%b]" % b",".join(stamped) if stamped else array)
+    pieces.append(view[at:])
+    return pieces
 
 
-def _items(array: bytes) -> list[msgspec.Raw]:
+# Batches.
+
+
+def _batch(text: bytes, member: bytes) -> list[_Edit]:
+    array, edits = _settled(text, _reserved(text, _OF_BATCH).members, "transactions")
+    if array is None:
+        return []
+    spans = json_text.elements(_array(text, array), array.start)
+    if len(spans) > MAX_ITEMS:
+        raise GatewayError(Code.BULK_LIMIT)
+    for span in spans:
+        edits += _item(text, span, member)
+    return sorted(edits)
+
+
+def _batch_in_steps(text: bytes, member: bytes) -> Generator[None, None, list[_Edit]]:
+    reserved = yield from _reserved_in_steps(text, _object_in(text), _OF_BATCH)
+    array, edits = _settled(text, reserved.members, "transactions")
+    if array is None:
+        return []
+    if text[array.start : array.start + 1] != b"[":
+        raise _malformed("transactions must be an array of objects")
+    try:
+        parts = yield from json_text.parts_in_steps(text, array, MAX_ITEMS)
+    except json_text.TooManyError as error:
+        raise GatewayError(Code.BULK_LIMIT) from error
+    for part in parts.spans:
+        if json_text.is_large(part):
+            item = yield from json_text.trimmed_in_steps(text, part)
+            if text[item.start : item.start + 1] != b"{":
+                raise _malformed("transactions must be an array of objects")
+            edits += yield from _record_in_steps(text, item, Stamp.CREATE, member)
+            continue
+        for span in json_text.elements(b"[%b]" % text[part.start : part.end], part.start - 1):
+            edits += _item(text, span, member)
+            yield
+    return edits
+
+
+def _array(text: bytes, span: Span) -> bytes:
+    array = text[span.start : span.end]
     if not array.startswith(b"["):
         raise _malformed("transactions must be an array of objects")
-    if array.count(b",") < MAX_ITEMS:
-        return _ITEMS.decode(array)
-    try:
-        counted = _COUNTED_ITEMS.decode(array)
-    except msgspec.ValidationError as error:
-        raise GatewayError(Code.BULK_LIMIT) from error
-    return [item for item in msgspec.structs.astuple(counted) if item is not _ABSENT]
+    return array
 
 
-def _record(text: bytes, edit: _Edit, member: bytes) -> bytes:
-    value = _value(text, _RECORD)
-    split = _split(text, value)
-    return _joined(text, split, value, edit(_finished(_unstamped_in_steps(value)), member))
+def _item(text: bytes, span: Span, member: bytes) -> list[_Edit]:
+    item = text[span.start : span.end]
+    if not item.startswith(b"{"):
+        raise _malformed("transactions must be an array of objects")
+    return _record(item, span.start, Stamp.CREATE, member)
 
 
-def _record_in_steps(text: bytes, edit: _Edit, member: bytes) -> Generator[None, None, bytes]:
-    value = _value(text, _RECORD)
-    yield
-    split = _split(text, value)
-    yield
-    unstamped = yield from _unstamped_in_steps(value)
-    yield
-    return _joined(text, split, value, edit(unstamped, member))
+# Records.
 
 
-def _joined(text: bytes, split: _Split, value: bytes, edited: bytes) -> bytes:
-    """`text` with `edited` in the place of `value`; `text` itself where nothing changes."""
-    head, tail, repeated = split
-    return text if edited == value and not repeated else head + edited + tail
+def _record(text: bytes, at: int, how: Stamp, member: bytes) -> list[_Edit]:
+    """The edits of a small record; `at` is added to each place."""
+    text = json_text.readable(text)
+    value = bytes(_RECORD.decode(text).value)
+    if _is_plain(text, value):
+        if not value:
+            return _meta_data_added(text, at, how, member)
+        # Behind the name are blanks and a colon, and no value begins with one of them.
+        start = text.index(value, text.index(_META_DATA) + len(_META_DATA))
+        return _meta_data(value, at + start, how, member)
+    found = _reserved(text, _OF_RECORD)
+    span, edits = _settled(text, found.members, "meta_data")
+    if span is None:
+        edits = _meta_data_added(text, 0, how, member)
+    else:
+        edits += _meta_data(text[span.start : span.end], span.start, how, member)
+    return [(at + start, at + end, new) for start, end, new in edits]
 
 
-def _created(meta_data: bytes, member: bytes) -> bytes:
-    return b"{%b}" % member if meta_data in _MISSING else _with_member(meta_data, member)
-
-
-def _replaced(meta_data: bytes, member: bytes) -> bytes:
-    return meta_data if meta_data in _MISSING else _with_member(meta_data, member)
-
-
-def _merged(meta_data: bytes, _: bytes) -> bytes:
-    return meta_data
-
-
-_EDITS: dict[Stamp, _Edit] = {Stamp.CREATE: _created, Stamp.REPLACE: _replaced, Stamp.MERGE: _merged}
-
-
-def _unstamped_in_steps(meta_data: bytes) -> Generator[None, None, bytes]:
-    """meta_data without any stamp of the client's; itself where it has none, or is missing."""
-    if meta_data in _MISSING:
-        return meta_data
-    if not meta_data.startswith(b"{"):
+def _record_in_steps(
+    text: bytes, span: Span, how: Stamp, member: bytes
+) -> Generator[None, None, list[_Edit]]:
+    reserved = yield from _reserved_in_steps(text, span, _OF_RECORD)
+    value, edits = _settled(text, reserved.members, "meta_data")
+    if value is None:
+        if how is Stamp.CREATE:
+            added = b'"meta_data":{%b}' % member
+            edits.append(_inserted(span.end - 1, added, behind=reserved.others))
+    elif not json_text.is_large(value):
+        edits += _meta_data(text[value.start : value.end], value.start, how, member)
+    elif text[value.start : value.start + 1] != b"{":
         raise _malformed("meta_data must be a JSON object")
-    # Names in meta_data have case: only an escaped letter can hide the reserved one.
-    if _STAMP not in meta_data and not _has_escaped_letter(meta_data):
-        return meta_data
-    yield
-    if meta_data.count(b":") > MAX_NAMES and _META_DATA.decode(meta_data).value is _ABSENT:
-        return meta_data
-    members = _members(meta_data, b"")
-    yield
-    kept = [_written(name, value) for name, value in members if name != STAMP_NAME]
-    return b"{%b}" % b",".join(kept) if len(kept) < len(members) else meta_data
+    else:
+        forged = yield from _reserved_in_steps(text, value, _OF_META_DATA)
+        edits += _stamped(text, value, forged, how, member)
+    return edits
 
 
-def _value(text: bytes, level: _Level) -> bytes:
-    """The last value of the member `level.name`, empty where there is none; reads the whole text."""
-    return bytes(level.decoder.decode(text).value)
+def _meta_data_added(text: bytes, at: int, how: Stamp, member: bytes) -> list[_Edit]:
+    """A record without meta_data; one without a quote has no member at all."""
+    if how is not Stamp.CREATE:
+        return []
+    added = b'"meta_data":{%b}' % member
+    return [_inserted(at + text.rindex(b"}"), added, behind=b'"' in text)]
 
 
-def _split(text: bytes, value: bytes) -> _Split:
-    """A record around its meta_data, once every other spelling of that name is ruled out."""
-    if not _is_plain(text, value):
-        return _examined(text, value, _RECORD)
-    quoted = _RECORD.quoted
-    if not value:
-        return _with_member(text, quoted + b":")[:-1], b"}", False
-    head, _, rest = text.partition(quoted)
-    return head + quoted + b":", rest.lstrip(b" \t\r\n:")[len(value) :], False
+def _meta_data(value: bytes, at: int, how: Stamp, member: bytes) -> list[_Edit]:
+    """The edits of a small meta_data that was sent."""
+    if value == b"null":
+        return [(at, at + len(value), b"{%b}" % member)] if how is Stamp.CREATE else []
+    if not value.startswith(b"{"):
+        raise _malformed("meta_data must be a JSON object")
+    if _STAMP not in value and not _has_escaped_letter(value):
+        if how is Stamp.MERGE:
+            return []
+        return [_inserted(at + len(value) - 1, member, behind=b'"' in value)]
+    forged = _reserved(value, _OF_META_DATA)
+    edits = _stamped(value, Span(0, len(value)), forged, how, member)
+    return [(at + start, at + end, new) for start, end, new in edits]
+
+
+def _stamped(text: bytes, meta_data: Span, forged: _Reserved, how: Stamp, member: bytes) -> list[_Edit]:
+    """meta_data without any stamp of the client's, and with the caller's."""
+    edits = _without(text, forged.members)
+    if how is not Stamp.MERGE:
+        edits.append(_inserted(meta_data.end - 1, member, behind=forged.others))
+    return edits
+
+
+def _inserted(place: int, member: bytes, *, behind: bool) -> _Edit:
+    """A member before the end of an object, `behind` others."""
+    return place, place, b"," + member if behind else member
 
 
 def _is_plain(text: bytes, value: bytes) -> bool:
@@ -312,47 +389,68 @@ def _is_plain(text: bytes, value: bytes) -> bool:
     return found == expected or found - value.lower().count(b"meta_data") == expected
 
 
-def _examined(text: bytes, value: bytes, level: _Level) -> _Split:
-    """The object around its one member `level.name`, found by looking at each name."""
-    members = _members(text, value)
-    last = {name: place for place, (name, _) in enumerate(members)}
-    if any(name not in level.reserved and _folded(name) in level.reserved for name in last):
-        raise _malformed("Ambiguous spelling of a reserved field")
-    kept = [
-        (name, raw)
-        for place, (name, raw) in enumerate(members)
-        if name not in level.reserved or last[name] == place
-    ]
-    names = [name for name, _ in kept]
-    place = names.index(level.name) if value else len(kept)
-    head = b"".join(b"%b," % _written(name, raw) for name, raw in kept[:place])
-    tail = b"".join(b",%b" % _written(name, raw) for name, raw in kept[place + 1 :])
-    return b"{%b%b:" % (head, level.quoted), tail + b"}", len(kept) < len(members)
+# Reserved names.
+
+
+def _reserved(text: bytes, level: _Level) -> _Reserved:
+    """The reserved members of the small object `text`, found by looking at each name."""
+    members = json_text.members(text)
+    found = [member for member in members if level.holds(member.name)]
+    _bound(found)
+    return _Reserved(found, others=len(members) > len(found))
+
+
+def _reserved_in_steps(text: bytes, span: Span, level: _Level) -> Generator[None, None, _Reserved]:
+    """The reserved members of an object of a text that was checked."""
+    parts = yield from json_text.parts_in_steps(text, span)
+    found: list[Member] = []
+    for part in parts.spans:
+        if json_text.is_large(part):
+            members = [(yield from json_text.member_in_steps(text, part))]
+        elif level.may_hold(some := text[part.start : part.end]):
+            members = json_text.members(b"{%b}" % some, part.start - 1)
+        else:
+            members = []
+        if members and part.start > span.start + 1:
+            members[0] = members[0]._replace(lead=part.start - 1)
+        if members and part.end < span.end - 1:
+            members[-1] = members[-1]._replace(after=part.end + 1)
+        found += [member for member in members if level.holds(member.name)]
+        _bound(found)
+        yield
+    return _Reserved(found, others=parts.elements > len(found))
+
+
+def _settled(text: bytes, members: list[Member], name: str) -> tuple[Span | None, list[_Edit]]:
+    """The value of the last member of that name; of each reserved name all but the last are taken out."""
+    last = {member.name: member for member in members}
+    repeated = [member for member in members if last[member.name] is not member]
+    return last[name].value if name in last else None, _without(text, repeated)
+
+
+def _without(text: bytes, members: list[Member]) -> list[_Edit]:
+    """Take members out, each with the comma before it; the first of an object with the one behind it."""
+    edits: list[_Edit] = []
+    gone = 0
+    for member in members:
+        start = max(member.lead, gone)
+        gone = member.value.end if text[start : start + 1] == b"," else member.after
+        edits.append((start, gone, b""))
+    return edits
+
+
+def _bound(members: list[Member]) -> None:
+    if len(members) > MAX_REPEATED:
+        raise _malformed("Too many repetitions of a reserved field")
 
 
 def _has_escaped_letter(text: bytes) -> bool:
     return b"\\" in text and _ESCAPED_LETTER.search(text) is not None
 
 
-def _members(text: bytes, value: bytes) -> list[tuple[str, msgspec.Raw]]:
-    """Every member of an object in order, repeated ones too; colons inside `value` are not counted."""
-    if text.count(b":") - value.count(b":") > MAX_NAMES:
-        raise GatewayError(Code.BODY_TOO_LARGE)
-    return [(str(name), raw) for name, raw in _MEMBERS.decode(text).items()]
-
-
 def _folded(name: str) -> str:
     """The name as encoding/json's foldName compares it, as far as ASCII names are concerned."""
     return name.replace("\u017f", "s").lower()
-
-
-def _written(name: str, value: msgspec.Raw) -> bytes:
-    return b"%b:%b" % (_encode(name), value)
-
-
-def _with_member(text: bytes, member: bytes) -> bytes:
-    """The object `text` with a member after its last; an object without a quote has none."""
-    return b"".join((text[:-1], b"," if b'"' in text else b"", member, b"}"))
 
 
 def _malformed(message: str) -> GatewayError:

@@ -67,12 +67,12 @@ def elements(text: str) -> list[str]:
 
 
 def valid(body: bytes) -> str:
-    """The body as text, if it is UTF-8, one JSON object and free of lone surrogates."""
+    """The body as text, if it is UTF-8 and one JSON object; an escaped lone surrogate is a character."""
     try:
         text = body.decode()
         if not text.strip(" \t\r\n").startswith("{"):
             raise RefusedError(NOT_AN_OBJECT)
-        json.dumps(_reader().decode(text), ensure_ascii=False).encode()
+        _reader().decode(text)
     except (ValueError, RecursionError) as error:
         raise RefusedError(NOT_AN_OBJECT) from error
     return text

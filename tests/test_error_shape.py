@@ -24,7 +24,7 @@ NEW_KEY = b'{"name":"k","owner":"%b","scopes":["%b"],"expires_at":"2099-01-01T00
 class UnreachableKeyStore(MemoryKeyStore):
     """Answers nothing."""
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
 
 
@@ -164,6 +164,13 @@ async def full_queue(scene: Scene) -> Answer:
     return answer
 
 
+async def too_many_keys(scene: Scene) -> Answer:
+    gateway = await scene.start(keys={"per_owner": 1})
+    await gateway.mint("ledgers:read")
+    body = NEW_KEY % (b"acme", b"ledgers:read")
+    return await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=body)
+
+
 PROVOCATIONS: dict[Code, Provocation] = {
     Code.MISSING_KEY: no_key,
     Code.INVALID_KEY: unknown_key,
@@ -178,6 +185,7 @@ PROVOCATIONS: dict[Code, Provocation] = {
     Code.MASTER_REQUIRED: hooks,
     Code.CROSS_OWNER: foreign_owner,
     Code.SCOPE_ESCALATION: broader_scopes,
+    Code.KEY_QUOTA: too_many_keys,
     Code.MALFORMED_BODY: trailing_bytes,
     Code.BULK_LIMIT: large_bulk,
     Code.BODY_TOO_LARGE: large_body,
@@ -190,7 +198,11 @@ PROVOCATIONS: dict[Code, Provocation] = {
     Code.UPSTREAM_REFUSED: core_refuses,
     Code.UNAVAILABLE: full_queue,
 }
-MESSAGES = {Code.INSUFFICIENT: "Insufficient permissions for ledgers:write"}
+MESSAGES = {
+    Code.INSUFFICIENT: "Insufficient permissions for ledgers:write",
+    Code.KEY_QUOTA: "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); "
+    "revoke one first",
+}
 
 
 def test_every_code_is_provoked() -> None:

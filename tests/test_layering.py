@@ -18,11 +18,19 @@ import pytest
 from tests.running import ROOT
 
 FLOORS = (
-    {"errors", "exits", "redis_url", "shares", "start_signals"},
+    {"errors", "exits", "json_text", "loop", "redis_url", "shares", "start_signals"},
     {"policy"},
     {"keys", "wire", "stamping", "config", "telemetry", "limits"},
     {"context"},
-    {"judgement", "streaming", "descriptors", "private_server", "revocation_notice", "sockets"},
+    {
+        "judgement",
+        "streaming",
+        "stamp_lane",
+        "descriptors",
+        "private_server",
+        "revocation_notice",
+        "sockets",
+    },
     {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch", "listeners"},
     {"proxy", "live_policy", "dependencies"},
     {"observing"},
@@ -42,7 +50,8 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "redis_url.py", "shares.py", "policy/*.py", "stamping.py", "limits.py", "keys/minting.py",
+    "errors.py", "redis_url.py", "shares.py", "policy/*.py", "stamping.py", "json_text.py", "limits.py",
+    "keys/minting.py",
     "wire/headers.py",
 )  # fmt: skip
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))

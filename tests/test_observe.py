@@ -38,12 +38,12 @@ class SlowStore(MemoryKeyStore):
         self.failing = False
         self.silent = False
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         if self.silent:
             await asyncio.sleep(3600)
         if self.failing:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
-        return await super().find(digest)
+        return await super().find(digest, client)
 
 
 Observe = Callable[..., Awaitable[Running]]

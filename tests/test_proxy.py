@@ -17,6 +17,7 @@ import pytest
 
 from gateway.config import Secret
 from gateway.errors import Code, GatewayError
+from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from tests.conftest import Start
 from tests.raw_client import BrokenAnswer, request
@@ -38,14 +39,14 @@ class FailingStore(MemoryKeyStore):
         self.failing = False
         self.asked = 0
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         self.asked += 1
         self._fail()
-        return await super().find(digest)
+        return await super().find(digest, client)
 
-    async def add(self, record: KeyRecord) -> None:
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         self._fail()
-        await super().add(record)
+        await super().add(record, quota)
 
     async def last_position(self) -> str:
         # Without the proof that this would give, every request asks the store.

@@ -238,7 +238,7 @@ class TestRestart:
             ("of-no-one", "of-another", ("upstream.master_key",)),
             (":5100", ":5101", ("upstream.url",)),
             ('"memory://"', '"memory://", grace: 5s', ("keys.grace",)),
-            ('"memory://"', '"memory://", master: deny', ()),
+            ('"memory://"', '"memory://", master: deny, per_owner: 5', ()),
             ("keys:", "limits: {rate: 5, body: 1KiB}\nkeys:", ()),
             ("keys:", "timeouts: {head: 1s}\nkeys:", ()),
             ("keys:", "trusted_proxies: [10.0.0.1]\nready_requires: [store]\nkeys:", ()),
@@ -332,6 +332,18 @@ class TestGateway:
         assert (await reloading.write(SHIPPED.replace("master: accept", "master: deny")))["success"]
         assert (await reloading.ask("GET", "/ledgers", key=MASTER_KEY)).status == 401
         assert (await reloading.ask("POST", "/ledgers", key=key, body=large)).status == 200
+
+    async def test_so_is_the_quota_of_an_owner(self, reloading: Reloading) -> None:
+        """For who has more keys by then, too."""
+        for _ in range(2):
+            await reloading.mint("ledgers:read", owner="acme")
+        body = b'{"name":"k","owner":"acme","scopes":[],"expires_at":"2999-01-01T00:00:00Z"}'
+        assert (await reloading.write(SHIPPED.replace("master: accept", "master: accept\n  per_owner: 1")))[
+            "success"
+        ]
+        assert (await reloading.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).status == 403
+        assert (await reloading.write(SHIPPED))["success"]
+        assert (await reloading.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).status == 201
 
     async def test_what_runs_is_told_by_its_sha256(self, reloading: Reloading) -> None:
         """Readiness, metrics and log agree."""

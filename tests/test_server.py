@@ -12,6 +12,7 @@ from gateway.config import Address
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.keys.store import Changes, KeyRecord, MemoryKeyStore
+from gateway.wire.unreachable import CLOSED
 from tests.conftest import Start
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
 from tests.recording import Exchange, RecordingUpstream, abort, answering, held, like_core, never
@@ -20,7 +21,7 @@ from tests.serving import serving
 from tests.wire.asserting import READ
 
 HEALTH = Address("127.0.0.1", 0)
-UNREACHABLE = {"upstream": "Upstream unreachable"}
+UNREACHABLE = {"upstream": CLOSED}
 STORE_DOWN = {"store": "Key store unavailable"}
 
 
@@ -31,9 +32,9 @@ class FailingStore(MemoryKeyStore):
         super().__init__()
         self.failing = False
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         self._fail()
-        return await super().find(digest)
+        return await super().find(digest, client)
 
     async def empty(self) -> bool:
         self._fail()
@@ -114,7 +115,7 @@ class TestReadiness:
         assert (await gateway.ask("POST", "/ledgers/filter", key=MASTER_KEY, body=b"{}")).status == 502
         await shows(gateway, 200, status="degraded", degraded=UNREACHABLE)
         down = gauges(gateway)
-        await gateway.logged('"event":"degraded","dependency":"upstream","reason":"Upstream unreachable"')
+        await gateway.logged('"event":"degraded","dependency":"upstream","reason":"Core is not reachable: ')
         upstream.behaviour = upstream.probe_behaviour = like_core
         await shows(gateway, 200, status="ready", degraded={})
         assert (down, gauges(gateway)) == ((0, 1), (1, 1))
@@ -139,7 +140,8 @@ class TestReadiness:
         gateway = await start_gateway(ready_requires=("upstream",))
         await upstream.__aexit__()
         assert (await gateway.ask("GET", READ, key=MASTER_KEY)).status == 502
-        await shows(gateway, 503, status="not ready", reasons=["upstream: Upstream unreachable"])
+        reason = f"upstream: Core is not reachable: connection refused (127.0.0.1:{upstream.port})"
+        await shows(gateway, 503, status="not ready", reasons=[reason])
         assert (await look(gateway, "/health/alive")).status == 200
         async with upstream:
             await shows(gateway, 200, status="ready", reasons=[])

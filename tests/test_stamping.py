@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import Code, GatewayError
+from gateway.json_text import MAX_DEPTH
 from gateway.policy.routes import Stamp
-from gateway.stamping import MAX_DEPTH, MAX_ITEMS, MAX_NAMES, stamp, stamp_in_steps
+from gateway.stamping import MAX_ITEMS, MAX_REPEATED, stamp, stamp_in_steps
 
 KEY_ID = "api_key_0b8a7c1e-8f5d-4b6a-9d3e-2f1a0c9b8d7e"
 MEMBER = b'"BLNK_GENERATED_BY":"%b"' % KEY_ID.encode()
@@ -54,23 +55,20 @@ def malformed(message: str) -> Refused:
     return Refused(Code.MALFORMED_BODY, message)
 
 
-TOO_LARGE = Refused(Code.BODY_TOO_LARGE, "Request body too large")
-
-
 @pytest.mark.parametrize(
     ("body", "leaves"),
     [
         (b"{}", b'{"meta_data":{%b}}'),
-        (b" \r\n\t{ } \n", b'{ "meta_data":{%b}}'),
+        (b" \r\n\t{ } \n", b' \r\n\t{ "meta_data":{%b}} \n'),
         (b'{"name":"x"}', b'{"name":"x","meta_data":{%b}}'),
         (b'{"meta_data":null,"a":1}', b'{"meta_data":{%b},"a":1}'),
-        (b'{"meta_data" :\t{} , "a":1}', b'{"meta_data":{%b} , "a":1}'),
+        (b'{"meta_data" :\t{} , "a":1}', b'{"meta_data" :\t{%b} , "a":1}'),
         (b'{"meta_data":{ "a" : 1.10 }}', b'{"meta_data":{ "a" : 1.10 ,%b}}'),
         (b'{"meta_data":{"a":1,"BLNK_GENERATED_BY":"forged","b":2}}', b'{"meta_data":{"a":1,"b":2,%b}}'),
         (b'{"meta_data":{"BLNK_GENERATED\\u005fBY":"forged"}}', b'{"meta_data":{%b}}'),
         (b'{"meta_data":{"\\u0061":1}}', b'{"meta_data":{"\\u0061":1,%b}}'),
         (b'{"meta_data":{"blnk_generated_by":1}}', b'{"meta_data":{"blnk_generated_by":1,%b}}'),
-        (b'{"met\\u0061_data":{"a":1},"b": 2}', b'{"meta_data":{"a":1,%b},"b":2}'),
+        (b'{"met\\u0061_data":{"a":1},"b": 2}', b'{"met\\u0061_data":{"a":1,%b},"b": 2}'),
         (b'{"meta_data":{"f":1},"a":1,"meta_data":{"c":3}}', b'{"a":1,"meta_data":{"c":3,%b}}'),
         (b'{"in":{"meta_data":{"META_DATA":1}}}', b'{"in":{"meta_data":{"META_DATA":1}},"meta_data":{%b}}'),
         (b'{"a":"meta_data","meta_data":{}}', b'{"a":"meta_data","meta_data":{%b}}'),
@@ -121,12 +119,12 @@ def test_a_merged_meta_data_carries_no_stamp(body: bytes, leaves: bytes) -> None
     [
         (
             b'{"transactions":[{"a":1.10},{"meta_data":null}, { "meta_data":{"BLNK_GENERATED_BY":1,"b":2}}]}',
-            b'{"transactions":[{"a":1.10,"meta_data":{%b}},{"meta_data":{%b}},{ "meta_data":{"b":2,%b}}]}',
+            b'{"transactions":[{"a":1.10,"meta_data":{%b}},{"meta_data":{%b}}, { "meta_data":{"b":2,%b}}]}',
         ),
         (b' {"transactions":[ ]}', b' {"transactions":[ ]}'),
         (b' {"skip_queue":true}', b' {"skip_queue":true}'),
         (b'{"transactions":[{"f":1}],"transactions":[]}', b'{"transactions":[]}'),
-        (b'{"transactions":null,"transact\\u0069ons":[{}]}', b'{"transactions":[{"meta_data":{%b}}]}'),
+        (b'{"transactions":null,"transact\\u0069ons":[{}]}', b'{"transact\\u0069ons":[{"meta_data":{%b}}]}'),
         (
             b'{"transactions":[{}],"meta_data":{"BLNK_GENERATED_BY":1}}',
             b'{"transactions":[{"meta_data":{%b}}],"meta_data":{"BLNK_GENERATED_BY":1}}',
@@ -170,8 +168,8 @@ def test_a_route_without_a_stamp_leaves_any_body_alone() -> None:
         *(b'{"a":01}', b'{"a":1.}', b'{"a":.5}', b'{"a":+1}', b'{"a":-}', b'{"a":1e}', b'{"a":0x1}'),
         *(b'{"a":"\\x"}', b'{"a":"\\u12"}', b'{"a":"\n"}', b'{"a":"\x00"}', b'{"a":[1 2]}', b'{"a":tru}'),
         *(b'{"a":"\xff"}', b'{"\xff":1}', b'{"a":["\xed\xa0\x80"]}', b'{"a":"\xc0\x80"}'),
-        *(b'{"a":"\\ud800"}', b'{"a":["\\udc00"]}', b'{"\\ud800":1}', b'{"a":{"\\udfff":1}}'),
-        *(b'{"a":"\\ud83d\\u0041"}', b'{"a":"\\ud800x"}', b'{"a":%b%b}' % (b"[" * 200_000, b"]" * 200_000)),
+        *(b'{"a":"\\ud8zz"}', b'{"a":"\\ud83"}', b'{"a":"\\uD83d\\u"}', b'{"\\ud80":1}'),
+        b'{"a":%b%b}' % (b"[" * 200_000, b"]" * 200_000),
         b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00",
     ],
 )
@@ -231,46 +229,80 @@ def test_more_items_than_the_limit_are_refused(item: bytes) -> None:
 
 @pytest.mark.parametrize("how", list(Stamp)[1:])
 def test_what_leaves_is_never_longer_than_the_limit(how: Stamp) -> None:
-    """One byte too many is refused, whether the gateway added it or not."""
+    """One byte too many is refused with both sizes, whether the gateway added it or not."""
     body = b'{"transactions":[{}],"meta_data":{"a":1}}'
     leaves = outcome(body, how)
     assert isinstance(leaves, bytes)
     assert outcome(body, how, max_length=len(leaves)) == leaves
-    assert outcome(body, how, max_length=len(leaves) - 1) == TOO_LARGE
+    sizes = "41 bytes" if leaves == body else f"41 bytes, {len(leaves)} with the stamp"
+    assert outcome(body, how, max_length=len(leaves) - 1) == Refused(
+        Code.BODY_TOO_LARGE,
+        f"Request body too large: {sizes}; Blnk Core takes at most {len(leaves) - 1}",
+    )
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"\\u0061":[%b]}' % b",".join([b'{"a":1}'] * (MAX_NAMES + 1)),
-        b'{"meta_data":{"BLNK_GENERATED_BY":1,"a":[%b]}}' % b",".join([b'{"a":1}'] * (MAX_NAMES + 1)),
-    ],
-)
-def test_names_too_many_to_judge_one_by_one_are_refused(body: bytes) -> None:
-    """Only a body that needs its names judged, by an escape or a second spelling, is held to the bound."""
-    assert outcome(body) == TOO_LARGE
+@pytest.mark.parametrize("name", ["meta_data", "transactions"])
+def test_a_reserved_name_repeated_too_often_is_refused(name: str) -> None:
+    """Each but the last is taken out of the body, which is bounded work."""
+    members = [b'"%b":null' % name.encode()] * (MAX_REPEATED - 1)
+    repeated = outcome(b'{%b,"transactions":[{}]}' % b",".join(members), Stamp.BULK)
+    assert isinstance(repeated, bytes)
+    assert repeated.count(b"null") == (name == "meta_data")
+    assert outcome(b'{%b,"transactions":[{}]}' % b",".join(members * 2), Stamp.BULK) == malformed(
+        "Too many repetitions of a reserved field"
+    )
 
 
-def test_many_names_in_plain_spelling_are_stamped() -> None:
-    """The bound on names concerns neither plain bodies nor meta_data without a stamp."""
-    many = b",".join(b'"%06d":1' % n for n in range(MAX_NAMES + 1))
-    assert outcome(b"{%b}" % many) == b'{%b,"meta_data":{%b}}' % (many, MEMBER)
-    inner = b'{"meta_data":{"\\u0061":1,%b' % many
+MANY = b",".join(b'"%06d":1' % n for n in range(10_001))
+
+
+def test_any_number_of_names_is_looked_at() -> None:
+    """Escapes and second mentions are no reason to refuse a body, however many members it has."""
+    assert outcome(b"{%b}" % MANY) == b'{%b,"meta_data":{%b}}' % (MANY, MEMBER)
+    inner = b'{"meta_data":{"\\u0061":1,%b' % MANY
     assert outcome(inner + b"}}") == inner + b",%b}}" % MEMBER
+    assert outcome(b'{"meta_data":{%b},"\\u0061":1}' % MANY) == (
+        b'{"meta_data":{%b,%b},"\\u0061":1}' % (MANY, MEMBER)
+    )
+    assert outcome(b'{"a":{%b},"meta_data":{"meta_data":1}}' % MANY) == (
+        b'{"a":{%b},"meta_data":{"meta_data":1,%b}}' % (MANY, MEMBER)
+    )
+    assert outcome(b'{"meta_data":{"BLNK_GENERATED_BY":1,%b}}' % MANY) == (
+        b'{"meta_data":{%b,%b}}' % (MANY, MEMBER)
+    )
+    assert outcome(b'{"\\u0061":1,"transactions":[{%b}]}' % MANY, Stamp.BULK) == (
+        b'{"\\u0061":1,"transactions":[{%b,"meta_data":{%b}}]}' % (MANY, MEMBER)
+    )
 
 
-def test_names_inside_the_stamped_value_do_not_count() -> None:
-    """A large batch or meta_data is no reason to refuse an escape or a second mention beside it."""
-    many = b",".join(b'"%06d":1' % n for n in range(MAX_NAMES + 1))
-    assert outcome(b'{"meta_data":{%b},"\\u0061":1}' % many) == b'{"meta_data":{%b,%b},"a":1}' % (
-        many,
-        MEMBER,
-    )
-    assert outcome(b'{"a":{%b},"meta_data":{"meta_data":1}}' % many) == (
-        b'{"a":{%b},"meta_data":{"meta_data":1,%b}}' % (many, MEMBER)
-    )
-    assert outcome(b'{"\\u0061":1,"transactions":[{%b}]}' % many, Stamp.BULK) == (
-        b'{"a":1,"transactions":[{%b,"meta_data":{%b}}]}' % (many, MEMBER)
+LONE = [rb"\ud83d", rb"\uDE00", rb"\uDFFF", rb"\ud800x", rb"\ud83d\u0041", rb"\ud83d\ud83d", rb"\\\uD83D"]
+WHOLE = [rb"\ud83d\ude00", rb"\\ud83d", rb"\ufffd", rb"\uf83d", rb"\uD7FF"]
+
+
+@pytest.mark.parametrize("text", [*LONE, *WHOLE])
+def test_a_surrogate_passes_byte_for_byte(text: bytes) -> None:
+    """JSON.stringify writes a lone one where a text was cut inside an emoji, and Go reads U+FFFD for it."""
+    for body in (
+        b'{"a":"%b"}',
+        b'{"a":[{"b":"%b"}]}',
+        b'{"%b":1}',
+        b'{"a":"%b","b":"%b"}'.replace(b"%b", text, 1),
+    ):
+        sent = body % text
+        assert outcome(sent) == sent[:-1] + b',"meta_data":{%b}}' % MEMBER
+        batch = b'{"transactions":[%b]}'
+        assert outcome(batch % sent, Stamp.BULK) == batch % (sent[:-1] + b',"meta_data":{%b}}' % MEMBER)
+    for how in RECORDS:
+        sent = b'{"meta_data":{"%b":"%b","BLNK_GENERATED_BY":"%b"}}' % (text, text, text)
+        stamp = b"" if how is Stamp.MERGE else b"," + MEMBER
+        assert outcome(sent, how) == b'{"meta_data":{"%b":"%b"%b}}' % (text, text, stamp)
+
+
+def test_a_surrogate_hides_no_stamp() -> None:
+    """Whatever stands beside it, the client's own stamp is found."""
+    body = rb'{"x":"\\\ud83d","meta_data":{"\ud83d":1,"BLNK\u005fGENERATED_BY":"\ud83d","b":"\\ud83d"}}'
+    assert outcome(body) == rb'{"x":"\\\ud83d","meta_data":{"\ud83d":1,"b":"\\ud83d",%b}}'.replace(
+        b"%b", MEMBER
     )
 
 

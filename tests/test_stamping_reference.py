@@ -86,15 +86,25 @@ META_DATA = ["META_DATA", "meta\\u005fdata", "\\u004deta_data", "\\u006d\\u0065t
 TRANSACTIONS = ["Transactions", "tran\u017factions", "tran\\u017Factions", "transact\\u0069ons"]
 STAMP = ["blnk_generated_by", "BLNK\\u005FGENERATED_BY", "BLN\u212a_GENERATED_BY", 'x\\"BLNK_GENERATED_BY']
 OTHER = ["name", "name", "Name", "n\\u0061me", "", "\u00e9", "\\u00e9", "a\\nb", "\\\\u0041", "\\u212a"]
+# Lone surrogates, pairs, and what only looks like one.
+SURROGATES = [
+    "\\ud83d",
+    "x\\uDE00",
+    "\\ud83d\\ude00",
+    "\\uDFFF\\uD800",
+    "\\\\ud83d",
+    "\\\\\\uD83D",
+    "\\uf83d",
+]
 SPELLING = st.one_of(
     st.sampled_from(["meta_data", "transactions", "BLNK_GENERATED_BY"]),
-    st.sampled_from([*META_DATA, *TRANSACTIONS, *STAMP, *OTHER]),
+    st.sampled_from([*META_DATA, *TRANSACTIONS, *STAMP, *OTHER, *SURROGATES]),
 )
 NUMBERS = ["1.10", "-0", "1e400", "1E+2", "9007199254740993", "1" * 5000]
 STRINGS = ['"\\u0041\\n\\/"', '"meta_data"', '"META_DATA"', '"BLNK_GENERATED_BY"', '"}{][,:"', '"\u017f"']
-UNREADABLE = ['"\\ud800"', "01", "NaN", '"\x01"']
+UNREADABLE = ['"\\ud8zz"', "01", "NaN", '"\x01"']
 LITERAL = st.one_of(
-    st.sampled_from([*NUMBERS, *STRINGS]),
+    st.sampled_from([*NUMBERS, *STRINGS, *(f'"{text}"' for text in SURROGATES)]),
     st.sampled_from(["true", "null", "{}", "{ }", "[]", "[ ]"]),
     st.sampled_from(["null", "{}", *UNREADABLE]),
 )
@@ -111,7 +121,23 @@ def arrays(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 VALUES = st.recursive(LITERAL, lambda inner: st.one_of(objects(inner), arrays(inner)), max_leaves=12)
+# Longer than a step of the stamper's.
+LARGE = [
+    '"' + "x" * 9000 + '"',
+    '"' + "\\\\\\u0041" * 2000 + '"',
+    "[" + '"]",{},' * 2000 + "0]",
+    '{"a":' * 300 + "{}" + "}" * 300,
+    "{" + '"meta_data":[{}],"\\ud83d":"BLNK_GENERATED_BY",' * 300 + '"":"\u017f"}',
+    "7" * 9000,
+    "1" + " " * 9000,
+]
 AROUND = st.sampled_from(["", "", "", "", " ", "\n", "x", "{}", "\x00"])
+LARGE_VALUES = st.recursive(
+    st.one_of(LITERAL, st.sampled_from(LARGE)),
+    lambda inner: st.one_of(objects(inner), arrays(inner)),
+    max_leaves=12,
+)
+LARGE_BODIES = objects(st.one_of(LARGE_VALUES, objects(LARGE_VALUES))).map(str.encode)
 BODIES = st.builds("{}{}{}".format, BLANK, objects(st.one_of(VALUES, objects(VALUES))), AROUND).map(
     str.encode
 )
@@ -155,11 +181,19 @@ def test_every_other_value_leaves_byte_for_byte_in_order(how: Stamp, body: bytes
     assert taken_apart(outcome(body, how), how) == expected_outcome(body, how)
 
 
+@pytest.mark.parametrize("how", STAMPING)
+@examples(60)
+@given(body=LARGE_BODIES)
+def test_a_large_body_is_read_like_any_other(how: Stamp, body: bytes) -> None:
+    """In steps, whose ends fall into any of its strings, numbers, blanks, names and containers."""
+    assert taken_apart(outcome(body, how), how) == expected_outcome(body, how)
+
+
 @examples(150)
 @given(
-    body=BODIES,
+    body=st.one_of(BODIES, LARGE_BODIES),
     how=st.sampled_from(STAMPING),
-    place=st.integers(0, 200),
+    place=st.one_of(st.integers(0, 200), st.integers(0, 30_000)),
     change=st.one_of(st.binary(max_size=2), st.sampled_from([b'"', b"\\", b"{", b"]", b",", b":"])),
 )
 def test_a_broken_body_never_passes(body: bytes, how: Stamp, place: int, change: bytes) -> None:

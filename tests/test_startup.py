@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from gateway.errors import Code
 from gateway.exits import Exit
 from gateway.server import StartError
-from gateway.startup import Check, Finding, check_core
+from gateway.startup import Asker, Check, Finding, Reminder, asking_limits, check_core
 from gateway.wire.pool import Pool
+from gateway.wire.unreachable import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.upstream import PoolLimits
 from tests.conftest import Start
-from tests.raw_client import PATIENCE
-from tests.recording import REFUSAL, Behaviour, RecordingUpstream, Request, answering, like_core, raw
+from tests.raw_client import PATIENCE, RawClient
+from tests.recording import REFUSAL, Behaviour, RecordingUpstream, Request, answering, like_core, never, raw
 from tests.running import MASTER_KEY, Running, eventually
 from tests.serving import serving
+from tests.tls import self_signed
 from tests.wire.asserting import READ, assert_error
 
-HOST_LINE = b"Host: core.test\r\n"
-KEY_LINE = f"X-Blnk-Key: {MASTER_KEY}\r\n".encode()
+ASKER = Asker(b"Host: core.test\r\n", f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(), own_ids="0b5e-")
 REFUSES = answering("401 Unauthorized", REFUSAL)
 LIMITS = PoolLimits(connections=1, queue=0, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
 
@@ -54,10 +57,11 @@ async def upstream() -> AsyncIterator[Core]:
         yield core
 
 
-async def check(core: Core) -> Check:
-    pool = Pool("127.0.0.1", core.port, LIMITS, asyncio.get_running_loop())
+async def check(core: Core, **changes: float) -> Check:
+    limits = replace(LIMITS, **changes)  # type: ignore[arg-type]
+    pool = Pool("127.0.0.1", core.port, limits, asyncio.get_running_loop())
     try:
-        return await check_core(pool, HOST_LINE, KEY_LINE)
+        return await check_core(pool, ASKER)
     finally:
         pool.close()
 
@@ -100,18 +104,78 @@ class TestCheck:
         """A Core that is not up is waited for."""
         await upstream.__aexit__()
         found = await check(upstream)
-        assert found == Check(Finding.UNREACHABLE, "Core is not reachable: Upstream unreachable")
+        refused = f"connection refused (127.0.0.1:{upstream.port})"
+        assert found == Check(Finding.UNREACHABLE, f"Core is not reachable: {refused}")
         await upstream.__aenter__()
 
-    async def test_garbage_is_not_reachable_yet(self, upstream: Core) -> None:
-        """What is no HTTP is not Core."""
-        upstream.without_key = raw(b"SSH-2.0-OpenSSH\r\n")
-        assert (await check(upstream)).finding is Finding.UNREACHABLE
+    @pytest.mark.parametrize(
+        ("response", "reason"),
+        [
+            (b"", f"{CLOSED}; {MAYBE_NOT_HTTP}"),
+            (b"\x15\x03\x01\x00\x02\x02\x16", SPEAKS_TLS),
+            (
+                b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+                SPEAKS_TLS,
+            ),
+            (
+                b"-ERR wrong number of arguments for 'get' command\r\n",
+                "what responds at upstream.url does not speak HTTP: it seems to be a Redis",
+            ),
+            (b"SSH-2.0-OpenSSH\r\n", "what responds at upstream.url does not speak HTTP"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "Core's response is malformed HTTP"),
+            (b"HTTP/1.1 200 OK\r\nConte", "Core closed the connection in the middle of a response"),
+        ],
+        ids=["nothing", "TLS", "TLS of Go", "Redis", "SSH", "malformed", "cut"],
+    )
+    async def test_what_gives_no_http_response_is_not_reachable_yet_and_the_reason_says_what_it_is(
+        self, upstream: Core, response: bytes, reason: str
+    ) -> None:
+        """The bytes themselves are not repeated, and the master key is not sent."""
+        upstream.without_key = raw(response)
+        assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core is not reachable: {reason}")
+        assert [got.values("x-blnk-key") for got in upstream.asked] == [[]]
+
+    async def test_a_core_that_accepts_and_stays_silent_does_not_respond_within_10_s(
+        self, upstream: Core
+    ) -> None:
+        """The deadline is one of the check's own, however long a client's request may take."""
+        limits = replace(LIMITS, first_byte=300.0)
+        assert asking_limits(limits) == replace(
+            limits, connections=1, queue=1, first_byte=10.0, between_bytes=10.0
+        )
+        upstream.without_key = never
+        reason = "Core is not reachable: Core does not respond within 0.2 s"
+        assert await check(upstream, first_byte=0.2) == Check(Finding.UNREACHABLE, reason)
+
+    async def test_a_gateway_without_its_core_is_told_from_core(self, upstream: Core) -> None:
+        """A second gateway in a row is fine as long as a Core stands behind it."""
+        own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "77aa-1")]
+        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        assert await check(upstream) == Check(Finding.SAFE, "")
+        upstream.with_key = answering("502 Bad Gateway", REFUSAL, own)
+        assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core is not reachable: {GATEWAY}")
+
+    async def test_a_gateway_that_asks_itself_is_unsafe_and_shows_no_master_key(self, upstream: Core) -> None:
+        """It is known by the ids of its own requests."""
+        own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "0b5e-1")]
+        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        reason = "upstream.url is the address of this gateway itself, not of Core"
+        assert await check(upstream) == Check(Finding.UNSAFE, reason)
+        assert [got.values("x-blnk-key") for got in upstream.asked] == [[]]
 
     async def test_a_long_answer_is_not_read(self, upstream: Core) -> None:
         """Only the status counts, so an answer without an end holds nothing up."""
         upstream.with_key = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=False)
         assert (await check(upstream)).finding is Finding.SAFE
+
+
+class TestReminder:
+    def test_a_reason_is_due_when_it_is_new_and_then_once_a_minute(self) -> None:
+        """Two that come in turn are not logged in turn."""
+        reminder = Reminder()
+        come = [(now, reason) for now in range(0, 150, 5) for reason in ("a", "b")]
+        said = [(now, reason) for now, reason in come if reminder.due(reason, now)]
+        assert said == [(0, "a"), (0, "b"), (60, "a"), (60, "b"), (120, "a"), (120, "b")]
 
 
 class TestServer:
@@ -185,6 +249,39 @@ class TestServer:
 
 
 class TestProcess:
+    async def test_a_gateway_that_is_its_own_core_is_exit_3(self, unused_tcp_port: int) -> None:
+        """It would ask itself for ever; the master key is not sent. (By a name that `check` cannot tell.)"""
+        url, listen = f"http://127.1:{unused_tcp_port}", f"127.0.0.1:{unused_tcp_port}"
+        async with serving(url, {"LISTEN": listen}) as process:
+            ended = await process.ended()
+        reason = "upstream.url is the address of this gateway itself, not of Core"
+        assert (ended.code, ended.stderr) == (3, f"blnk-gateway: {reason}\n")
+        requests = [event for event in ended.events if event["event"] == "request"]
+        assert [(event["status"], event["key_id"]) for event in requests] == [(401, "")]
+
+    async def test_a_core_is_reached_over_tls_once_ssl_cert_file_trusts_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until then the log and the health page say how; nothing was sent to it."""
+        shown = self_signed(tmp_path, "DNS:localhost", "IP:127.0.0.1")
+        async with RecordingUpstream(MASTER_KEY, shown.listener()) as core:
+            async with serving(core.url, {}) as process:
+                _, admin = await process.listening()
+                waiting = await process.event("waiting for core")
+                async with await RawClient.connect(admin) as client:
+                    asked = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+                    health = (await client.call(asked)).json()
+                process.terminate()
+                await process.ended()
+            assert (health["status"], health["reasons"]) == ("not ready", [waiting["reason"]])
+            reason = "the certificate of localhost is not trusted (self-signed certificate): set the "
+            reason += "environment variable SSL_CERT_FILE to a PEM file with the certificate of its authority"
+            assert waiting["reason"] == f"Core is not reachable: {reason}"
+            assert core.probes == []
+            monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate))
+            async with serving(core.url, {}) as process:
+                await process.event("ready")
+
     async def test_an_insecure_core_is_exit_3(self, upstream: Core) -> None:
         """The last word on stderr says what to change; no traceback."""
         upstream.without_key = answering("200 OK")

@@ -2,25 +2,29 @@
 
 Rules kept here:
 - What no record can hold is refused before anything is asked.
+- Whatever is wrong with an option's value, also what is found later, is said as click says it.
 - A key in the place of its id is refused, and not repeated: the terminal's lines may be kept.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
-from gateway.cli.stores import fail
 from gateway.config.routes import nearest
-from gateway.exits import Exit
 from gateway.keys.instants import Instant, read_instant
+from gateway.keys.quota import MAX_TEXT
 from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM, holds_key
 
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _SPAN: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BREAKING: Final = ("Cc", "Zl", "Zp")
+"""What Unicode calls control characters, and the separators of lines and paragraphs."""
 _TOO_LATE: Final = "write a time before the year 10000 in UTC"
 
 
@@ -36,6 +40,32 @@ class Text(click.ParamType[str]):
         except UnicodeEncodeError:
             self.fail("write it in UTF-8", param, ctx)
         return str(value)
+
+
+class Label(Text):
+    """The name of a new key, of a length that a record has, without anything that hides or breaks a line."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text."""
+        text = super().convert(value, param, ctx)
+        if len(text) > MAX_TEXT:
+            self.fail(f"write at most {MAX_TEXT} characters", param, ctx)
+        if any(unicodedata.category(char) in _BREAKING for char in text):
+            self.fail("a control character or a line break stands here: take it out", param, ctx)
+        return text
+
+
+class Owner(Label):
+    """Whose a new key is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text."""
+        text = super().convert(value, param, ctx)
+        if not text.strip():
+            self.fail("this is empty: write whose key it is", param, ctx)
+        if text != text.strip():
+            self.fail("a blank stands before it or behind it: take it out", param, ctx)
+        return text
 
 
 class KeyId(Text):
@@ -58,8 +88,8 @@ class Scopes(click.ParamType[tuple[str, ...]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """The scopes."""
-        scopes = tuple(part.strip() for part in value.split(","))
+        """The scopes, each once."""
+        scopes = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
         for scope in scopes:
             if scope not in HOLDABLE:
                 named = "" if holds_key(scope) else f"{scope!r}: "
@@ -97,15 +127,48 @@ class Moment(click.ParamType[str]):
             self.fail("write the time from now, as 90d, or RFC 3339, as 2027-01-31T00:00:00Z", param, ctx)
 
 
+class Past(click.ParamType[str]):
+    """A point in time that is over, as RFC 3339, as a date, or as the time since then."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """RFC 3339, or the text of a duration that is still to be taken off the time."""
+        if _SPAN.fullmatch(value):
+            return str(value)
+        try:
+            return str(read_instant((f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value).encode()))
+        except ValueError:
+            self.fail("write an age, as 90d, a date, as 2026-01-31, or RFC 3339", param, ctx)
+
+
+def wrong(option: str, text: str) -> NoReturn:
+    """End the verb with 2 for the value of an option, as click does where it refuses one itself."""
+    context = click.get_current_context(silent=True)
+    raise click.BadParameter(text, ctx=context, param_hint=f"'{option}'")
+
+
+def past(text: str, now: datetime) -> str:
+    """RFC 3339 of what `Past` took for --dead-before; exits with 2 if it is not over."""
+    if _SPAN.fullmatch(text):
+        try:
+            return str(Instant.of(now - Span().convert(text, None, None)))
+        except OverflowError:
+            wrong("--dead-before", "write a time since the year 1")
+    if read_instant(text.encode()).unix > now.timestamp():
+        wrong("--dead-before", "this is still to come")
+    return text
+
+
 def moment(text: str, now: datetime) -> str:
     """RFC 3339 of what `Moment` took; exits with 2 if it is past or beyond the years."""
     if _SPAN.fullmatch(text):
         text = after(now, Span().convert(text, None, None), "--expires")
     instant = read_instant(text.encode())
     if not instant.listable:
-        fail(f"--expires: {_TOO_LATE}", Exit.USAGE)
+        wrong("--expires", _TOO_LATE)
     if instant.unix <= now.timestamp():
-        fail("--expires: this is past", Exit.USAGE)
+        wrong("--expires", "this is past")
     return text
 
 
@@ -114,4 +177,4 @@ def after(now: datetime, span: timedelta, option: str) -> str:
     try:
         return str(Instant.of(now + span))
     except OverflowError:
-        fail(f"{option}: {_TOO_LATE}", Exit.USAGE)
+        wrong(option, _TOO_LATE)

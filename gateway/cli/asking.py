@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.config import Config
-from gateway.errors import Code
+from gateway.errors import GatewayError
 from gateway.forwarding import Forwarder, MasterKey
 from gateway.judgement import Clocks
 from gateway.keys.core_writes import Ask
@@ -19,7 +19,7 @@ from gateway.server import open_pool, read_master_key
 class _Unobserved:
     """A verb tells what became of its request itself."""
 
-    def upstream(self, failure: Code | None) -> None:
+    def upstream(self, failure: GatewayError | None) -> None:
         """Nobody keeps whether Core answers."""
 
     def refused(self) -> None:

@@ -29,11 +29,13 @@ from gateway.cli.stores import NeighbourError, core_database, heirs_of, login, t
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.bodies import Creation
+from gateway.keys.core_quota import CoreQuota
 from gateway.keys.core_records import CoreRow, today, with_row
 from gateway.keys.core_writes import CoreWrites
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
+from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.resource import Answer
 from gateway.keys.store import KeyStore, Revision, UnacknowledgedError, UncertainError
@@ -58,7 +60,7 @@ class KeyChanges(Protocol):
     """What changes keys; done once it returns. Every verb raises GatewayError or NeighbourError."""
 
     async def create(self, creation: Creation) -> NewKey:
-        """Make a key."""
+        """Make a key. Raises QuotaError."""
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Make a key in place of one; None for an unknown id. Raises RefusedRecordError."""
@@ -73,14 +75,15 @@ class KeyChanges(Protocol):
 class StoreChanges:
     """The store as the authority; `at` is the time that records say."""
 
-    def __init__(self, store: KeyStore, at: datetime) -> None:
+    def __init__(self, store: KeyStore, at: datetime, quota: Quota) -> None:
         self._store = store
         self._at = at
+        self._quota = quota
 
     async def create(self, creation: Creation) -> NewKey:
         """Make a key."""
         made = self._mint(creation)
-        return await _standing(made, self._store.add(made.record))
+        return await _standing(made, self._store.add(made.record, self._quota))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Make a key in place of one."""
@@ -134,21 +137,31 @@ class CoreChanges:
         writes: asks Core; tells `revoked` of every record that is revoked.
         revoked: empty.
         at: the time that records say.
+        quota: counts before Core is asked for a key.
     """
 
-    def __init__(self, store: KeyStore, writes: CoreWrites, revoked: list[KeyRecord], at: datetime) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        writes: CoreWrites,
+        revoked: list[KeyRecord],
+        at: datetime,
+        quota: CoreQuota,
+    ) -> None:
         self._store = store
         self._writes = writes
         self._revoked = revoked
         self._at = at
+        self._quota = quota
 
     async def create(self, creation: Creation) -> NewKey:
         """Let Core make a key."""
         # A key that could not be stored should rather not be made.
         await self._store.ping()
-        made = await self._mint(creation)
-        async with self._withdrawn_unless_stored(made.record):
-            return await _standing(made, self._writes.keep(made.record))
+        async with self._quota.turn(creation.owner):
+            made = await self._mint(creation)
+            async with self._withdrawn_unless_stored(made.record):
+                return await _standing(made, self._writes.keep(made.record))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Let Core make a key in place of one, which a gateway revokes in Core when the overlap ends."""
@@ -231,8 +244,9 @@ class CoreChanges:
 @contextlib.asynccontextmanager
 async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIterator[KeyChanges]:
     """What changes keys under this configuration; exits with 2 where it needs packages that are not there."""
+    quota = Quota(config.keys.per_owner)
     if config.keys.authority == "gateway":
-        yield StoreChanges(store, at)
+        yield StoreChanges(store, at, quota)
         return
     from gateway.cli.asking import asking_core
 
@@ -241,7 +255,7 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
     async with asking_core(config) as ask:
         try:
             writes = CoreWrites(ask, rows, store, revoked.append, lambda: at)
-            yield CoreChanges(store, writes, revoked, at)
+            yield CoreChanges(store, writes, revoked, at, CoreQuota(rows, store, lambda: quota))
         finally:
             rows.close()
 

@@ -7,10 +7,9 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Final
@@ -18,10 +17,12 @@ from typing import Final
 import click
 
 from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.long_work import progress, resumable
 from gateway.cli.records import printable, write_json
 from gateway.cli.stores import fail, load_for_keys, login, now, with_store
 from gateway.config import Config
 from gateway.exits import Exit
+from gateway.keys.authority import CORE_PACKAGES_INSTALLED
 from gateway.keys.core_import import Left, pending_records
 from gateway.keys.import_file import Outcome, import_records, read_records
 from gateway.keys.instants import Instant
@@ -35,6 +36,7 @@ _AGAIN: Final = "run it again: what is imported by then is left alone"
 @click.command("import", epilog=EXIT_CODES)
 @click.argument("file", required=False)
 @click.option("--core", is_flag=True, help="From Core's table, which keys.core_database names.")
+@click.option("--any-scopes", is_flag=True, help="Take scopes that open nothing, as Core does.")
 @click.option("--dry-run", is_flag=True, help="Store nothing; say what would be done.")
 @click.option(
     "--output",
@@ -44,14 +46,17 @@ _AGAIN: Final = "run it again: what is imported by then is left alone"
     help="A line for people; or JSON, with the id of every key that was left out.",
 )
 @config_option
-def import_keys(*, file: str | None, core: bool, dry_run: bool, output: str, path: Path) -> None:
+def import_keys(
+    *, file: str | None, core: bool, any_scopes: bool, dry_run: bool, output: str, path: Path
+) -> None:
     """Take keys over, without anyone's key changing.
 
     A FILE (- for standard input) holds one JSON object a line: digest (SHA-256 of the key in hexadecimal),
-    id, name, owner, scopes, expires_at, created_at, and whatever else `export --digests` writes.
+    id, name, owner, scopes, expires_at, created_at, and whatever else `export --digests` writes. No quota of
+    an owner holds for it, and the keys count.
 
     With --core, the keys in Core's own table: each is compared with its bcrypt hash at its first use, and
-    from then on known by its digest. Needs blnk-gateway[core]; the right to read is enough.
+    from then on known by its digest. Needs the packages asyncpg and bcrypt; the right to read is enough.
 
     What is there already is left as it is, but what is revoked in the import is revoked. An import that
     was cut short is finished by running it again.
@@ -69,40 +74,30 @@ def import_keys(*, file: str | None, core: bool, dry_run: bool, output: str, pat
         fail(f"{path}: keys.authority is core: its keys are Core's, and none is to be imported", Exit.USAGE)
     left = Left()
     if file is not None:
-        outcome = _from_file(config, file, dry_run=dry_run)
+        outcome = _from_file(config, file, any_scopes=any_scopes, dry_run=dry_run)
     else:
         outcome = _from_core(config, left, dry_run=dry_run)
     _say_outcome(outcome, left, output, dry_run=dry_run)
     sys.exit(Exit.NO if outcome.conflicts else Exit.YES)
 
 
-def _from_file(config: Config, file: str, *, dry_run: bool) -> Outcome:
+def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) -> Outcome:
     try:
         lines = sys.stdin.buffer.readlines() if file == "-" else Path(file).read_bytes().splitlines()
     except OSError as error:
         fail(f"{printable(file)}: {error.strerror}", Exit.USAGE)
-    records, problems = read_records(lines, login())
+    records, problems = read_records(lines, login(), now=None if any_scopes else now().timestamp())
     if problems:
         for problem in problems[:MOST_SHOWN]:
             say(f"{printable(file)}:{problem.line}: {problem.text}", err=True)
         fail(f"lines that are wrong: {len(problems)}; nothing was imported", Exit.NO)
-    with _progress(len(records)) as advance:
+    with progress(len(records)) as advance:
 
         async def work(store: KeyStore) -> Outcome:
-            with _resumable():
+            with resumable(_AGAIN):
                 return await import_records(store, records, dry_run=dry_run, progress=advance)
 
         return with_store(config, work, todo=_AGAIN)
-
-
-@contextlib.contextmanager
-def _resumable() -> Iterator[None]:
-    """A signal that ends it in the middle is told with what to do about it, as a store that fails is."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        say(f"broken off; {_AGAIN}", err=True)
-        raise
 
 
 def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
@@ -114,15 +109,15 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
     try:
         from gateway.keys.core_table import UnreadableTableError, read_table
     except ImportError:
-        fail("--core needs two more packages: pip install 'blnk-gateway[core]'", Exit.USAGE)
+        fail(f"--core needs {CORE_PACKAGES_INSTALLED}", Exit.USAGE)
     at = Instant.of(now())
 
     async def work(store: KeyStore) -> Outcome:
         whole = Outcome()
-        with _resumable(), contextlib.ExitStack() as stack:
+        with resumable(_AGAIN), contextlib.ExitStack() as stack:
             advance: Callable[[int], None] | None = None
             async for total, rows in read_table(url):
-                advance = advance or stack.enter_context(_progress(total))
+                advance = advance or stack.enter_context(progress(total))
                 _add(whole, await import_records(store, pending_records(rows, at, left), dry_run=dry_run))
                 advance(len(rows))
         return whole
@@ -159,18 +154,3 @@ def _say_left(ids: list[str], what: str) -> None:
             f" and {len(ids) - MOST_SHOWN} more, which --output json lists" if len(ids) > MOST_SHOWN else ""
         )
         say(f"left out: {len(ids)} {what}: {shown}{more}", err=True)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -15,20 +15,22 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from gateway.cli.arguments import KeyId, Moment, Scopes, Span, Text, moment
+from gateway.cli.arguments import KeyId, Label, Moment, Owner, Scopes, Span, Text, moment
 from gateway.cli.authorities import KeyChanges, Rotation, changes_by
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.groups import CommandGroup
 from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
+from gateway.cli.key_prune import prune
 from gateway.cli.new_keys import KeyPlace, hand_over, out_option, print_option
-from gateway.cli.records import output_option, printable, public, write_json
+from gateway.cli.records import in_utc, output_option, printable, public, write_json
 from gateway.cli.signals import unbroken
 from gateway.cli.stores import fail, heirs_of, load_for_keys, login, now, telling, with_store, written
 from gateway.config import Config
 from gateway.exits import Exit
 from gateway.keys.bodies import Creation
 from gateway.keys.instants import read_instant
+from gateway.keys.quota import QuotaError
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
 
@@ -40,8 +42,9 @@ Done = TypeVar("Done")
 def keys() -> None:
     """Make, show, change, and take over the keys in the key store.
 
-    Needs the key store alone, and no gateway that runs. Where keys.authority is core, keys are made, replaced
-    and revoked by Core, which takes its master key.
+    Needs the key store alone, and no gateway that runs. Without a gateway.yaml, the variable
+    BLNK_GATEWAY_KEYS__STORE names the store. Where keys.authority is core, keys are made, replaced and
+    revoked by Core, which takes its master key.
 
     \b
     Examples:
@@ -65,10 +68,10 @@ _change = _in_one(click.argument("key_id", type=KeyId()), _reason_option, output
 
 
 @keys.command(epilog=EXIT_CODES)
-@click.option("--owner", required=True, type=Text(), help="Whose key it is.")
+@click.option("--owner", required=True, type=Owner(), help="Whose key it is.")
 @click.option("--scopes", required=True, type=Scopes(), help="resource:action, separated by commas.")
 @click.option("--expires", required=True, type=Moment(), help="The time from now, as 90d, or RFC 3339.")
-@click.option("--name", type=Text(), default="", help="What it is for; the owner if left out.")
+@click.option("--name", type=Label(), default="", help="What it is for; the owner if left out.")
 @out_option
 @print_option
 @output_option
@@ -94,13 +97,14 @@ def create(
       blnk-gateway keys create --owner acme --scopes ledgers:read,ledgers:write --expires 90d
       blnk-gateway keys create --owner acme --scopes '*:*' --expires 2027-01-31T00:00:00Z --out acme.key
     """
-    if not owner:
-        fail("--owner: this is empty", Exit.USAGE)
     config = load_for_keys(path, changing=True)
     at = now()
     creation = Creation(name or owner, scopes, owner, read_instant(moment(expires, at).encode()))
     with unbroken(), KeyPlace(out, print_key=print_key) as place:
-        made = _with_changes(config, at, lambda changes: changes.create(creation))
+        try:
+            made = _with_changes(config, at, lambda changes: changes.create(creation))
+        except QuotaError as refused:
+            fail(str(refused), Exit.NO)
         hand_over(config, made, place, output, at)
 
 
@@ -158,8 +162,8 @@ def rotate(
 def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bool) -> None:
     """Revoke a key, for ever.
 
-    Every gateway on the store refuses it within a second. Revoking again changes nothing. What it was rotated
-    into goes on; with --descendants what a key that it minted was rotated into does not.
+    Every gateway on the store refuses it within a second. Revoking again changes nothing, the reason neither.
+    What it was rotated into goes on; with --descendants what a key that it minted was rotated into does not.
 
     \b
     Examples:
@@ -177,6 +181,11 @@ def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bo
     with unbroken():
         revoked, heirs = with_store(config, work)
     _show_changed(key_id, revoked, output)
+    first = revoked[0]
+    if reason and first.revoked_reason != reason:
+        when = in_utc(first.revoked_at, 0) if first.revoked_at else "nobody knows when"
+        who = printable(first.revoked_by)
+        say(f"it was revoked before, {when} by {who}: the reason given now is not kept", err=True)
     for heir in heirs:
         if not heir.revoked:
             say(f"it was rotated into {heir.id}, which is {heir.state(now().timestamp()).value}", err=True)
@@ -241,5 +250,5 @@ def _unknown(key_id: str) -> NoReturn:
     fail(f"{printable(key_id)}: no such key", Exit.NO)
 
 
-for verb in (list_keys, show, verify, export, import_keys):
+for verb in (list_keys, show, verify, export, import_keys, prune):
     keys.add_command(verb)

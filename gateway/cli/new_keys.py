@@ -19,6 +19,7 @@ from types import TracebackType
 
 import click
 
+from gateway.cli.arguments import wrong
 from gateway.cli.records import printable, public, say_fields, write_json
 from gateway.cli.stores import fail
 from gateway.config import Config
@@ -53,10 +54,10 @@ class KeyPlace:
         self.out = out
         self._written = False
         if out == Path("-"):
-            fail("--out: name a file; for standard output say --print-key instead", Exit.USAGE)
+            wrong("--out", "name a file; for standard output say --print-key instead")
         if out is not None:
             try:
-                self._file = _new_file(out)
+                self._file = new_file(out, _line(" " * KEY_LENGTH))
             except OSError as error:
                 todo = ": name a new file" if isinstance(error, FileExistsError) else ""
                 fail(f"{printable(str(out))}: {error.strerror}{todo}", Exit.USAGE)
@@ -91,17 +92,20 @@ class KeyPlace:
         self._written = True
 
 
-def _new_file(out: Path) -> int:
-    """A file for its owner alone, with the room that a key takes. Raises OSError, and leaves none behind."""
-    file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+def new_file(path: Path, room: bytes = b"") -> int:
+    """A file that was not there, for its owner alone, open to be written over the room that it takes.
+
+    Raises OSError, and leaves none behind.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(file, 0o600)
-        os.write(file, _line(" " * KEY_LENGTH))
+        os.write(file, room)
         os.fsync(file)
     except BaseException:
         # A signal too may end the verb here.
         os.close(file)
-        out.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
     return file
 

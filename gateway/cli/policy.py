@@ -28,6 +28,8 @@ class _Level(enum.Enum):
     WARNING = "warning"
     """It is taken, but not with --strict."""
     NOTE = "note"
+    UNSAFE = "error"
+    """A dependency must not be used as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,11 @@ class _Report:
 @config_option
 @click.option("--coverage", is_flag=True, help="Warn of Core's routes that no route covers.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
-@click.option("--env", is_flag=True, help="Check variables, secret files, certificates, packages and ports.")
+@click.option(
+    "--env",
+    is_flag=True,
+    help="Check variables, files, packages, ports; reach Core and the key store.",
+)
 @click.option("--reach", metavar="URL", help="Ask this address of Core instead; 1 if a Core answers.")
 @output_option
 def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None, output: str) -> None:
@@ -72,8 +78,11 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
 
     A warning is: a secret in clear, or $NAME in place of one; report-only that is over; routes that cross; a
     deny that a more specific route passes by; a scope that Core's routes ask for and these routes do not.
-    Without --env no secret is needed. Redis and Core are never asked. With --env it warns of ports that are
-    taken here, and of connections for which this machine has too few open files.
+    Without --env no secret is needed, and neither Core nor Redis is asked.
+
+    With --env Core and the key store are asked as serve asks them. One that cannot be reached is a warning
+    that says why, for serve waits for it; a Core that must not be used exits with 3. It also warns of ports
+    that are taken here, and of connections for which this machine has too few open files.
 
     With --reach no file is read. Run it from where a client stands, with the address of Core: a Core that
     answers there can be used without the gateway. Exit codes then: 0 no Core answers, 1 a Core answers,
@@ -112,10 +121,27 @@ def _checked(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
     ]
     if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
         findings.append(_Finding(_Level.PROBLEM, str(path), 0, CORE_PACKAGES_MISSING))
+    elif env:
+        findings += _of_dependencies(path, config)
     found = tuple(sorted(findings, key=lambda finding: finding.line))
-    refusing = {_Level.PROBLEM, _Level.WARNING} if strict else {_Level.PROBLEM}
-    is_refused = any(finding.level in refusing for finding in found)
-    return _Report(Exit.NO if is_refused else Exit.YES, found, config)
+    return _Report(_code(found, strict=strict), found, config)
+
+
+def _code(found: Iterable[_Finding], *, strict: bool) -> Exit:
+    levels = {finding.level for finding in found}
+    if _Level.UNSAFE in levels:
+        return Exit.NEIGHBOUR
+    return Exit.NO if _Level.PROBLEM in levels or (strict and _Level.WARNING in levels) else Exit.YES
+
+
+def _of_dependencies(path: Path, config: Config) -> Iterator[_Finding]:
+    """What is so of Core, the key store and Core's database."""
+    from gateway.cli.dependencies import states
+    from gateway.cli.signals import run
+
+    for state in run(states(config)):
+        level = _Level.UNSAFE if state.unsafe else _Level.WARNING if state.warns else _Level.NOTE
+        yield _Finding(level, str(path), 0, f"{state.setting}: {state.text}")
 
 
 def _findings(level: _Level, problems: Iterable[ConfigProblem]) -> Iterator[_Finding]:
@@ -135,6 +161,9 @@ def _remarks(config: Config, *, coverage: bool, env: bool) -> Iterator[Remark]:
     core = core_table()
     yield from shadowed(config.routes, core)
     yield from unused_scopes(config.routes, core)
+    if config.limits.body > config.upstream.max_body:
+        text = "limits.body is larger than upstream.max_body, which is the largest body that passes to Core"
+        yield Remark(0, text, warns=True)
     if coverage:
         yield from uncovered(config.routes, core)
     # Without --env the file may be meant for another machine.
@@ -151,7 +180,7 @@ def _tell(path: Path, report: _Report) -> None:
         return
     if report.code is Exit.YES:
         say(f"{path}: ok, {len(report.config.routes.routes)} routes")
-    elif not any(finding.level is _Level.PROBLEM for finding in report.findings):
+    elif not any(finding.level in (_Level.PROBLEM, _Level.UNSAFE) for finding in report.findings):
         warnings = sum(finding.level is _Level.WARNING for finding in report.findings)
         say(f"{path}: refused by --strict, {warnings} {'warning' if warnings == 1 else 'warnings'}")
 

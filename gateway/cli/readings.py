@@ -8,13 +8,14 @@ Rules kept here:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.cli.stores import NeighbourError, core_database, fail, heirs_of, told
 from gateway.config import Config
 from gateway.exits import Exit
+from gateway.keys.authority import CORE_PACKAGES_INSTALLED
 from gateway.keys.core_records import CoreRow, row_of, today
 from gateway.keys.instants import Instant
 from gateway.keys.minting import PREFIX_LENGTH, digest, is_key
@@ -42,6 +43,9 @@ class KeyReadings(Protocol):
 
     def every(self) -> AsyncIterator[list[KeyRecord]]:
         """All records, in batches and in no order; one may come twice."""
+
+    async def ended(self, records: Sequence[KeyRecord], before: float) -> set[str]:
+        """The ids of those records of the store whose keys ended before then (Unix seconds), for everyone."""
 
 
 class StoreReadings:
@@ -75,6 +79,10 @@ class StoreReadings:
     def every(self) -> AsyncIterator[list[KeyRecord]]:
         """All records."""
         return self._store.every()
+
+    async def ended(self, records: Sequence[KeyRecord], before: float) -> set[str]:
+        """The ids of those whose keys ended before then."""
+        return {record.id for record in records if record.ended_at < before}
 
 
 class CoreReadings:
@@ -140,6 +148,23 @@ class CoreReadings:
             found = (today(record, rows.get(record.id), self._at) for record in others)
             yield [record for record in found if record is not None]
 
+    async def ended(self, records: Sequence[KeyRecord], before: float) -> set[str]:
+        """The ids of those whose keys ended before then, in Core's table too.
+
+        Where the row is gone nobody knows when it went, and nobody accepts the key; there the age of the key
+        counts. What is still to be revoked in Core stays.
+        """
+        rows = await told(self._rows.by_ids([record.id for record in records]))
+
+        def has_ended(record: KeyRecord) -> bool:
+            row = rows.get(record.id)
+            if row is None:
+                return record.created.unix < before
+            found = today(record, row, self._at)
+            return found is not None and found.ended_at < before and (row.revoked or row.expires_at < before)
+
+        return {record.id for record in records if not record.retiring and has_ended(record)}
+
     async def _read(self, owner: str | None) -> AsyncIterator[list[KeyRecord]]:
         from gateway.keys.core_table import UnreadableTableError, read_table
 
@@ -178,5 +203,5 @@ def _is_of(key: str, hashed: str) -> bool:
     except ModuleNotFoundError as missing:
         if missing.name != "bcrypt":
             raise
-        fail("a key of Core begins so: install blnk-gateway[core] to verify it", Exit.USAGE)
+        fail(f"a key of Core begins so; verifying it needs {CORE_PACKAGES_INSTALLED}", Exit.USAGE)
     return is_of(key, hashed)

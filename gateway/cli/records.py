@@ -5,7 +5,8 @@ Rules kept here:
 - Names and owners come from clients: a control character of theirs never reaches the terminal.
 - A table is drawn on a terminal only, of 1,000 keys at most, for it takes long to lay out, and where there is
   room for it; else the cells of a row are separated by tabs. Ids stand in it whole, to be copied; on a narrow
-  terminal columns are left out, and what a client named goes over several lines.
+  terminal columns are left out, which is said, and what a client named goes over several lines.
+- Times have whole seconds for people, and in JSON six digits more, always.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import click
 import msgspec
 
 from gateway.cli.console import say
-from gateway.keys.instants import ZERO
+from gateway.keys.instants import ZERO, read_instant
 from gateway.keys.minting import PREFIX_LENGTH
-from gateway.keys.record import KeyRecord, is_bcrypt
+from gateway.keys.record import ROTATED, KeyRecord, is_bcrypt
+from gateway.policy.principals import State
 
 SECRET: Final = ("digest", "prefix", "bcrypt")
 """Members of a record that tell something about its key."""
@@ -35,7 +37,14 @@ ROOM: Final = 76
 """Characters of a terminal on which a table is drawn at all."""
 NARROW: Final = ("id", "owner", "state", "expires")
 FOLDED: Final = ("owner", "name", "scopes")
-STATE_STYLES: Final = {"live": "green", "revoked": "red", "expired": "yellow", "disabled": "yellow"}
+STATE_STYLES: Final = {
+    "live": "green",
+    "rotated": "yellow",
+    "revoked": "red",
+    "expired": "yellow",
+    "disabled": "yellow",
+}
+_TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
 
 output_option = click.option(
     "--output",
@@ -55,9 +64,28 @@ def printable(text: str) -> str:
 
 
 def public(record: KeyRecord, now: datetime) -> dict[str, Any]:
-    """The members of a record that anyone who may list keys may see, with its state."""
+    """The members of a record that anyone who may list keys may see, with its state.
+
+    Times are in UTC, with six digits after the second, and None for never.
+    """
     members = {name: value for name, value in asdict(record).items() if name not in SECRET}
-    return {**members, "state": record.state(now.timestamp()).value, "pending": record.pending}
+    for name in _TIMES:
+        members[name] = members[name] and in_utc(members[name], 6)
+    if record.last_used_at == ZERO:
+        members["last_used_at"] = None
+    for event in members["history"]:
+        event["at"] = in_utc(event["at"], 6)
+    more = {"state": record.state(now.timestamp()).value, "rotated": record.rotated}
+    return {**members, **more, "pending": record.pending}
+
+
+def in_utc(text: str, digits: int) -> str:
+    """A time of a record in UTC, with so many digits after the second; as it is at the ends of the years."""
+    stored = str(read_instant(text.encode()).stored())
+    if not stored.endswith("Z"):
+        return text
+    whole, _, fraction = stored.removesuffix("Z").partition(".")
+    return f"{whole}.{fraction:0<{digits}.{digits}}Z" if digits else f"{whole}Z"
 
 
 def write_json(value: object) -> None:
@@ -96,6 +124,9 @@ def _draw(rows: Sequence[Sequence[str]]) -> bool:
         texts = (text.decode(console.encoding) for text in plain)
         table.add_row(*(Text(text, STATE_STYLES.get(text, "")) for text in texts))
     console.print(table)
+    if not wide:
+        missing = ", ".join(name for name in COLUMNS if name not in shown)
+        say(f"not shown: {missing} ({WIDE} columns show them, or --output json)", err=True)
     return True
 
 
@@ -115,7 +146,7 @@ def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
         ("name", record.name),
         ("scopes", ", ".join(record.scopes)),
         ("created", _did(record.created_at, record.created_by, "")),
-        ("expires", record.expires_at),
+        ("expires", in_utc(record.expires_at, 0)),
         ("last used", _used(record)),
         ("replaces", record.replaces),
         ("revoked", _did(record.revoked_at or "", record.revoked_by, record.revoked_reason)),
@@ -134,14 +165,18 @@ def _pending(record: KeyRecord) -> str:
 
 
 def _row(record: KeyRecord, now: datetime) -> tuple[str, ...]:
-    state = record.state(now.timestamp()).value
+    state = record.state(now.timestamp())
+    shown = ROTATED if record.rotated and state is State.LIVE else state.value
     cells = (record.id, record.owner, record.name, ",".join(record.scopes))
-    return (*map(printable, cells), state, record.expires_at, _used(record))
+    return (*map(printable, cells), shown, in_utc(record.expires_at, 0), _used(record))
 
 
 def _used(record: KeyRecord) -> str:
-    return "never" if record.last_used_at == ZERO else record.last_used_at
+    return "never" if record.last_used_at == ZERO else in_utc(record.last_used_at, 0)
 
 
 def _did(at: str, by: str, reason: str) -> str:
-    return f"{at} by {by}".strip() + (f": {reason}" if reason else "") if at or by else ""
+    if not at and not by:
+        return ""
+    when = in_utc(at, 0) if at else ""
+    return f"{when} by {by}".strip() + (f": {reason}" if reason else "")

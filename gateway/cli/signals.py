@@ -16,10 +16,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from types import FrameType
 from typing import Final, NoReturn, TypeVar
 
 from gateway.cli.console import say
+from gateway.loop import new_loop
 
 Done = TypeVar("Done")
 Handler = Callable[[int, FrameType | None], object]
@@ -83,7 +85,8 @@ def run(work: Coroutine[None, None, Done]) -> Done:
             return await work
 
     try:
-        return asyncio.run(cancelled())
+        with asyncio.Runner(loop_factory=partial(new_loop, fast=False)) as runner:
+            return runner.run(cancelled())
     except asyncio.CancelledError:
         if ended:
             raise ended[0] from None

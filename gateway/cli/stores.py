@@ -17,9 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
+import click
+from click.core import ParameterSource
+
 from gateway.cli.console import load, say
 from gateway.cli.signals import run
-from gateway.config import Config
+from gateway.config import Config, ConfigError, parse_config
+from gateway.config.environment import variable
+from gateway.config.presets import preset
 from gateway.errors import Code, GatewayError
 from gateway.exits import Exit
 from gateway.keys.authority import CORE_PACKAGES_MISSING
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
+_STORE: Final = variable("keys.store")
 _CORE: Final = (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT, Code.UPSTREAM_REFUSED, Code.UNAVAILABLE)
 
 
@@ -69,14 +75,26 @@ def load_for_keys(path: Path, *, changing: bool) -> Config:
     `changing`: keys are to be made, replaced or revoked, which Core does where it is the authority, asked
     with the master key.
     """
-    config = load(path, secrets=False)
+    config = _load(path, secrets=False)
     if "keys.store" in config.unset:
         fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.NO)
     if config.keys.store.startswith("memory:"):
         fail("keys.store is memory://: the keys of another process cannot be reached", Exit.USAGE)
     if changing and config.keys.authority == "core":
-        return load(path, secrets=True)
+        return _load(path, secrets=True)
     return config
+
+
+def _load(path: Path, *, secrets: bool) -> Config:
+    """The file; or, where nobody named one and none is there, what ships, if a variable names the store."""
+    context = click.get_current_context(silent=True)
+    named = context is not None and context.get_parameter_source("path") is not ParameterSource.DEFAULT
+    if named or path.exists() or not os.environ.get(_STORE):
+        return load(path, secrets=secrets)
+    try:
+        return parse_config(preset("core").encode(), path, os.environ, secrets=secrets)
+    except ConfigError as error:
+        fail(str(error), Exit.NO)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,10 @@ class UpstreamConfig:
     queue: int = field(
         default=1024, metadata=_read(values.count(0), "requests that may wait for a connection")
     )
+    max_body: int = field(
+        default=5 * 1024**2,
+        metadata=_read(values.size, "Core's limit of a request body, its max_request_body_size_mb"),
+    )
 
     @property
     def host(self) -> str:
@@ -122,6 +126,10 @@ class KeysConfig:
         metadata=_read(
             values.count(0, 16), "the least number of Redis replicas that must acknowledge a change"
         ),
+    )
+    per_owner: int = field(
+        default=1000,
+        metadata=_read(values.count(0), "live keys of one owner; beyond, none is created; 0: no limit"),
     )
     master: str = field(
         default="accept",

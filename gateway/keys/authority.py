@@ -14,9 +14,12 @@ from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
 
 CORE_PACKAGES: Final = ("asyncpg", "bcrypt")
-CORE_PACKAGES_MISSING: Final = (
-    "keys.authority: core needs two more packages: pip install 'blnk-gateway[core]'"
+CORE_PACKAGES_INSTALLED: Final = (
+    "the packages asyncpg and bcrypt in the gateway's environment: "
+    "python3 -m pip --python .venv install asyncpg bcrypt"
 )
+"""What an operator is told to have. No name is advised that is in no registry, as the gateway's own."""
+CORE_PACKAGES_MISSING: Final = f"keys.authority: core needs {CORE_PACKAGES_INSTALLED}"
 IN_MEMORY: Final = (
     "a revoked key is refused at once; the keys are in the memory of this process: no other replica knows "
     "them, and a restart forgets them"
@@ -56,8 +59,11 @@ class Authority(KnownKeys, Protocol):
     def peek(self, digest: str) -> ApiKey | None:
         """The principal of a key, if it may be honoured without asking anybody."""
 
-    async def find(self, digest: str, key: str) -> ApiKey | None:
-        """The principal of a key, live or not; None if it is unknown. Raises GatewayError."""
+    async def find(self, digest: str, key: str, client: str = "") -> ApiKey | None:
+        """The principal of a key, live or not; None if it is unknown. Raises GatewayError.
+
+        `client` is the address that sent the key: unknown keys are looked up by turns of the addresses.
+        """
 
     async def follow(self) -> None:
         """Keep what is known true, for ever; returns only by cancellation."""
@@ -102,11 +108,11 @@ class StoreAuthority:
     async def check(self) -> None:
         """A store that answers can be used."""
 
-    async def find(self, digest: str, key: str) -> ApiKey | None:
+    async def find(self, digest: str, key: str, client: str = "") -> ApiKey | None:
         """The principal of a key by its digest; at its first use perhaps by its prefix."""
-        known = await self._cache.find(digest)
-        if known is None and await self._pending.claim(key, digest):
-            return await self._cache.find(digest)
+        known = await self._cache.find(digest, client)
+        if known is None and await self._pending.claim(key, digest, client):
+            return await self._cache.find(digest, client)
         return known
 
     async def follow(self) -> None:

@@ -10,9 +10,10 @@ Rules kept here:
 - A key once seen revoked stays revoked here, whatever the store says later.
 - Unknown keys and failures are not kept; concurrent requests for one key share one look-up.
 - An answer that took longer than 0.9 s is a failure: what it tells may be that old.
-- An entry in use is looked up again before it is too old, on the side: a flood of unknown keys makes no
-  known one wait in its line. How many look-ups there are at once is bounded, but for keys of which
-  there is an entry.
+- An entry in use is looked up again before it is too old, on the side.
+- A key that the store has known is looked up without its client's address: it waits for no unknown one.
+  Unknown ones are bounded by the store, by turns of the addresses that they come from.
+- A look-up that was refused because too many ask says nothing of the store.
 - With a grace, a key that was known when the store was last heard of is honoured for that long beyond
   the 700 ms while the store fails, and nobody waits long for the store: it is asked on the side.
 """
@@ -24,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code, GatewayError, OverloadError
 from gateway.keys.store import Change, Changes, KeyRecord, KeyStore
 from gateway.policy.principals import ApiKey
 
@@ -45,7 +46,6 @@ READ_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 0.1
 MAX_ENTRIES: Final = 50_000
 MAX_REVOKED: Final = 500_000
-MAX_FILLS: Final = 4_096
 
 
 @dataclass(slots=True, eq=False)
@@ -74,9 +74,8 @@ class KeyCache:
         grace: how many seconds known keys are honoured for while the store fails.
         learnt: told of every change that is read, when it is.
         missed: told where some could not be: the store was emptied, restored, or its changes cut short.
-        max_entries: the most principals kept; the oldest goes first.
+        max_entries: the most principals kept, and digests of known keys; the oldest goes first.
         max_revoked: the most ids of revoked keys remembered; the one seen longest ago goes first.
-        max_fills: the most look-ups at once of keys without an entry; beyond, who asks is turned away.
     """
 
     def __init__(
@@ -89,7 +88,6 @@ class KeyCache:
         missed: Callable[[], None] = lambda: None,
         max_entries: int = MAX_ENTRIES,
         max_revoked: int = MAX_REVOKED,
-        max_fills: int = MAX_FILLS,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -98,16 +96,18 @@ class KeyCache:
         self._missed = missed
         self._max_entries = max_entries
         self._max_revoked = max_revoked
-        self._max_fills = max_fills
         self._entries: dict[str, _Entry] = {}
         self._fills: dict[str, _Fill] = {}
-        # A dictionary for its order; the values mean nothing.
+        # Dictionaries for their order; the values mean nothing.
         self._revoked: dict[str, None] = {}
+        # Digests of keys that the store knew, also where what it said of them counts no more.
+        self._known: dict[str, None] = {}
         self._proven_until = float("-inf")
         self._position: str | None = None
         self._failure: GatewayError | None = None
         self._hits = 0
         self._misses = 0
+        self._refused = 0
         self._down = False
 
     @property
@@ -142,27 +142,30 @@ class KeyCache:
         now = self._clock()
         if now < self._proven_until and now < entry.until:
             self._hits += 1
-            if now >= entry.asked + RENEWED_SECONDS and len(self._fills) < self._max_fills:
+            if now >= entry.asked + RENEWED_SECONDS:
                 self._renew(digest)
             return entry.key
         return None
 
     @property
     def counts(self) -> dict[str, int]:
-        """How often a key was known here ("hit"), and how often the store was asked ("miss")."""
-        return {"hit": self._hits, "miss": self._misses}
+        """How often a key was known here ("hit"), the store was asked ("miss"), or was not ("refused")."""
+        return {"hit": self._hits, "miss": self._misses, "refused": self._refused}
 
-    async def find(self, digest: str) -> ApiKey | None:
+    async def find(self, digest: str, client: str = "") -> ApiKey | None:
         """The principal of a key, live or not; None if the store does not know it.
 
+        `client` is the address that sent the key.
+
         Raises:
+            OverloadError: too many unknown keys are looked up (KEY_STORE_UNAVAILABLE).
             GatewayError: the store failed (KEY_STORE_UNAVAILABLE), and no grace covers the key.
         """
         key = self.peek(digest)
         if key is not None:
             return key
         while True:
-            fill = self._fills.get(digest) or self._begin(digest)
+            fill = self._fills.get(digest) or self._begin(digest, client)
             if self._down and self._covered(digest) is not None:
                 await asyncio.wait([fill.outcome], timeout=HEARD_SECONDS)
                 if not fill.outcome.done() and (key := self._covered(digest)) is not None:
@@ -251,37 +254,40 @@ class KeyCache:
 
     def _renew(self, digest: str) -> None:
         if digest not in self._fills:
-            self._begin(digest)
+            self._begin(digest, "")
 
-    def _begin(self, digest: str) -> _Fill:
-        if len(self._fills) >= self._max_fills and digest not in self._entries:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys are looked up at once")
-        self._misses += 1
+    def _begin(self, digest: str, client: str) -> _Fill:
         fill = _Fill()
-        fill.outcome = asyncio.ensure_future(self._run(digest, fill))
+        client = "" if digest in self._known else client
+        fill.outcome = asyncio.ensure_future(self._run(digest, client, fill))
         self._fills[digest] = fill
         return fill
 
-    async def _run(self, digest: str, fill: _Fill) -> ApiKey | GatewayError | None:
+    async def _run(self, digest: str, client: str, fill: _Fill) -> ApiKey | GatewayError | None:
         """Ask the store; a failure is returned, since those who waited for it may all have left."""
         began = self._clock()
         try:
-            record = await self._ask(digest, began)
+            record = await self._ask(digest, client, began)
+        except OverloadError as refusal:
+            self._refused += 1
+            return refusal
         except GatewayError as failure:
+            self._misses += 1
             self._down = True
             return failure
         finally:
             if self._fills.get(digest) is fill:
                 del self._fills[digest]
+        self._misses += 1
         self._down = False
         key = None if record is None else self._judge(record.principal())
         if not fill.fenced:
             self._keep(digest, key, began)
         return key
 
-    async def _ask(self, digest: str, began: float) -> KeyRecord | None:
+    async def _ask(self, digest: str, client: str, began: float) -> KeyRecord | None:
         """What the store knows; an answer that may be too old is none, unless it tells of a revocation."""
-        record = await self._store.find(digest)
+        record = await self._store.find(digest, client)
         if self._clock() - began > LATE_SECONDS and (record is None or not record.revoked):
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the key store answers too late")
         return record
@@ -294,8 +300,12 @@ class KeyCache:
 
     def _keep(self, digest: str, key: ApiKey | None, asked: float) -> None:
         self._entries.pop(digest, None)
+        self._known.pop(digest, None)
         if key is None:
             return
         if len(self._entries) >= self._max_entries:
             del self._entries[next(iter(self._entries))]
         self._entries[digest] = _Entry(key, asked, asked + KEPT_SECONDS)
+        if len(self._known) >= self._max_entries:
+            del self._known[next(iter(self._known))]
+        self._known[digest] = None

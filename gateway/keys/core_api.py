@@ -20,10 +20,12 @@ from typing import Any, Final
 import msgspec
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.bodies import write_slices
+from gateway.keys.bodies import Creation, write_slices
+from gateway.keys.core_quota import CoreQuota
 from gateway.keys.core_writes import Ask, CoreWrites, escape
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import is_key_id
+from gateway.keys.quota import QuotaError
 from gateway.keys.resource import Answer, done, managed_owner, name_of, read_revocation, wanted
 from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore
 from gateway.policy.decisions import Deny
@@ -42,6 +44,7 @@ class CoreApiKeys:
         store: where the digests are.
         learn: told of every record that changed, before the answer: `KeyCache.learn`.
         now: the time, aware and in UTC.
+        quota: counts before Core is asked for a key.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class CoreApiKeys:
         store: KeyStore,
         learn: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
+        quota: CoreQuota,
     ) -> None:
         self._ask = ask
         self._writes = writes
         self._store = store
         self._learn = learn
         self._now = now
+        self._quota = quota
 
     async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
         """POST /api-keys: let Core mint a key; raises GatewayError if Core cannot be asked."""
@@ -66,6 +71,13 @@ class CoreApiKeys:
         if not creation.expires_at.listable:
             # Core could never list this owner's keys again.
             return Deny(Code.MALFORMED_BODY, _LAST_YEAR)
+        try:
+            async with self._quota.turn(creation.owner):
+                return await self._made_by_core(principal, creation)
+        except QuotaError as refused:
+            return Deny(Code.KEY_QUOTA, str(refused))
+
+    async def _made_by_core(self, principal: Principal, creation: Creation) -> Answer | Deny:
         answer = await self._writes.mint(creation)
         made = await self._writes.made(answer, name_of(principal))
         if made is None:

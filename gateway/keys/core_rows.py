@@ -53,6 +53,10 @@ SELECT: Final = (
 )
 _BY_ID: Final = f"{SELECT} WHERE api_key_id = ANY($1::text[])"
 _BY_PREFIX: Final = f"{SELECT} WHERE key_prefix = ANY($1::text[]) ORDER BY id"
+_LIVE: Final = (
+    "SELECT count(*) FROM blnk.api_keys"
+    " WHERE owner_id = $1::text AND is_revoked IS FALSE AND expires_at > now()"
+)
 _SHAPE: Final = (
     "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
     " WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"
@@ -112,6 +116,14 @@ class CoreRows:
         for row in await self._unknown.fetch(_BY_PREFIX, list(prefixes)):
             found[row["key_prefix"]].append(read_row(row))
         return found
+
+    async def live(self, owner: str) -> int:
+        """How many keys of an owner are neither revoked nor expired; raises GatewayError."""
+        if "\x00" in owner:
+            # PostgreSQL has no such text, so nobody owns anything under it.
+            return 0
+        ((count,),) = await self._known.fetch(_LIVE, owner)
+        return int(count)
 
     def close(self) -> None:
         """Close every connection at once."""

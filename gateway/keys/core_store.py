@@ -42,6 +42,7 @@ from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
 from gateway.keys.verifying import Verifier
 from gateway.policy.principals import ApiKey
+from gateway.shares import network_of
 
 BOUND_SECONDS: Final = 2.0
 READ_SECONDS: Final = 1.0
@@ -54,7 +55,7 @@ MAX_CANDIDATES: Final = 8
 
 _KNOWN: Final = BatchLimits(size=1000, waiting=20_000, pause=0.0)
 # At most 50 reads a second for whatever number of keys that nobody knows.
-_UNKNOWN: Final = BatchLimits(size=256, waiting=4096, pause=0.02)
+_UNKNOWN: Final = BatchLimits(size=128, waiting=8192, pause=0.02, patience=0.6)
 
 
 class Rows(KnownRows, Protocol):
@@ -135,20 +136,22 @@ class CoreKeys:
         confirmed.idle = 0
         return known if known.revoked or known.disabled else confirmed.key
 
-    async def find(self, digest: str, key: str) -> ApiKey | None:
+    async def find(self, digest: str, key: str, client: str = "") -> ApiKey | None:
         """The principal of a key, live or not; None if neither the store nor Core knows it.
+
+        `client` is the address that sent the key.
 
         Raises:
             GatewayError: the store or Core's database failed, or too many ask (KEY_STORE_UNAVAILABLE).
         """
         if self._clock() < self._unknown.get(digest, 0.0):
             return None
-        known = await self._cache.find(digest)
+        known = await self._cache.find(digest, client)
         if known is None:
-            return await self._arrive(digest, key)
+            return await self._arrive(digest, key, client)
         if known.revoked or known.disabled:
             return known
-        return await self._confirm(digest, key, known)
+        return await self._confirm(digest, key, known, client)
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """What is so of a key now, by its row and by what the store knows besides."""
@@ -186,7 +189,7 @@ class CoreKeys:
 
     # Keys that the store knows.
 
-    async def _confirm(self, digest: str, key: str, known: ApiKey) -> ApiKey | None:
+    async def _confirm(self, digest: str, key: str, known: ApiKey, client: str) -> ApiKey | None:
         """The principal by its row now, and by what the store has against it; None if the row is no key's."""
         anew = False
         while True:
@@ -210,14 +213,15 @@ class CoreKeys:
                 self._see(row)
                 ends_at = self._ends_at(digest, known, record)
                 return self._confirmed.keep(digest, row, sent, ends_at).key
-            if not await shared(self._comparisons, digest, partial(self._compare, digest, key, row)):
+            compare = partial(self._compare, digest, key, row, client)
+            if not await shared(self._comparisons, digest, compare):
                 break
         self._remember_unknown(digest)
         return None
 
-    async def _compare(self, digest: str, key: str, row: CoreRow) -> bool:
+    async def _compare(self, digest: str, key: str, row: CoreRow, client: str) -> bool:
         """Compare a key with the hash in its row, and let the store know that too."""
-        if not await self._matches(key, row):
+        if not await self._verifier.matches(key, row.hashed, client=client):
             return False
         self._remember_hash(digest, row.hashed)
         with contextlib.suppress(GatewayError):
@@ -264,23 +268,24 @@ class CoreKeys:
 
     # Keys that only Core knows.
 
-    async def _arrive(self, digest: str, key: str) -> ApiKey | None:
+    async def _arrive(self, digest: str, key: str, client: str) -> ApiKey | None:
         """The first look at a key; requests that come together share it."""
         if not is_key(key):
             return None
-        return await shared(self._arrivals, digest, partial(self._admit, digest, key))
+        return await shared(self._arrivals, digest, partial(self._admit, digest, key, client))
 
-    async def _admit(self, digest: str, key: str) -> ApiKey | None:
+    async def _admit(self, digest: str, key: str, client: str) -> ApiKey | None:
         """Look a key up and store its digest."""
-        candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH]) or []
+        candidates = await self._unknown_rows.get(key[:PREFIX_LENGTH], network_of(client)) or []
         for row in candidates[:MAX_CANDIDATES]:
             # What was compared before the store was emptied need not be again.
-            if self._hashes.get(digest) == row.hashed or await self._matches(key, row):
-                return await self._enter(digest, key, row)
+            known = self._hashes.get(digest) == row.hashed
+            if known or await self._verifier.matches(key, row.hashed, client=client):
+                return await self._enter(digest, key, row, client)
         self._remember_unknown(digest)
         return None
 
-    async def _enter(self, digest: str, key: str, row: CoreRow) -> ApiKey | None:
+    async def _enter(self, digest: str, key: str, row: CoreRow, client: str) -> ApiKey | None:
         record = await self._settled(digest, row)
         if record is None:
             try:
@@ -291,11 +296,11 @@ class CoreKeys:
                 await self._settled(digest, row, moved=True)
         self._remember_hash(digest, row.hashed)
         # By way of the cache, which remembers what it has once seen revoked.
-        known = await self._cache.find(digest)
+        known = await self._cache.find(digest, client)
         if known is None or known.revoked or known.disabled:
             return known
         # The row may be seconds old by now: bcrypt takes its time.
-        return await self._confirm(digest, key, known)
+        return await self._confirm(digest, key, known, client)
 
     async def _settled(self, digest: str, row: CoreRow, *, moved: bool = False) -> KeyRecord | None:
         """What the store has for a key, be it that it was there as a pending record until now."""
@@ -303,9 +308,6 @@ class CoreKeys:
         if record is None or record.bcrypt == row.hashed:
             return record
         return await self._store.revise(row.id, lambda found: replace(found, bcrypt=row.hashed))
-
-    async def _matches(self, key: str, row: CoreRow) -> bool:
-        return await self._verifier.matches(key, row.hashed, line=key[:PREFIX_LENGTH])
 
     def _remember_unknown(self, digest: str) -> None:
         self._confirmed.drop(digest)

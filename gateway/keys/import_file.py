@@ -23,6 +23,8 @@ from gateway.keys.instants import read_instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key_id
 from gateway.keys.record import EVENTS, MAX_COST, PENDING, KeyRecord, is_bcrypt
 from gateway.keys.store import KeyStore
+from gateway.policy.principals import State
+from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM
 
 BATCH: Final = 500
 MAX_LINE: Final = 1 << 18
@@ -57,10 +59,16 @@ class BadRecordError(ValueError):
     """What was read is no record that can be kept; the text says why, without quoting it."""
 
 
-def read_records(lines: Iterable[bytes], by: str) -> tuple[list[KeyRecord], list[Problem]]:
+def read_records(
+    lines: Iterable[bytes], by: str, *, now: float | None = None
+) -> tuple[list[KeyRecord], list[Problem]]:
     """The records of a file with one JSON object a line, and everything that is wrong with it.
 
-    `by` is who created or revoked a key whose line does not say.
+    Args:
+        lines: of the file.
+        by: who created or revoked a key whose line does not say.
+        now: Unix seconds; the scopes of keys that are live then must be such as open something. None: any may
+            stand.
     """
     records: list[KeyRecord] = []
     problems: list[Problem] = []
@@ -71,6 +79,7 @@ def read_records(lines: Iterable[bytes], by: str) -> tuple[list[KeyRecord], list
             continue
         try:
             record = _read_record(text, by)
+            _check_scopes(record, now)
         except BadRecordError as error:
             problems.append(Problem(number, str(error)))
             continue
@@ -107,6 +116,16 @@ def _read_record(line: bytes, by: str) -> KeyRecord:
         raise BadRecordError(str(error)) from None
     check_record(record)
     return record
+
+
+def _check_scopes(record: KeyRecord, now: float | None) -> None:
+    # What a dead key was once given opens nothing, and is history.
+    if now is None or record.state(now) in (State.REVOKED, State.EXPIRED):
+        return
+    wrong = [number for number, scope in enumerate(record.scopes, 1) if scope not in HOLDABLE]
+    if wrong:
+        which = ", ".join(map(str, wrong))
+        raise BadRecordError(f"scopes, item {which}: {HOLDABLE_FORM}; --any-scopes takes it all the same")
 
 
 def _check_times(members: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
 Rules kept here:
 - Only a key whose first 16 characters a pending record has is compared with a hash, so a flood of bad keys
   costs a look-up each and no bcrypt.
-- Who knows those characters of a key waits in that key's line (`Verifier`), and the same bad key is not
-  compared again for a while.
+- Who knows those characters of a key waits for the turn of his address (`Verifier`), and the same bad key
+  is not compared again for a while.
 - Requests with the same key share one comparison.
 - A key that matches is stored by its digest at once; from then on it is a key like any other.
 """
@@ -22,6 +22,10 @@ from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 
+_NO_BCRYPT: Final = (
+    "a key of Core begins so; comparing it needs the package bcrypt in the gateway's environment: "
+    "python3 -m pip --python .venv install bcrypt"
+)
 REFUSED_SECONDS: Final = 5.0
 MAX_REFUSED: Final = 10_000
 
@@ -29,8 +33,8 @@ MAX_REFUSED: Final = 10_000
 class HashVerifier(Protocol):
     """What compares a key with a bcrypt hash: `verifying.Verifier`."""
 
-    async def matches(self, key: str, hashed: str, *, line: str) -> bool:
-        """Whether `hashed` is the hash of `key`; raises GatewayError if too many wait."""
+    async def matches(self, key: str, hashed: str, *, client: str) -> bool:
+        """Whether `hashed` is the hash of `key`; raises OverloadError if too many wait."""
 
     def close(self) -> None:
         """Start nothing more."""
@@ -61,38 +65,39 @@ class PendingKeys:
         self._refused: dict[str, float] = {}
         self._claims: dict[str, asyncio.Task[bool | GatewayError]] = {}
 
-    async def claim(self, key: str, digest: str) -> bool:
+    async def claim(self, key: str, digest: str, client: str = "") -> bool:
         """Whether a key that was unknown by `digest` is known by it now; False if no record is this key's.
+
+        `client` is the address that sent it.
 
         Raises:
             GatewayError: the store failed, too many wait, or bcrypt is not installed.
         """
         if not is_key(key) or self._clock() < self._refused.get(digest, 0.0):
             return False
-        return await shared(self._claims, digest, partial(self._settle, key, digest))
+        return await shared(self._claims, digest, partial(self._settle, key, digest, client))
 
     def close(self) -> None:
         """Compare no more keys."""
         if self._verifier is not None:
             self._verifier.close()
 
-    async def _settle(self, key: str, digest: str) -> bool:
-        candidates = await self._store.prefixed(key[:PREFIX_LENGTH])
+    async def _settle(self, key: str, digest: str, client: str) -> bool:
+        candidates = await self._store.prefixed(key[:PREFIX_LENGTH], client)
         for record in candidates:
             # Another replica may have been faster.
             if record.digest == digest:
                 return True
-            if record.pending and await self._matches(key, record):
+            if record.pending and await self._matches(key, record, client):
                 return await self._store.settle(record.id, digest) is not None
         if candidates:
             self._refuse(digest)
         return False
 
-    async def _matches(self, key: str, record: KeyRecord) -> bool:
+    async def _matches(self, key: str, record: KeyRecord, client: str) -> bool:
         if self._verifier is None:
-            missing = "a key of Core begins so: it takes one more package, pip install 'blnk-gateway[core]'"
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=missing)
-        return await self._verifier.matches(key, record.bcrypt, line=record.prefix)
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=_NO_BCRYPT)
+        return await self._verifier.matches(key, record.bcrypt, client=client)
 
     def _refuse(self, digest: str) -> None:
         if len(self._refused) >= self._max_refused:

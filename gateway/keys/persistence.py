@@ -1,9 +1,10 @@
-"""Would this Redis keep what it was told? What an operator is to know of its settings.
+"""Would this Redis keep what it was told, and has it room for more? What an operator is to know of it.
 
 Rules kept here:
 - A Redis that writes nothing to disk loses all that it keeps of keys with its process, one that writes it
   later loses the last of it, and one that evicts names loses it one by one. Where the store is the only
   record of the keys, that is the keys themselves.
+- One that is full takes no change: no key can be revoked. It is told while there is room left.
 - CONFIG GET is asked first. Where it is forbidden or renamed, INFO tells part of it, and what neither tells
   is said to be unchecked, never taken for good.
 """
@@ -39,6 +40,31 @@ PERSISTENCE_UNKNOWN: Final = (
 EVICTION_UNKNOWN: Final = (
     "whether Redis evicts keys could not be checked: neither CONFIG GET nor INFO is allowed"
 )
+
+
+NEARLY_FULL_RATIO: Final = 0.9
+ROOM_RATIO: Final = 0.85
+"""Below it a Redis that was nearly full is so no more."""
+NEARLY_FULL: Final = (
+    f"Redis uses more than {NEARLY_FULL_RATIO:.0%} of its maxmemory: when it is full no key can be made or "
+    "revoked; raise maxmemory"
+)
+
+
+async def memory_ratio(client: Any) -> float | None:
+    """How much of its `maxmemory` the Redis of a client uses; None without one, or where INFO is forbidden.
+
+    Raises:
+        redis.exceptions.RedisError: it does not answer.
+    """
+    try:
+        told = await client.info("memory")
+    except ResponseError:
+        return None
+    # As Redis does before it takes a change: buffers for replicas and for the disk are left out.
+    used = told.get("used_memory", 0) - told.get("mem_not_counted_for_evict", 0)
+    limit = told.get("maxmemory", 0)
+    return max(0.0, used / limit) if limit else None
 
 
 async def durability_warnings(client: Any) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What the gateway keeps of a key, and how that may change.
 
 Rules kept here:
-- A record is kept for ever: who created it and who revoked it, when and why, stays readable.
+- A record outlives its key: who created it and who revoked it, when and why, stays readable until an operator
+  removes records of keys that have long ended.
 - A revocation is final: revoking again changes nothing, not even its time, and nothing takes it back.
 - A key can be disabled and enabled again; each time leaves an entry in the record's history.
 - What a record did not know when it was written has a default, so that old records are still read.
@@ -49,7 +50,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key as it is stored, for ever; times are RFC 3339 as Core would write them.
+    """A key as it is stored; times are RFC 3339 as Core would write them.
 
     `created_by` and `revoked_by` name who did it: a key id, `master`, or `cli:` and a login. `revoked_at` is
     empty where nobody knows when.
@@ -107,9 +108,23 @@ class KeyRecord:
         return any(event.what == ROTATED for event in self.history)
 
     @property
-    def due(self) -> float:
-        """When a retiring key has ended here (Unix seconds): at once if it is revoked."""
+    def ends(self) -> float:
+        """When the key ends by itself (Unix seconds); 0 once it is revoked."""
         return 0.0 if self.revoked else self.expires.unix
+
+    @property
+    def ended_at(self) -> float:
+        """When the key ended, or will: revoked or expired, whichever came first (Unix seconds).
+
+        Of a revocation of which nobody knows when it was the expiry counts.
+        """
+        revoked_at = read_instant(self.revoked_at.encode()).unix if self.revoked_at else float("inf")
+        return min(revoked_at, self.expires.unix)
+
+    @property
+    def unused(self) -> KeyRecord:
+        """This record without its last use, which is no change of it."""
+        return replace(self, last_used_at=ZERO)
 
     @property
     def pending(self) -> bool:

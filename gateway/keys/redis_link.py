@@ -25,15 +25,32 @@ from redis.exceptions import (
 )
 
 from gateway.keys.redis_primary import CONNECT_SECONDS, Sentinels, client, finder
-from gateway.keys.redis_reasons import NoPrimaryError, NotAcknowledgedError, UnansweredError
+from gateway.keys.redis_reasons import (
+    CLOSED,
+    CLUSTER_NODE,
+    MAYBE_TLS,
+    NO_CONNECTION,
+    NO_HANDSHAKE,
+    NO_PRIMARY,
+    NoPrimaryError,
+    NotAcknowledgedError,
+    UnansweredError,
+    UnreachedError,
+    reason,
+)
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, read_url
 
-COMMAND_SECONDS: Final = 1.0
-"""How long a look-up may take, connecting included: a later answer would not be believed anyway."""
+REACH_SECONDS: Final = 0.8
+"""How long TCP and TLS may take of what a connection may: the rest is for logging in, and for saying why."""
 WAIT_SECONDS: Final = 0.7
 """How long replicas have for acknowledging a write."""
 LATELY_SECONDS: Final = 10.0
 """How long a replica that has left is waited for: one that is promoted leaves before anybody is told."""
+
+_CHANGES: Final = 8
+_LISTS: Final = 4
+# Each kind of look-up is one read at a time (`batches`).
+_LOOK_UPS: Final = 4
 
 _REPLICA: Final = "the Redis that answers is a replica: name its primary, or its Sentinels"
 _SENTINEL: Final = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
@@ -42,19 +59,20 @@ _NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, Ma
 
 
 class RedisLink:
-    """Two clients of one primary: `commands` for many at a time, `follower` for one that blocks.
+    """Clients of one primary, each with connections of its own, so that none waits for another's.
 
+    `changes` is for what changes keys and what is read for that, `lists` for what reads many keys, `look_ups`
+    for who sends a key, and `follower` for reading the stream of changes.
     They are `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
 
     Args:
         url: as `read_url` takes it.
-        connections: the most that `commands` opens at once.
 
     Raises:
         ValueError: it is not such a URL.
     """
 
-    def __init__(self, url: str, *, connections: int) -> None:
+    def __init__(self, url: str) -> None:
         parts = read_url(url)
         self._finder = finder(parts)
         self._place: Place | None = None
@@ -69,13 +87,16 @@ class RedisLink:
             "link": self,
             "connection_class": _TlsPrimaryConnection if parts.tls else _PrimaryConnection,
             "redis_connect_func": self._accept,
+            "socket_connect_timeout": REACH_SECONDS,
             "username": parts.user,
             "password": parts.password,
             "db": parts.database,
             **tls,
         }
-        self.commands: Any = client(options | {"max_connections": connections})
-        # XREAD holds its connection while it blocks: it must not be one that look-ups wait for.
+        self.changes: Any = client(options | {"max_connections": _CHANGES})
+        self.lists: Any = client(options | {"max_connections": _LISTS})
+        self.look_ups: Any = client(options | {"max_connections": _LOOK_UPS})
+        # XREAD holds its connection while it blocks.
         self.follower: Any = client(options | {"max_connections": 1})
 
     async def find(self) -> Place:
@@ -134,19 +155,29 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close everything."""
-        await self.commands.aclose()
-        await self.follower.aclose()
+        for each in (self.changes, self.lists, self.look_ups, self.follower):
+            await each.aclose()
         await self._finder.close()
 
     async def _accept(self, connection: Any) -> None:
         """Log in on a new connection, and refuse a peer that is not the primary."""
-        await connection.on_connect()
-        await connection.send_command("ROLE")
-        role = await connection.read_response()
+        try:
+            await connection.on_connect()
+            await connection.send_command("ROLE")
+            role = await connection.read_response()
+        except ConnectionError as error:
+            if reason(error) != CLOSED or isinstance(connection, SSLConnection):
+                raise
+            raise UnreachedError(MAYBE_TLS) from None
         if not is_primary(role) or (connection.host, connection.port) != self._place:
             # Nor are those that were connected to it while it was.
             await self.drop()
             raise NoPrimaryError(_instead(role) if self._kind is Kind.SINGLE else _REPLACED)
+
+    def no_primary(self, error: ResponseError) -> NoPrimaryError:
+        """What is so where a peer answered that it does not take what it was asked."""
+        in_a_cluster = isinstance(error, (MovedError, AskError, ClusterDownError))
+        return NoPrimaryError(CLUSTER_NODE if in_a_cluster and self._kind is Kind.SINGLE else NO_PRIMARY)
 
 
 def _instead(role: Any) -> str:
@@ -196,7 +227,7 @@ async def commit(watching: Any, queued: Any, replicas: int, session: int) -> boo
     except BaseException as error:
         # What is not read yet would be taken for the answers to what comes next.
         await connection.disconnect(nowait=True)
-        if done is None and isinstance(error, ResponseError):
+        if done is None and isinstance(error, (ResponseError, NoPrimaryError)):
             raise
         raise error from UnansweredError()
     for answer in done or ():
@@ -239,15 +270,18 @@ class _PrimaryConnection(Connection):
     async def _connect(self) -> None:
         self.session += 1
         self.host, self.port = await self._link.find()
-        await super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise UnreachedError(NO_HANDSHAKE if isinstance(self, SSLConnection) else NO_CONNECTION) from None
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         clock = asyncio.get_running_loop().time
         try:
             answer = await super().read_response(*args, **options)
-        except _NOT_PRIMARY:
+        except _NOT_PRIMARY as error:
             await self.disconnect(nowait=True)
-            raise
+            raise self._link.no_primary(error) from None
         except (asyncio.CancelledError, ConnectionError):
             # Nobody cancels a call but its deadline, or the end of the gateway.
             self._link.failed_at = clock()

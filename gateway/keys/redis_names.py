@@ -4,9 +4,10 @@ Rules kept here:
 - The braces put every name into one slot of a Cluster, so that records, indexes and the stream can be
   written in one transaction.
 - `key:DIGEST` holds a record as JSON and is authoritative.
-- Indexes: `id:KEY_ID` (a digest), `owner:OWNER` (digests by creation), `offspring:KEY_ID` (the ids of what a
-  key created, and of what it was rotated into), `prefix:PREFIX` (the ids of records that were pending at
-  first).
+- Indexes: `id:KEY_ID` (a digest), `owner:OWNER` (digests by creation), `ends:OWNER` (digests by when the key
+  ends, 0 once it is revoked; may be deleted at any time, for it is made anew), `offspring:KEY_ID` (the ids of
+  what a key created, and of what it was rotated into), `prefix:PREFIX` (the ids of records that were pending
+  at first).
 - `changes` is the stream of changes; `last-used` holds key ids by the time of their last use, `retiring`
   those that Core is still to revoke by when; `lease:NAME` is there while one replica has it.
 """
@@ -45,6 +46,11 @@ def owner_name(owner: str) -> bytes:
     An owner from a query may hold bytes that are no UTF-8; nobody owns keys under such a name.
     """
     return f"{PREFIX}owner:{owner}".encode("utf-8", "surrogateescape")
+
+
+def ends_name(owner: str) -> bytes:
+    """Where it is known when each key of an owner ends."""
+    return f"{PREFIX}ends:{owner}".encode("utf-8", "surrogateescape")
 
 
 def offspring_name(key_id: str) -> str:

@@ -21,7 +21,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from gateway.keys.redis_names import PREFIX
-from gateway.keys.redis_reasons import NoPrimaryError
+from gateway.keys.redis_reasons import NoPrimaryError, known_reason
 from gateway.redis_url import TLS_OPTIONS, Kind, Place, RedisUrl
 
 CONNECT_SECONDS: Final = 1.0
@@ -74,7 +74,14 @@ class _Asked:
             **tls,
         }
         self._clients: dict[Place, Any] = {}
+        self._failures: dict[Place, str] = {}
         self.know(url.places)
+
+    @property
+    def failures(self) -> str:
+        """Why those who did not answer did not, in brackets behind a blank; empty if nothing is known."""
+        told = dict.fromkeys(self._failures[place] for place in self._clients if place in self._failures)
+        return f" ({'; '.join(told)})" if told else ""
 
     def know(self, places: tuple[Place, ...]) -> None:
         """Ask these too from now on."""
@@ -86,11 +93,14 @@ class _Asked:
         """What those answered who did, in order."""
 
         async def one(client: Any, place: Place) -> Any:
+            self._failures.pop(place, None)
             try:
                 async with asyncio.timeout(ASK_SECONDS):
                     return await ask(client, place)
-            except (RedisError, OSError, ValueError, LookupError, TypeError):
-                # TimeoutError is an OSError; the others stand for answers in no known form.
+            except (RedisError, OSError, ValueError, LookupError, TypeError) as failure:
+                # TimeoutError is an OSError; the last three stand for answers in no known form.
+                if told := known_reason(failure):
+                    self._failures[place] = told
                 return None
 
         answers = await asyncio.gather(*(one(client, place) for place, client in self._clients.items()))
@@ -112,7 +122,8 @@ class Sentinels:
         """Where it is now. Raises NoPrimaryError where nobody says."""
         answers: list[tuple[int, Place]] = await self._asked.all(self._ask)
         if not answers:
-            raise NoPrimaryError(f"no Sentinel answers, or none knows a primary called {self._service}")
+            unknown = f"no Sentinel answers, or none knows a primary called {self._service}"
+            raise NoPrimaryError(f"{unknown}{self._asked.failures}")
         return max(answers, key=lambda answer: answer[0])[1]
 
     async def close(self) -> None:
@@ -140,7 +151,8 @@ class Cluster:
         """Where it is now. Raises NoPrimaryError where nobody says."""
         answers: list[list[Place]] = await self._asked.all(self._ask)
         if not answers:
-            raise NoPrimaryError("no node of a Redis Cluster answers, or none knows the primary")
+            unknown = "no node of a Redis Cluster answers, or none knows the primary"
+            raise NoPrimaryError(f"{unknown}{self._asked.failures}")
         # A node that was configured may be gone later, and the others still there.
         self._asked.know(tuple(place for places in answers for place in places))
         return Counter(places[0] for places in answers).most_common(1)[0][0]

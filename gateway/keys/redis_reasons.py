@@ -1,16 +1,20 @@
-"""Why Redis failed, in words for operators.
+"""Every failure of Redis as one of the key store, with the reason in words for operators.
 
 Rules kept here:
+- Nothing waits for Redis for longer than 1.5 s, connecting included, besides what it asks Redis to wait.
 - No text of redis-py or of Redis is repeated: it may quote a command, and a command may hold what a record
   does. Of a command that is forbidden the name alone is told.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import re
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from redis.exceptions import (
@@ -28,23 +32,61 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as LostConnectionError
 
+from gateway.errors import Code, GatewayError
+from gateway.keys.store import RefusedRecordError, UnacknowledgedError, UncertainError
+
+ANSWER_SECONDS: Final = 1.5
+
+CLOSED: Final = "Redis closed the connection"
+MAYBE_TLS: Final = f"{CLOSED} before it answered: if it speaks TLS, write rediss in keys.store"
+NO_TLS: Final = "what answers where keys.store points speaks no TLS: write redis instead of rediss"
+NO_HANDSHAKE: Final = (
+    "Redis cannot be reached: no connection over TLS in time; if it speaks no TLS, write redis instead of "
+    "rediss in keys.store"
+)
+NO_CONNECTION: Final = (
+    "Redis cannot be reached: no connection in time; its address is wrong, or something drops every packet"
+)
+CLUSTER_NODE: Final = (
+    "the Redis that keys.store names is a node of a Cluster: write redis+cluster://host:port,host:port"
+)
+NO_PRIMARY: Final = "Redis has no primary that takes changes"
+
 _CERTIFICATE: Final = "a certificate that keys.store names cannot be read"
+_WRONG_NAME: Final = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+_DATES: Final = {9: "is not valid yet", 10: "has expired"}
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+_SPEAKS_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""What OpenSSL says, depending on its version, of bytes that are no TLS record."""
+_FULL: Final = "max number of clients reached"
+"""All that redis-py leaves of what Redis says then."""
+_NETWORK: Final = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "no route to the network",
+}
 _WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((AuthenticationError, AuthorizationError), "Redis refuses the user or the password of keys.store"),
     ((OutOfMemoryError,), "Redis takes no change: it is out of memory (maxmemory)"),
     ((BusyLoadingError,), "Redis is still loading its data"),
-    ((ReadOnlyError, MasterDownError, ClusterDownError), "Redis has no primary that takes changes"),
-    ((ssl.SSLCertVerificationError,), "the certificate of Redis is not trusted: see ssl_ca_certs"),
+    ((ReadOnlyError, MasterDownError, ClusterDownError), NO_PRIMARY),
+    ((ssl.SSLError,), "the TLS handshake with Redis fails"),
     ((FileNotFoundError,), _CERTIFICATE),
     ((InvalidResponse,), "what answers where keys.store points is no Redis"),
+    ((socket.gaierror,), "Redis cannot be reached: unknown host name"),
     ((TimeoutError,), "Redis does not answer in time"),
-    ((LostConnectionError, OSError), "Redis cannot be reached"),
+    ((LostConnectionError, ConnectionResetError, BrokenPipeError), CLOSED),
+    ((OSError,), "Redis cannot be reached"),
 )
 """By the kind of the failure; of several that fit, the first counts."""
 _ANSWERS: Final = {
     "NOREPLICAS": "Redis takes no change: too few of its replicas are well (min-replicas-to-write)",
     "MISCONF": "Redis takes no change: it cannot write to its disk",
     "DB": "Redis has no database of the number that keys.store names",
+    # Of CLUSTER SLOTS: "This instance has cluster support disabled".
+    "This": "the Redis that keys.store names is in no Cluster: write redis://host:port",
+    "BUSY": "Redis is busy with somebody's script, and answers nothing else: see SCRIPT KILL",
 }
 """By the first word of an error that Redis answered."""
 _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
@@ -58,6 +100,10 @@ class UnansweredError(RedisError):
     """A change was sent, and Redis has not said whether it made it."""
 
 
+class UnreachedError(LostConnectionError):
+    """No connection came about; the text says why."""
+
+
 class NoPrimaryError(LostConnectionError):
     """There is no primary where one is looked for; the text says how that was found."""
 
@@ -69,10 +115,30 @@ class UnreadableRecordError(Exception):
         super().__init__(f"{name} in Redis holds no record that can be read")
 
 
+@contextlib.asynccontextmanager
+async def answering(wait: float = 0.0) -> AsyncIterator[None]:
+    """Bound what happens inside to 1.5 s and `wait`, and turn its every failure into one."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS + wait):
+            yield
+    except (GatewayError, RefusedRecordError):
+        raise
+    except NotAcknowledgedError as error:
+        raise UnacknowledgedError(Code.KEY_STORE_UNAVAILABLE, reason=str(error)) from error
+    except Exception as error:
+        # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
+        failure = UncertainError if in_doubt(error) else GatewayError
+        raise failure(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error
+
+
 def reason(error: BaseException) -> str:
     """What an operator is told of a failure of Redis."""
-    told = (_told(cause) for cause in _causes(error))
-    return next(filter(None, told), f"Redis failed: {type(error).__name__}")
+    return known_reason(error) or f"Redis failed: {type(error).__name__}"
+
+
+def known_reason(error: BaseException) -> str:
+    """The same; empty if nothing is known but the failure's kind."""
+    return next(filter(None, map(_told, _causes(error))), "")
 
 
 def in_doubt(error: BaseException) -> bool:
@@ -89,14 +155,47 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _told(error: BaseException) -> str:
-    if isinstance(error, (NoPrimaryError, NotAcknowledgedError, UnreadableRecordError)):
+    """What is told of one failure alone; empty if others tell more."""
+    if isinstance(error, (UnreachedError, NoPrimaryError, NotAcknowledgedError, UnreadableRecordError)):
         return str(error)
+    if isinstance(error, ssl.SSLError):
+        return _told_of_tls(error)
+    if isinstance(error, ResponseError):
+        return _told_of_answer(error)
+    if isinstance(error, OSError):
+        return _told_of_network(error)
+    if isinstance(error, LostConnectionError) and str(error) == _FULL:
+        return "Redis takes no further client (maxclients)"
+    return _by_kind(error)
+
+
+def _told_of_answer(error: ResponseError) -> str:
     if isinstance(error, NoPermissionError):
         found = _COMMAND.search(str(error))
         what = f"run {found[1]}" if found else "use the gateway's names"
         return f"Redis does not let the user of keys.store {what}: see the rights in deploy/README.md"
+    return _ANSWERS.get(str(error).partition(" ")[0]) or _by_kind(error)
+
+
+def _told_of_tls(error: ssl.SSLError) -> str:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return NO_TLS if getattr(error, "reason", None) in _SPEAKS_NO_TLS else _by_kind(error)
+    code = getattr(error, "verify_code", None)
+    if code in _WRONG_NAME:
+        return "the certificate of Redis is for another name than the one in keys.store"
+    if code in _DATES:
+        return f"the certificate of Redis {_DATES[code]}"
+    return "the certificate of Redis is not trusted: see ssl_ca_certs"
+
+
+def _told_of_network(error: OSError) -> str:
     if isinstance(error, PermissionError) and error.errno == errno.EACCES:
         return _CERTIFICATE
-    if isinstance(error, ResponseError) and (words := _ANSWERS.get(str(error).partition(" ")[0])):
-        return words
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+        return "Redis cannot be reached: no name server answers"
+    words = _NETWORK.get(error.errno or 0)
+    return f"Redis cannot be reached: {words}" if words else _by_kind(error)
+
+
+def _by_kind(error: BaseException) -> str:
     return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "")

@@ -14,10 +14,12 @@ import asyncio
 from typing import Any, Final
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.persistence import durability_warnings, too_few_acknowledge
+from gateway.keys.persistence import durability_warnings, memory_ratio, too_few_acknowledge
+from gateway.keys.redis_indexes import JUST_REVOKED
 from gateway.keys.redis_link import RedisLink, is_primary, replicas_of
 from gateway.keys.redis_names import CHANGES
-from gateway.keys.redis_records import JUST_REVOKED, RedisRecords, answering
+from gateway.keys.redis_reasons import answering
+from gateway.keys.redis_records import RedisRecords
 from gateway.keys.store import Change, Changes
 
 _START: Final = "0-0"
@@ -31,17 +33,14 @@ class RedisKeyStore(RedisRecords):
     Args:
         url: as `redis_url.read_url` takes it.
         replicas: the least number of Redis replicas that must acknowledge a write.
-        connections: the most that are open at once, besides the one that follows the changes.
         changes_kept: about how many changes the stream keeps.
 
     Raises:
         ValueError: the URL is not one of Redis; the message does not repeat it.
     """
 
-    def __init__(
-        self, url: str, *, replicas: int = 0, connections: int = 16, changes_kept: int = 10_000
-    ) -> None:
-        super().__init__(RedisLink(url, connections=connections), changes_kept, replicas)
+    def __init__(self, url: str, *, replicas: int = 0, changes_kept: int = 10_000) -> None:
+        super().__init__(RedisLink(url), changes_kept, replicas)
 
     async def empty(self) -> bool:
         """Whether no key was ever stored: every one leaves a change in the stream."""
@@ -61,6 +60,11 @@ class RedisKeyStore(RedisRecords):
         if self.link.fails_over and connected > self._replicas:
             found += (too_few_acknowledge(connected, self._replicas),)
         return found
+
+    async def memory_ratio(self) -> float | None:
+        """How much of its `maxmemory` Redis uses; None if it has none, or does not say."""
+        async with answering():
+            return await memory_ratio(self._client)
 
     async def last_position(self) -> str:
         """The id of the last entry in the stream."""
@@ -88,7 +92,8 @@ class RedisKeyStore(RedisRecords):
         return Changes(position, tuple(change for change in changes if change), continuous, whole)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; who still waits for a look-up fails."""
+        await self._look_ups.close()
         await self.link.close()
 
     async def _read_confirmed(self, after: str, wait: float) -> Any:

@@ -4,6 +4,7 @@ Rules kept here:
 - The order of Core's handlers: the body, the owner, the scopes, then the store.
 - Requests are never forwarded raw: Go takes the first `owner` parameter and folds the case of
   members, so what was checked here could differ from what Core would do with the master key.
+- A new key is counted within the write that stores it, against the quota of its owner; the master key's too.
 - A revocation is in the store, in its changes, and known to this process before its 204.
 - `descendants=true` is the gateway's own addition, for the master key alone: a key is revoked with every
   key that it minted.
@@ -23,6 +24,7 @@ from gateway.keys.bodies import Creation, read_creation, write_created, write_li
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.instants import Instant
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
+from gateway.keys.quota import NO_QUOTA, Quota, QuotaError
 from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore
 from gateway.policy.decisions import Deny, may_grant, may_manage
 from gateway.policy.principals import Master, Principal
@@ -53,6 +55,7 @@ class ApiKeys:
         learn: told of every record that changed, before the answer: `KeyCache.learn`.
         now: the time, aware and in UTC.
         random_bytes: a cryptographic source, such as `os.urandom`.
+        quota: how many keys an owner may have now.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class ApiKeys:
         learn: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
+        quota: Callable[[], Quota] = lambda: NO_QUOTA,
     ) -> None:
         self._store = store
         self._learn = learn
         self._now = now
         self._random_bytes = random_bytes
+        self._quota = quota
 
     async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
         """POST /api-keys: mint a key; raises GatewayError if the store fails."""
@@ -75,10 +80,12 @@ class ApiKeys:
         key = mint_key(self._random_bytes)
         record = self._mint(key, creation, principal)
         try:
-            await self._store.add(record)
+            await self._store.add(record, self._quota())
         except DeadMinterError:
             # The caller was revoked after this process judged it.
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+        except QuotaError as refused:
+            return Deny(Code.KEY_QUOTA, str(refused))
         self._learn(record)
         return Answer(201, write_created(record, key), created=record.id)
 
@@ -195,4 +202,6 @@ def read_parameter(query: str, wanted: str) -> str:
 
 
 def _unescape(text: str) -> str:
-    return urllib.parse.unquote_plus(text, errors="surrogateescape")
+    # As bytes, for a character may be written half by escapes and half as it is.
+    written = text.replace("+", " ").encode("utf-8", "surrogateescape")
+    return urllib.parse.unquote_to_bytes(written).decode("utf-8", "surrogateescape")

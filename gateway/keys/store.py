@@ -5,7 +5,9 @@ Rules kept here:
   which the caches of all replicas follow.
 - A key that is revoked or disabled mints no further key: the store itself refuses the new record, so
   that once a key is revoked the set of keys that it minted is complete.
-- An import never writes over a record that is there.
+- An import never writes over a record that is there, and no quota holds for it: it is an operator's act. So
+  is a rotation.
+- A record is removed only once its key has ended, and only if it is what the caller has read.
 - When a key was last used stands beside the records: it changes too often to be a change.
 - Every failure of a store is `GatewayError(KEY_STORE_UNAVAILABLE)`, with the reason as its cause; after an
   `UnacknowledgedError` the change stands, after an `UncertainError` it may.
@@ -15,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, Protocol
 
 from gateway.errors import GatewayError
+from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
 __all__ = [
@@ -92,8 +95,15 @@ class UncertainError(GatewayError):
 class KeyStore(Protocol):
     """Where keys live. Any failure is `GatewayError(KEY_STORE_UNAVAILABLE)`."""
 
-    async def find(self, digest: str) -> KeyRecord | None:
-        """The record of a key by its digest."""
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        """The record of a key by its digest.
+
+        With `client`, the address of whoever sent a key that is not known here, it is one look-up of a
+        possible flood: bounded, and served by turns of the clients. Without, it waits for none of those.
+
+        Raises:
+            OverloadError: too many clients ask at once.
+        """
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
@@ -101,12 +111,13 @@ class KeyStore(Protocol):
     async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         """The records of keys by their ids; those that are unknown are left out."""
 
-    async def add(self, record: KeyRecord) -> None:
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         """Store a new record.
 
         Raises:
             DuplicateKeyError: its digest or its id is known.
             DeadMinterError: it is minted by a key that is revoked or disabled.
+            QuotaError: its owner has as many keys as `quota` allows, at the time when it was created.
         """
 
     async def revoke(
@@ -142,8 +153,17 @@ class KeyStore(Protocol):
         None if it is new.
         """
 
-    async def prefixed(self, prefix: str) -> list[KeyRecord]:
-        """The records that were pending at first, of keys that begin with `prefix`."""
+    async def kept(self, owner: str) -> int:
+        """How many records of an owner there are, dead keys included."""
+
+    async def remove_all(self, records: Sequence[KeyRecord]) -> list[KeyRecord]:
+        """Remove the records of dead keys that are still as given, and return those.
+
+        Their keys are unknown from then on. A last use is no difference.
+        """
+
+    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
+        """The records that were pending at first, of keys that begin with `prefix`; `client` as in `find`."""
 
     async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
         """Put a pending record under the digest of its key, as it stands then: a revocation stays.
@@ -191,13 +211,15 @@ class MemoryKeyStore:
     def __init__(self, *, changes_kept: int = 10_000) -> None:
         self._records: dict[str, KeyRecord] = {}
         self._digests: dict[str, str] = {}
+        # Of each owner: when its keys end, by digest.
+        self._ends: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._used: dict[str, float] = {}
         self._leases: dict[str, float] = {}
         self._changes: deque[Change] = deque(maxlen=changes_kept)
         self._position = 0
         self._changed = asyncio.Event()
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         """The record of a key by its digest."""
         return self._records.get(digest)
 
@@ -211,13 +233,17 @@ class MemoryKeyStore:
         stored = map(self._stored, key_ids)
         return [self._with_use(record) for record in stored if record is not None]
 
-    async def add(self, record: KeyRecord) -> None:
-        """Store a new record; raises `DuplicateKeyError` or `DeadMinterError`."""
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+        """Store a new record; raises `DuplicateKeyError`, `DeadMinterError` or `QuotaError`."""
         if record.digest in self._records or record.id in self._digests:
             raise DuplicateKeyError(record.id)
         minter = self._stored(record.created_by)
         if minter is not None and (minter.revoked or minter.disabled):
             raise DeadMinterError(record.id)
+        if quota is not NO_QUOTA:
+            ends, now = self._ends.get(record.owner, {}).values(), record.created.unix
+            quota.check_records(len(ends))
+            quota.check_live(sum(end > now for end in ends))
         self._write(record)
 
     async def revoke(
@@ -247,7 +273,7 @@ class MemoryKeyStore:
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""
         owned = []
-        for record in [record for record in self._records.values() if record.owner == owner]:
+        for record in [self._records[digest] for digest in self._ends.get(owner, {})]:
             owned.append((newest_first(record), self._with_use(record)))
             if len(owned) % _SLICE == 0:
                 await asyncio.sleep(0)
@@ -265,7 +291,22 @@ class MemoryKeyStore:
                 self._write(record)
         return found
 
-    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+    async def kept(self, owner: str) -> int:
+        """How many records of an owner there are."""
+        return len(self._ends.get(owner, {}))
+
+    async def remove_all(self, records: Sequence[KeyRecord]) -> list[KeyRecord]:
+        """Remove the records that are still as given, and return those."""
+        found = [(record, self._stored(record.id)) for record in records]
+        removed = [there for given, there in found if there is not None and there.unused == given.unused]
+        for record in removed:
+            self._erase(record)
+            del self._digests[record.id]
+            self._used.pop(record.id, None)
+            self._tell(record)
+        return removed
+
+    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
         """The records that were pending at first, of keys that begin with `prefix`."""
         return [record for record in self._records.values() if record.prefix == prefix]
 
@@ -273,13 +314,13 @@ class MemoryKeyStore:
         """Put a pending record under the digest of its key, unless that has a record."""
         record = self._stored(key_id)
         if record is not None and (record.pending or moved) and digest not in self._records:
-            del self._records[record.digest]
+            self._erase(record)
             self._write(record.settle(digest))
         return self._records.get(digest)
 
     async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
         """The records of keys that Core is still to revoke."""
-        return [record for record in self._records.values() if record.retiring and record.due <= until]
+        return [record for record in self._records.values() if record.retiring and record.ends <= until]
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds."""
@@ -329,9 +370,20 @@ class MemoryKeyStore:
     def _with_use(self, record: KeyRecord) -> KeyRecord:
         return record.used(self._used.get(record.id, 0.0))
 
+    def _erase(self, record: KeyRecord) -> None:
+        del self._records[record.digest]
+        self._ends[record.owner].pop(record.digest, None)
+
     def _write(self, record: KeyRecord) -> None:
+        before = self._records.get(record.digest)
+        if before is not None:
+            self._ends[before.owner].pop(before.digest, None)
         self._records[record.digest] = record
         self._digests[record.id] = record.digest
+        self._ends[record.owner][record.digest] = record.ends
+        self._tell(record)
+
+    def _tell(self, record: KeyRecord) -> None:
         self._changes.append(Change(record.digest, record.id, record.revoked))
         self._position += 1
         self._changed.set()

@@ -77,4 +77,5 @@ def implied_scope(method: str, first_segment: str) -> str | None:
 
 def grantable(caller: tuple[str, ...], requested: tuple[str, ...]) -> bool:
     """Whether each requested scope is covered by one of the caller's (Core's `CanGrantScopes`)."""
-    return all(holds(caller, scope) for scope in requested)
+    held = frozenset(caller)
+    return not any(covering(scope).isdisjoint(held) for scope in requested)

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Final
 
 from gateway.errors import Code, GatewayError
@@ -25,6 +26,7 @@ from gateway.wire.outbox import Outbox
 
 __all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
 
+_LOOKED_AT: Final = 64
 HELD_BYTES: Final = 64 * 1024**2
 """The bytes that all connections together hold of unfinished heads, of bodies that nobody has asked for yet,
 and of responses that their clients are slow to take."""
@@ -146,13 +148,21 @@ class Clients:
         greediest = self._open.yielding(party)
         if greediest is None:
             return False
-        idle = (one for one in self._connections[greediest] if one.phase in (Phase.IDLE, Phase.HEAD))
-        displaced = next(idle, None)
+        displaced = self._oldest_idle(self._connections[greediest])
         if displaced is None:
             return False
         self.forget(displaced)
         displaced.abort()
         return True
+
+    @staticmethod
+    def _oldest_idle(connections: dict[ClientConnection, None]) -> ClientConnection | None:
+        for connection in list(islice(connections, _LOOKED_AT)):
+            if connection.phase in (Phase.IDLE, Phase.HEAD):
+                return connection
+            # To the end: others are looked at next time, and no flood makes this a pass over all of them.
+            connections[connection] = connections.pop(connection)
+        return None
 
     def _make_room(self, party: str, size: int) -> bool:
         """Let the party that holds most give up its largest pieces; False where `party` holds as much."""

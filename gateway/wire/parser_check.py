@@ -26,6 +26,15 @@ _ACCEPTED: tuple[tuple[bytes, tuple[Any, ...]], ...] = (
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;e=v\r\na\r\n1\r\nb\r\n0\r\n\r\n",
         ("POST", "/", (1, 1), ((b"Host", b"x"), (b"Transfer-Encoding", b"chunked")), False, True, b"ab"),
     ),
+    # Framed by its length alone: an empty coding is refused by rules of our own.
+    (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \r\nContent-Length: 2\r\n\r\nhi",
+        (
+            *("POST", "/", (1, 1)),
+            ((b"Host", b"x"), (b"Transfer-Encoding", b""), (b"Content-Length", b"2")),
+            *(False, False, b"hi"),
+        ),
+    ),
     (b"GET / HTTP/1.0\r\n\r\n", ("GET", "/", (1, 0), (), True, False, b"")),
     (
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
@@ -64,6 +73,9 @@ def _read(head: bytes, loop: asyncio.AbstractEventLoop) -> tuple[Any, ...] | Non
     if len(messages) != 1:
         return ()
     message, payload = messages[0]
+    body = payload.read_nowait(-1)
+    if payload.total_bytes != len(body) or message._replace(path="*").path != "*":
+        return ()
     return (
         message.method,
         message.path,
@@ -71,5 +83,5 @@ def _read(head: bytes, loop: asyncio.AbstractEventLoop) -> tuple[Any, ...] | Non
         tuple(message.raw_headers),
         message.should_close,
         message.chunked,
-        payload.read_nowait(-1),
+        body,
     )

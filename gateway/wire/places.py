@@ -3,7 +3,11 @@
 Rules kept here:
 - A place that comes free goes to the waiting party that holds the fewest, and of those to the one whose turn
   was longest ago. So no party holds more than its share while another waits, and a lone party may hold all.
-- Bodies that stream hold a bounded part of the places: they go at their client's pace, not at Core's.
+- A party is a key, and it is a client's network: who holds much by either waits for who holds little by both.
+- What Core works on is never broken off for another, so some places more are kept for parties that hold less
+  than their share: however long the requests of one take, another's are served.
+- Bodies that stream hold a bounded part of the places while they come: they go at their client's pace, not at
+  Core's.
 - A full queue turns away the newest request of the party that has most of them waiting.
 - Whoever waits is turned away after a time, and at once where its client has left or ended its side: nothing
   was sent, so the refusal is true.
@@ -27,9 +31,13 @@ PRESS_SECONDS: Final = 0.25
 
 
 class Place(NamedTuple):
-    """The right of one request to use a connection to Core."""
+    """The right of one request to use a connection to Core.
+
+    `party` is the caller, `network` where the request came from; `streams` says that its body still comes.
+    """
 
     party: str
+    network: str
     streams: bool
 
 
@@ -55,7 +63,9 @@ class Places:
     def __init__(self, loop: asyncio.AbstractEventLoop, press: Callable[[Place], None]) -> None:
         self._loop = loop
         self._press = press
+        self._places = 0
         self._held = Shares(0)
+        self._networks = Shares(0)
         self._streams = Shares(0)
         self._queued = Shares(0)
         self._queues: dict[Place, deque[_Waiting]] = {}
@@ -67,7 +77,8 @@ class Places:
 
     def adopt(self, places: int, queue: int, patience: float) -> None:
         """Bound what is held and what waits from now on; `patience` is in seconds."""
-        self._held.limit = places
+        self._places = places
+        self._held.limit = places + kept(places)
         self._streams.limit = max(1, places // 2)
         self._queued.limit = queue
         self._patience = patience
@@ -124,18 +135,40 @@ class Places:
     def give(self, place: Place) -> None:
         """Give a place back; whoever's turn it is gets it."""
         self._held.give(place.party)
+        self._networks.give(place.network)
         if place.streams:
             self._streams.give(place.party)
         if self._queues:
             self._grant()
 
+    def settle(self, place: Place) -> Place:
+        """The same place, of a body that has come: it goes at Core's pace from now on."""
+        if not place.streams:
+            return place
+        self._streams.give(place.party)
+        if self._queues:
+            self._grant()
+        return place._replace(streams=False)
+
     def _take(self, place: Place) -> None:
         self._held.take(place.party)
+        self._networks.take(place.network)
         if place.streams:
             self._streams.take(place.party)
 
     def _is_free(self, place: Place) -> bool:
-        return self._held.fits(1) and (not place.streams or self._streams.fits(1))
+        if place.streams and not self._streams.fits(1):
+            return False
+        if self._held.total < self._places:
+            return True
+        return self._held.fits(1) and self._is_below_share(place)
+
+    def _is_below_share(self, place: Place) -> bool:
+        """Whether the party and, of several networks, its network hold less than their shares."""
+        by_party, by_network = self._held.held(place.party), self._networks.held(place.network)
+        parties = self._held.parties + (not by_party)
+        networks = self._networks.parties + (not by_network)
+        return by_party < max(1, self._places // parties) and by_network < self._held.limit // networks
 
     def _admit(self, party: str) -> None:
         """Make room in the queue for one more of `party`, or raise GatewayError(UNAVAILABLE)."""
@@ -150,8 +183,9 @@ class Places:
 
     def _of(self, party: str | None) -> Iterator[_Waiting]:
         if party is not None:
-            for streams in (False, True):
-                yield from self._queues.get(Place(party, streams), ())
+            for place, queue in self._queues.items():
+                if place.party == party:
+                    yield from queue
 
     def _leave_queue(self, waiting: _Waiting) -> None:
         queue = self._queues.get(waiting.place)
@@ -177,9 +211,10 @@ class Places:
         first = (queue[0] for place, queue in self._queues.items() if self._is_free(place))
         return min(first, key=self._turn, default=None)
 
-    def _turn(self, waiting: _Waiting) -> tuple[int, int, int]:
-        party = waiting.place.party
-        return self._held.held(party), self._turns.get(party, 0), waiting.number
+    def _turn(self, waiting: _Waiting) -> tuple[int, int, int, int]:
+        party, network, _ = waiting.place
+        held = self._held.held(party)
+        return max(held, self._networks.held(network)), held, self._turns.get(party, 0), waiting.number
 
     def _press_now(self, place: Place) -> None:
         self._press(place)
@@ -190,6 +225,11 @@ class Places:
         self._timer = None
         for place in list(self._queues):
             self._press_now(place)
+
+
+def kept(places: int) -> int:
+    """How many places more there are for parties that hold less than their share."""
+    return max(1, places // 8)
 
 
 def _left(client: Client) -> Exception:

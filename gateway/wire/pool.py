@@ -5,8 +5,8 @@ Rules kept here:
 - The connection used last is used next, so that the others can go idle and end.
 - A request uses a connection only while it holds a place (`places`); one that waits for a place makes another
   party's give way that only waits for its client.
-- A request whose time is over keeps its connection and gives its place back, as long as no more than
-  `limits.connections` of such run at once; beyond that it keeps its place too.
+- A request whose time is over keeps its connection and gives its place back, as long as not too many of such
+  run at once; beyond that it keeps its place too. All in all there are at most twice `limits.connections`.
 - Whether a request may still be sent is asked when its bytes leave; where it has to be asked elsewhere, the
   request keeps its place meanwhile.
 """
@@ -21,9 +21,11 @@ from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import Deadlines
+from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Client, ClientGoneError, Flow
 from gateway.wire.outbox import Outbox
-from gateway.wire.places import Place, Places
+from gateway.wire.places import Place, Places, kept
+from gateway.wire.unreachable import CLOSED, unreachable
 from gateway.wire.upstream import Answer, Call, PoolLimits, StaleError, UpstreamConnection, WithheldError
 
 
@@ -32,6 +34,7 @@ class OwnCall:
     """A request of the gateway's own: nobody waits for it who could leave, and it may always be sent."""
 
     party: str = "gateway"
+    network: str = "gateway"
     changes: bool = False
     repeatable: bool = False
     bodiless: bool = False
@@ -60,9 +63,7 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._host = host
-        self._port = port
-        self._tls = tls
+        self._dialer = Dialer(host, port, tls)
         self._open: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
         self._detached: set[UpstreamConnection] = set()
@@ -98,19 +99,19 @@ class Pool:
         ClientGoneError where nobody waits any more, and what `call.renew` raises: then nothing was sent.
         """
         _refuse_abandoned(call.client)
-        connection = self._ready(call) or await self._acquire(Place(call.party, streams=False), call)
+        connection = self._ready(call) or await self._acquire(_place(call), call)
         reused = connection.reused
         try:
             return await self._sent(connection, data, call)
         except StaleError:
             if not (call.repeatable and reused):
-                raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+                raise unreachable(CLOSED) from None
         self._drop_idle()
-        connection = await self._acquire(Place(call.party, streams=False), call)
+        connection = await self._acquire(_place(call), call)
         try:
             return await self._sent(connection, data, call)
         except StaleError:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+            raise unreachable(CLOSED) from None
 
     async def upload(
         self, head: bytes, call: Call, source: Flow, begin: Callable[[UpstreamConnection], None]
@@ -120,7 +121,7 @@ class Pool:
         Raises what `request` raises. Nothing is sent twice.
         """
         _refuse_abandoned(call.client)
-        connection = await self._acquire(Place(call.party, streams=True), call)
+        connection = await self._acquire(_place(call)._replace(streams=True), call)
         if not call.passes():
             connection = await self._renewed(connection, call)
         try:
@@ -128,7 +129,7 @@ class Pool:
             begin(connection)
             return await waiter
         except StaleError:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+            raise unreachable(CLOSED) from None
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that is free for another request."""
@@ -139,16 +140,24 @@ class Pool:
         self._idle.append(connection)
         self._free(connection)
 
+    def uploaded(self, connection: UpstreamConnection) -> None:
+        """Take note that the whole body of a request has been sent."""
+        if connection.place is not None:
+            connection.place = self._places.settle(connection.place)
+
     def detach(self, connection: UpstreamConnection) -> None:
         """Take a request whose time is over out of the places, where not too many are out already."""
-        if len(self._detached) < self.limits.connections:
+        if len(self._detached) < max(1, self.limits.connections - kept(self.limits.connections)):
             self._free(connection)
         self._detached.add(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Take note that a connection has ended."""
         self.deadlines.forget(connection)
-        self._open.discard(connection)
+        if connection not in self._open:
+            # It ended while it was made: whoever acquires it gives its place back.
+            return
+        self._open.remove(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._detached.discard(connection)
@@ -180,7 +189,7 @@ class Pool:
 
     def _ready(self, call: Call) -> UpstreamConnection | None:
         """An idle connection, if there is one, and a place for it."""
-        place = Place(call.party, streams=False)
+        place = _place(call)
         if not self._idle or not self._places.claim(place):
             return None
         connection = self._idle_one()
@@ -201,10 +210,6 @@ class Pool:
         except BaseException:
             self._places.give(place)
             raise
-        if not connection.usable:
-            # It ended in the turn in which it came about.
-            self._places.give(place)
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
         connection.place = place
         try:
             _refuse_abandoned(call.client)
@@ -230,7 +235,7 @@ class Pool:
 
         A connection on which nothing is to be sent is given back. Raises what `call.renew` raises.
         """
-        place = connection.place or Place(call.party, streams=False)
+        place = connection.place or _place(call)
         while True:
             try:
                 await call.renew()
@@ -282,20 +287,19 @@ class Pool:
         return connection.unwanted, held
 
     async def _connect(self) -> UpstreamConnection:
-        try:
-            async with asyncio.timeout(self.limits.connect):
-                _, connection = await self.loop.create_connection(
-                    lambda: UpstreamConnection(self), self._host, self._port, ssl=self._tls
-                )
-        except TimeoutError:
-            raise GatewayError(Code.UPSTREAM_TIMEOUT) from None
-        except (OSError, UnicodeError):  # a name that IDNA cannot spell is a UnicodeError
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE) from None
+        connection = await self._dialer.connect(lambda: UpstreamConnection(self), self.limits.connect)
         self._open.add(connection)
+        if not connection.usable:
+            self.lost(connection)
+            raise unreachable(CLOSED)
         if self._aborted:
             connection.abort()
             raise GatewayError(Code.UNAVAILABLE)
         return connection
+
+
+def _place(call: Call) -> Place:
+    return Place(call.party, call.network, streams=False)
 
 
 def _refuse_abandoned(client: Client | None) -> None:

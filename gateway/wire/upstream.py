@@ -27,11 +27,10 @@ from gateway.wire.flow import HALF_CLOSED_SECONDS, Client, ClientGoneError, Flow
 from gateway.wire.headers import Header
 from gateway.wire.outbox import Outbox
 from gateway.wire.places import Place
+from gateway.wire.unreachable import BROKEN_OFF, too_slow, unparsable, unreachable
 
 STALLED_SECONDS: Final = 1.0
 """How long a client may keep its connection to Core waiting before that can be taken for another party."""
-AGE_SECONDS: Final = 300.0
-"""The age at which a connection is not used again, so that a name that moves is followed under load too."""
 
 _INTERIM: Final = 200
 # Compared first: most headers are ruled out by their length alone.
@@ -49,6 +48,8 @@ class PoolLimits:
     first_byte: float
     between_bytes: float
     idle: float
+    age: float = 300.0
+    """The age at which a connection is not used again: a name that moves is followed under load, too."""
 
 
 class Phase(enum.Enum):
@@ -88,6 +89,10 @@ class Call(Protocol):
     @property
     def party(self) -> str:
         """Whom its place is counted for."""
+
+    @property
+    def network(self) -> str:
+        """Where it came from, for which its place is counted as well."""
 
     @property
     def changes(self) -> bool:
@@ -204,6 +209,9 @@ class ConnectionOwner(Protocol):
     def release(self, connection: UpstreamConnection) -> None:
         """The connection is free for another request."""
 
+    def uploaded(self, connection: UpstreamConnection) -> None:
+        """The whole body of the connection's request has been sent."""
+
     def detach(self, connection: UpstreamConnection) -> None:
         """The connection's request runs to its end for nobody."""
 
@@ -263,7 +271,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def aged(self) -> bool:
         """Whether it is too old to be used again."""
-        return self._pool.deadlines.now > self._born + AGE_SECONDS
+        return self._pool.deadlines.now > self._born + self._pool.limits.age
 
     def send(self, data: bytes, call: Call, source: Flow | None = None) -> asyncio.Future[Answer]:
         """Send a head with what there is of the body; `source` says that `upload` sends more.
@@ -314,6 +322,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._source = None
             if self.phase in (Phase.UPLOADING, Phase.CLOGGED):
                 self._enter(Phase.WAITING)
+            self._pool.uploaded(self)
 
     def end_upload(self) -> None:
         """Send no more of the request's body: the response came first. The connection is not reused."""
@@ -416,13 +425,13 @@ class UpstreamConnection(asyncio.Protocol):
         if self._call is None:
             self.abort()
             return
-        self._got_byte = True
+        first, self._got_byte = not self._got_byte, True
         if self._source is None and self.phase is not Phase.DETACHED:
             self._enter(Phase.READING)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(GatewayError(Code.UPSTREAM_UNREACHABLE))
+            self._fail(unreachable(unparsable(data if first else b"")))
             self.abort()
             return
         self._deliver()
@@ -442,7 +451,7 @@ class UpstreamConnection(asyncio.Protocol):
             waiter, self._waiter = self._waiter, None
             if not waiter.done():
                 waiter.set_exception(StaleError())
-        self._fail(GatewayError(Code.UPSTREAM_UNREACHABLE))
+        self._fail(unreachable(BROKEN_OFF))
         self._parser = None  # type: ignore[assignment]  # ends the cycle parser -> connection
         if self._source is not None:
             self._source.resume_reading()
@@ -473,17 +482,26 @@ class UpstreamConnection(asyncio.Protocol):
             self.give_way()
         else:
             if call is not None:
-                self._fail(GatewayError(Code.UPSTREAM_TIMEOUT))
+                self._fail(too_slow(self._stalled()))
             self.abort()
 
     def _detach(self) -> None:
         """Tell the caller that the time is over, and let the request run to its end."""
         self._enter(Phase.DETACHED)
-        self._fail(GatewayError(Code.UPSTREAM_TIMEOUT))
+        self._fail(too_slow(self._stalled()))
         self._sink, self._chunks = None, []
         self._pool.detach(self)
         if self._transport is not None and not self._transport.is_reading():
             self._transport.resume_reading()
+
+    def _stalled(self) -> str:
+        limits, call = self._pool.limits, self._call
+        if self._got_byte:
+            return f"Core's response stalled for {limits.between_bytes:g} s"
+        if self._source is not None:
+            return f"Core took no byte of a request for {limits.between_bytes:g} s"
+        first_byte = (call.first_byte if call is not None else 0.0) or limits.first_byte
+        return f"Core does not respond within {first_byte:g} s"
 
     # httptools' callbacks.
 

@@ -39,7 +39,7 @@ class Stage:
     def logged_routes(self) -> dict[str, str]:
         """Request id -> the route that its log line names, for the ids in `routes`."""
         lines = (json.loads(line) for line in self.running.log.getvalue().splitlines())
-        named = {line["request_id"]: line["route"] for line in lines if line.get("request_id")}
+        named = {line["request_id"]: line["route"] for line in lines if line["event"] == "request"}
         return {request_id: named[request_id] for request_id in self.routes}
 
 

@@ -12,6 +12,8 @@ from tests.test_matrix import LINES, Line
 
 # net/url decodes these once; gin then splits what came of it at every slash.
 _VISIBLE = re.compile(rb"[!-~]*")
+# Go takes any byte of a query but those that end or garble the request line.
+_QUERY = re.compile(rb"[!-~\x80-\xff]*")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NEVER_IN_A_SEGMENT = re.compile(rb"[\x00-\x1f\x7f/\\]")
 
@@ -23,8 +25,8 @@ def segments_of(target: bytes) -> tuple[bytes, ...]:
 
 def is_clear(target: bytes) -> bool:
     """Whether every server reads the target alike, and so the gateway takes it."""
-    path = target.partition(b"?")[0]
-    if not path.startswith(b"/") or not _VISIBLE.fullmatch(target):
+    path, _, query = target.partition(b"?")
+    if not path.startswith(b"/") or not _VISIBLE.fullmatch(path) or not _QUERY.fullmatch(query):
         return False
     if b"#" in path or b"\\" in path or _BAD_ESCAPE.search(path):
         return False

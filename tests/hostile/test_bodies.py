@@ -17,7 +17,7 @@ from tests import json_reference as reference
 from tests.conftest import examples
 from tests.hostile.conftest import Stage
 from tests.raw_client import chunked, request
-from tests.test_stamping_reference import BODIES, VALUES, arrays, objects
+from tests.test_stamping_reference import BODIES, LARGE_BODIES, SURROGATES, VALUES, arrays, objects
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,10 +37,14 @@ nested = st.sampled_from([1, 40, 700, 790, 810, 3000]).flatmap(
 batches = st.builds('{{"transactions":{},"a":1}}'.format, arrays(objects(VALUES)))
 documents = st.one_of(
     BODIES,
+    LARGE_BODIES,
     batches.map(str.encode),
     st.builds('{{"meta_data":{},"a":{}}}'.format, objects(VALUES), nested).map(str.encode),
 )
-marks = st.one_of(st.binary(max_size=2), st.sampled_from([b'"', b"\\", b"{", b"}", b",", b":", b"\xc5\xbf"]))
+marks = st.one_of(
+    st.binary(max_size=2),
+    st.sampled_from([b'"', b"\\", b"{", b"}", b",", b":", b"\xc5\xbf", *map(str.encode, SURROGATES)]),
+)
 
 
 @st.composite
@@ -87,6 +91,8 @@ pieces = st.sampled_from([0, 0, 1, 3, 50])
 @example(body=b"", target="/refund-transaction/x", pieces=1)
 @example(body=b'{"meta_data":{"BLNK_GENERATED_BY":"forged"},"META_DATA":null}', target="/ledgers", pieces=0)
 @example(body=b'{"a":1} {"meta_data":{}}', target="/transactions", pieces=3)
+@example(body=rb'{"meta\ud83d_data":1,"meta_data":{"\ud83d":"\ud83d"}}', target="/ledgers", pieces=0)
+@example(body=rb'{"\\ud83d":{"meta_data":1},"met\u0061_data":{"\\\uDE00":1}}', target="/ledgers", pieces=1)
 async def test_what_is_created_names_its_caller(stage: Stage, body: bytes, target: str, pieces: int) -> None:
     """And nobody else, once Core has folded and merged what it got."""
     got = await sent(stage, "POST", target, body, pieces=pieces)

@@ -137,9 +137,10 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(
 
 @pytest.mark.parametrize("item", [b"{}", b'{"meta_data":{"BLNK_GENERATED_BY":"forged"}}'])
 async def test_what_leaves_is_at_most_a_mebibyte_more(
-    gateway: Running, upstream: RecordingUpstream, item: bytes
+    start_gateway: Start, upstream: RecordingUpstream, item: bytes
 ) -> None:
     """The most items, in a body of exactly the limit, each of them stamped."""
+    gateway = await start_gateway(upstream={"max_body": SHIPPED_BODY + MEBIBYTE})
     key = (await gateway.mint("transactions:write")).key
     items = b",".join([item] * MAX_ITEMS)
     body = b'{"transactions":[%b],"a":"' % items
@@ -147,3 +148,37 @@ async def test_what_leaves_is_at_most_a_mebibyte_more(
     assert (await gateway.ask("POST", "/transactions/bulk", key=key, body=body)).status == 200
     (got,) = upstream.requests
     assert SHIPPED_BODY < got.body_length <= SHIPPED_BODY + MEBIBYTE
+
+
+async def test_a_body_that_its_stamps_make_too_long_for_core_is_not_sent(
+    gateway: Running, upstream: RecordingUpstream
+) -> None:
+    """413 names both sizes and Core's limit, so that the client can split its batch; a byte less passes."""
+    key = await gateway.mint("transactions:write")
+    stamps = b'{"a":1,"meta_data":{"BLNK_GENERATED_BY":"%b"}}' % key.id.encode()
+    item, added = b'{"a":1}', len(stamps) - 7
+    body = b'{"transactions":[%b],"a":"' % b",".join([item] * MAX_ITEMS)
+    body += b"x" * (SHIPPED_BODY - MAX_ITEMS * added - len(body) - 2) + b'"}'
+    assert (await gateway.ask("POST", "/transactions/bulk", key=key.key, body=body)).status == 200
+    assert [got.body_length for got in upstream.take()] == [SHIPPED_BODY]
+    longer = body[:-2] + b'x"}'
+    answer = await gateway.ask("POST", "/transactions/bulk", key=key.key, body=longer)
+    assert (answer.status, answer.code, answer.json()["error"]) == (
+        413,
+        "GEN_PAYLOAD_TOO_LARGE",
+        f"Request body too large: {len(longer)} bytes, 5242881 with the stamp; "
+        "Blnk Core takes at most 5242880",
+    )
+    assert upstream.take() == []
+
+
+async def test_a_body_that_core_would_not_take_unstamped_is_refused_before_it_is_read(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    """However large `limits.body` is."""
+    gateway = await start_gateway(limits={"body": 2 * BODY}, upstream={"max_body": BODY})
+    key = (await gateway.mint("ledgers:write")).key
+    client = await upload(gateway, key, [("Content-Length", str(BODY + 1))], b"{")
+    answer = await client.answer()
+    assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+    assert upstream.requests == []

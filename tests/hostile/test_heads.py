@@ -26,6 +26,7 @@ from tests.running import MASTER_KEY
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _HEADER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t \x21-\x7e\x80-\xff]*")
+_REQUEST_LINE = rb"[A-Z]+ /[!-~]*(\?[!-~\x80-\xff]*)? HTTP/1\.1"
 _KEY_LIKE = re.compile(rb"x[-_]blnk[-_]key", re.IGNORECASE)
 
 HOPS = ("connection", "expect", "http2-settings", "keep-alive", "te", "trailer", "upgrade")
@@ -35,13 +36,14 @@ SMUGGLED = b"GET /balances/smuggled HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\n
 REQUEST_LINES = [
     *(b"GET /ledgers HTTP/1.1", b"POST /ledgers/filter HTTP/1.1", b"POST /ledgers HTTP/1.1"),
     *(b"GET /health HTTP/1.1", b"PUT /ledgers/x HTTP/1.1", b"DELETE /balance-monitors/x HTTP/1.1"),
+    *(b"GET /ledgers?a=\xc3\xa9 HTTP/1.1", b"POST /ledgers?\xff HTTP/1.1", b"GET /ledgers/\xc3\xa9 HTTP/1.1"),
     *(b"GET /ledgers HTTP/1.0", b"POST /ledgers/filter HTTP/1.0", b"get /ledgers HTTP/1.1"),
     *(b"GET  /ledgers HTTP/1.1", b"GET /ledgers  HTTP/1.1", b" GET /ledgers HTTP/1.1", b"GET /ledgers"),
     *(b"GET http://x/ledgers HTTP/1.1", b"GET /ledgers HTTP/1.2", b"CONNECT x:1 HTTP/1.1"),
     *(b"GET\t/ledgers\tHTTP/1.1", b"POST /ledgers/filter HTTP/1.1 ", b"\r\nGET /ledgers HTTP/1.1"),
     b"OPTIONS * HTTP/1.1",
 ]
-SOUND_LINES = 6
+SOUND_LINES = 8
 NAMES = [
     *(b"Content-Length", b"Content-Length", b"Transfer-Encoding", b"Transfer-Encoding", b"Connection"),
     *(b"content-length", b"TRANSFER-ENCODING", b"Content_Length", b"Transfer-Encoding ", b"\tContent-Length"),
@@ -93,6 +95,8 @@ SOUND = [
     *(b"X_Blnk_Key: %OTHER%\r\n", b"x-blnk_key: %OTHER%\r\n", b"X-API-Key: %OTHER%\r\n"),
     *(b"Authorization: Bearer %OTHER%\r\n", b"X-Request-Id: chosen\r\n", b"X_Request_Id: chosen\r\n"),
     *(b"Connection: X-Blnk-Key, Host, Via, X-Request-Id\r\n", b"Connection: close, TE\r\n"),
+    *(b"User-Agent: a\r\n", b"user-agent: b\r\n", b"Content-Type: a\r\nContent-Type: b\r\n"),
+    *(b"User-Agent: a\r\nX-Said: hello\r\nUSER-AGENT: c\r\n", b"_ser-Agent: a\r\n"),
     *(b"Trailer: X-Evil\r\n", b"Via: 1.1 blnk-gateway\r\n", b"Content_Length: 0\r\n"),
 ]
 
@@ -152,7 +156,7 @@ def head_faults(got: Request, *, public: bool) -> list[str]:
     keys += got.values("authorization") + got.values("x-api-key")
     framing = got.values("content-length") + got.values("transfer-encoding")
     checks: dict[str, Callable[[], bool]] = {
-        "request line": lambda: re.fullmatch(rb"[A-Z]+ /[!-~]* HTTP/1\.1", lines[0]) is not None,
+        "request line": lambda: re.fullmatch(_REQUEST_LINE, lines[0]) is not None,
         "header lines": lambda: all(map(_HEADER_LINE.fullmatch, lines[1:-2])),
         "end": lambda: lines[-2:] == [b"", b""],
         "key": lambda: keys == ([] if public else [MASTER_KEY]),
@@ -168,6 +172,11 @@ def head_faults(got: Request, *, public: bool) -> list[str]:
 @examples(400)
 @given(stream=streams(), places=cuts)
 @example(stream=b"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\n\r\n" + SMUGGLED, places=[])
+@example(
+    stream=b"POST /ledgers/filter?\xff HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\nServer: a\r\nServer: b\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\nServer: x\r\nX-Evil: 1\r\n\r\n" + SMUGGLED,
+    places=[90, 160],
+)
 @example(
     stream=b"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\nCookie: %OTHER%\r\n\r\n", places=[]
 )

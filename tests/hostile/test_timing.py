@@ -54,9 +54,9 @@ class CountingStore(MemoryKeyStore):
         super().__init__()
         self.asked: list[str] = []
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         self.asked.append(digest)
-        return await super().find(digest)
+        return await super().find(digest, client)
 
 
 @contextmanager

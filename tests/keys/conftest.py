@@ -6,6 +6,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -16,12 +17,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from gateway.cli import cli
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.store import KeyStore, MemoryKeyStore
 from tests.keys import redis_acl
+from tests.running import ROOT
+
+SHIPPED = str(ROOT / "gateway.yaml")
+Keys = Callable[..., Result]
+Stored = Callable[[Callable[[KeyStore], Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +167,33 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyStore]:
     redis = RedisKeyStore(redis_url)
     yield redis
     await redis.close()
+
+
+@pytest.fixture
+def keys(redis_url: str) -> Keys:
+    """Runs `blnk-gateway keys ...` on an empty store; `stdin` is what it reads."""
+
+    def run(*arguments: str, stdin: str | None = None, **environ: str) -> Result:
+        given = {"BLNK_GATEWAY_KEYS__STORE": redis_url, **environ}
+        return CliRunner().invoke(
+            cli, ["keys", *arguments, "--config", SHIPPED], env=given, input=stdin, catch_exceptions=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def stored(redis_url: str) -> Stored:
+    """Does something with the store, outside of the verbs."""
+
+    def run(work: Callable[[KeyStore], Any]) -> Any:
+        async def with_store() -> Any:
+            store = RedisKeyStore(redis_url)
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(with_store())
+
+    return run

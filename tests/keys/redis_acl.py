@@ -6,8 +6,8 @@ USER = "blnk-gateway"
 PASSWORD = "of-the-tests"
 RULES = (
     "~{blnk-gateway}:* resetchannels -@all +ping +select +role +wait +info +config|get +cluster|slots "
-    "+get +mget +set +mset +del +exists +scan +zadd +zrevrange +zrangebyscore +zrem +zmscore +sadd +smembers "
-    "+xadd +xread +xrange +xrevrange +watch +unwatch +multi +exec"
+    "+get +mget +set +mset +del +exists +scan +zadd +zcard +zcount +zrevrange +zrangebyscore +zrem +zmscore "
+    "+sadd +srem +smembers +xadd +xread +xrange +xrevrange +watch +unwatch +multi +exec"
 )
 
 

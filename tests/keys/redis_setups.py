@@ -201,7 +201,7 @@ def _share_out(nodes: Sequence[RedisServer], left_out: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """A certificate authority, and a certificate of it for 127.0.0.1."""
+    """A certificate authority, and a certificate of it."""
 
     authority: Path
     certificate: Path
@@ -215,8 +215,8 @@ class Certificates:
         )
 
 
-def certificates(folder: Path) -> Certificates:
-    """New ones, made by openssl."""
+def certificates(folder: Path, name: str = "IP:127.0.0.1") -> Certificates:
+    """New ones, made by openssl; `name` is who the certificate is for."""
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("no openssl is installed")
@@ -225,8 +225,8 @@ def certificates(folder: Path) -> Certificates:
     authority = ["-subj", "/CN=tests", "-keyout", str(folder / "ca.key"), "-out", str(made.authority)]
     subprocess.run([*new, *authority], check=True, capture_output=True)
     signed = ["-CA", str(made.authority), "-CAkey", str(folder / "ca.key"), "-keyout", str(made.key)]
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-addext"]
-    leaf = [*new, *signed, *name, "basicConstraints=critical,CA:FALSE", "-out", str(made.certificate)]
+    names = ["-subj", "/CN=of-the-tests", "-addext", f"subjectAltName={name}", "-addext"]
+    leaf = [*new, *signed, *names, "basicConstraints=critical,CA:FALSE", "-out", str(made.certificate)]
     subprocess.run(leaf, check=True, capture_output=True)
     assert ssl.create_default_context(cafile=made.authority)
     return made

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code, GatewayError, OverloadError
 from gateway.keys.cache import KeyCache
 from gateway.keys.store import Change, Changes, KeyRecord, KeyStore, MemoryKeyStore
 from tests.keys.records import GLOBEX, OTHER, RECORD
@@ -39,19 +39,22 @@ class ScriptedStore(MemoryKeyStore):
     def __init__(self) -> None:
         super().__init__()
         self.finds: list[str] = []
+        self.clients: list[str] = []
         self.down = False
+        self.failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
         self.stale: KeyRecord | None = None
         self.let_go = asyncio.Event()
         self.let_go.set()
         self._asked: asyncio.Queue[str] = asyncio.Queue()
         self._answers: asyncio.Queue[Changes | GatewayError] = asyncio.Queue()
 
-    async def find(self, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         self.finds.append(digest)
-        let_go, down, record = self.let_go, self.down, self.stale or await super().find(digest)
+        self.clients.append(client)
+        let_go, down, record = self.let_go, self.down, self.stale or await super().find(digest, client)
         await let_go.wait()
         if down:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise self.failure.again()
         return record
 
     def forget(self) -> None:
@@ -359,32 +362,34 @@ async def test_a_key_in_use_is_looked_up_again_on_the_side(
     assert len(scripted.finds) == 2
 
 
-async def test_so_many_look_ups_at_once_and_no_more(scripted: ScriptedStore, clock: Clock) -> None:
-    """Whoever comes then is turned away at once; a key that is known is not even asked for again."""
-    cache = KeyCache(scripted, clock, max_fills=2)
-    scripted.let_go.clear()
-    asking = [asyncio.create_task(cache.find(str(number))) for number in range(2)]
-    await begun(scripted, 2)
-    with pytest.raises(GatewayError) as failure:
-        await cache.find("another")
-    assert failure.value.reason == "too many keys are looked up at once"
-    scripted.let_go.set()
-    assert await asyncio.gather(*asking) == [None, None]
-
-
-async def test_a_known_key_is_not_turned_away_for_a_flood_of_others(
-    scripted: ScriptedStore, clock: Clock
+async def test_only_a_key_that_the_store_has_not_known_is_looked_up_for_its_client(
+    cache: KeyCache, scripted: ScriptedStore
 ) -> None:
-    cache = KeyCache(scripted, clock, max_fills=2)
-    assert await cache.find(RECORD.digest) == KEY
-    scripted.let_go.clear()
-    asking = [asyncio.create_task(cache.find(str(number))) for number in range(2)]
-    await begun(scripted, 3)
-    known = asyncio.create_task(cache.find(RECORD.digest))
-    await begun(scripted, 4)
-    scripted.let_go.set()
-    assert await known == KEY
-    assert await asyncio.gather(*asking) == [None, None]
+    """Also where nothing is left of what was known of it; so it never waits in a flood of unknown ones."""
+    await scripted.tell()
+    await cache.find(RECORD.digest, "192.0.2.1")
+    await cache.find(OTHER.digest, "192.0.2.1")
+    await scripted.tell(REVOCATION, continuous=False)
+    await cache.find(RECORD.digest, "192.0.2.1")
+    await cache.find(OTHER.digest, "192.0.2.1")
+    assert scripted.clients == ["192.0.2.1", "192.0.2.1", "", "192.0.2.1"]
+
+
+async def test_a_key_that_is_gone_is_an_unknown_one_again(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.tell()
+    await cache.find(RECORD.digest, "192.0.2.1")
+    scripted.forget()
+    await scripted.tell(continuous=False)
+    assert [await cache.find(RECORD.digest, "192.0.2.1") for _ in range(2)] == [None, None]
+    assert scripted.clients == ["192.0.2.1", "", "192.0.2.1"]
+
+
+async def test_a_refused_look_up_says_nothing_of_the_store(cache: KeyCache, scripted: ScriptedStore) -> None:
+    await scripted.tell()
+    scripted.down, scripted.failure = True, OverloadError(Code.KEY_STORE_UNAVAILABLE)
+    with pytest.raises(OverloadError):
+        await cache.find(OTHER.digest, "192.0.2.1")
+    assert (cache.silent, cache.counts) == (False, {"hit": 0, "miss": 0, "refused": 1})
 
 
 async def test_a_read_that_left_some_changes_unread_proves_nothing(

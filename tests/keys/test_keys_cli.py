@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -13,7 +13,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,9 +27,7 @@ from gateway.cli.stores import login, now
 from gateway.keys.instants import Instant
 from gateway.keys.minting import digest, is_key, mint_key
 from gateway.keys.record import Event, KeyRecord
-from gateway.keys.redis_store import RedisKeyStore
-from gateway.keys.store import KeyStore
-from tests.keys.conftest import RedisServer
+from tests.keys.conftest import SHIPPED, Keys, RedisServer, Stored
 from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 from tests.keys.redis_setups import until
@@ -37,25 +35,9 @@ from tests.running import ROOT
 
 pytestmark = pytest.mark.redis
 
-SHIPPED = str(ROOT / "gateway.yaml")
 AT = "2026-02-01T00:00:00Z"
 CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d")
 UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
-
-Keys = Callable[..., Result]
-
-
-@pytest.fixture
-def keys(redis_url: str) -> Keys:
-    """Runs `blnk-gateway keys ...` on an empty store; `stdin` is what it reads."""
-
-    def run(*arguments: str, stdin: str | None = None, **environ: str) -> Result:
-        given = {"BLNK_GATEWAY_KEYS__STORE": redis_url, **environ}
-        return CliRunner().invoke(
-            cli, ["keys", *arguments, "--config", SHIPPED], env=given, input=stdin, catch_exceptions=False
-        )
-
-    return run
 
 
 @pytest.fixture
@@ -63,26 +45,6 @@ def mute_url(redis_url: str) -> Iterator[str]:
     """The store over a link that loses the answers to changes."""
     with mute_after(b"EXEC", redis_url) as url:
         yield url
-
-
-@pytest.fixture
-def stored(redis_url: str) -> Callable[[Callable[[KeyStore], Any]], Any]:
-    """Does something with the store, outside of the verbs."""
-
-    def run(work: Callable[[KeyStore], Any]) -> Any:
-        async def with_store() -> Any:
-            store = RedisKeyStore(redis_url)
-            try:
-                return await work(store)
-            finally:
-                await store.close()
-
-        return asyncio.run(with_store())
-
-    return run
-
-
-Stored = Callable[[Callable[[KeyStore], Any]], Any]
 
 
 def outcome(result: Result) -> tuple[int, str, str]:
@@ -264,13 +226,41 @@ class TestCreate:
             ("--scopes", "led*:read"),
             ("--scopes", "ledgers:reed"),
             ("--owner", ""),
+            ("--owner", " "),
+            ("--owner", "acme "),
+            ("--owner", "acme\n"),
+            ("--owner", "a\u2028b"),
+            ("--owner", "a" * 257),
+            ("--name", "a\x1b[2J"),
+            ("--name", "a" * 257),
             ("--out", "-"),
         ],
     )
     def test_what_makes_no_sense_is_a_matter_of_usage(self, keys: Keys, wrong: tuple[str, str]) -> None:
+        """Said in one way, whether the option alone tells it or the time, too."""
         result = keys(*CREATE, "--print-key", *wrong)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "Traceback" not in result.stderr
+        said = result.stderr.splitlines()
+        assert said[:3] == [
+            "Usage: cli keys create [OPTIONS]",
+            "Try 'cli keys create --help' for help.",
+            "",
+        ]
+        assert said[3].startswith(f"Error: Invalid value for '{wrong[0]}': ")
+
+    def test_a_scope_is_stored_once(self, keys: Keys, stored: Stored) -> None:
+        keys(*CREATE, "--scopes", "ledgers:read, ledgers:read,ledgers:write", "--print-key")
+        (record,) = stored(lambda store: store.owned("acme"))
+        assert record.scopes == ("ledgers:read", "ledgers:write")
+
+    def test_beyond_the_quota_no_key_is_made(self, keys: Keys, stored: Stored) -> None:
+        """But one that takes another's place."""
+        stored(lambda store: store.add(RECORD))
+        text = "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); revoke one first\n"
+        quota = {"BLNK_GATEWAY_KEYS__PER_OWNER": "1"}
+        assert outcome(keys(*CREATE, "--print-key", **quota)) == (1, "", text)
+        assert keys("rotate", RECORD.id, "--print-key", **quota).exit_code == 0
+        assert len(stored(lambda store: store.owned("acme"))) == 2
 
     def test_a_terminal_shows_the_key_once(self, redis_url: str) -> None:
         code, text = on_a_terminal(redis_url, *CREATE)
@@ -391,8 +381,9 @@ class TestRotate:
 
     def test_an_overlap_ends_within_the_years(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
-        text = "--overlap: write a time before the year 10000 in UTC\n"
-        assert outcome(keys("rotate", RECORD.id, "--overlap", "999999w", "--print-key")) == (2, "", text)
+        text = "Error: Invalid value for '--overlap': write a time before the year 10000 in UTC\n"
+        result = keys("rotate", RECORD.id, "--overlap", "999999w", "--print-key")
+        assert (result.exit_code, result.stderr.endswith(text)) == (2, True)
         assert stored(lambda store: store.owned("acme")) == [RECORD]
 
 
@@ -402,7 +393,11 @@ class TestChanges:
         assert outcome(keys("revoke", RECORD.id, "--reason", "stolen")) == (0, f"{RECORD.id}\trevoked\n", "")
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
-        assert keys("revoke", RECORD.id, "--reason", "again").exit_code == 0
+        when = f"{str(record.revoked_at)[:19]}Z"
+        text = f"it was revoked before, {when} by {login()}: the reason given now is not kept\n"
+        again = keys("revoke", RECORD.id, "--reason", "again")
+        assert outcome(again) == (0, f"{RECORD.id}\trevoked\n", text)
+        assert keys("revoke", RECORD.id).stderr == ""
         assert stored(lambda store: store.get(RECORD.id)) == record
 
     @pytest.mark.parametrize("verb", ["revoke", "disable"])
@@ -478,6 +473,44 @@ class TestChanges:
 
 
 class TestReading:
+    def test_a_key_that_was_rotated_is_listed_as_such(self, keys: Keys, stored: Stored) -> None:
+        """It is live until its overlap has ended."""
+        stored(lambda store: store.add(RECORD))
+        keys("rotate", RECORD.id, "--print-key")
+        states = {line.split("\t")[0]: line.split("\t")[4] for line in keys("list").stdout.splitlines()[1:]}
+        assert states.pop(RECORD.id) == "rotated"
+        assert list(states.values()) == ["live"]
+        listed = json.loads(keys("list", "--output", "json").stdout)
+        assert [(member["state"], member["rotated"]) for member in listed] == [
+            ("live", False),
+            ("live", True),
+        ]
+
+    def test_times_have_as_many_digits_everywhere(self, keys: Keys, stored: Stored) -> None:
+        """In JSON six, in UTC; for people none. None is never, and what is at the end of the years stays."""
+        event = Event("2026-01-01T00:00:00.5Z", "disabled", "cli:ann")
+        record = replace(
+            RECORD,
+            created_at="2026-01-01T01:00:00.12345+01:00",
+            expires_at="2999-01-02T03:04:05.123456789Z",
+            history=(event,),
+        )
+        stored(lambda store: store.add_all([record, replace(OTHER, expires_at="9999-12-31T23:59:59-01:00")]))
+        members = shown(keys("show", RECORD.id, "--output", "json"))
+        assert {
+            name: members[name] for name in ("created_at", "expires_at", "last_used_at", "revoked_at")
+        } == {
+            "created_at": "2026-01-01T00:00:00.123450Z",
+            "expires_at": "2999-01-02T03:04:05.123457Z",
+            "last_used_at": None,
+            "revoked_at": None,
+        }
+        assert members["history"][0]["at"] == "2026-01-01T00:00:00.500000Z"
+        told = keys("show", RECORD.id).stdout
+        assert "created      2026-01-01T00:00:00Z by master\nexpires      2999-01-02T03:04:05Z\n" in told
+        assert "disabled     2026-01-01T00:00:00Z by cli:ann\n" in told
+        assert "9999-12-31T23:59:59-01:00" in keys("show", OTHER.id, "--output", "json").stdout
+
     def test_a_list_on_a_pipe_is_lines_with_tabs(self, keys: Keys, stored: Stored) -> None:
         hostile = replace(GLOBEX, name="\x1b[2Jgone\n", scopes=("a:b", "c:d"))
         stored(lambda store: store.add_all([RECORD.revoke(AT, "master"), OTHER, hostile]))
@@ -501,6 +534,13 @@ class TestReading:
         assert code == 0
         assert [key_id in text for key_id in (RECORD.id, OTHER.id)] == [True, True]
         assert max(map(len, re.sub(r"\x1b\[[0-9]*m", "", text).split("\r\n"))) <= columns
+
+    @pytest.mark.parametrize("columns", [80, 139, 140])
+    def test_columns_that_are_left_out_are_named(self, redis_url: str, stored: Stored, columns: int) -> None:
+        stored(lambda store: store.add(RECORD))
+        _, text = on_a_terminal(redis_url, "list", columns=columns)
+        said = "not shown: name, scopes, last used (140 columns show them, or --output json)"
+        assert (said in text) is (columns < 140)
 
     def test_a_terminal_that_knows_no_such_letter_shows_its_code(
         self, redis_url: str, stored: Stored
@@ -597,7 +637,7 @@ class TestVerify:
         stored(lambda store: store.used({RECORD.id: 1_800_000_000.0}))
         assert "\nlast used    2027-01-15T08:00:00Z\n" in keys("verify", stdin="first").stdout
         told = json.loads(keys("disable", RECORD.id, "--output", "json").stdout)
-        assert told[0]["last_used_at"] == "2027-01-15T08:00:00Z"
+        assert told[0]["last_used_at"] == "2027-01-15T08:00:00.000000Z"
 
     @pytest.mark.parametrize("cost", ["00", "31", "99"])
     def test_a_hash_that_is_too_dear_is_no_keys(self, keys: Keys, stored: Stored, cost: str) -> None:
@@ -666,6 +706,22 @@ class TestImport:
         assert "secret" not in result.stderr
         assert stored(lambda store: store.empty())
 
+    def test_scopes_are_such_as_create_takes(self, keys: Keys, stored: Stored) -> None:
+        """Those of a live key; --any-scopes takes what Core would."""
+        odd = json.dumps({**json.loads(self.LINE), "scopes": ["ledgers:read", "ledger:raed"]})
+        result = keys("import", "-", stdin=odd)
+        text = "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
+        assert outcome(result) == (
+            1,
+            "",
+            f"-:1: scopes, item 2: {text}; --any-scopes takes it all the same\n"
+            "lines that are wrong: 1; nothing was imported\n",
+        )
+        dead = json.dumps({**json.loads(odd), "revoked_at": AT})
+        assert keys("import", "-", "--dry-run", stdin=dead).exit_code == 0
+        assert keys("import", "-", "--any-scopes", stdin=odd).exit_code == 0
+        assert stored(lambda store: store.get(RECORD.id)).scopes == ("ledgers:read", "ledger:raed")
+
     def test_a_store_that_fails_meanwhile_is_told_with_what_to_do(
         self, keys: Keys, unused_tcp_port: int
     ) -> None:
@@ -732,6 +788,40 @@ class TestImport:
         assert outcome(result) == (3, "", text)
 
 
+class TestWithoutAFile:
+    """What the verbs need of a configuration may come from the environment alone."""
+
+    @pytest.fixture
+    def bare(self, tmp_path: Path) -> Keys:
+        """Runs `blnk-gateway keys ...` in a folder without a file."""
+
+        def run(*arguments: str, **environ: str | None) -> Result:
+            with contextlib.chdir(tmp_path):
+                return CliRunner().invoke(cli, ["keys", *arguments], env=environ, catch_exceptions=False)
+
+        return run
+
+    def test_a_variable_names_the_store(self, bare: Keys, redis_url: str, stored: Stored) -> None:
+        created = bare(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=redis_url)
+        assert (created.exit_code, is_key(created.stdout.strip())) == (0, True)
+        assert len(stored(lambda store: store.owned("acme"))) == 1
+
+    def test_what_is_wrong_with_it_is_told(self, bare: Keys) -> None:
+        result = bare("list", BLNK_GATEWAY_KEYS__STORE="http://127.0.0.1")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("BLNK_GATEWAY_KEYS__STORE: ")
+
+    def test_a_file_that_is_named_must_be_there(self, bare: Keys, redis_url: str) -> None:
+        result = bare("list", "--config", "gateway.yaml", BLNK_GATEWAY_KEYS__STORE=redis_url)
+        advice = "write one with 'blnk-gateway init', or name another with --config"
+        told = f"gateway.yaml: cannot be read: No such file or directory; {advice}\n"
+        assert outcome(result) == (2, "", told)
+
+    def test_without_either_there_is_nothing_to_work_on(self, bare: Keys) -> None:
+        result = bare("list", BLNK_GATEWAY_KEYS__STORE=None)
+        assert (result.exit_code, result.stdout) == (2, "")
+
+
 EVERY = [
     (*CREATE, "--print-key"),
     ("rotate", RECORD.id, "--print-key"),
@@ -745,6 +835,7 @@ EVERY = [
     ("verify",),
     ("export",),
     ("import", "-"),
+    ("prune", "--dead-before", "1d", "--no-export"),
 ]
 
 

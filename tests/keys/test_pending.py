@@ -31,7 +31,7 @@ class Counting:
         self.go.set()
         self.closed = False
 
-    async def matches(self, key: str, hashed: str, *, line: str) -> bool:
+    async def matches(self, key: str, hashed: str, *, client: str) -> bool:
         self.asked.append(key)
         await self.go.wait()
         if self.failing:
@@ -49,9 +49,9 @@ class Store(MemoryKeyStore):
         super().__init__()
         self.prefixes: list[str] = []
 
-    async def prefixed(self, prefix: str) -> list[KeyRecord]:
+    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
         self.prefixes.append(prefix)
-        return await super().prefixed(prefix)
+        return await super().prefixed(prefix, client)
 
 
 class Scene:

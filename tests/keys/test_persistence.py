@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,16 +13,19 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.persistence import (
     EVICTION_UNKNOWN,
     EVICTS,
+    NEARLY_FULL,
     NOT_PERSISTED,
     PERSISTENCE_UNKNOWN,
     SNAPSHOTS,
     WRITTEN_LATER,
 )
 from gateway.keys.redis_store import RedisKeyStore
+from gateway.store_watch import StoreWatch
 from tests.conftest import Start
 from tests.keys import redis_acl
 from tests.keys.conftest import RedisServer, start_redis
 from tests.keys.records import RECORD
+from tests.running import eventually
 from tests.test_server import shows
 
 pytestmark = pytest.mark.redis
@@ -112,3 +117,65 @@ async def test_a_store_that_is_emptied_is_told_of(
     server.command("FLUSHALL")
     await shows(gateway, 200, warnings=[EMPTY, NOT_PERSISTED])
     await gateway.logged("changes in the key store were missed: it was emptied, restored, or ")
+
+
+def fill(server: RedisServer, ratio: float) -> None:
+    """Have the server use that part of its memory."""
+    told = server.command("INFO", "memory")
+    used, apart = (
+        int(found[1])
+        for found in (re.search(rb"used_memory:(\d+)", told), re.search(rb"for_evict:(\d+)", told))
+        if found is not None
+    )
+    server.command("CONFIG", "SET", "maxmemory", str(round((used - apart) / ratio)))
+
+
+async def test_how_full_a_redis_is_can_be_asked(store: RedisKeyStore, server: RedisServer) -> None:
+    assert await store.memory_ratio() is None
+    fill(server, 0.5)
+    assert await store.memory_ratio() == pytest.approx(0.5, rel=0.2)
+    server.command("ACL", "SETUSER", redis_acl.USER, "-info")
+    assert await store.memory_ratio() is None
+
+
+async def test_a_redis_that_is_nearly_full_is_told_before_it_takes_no_change(
+    start_gateway: Start, store: RedisKeyStore, server: RedisServer
+) -> None:
+    """In health, log and metrics."""
+    await store.add(RECORD)
+    fill(server, 0.93)
+    gateway = await start_gateway(store=store)
+    await shows(gateway, 200, warnings=[NEARLY_FULL, NOT_PERSISTED])
+    await gateway.logged(NEARLY_FULL)
+    page, _ = gateway.gateway.metrics.exposition("")
+    (shown,) = re.findall(rb"^blnk_gateway_key_store_memory_ratio (\S+)$", page, re.MULTILINE)
+    assert float(shown) > 0.9
+
+
+async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, server: RedisServer) -> None:
+    class Log:
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def warning(self, line: str) -> None:
+            self.lines.append(line)
+
+    log, shown = Log(), list[str]()
+    watch = StoreWatch(store, log, shown, lambda _: None, only_record=False, look_seconds=0.02)
+    # Beside it, what connections take is nothing.
+    server.command("SET", "ballast", b"x" * 20_000_000)
+
+    async def said_at(ratio: float) -> bool:
+        fill(server, ratio)
+        await eventually(lambda: round(watch.memory or 0.0, 2) == ratio, f"a look at {ratio}")
+        # What is said of it is said in the same step.
+        return NEARLY_FULL in shown
+
+    watching = asyncio.create_task(watch.run())
+    try:
+        said = [await said_at(ratio) for ratio in (0.7, 0.93, 0.87, 0.94, 0.7, 0.87, 0.93)]
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert said == [False, True, True, True, False, False, True]
+    assert log.lines.count(NEARLY_FULL) == 2

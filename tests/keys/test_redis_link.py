@@ -83,7 +83,7 @@ class TestSingle:
                 ["EVAL", "return 1", "0"],
             ):
                 with pytest.raises(Exception, match=r"permissions|NOPERM"):
-                    await store.link.commands.execute_command(*words)
+                    await store.link.changes.execute_command(*words)
 
     async def test_a_replica_is_refused(self, tmp_path: Path) -> None:
         """It could lag behind for ever, and would say that all is well."""
@@ -275,6 +275,8 @@ class TestSentinel:
     ) -> None:
         async with opened(watching.url) as store:
             await store.add(RECORD)
+            # Over a connection that stays open; none can be made later.
+            assert await store.find(RECORD.digest) == RECORD
             position = await store.last_position()
             await store.changes(position, 0.05)
             for server in watching.servers:

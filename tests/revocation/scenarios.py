@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from redis.crc import key_slot
 
 from gateway.keys.redis_names import PREFIX
 from tests.keys.conftest import RedisServer, start_redis
+from tests.keys.flood import flood
 from tests.keys.redis_setups import (
     SERVICE,
     Replicated,
@@ -27,6 +28,8 @@ from tests.revocation.link import Fault
 from tests.revocation.stage import Round, Stage, over_link, played, staged
 
 _HEALED = 0.5
+_FLOOD = 100
+"""Connections that send unknown keys to each gateway, one after the other."""
 PERSISTS = ("--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -77,6 +80,17 @@ async def calm(playing: Single) -> list[float]:
         return await round_.lags()
 
 
+async def flooded(playing: Single) -> list[float]:
+    """unknown keys flood every gateway (from when the DELETE was sent)"""
+    async with AsyncExitStack() as floods, played(playing.stage, "flooded") as round_:
+        for replica in playing.stage.replicas:
+            await floods.enter_async_context(flood(replica.listen, _FLOOD))
+        sent = time.monotonic()
+        await round_.revoke()
+        asked = round_.revoked_at - sent
+        return [asked + lag for lag in await round_.lags()]
+
+
 async def cut(playing: Single) -> list[float]:
     """the stream's link is cut"""
     return await _failing(playing, "cut", stream=Fault.CUT)
@@ -121,7 +135,7 @@ async def restart(playing: Single) -> list[float]:
         return await round_.lags()
 
 
-SCENARIOS: tuple[Play, ...] = (calm, cut, stalled, cut_off, silent, in_flight, restart)
+SCENARIOS: tuple[Play, ...] = (calm, flooded, cut, stalled, cut_off, silent, in_flight, restart)
 
 
 async def _failing(

@@ -12,6 +12,7 @@ from tests.revocation.scenarios import (
     Failover,
     calm,
     cut,
+    flooded,
     in_flight,
     replaced,
     restart,
@@ -21,7 +22,7 @@ from tests.revocation.scenarios import (
 )
 from tests.revocation.stage import BOUND
 
-SHORT = (calm, cut, stalled, silent, in_flight, restart)
+SHORT = (calm, flooded, cut, stalled, silent, in_flight, restart)
 
 
 @pytest.mark.redis

@@ -14,7 +14,7 @@ from gateway.errors import Code, GatewayError
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.exchange import Exchange as Answering
 from tests.conftest import Start
-from tests.raw_client import BrokenAnswer, RawClient, request
+from tests.raw_client import Answer, BrokenAnswer, RawClient, request
 from tests.recording import Exchange, RecordingUpstream, echo, held
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_error
@@ -37,41 +37,49 @@ async def flood(exchange: Exchange) -> None:
 
 
 class TestPlaces:
-    async def test_are_given_in_turn_by_key(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
-        """A key with one request waits for one place, not behind the many requests of another."""
-        gateway = await start_gateway(upstream={"connections": 1})
+    async def test_some_are_kept_for_a_key_that_holds_none(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """However long Core works on the requests of another, which are not broken off for it."""
+        gateway = await start_gateway(upstream={"connections": 4})
         many, one = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
         release = asyncio.Event()
-        upstream.behaviour = echo
-        upstream.script(held(release))
-        asked = [asyncio.create_task(gateway.ask("GET", "/ledgers/first", key=many.key))]
-        await upstream.arrived()
+        upstream.script(*[held(release)] * 4)
+        asked = [
+            asyncio.create_task(gateway.ask("POST", STREAMED, key=many.key, body=b"{}")) for _ in range(6)
+        ]
+        await upstream.arrived(4)
+        await eventually(lambda: connections(gateway, "waiting") == 2, "those beyond the places")
+        assert (await gateway.ask("GET", READ, key=one.key)).status == 200
+        assert connections(gateway, "waiting") == 2
+        release.set()
+        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+
+    async def test_are_given_in_turn_by_key(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+        """A key with one request waits for one place, not behind the many requests of another."""
+        full = await Full.of(await start_gateway(upstream={"connections": 1}), upstream)
+        gateway, many, one = full.gateway, full.keys[0], await full.gateway.mint("ledgers:*")
         targets = [f"/ledgers/many{number}" for number in range(5)]
-        asked += [asyncio.create_task(gateway.ask("GET", target, key=many.key)) for target in targets]
+        asked = [asyncio.create_task(gateway.ask("GET", target, key=many)) for target in targets]
         await eventually(lambda: connections(gateway, "waiting") == 5, "the many that wait")
         asked.append(asyncio.create_task(gateway.ask("GET", "/ledgers/one", key=one.key)))
         await eventually(lambda: connections(gateway, "waiting") == 6, "all that wait")
-        release.set()
-        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
-        assert upstream.targets.index("/ledgers/one") <= 2
+        assert {answer.status for answer in await full.emptied(asked)} == {200}
+        assert "/ledgers/one" in upstream.targets[2:5]
 
     async def test_a_full_queue_turns_away_the_key_that_fills_it(
         self, start_gateway: Start, upstream: RecordingUpstream
     ) -> None:
         """The newest of its requests gets 503, and another key's waits in its place."""
-        gateway = await start_gateway(upstream={"connections": 1, "queue": 2})
-        many, one = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
-        release = asyncio.Event()
-        upstream.script(held(release))
-        asked = [asyncio.create_task(gateway.ask("GET", READ, key=many.key))]
-        await upstream.arrived()
+        full = await Full.of(await start_gateway(upstream={"connections": 1, "queue": 2}), upstream)
+        gateway, many, one = full.gateway, full.keys[0], await full.gateway.mint("ledgers:*")
+        asked = []
         for _ in range(2):
-            asked.append(asyncio.create_task(gateway.ask("GET", READ, key=many.key)))
-            await eventually(lambda: connections(gateway, "waiting") == len(asked) - 1, "one more that waits")
+            asked.append(asyncio.create_task(gateway.ask("GET", READ, key=many)))
+            await eventually(lambda: connections(gateway, "waiting") == len(asked), "one more that waits")
         other = asyncio.create_task(gateway.ask("GET", READ, key=one.key))
-        assert_error(await asked[2], Code.UNAVAILABLE)
-        release.set()
-        assert [(await answer).status for answer in (asked[0], asked[1], other)] == [200, 200, 200]
+        assert_error(await asked[1], Code.UNAVAILABLE)
+        assert [answer.status for answer in await full.emptied([asked[0], other])] == [200, 200]
 
     async def test_large_bodies_hold_a_part_of_them_only(
         self, start_gateway: Start, upstream: RecordingUpstream
@@ -125,6 +133,31 @@ class TestPlaces:
             await stuck(gateway, key)
         await eventually(lambda: connections(gateway, "busy") == 2, "two readers")
         assert_error(await gateway.ask("GET", READ, key=key), Code.UNAVAILABLE)
+
+
+class Full:
+    """A gateway with one place at Core and one that is kept, both taken until `emptied`."""
+
+    def __init__(self, gateway: Running, keys: list[str]) -> None:
+        self.gateway, self.keys = gateway, keys
+        self._release = asyncio.Event()
+        self._busy: list[asyncio.Task[Answer]] = []
+
+    @classmethod
+    async def of(cls, gateway: Running, upstream: RecordingUpstream) -> Full:
+        full = cls(gateway, [(await gateway.mint("ledgers:*")).key for _ in range(2)])
+        upstream.behaviour = echo
+        upstream.script(held(full._release), held(full._release))
+        for number, key in enumerate(full.keys):
+            full._busy.append(asyncio.create_task(gateway.ask("GET", "/ledgers/busy", key=key)))
+            await upstream.arrived(number + 1)
+        return full
+
+    async def emptied(self, asked: list[asyncio.Task[Answer]]) -> list[Answer]:
+        """Lets Core answer; the responses to what was `asked`."""
+        self._release.set()
+        await asyncio.gather(*self._busy)
+        return await asyncio.gather(*asked)
 
 
 class TestReaders:

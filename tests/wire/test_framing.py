@@ -60,6 +60,8 @@ MALFORMED = {
     "xchunked": post(b"Transfer-Encoding: xchunked\r\n", EMPTY_CHUNKS + SMUGGLED),
     "chunked with a parameter": post(b"Transfer-Encoding: chunked;q=1\r\n", EMPTY_CHUNKS),
     "quoted chunked": post(b'Transfer-Encoding: "chunked"\r\n', EMPTY_CHUNKS),
+    "an empty coding and a length": post(b"Transfer-Encoding: \r\nContent-Length: 5\r\n", b"hello"),
+    "a length and an empty coding": post(b"Content-Length: 5\r\nTransfer-Encoding:\r\n", b"hello"),
     "an empty coding": post(b"Transfer-Encoding: \r\n", EMPTY_CHUNKS + SMUGGLED),
     "a vertical tab before chunked": post(b"Transfer-Encoding: \x0bchunked\r\n", EMPTY_CHUNKS + SMUGGLED),
     "a blank before the colon": post(b"Transfer-Encoding : chunked\r\n", EMPTY_CHUNKS + SMUGGLED),

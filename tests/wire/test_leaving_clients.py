@@ -104,10 +104,10 @@ async def test_what_waits_for_a_slow_key_store_is_not_sent(
         asked = asyncio.Event()
         answer = asyncio.Event()
 
-        async def find(self, digest: str) -> KeyRecord | None:
+        async def find(self, digest: str, client: str = "") -> KeyRecord | None:
             self.asked.set()
             await self.answer.wait()
-            return await super().find(digest)
+            return await super().find(digest, client)
 
     store = Slow()
     gateway = await start_gateway(store=store)
@@ -194,11 +194,11 @@ async def test_a_key_is_not_made_for_a_client_that_has_left(start_gateway: Start
         answer = asyncio.Event()
         slow = False
 
-        async def find(self, digest: str) -> KeyRecord | None:
+        async def find(self, digest: str, client: str = "") -> KeyRecord | None:
             if self.slow:
                 self.asked.set()
                 await self.answer.wait()
-            return await super().find(digest)
+            return await super().find(digest, client)
 
     store = Slow()
     gateway = await start_gateway(store=store)

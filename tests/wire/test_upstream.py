@@ -174,6 +174,21 @@ class TestReuse:
         await asyncio.wait_for(core.used()[0].gone.wait(), 5)
         await eventually(lambda: pool.counts["idle"] == 0, "an empty pool")
 
+    async def test_a_connection_in_use_ends_at_its_age(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Or a name that moves would not be followed as long as there is a load."""
+        pool = make_pool(age=0.3)
+        await get(pool, "/a")
+        await get(pool, "/b")
+        (connection,) = core.used()
+        while not connection.gone.is_set():
+            await get(pool, "/busy")
+            await asyncio.sleep(0.02)
+        await get(pool, "/c")
+        assert connections(core)[-1][-1] == "/c"
+        assert connections(core)[0][:2] == ["/a", "/b"]
+
     async def test_an_unasked_byte_ends_an_idle_connection(self, core: RecordingUpstream, pool: Pool) -> None:
         """What Core says without being asked is never read as an answer."""
         spoken = asyncio.Event()
@@ -325,6 +340,20 @@ class TestBounds:
         async with core:
             assert (await get(pool)).status == 200
 
+    async def test_a_connection_that_is_cancelled_while_it_is_made_gives_its_place_back_once(
+        self, pool: Pool
+    ) -> None:
+        """At whatever turn of the event loop that happens."""
+        for turn in range(20):
+            asked = asyncio.create_task(get(pool))
+            await turns(turn)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            await eventually(lambda: pool.counts["busy"] == 0, "a place that is free")
+            for _ in range(pool.counts["idle"]):
+                (await get(pool)).abandon()
+            assert pool.counts["busy"] == 0
+
     async def test_a_closed_pool_keeps_no_connection(self, core: RecordingUpstream, pool: Pool) -> None:
         """Idle connections close at once, others behind the answer that is due."""
         release = asyncio.Event()
@@ -338,6 +367,12 @@ class TestBounds:
         for connection in core.used():
             await asyncio.wait_for(connection.gone.wait(), 5)
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+
+
+async def turns(count: int) -> None:
+    """Let the event loop turn so often."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 class TestDeadlines:
@@ -476,7 +511,7 @@ class TestStaleConnections:
 class Asked:
     """A request about which somebody has to be asked, and that does `first` before it knows."""
 
-    party = "asked"
+    party = network = "asked"
     changes = repeatable = bodiless = False
     first_byte = 0.0
     client = None

@@ -12,10 +12,12 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.core_api import CoreApiKeys
+from gateway.keys.core_quota import CoreQuota
 from gateway.keys.core_records import CoreRow, pending_record
 from gateway.keys.core_writes import CoreWrites
 from gateway.keys.instants import Instant, read_instant
 from gateway.keys.minting import digest
+from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.resource import Answer, read_owner
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.policy.decisions import Deny
@@ -59,6 +61,9 @@ class Core:
     async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
         return {key_id: self.rows[key_id] for key_id in key_ids if key_id in self.rows}
 
+    async def live(self, owner: str) -> int:
+        return sum(not row.revoked for row in self.rows.values() if row.owner == owner)
+
 
 def row(number: str, owner: str = "acme", *, revoked: bool = False) -> CoreRow:
     return CoreRow(KEY_ID + number, "hash", "n", owner, (), 1e12, 0.0, revoked, "A" * 16)
@@ -73,12 +78,16 @@ class Resource:
 
 
 def resource(
-    *answers: Answer | GatewayError, rows: Sequence[CoreRow] = (), store: MemoryKeyStore | None = None
+    *answers: Answer | GatewayError,
+    rows: Sequence[CoreRow] = (),
+    store: MemoryKeyStore | None = None,
+    quota: Quota = NO_QUOTA,
 ) -> Resource:
     core, store = Core(list(answers), {row.id: row for row in rows}), store or MemoryKeyStore()
     learned: list[KeyRecord] = []
     writes = CoreWrites(core.ask, core, store, learned.append, now)
-    return Resource(CoreApiKeys(core.ask, writes, store, learned.append, now), core, store, learned)
+    limit = CoreQuota(core, store, lambda: quota)
+    return Resource(CoreApiKeys(core.ask, writes, store, learned.append, now, limit), core, store, learned)
 
 
 def body(**changes: Any) -> bytes:
@@ -188,7 +197,7 @@ async def test_a_store_that_fails_behind_a_201_leaves_no_key_without_a_maker() -
     """Core's new key, which nobody has seen, is withdrawn, and the caller is told to try again."""
 
     class Failing(MemoryKeyStore):
-        async def add(self, record: KeyRecord) -> None:
+        async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
 
     made = resource(CREATED, DONE, store=Failing())
@@ -349,7 +358,8 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
         return DONE
 
     writes = CoreWrites(ask, made.core, made.store, made.learned.append, now)
-    keys = CoreApiKeys(ask, writes, made.store, made.learned.append, now)
+    limit = CoreQuota(made.core, made.store, lambda: NO_QUOTA)
+    keys = CoreApiKeys(ask, writes, made.store, made.learned.append, now, limit)
     assert await keys.revoke(ACME, RECORD.id, "") == REVOKED
     (before,), after = by_then, await made.store.get(RECORD.id)
     assert before is not None

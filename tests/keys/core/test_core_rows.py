@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -12,6 +13,7 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.keys.core_rows import CoreRows, reason
+from tests.addresses import DEAD, dropping_packets, names, run
 from tests.keys.core.conftest import Postgres, Table
 
 pytestmark = pytest.mark.postgres
@@ -132,3 +134,16 @@ async def test_a_connection_that_the_server_ended_is_not_felt(
     assert await admin.fetch(ended) != []
     await admin.close()
     assert list(await rows.by_ids([key.id])) == [key.id]
+
+
+def test_a_host_whose_first_address_drops_packets_is_reached_by_its_second(postgres: Postgres) -> None:
+    async def checked() -> tuple[str, float]:
+        url = postgres.url("reader", "postgres").replace("127.0.0.1", "database")
+        began = time.monotonic()
+        return await unusable(url), time.monotonic() - began
+
+    with dropping_packets(postgres.port):
+        told, took = run(checked, names(database=[DEAD, "127.0.0.1"]))
+    # It answered: there is no such table in this database.
+    assert told.startswith("Core's database has no table blnk.api_keys")
+    assert took < 0.7

@@ -19,11 +19,13 @@ from gateway.cli.authorities import CoreChanges, Rotation
 from gateway.cli.readings import CoreReadings
 from gateway.cli.stores import NeighbourError, login, now
 from gateway.errors import Code, GatewayError
-from gateway.keys.core_records import record_of
+from gateway.keys.core_quota import CoreQuota
+from gateway.keys.core_records import CoreRow, record_of
 from gateway.keys.core_rows import CoreRows
 from gateway.keys.core_writes import CoreWrites
 from gateway.keys.instants import read_instant
 from gateway.keys.minting import digest
+from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis_store import RedisKeyStore
 from gateway.keys.resource import Answer
@@ -37,6 +39,7 @@ from tests.running import MASTER_KEY, ROOT, configured
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
 CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d", "--print-key")
+AT = "2026-01-01T00:00:00Z"
 UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
 
 Keys = Callable[..., Awaitable[Result]]
@@ -126,7 +129,8 @@ class TestCreate:
     async def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"http://127.0.0.1:{unused_tcp_port}"
         result = await keys(*CREATE, BLNK_GATEWAY_UPSTREAM__URL=url)
-        assert outcome(result) == (3, "", f"{url}: Upstream unreachable\n")
+        refused = f"connection refused (127.0.0.1:{unused_tcp_port})"
+        assert outcome(result) == (3, "", f"{url}: Upstream unreachable: {refused}\n")
 
     async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: RecordingUpstream) -> None:
         result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
@@ -154,6 +158,16 @@ class TestCreate:
         result = await keys(*CREATE, BLNK_GATEWAY_KEYS__STORE=url)
         assert (result.exit_code, result.stdout) == (3, "")
         assert core.minted == []
+
+    async def test_beyond_the_quota_core_is_not_asked(self, keys: Keys, table: Table, core: CoreApi) -> None:
+        """By the keys in its table; one that takes another's place is made all the same."""
+        key = await table.mint("ledgers:read")
+        quota = {"BLNK_GATEWAY_KEYS__PER_OWNER": "1"}
+        text = "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); revoke one first\n"
+        assert outcome(await keys(*CREATE, **quota)) == (1, "", text)
+        assert core.minted == []
+        assert (await keys("rotate", key.id, "--print-key", **quota)).exit_code == 0
+        assert len(core.minted) == 1
 
 
 class TestRotate:
@@ -249,9 +263,8 @@ class TestRotate:
         old, rows, store = await table.mint("ledgers:read"), CoreRows(postgres.url()), Stuck(redis_url)
         config = configured(upstream, {})
         async with asking_core(config) as ask:
-            changes = CoreChanges(
-                store, CoreWrites(ask, rows, store, list[KeyRecord]().append, now), [], now()
-            )
+            writes = CoreWrites(ask, rows, store, list[KeyRecord]().append, now)
+            changes = CoreChanges(store, writes, [], now(), CoreQuota(rows, store, Quota))
             rotating = asyncio.ensure_future(changes.rotate(old.id, Rotation(timedelta(0), None, "")))
             await reached.wait()
             rotating.cancel()
@@ -294,7 +307,7 @@ class TestRevoke:
         key = await table.mint("ledgers:read", owner="a&b=c")
         for reason in ("stolen", "again"):
             result = await keys("revoke", key.id, "--reason", reason)
-            assert outcome(result) == (0, f"{key.id}\trevoked\n", "")
+            assert (result.exit_code, result.stdout) == (0, f"{key.id}\trevoked\n")
         assert await revoked(table, key.id)
         record = await stored(store, key.id)
         assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
@@ -324,7 +337,7 @@ class TestRevoke:
         ("failure", "told"),
         [
             (answering("429 Too Many Requests", b'{"error":"slow down"}'), "Core answered 429: slow down"),
-            (abort, "Upstream unreachable"),
+            (abort, "Core closed the connection without a byte of a response"),
         ],
     )
     async def test_where_core_does_not_revoke_it_the_key_is_dead_here_already(
@@ -392,6 +405,47 @@ async def test_an_address_of_the_database_that_is_not_set_is_not_guessed(keys: K
     assert outcome(result) == (1, "", text)
 
 
+class TestPrune:
+    async def test_what_core_still_accepts_stays(
+        self, keys: Keys, table: Table, store: RedisKeyStore, core: CoreApi
+    ) -> None:
+        """Nor what Core is still to revoke; of a row that is gone the age of its key counts."""
+        long_ago = "2020-01-01T00:00:00Z"
+        dead, taken_back, retiring, gone, young = [await table.mint("ledgers:read") for _ in range(5)]
+        for key in (dead, taken_back, retiring):
+            record = record_of(await row_of_table(table, key), digest(key.key))
+            await store.add(
+                replace(record, created_at=long_ago).revoke(long_ago, "master", retiring=key is retiring)
+            )
+        for key, created_at in ((gone, long_ago), (young, "2999-01-01T00:00:00Z")):
+            record = record_of(await row_of_table(table, key), digest(key.key))
+            await store.add(replace(record, created_at=created_at))
+            await table.delete(key)
+        for key in (dead, retiring):
+            await table.change(key, f"is_revoked = true, revoked_at = '{long_ago}'")
+        result = await keys("prune", "--dead-before", "30d", "--no-export")
+        assert outcome(result) == (0, "2 removed\n", "")
+        left = {record.id async for batch in store.every() for record in batch}
+        assert left == {taken_back.id, retiring.id, young.id}
+
+    async def test_a_key_that_was_revoked_in_core_is_refused_once_its_record_is_gone(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """By its row; verifying it says why."""
+        key = await table.mint("ledgers:read")
+        await store.add(record_of(await row_of_table(table, key), digest(key.key)).revoke(AT, "master"))
+        await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
+        assert (await keys("prune", "--dead-before", "30d", "--no-export")).stdout == "1 removed\n"
+        verified = await keys("verify", stdin=key.key)
+        assert (verified.exit_code, "state        revoked\n" in verified.stdout) == (1, True)
+
+
+async def row_of_table(table: Table, key: CoreKey) -> CoreRow:
+    """Its row as it is read."""
+    hashed = await table.value(key, "key")
+    return CoreRow(key.id, hashed, "n", key.owner, ("ledgers:read",), 32_472_144_245.0, 0.0, revoked=False)
+
+
 class TestReading:
     async def test_keys_that_nobody_used_here_yet_are_told(self, keys: Keys, table: Table) -> None:
         """A team that has just moved in sees the keys that it has; no master key is needed."""
@@ -404,7 +458,7 @@ class TestReading:
         assert f"{live.id}\t" not in (await keys("list", "--owner", "globex")).stdout
         shown = json.loads((await keys("show", dead.id, "--output", "json")).stdout)
         assert (shown["revoked_at"], shown["revoked_by"], shown["pending"]) == (
-            "2026-02-01T00:00:00Z",
+            "2026-02-01T00:00:00.000000Z",
             "core",
             True,
         )
@@ -532,7 +586,8 @@ async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_o
 
     key, told = await table.mint("api-keys:write"), list[KeyRecord]()
     store, rows = Failing(redis_url), CoreRows(postgres.url())
-    changes = CoreChanges(store, CoreWrites(never_asked, rows, store, told.append, now), told, now())
+    writes = CoreWrites(never_asked, rows, store, told.append, now)
+    changes = CoreChanges(store, writes, told, now(), CoreQuota(rows, store, Quota))
     with pytest.raises(NeighbourError) as failure:
         await changes.revoke(key.id, "stolen", descendants=True)
     assert str(failure.value) == "Redis cannot be reached; not all is revoked yet: repeat it"

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.errors import GatewayError
-from gateway.keys.verifying import MAX_LINES, MAX_WAITING_ALIKE, THREADS, Verifier
+from gateway.errors import GatewayError, OverloadError
+from gateway.keys.verifying import MAX_WAITING, MAX_WAITING_ALIKE, THREADS, Verifier
 from tests.keys.core.conftest import hashed
 
 KEY = "k" * 43 + "="
 GOOD = hashed(KEY)
+# Takes so much longer than a turn of the event loop that the order of the outcomes is that of the turns.
+SLOW = hashed(KEY, 8)
 
 
 @pytest.fixture
@@ -39,32 +41,78 @@ def verifier() -> Iterator[Verifier]:
 )
 async def test_a_hash_matches_or_does_not(verifier: Verifier, text: str, matches: bool) -> None:
     """What is no hash, or too dear a one, matches nothing."""
-    assert await verifier.matches(KEY, text, line="a") is matches
+    assert await verifier.matches(KEY, text, client="192.0.2.1") is matches
 
 
-async def test_a_line_has_an_end(verifier: Verifier) -> None:
-    """Beyond it is a failure, not a verdict; other lines go on."""
-    alike = [verifier.matches(KEY, GOOD, line="a") for _ in range(MAX_WAITING_ALIKE + 1)]
-    outcomes = await asyncio.gather(*alike, verifier.matches(KEY, GOOD, line="b"), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [bool] * MAX_WAITING_ALIKE + [GatewayError, bool]
+def beginning(number: int) -> str:
+    """A key that begins otherwise than those of other numbers."""
+    return f"{number:016}{KEY[16:]}"
 
 
-async def test_there_are_only_so_many_lines(verifier: Verifier) -> None:
-    asked = [verifier.matches(KEY, GOOD, line=str(number)) for number in range(MAX_LINES + 1)]
-    outcomes = await asyncio.gather(*asked, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [bool] * MAX_LINES + [GatewayError]
-    assert await verifier.matches(KEY, GOOD, line="a")
+async def test_so_many_of_one_address_wait_for_keys_that_begin_alike(verifier: Verifier) -> None:
+    """Beyond it is a refusal, not a verdict; other keys and addresses go on."""
+    # One is compared meanwhile.
+    alike = [verifier.matches(KEY, GOOD, client="a") for _ in range(MAX_WAITING_ALIKE + 2)]
+    others = [verifier.matches(KEY, GOOD, client="b"), verifier.matches(beginning(1), GOOD, client="a")]
+    outcomes = await asyncio.gather(*alike, *others, return_exceptions=True)
+    expected = [bool] * (MAX_WAITING_ALIKE + 1) + [OverloadError] + [bool] * 2
+    assert [type(outcome) for outcome in outcomes] == expected
 
 
-async def test_full_lines_delay_another_by_one_hash_each(verifier: Verifier) -> None:
-    """Whoever floods many known beginnings of keys keeps no other key from its first use."""
+async def test_beyond_all_places_who_has_the_most_loses_one(verifier: Verifier) -> None:
+    flood = [verifier.matches(beginning(number), GOOD, client="a") for number in range(MAX_WAITING + THREADS)]
+    other = verifier.matches(KEY, GOOD, client="b")
+    outcomes = await asyncio.gather(*flood, other, return_exceptions=True)
+    expected = [bool] * (MAX_WAITING + THREADS - 1) + [OverloadError] + [bool]
+    assert [type(outcome) for outcome in outcomes] == expected
+
+
+async def test_a_flood_delays_another_address_by_what_is_under_way(verifier: Verifier) -> None:
+    """Whoever floods many known beginnings of keys keeps no other address from its first use."""
     done: list[str] = []
 
-    async def ask(line: str) -> None:
-        await verifier.matches(KEY, GOOD, line=line)
-        done.append(line)
+    async def ask(key: str, client: str) -> None:
+        await verifier.matches(key, SLOW, client=client)
+        done.append(client)
 
-    flood = [ask(str(number)) for number in range(MAX_LINES - 1) for _ in range(MAX_WAITING_ALIKE)]
-    await asyncio.gather(*flood, ask("another"))
-    # One of each other line, what the threads were at before it came, and what they end while it is compared.
-    assert done.index("another") <= (MAX_LINES - 1) + THREADS + (THREADS - 1)
+    flood = [ask(beginning(number), "a") for number in range(30)]
+    await asyncio.gather(*flood, ask(KEY, "b"))
+    # What the threads were at before it came, a turn of the flood, and what ends while it is compared.
+    assert done.index("b") <= THREADS + 1 + (THREADS - 1)
+
+
+async def test_a_flood_delays_another_key_of_its_address_by_one_hash_for_each_beginning(
+    verifier: Verifier,
+) -> None:
+    done: list[str] = []
+
+    async def ask(key: str) -> None:
+        await verifier.matches(key, SLOW, client="a")
+        done.append(key)
+
+    flood = [ask(beginning(number)) for number in range(6) for _ in range(MAX_WAITING_ALIKE)]
+    await asyncio.gather(*flood, ask(KEY))
+    assert done.index(KEY) <= 6 + THREADS + (THREADS - 1)
+
+
+async def test_a_flood_of_one_beginning_from_many_addresses_leaves_a_thread_to_others(
+    verifier: Verifier,
+) -> None:
+    done: list[str] = []
+
+    async def ask(key: str, client: str) -> None:
+        await verifier.matches(key, SLOW, client=client)
+        done.append(client)
+
+    flood = [ask(beginning(1), f"192.0.2.{number}") for number in range(30)]
+    await asyncio.gather(*flood, ask(KEY, "b"))
+    assert done.index("b") <= 1 + (THREADS - 1)
+
+
+async def test_closing_fails_all_who_wait() -> None:
+    verifier = Verifier()
+    waiting = [asyncio.create_task(verifier.matches(KEY, GOOD, client=str(each))) for each in range(9)]
+    await asyncio.sleep(0)
+    verifier.close()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes[1:]] == [GatewayError] * 8

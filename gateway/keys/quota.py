@@ -1,0 +1,59 @@
+"""How many keys one owner may have, and how long what is written of a key may be.
+
+Rules kept here:
+- Live keys are counted: neither revoked nor expired. A disabled key is live, for it can be enabled.
+- A record outlives its key, so records are bounded as well, at RECORDS_PER_KEY for each key of the quota:
+  an owner that creates and revokes in a loop must not fill the store.
+- Creations that run at the same time are counted alike: they may exceed the quota, by fewer than there are.
+- Texts are bounded, so that a record is, and with the number of records the list of an owner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.keys.record import RefusedRecordError
+from gateway.policy.verdicts import HOLDABLE
+
+RECORDS_PER_KEY: Final = 4
+MAX_TEXT: Final = 256
+"""Characters of a name, and of an owner."""
+MAX_SCOPES: Final = len(HOLDABLE)
+MAX_SCOPE: Final = 64
+"""Characters of a scope. The longest that opens anything has 23."""
+
+
+class QuotaError(RefusedRecordError):
+    """The owner may have no further key; the text tells a client what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """At most so many live keys of one owner; 0 for no limit, on records neither."""
+
+    live: int = 0
+
+    @property
+    def records(self) -> int:
+        """How many records of one owner there may be, dead keys included."""
+        return self.live * RECORDS_PER_KEY
+
+    def check_records(self, records: int) -> None:
+        """Raises QuotaError if an owner with so many records may have no further one."""
+        if self.live and records >= self.records:
+            raise QuotaError(
+                f"Too many API keys: records of this owner: {records}, at most {self.records}, with those of "
+                "revoked and expired keys; an operator has to remove old ones (blnk-gateway keys prune)"
+            )
+
+    def check_live(self, live: int) -> None:
+        """Raises QuotaError if an owner with so many live keys may have no further one."""
+        if self.live and live >= self.live:
+            raise QuotaError(
+                f"Too many API keys: live keys of this owner: {live}, at most {self.live} (keys.per_owner); "
+                "revoke one first"
+            )
+
+
+NO_QUOTA: Final = Quota()

@@ -1,0 +1,55 @@
+"""Names with several addresses, on loopback and without a name server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+from aiohappyeyeballs import AddrInfoType
+
+from gateway.loop import Resolve, new_loop
+
+DEAD = "127.0.0.8"
+"""Stands first in names of these tests."""
+Done = TypeVar("Done")
+
+
+@contextlib.contextmanager
+def dropping_packets(port: int, host: str = DEAD) -> Iterator[None]:
+    """Nobody gets an answer from this address: the backlog of its listener is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(0)
+        while True:
+            filling = stack.enter_context(socket.socket())
+            filling.settimeout(0.2)
+            try:
+                filling.connect((host, port))
+            except TimeoutError:
+                break
+        yield
+
+
+def names(**addresses: Sequence[str]) -> Resolve:
+    """A name server that knows these names, each with its addresses in order."""
+
+    async def resolve(host: str, port: int) -> list[AddrInfoType]:
+        if host not in addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
+            for address in addresses[host]
+        ]
+
+    return resolve
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Done]], resolve: Resolve, *, fast: bool = True) -> Done:
+    """The outcome of a coroutine in a loop that resolves names so."""
+    with asyncio.Runner(loop_factory=lambda: new_loop(fast=fast, resolve=resolve)) as runner:
+        return runner.run(work())

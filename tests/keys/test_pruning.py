@@ -1,0 +1,171 @@
+"""Records of keys that ended long ago: which can go, and what is left behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from gateway.keys.cache import KeyCache
+from gateway.keys.instants import read_instant
+from gateway.keys.pruning import BATCH, Link, Removable, removable, remove
+from gateway.keys.record import Event, KeyRecord
+from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.store import Change, KeyStore
+from gateway.policy.principals import State
+from tests.keys.conftest import RedisServer
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+
+AT = "2026-02-01T00:00:00Z"
+DEAD = RECORD.revoke(AT, "master", "left")
+BEFORE = read_instant(b"2026-03-01T00:00:00Z").unix
+
+
+def link(number: int, *, by: int = 0, replaces: int = 0, ended: bool = True) -> Link:
+    return Link(f"k{number}", f"k{by}" if by else "master", f"k{replaces}" if replaces else "", ended)
+
+
+@pytest.mark.parametrize(
+    ("links", "going", "needed"),
+    [
+        ([], [], 0),
+        ([link(1, ended=False)], [], 0),
+        ([link(1), link(2)], [1, 2], 0),
+        # 1 created 2, which created 3.
+        ([link(1), link(2, by=1), link(3, by=2)], [1, 2, 3], 0),
+        ([link(1), link(2, by=1), link(3, by=2, ended=False)], [], 2),
+        ([link(1), link(2, by=1, ended=False), link(3, by=2)], [3], 1),
+        # 2 took the place of 1, and 3 of 2; nobody's descendants.
+        ([link(1), link(2, replaces=1), link(3, replaces=2, ended=False)], [1, 2], 0),
+        # The same, but 9 created 1.
+        ([link(9, ended=False), link(1, by=9), link(2, replaces=1), link(3, replaces=2, ended=False)], [], 2),
+        ([link(9), link(1, by=9), link(2, replaces=1), link(3, replaces=2, ended=False)], [], 3),
+        # Its record went before.
+        ([link(1, by=9), link(2, replaces=1), link(3, replaces=2, ended=False)], [1, 2], 0),
+        # What nobody can have made.
+        ([link(1, by=2), link(2, by=1)], [1, 2], 0),
+        ([link(1, by=2), link(2, by=1), link(3, by=1, ended=False)], [], 2),
+    ],
+)
+def test_what_descendants_are_found_by_stays(links: list[Link], going: list[int], needed: int) -> None:
+    assert removable(links) == Removable(tuple(f"k{number}" for number in going), needed)
+
+
+@pytest.mark.parametrize(
+    ("record", "ended_at"),
+    [
+        (RECORD, "2999-01-02T03:04:05Z"),
+        (DEAD, AT),
+        (replace(DEAD, expires_at="2026-01-15T00:00:00Z"), "2026-01-15T00:00:00Z"),
+        (replace(DEAD, revoked_at=""), "2999-01-02T03:04:05Z"),
+    ],
+    ids=["live", "revoked", "expired before", "revoked nobody knows when"],
+)
+def test_a_key_ended_when_it_was_first_refused(record: KeyRecord, ended_at: str) -> None:
+    assert record.ended_at == read_instant(ended_at.encode()).unix
+
+
+async def test_a_record_that_is_removed_leaves_nothing_behind(store: KeyStore) -> None:
+    """And its id and digest may be stored anew, as an import does."""
+    await store.add_all([DEAD, OTHER])
+    await store.used({DEAD.id: 1_700_000_000.0})
+    (given,) = await store.get_all([DEAD.id])
+    assert await store.remove_all([given]) == [DEAD]
+    assert (await store.find(DEAD.digest), await store.get(DEAD.id)) == (None, None)
+    assert await store.owned("acme") == [OTHER]
+    assert await store.last_used([DEAD.id]) == [0.0]
+    assert await store.add_all([given]) == [None]
+    assert await store.get(DEAD.id) == given
+
+
+async def test_a_record_that_was_changed_meanwhile_stays(store: KeyStore) -> None:
+    """So does one that is not there, and neither holds up the others."""
+    expired = replace(RECORD, expires_at=AT)
+    await store.add_all([expired, GLOBEX.revoke(AT, "master")])
+    revoked = await store.revoke(expired.id, AT, "master")
+    given = [expired, OTHER, GLOBEX.revoke(AT, "master")]
+    assert await store.remove_all(given) == [GLOBEX.revoke(AT, "master")]
+    assert await store.get(expired.id) == revoked
+
+
+async def test_readers_of_the_changes_are_told(store: KeyStore) -> None:
+    await store.add_all([DEAD, replace(OTHER, expires_at=AT)])
+    start = await store.last_position()
+    await store.remove_all([DEAD, replace(OTHER, expires_at=AT)])
+    assert (await store.changes(start, 1)).changes == (
+        Change(DEAD.digest, DEAD.id, revoked=True),
+        Change(OTHER.digest, OTHER.id, revoked=False),
+    )
+
+
+async def test_a_gateway_never_takes_a_revocation_back(store: KeyStore) -> None:
+    """Whatever an import brings back under the id of a key that was removed."""
+    cache = KeyCache(store, lambda: 0.0)
+    await store.add(DEAD)
+    assert (await cache.find(DEAD.digest)) is not None
+    await store.remove_all([DEAD])
+    cache.learn(DEAD)
+    assert await cache.find(DEAD.digest) is None
+    await store.add(RECORD)
+    found = await cache.find(RECORD.digest)
+    assert found is not None
+    assert found.state(0.0) is State.REVOKED
+
+
+@pytest.mark.redis
+async def test_in_redis_no_name_is_left_of_it(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
+    """But the stream of changes; a key that it created stays listed under its id, for it may come back."""
+    minted = replace(OTHER, created_by=RECORD.id).revoke(AT, "master")
+    pending = replace(PENDING.revoke(AT, "core"), owner="acme", replaces=RECORD.id)
+    await redis_store.add_all([DEAD, minted, pending])
+    await redis_store.used({record.id: 1.0 for record in (DEAD, minted, pending)})
+    for record in (minted, pending, DEAD):
+        assert await redis_store.remove_all([record]) == [record]
+    names = re.findall(rb"\r\n(\{[^\r\n]*)", redis_server.command("KEYS", "*"))
+    assert names == [b"{blnk-gateway}:changes"]
+
+
+@pytest.mark.redis
+async def test_a_batch_goes_whole_or_not_at_all(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    dead = [replace(DEAD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(BATCH)]
+    await redis_store.add_all(dead)
+    with redis_server.monitored() as seen:
+        assert len(await redis_store.remove_all(dead)) == BATCH
+        words = [line.partition("] ")[2].split(" ")[0].strip().strip('"').upper() for line in seen()]
+    assert (words.count("MULTI"), words.count("EXEC"), words.count("DEL")) == (1, 1, 2)
+
+
+async def test_nothing_is_removed_before_it_was_exported(store: KeyStore) -> None:
+    """Nor what has come back to life since it was chosen, or was not exported."""
+    await store.add_all([DEAD, OTHER, GLOBEX.revoke(AT, "master")])
+    exported: list[KeyRecord] = []
+
+    async def ended(records: Sequence[KeyRecord]) -> set[str]:
+        return {record.id for record in records if record.ended_at < BEFORE}
+
+    def export(records: Sequence[KeyRecord]) -> None:
+        exported.extend(records)
+
+    told: list[int] = []
+    ids = [DEAD.id, OTHER.id, GLOBEX.id]
+    assert await remove(store, ids, ended, export, told.append) == 2
+    assert exported == [DEAD, GLOBEX.revoke(AT, "master")]
+    assert (await store.get_all(ids), told) == ([OTHER], [3])
+
+    def full(records: Sequence[KeyRecord]) -> None:
+        raise OSError
+
+    await store.revoke(OTHER.id, AT, "master")
+    with pytest.raises(OSError):  # noqa: PT011  # whatever the file says
+        await remove(store, ids, ended, full)
+    assert len(await store.get_all(ids)) == 1
+
+
+async def test_a_change_of_the_history_is_a_change(store: KeyStore) -> None:
+    changed = replace(DEAD, history=(Event(AT, "disabled", "cli:ann"),))
+    await store.add(changed)
+    assert await store.remove_all([DEAD]) == []

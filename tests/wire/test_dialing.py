@@ -1,0 +1,403 @@
+"""New connections to Core: all addresses of a name, certificates, and why none came about.
+
+Rules kept here:
+- An address that drops packets is a listener whose backlog is full.
+- Every test ends with as many open descriptors as it began with; what fails does so on uvloop, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.wire.dialing import Dialer, Place, Resolve
+from tests.running import eventually
+from tests.tls import SelfSigned, self_signed
+
+LOOPS = {"asyncio": asyncio.new_event_loop}
+with suppress(ImportError):
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+NOT_TRUSTED = "set the environment variable SSL_CERT_FILE to a PEM file with the certificate of its authority"
+MAYBE_HTTP = "if it speaks no TLS, write http:// in upstream.url"
+
+
+@pytest.fixture(scope="module")
+def localhost(tmp_path_factory: pytest.TempPathFactory) -> SelfSigned:
+    return self_signed(tmp_path_factory.mktemp("localhost"), "DNS:localhost", "IP:127.0.0.1")
+
+
+@pytest.fixture
+async def no_leak() -> AsyncIterator[None]:
+    """As many descriptors are open after a test as before it."""
+    before = descriptors()
+    yield
+    await eventually(lambda: descriptors() <= before, "every socket closed")
+
+
+def descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+class Kept(asyncio.Protocol):
+    """A client's end that keeps its transport."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep it."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        found: tuple[str, int] = self.transport.get_extra_info("peername")[:2]
+        return found
+
+
+class Listening:
+    """What a listener got."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.place: Place = (socket.AF_INET, ())
+
+    @property
+    def port(self) -> int:
+        return int(self.place[1][1])
+
+
+@asynccontextmanager
+async def listening(
+    response: bytes | None = None, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Listening]:
+    """A listener that keeps what it gets; the first bytes get `response`, if any, and the connection ends."""
+    kept, writers = Listening(), []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                kept.received += data
+                if response is not None:
+                    writer.write(response)
+                    break
+        writer.close()
+
+    server = await asyncio.start_server(serve, host, 0, ssl=tls)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kept.place = (family, server.sockets[0].getsockname())
+    try:
+        yield kept
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await server.wait_closed()
+
+
+@contextmanager
+def dropping(host: str = "127.0.0.1") -> Iterator[int]:
+    """The port of a listener that responds to no further connection: its backlog is full."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind((host, 0))
+        full.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect(("127.0.0.1", full.getsockname()[1]))
+        yield full.getsockname()[1]
+
+
+@contextmanager
+def closed() -> Iterator[Place]:
+    """A place where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield socket.AF_INET, bound.getsockname()
+
+
+def inet(port: int, host: str = "127.0.0.1") -> Place:
+    return socket.AF_INET, (host, port)
+
+
+def knowing(*answers: Sequence[Place] | Exception) -> tuple[Resolve, list[tuple[str, int]]]:
+    """A resolver that gives these in turn, the last for ever, and what it was asked."""
+    left, asked = list(answers), list[tuple[str, int]]()
+
+    async def resolve(host: str, port: int) -> Sequence[Place]:
+        asked.append((host, port))
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return resolve, asked
+
+
+async def peer_of(dialer: Dialer, seconds: float = 5.0) -> tuple[str, int]:
+    """Whom a new connection leads to; it is closed again."""
+    made = await dialer.connect(Kept, seconds)
+    try:
+        return made.peer
+    finally:
+        made.transport.abort()
+
+
+async def failure_of(dialer: Dialer, seconds: float = 5.0) -> tuple[Code, str]:
+    """Why no connection came about."""
+    with pytest.raises(GatewayError) as failed:
+        await dialer.connect(Kept, seconds)
+    assert failed.value.message == failed.value.code.message
+    return failed.value.code, failed.value.reason
+
+
+@pytest.mark.usefixtures("no_leak")
+class TestAddresses:
+    async def test_the_second_address_is_tried_where_the_first_drops_packets(self) -> None:
+        """A moment later, and long before the deadline."""
+        async with listening() as core:
+            with dropping() as dead:
+                dialer = Dialer("core.test", 1, resolve=knowing([inet(dead), core.place])[0])
+                began = time.monotonic()
+                assert await peer_of(dialer) == core.place[1]
+                assert 0.2 < time.monotonic() - began < 2.0
+
+    async def test_the_next_address_is_tried_at_once_where_one_refuses(self) -> None:
+        """No delay is added to a failure that is known."""
+        async with listening() as core:
+            with closed() as one, closed() as two:
+                dialer = Dialer("core.test", 1, resolve=knowing([one, two, core.place])[0])
+                began = time.monotonic()
+                assert await peer_of(dialer) == core.place[1]
+                assert time.monotonic() - began < 0.2
+
+    async def test_every_address_is_tried_before_a_short_deadline(self) -> None:
+        """Eight that drop packets at 0.25 s each would take all of it."""
+        async with listening() as core:
+            with dropping("0.0.0.0") as dead:
+                places = [inet(dead, f"127.0.0.{number}") for number in range(2, 10)]
+                dialer = Dialer("core.test", 1, resolve=knowing([*places, core.place])[0])
+                assert await peer_of(dialer, 1.0) == core.place[1]
+
+    async def test_families_are_tried_in_turn(self) -> None:
+        """RFC 8305 section 4; refusals are told in the order of the attempts."""
+        with closed() as one, closed() as two:
+            sixes: list[Place] = [(socket.AF_INET6, ("::1", port, 0, 0)) for port in (one[1][1], two[1][1])]
+            dialer = Dialer("core.test", 1, resolve=knowing([*sixes, one, two])[0])
+            places = f"[::1]:{one[1][1]}, 127.0.0.1:{one[1][1]}, [::1]:{two[1][1]}, 127.0.0.1:{two[1][1]}"
+            _, reason = await failure_of(dialer)
+            assert sorted(reason.partition(" (")[2].removesuffix(")").split(", ")) == sorted(
+                places.split(", ")
+            )
+            assert reason == f"connection refused ({places})"
+
+    async def test_a_name_that_moves_is_followed_by_the_next_connection(self) -> None:
+        """It is resolved anew for each."""
+        async with listening() as old, listening() as new:
+            resolve, asked = knowing([old.place], [new.place])
+            dialer = Dialer("core.test", 5001, resolve=resolve)
+            assert [await peer_of(dialer), await peer_of(dialer)] == [old.place[1], new.place[1]]
+            assert asked == [("core.test", 5001)] * 2
+
+    async def test_connections_made_at_the_same_time_share_a_look_up(self) -> None:
+        """A resolver that hangs is not asked again while it does, nor awaited beyond the deadline."""
+        asked, responding = list[str](), asyncio.Event()
+        async with listening() as core:
+
+            async def resolve(host: str, _port: int) -> Sequence[Place]:
+                asked.append(host)
+                await responding.wait()
+                return [core.place]
+
+            dialer = Dialer("core.test", 1, resolve=resolve)
+            late = (Code.UPSTREAM_TIMEOUT, "the name core.test was not resolved within 0.1 s")
+            assert await asyncio.gather(*(failure_of(dialer, 0.1) for _ in range(3))) == [late] * 3
+            waiting = [asyncio.create_task(peer_of(dialer)) for _ in range(3)]
+            await asyncio.sleep(0)
+            responding.set()
+            assert await asyncio.gather(*waiting) == [core.place[1]] * 3
+            assert asked == ["core.test"]
+
+    async def test_a_connection_that_is_cancelled_leaves_nothing_behind(self) -> None:
+        """At whatever turn of the event loop that happens."""
+        with socket.create_server(("127.0.0.1", 0)) as core:
+            dialer = Dialer("core.test", 1, resolve=knowing([inet(core.getsockname()[1])])[0])
+            for turns in range(12):
+                making = asyncio.create_task(dialer.connect(Kept, 5))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                making.cancel()
+                made = (await asyncio.gather(making, return_exceptions=True))[0]
+                if isinstance(made, Kept):
+                    made.transport.abort()
+                await asyncio.sleep(0.01)
+                gc.collect()
+
+    async def test_small_requests_leave_at_once_and_dead_peers_are_noticed(self) -> None:
+        """TCP_NODELAY and SO_KEEPALIVE."""
+        async with listening() as core:
+            made = await Dialer("127.0.0.1", core.port).connect(Kept, 5)
+            sock = made.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            made.transport.abort()
+
+
+@pytest.mark.usefixtures("no_leak")
+class TestReasons:
+    async def test_an_unknown_name_is_named(self) -> None:
+        """By the system's own resolver; .invalid is no name anywhere (RFC 6761)."""
+        dialer = Dialer("no-such-host.invalid", 5100)
+        assert await failure_of(dialer) == (
+            Code.UPSTREAM_UNREACHABLE,
+            "unknown host name no-such-host.invalid",
+        )
+
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (socket.gaierror(socket.EAI_NONAME, "x"), "unknown host name core.test"),
+            (
+                socket.gaierror(socket.EAI_AGAIN, "x"),
+                "the name core.test cannot be resolved now: the name server does not respond",
+            ),
+            (UnicodeError("label too long"), "unknown host name core.test"),
+        ],
+        ids=["unknown", "no name server", "not a name"],
+    )
+    async def test_why_a_name_is_not_resolved_is_told(self, error: Exception, reason: str) -> None:
+        """A name server that is down is not a name that does not exist."""
+        dialer = Dialer("core.test", 1, resolve=knowing(error)[0])
+        assert await failure_of(dialer) == (Code.UPSTREAM_UNREACHABLE, reason)
+
+    async def test_each_address_is_told_with_what_happened_there(self) -> None:
+        """Those with the same outcome stand together."""
+        with closed() as one, closed() as two, dropping() as dead:
+            dialer = Dialer("core.test", 1, resolve=knowing([one, inet(dead), two])[0])
+            assert await failure_of(dialer, 0.6) == (
+                Code.UPSTREAM_TIMEOUT,
+                f"connection refused (127.0.0.1:{one[1][1]}, 127.0.0.1:{two[1][1]}); "
+                f"no response within 0.6 s (127.0.0.1:{dead})",
+            )
+
+
+@pytest.mark.usefixtures("no_leak")
+class TestTls:
+    async def test_a_certificate_that_is_trusted_is_connected_to(self, localhost: SelfSigned) -> None:
+        """By name and by address."""
+        async with listening(tls=localhost.listener()) as core:
+            for host in ("localhost", "127.0.0.1"):
+                dialer = Dialer(host, core.port, localhost.trusting(), resolve=knowing([core.place])[0])
+                assert await peer_of(dialer) == core.place[1]
+
+    async def test_a_certificate_that_is_not_trusted_names_what_trusts_it(
+        self, localhost: SelfSigned
+    ) -> None:
+        """Nothing of the request was sent."""
+        async with listening(tls=localhost.listener()) as core:
+            place = knowing([core.place])[0]
+            assert await failure_of(Dialer("localhost", core.port, trusting_none(), resolve=place)) == (
+                Code.UPSTREAM_UNREACHABLE,
+                f"the certificate of localhost is not trusted (self-signed certificate): {NOT_TRUSTED}",
+            )
+            assert core.received == b""
+
+    @pytest.mark.parametrize("host", ["core.test", "127.0.0.2"])
+    async def test_a_certificate_for_another_name_is_told(self, localhost: SelfSigned, host: str) -> None:
+        """Its authority is trusted, its name is not Core's."""
+        async with listening(tls=localhost.listener()) as core:
+            place = knowing([core.place])[0]
+            assert await failure_of(Dialer(host, core.port, localhost.trusting(), resolve=place)) == (
+                Code.UPSTREAM_UNREACHABLE,
+                f"the certificate of {host} is for another name",
+            )
+            assert core.received == b""
+
+    @pytest.mark.parametrize(
+        ("response", "reason"),
+        [
+            (
+                b"HTTP/1.1 400 Bad Request\r\n\r\n",
+                "what responds at upstream.url does not speak TLS: write http:// there",
+            ),
+            (b"", f"localhost closed the connection during the TLS handshake; {MAYBE_HTTP}"),
+        ],
+        ids=["HTTP", "nothing"],
+    )
+    async def test_tls_to_a_plain_port_is_told(
+        self, localhost: SelfSigned, response: bytes, reason: str
+    ) -> None:
+        """Whether it responds in HTTP or closes the connection."""
+        async with listening(response) as core:
+            dialer = Dialer("localhost", core.port, localhost.trusting(), resolve=knowing([core.place])[0])
+            assert await failure_of(dialer) == (Code.UPSTREAM_UNREACHABLE, reason)
+
+    async def test_a_handshake_that_is_not_done_in_time_is_told(self, localhost: SelfSigned) -> None:
+        """As with a plain server that waits for the end of a request's head."""
+        async with listening() as core:
+            dialer = Dialer("localhost", core.port, localhost.trusting(), resolve=knowing([core.place])[0])
+            assert await failure_of(dialer, 0.3) == (
+                Code.UPSTREAM_TIMEOUT,
+                f"TLS handshake with localhost not done within 0.3 s; {MAYBE_HTTP}",
+            )
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_no_failure_leaves_a_socket_open(
+    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    """A lost race, a refusal, a deadline, a cancellation, TLS that comes to nothing: on either event loop."""
+    shown = self_signed(tmp_path, "DNS:localhost")
+
+    async def fail_in_every_way() -> None:
+        async with (
+            listening() as core,
+            listening(tls=shown.listener()) as tls,
+            listening(b"HTTP/1.1 ") as plain,
+        ):
+            with dropping("0.0.0.0") as dead, closed() as nobody:
+                silent = [inet(dead), inet(dead, "127.0.0.2")]
+                # What the event loop opens for itself is there from now on.
+                await failure_of(Dialer("localhost", 1, resolve=knowing([nobody])[0]))
+                before = descriptors()
+                await peer_of(Dialer("localhost", 1, resolve=knowing([*silent, core.place])[0]))
+                await failure_of(Dialer("localhost", 1, resolve=knowing([nobody, *silent])[0]), 0.2)
+                making = asyncio.ensure_future(peer_of(Dialer("localhost", 1, resolve=knowing(silent)[0])))
+                await asyncio.sleep(0.3)
+                making.cancel()
+                await asyncio.gather(making, return_exceptions=True)
+                for place in (tls.place, plain.place):
+                    dialer = Dialer("localhost", 1, trusting_none(), resolve=knowing([place])[0])
+                    await failure_of(dialer)
+                await failure_of(
+                    Dialer("localhost", 1, trusting_none(), resolve=knowing([core.place])[0]), 0.2
+                )
+                making = asyncio.ensure_future(
+                    peer_of(Dialer("localhost", 1, trusting_none(), resolve=knowing([core.place])[0]))
+                )
+                await asyncio.sleep(0.1)
+                making.cancel()
+                await asyncio.gather(making, return_exceptions=True)
+                await eventually(lambda: descriptors() <= before, "every socket closed")
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(fail_in_every_way())
+
+
+def trusting_none() -> ssl.SSLContext:
+    """What a client trusts that knows no authority."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
