@@ -38,14 +38,13 @@ class RequestContext:
 
     __slots__ = (
         "_late",
-        "changes",
+        "bodiless",
         "client",
         "config",
         "entry",
         "exchange",
+        "first_byte",
         "gate",
-        "network",
-        "party",
         "principal",
         "route",
     )
@@ -56,8 +55,10 @@ class RequestContext:
     """Who calls; None on a public route."""
     gate: Gate | None
     """None where nothing can change meanwhile."""
-    party: str
-    """Whom its places and bytes are counted for: the key's id, or the network of a client without a key."""
+    first_byte: float
+    """Seconds until Core's response begins; 0 for the pool's own."""
+    bodiless: bool
+    """Whether its response has no body."""
 
     def __init__(
         self,
@@ -70,8 +71,7 @@ class RequestContext:
         self.client = exchange
         self.entry = entry
         self.config = config
-        self.changes = exchange.method not in _SAFE
-        self.network = network_of(entry.client)
+        self.bodiless = exchange.method == "HEAD"
         self._late = late
 
     def admit(self, route: Route, principal: Principal | None, gate: Gate | None = None) -> None:
@@ -79,32 +79,42 @@ class RequestContext:
         self.route = route
         self.principal = principal
         self.gate = gate
-        if isinstance(principal, ApiKey):
-            self.party = principal.id
-        else:
-            self.party = "master" if principal is not None else self.network
+        self.first_byte = route.first_byte
 
     @property
     def streams(self) -> bool:
         """Whether a large body may go to Core as it comes: nobody needs one of a GET, or without a key."""
         return self.changes and self.route.access is not Access.PUBLIC
 
-    # What the pool asks.
+    # What the pool asks only where requests wait, or something fails.
+
+    @property
+    def party(self) -> str:
+        """Whom its places and bytes are counted for: the key's id, or a client's network without a key."""
+        if isinstance(self.principal, ApiKey):
+            return self.principal.id
+        return "master" if self.principal is not None else self.network
+
+    @property
+    def network(self) -> str:
+        """The network of its client, for which its place is counted as well."""
+        return network_of(self.entry.client)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something at Core."""
+        return self.exchange.method not in _SAFE
 
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent a second time: a GET without a body."""
         return self.exchange.method == "GET" and not self.exchange.bytes_in
 
-    @property
-    def bodiless(self) -> bool:
-        """Whether its response has no body."""
-        return self.exchange.method == "HEAD"
+    def ended_late(self, status: int | None) -> None:
+        """Tell how it ended at Core after its time."""
+        self._late(self.entry, status)
 
-    @property
-    def first_byte(self) -> float:
-        """Seconds until the response begins; 0 for the pool's own."""
-        return self.route.first_byte
+    # What it asks of each request.
 
     def passes(self) -> bool:
         """Whether it may be sent, as far as is known at once."""
@@ -114,7 +124,3 @@ class RequestContext:
         """Return if it may be sent, else raise what its gate raises."""
         if self.gate is not None:
             await self.gate.renew()
-
-    def ended_late(self, status: int | None) -> None:
-        """Tell how it ended at Core after its time."""
-        self._late(self.entry, status)

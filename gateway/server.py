@@ -299,7 +299,7 @@ class Gateway:
         self.proxy.adopt(config)
         self._forwarder.adopt(config)
         self._pool.adopt(_pool_limits(config))
-        self._clients.limits = _client_limits(config)
+        self._clients.adopt(_client_limits(config))
         self._warn(room)
 
     # Start.

@@ -76,6 +76,12 @@ class Phase(enum.Enum):
     def __init__(self, label: str, seconds: Callable[[ClientLimits], float]) -> None:
         self.label = label
         self.seconds = seconds
+        self.number = len(type(self).__members__)
+
+
+def times(limits: ClientLimits) -> tuple[float, ...]:
+    """How long each phase may take, in seconds, by its number."""
+    return tuple(phase.seconds(limits) for phase in Phase)
 
 
 class Input(enum.Enum):
@@ -96,6 +102,7 @@ class Clients(Protocol):
 
     loop: asyncio.AbstractEventLoop
     limits: ClientLimits
+    times: tuple[float, ...]
     deadlines: Deadlines
     outbox: Outbox
     draining: bool
@@ -132,7 +139,7 @@ class ClientConnection(asyncio.Protocol):
         self._source: Flow | None = None
         self._paused = False
         self._paused_at = 0.0
-        self._ended_at = NEVER
+        self.ended_at = NEVER
         self._blocked = False
         self._unread = 0
         self._unsent: list[bytes] = []
@@ -149,34 +156,32 @@ class ClientConnection(asyncio.Protocol):
     # Phases.
 
     def _advance(self) -> None:
-        """Enter the phase that the connection is in now, and set its deadline: the only place that does."""
-        phase = self._present()
-        if phase is self.phase and phase is not Phase.BODY:
-            return
-        self._enter(phase)
+        """Enter the phase that the connection is in now."""
+        if self.transport is None:
+            phase = Phase.CLOSED
+        elif self._blocked:
+            phase = Phase.SENDING
+        elif self._input is Input.LINGERING:
+            phase = Phase.LINGERING
+        elif self._receiving is not None:
+            phase = Phase.HELD if self._paused else Phase.BODY
+        elif self._current is not None or self._queue:
+            phase = Phase.HANDLING
+        else:
+            phase = Phase.HEAD if self._reader.partial else Phase.IDLE
+        # The time of a body begins anew with each of its bytes.
+        if phase is not self.phase or phase is Phase.BODY:
+            self._enter(phase)
 
     def _enter(self, phase: Phase) -> None:
+        """Set the phase and its deadline: the only place that does."""
         self.phase = phase
         now = self._clients.deadlines.now
-        seconds = phase.seconds(self._clients.limits)
-        receiving = self._receiving
-        if phase is Phase.BODY and receiving is not None:
+        seconds = self._clients.times[phase.number]
+        if phase is Phase.BODY and (receiving := self._receiving) is not None:
             pace = receiving.began + seconds + receiving.bytes_in / SLOWEST
             seconds = min(seconds, pace - now)
         self.deadline = now + seconds
-
-    def _present(self) -> Phase:
-        if self.transport is None:
-            return Phase.CLOSED
-        if self._blocked:
-            return Phase.SENDING
-        if self._input is Input.LINGERING:
-            return Phase.LINGERING
-        if self._receiving is not None:
-            return Phase.HELD if self._paused else Phase.BODY
-        if self._current is not None or self._queue:
-            return Phase.HANDLING
-        return Phase.HEAD if self._reader.partial else Phase.IDLE
 
     def expire(self) -> None:
         """End the phase whose deadline has passed."""
@@ -228,13 +233,14 @@ class ClientConnection(asyncio.Protocol):
         if len(self._queue) > 1 or (self._queue and self._current is not None):
             self.pause_reading()
         self._advance()
-        self._count()
+        if self.counted or self._receiving is not None or not messages:
+            self._count()
 
     def eof_received(self) -> bool:
         """Half-closed: what was whole is still answered."""
         lingering = self._input is Input.LINGERING
         self._input = Input.ENDED
-        self._ended_at = self._clients.deadlines.now
+        self.ended_at = self._clients.deadlines.now
         # The end may come in the turn of the last response, before it was sent.
         self.flush()
         if self._receiving is not None and self._receiving is not self._current:
@@ -250,6 +256,7 @@ class ClientConnection(asyncio.Protocol):
         """Tell whoever waits for the client."""
         self.transport = None
         self._input = Input.ENDED
+        self.ended_at = min(self.ended_at, self._clients.deadlines.now)
         self._advance()
         self._clients.forget(self)
         if self._receiving is not None and self._receiving is not self._current:
@@ -289,7 +296,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def abandoned(self) -> bool:
         """Whether the client has ended its side some time ago."""
-        return self._clients.deadlines.now > self._ended_at + HALF_CLOSED_SECONDS
+        return self._clients.deadlines.now > self.ended_at + HALF_CLOSED_SECONDS
 
     def pause_reading(self) -> None:
         """Stop reading; a client that is held back has no deadline."""
@@ -386,13 +393,16 @@ class ClientConnection(asyncio.Protocol):
                     unread = True
                     break
                 self._current = item
-                self._advance()
                 await self._clients.handle(item)
                 self._current = None
                 if not item.keep_alive or not item.complete or self.transport is None:
                     unread = not item.complete
                     break
-                await self._rest()
+                if self._queue:
+                    # Each of many small requests would be handled before anybody else is served.
+                    await asyncio.sleep(0)
+                else:
+                    self.resume_reading()
         finally:
             self._current = None
             self._close(linger=unread)
@@ -409,14 +419,6 @@ class ClientConnection(asyncio.Protocol):
     def _is_over(self) -> bool:
         """Whether no further request can come, but for one whose head has begun."""
         return self._input is not Input.OPEN or (self.closing and not self._reader.partial)
-
-    async def _rest(self) -> None:
-        """Between requests: read on, and wait for as long as an idle connection may."""
-        if self._queue:
-            # Each of many small requests would be handled before anybody else is served.
-            await asyncio.sleep(0)
-        else:
-            self.resume_reading()
 
     def _notify(self) -> None:
         if self._arrival is not None and not self._arrival.done():

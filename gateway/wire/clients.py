@@ -19,7 +19,7 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError
 from gateway.shares import Shares, network_of
-from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase
+from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase, times
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.outbox import Outbox
@@ -56,7 +56,6 @@ class Clients:
     ) -> None:
         self.handle = handle
         self.refusal = refusal
-        self.limits = limits
         self.loop = loop
         self.draining = False
         self.outbox = Outbox(loop)
@@ -68,9 +67,16 @@ class Clients:
         self._held = Shares(held_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._forgotten = asyncio.Event()
+        self.adopt(limits)
 
     def __len__(self) -> int:
         return self._open.total
+
+    def adopt(self, limits: ClientLimits) -> None:
+        """Keep these bounds from now on."""
+        self.limits = limits
+        self.times = times(limits)
+        self._open.limit = limits.connections
 
     def connect(self) -> ClientConnection:
         """A protocol for a new connection, for `loop.create_server`."""
@@ -80,7 +86,6 @@ class Clients:
         """Take in a connection; refuse and close it where there are too many, and none gives way."""
         trusted = self._trusts(connection.peer)
         party = f"{connection.peer} {id(connection)}" if trusted else network_of(connection.peer)
-        self._open.limit = self.limits.connections
         if not self._open.fits(1) and not self._displace(party):
             self._turn_away(connection)
             return False

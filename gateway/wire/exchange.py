@@ -28,6 +28,7 @@ class ClientLink(Protocol):
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport | None
     peer: str
+    ended_at: float
 
     @property
     def ending(self) -> bool:
@@ -136,6 +137,11 @@ class Exchange:
         return self._connection.peer
 
     # Whether anybody waits.
+
+    @property
+    def ended_at(self) -> float:
+        """When the client ended its side, in seconds of the loop's clock; `NEVER` for one that has not."""
+        return self._connection.ended_at
 
     @property
     def gone(self) -> bool:

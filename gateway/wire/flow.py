@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from gateway.errors import Code, GatewayError
+from gateway.wire.deadlines import NEVER
+
 
 class Flow(Protocol):
     """Something that can be told to hold back its bytes and to let them come again."""
@@ -29,6 +32,10 @@ class Client(Protocol):
     """Who waits for a response."""
 
     @property
+    def ended_at(self) -> float:
+        """When the client ended its side, in seconds of the pool's clock; `NEVER` for one that has not."""
+
+    @property
     def gone(self) -> bool:
         """Whether nobody can take a response any more."""
 
@@ -38,3 +45,13 @@ class Client(Protocol):
 
     def when_leaving(self, react: Callable[[], None] | None) -> None:
         """Call `react` when the client leaves or ends its side; None: nobody any more."""
+
+
+def refuse_abandoned(client: Client | None) -> None:
+    """Raise ClientGoneError where nobody waits, GatewayError(UNAVAILABLE) where most likely nobody does."""
+    if client is None or client.ended_at == NEVER:
+        return
+    if client.gone:
+        raise ClientGoneError
+    if client.abandoned:
+        raise GatewayError(Code.UNAVAILABLE)

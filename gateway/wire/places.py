@@ -11,6 +11,8 @@ Rules kept here:
 - A full queue turns away the newest request of the party that has most of them waiting.
 - Whoever waits is turned away after a time, and at once where its client has left or ended its side: nothing
   was sent, so the refusal is true.
+- Who holds how many is counted only while places are scarce: a request that finds one free does not pay for
+  it.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from gateway.errors import Code, GatewayError
 from gateway.shares import Shares
@@ -30,11 +32,24 @@ PRESS_SECONDS: Final = 0.25
 """How often whoever waits asks again for a place that is held at a client's pace."""
 
 
-class Place(NamedTuple):
-    """The right of one request to use a connection to Core.
+class Holder(Protocol):
+    """A request that holds a place, or waits for one; equal to itself alone."""
 
-    `party` is the caller, `network` where the request came from; `streams` says that its body still comes.
-    """
+    @property
+    def party(self) -> str:
+        """Who calls."""
+
+    @property
+    def network(self) -> str:
+        """Where the request came from."""
+
+    @property
+    def client(self) -> Client | None:
+        """Who waits for the response, and may leave."""
+
+
+class _Line(NamedTuple):
+    """Whose turn it is at one time: requests alike wait behind each other."""
 
     party: str
     network: str
@@ -43,7 +58,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    place: Place
+    holder: Holder
+    line: _Line
     number: int
     granted: asyncio.Future[None]
 
@@ -52,23 +68,44 @@ class _Waiting:
             self.granted.set_exception(problem)
 
 
+class _Count:
+    """How many places each party and each network hold."""
+
+    def __init__(self, holders: Iterable[Holder]) -> None:
+        self.parties = Shares(0)
+        self.networks = Shares(0)
+        for holder in holders:
+            self.take(holder)
+
+    def take(self, holder: Holder) -> None:
+        self.parties.take(holder.party)
+        self.networks.take(holder.network)
+
+    def give(self, holder: Holder) -> None:
+        self.parties.give(holder.party)
+        self.networks.give(holder.network)
+
+
 class Places:
     """Places and the queue for them.
 
     Args:
         loop: the event loop.
-        press: asked to free a place for a party that waits; it may find none.
+        press: asked to free a place for a party that waits, of those whose bodies stream if so; it may find
+            none.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, press: Callable[[Place], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, press: Callable[[str, bool], None]) -> None:
         self._loop = loop
         self._press = press
         self._places = 0
-        self._held = Shares(0)
-        self._networks = Shares(0)
-        self._streams = Shares(0)
+        self._all = 0
+        self._most_streams = 0
+        self._holders: set[Holder] = set()
+        self._streams: set[Holder] = set()
+        self._count: _Count | None = None
         self._queued = Shares(0)
-        self._queues: dict[Place, deque[_Waiting]] = {}
+        self._queues: dict[_Line, deque[_Waiting]] = {}
         self._numbers = itertools.count(1)
         # When each party had its last turn, by number; kept only while somebody waits.
         self._turns: dict[str, int] = {}
@@ -78,8 +115,8 @@ class Places:
     def adopt(self, places: int, queue: int, patience: float) -> None:
         """Bound what is held and what waits from now on; `patience` is in seconds."""
         self._places = places
-        self._held.limit = places + kept(places)
-        self._streams.limit = max(1, places // 2)
+        self._all = places + kept(places)
+        self._most_streams = max(1, places // 2)
         self._queued.limit = queue
         self._patience = patience
         self._grant()
@@ -87,7 +124,7 @@ class Places:
     @property
     def held(self) -> int:
         """How many places are held."""
-        return self._held.total
+        return len(self._holders)
 
     @property
     def waiting(self) -> int:
@@ -96,35 +133,43 @@ class Places:
 
     def held_by(self, party: str) -> int:
         """How many places a party holds."""
-        return self._held.held(party)
+        return self._counted().parties.held(party)
 
-    def claim(self, place: Place) -> bool:
+    def claim(self, holder: Holder) -> bool:
         """Take a place if one is free at once."""
-        if not self._is_free(place):
-            return False
-        self._take(place)
+        if len(self._holders) >= self._places:
+            return self._claim(holder, streams=False)
+        self._holders.add(holder)
+        if self._count is not None:
+            self._count.take(holder)
         return True
 
-    async def wait(self, place: Place, client: Client | None) -> None:
+    def claim_for_stream(self, holder: Holder) -> bool:
+        """Take a place for a request whose body streams, if one is free at once."""
+        return self._claim(holder, streams=True)
+
+    async def wait(self, holder: Holder, *, streams: bool) -> None:
         """Take a place, once it is this request's turn.
 
         Raises:
             GatewayError: UNAVAILABLE, where the queue is full or the turn did not come in time.
             ClientGoneError: the client has left.
         """
-        self._admit(place.party)
-        waiting = _Waiting(place, next(self._numbers), self._loop.create_future())
-        self._queues.setdefault(place, deque()).append(waiting)
-        self._queued.take(place.party)
+        self._admit(holder.party)
+        line = _Line(holder.party, holder.network, streams)
+        waiting = _Waiting(holder, line, next(self._numbers), self._loop.create_future())
+        self._queues.setdefault(line, deque()).append(waiting)
+        self._queued.take(line.party)
         timer = self._loop.call_later(self._patience, waiting.fail, GatewayError(Code.UNAVAILABLE))
+        client = holder.client
         if client is not None:
             client.when_leaving(lambda: waiting.fail(_left(client)))
-        self._press_now(place)
+        self._press_now(line)
         try:
             await waiting.granted
         except asyncio.CancelledError:
             if waiting.granted.done() and not waiting.granted.cancelled():
-                self.give(place)
+                self.give(holder)
             raise
         finally:
             timer.cancel()
@@ -132,43 +177,52 @@ class Places:
                 client.when_leaving(None)
             self._leave_queue(waiting)
 
-    def give(self, place: Place) -> None:
+    def give(self, holder: Holder) -> None:
         """Give a place back; whoever's turn it is gets it."""
-        self._held.give(place.party)
-        self._networks.give(place.network)
-        if place.streams:
-            self._streams.give(place.party)
+        self._holders.discard(holder)
+        if self._streams:
+            self._streams.discard(holder)
+        if self._count is not None:
+            self._count.give(holder)
+            self._grant()
+
+    def settle(self, holder: Holder) -> None:
+        """Take note that a body has come: its request goes at Core's pace from now on."""
+        self._streams.discard(holder)
         if self._queues:
             self._grant()
 
-    def settle(self, place: Place) -> Place:
-        """The same place, of a body that has come: it goes at Core's pace from now on."""
-        if not place.streams:
-            return place
-        self._streams.give(place.party)
-        if self._queues:
-            self._grant()
-        return place._replace(streams=False)
-
-    def _take(self, place: Place) -> None:
-        self._held.take(place.party)
-        self._networks.take(place.network)
-        if place.streams:
-            self._streams.take(place.party)
-
-    def _is_free(self, place: Place) -> bool:
-        if place.streams and not self._streams.fits(1):
+    def _claim(self, holder: Holder, *, streams: bool) -> bool:
+        if not self._is_free(_Line(holder.party, holder.network, streams)):
             return False
-        if self._held.total < self._places:
-            return True
-        return self._held.fits(1) and self._is_below_share(place)
+        self._take(holder)
+        if streams:
+            self._streams.add(holder)
+        return True
 
-    def _is_below_share(self, place: Place) -> bool:
+    def _take(self, holder: Holder) -> None:
+        self._holders.add(holder)
+        if self._count is not None:
+            self._count.take(holder)
+
+    def _counted(self) -> _Count:
+        if self._count is None:
+            self._count = _Count(self._holders)
+        return self._count
+
+    def _is_free(self, line: _Line) -> bool:
+        if line.streams and len(self._streams) >= self._most_streams:
+            return False
+        held = len(self._holders)
+        return held < self._places or (held < self._all and self._is_below_share(line))
+
+    def _is_below_share(self, line: _Line) -> bool:
         """Whether the party and, of several networks, its network hold less than their shares."""
-        by_party, by_network = self._held.held(place.party), self._networks.held(place.network)
-        parties = self._held.parties + (not by_party)
-        networks = self._networks.parties + (not by_network)
-        return by_party < max(1, self._places // parties) and by_network < self._held.limit // networks
+        count = self._counted()
+        by_party, by_network = count.parties.held(line.party), count.networks.held(line.network)
+        parties = count.parties.parties + (not by_party)
+        networks = count.networks.parties + (not by_network)
+        return by_party < max(1, self._places // parties) and by_network < self._all // networks
 
     def _admit(self, party: str) -> None:
         """Make room in the queue for one more of `party`, or raise GatewayError(UNAVAILABLE)."""
@@ -182,49 +236,58 @@ class Places:
         newest.fail(GatewayError(Code.UNAVAILABLE))
 
     def _of(self, party: str | None) -> Iterator[_Waiting]:
-        if party is not None:
-            for place, queue in self._queues.items():
-                if place.party == party:
-                    yield from queue
+        for line, queue in self._queues.items():
+            if line.party == party:
+                yield from queue
 
     def _leave_queue(self, waiting: _Waiting) -> None:
-        queue = self._queues.get(waiting.place)
+        queue = self._queues.get(waiting.line)
         if queue is None or waiting not in queue:
             return
         queue.remove(waiting)
-        self._queued.give(waiting.place.party)
+        self._queued.give(waiting.line.party)
         if not queue:
-            del self._queues[waiting.place]
+            del self._queues[waiting.line]
 
     def _grant(self) -> None:
         """Hand free places over, each to the next in turn."""
-        while (waiting := self._next()) is not None:
+        while self._queues and (waiting := self._next()) is not None:
             self._leave_queue(waiting)
             if not waiting.granted.done():
-                self._turns[waiting.place.party] = next(self._numbers)
-                self._take(waiting.place)
+                self._turns[waiting.line.party] = next(self._numbers)
+                self._take(waiting.holder)
+                if waiting.line.streams:
+                    self._streams.add(waiting.holder)
                 waiting.granted.set_result(None)
         if not self._queues:
             self._turns.clear()
+            # Not as soon as nobody waits: at the bound that changes with every request.
+            if len(self._holders) < self._places // 2:
+                self._count = None
 
     def _next(self) -> _Waiting | None:
-        first = (queue[0] for place, queue in self._queues.items() if self._is_free(place))
+        first = (queue[0] for line, queue in self._queues.items() if self._is_free(line))
         return min(first, key=self._turn, default=None)
 
     def _turn(self, waiting: _Waiting) -> tuple[int, int, int, int]:
-        party, network, _ = waiting.place
-        held = self._held.held(party)
-        return max(held, self._networks.held(network)), held, self._turns.get(party, 0), waiting.number
+        count, line = self._counted(), waiting.line
+        held = count.parties.held(line.party)
+        return (
+            max(held, count.networks.held(line.network)),
+            held,
+            self._turns.get(line.party, 0),
+            waiting.number,
+        )
 
-    def _press_now(self, place: Place) -> None:
-        self._press(place)
+    def _press_now(self, line: _Line) -> None:
+        self._press(line.party, line.streams)
         if self._timer is None:
             self._timer = self._loop.call_later(PRESS_SECONDS, self._press_again)
 
     def _press_again(self) -> None:
         self._timer = None
-        for place in list(self._queues):
-            self._press_now(place)
+        for line in list(self._queues):
+            self._press_now(line)
 
 
 def kept(places: int) -> int:

@@ -22,14 +22,22 @@ from dataclasses import dataclass
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.dialing import Dialer
-from gateway.wire.flow import Client, ClientGoneError, Flow
+from gateway.wire.flow import Client, Flow, refuse_abandoned
 from gateway.wire.outbox import Outbox
-from gateway.wire.places import Place, Places, kept
+from gateway.wire.places import Places, kept
 from gateway.wire.unreachable import CLOSED, unreachable
-from gateway.wire.upstream import Answer, Call, PoolLimits, StaleError, UpstreamConnection, WithheldError
+from gateway.wire.upstream import (
+    Answer,
+    Call,
+    PoolLimits,
+    StaleError,
+    UpstreamConnection,
+    WithheldError,
+    times,
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OwnCall:
     """A request of the gateway's own: nobody waits for it who could leave, and it may always be sent."""
 
@@ -80,6 +88,7 @@ class Pool:
     def adopt(self, limits: PoolLimits) -> None:
         """Keep these bounds from now on."""
         self.limits = limits
+        self.times = times(limits)
         self._places.adopt(limits.connections, limits.queue, limits.connect)
 
     @property
@@ -98,20 +107,19 @@ class Pool:
         Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where no place came free;
         ClientGoneError where nobody waits any more, and what `call.renew` raises: then nothing was sent.
         """
-        _refuse_abandoned(call.client)
-        connection = self._ready(call) or await self._acquire(_place(call), call)
-        reused = connection.reused
-        try:
-            return await self._sent(connection, data, call)
-        except StaleError:
-            if not (call.repeatable and reused):
-                raise unreachable(CLOSED) from None
-        self._drop_idle()
-        connection = await self._acquire(_place(call), call)
-        try:
-            return await self._sent(connection, data, call)
-        except StaleError:
-            raise unreachable(CLOSED) from None
+        connection = self._ready(call) or await self._acquire(call)
+        repeatable = connection.reused
+        while True:
+            try:
+                return await connection.send(data, call)
+            except WithheldError:
+                connection = await self._renewed(connection, call)
+            except StaleError:
+                if not (repeatable and call.repeatable):
+                    raise unreachable(CLOSED) from None
+                repeatable = False
+                self._drop_idle()
+                connection = await self._acquire(call)
 
     async def upload(
         self, head: bytes, call: Call, source: Flow, begin: Callable[[UpstreamConnection], None]
@@ -120,10 +128,9 @@ class Pool:
 
         Raises what `request` raises. Nothing is sent twice.
         """
-        _refuse_abandoned(call.client)
-        connection = await self._acquire(_place(call)._replace(streams=True), call)
+        connection = await self._acquire(call, streams=True)
         if not call.passes():
-            connection = await self._renewed(connection, call)
+            connection = await self._renewed(connection, call, streams=True)
         try:
             waiter = connection.send(head, call, source)
             begin(connection)
@@ -142,8 +149,8 @@ class Pool:
 
     def uploaded(self, connection: UpstreamConnection) -> None:
         """Take note that the whole body of a request has been sent."""
-        if connection.place is not None:
-            connection.place = self._places.settle(connection.place)
+        if connection.holder is not None:
+            self._places.settle(connection.holder)
 
     def detach(self, connection: UpstreamConnection) -> None:
         """Take a request whose time is over out of the places, where not too many are out already."""
@@ -189,53 +196,38 @@ class Pool:
 
     def _ready(self, call: Call) -> UpstreamConnection | None:
         """An idle connection, if there is one, and a place for it."""
-        place = _place(call)
-        if not self._idle or not self._places.claim(place):
-            return None
         connection = self._idle_one()
         if connection is None:
-            self._places.give(place)
             return None
-        connection.place = place
-        return connection
+        if self._places.claim(call):
+            connection.holder = call
+            return connection
+        self._idle.append(connection)
+        return None
 
-    async def _acquire(self, place: Place, call: Call) -> UpstreamConnection:
+    async def _acquire(self, call: Call, *, streams: bool = False) -> UpstreamConnection:
         """A connection with a place: an idle one, or a new one; waits for the place. Raises as `request`."""
         if self._closed:
             raise GatewayError(Code.UNAVAILABLE)
-        if not self._places.claim(place):
-            await self._places.wait(place, call.client)
+        claim = self._places.claim_for_stream if streams else self._places.claim
+        if not claim(call):
+            await self._places.wait(call, streams=streams)
         try:
+            refuse_abandoned(call.client)
             connection = self._idle_one() or await self._connect()
         except BaseException:
-            self._places.give(place)
+            self._places.give(call)
             raise
-        connection.place = place
-        try:
-            _refuse_abandoned(call.client)
-        except BaseException:
-            connection.put_back()
-            raise
+        connection.holder = call
         return connection
 
-    async def _sent(self, connection: UpstreamConnection, data: bytes, call: Call) -> Answer:
-        """The response to a request that is sent once it may be. Raises StaleError, and as `request`."""
-        while True:
-            try:
-                return await connection.send(data, call)
-            except WithheldError:
-                connection = await self._renewed(connection, call)
-            except ClientGoneError:
-                if connection.usable:
-                    connection.put_back()
-                raise
-
-    async def _renewed(self, connection: UpstreamConnection, call: Call) -> UpstreamConnection:
+    async def _renewed(
+        self, connection: UpstreamConnection, call: Call, *, streams: bool = False
+    ) -> UpstreamConnection:
         """The connection once the call may be sent, or another one if it has ended by then.
 
         A connection on which nothing is to be sent is given back. Raises what `call.renew` raises.
         """
-        place = connection.place or _place(call)
         while True:
             try:
                 await call.renew()
@@ -245,7 +237,7 @@ class Pool:
                 raise
             if connection.usable:
                 return connection
-            connection = await self._acquire(place, call)
+            connection = await self._acquire(call, streams=streams)
             if call.passes():
                 return connection
 
@@ -257,33 +249,32 @@ class Pool:
         return None
 
     def _free(self, connection: UpstreamConnection) -> None:
-        place, connection.place = connection.place, None
-        if place is not None:
-            self._places.give(place)
+        holder, connection.holder = connection.holder, None
+        if holder is not None:
+            self._places.give(holder)
 
     def _drop_idle(self) -> None:
         for connection in list(self._idle):
             connection.abort()
 
-    def _press(self, waiting: Place) -> None:
+    def _press(self, party: str, streams: bool) -> None:
         """Make one request give way that only waits for its client, for a party that holds less."""
         yielding = [
             connection
             for connection in self._open
-            if connection.place is not None
-            and (connection.place.streams or not waiting.streams)
-            and connection.waits_for_client()
+            if connection.holder is not None and (connection.streams or not streams)
+            if connection.waits_for_client()
         ]
         first = max(yielding, key=self._claim_of, default=None)
         if first is None:
             return
         unwanted, held = self._claim_of(first)
-        if unwanted or held > self._places.held_by(waiting.party) + 1:
+        if unwanted or held > self._places.held_by(party) + 1:
             first.give_way()
 
     def _claim_of(self, connection: UpstreamConnection) -> tuple[bool, int]:
         """How good a claim others have on a connection: nobody may want it, or its party holds most."""
-        held = 0 if connection.place is None else self._places.held_by(connection.place.party)
+        held = 0 if connection.holder is None else self._places.held_by(connection.holder.party)
         return connection.unwanted, held
 
     async def _connect(self) -> UpstreamConnection:
@@ -296,17 +287,3 @@ class Pool:
             connection.abort()
             raise GatewayError(Code.UNAVAILABLE)
         return connection
-
-
-def _place(call: Call) -> Place:
-    return Place(call.party, call.network, streams=False)
-
-
-def _refuse_abandoned(client: Client | None) -> None:
-    """Raise ClientGoneError where nobody waits, GatewayError(UNAVAILABLE) where most likely nobody does."""
-    if client is None:
-        return
-    if client.gone:
-        raise ClientGoneError
-    if client.abandoned:
-        raise GatewayError(Code.UNAVAILABLE)

@@ -23,10 +23,9 @@ import httptools
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER, Deadlines
-from gateway.wire.flow import HALF_CLOSED_SECONDS, Client, ClientGoneError, Flow
+from gateway.wire.flow import HALF_CLOSED_SECONDS, Client, ClientGoneError, Flow, refuse_abandoned
 from gateway.wire.headers import Header
 from gateway.wire.outbox import Outbox
-from gateway.wire.places import Place
 from gateway.wire.unreachable import BROKEN_OFF, too_slow, unparsable, unreachable
 
 STALLED_SECONDS: Final = 1.0
@@ -77,6 +76,12 @@ class Phase(enum.Enum):
     def __init__(self, label: str, seconds: Callable[[PoolLimits], float]) -> None:
         self.label = label
         self.seconds = seconds
+        self.number = len(type(self).__members__)
+
+
+def times(limits: PoolLimits) -> tuple[float, ...]:
+    """How long each phase may take, in seconds, by its number."""
+    return tuple(phase.seconds(limits) for phase in Phase)
 
 
 _WITH_CORE: Final = (Phase.WAITING, Phase.HALF_CLOSED, Phase.READING, Phase.HELD)
@@ -202,6 +207,7 @@ class ConnectionOwner(Protocol):
     """The pool that a connection belongs to."""
 
     limits: PoolLimits
+    times: tuple[float, ...]
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines
     outbox: Outbox
@@ -222,7 +228,7 @@ class ConnectionOwner(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """One connection to Core; a request at a time.
 
-    `place` is the one that its request holds, None while it has none.
+    `holder` is the request whose place it uses, None while it uses none.
     """
 
     def __init__(self, pool: ConnectionOwner) -> None:
@@ -249,17 +255,18 @@ class UpstreamConnection(asyncio.Protocol):
         self._moved = 0.0
         self._born = pool.deadlines.now
         self.phase = Phase.CLAIMED
-        self.place: Place | None = None
+        self.holder: Call | None = None
         self.reused = False
         self.deadline = NEVER
 
     def _enter(self, phase: Phase) -> None:
         """Enter a phase, or begin its time anew; the only place that sets a deadline."""
         self.phase = phase
-        seconds = phase.seconds(self._pool.limits)
-        if phase is Phase.WAITING and self._call is not None and self._call.first_byte:
-            seconds = self._call.first_byte
-        self.deadline = self._pool.deadlines.now + seconds
+        pool = self._pool
+        seconds = pool.times[phase.number]
+        if phase is Phase.WAITING and self._call is not None:
+            seconds = self._call.first_byte or seconds
+        self.deadline = pool.deadlines.now + seconds
 
     # The request's way.
 
@@ -267,6 +274,11 @@ class UpstreamConnection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether another request may be sent on it."""
         return self._transport is not None and self._keep and not self._transport.is_closing()
+
+    @property
+    def streams(self) -> bool:
+        """Whether a body is sent on it that still comes."""
+        return self._source is not None
 
     @property
     def aged(self) -> bool:
@@ -304,12 +316,18 @@ class UpstreamConnection(asyncio.Protocol):
         if not unsent or self._transport is None or call is None:
             return
         self._unsent = b""
-        if call.client is not None and call.client.gone:
-            self._withdraw(ClientGoneError())
-        elif not call.passes():
-            self._withdraw(WithheldError())
-        else:
+        client = call.client
+        if client is not None and client.ended_at != NEVER:
+            try:
+                refuse_abandoned(client)
+            except (ClientGoneError, GatewayError) as refusal:
+                self._withdraw(refusal)
+                self.put_back()
+                return
+        if call.passes():
             self._transport.write(unsent)
+        else:
+            self._withdraw(WithheldError())
 
     def upload(self, data: bytes, *, last: bool) -> None:
         """Send more of the request's body."""
@@ -358,7 +376,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.release(self)
 
     def _withdraw(self, reason: Exception) -> None:
-        """Take back a request of which nothing was sent; the connection stays its caller's."""
+        """Take back a request of which nothing was sent; the connection stays claimed."""
         waiter, self._waiter = self._waiter, None
         self._call, self._source = None, None
         self._enter(Phase.CLAIMED)
@@ -375,6 +393,7 @@ class UpstreamConnection(asyncio.Protocol):
             if gone:
                 self._unsent = b""
                 self._withdraw(ClientGoneError())
+                self.put_back()
         elif call.changes:
             return
         elif gone:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from aiohttp import HttpVersion11
 from multidict import CIMultiDict
 
+from gateway.wire.deadlines import NEVER
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import Flow
 
@@ -36,6 +37,7 @@ class Line:
         self.transport: asyncio.Transport | None = None
         self.peer = "127.0.0.1"
         self.ending = False
+        self.ended_at = NEVER
         self.abandoned = False
         self.held_back = False
 

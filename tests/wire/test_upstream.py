@@ -28,8 +28,6 @@ MEGABYTE = 1 << 20
 BUFFERS = 24 * MEGABYTE  # more than the kernel and both transports hold between two sockets
 KEY = "mk"
 EMPTY = {"idle": 0, "busy": 0, "waiting": 0, "detached": 0}
-READ = OwnCall(repeatable=True)
-CHANGE = OwnCall(changes=True)
 
 MakePool = Callable[..., Pool]
 
@@ -92,11 +90,11 @@ def request(method: str, target: str, body: bytes | None = None) -> bytes:
 
 
 async def get(pool: Pool, target: str = "/a") -> Answer:
-    return await pool.request(request("GET", target), READ)
+    return await pool.request(request("GET", target), OwnCall(repeatable=True))
 
 
 async def post(pool: Pool, target: str = "/a") -> Answer:
-    return await pool.request(request("POST", target, b"{}"), CHANGE)
+    return await pool.request(request("POST", target, b"{}"), OwnCall(changes=True))
 
 
 async def whole(answer: Answer) -> bytes:
@@ -656,7 +654,7 @@ async def upload(pool: Pool, *pieces: bytes) -> Answer:
         connection.upload(b"0\r\n\r\n", last=True)
 
     head = request("POST", "/up")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
-    return await pool.upload(head, CHANGE, Held(), begin)
+    return await pool.upload(head, OwnCall(changes=True), Held(), begin)
 
 
 class TestUploads:
@@ -677,7 +675,7 @@ class TestUploads:
 
         core.script(early)
         head = request("POST", "/up")[:-2] + b"Content-Length: 6\r\n\r\n"
-        answer = await pool.upload(head, CHANGE, Held(), taken.append)
+        answer = await pool.upload(head, OwnCall(changes=True), Held(), taken.append)
         taken[0].upload(b"unsent", last=True)
         assert (answer.status, await whole(answer)) == (409, b"{}")
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
@@ -691,7 +689,7 @@ class TestUploads:
         pool = make_pool(first_byte=0.2, between_bytes=0.2)
         taken: list[UpstreamConnection] = []
         head = request("POST", "/up")[:-2] + b"Content-Length: 2\r\n\r\n"
-        asked = asyncio.create_task(pool.upload(head, CHANGE, Held(), taken.append))
+        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), Held(), taken.append))
         await core.arrived()
         done, _ = await asyncio.wait({asked}, timeout=0.6)
         assert not done
@@ -777,7 +775,7 @@ class TestBackPressure:
         taken: list[UpstreamConnection] = []
         total = 64 * MEGABYTE
         head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % total
-        asked = asyncio.create_task(pool.upload(head, CHANGE, source, taken.append))
+        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), source, taken.append))
         await core.arrived()
         sent = 0
         while sent < total and not source.paused:
@@ -802,7 +800,7 @@ class TestBackPressure:
         source = Held()
         taken: list[UpstreamConnection] = []
         head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % (64 * MEGABYTE)
-        asked = asyncio.create_task(pool.upload(head, CHANGE, source, taken.append))
+        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), source, taken.append))
         await core.arrived()
         sent = 0
         while not asked.done():
