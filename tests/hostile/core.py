@@ -13,8 +13,6 @@ import sys
 import time
 from urllib.parse import parse_qs, urlsplit
 
-import uvloop
-
 from tests.recording import ANSWER, Exchange, RecordingUpstream
 from tests.running import MASTER_KEY
 
@@ -66,4 +64,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    asyncio.run(serve())

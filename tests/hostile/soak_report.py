@@ -93,8 +93,8 @@ def summary(soaked: Soaked) -> str:
     lag = max([one.lag for one in revoked], default=0.0)
     took = max([one.took for one in revoked], default=0.0)
     return (
-        f"The well-behaved clients sent {len(soaked.asked):,} requests; failed: {failures(soaked.asked)}. The "
-        f"longest wait was {worst(soaked.asked):.2f} s, of `/health/alive` {worst(soaked.alive):.2f} s "
+        f"The well-behaved clients sent {len(soaked.asked):,} requests; failed: {failures(soaked.asked)}. "
+        f"The longest wait was {worst(soaked.asked):.2f} s, of `/health/alive` {worst(soaked.alive):.2f} s "
         f"(failed: {failures(soaked.alive)}). {len(revoked):,} keys were made, used and revoked; the longest "
         f"DELETE took {took:.2f} s, and no key was honoured for more than {lag:.2f} s behind it. "
         f"{soaked.rotated:,} were rotated. Redis keeps the records of dead keys until `keys prune`."
