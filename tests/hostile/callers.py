@@ -28,6 +28,7 @@ LINGERS = 1.2
 _STREAMED = 80 * 1024
 _PAUSE = 0.01
 _AGAIN_SECONDS = 0.05
+_OWNERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +189,14 @@ class Revocations(Paced):
         self._at = itertools.cycle([other, attacked])
         self._other = other
         self._core = core
-        self._names = (f"round{number}" for number in itertools.count())
+        self._numbers = itertools.count()
 
     async def act(self) -> None:
-        name, at = next(self._names), next(self._at)
-        began = time.monotonic()
+        number, at = next(self._numbers), next(self._at)
+        name, began = f"round{number}", time.monotonic()
         try:
-            key = await mint(self._other, "revoked", "ledgers:read")
+            # Of several owners, each of whom may have only so many records.
+            key = await mint(self._other, f"revoked-{number % _OWNERS}", "ledgers:read")
         except (OSError, TimeoutError, BrokenAnswer, AssertionError) as problem:
             self.trouble.append(f"no key was made: {problem}")
             return

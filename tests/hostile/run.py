@@ -88,8 +88,8 @@ def _legend(seconds: float) -> str:
         "are its requests that got no 2xx; a wait counts from the moment at which the request was due. Keys "
         "are made, used at the attacked gateway, and revoked there or at another gateway, in turn. "
         "*Revoked in* is the longest time from the first DELETE to the 204, *lag* the longest from there to "
-        "the last request with that key that reached Core. *MiB* is the resident memory before the attack and at its "
-        "peak. The settings are the shipped ones, except where the attack names another. The verdict names "
+        "the last request with that key that reached Core. *MiB* is the resident memory before the attack "
+        "and at its peak. The settings are the shipped ones, except where the attack names another. The verdict names "
         "each bound that is broken."
     )
 
@@ -100,8 +100,8 @@ def _soak_legend(minutes: float) -> str:
         "that leave at any moment of a request; one further attack at a time, in bursts with a rest behind "
         f"each: {', '.join(BURSTS)}. {CHURN:g} keys a second are made, used and revoked, and every "
         f"{ROTATED_SECONDS:g} s `blnk-gateway keys rotate` replaces one. A sample is taken at the end of "
-        "each rest. Each kind of burst has come once when the first quarter ends. *Per minute* is the slope after "
-        "it; what the last quarter holds more than the second is bounded."
+        "each rest. Each kind of burst has come once when the first quarter ends. *Per minute* is the slope "
+        "after it; what the last quarter holds more than the second is bounded."
     )
 
 

@@ -75,8 +75,8 @@ class Soaked:
     trouble: Sequence[str]
 
 
-async def soak(minutes: float, folder: Path) -> Soaked:
-    """Plays it. Raises StartError."""
+async def soak(minutes: float, folder: Path, bursts: Sequence[str] = BURSTS) -> Soaked:
+    """Plays it, with `bursts` by the names of attacks. Raises StartError."""
     seconds = 60 * minutes
     with _filtered(folder / "trouble.txt") as log:
         async with staged(_CONDITIONS, folder, log=log) as stage, AsyncExitStack() as stack:
@@ -90,7 +90,7 @@ async def soak(minutes: float, folder: Path) -> Soaked:
                 paced.start()
                 stack.push_async_callback(paced.stop)
             seen = await stack.enter_async_context(watched(stage.attacked.process.pid))
-            samples = [sample async for sample in _sampled(stage, seconds)]
+            samples = [sample async for sample in _sampled(stage, seconds, bursts)]
             for paced in (revocations, rotations, client, probe):
                 await paced.stop()
             await client.close()
@@ -109,12 +109,12 @@ async def soak(minutes: float, folder: Path) -> Soaked:
     )
 
 
-async def _sampled(stage: Stage, seconds: float) -> AsyncIterator[Sample]:
+async def _sampled(stage: Stage, seconds: float, bursts: Sequence[str]) -> AsyncIterator[Sample]:
     """Bursts in turn, each with a rest, and a sample behind it."""
-    turn = min(_LONGEST_TURN, seconds / _QUARTERS / len(BURSTS))
+    turn = min(_LONGEST_TURN, seconds / _QUARTERS / len(bursts))
     began, target = time.monotonic(), await target_of(stage)
     async with attacked(_named("aborts"), target):
-        for burst in itertools.cycle(BURSTS):
+        for burst in itertools.cycle(bursts):
             async with attacked(_named(burst), target):
                 await asyncio.sleep(turn * _BURST_PART)
             await asyncio.sleep(turn * (1 - _BURST_PART))
