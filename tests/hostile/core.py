@@ -13,11 +13,14 @@ import sys
 import time
 from urllib.parse import parse_qs, urlsplit
 
-from tests.recording import ANSWER, Exchange, RecordingUpstream
+import uvloop
+
+from tests.recording import Exchange, RecordingUpstream, head
 from tests.running import MASTER_KEY
 
 NOTED = "/noted"
 _FORGET_SECONDS = 0.5
+_PIECE = b"x" * (64 * 1024)
 
 
 class Answering:
@@ -38,7 +41,17 @@ class Answering:
         await exchange.body()
         if "wait" in query:
             await asyncio.sleep(float(query["wait"]))
-        await exchange.answer(body=b"x" * int(query["size"]) if "size" in query else ANSWER)
+        if "size" in query:
+            await _write(exchange, int(query["size"]))
+        else:
+            await exchange.answer()
+
+
+async def _write(exchange: Exchange, size: int) -> None:
+    """A response of so many bytes, at the pace at which they are taken."""
+    await exchange.write(head("200 OK", [("Content-Length", str(size))]))
+    for start in range(0, size, len(_PIECE)):
+        await exchange.write(_PIECE[: size - start])
 
 
 async def _forgetting(core: RecordingUpstream) -> None:
@@ -64,4 +77,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    uvloop.run(serve())

@@ -89,8 +89,8 @@ def _legend(seconds: float) -> str:
         "are made, used at the attacked gateway, and revoked there or at another gateway, in turn. "
         "*Revoked in* is the longest time from the first DELETE to the 204, *lag* the longest from there to "
         "the last request with that key that reached Core. *MiB* is the resident memory before the attack "
-        "and at its peak. The settings are the shipped ones, except where the attack names another. The verdict names "
-        "each bound that is broken."
+        "and at its peak. The settings are the shipped ones, except where the attack names another. The "
+        "verdict names each bound that is broken."
     )
 
 
