@@ -29,6 +29,7 @@ from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import HALF_CLOSED_SECONDS, Flow
 from gateway.wire.outbox import Outbox
+from gateway.wire.parsing_turns import PIECE, ParsingTurns
 from gateway.wire.requests import Parsed, RequestReader
 
 LINGER_SECONDS: Final = 5.0
@@ -105,6 +106,7 @@ class Clients(Protocol):
     times: tuple[float, ...]
     deadlines: Deadlines
     outbox: Outbox
+    turns: ParsingTurns
     draining: bool
     handle: Callable[[Exchange], Awaitable[None]]
     refusal: Callable[[GatewayError, str], bytes]
@@ -132,6 +134,8 @@ class ClientConnection(asyncio.Protocol):
         self._clients = clients
         self._reader = RequestReader(clients.loop)
         self._input = Input.OPEN
+        # What was read and waits for its turn to be parsed.
+        self._unparsed = b""
         self._queue: deque[Exchange | GatewayError] = deque()
         self._arrival: asyncio.Future[None] | None = None
         self._current: Exchange | None = None
@@ -212,9 +216,47 @@ class ClientConnection(asyncio.Protocol):
             self._clients.run(self._serve())
 
     def data_received(self, data: bytes) -> None:
-        """Parse a segment and queue what it completes."""
+        """Parse a segment, or let it wait for its turn."""
         if self._input is not Input.OPEN:
             return
+        if not self._unparsed and (
+            self._is_of_body(data) or (len(data) <= PIECE and self._clients.turns.take(len(data)))
+        ):
+            self._parse(data)
+            return
+        self._unparsed += data
+        self.pause_reading()
+        self._clients.turns.wait(self)
+        self._count()
+
+    def parse_next(self) -> int:
+        """Parse a piece of what waits for its turn; returns how many bytes it was."""
+        if self._input is not Input.OPEN:
+            self._unparsed = b""
+        if not self._unparsed or self._is_behind:
+            # What is behind requests that wait is parsed once they have been handled.
+            return 0
+        size = len(self._unparsed) if self._is_of_body(self._unparsed) else PIECE
+        piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+        self._parse(piece)
+        if not self._is_behind:
+            self.resume_reading()
+        return len(piece)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether requests wait that have to be handled before more is read."""
+        return len(self._queue) > 1 or (bool(self._queue) and self._current is not None)
+
+    def _is_of_body(self, data: bytes) -> bool:
+        """Whether all of `data` is of a body whose length is known: that is only copied."""
+        receiving = self._receiving
+        if receiving is None or receiving.length is None:
+            return False
+        return len(data) <= receiving.length - receiving.bytes_in
+
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes and queue what they complete."""
         try:
             messages = self._reader.feed(data)
         except GatewayError as problem:
@@ -230,7 +272,7 @@ class ClientConnection(asyncio.Protocol):
         if len(messages) > _MAX_PIPELINED:
             # The rest is not taken, and the last response says so; the client sends it again.
             self._refuse_more()
-        if len(self._queue) > 1 or (self._queue and self._current is not None):
+        if self._is_behind:
             self.pause_reading()
         self._advance()
         if self.counted or self._receiving is not None or not messages:
@@ -307,8 +349,10 @@ class ClientConnection(asyncio.Protocol):
             self._advance()
 
     def resume_reading(self) -> None:
-        """Read on, unless requests wait."""
-        if self._paused and self._input is not Input.ENDED and self.transport is not None:
+        """Read on, unless requests wait; what was read before and waits for its turn comes first."""
+        if self._unparsed:
+            self._clients.turns.wait(self)
+        elif self._paused and self._input is not Input.ENDED and self.transport is not None:
             self._paused = False
             self.transport.resume_reading()
             if self._receiving is not None:
@@ -367,7 +411,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _count(self) -> None:
         """Count what is held of requests that are not whole, and of a response that is not taken."""
-        held = self._reader.partial if self._input is Input.OPEN else 0
+        held = self._reader.partial + len(self._unparsed) if self._input is Input.OPEN else 0
         if self._receiving is not None:
             held += self._receiving.unasked
         if self._blocked:
@@ -418,7 +462,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _is_over(self) -> bool:
         """Whether no further request can come, but for one whose head has begun."""
-        return self._input is not Input.OPEN or (self.closing and not self._reader.partial)
+        coming = self._reader.partial or self._unparsed
+        return self._input is not Input.OPEN or (self.closing and not coming)
 
     def _notify(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -484,6 +529,14 @@ class ClientConnection(asyncio.Protocol):
             transport.resume_reading()
         self._advance()
         self._count()
+
+    @property
+    def unused(self) -> bool:
+        """Whether Core has nothing of a request of it, and no response is due: it is closed at no loss."""
+        if self.phase is Phase.BODY:
+            waiting = self._receiving if self._current is None else self._current
+            return waiting is self._receiving is not None and not self._receiving.streams
+        return self.phase in (Phase.IDLE, Phase.HEAD, Phase.LINGERING)
 
     @property
     def in_flight(self) -> bool:

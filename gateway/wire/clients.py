@@ -1,8 +1,8 @@
 """All connections of clients: admitted up to a bound, counted by party, cut where they hold too much.
 
 Rules kept here:
-- A party is the network of a client's address. Where all places are taken, an idle connection of the party
-  that has most of them gives way to one of a party that has fewer.
+- A party is the network of a client's address. Where all places are taken, a connection of the party that has
+  most of them gives way to one of a party that has fewer: one of which Core has nothing.
 - What connections hold of unfinished requests and unread responses is bounded in total; where it is too much,
   the party that holds most lets go of its largest piece.
 - A trusted proxy speaks for many clients: each of its connections counts as a party of its own.
@@ -19,10 +19,11 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError
 from gateway.shares import Shares, network_of
-from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase, times
+from gateway.wire.client_connection import ClientConnection, ClientLimits, times
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.outbox import Outbox
+from gateway.wire.parsing_turns import ParsingTurns
 
 __all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
 
@@ -60,8 +61,9 @@ class Clients:
         self.draining = False
         self.outbox = Outbox(loop)
         self.deadlines = Deadlines(loop)
+        self.turns = ParsingTurns(loop)
         self._trusts = trusts
-        # In the order in which they came, so that the oldest idle one goes first.
+        # In the order in which they came, so that the oldest of those that may go goes first.
         self._connections: defaultdict[str, dict[ClientConnection, None]] = defaultdict(dict)
         self._open = Shares(limits.connections)
         self._held = Shares(held_bytes)
@@ -125,6 +127,7 @@ class Clients:
         self._open.give(connection.party)
         self._uncount(connection)
         self.deadlines.forget(connection)
+        self.turns.forget(connection)
         self._forgotten.set()
 
     def shut(self) -> None:
@@ -149,11 +152,11 @@ class Clients:
         return [connection for party in self._connections.values() for connection in party]
 
     def _displace(self, party: str) -> bool:
-        """Close an idle connection of the party that has most for one of `party`; False if none gives way."""
+        """Close a connection of the party that has most for one of `party`; False if none gives way."""
         greediest = self._open.yielding(party)
         if greediest is None:
             return False
-        displaced = self._oldest_idle(self._connections[greediest])
+        displaced = self._oldest_unused(self._connections[greediest])
         if displaced is None:
             return False
         self.forget(displaced)
@@ -161,9 +164,9 @@ class Clients:
         return True
 
     @staticmethod
-    def _oldest_idle(connections: dict[ClientConnection, None]) -> ClientConnection | None:
+    def _oldest_unused(connections: dict[ClientConnection, None]) -> ClientConnection | None:
         for connection in list(islice(connections, _LOOKED_AT)):
-            if connection.phase in (Phase.IDLE, Phase.HEAD):
+            if connection.unused:
                 return connection
             # To the end: others are looked at next time, and no flood makes this a pass over all of them.
             connections[connection] = connections.pop(connection)

@@ -247,6 +247,11 @@ class Exchange:
         if self._held or self.complete:
             sink.feed(self.take_held(), last=self.complete)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the body goes to a sink as it comes."""
+        return self._sink is not None
+
     def stop(self) -> None:
         """Take no more of the body: the response is there."""
         self._sink = None

@@ -20,11 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
+from gateway.shares import kept
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Client, Flow, refuse_abandoned
 from gateway.wire.outbox import Outbox
-from gateway.wire.places import Places, kept
+from gateway.wire.places import Places
 from gateway.wire.unreachable import CLOSED, unreachable
 from gateway.wire.upstream import (
     Answer,

@@ -9,6 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -145,3 +146,33 @@ async def test_many_bodies_of_one_key_hold_nobody_up(gateway: Running, upstream:
     assert sorted(waits)[len(waits) // 2] < PATIENT, waits
     for client in clients:
         client.abort()
+
+
+SMALL_PIECES = {
+    "requests": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000,
+    "chunks": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 25_000,
+    "blank lines": b"\r\n" * 75_000,
+}
+
+
+@pytest.mark.parametrize("what", SMALL_PIECES)
+async def test_small_pieces_of_many_clients_hold_nobody_up(gateway: Running, what: str) -> None:
+    """A hundred clients without a key have sent 150 kB each when a turn begins; another is served."""
+    key = (await gateway.mint("ledgers:read")).key
+    address = gateway.gateway.address
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket()) for _ in range(100)]
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            client.settimeout(10)
+            client.connect((address.host, address.port))
+        async with await gateway.connect(local="127.0.0.2") as other, beating() as heart:
+            assert (await other.ask("GET", "/ledgers", key=key)).status == 200
+            heart.longest()
+            # The loop stands still until all of it waits to be read.
+            for client in clients:
+                client.sendall(SMALL_PIECES[what])
+            began = time.monotonic()
+            assert (await other.ask("GET", "/ledgers", key=key)).status == 200
+            assert time.monotonic() - began < 10 * PATIENT
+            assert heart.longest() < 2 * LONGEST

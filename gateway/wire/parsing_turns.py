@@ -1,0 +1,85 @@
+"""Whose bytes are parsed in which turn of the event loop.
+
+Rules kept here:
+- One turn parses a bounded number of bytes, of all connections together: parsing 256 KiB of small requests
+  takes 20 ms, and thousands of connections may send as much at once.
+- Bytes beyond that wait, and their connections are not read from meanwhile. The parties take turns, and the
+  connections of one party in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+PIECE: Final = 16 * 1024
+"""The bytes of one connection that are parsed in one turn."""
+PER_TURN: Final = 256 * 1024
+"""The bytes of all connections that are parsed in one turn."""
+
+
+class Parsing(Protocol):
+    """A connection with bytes to parse."""
+
+    party: str
+
+    def parse_next(self) -> int:
+        """Parse a piece; returns how many bytes it was."""
+
+
+class ParsingTurns:
+    """The bytes that one turn still may parse, and the connections that wait for another."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, per_turn: int = PER_TURN) -> None:
+        self._loop = loop
+        self._per_turn = per_turn
+        self._parsed = 0
+        self._scheduled = False
+        # By party, in the order of their turns.
+        self._waiting: dict[str, dict[Parsing, None]] = {}
+
+    def take(self, size: int) -> bool:
+        """Count `size` bytes as parsed in this turn; False where they have to wait for another."""
+        if self._waiting or self._parsed + size > self._per_turn:
+            return False
+        self._parsed += size
+        self._schedule()
+        return True
+
+    def wait(self, connection: Parsing) -> None:
+        """Call `connection.parse_next` when it is its turn."""
+        self._waiting.setdefault(connection.party, {})[connection] = None
+        self._schedule()
+
+    def forget(self, connection: Parsing) -> None:
+        """A connection has ended."""
+        queue = self._waiting.get(connection.party)
+        if queue is not None and connection in queue:
+            del queue[connection]
+            if not queue:
+                del self._waiting[connection.party]
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin a turn: those that wait come first, each at most once."""
+        self._scheduled = False
+        self._parsed = 0
+        for _ in range(sum(map(len, self._waiting.values()))):
+            if self._parsed >= self._per_turn or not self._waiting:
+                break
+            self._parsed += self._next().parse_next()
+        if self._parsed or self._waiting:
+            self._schedule()
+
+    def _next(self) -> Parsing:
+        party, queue = next(iter(self._waiting.items()))
+        connection = next(iter(queue))
+        del queue[connection], self._waiting[party]
+        if queue:
+            # To the end: the other parties have their turns first.
+            self._waiting[party] = queue
+        return connection
