@@ -42,7 +42,7 @@ _ELSEWHERE: Final = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
 # Reading and granting scopes is one step of the event loop: 1 MiB of them would hold it for 180 ms.
 _KEYS_BODY: Final = 1 << 16
 _LISTS: Final = 2
-"""Lists of keys that are made at once: the largest that a client can cause takes 220 MB meanwhile."""
+"""Lists of keys that are made at once: the largest that a client can cause has 18 MB."""
 _LISTS_WAITING: Final = 8
 """Further ones that the keys of one owner may have waiting."""
 

@@ -1,8 +1,8 @@
 """All connections of clients: admitted up to a bound, counted by party, cut where they hold too much.
 
 Rules kept here:
-- A party is the network of a client's address. Where all places are taken, a connection of the party that has
-  most of them gives way to one of a party that has fewer: one of which Core has nothing.
+- A party is the network of a client's address. Where all places are taken, a connection of the party that
+  has most of them gives way to one of a party that has fewer: one that is idle, or that has kept us waiting.
 - What connections hold of unfinished requests and unread responses is bounded in total; where it is too much,
   the party that holds most lets go of its largest piece.
 - A trusted proxy speaks for many clients: each of its connections counts as a party of its own.
@@ -156,7 +156,7 @@ class Clients:
         greediest = self._open.yielding(party)
         if greediest is None:
             return False
-        displaced = self._oldest_unused(self._connections[greediest])
+        displaced = self._oldest_waiting(self._connections[greediest])
         if displaced is None:
             return False
         self.forget(displaced)
@@ -164,9 +164,9 @@ class Clients:
         return True
 
     @staticmethod
-    def _oldest_unused(connections: dict[ClientConnection, None]) -> ClientConnection | None:
+    def _oldest_waiting(connections: dict[ClientConnection, None]) -> ClientConnection | None:
         for connection in list(islice(connections, _LOOKED_AT)):
-            if connection.unused:
+            if connection.waits_for_client():
                 return connection
             # To the end: others are looked at next time, and no flood makes this a pass over all of them.
             connections[connection] = connections.pop(connection)

@@ -227,11 +227,12 @@ class Pool:
     ) -> UpstreamConnection:
         """The connection once the call may be sent, or another one if it has ended by then.
 
-        A connection on which nothing is to be sent is given back. Raises what `call.renew` raises.
+        A connection on which nothing is to be sent is given back. Raises as `request`.
         """
         while True:
             try:
                 await call.renew()
+                refuse_abandoned(call.client)
             except BaseException:
                 if connection.usable:
                     connection.put_back()

@@ -228,30 +228,52 @@ class TestConnections:
         assert await taken[0].ended()
         assert (await taken[3].ask("GET", "/health")).status == 200
 
-    async def test_one_whose_body_does_not_come_gives_way_too(self, start_gateway: Start) -> None:
-        """No key is needed to begin one."""
+    @pytest.mark.parametrize(
+        "half",
+        [("GET", "/health"), ("POST", STREAMED)],
+        ids=["a body that is due", "a response that was sent"],
+    )
+    async def test_one_that_keeps_us_waiting_gives_way(
+        self, start_gateway: Start, half: tuple[str, str]
+    ) -> None:
+        """An address cannot take every place by requests that it never ends, nor keep it by a 401."""
         gateway = await start_gateway(limits={"connections": 4})
         taken = [await from_address(gateway, "127.0.0.1") for _ in range(4)]
         for client in taken:
-            await client.send(request("GET", "/health", body=b"{}")[:-1])
+            await client.send(request(*half, body=LARGE[:1000])[:-1])
+        await asyncio.sleep(1.3)
         newcomer = await from_address(gateway, "127.0.0.2")
         assert (await newcomer.ask("GET", "/health")).status == 200
-        assert await taken[0].ended()
 
-    async def test_one_whose_body_goes_to_core_does_not(
+    async def test_one_whose_response_is_not_taken_gives_way(
         self, start_gateway: Start, upstream: RecordingUpstream
     ) -> None:
-        """Core may act on what has come, and would leave it half done."""
         gateway = await start_gateway(limits={"connections": 2})
         key = (await gateway.mint("ledgers:*")).key
-        taken = [await from_address(gateway, "127.0.0.1") for _ in range(2)]
-        for client in taken:
-            await client.send(request("POST", STREAMED, key=key, body=LARGE)[:-10])
+        upstream.script(flood, flood)
+        for _ in range(2):
+            client = await from_address(gateway, "127.0.0.1")
+            await client.send(request("GET", READ, key=key))
+        await upstream.arrived(2)
+        await asyncio.sleep(1.5)
+        newcomer = await from_address(gateway, "127.0.0.2")
+        assert (await newcomer.ask("GET", "/health")).status == 200
+
+    async def test_one_that_streams_a_body_to_core_is_never_closed_for_another(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        gateway = await start_gateway(limits={"connections": 2})
+        key = (await gateway.mint("ledgers:*")).key
+        whole = request("POST", STREAMED, key=key, body=LARGE)
+        uploads = [await from_address(gateway, "127.0.0.1") for _ in range(2)]
+        for client in uploads:
+            await client.send(whole[:-1])
         await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
+        await asyncio.sleep(1.3)
         assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
-        for client in taken:
-            await client.send(b"x" * 10)
-        assert [(await client.answer()).status for client in taken] == [200, 200]
+        for client in uploads:
+            await client.send(whole[-1:])
+            assert (await client.answer()).status == 200
 
     async def test_one_more_of_the_address_that_has_most_is_refused(self, start_gateway: Start) -> None:
         """Those that it has are left alone."""
