@@ -1,6 +1,8 @@
 """Fair shares of one bounded resource: who holds how much of it, and who has to yield.
 
 Rules kept here:
+- Who is counted twice, as a key and as a client's network, has as much as the greater of both: many keys of
+  one network have no more of a claim than one, and neither has one key from many networks.
 - A lone party may hold everything. Where the resource is full, the party that holds most yields to one that
   holds less.
 - A party is a key id, or the network of a client's address: one IPv4 address, or one /64 of IPv6, which is
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
+from typing import Protocol
 
 _NETWORKS = 4096
 
@@ -71,6 +74,74 @@ class Shares:
         if self._largest == party or self.held(self._largest) <= self.held(party) + amount:
             return None
         return self._largest
+
+
+class Claimant(Protocol):
+    """Who holds something, or wants to: a caller, by key, and the network that it calls from."""
+
+    @property
+    def party(self) -> str:
+        """The caller."""
+
+    @property
+    def network(self) -> str:
+        """Where it calls from."""
+
+
+class PairedShares:
+    """What claimants hold of a resource of which there are `limit` units, by party and by network."""
+
+    __slots__ = ("networks", "parties")
+
+    def __init__(self, limit: int) -> None:
+        self.parties = Shares(limit)
+        self.networks = Shares(limit)
+
+    @property
+    def limit(self) -> int:
+        """How many units there are."""
+        return self.parties.limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self.parties.limit = self.networks.limit = limit
+
+    @property
+    def total(self) -> int:
+        """How much is held."""
+        return self.parties.total
+
+    def fits(self, amount: int) -> bool:
+        """Whether `amount` more is within the limit."""
+        return self.parties.fits(amount)
+
+    def take(self, claimant: Claimant, amount: int = 1) -> None:
+        """Count `amount` as held by `claimant`, beyond the limit too."""
+        self.parties.take(claimant.party, amount)
+        self.networks.take(claimant.network, amount)
+
+    def give(self, claimant: Claimant, amount: int = 1) -> None:
+        """Count `amount` as given back by `claimant`."""
+        self.parties.give(claimant.party, amount)
+        self.networks.give(claimant.network, amount)
+
+    def weight(self, claimant: Claimant) -> tuple[int, int]:
+        """What counts of a claimant's holdings: the greater of both, and for a tie the party's."""
+        held = self.parties.held(claimant.party)
+        return max(held, self.networks.held(claimant.network)), held
+
+    def may_yield(self, claimant: Claimant, amount: int = 1) -> bool:
+        """Whether anybody can be found who `yields`; costs next to nothing."""
+        return (
+            self.networks.yielding(claimant.network, amount) is not None
+            or self.parties.yielding(claimant.party, amount) is not None
+        )
+
+    def yields(self, holder: Claimant, claimant: Claimant, amount: int = 1) -> bool:
+        """Whether `holder` has to yield `amount` to `claimant`, who would still have less than it has now."""
+        party = self.parties.held(claimant.party) + amount * (claimant.party != holder.party)
+        network = self.networks.held(claimant.network) + amount * (claimant.network != holder.network)
+        return self.weight(holder) > (max(party, network), party)
 
 
 @lru_cache(_NETWORKS)

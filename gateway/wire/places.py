@@ -1,14 +1,14 @@
-"""The places that requests have at Core: bounded in total, shared between parties, waited for in turn.
+"""The places that requests have at Core: bounded in total, shared between callers, waited for in turn.
 
 Rules kept here:
-- A place that comes free goes to the waiting party that holds the fewest, and of those to the one whose turn
-  was longest ago. So no party holds more than its share while another waits, and a lone party may hold all.
-- A party is a key, and it is a client's network: who holds much by either waits for who holds little by both.
-- What Core works on is never broken off for another, so some places more are kept for parties that hold less
-  than their share: however long the requests of one take, another's are served.
+- A place that comes free goes to the waiting request whose key and whose network hold the fewest
+  (`PairedShares.weight`), and of those to the one whose turn was longest ago. So nobody holds more than its
+  share while another waits, and a lone key may hold all.
+- What Core works on is never broken off for another, so some places more are kept for keys that hold less
+  than their share, and some for networks: however long the requests of one take, another's are served.
 - Bodies that stream hold a bounded part of the places while they come: they go at their client's pace, not at
   Core's.
-- A full queue turns away the newest request of the party that has most of them waiting.
+- A full queue turns away the newest request of whoever has most of them waiting, by key or by network.
 - Whoever waits is turned away after a time, and at once where its client has left or ended its side: nothing
   was sent, so the refusal is true.
 """
@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import Shares
+from gateway.shares import PairedShares, Shares
 from gateway.wire.flow import Client, ClientGoneError
 
+_MOST: Final = (1 << 62, 0)
 PRESS_SECONDS: Final = 0.25
 """How often whoever waits asks again for a place that is held at a client's pace."""
 
@@ -64,21 +65,18 @@ class Places:
         self._loop = loop
         self._press = press
         self._places = 0
-        self._held = Shares(0)
-        self._networks = Shares(0)
+        self._held = PairedShares(0)
         self._streams = Shares(0)
-        self._queued = Shares(0)
-        self._queues: dict[Place, deque[_Waiting]] = {}
+        self._queued = PairedShares(0)
+        # By network, and whether the bodies stream: the parties, in the order of their turns.
+        self._lines: dict[tuple[str, bool], dict[str, deque[_Waiting]]] = {}
         self._numbers = itertools.count(1)
-        # When each party had its last turn, by number; kept only while somebody waits.
-        self._turns: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._patience = 0.0
 
     def adopt(self, places: int, queue: int, patience: float) -> None:
         """Bound what is held and what waits from now on; `patience` is in seconds."""
         self._places = places
-        self._held.limit = places + kept(places)
         self._streams.limit = max(1, places // 2)
         self._queued.limit = queue
         self._patience = patience
@@ -94,9 +92,13 @@ class Places:
         """How many requests wait for one."""
         return self._queued.total
 
-    def held_by(self, party: str) -> int:
-        """How many places a party holds."""
-        return self._held.held(party)
+    def weight(self, place: Place) -> tuple[int, int]:
+        """How many places its party and its network hold (`PairedShares.weight`)."""
+        return self._held.weight(place)
+
+    def yields(self, holder: Place, waiting: Place) -> bool:
+        """Whether the holder of a place has so many that one of them is for whoever waits."""
+        return self._held.yields(holder, waiting)
 
     def claim(self, place: Place) -> bool:
         """Take a place if one is free at once."""
@@ -112,10 +114,9 @@ class Places:
             GatewayError: UNAVAILABLE, where the queue is full or the turn did not come in time.
             ClientGoneError: the client has left.
         """
-        self._admit(place.party)
+        self._admit(place)
         waiting = _Waiting(place, next(self._numbers), self._loop.create_future())
-        self._queues.setdefault(place, deque()).append(waiting)
-        self._queued.take(place.party)
+        self._enter_queue(waiting)
         timer = self._loop.call_later(self._patience, waiting.fail, GatewayError(Code.UNAVAILABLE))
         if client is not None:
             client.when_leaving(lambda: waiting.fail(_left(client)))
@@ -123,7 +124,7 @@ class Places:
         try:
             await waiting.granted
         except asyncio.CancelledError:
-            if waiting.granted.done() and not waiting.granted.cancelled():
+            if waiting.granted.done() and not waiting.granted.cancelled() and not waiting.granted.exception():
                 self.give(place)
             raise
         finally:
@@ -134,11 +135,10 @@ class Places:
 
     def give(self, place: Place) -> None:
         """Give a place back; whoever's turn it is gets it."""
-        self._held.give(place.party)
-        self._networks.give(place.network)
+        self._held.give(place)
         if place.streams:
             self._streams.give(place.party)
-        if self._queues:
+        if self._lines:
             self._grant()
 
     def settle(self, place: Place) -> Place:
@@ -146,13 +146,12 @@ class Places:
         if not place.streams:
             return place
         self._streams.give(place.party)
-        if self._queues:
+        if self._lines:
             self._grant()
         return place._replace(streams=False)
 
     def _take(self, place: Place) -> None:
-        self._held.take(place.party)
-        self._networks.take(place.network)
+        self._held.take(place)
         if place.streams:
             self._streams.take(place.party)
 
@@ -161,60 +160,87 @@ class Places:
             return False
         if self._held.total < self._places:
             return True
-        return self._held.fits(1) and self._is_below_share(place)
+        parties, networks = self._held.parties, self._held.networks
+        if not self._is_below_share(parties, place.party):
+            return False
+        room = self._places + _kept_for_parties(self._places)
+        if self._is_below_share(networks, place.network):
+            room = self._places + kept(self._places)
+        return self._held.total < room
 
-    def _is_below_share(self, place: Place) -> bool:
-        """Whether the party and, of several networks, its network hold less than their shares."""
-        by_party, by_network = self._held.held(place.party), self._networks.held(place.network)
-        parties = self._held.parties + (not by_party)
-        networks = self._networks.parties + (not by_network)
-        return by_party < max(1, self._places // parties) and by_network < self._held.limit // networks
+    def _is_below_share(self, shares: Shares, name: str) -> bool:
+        held = shares.held(name)
+        return held < max(1, self._places // (shares.parties + (not held)))
 
-    def _admit(self, party: str) -> None:
-        """Make room in the queue for one more of `party`, or raise GatewayError(UNAVAILABLE)."""
+    # The queue.
+
+    def _admit(self, place: Place) -> None:
+        """Make room in the queue for one more, or raise GatewayError(UNAVAILABLE)."""
         if self._queued.fits(1):
             return
-        yielding = self._queued.yielding(party)
-        newest = max(self._of(yielding), key=lambda waiting: waiting.number, default=None)
-        if newest is None:
+        if not self._queued.may_yield(place):
             raise GatewayError(Code.UNAVAILABLE)
-        self._leave_queue(newest)
-        newest.fail(GatewayError(Code.UNAVAILABLE))
+        newest = (queue[-1] for line in self._lines.values() for queue in line.values())
+        heaviest = max(newest, key=lambda one: (self._queued.weight(one.place), one.number))
+        if not self._queued.yields(heaviest.place, place):
+            raise GatewayError(Code.UNAVAILABLE)
+        self._leave_queue(heaviest)
+        heaviest.fail(GatewayError(Code.UNAVAILABLE))
 
-    def _of(self, party: str | None) -> Iterator[_Waiting]:
-        if party is not None:
-            for place, queue in self._queues.items():
-                if place.party == party:
-                    yield from queue
+    def _enter_queue(self, waiting: _Waiting) -> None:
+        party, network, streams = waiting.place
+        line = self._lines.setdefault((network, streams), {})
+        line.setdefault(party, deque()).append(waiting)
+        self._queued.take(waiting.place)
 
     def _leave_queue(self, waiting: _Waiting) -> None:
-        queue = self._queues.get(waiting.place)
-        if queue is None or waiting not in queue:
+        party, network, streams = waiting.place
+        line = self._lines.get((network, streams), {})
+        queue = line.get(party, ())
+        if waiting not in queue:
             return
-        queue.remove(waiting)
-        self._queued.give(waiting.place.party)
+        line[party].remove(waiting)
+        self._queued.give(waiting.place)
         if not queue:
-            del self._queues[waiting.place]
+            del line[party]
+        if not line:
+            del self._lines[network, streams]
+
+    def _end_turn(self, place: Place) -> None:
+        """Put a party and its network behind all others."""
+        party, network, streams = place
+        line = self._lines.pop((network, streams), None)
+        if line is None:
+            return
+        self._lines[network, streams] = line
+        if party in line:
+            line[party] = line.pop(party)
 
     def _grant(self) -> None:
         """Hand free places over, each to the next in turn."""
-        while (waiting := self._next()) is not None:
+        while self._lines and (waiting := self._next()) is not None:
             self._leave_queue(waiting)
             if not waiting.granted.done():
-                self._turns[waiting.place.party] = next(self._numbers)
+                self._end_turn(waiting.place)
                 self._take(waiting.place)
                 waiting.granted.set_result(None)
-        if not self._queues:
-            self._turns.clear()
 
     def _next(self) -> _Waiting | None:
-        first = (queue[0] for place, queue in self._queues.items() if self._is_free(place))
-        return min(first, key=self._turn, default=None)
+        if self._held.total >= self._places + kept(self._places):
+            return None
+        first, least = None, _MOST
+        for waiting in self._first_of_lines():
+            weight = self._held.weight(waiting.place)
+            if weight < least and self._is_free(waiting.place):
+                first, least = waiting, weight
+                if not least[0]:
+                    break
+        return first
 
-    def _turn(self, waiting: _Waiting) -> tuple[int, int, int, int]:
-        party, network, _ = waiting.place
-        held = self._held.held(party)
-        return max(held, self._networks.held(network)), held, self._turns.get(party, 0), waiting.number
+    def _first_of_lines(self) -> Iterator[_Waiting]:
+        """Of each line who has the fewest places there: the others of it have no better a claim."""
+        held = self._held.parties.held
+        return (line[min(line, key=held)][0] for line in self._lines.values())
 
     def _press_now(self, place: Place) -> None:
         self._press(place)
@@ -223,12 +249,20 @@ class Places:
 
     def _press_again(self) -> None:
         self._timer = None
-        for place in list(self._queues):
-            self._press_now(place)
+        # For those with the best claim alone: each of many that wait would cost a pass over all connections.
+        for streams in (False, True):
+            waiting = (one for one in self._first_of_lines() if one.place.streams is streams)
+            first = min(waiting, key=lambda one: self._held.weight(one.place), default=None)
+            if first is not None:
+                self._press_now(first.place)
 
 
 def kept(places: int) -> int:
-    """How many places more there are for parties that hold less than their share."""
+    """How many places more there are for parties, and for networks, that hold less than their share."""
+    return _kept_for_parties(places) + max(1, places // 16)
+
+
+def _kept_for_parties(places: int) -> int:
     return max(1, places // 8)
 
 

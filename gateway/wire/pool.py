@@ -276,16 +276,15 @@ class Pool:
             and connection.waits_for_client()
         ]
         first = max(yielding, key=self._claim_of, default=None)
-        if first is None:
+        if first is None or first.place is None:
             return
-        unwanted, held = self._claim_of(first)
-        if unwanted or held > self._places.held_by(waiting.party) + 1:
+        if first.unwanted or self._places.yields(first.place, waiting):
             first.give_way()
 
-    def _claim_of(self, connection: UpstreamConnection) -> tuple[bool, int]:
-        """How good a claim others have on a connection: nobody may want it, or its party holds most."""
-        held = 0 if connection.place is None else self._places.held_by(connection.place.party)
-        return connection.unwanted, held
+    def _claim_of(self, connection: UpstreamConnection) -> tuple[bool, tuple[int, int]]:
+        """How good a claim others have on a connection: nobody may want it, or its holder has most."""
+        weight = (0, 0) if connection.place is None else self._places.weight(connection.place)
+        return connection.unwanted, weight
 
     async def _connect(self) -> UpstreamConnection:
         connection = await self._dialer.connect(lambda: UpstreamConnection(self), self.limits.connect)
