@@ -4,7 +4,7 @@ Rules kept here:
 - Every bound is checked before the work it bounds.
 - The clock's reading is passed in.
 - A bound can change while requests are counted against it; what is counted stays counted.
-- Where the bytes are all held, the party that holds most gives up a body that is still coming in.
+- Where the bytes are all held, whoever holds most, by key or by network, gives up a body that still comes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import Shares
+from gateway.shares import Claimant, PairedShares
 
 _LEAST_PRUNED: Final = 1024
 
@@ -61,8 +61,9 @@ class BufferBudget:
     """The bytes that the bodies of all requests together may hold in memory at once."""
 
     def __init__(self, limit: int) -> None:
-        self._shares = Shares(limit)
-        self._coming: defaultdict[str, set[Hold]] = defaultdict(set)
+        self._shares = PairedShares(limit)
+        self._of_parties: defaultdict[str, set[Hold]] = defaultdict(set)
+        self._of_networks: defaultdict[str, set[Hold]] = defaultdict(set)
 
     @property
     def held(self) -> int:
@@ -73,9 +74,9 @@ class BufferBudget:
         """Hold up to `limit` bytes from now on; what is held already stays."""
         self._shares.limit = limit
 
-    def hold(self, party: str) -> Hold:
-        """What one request of `party` will hold; nothing yet."""
-        return Hold(self, party)
+    def hold(self, claimant: Claimant) -> Hold:
+        """What one request of `claimant` will hold; nothing yet."""
+        return Hold(self, claimant)
 
     def take(self, hold: Hold, size: int, beyond: int = 0) -> None:
         """Count `size` bytes more, up to `beyond` bytes over the limit.
@@ -83,40 +84,49 @@ class BufferBudget:
         Raises GatewayError(UNAVAILABLE) where they are not to be had.
         """
         while not self._shares.fits(size - beyond):
-            greediest = self._shares.yielding(hold.party, size)
-            coming = self._coming.get(greediest, ()) if greediest is not None else ()
-            largest = max(coming, key=lambda other: other.size, default=None)
-            if largest is None or not largest.size:
+            yielding = self._yielding(hold, size)
+            if yielding is None:
                 raise GatewayError(Code.UNAVAILABLE)
-            largest.give_up()
-        self._shares.take(hold.party, size)
+            yielding.give_up()
+        self._shares.take(hold, size)
 
     def give(self, hold: Hold, size: int) -> None:
         """Count `size` bytes less."""
-        self._shares.give(hold.party, size)
+        self._shares.give(hold, size)
 
     def comes(self, hold: Hold, *, still: bool) -> None:
         """Take note whether the body of a hold is still coming in, so that it can be given up."""
-        if still:
-            self._coming[hold.party].add(hold)
-            return
-        others = self._coming.get(hold.party)
-        if others is not None:
-            others.discard(hold)
-            if not others:
-                del self._coming[hold.party]
+        for holds, name in ((self._of_parties, hold.party), (self._of_networks, hold.network)):
+            if still:
+                holds[name].add(hold)
+                continue
+            holds[name].discard(hold)
+            if not holds[name]:
+                del holds[name]
+
+    def _yielding(self, hold: Hold, size: int) -> Hold | None:
+        """The largest body that still comes of whoever has to yield; None where there is none."""
+        network = self._shares.networks.yielding(hold.network, size)
+        party = self._shares.parties.yielding(hold.party, size)
+        for holds, name in ((self._of_networks, network), (self._of_parties, party)):
+            coming = () if name is None else holds.get(name, ())
+            largest = max(coming, key=lambda other: other.size, default=None)
+            if largest is not None and largest.size and self._shares.yields(largest, hold, size):
+                return largest
+        return None
 
 
 class Hold:
     """The bytes that one request holds of the budget. A `wire.exchange.Meter`."""
 
-    __slots__ = ("_break_off", "_budget", "_given_up", "party", "size")
+    __slots__ = ("_break_off", "_budget", "_given_up", "network", "party", "size")
 
-    def __init__(self, budget: BufferBudget, party: str) -> None:
+    def __init__(self, budget: BufferBudget, claimant: Claimant) -> None:
         self._budget = budget
         self._break_off: Callable[[], None] | None = None
         self._given_up = False
-        self.party = party
+        self.party = claimant.party
+        self.network = claimant.network
         self.size = 0
 
     def comes(self, break_off: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _NETWORKS = 4096
 
@@ -86,6 +86,13 @@ class Claimant(Protocol):
     @property
     def network(self) -> str:
         """Where it calls from."""
+
+
+class Caller(NamedTuple):
+    """A `Claimant` by these names."""
+
+    party: str
+    network: str
 
 
 class PairedShares:

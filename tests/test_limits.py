@@ -6,6 +6,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.limits import BufferBudget, RateLimit
+from gateway.shares import Caller
 
 NOW = 1000.25
 
@@ -61,7 +62,7 @@ class TestBufferBudget:
     def test_it_holds_up_to_its_limit(self) -> None:
         """The last byte can be had; one more is 503, and takes nothing."""
         budget = BufferBudget(10)
-        hold = budget.hold("a")
+        hold = budget.hold(Caller("a", "here"))
         hold.grow(4)
         hold.grow(6)
         with pytest.raises(GatewayError) as refused:
@@ -71,17 +72,21 @@ class TestBufferBudget:
     def test_what_is_given_back_can_be_had_again(self) -> None:
         """Released bytes are free for the next body."""
         budget = BufferBudget(10)
-        first = budget.hold("a")
+        first = budget.hold(Caller("a", "here"))
         first.grow(10)
         first.release()
         first.release()
-        budget.hold("b").grow(10)
+        budget.hold(Caller("b", "here")).grow(10)
         assert budget.held == 10
 
     def test_the_party_that_holds_most_gives_up_its_largest_body_that_still_comes(self) -> None:
         """A lone party may hold everything, and yields as soon as another needs some of it."""
         budget, refused = BufferBudget(10), list[str]()
-        small, large, other = budget.hold("a"), budget.hold("a"), budget.hold("b")
+        small, large, other = (
+            budget.hold(Caller("a", "here")),
+            budget.hold(Caller("a", "here")),
+            budget.hold(Caller("b", "here")),
+        )
         small.comes(lambda: refused.append("small"))
         large.comes(lambda: refused.append("large"))
         small.grow(4)
@@ -94,7 +99,7 @@ class TestBufferBudget:
     def test_a_whole_body_is_never_given_up(self) -> None:
         """It is on its way to Core: whoever needs its bytes is refused."""
         budget, refused = BufferBudget(10), list[str]()
-        whole, other = budget.hold("a"), budget.hold("b")
+        whole, other = budget.hold(Caller("a", "here")), budget.hold(Caller("b", "here"))
         whole.comes(lambda: refused.append("whole"))
         whole.grow(8)
         whole.settle(10)
@@ -105,11 +110,34 @@ class TestBufferBudget:
     def test_nobody_yields_to_a_party_that_would_hold_as_much(self) -> None:
         """Or two parties would take the same bytes from each other for ever."""
         budget, refused = BufferBudget(10), list[str]()
-        first, second = budget.hold("a"), budget.hold("b")
+        first, second = budget.hold(Caller("a", "here")), budget.hold(Caller("b", "here"))
         for hold in (first, second):
             hold.comes(lambda: refused.append("one"))
             hold.grow(5)
         for hold in (first, second):
             with pytest.raises(GatewayError):
                 hold.grow(1)
+        assert (refused, budget.held) == ([], 10)
+
+    def test_a_network_gives_up_a_body_however_many_keys_hold_its_bytes(self) -> None:
+        """Each of them holds less than whoever needs some of it."""
+        budget, refused = BufferBudget(10), list[str]()
+        for key in "abcde":
+            hold = budget.hold(Caller(key, "many"))
+            hold.comes(lambda key=key: refused.append(key))  # type: ignore[misc]
+            hold.grow(2)
+        other = budget.hold(Caller("f", "one"))
+        other.grow(4)
+        assert (len(refused), budget.held, other.size) == (2, 10, 4)
+
+    def test_such_a_network_takes_nothing_from_another(self) -> None:
+        """By one key more, which holds nothing yet: the other's key has more, but its network has less."""
+        budget, refused = BufferBudget(10), list[str]()
+        one = budget.hold(Caller("f", "one"))
+        one.comes(lambda: refused.append("one"))
+        one.grow(4)
+        for key in "abc":
+            budget.hold(Caller(key, "many")).grow(2)
+        with pytest.raises(GatewayError):
+            budget.hold(Caller("d", "many")).grow(2)
         assert (refused, budget.held) == ([], 10)
