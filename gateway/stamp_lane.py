@@ -49,7 +49,7 @@ class StampLane:
     async def stamp(
         self, body: bytes, route: Route, caller: Caller, most: int, wanted: Callable[[], bool]
     ) -> bytes:
-        """The body with the stamp of the caller's key, at most `most` bytes; the same object if it needs none.
+        """The body with the stamp of the caller's key, at most `most` bytes; the same if it needs none.
 
         `wanted` is asked before each turn. Raises what `stamping.stamp` raises, GatewayError(UNAVAILABLE)
         where too many wait, ClientGoneError where it is not wanted any more.
