@@ -22,6 +22,7 @@ from gateway.keys.resource import Answer as OwnAnswer
 from gateway.limits import BufferBudget, Hold
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
+from gateway.shares import Caller
 from gateway.stamp_lane import StampLane
 from gateway.streaming import SMALL, Download, Upload
 from gateway.wire.answers import connection_line, date_line, status_line
@@ -86,7 +87,7 @@ class Forwarder:
 
     def hold(self, context: RequestContext) -> Hold:
         """What a request will hold of the bytes that bodies may hold; nothing yet."""
-        return self._budget.hold(context.party)
+        return self._budget.hold(context)
 
     async def forward(self, context: RequestContext) -> None:
         """Send an admitted request to Core, and Core's response to the client.
@@ -156,7 +157,8 @@ class Forwarder:
     async def _stamped(self, context: RequestContext, body: bytes, route: Route, key: ApiKey) -> bytes:
         """The body with its stamp; the same object where it needs none. Raises what the lane raises."""
         exchange, most = context.exchange, context.config.upstream.max_body
-        return await self._lane.stamp(body, route, key.id, most, lambda: not exchange.gone)
+        caller = Caller(key.id, context.network)
+        return await self._lane.stamp(body, route, caller, most, lambda: not exchange.gone)
 
     def _head(self, context: RequestContext) -> bytes:
         """The head for Core but for its framing and its end."""

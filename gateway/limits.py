@@ -4,8 +4,8 @@ Rules kept here:
 - Every bound is checked before the work it bounds.
 - The clock's reading is passed in.
 - A bound can change while requests are counted against it; what is counted stays counted.
-- Where the bytes are all held, the party that holds most gives up a body that is still coming in. A whole one
-  is never given up: it may be with Core. For other parties some bytes are kept on top of the limit.
+- Where the bytes are all held, whoever holds most, by key or by network, gives up a body that still comes. A
+  whole one is never given up: it may be with Core. For others some bytes are kept on top of the limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import Shares
+from gateway.shares import Claimant, PairedShares
 
 _LEAST_PRUNED: Final = 1024
 
@@ -62,8 +62,9 @@ class BufferBudget:
     """The bytes that the bodies of all requests together may hold in memory at once."""
 
     def __init__(self, limit: int) -> None:
-        self._shares = Shares(limit)
-        self._coming: defaultdict[str, set[Hold]] = defaultdict(set)
+        self._shares = PairedShares(limit)
+        self._of_parties: defaultdict[str, set[Hold]] = defaultdict(set)
+        self._of_networks: defaultdict[str, set[Hold]] = defaultdict(set)
 
     @property
     def held(self) -> int:
@@ -74,57 +75,62 @@ class BufferBudget:
         """Hold up to `limit` bytes from now on; what is held already stays."""
         self._shares.limit = limit
 
-    def hold(self, party: str) -> Hold:
-        """What one request of `party` will hold; nothing yet."""
-        return Hold(self, party)
+    def hold(self, claimant: Claimant) -> Hold:
+        """What one request of `claimant` will hold; nothing yet."""
+        return Hold(self, claimant)
 
     def take(self, hold: Hold, size: int, beyond: int = 0) -> None:
         """Count `size` bytes more, up to `beyond` bytes over the limit.
 
         Raises GatewayError(UNAVAILABLE) where they are not to be had.
         """
-        shares, party = self._shares, hold.party
-        while not shares.fits(size - beyond):
-            largest = self._largest_coming(shares.yielding(party, size))
-            if largest is not None:
-                largest.give_up()
-            elif shares.fits_kept(party, size):
+        while not self._shares.fits(size - beyond):
+            yielding = self._yielding(hold, size)
+            if yielding is not None:
+                yielding.give_up()
+            elif self._shares.fits_kept(hold, size):
                 break
             else:
                 raise GatewayError(Code.UNAVAILABLE)
-        shares.take(party, size)
-
-    def _largest_coming(self, party: str | None) -> Hold | None:
-        """The largest body of a party that is still coming in, if any of it has come."""
-        coming = self._coming.get(party, ()) if party is not None else ()
-        return max((hold for hold in coming if hold.size), key=lambda hold: hold.size, default=None)
+        self._shares.take(hold, size)
 
     def give(self, hold: Hold, size: int) -> None:
         """Count `size` bytes less."""
-        self._shares.give(hold.party, size)
+        self._shares.give(hold, size)
 
     def comes(self, hold: Hold, *, still: bool) -> None:
         """Take note whether the body of a hold is still coming in, so that it can be given up."""
-        if still:
-            self._coming[hold.party].add(hold)
-            return
-        others = self._coming.get(hold.party)
-        if others is not None:
-            others.discard(hold)
-            if not others:
-                del self._coming[hold.party]
+        for holds, name in ((self._of_parties, hold.party), (self._of_networks, hold.network)):
+            if still:
+                holds[name].add(hold)
+                continue
+            holds[name].discard(hold)
+            if not holds[name]:
+                del holds[name]
+
+    def _yielding(self, hold: Hold, size: int) -> Hold | None:
+        """The largest body that still comes of whoever has to yield; None where there is none."""
+        network = self._shares.networks.yielding(hold.network, size)
+        party = self._shares.parties.yielding(hold.party, size)
+        for holds, name in ((self._of_networks, network), (self._of_parties, party)):
+            coming = () if name is None else holds.get(name, ())
+            largest = max(coming, key=lambda other: other.size, default=None)
+            if largest is not None and largest.size and self._shares.yields(largest, hold, size):
+                return largest
+        return None
 
 
 class Hold:
     """The bytes that one request holds of the budget. A `wire.exchange.Meter`."""
 
-    __slots__ = ("_break_off", "_budget", "_given_up", "party", "size")
+    __slots__ = ("_break_off", "_budget", "_given_up", "network", "party", "size")
 
-    def __init__(self, budget: BufferBudget, party: str) -> None:
+    def __init__(self, budget: BufferBudget, claimant: Claimant) -> None:
         self._budget = budget
         self._break_off: Callable[[], None] | None = None
         self._given_up = False
-        self.party = party
+        self.party = claimant.party
+        self.network = claimant.network
         self.size = 0
 
     def comes(self, break_off: Callable[[], None]) -> None:
@@ -137,7 +143,7 @@ class Hold:
         if self._given_up:
             raise GatewayError(Code.UNAVAILABLE)
         if size:
-            self._budget.take(self, size)
+            self._take(size)
             self.size += size
 
     def settle(self, size: int, beyond: int = 0) -> None:
@@ -148,7 +154,7 @@ class Hold:
         """
         self._end_coming()
         if size > self.size:
-            self._budget.take(self, size - self.size, beyond)
+            self._take(size - self.size, beyond)
             self.size = size
         elif size < self.size:
             self._budget.give(self, self.size - size)
@@ -168,6 +174,15 @@ class Hold:
         self._given_up = True
         if break_off is not None:
             break_off()
+
+    def _take(self, size: int, beyond: int = 0) -> None:
+        try:
+            self._budget.take(self, size, beyond)
+        except GatewayError:
+            # At once: others ask in the same turn, and each would be refused for bytes that nobody will use.
+            self.release()
+            self._given_up = True
+            raise
 
     def _end_coming(self) -> None:
         if self._break_off is not None:

@@ -1,10 +1,11 @@
-"""Stamping that may take long, one body at a time and in turns by key.
+"""Stamping that may take long, one body at a time and in turns by network and key.
 
 Rules kept here:
 - What is cheap is stamped at once. Everything else waits here, so that no number of bodies holds the event
   loop: all of them together take TURN_SECONDS of each of its turns, and one step more at most.
-- A turn belongs to one key: the next key's turn comes next, however many bodies the key before has waiting.
-- At most MOST_WAITING bodies wait. One more takes the place of the newest of the key that has most waiting.
+- A turn belongs to one key of one network. The next network's turn comes next, and of a network the next
+  key's, however many bodies or keys the one before has waiting.
+- At most MOST_WAITING bodies wait. One more takes the place of the newest of whoever has most waiting.
 - Nothing is stamped for a client that has gone.
 """
 
@@ -18,6 +19,7 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Route
+from gateway.shares import Caller, PairedShares
 from gateway.stamping import is_cheap, stamp, stamp_in_steps
 from gateway.wire.flow import ClientGoneError
 
@@ -27,8 +29,9 @@ MOST_WAITING: Final = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One body that is stamped in steps, and who waits for it."""
+    """One body that is stamped in steps, whose it is, and who waits for it."""
 
+    caller: Caller
     steps: Generator[None, None, bytes]
     done: asyncio.Future[bytes]
     wanted: Callable[[], bool]
@@ -39,53 +42,64 @@ class StampLane:
 
     def __init__(self, monotonic: Callable[[], float], most_waiting: int = MOST_WAITING) -> None:
         self._monotonic = monotonic
-        self._most_waiting = most_waiting
-        # By key id, the key whose turn is next first.
-        self._jobs: OrderedDict[str, deque[_Job]] = OrderedDict()
-        self._waiting = 0
+        self._waiting = PairedShares(most_waiting)
+        # By network and key, those whose turn is next first.
+        self._jobs: OrderedDict[str, OrderedDict[str, deque[_Job]]] = OrderedDict()
 
     async def stamp(
-        self, body: bytes, route: Route, key_id: str, most: int, wanted: Callable[[], bool]
+        self, body: bytes, route: Route, caller: Caller, most: int, wanted: Callable[[], bool]
     ) -> bytes:
-        """The body with the stamp of `key_id`, at most `most` bytes; the same object where it needs none.
+        """The body with the stamp of the caller's key, at most `most` bytes; the same if it needs none.
 
         `wanted` is asked before each turn. Raises what `stamping.stamp` raises, GatewayError(UNAVAILABLE)
         where too many wait, ClientGoneError where it is not wanted any more.
         """
+        key_id, optional = caller.party, route.body_optional
         if is_cheap(body, route.stamp):
-            return stamp(body, route.stamp, key_id, body_optional=route.body_optional, max_length=most)
-        steps = stamp_in_steps(body, route.stamp, key_id, body_optional=route.body_optional, max_length=most)
-        job = _Job(steps, asyncio.get_running_loop().create_future(), wanted)
-        self._add(key_id, job)
+            return stamp(body, route.stamp, key_id, body_optional=optional, max_length=most)
+        steps = stamp_in_steps(body, route.stamp, key_id, body_optional=optional, max_length=most)
+        job = _Job(caller, steps, asyncio.get_running_loop().create_future(), wanted)
+        self._add(job)
         return await job.done
 
-    def _add(self, key_id: str, job: _Job) -> None:
-        if self._waiting >= self._most_waiting:
-            self._make_room(key_id)
+    def _add(self, job: _Job) -> None:
+        if not self._waiting.fits(1):
+            self._make_room(job.caller)
         if not self._jobs:
             job.done.get_loop().call_soon(self._turn)
-        self._jobs.setdefault(key_id, deque()).append(job)
-        self._waiting += 1
+        key_id, network = job.caller
+        self._jobs.setdefault(network, OrderedDict()).setdefault(key_id, deque()).append(job)
+        self._waiting.take(job.caller)
 
-    def _make_room(self, key_id: str) -> None:
-        """Refuse the newest body of the key that has most; raises GatewayError where that is `key_id`."""
-        largest = max(self._jobs.values(), key=len)
-        if len(self._jobs.get(key_id, ())) + 1 >= len(largest):
+    def _make_room(self, caller: Caller) -> None:
+        """Refuse the newest body of whoever has most; raises GatewayError where that is `caller`."""
+        newest = (jobs[-1] for keys in self._jobs.values() for jobs in keys.values())
+        heaviest = max(newest, key=lambda job: self._waiting.weight(job.caller), default=None)
+        if heaviest is None or not self._waiting.yields(heaviest.caller, caller):
             raise GatewayError(Code.UNAVAILABLE)
-        _fail(largest.pop(), GatewayError(Code.UNAVAILABLE))
-        self._waiting -= 1
+        _fail(heaviest, GatewayError(Code.UNAVAILABLE))
+        self._remove(heaviest)
+
+    def _remove(self, job: _Job) -> None:
+        key_id, network = job.caller
+        keys = self._jobs[network]
+        keys[key_id].remove(job)
+        self._waiting.give(job.caller)
+        if not keys[key_id]:
+            del keys[key_id]
+        if not keys:
+            del self._jobs[network]
 
     def _turn(self) -> None:
         """Work for the key whose turn it is, and leave the rest for the next turn of the event loop."""
         end = self._monotonic() + TURN_SECONDS
-        key_id, jobs = next(iter(self._jobs.items()))
+        network, keys = next(iter(self._jobs.items()))
+        key_id, jobs = next(iter(keys.items()))
         loop = jobs[0].done.get_loop()
+        self._jobs.move_to_end(network)
+        keys.move_to_end(key_id)
         while jobs and self._work(jobs[0], end):
-            jobs.popleft()
-            self._waiting -= 1
-        self._jobs.move_to_end(key_id)
-        if not jobs:
-            del self._jobs[key_id]
+            self._remove(jobs[0])
         if self._jobs:
             loop.call_soon(self._turn)
 

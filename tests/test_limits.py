@@ -6,6 +6,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.limits import BufferBudget, RateLimit
+from gateway.shares import Caller
 
 NOW = 1000.25
 
@@ -59,29 +60,34 @@ class TestRateLimit:
 
 class TestBufferBudget:
     def test_it_holds_up_to_its_limit(self) -> None:
-        """The last byte can be had; one more is 503, and takes nothing."""
+        """The last byte can be had; one more is 503, and what is refused holds nothing any more."""
         budget = BufferBudget(10)
-        hold = budget.hold("a")
+        hold = budget.hold(Caller("a", "here"))
         hold.grow(4)
         hold.grow(6)
+        assert budget.held == 10
         with pytest.raises(GatewayError) as refused:
             hold.grow(1)
-        assert (refused.value.code, budget.held) == (Code.UNAVAILABLE, 10)
+        assert (refused.value.code, budget.held) == (Code.UNAVAILABLE, 0)
 
     def test_what_is_given_back_can_be_had_again(self) -> None:
         """Released bytes are free for the next body."""
         budget = BufferBudget(10)
-        first = budget.hold("a")
+        first = budget.hold(Caller("a", "here"))
         first.grow(10)
         first.release()
         first.release()
-        budget.hold("b").grow(10)
+        budget.hold(Caller("b", "here")).grow(10)
         assert budget.held == 10
 
     def test_the_party_that_holds_most_gives_up_its_largest_body_that_still_comes(self) -> None:
         """A lone party may hold everything, and yields as soon as another needs some of it."""
         budget, refused = BufferBudget(10), list[str]()
-        small, large, other = budget.hold("a"), budget.hold("a"), budget.hold("b")
+        small, large, other = (
+            budget.hold(Caller("a", "here")),
+            budget.hold(Caller("a", "here")),
+            budget.hold(Caller("b", "here")),
+        )
         small.comes(lambda: refused.append("small"))
         large.comes(lambda: refused.append("large"))
         small.grow(4)
@@ -91,27 +97,62 @@ class TestBufferBudget:
         with pytest.raises(GatewayError):
             large.grow(1)
 
+    def test_one_refusal_is_enough_for_all_that_ask_in_the_same_turn(self) -> None:
+        """What is refused gives its bytes back at once, so that the next that asks has them."""
+        budget = BufferBudget(10)
+        first, second = budget.hold(Caller("a", "here")), budget.hold(Caller("a", "here"))
+        first.grow(5)
+        second.grow(5)
+        with pytest.raises(GatewayError):
+            first.grow(1)
+        second.grow(1)
+        assert (first.size, second.size, budget.held) == (0, 6, 6)
+
     def test_a_whole_body_is_never_given_up(self) -> None:
         """It is on its way to Core: others have an eighth more than the limit, and are refused beyond."""
         budget, refused = BufferBudget(16), list[str]()
-        whole, same, other = budget.hold("a"), budget.hold("a"), budget.hold("b")
+        whole, same, other = (budget.hold(Caller(party, "here")) for party in ("a", "a", "b"))
         whole.comes(lambda: refused.append("whole"))
         whole.grow(8)
         whole.settle(16)
         other.grow(2)
-        for hold in (same, other):
-            with pytest.raises(GatewayError):
-                hold.grow(1)
+        with pytest.raises(GatewayError):
+            same.grow(1)
         assert (refused, budget.held) == ([], 18)
+        with pytest.raises(GatewayError):
+            other.grow(1)
+        assert (refused, budget.held) == ([], 16)
 
     def test_nobody_yields_to_a_party_that_would_hold_as_much(self) -> None:
         """Or two parties would take the same bytes from each other for ever."""
         budget, refused = BufferBudget(10), list[str]()
-        first, second = budget.hold("a"), budget.hold("b")
+        first, second = budget.hold(Caller("a", "here")), budget.hold(Caller("b", "here"))
         for hold in (first, second):
             hold.comes(lambda: refused.append("one"))
             hold.grow(5)
-        for hold in (first, second):
-            with pytest.raises(GatewayError):
-                hold.grow(1)
+        with pytest.raises(GatewayError):
+            second.grow(1)
+        assert (refused, budget.held) == ([], 5)
+
+    def test_a_network_gives_up_a_body_however_many_keys_hold_its_bytes(self) -> None:
+        """Each of them holds less than whoever needs some of it."""
+        budget, refused = BufferBudget(10), list[str]()
+        for key in "abcde":
+            hold = budget.hold(Caller(key, "many"))
+            hold.comes(lambda key=key: refused.append(key))  # type: ignore[misc]
+            hold.grow(2)
+        other = budget.hold(Caller("f", "one"))
+        other.grow(4)
+        assert (len(refused), budget.held, other.size) == (2, 10, 4)
+
+    def test_such_a_network_takes_nothing_from_another(self) -> None:
+        """By one key more, which holds nothing yet: the other's key has more, but its network has less."""
+        budget, refused = BufferBudget(10), list[str]()
+        one = budget.hold(Caller("f", "one"))
+        one.comes(lambda: refused.append("one"))
+        one.grow(4)
+        for key in "abc":
+            budget.hold(Caller(key, "many")).grow(2)
+        with pytest.raises(GatewayError):
+            budget.hold(Caller("d", "many")).grow(2)
         assert (refused, budget.held) == ([], 10)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.shares import Shares, network_of
+from gateway.shares import Caller, PairedShares, Shares, network_of
 
 
 def shares(limit: int = 10, **held: int) -> Shares:
@@ -49,11 +49,24 @@ def test_what_is_given_back_is_free() -> None:
         (dict.fromkeys("acdefghijklmnopqr", 1), 1, True),
     ],
 )
-def test_an_eighth_more_is_for_whoever_holds_less_than_an_equal_part(
+def test_an_eighth_more_is_for_a_key_that_holds_less_than_an_equal_part(
     held: dict[str, int], amount: int, fits: bool
 ) -> None:
-    """Of 16 units and 2 more; one unit is everybody's share, however many parties there are."""
-    assert shares(16, **held).fits_kept("b", amount) == fits
+    """Of 16 units and 2 more; one unit is everybody's share, however many keys there are."""
+    made = PairedShares(16)
+    for key, units in held.items():
+        made.take(Caller(key, "here"), units)
+    assert made.fits_kept(Caller("b", "here"), amount) == fits
+
+
+def test_a_sixteenth_more_is_for_a_network_that_holds_less_than_an_equal_part() -> None:
+    """Eighteen keys of one network, which hold one unit each, leave one to another network."""
+    made = PairedShares(16)
+    for number in range(18):
+        made.take(Caller(f"key {number}", "here"))
+    assert [made.fits_kept(Caller("one more", network)) for network in ("here", "there")] == [False, True]
+    made.take(Caller("one more", "there"))
+    assert not made.fits_kept(Caller("another", "elsewhere"))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans())))
@@ -86,3 +99,51 @@ def test_whatever_is_taken_and_given_the_largest_is_found(steps: list[tuple[str,
 )
 def test_a_client_is_an_ipv4_address_or_a_64_of_ipv6(address: str, party: str) -> None:
     assert network_of(address) == party
+
+
+def paired(limit: int = 10, **held: int) -> PairedShares:
+    """What is held by the key named by the first letter, from the network named by the second."""
+    made = PairedShares(limit)
+    for names, amount in held.items():
+        made.take(Caller(names[0], names[1]), amount)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("held", "holder", "claimant", "yields"),
+    [
+        pytest.param({"ax": 3, "bx": 1}, "ax", "bx", True, id="more of a network's own"),
+        pytest.param({"ax": 2, "bx": 1}, "ax", "bx", False, id="one more, which would change hands for ever"),
+        pytest.param({"ax": 3}, "ax", "ax", False, id="itself"),
+        pytest.param({"ax": 1, "bx": 1, "cx": 1}, "ax", "dy", True, id="many keys of one network"),
+        pytest.param({"ax": 1, "bx": 1, "cy": 2}, "cy", "dx", False, id="a newcomer of such a network"),
+        pytest.param({"ax": 1, "ay": 1, "az": 1}, "ax", "bw", True, id="one key from many networks"),
+        pytest.param({"ax": 1, "bw": 1}, "bw", "ay", False, id="a newcomer from one more of them"),
+    ],
+)
+def test_who_has_much_by_key_or_by_network_yields_to_who_has_little_by_both(
+    held: dict[str, int], holder: str, claimant: str, yields: bool
+) -> None:
+    shares = paired(**held)
+    assert shares.yields(Caller(holder[0], holder[1]), Caller(claimant[0], claimant[1])) is yields
+    assert shares.may_yield(Caller(claimant[0], claimant[1])) or not yields
+
+
+PAIRS = st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")).map(lambda pair: Caller(*pair))
+
+
+@given(st.dictionaries(PAIRS, st.integers(1, 9)), PAIRS, PAIRS, st.integers(1, 4))
+def test_whoever_yields_can_be_found(
+    held: dict[Caller, int], holder: Caller, claimant: Caller, amount: int
+) -> None:
+    """`may_yield` never hides one of them; and nobody takes back at once what it has yielded."""
+    shares = PairedShares(0)
+    for caller, most in held.items():
+        shares.take(caller, most)
+    if not shares.yields(holder, claimant, amount):
+        return
+    assert shares.may_yield(claimant, amount)
+    if held.get(holder, 0) >= amount:
+        shares.give(holder, amount)
+        shares.take(claimant, amount)
+        assert not shares.yields(claimant, holder, amount)

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Access, Route, Stamp
+from gateway.shares import Caller
 from gateway.stamp_lane import TURN_SECONDS, StampLane
 from gateway.stamping import stamp
 from gateway.wire.flow import ClientGoneError
@@ -30,12 +31,17 @@ class Clients:
         self._lane = lane
 
     def send(
-        self, name: str, body: bytes, key: str, wanted: Callable[[], bool] = lambda: True
+        self,
+        name: str,
+        body: bytes,
+        key: str,
+        wanted: Callable[[], bool] = lambda: True,
+        network: str = "here",
     ) -> asyncio.Task[bytes]:
-        return asyncio.ensure_future(self._send(name, body, key, wanted))
+        return asyncio.ensure_future(self._send(name, body, Caller(key, network), wanted))
 
-    async def _send(self, name: str, body: bytes, key: str, wanted: Callable[[], bool]) -> bytes:
-        stamped = await self._lane.stamp(body, BULK, key, MOST, wanted)
+    async def _send(self, name: str, body: bytes, caller: Caller, wanted: Callable[[], bool]) -> bytes:
+        stamped = await self._lane.stamp(body, BULK, caller, MOST, wanted)
         self.finished.append(name)
         return stamped
 
@@ -49,7 +55,7 @@ async def test_what_is_cheap_does_not_wait(clients: Clients) -> None:
     """It is stamped in the very turn in which it is sent, whatever else there is to do."""
     slow = clients.send("slow", SLOW, "mallory")
     await asyncio.sleep(0)
-    cheap = StampLane(time.monotonic).stamp(b'{"a":1}', LEDGERS, "acme", MOST, lambda: True)
+    cheap = StampLane(time.monotonic).stamp(b'{"a":1}', LEDGERS, Caller("acme", "here"), MOST, lambda: True)
     with pytest.raises(StopIteration) as done:
         cheap.send(None)
     assert done.value.value == b'{"a":1,"meta_data":{"BLNK_GENERATED_BY":"acme"}}'
@@ -73,6 +79,26 @@ async def test_keys_take_turns_and_bodies_of_a_key_keep_their_order(clients: Cli
     tasks.append(clients.send("acme", QUICK, "acme"))
     await asyncio.gather(*tasks)
     assert clients.finished == ["acme", *(f"mallory {n}" for n in range(6))]
+
+
+async def test_networks_take_turns_however_many_keys_one_of_them_has(clients: Clients) -> None:
+    """Many keys of one network hold back another's one key for a turn or two, not for one of each."""
+    tasks = [clients.send(f"mallory {n}", SLOW, f"mallory {n}") for n in range(6)]
+    await asyncio.sleep(0)
+    tasks.append(clients.send("acme", QUICK, "acme", network="there"))
+    await asyncio.gather(*tasks)
+    assert clients.finished[0] == "acme"
+    assert sorted(clients.finished[1:]) == [f"mallory {n}" for n in range(6)]
+
+
+async def test_the_network_that_has_most_waiting_gives_way() -> None:
+    """Though each of its keys has no more than one body that waits."""
+    clients = Clients(StampLane(time.monotonic, most_waiting=3))
+    mallory = [clients.send("mallory", QUICK, f"mallory {n}") for n in range(3)]
+    other = clients.send("acme", QUICK, "acme", network="there")
+    outcomes = await asyncio.gather(*mallory, other, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(GatewayError) == 1
+    assert clients.finished.count("acme") == 1
 
 
 async def test_a_turn_of_the_event_loop_is_short_however_many_wait(clients: Clients) -> None:

@@ -6,7 +6,8 @@ Rules kept here:
 - A request uses a connection only while it holds a place (`places`); one that waits for a place makes another
   party's give way that only waits for its client.
 - A request whose time is over keeps its connection and gives its place back, as long as not too many of such
-  run at once; beyond that it keeps its place too. All in all there are at most twice `limits.connections`.
+  run at once; beyond that it keeps its place too. All in all there are at most twice `limits.connections`,
+  and two more where those are fewer than three.
 - Whether a request may still be sent is asked when its bytes leave; where it has to be asked elsewhere, the
   request keeps its place meanwhile.
 """
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import kept
+from gateway.shares import Claimant, kept
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Client, Flow, refuse_abandoned
@@ -259,8 +260,8 @@ class Pool:
         for connection in list(self._idle):
             connection.abort()
 
-    def _press(self, party: str, streams: bool) -> None:
-        """Make one request give way that only waits for its client, for a party that holds less."""
+    def _press(self, waiting: Claimant, streams: bool) -> None:
+        """Make one request give way that only waits for its client, for one that waits and holds less."""
         yielding = [
             connection
             for connection in self._open
@@ -268,16 +269,15 @@ class Pool:
             if connection.waits_for_client()
         ]
         first = max(yielding, key=self._claim_of, default=None)
-        if first is None:
+        if first is None or first.holder is None:
             return
-        unwanted, held = self._claim_of(first)
-        if unwanted or held > self._places.held_by(party) + 1:
+        if first.unwanted or self._places.yields(first.holder, waiting):
             first.give_way()
 
-    def _claim_of(self, connection: UpstreamConnection) -> tuple[bool, int]:
-        """How good a claim others have on a connection: nobody may want it, or its party holds most."""
-        held = 0 if connection.holder is None else self._places.held_by(connection.holder.party)
-        return connection.unwanted, held
+    def _claim_of(self, connection: UpstreamConnection) -> tuple[bool, tuple[int, int]]:
+        """How good a claim others have on a connection: nobody may want it, or its holder has most."""
+        weight = (0, 0) if connection.holder is None else self._places.weight(connection.holder)
+        return connection.unwanted, weight
 
     async def _connect(self) -> UpstreamConnection:
         connection = await self._dialer.connect(lambda: UpstreamConnection(self), self.limits.connect)

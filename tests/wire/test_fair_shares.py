@@ -55,6 +55,43 @@ class TestPlaces:
         release.set()
         assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
 
+    async def test_some_are_kept_for_an_address_that_holds_none(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Another cannot take those by many keys, each of which holds little."""
+        full = await Crowded.of(await start_gateway(upstream={"connections": 4}), upstream, 10)
+        assert connections(full.gateway, "waiting") == 5
+        one = await from_address(full.gateway, "127.0.0.2")
+        assert (await one.ask("GET", READ, key=full.key)).status == 200
+        await full.emptied()
+
+    async def test_a_full_queue_turns_away_the_address_that_fills_it(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Though each of its keys has no more than one request that waits."""
+        full = await Crowded.of(await start_gateway(upstream={"connections": 1, "queue": 3}), upstream, 5)
+        ones = [await from_address(full.gateway, f"127.0.0.{last}") for last in (2, 3)]
+        await ones[0].send(request("GET", "/ledgers/busy", key=full.key))
+        await upstream.arrived(3)
+        await ones[1].send(request("GET", READ, key=full.key))
+        assert_error(await full.clients[4].answer(), Code.UNAVAILABLE)
+        await full.emptied()
+        assert [(await client.answer()).status for client in ones] == [200, 200]
+
+    async def test_a_response_that_is_not_taken_gives_way_to_another_address(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Though each of those that do not read has a key of its own."""
+        gateway = await start_gateway(upstream={"connections": 3})
+        upstream.script(*[flood] * 6)
+        for last in (1, 1, 1, 1, 2, 3):
+            client = await from_address(gateway, f"127.0.0.{last}")
+            await client.send(request("GET", READ, key=(await gateway.mint("ledgers:*")).key))
+            await asyncio.sleep(0.1)
+        await eventually(lambda: connections(gateway, "busy") == 5, "five readers")
+        one = await from_address(gateway, "127.0.0.4")
+        assert (await one.ask("GET", READ, key=(await gateway.mint("ledgers:*")).key)).status == 200
+
     async def test_are_given_in_turn_by_key(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
         """A key with one request waits for one place, not behind the many requests of another."""
         full = await Full.of(await start_gateway(upstream={"connections": 1}), upstream)
@@ -173,6 +210,42 @@ class Full:
         self._release.set()
         await asyncio.gather(*self._busy)
         return await asyncio.gather(*asked)
+
+
+class Crowded:
+    """A gateway that one address asks with many keys, once with each; Core works on what it got."""
+
+    def __init__(self, gateway: Running, clients: list[RawClient], key: str) -> None:
+        self.gateway, self.clients, self.key = gateway, clients, key
+        self.release = asyncio.Event()
+
+    @classmethod
+    async def of(cls, gateway: Running, upstream: RecordingUpstream, count: int) -> Crowded:
+        clients = [await from_address(gateway, "127.0.0.1") for _ in range(count)]
+        full = cls(gateway, clients, (await gateway.mint("ledgers:*")).key)
+
+        async def busy(exchange: Exchange) -> None:
+            if exchange.request.target == "/ledgers/busy":
+                await full.release.wait()
+            await echo(exchange)
+
+        upstream.behaviour = busy
+        for counted, client in enumerate(clients, 1):
+            await client.send(request("GET", "/ledgers/busy", key=(await gateway.mint("ledgers:*")).key))
+            await full.counted(counted)
+        return full
+
+    async def counted(self, count: int) -> None:
+        """Waits until so many requests have a place or wait for one."""
+
+        def come() -> bool:
+            return connections(self.gateway, "busy") + connections(self.gateway, "waiting") == count
+
+        await eventually(come, "all that were sent")
+
+    async def emptied(self) -> None:
+        """Lets Core answer."""
+        self.release.set()
 
 
 class TestReaders:

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.wire.places import Places
+from gateway.shares import Claimant
+from gateway.wire.places import PRESS_SECONDS, Places
 from gateway.wire.pool import OwnCall
 
 
@@ -88,3 +89,26 @@ async def test_an_upload_waits_for_one_that_is_cut(places: Places) -> None:
     async with asyncio.timeout(1):
         await task
     assert (places.held, places.waiting) == (1, 0)
+
+
+async def test_many_that_wait_ask_for_a_place_no_more_often_than_a_few() -> None:
+    """Each time costs a pass over all connections: a thousand keys would hold up the event loop."""
+    pressed: list[Claimant] = []
+    places = Places(asyncio.get_running_loop(), lambda waiting, _: pressed.append(waiting))
+    places.adopt(1, 1000, 10 * PRESS_SECONDS)
+    taken = [OwnCall(f"busy {number}", "here") for number in range(2)]
+    assert all(map(places.claim, taken))
+    tasks = [
+        asyncio.ensure_future(places.wait(OwnCall(f"key {number}", "here"), streams=number % 2 == 0))
+        for number in range(1000)
+    ]
+    await asyncio.sleep(0)
+    pressed.clear()
+    await asyncio.sleep(4.5 * PRESS_SECONDS)
+    assert 1 <= len(pressed) <= 8
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for call in taken:
+        places.give(call)
+    assert (places.held, places.waiting) == (0, 0)
