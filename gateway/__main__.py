@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from gateway.start_signals import loading
+from gateway.start_signals import Loading
 
 
 def main() -> None:
     """Load what the command needs, and run it."""
-    with loading(sys.argv[1:]):
+    with Loading(sys.argv[1:]):
         from gateway.cli import main as run
     run()
 

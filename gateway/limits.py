@@ -4,7 +4,8 @@ Rules kept here:
 - Every bound is checked before the work it bounds.
 - The clock's reading is passed in.
 - A bound can change while requests are counted against it; what is counted stays counted.
-- Where the bytes are all held, the party that holds most gives up a body that is still coming in.
+- Where the bytes are all held, the party that holds most gives up a body that is still coming in. A whole one
+  is never given up: it may be with Core. For other parties some bytes are kept on top of the limit.
 """
 
 from __future__ import annotations
@@ -82,14 +83,21 @@ class BufferBudget:
 
         Raises GatewayError(UNAVAILABLE) where they are not to be had.
         """
-        while not self._shares.fits(size - beyond):
-            greediest = self._shares.yielding(hold.party, size)
-            coming = self._coming.get(greediest, ()) if greediest is not None else ()
-            largest = max(coming, key=lambda other: other.size, default=None)
-            if largest is None or not largest.size:
+        shares, party = self._shares, hold.party
+        while not shares.fits(size - beyond):
+            largest = self._largest_coming(shares.yielding(party, size))
+            if largest is not None:
+                largest.give_up()
+            elif shares.fits_kept(party, size):
+                break
+            else:
                 raise GatewayError(Code.UNAVAILABLE)
-            largest.give_up()
-        self._shares.take(hold.party, size)
+        shares.take(party, size)
+
+    def _largest_coming(self, party: str | None) -> Hold | None:
+        """The largest body of a party that is still coming in, if any of it has come."""
+        coming = self._coming.get(party, ()) if party is not None else ()
+        return max((hold for hold in coming if hold.size), key=lambda hold: hold.size, default=None)
 
     def give(self, hold: Hold, size: int) -> None:
         """Count `size` bytes less."""

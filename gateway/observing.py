@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Final
 
 from gateway.context import RequestContext
@@ -31,7 +32,7 @@ from gateway.wire.headers import credential_lines
 MEANING: Final = "Core decides on every request, nothing is enforced here"
 NOTICE: Final = f"observing: {MEANING}"
 
-# The route that every request takes here, for Core decides.
+# The route that every request takes here, for Core decides; with the `first_byte` of its own.
 _OBSERVED: Final = Route(method="GET", pattern="/", access=Access.MASTER)
 # How long a request may wait for the store to know its key.
 _KNOWN_SECONDS: Final = 0.25
@@ -110,7 +111,10 @@ class ObservingProxy(Proxy):
         target = parse_target(exchange.target)
         if isinstance(target, Target):
             matched = config.routes.match(exchange.method, target.segments)
-            entry.route = matched.name if matched is not None else ""
+            if matched is not None:
+                entry.route = matched.name
+            if matched is not None and matched.first_byte:
+                context.admit(replace(_OBSERVED, first_byte=matched.first_byte), None)
             if config.routes.public(exchange.method, target.segments) is not None:
                 entry.decision = "allow"
                 return None

@@ -20,6 +20,7 @@ from gateway.context import RequestContext
 from gateway.errors import Code, GatewayError, OverloadError
 from gateway.forwarding import CoreObserver, Forwarder
 from gateway.judgement import Clocks, DeniedMeanwhileError, Judgement
+from gateway.keys.at_once import AtOnce
 from gateway.keys.authority import Authority, KeysResource
 from gateway.keys.cache import ASKED_SECONDS, PEEKED_SECONDS
 from gateway.keys.resource import Answer as OwnAnswer
@@ -40,6 +41,10 @@ _KEY: Final = "X-Blnk-Key"
 _ELSEWHERE: Final = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
 # Reading and granting scopes is one step of the event loop: 1 MiB of them would hold it for 180 ms.
 _KEYS_BODY: Final = 1 << 16
+_LISTS: Final = 2
+"""Lists of keys that are made at once: the largest that a client can cause has 18 MB."""
+_LISTS_WAITING: Final = 8
+"""Further ones that the keys of one owner may have waiting."""
 
 
 class Observer(CoreObserver, Protocol):
@@ -89,6 +94,7 @@ class Proxy:
         self._monotonic = clocks.monotonic
         self._request_ids = request_ids
         self._rate = RateLimit(config.limits.rate)
+        self._lists = AtOnce(1, total=_LISTS, waiting=_LISTS_WAITING)
 
     def adopt(self, config: Config) -> None:
         """Answer by `config` from the next request on."""
@@ -240,7 +246,11 @@ class Proxy:
                 principal = context.gate.principal
             made = await self._api_keys.create(principal, body)
         elif method == "GET":
-            made = await self._api_keys.list(principal, target.query)
+            # The master key lists any owner's keys, and has turns of its own.
+            async with self._lists.turn(principal.owner if isinstance(principal, ApiKey) else ""):
+                if exchange.gone:
+                    raise ClientGoneError
+                made = await self._api_keys.list(principal, target.query)
         else:
             made = await self._api_keys.revoke(principal, target.segments[1], target.query)
         self._observer.store_failed(None)

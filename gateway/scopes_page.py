@@ -2,8 +2,8 @@
 
 Rules kept here:
 - A key is told by its id, never by the key.
-- Told are the keys that came by in this process, at most 1,000 of them at once; `?key_id=` asks for one, and
-  for keys that did not come by as well.
+- It tells of the keys that were used in this process, at most 1,000 of them at once; `?key_id=` asks for one,
+  also for one that was not used.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Rules kept here:
 - A lone party may hold everything. Where the resource is full, the party that holds most yields to one that
   holds less.
+- What cannot be taken back from a party would leave nothing for the others. So an eighth more than the limit
+  is kept for parties that hold less than their share.
 - A party is a key id, or the network of a client's address: one IPv4 address, or one /64 of IPv6, which is
   what a single client gets (RFC 6177).
 - Nothing here waits or acts: callers ask, and do what follows.
@@ -17,7 +19,7 @@ _NETWORKS = 4096
 
 
 class Shares:
-    """What each party holds of a resource of which there are `limit` units."""
+    """What each party holds of a resource of which there are `limit` units, and `kept` more."""
 
     __slots__ = ("_held", "_largest", "limit", "total")
 
@@ -29,9 +31,9 @@ class Shares:
         self._largest: str | None = ""
 
     @property
-    def parties(self) -> int:
-        """How many parties hold something."""
-        return len(self._held)
+    def kept(self) -> int:
+        """How many units more than the limit are kept for parties that hold less than their share."""
+        return kept(self.limit)
 
     def held(self, party: str) -> int:
         """How much a party holds."""
@@ -41,8 +43,17 @@ class Shares:
         """Whether `amount` more is within the limit."""
         return self.total + amount <= self.limit
 
+    def fits_kept(self, party: str, amount: int = 1) -> bool:
+        """Whether `party` may take `amount` more of what is kept beyond the limit."""
+        return self.total + amount <= self.limit + self.kept and self.is_small(party, amount)
+
+    def is_small(self, party: str, amount: int = 1) -> bool:
+        """Whether `party` holds no more than its share, an equal part of the limit, with `amount` more."""
+        parties = len(self._held) + (party not in self._held)
+        return self.held(party) + amount <= max(1, self.limit // parties)
+
     def take(self, party: str, amount: int = 1) -> None:
-        """Count `amount` as held by `party`, beyond the limit too: callers ask `fits` first."""
+        """Count `amount` as held by `party`, beyond the limit too: callers ask what fits first."""
         held = self._held.get(party, 0) + amount
         self._held[party] = held
         self.total += amount
@@ -71,6 +82,11 @@ class Shares:
         if self._largest == party or self.held(self._largest) <= self.held(party) + amount:
             return None
         return self._largest
+
+
+def kept(limit: int) -> int:
+    """How many units more than `limit` there are for parties that hold less than their share."""
+    return max(1, limit // 8)
 
 
 @lru_cache(_NETWORKS)

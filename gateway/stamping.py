@@ -39,7 +39,6 @@ _SMALL: Final = 512
 # What one step may do of work that takes next to no time for each.
 _EDITS_AT_ONCE: Final = 1_000
 _BLANKS_AT_ONCE: Final = 1 << 16
-_MISSING: Final = (b"", b"null")
 # What a name of ASCII letters and underscores, written with escapes, cannot do without.
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00[4-7]")
 _META_DATA: Final = b'"meta_data"'

@@ -146,7 +146,7 @@ def _without_key(response: _Response) -> Check:
     return Check(
         Finding.UNSAFE,
         f"Core answers {response.status} to a request without a key: set server.secure to true in blnk.json, "
-        "or whoever reaches Core passes the gateway by",
+        "or whoever can connect to Core bypasses the gateway",
     )
 
 

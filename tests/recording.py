@@ -27,6 +27,7 @@ ANSWER = json.dumps(
 REFUSAL = b'{"error":"no","error_detail":{"code":"AUTH_MISSING_API_KEY","message":"no"}}'
 LONGEST_HEAD = 1 << 20
 PIECE = 1 << 18
+BACKLOG = 1024  # connections that wait to be accepted: those of a whole pool may come at once
 
 Headers = list[tuple[str, str]]
 
@@ -292,7 +293,7 @@ class RecordingUpstream:
 
     async def __aenter__(self) -> RecordingUpstream:
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", self.port, limit=LONGEST_HEAD, ssl=self._tls
+            self._accept, "127.0.0.1", self.port, limit=LONGEST_HEAD, backlog=BACKLOG, ssl=self._tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -92,15 +92,17 @@ class TestBufferBudget:
             large.grow(1)
 
     def test_a_whole_body_is_never_given_up(self) -> None:
-        """It is on its way to Core: whoever needs its bytes is refused."""
-        budget, refused = BufferBudget(10), list[str]()
-        whole, other = budget.hold("a"), budget.hold("b")
+        """It is on its way to Core: others have an eighth more than the limit, and are refused beyond."""
+        budget, refused = BufferBudget(16), list[str]()
+        whole, same, other = budget.hold("a"), budget.hold("a"), budget.hold("b")
         whole.comes(lambda: refused.append("whole"))
         whole.grow(8)
-        whole.settle(10)
-        with pytest.raises(GatewayError):
-            other.grow(1)
-        assert (refused, budget.held) == ([], 10)
+        whole.settle(16)
+        other.grow(2)
+        for hold in (same, other):
+            with pytest.raises(GatewayError):
+                hold.grow(1)
+        assert (refused, budget.held) == ([], 18)
 
     def test_nobody_yields_to_a_party_that_would_hold_as_much(self) -> None:
         """Or two parties would take the same bytes from each other for ever."""

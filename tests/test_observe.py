@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from gateway.scopes_page import ScopesPage
 from gateway.server import Gateway
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
 from tests.raw_client import Answer, chunked, request
-from tests.recording import REFUSAL, RecordingUpstream, answering
+from tests.recording import REFUSAL, RecordingUpstream, answering, held
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
 from tests.serving import serving
 
@@ -114,6 +115,22 @@ class TestPassing:
         (sent,) = upstream.requests
         assert [header for header in sent.headers if header in headers] == headers
         assert await noted(gateway, "/ledgers") == ("would_deny", "AUTH_INVALID_API_KEY", "", 401, False)
+
+    async def test_core_has_as_long_as_its_route_says(
+        self, observe: Observe, upstream: RecordingUpstream
+    ) -> None:
+        """A route's own `first_byte` holds here, too."""
+        shipped = shipped_config().routes.routes
+        routes = [
+            replace(route, first_byte=0.2) if route.name == "GET /ledgers" else route for route in shipped
+        ]
+        gateway = await observe(routes=compile_routes(routes))
+        key = await accepted(gateway, "ledgers:read")
+        release = asyncio.Event()
+        upstream.script(held(release))
+        answer = await gateway.ask("GET", "/ledgers", key=key.key)
+        assert (answer.status, answer.code) == (504, "GATEWAY_UPSTREAM_TIMEOUT")
+        release.set()
 
     async def test_a_refusal_of_core_is_no_refusal_of_the_gateway(
         self, observe: Observe, upstream: RecordingUpstream

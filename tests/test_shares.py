@@ -33,12 +33,27 @@ def test_nobody_yields_to_a_party_that_would_hold_as_much() -> None:
 def test_what_is_given_back_is_free() -> None:
     given_back = shares(10, a=6, b=4)
     given_back.give("a", 6)
-    assert (given_back.parties, given_back.total, given_back.fits(6), given_back.yielding("c")) == (
-        1,
-        4,
-        True,
-        "b",
-    )
+    assert (given_back.total, given_back.fits(6), given_back.yielding("c")) == (4, True, "b")
+
+
+@pytest.mark.parametrize(
+    ("held", "amount", "fits"),
+    [
+        ({"a": 16}, 2, True),
+        ({"a": 16}, 3, False),
+        ({"a": 15, "c": 2}, 1, True),
+        ({"a": 15, "b": 2}, 1, True),
+        ({"a": 9, "b": 8}, 1, False),
+        ({"a": 8, "b": 8, "c": 1}, 1, False),
+        ({"a": 12, "b": 4, "c": 1}, 1, True),
+        (dict.fromkeys("acdefghijklmnopqr", 1), 1, True),
+    ],
+)
+def test_an_eighth_more_is_for_whoever_holds_less_than_an_equal_part(
+    held: dict[str, int], amount: int, fits: bool
+) -> None:
+    """Of 16 units and 2 more; one unit is everybody's share, however many parties there are."""
+    assert shares(16, **held).fits_kept("b", amount) == fits
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans())))

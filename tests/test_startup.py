@@ -290,7 +290,7 @@ class TestProcess:
         assert (ended.code, ended.stderr) == (
             3,
             "blnk-gateway: Core answers 200 to a request without a key: set server.secure to true in "
-            "blnk.json, or whoever reaches Core passes the gateway by\n",
+            "blnk.json, or whoever can connect to Core bypasses the gateway\n",
         )
 
     async def test_a_refused_master_key_is_exit_3(self, upstream: Core) -> None:

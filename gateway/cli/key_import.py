@@ -18,7 +18,7 @@ import click
 
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.long_work import progress, resumable
-from gateway.cli.records import printable, write_json
+from gateway.cli.records import output_as, printable, write_json
 from gateway.cli.stores import fail, load_for_keys, login, now, with_store
 from gateway.config import Config
 from gateway.exits import Exit
@@ -38,13 +38,7 @@ _AGAIN: Final = "run it again: what is imported by then is left alone"
 @click.option("--core", is_flag=True, help="From Core's table, which keys.core_database names.")
 @click.option("--any-scopes", is_flag=True, help="Take scopes that open nothing, as Core does.")
 @click.option("--dry-run", is_flag=True, help="Store nothing; say what would be done.")
-@click.option(
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="A line for people; or JSON, with the id of every key that was left out.",
-)
+@output_as("A line for people; or JSON, with the id of every key that was left out.")
 @config_option
 def import_keys(
     *, file: str | None, core: bool, any_scopes: bool, dry_run: bool, output: str, path: Path

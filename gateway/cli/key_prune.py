@@ -20,7 +20,7 @@ from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.long_work import progress, resumable
 from gateway.cli.new_keys import new_file
 from gateway.cli.readings import KeyReadings, readings_of
-from gateway.cli.records import printable, write_json
+from gateway.cli.records import output_as, printable, write_json
 from gateway.cli.stores import fail, load_for_keys, now, with_store
 from gateway.config import Config
 from gateway.exits import Exit
@@ -40,13 +40,7 @@ _AGAIN = "run it again, with another file: what is removed by then is in this on
 @click.option("--export", "file", type=click.Path(path_type=Path), help="Write them into a new file first.")
 @click.option("--no-export", is_flag=True, help="Keep nothing of them.")
 @click.option("--dry-run", is_flag=True, help="Remove nothing; say how many would go.")
-@click.option(
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="A line for people; or JSON.",
-)
+@output_as("A line for people; or JSON.")
 @config_option
 def prune(
     *,

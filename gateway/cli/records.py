@@ -12,10 +12,10 @@ Rules kept here:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -25,6 +25,8 @@ from gateway.keys.instants import ZERO, read_instant
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import ROTATED, KeyRecord, is_bcrypt
 from gateway.policy.principals import State
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 SECRET: Final = ("digest", "prefix", "bcrypt")
 """Members of a record that tell something about its key."""
@@ -46,13 +48,15 @@ STATE_STYLES: Final = {
 }
 _TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
 
-output_option = click.option(
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Lines for people, a list as a table on a terminal; or JSON.",
-)
+
+def output_as(shown: str) -> Callable[[_Command], _Command]:
+    """The option `--output`, whose help says what is `shown`."""
+    return click.option(
+        "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help=shown
+    )
+
+
+output_option = output_as("Lines for people, a list as a table on a terminal; or JSON.")
 
 
 def printable(text: str) -> str:

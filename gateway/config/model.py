@@ -158,19 +158,26 @@ class TimeoutsConfig:
     head: float = field(
         default=10.0, metadata=_read(values.deadline, "a client's request head, first byte to last")
     )
-    body: float = field(default=30.0, metadata=_read(values.deadline, "between two bytes of a client's body"))
+    body: float = field(
+        default=30.0,
+        metadata=_read(
+            values.deadline, "between two bytes of a client's body; all of it: at 1 KiB/s or more"
+        ),
+    )
     idle: float = field(
         default=75.0, metadata=_read(values.deadline, "a client's connection between two requests")
     )
     write: float = field(
-        default=30.0, metadata=_read(values.deadline, "a client that takes no byte of its answer")
+        default=30.0, metadata=_read(values.deadline, "a client that takes less than 1 KiB/s of its response")
     )
-    connect: float = field(default=2.0, metadata=_read(values.deadline, "a connection to Core"))
+    connect: float = field(
+        default=2.0, metadata=_read(values.deadline, "a connection to Core, or the wait for a free one")
+    )
     first_byte: float = field(
-        default=300.0, metadata=_read(values.deadline, "the first byte of Core's answer")
+        default=300.0, metadata=_read(values.deadline, "the first byte of Core's response")
     )
     between_bytes: float = field(
-        default=60.0, metadata=_read(values.deadline, "between two bytes of Core's answer")
+        default=60.0, metadata=_read(values.deadline, "between two bytes of Core's response")
     )
     upstream_idle: float = field(
         default=60.0, metadata=_read(values.deadline, "an unused connection to Core")
@@ -183,7 +190,7 @@ class LimitsConfig:
 
     body: int = field(default=5 * 1024**2, metadata=_read(values.size, "a body that is stamped"))
     buffered: int = field(
-        default=64 * 1024**2, metadata=_read(values.size, "all bodies being stamped at once")
+        default=64 * 1024**2, metadata=_read(values.size, "all bodies that are held at once")
     )
     connections: int = field(
         default=10_000, metadata=_read(values.count(1), "connections of clients at once")

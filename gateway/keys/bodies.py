@@ -24,7 +24,7 @@ import msgspec
 
 from gateway.errors import Code, go_json
 from gateway.keys.instants import ZERO, Instant, read_instant
-from gateway.keys.quota import MAX_SCOPE, MAX_SCOPES, MAX_TEXT
+from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT
 from gateway.keys.record import KeyRecord
 from gateway.keys.syntax import syntax_fault
 from gateway.policy.decisions import Deny
@@ -161,6 +161,8 @@ def faults_of(creation: Creation) -> list[str]:
         faults.append(f"scopes must be at most {MAX_SCOPES}")
     if any(len(scope) > MAX_SCOPE for scope in creation.scopes):
         faults.append(f"a scope must have at most {MAX_SCOPE} characters")
+    if not faults and len(go_json([creation.name, creation.owner, *creation.scopes])) > MAX_LISTED:
+        faults.append(f"name, owner and scopes must have at most {MAX_LISTED} bytes as JSON")
     return faults
 
 

@@ -10,12 +10,11 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from gateway.keys.at_once import AtOnce
 from gateway.keys.quota import Quota
 from gateway.keys.store import KeyStore
 
@@ -28,14 +27,6 @@ class LiveRows(Protocol):
 
     async def live(self, owner: str) -> int:
         """How many keys of an owner are neither revoked nor expired; raises GatewayError."""
-
-
-@dataclass(slots=True)
-class _Turns:
-    """Those who want a key for one owner; `wanted` counts the waiting ones, too."""
-
-    free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
-    wanted: int = 0
 
 
 class CoreQuota:
@@ -51,7 +42,7 @@ class CoreQuota:
         self._rows = rows
         self._store = store
         self._quota = quota
-        self._turns: dict[str, _Turns] = {}
+        self._turns = AtOnce(TURNS)
 
     @contextlib.asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
@@ -65,14 +56,7 @@ class CoreQuota:
         if not quota.live:
             yield
             return
-        turns = self._turns.setdefault(owner, _Turns())
-        turns.wanted += 1
-        try:
-            async with turns.free:
-                quota.check_records(await self._store.kept(owner))
-                quota.check_live(await self._rows.live(owner))
-                yield
-        finally:
-            turns.wanted -= 1
-            if not turns.wanted:
-                del self._turns[owner]
+        async with self._turns.turn(owner):
+            quota.check_records(await self._store.kept(owner))
+            quota.check_live(await self._rows.live(owner))
+            yield

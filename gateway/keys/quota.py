@@ -22,6 +22,8 @@ MAX_TEXT: Final = 256
 MAX_SCOPES: Final = len(HOLDABLE)
 MAX_SCOPE: Final = 64
 """Characters of a scope. The longest that opens anything has 23."""
+MAX_LISTED: Final = 4096
+"""Bytes of name, owner and scopes as a list shows them: JSON, in which some characters take six."""
 
 
 class QuotaError(RefusedRecordError):

@@ -35,6 +35,7 @@ from gateway.wire.requests import Parsed, RequestReader
 LINGER_SECONDS: Final = 5.0
 SLOWEST: Final = 1024
 """Bytes a second of a body, or of a response, once the first deadline of that phase is over."""
+_STALLED_SECONDS: Final = 1.0
 _MAX_PIPELINED: Final = 256
 # What one turn of the event loop may bring from Core before it is written: back-pressure begins there.
 _AT_ONCE: Final = 64 * 1024
@@ -203,6 +204,25 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(GatewayError(Code.REQUEST_TIMEOUT))
         else:
             self.abort()
+
+    def waits_for_client(self) -> bool:
+        """Whether its client has kept it waiting, for long enough to lose it to another party.
+
+        A body that streams is Core's business as well: it never counts.
+        """
+        if self.phase in (Phase.IDLE, Phase.HEAD):
+            return True
+        now = self._clients.deadlines.now
+        if self.phase is Phase.BODY:
+            receiving = self._receiving
+            return (
+                receiving is not None and not receiving.streams and now - receiving.began >= _STALLED_SECONDS
+            )
+        if self.phase not in (Phase.SENDING, Phase.LINGERING):
+            return False
+        since = now - self.deadline + self._clients.times[self.phase.number]
+        taken = self._unread - self._buffered() if self.phase is Phase.SENDING else 0
+        return since >= _STALLED_SECONDS and taken < SLOWEST * since
 
     # asyncio's callbacks.
 

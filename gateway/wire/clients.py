@@ -1,8 +1,8 @@
 """All connections of clients: admitted up to a bound, counted by party, cut where they hold too much.
 
 Rules kept here:
-- A party is the network of a client's address. Where all places are taken, an idle connection of the party
-  that has most of them gives way to one of a party that has fewer.
+- A party is the network of a client's address. Where all places are taken, a connection of the party that
+  has most of them gives way to one of a party that has fewer: one that is idle, or that has kept us waiting.
 - What connections hold of unfinished requests and unread responses is bounded in total; where it is too much,
   the party that holds most lets go of its largest piece.
 - A trusted proxy speaks for many clients: each of its connections counts as a party of its own.
@@ -19,7 +19,7 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError
 from gateway.shares import Shares, network_of
-from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase, times
+from gateway.wire.client_connection import ClientConnection, ClientLimits, times
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.outbox import Outbox
@@ -63,7 +63,7 @@ class Clients:
         self.deadlines = Deadlines(loop)
         self.turns = ParsingTurns(loop)
         self._trusts = trusts
-        # In the order in which they came, so that the oldest idle one goes first.
+        # In the order in which they came, so that the oldest of those that may go goes first.
         self._connections: defaultdict[str, dict[ClientConnection, None]] = defaultdict(dict)
         self._open = Shares(limits.connections)
         self._held = Shares(held_bytes)
@@ -152,11 +152,11 @@ class Clients:
         return [connection for party in self._connections.values() for connection in party]
 
     def _displace(self, party: str) -> bool:
-        """Close an idle connection of the party that has most for one of `party`; False if none gives way."""
+        """Close a connection of the party that has most for one of `party`; False if none gives way."""
         greediest = self._open.yielding(party)
         if greediest is None:
             return False
-        displaced = self._oldest_idle(self._connections[greediest])
+        displaced = self._oldest_waiting(self._connections[greediest])
         if displaced is None:
             return False
         self.forget(displaced)
@@ -164,9 +164,9 @@ class Clients:
         return True
 
     @staticmethod
-    def _oldest_idle(connections: dict[ClientConnection, None]) -> ClientConnection | None:
+    def _oldest_waiting(connections: dict[ClientConnection, None]) -> ClientConnection | None:
         for connection in list(islice(connections, _LOOKED_AT)):
-            if connection.phase in (Phase.IDLE, Phase.HEAD):
+            if connection.waits_for_client():
                 return connection
             # To the end: others are looked at next time, and no flood makes this a pass over all of them.
             connections[connection] = connections.pop(connection)

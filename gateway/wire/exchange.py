@@ -166,6 +166,11 @@ class Exchange:
     # The body's way in.
 
     @property
+    def streams(self) -> bool:
+        """Whether the body flows to a sink as it comes."""
+        return self._sink is not None
+
+    @property
     def unasked(self) -> int:
         """Bytes of the body that are held, and that nobody has asked for."""
         return self._held if self._meter is None else 0

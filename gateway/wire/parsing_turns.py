@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-PIECE: Final = 16 * 1024
+PIECE: Final = 8 * 1024
 """The bytes of one connection that are parsed in one turn."""
-PER_TURN: Final = 256 * 1024
+PER_TURN: Final = 64 * 1024
 """The bytes of all connections that are parsed in one turn."""
 
 

@@ -2,17 +2,17 @@
 
 Rules kept here:
 - A place that comes free goes to the waiting party that holds the fewest, and of those to the one whose turn
-  was longest ago. So no party holds more than its share while another waits, and a lone party may hold all.
+  was longest ago. So a lone party may hold all, and gets no more than its share while another waits.
 - A party is a key, and it is a client's network: who holds much by either waits for who holds little by both.
 - What Core works on is never broken off for another, so some places more are kept for parties that hold less
   than their share: however long the requests of one take, another's are served.
-- Bodies that stream hold a bounded part of the places while they come: they go at their client's pace, not at
-  Core's.
+- Bodies that stream hold half of the places at most while they come: they go at their client's pace, not at
+  Core's. Of these, too, some more are kept for parties that hold less than their share.
 - A full queue turns away the newest request of the party that has most of them waiting.
 - Whoever waits is turned away after a time, and at once where its client has left or ended its side: nothing
   was sent, so the refusal is true.
-- Who holds how many is counted only while places are scarce: a request that finds one free does not pay for
-  it.
+- Who holds how many is counted only while places are scarce, or for streams, which are few: any other request
+  that finds a place free does not pay for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import Shares
+from gateway.shares import Shares, kept
 from gateway.wire.flow import Client, ClientGoneError
 
 PRESS_SECONDS: Final = 0.25
@@ -63,17 +63,23 @@ class _Waiting:
     number: int
     granted: asyncio.Future[None]
 
+    @property
+    def was_granted(self) -> bool:
+        """Whether it has its place, neither refused nor given up."""
+        granted = self.granted
+        return granted.done() and not granted.cancelled() and granted.exception() is None
+
     def fail(self, problem: Exception) -> None:
         if not self.granted.done():
             self.granted.set_exception(problem)
 
 
 class _Count:
-    """How many places each party and each network hold."""
+    """How many of the `places`, and of those that are kept, each party and each network hold."""
 
-    def __init__(self, holders: Iterable[Holder]) -> None:
-        self.parties = Shares(0)
-        self.networks = Shares(0)
+    def __init__(self, holders: Iterable[Holder], places: int) -> None:
+        self.parties = Shares(places)
+        self.networks = Shares(places + kept(places))
         for holder in holders:
             self.take(holder)
 
@@ -100,9 +106,9 @@ class Places:
         self._press = press
         self._places = 0
         self._all = 0
-        self._most_streams = 0
         self._holders: set[Holder] = set()
         self._streams: set[Holder] = set()
+        self._streaming = Shares(0)
         self._count: _Count | None = None
         self._queued = Shares(0)
         self._queues: dict[_Line, deque[_Waiting]] = {}
@@ -116,7 +122,8 @@ class Places:
         """Bound what is held and what waits from now on; `patience` is in seconds."""
         self._places = places
         self._all = places + kept(places)
-        self._most_streams = max(1, places // 2)
+        self._count = None
+        self._streaming.limit = max(1, places // 2)
         self._queued.limit = queue
         self._patience = patience
         self._grant()
@@ -168,7 +175,7 @@ class Places:
         try:
             await waiting.granted
         except asyncio.CancelledError:
-            if waiting.granted.done() and not waiting.granted.cancelled():
+            if waiting.was_granted:
                 self.give(holder)
             raise
         finally:
@@ -181,37 +188,44 @@ class Places:
         """Give a place back; whoever's turn it is gets it."""
         self._holders.discard(holder)
         if self._streams:
-            self._streams.discard(holder)
+            self._end_stream(holder)
         if self._count is not None:
             self._count.give(holder)
+        if self._queues or self._count is not None:
             self._grant()
 
     def settle(self, holder: Holder) -> None:
         """Take note that a body has come: its request goes at Core's pace from now on."""
-        self._streams.discard(holder)
+        self._end_stream(holder)
         if self._queues:
             self._grant()
 
     def _claim(self, holder: Holder, *, streams: bool) -> bool:
         if not self._is_free(_Line(holder.party, holder.network, streams)):
             return False
-        self._take(holder)
-        if streams:
-            self._streams.add(holder)
+        self._take(holder, streams=streams)
         return True
 
-    def _take(self, holder: Holder) -> None:
+    def _take(self, holder: Holder, *, streams: bool) -> None:
         self._holders.add(holder)
         if self._count is not None:
             self._count.take(holder)
+        if streams:
+            self._streams.add(holder)
+            self._streaming.take(holder.party)
+
+    def _end_stream(self, holder: Holder) -> None:
+        if holder in self._streams:
+            self._streams.remove(holder)
+            self._streaming.give(holder.party)
 
     def _counted(self) -> _Count:
         if self._count is None:
-            self._count = _Count(self._holders)
+            self._count = _Count(self._holders, self._places)
         return self._count
 
     def _is_free(self, line: _Line) -> bool:
-        if line.streams and len(self._streams) >= self._most_streams:
+        if line.streams and not (self._streaming.fits(1) or self._streaming.fits_kept(line.party)):
             return False
         held = len(self._holders)
         return held < self._places or (held < self._all and self._is_below_share(line))
@@ -219,10 +233,7 @@ class Places:
     def _is_below_share(self, line: _Line) -> bool:
         """Whether the party and, of several networks, its network hold less than their shares."""
         count = self._counted()
-        by_party, by_network = count.parties.held(line.party), count.networks.held(line.network)
-        parties = count.parties.parties + (not by_party)
-        networks = count.networks.parties + (not by_network)
-        return by_party < max(1, self._places // parties) and by_network < self._all // networks
+        return count.parties.is_small(line.party) and count.networks.is_small(line.network)
 
     def _admit(self, party: str) -> None:
         """Make room in the queue for one more of `party`, or raise GatewayError(UNAVAILABLE)."""
@@ -255,9 +266,7 @@ class Places:
             self._leave_queue(waiting)
             if not waiting.granted.done():
                 self._turns[waiting.line.party] = next(self._numbers)
-                self._take(waiting.holder)
-                if waiting.line.streams:
-                    self._streams.add(waiting.holder)
+                self._take(waiting.holder, streams=waiting.line.streams)
                 waiting.granted.set_result(None)
         if not self._queues:
             self._turns.clear()
@@ -288,11 +297,6 @@ class Places:
         self._timer = None
         for line in list(self._queues):
             self._press_now(line)
-
-
-def kept(places: int) -> int:
-    """How many places more there are for parties that hold less than their share."""
-    return max(1, places // 8)
 
 
 def _left(client: Client) -> Exception:

@@ -20,11 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
+from gateway.shares import kept
 from gateway.wire.deadlines import Deadlines
 from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Client, Flow, refuse_abandoned
 from gateway.wire.outbox import Outbox
-from gateway.wire.places import Places, kept
+from gateway.wire.places import Places
 from gateway.wire.unreachable import CLOSED, unreachable
 from gateway.wire.upstream import (
     Answer,
@@ -226,11 +227,12 @@ class Pool:
     ) -> UpstreamConnection:
         """The connection once the call may be sent, or another one if it has ended by then.
 
-        A connection on which nothing is to be sent is given back. Raises what `call.renew` raises.
+        A connection on which nothing is to be sent is given back. Raises as `request`.
         """
         while True:
             try:
                 await call.renew()
+                refuse_abandoned(call.client)
             except BaseException:
                 if connection.usable:
                     connection.put_back()

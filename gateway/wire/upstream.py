@@ -61,7 +61,7 @@ class Phase(enum.Enum):
     CLOGGED = ("clogged", lambda limits: limits.between_bytes)
     """Core takes no more of the body for now."""
     WAITING = ("waiting", lambda limits: limits.first_byte)
-    """The request is sent, and no byte of the response has come."""
+    """The request is sent, and nothing of the response has come but interim ones (RFC 9110 section 15.2)."""
     HALF_CLOSED = ("half closed", lambda _: HALF_CLOSED_SECONDS)
     """The same for a client that has ended its side, of a request that changes nothing."""
     READING = ("reading", lambda limits: limits.between_bytes)
@@ -506,8 +506,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _detach(self) -> None:
         """Tell the caller that the time is over, and let the request run to its end."""
+        reason = self._stalled()
         self._enter(Phase.DETACHED)
-        self._fail(too_slow(self._stalled()))
+        self._fail(too_slow(reason))
         self._sink, self._chunks = None, []
         self._pool.detach(self)
         if self._transport is not None and not self._transport.is_reading():
@@ -515,7 +516,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _stalled(self) -> str:
         limits, call = self._pool.limits, self._call
-        if self._got_byte:
+        if self.phase is Phase.READING:
             return f"Core's response stalled for {limits.between_bytes:g} s"
         if self._source is not None:
             return f"Core took no byte of a request for {limits.between_bytes:g} s"
@@ -541,6 +542,8 @@ class UpstreamConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []
         if status < _INTERIM:
+            if self.phase is Phase.READING:
+                self._enter(Phase.WAITING)
             return
         answer = self._answer = Answer(self, status, headers)
         framed = False
@@ -589,6 +592,7 @@ class UpstreamConnection(asyncio.Protocol):
             if not answer.complete:
                 # Nobody takes the rest yet; what came so far goes out first.
                 self._hold_rest()
+                self.end_upload()
             if not waiter.done():
                 waiter.set_result(answer)
             else:

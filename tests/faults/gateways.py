@@ -27,8 +27,7 @@ from tests.running import MASTER_KEY, ROOT
 
 _PATIENCE = 15.0
 _POLL_SECONDS = 0.02
-_SETTINGS = {
-    "BLNK_MASTER_KEY": MASTER_KEY,
+_QUICK = {
     # So that a neighbour that hangs is seen to within a fault of a second.
     "BLNK_GATEWAY_TIMEOUTS__CONNECT": "400ms",
     "BLNK_GATEWAY_TIMEOUTS__FIRST_BYTE": "400ms",
@@ -36,7 +35,8 @@ _SETTINGS = {
 }
 _TROUBLE = re.compile(r'Traceback|never retrieved|"event": ?"fault"')
 _IN_USE = re.compile(
-    r'^blnk_gateway_(?:connections|upstream_connections\{state="(?:busy|waiting)"\}) (\S+)$', re.MULTILINE
+    r'^blnk_gateway_(?:connections|upstream_connections\{state="(?:busy|waiting|detached)"\}) (\S+)$',
+    re.MULTILINE,
 )
 
 
@@ -73,7 +73,7 @@ class Replica:
             return False
 
     async def held(self, patience: float) -> int:
-        """How many client connections, busy upstream connections and requests that wait for one it holds.
+        """How many client connections, connections to Core in use and requests that wait for one it holds.
 
         Waits up to `patience` seconds for none.
         """
@@ -111,12 +111,24 @@ class Replica:
 
 
 def launch(folder: Path, name: str, settings: Mapping[str, str]) -> Replica:
-    """A gateway that is starting."""
+    """A gateway that is starting, with short timeouts towards Core."""
+    return serve(folder, name, _QUICK | dict(settings))
+
+
+def serve(
+    folder: Path, name: str, settings: Mapping[str, str], *, files: int = 0, log: int | None = None
+) -> Replica:
+    """A gateway that is starting, with the timeouts that ship.
+
+    It may open `files` files, where given, and logs to the descriptor `log`, or into a file.
+    """
     listen, admin = (Address("127.0.0.1", port) for port in free_ports(2))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
-    environ = inherited | _SETTINGS | dict(settings)
+    environ = inherited | {"BLNK_MASTER_KEY": MASTER_KEY} | dict(settings)
     environ |= {"BLNK_GATEWAY_LISTEN": str(listen), "BLNK_GATEWAY_ADMIN": str(admin)}
+    limited = ("bash", "-c", f'ulimit -n {files}; exec "$0" "$@"') if files else ()
     command: list[str | Path] = [
+        *limited,
         Path(sys.executable).with_name("blnk-gateway"),
         "serve",
         "--config",
@@ -124,7 +136,7 @@ def launch(folder: Path, name: str, settings: Mapping[str, str]) -> Replica:
     ]
     output = folder / f"{name}.out"
     with output.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environ)
+        process = subprocess.Popen(command, stdout=stream if log is None else log, stderr=stream, env=environ)
     return Replica(listen, admin, process, output)
 
 

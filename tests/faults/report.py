@@ -1,20 +1,17 @@
-"""What came of every scenario, as a table, and where that table stands."""
+"""What came of every scenario, as a table."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.faults.judging import Run
 from tests.faults.scenarios import RECOVERY_SECONDS, Scenario
+from tests.sections import Section
 
-_BEGIN = "<!-- faults: begin, written by python3 -m tests.faults -->"
-_END = "<!-- faults: end -->"
+SECTION = Section("faults", "Faults", "python3 -m tests.faults")
 _SHOWN = 5
 _WIDTH = 300
-_PAGE = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +50,3 @@ def violations(rows: Sequence[Row]) -> Iterator[str]:
         yield from (f"{row.scenario.name}: {text[:_WIDTH]}" for text in found[:_SHOWN])
         if len(found) > _SHOWN:
             yield f"{row.scenario.name}: and {len(found) - _SHOWN} more"
-
-
-def paragraph(text: str) -> str:
-    """The text in lines as long as those of the page."""
-    return textwrap.fill(text, _PAGE, break_long_words=False, break_on_hyphens=False)
-
-
-def write_into(file: Path, text: str) -> None:
-    """Puts the text between the markers of a file, or a section with both at its end."""
-    written = file.read_text()
-    block = f"{_BEGIN}\n{text}\n{_END}"
-    before, begun, rest = written.partition(_BEGIN)
-    _, ended, after = rest.partition(_END)
-    if begun and ended:
-        file.write_text(before + block + after)
-    else:
-        file.write_text(f"{written.rstrip()}\n\n## Faults\n\n{block}\n")

@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.faults.gateways import StartError
-from tests.faults.report import Row, paragraph, table, violations, write_into
+from tests.faults.report import SECTION, Row, table, violations
 from tests.faults.scenarios import RECOVERY_SECONDS, SCENARIOS, play
 from tests.faults.stage import FULL, SHORT, Pace
 from tests.running import ROOT
+from tests.sections import paragraph
 
 README = ROOT / "tests" / "README.md"
 
@@ -62,7 +63,7 @@ def main() -> int:
 def write(text: str) -> None:
     """Into the README, where there is one."""
     if README.exists():
-        write_into(README, text)
+        SECTION.write_into(README, text)
     else:
         say(f"there is no {README.relative_to(ROOT)} to write the table into")
 

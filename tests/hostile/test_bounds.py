@@ -10,11 +10,12 @@ import asyncio
 
 import pytest
 
+from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.stamping import MAX_ITEMS
 from tests.conftest import Start
 from tests.raw_client import Answer, RawClient, chunked, request
-from tests.recording import RecordingUpstream
-from tests.running import Running
+from tests.recording import RecordingUpstream, held
+from tests.running import Running, eventually
 
 BODY = 64 * 1024
 BUFFERED = 10 * BODY
@@ -102,6 +103,56 @@ async def test_the_key_that_holds_most_yields_to_another(
     for client in waiting:
         await client.send(body[-10:])
     assert {(await client.answer()).status for client in waiting} == {200}
+
+
+async def test_bodies_that_core_works_on_leave_some_to_another_key(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    """They are whole and cannot be given up, however long Core takes, so some bytes are kept on top."""
+    gateway = await start_gateway(limits=SCALED, upstream={"connections": 20})
+    greedy, other = await gateway.mint("ledgers:write"), await gateway.mint("ledgers:write")
+    release = asyncio.Event()
+    whole = BUFFERED // (BODY + 1000)
+    upstream.script(*[held(release)] * whole)
+    asked = [
+        asyncio.create_task(gateway.ask("POST", "/ledgers", key=greedy.key, body=CONTENT))
+        for _ in range(whole)
+    ]
+    await upstream.arrived(whole)
+    late = await gateway.ask("POST", "/ledgers", key=greedy.key, body=CONTENT)
+    assert (await gateway.ask("POST", "/ledgers", key=other.key, body=CONTENT)).status == 200
+    release.set()
+    assert [answer.status for answer in [late, *await asyncio.gather(*asked)]] == [503] + [200] * whole
+
+
+class SlowLists(MemoryKeyStore):
+    """A store whose lists take until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[str] = []
+        self.let_go = asyncio.Event()
+
+    async def owned(self, owner: str) -> list[KeyRecord]:
+        self.begun.append(owner)
+        await self.let_go.wait()
+        return await super().owned(owner)
+
+
+async def test_lists_of_keys_are_made_one_at_a_time_for_each_owner(start_gateway: Start) -> None:
+    """Some wait, and more are refused: each takes memory as large as a quota of keys."""
+    store = SlowLists()
+    gateway = await start_gateway(store=store)
+    many = [await gateway.mint("api-keys:read", owner="many") for _ in range(12)]
+    one = await gateway.mint("api-keys:read", owner="one")
+    asked = [asyncio.create_task(gateway.ask("GET", "/api-keys", key=key.key)) for key in many]
+    early, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    asked.append(asyncio.create_task(gateway.ask("GET", "/api-keys", key=one.key)))
+    await eventually(lambda: "one" in store.begun, "the list of another owner")
+    assert ({answered.result().status for answered in early}, store.begun) == ({503}, ["many", "one"])
+    store.let_go.set()
+    statuses = [answer.status for answer in await asyncio.gather(*asked)]
+    assert (sorted(statuses[:-1]), statuses[-1]) == ([200] * 9 + [503] * 3, 200)
 
 
 async def test_a_client_that_leaves_gives_its_place_back(

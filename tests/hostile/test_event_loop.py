@@ -172,7 +172,5 @@ async def test_small_pieces_of_many_clients_hold_nobody_up(gateway: Running, wha
             # The loop stands still until all of it waits to be read.
             for client in clients:
                 client.sendall(SMALL_PIECES[what])
-            began = time.monotonic()
             assert (await other.ask("GET", "/ledgers", key=key)).status == 200
-            assert time.monotonic() - began < 10 * PATIENT
             assert heart.longest() < 2 * LONGEST

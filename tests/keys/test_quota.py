@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import Code
 from gateway.keys.minting import digest
-from gateway.keys.quota import MAX_SCOPE, MAX_SCOPES, MAX_TEXT, Quota, QuotaError
+from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT, Quota, QuotaError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis_names import PREFIX
 from gateway.keys.redis_store import RedisKeyStore
@@ -210,6 +210,7 @@ async def test_beyond_it_a_creation_is_403_for_whoever_asks(store: KeyStore, pri
 
 
 LONG = "é" * MAX_TEXT
+LISTED = f"name, owner and scopes must have at most {MAX_LISTED} bytes as JSON"
 SCOPES = ",".join(['"a:read"'] * MAX_SCOPES)
 
 
@@ -227,12 +228,15 @@ SCOPES = ",".join(['"a:read"'] * MAX_SCOPES)
         ("n", "o", SCOPES + ',"a:read"', f"scopes must be at most {MAX_SCOPES}"),
         ("n", "o", f'"{"a" * MAX_SCOPE}"', ""),
         ("n", "o", f'"{"a" * (MAX_SCOPE + 1)}"', f"a scope must have at most {MAX_SCOPE} characters"),
+        ("<" * MAX_TEXT, "o", ",".join(['"a"'] * MAX_SCOPES), ""),
+        ("<" * MAX_TEXT, "<" * MAX_TEXT, f'"{"<" * MAX_SCOPE}",' * 2 + '"<"', ""),
+        ("<" * MAX_TEXT, "<" * MAX_TEXT, f'"{"<" * MAX_SCOPE}",' * 3 + '"<"', LISTED),
     ],
 )
 async def test_what_a_record_holds_is_bounded(
     store: KeyStore, name: str, owner: str, scopes: str, told: str
 ) -> None:
-    """In characters; each thing that is too long is named, none is repeated."""
+    """Each thing that is too long is named, none is repeated; what a list writes in six bytes counts so."""
     body = f'{{"name":"{name}","owner":"{owner}","scopes":[{scopes}],"expires_at":"2999-01-02T03:04:05Z"}}'
     answer = await resource(store, 2).create(MASTER, body.encode())
     assert answer == Deny(Code.MALFORMED_BODY, told) if told else isinstance(answer, Answer)

@@ -14,7 +14,7 @@ import pytest
 from gateway.errors import Code
 from tests.conftest import Start
 from tests.raw_client import BrokenAnswer, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, echo, never, raw
+from tests.recording import Exchange, RecordingUpstream, abort, answering, echo, like_core, never, raw
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -172,6 +172,22 @@ class TestBrokenUpstream:
         await gateway.ask("GET", "/ledgers/one", key=key)
         await late.wait()
         assert (await gateway.ask("GET", "/ledgers/two", key=key)).json() == ["GET", "/ledgers/two", 0]
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_an_interim_answer_of_core_does_not_shorten_its_time(
+        self, start_gateway: Start, upstream: RecordingUpstream, method: str
+    ) -> None:
+        """Core still has `first_byte` for its answer, and not the pause that it may make within one."""
+
+        async def processing(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await asyncio.sleep(0.8)
+            await like_core(exchange)
+
+        gateway = await start_gateway(timeouts={"between_bytes": 0.2})
+        key = (await gateway.mint("ledgers:*")).key
+        upstream.script(processing)
+        assert (await gateway.ask(method, READ if method == "GET" else STREAMED, key=key)).status == 200
 
     async def test_an_interim_answer_of_core_is_passed_over(
         self, gateway: Running, upstream: RecordingUpstream, caller: Minted

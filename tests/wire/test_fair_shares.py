@@ -99,16 +99,31 @@ class TestPlaces:
     ) -> None:
         """The key that holds most of the places loses one whose client sends nothing."""
         gateway = await start_gateway(upstream={"connections": 4})
-        greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        greedy, modest, other = [(await gateway.mint("ledgers:*")).key for _ in range(3)]
         clients = []
-        for _ in range(2):
+        for key in (greedy, greedy, modest):
             clients.append(await gateway.connect())
-            await clients[-1].send(request("POST", STREAMED, key=greedy.key, body=LARGE)[:-10])
-        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
-        answer = await gateway.ask("POST", STREAMED, key=other.key, body=LARGE)
+            await clients[-1].send(request("POST", STREAMED, key=key, body=LARGE)[:-10])
+        await eventually(lambda: connections(gateway, "busy") == 3, "two uploads, and the place that is kept")
+        answer = await gateway.ask("POST", STREAMED, key=other, body=LARGE)
         assert answer.status == 200
-        statuses = await asyncio.gather(*(first_status(client) for client in clients))
-        assert sorted(statuses, key=str) == [503, None]
+        *statuses, last = await asyncio.gather(*(first_status(client) for client in clients))
+        assert (sorted(statuses, key=str), last) == ([503, None], None)
+
+    async def test_uploads_that_go_slowly_leave_some_to_another_key(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """Those of one key move on all the time, and hold every place that uploads of one key may hold."""
+        gateway = await start_gateway(upstream={"connections": 4})
+        greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+        clients = [await gateway.connect() for _ in range(2)]
+        for client in clients:
+            await client.send(request("POST", STREAMED, key=greedy.key, body=LARGE)[:-1000])
+        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
+        trickling = asyncio.create_task(trickle(clients))
+        assert (await gateway.ask("POST", STREAMED, key=other.key, body=LARGE)).status == 200
+        trickling.cancel()
+        await asyncio.gather(trickling, return_exceptions=True)
 
     async def test_a_response_that_is_not_taken_gives_way_to_another_key(
         self, start_gateway: Start, upstream: RecordingUpstream
@@ -213,6 +228,53 @@ class TestConnections:
         assert await taken[0].ended()
         assert (await taken[3].ask("GET", "/health")).status == 200
 
+    @pytest.mark.parametrize(
+        "half",
+        [("GET", "/health"), ("POST", STREAMED)],
+        ids=["a body that is due", "a response that was sent"],
+    )
+    async def test_one_that_keeps_us_waiting_gives_way(
+        self, start_gateway: Start, half: tuple[str, str]
+    ) -> None:
+        """An address cannot take every place by requests that it never ends, nor keep it by a 401."""
+        gateway = await start_gateway(limits={"connections": 4})
+        taken = [await from_address(gateway, "127.0.0.1") for _ in range(4)]
+        for client in taken:
+            await client.send(request(*half, body=LARGE[:1000])[:-1])
+        await asyncio.sleep(1.3)
+        newcomer = await from_address(gateway, "127.0.0.2")
+        assert (await newcomer.ask("GET", "/health")).status == 200
+
+    async def test_one_whose_response_is_not_taken_gives_way(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        gateway = await start_gateway(limits={"connections": 2})
+        key = (await gateway.mint("ledgers:*")).key
+        upstream.script(flood, flood)
+        for _ in range(2):
+            client = await from_address(gateway, "127.0.0.1")
+            await client.send(request("GET", READ, key=key))
+        await upstream.arrived(2)
+        await asyncio.sleep(1.5)
+        newcomer = await from_address(gateway, "127.0.0.2")
+        assert (await newcomer.ask("GET", "/health")).status == 200
+
+    async def test_one_that_streams_a_body_to_core_is_never_closed_for_another(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        gateway = await start_gateway(limits={"connections": 2})
+        key = (await gateway.mint("ledgers:*")).key
+        whole = request("POST", STREAMED, key=key, body=LARGE)
+        uploads = [await from_address(gateway, "127.0.0.1") for _ in range(2)]
+        for client in uploads:
+            await client.send(whole[:-1])
+        await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
+        await asyncio.sleep(1.3)
+        assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
+        for client in uploads:
+            await client.send(whole[-1:])
+            assert (await client.answer()).status == 200
+
     async def test_one_more_of_the_address_that_has_most_is_refused(self, start_gateway: Start) -> None:
         """Those that it has are left alone."""
         gateway = await start_gateway(limits={"connections": 3})
@@ -300,6 +362,14 @@ async def drip(client: socket.socket) -> None:
     """Take a byte now and then."""
     while await asyncio.get_running_loop().sock_recv(client, 1):
         await asyncio.sleep(0.02)
+
+
+async def trickle(clients: list[RawClient]) -> None:
+    """Send a byte of each body every now and then."""
+    while True:
+        for client in clients:
+            await client.send(b"x")
+        await asyncio.sleep(0.3)
 
 
 async def first_status(client: RawClient, seconds: float = 2.0) -> int | None:

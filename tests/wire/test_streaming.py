@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.conftest import Start
 from tests.raw_client import chunked, request
 from tests.recording import Exchange, RecordingUpstream, early
 from tests.running import Minted, Running, eventually
@@ -197,6 +198,25 @@ class TestEarlyAnswers:
         await upload
         assert [got.complete for got in upstream.requests] == [False]
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
+
+    async def test_may_take_longer_than_one_pause_of_theirs(
+        self, start_gateway: Start, upstream: RecordingUpstream
+    ) -> None:
+        """The deadline counts from byte to byte of the response, though the upload never became whole."""
+
+        async def slow(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+            for _ in range(6):
+                await asyncio.sleep(0.2)
+                await exchange.write(b"x")
+
+        gateway = await start_gateway(timeouts={"between_bytes": 0.6})
+        writer = await gateway.mint("ledgers:*")
+        upstream.script(slow)
+        client = await gateway.connect()
+        await client.send(request("POST", STREAMED, key=writer.key, body=bytes(100_000))[:-1])
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"xxxxxx")
 
     async def test_never_lend_the_connection_to_the_next_request(
         self, gateway: Running, upstream: RecordingUpstream, caller: Minted

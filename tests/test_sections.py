@@ -1,4 +1,4 @@
-"""Where the table of faults is written."""
+"""Where the tables of the tools are written."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.report import paragraph, write_into
+from tests.sections import Section, paragraph
 
-SECTION = """# T
+SECTION = Section("lags", "How long", "python3 -m tests.lags")
+WRITTEN = """# T
 
-## Faults
+## How long
 
-<!-- faults: begin, written by python3 -m tests.faults -->
+<!-- lags: begin, written by python3 -m tests.lags -->
 {}
-<!-- faults: end -->
+<!-- lags: end -->
 """
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("# T\n", SECTION.format("new")),
-        (SECTION.format("old") + "\n## More\n", SECTION.format("new") + "\n## More\n"),
-        (SECTION.format("new"), SECTION.format("new")),
+        ("# T\n", WRITTEN.format("new")),
+        (WRITTEN.format("old") + "\n## More\n", WRITTEN.format("new") + "\n## More\n"),
+        (WRITTEN.format("new"), WRITTEN.format("new")),
     ],
     ids=["no section yet", "an older table", "the same table"],
 )
@@ -31,7 +32,7 @@ def test_the_table_stands_between_its_markers(tmp_path: Path, before: str, after
     """A section with both markers is made where there is none; nothing else of the file changes."""
     file = tmp_path / "README.md"
     file.write_text(before)
-    write_into(file, "new")
+    SECTION.write_into(file, "new")
     assert file.read_text() == after
 
 

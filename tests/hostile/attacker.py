@@ -1,0 +1,73 @@
+"""An attacker in a process of its own: `python -m tests.hostile.attacker NAME TARGET`.
+
+Rules kept here:
+- So many connections as the attack says, each begun anew when it is over, until standard input ends.
+- What the gateway answered is counted by status, and printed at the end as JSON.
+- Its processor time is what attackers would spend elsewhere, so that it yields to everybody else here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from collections import Counter
+
+import uvloop
+
+from tests.hostile.attacks import ATTACKS, Attack
+from tests.hostile.lines import Line, Target
+
+_NICE = 5
+_AT_ONCE = 50
+_PAUSE = 0.02
+_AGAIN_SECONDS = 0.05
+
+
+async def carry_out(attack: Attack, target: Target, said: Counter[str]) -> None:
+    """Attacks until it is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(attack.connections):
+            group.create_task(_again(attack, target, number, said))
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(_PAUSE)
+
+
+async def _again(attack: Attack, target: Target, number: int, said: Counter[str]) -> None:
+    address = target.address(number % attack.addresses)
+    port = target.ports[attack.listeners[number % len(attack.listeners)]]
+    while True:
+        try:
+            async with Line(target, said, receive_buffer=attack.receive_buffer) as line:
+                await line.connect(address, port)
+                await attack.behave(line)
+        except (OSError, EOFError):
+            said["cut"] += 1
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _main(name: str, target: Target) -> Counter[str]:
+    said: Counter[str] = Counter()
+    attack = next(attack for attack in ATTACKS if attack.name == name)
+    carrying = asyncio.ensure_future(carry_out(attack, target, said))
+    ending = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
+    await asyncio.wait({carrying, ending}, return_when=asyncio.FIRST_COMPLETED)
+    carrying.cancel()
+    # What ended it of itself is a fault of the attack, and shown.
+    await asyncio.gather(carrying, return_exceptions=not carrying.done())
+    return said
+
+
+def main() -> None:
+    os.nice(_NICE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    name, target = sys.argv[1:]
+    said = uvloop.run(_main(name, Target(**json.loads(target))))
+    sys.stdout.write(json.dumps(said) + "\n")
+
+
+if __name__ == "__main__":
+    main()

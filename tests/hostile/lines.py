@@ -1,0 +1,97 @@
+"""One connection of an attacker on a raw socket: what it sends, and what it is answered.
+
+Rules kept here:
+- A connection costs a socket and nothing else, so that one process holds thousands.
+- It is closed by a reset, so that its port is free at once for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+CONNECTED = "connected"
+
+_STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)")
+_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+_RESET = struct.pack("ii", 1, 0)
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to attack: the ports of the gateway's listeners by setting, and the keys that the attacker has."""
+
+    ports: Mapping[str, int]
+    key: str
+    minter: str
+
+    def address(self, number: int) -> str:
+        """One of the addresses of the loopback that only attackers call from."""
+        return f"127.0.0.{10 + number}"
+
+
+class Line:
+    """A connection to be made, and reset at the end of its block; what is answered is counted in `said`."""
+
+    def __init__(self, target: Target, said: Counter[str], *, receive_buffer: int = 0) -> None:
+        self.target = target
+        self._said = said
+        self._loop = asyncio.get_running_loop()
+        self._received = b""
+        self._socket = socket.socket()
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if receive_buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+
+    async def __aenter__(self) -> Line:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def connect(self, address: str, port: int) -> None:
+        # The port is chosen by the destination, so that all are there for each (ip(7)).
+        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
+        self._socket.bind((address, 0))
+        await self._loop.sock_connect(self._socket, ("127.0.0.1", port))
+        self._said[CONNECTED] += 1
+
+    async def send(self, data: bytes) -> None:
+        await self._loop.sock_sendall(self._socket, data)
+
+    async def take(self, size: int) -> None:
+        """Takes up to so many bytes, whatever they are. Raises EOFError."""
+        if not await self._loop.sock_recv(self._socket, size):
+            raise EOFError
+
+    async def response(self) -> None:
+        """Reads the next response and counts its status. Raises EOFError."""
+        while b"\r\n\r\n" not in self._received:
+            await self._more()
+        head, _, rest = self._received.partition(b"\r\n\r\n")
+        status, length = _STATUS.match(head), _LENGTH.search(head + b"\r\n")
+        size = 0 if length is None else int(length[1])
+        while len(rest) < size:
+            self._received = b""
+            await self._more()
+            rest += self._received
+        self._received = rest[size:]
+        self._said[status[1].decode() if status else "garbage"] += 1
+
+    async def responses(self) -> None:
+        """Reads responses until the gateway ends the connection. Raises EOFError then."""
+        while True:
+            await self.response()
+
+    async def _more(self) -> None:
+        data = await self._loop.sock_recv(self._socket, _PIECE)
+        if not data:
+            raise EOFError
+        self._received += data

@@ -1,0 +1,92 @@
+"""One attack from its beginning to its end, and what was measured meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.hostile.attacks import Attack
+from tests.hostile.bounds import Measured, Usage
+from tests.hostile.callers import LINGERS, Probe, Revocations, WellBehaved, mint
+from tests.hostile.lines import Target
+from tests.hostile.process import descriptors, memory, module, most_memory
+from tests.hostile.stage import Stage, staged
+
+RATE = 18.0
+_PROBES = 10.0
+_REVOCATIONS = 1.5
+_CALM = 0.5
+_WATCH_SECONDS = 0.1
+_IDLE_PATIENCE = 3.0
+SCOPES = ("ledgers:*", "transactions:*", "reconciliation:*")
+
+
+async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
+    """Attacks for so long. Raises StartError."""
+    async with staged(attack.gateway, folder) as stage:
+        address = stage.attacked.listen
+        good = await mint(address, "good", *SCOPES)
+        target = await target_of(stage)
+        client = WellBehaved(address, [good], RATE)
+        probe = Probe(stage.attacked.admin, _PROBES)
+        revocations = Revocations(address, stage.other.listen, stage.core, _REVOCATIONS)
+        client.start()
+        probe.start()
+        await asyncio.sleep(_CALM)
+        pid = stage.attacked.process.pid
+        at_rest = memory(pid)
+        async with watched(pid) as seen, attacked(attack, target) as said:
+            client.take(), probe.take()
+            revocations.start()
+            await asyncio.sleep(max(0.0, seconds - LINGERS))
+            revoking = asyncio.ensure_future(revocations.stop())
+            await asyncio.sleep(min(seconds, LINGERS))
+            await client.stop()
+            await probe.stop()
+            await revoking
+        await client.close()
+        usage = Usage(at_rest, most_memory(pid), max(seen))
+        held = await stage.attacked.held(_IDLE_PATIENCE)
+        left = [f"{held} connections or requests were held behind the attack's end"] if held else []
+        trouble = (*revocations.trouble, *stage.attacked.trouble(), *left)
+    return Measured(client.outcomes, probe.outcomes, revocations.revoked, usage, said, trouble)
+
+
+async def target_of(stage: Stage) -> Target:
+    """What an attacker knows, with keys of its own."""
+    address = stage.attacked.listen
+    key = await mint(address, "mallory", *SCOPES)
+    minter = await mint(address, "mallory", "api-keys:*", "ledgers:read")
+    return Target(stage.ports, key.key, minter.key)
+
+
+@asynccontextmanager
+async def attacked(attack: Attack, target: Target) -> AsyncIterator[Counter[str]]:
+    """While it is attacked; the counter is filled at the end of the block."""
+    said: Counter[str] = Counter()
+    async with module("tests.hostile.attacker", attack.name, json.dumps(asdict(target))) as attacker:
+        yield said
+        counted, _ = await attacker.communicate(b"")
+    said.update(json.loads(counted))
+
+
+@asynccontextmanager
+async def watched(pid: int) -> AsyncIterator[list[int]]:
+    """The numbers of descriptors that the process has, seen now and then."""
+    seen = [descriptors(pid)]
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            seen.append(descriptors(pid))
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        yield seen
+    finally:
+        watching.cancel()

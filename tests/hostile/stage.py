@@ -1,0 +1,67 @@
+"""What an attack is played on: a Core, a Redis, the gateway that is attacked, and another beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import Address
+from tests.bench.processes import free_ports
+from tests.faults.gateways import Replica, serve
+from tests.hostile.attacks import Gateway
+from tests.hostile.process import module
+from tests.keys.conftest import RedisServer, start_redis
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that runs."""
+
+    core: Address
+    redis: RedisServer
+    attacked: Replica
+    health: Address
+    other: Replica
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Of the attacked gateway's listeners, by setting."""
+        attacked = self.attacked
+        return {"listen": attacked.port, "admin": attacked.admin.port, "health": self.health.port}
+
+
+@asynccontextmanager
+async def staged(conditions: Gateway, folder: Path, *, log: int | None = None) -> AsyncIterator[Stage]:
+    """Both gateways are ready. Raises StartError.
+
+    The attacked one logs to the descriptor `log`, or into a file.
+    """
+    async with AsyncExitStack() as stack:
+        core = await stack.enter_async_context(module("tests.hostile.core"))
+        assert core.stdout is not None
+        port = int(await core.stdout.readline())
+        limit = conditions.redis_memory
+        redis = start_redis(folder, *(("--maxmemory", limit) if limit else ()))
+        stack.callback(redis.kill)
+        if conditions.log_unread:
+            reader, log = os.pipe()
+            stack.callback(os.close, reader)
+            stack.callback(os.close, log)
+        health = Address("127.0.0.1", free_ports(1)[0])
+        settings = {
+            "BLNK_GATEWAY_UPSTREAM__URL": f"http://127.0.0.1:{port}",
+            "BLNK_GATEWAY_KEYS__STORE": redis.url,
+            "BLNK_GATEWAY_DRAIN__DELAY": "0s",
+            "BLNK_GATEWAY_LIMITS__RATE": str(conditions.rate),
+        }
+        exposed = settings | {"BLNK_GATEWAY_HEALTH": str(health)}
+        attacked = serve(folder, "attacked", exposed, files=conditions.files, log=log)
+        stack.callback(attacked.kill)
+        other = serve(folder, "other", settings)
+        stack.callback(other.kill)
+        await attacked.started()
+        await other.started()
+        yield Stage(Address("127.0.0.1", port), redis, attacked, health, other)

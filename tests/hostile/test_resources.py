@@ -1,0 +1,82 @@
+"""What the page says of the bounds of shared resources is what the code keeps."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.config import settings
+from gateway.keys import cache, quota, verifying
+from gateway.keys.persistence import NEARLY_FULL_RATIO
+from gateway.stamp_lane import MOST_WAITING, TURN_SECONDS
+from gateway.telemetry import sink
+from gateway.wire.client_connection import SLOWEST
+from gateway.wire.clients import HELD_BYTES
+from gateway.wire.exchange import HELD_BODY
+from gateway.wire.heads import MAX_HEAD, MAX_HEADERS, MAX_LINE
+from gateway.wire.parsing_turns import PER_TURN
+from gateway.wire.upstream import STALLED_SECONDS
+from tests.running import ROOT
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def default(name: str) -> int:
+    """What a file that leaves the setting out gets."""
+    value = settings()[name].default
+    assert isinstance(value, int)
+    return value
+
+
+def counted(name: str) -> str:
+    return f"`{name}` ({default(name):,})"
+
+
+# What the row of a resource must say.
+BOUNDS = {
+    "connections of clients": counted("limits.connections"),
+    "bytes of heads": f"{HELD_BYTES // MIB} MiB; a head {MAX_HEAD // KIB} KiB, {MAX_LINE:,} a line, "
+    f"{MAX_HEADERS} lines; of a body or a response {HELD_BODY // KIB} KiB",
+    "bytes of bodies": f"`limits.buffered` ({default('limits.buffered') // MIB} MiB)",
+    "requests at Core": f"{counted('upstream.connections')}, an eighth more for small parties",
+    "... that wait for their turn": counted("upstream.queue"),
+    "turns of the event loop": f"of each {PER_TURN // KIB} KiB for parsing and {1000 * TURN_SECONDS:g} ms "
+    "for stamping",
+    "comparisons with bcrypt": f"{verifying.THREADS} at once, {verifying.MAX_WAITING} that wait",
+    "Redis's memory": f"{counted('keys.per_owner')} live keys and {quota.RECORDS_PER_KEY} times as many "
+    f"records; name and owner {quota.MAX_TEXT} characters, {quota.MAX_SCOPES} scopes of {quota.MAX_SCOPE}",
+    "memory for keys": f"{cache.MAX_ENTRIES:,} principals, {cache.MAX_REVOKED:,} revoked ids",
+    "lines of the log that wait": f"{sink.MOST_WAITING // MIB} MiB",
+}
+SHARES = {
+    "requests at Core": f"who has kept Core waiting for {STALLED_SECONDS:g} s gives way",
+    "turns of the event loop": f"{MOST_WAITING:,} bodies wait",
+    "comparisons with bcrypt": f"{verifying.MAX_WAITING_ALIKE} of each",
+    "Redis's memory": f"a warning from {100 * NEARLY_FULL_RATIO:g} % of `maxmemory` on",
+    "lines of the log that wait": f"{sink.URGENT_ROOM // MIB} MiB of it for events alone",
+}
+
+
+def row(resource: str) -> list[str]:
+    """The cells of the one row of the page whose first cell begins so."""
+    page = (ROOT / "tests" / "README.md").read_text()
+    section = page.partition("## Resources that clients share\n")[2].partition("\n## ")[0]
+    (found,) = (line for line in section.splitlines() if line.startswith(f"| {resource}"))
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("resource", BOUNDS)
+def test_a_bound_in_total_is_the_codes(resource: str) -> None:
+    """The numbers of the second column."""
+    assert BOUNDS[resource] in row(resource)[1]
+
+
+@pytest.mark.parametrize("resource", SHARES)
+def test_a_bound_between_parties_is_the_codes(resource: str) -> None:
+    """The numbers of the third column."""
+    assert SHARES[resource] in row(resource)[2]
+
+
+def test_the_slowest_pace_is_the_codes() -> None:
+    """What a client must give or take, once its first deadline is over."""
+    page = (ROOT / "tests" / "README.md").read_text()
+    assert f"has to go at {SLOWEST // KIB} KiB/s once its first deadline is over." in page

@@ -1,0 +1,36 @@
+"""The sections of `tests/README.md` that tools write, each between two markers."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+_PAGE = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What `command` writes under `heading`; `name` stands in the markers."""
+
+    name: str
+    heading: str
+    command: str
+
+    def write_into(self, file: Path, text: str) -> None:
+        """Puts the text between the markers of a file, or a section with both at its end."""
+        begin = f"<!-- {self.name}: begin, written by {self.command} -->"
+        end = f"<!-- {self.name}: end -->"
+        written = file.read_text()
+        block = f"{begin}\n{text}\n{end}"
+        before, begun, rest = written.partition(begin)
+        _, ended, after = rest.partition(end)
+        if begun and ended:
+            file.write_text(before + block + after)
+        else:
+            file.write_text(f"{written.rstrip()}\n\n## {self.heading}\n\n{block}\n")
+
+
+def paragraph(text: str) -> str:
+    """The text in lines as long as those of the page."""
+    return textwrap.fill(text, _PAGE, break_long_words=False, break_on_hyphens=False)
