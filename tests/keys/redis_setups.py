@@ -222,7 +222,9 @@ def certificates(folder: Path, name: str = "IP:127.0.0.1") -> Certificates:
         pytest.skip("no openssl is installed")
     made = Certificates(folder / "ca.pem", folder / "redis.pem", folder / "redis.key")
     new = [program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    authority = ["-subj", "/CN=tests", "-keyout", str(folder / "ca.key"), "-out", str(made.authority)]
+    # From Python 3.13 on an authority without a key usage is not trusted (ssl.VERIFY_X509_STRICT).
+    usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+    authority = ["-subj", "/CN=tests", *usage, "-keyout", str(folder / "ca.key"), "-out", str(made.authority)]
     subprocess.run([*new, *authority], check=True, capture_output=True)
     signed = ["-CA", str(made.authority), "-CAkey", str(folder / "ca.key"), "-keyout", str(made.key)]
     names = ["-subj", "/CN=of-the-tests", "-addext", f"subjectAltName={name}", "-addext"]
