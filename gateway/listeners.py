@@ -19,7 +19,7 @@ from gateway.config import Address
 from gateway.private_server import PrivateLimits, PrivateServer
 from gateway.sockets import QUEUE, bound
 
-ACCEPTED: Final = 8
+ACCEPTED: Final = 16
 """Connections of clients that one turn accepts. `descriptors` keeps room for those of some turns."""
 ACCEPTED_PRIVATE: Final = 2
 """The same of a private listener."""

@@ -42,7 +42,8 @@ BOUNDS = {
     "requests at Core": f"{counted('upstream.connections')}, an eighth more for small parties",
     "... that wait for their turn": counted("upstream.queue"),
     "turns of the event loop": f"of each {PER_TURN // KIB} KiB for parsing and {1000 * TURN_SECONDS:g} ms "
-    f"for stamping, one page of metrics, {ACCEPTED} connections accepted of those that wait ({QUEUE:,} at most)",
+    f"for stamping, one page of metrics, {ACCEPTED} connections accepted of those that wait ({QUEUE:,} at "
+    "most)",
     "comparisons with bcrypt": f"{verifying.THREADS} at once, {verifying.MAX_WAITING} that wait",
     "Redis's memory": f"{counted('keys.per_owner')} live keys and {quota.RECORDS_PER_KEY} times as many "
     f"records; name and owner {quota.MAX_TEXT} characters, {quota.MAX_SCOPES} scopes of {quota.MAX_SCOPE}",
