@@ -135,6 +135,7 @@ class Gateway:
         master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
         self._forwarder = forwarder(config, master, self._pool, self, Clocks(time.time, time.monotonic))
+        self._refusals = Reminder()
         self._scope_use = ScopeUse()
         self._followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._authority, self._api_keys = self._open_authority()
@@ -240,10 +241,12 @@ class Gateway:
             self._dependencies.failed(STORE, failure.reason)
 
     def refused(self) -> None:
-        """Core refused the master key: read its file again, and say so."""
+        """Core refused the master key: read its file again, and say so, once a minute while it lasts."""
         with contextlib.suppress(ValueError):
             self._forwarder.master = MasterKey(read_master_key(self.config).reveal())
-        self.log.error("core refused the master key", upstream=self.config.upstream.url)
+        event = "core refused the master key"
+        if self._refusals.due(event, self._loop.time()):
+            self.log.error(event, upstream=self.config.upstream.url)
 
     def fault(self, problem: Exception) -> None:
         """Log a fault of the gateway's own, without the request's content."""

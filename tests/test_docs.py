@@ -36,7 +36,10 @@ README = ROOT / "README.md"
 DEPLOY = ROOT / "deploy" / "README.md"
 HOUSE = ROOT / "gateway" / "README.md"
 SUITE = ROOT / "tests" / "README.md"
-PAPERS = (README, DEPLOY, HOUSE, SUITE)
+CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
+SECURITY = ROOT / ".github" / "SECURITY.md"
+CHANGELOG = ROOT / "CHANGELOG.md"
+PAPERS = (README, DEPLOY, HOUSE, SUITE, CONTRIBUTING, SECURITY, CHANGELOG)
 WIDEST = 110
 
 SETTINGS = settings()
@@ -62,7 +65,7 @@ SOLD = re.compile(
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^]\n]+\]\(([^)\s]+)\)")
 _QUOTED = re.compile(r"`([^`\n]+)`")
-_FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|yaml|toml|json|jsonl)|[\w.-]+(/[\w.-]+)*/")
+_FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|ya?ml|toml|json|jsonl)|[\w.-]+(/[\w.-]+)*/")
 
 
 def text_of(paper: Path) -> str:

@@ -187,6 +187,20 @@ class TestRefusedByCore:
         page, _ = gateway.gateway.metrics.exposition("")
         assert "blnk_gateway_upstream_refused_total 1.0" in page.decode().splitlines()
 
+    async def test_many_refusals_are_one_line_and_counted(
+        self, gateway: Running, upstream: RecordingUpstream
+    ) -> None:
+        """A rotation that is half done fails every request: the log tells it once a minute."""
+        key = (await gateway.mint("ledgers:read")).key
+        upstream.script(*[answering("401 Unauthorized", BLAMES_KEY)] * 5)
+        for _ in range(5):
+            assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
+        gateway.gateway.log.info("mark")
+        log = await gateway.logged("mark")
+        page, _ = gateway.gateway.metrics.exposition("")
+        assert log.count("core refused the master key") == 1
+        assert "blnk_gateway_upstream_refused_total 5.0" in page.decode().splitlines()
+
     @pytest.mark.parametrize(
         "pieces",
         [

@@ -35,7 +35,8 @@ _QUICK = {
 }
 _TROUBLE = re.compile(r'Traceback|never retrieved|"event": ?"fault"')
 _IN_USE = re.compile(
-    r'^blnk_gateway_(?:connections|upstream_connections\{state="(?:busy|waiting)"\}) (\S+)$', re.MULTILINE
+    r'^blnk_gateway_(?:connections|upstream_connections\{state="(?:busy|waiting|detached)"\}) (\S+)$',
+    re.MULTILINE,
 )
 
 
@@ -72,7 +73,7 @@ class Replica:
             return False
 
     async def held(self, patience: float) -> int:
-        """How many client connections, busy upstream connections and requests that wait for one it holds.
+        """How many client connections, connections to Core in use and requests that wait for one it holds.
 
         Waits up to `patience` seconds for none.
         """

@@ -153,7 +153,7 @@ SCENARIOS = (
     Scenario("Core", "reset mid-head", _core(Fault.RESET_MID_HEAD), _UNREACHABLE),
     Scenario("Core", "reset mid-body", _core(Fault.RESET_MID_BODY), ("cut",)),
     Scenario("Core", "garbage", _core(Fault.GARBAGE), _UNREACHABLE),
-    Scenario("Core", "silent", _core(Fault.SILENT), _TIMED_OUT),
+    Scenario("Core", "silent, then late", _core(Fault.SILENT), _TIMED_OUT),
     Scenario("Core", "slow", _core(Fault.SLOW), ()),
     Scenario("Core", "slow, and too few connections", _core(Fault.SLOW), _OVERLOADED, _NARROW),
     Scenario("Redis", "refused", _cut, _NO_STORE, _REDIS, _UNFELT),

@@ -4,6 +4,7 @@ Rules kept here:
 - A request counts once its head has arrived; a create is recorded before it is acknowledged.
 - Like Core with `server.secure`, it answers 401 to whatever lacks the master key.
 - A fault holds from the moment it is switched on: what waits for its answer then is hit too.
+- While it is silent, it responds to nobody; afterwards it responds to every request that still waits.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class FaultyCore:
         self.record: dict[str, str | None] = {}
         self._master_key = master_key
         self._fault: Fault | None = None
+        self._over = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -82,6 +84,7 @@ class FaultyCore:
     async def failing(self, fault: Fault) -> AsyncIterator[None]:
         """Fails so inside the block."""
         self._fault = fault
+        self._over.clear()
         if fault is Fault.REFUSED:
             await self._vanish()
         elif fault is Fault.RESET_AT_ONCE:
@@ -90,6 +93,7 @@ class FaultyCore:
             yield
         finally:
             self._fault = None
+            self._over.set()
             if fault is Fault.REFUSED:
                 await self._listen()
 
@@ -138,20 +142,19 @@ class FaultyCore:
             201 if request.method == "POST" else 200, json.dumps({"reference": request.reference}).encode()
         )
         if self._fault is not None:
-            return await self._fail(self._fault, answer, reader, writer)
+            return await self._fail(self._fault, answer, writer)
         await _write_in_halves(writer, answer, request.hold)
         return True
 
-    async def _fail(
-        self, fault: Fault, answer: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _fail(self, fault: Fault, answer: bytes, writer: asyncio.StreamWriter) -> bool:
         if fault is Fault.SLOW:
             await asyncio.sleep(_SLOW_SECONDS)
             await _write_in_halves(writer, answer, _SLOW_SECONDS)
             return True
         if fault is Fault.SILENT:
-            await reader.read()
-            return False
+            await self._over.wait()
+            writer.write(answer)
+            return True
         begun = {
             Fault.RESET_MID_HEAD: answer[: len("HTTP/1.1 201 Crea")],
             Fault.RESET_MID_BODY: answer[:-8],
