@@ -185,7 +185,7 @@ class _Pages:
         return _json(status, msgspec.json.encode(members))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        page, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+        page, content_type = await self._metrics.shared_exposition(request.headers.get("Accept", ""))
         return web.Response(body=page, headers={"Content-Type": content_type})
 
 

@@ -3,6 +3,8 @@
 Rules kept here:
 - One turn of the event loop accepts a few connections only, so that those beyond a bound are closed before
   others take the last descriptor.
+- It accepts several nevertheless: a turn is long where many clients send, and whoever comes anew waits behind
+  all who have connected before.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from gateway.config import Address
 from gateway.private_server import PrivateLimits, PrivateServer
 from gateway.sockets import QUEUE, bound
 
-_ACCEPTED: Final = 4
-"""Connections that asyncio accepts in one turn; uvloop accepts one."""
+ACCEPTED: Final = 16
+"""Connections of clients that one turn accepts. `descriptors` keeps room for those of some turns."""
+ACCEPTED_PRIVATE: Final = 2
+"""The same of a private listener."""
 
 
 class Listeners:
@@ -42,27 +46,41 @@ class Listeners:
             server.limits = limits
 
     async def open(
-        self, setting: str, addresses: Sequence[Address], connect: Callable[[], asyncio.Protocol]
+        self,
+        setting: str,
+        addresses: Sequence[Address],
+        connect: Callable[[], asyncio.Protocol],
+        accepted: int = ACCEPTED,
     ) -> None:
-        """Listen at every address that `setting` names. Raises CannotListenError."""
+        """Listen at every address that `setting` names, and accept so many connections in a turn.
+
+        Raises CannotListenError.
+        """
         servers = self._servers.setdefault(setting, [])
         for address in addresses:
             for opened in await asyncio.to_thread(bound, setting, address):
-                servers.append(await self._loop.create_server(connect, sock=opened, backlog=_ACCEPTED))
-                # For asyncio the backlog is also how many it accepts in one turn.
-                opened.listen(QUEUE)
+                if isinstance(self._loop, asyncio.BaseEventLoop):
+                    # asyncio accepts as many in a turn as its backlog says.
+                    servers.append(await self._loop.create_server(connect, sock=opened, backlog=accepted))
+                    opened.listen(QUEUE)
+                    continue
+                with opened:
+                    # uvloop accepts one in a turn for each of its servers.
+                    for _ in range(accepted):
+                        same = opened.dup()
+                        servers.append(await self._loop.create_server(connect, sock=same, backlog=QUEUE))
 
     async def open_private(self, setting: str, address: Address, application: web.Application) -> None:
         """Serve `application` at the address that `setting` names. Raises CannotListenError."""
         server = PrivateServer(application, self._limits, self._loop)
         await server.set_up()
         self._private.append(server)
-        await self.open(setting, [address], server.connect)
+        await self.open(setting, [address], server.connect, ACCEPTED_PRIVATE)
 
     def addresses(self, setting: str) -> tuple[Address, ...]:
         """Where the listeners that `setting` names are, with the ports that the system gave them."""
         sockets = (opened for server in self._servers.get(setting, []) for opened in server.sockets)
-        return tuple(Address(*opened.getsockname()[:2]) for opened in sockets)
+        return tuple(dict.fromkeys(Address(*opened.getsockname()[:2]) for opened in sockets))
 
     def close(self, setting: str) -> None:
         """Take no new connection at the addresses that `setting` names."""

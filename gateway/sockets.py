@@ -16,8 +16,9 @@ from typing import Final
 
 from gateway.config import Address
 
-QUEUE: Final = 1024
-"""Connections that the system keeps until they are accepted."""
+QUEUE: Final = 4096
+"""Connections that the system keeps until they are accepted, if it keeps so many (`net.core.somaxconn`). One
+beyond is dropped without a word, and its client tries again after a second, or three, or seven."""
 
 _REASONS: Final[Mapping[int, str]] = MappingProxyType(
     {

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 from click.testing import CliRunner
 
 from gateway.cli import cli
 from gateway.config import Address
+from gateway.listeners import ACCEPTED, Listeners
+from gateway.private_server import PrivateLimits
 from gateway.sockets import CannotListenError, bound
 from tests.conftest import Start
 from tests.raw_client import RawClient, request
 from tests.recording import RecordingUpstream, held
-from tests.running import MASTER_KEY, ROOT
+from tests.running import MASTER_KEY, ROOT, shipped_config
 from tests.serving import serving
 from tests.wire.asserting import READ
 
@@ -100,6 +103,53 @@ def places(event: dict[str, Any]) -> list[Address]:
     """Where clients connect, by the event `listening`."""
     found = [text.rpartition(":") for text in event["clients"].split(", ")]
     return [Address(host.strip("[]"), int(port)) for host, _, port in found]
+
+
+class TestTurns:
+    @pytest.mark.parametrize(
+        "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+    )
+    def test_one_takes_several_of_those_who_wait(
+        self, new_loop: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        """As many on either event loop: who comes anew is not long behind all who came before."""
+        loop = new_loop()
+        try:
+            turns = loop.run_until_complete(accepted(loop, 5 * ACCEPTED))
+        finally:
+            loop.close()
+        assert [count for count in turns if count] == [ACCEPTED] * 5
+
+
+class Counted(asyncio.Protocol):
+    """A connection that is closed as soon as it is made; `made` counts them all."""
+
+    made = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        Counted.made += 1
+        transport.close()
+
+
+async def accepted(loop: asyncio.AbstractEventLoop, count: int) -> list[int]:
+    """How many of `count` connections that wait were made in each turn of the event loop."""
+    listeners = Listeners(PrivateLimits(1, shipped_config().timeouts), loop)
+    await listeners.open("listen", [Address("127.0.0.1", 0)], Counted)
+    (address,) = listeners.addresses("listen")
+    clients = [socket.create_connection((address.host, address.port)) for _ in range(count)]
+    turns = []
+    begun = Counted.made
+    async with asyncio.timeout(5):
+        while Counted.made < begun + count:
+            before = Counted.made
+            await asyncio.sleep(0)
+            turns.append(Counted.made - before)
+    for client in clients:
+        # Until the gateway's side has ended, too.
+        await asyncio.to_thread(client.recv, 1)
+        client.close()
+    await listeners.close_all()
+    return turns
 
 
 class TestGateway:

@@ -6,11 +6,14 @@ import json
 import os
 import platform
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from gateway.errors import Code
 from gateway.telemetry import AccessEntry, Log, Metrics, Sources
@@ -21,6 +24,7 @@ from tests.pipes import opened
 
 # 2026-11-23T16:44:00.123Z
 NOON = 1795452240.123
+OPEN_METRICS = "application/openmetrics-text;version=1.0.0"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -404,6 +408,16 @@ def metrics() -> Metrics:
     return Metrics(sources, version="1.2.3")
 
 
+class Made(Collector):
+    """Counts the pages that it was shown on."""
+
+    pages = 0
+
+    def collect(self) -> Iterable[Metric]:
+        self.pages += 1
+        return ()
+
+
 def samples(counted: Metrics, family: str) -> dict[str, float]:
     text = counted.exposition("")[0].decode()
     lines = (line for line in text.splitlines() if line.startswith(f"blnk_gateway_{family}"))
@@ -517,7 +531,7 @@ class TestMetrics:
             ("", "text/plain; version=0.0.4; charset=utf-8", False),
             ("*/*", "text/plain; version=0.0.4; charset=utf-8", False),
             (
-                "application/openmetrics-text;version=1.0.0",
+                OPEN_METRICS,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
                 True,
             ),
@@ -533,3 +547,26 @@ class TestMetrics:
         first, second = metrics(), metrics()
         first.request(entry())
         assert samples(second, "requests_total") == {}
+
+    async def test_one_page_is_made_for_all_who_ask_at_once(self) -> None:
+        """Each format in a turn of the event loop of its own: no number of scrapes makes one long."""
+        counted, made = metrics(), Made()
+        counted.add(made)
+        asking = [asyncio.ensure_future(counted.shared_exposition("")) for _ in range(20)]
+        asking += [asyncio.ensure_future(counted.shared_exposition(OPEN_METRICS)) for _ in range(20)]
+        by_turn = []
+        while not all(page.done() for page in asking):
+            before = made.pages
+            await asyncio.sleep(0)
+            by_turn.append(made.pages - before)
+        assert [count for count in by_turn if count] == [1, 1]
+        assert len({page.result() for page in asking[:20]}) == 1
+        assert len({page.result() for page in asking}) == 2
+
+    async def test_who_leaves_takes_the_page_from_nobody(self) -> None:
+        counted = metrics()
+        asking = [asyncio.ensure_future(counted.shared_exposition("")) for _ in range(2)]
+        await asyncio.sleep(0)
+        asking[0].cancel()
+        page, _ = await asking[1]
+        assert b"blnk_gateway_build_info" in page

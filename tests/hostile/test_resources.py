@@ -7,6 +7,8 @@ import pytest
 from gateway.config import settings
 from gateway.keys import cache, quota, verifying
 from gateway.keys.persistence import NEARLY_FULL_RATIO
+from gateway.listeners import ACCEPTED
+from gateway.sockets import QUEUE
 from gateway.stamp_lane import MOST_WAITING, TURN_SECONDS
 from gateway.telemetry import sink
 from gateway.wire.client_connection import SLOWEST
@@ -37,10 +39,12 @@ BOUNDS = {
     "bytes of heads": f"{HELD_BYTES // MIB} MiB; a head {MAX_HEAD // KIB} KiB, {MAX_LINE:,} a line, "
     f"{MAX_HEADERS} lines; of a body or a response {HELD_BODY // KIB} KiB",
     "bytes of bodies": f"`limits.buffered` ({default('limits.buffered') // MIB} MiB)",
-    "requests at Core": f"{counted('upstream.connections')}, an eighth more for small parties",
+    "requests at Core": f"{counted('upstream.connections')}, an eighth more for small keys and "
+    "a sixteenth for small networks",
     "... that wait for their turn": counted("upstream.queue"),
     "turns of the event loop": f"of each {PER_TURN // KIB} KiB for parsing and {1000 * TURN_SECONDS:g} ms "
-    "for stamping",
+    f"for stamping, one page of metrics, {ACCEPTED} connections accepted of those that wait ({QUEUE:,} at "
+    "most)",
     "comparisons with bcrypt": f"{verifying.THREADS} at once, {verifying.MAX_WAITING} that wait",
     "Redis's memory": f"{counted('keys.per_owner')} live keys and {quota.RECORDS_PER_KEY} times as many "
     f"records; name and owner {quota.MAX_TEXT} characters, {quota.MAX_SCOPES} scopes of {quota.MAX_SCOPE}",
