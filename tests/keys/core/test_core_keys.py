@@ -440,28 +440,28 @@ async def test_what_is_no_key_costs_nothing(first: Replica, text: str) -> None:
 
 
 async def test_a_flood_of_unknown_keys_is_a_few_reads(first: Replica, table: Table) -> None:
-    """2,000 bad keys at once: no bcrypt, a read for some hundred of them, and the loop goes on."""
+    """1,000 bad keys at once: no bcrypt, a read for some hundred of them, and the loop goes on."""
     good = await table.mint("ledgers:read")
     assert await first.state(good.key) is State.LIVE
     stalls: list[float] = []
     watching = asyncio.create_task(watch_loop(stalls))
     before = first.rows.reads
-    flood = [first.state(mint_key(os.urandom)) for _ in range(2000)]
+    flood = [first.state(mint_key(os.urandom)) for _ in range(1000)]
     states = await asyncio.gather(*flood, first.state(good.key))
     watching.cancel()
-    assert states == ["unknown"] * 2000 + [State.LIVE]
-    assert (first.verifier.asked, first.rows.reads - before) == (1, 16)
+    assert states == ["unknown"] * 1000 + [State.LIVE]
+    assert (first.verifier.asked, first.rows.reads - before) == (1, 8)
     assert max(stalls) < 0.5
 
 
 async def test_a_first_use_waits_for_no_flood_of_another_address(first: Replica, table: Table) -> None:
-    """Which takes longer than anybody is let wait."""
+    """Of 40 reads that the flood needs, it waits for a few only."""
     good = await table.mint("ledgers:read")
     flood = [asyncio.create_task(first.state(mint_key(os.urandom), "192.0.2.66")) for _ in range(5000)]
     await asyncio.sleep(0.1)
-    began = time.monotonic()
+    before = first.rows.reads
     assert await first.state(good.key) is State.LIVE
-    assert time.monotonic() - began < 1
+    assert first.rows.reads - before < 6
     states = await asyncio.gather(*flood)
     assert set(states) == {"unknown", Code.KEY_STORE_UNAVAILABLE.code}
 
