@@ -24,7 +24,7 @@ _STORE: Final = 48
 _FILES: Final = 32
 """Standard streams, the event loop, listeners, configuration, certificates, name look-ups."""
 _ACCEPTED: Final = 32
-"""Connections beyond a bound: they are accepted, and closed some turns of the event loop later."""
+"""Connections beyond a bound: a turn of the event loop accepts at most 20, and the next one closes them."""
 _FIXED: Final = _STORE + _FILES + _ACCEPTED
 _PRIVATE: Final = 64
 """Connections of one private listener."""

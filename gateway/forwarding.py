@@ -283,7 +283,7 @@ async def _is_small(context: RequestContext, hold: Hold) -> bool:
         hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
         await exchange.collect(SMALL, hold)
         if exchange.complete:
-            hold.settle(hold.size)
+            hold.settle(exchange.bytes_in)
             return True
     if not context.streams:
         raise GatewayError(Code.BODY_TOO_LARGE)

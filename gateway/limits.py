@@ -112,10 +112,17 @@ class BufferBudget:
         """The largest body that still comes of whoever has to yield; None where there is none."""
         network = self._shares.networks.yielding(hold.network, size)
         party = self._shares.parties.yielding(hold.party, size)
-        for holds, name in ((self._of_networks, network), (self._of_parties, party)):
+        # Last those of its own network: another key of it may hold more than this one.
+        own = None if party is None else hold.network
+        for holds, name in (
+            (self._of_networks, network),
+            (self._of_parties, party),
+            (self._of_networks, own),
+        ):
             coming = () if name is None else holds.get(name, ())
-            largest = max(coming, key=lambda other: other.size, default=None)
-            if largest is not None and largest.size and self._shares.yields(largest, hold, size):
+            yielding = (one for one in coming if one.size and self._shares.yields(one, hold, size))
+            largest = max(yielding, key=lambda one: one.size, default=None)
+            if largest is not None:
                 return largest
         return None
 

@@ -20,7 +20,7 @@ from gateway.private_server import PrivateLimits, PrivateServer
 from gateway.sockets import QUEUE, bound
 
 ACCEPTED: Final = 16
-"""Connections of clients that one turn accepts. `descriptors` keeps room for those of some turns."""
+"""Connections of clients that one turn accepts, and descriptors that listen for them."""
 ACCEPTED_PRIVATE: Final = 2
 """The same of a private listener."""
 
@@ -57,18 +57,19 @@ class Listeners:
         Raises CannotListenError.
         """
         servers = self._servers.setdefault(setting, [])
-        for address in addresses:
-            for opened in await asyncio.to_thread(bound, setting, address):
-                if isinstance(self._loop, asyncio.BaseEventLoop):
-                    # asyncio accepts as many in a turn as its backlog says.
-                    servers.append(await self._loop.create_server(connect, sock=opened, backlog=accepted))
-                    opened.listen(QUEUE)
-                    continue
-                with opened:
-                    # uvloop accepts one in a turn for each of its servers.
-                    for _ in range(accepted):
-                        same = opened.dup()
-                        servers.append(await self._loop.create_server(connect, sock=same, backlog=QUEUE))
+        opened = [one for address in addresses for one in await asyncio.to_thread(bound, setting, address)]
+        # Of all sockets together: `descriptors` has room for so many.
+        each = max(1, accepted // len(opened))
+        for one in opened:
+            if isinstance(self._loop, asyncio.BaseEventLoop):
+                # asyncio accepts as many in a turn as its backlog says.
+                servers.append(await self._loop.create_server(connect, sock=one, backlog=each))
+                one.listen(QUEUE)
+                continue
+            with one:
+                # uvloop accepts one in a turn for each of its servers.
+                for _ in range(each):
+                    servers.append(await self._loop.create_server(connect, sock=one.dup(), backlog=QUEUE))
 
     async def open_private(self, setting: str, address: Address, application: web.Application) -> None:
         """Serve `application` at the address that `setting` names. Raises CannotListenError."""

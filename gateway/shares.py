@@ -6,7 +6,7 @@ Rules kept here:
 - A lone party may hold everything. Where the resource is full, the party that holds most yields to one that
   holds less.
 - What cannot be taken back from a holder would leave nothing for the others. So an eighth more than the limit
-  is kept for keys that hold less than their share, and a sixteenth for networks.
+  is kept for keys that hold no more than their share, and a sixteenth for those whose network does so, too.
 - A party is a key id, or the network of a client's address: one IPv4 address, or one /64 of IPv6, which is
   what a single client gets (RFC 6177).
 - Nothing here waits or acts: callers ask, and do what follows.
@@ -152,7 +152,7 @@ class PairedShares:
         return max(held, self.networks.held(claimant.network)), held
 
     def may_yield(self, claimant: Claimant, amount: int = 1) -> bool:
-        """Whether anybody can be found who `yields`; costs next to nothing."""
+        """Whether anybody can be found who `yields`; seldom costs more than two look-ups."""
         return (
             self.networks.yielding(claimant.network, amount) is not None
             or self.parties.yielding(claimant.party, amount) is not None

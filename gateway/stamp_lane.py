@@ -72,10 +72,13 @@ class StampLane:
         self._waiting.take(job.caller)
 
     def _make_room(self, caller: Caller) -> None:
-        """Refuse the newest body of whoever has most; raises GatewayError where that is `caller`."""
+        """Refuse the newest body of whoever has most; raises GatewayError where nobody has to yield."""
+        if not self._waiting.may_yield(caller):
+            raise GatewayError(Code.UNAVAILABLE)
         newest = (jobs[-1] for keys in self._jobs.values() for jobs in keys.values())
-        heaviest = max(newest, key=lambda job: self._waiting.weight(job.caller), default=None)
-        if heaviest is None or not self._waiting.yields(heaviest.caller, caller):
+        yielding = (job for job in newest if self._waiting.yields(job.caller, caller))
+        heaviest = max(yielding, key=lambda job: self._waiting.weight(job.caller), default=None)
+        if heaviest is None:
             raise GatewayError(Code.UNAVAILABLE)
         _fail(heaviest, GatewayError(Code.UNAVAILABLE))
         self._remove(heaviest)

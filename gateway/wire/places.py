@@ -5,7 +5,8 @@ Rules kept here:
   (`PairedShares.weight`), and of those to the one whose turn was longest ago. So a lone key may hold all, and
   gets no more than its share while another waits.
 - What Core works on is never broken off for another, so some places more are kept for keys that hold less
-  than their share, and some for networks: however long the requests of one take, another's are served.
+  than their share, and more where their network does, too: however long the requests of one take, another's
+  are served.
 - Bodies that stream hold half of the places at most while they come: they go at their client's pace, not at
   Core's. Of these, too, some more are kept.
 - A full queue turns away the newest request of whoever has most of them waiting, by key or by network.
@@ -18,6 +19,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,9 +30,11 @@ from gateway.errors import Code, GatewayError
 from gateway.shares import Claimant, PairedShares
 from gateway.wire.flow import Client, ClientGoneError
 
-_MOST: Final = (1 << 62, 0)
+_HEAVIEST: Final = (1 << 62, 0)
 PRESS_SECONDS: Final = 0.25
-"""How often whoever waits asks again for a place that is held at a client's pace."""
+"""How often those who wait with the best claims ask again for places that are held at a client's pace."""
+_PRESSING: Final = 8
+"""How many of them, of each kind."""
 
 
 class Holder(Claimant, Protocol):
@@ -69,10 +73,11 @@ class Places:
 
     Args:
         loop: the event loop.
-        press: asked to free a place for one that waits, of those whose bodies stream if so; it may find none.
+        press: asked to free a place for one that waits, of those whose bodies stream if so; returns whether
+            there was one.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, press: Callable[[Claimant, bool], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, press: Callable[[Claimant, bool], bool]) -> None:
         self._loop = loop
         self._press = press
         self._places = 0
@@ -152,11 +157,14 @@ class Places:
             timer.cancel()
             if client is not None:
                 client.when_leaving(None)
-            self._leave_queue(waiting)
+            if not waiting.was_granted:
+                self._leave_queue(waiting)
 
     def give(self, holder: Holder) -> None:
         """Give a place back; whoever's turn it is gets it."""
-        self._holders.discard(holder)
+        if holder not in self._holders:
+            return
+        self._holders.remove(holder)
         if self._streams:
             self._end_stream(holder)
         if self._count is not None:
@@ -210,8 +218,10 @@ class Places:
         if not self._queued.may_yield(holder):
             raise GatewayError(Code.UNAVAILABLE)
         newest = (queue[-1] for line in self._lines.values() for queue in line.values())
-        heaviest = max(newest, key=lambda one: (self._queued.weight(one.holder), one.number))
-        if not self._queued.yields(heaviest.holder, holder):
+        yielding = (one for one in newest if self._queued.yields(one.holder, holder))
+        weight = self._queued.weight
+        heaviest = max(yielding, key=lambda one: (weight(one.holder), one.number), default=None)
+        if heaviest is None:
             raise GatewayError(Code.UNAVAILABLE)
         self._leave_queue(heaviest)
         heaviest.fail(GatewayError(Code.UNAVAILABLE))
@@ -234,7 +244,7 @@ class Places:
             del self._lines[waiting.line]
 
     def _end_turn(self, waiting: _Waiting) -> None:
-        """Put its party and its network behind all others."""
+        """Put its party and its network behind all others whose bodies stream, or do not, as its own."""
         line = self._lines.pop(waiting.line, None)
         if line is None:
             return
@@ -259,7 +269,7 @@ class Places:
         count = self._counted()
         if count.total >= count.most:
             return None
-        first, least = None, _MOST
+        first, least = None, _HEAVIEST
         for waiting in self._first_of_lines():
             weight = count.weight(waiting.holder)
             if weight < least and self._is_free(waiting.holder, streams=waiting.streams):
@@ -269,23 +279,37 @@ class Places:
         return first
 
     def _first_of_lines(self) -> Iterator[_Waiting]:
-        """Of each line who has the fewest places there: the others of it have no better a claim."""
+        """Of each line who has the fewest places: the others of it have no better a claim.
+
+        Where streams may have kept places alone, those are for parties with few streams: they all come.
+        """
         held = self._counted().parties.held
-        return (line[min(line, key=held)][0] for line in self._lines.values())
+        for (_, streams), line in self._lines.items():
+            if streams and not self._streaming.fits(1):
+                yield from (queue[0] for queue in line.values())
+            else:
+                yield line[min(line, key=held)][0]
 
     def _press_now(self, waiting: _Waiting) -> None:
-        self._press(waiting.holder, waiting.streams)
+        self._ask_for_place(waiting)
         if self._timer is None:
             self._timer = self._loop.call_later(PRESS_SECONDS, self._press_again)
 
+    def _ask_for_place(self, waiting: _Waiting) -> bool:
+        # Only where streams are what there are too many of, it has to be one of them.
+        return self._press(waiting.holder, waiting.streams and not self._streaming.fits(1))
+
     def _press_again(self) -> None:
         self._timer = None
-        # For those with the best claim alone: each of many that wait would cost a pass over all connections.
+        if not self._lines:
+            return
+        # For a few with the best claim: each of many that wait would cost a pass over all connections.
         for streams in (False, True):
             waiting = (one for one in self._first_of_lines() if one.streams is streams)
-            first = min(waiting, key=lambda one: self.weight(one.holder), default=None)
-            if first is not None:
-                self._press_now(first)
+            for one in heapq.nsmallest(_PRESSING, waiting, key=lambda one: self.weight(one.holder)):
+                if not self._ask_for_place(one):
+                    break
+        self._timer = self._loop.call_later(PRESS_SECONDS, self._press_again)
 
 
 def _left(client: Client) -> Exception:

@@ -7,7 +7,7 @@ Rules kept here:
   party's give way that only waits for its client.
 - A request whose time is over keeps its connection and gives its place back, as long as not too many of such
   run at once; beyond that it keeps its place too. All in all there are at most twice `limits.connections`,
-  and two more where those are fewer than three.
+  and up to two more where those are fewer than three.
 - Whether a request may still be sent is asked when its bytes leave; where it has to be asked elsewhere, the
   request keeps its place meanwhile.
 """
@@ -240,6 +240,8 @@ class Pool:
                 raise
             if connection.usable:
                 return connection
+            # It may have ended without our having heard of it: its place would be counted twice.
+            self._free(connection)
             connection = await self._acquire(call, streams=streams)
             if call.passes():
                 return connection
@@ -260,19 +262,23 @@ class Pool:
         for connection in list(self._idle):
             connection.abort()
 
-    def _press(self, waiting: Claimant, streams: bool) -> None:
-        """Make one request give way that only waits for its client, for one that waits and holds less."""
+    def _press(self, waiting: Claimant, streams: bool) -> bool:
+        """Make one request give way that only waits for its client, for one that waits and holds less.
+
+        Returns whether there was one.
+        """
         yielding = [
             connection
             for connection in self._open
             if connection.holder is not None and (connection.streams or not streams)
             if connection.waits_for_client()
+            if connection.unwanted or self._places.yields(connection.holder, waiting)
         ]
         first = max(yielding, key=self._claim_of, default=None)
-        if first is None or first.holder is None:
-            return
-        if first.unwanted or self._places.yields(first.holder, waiting):
-            first.give_way()
+        if first is None:
+            return False
+        first.give_way()
+        return True
 
     def _claim_of(self, connection: UpstreamConnection) -> tuple[bool, tuple[int, int]]:
         """How good a claim others have on a connection: nobody may want it, or its holder has most."""

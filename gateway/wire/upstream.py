@@ -360,6 +360,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def waits_for_client(self) -> bool:
         """Whether it is its client that has kept it waiting, for long enough to lose it to another party."""
+        if self._failure is not None:
+            # It has given way already.
+            return False
         if self.unwanted:
             return True
         since = self._pool.deadlines.now - self._moved

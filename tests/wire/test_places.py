@@ -25,7 +25,7 @@ def other() -> OwnCall:
 @pytest.fixture
 async def places() -> Places:
     """One place and one that is kept; two requests may wait."""
-    made = Places(asyncio.get_running_loop(), lambda *_: None)
+    made = Places(asyncio.get_running_loop(), lambda *_: False)
     made.adopt(1, 2, 60.0)
     return made
 
@@ -94,7 +94,12 @@ async def test_an_upload_waits_for_one_that_is_cut(places: Places) -> None:
 async def test_many_that_wait_ask_for_a_place_no_more_often_than_a_few() -> None:
     """Each time costs a pass over all connections: a thousand keys would hold up the event loop."""
     pressed: list[Claimant] = []
-    places = Places(asyncio.get_running_loop(), lambda waiting, _: pressed.append(waiting))
+
+    def press(waiting: Claimant, streams: bool) -> bool:
+        pressed.append(waiting)
+        return False
+
+    places = Places(asyncio.get_running_loop(), press)
     places.adopt(1, 1000, 10 * PRESS_SECONDS)
     taken = [OwnCall(f"busy {number}", "here") for number in range(2)]
     assert all(map(places.claim, taken))
@@ -112,3 +117,55 @@ async def test_many_that_wait_ask_for_a_place_no_more_often_than_a_few() -> None
     for call in taken:
         places.give(call)
     assert (places.held, places.waiting) == (0, 0)
+
+
+async def test_a_place_that_is_claimed_twice_is_given_back_once(places: Places, held: OwnCall) -> None:
+    """A connection may end without being heard of before its request claims another."""
+    places.claim(held)
+    places.give(held)
+    places.give(held)
+    assert (places.held, places.weight(held)) == (1, (0, 0))
+
+
+async def test_a_full_queue_turns_away_one_that_has_more_than_the_newcomer(places: Places) -> None:
+    """Also where the key that has most of all does not yield, since the newcomer's network has more."""
+    places.adopt(1, 20, 60.0)
+    taken = [OwnCall("busy", "network 0"), OwnCall("other", "network 0")]
+    assert all(map(places.claim, taken))
+    waiting = {"C": "network 2", "B": "network 1", "E": "network 1"}
+    tasks = {
+        key: [await waits(places, OwnCall(key, waiting[key])) for _ in range(count)]
+        for key, count in (("C", 10), ("B", 9), ("E", 1))
+    }
+    newcomer = await waits(places, OwnCall("A", "network 1"))
+    refused = [key for key, of_key in tasks.items() for task in of_key if task.done()]
+    assert (refused, newcomer.done(), places.waiting) == (["B"], False, 20)
+    everybody = [newcomer, *(task for of_key in tasks.values() for task in of_key)]
+    for task in everybody:
+        task.cancel()
+    await asyncio.gather(*everybody, return_exceptions=True)
+
+
+async def test_an_upload_waits_behind_nobody_whose_uploads_are_too_many(places: Places) -> None:
+    """A kept place for streams goes to a key without streams, though another has fewer places."""
+    places.adopt(32, 20, 60.0)
+    a, c = ([OwnCall(key, "here") for _ in range(9)] for key in "ac")
+    b = [OwnCall("b", "here") for _ in range(9)]
+    assert all(map(places.claim, b))
+    taken = [call for call in [*a, *c] if places.claim_for_stream(call)]
+    first = await waits(places, OwnCall("a", "here"), streams=True)
+    second = await waits(places, OwnCall("b", "here"), streams=True)
+    assert (first.done(), second.done()) == (False, False)
+    places.give(taken[-1])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (first.done(), second.done()) == (False, True)
+    first.cancel()
+
+
+async def waits(places: Places, call: OwnCall, *, streams: bool = False) -> asyncio.Task[None]:
+    """A request that waits for a place, or has been refused, or has it."""
+    task = asyncio.create_task(places.wait(call, streams=streams))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return task
