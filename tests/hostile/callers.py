@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import json
 import time
+from collections import deque
 from dataclasses import dataclass
 
 from gateway.config import Address
@@ -119,7 +120,8 @@ class WellBehaved(Caller):
         self._address = address
         self._keys = itertools.cycle(keys)
         self._turns = itertools.cycle([self._read, self._create, self._upload])
-        self._kept: list[RawClient] = []
+        # The one that has rested longest goes first, so that none rests until the gateway closes it.
+        self._kept: deque[RawClient] = deque()
 
     async def ask(self) -> str:
         turn = next(self._turns)
@@ -127,7 +129,7 @@ class WellBehaved(Caller):
 
     async def _read(self, key: str) -> str:
         client = (
-            self._kept.pop()
+            self._kept.popleft()
             if self._kept
             else await RawClient.connect(self._address, keep=False, local=LOCAL)
         )
