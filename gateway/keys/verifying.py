@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -53,10 +53,21 @@ class _Job:
             self.outcome.set_exception(failure)
 
 
-class Verifier:
-    """Compares keys with hashes. `close` it."""
+def is_of(key: str, hashed: str) -> bool:
+    """Whether `hashed` is the hash of `key`; False of what is no hash, or too dear a one. Takes 0.1 s."""
+    if not is_bcrypt(hashed):
+        return False
+    try:
+        return bcrypt.checkpw(key.encode(), hashed.encode())
+    except ValueError:
+        return False
 
-    def __init__(self) -> None:
+
+class Verifier:
+    """Compares keys with hashes by `compare`, which is called in threads. `close` it."""
+
+    def __init__(self, compare: Callable[[str, str], bool] = is_of) -> None:
+        self._compare = compare
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bcrypt")
         # By party, then by beginning, each in the order of their turns.
         self._waiting: dict[str, dict[str, deque[_Job]]] = {}
@@ -94,7 +105,7 @@ class Verifier:
                 return
             self._take(job)
             self._compared.add(job.beginning)
-            work = loop.run_in_executor(self._threads, is_of, job.key, job.hashed)
+            work = loop.run_in_executor(self._threads, self._compare, job.key, job.hashed)
             work.add_done_callback(partial(self._ended, job))
 
     def _ended(self, job: _Job, work: asyncio.Future[bool]) -> None:
@@ -142,13 +153,3 @@ def _size(party: dict[str, deque[_Job]]) -> int:
 
 def _overload() -> OverloadError:
     return OverloadError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys wait for their first use")
-
-
-def is_of(key: str, hashed: str) -> bool:
-    """Whether `hashed` is the hash of `key`; False of what is no hash, or too dear a one. Takes 0.1 s."""
-    if not is_bcrypt(hashed):
-        return False
-    try:
-        return bcrypt.checkpw(key.encode(), hashed.encode())
-    except ValueError:
-        return False

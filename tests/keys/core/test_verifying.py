@@ -8,18 +8,32 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.errors import GatewayError, OverloadError
-from gateway.keys.verifying import MAX_WAITING, MAX_WAITING_ALIKE, THREADS, Verifier
+from gateway.keys.verifying import MAX_WAITING, MAX_WAITING_ALIKE, THREADS, Verifier, is_of
 from tests.keys.core.conftest import hashed
 
 KEY = "k" * 43 + "="
 GOOD = hashed(KEY)
-# Takes so much longer than a turn of the event loop that the order of the outcomes is that of the turns.
-SLOW = hashed(KEY, 8)
+
+
+class Comparing:
+    """Notes the keys in the order in which their comparisons begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    def __call__(self, key: str, hashed: str) -> bool:
+        self.begun.append(key)
+        return is_of(key, hashed)
 
 
 @pytest.fixture
-def verifier() -> Iterator[Verifier]:
-    made = Verifier()
+def comparing() -> Comparing:
+    return Comparing()
+
+
+@pytest.fixture
+def verifier(comparing: Comparing) -> Iterator[Verifier]:
+    made = Verifier(comparing)
     yield made
     made.close()
 
@@ -67,46 +81,30 @@ async def test_beyond_all_places_who_has_the_most_loses_one(verifier: Verifier) 
     assert [type(outcome) for outcome in outcomes] == expected
 
 
-async def test_a_flood_delays_another_address_by_what_is_under_way(verifier: Verifier) -> None:
+async def test_a_flood_delays_another_address_by_what_is_under_way(
+    verifier: Verifier, comparing: Comparing
+) -> None:
     """Whoever floods many known beginnings of keys keeps no other address from its first use."""
-    done: list[str] = []
-
-    async def ask(key: str, client: str) -> None:
-        await verifier.matches(key, SLOW, client=client)
-        done.append(client)
-
-    flood = [ask(beginning(number), "a") for number in range(30)]
-    await asyncio.gather(*flood, ask(KEY, "b"))
-    # What the threads were at before it came, a turn of the flood, and what ends while it is compared.
-    assert done.index("b") <= THREADS + 1 + (THREADS - 1)
+    flood = [verifier.matches(beginning(number), GOOD, client="a") for number in range(30)]
+    await asyncio.gather(*flood, verifier.matches(KEY, GOOD, client="b"))
+    # What the threads were at before it came, a turn of the flood, and what begins at the same time.
+    assert comparing.begun.index(KEY) <= THREADS + 1 + (THREADS - 1)
 
 
 async def test_a_flood_delays_another_key_of_its_address_by_one_hash_for_each_beginning(
-    verifier: Verifier,
+    verifier: Verifier, comparing: Comparing
 ) -> None:
-    done: list[str] = []
-
-    async def ask(key: str) -> None:
-        await verifier.matches(key, SLOW, client="a")
-        done.append(key)
-
-    flood = [ask(beginning(number)) for number in range(6) for _ in range(MAX_WAITING_ALIKE)]
-    await asyncio.gather(*flood, ask(KEY))
-    assert done.index(KEY) <= 6 + THREADS + (THREADS - 1)
+    keys = [beginning(number) for number in range(6) for _ in range(MAX_WAITING_ALIKE)]
+    await asyncio.gather(*(verifier.matches(key, GOOD, client="a") for key in [*keys, KEY]))
+    assert comparing.begun.index(KEY) <= 6 + THREADS + (THREADS - 1)
 
 
 async def test_a_flood_of_one_beginning_from_many_addresses_leaves_a_thread_to_others(
-    verifier: Verifier,
+    verifier: Verifier, comparing: Comparing
 ) -> None:
-    done: list[str] = []
-
-    async def ask(key: str, client: str) -> None:
-        await verifier.matches(key, SLOW, client=client)
-        done.append(client)
-
-    flood = [ask(beginning(1), f"192.0.2.{number}") for number in range(30)]
-    await asyncio.gather(*flood, ask(KEY, "b"))
-    assert done.index("b") <= 1 + (THREADS - 1)
+    flood = [verifier.matches(beginning(1), GOOD, client=f"192.0.2.{number}") for number in range(30)]
+    await asyncio.gather(*flood, verifier.matches(KEY, GOOD, client="b"))
+    assert comparing.begun.index(KEY) <= 1 + (THREADS - 1)
 
 
 async def test_closing_fails_all_who_wait() -> None:
