@@ -138,12 +138,9 @@ async def _killed(stage: Stage) -> AsyncIterator[None]:
 _REDIS = Cast(redis=True, mints=True)
 # Few look-ups at once, so that connections which a burst opened lie idle through the fault.
 _QUIET_REDIS = Cast(redis=True)
-# Core's pauses in an answer are part of the scenario, not a fault to be timed out.
-_THREE = Cast(
-    redis=True,
-    replicas=3,
-    settings={"BLNK_GATEWAY_TIMEOUTS__BETWEEN_BYTES": "60s", "BLNK_GATEWAY_TIMEOUTS__FIRST_BYTE": "60s"},
-)
+_THREE = Cast(redis=True, replicas=3)
+# Here alone: on a busy machine the stand-in of Core may be slow, too.
+_HURRIED = Cast(settings={"BLNK_GATEWAY_TIMEOUTS__FIRST_BYTE": "400ms"})
 _NARROW = Cast(settings={"BLNK_GATEWAY_UPSTREAM__CONNECTIONS": "4", "BLNK_GATEWAY_UPSTREAM__QUEUE": "8"})
 
 SCENARIOS = (
@@ -153,7 +150,7 @@ SCENARIOS = (
     Scenario("Core", "reset mid-head", _core(Fault.RESET_MID_HEAD), _UNREACHABLE),
     Scenario("Core", "reset mid-body", _core(Fault.RESET_MID_BODY), ("cut",)),
     Scenario("Core", "garbage", _core(Fault.GARBAGE), _UNREACHABLE),
-    Scenario("Core", "silent, then late", _core(Fault.SILENT), _TIMED_OUT),
+    Scenario("Core", "silent, then late", _core(Fault.SILENT), _TIMED_OUT, _HURRIED),
     Scenario("Core", "slow", _core(Fault.SLOW), ()),
     Scenario("Core", "slow, and too few connections", _core(Fault.SLOW), _OVERLOADED, _NARROW),
     Scenario("Redis", "refused", _cut, _NO_STORE, _REDIS, _UNFELT),

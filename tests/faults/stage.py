@@ -33,7 +33,7 @@ class Pace:
 
 
 FULL = Pace(rate=200, calm=1.0, fault=1.5, settled=1.0, ignores=4.0, drain_delay=5.0)
-SHORT = Pace(rate=100, calm=0.2, fault=0.4, settled=0.3, ignores=0.8, drain_delay=1.0)
+SHORT = Pace(rate=100, calm=0.2, fault=0.8, settled=0.3, ignores=0.8, drain_delay=1.0)
 
 
 @dataclass(frozen=True, slots=True)
