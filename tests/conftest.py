@@ -12,6 +12,7 @@ Rules kept here:
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -39,6 +40,13 @@ Mint = Callable[..., Awaitable[Minted]]
 def examples(fast: int) -> settings:
     """The settings of a property test that takes `fast` examples, and its share more in a deep run."""
     return settings(max_examples=fast * settings().max_examples // _FAST_EXAMPLES)
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start hear signals which a script's background job or `nohup` ignores."""
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
