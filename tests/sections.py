@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.running import ROOT
+
 _PAGE = 110
+_README = ROOT / "tests" / "README.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,13 @@ class Section:
     name: str
     heading: str
     command: str
+
+    def write(self, text: str, say: Callable[[str], None]) -> None:
+        """Writes into the README; says so where there is none."""
+        if _README.exists():
+            self.write_into(_README, text)
+        else:
+            say(f"there is no {_README.relative_to(ROOT)} to write the table into")
 
     def write_into(self, file: Path, text: str) -> None:
         """Puts the text between the markers of a file, or a section with both at its end."""

@@ -12,10 +12,7 @@ from tests.faults.gateways import StartError
 from tests.faults.report import SECTION, Row, table, violations
 from tests.faults.scenarios import RECOVERY_SECONDS, SCENARIOS, play
 from tests.faults.stage import FULL, SHORT, Pace
-from tests.running import ROOT
 from tests.sections import paragraph
-
-README = ROOT / "tests" / "README.md"
 
 
 def legend(pace: Pace) -> str:
@@ -56,16 +53,8 @@ def main() -> int:
     found = list(violations(rows))
     sys.stdout.write("\n".join([lines, "", *found]) + "\n")
     if not given.only and not given.short:
-        write(f"{legend(pace)}\n\n{lines}")
+        SECTION.write(f"{legend(pace)}\n\n{lines}", say)
     return 1 if found else 0
-
-
-def write(text: str) -> None:
-    """Into the README, where there is one."""
-    if README.exists():
-        SECTION.write_into(README, text)
-    else:
-        say(f"there is no {README.relative_to(ROOT)} to write the table into")
 
 
 def say(text: str) -> None:

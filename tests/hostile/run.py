@@ -15,10 +15,8 @@ from tests.hostile.attacks import ATTACKS, Attack
 from tests.hostile.playing import RATE, play
 from tests.hostile.soak import BURSTS, CHURN, ROTATED_SECONDS, soak
 from tests.hostile.soak import RATE as SOAK_RATE
-from tests.running import ROOT
-from tests.sections import Section, paragraph
+from tests.sections import paragraph
 
-README = ROOT / "tests" / "README.md"
 SECONDS = 12.0
 MINUTES = 20.0
 
@@ -62,7 +60,7 @@ def attacked(chosen: Sequence[Attack], seconds: float, *, keep: bool) -> int:
     lines = "\n".join(report.table(rows))
     sys.stdout.write(lines + "\n")
     if keep:
-        write(report.SECTION, f"{paragraph(_legend(seconds))}\n\n{lines}")
+        report.SECTION.write(f"{paragraph(_legend(seconds))}\n\n{lines}", say)
     return 1 if any(row.broken for row in rows) else 0
 
 
@@ -76,7 +74,7 @@ def soaked(minutes: float) -> int:
     broken = soak_report.broken(found)
     sys.stdout.write("\n".join([text, "", *broken]) + "\n")
     if minutes >= MINUTES:
-        write(soak_report.SECTION, text)
+        soak_report.SECTION.write(text, say)
     return 1 if broken else 0
 
 
@@ -103,14 +101,6 @@ def _soak_legend(minutes: float) -> str:
         "each rest. Each kind of burst has come once when the first quarter ends. *Per minute* is the slope "
         "after it; what the last quarter holds more than the second is bounded."
     )
-
-
-def write(section: Section, text: str) -> None:
-    """Into the README, where there is one."""
-    if README.exists():
-        section.write_into(README, text)
-    else:
-        say(f"there is no {README.relative_to(ROOT)} to write the table into")
 
 
 def say(text: str) -> None:
