@@ -27,7 +27,7 @@ from gateway.errors import Code, GatewayError
 from gateway.wire.client_address import peer_of
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.exchange import Exchange
-from gateway.wire.flow import HALF_CLOSED_SECONDS, Flow
+from gateway.wire.flow import HALF_CLOSED_SECONDS, STALLED_SECONDS, Flow
 from gateway.wire.outbox import Outbox
 from gateway.wire.parsing_turns import PIECE, ParsingTurns
 from gateway.wire.requests import Parsed, RequestReader
@@ -35,7 +35,6 @@ from gateway.wire.requests import Parsed, RequestReader
 LINGER_SECONDS: Final = 5.0
 SLOWEST: Final = 1024
 """Bytes a second of a body, or of a response, once the first deadline of that phase is over."""
-_STALLED_SECONDS: Final = 1.0
 _MAX_PIPELINED: Final = 256
 # What one turn of the event loop may bring from Core before it is written: back-pressure begins there.
 _AT_ONCE: Final = 64 * 1024
@@ -216,13 +215,13 @@ class ClientConnection(asyncio.Protocol):
         if self.phase is Phase.BODY:
             receiving = self._receiving
             return (
-                receiving is not None and not receiving.streams and now - receiving.began >= _STALLED_SECONDS
+                receiving is not None and not receiving.streams and now - receiving.began >= STALLED_SECONDS
             )
         if self.phase not in (Phase.SENDING, Phase.LINGERING):
             return False
         since = now - self.deadline + self._clients.times[self.phase.number]
         taken = self._unread - self._buffered() if self.phase is Phase.SENDING else 0
-        return since >= _STALLED_SECONDS and taken < SLOWEST * since
+        return since >= STALLED_SECONDS and taken < SLOWEST * since
 
     # asyncio's callbacks.
 
@@ -305,10 +304,7 @@ class ClientConnection(asyncio.Protocol):
         self.ended_at = self._clients.deadlines.now
         # The end may come in the turn of the last response, before it was sent.
         self.flush()
-        if self._receiving is not None and self._receiving is not self._current:
-            self._receiving.leave()
-        if self._current is not None:
-            self._current.leave()
+        self._leave()
         if lingering or not (self._current is not None or self._queue):
             return False
         self._notify()
@@ -321,14 +317,18 @@ class ClientConnection(asyncio.Protocol):
         self.ended_at = min(self.ended_at, self._clients.deadlines.now)
         self._advance()
         self._clients.forget(self)
-        if self._receiving is not None and self._receiving is not self._current:
-            self._receiving.leave()
-        if self._current is not None:
-            self._current.leave()
+        self._leave()
         if self._source is not None:
             # A large response is cut: `write` finds nobody, and the source must not stay held back.
             self._source.resume_reading()
         self._notify()
+
+    def _leave(self) -> None:
+        """Tell the requests that are under way that the client has left, or has ended its side."""
+        if self._receiving is not None and self._receiving is not self._current:
+            self._receiving.leave()
+        if self._current is not None:
+            self._current.leave()
 
     def pause_writing(self) -> None:
         """Hold back Core: the client is slower than it."""

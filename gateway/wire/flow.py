@@ -28,6 +28,10 @@ HALF_CLOSED_SECONDS: Final = 0.5
 say that they send nothing more (`shutdown`)."""
 
 
+STALLED_SECONDS: Final = 1.0
+"""How long a client may keep us waiting before what it holds can be taken for another party."""
+
+
 class Client(Protocol):
     """Who waits for a response."""
 

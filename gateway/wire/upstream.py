@@ -23,13 +23,17 @@ import httptools
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER, Deadlines
-from gateway.wire.flow import HALF_CLOSED_SECONDS, Client, ClientGoneError, Flow, refuse_abandoned
+from gateway.wire.flow import (
+    HALF_CLOSED_SECONDS,
+    STALLED_SECONDS,
+    ClientGoneError,
+    Flow,
+    refuse_abandoned,
+)
 from gateway.wire.headers import Header
 from gateway.wire.outbox import Outbox
+from gateway.wire.places import Holder
 from gateway.wire.unreachable import BROKEN_OFF, too_slow, unparsable, unreachable
-
-STALLED_SECONDS: Final = 1.0
-"""How long a client may keep its connection to Core waiting before that can be taken for another party."""
 
 _INTERIM: Final = 200
 # Compared first: most headers are ruled out by their length alone.
@@ -88,16 +92,8 @@ _WITH_CORE: Final = (Phase.WAITING, Phase.HALF_CLOSED, Phase.READING, Phase.HELD
 """The phases in which Core has the whole request."""
 
 
-class Call(Protocol):
+class Call(Holder, Protocol):
     """One request as the pool sees it."""
-
-    @property
-    def party(self) -> str:
-        """Whom its place is counted for."""
-
-    @property
-    def network(self) -> str:
-        """Where it came from, for which its place is counted as well."""
 
     @property
     def changes(self) -> bool:
@@ -114,10 +110,6 @@ class Call(Protocol):
     @property
     def first_byte(self) -> float:
         """Seconds until the response begins; 0 for the pool's own."""
-
-    @property
-    def client(self) -> Client | None:
-        """Who waits for the response, and may leave."""
 
     def passes(self) -> bool:
         """Whether it may be sent; False, too, where that cannot be told at once: then `renew`."""

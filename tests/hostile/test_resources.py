@@ -14,9 +14,9 @@ from gateway.telemetry import sink
 from gateway.wire.client_connection import SLOWEST
 from gateway.wire.clients import HELD_BYTES
 from gateway.wire.exchange import HELD_BODY
+from gateway.wire.flow import STALLED_SECONDS
 from gateway.wire.heads import MAX_HEAD, MAX_HEADERS, MAX_LINE
 from gateway.wire.parsing_turns import PER_TURN
-from gateway.wire.upstream import STALLED_SECONDS
 from tests.running import ROOT
 
 KIB, MIB = 1 << 10, 1 << 20
