@@ -25,7 +25,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import Code, GatewayError
 from gateway.wire.client_address import peer_of
-from gateway.wire.deadlines import NEVER, Deadlines
+from gateway.wire.deadlines import NEVER, Deadlines, TimedPhase
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import HALF_CLOSED_SECONDS, STALLED_SECONDS, Flow
 from gateway.wire.outbox import Outbox
@@ -54,7 +54,7 @@ class ClientLimits:
     write: float
 
 
-class Phase(enum.Enum):
+class Phase(TimedPhase):
     """What a connection of a client does, and for how many seconds it may."""
 
     IDLE = ("idle", lambda limits: limits.idle)
@@ -73,16 +73,6 @@ class Phase(enum.Enum):
     """All is sent, and what still comes is thrown away."""
     CLOSED = ("closed", lambda _: NEVER)
     """The client has left."""
-
-    def __init__(self, label: str, seconds: Callable[[ClientLimits], float]) -> None:
-        self.label = label
-        self.seconds = seconds
-        self.number = len(type(self).__members__)
-
-
-def times(limits: ClientLimits) -> tuple[float, ...]:
-    """How long each phase may take, in seconds, by its number."""
-    return tuple(phase.seconds(limits) for phase in Phase)
 
 
 class Input(enum.Enum):

@@ -19,8 +19,8 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError
 from gateway.shares import Shares, network_of
-from gateway.wire.client_connection import ClientConnection, ClientLimits, times
-from gateway.wire.deadlines import Deadlines
+from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase
+from gateway.wire.deadlines import Deadlines, times
 from gateway.wire.exchange import Exchange
 from gateway.wire.outbox import Outbox
 from gateway.wire.parsing_turns import ParsingTurns
@@ -77,7 +77,7 @@ class Clients:
     def adopt(self, limits: ClientLimits) -> None:
         """Keep these bounds from now on."""
         self.limits = limits
-        self.times = times(limits)
+        self.times = times(Phase, limits)
         self._open.limit = limits.connections
 
     def connect(self) -> ClientConnection:

@@ -8,10 +8,26 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import enum
+from collections.abc import Callable
+from typing import Any, Protocol
 
 TICK = 0.1
 NEVER = float("inf")
+
+
+class TimedPhase(enum.Enum):
+    """What a connection does, and for how many seconds it may, by the limits of its side."""
+
+    def __init__(self, label: str, seconds: Callable[[Any], float]) -> None:
+        self.label = label
+        self.seconds = seconds
+        self.number = len(type(self).__members__)
+
+
+def times(phases: type[TimedPhase], limits: object) -> tuple[float, ...]:
+    """How long each phase may take, in seconds, by its number."""
+    return tuple(phase.seconds(limits) for phase in phases)
 
 
 class Expiring(Protocol):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
 from gateway.shares import Claimant, kept
-from gateway.wire.deadlines import Deadlines
+from gateway.wire.deadlines import Deadlines, times
 from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Client, Flow, refuse_abandoned
 from gateway.wire.outbox import Outbox
@@ -31,11 +31,11 @@ from gateway.wire.unreachable import CLOSED, unreachable
 from gateway.wire.upstream import (
     Answer,
     Call,
+    Phase,
     PoolLimits,
     StaleError,
     UpstreamConnection,
     WithheldError,
-    times,
 )
 
 
@@ -90,7 +90,7 @@ class Pool:
     def adopt(self, limits: PoolLimits) -> None:
         """Keep these bounds from now on."""
         self.limits = limits
-        self.times = times(limits)
+        self.times = times(Phase, limits)
         self._places.adopt(limits.connections, limits.queue, limits.connect)
 
     @property

@@ -14,7 +14,6 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -22,7 +21,7 @@ from typing import Final, Protocol
 import httptools
 
 from gateway.errors import Code, GatewayError
-from gateway.wire.deadlines import NEVER, Deadlines
+from gateway.wire.deadlines import NEVER, Deadlines, TimedPhase
 from gateway.wire.flow import (
     HALF_CLOSED_SECONDS,
     STALLED_SECONDS,
@@ -55,7 +54,7 @@ class PoolLimits:
     """The age at which a connection is not used again: a name that moves is followed under load, too."""
 
 
-class Phase(enum.Enum):
+class Phase(TimedPhase):
     """What a connection to Core does, and for how many seconds it may."""
 
     CLAIMED = ("claimed", lambda _: NEVER)
@@ -76,16 +75,6 @@ class Phase(enum.Enum):
     """The request's time is over; it runs to its end for nobody."""
     IDLE = ("idle", lambda limits: limits.idle)
     """Nothing is asked."""
-
-    def __init__(self, label: str, seconds: Callable[[PoolLimits], float]) -> None:
-        self.label = label
-        self.seconds = seconds
-        self.number = len(type(self).__members__)
-
-
-def times(limits: PoolLimits) -> tuple[float, ...]:
-    """How long each phase may take, in seconds, by its number."""
-    return tuple(phase.seconds(limits) for phase in Phase)
 
 
 _WITH_CORE: Final = (Phase.WAITING, Phase.HALF_CLOSED, Phase.READING, Phase.HELD)
