@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.config import Config
+from gateway.errors import Code, GatewayError
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Access, Route
 from gateway.shares import network_of
@@ -109,6 +110,10 @@ class RequestContext:
     def repeatable(self) -> bool:
         """Whether it may be sent a second time: a GET without a body."""
         return self.exchange.method == "GET" and not self.exchange.bytes_in
+
+    def give_up_body(self) -> None:
+        """Refuse the request, whose body still comes: others need the bytes that it holds."""
+        self.exchange.break_off(GatewayError(Code.UNAVAILABLE))
 
     def ended_late(self, status: int | None) -> None:
         """Tell how it ended at Core after its time."""

@@ -147,7 +147,7 @@ class Forwarder:
             hold.grow(exchange.bytes_in)
             body = exchange.take_held()
         else:
-            hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
+            hold.comes(context.give_up_body)
             body = await exchange.read(limit, hold)
         stamped = await self._stamped(context, body, context.route, key)
         context.entry.stamped = stamped is not body
@@ -280,7 +280,7 @@ async def _is_small(context: RequestContext, hold: Hold) -> bool:
     """Whether the body is small, and whole by now; raises GatewayError where it is large and must not be."""
     exchange = context.exchange
     if exchange.length is None or exchange.length <= SMALL:
-        hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
+        hold.comes(context.give_up_body)
         await exchange.collect(SMALL, hold)
         if exchange.complete:
             hold.settle(exchange.bytes_in)

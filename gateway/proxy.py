@@ -48,7 +48,7 @@ _LISTS_WAITING: Final = 8
 
 
 class Observer(CoreObserver, Protocol):
-    """Who is told what the proxy sees of its neighbours."""
+    """Who is told what the proxy sees of its dependencies."""
 
     def record(self, entry: AccessEntry) -> None:
         """A request has ended."""
@@ -264,7 +264,7 @@ class Proxy:
     async def _read_keys_body(self, context: RequestContext) -> bytes:
         """The body, of a request that may still be served once it is whole."""
         exchange, hold = context.exchange, self._forwarder.hold(context)
-        hold.comes(lambda: exchange.break_off(GatewayError(Code.UNAVAILABLE)))
+        hold.comes(context.give_up_body)
         try:
             body = await exchange.read(_KEYS_BODY, hold)
         finally:
