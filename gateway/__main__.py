@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gateway.start_signals import Loading
+from gateway.server.start_signals import Loading
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from aiohappyeyeballs import AddrInfoType
 
-from gateway.loop import Resolve, new_loop
+from gateway.server.loop import Resolve, new_loop
 
 DEAD = "127.0.0.8"
 """Stands first in names of these tests."""

@@ -11,18 +11,23 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 
-from gateway.keys.store import KeyStore
+from gateway.cli import cli
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.store import KeyStore, MemoryKeyStore
 from tests.recording import RecordingUpstream
-from tests.running import MASTER_KEY, Minted, Running, start
+from tests.redis_server import RedisServer, start_redis
+from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
 SERVERS = ("redis", "postgres")  # markers of tests that need a real server of that name
 
@@ -35,6 +40,9 @@ _UNHURRIED = pytest.mark.timeout(0)
 
 Start = Callable[..., Awaitable[Running]]
 Mint = Callable[..., Awaitable[Minted]]
+Keys = Callable[..., Result]
+Stored = Callable[[Callable[[KeyStore], Any]], Any]
+SHIPPED = str(ROOT / "gateway.yaml")
 
 
 def examples(fast: int) -> settings:
@@ -114,3 +122,66 @@ async def gateway(start_gateway: Start) -> Running:
 def mint(gateway: Running) -> Mint:
     """Mints keys of `gateway`: `await mint("ledgers:read", owner="acme")`."""
     return gateway.mint
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of a real Redis that holds nothing."""
+    assert redis_server.command("FLUSHALL") == b"+OK\r\n"
+    return redis_server.url
+
+
+@pytest.fixture
+async def redis_store(redis_url: str) -> AsyncIterator[RedisKeyStore]:
+    store = RedisKeyStore(redis_url)
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyStore]:
+    """Each kind of store in turn, empty."""
+    if request.param == "memory":
+        yield MemoryKeyStore()
+        return
+    redis_url: str = request.getfixturevalue("redis_url")
+    redis = RedisKeyStore(redis_url)
+    yield redis
+    await redis.close()
+
+
+@pytest.fixture
+def keys(redis_url: str) -> Keys:
+    """Runs `blnk-gateway keys ...` on an empty store; `stdin` is what it reads."""
+
+    def run(*arguments: str, stdin: str | None = None, **environ: str) -> Result:
+        given = {"BLNK_GATEWAY_KEYS__STORE": redis_url, **environ}
+        return CliRunner().invoke(
+            cli, ["keys", *arguments, "--config", SHIPPED], env=given, input=stdin, catch_exceptions=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def stored(redis_url: str) -> Stored:
+    """Does something with the store, outside of the verbs."""
+
+    def run(work: Callable[[KeyStore], Any]) -> Any:
+        async def with_store() -> Any:
+            store = RedisKeyStore(redis_url)
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(with_store())
+
+    return run

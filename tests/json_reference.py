@@ -1,6 +1,6 @@
 """JSON as Core reads it and the stamp as it is specified, in plain Python over the json module.
 
-Slow and simple on purpose: `gateway.stamping` is held against it.
+Slow and simple on purpose: `gateway.stamping.stamp` is held against it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any
 from gateway.config import Config, load_config
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.store import KeyRecord, KeyStore
-from gateway.server import Gateway
+from gateway.server.build import Gateway
 from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
 from tests.recording import RecordingUpstream
 

@@ -19,17 +19,17 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from gateway.admin import Health
+from gateway.admin.application import Health
 from gateway.cli import cli
 from gateway.config import Setting, parse_config, settings
 from gateway.config.model import sections
-from gateway.dependencies import Dependencies, DependencyFamilies
 from gateway.errors import Code
-from gateway.exits import Exit
 from gateway.policy.report_only import NO_DATES
+from gateway.server.dependencies import Dependencies, DependencyFamilies
+from gateway.server.exit_codes import Exit
 from gateway.telemetry import AccessEntry, Log, Metrics, Sources
-from gateway.telemetry.policy_families import LastReload, PolicyFamilies
-from gateway.telemetry.store_families import StoreFamilies
+from gateway.telemetry.policy_metrics import LastReload, PolicyFamilies
+from gateway.telemetry.store_metrics import StoreFamilies
 from tests.running import ROOT
 
 README = ROOT / "README.md"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.errors import Code, GatewayError, error_body
-from gateway.exits import Exit
+from gateway.server.exit_codes import Exit
 
 # The error types of RFC 9209 section 2.3 that the gateway uses.
 PROXY_STATUS = {

@@ -1,8 +1,10 @@
-"""Imports only point down: errors and redis_url, policy, then keys, wire and stamping, proxy, server, cli.
+"""Imports only point down: from `cli` over `server`, `proxy` and `keys` to `policy` and `errors`.
 
 Rules kept here:
-- A module imports its own wing and what stands on a lower floor, never a neighbour's wing or above.
-- `policy` and the pure modules know nothing of the network, files, clocks or the event loop.
+- A module imports its own package and packages of lower layers, never one of its own layer or above.
+- Of `keys`, what lies in the package itself imports none of its parts; `redis` and `core` import nothing of
+  each other.
+- The pure packages know nothing of the network, files, clocks or the event loop.
 - The environment is read in `cli` and `config` only.
 """
 
@@ -17,32 +19,21 @@ import pytest
 
 from tests.running import ROOT
 
-FLOORS = (
-    {"errors", "exits", "json_text", "loop", "redis_url", "shares", "start_signals"},
-    {"policy"},
-    {"keys", "wire", "stamping", "config", "telemetry", "limits"},
-    {"context"},
-    {
-        "judgement",
-        "streaming",
-        "stamp_lane",
-        "descriptors",
-        "private_server",
-        "revocation_notice",
-        "sockets",
-    },
-    {"forwarding", "startup", "admin", "reload", "scopes_page", "store_watch", "listeners"},
-    {"proxy", "live_policy", "dependencies"},
-    {"observing"},
+LAYERS = (
+    {"errors"},
+    {"policy", "gocompat", "fairness"},
+    {"keys", "wire", "stamping", "telemetry"},
+    {"config"},
+    {"proxy"},
+    {"admin"},
     {"server"},
-    {"lifecycle"},
     {"demo"},
     {"cli"},
     {"__main__"},
 )
-FLOOR_OF = {wing: number for number, floor in enumerate(FLOORS) for wing in floor}
-# What a wing may import of a neighbour on its own floor.
-NEIGHBOURS: dict[str, set[str]] = {}
+LAYER_OF = {package: number for number, layer in enumerate(LAYERS) for package in layer}
+# What a part of `keys` imports of the other parts.
+PARTS_OF_KEYS: dict[str, set[str]] = {"": set(), "api": set(), "redis": set(), "core": {"api"}}
 
 IMPURE = {
     "aiohttp", "asyncio", "click", "datetime", "hiredis", "httptools", "io", "logging", "os", "pathlib",
@@ -50,9 +41,8 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "redis_url.py", "shares.py", "policy/*.py", "stamping.py", "json_text.py", "limits.py",
-    "keys/minting.py",
-    "wire/headers.py",
+    "errors.py", "policy/*.py", "gocompat/*.py", "stamping/*.py", "fairness/shares.py", "keys/minting.py", "keys/redis/url.py",
+    "proxy/limits.py", "wire/headers.py",
 )  # fmt: skip
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))
 
@@ -69,17 +59,28 @@ class Import:
         return self.name.partition(".")[0]
 
     @property
-    def wing(self) -> str:
-        """The wing of a name such as `gateway.policy.scopes`; empty for the package itself."""
+    def package(self) -> str:
+        """The package of a name such as `gateway.policy.scopes`; empty for `gateway` itself."""
         return [*self.name.split("."), ""][1]
+
+    @property
+    def part(self) -> str:
+        """The part of `keys` in which a module lies, as `gateway.keys.redis.url`; empty for the package itself."""
+        return part_of(ROOT.joinpath(*self.name.split(".")))
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def wing_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(ROOT / "gateway").parts[0].removesuffix(".py")
+
+
+def part_of(path: Path) -> str:
+    """The part of `keys` in which a module lies; empty for what lies in `keys` itself."""
+    part = path.relative_to(ROOT / "gateway" / "keys").parts[0]
+    return part if part in PARTS_OF_KEYS else ""
 
 
 def imports(path: Path) -> Iterator[Import]:
@@ -99,19 +100,30 @@ def every(paths: list[Path]) -> list[object]:
     return [pytest.param(path, id=name_of(path)) for path in paths]
 
 
-@pytest.mark.parametrize("path", every([path for path in MODULES if wing_of(path) != "__init__"]))
+@pytest.mark.parametrize("path", every([path for path in MODULES if path.parent != ROOT / "gateway"]))
 def test_imports_point_down(path: Path) -> None:
-    """No module imports a wing on its own floor or above."""
-    wing = wing_of(path)
-    assert wing in FLOOR_OF, f"gateway/{wing} stands on no floor: name it in FLOORS"
-    allowed = {wing, ""} | NEIGHBOURS.get(wing, set())
-    allowed |= {below for below, floor in FLOOR_OF.items() if floor < FLOOR_OF[wing]}
+    """No module imports another package of its own layer or one above."""
+    package = package_of(path)
+    assert package in LAYER_OF, f"gateway/{package} is in no layer: name it in LAYERS"
+    allowed = {package, ""} | {below for below, layer in LAYER_OF.items() if layer < LAYER_OF[package]}
     upward = [
         f"{found.place} imports {found.name}"
         for found in imports(path)
-        if found.top == "gateway" and found.wing not in allowed
+        if found.top == "gateway" and found.package not in allowed
     ]
     assert upward == []
+
+
+@pytest.mark.parametrize("path", every([path for path in MODULES if package_of(path) == "keys"]))
+def test_the_parts_of_keys_are_apart(path: Path) -> None:
+    """A store can be changed without a look at the other, and both without a look at `/api-keys`."""
+    part = part_of(path)
+    allowed = {part, ""} | PARTS_OF_KEYS[part]
+    assert [
+        f"{found.place} imports {found.name}"
+        for found in imports(path)
+        if found.top == "gateway" and found.package == "keys" and found.part not in allowed
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +139,9 @@ def test_every_pure_module_is_there() -> None:
     assert [pattern for pattern in PURE if not list((ROOT / "gateway").glob(pattern))] == []
 
 
-@pytest.mark.parametrize("path", every([path for path in MODULES if wing_of(path) not in ("cli", "config")]))
+@pytest.mark.parametrize(
+    "path", every([path for path in MODULES if package_of(path) not in ("cli", "config")])
+)
 def test_the_environment_is_read_at_the_edge(path: Path) -> None:
     """`os.environ` and `os.getenv` stand in `cli` and `config` alone."""
     read = [

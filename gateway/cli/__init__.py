@@ -1,7 +1,7 @@
 """The verbs of `blnk-gateway`.
 
 Rules kept here:
-- Every verb exits by one table, `gateway.exits.Exit`.
+- Every verb exits by one table, `gateway.server.exit_codes.Exit`.
 - A verb imports what it runs inside itself, so that `serve` carries nothing of the others.
 """
 
@@ -11,6 +11,7 @@ import importlib.metadata
 
 import click
 
+from gateway.cli.check import check
 from gateway.cli.console import EXIT_CODES, standard_streams
 from gateway.cli.denials import denials
 from gateway.cli.diff import diff
@@ -18,7 +19,6 @@ from gateway.cli.explain import explain_request
 from gateway.cli.groups import CommandGroup
 from gateway.cli.init import init, schema
 from gateway.cli.keys import keys
-from gateway.cli.policy import check
 from gateway.cli.policy_tests import run_policy_tests
 from gateway.cli.running import demo, health, serve
 from gateway.cli.signals import end_by_sigterm

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from gateway.config import Config, ConfigError, UnreadableConfigError, load_config
-from gateway.exits import Exit
+from gateway.server.exit_codes import Exit
 
 EXIT_CODES = """\b
 Exit codes of every verb:

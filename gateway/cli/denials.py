@@ -125,7 +125,7 @@ def _members(line: bytes) -> dict[str, Any] | None:
         members = json.loads(line[line.index(b"{") :])
     except (ValueError, RecursionError):
         # Imported here, so that no other verb carries it.
-        from gateway.telemetry.lines import read_console_line
+        from gateway.telemetry.access_log import read_console_line
 
         return read_console_line(line.decode("utf-8", "replace"))
     return members if isinstance(members, dict) else None

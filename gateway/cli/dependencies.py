@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
-from gateway.cli.stores import core_database
+from gateway.cli.key_store import core_database
 from gateway.config import Config
 from gateway.errors import GatewayError
-from gateway.forwarding import MasterKey
 from gateway.keys.authority import UnusableAuthorityError
-from gateway.keys.redis_store import RedisKeyStore
-from gateway.server import core_asker, open_asking_pool, read_master_key
-from gateway.startup import Finding, check_core
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.proxy.forward import MasterKey
+from gateway.server.build import core_asker, open_asking_pool, read_master_key
+from gateway.server.core_check import Finding, check_core
 
 
 @dataclass(frozen=True, slots=True)

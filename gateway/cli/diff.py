@@ -10,16 +10,16 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.config_source import PRESET, read_side
 from gateway.cli.console import EXIT_CODES, config_option, output_option, say
 from gateway.cli.printing import Part, Printer
-from gateway.cli.sides import PRESET, read_side
 from gateway.config import Config, ConfigError, UnreadableConfigError
 from gateway.config.differences import Difference, differences
 from gateway.config.report_only import MODE, last_day
 from gateway.config.written import shown_duration
-from gateway.exits import Exit
-from gateway.policy.changes import ANY_KEY, ANYONE, MASTER, Change, Kind, changes
+from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, Change, Kind, changes
 from gateway.policy.routes import Route, Stamp
+from gateway.server.exit_codes import Exit
 
 _WIDER, _NARROWER, _OTHER = ("+", "bold red"), ("-", "green"), ("~", "yellow")
 _WORDS = {

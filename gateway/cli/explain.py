@@ -10,12 +10,11 @@ import click
 import msgspec
 
 from gateway.cli.console import EXIT_CODES, config_option, load, output_option, say
+from gateway.cli.key_reader import readings_of
+from gateway.cli.key_store import load_for_keys, now, with_store
 from gateway.cli.printing import Part, Printer
-from gateway.cli.readings import readings_of
-from gateway.cli.stores import load_for_keys, now, with_store
 from gateway.config import Config
 from gateway.config.routes import nearest
-from gateway.exits import Exit
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Allow
@@ -35,6 +34,7 @@ from gateway.policy.verdicts import (
     key_with,
     read_request,
 )
+from gateway.server.exit_codes import Exit
 
 
 @click.command("explain", epilog=EXIT_CODES)

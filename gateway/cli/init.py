@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.console import EXIT_CODES, config_option, say
-from gateway.exits import Exit
+from gateway.server.exit_codes import Exit
 
 SCHEMA = "gateway.schema.json"
 """Where a new gateway.yaml looks for its schema: beside it."""

@@ -17,16 +17,16 @@ from typing import Final
 import click
 
 from gateway.cli.console import EXIT_CODES, config_option, say
-from gateway.cli.long_work import progress, resumable
-from gateway.cli.records import output_as, printable, write_json
-from gateway.cli.stores import fail, load_for_keys, login, now, with_store
+from gateway.cli.key_display import output_as, printable, write_json
+from gateway.cli.key_store import fail, load_for_keys, login, now, with_store
+from gateway.cli.progress import progress, resumable
 from gateway.config import Config
-from gateway.exits import Exit
+from gateway.gocompat.times import Instant
 from gateway.keys.authority import CORE_PACKAGES_INSTALLED
-from gateway.keys.core_import import Left, pending_records
+from gateway.keys.core.import_rows import Left, pending_records
 from gateway.keys.import_file import Outcome, import_records, read_records
-from gateway.keys.instants import Instant
 from gateway.keys.store import KeyStore
+from gateway.server.exit_codes import Exit
 
 MOST_SHOWN = 20
 """How many problems or ids are shown of one kind."""
@@ -101,7 +101,7 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
     if not url:
         fail("keys.core_database is not set: write postgres://user:password@host:5432/database", Exit.USAGE)
     try:
-        from gateway.keys.core_table import UnreadableTableError, read_table
+        from gateway.keys.core.table import UnreadableTableError, read_table
     except ImportError:
         fail(f"--core needs {CORE_PACKAGES_INSTALLED}", Exit.USAGE)
     at = Instant.of(now())

@@ -17,8 +17,7 @@ import msgspec
 
 from gateway.cli.arguments import KeyId, Text
 from gateway.cli.console import EXIT_CODES, config_option
-from gateway.cli.readings import KeyReadings, readings_of
-from gateway.cli.records import (
+from gateway.cli.key_display import (
     SECRET,
     fields_of,
     output_option,
@@ -28,11 +27,12 @@ from gateway.cli.records import (
     say_table,
     write_json,
 )
-from gateway.cli.stores import fail, load_for_keys, now, with_store
-from gateway.exits import Exit
+from gateway.cli.key_reader import KeyReadings, readings_of
+from gateway.cli.key_store import fail, load_for_keys, now, with_store
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, newest_first
 from gateway.policy.principals import State
+from gateway.server.exit_codes import Exit
 
 Done = TypeVar("Done")
 

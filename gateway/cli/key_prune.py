@@ -17,17 +17,17 @@ import msgspec
 
 from gateway.cli.arguments import Past, Text, past
 from gateway.cli.console import EXIT_CODES, config_option, say
-from gateway.cli.long_work import progress, resumable
+from gateway.cli.key_display import output_as, printable, write_json
+from gateway.cli.key_reader import KeyReadings, readings_of
+from gateway.cli.key_store import fail, load_for_keys, now, with_store
 from gateway.cli.new_keys import new_file
-from gateway.cli.readings import KeyReadings, readings_of
-from gateway.cli.records import output_as, printable, write_json
-from gateway.cli.stores import fail, load_for_keys, now, with_store
+from gateway.cli.progress import progress, resumable
 from gateway.config import Config
-from gateway.exits import Exit
-from gateway.keys.instants import Instant, read_instant
+from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.pruning import Link, Removable, link_of, removable, remove
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
+from gateway.server.exit_codes import Exit
 
 _AGAIN = "run it again, with another file: what is removed by then is in this one"
 

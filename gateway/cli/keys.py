@@ -16,23 +16,23 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from gateway.cli.arguments import KeyId, Label, Moment, Owner, Scopes, Span, Text, moment
-from gateway.cli.authorities import KeyChanges, Rotation, changes_by
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.groups import CommandGroup
+from gateway.cli.key_display import in_utc, output_option, printable, public, write_json
 from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
 from gateway.cli.key_prune import prune
+from gateway.cli.key_store import fail, heirs_of, load_for_keys, login, now, telling, with_store, written
+from gateway.cli.key_writer import KeyChanges, Rotation, changes_by
 from gateway.cli.new_keys import KeyPlace, hand_over, out_option, print_option
-from gateway.cli.records import in_utc, output_option, printable, public, write_json
 from gateway.cli.signals import unbroken
-from gateway.cli.stores import fail, heirs_of, load_for_keys, login, now, telling, with_store, written
 from gateway.config import Config
-from gateway.exits import Exit
-from gateway.keys.bodies import Creation
-from gateway.keys.instants import read_instant
+from gateway.gocompat.times import read_instant
+from gateway.keys.api.bodies import Creation
 from gateway.keys.quota import QuotaError
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore
+from gateway.server.exit_codes import Exit
 
 F = TypeVar("F", bound=Callable[..., Any])
 Done = TypeVar("Done")

@@ -20,13 +20,13 @@ from types import TracebackType
 import click
 
 from gateway.cli.arguments import wrong
-from gateway.cli.records import printable, public, say_fields, write_json
-from gateway.cli.stores import fail
+from gateway.cli.key_display import printable, public, say_fields, write_json
+from gateway.cli.key_store import fail
 from gateway.config import Config
-from gateway.exits import Exit
 from gateway.keys.minting import KEY_LENGTH
 from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Access
+from gateway.server.exit_codes import Exit
 
 
 @dataclass(frozen=True, slots=True)

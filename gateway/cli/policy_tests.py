@@ -14,10 +14,10 @@ from gateway.cli.console import EXIT_CODES, config_option, load, say
 from gateway.cli.printing import Printer
 from gateway.config import ConfigError
 from gateway.config.policy_tests import load_policy_tests
-from gateway.exits import Exit
 from gateway.policy.expectations import Outcome, PolicyTest, run_test
 from gateway.policy.explain import name_of
 from gateway.policy.verdicts import Policy
+from gateway.server.exit_codes import Exit
 
 
 @click.command("test", epilog=EXIT_CODES)

@@ -15,7 +15,7 @@ import click
 
 from gateway.cli.console import EXIT_CODES, config_option, load, say
 from gateway.config import BadValueError, Config, read_secret
-from gateway.exits import Exit
+from gateway.server.exit_codes import Exit
 
 ASK_SECONDS = 5.0
 """How long `health` waits for one step of an answer."""
@@ -44,8 +44,8 @@ def serve(path: Path, *, observe: bool) -> None:
       BLNK_GATEWAY_KEYS__STORE=memory:// BLNK_MASTER_KEY=... blnk-gateway serve
     """
     config = load(path, secrets=True)
-    from gateway.lifecycle import run
-    from gateway.reload import Source
+    from gateway.server.process import run
+    from gateway.server.reload import Source
 
     sys.exit(run(config, Source(path, os.environ), observe=observe))
 

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Final, NoReturn, TypeVar
 
 from gateway.cli.console import say
-from gateway.loop import new_loop
+from gateway.server.loop import new_loop
 
 Done = TypeVar("Done")
 Handler = Callable[[int, FrameType | None], object]

@@ -22,8 +22,8 @@ from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfig
 from gateway.config.reading import MASTER_KEYS, UNREPLACED, Reading
 from gateway.config.routes import read_routes
 from gateway.config.values import Address, BadValueError, Secret
+from gateway.keys.redis.url import TLS_OPTIONS
 from gateway.policy.routes import RouteTable
-from gateway.redis_url import TLS_OPTIONS
 
 SECRET_FILES = ("upstream.master_key_file", "admin_token_file")
 LISTENERS = ("listen", "admin", "health")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.redis_url import read_url
+from gateway.keys.redis.url import read_url
 
 Raw = str | int | bool | tuple[str | int | bool, ...]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -31,8 +31,8 @@ from gateway.config import Config, ConfigError, Secret, parse_config
 from gateway.demo.ledger import StandInLedger
 from gateway.demo.story import Story
 from gateway.demo.telling import Addresses, Teller
-from gateway.exits import Exit
-from gateway.server import Gateway, StartError
+from gateway.server.build import Gateway, StartError
+from gateway.server.exit_codes import Exit
 
 SHIPPED = "gateway.yaml"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from gateway.errors import GatewayError
+from gateway.keys.api.resource import Answer
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import PendingKeys
 from gateway.keys.record import KeyRecord
-from gateway.keys.resource import Answer
 from gateway.keys.store import KeyStore, MemoryKeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.keys.instants import read_instant
+from gateway.gocompat.times import read_instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key_id
 from gateway.keys.record import EVENTS, MAX_COST, PENDING, KeyRecord, is_bcrypt
 from gateway.keys.store import KeyStore

@@ -17,9 +17,9 @@ from functools import partial
 from typing import Final, Protocol
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.flights import shared
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord
+from gateway.keys.singleflight import shared
 from gateway.keys.store import KeyStore
 
 _NO_BCRYPT: Final = (

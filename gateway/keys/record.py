@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway.keys.instants import ZERO, Instant, read_instant
+from gateway.gocompat.times import ZERO, Instant, read_instant
 from gateway.policy.principals import ApiKey, State
 
 PENDING: Final = "pending:"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gateway.policy.changes import permission
+from gateway.policy.diff import permission
 from gateway.policy.overlaps import Shapes, example, of_each_length
 from gateway.policy.patterns import includes
 from gateway.policy.routes import METHODS, Access, Route, RouteTable

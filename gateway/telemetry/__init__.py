@@ -1,6 +1,6 @@
 """What the gateway tells its operators: one log line per request, application events, metrics."""
 
-from gateway.telemetry.lines import AccessEntry
+from gateway.telemetry.access_log import AccessEntry
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Metrics, Sources
 from gateway.telemetry.sink import open_sink

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from gateway.telemetry.lines import (
+from gateway.telemetry.access_log import (
     AccessEntry,
     ConsoleLines,
     JsonLines,

@@ -32,7 +32,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from gateway.errors import Code
-from gateway.telemetry.lines import AccessEntry
+from gateway.telemetry.access_log import AccessEntry
 
 # RFC 9110 section 9.3 and RFC 5789.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})

@@ -28,9 +28,9 @@ from gateway.wire.client_address import peer_of
 from gateway.wire.deadlines import NEVER, Deadlines, TimedPhase
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import HALF_CLOSED_SECONDS, STALLED_SECONDS, Flow
-from gateway.wire.outbox import Outbox
-from gateway.wire.parsing_turns import PIECE, ParsingTurns
-from gateway.wire.requests import Parsed, RequestReader
+from gateway.wire.parse_budget import PIECE, ParsingTurns
+from gateway.wire.request_parser import Parsed, RequestReader
+from gateway.wire.write_coalescer import Outbox
 
 LINGER_SECONDS: Final = 5.0
 SLOWEST: Final = 1024

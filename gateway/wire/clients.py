@@ -18,12 +18,12 @@ from itertools import islice
 from typing import Final
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import Shares, network_of
+from gateway.fairness.shares import Shares, network_of
 from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase
 from gateway.wire.deadlines import Deadlines, times
 from gateway.wire.exchange import Exchange
-from gateway.wire.outbox import Outbox
-from gateway.wire.parsing_turns import ParsingTurns
+from gateway.wire.parse_budget import ParsingTurns
+from gateway.wire.write_coalescer import Outbox
 
 __all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
 

@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeVar
 
-from gateway.wire.unreachable import (
+from gateway.wire.connect_errors import (
     connecting_failed,
     handshake_failed,
     handshake_too_slow,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway.wire.requests import request_parser
+from gateway.wire.request_parser import request_parser
 
 _HOST = b"Host: x\r\n"
 _ACCEPTED: tuple[tuple[bytes, tuple[Any, ...]], ...] = (

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import Claimant, PairedShares
+from gateway.fairness.shares import Claimant, PairedShares
 from gateway.wire.flow import Client, ClientGoneError
 
 _HEAVIEST: Final = (1 << 62, 0)

@@ -21,14 +21,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import Code, GatewayError
-from gateway.shares import Claimant, kept
+from gateway.fairness.shares import Claimant, kept
+from gateway.wire.connect_errors import CLOSED, unreachable
 from gateway.wire.deadlines import Deadlines, times
 from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Client, Flow, refuse_abandoned
-from gateway.wire.outbox import Outbox
 from gateway.wire.places import Places
-from gateway.wire.unreachable import CLOSED, unreachable
-from gateway.wire.upstream import (
+from gateway.wire.upstream_connection import (
     Answer,
     Call,
     Phase,
@@ -37,6 +36,7 @@ from gateway.wire.upstream import (
     UpstreamConnection,
     WithheldError,
 )
+from gateway.wire.write_coalescer import Outbox
 
 
 @dataclass(frozen=True, slots=True, eq=False)

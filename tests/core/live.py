@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config import Address, Secret
-from gateway.server import Gateway
+from gateway.server.build import Gateway
 from tests.raw_client import Answer, RawClient
 from tests.running import Minted, shipped_config
 

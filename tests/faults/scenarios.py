@@ -18,7 +18,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from gateway.keys.cache import PROVEN_SECONDS
-from gateway.keys.redis_look_ups import COMMAND_SECONDS
+from gateway.keys.redis.lookups import COMMAND_SECONDS
 from tests.faults.judging import Run
 from tests.faults.requests import Kind
 from tests.faults.stage import Cast, Pace, Stage, staged, watched

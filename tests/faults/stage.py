@@ -14,7 +14,7 @@ from tests.faults.link import RedisLink
 from tests.faults.load import Load
 from tests.faults.requests import Key
 from tests.faults.upstream import FaultyCore
-from tests.keys.conftest import RedisServer, start_redis
+from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY
 
 _KEYS = 6

@@ -13,7 +13,7 @@ from tests.bench.processes import free_ports
 from tests.faults.gateways import Replica, serve
 from tests.hostile.attacks import Gateway
 from tests.hostile.process import module
-from tests.keys.conftest import RedisServer, start_redis
+from tests.redis_server import RedisServer, start_redis
 
 
 @dataclass(frozen=True, slots=True)

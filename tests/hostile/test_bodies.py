@@ -17,7 +17,7 @@ from tests import json_reference as reference
 from tests.conftest import examples
 from tests.hostile.conftest import Stage
 from tests.raw_client import chunked, request
-from tests.test_stamping_reference import BODIES, LARGE_BODIES, SURROGATES, VALUES, arrays, objects
+from tests.stamping.test_reference import BODIES, LARGE_BODIES, SURROGATES, VALUES, arrays, objects
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -22,7 +22,7 @@ from gateway.config import Address
 from tests.raw_client import request
 from tests.recording import RecordingUpstream
 from tests.running import Running
-from tests.test_stamping_bounds import BULK, CASES, SIZE
+from tests.stamping.test_bounds import BULK, CASES, SIZE
 
 LONGEST = 0.050  # seconds of CPU time between two turns of the loop
 RUNS = 4

@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import settings
-from gateway.keys import cache, quota, verifying
-from gateway.keys.persistence import NEARLY_FULL_RATIO
-from gateway.listeners import ACCEPTED
-from gateway.sockets import QUEUE
-from gateway.stamp_lane import MOST_WAITING, TURN_SECONDS
+from gateway.keys import cache, quota
+from gateway.keys.core import verifier as verifying
+from gateway.keys.redis.durability import NEARLY_FULL_RATIO
+from gateway.proxy.stamp_queue import MOST_WAITING, TURN_SECONDS
+from gateway.server.listeners import ACCEPTED
+from gateway.server.sockets import QUEUE
 from gateway.telemetry import sink
 from gateway.wire.client_connection import SLOWEST
 from gateway.wire.clients import HELD_BYTES
 from gateway.wire.exchange import HELD_BODY
 from gateway.wire.flow import STALLED_SECONDS
-from gateway.wire.heads import MAX_HEAD, MAX_HEADERS, MAX_LINE
-from gateway.wire.parsing_turns import PER_TURN
+from gateway.wire.parse_budget import PER_TURN
+from gateway.wire.request_heads import MAX_HEAD, MAX_HEADERS, MAX_LINE
 from tests.running import ROOT
 
 KIB, MIB = 1 << 10, 1 << 20

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keys.redis_names import PREFIX
-from tests.keys import redis_acl
-from tests.keys.conftest import RedisServer, free_port, start_redis
+from gateway.keys.redis.names import PREFIX
+from tests import redis_acl
+from tests.redis_server import RedisServer, free_port, start_redis
 
 PATIENCE = 20.0
 # A replica is otherwise kept waiting for others for 5 s.

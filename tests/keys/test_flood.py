@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.redis.store import RedisKeyStore
+from tests import redis_acl
 from tests.conftest import Start
-from tests.keys import redis_acl
-from tests.keys.conftest import RedisServer
 from tests.keys.flood import flood
 from tests.keys.slow_link import slow_link
 from tests.raw_client import Answer
+from tests.redis_server import RedisServer
 from tests.running import MASTER_KEY, Running
 
 pytestmark = pytest.mark.redis

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.keys.authority import IN_MEMORY
-from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.redis.store import RedisKeyStore
 from tests.conftest import Start
-from tests.keys.conftest import RedisServer, start_redis
 from tests.raw_client import Answer
+from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, Minted, Running
 
 pytestmark = pytest.mark.redis

@@ -10,10 +10,10 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import StoreAuthority
 from gateway.keys.cache import KeyCache
+from gateway.keys.core.verifier import Verifier
 from gateway.keys.minting import digest
 from gateway.keys.pending import PendingKeys
 from gateway.keys.store import KeyRecord, MemoryKeyStore
-from gateway.keys.verifying import Verifier
 from tests.keys.records import PENDING, RECORD
 
 KEY = "A" * 43 + "="

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.gocompat.times import read_instant
 from gateway.keys.cache import KeyCache
-from gateway.keys.instants import read_instant
 from gateway.keys.pruning import BATCH, Link, Removable, removable, remove
 from gateway.keys.record import Event, KeyRecord
-from gateway.keys.redis_store import RedisKeyStore
+from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import Change, KeyStore
 from gateway.policy.principals import State
-from tests.keys.conftest import RedisServer
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.redis_server import RedisServer
 
 AT = "2026-02-01T00:00:00Z"
 DEAD = RECORD.revoke(AT, "master", "left")

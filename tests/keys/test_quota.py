@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 from gateway.errors import Code
+from gateway.keys.api.resource import Answer, ApiKeys
 from gateway.keys.minting import digest
 from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT, Quota, QuotaError
 from gateway.keys.record import KeyRecord
-from gateway.keys.redis_names import PREFIX
-from gateway.keys.redis_store import RedisKeyStore
-from gateway.keys.resource import Answer, ApiKeys
+from gateway.keys.redis.names import PREFIX
+from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import DeadMinterError, KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from tests.conftest import Start
-from tests.keys.conftest import RedisServer, start_redis
 from tests.keys.records import GLOBEX, RECORD
+from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY
 
 AT = "2026-02-01T00:00:00Z"

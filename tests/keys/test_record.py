@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from gateway.keys.instants import read_instant
+from gateway.gocompat.times import read_instant
 from gateway.keys.record import Event, KeyRecord, RefusedRecordError
 from gateway.policy.principals import ApiKey, State
 from tests.keys.records import PENDING, RECORD

@@ -19,9 +19,9 @@ from statistics import median
 
 import pytest
 
-from gateway.keys.redis_store import RedisKeyStore
-from tests.keys.conftest import RedisServer
+from gateway.keys.redis.store import RedisKeyStore
 from tests.keys.records import RECORD
+from tests.redis_server import RedisServer
 from tests.running import ROOT
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.keys.instants import read_instant
+from gateway.gocompat.times import read_instant
 from gateway.keys.minting import digest
 from gateway.keys.record import RefusedRecordError
 from gateway.keys.store import (

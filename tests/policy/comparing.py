@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from gateway.policy.changes import ANY_KEY, ANYONE, MASTER, Change
 from gateway.policy.decisions import Allow, decide
+from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, Change
 from gateway.policy.overlaps import ROOT
 from gateway.policy.patterns import includes
 from gateway.policy.principals import MASTER as THE_MASTER

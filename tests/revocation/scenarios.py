@@ -12,8 +12,7 @@ from pathlib import Path
 
 from redis.crc import key_slot
 
-from gateway.keys.redis_names import PREFIX
-from tests.keys.conftest import RedisServer, start_redis
+from gateway.keys.redis.names import PREFIX
 from tests.keys.flood import flood
 from tests.keys.redis_setups import (
     SERVICE,
@@ -24,6 +23,7 @@ from tests.keys.redis_setups import (
     sentinels,
     until,
 )
+from tests.redis_server import RedisServer, start_redis
 from tests.revocation.link import Fault
 from tests.revocation.stage import Round, Stage, over_link, played, staged
 

@@ -18,9 +18,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import redis_acl
 from tests.faults.gateways import Replica, launch, mint
 from tests.faults.requests import OWNER, Key
-from tests.keys import redis_acl
 from tests.raw_client import BrokenAnswer, RawClient, request
 from tests.revocation.core import NotingCore
 from tests.revocation.link import Link

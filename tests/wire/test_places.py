@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.shares import Claimant
+from gateway.fairness.shares import Claimant
 from gateway.wire.places import PRESS_SECONDS, Places
 from gateway.wire.pool import OwnCall
 

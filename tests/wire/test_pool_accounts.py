@@ -14,7 +14,7 @@ from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER
 from gateway.wire.flow import ClientGoneError
 from gateway.wire.pool import Pool
-from gateway.wire.upstream import Answer, PoolLimits, UpstreamConnection
+from gateway.wire.upstream_connection import Answer, PoolLimits, UpstreamConnection
 from tests.running import eventually
 
 REQUESTS = 300

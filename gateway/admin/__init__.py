@@ -1,0 +1,1 @@
+"""The private listeners and their pages."""

@@ -1,0 +1,60 @@
+"""`GET /scopes` of the admin listener: which scopes each key used since the start, and which it never did.
+
+Rules kept here:
+- A key is told by its id, never by the key.
+- It tells of the keys that were used in this process, at most 1,000 of them at once; `?key_id=` asks for one,
+  also for one that was not used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gateway.config import Config
+from gateway.errors import Code, GatewayError
+from gateway.keys.authority import KnownKeys
+from gateway.telemetry.access_log import Timestamps
+from gateway.telemetry.scope_use import ScopeUse
+
+MOST_KEYS: Final = 1_000
+
+
+class ScopesPage:
+    """Answers from the counts of one process, the live routes, and the keys' records."""
+
+    def __init__(self, use: ScopeUse, keys: KnownKeys, config: Callable[[], Config], *, since: float) -> None:
+        """`since` is when the counting began, in Unix seconds."""
+        self._use = use
+        self._known = keys
+        self._config = config
+        self._since = since
+
+    async def answer(self, query: Mapping[str, str]) -> dict[str, object]:
+        """The members of the page. Raises GatewayError: KEY_NOT_FOUND, or the store's."""
+        if "key_id" in query:
+            key = await self._key(query["key_id"])
+            if key is None:
+                raise GatewayError(Code.KEY_NOT_FOUND)
+            return self._page([key], left_out=0)
+        seen = self._use.keys()
+        keys = [await self._key(key_id) for key_id in seen[:MOST_KEYS]]
+        known = [key for key in keys if key is not None]
+        return self._page(known, left_out=max(0, len(seen) - MOST_KEYS))
+
+    def _page(self, keys: list[dict[str, object]], *, left_out: int) -> dict[str, object]:
+        return {
+            "since": Timestamps().at(self._since),
+            "complete": self._use.complete and not left_out,
+            "left_out": left_out,
+            "keys": keys,
+        }
+
+    async def _key(self, key_id: str) -> dict[str, object] | None:
+        record = await self._known.get(key_id)
+        if record is None:
+            return None
+        scopes = self._use.of(record.id, record.scopes, self._config().routes)
+        known = {"key_id": record.id, "owner": record.owner, "holds": record.scopes}
+        return known | dataclasses.asdict(scopes)

@@ -1,0 +1,33 @@
+"""What the machine of `check` does not give to a configuration: open files, and addresses to listen on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.config import Config
+from gateway.server.descriptors import hard_limit, room, too_few
+from gateway.server.sockets import CannotListenError, bound
+
+
+def limited(config: Config) -> Iterator[str]:
+    """Each number of connections that the limit of open files does not allow here."""
+    limit = hard_limit()
+    if problem := too_few(limit):
+        yield problem
+    else:
+        yield from map(str, room(config, limit).shortfalls)
+
+
+def taken(config: Config) -> Iterator[str]:
+    """Each address that cannot be listened on now."""
+    wanted = [("admin", config.admin), *(("listen", address) for address in config.listen)]
+    if config.health is not None:
+        wanted.append(("health", config.health))
+    for setting, address in wanted:
+        try:
+            opened = bound(setting, address)
+        except CannotListenError as problem:
+            yield str(problem)
+        else:
+            for listening in opened:
+                listening.close()

@@ -1,0 +1,1 @@
+"""Blnk Core as the authority of keys."""

@@ -1,0 +1,89 @@
+"""Look-ups for those who send keys, many in one round trip and apart from everything else in Redis.
+
+Rules kept here:
+- Keys that are known here, keys that are not, and prefixes of the latter are three queues with a read at a
+  time each: known keys never wait behind a flood of unknown ones.
+- Unknown keys are served by turns of the clients' addresses (`shares.network_of`), and none waits for longer
+  than leaves its read time to be believed (`cache.LATE_SECONDS`); nobody needs a key to send them.
+- A record that cannot be read fails those who ask for it, and nobody beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.errors import Code, GatewayError
+from gateway.fairness.shares import network_of
+from gateway.keys.dataloader import Batches, BatchLimits
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis import names as names
+from gateway.keys.redis.errors import UnreadableRecordError, answering, reason
+from gateway.keys.redis.reading import Reader, read_record
+
+COMMAND_SECONDS: Final = 1.0
+"""How long one read may take, connecting included: a later answer would not be believed anyway."""
+
+_KNOWN: Final = BatchLimits(size=256, waiting=50_000)
+# What is found out is answered in one turn of the event loop: 64 answers hold it for about 10 ms.
+_UNKNOWN: Final = BatchLimits(size=64, waiting=8192, patience=0.6)
+
+
+class LookUps:
+    """By way of one client of redis-py; `close` it before that."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._reader = Reader(client)
+        self._known: Batches[KeyRecord] = Batches(self._find_all, _KNOWN)
+        self._unknown: Batches[KeyRecord] = Batches(self._find_all, _UNKNOWN)
+        self._prefixes: Batches[list[KeyRecord]] = Batches(self._prefixed_all, _UNKNOWN)
+
+    async def find(self, digest: str, client: str) -> KeyRecord | None:
+        """The record of a key by its digest; without a `client`, of one that is known here."""
+        if client:
+            return await self._unknown.get(digest, network_of(client))
+        return await self._known.get(digest)
+
+    async def prefixed(self, prefix: str, client: str) -> list[KeyRecord]:
+        """The records that were pending at first, of keys that begin with `prefix`."""
+        return await self._prefixes.get(prefix, network_of(client)) or []
+
+    async def close(self) -> None:
+        """Fail all who wait."""
+        for each in (self._known, self._unknown, self._prefixes):
+            await each.close()
+
+    async def _find_all(self, digests: list[str]) -> Mapping[str, KeyRecord | GatewayError]:
+        async with answering(), asyncio.timeout(COMMAND_SECONDS):
+            texts = await self._client.mget(list(map(names.key_name, digests)))
+            found = zip(digests, texts, strict=True)
+        return {digest: _record(digest, text) for digest, text in found if text is not None}
+
+    async def _prefixed_all(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord]]:
+        places = list(map(names.prefix_name, prefixes))
+        async with answering(), asyncio.timeout(COMMAND_SECONDS):
+            # Of random keys none is there, and one command says so for all.
+            if not await self._client.exists(*places):
+                return {}
+            async with self._client.pipeline(transaction=False) as pipe:
+                for place in places:
+                    pipe.smembers(place)
+                members = await pipe.execute()
+        key_ids = {member.decode() for found in members for member in found}
+        by_prefix: defaultdict[str, list[KeyRecord]] = defaultdict(list)
+        for record in await self._reader.get_all(list(key_ids)):
+            # The index may be wrong; the record says what it was.
+            by_prefix[record.prefix].append(record)
+        return by_prefix
+
+
+def _record(digest: str, text: bytes) -> KeyRecord | GatewayError:
+    try:
+        return read_record(digest, text)
+    except UnreadableRecordError as error:
+        failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=reason(error))
+        failure.__cause__ = error
+        return failure

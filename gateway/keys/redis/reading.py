@@ -1,0 +1,98 @@
+"""Records read from Redis over the connections of one client.
+
+Rules kept here:
+- The record alone is authoritative: what an index names is believed only if the record is there.
+- A record that cannot be read is a failure, and none of the records beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis import names as names
+from gateway.keys.redis.errors import UnreadableRecordError, answering
+
+BATCH: Final = 1000
+"""How many names one command reads."""
+RECORDS: Final = 100
+"""How many records: 1 ms of the event loop, some 5 ms of the largest that a client can make."""
+
+Stored = list[KeyRecord | None]
+
+_RECORD: Final = msgspec.json.Decoder(KeyRecord)
+
+
+class Reader:
+    """Reads by way of one client of redis-py (`Any`: it types every command as perhaps awaitable)."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+        """The records of keys by their ids, with their last use; those that are unknown are left out."""
+        found = await self._by_ids(key_ids)
+        if len(found) == len(key_ids):
+            return found
+        # A pending record moves once, to the digest of its key, and may have done so in between.
+        missing = set(key_ids) - {record.id for record in found}
+        moved = await self._by_ids([key_id for key_id in key_ids if key_id in missing])
+        by_id = {record.id: record for record in found + moved}
+        return [by_id[key_id] for key_id in key_ids if key_id in by_id]
+
+    async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:
+        """The records that are there, each with its last use, in the order of the digests."""
+        records: list[KeyRecord] = []
+        for start in range(0, len(digests), RECORDS):
+            batch = digests[start : start + RECORDS]
+            async with answering():
+                found = [record for record in await read_all(self._client, batch) if record is not None]
+            times = await self.last_used([record.id for record in found])
+            records += [record.used(at) for record, at in zip(found, times, strict=True)]
+        return records
+
+    async def last_used(self, key_ids: Sequence[str]) -> list[float]:
+        """When each key was last used, in Unix seconds; 0 for never."""
+        async with answering():
+            scores = await self._client.zmscore(names.LAST_USED, key_ids) if key_ids else []
+            return [(score or 0.0) / 1e6 for score in scores]
+
+    async def members(self, name: str | bytes) -> list[str]:
+        """The ids in an index."""
+        async with answering():
+            return [member.decode() for member in await self._client.smembers(name)]
+
+    async def _by_ids(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+        digests: list[str] = []
+        for start in range(0, len(key_ids), BATCH):
+            async with answering():
+                found = await self._client.mget([names.id_name(i) for i in key_ids[start : start + BATCH]])
+            digests += [digest.decode() for digest in found if digest is not None]
+        return await self.by_digests(digests)
+
+
+async def read_all(client: Any, digests: Sequence[str]) -> Stored:
+    """The records under the digests, in order; `client` may be a pipeline that watches.
+
+    Raises:
+        UnreadableRecordError: one of them cannot be read.
+    """
+    texts = await client.mget([names.key_name(digest) for digest in digests]) if digests else []
+    return [
+        None if text is None else read_record(digest, text)
+        for digest, text in zip(digests, texts, strict=True)
+    ]
+
+
+def read_record(digest: str, text: bytes) -> KeyRecord:
+    """The record in a text that stands under a digest. Raises UnreadableRecordError."""
+    try:
+        record = _RECORD.decode(text)
+    except msgspec.DecodeError:
+        record = None
+    if record is None or record.digest != digest:
+        raise UnreadableRecordError(names.key_name(digest))
+    return record

@@ -1,0 +1,1 @@
+"""One request: authenticate, authorize, limit, stamp, forward, record."""

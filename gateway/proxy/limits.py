@@ -1,0 +1,197 @@
+"""What one party may take from the others: requests per second and key, bytes of bodies that are held.
+
+Rules kept here:
+- Every bound is checked before the work it bounds.
+- The clock's reading is passed in.
+- A bound can change while requests are counted against it; what is counted stays counted.
+- Where the bytes are all held, whoever holds most, by key or by network, gives up a body that still comes. A
+  whole one is never given up: it may be with Core. For others some bytes are kept on top of the limit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
+from gateway.errors import Code, GatewayError
+from gateway.fairness.shares import Claimant, PairedShares
+
+_LEAST_PRUNED: Final = 1024
+
+
+class RateLimit:
+    """At most `rate` requests per second and key (0: no limit), with bursts of one second's worth.
+
+    The generic cell rate algorithm: one number per key, the time at which it is even again.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._even_at: dict[str, float] = {}
+        self._prune_at = _LEAST_PRUNED
+        self.follow(rate)
+
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._even_at)
+
+    def follow(self, rate: int) -> None:
+        """Allow `rate` requests per second and key from now on."""
+        self._interval = 1 / rate if rate else 0.0
+
+    def allows(self, key_id: str, now: float) -> bool:
+        """Count a request of `key_id` at `now` (monotonic seconds); False if it is one too many."""
+        if not self._interval:
+            return True
+        even_at = max(self._even_at.get(key_id, now), now)
+        # The tolerance keeps float rounding from turning the last request of a burst away.
+        if even_at - now > 1 - self._interval / 2:
+            return False
+        self._even_at[key_id] = even_at + self._interval
+        if len(self._even_at) > self._prune_at:
+            self._prune(now)
+        return True
+
+    def _prune(self, now: float) -> None:
+        """Forget the keys that are even; at twice as many as are left it is done again."""
+        self._even_at = {key_id: even_at for key_id, even_at in self._even_at.items() if even_at > now}
+        self._prune_at = max(_LEAST_PRUNED, 2 * len(self._even_at))
+
+
+class BufferBudget:
+    """The bytes that the bodies of all requests together may hold in memory at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._shares = PairedShares(limit)
+        self._of_parties: defaultdict[str, set[Hold]] = defaultdict(set)
+        self._of_networks: defaultdict[str, set[Hold]] = defaultdict(set)
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        return self._shares.total
+
+    def follow(self, limit: int) -> None:
+        """Hold up to `limit` bytes from now on; what is held already stays."""
+        self._shares.limit = limit
+
+    def hold(self, claimant: Claimant) -> Hold:
+        """What one request of `claimant` will hold; nothing yet."""
+        return Hold(self, claimant)
+
+    def take(self, hold: Hold, size: int, beyond: int = 0) -> None:
+        """Count `size` bytes more, up to `beyond` bytes over the limit.
+
+        Raises GatewayError(UNAVAILABLE) where they are not to be had.
+        """
+        while not self._shares.fits(size - beyond):
+            yielding = self._yielding(hold, size)
+            if yielding is not None:
+                yielding.give_up()
+            elif self._shares.fits_kept(hold, size):
+                break
+            else:
+                raise GatewayError(Code.UNAVAILABLE)
+        self._shares.take(hold, size)
+
+    def give(self, hold: Hold, size: int) -> None:
+        """Count `size` bytes less."""
+        self._shares.give(hold, size)
+
+    def comes(self, hold: Hold, *, still: bool) -> None:
+        """Take note whether the body of a hold is still coming in, so that it can be given up."""
+        for holds, name in ((self._of_parties, hold.party), (self._of_networks, hold.network)):
+            if still:
+                holds[name].add(hold)
+                continue
+            holds[name].discard(hold)
+            if not holds[name]:
+                del holds[name]
+
+    def _yielding(self, hold: Hold, size: int) -> Hold | None:
+        """The largest body that still comes of whoever has to yield; None where there is none."""
+        network = self._shares.networks.yielding(hold.network, size)
+        party = self._shares.parties.yielding(hold.party, size)
+        # Last those of its own network: another key of it may hold more than this one.
+        own = None if party is None else hold.network
+        for holds, name in (
+            (self._of_networks, network),
+            (self._of_parties, party),
+            (self._of_networks, own),
+        ):
+            coming = () if name is None else holds.get(name, ())
+            yielding = (one for one in coming if one.size and self._shares.yields(one, hold, size))
+            largest = max(yielding, key=lambda one: one.size, default=None)
+            if largest is not None:
+                return largest
+        return None
+
+
+class Hold:
+    """The bytes that one request holds of the budget. A `wire.exchange.Meter`."""
+
+    __slots__ = ("_break_off", "_budget", "_given_up", "network", "party", "size")
+
+    def __init__(self, budget: BufferBudget, claimant: Claimant) -> None:
+        self._budget = budget
+        self._break_off: Callable[[], None] | None = None
+        self._given_up = False
+        self.party = claimant.party
+        self.network = claimant.network
+        self.size = 0
+
+    def comes(self, break_off: Callable[[], None]) -> None:
+        """The body is still coming in; `break_off` refuses it where another party needs the bytes."""
+        self._break_off = break_off
+        self._budget.comes(self, still=True)
+
+    def grow(self, size: int) -> None:
+        """Hold `size` bytes more. Raises GatewayError(UNAVAILABLE) where they are not to be had."""
+        if self._given_up:
+            raise GatewayError(Code.UNAVAILABLE)
+        if size:
+            self._take(size)
+            self.size += size
+
+    def settle(self, size: int, beyond: int = 0) -> None:
+        """Hold exactly `size` bytes, of a body that is whole; it may have grown by its stamp.
+
+        `beyond` bytes over the limit may be held, so that a body of just that size can be stamped. Raises as
+        `grow`.
+        """
+        self._end_coming()
+        if size > self.size:
+            self._take(size - self.size, beyond)
+            self.size = size
+        elif size < self.size:
+            self._budget.give(self, self.size - size)
+            self.size = size
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._end_coming()
+        if self.size:
+            self._budget.give(self, self.size)
+            self.size = 0
+
+    def give_up(self) -> None:
+        """Refuse the body, whose bytes another party needs."""
+        break_off = self._break_off
+        self.release()
+        self._given_up = True
+        if break_off is not None:
+            break_off()
+
+    def _take(self, size: int, beyond: int = 0) -> None:
+        try:
+            self._budget.take(self, size, beyond)
+        except GatewayError:
+            # At once: others ask in the same turn, and each would be refused for bytes that nobody will use.
+            self.release()
+            self._given_up = True
+            raise
+
+    def _end_coming(self) -> None:
+        if self._break_off is not None:
+            self._break_off = None
+            self._budget.comes(self, still=False)

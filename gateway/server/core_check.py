@@ -1,0 +1,167 @@
+"""The checks of Core: can it be reached, is it secure, and does it accept our master key?
+
+Rules kept here:
+- Core is asked for a protected route, first without a key: anything but a refusal means that anyone who can
+  connect to Core bypasses the gateway, which makes the gateway pointless.
+- Then with the master key: a 401 means that every forwarded request would fail.
+- What says neither (no connection, 429, 5xx) is "not reachable yet", and asked again.
+- Only the status counts, and a body that tells a plain HTTP client to speak TLS.
+- A gateway that is asked instead of Core is told by `Proxy-Status`, this very one by its request ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gateway.errors import GatewayError
+from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
+from gateway.wire.pool import OwnCall, Pool
+from gateway.wire.upstream_connection import Answer, PoolLimits
+
+RESPONSE_SECONDS: Final = 10.0
+"""How long Core has for the first byte of a response here: a request of a client may take it much longer."""
+REPEAT_SECONDS: Final = 60.0
+"""How long after a reason was logged it is logged again, while it lasts."""
+_PROTECTED: Final = b"/ledgers?limit=1"
+_OWN: Final = b"blnk-gateway"
+# What Go, nginx and Apache answer on a TLS port to plain HTTP, within a 400.
+_ASKS_FOR_TLS: Final = (b"HTTPS", b"SSL-enabled")
+_PAGE: Final = 4096
+
+
+class Finding(enum.Enum):
+    """What asking Core found."""
+
+    SAFE = "safe"
+    UNREACHABLE = "not reachable yet"
+    UNSAFE = "unsafe"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A finding, and what to tell an operator about it."""
+
+    finding: Finding
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks Core.
+
+    Args:
+        host_line: the header line `Host` with its CRLF.
+        key_line: the header line with the master key, likewise.
+        tls: whether Core is asked over TLS.
+        own_ids: how the ids begin that this process gives to requests; empty if it serves none.
+    """
+
+    host_line: bytes
+    key_line: bytes = field(repr=False)
+    tls: bool = False
+    own_ids: str = ""
+
+
+def asking_limits(limits: PoolLimits) -> PoolLimits:
+    """The bounds of a pool for these checks alone, which wait for no client and no slow request.
+
+    The second request may wait until the connection of the first is closed.
+    """
+    seconds = RESPONSE_SECONDS
+    return replace(limits, connections=1, queue=1, first_byte=seconds, between_bytes=seconds)
+
+
+class Reminder:
+    """Says when a reason that lasts is to be logged: when it is new, and then once in `REPEAT_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def due(self, reason: str, now: float) -> bool:
+        """Whether to log it now; `now` is in seconds, of any clock that does not step. Notes that it was."""
+        self._said = {said: at for said, at in self._said.items() if now - at < REPEAT_SECONDS}
+        if reason in self._said:
+            return False
+        self._said[reason] = now
+        return True
+
+
+async def check_core(pool: Pool, asker: Asker) -> Check:
+    """Ask Core twice."""
+    head = b"GET %b HTTP/1.1\r\n%bUser-Agent: blnk-gateway-probe\r\n" % (_PROTECTED, asker.host_line)
+    try:
+        without_key = _without_key(await _ask(pool, head + b"\r\n", asker))
+        if without_key.finding is not Finding.SAFE:
+            return without_key
+        return _with_key(await _ask(pool, head + asker.key_line + b"\r\n", asker))
+    except GatewayError as failure:
+        return _unreached(failure.reason, asker)
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    by_gateway: bool
+    by_this_one: bool
+    asks_for_tls: bool
+
+
+async def _ask(pool: Pool, data: bytes, asker: Asker) -> _Response:
+    answer = await pool.request(data, OwnCall(repeatable=True))
+    asks_for_tls = answer.status == 400 and not asker.tls and await _asks_for_tls(answer)
+    answer.abandon()
+    own = _value(answer, b"proxy-status").startswith(_OWN)
+    known = bool(asker.own_ids) and _value(answer, b"x-request-id").startswith(asker.own_ids.encode())
+    return _Response(answer.status, own, own and known, asks_for_tls)
+
+
+async def _asks_for_tls(answer: Answer) -> bool:
+    with contextlib.suppress(GatewayError):
+        await answer.read(_PAGE)
+    return any(words in answer.body for words in _ASKS_FOR_TLS)
+
+
+def _value(answer: Answer, name: bytes) -> bytes:
+    return next((value for given, value in answer.headers if given.lower() == name), b"")
+
+
+def _unreached(reason: str, asker: Asker) -> Check:
+    if reason == CLOSED and not asker.tls:
+        reason = f"{CLOSED}; {MAYBE_NOT_HTTP}"
+    return Check(Finding.UNREACHABLE, f"Core is not reachable: {reason}")
+
+
+def _without_key(response: _Response) -> Check:
+    if response.by_this_one:
+        return Check(Finding.UNSAFE, "upstream.url is the address of this gateway itself, not of Core")
+    if response.asks_for_tls:
+        return Check(Finding.UNREACHABLE, f"Core is not reachable: {SPEAKS_TLS}")
+    if response.status == 401:
+        return Check(Finding.SAFE, "")
+    if response.status == 429 or response.status >= 500:
+        return _unsettled(response)
+    return Check(
+        Finding.UNSAFE,
+        f"Core answers {response.status} to a request without a key: set server.secure to true in blnk.json, "
+        "or whoever can connect to Core bypasses the gateway",
+    )
+
+
+def _with_key(response: _Response) -> Check:
+    if response.status == 401:
+        return Check(
+            Finding.UNSAFE,
+            "Core refuses the master key: upstream.master_key must be server.secret_key of blnk.json",
+        )
+    if response.status == 429 or response.status >= 500:
+        return _unsettled(response)
+    return Check(Finding.SAFE, "")
+
+
+def _unsettled(response: _Response) -> Check:
+    if response.by_gateway:
+        return Check(Finding.UNREACHABLE, f"Core is not reachable: {GATEWAY}")
+    return Check(Finding.UNREACHABLE, f"Core answers {response.status}")

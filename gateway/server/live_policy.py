@@ -1,0 +1,102 @@
+"""The policy that is live, as health, metrics and log tell of it; and the swap for another one.
+
+Rules kept here:
+- Swapping happens in one turn of the event loop: no request sees half of two policies.
+- What `check` warns of, the log does: at the start and after each reload.
+- Readiness names what is only reported, with its date, and stops to once that is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin.application import Health
+from gateway.config import Config
+from gateway.config.report_only import reported
+from gateway.server.reload import Outcome, Reload, Source
+from gateway.telemetry.policy_metrics import LastReload, PolicyFamilies
+
+MOST_NOTICES: Final = 50
+
+
+class LivePolicy:
+    """Tells of the policy that is live.
+
+    Args:
+        config: the one that runs.
+        health: is kept true.
+        log: is told of each reload.
+        swap: lets everything that holds a configuration hold another one, at once.
+        always: a notice that readiness shows for as long as the process runs, or "".
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        health: Health,
+        log: FilteringBoundLogger,
+        *,
+        swap: Callable[[Config], None],
+        always: str,
+        now: Callable[[], float],
+    ) -> None:
+        self._health = health
+        self._log = log
+        self._swap = swap
+        self._always = [always] if always else []
+        self._now = now
+        self._last = Outcome(now(), config.sha256)
+        self.families = PolicyFamilies(lambda: health.policy_sha256, self._last_reload)
+        health.notices = self._notices
+        self._show(config)
+        self._remember(self._last)
+
+    def follow(self, source: Source, config: Config) -> Reload:
+        """What follows the file of `config`, once it is run."""
+        return Reload(source, config, adopt=self._adopt, told=self._told, now=self._now)
+
+    def _adopt(self, config: Config) -> None:
+        self._swap(config)
+        self._show(config)
+
+    def _show(self, config: Config) -> None:
+        for warning in config.warnings:
+            self._log.warning("configuration", problem=str(warning))
+        self._reported = reported(config.routes, config.keys.report_only)
+        self._health.policy_sha256 = config.sha256
+        self._health.ready_requires = config.ready_requires
+
+    def _told(self, outcome: Outcome) -> None:
+        self._remember(outcome)
+        live = self._health.policy_sha256
+        if outcome.success:
+            self._log.info("reloaded", policy_sha256=live)
+        else:
+            self._log.error(
+                "reload refused", problems=outcome.problems, refused_sha256=outcome.sha256, policy_sha256=live
+            )
+
+    def _remember(self, outcome: Outcome) -> None:
+        self._last = outcome
+        at = datetime.fromtimestamp(outcome.at, UTC).isoformat(timespec="milliseconds")
+        self._health.last_reload = {
+            "success": outcome.success,
+            "at": at.replace("+00:00", "Z"),
+            "sha256": outcome.sha256,
+            "problems": list(outcome.problems),
+        }
+
+    def _last_reload(self) -> LastReload:
+        return LastReload(self._last.success, self._last.at)
+
+    def _notices(self) -> list[str]:
+        now = self._now()
+        found = [text for text, until in self._reported.items() if now < until]
+        if len(found) > MOST_NOTICES:
+            found[MOST_NOTICES:] = [f"and {len(found) - MOST_NOTICES} more that are report-only"]
+        return self._always + found

@@ -1,0 +1,118 @@
+"""One gateway from the start of its process to the end: signals, exit codes.
+
+Rules kept here:
+- SIGTERM, or Ctrl-C: a gateway that does not listen yet ends at once; one that does drains.
+- The same once more during the drain: it ends at once.
+- SIGHUP: the configuration is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from gateway.config import Config
+from gateway.server.build import Gateway, StartError
+from gateway.server.descriptors import raise_limit
+from gateway.server.exit_codes import Exit
+from gateway.server.loop import new_loop
+from gateway.server.reload import Source
+from gateway.telemetry import open_sink
+
+ONE_SIGNAL_SECONDS: Final = 0.1
+"""Signals within this time count as one: timeout(1) sends SIGTERM to its process, and again to the group."""
+
+
+class StopSignals:
+    """What SIGTERM and Ctrl-C have asked for.
+
+    `asked` is set by the first, `again` by a later one; `on_terminal` tells that the first was a Ctrl-C.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.asked = asyncio.Event()
+        self.again = asyncio.Event()
+        self.on_terminal = False
+        self._loop = loop
+        self._asked_at = 0.0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._take, number)
+
+    def _take(self, number: signal.Signals) -> None:
+        now = self._loop.time()
+        if not self.asked.is_set():
+            self._asked_at = now
+            self.on_terminal = number == signal.SIGINT and _has_terminal()
+            self.asked.set()
+        elif now - self._asked_at >= ONE_SIGNAL_SECONDS:
+            self.again.set()
+
+
+def run(config: Config, source: Source | None = None, *, observe: bool = False) -> int:
+    """Run a gateway until SIGTERM or Ctrl-C; return the exit code. `source` is followed, also on SIGHUP."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(_run(config, source, observe=observe))
+
+
+async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stop = StopSignals(loop)
+    try:
+        gateway = Gateway(config, sys.stdout, source=source, observe=observe, open_files=raise_limit())
+    except (StartError, ValueError) as problem:
+        return _fail(problem)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+    loop.set_exception_handler(lambda _, context: gateway.loop_fault(context.get("exception")))
+    try:
+        if not await _done_before(stop.asked, gateway.start()):
+            await gateway.close()
+            return Exit.YES
+        if await _done_before(stop.asked, gateway.ready()):
+            await stop.asked.wait()
+    except StartError as problem:
+        await gateway.close()
+        return _fail(problem)
+    return await _drained(gateway, stop)
+
+
+async def _drained(gateway: Gateway, stop: StopSignals) -> int:
+    """Finish what is in flight, until a second signal; return the exit code."""
+    # Nobody who presses Ctrl-C has a load balancer that must learn of it first.
+    delay = 0.0 if stop.on_terminal else gateway.config.drain.delay
+    draining = asyncio.ensure_future(gateway.drain(delay))
+    if await _done_before(stop.again, draining):
+        return draining.result()
+    return await gateway.cut_off()
+
+
+async def _done_before(event: asyncio.Event, work: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
+    """Whether `work` is done before `event` is set; it is cancelled otherwise. Raises what it raises."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if working.done():
+        working.result()
+        return True
+    working.cancel()
+    await asyncio.wait({working})
+    return False
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError):
+        # It is closed, or no file.
+        return False
+
+
+def _fail(problem: Exception) -> int:
+    # Standard error may be full or gone as well: that changes neither the exit code nor that there is one.
+    sink = open_sink(sys.stderr)
+    sink.put(f"blnk-gateway: {problem}\n".encode("utf-8", "backslashreplace"))
+    sink.close(patience=1.0)
+    return problem.exit_code if isinstance(problem, StartError) else Exit.USAGE

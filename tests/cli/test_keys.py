@@ -1,0 +1,913 @@
+"""`blnk-gateway keys` against a real Redis: what it prints, where keys go, how it exits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
+from gateway.cli.key_store import login, now
+from gateway.gocompat.times import Instant
+from gateway.keys.minting import digest, is_key, mint_key
+from gateway.keys.record import Event, KeyRecord
+from tests.conftest import SHIPPED, Keys, Stored
+from tests.keys.mute import mute_after
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.keys.redis_setups import until
+from tests.redis_server import RedisServer
+from tests.running import ROOT
+
+pytestmark = pytest.mark.redis
+
+AT = "2026-02-01T00:00:00Z"
+CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d")
+UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
+
+
+@pytest.fixture
+def mute_url(redis_url: str) -> Iterator[str]:
+    """The store over a link that loses the answers to changes."""
+    with mute_after(b"EXEC", redis_url) as url:
+        yield url
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
+
+
+def shown(result: Result) -> dict[str, Any]:
+    """The JSON of a good run."""
+    assert (result.exit_code, result.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+class TestCreate:
+    def test_a_key_on_a_pipe_needs_to_be_asked_for(self, keys: Keys, stored: Stored) -> None:
+        result = keys(*CREATE)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "could land in a log" in result.stderr
+        assert stored(lambda store: store.owned("acme")) == []
+
+    def test_the_key_alone_goes_to_standard_output(self, keys: Keys, stored: Stored) -> None:
+        result = keys(*CREATE, "--name", "payments", "--print-key")
+        key = result.stdout.removesuffix("\n")
+        record: KeyRecord = stored(lambda store: store.find(digest(key)))
+        assert is_key(key)
+        assert result.exit_code == 0
+        assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
+        assert record.created_by == login()
+        assert record.expires.unix - record.created.unix == 90 * 86400
+        assert key not in result.stderr
+        curl = """printf 'X-Blnk-Key: %s' "$BLNK_KEY" | curl http://127.0.0.1:5001/ledgers -H @-"""
+        assert f"try          read -rs BLNK_KEY; {curl}\n" in result.stderr
+
+    def test_a_file_for_the_key_is_its_owners_alone_and_new(
+        self, keys: Keys, stored: Stored, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "acme.key"
+        result = keys(*CREATE, "--out", str(file))
+        key = file.read_text().removesuffix("\n")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stored(lambda store: store.find(digest(key))) is not None
+        assert key not in result.stderr
+        assert f"""try          printf 'X-Blnk-Key: %s' "$(cat {file})" | curl """ in result.stderr
+        assert outcome(keys(*CREATE, "--out", str(file))) == (
+            2,
+            "",
+            f"{file}: File exists: name a new file\n",
+        )
+        assert file.read_text() == f"{key}\n"
+        assert len(stored(lambda store: store.owned("acme"))) == 1
+
+    def test_a_key_that_opens_no_plain_get_is_told_what_to_expect(self, keys: Keys) -> None:
+        wanted = ("create", "--owner", "acme", "--scopes", "transactions:delete", "--expires", "1d")
+        assert keys(*wanted, "--print-key").stderr.endswith(" -H @-  # 403: its scopes open no plain GET\n")
+
+    def test_where_there_is_no_room_for_the_key_none_is_made(
+        self, redis_url: str, stored: Stored, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "acme.key"
+        ended = in_a_shell(
+            redis_url, f"ulimit -f 0; trap '' XFSZ; {{keys}} {shlex.join(CREATE)} --out {file}"
+        )
+        assert ended == (2, "", f"{file}: File too large\n")
+        assert not file.exists()
+        assert stored(lambda store: store.owned("acme")) == []
+
+    def test_a_key_that_cannot_be_printed_is_named(self, redis_url: str, stored: Stored) -> None:
+        """It is in the store by then."""
+        ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >/dev/full")
+        (record,) = stored(lambda store: store.owned("acme"))
+        unread = f"{record.id} is stored, and nobody has it: revoke it"
+        text = f"the key could not be written: No space left on device; {unread}\n"
+        assert ended == (1, "", text)
+
+    def test_no_key_is_made_for_an_output_that_is_closed(self, redis_url: str, stored: Stored) -> None:
+        ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >&-")
+        told = "standard output is closed, and the key would be lost: write it with --out FILE\n"
+        assert ended == (2, "", told)
+        assert stored(lambda store: store.owned("acme")) == []
+
+    def test_a_key_in_its_file_is_not_told_as_lost(self, redis_url: str, tmp_path: Path) -> None:
+        """Where only what is said about it has no room."""
+        file = tmp_path / "acme.key"
+        line = f"{{keys}} {shlex.join(CREATE)} --out {file} --output json >/dev/full"
+        assert in_a_shell(redis_url, line) == (2, "", "blnk-gateway: No space left on device\n")
+        assert is_key(file.read_text().strip())
+
+    def test_a_key_that_no_replica_has_acknowledged_is_handed_over(self, keys: Keys, stored: Stored) -> None:
+        """The write stands; with the key lost, a rotation would have ended the old one for nothing."""
+        result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__REPLICAS="1")
+        record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        text = (
+            f"{record.id} is stored, but a failover may lose it: 0 of 1 replicas have acknowledged the write"
+        )
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, text)
+        result = keys("rotate", record.id, "--overlap", "0s", "--print-key", BLNK_GATEWAY_KEYS__REPLICAS="1")
+        new: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        assert (result.exit_code, new.replaces) == (3, record.id)
+
+    def test_a_key_of_which_nobody_knows_whether_it_is_stored_is_handed_over(
+        self, keys: Keys, stored: Stored, mute_url: str
+    ) -> None:
+        result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=mute_url)
+        record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        doubt = f"whether {record.id} is stored is not known: Redis does not answer in time"
+        told = f"{doubt}; ask blnk-gateway keys show {record.id}"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
+
+    @pytest.mark.parametrize(
+        ("signals", "code"),
+        [([signal.SIGTERM], 3), ([signal.SIGINT], 3), ([signal.SIGTERM] * 2, 143), ([signal.SIGINT] * 2, 1)],
+        ids=["SIGTERM", "Ctrl-C", "SIGTERM twice", "Ctrl-C twice"],
+    )
+    def test_a_signal_breaks_nothing_off_that_was_begun_and_the_second_one_does(
+        self,
+        redis_server: RedisServer,
+        redis_url: str,
+        tmp_path: Path,
+        signals: list[signal.Signals],
+        code: int,
+    ) -> None:
+        """No file stays that has no key in it."""
+        file = tmp_path / "acme.key"
+
+        def ended() -> int:
+            with subprocess.Popen(
+                [*COMMAND, *CREATE, "--out", str(file)],
+                env=environment(redis_url),
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process:
+                assert process.stderr is not None
+                until(file.exists, "a file")
+                process.send_signal(signals[0])
+                assert process.stderr.readline() == "finishing what was begun; once more to break it off\n"
+                for number in signals[1:]:
+                    process.send_signal(number)
+                try:
+                    return process.wait(timeout=20)
+                finally:
+                    process.kill()
+
+        with redis_server.stalled():
+            # Redis is given up after 1.5 s; where this test was held up for as long it comes too late.
+            codes = [ended() for _ in range(3)]
+        assert code in codes
+        assert set(codes) <= {code, 3}
+        assert not file.exists()
+
+    def test_a_file_without_a_key_does_not_stay(
+        self, keys: Keys, tmp_path: Path, unused_tcp_port: int
+    ) -> None:
+        file = tmp_path / "acme.key"
+        url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+        assert keys(*CREATE, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=url).exit_code == 3
+        assert not file.exists()
+
+    def test_json_holds_the_key_only_where_it_is_asked_for(self, keys: Keys, tmp_path: Path) -> None:
+        printed = shown(keys(*CREATE, "--print-key", "--output", "json"))
+        filed = shown(keys(*CREATE, "--out", str(tmp_path / "k"), "--output", "json"))
+        assert is_key(printed["key"])
+        assert "key" not in filed
+        assert (printed["owner"], printed["state"]) == ("acme", "live")
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            ("--expires", "90"),
+            ("--expires", "tomorrow"),
+            ("--expires", "2020-01-01T00:00:00Z"),
+            ("--expires", "999999w"),
+            ("--expires", "9999-12-31T23:59:59-01:00"),
+            ("--expires", "0s"),
+            ("--scopes", "ledgers"),
+            ("--scopes", ""),
+            ("--scopes", "a:b:c"),
+            ("--scopes", "ledgers:read,"),
+            ("--scopes", "led*:read"),
+            ("--scopes", "ledgers:reed"),
+            ("--owner", ""),
+            ("--owner", " "),
+            ("--owner", "acme "),
+            ("--owner", "acme\n"),
+            ("--owner", "a\u2028b"),
+            ("--owner", "a" * 257),
+            ("--name", "a\x1b[2J"),
+            ("--name", "a" * 257),
+            ("--out", "-"),
+        ],
+    )
+    def test_what_makes_no_sense_is_a_matter_of_usage(self, keys: Keys, wrong: tuple[str, str]) -> None:
+        """Said in one way, whether the option alone tells it or the time, too."""
+        result = keys(*CREATE, "--print-key", *wrong)
+        assert (result.exit_code, result.stdout) == (2, "")
+        said = result.stderr.splitlines()
+        assert said[:3] == [
+            "Usage: cli keys create [OPTIONS]",
+            "Try 'cli keys create --help' for help.",
+            "",
+        ]
+        assert said[3].startswith(f"Error: Invalid value for '{wrong[0]}': ")
+
+    def test_a_scope_is_stored_once(self, keys: Keys, stored: Stored) -> None:
+        keys(*CREATE, "--scopes", "ledgers:read, ledgers:read,ledgers:write", "--print-key")
+        (record,) = stored(lambda store: store.owned("acme"))
+        assert record.scopes == ("ledgers:read", "ledgers:write")
+
+    def test_beyond_the_quota_no_key_is_made(self, keys: Keys, stored: Stored) -> None:
+        """But one that takes another's place."""
+        stored(lambda store: store.add(RECORD))
+        text = "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); revoke one first\n"
+        quota = {"BLNK_GATEWAY_KEYS__PER_OWNER": "1"}
+        assert outcome(keys(*CREATE, "--print-key", **quota)) == (1, "", text)
+        assert keys("rotate", RECORD.id, "--print-key", **quota).exit_code == 0
+        assert len(stored(lambda store: store.owned("acme"))) == 2
+
+    def test_a_terminal_shows_the_key_once(self, redis_url: str) -> None:
+        code, text = on_a_terminal(redis_url, *CREATE)
+        assert code == 0
+        assert len(re.findall(r"[A-Za-z0-9_-]{43}=", text)) == 1
+
+
+# Whoever runs the tests in the background has Ctrl-C ignored.
+_HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = (sys.executable, "-c", f"{_HEARS}; from gateway.__main__ import main; main()", "keys")
+
+
+def environment(redis_url: str) -> dict[str, str]:
+    return os.environ | {"BLNK_GATEWAY_KEYS__STORE": redis_url}
+
+
+def in_a_shell(redis_url: str, line: str) -> tuple[int, str, str]:
+    """The exit code and both streams of a line in which `{keys}` stands for the verbs."""
+    command = ["bash", "-c", line.format(keys=shlex.join(COMMAND))]
+    ended = subprocess.run(
+        command, env=environment(redis_url), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def on_a_terminal(redis_url: str, *arguments: str, columns: int = 200, **environ: str) -> tuple[int, str]:
+    """The exit code, and everything that a terminal shows."""
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env=environment(redis_url) | {"COLUMNS": str(columns), "TERM": "xterm"} | environ,
+    )
+    os.close(end)
+    text = b""
+    try:
+        while chunk := os.read(terminal, 65536):
+            text += chunk
+    except OSError:
+        # Linux says so when the last writer is gone.
+        pass
+    os.close(terminal)
+    return process.wait(timeout=20), text.decode()
+
+
+class TestRotate:
+    def test_the_new_key_is_the_old_ones_successor(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        result = keys("rotate", RECORD.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
+        new: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        old: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert result.exit_code == 0
+        assert (new.owner, new.name, new.scopes, new.replaces) == ("acme", "n", RECORD.scopes, RECORD.id)
+        assert abs((new.expires.unix - new.created.unix) - (RECORD.expires.unix - RECORD.created.unix)) < 1
+        assert old.expires.unix - new.created.unix == 7200
+        assert [(event.what, event.by, event.reason) for event in old.history] == [
+            ("rotated", login(), "yearly")
+        ]
+
+    def test_a_shorter_life_is_kept(self, keys: Keys, stored: Stored) -> None:
+        soon = str(Instant.of(now() + timedelta(hours=1)))
+        stored(lambda store: store.add(replace(RECORD, expires_at=soon)))
+        assert keys("rotate", RECORD.id, "--expires", "1d", "--print-key").exit_code == 0
+        old: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert old.expires_at == soon
+
+    def test_a_key_is_rotated_once(self, keys: Keys, stored: Stored) -> None:
+        """Its life was cut short by then, and what took its place can be rotated."""
+        stored(lambda store: store.add(RECORD))
+        assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
+        (heir,) = stored(lambda store: store.offspring(RECORD.id))
+        text = f"{RECORD.id} was rotated already: rotate {heir.id}\n"
+        assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
+        assert keys("show", RECORD.id).stdout.endswith(f"\nreplaced by  {heir.id}\n")
+        revoked = keys("revoke", RECORD.id, "--descendants")
+        assert outcome(revoked) == (
+            0,
+            f"{RECORD.id}\trevoked\n",
+            f"it was rotated into {heir.id}, which is live\n",
+        )
+
+    def test_what_took_its_place_may_be_revoked(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
+        (heir,) = stored(lambda store: store.offspring(RECORD.id))
+        stored(lambda store: store.revoke(heir.id, AT, "master"))
+        text = f"{RECORD.id} was rotated already: what took its place is revoked: create a new key\n"
+        assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
+
+    def test_a_successor_outlives_an_answer_that_is_lost(
+        self, keys: Keys, stored: Stored, mute_url: str, tmp_path: Path
+    ) -> None:
+        """The old key ends by then, and the new one is all that its owner will have."""
+        file = tmp_path / "new.key"
+        stored(lambda store: store.add(RECORD))
+        result = keys("rotate", RECORD.id, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=mute_url)
+        new: KeyRecord = stored(lambda store: store.find(digest(file.read_text().strip())))
+        doubt = f"whether {new.id} took the place of {RECORD.id} is not known: Redis does not answer in time"
+        told = f"{doubt}; ask blnk-gateway keys show {RECORD.id}"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
+        assert stored(lambda store: store.get(RECORD.id)).rotated
+
+    def test_a_key_without_an_end_has_a_successor_without_one(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(replace(RECORD, expires_at="9999-12-31T23:59:59Z")))
+        assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
+        (heir,) = stored(lambda store: store.offspring(RECORD.id))
+        assert heir.expires_at == "9999-12-31T23:59:59Z"
+
+    def test_a_revoked_key_has_no_successor(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
+        stored(lambda store: store.add(RECORD.revoke(AT, "master")))
+        file = tmp_path / "new.key"
+        assert outcome(keys("rotate", RECORD.id, "--out", str(file))) == (1, "", f"{RECORD.id} is revoked\n")
+        assert not file.exists()
+        assert len(stored(lambda store: store.owned("acme"))) == 1
+
+    def test_an_overlap_ends_within_the_years(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        text = "Error: Invalid value for '--overlap': write a time before the year 10000 in UTC\n"
+        result = keys("rotate", RECORD.id, "--overlap", "999999w", "--print-key")
+        assert (result.exit_code, result.stderr.endswith(text)) == (2, True)
+        assert stored(lambda store: store.owned("acme")) == [RECORD]
+
+
+class TestChanges:
+    def test_a_revocation_names_who_and_why(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        assert outcome(keys("revoke", RECORD.id, "--reason", "stolen")) == (0, f"{RECORD.id}\trevoked\n", "")
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
+        when = f"{str(record.revoked_at)[:19]}Z"
+        text = f"it was revoked before, {when} by {login()}: the reason given now is not kept\n"
+        again = keys("revoke", RECORD.id, "--reason", "again")
+        assert outcome(again) == (0, f"{RECORD.id}\trevoked\n", text)
+        assert keys("revoke", RECORD.id).stderr == ""
+        assert stored(lambda store: store.get(RECORD.id)) == record
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable"])
+    def test_a_change_whose_answer_is_lost_may_be_done(
+        self, keys: Keys, stored: Stored, mute_url: str, verb: str
+    ) -> None:
+        stored(lambda store: store.add(RECORD))
+        code, out, told = outcome(keys(verb, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
+        assert (code, out) == (3, "")
+        assert told.endswith(
+            "Key store unavailable: Redis does not answer in time; it may be done all the same: repeat it\n"
+        )
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert record.revoked or record.disabled
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable"])
+    def test_a_change_that_no_replica_has_acknowledged_is_done(
+        self, keys: Keys, stored: Stored, verb: str
+    ) -> None:
+        stored(lambda store: store.add(RECORD))
+        code, out, told = outcome(keys(verb, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
+        assert (code, out) == (3, "")
+        assert told.endswith(
+            "Key store unavailable: 0 of 1 replicas have acknowledged the write; "
+            "what was done stands, but a failover may lose it: repeat it until it exits with 0\n"
+        )
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert record.revoked or record.disabled
+
+    def test_descendants_go_too(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add_all([RECORD, replace(OTHER, created_by=RECORD.id), GLOBEX]))
+        result = keys("revoke", RECORD.id, "--descendants", "--output", "json")
+        assert [(key["id"], key["state"]) for key in json.loads(result.stdout)] == [
+            (RECORD.id, "revoked"),
+            (OTHER.id, "revoked"),
+        ]
+        assert stored(lambda store: store.get(GLOBEX.id)) == GLOBEX
+
+    def test_a_key_is_disabled_and_enabled(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        disabled = (0, f"{RECORD.id}\tdisabled\n", "")
+        assert outcome(keys("disable", RECORD.id, "--reason", "unpaid")) == disabled
+        assert outcome(keys("disable", RECORD.id)) == disabled
+        assert outcome(keys("enable", RECORD.id)) == (0, f"{RECORD.id}\tlive\n", "")
+        record: KeyRecord = stored(lambda store: store.get(RECORD.id))
+        assert [(event.what, event.reason) for event in record.history] == [
+            ("disabled", "unpaid"),
+            ("enabled", ""),
+        ]
+
+    @pytest.mark.parametrize("verb", ["disable", "enable"])
+    def test_a_revoked_key_stays_revoked(self, keys: Keys, stored: Stored, verb: str) -> None:
+        revoked = RECORD.revoke(AT, "master")
+        stored(lambda store: store.add(revoked))
+        result = keys(verb, RECORD.id)
+        assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays so\n")
+        assert stored(lambda store: store.get(RECORD.id)) == revoked
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "show", "rotate"])
+    def test_a_key_in_the_place_of_its_id_is_not_repeated(self, keys: Keys, verb: str) -> None:
+        """Lines of a terminal are kept, and those of a pipeline read by many."""
+        key = mint_key(os.urandom)
+        result = keys(verb, "--", key)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "this looks like a key: give its id, which `keys verify` tells" in result.stderr
+        assert key not in result.stderr
+
+    @pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "show", "rotate"])
+    def test_an_unknown_id_is_a_no(self, keys: Keys, verb: str) -> None:
+        more = ["--print-key"] if verb == "rotate" else []
+        assert outcome(keys(verb, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
+        assert keys(verb, "\x1b[2J", *more).stderr == "\\x1b[2J: no such key\n"
+
+
+class TestReading:
+    def test_a_key_that_was_rotated_is_listed_as_such(self, keys: Keys, stored: Stored) -> None:
+        """It is live until its overlap has ended."""
+        stored(lambda store: store.add(RECORD))
+        keys("rotate", RECORD.id, "--print-key")
+        states = {line.split("\t")[0]: line.split("\t")[4] for line in keys("list").stdout.splitlines()[1:]}
+        assert states.pop(RECORD.id) == "rotated"
+        assert list(states.values()) == ["live"]
+        listed = json.loads(keys("list", "--output", "json").stdout)
+        assert [(member["state"], member["rotated"]) for member in listed] == [
+            ("live", False),
+            ("live", True),
+        ]
+
+    def test_times_have_as_many_digits_everywhere(self, keys: Keys, stored: Stored) -> None:
+        """In JSON six, in UTC; for people none. None is never, and what is at the end of the years stays."""
+        event = Event("2026-01-01T00:00:00.5Z", "disabled", "cli:ann")
+        record = replace(
+            RECORD,
+            created_at="2026-01-01T01:00:00.12345+01:00",
+            expires_at="2999-01-02T03:04:05.123456789Z",
+            history=(event,),
+        )
+        stored(lambda store: store.add_all([record, replace(OTHER, expires_at="9999-12-31T23:59:59-01:00")]))
+        members = shown(keys("show", RECORD.id, "--output", "json"))
+        assert {
+            name: members[name] for name in ("created_at", "expires_at", "last_used_at", "revoked_at")
+        } == {
+            "created_at": "2026-01-01T00:00:00.123450Z",
+            "expires_at": "2999-01-02T03:04:05.123457Z",
+            "last_used_at": None,
+            "revoked_at": None,
+        }
+        assert members["history"][0]["at"] == "2026-01-01T00:00:00.500000Z"
+        told = keys("show", RECORD.id).stdout
+        assert "created      2026-01-01T00:00:00Z by master\nexpires      2999-01-02T03:04:05Z\n" in told
+        assert "disabled     2026-01-01T00:00:00Z by cli:ann\n" in told
+        assert "9999-12-31T23:59:59-01:00" in keys("show", OTHER.id, "--output", "json").stdout
+
+    def test_a_list_on_a_pipe_is_lines_with_tabs(self, keys: Keys, stored: Stored) -> None:
+        hostile = replace(GLOBEX, name="\x1b[2Jgone\n", scopes=("a:b", "c:d"))
+        stored(lambda store: store.add_all([RECORD.revoke(AT, "master"), OTHER, hostile]))
+        stored(lambda store: store.used({OTHER.id: 1_800_000_000.0}))
+        head = "id\towner\tname\tscopes\tstate\texpires\tlast used\n"
+        lines = (
+            f"{OTHER.id}\tacme\tn\tledgers:read\tlive\t2999-01-02T03:04:05Z\t2027-01-15T08:00:00Z\n",
+            f"{RECORD.id}\tacme\tn\tledgers:read\trevoked\t2999-01-02T03:04:05Z\tnever\n",
+        )
+        assert outcome(keys("list", "--owner", "acme")) == (0, head + "".join(lines), "")
+        everything = keys("list").stdout
+        assert f"{GLOBEX.id}\tglobex\t\\x1b[2Jgone\\n\ta:b,c:d\tlive\t" in everything
+        assert everything.count("\n") == 4
+        assert outcome(keys("list", "--owner", "nobody")) == (0, head, "")
+
+    @pytest.mark.parametrize("columns", [80, 160])
+    def test_ids_in_a_table_are_whole(self, redis_url: str, stored: Stored, columns: int) -> None:
+        """Whatever clients call themselves."""
+        stored(lambda store: store.add_all([RECORD, replace(OTHER, owner="x" * 300, name="y" * 300)]))
+        code, text = on_a_terminal(redis_url, "list", columns=columns)
+        assert code == 0
+        assert [key_id in text for key_id in (RECORD.id, OTHER.id)] == [True, True]
+        assert max(map(len, re.sub(r"\x1b\[[0-9]*m", "", text).split("\r\n"))) <= columns
+
+    @pytest.mark.parametrize("columns", [80, 139, 140])
+    def test_columns_that_are_left_out_are_named(self, redis_url: str, stored: Stored, columns: int) -> None:
+        stored(lambda store: store.add(RECORD))
+        _, text = on_a_terminal(redis_url, "list", columns=columns)
+        said = "not shown: name, scopes, last used (140 columns show them, or --output json)"
+        assert (said in text) is (columns < 140)
+
+    def test_a_terminal_that_knows_no_such_letter_shows_its_code(
+        self, redis_url: str, stored: Stored
+    ) -> None:
+        stored(lambda store: store.add(replace(RECORD, owner="h\u00e9")))
+        code, text = on_a_terminal(redis_url, "list", PYTHONIOENCODING="ascii")
+        assert (code, "h\\xe9" in text) == (0, True)
+
+    def test_a_list_on_a_terminal_is_a_table(self, redis_url: str, stored: Stored) -> None:
+        stored(lambda store: store.add(replace(RECORD, name="[red]x[/red]\x1b[2J")))
+        code, text = on_a_terminal(redis_url, "list", columns=160)
+        assert code == 0
+        assert "[red]x[/red]\\x1b[2J" in text
+        assert "\x1b[2J" not in text
+        assert "\t" not in text
+
+    def test_a_list_on_a_terminal_without_room_for_it_is_lines(self, redis_url: str, stored: Stored) -> None:
+        """An id that is cut cannot be copied."""
+        stored(lambda store: store.add(RECORD))
+        code, text = on_a_terminal(redis_url, "list", columns=60)
+        assert (code, f"{RECORD.id}\tacme\t" in text) == (0, True)
+
+    def test_a_long_list_on_a_terminal_is_lines_too(self, redis_url: str, stored: Stored) -> None:
+        """To lay 30,000 rows out as a table takes most of a minute."""
+        many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(1001)]
+        stored(lambda store: store.add_all(many))
+        code, text = on_a_terminal(redis_url, "list", "--owner", "acme")
+        assert (code, text.count("\tacme\t")) == (0, 1001)
+
+    def test_show_tells_everything_about_a_revoked_key(self, keys: Keys, stored: Stored) -> None:
+        record = RECORD.disable(AT, "cli:ann", "unpaid").revoke(AT, "cli:bob", "stolen")
+        stored(lambda store: store.add(record))
+        text = (
+            f"id           {RECORD.id}\nstate        revoked\nowner        acme\nname         n\n"
+            "scopes       ledgers:read\ncreated      2026-01-01T00:00:00Z by master\n"
+            "expires      2999-01-02T03:04:05Z\nlast used    never\n"
+            f"revoked      {AT} by cli:bob: stolen\ndisabled     {AT} by cli:ann: unpaid\n"
+        )
+        assert outcome(keys("show", RECORD.id)) == (0, text, "")
+        members = shown(keys("show", RECORD.id, "--output", "json"))
+        assert (members["state"], members["revoked_by"]) == ("revoked", "cli:bob")
+
+    def test_no_event_steers_the_terminal(self, keys: Keys, stored: Stored) -> None:
+        """An import refuses such a one; the store may be another's."""
+        stored(lambda store: store.add(replace(RECORD, history=(Event(AT, "\x1b[2J", "x"),))))
+        assert "\n\\x1b[2J" in keys("show", RECORD.id).stdout
+
+    @pytest.mark.parametrize("verb", [("list",), ("show", PENDING.id), ("export",)])
+    def test_nothing_tells_of_the_key(self, keys: Keys, stored: Stored, verb: tuple[str, ...]) -> None:
+        stored(lambda store: store.add_all([PENDING, replace(RECORD, owner="initech")]))
+        for more in ((), ("--output", "json")) if verb != ("export",) else ((),):
+            text = keys(*verb, *more).stdout
+            assert PENDING.id in text
+            assert [word for word in (PENDING.bcrypt, PENDING.prefix, RECORD.digest) if word in text] == []
+
+    def test_an_export_with_digests_is_an_import(
+        self, keys: Keys, stored: Stored, redis_server: RedisServer
+    ) -> None:
+        records = [RECORD.revoke(AT, "master"), OTHER.disable(AT, "cli:ann"), PENDING]
+        stored(lambda store: store.add_all(records))
+        exported = keys("export", "--digests")
+        redis_server.command("FLUSHALL")
+        assert outcome(keys("import", "-", stdin=exported.stdout)) == (
+            0,
+            "3 imported, 0 there already\n",
+            "",
+        )
+        assert stored(lambda store: store.get(RECORD.id)) == records[0]
+        assert stored(lambda store: store.get(OTHER.id)) == records[1]
+        assert stored(lambda store: store.get(PENDING.id)) == PENDING
+
+
+class TestVerify:
+    @pytest.mark.parametrize(
+        ("record", "state", "code"),
+        [
+            (RECORD, "live", 0),
+            (RECORD.revoke(AT, "master"), "revoked", 1),
+            (RECORD.disable(AT, "master"), "disabled", 1),
+            (replace(RECORD, expires_at=AT), "expired", 1),
+        ],
+    )
+    def test_it_says_whose_key_it_is(
+        self, keys: Keys, stored: Stored, record: KeyRecord, state: str, code: int
+    ) -> None:
+        stored(lambda store: store.add(record))
+        result = keys("verify", stdin="first\n")
+        assert (result.exit_code, result.stderr) == (code, "")
+        assert f"id           {RECORD.id}\nstate        {state}\nowner        acme\n" in result.stdout
+        assert keys("verify", "--output", "json", stdin="first").exit_code == code
+
+    def test_it_says_when_the_key_was_last_used(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        stored(lambda store: store.used({RECORD.id: 1_800_000_000.0}))
+        assert "\nlast used    2027-01-15T08:00:00Z\n" in keys("verify", stdin="first").stdout
+        told = json.loads(keys("disable", RECORD.id, "--output", "json").stdout)
+        assert told[0]["last_used_at"] == "2027-01-15T08:00:00.000000Z"
+
+    @pytest.mark.parametrize("cost", ["00", "31", "99"])
+    def test_a_hash_that_is_too_dear_is_no_keys(self, keys: Keys, stored: Stored, cost: str) -> None:
+        """As at a gateway; an import refuses such a one."""
+        dear = PENDING.bcrypt[:4] + cost + PENDING.bcrypt[6:]
+        stored(lambda store: store.add_all([replace(PENDING, bcrypt=dear)]))
+        assert outcome(keys("verify", stdin="A" * 43 + "=")) == (1, "state        unknown\n", "")
+
+    def test_an_unknown_key_is_a_no(self, keys: Keys) -> None:
+        assert outcome(keys("verify", stdin="nothing\n")) == (1, "state        unknown\n", "")
+        argument = keys("verify", "--", "a-key-that-others-could-see")
+        assert (argument.exit_code, argument.stdout) == (2, "")
+        assert "Error: it takes no argument, which others could see" in argument.stderr
+        assert "a-key-that" not in argument.stderr
+        assert outcome(keys("verify", "--output", "json", stdin="x")) == (1, '{"state":"unknown"}\n', "")
+        assert outcome(keys("verify", stdin="")) == (2, "", "no key was given\n")
+
+    def test_a_pending_key_is_compared_and_stays_pending(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add_all([PENDING]))
+        assert keys("verify", stdin="A" * 43 + "=").exit_code == 0
+        assert keys("verify", stdin="A" * 42 + "B=").exit_code == 1
+        assert stored(lambda store: store.get(PENDING.id)) == PENDING
+
+    def test_a_key_is_no_argument(self, keys: Keys) -> None:
+        assert keys("verify", "first").exit_code == 2
+
+
+class TestImport:
+    LINE = json.dumps(
+        {
+            "digest": RECORD.digest,
+            "id": RECORD.id,
+            "name": "n",
+            "owner": "acme",
+            "scopes": ["ledgers:read"],
+            "expires_at": RECORD.expires_at,
+            "created_at": RECORD.created_at,
+        }
+    )
+
+    def test_a_file_of_digests_is_taken_over(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
+        file = tmp_path / "keys.jsonl"
+        file.write_text(self.LINE)
+        assert outcome(keys("import", str(file), "--dry-run")) == (
+            0,
+            "1 would be imported, 0 there already\n",
+            "",
+        )
+        assert stored(lambda store: store.find(RECORD.digest)) is None
+        assert shown(keys("import", str(file), "--output", "json")) == {
+            "dry_run": False,
+            "added": 1,
+            "there": 0,
+            "revoked": [],
+            "conflicts": [],
+            "unprefixed": [],
+            "unusable": [],
+        }
+        assert stored(lambda store: store.find(RECORD.digest)) == replace(RECORD, created_by=login())
+        assert outcome(keys("import", str(file))) == (0, "0 imported, 1 there already\n", "")
+
+    def test_a_file_with_a_bad_line_imports_nothing(self, keys: Keys, stored: Stored) -> None:
+        result = keys("import", "-", stdin=f'{self.LINE}\n{{"key":"secret"}}\n')
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("-:2: a key does not belong here")
+        assert "secret" not in result.stderr
+        assert stored(lambda store: store.empty())
+
+    def test_scopes_are_such_as_create_takes(self, keys: Keys, stored: Stored) -> None:
+        """Those of a live key; --any-scopes takes what Core would."""
+        odd = json.dumps({**json.loads(self.LINE), "scopes": ["ledgers:read", "ledger:raed"]})
+        result = keys("import", "-", stdin=odd)
+        text = "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
+        assert outcome(result) == (
+            1,
+            "",
+            f"-:1: scopes, item 2: {text}; --any-scopes takes it all the same\n"
+            "lines that are wrong: 1; nothing was imported\n",
+        )
+        dead = json.dumps({**json.loads(odd), "revoked_at": AT})
+        assert keys("import", "-", "--dry-run", stdin=dead).exit_code == 0
+        assert keys("import", "-", "--any-scopes", stdin=odd).exit_code == 0
+        assert stored(lambda store: store.get(RECORD.id)).scopes == ("ledgers:read", "ledger:raed")
+
+    def test_a_store_that_fails_meanwhile_is_told_with_what_to_do(
+        self, keys: Keys, unused_tcp_port: int
+    ) -> None:
+        url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+        result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__STORE=url)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr.endswith("; run it again: what is imported by then is left alone\n")
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+    def test_one_that_a_signal_ends_is_told_so_too(
+        self, tmp_path: Path, number: signal.Signals, code: int
+    ) -> None:
+        file = tmp_path / "keys.jsonl"
+        file.write_text(self.LINE)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+            command = [*COMMAND, "import", str(file)]
+            with subprocess.Popen(
+                command, env=environment(url), stderr=subprocess.PIPE, text=True
+            ) as process:
+                silent.settimeout(20)
+                connection, _ = silent.accept()
+                # It is connected once it has sent something, and waits for an answer.
+                assert connection.recv(1)
+                process.send_signal(number)
+                _, told = process.communicate(timeout=20)
+                connection.close()
+        told = told.removesuffix("\nAborted!\n")
+        assert told.strip() == "broken off; run it again: what is imported by then is left alone"
+        assert process.returncode == code
+
+    def test_one_that_no_replica_has_acknowledged_is_not_done_by_running_it_again(self, keys: Keys) -> None:
+        """It may be acknowledged then, and only then it is done."""
+        for _ in range(2):
+            result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__REPLICAS="1")
+            assert (result.exit_code, result.stdout) == (3, "")
+            assert "0 of 1 replicas have acknowledged the write" in result.stderr
+        assert outcome(keys("import", "-", stdin=self.LINE)) == (0, "0 imported, 1 there already\n", "")
+
+    def test_a_conflict_is_named(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(replace(RECORD, digest="0" * 64)))
+        result = keys("import", "-", stdin=self.LINE)
+        assert (result.exit_code, result.stdout) == (1, "0 imported, 0 there already\n")
+        assert result.stderr == f"left out: 1 whose id or digest is another key's: {RECORD.id}\n"
+
+    def test_what_is_revoked_in_the_file_is_told(self, keys: Keys, stored: Stored) -> None:
+        stored(lambda store: store.add(RECORD))
+        line = json.dumps({**json.loads(self.LINE), "revoked_at": AT})
+        assert keys("import", "-", stdin=line).stdout == "0 imported, 1 there already, 1 of them revoked\n"
+
+    @pytest.mark.parametrize("arguments", [("import",), ("import", "x", "--core"), ("import", "/absent")])
+    def test_where_from_must_be_said(self, keys: Keys, arguments: tuple[str, ...]) -> None:
+        assert keys(*arguments).exit_code == 2
+
+    def test_cores_table_must_be_named(self, keys: Keys) -> None:
+        result = keys("import", "--core")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("keys.core_database is not set")
+
+    def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
+        url = f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk"
+        result = keys("import", "--core", BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+        text = "Core's database cannot be reached as keys.core_database says\n"
+        assert outcome(result) == (3, "", text)
+
+
+class TestWithoutAFile:
+    """What the verbs need of a configuration may come from the environment alone."""
+
+    @pytest.fixture
+    def bare(self, tmp_path: Path) -> Keys:
+        """Runs `blnk-gateway keys ...` in a folder without a file."""
+
+        def run(*arguments: str, **environ: str | None) -> Result:
+            with contextlib.chdir(tmp_path):
+                return CliRunner().invoke(cli, ["keys", *arguments], env=environ, catch_exceptions=False)
+
+        return run
+
+    def test_a_variable_names_the_store(self, bare: Keys, redis_url: str, stored: Stored) -> None:
+        created = bare(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=redis_url)
+        assert (created.exit_code, is_key(created.stdout.strip())) == (0, True)
+        assert len(stored(lambda store: store.owned("acme"))) == 1
+
+    def test_what_is_wrong_with_it_is_told(self, bare: Keys) -> None:
+        result = bare("list", BLNK_GATEWAY_KEYS__STORE="http://127.0.0.1")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("BLNK_GATEWAY_KEYS__STORE: ")
+
+    def test_a_file_that_is_named_must_be_there(self, bare: Keys, redis_url: str) -> None:
+        result = bare("list", "--config", "gateway.yaml", BLNK_GATEWAY_KEYS__STORE=redis_url)
+        advice = "write one with 'blnk-gateway init', or name another with --config"
+        told = f"gateway.yaml: cannot be read: No such file or directory; {advice}\n"
+        assert outcome(result) == (2, "", told)
+
+    def test_without_either_there_is_nothing_to_work_on(self, bare: Keys) -> None:
+        result = bare("list", BLNK_GATEWAY_KEYS__STORE=None)
+        assert (result.exit_code, result.stdout) == (2, "")
+
+
+EVERY = [
+    (*CREATE, "--print-key"),
+    ("rotate", RECORD.id, "--print-key"),
+    ("revoke", RECORD.id),
+    ("revoke", RECORD.id, "--descendants"),
+    ("disable", RECORD.id),
+    ("enable", RECORD.id),
+    ("list",),
+    ("list", "--owner", "acme"),
+    ("show", RECORD.id),
+    ("verify",),
+    ("export",),
+    ("import", "-"),
+    ("prune", "--dead-before", "1d", "--no-export"),
+]
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_a_store_that_does_not_answer_is_a_neighbour(
+    keys: Keys, verb: tuple[str, ...], unused_tcp_port: int
+) -> None:
+    url = f"redis://u:secret@127.0.0.1:{unused_tcp_port}/0"
+    result = keys(*verb, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE=url)
+    assert (result.exit_code, result.stdout) == (3, "")
+    shown_url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+    assert result.stderr.startswith(f"{shown_url}: Key store unavailable: ")
+    assert "secret" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_the_memory_of_another_process_cannot_be_reached(keys: Keys, verb: tuple[str, ...]) -> None:
+    text = "keys.store is memory://: the keys of another process cannot be reached\n"
+    result = keys(*verb, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE="memory://")
+    assert outcome(result) == (2, "", text)
+
+
+def test_a_store_that_names_an_unset_variable_is_not_guessed(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    text = (ROOT / "gateway.yaml").read_text()
+    file.write_text(re.sub(r"store: redis://\S+", "store: redis://:${ABSENT_PASSWORD}@127.0.0.1/0", text))
+    result = CliRunner().invoke(cli, ["keys", "list", "--config", str(file)], env={})
+    expected = f"{file}: keys.store names a variable that is not set in the environment\n"
+    assert outcome(result) == (1, "", expected)
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, verb: tuple[str, ...]) -> None:
+    """And by what changes keys in Core, its master key."""
+    environ = {
+        "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
+        "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://reader@127.0.0.1:1/blnk",
+    }
+    result = keys(*verb, stdin=TestImport.LINE, **environ)
+    if verb[0] in ("create", "rotate", "revoke"):
+        assert result.exit_code == 1
+        assert "BLNK_MASTER_KEY" in result.stderr
+    elif verb[0] == "import":
+        text = f"{SHIPPED}: keys.authority is core: its keys are Core's, and none is to be imported\n"
+        assert outcome(result) == (2, "", text)
+    elif verb[0] == "verify":
+        assert outcome(result) == (1, "state        unknown\n", "")
+    else:
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr.endswith("Core's database cannot be reached as keys.core_database says\n")
+
+
+def test_a_key_that_the_store_knows_is_disabled_without_core(keys: Keys, stored: Stored) -> None:
+    stored(lambda store: store.add(RECORD))
+    environ = {
+        "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
+        "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://reader@127.0.0.1:1/blnk",
+    }
+    assert outcome(keys("disable", RECORD.id, **environ)) == (0, f"{RECORD.id}\tdisabled\n", "")
+
+
+@pytest.mark.parametrize("verb", sorted({verb[0] for verb in EVERY}))
+def test_the_help_of_each_verb_has_examples_and_the_exit_codes(verb: str) -> None:
+    result = CliRunner().invoke(cli, ["keys", verb, "--help"])
+    assert result.exit_code == 0
+    assert f"blnk-gateway keys {verb}" in result.stdout
+    assert "Examples:" in result.stdout
+    assert "Exit codes" in result.stdout
+
+
+def test_the_login_is_the_processs_own() -> None:
+    """And not what an environment variable says."""
+    named = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout
+    assert login() == f"cli:{named.strip()}"

@@ -1,0 +1,196 @@
+"""`blnk-gateway keys prune` against a real Redis: what goes, what stays, and where it is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.key_store import now
+from gateway.gocompat.times import Instant
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.store import KeyStore
+from tests.cli.test_keys import in_a_shell, on_a_terminal, outcome, shown
+from tests.conftest import Keys, Start, Stored
+from tests.keys.records import GLOBEX, KEY_ID, OTHER, PENDING, RECORD
+from tests.running import MASTER_KEY
+
+pytestmark = pytest.mark.redis
+
+AT = "2026-02-01T00:00:00Z"
+BEFORE = ("prune", "--dead-before", "2026-03-01")
+REVOKED = replace(RECORD.revoke(AT, "master", "left"), scopes=("ledger:raed",))
+EXPIRED = replace(OTHER, expires_at=AT)
+DEAD = (REVOKED, EXPIRED, PENDING.revoke(AT, "core"))
+
+
+def ids(stored: Stored) -> set[str]:
+    """Of all records that are there."""
+
+    async def read(store: KeyStore) -> set[str]:
+        return {record.id async for batch in store.every() for record in batch}
+
+    found: set[str] = stored(read)
+    return found
+
+
+def test_what_is_removed_is_in_the_file_and_can_be_imported(
+    keys: Keys, stored: Stored, tmp_path: Path
+) -> None:
+    """As it was, with its last use, also a key with a scope that no import would take of a live one."""
+    file = tmp_path / "dead.jsonl"
+    stored(lambda store: store.add_all([*DEAD, GLOBEX]))
+    stored(lambda store: store.used({REVOKED.id: 1_700_000_000.0}))
+    before = {record.id: record for record in stored(lambda store: store.get_all([each.id for each in DEAD]))}
+    assert outcome(keys(*BEFORE, "--export", str(file))) == (0, f"3 removed, in {file}\n", "")
+    assert ids(stored) == {GLOBEX.id}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert outcome(keys("import", str(file))) == (0, "3 imported, 0 there already\n", "")
+    after: list[KeyRecord] = stored(lambda store: store.get_all(list(before)))
+    assert {record.id: record for record in after} == before
+
+
+def test_only_keys_that_ended_before_go(keys: Keys, stored: Stored) -> None:
+    """A day ago is not a month ago; a disabled key is none that has ended."""
+    yesterday = str(Instant.of(now() - timedelta(days=1)))
+    stored(lambda store: store.add_all([REVOKED, OTHER.revoke(yesterday, "master")]))
+    stored(
+        lambda store: store.add_all([GLOBEX.disable(AT, "master"), replace(PENDING, expires_at=yesterday)])
+    )
+    assert outcome(keys("prune", "--dead-before", "30d", "--no-export")) == (0, "1 removed\n", "")
+    assert ids(stored) == {OTHER.id, GLOBEX.id, PENDING.id}
+    assert keys("prune", "--dead-before", "0s", "--no-export").stdout == "2 removed\n"
+    assert ids(stored) == {GLOBEX.id}
+
+
+def test_one_owners_alone(keys: Keys, stored: Stored) -> None:
+    stored(lambda store: store.add_all([REVOKED, GLOBEX.revoke(AT, "master")]))
+    assert keys(*BEFORE, "--owner", "globex", "--no-export").stdout == "1 removed\n"
+    assert ids(stored) == {REVOKED.id}
+
+
+def test_a_dry_run_removes_and_writes_nothing(keys: Keys, stored: Stored, tmp_path: Path) -> None:
+    file = tmp_path / "dead.jsonl"
+    stored(lambda store: store.add_all(DEAD))
+    assert outcome(keys(*BEFORE, "--dry-run", "--export", str(file))) == (0, "3 would be removed\n", "")
+    assert (file.exists(), len(ids(stored))) == (False, 3)
+
+
+def test_what_leads_to_live_descendants_stays(keys: Keys, stored: Stored) -> None:
+    """They can be revoked by it still."""
+    minted = replace(OTHER, created_by=RECORD.id)
+    stored(lambda store: store.add_all([REVOKED, minted, GLOBEX.revoke(AT, "master")]))
+    told = shown(keys(*BEFORE, "--no-export", "--output", "json"))
+    assert told == {
+        "dry_run": False,
+        "dead_before": "2026-03-01T00:00:00Z",
+        "removed": 1,
+        "needed": 1,
+        "changed": 0,
+        "export": None,
+    }
+    text = "1 stay: keys whose records stay descend from them\n"
+    assert outcome(keys(*BEFORE, "--no-export")) == (0, "0 removed\n", text)
+    keys("revoke", RECORD.id, "--descendants")
+    assert keys("show", OTHER.id, "--output", "json").stdout.count('"state":"revoked"') == 1
+
+
+def test_where_nothing_goes_no_file_stays(keys: Keys, stored: Stored, tmp_path: Path) -> None:
+    file = tmp_path / "dead.jsonl"
+    stored(lambda store: store.add_all([RECORD, OTHER]))
+    assert outcome(keys(*BEFORE, "--export", str(file))) == (0, "0 removed\n", "")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (BEFORE, "Error: say --export FILE, from which `keys import` brings them back, or --no-export"),
+        (
+            (*BEFORE, "--no-export", "--export", "x"),
+            "Error: say --export FILE, from which `keys import` brings them back, or --no-export",
+        ),
+        (("prune", "--no-export"), "Error: Missing option '--dead-before'."),
+        (
+            ("prune", "--dead-before", "2999-01-01", "--no-export"),
+            "Error: Invalid value for '--dead-before': this is still to come",
+        ),
+        (
+            ("prune", "--dead-before", "999999w", "--no-export"),
+            "Error: Invalid value for '--dead-before': write a time since the year 1",
+        ),
+        (
+            ("prune", "--dead-before", "2026-02-30", "--no-export"),
+            "Error: Invalid value for '--dead-before': "
+            "write an age, as 90d, a date, as 2026-01-31, or RFC 3339",
+        ),
+    ],
+)
+def test_what_makes_no_sense_removes_nothing(
+    keys: Keys, stored: Stored, arguments: tuple[str, ...], text: str
+) -> None:
+    stored(lambda store: store.add_all(DEAD))
+    result = keys(*arguments)
+    assert (result.exit_code, result.stdout, result.stderr.splitlines()[-1]) == (2, "", text)
+    assert len(ids(stored)) == 3
+
+
+def test_a_file_that_is_there_is_left_alone(keys: Keys, stored: Stored, tmp_path: Path) -> None:
+    stored(lambda store: store.add_all(DEAD))
+    file = tmp_path / "dead.jsonl"
+    file.write_text("mine")
+    assert outcome(keys(*BEFORE, "--export", str(file))) == (2, "", f"{file}: File exists: name a new file\n")
+    assert (file.read_text(), len(ids(stored))) == ("mine", 3)
+
+
+def test_what_there_is_no_room_for_is_not_removed(redis_url: str, stored: Stored, tmp_path: Path) -> None:
+    stored(lambda store: store.add_all(DEAD))
+    file = tmp_path / "dead.jsonl"
+    line = f"ulimit -f 0; trap '' XFSZ; {{keys}} {' '.join(BEFORE)} --export {file}"
+    assert in_a_shell(redis_url, line) == (2, "", f"{file}: File too large\n")
+    assert (file.exists(), len(ids(stored))) == (False, 3)
+
+
+def test_many_go_in_batches_with_a_bar_on_a_terminal(redis_url: str, stored: Stored, tmp_path: Path) -> None:
+    many = [replace(REVOKED, id=f"{KEY_ID[:-3]}{n:04}", digest=f"{n:064x}") for n in range(1000)]
+    stored(lambda store: store.add_all(many))
+    file = tmp_path / "dead.jsonl"
+    code, text = on_a_terminal(redis_url, *BEFORE, "--export", str(file))
+    assert code == 0
+    assert "1000/1000" in text
+    assert f"1000 removed, in {file}" in text
+    exported = [json.loads(line)["id"] for line in file.read_text().splitlines()]
+    assert sorted(exported) == [record.id for record in many]
+    assert ids(stored) == set()
+
+
+async def test_a_key_stays_refused_by_a_gateway_that_runs(
+    start_gateway: Start, redis_store: RedisKeyStore, keys: Keys
+) -> None:
+    """Known as revoked, it is unknown then; a live key works on, and its owner can have new ones."""
+    gateway = await start_gateway(store=redis_store, keys={"per_owner": 1})
+    dead, expired, live = (
+        await gateway.mint("ledgers:read", revoked=True),
+        await gateway.mint("ledgers:read", expired=True),
+        await gateway.mint("ledgers:read"),
+    )
+
+    async def status(key: str) -> tuple[int, str]:
+        answer = await gateway.ask("GET", "/ledgers", key=key)
+        return answer.status, "" if answer.status == 200 else answer.json()["error_detail"]["code"]
+
+    assert {await status(each.key) for each in (dead, expired)} == {(401, "AUTH_EXPIRED_API_KEY")}
+    pruned = await asyncio.to_thread(keys, "prune", "--dead-before", "0s", "--no-export")
+    assert pruned.stdout == "2 removed\n"
+    assert (await status(live.key))[0] == 200
+    for _ in range(20):
+        codes = {await status(each.key) for each in (dead, expired)}
+        assert codes <= {(401, "AUTH_EXPIRED_API_KEY"), (401, "AUTH_INVALID_API_KEY")}
+    listed = (await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)).json()
+    assert [key["api_key_id"] for key in listed] == [live.id]

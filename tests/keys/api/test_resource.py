@@ -1,0 +1,310 @@
+"""/api-keys over each store: owners, escalation, revocation, and the bytes of the answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.api.resource import Answer, ApiKeys, read_owner
+from gateway.keys.minting import digest
+from gateway.keys.quota import NO_QUOTA, Quota
+from gateway.keys.store import KeyRecord, KeyStore, MemoryKeyStore
+from gateway.policy.decisions import Deny
+from gateway.policy.principals import MASTER, ApiKey
+from tests.keys.records import GLOBEX, OTHER, RECORD
+
+CALLER = ApiKey("api_key_caller", "acme", ("api-keys:*", "ledgers:read"), 4e9)
+NEW_KEY = "A" * 43 + "="
+NEW_ID = "api_key_00000000-0000-4000-8000-000000000000"
+NOT_FOUND = Deny(Code.KEY_NOT_FOUND, "API key not found")
+CROSS_OWNER = Deny(Code.CROSS_OWNER, "cannot manage API keys for another owner")
+OWNER_REQUIRED = Deny(Code.OWNER_REQUIRED, "owner is required")
+ESCALATION = Deny(Code.SCOPE_ESCALATION, "cannot grant scopes broader than caller")
+
+
+def body(owner: str = "acme", scopes: str = '["ledgers:read"]') -> bytes:
+    return f'{{"name":"n","owner":"{owner}","scopes":{scopes},"expires_at":"2999-01-02T03:04:05Z"}}'.encode()
+
+
+def seconds_of_2026() -> Callable[[], datetime]:
+    """A clock that gains a second whenever it is read."""
+    ticks = itertools.count()
+    return lambda: datetime(2026, 2, 1, tzinfo=UTC) + timedelta(seconds=next(ticks))
+
+
+@pytest.fixture
+async def learned() -> list[KeyRecord]:
+    return []
+
+
+@pytest.fixture
+async def api_keys(store: KeyStore, learned: list[KeyRecord]) -> ApiKeys:
+    return ApiKeys(store, learned.append, seconds_of_2026(), lambda size: bytes(size))
+
+
+async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
+    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+) -> None:
+    record = replace(
+        RECORD,
+        id=NEW_ID,
+        digest=digest(NEW_KEY),
+        created_at="2026-02-01T00:00:00Z",
+        created_by="api_key_caller",
+    )
+    assert await api_keys.create(CALLER, body()) == Answer(
+        201,
+        f'{{"api_key_id":"{NEW_ID}","key":"{NEW_KEY}","name":"n","owner_id":"acme","scopes":["ledgers:read"],'
+        '"expires_at":"2999-01-02T03:04:05Z","created_at":"2026-02-01T00:00:00Z",'
+        '"last_used_at":"0001-01-01T00:00:00Z","is_revoked":false}'.encode(),
+        created=NEW_ID,
+    )
+    assert (await store.find(digest(NEW_KEY)), learned) == (record, [record])
+
+
+async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKeys, store: KeyStore) -> None:
+    answer = await api_keys.create(MASTER, body(owner="globex", scopes='["*:*","nonsense",""]'))
+    stored = await store.find(digest(NEW_KEY))
+    assert isinstance(answer, Answer)
+    assert stored is not None
+    assert (answer.status, stored.owner, stored.created_by) == (201, "globex", "master")
+    assert stored.scopes == ("*:*", "nonsense", "")
+
+
+@pytest.mark.parametrize(
+    ("sent", "refusal"),
+    [
+        (b"", Deny(Code.MALFORMED_BODY, "EOF")),
+        (body(owner="globex", scopes='["*:*"]'), CROSS_OWNER),
+        (body(owner=" "), CROSS_OWNER),
+        (body(scopes='["ledgers:read","ledgers:write"]'), ESCALATION),
+        (body(scopes='[""]'), ESCALATION),
+    ],
+)
+async def test_what_core_refuses_is_refused_and_nothing_stored(
+    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord], sent: bytes, refusal: Deny
+) -> None:
+    assert await api_keys.create(CALLER, sent) == refusal
+    assert (await store.empty(), learned) == (True, [])
+
+
+async def test_a_bad_body_is_named_before_another_owner(api_keys: ApiKeys) -> None:
+    text = "Key: 'CreateAPIKeyRequest.Name' Error:Field validation for 'Name' failed on the 'required' tag"
+    sent = body(owner="globex").replace(b'"n"', b'""')
+    assert await api_keys.create(CALLER, sent) == Deny(Code.MALFORMED_BODY, text)
+
+
+async def listed(api_keys: ApiKeys, principal: ApiKey, query: str) -> list[str]:
+    """The ids in a list."""
+    answer = await api_keys.list(principal, query)
+    assert isinstance(answer, Answer)
+    return [member["api_key_id"] for member in msgspec.json.decode(answer.body)]
+
+
+async def test_a_caller_lists_its_own_keys_newest_first(api_keys: ApiKeys, store: KeyStore) -> None:
+    for record in (RECORD, OTHER, GLOBEX):
+        await store.add(record)
+    assert await listed(api_keys, CALLER, "") == [OTHER.id, RECORD.id]
+    assert await listed(api_keys, CALLER, "owner=acme&owner=globex") == [OTHER.id, RECORD.id]
+    assert await api_keys.list(CALLER, "owner=globex&owner=acme") == CROSS_OWNER
+
+
+async def test_the_master_key_lists_the_owner_that_it_names(api_keys: ApiKeys, store: KeyStore) -> None:
+    await store.add(RECORD)
+    assert await api_keys.list(MASTER, "owner=nobody") == Answer(200, b"null")
+    assert await api_keys.list(MASTER, "Owner=acme") == OWNER_REQUIRED
+    assert await api_keys.list(MASTER, "owner=%ff") == Answer(200, b"null")
+
+
+async def test_a_revocation_is_answered_twice_and_keeps_its_first_time(
+    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+) -> None:
+    await store.add(RECORD)
+    revoked = replace(RECORD, revoked_at="2026-02-01T00:00:00Z", revoked_by="api_key_caller")
+    assert await api_keys.revoke(CALLER, RECORD.id, "owner=acme") == Answer(204, revoked=RECORD.id)
+    assert await api_keys.revoke(CALLER, RECORD.id, "") == Answer(204, revoked=RECORD.id)
+    assert (await store.find(RECORD.digest), learned) == (revoked, [revoked, revoked])
+
+
+async def test_a_revoked_key_stays_listed(api_keys: ApiKeys, store: KeyStore) -> None:
+    await store.add(RECORD)
+    await api_keys.revoke(CALLER, RECORD.id, "")
+    assert await listed(api_keys, CALLER, "") == [RECORD.id]
+
+
+@pytest.mark.parametrize(
+    ("principal", "key_id", "query", "refusal"),
+    [
+        (CALLER, OTHER.id, "", NOT_FOUND),
+        (CALLER, GLOBEX.id, "", NOT_FOUND),
+        (CALLER, GLOBEX.id, "owner=globex", CROSS_OWNER),
+        (CALLER, RECORD.id, "owner=globex", CROSS_OWNER),
+        (CALLER, RECORD.id.upper(), "", NOT_FOUND),
+        (CALLER, RECORD.id + " ", "", NOT_FOUND),
+        (CALLER, "\udcff", "", NOT_FOUND),
+        (MASTER, RECORD.id, "", OWNER_REQUIRED),
+        (MASTER, "x", "owner=;", OWNER_REQUIRED),
+        (MASTER, RECORD.id, "owner=globex", NOT_FOUND),
+    ],
+)
+async def test_a_key_that_is_not_the_callers_looks_unknown(
+    api_keys: ApiKeys, store: KeyStore, principal: ApiKey, key_id: str, query: str, refusal: Deny
+) -> None:
+    await store.add(RECORD)
+    await store.add(GLOBEX)
+    before = await store.last_position()
+    assert await api_keys.revoke(principal, key_id, query) == refusal
+    assert await store.last_position() == before
+
+
+async def test_a_record_that_goes_while_it_is_revoked_is_unknown(learned: list[KeyRecord]) -> None:
+    class Vanishing(MemoryKeyStore):
+        async def revoke(
+            self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
+        ) -> KeyRecord | None:
+            return None
+
+    store = Vanishing()
+    await store.add(RECORD)
+    api_keys = ApiKeys(store, learned.append, seconds_of_2026(), bytes)
+    assert await api_keys.revoke(CALLER, RECORD.id, "") == NOT_FOUND
+    assert await api_keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == NOT_FOUND
+
+
+async def test_a_caller_that_was_revoked_meanwhile_mints_nothing(
+    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+) -> None:
+    await store.add(replace(RECORD, revoked_at="2026-01-02T00:00:00Z"))
+    caller = replace(CALLER, id=RECORD.id)
+    refusal = Deny(Code.EXPIRED_KEY, "API key is expired or revoked")
+    assert await api_keys.create(caller, body()) == refusal
+    assert (await store.find(digest(NEW_KEY)), learned) == (None, [])
+
+
+async def plant(store: KeyStore) -> tuple[KeyRecord, ...]:
+    """A key, one that it minted and that is revoked, one minted by that, and one of nobody's."""
+    child = replace(OTHER, created_by=RECORD.id)
+    grandchild = replace(GLOBEX, owner="acme", created_by=OTHER.id)
+    stranger = replace(RECORD, id=f"{RECORD.id[:-1]}9", digest="9" * 64)
+    for record in (RECORD, child, grandchild, stranger):
+        await store.add(record)
+    await store.revoke(child.id, "2026-01-03T00:00:00Z", "cli:ann")
+    return RECORD, child, grandchild, stranger
+
+
+async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
+    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+) -> None:
+    key, child, grandchild, stranger = await plant(store)
+    assert await api_keys.revoke(MASTER, key.id, "owner=acme&descendants=true") == Answer(
+        204, revoked=key.id, descendants=1
+    )
+    at = "2026-02-01T00:00:00Z"
+    revoked = [
+        replace(key, revoked_at=at, revoked_by="master"),
+        replace(child, revoked_at="2026-01-03T00:00:00Z", revoked_by="cli:ann"),
+        replace(grandchild, revoked_at=at, revoked_by="master", revoked_reason=f"descendant of {key.id}"),
+    ]
+    assert [await store.find(record.digest) for record in revoked] == revoked
+    assert learned == revoked
+    assert await store.find(stranger.digest) == stranger
+
+
+@pytest.mark.parametrize(
+    "query", ["owner=acme", "owner=acme&descendants=false", "owner=acme&descendant=true"]
+)
+async def test_descendants_outlive_a_key_unless_they_are_named(
+    api_keys: ApiKeys, store: KeyStore, query: str
+) -> None:
+    key, _, grandchild, _ = await plant(store)
+    assert await api_keys.revoke(MASTER, key.id, query) == Answer(204, revoked=key.id)
+    assert await store.find(grandchild.digest) == grandchild
+
+
+UNCLEAR = Deny(Code.MALFORMED_BODY, "descendants must be true or false, and be said once")
+UNCLEARLY = (
+    "descendants=1",
+    "descendants=",
+    "descendants",
+    "descendants=true;x",
+    "x;descendants=true",
+    "descendants=%zz",
+    "descendants=false&descendants=true",
+    "d%65scendants=true&descendants=true",
+)
+
+
+@pytest.mark.parametrize(
+    ("principal", "query", "refusal"),
+    [
+        (
+            CALLER,
+            "descendants=true",
+            Deny(Code.MASTER_REQUIRED, "revoking descendants requires the master key"),
+        ),
+        (CALLER, "descendants=true&owner=globex", CROSS_OWNER),
+        *((MASTER, f"owner=acme&{unclear}", UNCLEAR) for unclear in UNCLEARLY),
+        (MASTER, "descendants=true", OWNER_REQUIRED),
+        (MASTER, "owner=globex&descendants=true", NOT_FOUND),
+    ],
+)
+async def test_descendants_are_for_the_master_key(
+    api_keys: ApiKeys, store: KeyStore, principal: ApiKey, query: str, refusal: Deny
+) -> None:
+    key, *_ = await plant(store)
+    before = await store.last_position()
+    assert await api_keys.revoke(principal, key.id, query) == refusal
+    assert await store.last_position() == before
+
+
+async def test_nothing_is_learned_or_answered_when_the_store_fails(learned: list[KeyRecord]) -> None:
+    class Failing(MemoryKeyStore):
+        async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    api_keys = ApiKeys(Failing(), learned.append, seconds_of_2026(), bytes)
+    with pytest.raises(GatewayError):
+        await api_keys.create(CALLER, body())
+    assert learned == []
+
+
+@pytest.mark.parametrize(
+    ("query", "owner"),
+    [
+        ("", ""),
+        ("owner", ""),
+        ("owner=", ""),
+        ("owner=a", "a"),
+        ("owner=a&owner=b", "a"),
+        ("owner=&owner=b", ""),
+        ("owner&owner=b", ""),
+        ("Owner=a", ""),
+        ("%6fwner=a", "a"),
+        ("owner=%61", "a"),
+        ("owner=a;x=1", ""),
+        ("owner=a;x=1&owner=b", "b"),
+        ("x=1;y=2&owner=a", "a"),
+        ("owner=a%3b", "a;"),
+        ("owner=a+b", "a b"),
+        ("owner=a%20b", "a b"),
+        ("owner=a%2Bb", "a+b"),
+        ("owner=%zz&owner=a", "a"),
+        ("x=%zz&owner=a", "a"),
+        ("owner=a%", ""),
+        ("owner=a?", "a?"),
+        ("?owner=a", ""),
+        ("&&owner=a", "a"),
+        ("owner=a=1", "a=1"),
+        ("owner=%c3%a9", "\u00e9"),
+        ("owner=%ff", "\udcff"),
+        ("owner=a%00", "a\x00"),
+    ],
+)
+def test_the_owner_of_a_query_is_the_one_that_go_reads(query: str, owner: str) -> None:
+    assert read_owner(query) == owner

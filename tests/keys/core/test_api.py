@@ -1,0 +1,468 @@
+"""`/api-keys` by way of Core: what Core is sent, and what of its answers is kept and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.gocompat.times import Instant, read_instant
+from gateway.keys.api.resource import Answer, read_owner
+from gateway.keys.core.api import CoreApiKeys
+from gateway.keys.core.quota import CoreQuota
+from gateway.keys.core.records import CoreRow, pending_record
+from gateway.keys.core.writer import CoreWrites
+from gateway.keys.minting import digest
+from gateway.keys.quota import NO_QUOTA, Quota
+from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.policy.decisions import Deny
+from gateway.policy.principals import MASTER, ApiKey
+from tests.keys.records import KEY_ID, RECORD
+
+KEY = "NY4VdwmYfa_u2ZhkpJ1UDT9XarI7sEGUniKKSIg411k="
+ACME = ApiKey(f"{KEY_ID}9", "acme", ("api-keys:*", "ledgers:read"), 1e12)
+WANTED = {"name": "n", "owner": "acme", "scopes": ["ledgers:read"], "expires_at": "2999-01-02T03:04:05Z"}
+MADE = (
+    b'{"api_key_id":"%b1","key":"%b","name":"n","owner_id":"acme","scopes":["ledgers:read"],'
+    b'"expires_at":"2999-01-02T03:04:05Z","created_at":"2026-11-23T16:57:49.115568574Z",'
+    b'"last_used_at":"0001-01-01T00:00:00Z","is_revoked":false}' % (KEY_ID.encode(), KEY.encode())
+)
+CREATED = Answer(201, MADE)
+DONE = Answer(204)
+# What is answered then, with what the log says of it.
+NEW = replace(CREATED, created=RECORD.id)
+REVOKED = replace(DONE, revoked=RECORD.id)
+
+
+def now() -> datetime:
+    return datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Core:
+    """Answers as it is told, and keeps what it was asked; `rows` are its table, by id."""
+
+    answers: list[Answer | GatewayError]
+    rows: dict[str, CoreRow]
+    asked: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    async def ask(self, method: str, target: str, body: bytes) -> Answer:
+        self.asked.append((method, target, body))
+        answer = self.answers.pop(0)
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
+        return {key_id: self.rows[key_id] for key_id in key_ids if key_id in self.rows}
+
+    async def live(self, owner: str) -> int:
+        return sum(not row.revoked for row in self.rows.values() if row.owner == owner)
+
+
+def row(number: str, owner: str = "acme", *, revoked: bool = False) -> CoreRow:
+    return CoreRow(KEY_ID + number, "hash", "n", owner, (), 1e12, 0.0, revoked, "A" * 16)
+
+
+@dataclass(slots=True)
+class Resource:
+    keys: CoreApiKeys
+    core: Core
+    store: MemoryKeyStore
+    learned: list[KeyRecord]
+
+
+def resource(
+    *answers: Answer | GatewayError,
+    rows: Sequence[CoreRow] = (),
+    store: MemoryKeyStore | None = None,
+    quota: Quota = NO_QUOTA,
+) -> Resource:
+    core, store = Core(list(answers), {row.id: row for row in rows}), store or MemoryKeyStore()
+    learned: list[KeyRecord] = []
+    writes = CoreWrites(core.ask, core, store, learned.append, now)
+    limit = CoreQuota(core, store, lambda: quota)
+    return Resource(CoreApiKeys(core.ask, writes, store, learned.append, now, limit), core, store, learned)
+
+
+def body(**changes: Any) -> bytes:
+    return json.dumps(WANTED | changes).encode()
+
+
+async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
+    """The answer is Core's, byte for byte; the record has the digest and who made it."""
+    made = resource(CREATED)
+    assert await made.keys.create(ACME, body()) == NEW
+    assert made.core.asked == [
+        (
+            "POST",
+            "/api-keys",
+            b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-02T03:04:05Z"}',
+        )
+    ]
+    record = await made.store.find(digest(KEY))
+    assert made.learned == [record]
+    assert record == KeyRecord(
+        id=f"{KEY_ID}1",
+        digest=digest(KEY),
+        name="n",
+        owner="acme",
+        scopes=("ledgers:read",),
+        expires_at="2999-01-02T03:04:05Z",
+        created_at="2026-11-23T16:57:49.115568574Z",
+        created_by=ACME.id,
+    )
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'{"name":"n","owner":"acme","Owner":"victim","OWNER":"victim","scopes":["ledgers:read"],'
+        b'"SCOPES":["*:*"],"\\u017fcopes":["*:*"],"expires_at":"2999-01-02T03:04:05Z",'
+        b'"EXPIRE\\u017f_AT":"9999-01-01T00:00:00Z","is_revoked":true,"key":"mine"}',
+        b' {"owner":"victim","owner":"acme","scopes":["*:*"],"scopes":["ledgers:read"],"name":"n",\n'
+        b'"expires_at":"2999-01-02T03:04:05.000Z"} ',
+    ],
+)
+async def test_nothing_of_a_body_reaches_core_as_it_came(sent: bytes) -> None:
+    """Core folds names and takes the last; it gets four members, each once."""
+    made = resource(CREATED)
+    assert await made.keys.create(ACME, sent) == NEW
+    assert made.core.asked[0][2] == (
+        b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-02T03:04:05Z"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"{}", Code.MALFORMED_BODY),
+        (body() + b"{}", Code.MALFORMED_BODY),
+        (body(owner="globex"), Code.CROSS_OWNER),
+        (body(owner="globex", scopes=["*:*"]), Code.CROSS_OWNER),
+        (body(scopes=["*:*"]), Code.SCOPE_ESCALATION),
+        (body(scopes=["ledgers:write"]), Code.SCOPE_ESCALATION),
+        (body(expires_at="9999-12-31T23:59:59-01:00"), Code.MALFORMED_BODY),
+        (body(expires_at="9999-12-31T23:59:59.9999999Z"), Code.MALFORMED_BODY),
+    ],
+)
+async def test_what_is_refused_here_never_reaches_core(sent: bytes, code: Code) -> None:
+    """Core would do anything for the master key, and break its own list with a late enough time."""
+    made = resource()
+    refused = await made.keys.create(ACME, sent)
+    assert isinstance(refused, Deny)
+    assert refused.code is code
+
+
+@pytest.mark.parametrize("expires_at", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+02:00"])
+async def test_the_first_and_the_last_time_that_core_can_list_pass(expires_at: str) -> None:
+    made = resource(CREATED)
+    assert await made.keys.create(MASTER, body(expires_at=expires_at)) == NEW
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(500, b'{"error":"internal server error"}'), Answer(429, b"{}"), Answer(500)]
+)
+async def test_other_answers_of_core_pass_as_they_are(answer: Answer) -> None:
+    made = resource(answer, answer, answer, rows=[row("1")])
+    assert await made.keys.create(MASTER, body()) == answer
+    assert await made.keys.list(MASTER, "owner=acme") == answer
+    assert (await made.store.empty(), made.learned) == (True, [])
+    refused = await made.keys.revoke(MASTER, f"{KEY_ID}1", "owner=acme")
+    assert refused == replace(answer, revoked=f"{KEY_ID}1")
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        b"{}",
+        b"nothing",
+        MADE.replace(KEY.encode(), b"short"),
+        MADE.replace(b"api_key_0", b"key_0"),
+        MADE.replace(b"2999", b"x"),
+    ],
+)
+async def test_a_201_of_another_make_is_passed_on_and_not_kept(answered: bytes) -> None:
+    made = resource(Answer(201, answered))
+    assert await made.keys.create(MASTER, body()) == Answer(201, answered)
+    assert await made.store.empty()
+
+
+async def test_a_store_that_fails_behind_a_201_leaves_no_key_without_a_maker() -> None:
+    """Core's new key, which nobody has seen, is withdrawn, and the caller is told to try again."""
+
+    class Failing(MemoryKeyStore):
+        async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    made = resource(CREATED, DONE, store=Failing())
+    with pytest.raises(GatewayError) as failure:
+        await made.keys.create(MASTER, body())
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
+
+
+async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
+    """What Core made is revoked before anybody has it."""
+    made = resource(CREATED, DONE)
+    await made.store.add(RECORD)
+    await made.store.revoke(RECORD.id, "2026-01-01T00:00:00Z", "master")
+    caller = ApiKey(RECORD.id, "acme", ("api-keys:*", "ledgers:read"), 1e12)
+    made.core.answers[0] = Answer(201, MADE.replace(RECORD.id.encode(), f"{KEY_ID}7".encode()))
+    assert await made.keys.create(caller, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+    assert made.core.asked[1] == ("DELETE", f"/api-keys/{KEY_ID}7?owner=acme", b"")
+
+
+@pytest.mark.parametrize(
+    ("owner", "sent"),
+    [
+        ("a%20b", "a%20b"),
+        ("a+b", "a%20b"),
+        ("x%26owner%3Dy%23%2F%3F%3B", "x%26owner%3Dy%23%2F%3F%3B"),
+        ("%C3%A9", "%C3%A9"),
+        ("%ff", "%FF"),
+        ("%0d%0aX:%20y", "%0D%0AX%3A%20y"),
+    ],
+)
+async def test_an_owner_is_escaped_anew(owner: str, sent: str) -> None:
+    """Whatever stands in it is one value for Core."""
+    of = read_owner(f"owner={owner}")
+    made = resource(Answer(200, b"null"), DONE, rows=[row("1", of)])
+    await made.keys.list(MASTER, f"owner={owner}&owner=second")
+    await made.keys.revoke(MASTER, f"{KEY_ID}1", f"owner={owner}")
+    assert [target for _, target, _ in made.core.asked] == [
+        f"/api-keys?owner={sent}",
+        f"/api-keys/{KEY_ID}1?owner={sent}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("principal", "query", "code"),
+    [(MASTER, "", Code.OWNER_REQUIRED), (ACME, "owner=globex", Code.CROSS_OWNER)],
+)
+async def test_an_owner_is_judged_before_core_is_asked(principal: ApiKey, query: str, code: Code) -> None:
+    made = resource()
+    for refused in (
+        await made.keys.list(principal, query),
+        await made.keys.revoke(principal, f"{KEY_ID}1", query),
+    ):
+        assert isinstance(refused, Deny)
+        assert refused.code is code
+
+
+async def test_a_key_whose_row_somebody_met_first_has_its_maker() -> None:
+    """A verb may have put the row into the store, as pending, before Core had answered."""
+    made = resource(CREATED)
+    await made.store.add_all([pending_record(row("1"), Instant.of(now()))])
+    assert await made.keys.create(ACME, body()) == NEW
+    (record,) = await made.store.owned("acme")
+    assert (record.digest, record.created_by, record.pending) == (digest(KEY), ACME.id, False)
+    assert [child.id for child in await made.store.offspring(ACME.id)] == [record.id]
+
+
+async def test_a_dead_key_has_no_key_whose_row_somebody_met_first() -> None:
+    made = resource(CREATED, DONE)
+    minter = replace(RECORD, id=ACME.id, digest=digest("minter"))
+    await made.store.add_all([pending_record(row("1"), Instant.of(now())), minter.revoke("", "master")])
+    assert await made.keys.create(ACME, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+    assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
+
+
+async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
+    """All else is Core's, unknown members and Go's escapes included."""
+    first = (
+        b'{"api_key_id":"%b1","key":"$2a$10$h","name":"\\u003c",'
+        b'"last_used_at":"2026-01-01T00:00:00Z","x":[1.5]}'
+    )
+    second = b'{"api_key_id":"%b2","key":"$2a$10$h","name":"n","last_used_at":"2026-03-01T00:00:00.5Z"}'
+    third = b'{"api_key_id":"%b3","key":"$2a$10$h","name":"n","last_used_at":"0000-12-31T00:00:00Z"}'
+    lines = [line % KEY_ID.encode() for line in (first, second, third)]
+    made = resource(Answer(200, b"[" + b",".join(lines) + b"]"))
+    for number in "12":
+        record = KeyRecord(
+            id=KEY_ID + number,
+            digest=digest(number),
+            name="n",
+            owner="acme",
+            scopes=(),
+            expires_at="2999-01-02T03:04:05Z",
+            created_at="2026-01-01T00:00:00Z",
+            created_by="master",
+        )
+        await made.store.add(record)
+        await made.store.used({record.id: datetime(2026, 2, 1, tzinfo=UTC).timestamp()})
+    shown = await made.keys.list(ACME, "")
+    assert isinstance(shown, Answer)
+    expected = b"[" + b",".join(lines).replace(b"$2a$10$h", b"") + b"]"
+    assert shown.body == expected.replace(b"2026-01-01T", b"2026-02-01T")
+
+
+async def test_a_list_tells_what_the_store_alone_knows() -> None:
+    """By the id of each key: the store may remember another owner of it."""
+    item = {"key": "$2a$10$h", "expires_at": "2999-01-02T03:04:05Z", "is_revoked": False}
+    listed = [{"api_key_id": KEY_ID + number, **item} for number in "1234"]
+    made = resource(Answer(200, json.dumps(listed).encode()))
+    records = [replace(RECORD, id=KEY_ID + number, digest=number, owner="before") for number in "123"]
+    end = read_instant(b"2026-02-01T00:00:00Z")
+    await made.store.add_all(
+        [
+            records[0].disable("2026-01-01T00:00:00Z", "cli:ann"),
+            records[1].retire(end, "2026-01-01T00:00:00Z", "cli:ann"),
+            records[2].revoke("2026-01-01T00:00:00Z", "cli:ann", retiring=True),
+        ]
+    )
+    shown = await made.keys.list(ACME, "")
+    assert isinstance(shown, Answer)
+    used = {"key": "", "last_used_at": ""}
+    assert json.loads(shown.body) == [
+        listed[0] | used | {"is_disabled": True},
+        listed[1] | used | {"expires_at": "2026-02-01T00:00:00Z"},
+        listed[2] | used | {"is_revoked": True, "revoked_at": "2026-01-01T00:00:00Z"},
+        listed[3] | {"key": ""},
+    ]
+
+
+async def test_the_hash_of_a_new_key_is_kept_where_it_can_be_read() -> None:
+    """So that nobody has to compare the key with it."""
+    made = resource(CREATED, rows=[row("1")])
+    await made.keys.create(ACME, body())
+    record = await made.store.find(digest(KEY))
+    assert record is not None
+    assert record.bcrypt == "hash"
+
+
+async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
+    """Core answers 200 without a body where a time is beyond its years."""
+    made = resource(Answer(200), Answer(200, b"null"))
+    with pytest.raises(GatewayError) as failure:
+        await made.keys.list(ACME, "")
+    assert failure.value.code is Code.UPSTREAM_UNREACHABLE
+    assert await made.keys.list(ACME, "") == Answer(200, b"null")
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) -> None:
+    """So that nobody reads it off Core's row first, and takes Core for who did it."""
+    made = resource(rows=[row("1")])
+    if known:
+        await made.store.add(RECORD)
+    by_then: list[KeyRecord | None] = []
+
+    async def ask(method: str, target: str, body: bytes) -> Answer:
+        by_then.append(await made.store.get(RECORD.id))
+        return DONE
+
+    writes = CoreWrites(ask, made.core, made.store, made.learned.append, now)
+    limit = CoreQuota(made.core, made.store, lambda: NO_QUOTA)
+    keys = CoreApiKeys(ask, writes, made.store, made.learned.append, now, limit)
+    assert await keys.revoke(ACME, RECORD.id, "") == REVOKED
+    (before,), after = by_then, await made.store.get(RECORD.id)
+    assert before is not None
+    assert after is not None
+    assert (before.revoked_at, before.revoked_by) == ("2026-01-02T00:00:00Z", ACME.id)
+    assert (before.retiring, after) == (True, replace(before, retiring=False))
+    assert made.learned == [before, after]
+
+
+@pytest.mark.parametrize("answer", [Answer(500, b"{}"), GatewayError(Code.UPSTREAM_UNREACHABLE)])
+async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
+    answer: Answer | GatewayError,
+) -> None:
+    """The caller is told, and the gateways refuse the key meanwhile."""
+    made = resource(answer, DONE, rows=[row("1")])
+    await made.store.add(RECORD)
+    if isinstance(answer, GatewayError):
+        with pytest.raises(GatewayError):
+            await made.keys.revoke(ACME, RECORD.id, "")
+    else:
+        assert await made.keys.revoke(ACME, RECORD.id, "") == replace(answer, revoked=RECORD.id)
+    assert [record.revoked_by for record in await made.store.retiring()] == [ACME.id]
+    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme") == REVOKED
+    (record,) = await made.store.owned("acme")
+    assert (record.revoked_by, await made.store.retiring()) == (ACME.id, [])
+
+
+async def test_a_store_that_fails_leaves_core_alone() -> None:
+    class Failing(MemoryKeyStore):
+        async def revoke(
+            self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
+        ) -> KeyRecord | None:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    made = resource(rows=[row("1")], store=Failing())
+    with pytest.raises(GatewayError) as failure:
+        await made.keys.revoke(ACME, RECORD.id, "")
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert made.core.asked == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_key_that_was_revoked_in_core_was_revoked_by_core(known: bool) -> None:
+    """Revoking it again is answered as Core does, and changes nothing, not even in Core."""
+    made = resource(rows=[replace(row("1", revoked=True), revoked_at=86400.0)])
+    if known:
+        await made.store.add(RECORD)
+    assert await made.keys.revoke(ACME, RECORD.id, "") == REVOKED
+    revoked = await made.store.get(RECORD.id)
+    assert revoked is not None
+    assert (revoked.revoked_at, revoked.revoked_by) == ("1970-01-02T00:00:00Z", "core")
+    assert made.core.asked == []
+
+
+@pytest.mark.parametrize("rows", [[], [row("1", "globex")]])
+async def test_a_key_that_is_nobodys_or_anothers_looks_unknown(rows: list[CoreRow]) -> None:
+    """By the owner that Core's row has now, whatever the store remembers."""
+    made = resource(rows=rows)
+    await made.store.add(RECORD)
+    unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+    assert await made.keys.revoke(ACME, RECORD.id, "") == unknown
+    assert (await made.store.get(RECORD.id), made.core.asked) == (RECORD, [])
+
+
+@pytest.mark.parametrize("key_id", ["x", f"{KEY_ID}1/x", KEY_ID.upper() + "1", "%00", ""])
+async def test_what_is_no_id_is_not_asked_about(key_id: str) -> None:
+    made = resource()
+    assert await made.keys.revoke(ACME, key_id, "") == Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+
+
+async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
+    """Those of other owners too, each under the one in its row; one without a row needs no Core."""
+    rows = [row("1"), row("4", "owner-of-today"), row("6", revoked=True)]
+    made = resource(DONE, DONE, rows=rows)
+    for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}4"), ("6", f"{KEY_ID}1")):
+        await made.store.add(child(number, minter))
+    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == replace(
+        REVOKED, descendants=3
+    )
+    assert [target for _, target, _ in made.core.asked] == [
+        f"/api-keys/{RECORD.id}?owner=acme",
+        f"/api-keys/{KEY_ID}4?owner=owner-of-today",
+    ]
+    ids = {KEY_ID + number for number in "1456"}
+    assert {record.id for record in made.learned if record.revoked} == ids
+    assert await made.store.retiring() == []
+    by = {record.id[-1]: record.revoked_by for record in await made.store.get_all(sorted(ids))}
+    assert by == {"1": "master", "4": "master", "5": "master", "6": "core"}
+    refused = await made.keys.revoke(ACME, RECORD.id, "descendants=true")
+    assert isinstance(refused, Deny)
+
+
+async def test_a_descendant_that_core_does_not_revoke_is_told_of_and_holds_up_no_other() -> None:
+    made = resource(DONE, Answer(500, b"{}"), DONE, rows=[row("1"), row("4"), row("5")])
+    for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}1")):
+        await made.store.add(child(number, minter))
+    answer = await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true")
+    assert answer == Answer(500, b"{}", revoked=RECORD.id, descendants=2)
+    (left,) = await made.store.retiring()
+    assert left.revoked
+    assert made.core.asked[1][1] == f"/api-keys/{left.id}?owner=acme"
+
+
+def child(number: str, minter: str) -> KeyRecord:
+    """A key that another one minted."""
+    return replace(RECORD, id=KEY_ID + number, digest=digest(number), created_by=minter)

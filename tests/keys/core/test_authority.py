@@ -1,0 +1,719 @@
+"""Principals with Core as the authority, over a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.gocompat.times import Instant, read_instant
+from gateway.keys.cache import LATE_SECONDS, PROVEN_SECONDS, KeyCache
+from gateway.keys.core.authority import READ_SECONDS, CoreKeys
+from gateway.keys.core.records import GONE, CoreRow, pending_record, record_of, today, with_row
+from gateway.keys.core.row_cache import CONFIRMED_SECONDS
+from gateway.keys.core.rows import CoreRows
+from gateway.keys.core.verifier import MAX_WAITING_ALIKE, Verifier
+from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import Changes, KeyStore, MemoryKeyStore
+from gateway.policy.principals import ApiKey, State
+from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
+
+pytestmark = pytest.mark.postgres
+
+BOUND = 2.0
+AT = "2026-02-01T00:00:00Z"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CountingVerifier(Verifier):
+    """Counts what it is asked, and the most that it was asked at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def matches(self, key: str, hashed: str, *, client: str) -> bool:
+        self.asked += 1
+        return await super().matches(key, hashed, client=client)
+
+
+class CountingRows(CoreRows):
+    """Counts its reads of unknown keys."""
+
+    reads = 0
+
+    async def by_prefixes(self, prefixes: Sequence[str]) -> Mapping[str, list[CoreRow]]:
+        self.reads += 1
+        return await super().by_prefixes(prefixes)
+
+
+@dataclass(slots=True)
+class Replica:
+    """One gateway's view of the keys."""
+
+    keys: CoreKeys
+    cache: KeyCache
+    verifier: CountingVerifier
+    rows: CountingRows
+
+    async def find(self, key: str, client: str = "192.0.2.1") -> ApiKey | None:
+        """As the proxy asks."""
+        name = digest(key)
+        return self.keys.peek(name) or await self.keys.find(name, key, client)
+
+    async def state(self, key: str, client: str = "192.0.2.1") -> State | str:
+        try:
+            found = await self.find(key, client)
+        except GatewayError as failure:
+            return failure.code.code
+        return "unknown" if found is None else found.state(time.time())
+
+    async def lag(self, holds: Callable[[], Awaitable[bool]]) -> float:
+        """Seconds until it holds, and it stays so for a while."""
+        began = time.monotonic()
+        while not await holds():
+            assert time.monotonic() - began < 3 * BOUND
+            await asyncio.sleep(0.01)
+        took = time.monotonic() - began
+        for _ in range(20):
+            assert await holds()
+            await asyncio.sleep(0.01)
+        return took
+
+
+@asynccontextmanager
+async def replica(
+    url: str, store: KeyStore, *, grace: float = 0.0, idle_reads: int = 30
+) -> AsyncIterator[Replica]:
+    rows, verifier = CountingRows(url), CountingVerifier()
+    cache = KeyCache(store, time.monotonic, grace=grace)
+    clock = time.monotonic
+    keys = CoreKeys(cache, store, rows, verifier, clock=clock, now=now, idle_reads=idle_reads)
+    following = asyncio.create_task(keys.follow())
+    try:
+        yield Replica(keys, cache, verifier, rows)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await keys.close()
+
+
+@pytest.fixture
+async def first(postgres: Postgres, table: Table) -> AsyncIterator[Replica]:
+    """A replica with an empty store of its own, and the right to read alone."""
+    async with replica(postgres.url(), MemoryKeyStore()) as made:
+        yield made
+
+
+async def test_a_key_of_core_is_known_by_its_prefix_and_its_hash(first: Replica, table: Table) -> None:
+    """It is compared once, and is then as its row says."""
+    key = await table.mint("ledgers:read", "api-keys:*", owner="globex")
+    found = await first.find(key.key)
+    assert found is not None
+    assert replace(found, expires_at=0.0) == ApiKey(key.id, "globex", ("ledgers:read", "api-keys:*"), 0.0)
+    assert found.expires_at == datetime(2999, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    assert await first.find(key.key) == found
+    assert first.verifier.asked == 1
+
+
+async def test_a_key_in_use_costs_no_look_up(first: Replica, table: Table) -> None:
+    """Once it is known, `peek` says so without a database."""
+    key = await table.mint("ledgers:read")
+    assert await first.state(key.key) is State.LIVE
+    await first.lag(lambda: peeked(first, key))
+    await asyncio.sleep(2.5)
+    assert first.keys.peek(digest(key.key)) is not None
+
+
+async def peeked(on: Replica, key: CoreKey) -> bool:
+    await on.find(key.key)
+    return on.keys.peek(digest(key.key)) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ("is_revoked = true, revoked_at = now()", State.REVOKED),
+        ("is_revoked = true", State.REVOKED),
+        ("expires_at = now() - interval '1 second'", State.EXPIRED),
+        ("expires_at = '-infinity'", State.EXPIRED),
+        ("api_key_id = 'api_key_00000000-0000-4000-8000-000000000000'", "unknown"),
+        ("key = 'no hash'", "unknown"),
+    ],
+)
+async def test_a_changed_row_is_honoured_within_2_s(
+    first: Replica, table: Table, change: str, state: State | str
+) -> None:
+    """However the row stops being a good one, the key is refused."""
+    key = await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, key))
+    await table.change(key, change)
+
+    async def refused() -> bool:
+        return await first.state(key.key) == state
+
+    assert await first.lag(refused) < BOUND
+
+
+async def test_a_deleted_row_is_honoured_within_2_s(first: Replica, table: Table) -> None:
+    """A key whose row is gone is unknown."""
+    key = await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, key))
+    await table.delete(key)
+
+    async def unknown() -> bool:
+        return await first.state(key.key) == "unknown"
+
+    assert await first.lag(unknown) < BOUND
+
+
+async def test_changed_scopes_owner_and_expiry_are_honoured_within_2_s(first: Replica, table: Table) -> None:
+    """In both directions: a row may also give more."""
+    key = await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, key))
+    await table.change(
+        key, "scopes = '{balances:read}', owner_id = 'globex', expires_at = '3000-01-01T00:00:00Z'"
+    )
+    expected = ApiKey(key.id, "globex", ("balances:read",), datetime(3000, 1, 1, tzinfo=UTC).timestamp())
+
+    async def changed() -> bool:
+        return await first.find(key.key) == expected
+
+    assert await first.lag(changed) < BOUND
+
+
+async def test_an_expiry_that_python_cannot_say_is_read(first: Replica, table: Table) -> None:
+    """It must not fail the rows beside it either."""
+    far, other = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+    await table.change(far, "expires_at = '294000-01-01'")
+    never = await table.mint("ledgers:read")
+    await table.change(never, "expires_at = 'infinity'")
+    states = [await first.state(key.key) for key in (far, other, never)]
+    # Core cannot read `infinity`, and accepts such a key no longer.
+    assert states == [State.LIVE, State.LIVE, State.EXPIRED]
+
+
+async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> None:
+    """Seen once, it goes into the store with its time: taking it back does not bring the key back."""
+    key = await table.mint("ledgers:read")
+    assert await first.state(key.key) is State.LIVE
+    await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
+
+    async def refused() -> bool:
+        return await first.state(key.key) is State.REVOKED
+
+    await first.lag(refused)
+    await asyncio.sleep(1.2)
+    await table.change(key, "is_revoked = false, revoked_at = NULL")
+    await asyncio.sleep(CONFIRMED_SECONDS)
+    assert await first.state(key.key) is State.REVOKED
+    record = await first.keys.get(key.id)
+    assert record is not None
+    assert (record.revoked_at, record.revoked_by) == (AT, "core")
+
+
+class Emptiable(MemoryKeyStore):
+    """Loses everything, as a Redis does that persists nothing; or is silent."""
+
+    silent = False
+
+    def empty_out(self) -> None:
+        self._records.clear()
+        self._digests.clear()
+        # Whoever follows finds a gap.
+        self._position += 1
+        self._changes.clear()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        if self.silent:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        return await super().find(digest, client)
+
+    async def changes(self, after: str, wait: float) -> Changes:
+        if self.silent:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        return await super().changes(after, wait)
+
+
+async def test_a_store_that_was_emptied_brings_nothing_back(postgres: Postgres, table: Table) -> None:
+    """Neither a rotated key nor a revoked one; and what was compared is not compared again."""
+    store = Emptiable()
+    async with replica(postgres.url(), store) as one:
+        keys = [await table.mint("ledgers:read") for _ in range(3)]
+        rotated, revoked, other = keys
+        assert [await one.state(key.key) for key in keys] == [State.LIVE] * 3
+        end = Instant.of(now())
+        await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
+        await store.revoke(revoked.id, AT, "cli:ann")
+        ended = [State.EXPIRED, State.REVOKED, State.LIVE]
+
+        async def seen() -> bool:
+            return [await one.state(key.key) for key in keys] == ended
+
+        await one.lag(seen)
+        compared = one.verifier.asked
+        store.empty_out()
+        for _ in range(20):
+            assert [await one.state(key.key) for key in keys] == ended
+            await asyncio.sleep(0.02)
+        assert await store.get(other.id) is not None
+        assert one.verifier.asked == compared
+
+
+async def test_a_grace_covers_a_key_whose_row_was_long_not_read(postgres: Postgres, table: Table) -> None:
+    """It has been idle; what the cache knows of its end counts."""
+    store = Emptiable()
+    async with replica(postgres.url(), store, grace=60, idle_reads=0) as one:
+        key, rotated = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+        assert [await one.state(each.key) for each in (key, rotated)] == [State.LIVE] * 2
+        end = Instant.of(now())
+        await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
+
+        async def ended() -> bool:
+            return await one.state(rotated.key) is State.EXPIRED
+
+        await one.lag(ended)
+        assert await one.state(key.key) is State.LIVE
+        store.silent = True
+        # By then their rows are in use no longer.
+        await asyncio.sleep(max(2 * READ_SECONDS, PROVEN_SECONDS))
+        assert [await one.state(each.key) for each in (key, rotated)] == [State.LIVE, State.EXPIRED]
+
+
+async def test_a_row_that_core_would_not_find_by_its_prefix_is_no_keys(first: Replica, table: Table) -> None:
+    """Core looks for keys by it."""
+    nulled, changed = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+    assert [await first.state(key.key) for key in (nulled, changed)] == [State.LIVE] * 2
+    await table.change(nulled, "key_prefix = NULL")
+    await table.change(changed, "key_prefix = 'AAAAAAAAAAAAAAAA'")
+
+    async def unknown() -> bool:
+        return [await first.state(key.key) for key in (nulled, changed)] == ["unknown"] * 2
+
+    assert await first.lag(unknown) < BOUND
+
+
+async def test_a_key_that_was_never_compared_is_where_its_hash_may_have_been_replaced(
+    postgres: Postgres, table: Table
+) -> None:
+    """As one that Core made for a gateway whose database was away at that moment: once, for all replicas."""
+    store = MemoryKeyStore()
+    key = await table.mint("ledgers:read")
+    async with replica(postgres.url(), store) as one:
+        row = (await one.rows.by_ids([key.id]))[key.id]
+        await store.add(replace(record_of(row, digest(key.key)), bcrypt=""))
+        states = await asyncio.gather(*(one.state(key.key) for _ in range(3 * MAX_WAITING_ALIKE)))
+        assert (set(states), one.verifier.asked) == ({State.LIVE}, 1)
+    async with replica(postgres.url(), store) as again:
+        assert (await again.state(key.key), again.verifier.asked) == (State.LIVE, 0)
+        await table.change(key, f"key = '{hashed('another')}'")
+    async with replica(postgres.url(), store) as two:
+        assert await two.state(key.key) == "unknown"
+
+
+async def test_a_key_that_took_anothers_place_in_its_row_is_known_by_the_rows_record(
+    postgres: Postgres, table: Table
+) -> None:
+    """It is compared once, and whatever is done to the id counts for it."""
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        key = await table.mint("ledgers:read")
+        assert await one.state(key.key) is State.LIVE
+        new = mint_key(os.urandom)
+        await table.change(key, f"key = '{hashed(new)}', key_prefix = '{new[:16]}'")
+
+        async def moved() -> bool:
+            return [await one.state(each) for each in (key.key, new)] == ["unknown", State.LIVE]
+
+        await one.lag(moved)
+        compared = one.verifier.asked
+        assert [await one.state(new) for _ in range(5)] == [State.LIVE] * 5
+        assert one.verifier.asked == compared
+        await store.revise(key.id, lambda record: record.disable(AT, "cli:ann"))
+
+        async def refused() -> bool:
+            return await one.state(new) is State.DISABLED
+
+        assert await one.lag(refused) < 1
+
+
+async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
+    postgres: Postgres, table: Table
+) -> None:
+    """A digest stands for the hash that it was compared with, on every replica."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    new = key.key[:16] + mint_key(os.urandom)[16:]
+    async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
+        assert await one.state(key.key) is State.LIVE
+        await table.connection.execute(
+            "UPDATE blnk.api_keys SET key = $1 WHERE api_key_id = $2", hashed(new), key.id
+        )
+
+        async def unknown() -> bool:
+            return await one.state(key.key) == "unknown"
+
+        assert await one.lag(unknown) < BOUND
+        assert (await two.state(key.key), await one.state(new)) == ("unknown", State.LIVE)
+        assert (await two.state(new), await two.state(key.key)) == (State.LIVE, "unknown")
+
+
+async def test_what_one_replica_found_the_others_know_without_bcrypt(
+    postgres: Postgres, table: Table
+) -> None:
+    """The digest is in the store that they share."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
+        assert await one.state(key.key) is State.LIVE
+        assert await two.state(key.key) is State.LIVE
+        assert (one.verifier.asked, two.verifier.asked) == (1, 0)
+
+
+async def test_a_revocation_in_the_store_stands_whatever_the_row_says(
+    first: Replica, postgres: Postgres, table: Table
+) -> None:
+    """A replica that finds the key later must not take the row's word either."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        assert await one.state(key.key) is State.LIVE
+        await store.revoke(key.id, str(Instant.of(now())), "master")
+        async with replica(postgres.url(), store) as two:
+            assert await two.state(key.key) is State.REVOKED
+    assert await table.value(key, "is_revoked") is False
+
+
+async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Table) -> None:
+    """The row still says 2999; the store knows better."""
+    key = await table.mint("ledgers:read")
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        assert await one.state(key.key) is State.LIVE
+        until = Instant.of(now())
+        await store.revise(key.id, lambda record: record.retire(until, str(until), "cli:me"))
+
+        async def ended() -> bool:
+            return await one.state(key.key) is State.EXPIRED
+
+        assert await one.lag(ended) < BOUND
+
+
+async def test_requests_that_come_together_share_one_comparison(first: Replica, table: Table) -> None:
+    """Fifty first requests with one key are one look-up and one bcrypt."""
+    key = await table.mint("ledgers:read")
+    assert await asyncio.gather(*(first.state(key.key) for _ in range(50))) == [State.LIVE] * 50
+    assert (first.verifier.asked, first.rows.reads) == (1, 1)
+
+
+async def test_a_bad_key_is_remembered_for_a_second(first: Replica, table: Table) -> None:
+    """The same bad key again costs no look-up; a key minted meanwhile is known a second later."""
+    key, key_id = mint_key(os.urandom), mint_id(os.urandom)
+    assert [await first.state(key) for _ in range(20)] == ["unknown"] * 20
+    assert first.rows.reads == 1
+    await table.insert(key, key_id, ("ledgers:read",), "acme")
+
+    async def live() -> bool:
+        return await first.state(key) is State.LIVE
+
+    assert await first.lag(live) < BOUND
+
+
+@pytest.mark.parametrize("text", ["", "x", "k" * 44, "k" * 43 + "é", "\udcff" * 44, "k" * 5000])
+async def test_what_is_no_key_costs_nothing(first: Replica, text: str) -> None:
+    """Only 44 characters of base64url are looked up."""
+    assert await first.keys.find("d" * 64, text) is None
+    assert first.rows.reads == 0
+
+
+async def test_a_flood_of_unknown_keys_is_a_few_reads(first: Replica, table: Table) -> None:
+    """1,000 bad keys at once: no bcrypt, a read for some hundred of them, and the loop goes on."""
+    good = await table.mint("ledgers:read")
+    assert await first.state(good.key) is State.LIVE
+    stalls: list[float] = []
+    watching = asyncio.create_task(watch_loop(stalls))
+    before = first.rows.reads
+    flood = [first.state(mint_key(os.urandom)) for _ in range(1000)]
+    states = await asyncio.gather(*flood, first.state(good.key))
+    watching.cancel()
+    assert states == ["unknown"] * 1000 + [State.LIVE]
+    assert (first.verifier.asked, first.rows.reads - before) == (1, 8)
+    assert max(stalls) < 0.5
+
+
+async def test_a_first_use_waits_for_no_flood_of_another_address(first: Replica, table: Table) -> None:
+    """Of 40 reads that the flood needs, it waits for a few only."""
+    good = await table.mint("ledgers:read")
+    flood = [asyncio.create_task(first.state(mint_key(os.urandom), "192.0.2.66")) for _ in range(5000)]
+    await asyncio.sleep(0.1)
+    before = first.rows.reads
+    assert await first.state(good.key) is State.LIVE
+    assert first.rows.reads - before < 6
+    states = await asyncio.gather(*flood)
+    assert set(states) == {"unknown", Code.KEY_STORE_UNAVAILABLE.code}
+
+
+async def test_a_first_use_waits_for_no_flood_of_known_prefixes_from_another_address(
+    first: Replica, table: Table
+) -> None:
+    """Every owner of keys knows how they begin; to compare 100 of them takes longer than a second."""
+    good = await table.mint("ledgers:read")
+    begun = hashed("another", 9)[:29]
+    known = [mint_key(os.urandom) for _ in range(100)]
+    await table.connection.executemany(
+        "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, expires_at)"
+        " VALUES ($1, $2, $3, 'n', 'mallory', '2999-01-02T03:04:05Z')",
+        [(mint_id(os.urandom), begun + os.urandom(16).hex()[:31], key[:16]) for key in known],
+    )
+    flood = [asyncio.create_task(first.state(key, "192.0.2.66")) for key in known]
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    assert await first.state(good.key) is State.LIVE
+    assert time.monotonic() - began < 0.5
+    assert await asyncio.gather(*flood) == ["unknown"] * 100
+
+
+async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table: Table) -> None:
+    """Whoever knows how a key begins gets few comparisons, and holds up nobody else."""
+    victim = await table.mint("ledgers:read", cost=10)
+    other = await table.mint("ledgers:read")
+    stalls: list[float] = []
+    watching = asyncio.create_task(watch_loop(stalls))
+    flood = asyncio.gather(*(first.state(victim.key[:16] + mint_key(os.urandom)[16:]) for _ in range(200)))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    assert await first.state(other.key) is State.LIVE
+    assert time.monotonic() - began < 1
+    states = await flood
+    watching.cancel()
+    assert set(states) == {"unknown", Code.KEY_STORE_UNAVAILABLE.code}
+    # One is compared, and so many wait.
+    assert states.count("unknown") == MAX_WAITING_ALIKE + 1
+    assert first.verifier.asked <= 201
+    assert max(stalls) < 0.5
+    assert await first.state(victim.key) is State.LIVE
+
+
+async def watch_loop(stalls: list[float]) -> None:
+    """How much longer than 10 ms the loop takes for 10 ms."""
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        stalls.append(time.monotonic() - began - 0.01)
+
+
+@pytest.mark.parametrize("outage", ["down", "stalled"])
+async def test_without_the_database_every_key_is_a_failure_and_then_good_again(
+    first: Replica, postgres: Postgres, table: Table, outage: str
+) -> None:
+    """Known keys at most 2 s later, unknown ones at once; both are back within 2 s."""
+    known, unknown = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+    await first.lag(lambda: peeked(first, known))
+    unavailable = Code.KEY_STORE_UNAVAILABLE.code
+
+    async def refused() -> bool:
+        return await first.state(known.key) == unavailable
+
+    async def live() -> bool:
+        return [await first.state(key.key) for key in (known, unknown)] == [State.LIVE, State.LIVE]
+
+    outages = AsyncExitStack()
+    outages.enter_context(getattr(postgres, outage)())
+    async with outages:
+        began = time.monotonic()
+        assert await first.state(unknown.key) == unavailable
+        assert time.monotonic() - began < 2.5
+        while not await refused():
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 2 * BOUND + 0.5
+        assert first.keys.failure is not None
+    assert await first.lag(live) < BOUND
+    await first.lag(lambda: sound(first))
+
+
+async def sound(on: Replica) -> bool:
+    return on.keys.failure is None
+
+
+class SlowStore(MemoryKeyStore):
+    """Takes so many seconds for a look-up, or for a read of the changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look_up = self.reading = 0.0
+
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        record = await super().find(digest, client)
+        await asyncio.sleep(self.look_up)
+        return record
+
+    async def changes(self, after: str, wait: float) -> Changes:
+        changes = await super().changes(after, wait)
+        await asyncio.sleep(self.reading)
+        return changes
+
+
+async def test_a_row_that_grew_old_while_the_store_was_asked_is_not_relied_on(
+    postgres: Postgres, table: Table
+) -> None:
+    """Both in time for themselves: the row may have changed 2.5 s ago by then."""
+
+    class SlowRows(CountingRows):
+        delay = 0.0
+
+        async def by_ids(self, key_ids: Sequence[str]) -> dict[str, CoreRow]:
+            rows = await super().by_ids(key_ids)
+            await asyncio.sleep(self.delay)
+            return rows
+
+    key, store, rows = await table.mint("ledgers:read"), SlowStore(), SlowRows(postgres.url())
+    cache = KeyCache(store, time.monotonic)
+    # Its rows are not read again by itself, as on a gateway that has not seen the key for 30 s.
+    keys = CoreKeys(cache, store, rows, Verifier(), clock=time.monotonic, now=now)
+    following = asyncio.create_task(cache.follow())
+    assert await keys.find(digest(key.key), key.key) is not None
+    await asyncio.sleep(CONFIRMED_SECONDS + 0.05)
+    rows.delay, store.look_up = CONFIRMED_SECONDS - 0.1, LATE_SECONDS - 0.4
+    with pytest.raises(GatewayError) as failure:
+        await keys.find(digest(key.key), key.key)
+    assert failure.value.reason == "Core's database answers too late"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await keys.close()
+
+
+async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres, table: Table) -> None:
+    """The store answers look-ups, and what it says of the key's end is kept."""
+    key, store = await table.mint("ledgers:read"), SlowStore()
+    async with replica(postgres.url(), store) as one:
+        assert await one.state(key.key) is State.LIVE
+        store.reading = PROVEN_SECONDS + 0.3
+        await asyncio.sleep(2 * store.reading)
+        assert not one.cache.linked
+        end = Instant.of(now() + timedelta(seconds=1.5))
+        await store.revise(key.id, lambda record: record.retire(end, AT, "cli:ann"))
+        for _ in range(5):
+            await one.find(key.key)
+            await asyncio.sleep(0.1)
+        store.reading = 0.0
+
+        async def expired() -> bool:
+            return await one.state(key.key) is State.EXPIRED
+
+        assert await one.lag(expired) < 1.5
+        assert time.time() < end.unix + 0.5
+
+
+async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table) -> None:
+    """A key that cannot be remembered is not let in: its revocation could be missed."""
+
+    class Failing(MemoryKeyStore):
+        async def add(self, record: object, quota: object = None) -> None:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    key = await table.mint("ledgers:read")
+    async with replica(postgres.url(), Failing()) as one:
+        assert await one.state(key.key) == Code.KEY_STORE_UNAVAILABLE.code
+
+
+async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Postgres, table: Table) -> None:
+    """Times beyond the years of RFC 3339 are cut to them; no revocation is taken over from the row."""
+    key = await table.mint("ledgers:read")
+    await table.change(key, "expires_at = '294000-01-01', created_at = '-infinity', is_revoked = true")
+    row = (await first.rows.by_ids([key.id]))[key.id]
+    record = record_of(row, "d")
+    assert (record.expires_at, record.created_at) == ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
+    assert (record.created_by, record.revoked) == ("core", False)
+    assert record.bcrypt == row.hashed
+    assert row.hashed not in repr(row)
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        (lambda record: record, State.LIVE),
+        (lambda record: record.disable(AT, "cli:ann"), State.DISABLED),
+        (lambda record: record.revoke(AT, "cli:ann"), State.REVOKED),
+        (lambda record: record.retire(Instant.of(now()), AT, "cli:ann"), State.EXPIRED),
+    ],
+)
+async def test_what_was_done_to_a_key_before_its_first_use_counts(
+    postgres: Postgres, table: Table, change: Callable[[KeyRecord], KeyRecord], state: State
+) -> None:
+    """A verb knew its id alone; after the first use the record has its digest, and the hash it stands for."""
+    store = MemoryKeyStore()
+    async with replica(postgres.url(), store) as one:
+        key = await table.mint("ledgers:read")
+        row = (await one.rows.by_ids([key.id]))[key.id]
+        pending = change(pending_record(row, Instant.of(now())))
+        await store.add_all([pending])
+        assert await one.state(key.key) == state
+        assert await store.find(digest(key.key)) == replace(
+            pending, digest=digest(key.key), bcrypt=row.hashed
+        )
+        assert [batch async for batch in store.every()] == [[await store.get(key.id)]]
+
+
+async def test_a_verb_may_come_between_a_keys_first_look_and_its_record(
+    postgres: Postgres, table: Table
+) -> None:
+    """It has stored the id as pending and disabled; the arrival finds that, and does not write over it."""
+
+    class Late(MemoryKeyStore):
+        async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
+            known = await super().settle(key_id, digest, moved=moved)
+            if await self.get(key_id) is None:
+                await self.add_all([pending])
+            return known
+
+    key = await table.mint("ledgers:read")
+    store = Late()
+    async with replica(postgres.url(), store) as one:
+        row = (await one.rows.by_ids([key.id]))[key.id]
+        pending = pending_record(row, Instant.of(now())).disable(AT, "cli:ann")
+        assert await one.state(key.key) is State.DISABLED
+
+
+def test_a_row_says_what_a_record_is_today() -> None:
+    """But for its revocation; an end that was set here stays if it comes first."""
+    row = CoreRow("api_key_1", "hash", "new", "globex", ("a:b",), 2e9, 1e9, True, "AAAAAAAAAAAAAAAA")
+    record = pending_record(replace(row, name="old", owner="acme", revoked=False), Instant.of(now()))
+    later = with_row(record, row)
+    assert later == replace(record, name="new", owner="globex")
+    end = read_instant(b"2026-03-01T00:00:00Z")
+    assert with_row(later.retire(end, AT, "cli:ann"), row).expires == end
+    assert with_row(later.retire(end, AT, "cli:ann"), replace(row, expires_at=1e9)).expires.unix == 1e9
+    revoked = pending_record(row, end)
+    assert (revoked.revoked_at, revoked.revoked_by) == (str(end), "core")
+
+
+def test_a_key_is_today_what_its_row_and_its_record_say() -> None:
+    """Who revoked it first stays; by a row that says no time it was now; without a row nobody accepts it."""
+    at, now_ = read_instant(AT.encode()), read_instant(b"2026-03-01T00:00:00Z")
+    row = CoreRow("api_key_1", "hash", "n", "acme", ("a:b",), 2e9, 1e9, False, "AAAAAAAAAAAAAAAA")
+    dead = replace(row, revoked=True)
+    record = record_of(row, "d")
+    assert today(None, None, now_) is None
+    assert today(None, row, now_) == pending_record(row, now_)
+    assert today(record, row, now_) == record
+    assert today(record, replace(row, owner="globex"), now_) == replace(record, owner="globex")
+    assert today(record, dead, now_) == record.revoke(str(now_), "core")
+    assert today(record, replace(dead, revoked_at=at.unix), now_) == record.revoke(AT, "core")
+    assert today(record.revoke(AT, "master"), dead, now_) == record.revoke(AT, "master")
+    assert today(record, None, now_) == record.revoke("", "core", GONE)
+    used = replace(row, last_used_at=at.unix)
+    assert today(record, used, now_) == replace(record, last_used_at=AT)
+    assert today(record.used(now_.unix), used, now_) == replace(record, last_used_at=str(now_))

@@ -1,0 +1,595 @@
+"""`blnk-gateway keys` with Core as the authority: real Redis and PostgreSQL, a stand-in for Core's API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
+from gateway.cli.core_client import asking_core
+from gateway.cli.key_reader import CoreReadings
+from gateway.cli.key_store import NeighbourError, login, now
+from gateway.cli.key_writer import CoreChanges, Rotation
+from gateway.errors import Code, GatewayError
+from gateway.gocompat.times import read_instant
+from gateway.keys.api.resource import Answer
+from gateway.keys.core.quota import CoreQuota
+from gateway.keys.core.records import CoreRow, record_of
+from gateway.keys.core.rows import CoreRows
+from gateway.keys.core.writer import CoreWrites
+from gateway.keys.minting import digest
+from gateway.keys.quota import Quota
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis.store import RedisKeyStore
+from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
+from tests.keys.core.stand_in import CoreApi
+from tests.keys.mute import mute_after
+from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, answering
+from tests.redis_server import RedisServer
+from tests.running import MASTER_KEY, ROOT, configured
+
+pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+
+CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d", "--print-key")
+AT = "2026-01-01T00:00:00Z"
+UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
+
+Keys = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def core(upstream: RecordingUpstream, table: Table) -> CoreApi:
+    api = CoreApi(table)
+    upstream.behaviour = api
+    return api
+
+
+@pytest.fixture
+def keys(redis_url: str, postgres: Postgres, core: CoreApi, upstream: RecordingUpstream) -> Keys:
+    """Runs `blnk-gateway keys ...` in a thread, for the stand-in answers on this one."""
+    given = {
+        "BLNK_MASTER_KEY": MASTER_KEY,
+        "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
+        "BLNK_GATEWAY_KEYS__CORE_DATABASE": postgres.url(),
+        "BLNK_GATEWAY_KEYS__STORE": redis_url,
+        "BLNK_GATEWAY_UPSTREAM__URL": upstream.url,
+    }
+
+    async def run(*arguments: str, stdin: str | None = None, **environ: str | None) -> Result:
+        shipped = [] if "--config" in arguments else ["--config", str(ROOT / "gateway.yaml")]
+        command = ["keys", *arguments, *shipped]
+        return await asyncio.to_thread(
+            CliRunner().invoke, cli, command, stdin, {**given, **environ}, catch_exceptions=False
+        )
+
+    return run
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisKeyStore]:
+    opened = RedisKeyStore(redis_url)
+    yield opened
+    await opened.close()
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def stored(store: RedisKeyStore, key_id: str) -> KeyRecord:
+    record = await store.get(key_id)
+    assert record is not None
+    return record
+
+
+async def revoked(table: Table, key_id: str) -> Any:
+    return await table.value(CoreKey("", key_id, ""), "is_revoked")
+
+
+class TestCreate:
+    async def test_core_makes_the_key_and_the_store_knows_it(
+        self, keys: Keys, core: CoreApi, upstream: RecordingUpstream, store: RedisKeyStore
+    ) -> None:
+        """As with the store as the authority: the key alone on standard output, and who made it."""
+        result = await keys(*CREATE, "--name", "payments")
+        key = result.stdout.removesuffix("\n")
+        record = await store.find(digest(key))
+        assert result.exit_code == 0
+        assert record is not None
+        assert [record.id] == core.minted
+        assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
+        assert record.created_by == login()
+        (request,) = upstream.requests
+        assert (request.method, request.target) == ("POST", "/api-keys")
+        assert request.values("X-Blnk-Key") == [MASTER_KEY]
+        assert key not in result.stderr
+        assert MASTER_KEY not in result.stderr
+
+    async def test_a_core_that_refuses_is_a_neighbour(
+        self, keys: Keys, core: CoreApi, tmp_path: Path
+    ) -> None:
+        core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
+        file = tmp_path / "new.key"
+        result = await keys(*CREATE[:-1], "--out", str(file))
+        assert outcome(result) == (3, "", "Core answered 500: internal\\x1b server error\n")
+        assert not file.exists()
+
+    async def test_an_answer_that_is_no_key_is_told(self, keys: Keys, core: CoreApi) -> None:
+        core.failing = [answering("201 Created", b"[]")]
+        assert outcome(await keys(*CREATE)) == (3, "", "Core answered 201: nothing that can be read\n")
+
+    async def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
+        url = f"http://127.0.0.1:{unused_tcp_port}"
+        result = await keys(*CREATE, BLNK_GATEWAY_UPSTREAM__URL=url)
+        refused = f"connection refused (127.0.0.1:{unused_tcp_port})"
+        assert outcome(result) == (3, "", f"{url}: Upstream unreachable: {refused}\n")
+
+    async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: RecordingUpstream) -> None:
+        result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
+        text = f"{upstream.url}: Upstream refused the gateway: Core refuses the master key\n"
+        assert outcome(result) == (3, "", text)
+
+    async def test_the_master_key_is_needed(self, keys: Keys) -> None:
+        result = await keys(*CREATE, BLNK_MASTER_KEY=None)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "BLNK_MASTER_KEY" in result.stderr
+
+    async def test_the_master_key_may_come_from_its_file(self, keys: Keys, tmp_path: Path) -> None:
+        file = tmp_path / "master_key"
+        file.write_text(f"{MASTER_KEY}\n")
+        given = {"BLNK_GATEWAY_UPSTREAM__MASTER_KEY_FILE": str(file), "BLNK_MASTER_KEY": None}
+        assert (await keys(*CREATE, **given)).exit_code == 0
+        file.unlink()
+        assert (await keys(*CREATE, **given)).exit_code == 1
+
+    async def test_a_store_that_is_down_leaves_no_key_behind(
+        self, keys: Keys, core: CoreApi, unused_tcp_port: int
+    ) -> None:
+        """Core is not even asked."""
+        url = f"redis://127.0.0.1:{unused_tcp_port}/0"
+        result = await keys(*CREATE, BLNK_GATEWAY_KEYS__STORE=url)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert core.minted == []
+
+    async def test_beyond_the_quota_core_is_not_asked(self, keys: Keys, table: Table, core: CoreApi) -> None:
+        """By the keys in its table; one that takes another's place is made all the same."""
+        key = await table.mint("ledgers:read")
+        quota = {"BLNK_GATEWAY_KEYS__PER_OWNER": "1"}
+        text = "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); revoke one first\n"
+        assert outcome(await keys(*CREATE, **quota)) == (1, "", text)
+        assert core.minted == []
+        assert (await keys("rotate", key.id, "--print-key", **quota)).exit_code == 0
+        assert len(core.minted) == 1
+
+
+class TestRotate:
+    async def test_the_end_of_the_overlap_is_stored_with_the_new_key(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
+    ) -> None:
+        """A key that only Core knew, with what its row says today; Core's row lives on until the end."""
+        old = await table.mint("ledgers:read", "balances:read")
+        result = await keys("rotate", old.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
+        assert result.exit_code == 0, result.stderr
+        new = await store.find(digest(result.stdout.removesuffix("\n")))
+        assert new is not None
+        assert (new.owner, new.name, new.scopes) == ("acme", "n", ("ledgers:read", "balances:read"))
+        assert (new.replaces, new.created_by, [new.id]) == (old.id, login(), core.minted)
+        record = await stored(store, old.id)
+        (event,) = record.history
+        assert (event.what, event.by, event.reason) == ("rotated", login(), "yearly")
+        assert record.pending
+        assert record.expires.unix - read_instant(event.at.encode()).unix == 7200
+        assert await store.retiring() == [record]
+        assert not await revoked(table, old.id)
+
+    async def test_what_was_narrowed_in_core_is_not_widened_again(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """The store may remember scopes and an owner that Core has taken away since."""
+        key = (await keys(*CREATE)).stdout.removesuffix("\n")
+        record = await store.find(digest(key))
+        assert record is not None
+        made = CoreKey(key, record.id, "acme")
+        await table.change(made, "scopes = '{balances:read}', owner_id = 'globex'")
+        result = await keys("rotate", made.id, "--print-key")
+        new = await store.find(digest(result.stdout.removesuffix("\n")))
+        assert new is not None
+        assert (new.owner, new.scopes) == ("globex", ("balances:read",))
+
+    @pytest.mark.parametrize("where", ["core", "store"])
+    async def test_a_revoked_key_has_no_successor(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore, where: str
+    ) -> None:
+        """Wherever it was revoked, nothing is made."""
+        old = await table.mint("ledgers:read")
+        if where == "core":
+            await table.change(old, "is_revoked = true")
+        else:
+            await keys("disable", old.id)
+            await store.revoke(old.id, "2026-02-01T00:00:00Z", "master")
+        assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
+        assert core.minted == []
+
+    async def test_a_key_revoked_meanwhile_has_no_successor(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
+    ) -> None:
+        """What Core has made by then is withdrawn: nobody has seen it."""
+        old = await table.mint("ledgers:read")
+
+        async def revoked_first(exchange: Exchange) -> None:
+            await store.revoke(old.id, "2026-02-01T00:00:00Z", "master")
+            await core.answer(exchange)
+
+        core.failing = [revoked_first]
+        assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
+        assert [await revoked(table, key_id) for key_id in core.minted] == [True]
+
+    async def test_a_successor_outlives_an_answer_that_is_lost(
+        self, keys: Keys, table: Table, redis_url: str, store: RedisKeyStore
+    ) -> None:
+        """The old key ends by then, and the new one is all that its owner will have."""
+        old = await table.mint("ledgers:read")
+        await keys("enable", old.id)
+        with mute_after(b"EXEC", redis_url) as url:
+            result = await keys("rotate", old.id, "--print-key", BLNK_GATEWAY_KEYS__STORE=url)
+        key = result.stdout.removesuffix("\n")
+        new = await store.find(digest(key))
+        assert new is not None
+        assert (result.exit_code, new.replaces) == (3, old.id)
+        assert f"whether {new.id} took the place of {old.id} is not known" in result.stderr
+        assert (await stored(store, old.id)).rotated
+        assert not await revoked(table, new.id)
+
+    async def test_one_that_is_broken_off_behind_core_leaves_no_key_behind(
+        self, core: CoreApi, upstream: RecordingUpstream, table: Table, redis_url: str, postgres: Postgres
+    ) -> None:
+        """By the second Ctrl-C."""
+        reached = asyncio.Event()
+
+        class Stuck(RedisKeyStore):
+            async def revise(self, *_: object, **__: object) -> KeyRecord | None:
+                reached.set()
+                await asyncio.Event().wait()
+                return None
+
+        old, rows, store = await table.mint("ledgers:read"), CoreRows(postgres.url()), Stuck(redis_url)
+        config = configured(upstream, {})
+        async with asking_core(config) as ask:
+            writes = CoreWrites(ask, rows, store, list[KeyRecord]().append, now)
+            changes = CoreChanges(store, writes, [], now(), CoreQuota(rows, store, Quota))
+            rotating = asyncio.ensure_future(changes.rotate(old.id, Rotation(timedelta(0), None, "")))
+            await reached.wait()
+            rotating.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await rotating
+        assert [await revoked(table, key_id) for key_id in core.minted] == [True]
+        await store.close()
+        rows.close()
+
+    async def test_a_store_that_fails_behind_core_leaves_no_key_behind(
+        self, keys: Keys, core: CoreApi, table: Table, redis_server: RedisServer
+    ) -> None:
+        """The new key is revoked in Core, or named where that fails too."""
+        old = await table.mint("ledgers:read")
+
+        async def out_of_memory(exchange: Exchange) -> None:
+            redis_server.command("CONFIG", "SET", "maxmemory", "1")
+            await core.answer(exchange)
+
+        core.failing = [out_of_memory]
+        try:
+            result = await keys("rotate", old.id, "--print-key")
+            assert (result.exit_code, result.stdout) == (3, "")
+            assert "Key store unavailable" in result.stderr
+            assert [await revoked(table, key_id) for key_id in core.minted] == [True]
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
+            core.failing = [out_of_memory, abort]
+            result = await keys("rotate", old.id, "--print-key")
+        finally:
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        told = f"{core.minted[1]}, a new key that nobody has, is still live in Core: revoke it\n"
+        assert outcome(result) == (3, "", f"Key store unavailable; {told}")
+
+
+class TestRevoke:
+    async def test_it_is_in_core_and_in_the_store(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """Also of a key that the store had never heard of; doing it again changes nothing."""
+        key = await table.mint("ledgers:read", owner="a&b=c")
+        for reason in ("stolen", "again"):
+            result = await keys("revoke", key.id, "--reason", reason)
+            assert (result.exit_code, result.stdout) == (0, f"{key.id}\trevoked\n")
+        assert await revoked(table, key.id)
+        record = await stored(store, key.id)
+        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
+
+    async def test_descendants_go_too(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
+        """In Core and in the store."""
+        top = await table.mint("api-keys:write")
+        minted = json.loads((await keys(*CREATE, "--output", "json")).stdout)["id"]
+        other = json.loads((await keys(*CREATE, "--output", "json")).stdout)["id"]
+        await keys("disable", top.id)
+        await store.revise(minted, lambda record: replace(record, created_by=top.id))
+        result = await keys("revoke", top.id, "--descendants", "--output", "json")
+        assert [key["id"] for key in json.loads(result.stdout)] == [top.id, minted]
+        assert [await revoked(table, key_id) for key_id in (top.id, minted, other)] == [True, True, False]
+
+    async def test_a_key_whose_row_is_gone_is_revoked_in_the_store(
+        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: RecordingUpstream
+    ) -> None:
+        key = await table.mint("ledgers:read")
+        await keys("disable", key.id)
+        await table.delete(key)
+        assert outcome(await keys("revoke", key.id)) == (0, f"{key.id}\trevoked\n", "")
+        assert (await stored(store, key.id)).revoked
+        assert upstream.requests == []
+
+    @pytest.mark.parametrize(
+        ("failure", "told"),
+        [
+            (answering("429 Too Many Requests", b'{"error":"slow down"}'), "Core answered 429: slow down"),
+            (abort, "Core closed the connection without a byte of a response"),
+        ],
+    )
+    async def test_where_core_does_not_revoke_it_the_key_is_dead_here_already(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore, failure: Behaviour, told: str
+    ) -> None:
+        """Core's row is left to the gateways, and doing it again does it, too."""
+        key = await table.mint("ledgers:read")
+        core.failing = [failure]
+        later = "the gateways refuse the key from now on, and go on asking Core to revoke it"
+        assert outcome(await keys("revoke", key.id, "--reason", "stolen")) == (3, "", f"{told}; {later}\n")
+        record = await stored(store, key.id)
+        assert (record.revoked_by, record.revoked_reason) == (login(), "stolen")
+        assert (await store.retiring(), await revoked(table, key.id)) == ([record], False)
+        assert outcome(await keys("revoke", key.id)) == (0, f"{key.id}\trevoked\n", "")
+        assert (await store.retiring(), await revoked(table, key.id)) == ([], True)
+        assert await stored(store, key.id) == replace(record, retiring=False)
+
+
+class TestDisable:
+    async def test_a_key_that_the_store_does_not_know_is_disabled(
+        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: RecordingUpstream
+    ) -> None:
+        """And enabled; Core hears nothing of it, and no master key is needed."""
+        key = await table.mint("ledgers:read")
+        result = await keys("disable", key.id, "--reason", "unpaid", BLNK_MASTER_KEY=None)
+        assert outcome(result) == (0, f"{key.id}\tdisabled\n", "")
+        assert (await stored(store, key.id)).prefix == key.key[:16]
+        assert outcome(await keys("enable", key.id)) == (0, f"{key.id}\tlive\n", "")
+        assert upstream.requests == []
+
+    async def test_a_key_that_is_revoked_in_core_stays_so(self, keys: Keys, table: Table) -> None:
+        key = await table.mint("ledgers:read")
+        await table.change(key, "is_revoked = true")
+        result = await keys("disable", key.id)
+        assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
+
+
+@pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "rotate"])
+async def test_an_unknown_id_is_a_no(keys: Keys, verb: str) -> None:
+    more = ["--print-key"] if verb == "rotate" else []
+    assert outcome(await keys(verb, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
+    assert (await keys(verb, "\x1b[2J", *more)).stderr == "\\x1b[2J: no such key\n"
+
+
+@pytest.mark.parametrize("verb", ["revoke", "disable", "rotate"])
+async def test_a_database_that_does_not_answer_is_a_neighbour(
+    keys: Keys, verb: str, unused_tcp_port: int
+) -> None:
+    url = f"postgres://reader:secret@127.0.0.1:{unused_tcp_port}/blnk"
+    more = ["--print-key"] if verb == "rotate" else []
+    result = await keys(verb, UNKNOWN, *more, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+    text = "Core's database cannot be reached as keys.core_database says\n"
+    assert outcome(result) == (3, "", text)
+
+
+async def test_an_address_of_the_database_that_is_not_set_is_not_guessed(keys: Keys, tmp_path: Path) -> None:
+    """The client of PostgreSQL would look for one in the environment."""
+    file = tmp_path / "gateway.yaml"
+    shipped = (ROOT / "gateway.yaml").read_text()
+    file.write_text(shipped.replace("\nkeys:\n", "\nkeys:\n  core_database: ${ABSENT_DATABASE}\n"))
+    result = await keys(
+        "disable", UNKNOWN, "--config", str(file), BLNK_GATEWAY_KEYS__CORE_DATABASE=None, ABSENT_DATABASE=None
+    )
+    text = "keys.core_database names a variable that is not set in the environment\n"
+    assert outcome(result) == (1, "", text)
+
+
+class TestPrune:
+    async def test_what_core_still_accepts_stays(
+        self, keys: Keys, table: Table, store: RedisKeyStore, core: CoreApi
+    ) -> None:
+        """Nor what Core is still to revoke; of a row that is gone the age of its key counts."""
+        long_ago = "2020-01-01T00:00:00Z"
+        dead, taken_back, retiring, gone, young = [await table.mint("ledgers:read") for _ in range(5)]
+        for key in (dead, taken_back, retiring):
+            record = record_of(await row_of_table(table, key), digest(key.key))
+            await store.add(
+                replace(record, created_at=long_ago).revoke(long_ago, "master", retiring=key is retiring)
+            )
+        for key, created_at in ((gone, long_ago), (young, "2999-01-01T00:00:00Z")):
+            record = record_of(await row_of_table(table, key), digest(key.key))
+            await store.add(replace(record, created_at=created_at))
+            await table.delete(key)
+        for key in (dead, retiring):
+            await table.change(key, f"is_revoked = true, revoked_at = '{long_ago}'")
+        result = await keys("prune", "--dead-before", "30d", "--no-export")
+        assert outcome(result) == (0, "2 removed\n", "")
+        left = {record.id async for batch in store.every() for record in batch}
+        assert left == {taken_back.id, retiring.id, young.id}
+
+    async def test_a_key_that_was_revoked_in_core_is_refused_once_its_record_is_gone(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """By its row; verifying it says why."""
+        key = await table.mint("ledgers:read")
+        await store.add(record_of(await row_of_table(table, key), digest(key.key)).revoke(AT, "master"))
+        await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
+        assert (await keys("prune", "--dead-before", "30d", "--no-export")).stdout == "1 removed\n"
+        verified = await keys("verify", stdin=key.key)
+        assert (verified.exit_code, "state        revoked\n" in verified.stdout) == (1, True)
+
+
+async def row_of_table(table: Table, key: CoreKey) -> CoreRow:
+    """Its row as it is read."""
+    hashed = await table.value(key, "key")
+    return CoreRow(key.id, hashed, "n", key.owner, ("ledgers:read",), 32_472_144_245.0, 0.0, revoked=False)
+
+
+class TestReading:
+    async def test_keys_that_nobody_used_here_yet_are_told(self, keys: Keys, table: Table) -> None:
+        """A team that has just moved in sees the keys that it has; no master key is needed."""
+        live = await table.mint("ledgers:read")
+        dead = await table.mint("ledgers:read", owner="globex")
+        await table.change(dead, "is_revoked = true, revoked_at = '2026-02-01T00:00:00Z'")
+        listed = (await keys("list", BLNK_MASTER_KEY=None)).stdout
+        assert f"\n{live.id}\tacme\tn\tledgers:read\tlive\t2999-01-02T03:04:05Z\t" in listed
+        assert f"\n{dead.id}\tglobex\tn\tledgers:read\trevoked\t" in listed
+        assert f"{live.id}\t" not in (await keys("list", "--owner", "globex")).stdout
+        shown = json.loads((await keys("show", dead.id, "--output", "json")).stdout)
+        assert (shown["revoked_at"], shown["revoked_by"], shown["pending"]) == (
+            "2026-02-01T00:00:00.000000Z",
+            "core",
+            True,
+        )
+        exported = (await keys("export")).stdout
+        assert [json.loads(line)["id"] for line in exported.splitlines()] == [live.id, dead.id]
+        assert live.key[:16] not in listed + exported
+
+    async def test_a_key_is_what_its_row_and_the_store_say_today(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """The row has its scopes and its owner, the store who disabled it."""
+        key = await table.mint("ledgers:read")
+        await keys("disable", key.id, "--reason", "unpaid")
+        await table.change(key, "scopes = '{balances:read}', owner_id = 'globex'")
+        assert (await keys("list", "--owner", "acme")).stdout.count("\n") == 1
+        row = (await keys("list", "--owner", "globex")).stdout.splitlines()[1].split("\t")
+        assert row[:5] == [key.id, "globex", "n", "balances:read", "disabled"]
+        assert f" by {login()}: unpaid\n" in (await keys("show", key.id)).stdout
+        assert (await stored(store, key.id)).owner == "acme"
+
+    async def test_a_key_that_is_made_meanwhile_is_live(
+        self, table: Table, redis_url: str, postgres: Postgres
+    ) -> None:
+        """The table was read a moment before; what the store knows besides is asked about again."""
+        await table.mint("ledgers:read")
+
+        class Later(RedisKeyStore):
+            async def every(self) -> AsyncIterator[list[KeyRecord]]:
+                new = await table.mint("ledgers:read")
+                row = (await rows.by_ids([new.id]))[new.id]
+                await self.add(record_of(row, digest(new.key)))
+                async for batch in super().every():
+                    yield batch
+
+        rows, later = CoreRows(postgres.url()), Later(redis_url)
+        readings = CoreReadings(later, rows, postgres.url(), now())
+        found = [record async for batch in readings.every() for record in batch]
+        assert [record.revoked for record in found] == [False, False]
+        await later.close()
+        rows.close()
+
+    async def test_a_use_beyond_the_years_fails_no_verb(self, keys: Keys, table: Table) -> None:
+        key = await table.mint("ledgers:read")
+        await table.change(key, "last_used_at = '30000-01-01'")
+        for verb in ("show", "disable", "enable", "revoke"):
+            assert (await keys(verb, key.id)).exit_code == 0
+
+    async def test_what_the_row_says_is_told_of_a_change_too(self, keys: Keys, table: Table) -> None:
+        """The store may have nothing against a key that Core has revoked, or has lost."""
+        expired, revoked_, gone = [await table.mint("ledgers:read") for _ in range(3)]
+        for key in (expired, revoked_, gone):
+            await keys("disable", key.id)
+        await table.change(expired, "expires_at = '2026-01-01T00:00:00Z'")
+        await table.change(revoked_, "is_revoked = true")
+        await table.delete(gone)
+        assert outcome(await keys("enable", expired.id)) == (0, f"{expired.id}\texpired\n", "")
+        for key in (revoked_, gone):
+            result = await keys("enable", key.id)
+            assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
+
+    @pytest.mark.parametrize("verb", ["show", "verify", "list"])
+    async def test_a_database_that_is_down_is_not_the_stores_fault(
+        self, keys: Keys, table: Table, unused_tcp_port: int, verb: str
+    ) -> None:
+        url = f"postgres://reader@127.0.0.1:{unused_tcp_port}/blnk"
+        more = [UNKNOWN] if verb == "show" else []
+        stdin = "A" * 43 + "="
+        result = await keys(verb, *more, stdin=stdin, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr.startswith("Core's database ")
+
+    async def test_a_key_whose_row_is_gone_is_dead(self, keys: Keys, table: Table) -> None:
+        """Ledger records may still name it."""
+        key = await table.mint("ledgers:read")
+        await keys("disable", key.id)
+        await keys("enable", key.id)
+        await table.delete(key)
+        for verb in (("show", key.id), ("list",), ("list", "--owner", "acme")):
+            text = (await keys(*verb)).stdout
+            assert key.id in text
+            assert "revoked" in text
+        assert "by core: its row is gone from Core's table\n" in (await keys("show", key.id)).stdout
+        assert outcome(await keys("show", UNKNOWN)) == (1, "", f"{UNKNOWN}: no such key\n")
+
+    async def test_a_key_is_verified_by_its_row(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
+        """Whether anybody has used it here or not, and nothing is kept of it."""
+        key = await table.mint("ledgers:read")
+        result = await keys("verify", stdin=key.key)
+        assert (result.exit_code, f"id           {key.id}\nstate        live\n" in result.stdout) == (0, True)
+        assert await store.empty()
+        bad = key.key[:20] + ("A" if key.key[20] != "A" else "B") + key.key[21:]
+        assert outcome(await keys("verify", stdin=bad)) == (1, "state        unknown\n", "")
+        await table.change(key, "is_revoked = true")
+        result = await keys("verify", stdin=key.key)
+        assert (result.exit_code, "\nstate        revoked\n" in result.stdout) == (1, True)
+
+    async def test_a_key_that_the_store_knows_is_verified_by_its_row_too(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        """Where the row's hash was replaced, the key is another's no longer."""
+        key = (await keys(*CREATE)).stdout.removesuffix("\n")
+        record = await store.find(digest(key))
+        assert record is not None
+        made = CoreKey(key, record.id, "acme")
+        assert (await keys("verify", stdin=key)).exit_code == 0
+        await table.change(made, "expires_at = '2026-01-01T00:00:00Z'")
+        result = await keys("verify", stdin=key)
+        assert (result.exit_code, "\nstate        expired\n" in result.stdout) == (1, True)
+        await store.revise(record.id, lambda found: replace(found, bcrypt=hashed(key)))
+        await table.change(made, f"key = '{hashed('another')}'")
+        assert outcome(await keys("verify", stdin=key)) == (1, "state        unknown\n", "")
+
+
+async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_of(
+    table: Table, postgres: Postgres, redis_url: str
+) -> None:
+    """Nobody goes on with what the store could not even name."""
+
+    class Failing(RedisKeyStore):
+        async def offspring(self, key_id: str) -> list[KeyRecord]:
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Redis cannot be reached")
+
+    async def never_asked(method: str, target: str, body: bytes) -> Answer:
+        raise AssertionError
+
+    key, told = await table.mint("api-keys:write"), list[KeyRecord]()
+    store, rows = Failing(redis_url), CoreRows(postgres.url())
+    writes = CoreWrites(never_asked, rows, store, told.append, now)
+    changes = CoreChanges(store, writes, told, now(), CoreQuota(rows, store, Quota))
+    with pytest.raises(NeighbourError) as failure:
+        await changes.revoke(key.id, "stolen", descendants=True)
+    assert str(failure.value) == "Redis cannot be reached; not all is revoked yet: repeat it"
+    await store.close()
+    rows.close()

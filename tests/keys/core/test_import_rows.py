@@ -1,0 +1,160 @@
+"""Core's table into the store: pending rows, what is left out, and a database that fails."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.gocompat.times import ZERO, Instant
+from gateway.keys.authority import StoreAuthority
+from gateway.keys.cache import KeyCache
+from gateway.keys.core.import_rows import Left, pending_records
+from gateway.keys.core.table import UnreadableTableError, read_table
+from gateway.keys.core.verifier import Verifier
+from gateway.keys.import_file import Outcome, import_records
+from gateway.keys.minting import digest
+from gateway.keys.pending import PendingKeys
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import MemoryKeyStore
+from tests.keys.core.conftest import CoreKey, Postgres, Table
+
+pytestmark = pytest.mark.postgres
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+async def read(postgres: Postgres) -> tuple[list[KeyRecord], Left]:
+    rows, left = [row async for _, batch in read_table(postgres.url()) for row in batch], Left()
+    return pending_records(rows, Instant(NOW), left), left
+
+
+async def test_a_row_becomes_a_pending_record(postgres: Postgres, table: Table) -> None:
+    key = await table.mint("ledgers:read", "*:*")
+    await table.change(
+        key, "created_at = '2025-01-02T03:04:05.123456Z', last_used_at = '2026-01-01T00:00:00Z'"
+    )
+    expected = KeyRecord(
+        id=key.id,
+        digest=f"pending:{key.id}",
+        name="n",
+        owner="acme",
+        scopes=("ledgers:read", "*:*"),
+        expires_at="2999-01-02T03:04:05Z",
+        created_at="2025-01-02T03:04:05.123456Z",
+        created_by="core",
+        last_used_at="2026-01-01T00:00:00Z",
+        prefix=key.key[:16],
+        bcrypt=await table.value(key, "key"),
+    )
+    assert await read(postgres) == ([expected], Left())
+
+
+async def test_revoked_rows_come_revoked_with_or_without_a_time(postgres: Postgres, table: Table) -> None:
+    timed, untimed = await table.mint(), await table.mint()
+    await table.change(timed, "is_revoked = true, revoked_at = '2026-01-05T00:00:00Z'")
+    await table.change(untimed, "is_revoked = true")
+    records, _ = await read(postgres)
+    assert [(record.revoked_at, record.revoked_by) for record in records] == [
+        ("2026-01-05T00:00:00Z", "core"),
+        ("2026-02-01T00:00:00Z", "core"),
+    ]
+
+
+async def test_rows_that_cannot_be_taken_over_are_named(postgres: Postgres, table: Table) -> None:
+    unprefixed, plain, strange, short, dear, ownerless, good = [await table.mint() for _ in range(7)]
+    await table.change(short, "key_prefix = 'abc'")
+    await table.change(dear, "key = replace(key, '$04$', '$15$')")
+    await table.change(ownerless, "owner_id = ''")
+    await table.change(unprefixed, "key_prefix = NULL")
+    await table.change(plain, f"key = '{plain.key}'")
+    await table.change(strange, "api_key_id = 'mine'")
+    records, left = await read(postgres)
+    assert [record.id for record in records] == [good.id]
+    assert left.unprefixed == [unprefixed.id, short.id]
+    assert left.unusable == [plain.id, "mine", dear.id, ownerless.id]
+
+
+async def test_a_table_with_nulls_fails_no_row_beside_them(postgres: Postgres, table: Table) -> None:
+    """Core's own has none of these; one that was made by hand may."""
+    columns = ("api_key_id", "key", "name", "owner_id", "scopes", "expires_at", "created_at", "last_used_at")
+    for column in columns:
+        await table.connection.execute(f"ALTER TABLE blnk.api_keys ALTER COLUMN {column} DROP NOT NULL")
+    empty, good = await table.mint(), await table.mint()
+    await table.change(empty, ", ".join(f"{column} = NULL" for column in columns))
+    records, left = await read(postgres)
+    assert [record.id for record in records] == [good.id]
+    assert left == Left(unusable=[""])
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"), [("294000-01-01", "9999-12-31T23:59:59Z"), ("-infinity", "0001-01-01T00:00:00Z")]
+)
+async def test_a_time_beyond_the_years_is_their_last_or_first(
+    postgres: Postgres, table: Table, written: str, read_as: str
+) -> None:
+    key = await table.mint()
+    await table.change(key, f"expires_at = '{written}'")
+    records, _ = await read(postgres)
+    assert [record.expires_at for record in records] == [read_as]
+
+
+async def test_a_key_that_nobody_used_was_never_used(postgres: Postgres, table: Table) -> None:
+    """Core writes the first moment of the year 1 for it."""
+    key = await table.mint()
+    await table.change(key, "last_used_at = '0001-01-01T00:00:00Z'")
+    records, _ = await read(postgres)
+    assert [record.last_used_at for record in records] == [ZERO]
+
+
+async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table) -> None:
+    await table.connection.execute(
+        "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, expires_at)"
+        " SELECT 'api_key_00000000-0000-4000-8000-' || lpad(n::text, 12, '0'),"
+        " '$2a$10$' || lpad(n::text, 53, 'A'), 'AAAAAAAAAAAAAAAA', 'n', 'o', now()"
+        " FROM generate_series(1, 1001) AS n"
+    )
+    await table.mint(owner="acme")
+    batches = [(total, len(batch)) async for total, batch in read_table(postgres.url(), "o")]
+    assert batches == [(1001, 500), (1001, 500), (1001, 1)]
+    assert [(total, len(batch)) async for total, batch in read_table(postgres.url())][2:] == [(1002, 2)]
+
+
+async def used(store: MemoryKeyStore, verifier: Verifier, key: CoreKey) -> str:
+    """What the first request with a key of Core comes to."""
+    authority = StoreAuthority(store, KeyCache(store, lambda: 0.0), PendingKeys(store, verifier, lambda: 0.0))
+
+    known = await authority.find(digest(key.key), key.key)
+    return "unknown" if known is None else known.state(NOW.timestamp()).value
+
+
+async def test_a_key_of_core_works_once_it_is_imported(postgres: Postgres, table: Table) -> None:
+    live, revoked, never = await table.mint(), await table.mint(), await table.mint()
+    await table.change(revoked, "is_revoked = true")
+    await table.change(never, "key_prefix = NULL")
+    store, verifier = MemoryKeyStore(), Verifier()
+    records, _ = await read(postgres)
+    assert await import_records(store, records) == Outcome(added=2)
+    states = [await used(store, verifier, key) for key in (live, revoked, never)]
+    verifier.close()
+    assert states == ["live", "revoked", "unknown"]
+
+
+async def test_a_database_that_fails_is_told_without_its_url(
+    postgres: Postgres, table: Table, unused_tcp_port: int
+) -> None:
+    await table.connection.execute("REVOKE ALL ON blnk.api_keys FROM reader")
+    for url, text in (
+        (postgres.url(), "GRANT USAGE ON SCHEMA blnk and GRANT SELECT ON blnk.api_keys to it"),
+        (
+            f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk",
+            "cannot be reached as keys.core_database says",
+        ),
+        (postgres.url("postgres", "postgres"), "no table blnk.api_keys: run Core's migrations first"),
+        ("postgres://u:secret@[", "failed: ValueError"),
+    ):
+        with pytest.raises(UnreadableTableError) as failure:
+            [batch async for batch in read_table(url)]
+        assert str(failure.value).startswith("Core's database ")
+        assert text in str(failure.value)
+        assert "secret" not in str(failure.value)

@@ -1,0 +1,93 @@
+"""How many keys an owner may have, with Core as the authority."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from gateway.errors import Code
+from gateway.keys.core.quota import TURNS, CoreQuota
+from gateway.keys.core.rows import CoreRows
+from gateway.keys.minting import digest
+from gateway.keys.quota import Quota, QuotaError
+from gateway.keys.store import MemoryKeyStore
+from gateway.policy.decisions import Deny
+from tests.keys.core.conftest import Postgres, Table
+from tests.keys.core.test_api import ACME, CREATED, NEW, body, resource, row
+from tests.keys.records import KEY_ID, RECORD
+from tests.running import eventually
+
+
+class Counted:
+    """Core's table, of which only the number of live keys is asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def live(self, owner: str) -> int:
+        return self.count
+
+
+async def test_beyond_it_core_is_not_asked() -> None:
+    """Live keys are those of Core's table: the store knows only what was used here."""
+    made = resource(rows=[row("2"), row("3"), row("4", "globex"), row("5", revoked=True)], quota=Quota(2))
+    text = "Too many API keys: live keys of this owner: 2, at most 2 (keys.per_owner); revoke one first"
+    assert await made.keys.create(ACME, body()) == Deny(Code.KEY_QUOTA, text)
+    assert made.core.asked == []
+
+
+async def test_below_it_core_makes_the_key() -> None:
+    made = resource(CREATED, rows=[row("2")], quota=Quota(2))
+    assert await made.keys.create(ACME, body()) == NEW
+
+
+async def test_records_are_counted_in_the_store() -> None:
+    """Which creating and revoking in a loop would fill."""
+    store = MemoryKeyStore()
+    dead = replace(RECORD, revoked_at="2026-01-01T00:00:00Z", revoked_by="master")
+    ids = [f"{KEY_ID}{number}" for number in range(4)]
+    await store.add_all([replace(dead, id=key_id, digest=digest(key_id)) for key_id in ids])
+    text = (
+        "Too many API keys: records of this owner: 4, at most 4, with those of revoked and expired keys; "
+        "an operator has to remove old ones (blnk-gateway keys prune)"
+    )
+    made = resource(store=store, quota=Quota(1))
+    assert await made.keys.create(ACME, body()) == Deny(Code.KEY_QUOTA, text)
+    assert made.core.asked == []
+
+
+async def test_creations_at_the_same_time_take_turns_by_owner() -> None:
+    """So that they exceed the quota by fewer than the turns; those of another owner do not wait."""
+    rows, release, inside = Counted(), asyncio.Event(), list[str]()
+    quota = CoreQuota(rows, MemoryKeyStore(), lambda: Quota(2))
+
+    async def create(owner: str) -> bool:
+        try:
+            async with quota.turn(owner):
+                inside.append(owner)
+                await release.wait()
+                rows.count += 1
+        except QuotaError:
+            return False
+        return True
+
+    wanted = [asyncio.ensure_future(create(owner)) for owner in ["acme"] * 20 + ["globex"]]
+    await eventually(lambda: len(inside) == TURNS + 1, "every turn taken")
+    assert sorted(inside) == ["acme"] * TURNS + ["globex"]
+    release.set()
+    assert (await asyncio.gather(*wanted)).count(True) == TURNS + 1
+
+
+@pytest.mark.postgres
+async def test_the_table_is_counted(postgres: Postgres, table: Table) -> None:
+    """Neither revoked nor expired keys, nor another owner's; text that PostgreSQL cannot hold is nobody's."""
+    rows = CoreRows(postgres.url())
+    await table.mint("ledgers:read", owner="acme")
+    await table.change(await table.mint("ledgers:read", owner="acme"), "is_revoked = true")
+    await table.change(await table.mint("ledgers:read", owner="acme"), "expires_at = now()")
+    owners: Sequence[str] = ("acme", "globex", "a\x00b")
+    assert [await rows.live(owner) for owner in owners] == [1, 0, 0]
+    rows.close()

@@ -1,0 +1,238 @@
+"""Rotated keys are revoked through Core once their overlap has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.gocompat.times import Instant
+from gateway.keys.api.resource import Answer
+from gateway.keys.core.records import CoreRow
+from gateway.keys.core.retirement import Retirements
+from gateway.keys.core.writer import CoreWrites
+from gateway.keys.minting import digest
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import MemoryKeyStore
+from tests.conftest import Start
+from tests.keys.core.conftest import CoreKey, Postgres, Table
+from tests.keys.core.stand_in import CoreApi
+from tests.keys.records import GLOBEX, OTHER, RECORD
+from tests.recording import RecordingUpstream, abort
+from tests.running import MASTER_KEY
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+END = Instant(AT)
+DONE, UNKNOWN, BROKEN = Answer(204), Answer(404, b"{}"), Answer(500, b"{}")
+
+
+def rotated(record: KeyRecord = RECORD, end: Instant = END) -> KeyRecord:
+    return record.retire(end, "2026-02-28T12:00:00Z", "cli:ann", "yearly", retiring=True)
+
+
+@dataclass(slots=True)
+class Core:
+    """Rows and answers as they are told; keeps what it was asked."""
+
+    answers: list[Answer | GatewayError]
+    rows: dict[str, CoreRow] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    async def ask(self, method: str, target: str, body: bytes) -> Answer:
+        self.asked.append((method, target))
+        answer = self.answers.pop(0)
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+    async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
+        return {key_id: self.rows[key_id] for key_id in key_ids if key_id in self.rows}
+
+
+def row(record: KeyRecord, *, owner: str = "acme", revoked: bool = False) -> CoreRow:
+    return CoreRow(record.id, "", "n", owner, (), 1e12, 0.0, revoked)
+
+
+@dataclass(slots=True)
+class Replica:
+    """One gateway's retirements at a time that a test sets."""
+
+    store: MemoryKeyStore
+    core: Core
+    now: datetime = AT
+    learned: list[KeyRecord] = field(default_factory=list)
+
+    def __call__(self, left: Callable[[str, str], None] = lambda *_: None) -> Retirements:
+        writes = CoreWrites(self.core.ask, self.core, self.store, self.learned.append, lambda: self.now)
+        return Retirements(self.store, writes, lambda: self.now, left)
+
+
+class Leasing(MemoryKeyStore):
+    """One in which nobody else has a lease."""
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        return True
+
+
+async def with_keys(*records: KeyRecord) -> MemoryKeyStore:
+    store = MemoryKeyStore()
+    for record in records:
+        await store.add(record)
+    return store
+
+
+async def test_a_key_is_revoked_when_its_overlap_has_ended_and_not_before() -> None:
+    """By the owner in its row, and in the name of who rotated it."""
+    store = await with_keys(rotated(), OTHER)
+    replica = Replica(store, Core([DONE], {RECORD.id: row(RECORD, owner="a&b")}), AT - timedelta(seconds=1))
+    await replica().revoke_ended()
+    assert replica.core.asked == []
+    replica.now = AT
+    await replica().revoke_ended()
+    assert replica.core.asked == [("DELETE", f"/api-keys/{RECORD.id}?owner=a%26b")]
+    revoked = rotated().revoke(str(END), "cli:ann", "rotated")
+    retired = replace(revoked, retiring=False)
+    assert (await store.get(RECORD.id), await store.get(OTHER.id)) == (retired, OTHER)
+    assert replica.learned == [revoked, retired]
+    assert await store.retiring() == []
+
+
+@pytest.mark.parametrize("rows", [{}, {RECORD.id: row(RECORD, revoked=True)}])
+async def test_a_row_that_is_revoked_or_gone_needs_no_core(rows: dict[str, CoreRow]) -> None:
+    replica = Replica(await with_keys(rotated()), Core([], rows))
+    await replica().revoke_ended()
+    assert replica.core.asked == []
+    record = await replica.store.get(RECORD.id)
+    assert record is not None
+    assert (record.revoked_by, record.retiring) == ("core" if rows else "cli:ann", False)
+
+
+async def test_who_rotated_a_key_is_kept_before_core_is_asked() -> None:
+    """As with a revocation: while Core takes its time its row can be read, and says nobody's name."""
+    store = await with_keys(rotated())
+    by_then: list[KeyRecord | None] = []
+
+    class Slow(Core):
+        async def ask(self, method: str, target: str, body: bytes) -> Answer:
+            by_then.append(await store.get(RECORD.id))
+            return DONE
+
+    await Replica(store, Slow([], {RECORD.id: row(RECORD)}))().revoke_ended()
+    assert by_then == [rotated().revoke(str(END), "cli:ann", "rotated")]
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_a_revocation_that_was_cut_short_is_finished(revoked: bool) -> None:
+    """Whether Core had heard of it by then or not; who revoked it, when and why stays."""
+    cut_short = RECORD.revoke("2026-02-01T00:00:00Z", "master", "stolen", retiring=True)
+    core = Core([DONE], {RECORD.id: row(RECORD, revoked=revoked)})
+    replica = Replica(await with_keys(cut_short), core)
+    await replica().revoke_ended()
+    assert len(core.asked) == (0 if revoked else 1)
+    done = RECORD.revoke("2026-02-01T00:00:00Z", "master", "stolen")
+    assert (replica.learned, await replica.store.get(RECORD.id)) == ([done], done)
+    assert await replica.store.retiring() == []
+
+
+async def test_what_core_refuses_is_left_for_the_next_time_and_holds_up_no_other() -> None:
+    keys = rotated(), rotated(GLOBEX)
+    core = Core([BROKEN, DONE], {record.id: row(record) for record in keys})
+    replica = Replica(await with_keys(*keys), core)
+    await replica().revoke_ended()
+    assert [record.id for record in replica.learned if not record.retiring] == [GLOBEX.id]
+    assert await replica.store.retiring() == [rotated().revoke(str(END), "cli:ann", "rotated")]
+
+
+async def test_replicas_take_turns() -> None:
+    """While one has the lease the other leaves it alone, whatever came of it."""
+    core = Core([GatewayError(Code.UPSTREAM_TIMEOUT)], {RECORD.id: row(RECORD)})
+    replica = Replica(await with_keys(rotated()), core)
+    for _ in range(2):
+        await replica().revoke_ended()
+    assert len(core.asked) == 1
+
+
+async def test_a_key_that_core_does_not_revoke_is_told_of_once() -> None:
+    """And holds up no other, whatever becomes of it."""
+    told: list[tuple[str, str]] = []
+    keys = rotated(), rotated(GLOBEX), rotated(OTHER)
+    core = Core(
+        [GatewayError(Code.UPSTREAM_TIMEOUT), BROKEN, DONE, BROKEN, DONE, BROKEN],
+        {record.id: row(record) for record in keys},
+    )
+    store = Leasing()
+    for record in keys:
+        await store.add(record)
+    retirements = Replica(store, core)(lambda *left: told.append(left))
+    await retirements.revoke_ended()
+    assert told == [(RECORD.id, "Upstream timed out"), (GLOBEX.id, "Core answered 500")]
+    await retirements.revoke_ended()
+    assert told[2:] == [(RECORD.id, "Core answered 500")]
+    await retirements.revoke_ended()
+    assert [record.id for record in await store.retiring()] == [RECORD.id]
+    assert len(told) == 3
+
+
+async def test_without_anything_to_do_no_lease_is_taken() -> None:
+    replica = Replica(await with_keys(RECORD), Core([]))
+    await replica().revoke_ended()
+    assert await replica.store.lease("retirements", 1.0)
+
+
+async def test_a_failure_ends_nothing() -> None:
+    """It looks again for ever."""
+
+    class Failing(MemoryKeyStore):
+        looks = 0
+
+        async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
+            self.looks += 1
+            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+
+    store = Failing()
+    running = asyncio.create_task(Replica(store, Core([]))().run(every=0.0))
+    async with asyncio.timeout(5):
+        while store.looks < 3:
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.postgres
+async def test_a_gateway_that_starts_later_revokes_it_through_core(
+    start_gateway: Start, upstream: RecordingUpstream, postgres: Postgres, table: Table
+) -> None:
+    """Core fails at first; two replicas and one restart, and the old key is dead from the end on."""
+    core = CoreApi(table, failing=[abort])
+    upstream.behaviour = core
+    old, new = await table.mint("ledgers:read"), await table.mint("ledgers:read")
+    end = Instant.of(datetime.now(UTC) + timedelta(seconds=1))
+    store = await with_keys(
+        rotated(replace(RECORD, id=old.id, digest=digest(old.key)), end),
+        replace(RECORD, id=new.id, digest=digest(new.key), replaces=old.id),
+    )
+    keys = {"authority": "core", "core_database": postgres.url()}
+    one = await start_gateway(keys=keys, store=store)
+    assert (await one.ask("GET", "/api-keys?owner=acme", key=old.key)).status == 403
+    await asyncio.sleep(1.1)
+    assert (await one.ask("GET", "/api-keys?owner=acme", key=old.key)).status == 401
+    await one.close()
+    await start_gateway(keys=keys, store=store)
+    await start_gateway(keys=keys, store=store)
+    began = time.monotonic()
+    while not await table.value(old, "is_revoked"):
+        assert time.monotonic() - began < 25
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        while await store.retiring():
+            await asyncio.sleep(0.05)
+    record = await store.get(old.id)
+    assert record is not None
+    assert (record.revoked_by, record.revoked_reason) == ("cli:ann", "rotated")
+    assert not await table.value(CoreKey(new.key, new.id, "acme"), "is_revoked")
+    assert {request.values("X-Blnk-Key")[0] for request in upstream.requests} == {MASTER_KEY}

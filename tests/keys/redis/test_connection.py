@@ -1,0 +1,341 @@
+"""Connections that reach the primary wherever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis.crc import key_slot
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.redis.names import PREFIX
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.store import KeyRecord
+from tests import redis_acl
+from tests.keys.records import OTHER, RECORD
+from tests.keys.redis_setups import (
+    SERVICE,
+    Cluster,
+    Replicated,
+    Sentinels,
+    certificates,
+    cluster,
+    replica_of,
+    replicated,
+    sentinels,
+    until,
+)
+from tests.redis_server import RedisServer, free_port, start_redis
+from tests.running import ROOT
+
+AT = "2026-02-01T00:00:00Z"
+REVOKED = RECORD.revoke(AT, "master")
+SLOT = key_slot(PREFIX.encode())
+
+
+def test_the_rights_stand_in_the_papers() -> None:
+    """The line that operators paste is the one that these tests run under."""
+    line = f"ACL SETUSER {redis_acl.USER} on >PASSWORD {redis_acl.RULES}"
+    assert line in (ROOT / "deploy/README.md").read_text()
+
+
+@asynccontextmanager
+async def opened(url: str, replicas: int = 0) -> AsyncIterator[RedisKeyStore]:
+    store = RedisKeyStore(url, replicas=replicas)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def answers(store: RedisKeyStore) -> None:
+    """Wait until the store does, which fails at once while Redis is away."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await store.ping()
+            except GatewayError:
+                await asyncio.sleep(0.02)
+
+
+async def assert_down(store: RedisKeyStore) -> str:
+    """The store fails; returns the reason."""
+    with pytest.raises(GatewayError) as failure:
+        await store.ping()
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    return str(failure.value.__cause__)
+
+
+@pytest.mark.redis
+class TestSingle:
+    async def test_the_user_of_the_papers_can_do_nothing_else(self, redis_server: RedisServer) -> None:
+        """Not even read a name of somebody else's, or ask for a password."""
+        async with opened(redis_server.url) as store:
+            for words in (
+                ["GET", "other"],
+                ["FLUSHALL"],
+                ["CONFIG", "SET", "save", ""],
+                ["EVAL", "return 1", "0"],
+            ):
+                with pytest.raises(Exception, match=r"permissions|NOPERM"):
+                    await store.link.changes.execute_command(*words)
+
+    async def test_a_replica_is_refused(self, tmp_path: Path) -> None:
+        """It could lag behind for ever, and would say that all is well."""
+        with replicated(tmp_path) as pair:
+            async with opened(pair.replica.url) as store:
+                assert (
+                    await assert_down(store)
+                    == "the Redis that answers is a replica: name its primary, or its Sentinels"
+                )
+
+    async def test_a_primary_that_becomes_a_replica_is_let_go(self, tmp_path: Path) -> None:
+        """Also where nothing is written: what the changes are read from says so itself."""
+        with replicated(tmp_path) as pair:
+            async with opened(pair.primary.url) as store:
+                await store.add(RECORD)
+                position = await store.last_position()
+                pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
+                # The first may be told no more than that its read was ended.
+                for _ in range(2):
+                    with pytest.raises(GatewayError):
+                        await store.changes(position, 0.05)
+                assert (
+                    await assert_down(store)
+                    == "the Redis that answers is a replica: name its primary, or its Sentinels"
+                )
+
+    async def test_tls_verifies_the_certificate(self, tmp_path: Path) -> None:
+        made, port = certificates(tmp_path), free_port()
+        server = start_redis(tmp_path, *made.options(port))
+        url = redis_acl.url(f"127.0.0.1:{port}", scheme="rediss")
+        try:
+            async with opened(f"{url}?ssl_ca_certs={made.authority}") as store:
+                await store.add(RECORD)
+                assert await store.find(RECORD.digest) == RECORD
+            async with opened(url) as store:
+                assert "certificate verify failed" in (await assert_down(store)).lower()
+            other = redis_acl.url(f"localhost:{port}", scheme="rediss")
+            async with opened(f"{other}?ssl_ca_certs={made.authority}") as store:
+                assert "certificate" in (await assert_down(store)).lower()
+        finally:
+            server.kill()
+
+
+async def revoked_during(
+    event: Coroutine[None, None, None], store: RedisKeyStore, records: Sequence[KeyRecord]
+) -> list[KeyRecord]:
+    """The records whose revocation is acknowledged, by four at once, while the stream is followed."""
+    acknowledged: list[KeyRecord] = []
+
+    async def revoke(some: Sequence[KeyRecord]) -> None:
+        for record in some:
+            with contextlib.suppress(GatewayError):
+                await store.revoke(record.id, AT, "master")
+                acknowledged.append(record)
+
+    async def follow() -> None:
+        position = await store.last_position()
+        while True:
+            with contextlib.suppress(GatewayError):
+                position = (await store.changes(position, 0.05)).position
+
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(follow())
+        working = [group.create_task(revoke(records[number::4])) for number in range(4)]
+        await event
+        await asyncio.gather(*working)
+        following.cancel()
+    return acknowledged
+
+
+@pytest.mark.redis
+class TestReplicas:
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Iterator[Replicated]:
+        with replicated(tmp_path) as pair:
+            yield pair
+
+    async def test_a_revocation_is_on_the_replica_when_it_is_done(self, pair: Replicated) -> None:
+        async with opened(pair.primary.url) as store:
+            await store.add(RECORD)
+            assert await store.revoke(RECORD.id, AT, "master") == REVOKED
+            assert b'"revoked_at":"2026' in pair.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
+
+    async def test_one_that_a_connected_replica_does_not_acknowledge_is_a_failure(
+        self, pair: Replicated
+    ) -> None:
+        async with opened(pair.primary.url) as store:
+            await store.add(RECORD)
+            with pair.replica.stalled():
+                # The second finds the record revoked, and still owes the acknowledgement.
+                for _ in range(2):
+                    with pytest.raises(GatewayError) as failure:
+                        await store.revoke(RECORD.id, AT, "master")
+                    assert str(failure.value.__cause__) == "0 of 1 replicas have acknowledged the write"
+            assert await store.revoke(RECORD.id, AT, "master") == REVOKED
+
+    async def test_as_many_as_are_configured_must_be_there(self, pair: Replicated) -> None:
+        async with opened(pair.primary.url, replicas=2) as store:
+            with pytest.raises(GatewayError) as failure:
+                await store.add(RECORD)
+            assert str(failure.value.__cause__) == "1 of 2 replicas have acknowledged the write"
+
+    async def test_wait_is_sent_by_the_connection_that_wrote(self, pair: Replicated) -> None:
+        """On another it would wait for nothing."""
+        async with opened(pair.primary.url) as store:
+            await store.add(RECORD)
+            with pair.primary.monitored() as seen:
+                await store.revoke(RECORD.id, AT, "master")
+                lines = [line for line in seen() if '"EXEC"' in line or '"WAIT"' in line]
+            assert [line.split()[-1] for line in lines][:1] == ['"EXEC"']
+            assert '"WAIT" "1"' in lines[1]
+            assert len({line.split("[")[1].split("]")[0] for line in lines}) == 1
+
+
+@pytest.mark.redis
+class TestSentinel:
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Iterator[Replicated]:
+        with replicated(tmp_path) as pair:
+            yield pair
+
+    @pytest.fixture
+    def watching(self, tmp_path: Path, pair: Replicated) -> Iterator[Sentinels]:
+        with sentinels(tmp_path, pair.primary.port) as watching:
+            yield watching
+
+    async def test_an_acknowledged_revocation_survives_the_primary(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        async with opened(watching.url) as store:
+            await store.add(RECORD)
+            await store.revoke(RECORD.id, AT, "master")
+            position = await store.last_position()
+            pair.primary.kill()
+            await asyncio.to_thread(until, pair.promoted, "a promotion")
+            await answers(store)
+            assert await store.find(RECORD.digest) == REVOKED
+            assert (await store.changes(position, 0.05)).continuous
+            await store.add(OTHER)
+
+    async def test_a_planned_failover_loses_no_acknowledged_revocation(
+        self, pair: Replicated, tmp_path: Path
+    ) -> None:
+        """The promoted replica leaves first; until the Sentinels tell, the other one alone is still there."""
+        others = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(3000)]
+
+        async def fail_over() -> None:
+            await asyncio.sleep(0.3)
+            watching.servers[0].command("SENTINEL", "FAILOVER", SERVICE)
+            promoted = [Replicated(pair.primary, each).promoted for each in (pair.replica, second)]
+            await asyncio.to_thread(until, lambda: any(asked() for asked in promoted), "a promotion")
+
+        with replica_of(tmp_path / "second", pair.primary) as second:
+            connected = b"connected_slaves:2"
+            until(lambda: connected in pair.primary.command("INFO", "replication"), "a second replica")
+            with sentinels(tmp_path, pair.primary.port, replicas=2) as watching:
+                async with opened(watching.url) as store:
+                    await store.add_all(others)
+                    acknowledged = await revoked_during(fail_over(), store, others)
+                    await answers(store)
+                    kept = await store.get_all([record.id for record in acknowledged])
+        assert acknowledged
+        assert [record.id for record in kept if not record.revoked] == []
+
+    async def test_a_primary_that_was_replaced_is_not_read_when_it_comes_back(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        """It has not heard of its end, and would call a revoked key live."""
+        async with opened(watching.url) as reader, opened(watching.url) as writer:
+            await reader.add(RECORD)
+            position = await reader.last_position()
+            assert await reader.find(RECORD.digest) == RECORD
+            with pair.primary.stalled():
+                await asyncio.to_thread(until, lambda: watching.name(pair.replica.port), "a promotion")
+                await answers(writer)
+                await writer.revoke(RECORD.id, AT, "master")
+                with pytest.raises(GatewayError):
+                    await reader.changes(position, 0.05)
+            # The connections that `reader` had to it would work again now.
+            assert await reader.find(RECORD.digest) == REVOKED
+
+    async def test_a_sentinel_in_the_place_of_a_redis_is_told_as_one(self, watching: Sentinels) -> None:
+        async with opened(f"redis://127.0.0.1:{watching.ports[0]}/0") as store:
+            told = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
+            assert await assert_down(store) == told
+
+    async def test_no_sentinel_is_no_proof_yet_the_primary_is_asked(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        async with opened(watching.url) as store:
+            await store.add(RECORD)
+            # Over a connection that stays open; none can be made later.
+            assert await store.find(RECORD.digest) == RECORD
+            position = await store.last_position()
+            await store.changes(position, 0.05)
+            for server in watching.servers:
+                server.kill()
+            with pytest.raises(GatewayError):
+                await store.changes(position, 0.05)
+            assert await store.find(RECORD.digest) == RECORD
+
+    async def test_one_sentinel_that_is_away_costs_nothing(
+        self, pair: Replicated, watching: Sentinels
+    ) -> None:
+        watching.servers[0].kill()
+        with watching.servers[1].stalled():
+            async with opened(watching.url) as store:
+                await store.add(RECORD)
+                position = await store.last_position()
+                assert (await store.changes(position, 0.05)).continuous
+
+
+@pytest.mark.redis
+class TestCluster:
+    @pytest.fixture
+    def nodes(self, tmp_path: Path) -> Iterator[Cluster]:
+        with cluster(tmp_path, SLOT) as nodes:
+            yield nodes
+
+    async def test_keys_are_where_their_slot_is(self, nodes: Cluster) -> None:
+        """Records, indexes and changes together, so that one transaction writes them."""
+        async with opened(nodes.url) as store:
+            await store.add(RECORD)
+            position = await store.last_position()
+            await store.revoke(RECORD.id, AT, "master")
+            assert await store.find(RECORD.digest) == REVOKED
+            assert await store.owned("acme") == [REVOKED]
+            assert len((await store.changes(position, 0.05)).changes) == 1
+            assert [record async for batch in store.every() for record in batch] == [REVOKED]
+        assert b"keys=" not in nodes.other.command("INFO", "keyspace")
+
+    async def test_a_failover_is_followed(self, nodes: Cluster) -> None:
+        async with opened(nodes.url) as store:
+            await store.add(RECORD)
+            await asyncio.to_thread(nodes.fail_over)
+            await answers(store)
+
+            async def revoked() -> bool:
+                try:
+                    return await store.revoke(RECORD.id, AT, "master") == REVOKED
+                except GatewayError:
+                    return False
+
+            async with asyncio.timeout(20):
+                while not await revoked():
+                    await asyncio.sleep(0.02)
+            assert b'"revoked_at":"2026' in nodes.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
+
+    async def test_nodes_that_were_configured_may_go(self, nodes: Cluster) -> None:
+        """The others were learnt from them."""
+        async with opened(nodes.url) as store:
+            await store.add(RECORD)
+            await store.link.find()
+            nodes.other.process.kill()
+            assert await store.link.find() == ("127.0.0.1", nodes.ours.port)

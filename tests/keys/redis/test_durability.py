@@ -1,0 +1,181 @@
+"""What is said of a Redis that would lose keys."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.redis.durability import (
+    EVICTION_UNKNOWN,
+    EVICTS,
+    NEARLY_FULL,
+    NOT_PERSISTED,
+    PERSISTENCE_UNKNOWN,
+    SNAPSHOTS,
+    WRITTEN_LATER,
+)
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.server.store_watch import StoreWatch
+from tests import redis_acl
+from tests.conftest import Start
+from tests.keys.records import RECORD
+from tests.redis_server import RedisServer, start_redis
+from tests.running import eventually
+from tests.server.test_build import shows
+
+pytestmark = pytest.mark.redis
+
+EMPTY = "the key store is empty: every client but one with the master key will get 401"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that persists nothing, for tests to change."""
+    server = start_redis(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def store(server: RedisServer) -> AsyncIterator[RedisKeyStore]:
+    store = RedisKeyStore(server.url)
+    yield store
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "warnings"),
+    [
+        ({}, (NOT_PERSISTED,)),
+        ({"appendonly": "yes", "appendfsync": "always"}, ()),
+        ({"appendonly": "yes", "appendfsync": "always", "save": "60 1"}, ()),
+        ({"appendonly": "yes"}, (WRITTEN_LATER,)),
+        ({"appendonly": "yes", "appendfsync": "no"}, (WRITTEN_LATER,)),
+        ({"save": "60 1"}, (SNAPSHOTS,)),
+        ({"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "allkeys-lru"}, (EVICTS,)),
+        ({"maxmemory-policy": "volatile-ttl"}, (NOT_PERSISTED, EVICTS)),
+    ],
+)
+async def test_settings_that_lose_keys_are_named(
+    store: RedisKeyStore, server: RedisServer, settings: dict[str, str], warnings: tuple[str, ...]
+) -> None:
+    for name, value in settings.items():
+        server.command("CONFIG", "SET", name, value)
+    assert await store.warnings() == warnings
+
+
+@pytest.mark.parametrize(
+    ("settings", "forbidden", "warnings"),
+    [
+        ({"appendonly": "yes"}, ("-config|get",), (PERSISTENCE_UNKNOWN,)),
+        ({"save": "60 1"}, ("-config|get",), (PERSISTENCE_UNKNOWN,)),
+        (
+            {"appendonly": "yes"},
+            ("-config|get", "-info"),
+            (PERSISTENCE_UNKNOWN, EVICTION_UNKNOWN),
+        ),
+    ],
+)
+async def test_what_may_not_be_asked_is_said_to_be_unchecked(
+    store: RedisKeyStore,
+    server: RedisServer,
+    settings: dict[str, str],
+    forbidden: tuple[str, ...],
+    warnings: tuple[str, ...],
+) -> None:
+    for name, value in settings.items():
+        server.command("CONFIG", "SET", name, value)
+    assert server.command("ACL", "SETUSER", redis_acl.USER, *forbidden) == b"+OK\r\n"
+    assert await store.warnings() == warnings
+
+
+async def test_a_redis_that_is_down_is_asked_again(store: RedisKeyStore, server: RedisServer) -> None:
+    server.kill()
+    with pytest.raises(GatewayError) as failure:
+        await store.warnings()
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+
+
+async def test_readiness_and_the_log_carry_the_warnings(start_gateway: Start, store: RedisKeyStore) -> None:
+    gateway = await start_gateway(store=store)
+    await shows(gateway, 200, warnings=[EMPTY, NOT_PERSISTED])
+    await gateway.logged("Redis persists nothing")
+
+
+async def test_a_store_that_is_emptied_is_told_of(
+    start_gateway: Start, store: RedisKeyStore, server: RedisServer
+) -> None:
+    """Every client gets 401 then, and it is not the clients' fault."""
+    await store.add(RECORD)
+    gateway = await start_gateway(store=store)
+    await shows(gateway, 200, warnings=[NOT_PERSISTED])
+    server.command("FLUSHALL")
+    await shows(gateway, 200, warnings=[EMPTY, NOT_PERSISTED])
+    await gateway.logged("changes in the key store were missed: it was emptied, restored, or ")
+
+
+def fill(server: RedisServer, ratio: float) -> None:
+    """Have the server use that part of its memory."""
+    told = server.command("INFO", "memory")
+    used, apart = (
+        int(found[1])
+        for found in (re.search(rb"used_memory:(\d+)", told), re.search(rb"for_evict:(\d+)", told))
+        if found is not None
+    )
+    server.command("CONFIG", "SET", "maxmemory", str(round((used - apart) / ratio)))
+
+
+async def test_how_full_a_redis_is_can_be_asked(store: RedisKeyStore, server: RedisServer) -> None:
+    assert await store.memory_ratio() is None
+    fill(server, 0.5)
+    assert await store.memory_ratio() == pytest.approx(0.5, rel=0.2)
+    server.command("ACL", "SETUSER", redis_acl.USER, "-info")
+    assert await store.memory_ratio() is None
+
+
+async def test_a_redis_that_is_nearly_full_is_told_before_it_takes_no_change(
+    start_gateway: Start, store: RedisKeyStore, server: RedisServer
+) -> None:
+    """In health, log and metrics."""
+    await store.add(RECORD)
+    fill(server, 0.93)
+    gateway = await start_gateway(store=store)
+    await shows(gateway, 200, warnings=[NEARLY_FULL, NOT_PERSISTED])
+    await gateway.logged(NEARLY_FULL)
+    page, _ = gateway.gateway.metrics.exposition("")
+    (shown,) = re.findall(rb"^blnk_gateway_key_store_memory_ratio (\S+)$", page, re.MULTILINE)
+    assert float(shown) > 0.9
+
+
+async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, server: RedisServer) -> None:
+    class Log:
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def warning(self, line: str) -> None:
+            self.lines.append(line)
+
+    log, shown = Log(), list[str]()
+    watch = StoreWatch(store, log, shown, lambda _: None, only_record=False, look_seconds=0.02)
+    # Beside it, what connections take is nothing.
+    server.command("SET", "ballast", b"x" * 20_000_000)
+
+    async def said_at(ratio: float) -> bool:
+        fill(server, ratio)
+        await eventually(lambda: round(watch.memory or 0.0, 2) == ratio, f"a look at {ratio}")
+        # What is said of it is said in the same step.
+        return NEARLY_FULL in shown
+
+    watching = asyncio.create_task(watch.run())
+    try:
+        said = [await said_at(ratio) for ratio in (0.7, 0.93, 0.87, 0.94, 0.7, 0.87, 0.93)]
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert said == [False, True, True, True, False, False, True]
+    assert log.lines.count(NEARLY_FULL) == 2

@@ -1,0 +1,514 @@
+"""What Redis adds: names, one round trip, trimmed streams, and every way to be down."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.minting import digest
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis.names import PREFIX
+from gateway.keys.redis.reading import Reader
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.store import Change, Changes, UncertainError
+from tests.keys.mute import mute_after
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.redis_server import RedisServer, start_redis
+
+pytestmark = pytest.mark.redis
+
+Call = Callable[[RedisKeyStore], Awaitable[object]]
+
+CALLS: dict[str, Call] = {
+    "find": lambda store: store.find(RECORD.digest),
+    "get": lambda store: store.get(RECORD.id),
+    "add": lambda store: store.add(RECORD),
+    "revoke": lambda store: store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master"),
+    "owned": lambda store: store.owned("acme"),
+    "revise": lambda store: store.revise(RECORD.id, lambda record: record.disable("", "master")),
+    "offspring": lambda store: store.offspring(RECORD.id),
+    "every": lambda store: anext(store.every()),
+    "add_all": lambda store: store.add_all([RECORD, OTHER]),
+    "prefixed": lambda store: store.prefixed("AAAAAAAAAAAAAAAA"),
+    "settle": lambda store: store.settle(RECORD.id, OTHER.digest),
+    "used": lambda store: store.used({RECORD.id: 1.0}),
+    "last_used": lambda store: store.last_used([RECORD.id]),
+    "empty": lambda store: store.empty(),
+    "ping": lambda store: store.ping(),
+    "last_position": lambda store: store.last_position(),
+    "changes": lambda store: store.changes("0-0", 0.05),
+}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+
+
+async def assert_unavailable(call: Awaitable[object]) -> BaseException | None:
+    """The call fails as the store being down, within its bound; returns the cause."""
+    began = time.monotonic()
+    with pytest.raises(GatewayError) as failure:
+        await call
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert str(failure.value) == "Key store unavailable"
+    assert time.monotonic() - began < 3
+    return failure.value.__cause__
+
+
+async def test_every_name_is_under_one_prefix(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
+    await redis_store.add(RECORD)
+    names = re.findall(rb"\r\n([^$*\r\n][^\r\n]*)", redis_server.command("KEYS", "*"))
+    assert sorted(name.decode() for name in names) == [
+        f"{PREFIX}changes",
+        f"{PREFIX}ends:acme",
+        f"{PREFIX}id:{RECORD.id}",
+        f"{PREFIX}key:{RECORD.digest}",
+        f"{PREFIX}owner:acme",
+    ]
+
+
+async def test_a_look_up_is_one_round_trip(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
+    await redis_store.add(RECORD)
+    # It connects for the first of them.
+    await redis_store.find(OTHER.digest)
+    redis_server.command("CONFIG", "RESETSTAT")
+    assert await redis_store.find(RECORD.digest) == RECORD
+    counted = redis_server.command("INFO", "commandstats")
+    calls = {name: int(count) for name, count in re.findall(rb"cmdstat_([^:]+):calls=(\d+)", counted)}
+    calls.pop(b"config|resetstat")
+    assert calls == {b"mget": 1}
+
+
+async def test_a_list_of_many_batches_is_complete(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    text = redis_server.command("GET", f"{PREFIX}key:{RECORD.digest}").split(b"\r\n", 1)[1][:-2]
+    for number in range(1200):
+        digest = f"{number:064x}"
+        redis_server.command(
+            "SET", f"{PREFIX}key:{digest}", text.replace(RECORD.digest.encode(), digest.encode())
+        )
+        redis_server.command("ZADD", f"{PREFIX}owner:acme", "1", digest)
+    assert len(await redis_store.owned("acme")) == 1201
+
+
+async def test_the_record_and_not_the_index_says_who_owns_a_key(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(GLOBEX)
+    redis_server.command("ZADD", f"{PREFIX}owner:acme", "1", GLOBEX.digest, "2", "0" * 64)
+    assert await redis_store.owned("acme") == []
+
+
+async def test_an_index_without_its_record_finds_nothing(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("DEL", f"{PREFIX}key:{RECORD.digest}")
+    assert await redis_store.get(RECORD.id) is None
+    assert await redis_store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "{}", '{"id":1}', "\xff"])
+async def test_a_record_that_cannot_be_read_is_a_failure(
+    redis_store: RedisKeyStore, redis_server: RedisServer, text: str
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("SET", f"{PREFIX}key:{RECORD.digest}", text.encode("latin-1"))
+    for name in ("find", "get", "add", "revoke", "owned", "revise", "every", "add_all"):
+        await assert_unavailable(CALLS[name](redis_store))
+
+
+async def test_a_record_under_the_digest_of_another_key_is_a_failure(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("RENAME", f"{PREFIX}key:{RECORD.digest}", f"{PREFIX}key:{OTHER.digest}")
+    await assert_unavailable(redis_store.find(OTHER.digest))
+
+
+async def test_a_name_of_another_type_is_no_key(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """A look-up of many cannot tell it from one that is not there; it is refused like one."""
+    redis_server.command("LPUSH", f"{PREFIX}owner:acme", "x")
+    redis_server.command("LPUSH", f"{PREFIX}key:{RECORD.digest}", "x")
+    assert await redis_store.find(RECORD.digest) is None
+    await assert_unavailable(redis_store.owned("acme"))
+
+
+async def test_a_write_that_others_keep_overtaking_is_a_failure(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    text = redis_server.command("GET", f"{PREFIX}key:{RECORD.digest}").split(b"\r\n", 1)[1][:-2]
+    done = asyncio.Event()
+
+    def overtake() -> None:
+        while not done.is_set():
+            redis_server.command("SET", f"{PREFIX}key:{RECORD.digest}", text)
+
+    # A commit still gets through now and then, so it is either done or said to have failed.
+    others = [asyncio.create_task(asyncio.to_thread(overtake)) for _ in range(4)]
+    try:
+        revoked = await redis_store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        assert revoked is not None
+        assert revoked.revoked_at == "2026-02-01T00:00:00Z"
+    except GatewayError as failure:
+        assert failure.code is Code.KEY_STORE_UNAVAILABLE  # noqa: PT017
+    finally:
+        done.set()
+        await asyncio.gather(*others)
+
+
+async def test_a_stream_cut_after_the_position_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    start = await redis_store.last_position()
+    await redis_store.add(OTHER)
+    await redis_store.add(GLOBEX)
+    redis_server.command("XTRIM", f"{PREFIX}changes", "MAXLEN", "1")
+    last = Change(GLOBEX.digest, GLOBEX.id, revoked=False)
+    end = await redis_store.last_position()
+    assert await redis_store.changes(start, 0.05) == Changes(end, (last,), continuous=False)
+    assert await redis_store.changes(end, 0.05) == Changes(end)
+
+
+async def test_a_stream_that_is_gone_is_a_gap_once(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    start = await redis_store.last_position()
+    redis_server.command("FLUSHALL")
+    assert await redis_store.changes(start, 0.05) == Changes("0-0", continuous=False)
+    assert await redis_store.changes("0-0", 0.05) == Changes("0-0")
+
+
+async def test_a_stream_that_stepped_back_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    redis_server.command("XADD", f"{PREFIX}changes", "5-0", "digest", "d", "id", "i", "revoked", "0")
+    assert await redis_store.changes("9-0", 0.05) == Changes("5-0", continuous=False)
+
+
+async def test_an_entry_that_is_not_ours_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    for number, fields in ((1, ("x", "y")), (2, ("digest", "d", "id", "i", "revoked", "1"))):
+        redis_server.command("XADD", f"{PREFIX}changes", f"{number}-0", *fields)
+    expected = Changes("2-0", (Change("d", "i", revoked=True),), continuous=False)
+    assert await redis_store.changes("1-0", 0.05) == Changes("2-0", expected.changes)
+    assert await redis_store.changes("0-1", 0.05) == expected
+
+
+async def test_the_stream_is_bounded(redis_url: str, redis_server: RedisServer) -> None:
+    store = RedisKeyStore(redis_url, changes_kept=1)
+    for number in range(300):
+        redis_server.command("XADD", f"{PREFIX}changes", "*", "number", str(number))
+    await store.add(RECORD)
+    length = int(redis_server.command("XLEN", f"{PREFIX}changes")[1:-2])
+    await store.close()
+    # Redis cuts whole nodes, of 100 entries each.
+    assert length <= 101
+
+
+@every_call
+async def test_a_refused_connection_is_a_failure(call: Call, unused_tcp_port: int) -> None:
+    store = RedisKeyStore(f"redis://:secret-password@127.0.0.1:{unused_tcp_port}/0")
+    cause = await assert_unavailable(call(store))
+    assert "secret-password" not in repr(cause)
+    await store.close()
+
+
+@every_call
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*2\r\n:1\r\n", b"-ERR unknown command\r\n" * 5]
+)
+async def test_a_peer_that_is_no_redis_is_a_failure(call: Call, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        store = RedisKeyStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        try:
+            await assert_unavailable(call(store))
+        finally:
+            await store.close()
+
+
+async def test_a_server_that_does_not_answer_is_a_failure_in_time_and_recovers(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    with redis_server.stalled():
+        failures = [assert_unavailable(call(redis_store)) for call in CALLS.values()]
+        await asyncio.gather(*failures)
+    assert await redis_store.find(RECORD.digest) == RECORD
+
+
+async def test_a_wrong_password_is_a_failure_that_does_not_repeat_it(tmp_path: Path) -> None:
+    server = start_redis(tmp_path)
+    store = RedisKeyStore(f"redis://blnk-gateway:secret-password@127.0.0.1:{server.port}")
+    try:
+        cause = await assert_unavailable(store.ping())
+        assert "secret-password" not in repr(cause)
+    finally:
+        await store.close()
+        server.kill()
+
+
+async def test_a_restart_costs_no_request_after_it(tmp_path: Path) -> None:
+    server = start_redis(tmp_path, "--appendonly", "yes")
+    store = RedisKeyStore(server.url)
+    try:
+        await store.add(RECORD)
+        server.kill()
+        await assert_unavailable(store.find(RECORD.digest))
+        server = start_redis(tmp_path, "--appendonly", "yes", port=server.port)
+        assert await store.find(RECORD.digest) == RECORD
+    finally:
+        await store.close()
+        server.kill()
+
+
+@pytest.mark.parametrize("url", ["http://:secret@h", "redis://:secret@host:port", "redis://:se[cret@h", ""])
+def test_a_url_of_something_else_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^write ") as failure:
+        RedisKeyStore(url)
+    assert "cret" not in str(failure.value)
+    assert failure.value.__context__ is None or failure.value.__suppress_context__
+
+
+async def test_more_changes_than_one_read_takes_come_in_order(redis_store: RedisKeyStore) -> None:
+    """And no read but the last proves that there was no other."""
+    start = await redis_store.last_position()
+    many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(1001)]
+    await redis_store.add_all(many)
+    first = await redis_store.changes(start, 0.05)
+    second = await redis_store.changes(first.position, 0.05)
+    assert (len(first.changes), first.whole, len(second.changes), second.whole) == (1000, False, 1, True)
+    assert [change.digest for change in first.changes + second.changes] == [r.digest for r in many]
+    # From before the first entry on, it cannot be told whether some were cut.
+    assert (first.continuous, second.continuous) == (False, True)
+
+
+async def test_a_position_that_is_no_longer_there_is_a_gap(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """Whatever lies around it: it is another stream by now."""
+    await redis_store.add(RECORD)
+    await redis_store.add(OTHER)
+    first, second = (await redis_store.changes("0-0", 0.05)).position, await redis_store.last_position()
+    assert first == second
+    redis_server.command("XDEL", f"{PREFIX}changes", second)
+    assert not (await redis_store.changes(second, 0.05)).continuous
+
+
+async def test_a_record_that_settles_while_it_is_read_is_found(redis_store: RedisKeyStore) -> None:
+    """Its digest is another by the time that the record is asked for."""
+
+    class Settling(Reader):
+        settled = False
+
+        async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:
+            if not self.settled:
+                self.settled = True
+                await redis_store.settle(PENDING.id, digest("fourth"))
+            return await super().by_digests(digests)
+
+    await redis_store.add_all([PENDING, RECORD])
+    found = await Settling(redis_store.link.lists).get_all([RECORD.id, PENDING.id, OTHER.id])
+    assert [(record.id, record.pending) for record in found] == [(RECORD.id, False), (PENDING.id, False)]
+
+
+async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> None:
+    """An import of keys that were revoked long ago tells nothing of how fast revocations are learnt."""
+    start = await redis_store.last_position()
+    await redis_store.add_all([RECORD.revoke("2020-01-01T00:00:00Z", "master"), PENDING])
+    before = time.time()
+    await redis_store.revoke(PENDING.id, "2026-02-01T00:00:00Z", "master")
+    await redis_store.settle(PENDING.id, digest("fourth"))
+    imported, added, revoked, settled = (await redis_store.changes(start, 0.05)).changes
+    assert [change.revoked for change in (imported, added, revoked, settled)] == [True, False, True, True]
+    assert [change.at for change in (imported, added, settled)] == [None, None, None]
+    assert revoked.at is not None
+    assert abs(revoked.at - before) < 5
+
+
+async def test_a_connection_that_was_replaced_watches_nothing(
+    redis_store: RedisKeyStore, redis_url: str
+) -> None:
+    """Dropped between reading a record and writing it; what another gateway revoked meanwhile stays so."""
+    await redis_store.add(RECORD)
+
+    async def revoke() -> None:
+        other = RedisKeyStore(redis_url)
+        await other.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        await other.close()
+
+    def disable_late(record: KeyRecord) -> KeyRecord:
+        with pytest.raises(StopIteration):
+            redis_store.link.drop().send(None)
+        with ThreadPoolExecutor() as elsewhere:
+            elsewhere.submit(asyncio.run, revoke()).result()
+        return record.disable("2026-02-01T00:00:00Z", "master")
+
+    await assert_unavailable(redis_store.revise(RECORD.id, disable_late))
+    assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
+
+
+class TestUncertain:
+    """The answer to a change is lost: it was made."""
+
+    @pytest.fixture
+    async def mute(self, redis_url: str) -> AsyncIterator[RedisKeyStore]:
+        with mute_after(b"EXEC", redis_url) as url:
+            store = RedisKeyStore(url)
+            yield store
+            await store.close()
+
+    async def test_a_new_record_may_stand(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
+        with pytest.raises(UncertainError) as failure:
+            await mute.add(RECORD)
+        assert failure.value.reason == "Redis does not answer in time"
+        assert await redis_store.find(RECORD.digest) == RECORD
+
+    async def test_so_may_a_revocation(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
+        await redis_store.add(RECORD)
+        with pytest.raises(UncertainError):
+            await mute.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
+
+    async def test_what_was_answered_is_certain(
+        self, redis_store: RedisKeyStore, redis_server: RedisServer
+    ) -> None:
+        """Nothing follows EXEC that could fail: it has unwatched, and no UNWATCH is sent."""
+        with redis_server.monitored() as seen:
+            await redis_store.add(RECORD)
+            words = [line.split('"')[1].upper() for line in seen()]
+        assert words[-1] == "EXEC"
+
+    async def test_what_was_never_asked_for_is_certain(self, redis_url: str) -> None:
+        with mute_after(b"WATCH", redis_url) as url:
+            store = RedisKeyStore(url)
+            with pytest.raises(GatewayError) as failure:
+                await store.add(RECORD)
+            await store.close()
+        assert type(failure.value) is GatewayError
+
+    async def test_so_is_what_redis_refused(
+        self, redis_store: RedisKeyStore, redis_server: RedisServer
+    ) -> None:
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            with pytest.raises(GatewayError) as failure:
+                await redis_store.add(RECORD)
+        finally:
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        assert type(failure.value) is GatewayError
+        assert await redis_store.find(RECORD.digest) is None
+
+
+async def test_writes_that_a_silent_redis_cut_short_hold_no_connection(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """More of them than there are connections, and the first command afterwards is answered at once."""
+    await redis_store.add(RECORD)
+
+    async def write(number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(GatewayError):
+            await redis_store.add(replace(OTHER, id=f"{OTHER.id[:-2]}{number:02}", digest=f"{number:064x}"))
+        return time.monotonic() - began
+
+    with redis_server.stalled():
+        took = await asyncio.gather(*(write(number) for number in range(40)))
+    assert max(took) < 2
+    began = time.monotonic()
+    assert await redis_store.find(RECORD.digest) == RECORD
+    await redis_store.add(OTHER)
+    assert time.monotonic() - began < 1
+
+
+async def test_a_peer_that_accepts_and_says_nothing_holds_nobody(unused_tcp_port: int) -> None:
+    """Not even while a transaction is cleared away; it logs in for ever."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", unused_tcp_port)
+    store = RedisKeyStore(f"redis://u:p@127.0.0.1:{unused_tcp_port}/0")
+    began = time.monotonic()
+    for _ in range(2):
+        outcomes = await asyncio.gather(*(store.add(RECORD) for _ in range(16)), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {GatewayError}
+    assert time.monotonic() - began < 4
+    await store.close()
+    server.close()
+
+
+async def test_a_batch_and_its_indexes_are_one_transaction(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """Nothing is half-imported: between MULTI and EXEC stands the whole batch."""
+    with redis_server.monitored() as seen:
+        await redis_store.add_all([RECORD, PENDING])
+        lines = [line.partition("] ")[2].split(" ") for line in seen()]
+    words = [line[0].strip().strip('"').upper() for line in lines]
+    inside = words[words.index("MULTI") + 1 : words.index("EXEC")]
+    assert words.count("MULTI") == 1
+    assert sorted(inside) == sorted(["MSET", *["ZADD"] * 4, "SADD", "XADD", "XADD"])
+
+
+async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
+    with redis_server.monitored() as seen:
+        await redis_store.used({f"api_key_{number}": 1.0 for number in range(1000)})
+        lines = [line for line in seen() if "zadd" in line.lower()]
+    assert len(lines) == 1
+
+
+async def test_what_an_index_says_wrongly_is_not_believed(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("SADD", f"{PREFIX}offspring:{OTHER.id}", RECORD.id, "gone")
+    redis_server.command("SADD", f"{PREFIX}prefix:AAAAAAAAAAAAAAAA", RECORD.id)
+    assert await redis_store.offspring(OTHER.id) == []
+    assert await redis_store.prefixed("AAAAAAAAAAAAAAAA") == []
+
+
+async def test_an_id_whose_record_is_gone_is_stored_anew(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("DEL", f"{PREFIX}key:{RECORD.digest}")
+    assert await redis_store.add_all([RECORD]) == [None]
+    assert await redis_store.find(RECORD.digest) == RECORD
+
+
+async def test_a_call_that_is_cancelled_ends_cancelled(redis_url: str) -> None:
+    """At whatever moment: a task that goes on instead would keep a gateway from ending."""
+    unfinished = 0
+    for turns in range(60):
+        store = RedisKeyStore(redis_url)
+        call = asyncio.create_task(store.ping())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        unfinished += call.cancel()
+        await asyncio.wait({call})
+        unfinished -= call.cancelled()
+        await store.close()
+    assert unfinished == 0

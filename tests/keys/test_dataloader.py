@@ -1,0 +1,176 @@
+"""Reads that many wait for, done as few."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from gateway.errors import Code, GatewayError, OverloadError
+from gateway.keys.dataloader import Batches, BatchLimits
+
+LIMITS = BatchLimits(size=3, waiting=5)
+
+
+class Reads:
+    """Reads that end when the test says so; keeps what each was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.going = asyncio.Event()
+        self.going.set()
+        self.failure: GatewayError | None = None
+
+    async def read(self, names: list[str]) -> dict[str, str]:
+        self.asked.append(names)
+        await self.going.wait()
+        if self.failure is not None:
+            raise self.failure
+        return {name: name.upper() for name in names if name != "nobody"}
+
+
+async def started(batches: Batches[str], *names: str, party: str = "") -> list[asyncio.Task[str | None]]:
+    tasks = [asyncio.create_task(batches.get(name, party)) for name in names]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_is_wanted_meanwhile_is_read_next() -> None:
+    """One read at a time, each with everybody who waits, and the same name once."""
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    reads.going.clear()
+    first = await started(batches, "a")
+    rest = await started(batches, "a", "b", "b", "nobody")
+    reads.going.set()
+    assert await asyncio.gather(*first, *rest) == ["A", "A", "B", "B", None]
+    assert reads.asked == [["a"], ["a", "b", "nobody"]]
+
+
+async def test_a_read_is_no_larger_than_its_bound() -> None:
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    assert await asyncio.gather(*(batches.get(name) for name in "abcde")) == list("ABCDE")
+    assert reads.asked == [["a", "b", "c"], ["d", "e"]]
+
+
+async def test_who_would_be_too_many_fails_at_once() -> None:
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    reads.going.clear()
+    waiting = await started(batches, "a") + await started(batches, *"bcdef")
+    with pytest.raises(OverloadError) as failure:
+        await batches.get("g")
+    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    reads.going.set()
+    assert await asyncio.gather(*waiting) == list("ABCDEF")
+
+
+async def test_a_flood_from_one_party_delays_another_by_one_name() -> None:
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    reads.going.clear()
+    flood = await started(batches, "a") + await started(batches, *"bcdef", party="flood")
+    other = await started(batches, "x", party="other")
+    reads.going.set()
+    await asyncio.gather(*flood, *other, return_exceptions=True)
+    assert reads.asked == [["a"], ["b", "x", "c"], ["d", "e"]]
+    # One too many; it was the flood's last.
+    assert [type(task.exception()) for task in flood] == [type(None)] * 5 + [OverloadError]
+
+
+async def test_a_name_that_two_parties_want_is_read_once_and_at_the_first_turn() -> None:
+    """Nobody pushes another back by asking for the same name at the end of a long queue."""
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    reads.going.clear()
+    flood = await started(batches, "a") + await started(batches, *"bcx", party="flood")
+    other = await started(batches, "x", party="other")
+    reads.going.set()
+    assert await asyncio.gather(*flood, *other) == ["A", "B", "C", "X", "X"]
+    assert reads.asked == [["a"], ["b", "x", "c"], ["x"]]
+
+
+async def test_who_waited_for_too_long_is_refused_and_not_read() -> None:
+    reads, now = Reads(), 100.0
+    batches = Batches(reads.read, BatchLimits(size=3, waiting=5, patience=0.5), lambda: now)
+    reads.going.clear()
+    first = await started(batches, "a")
+    late = await started(batches, *"bc")
+    now += 0.4
+    timely = await started(batches, "d")
+    now += 0.2
+    reads.going.set()
+    assert await asyncio.gather(*first, *timely) == ["A", "D"]
+    assert [type(each) for each in await asyncio.gather(*late, return_exceptions=True)] == [OverloadError] * 2
+    assert reads.asked == [["a"], ["d"]]
+
+
+async def test_no_turn_of_the_loop_answers_more_than_a_read_and_as_many_refusals() -> None:
+    """So that others have their turns in between, be it in a flood or when all fail."""
+    reads, now = Reads(), 100.0
+    batches = Batches(reads.read, BatchLimits(size=3, waiting=100, patience=0.5), lambda: now)
+    reads.going.clear()
+    waiting = await started(batches, "a") + await started(batches, *map(str, range(20)))
+    now += 1
+    reads.failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+    reads.going.set()
+    done = [0]
+    while done[-1] < len(waiting):
+        await asyncio.sleep(0)
+        done.append(sum(task.done() for task in waiting))
+    assert max(after - before for before, after in pairwise(done)) <= 3
+    assert reads.asked == [["a"]]
+
+
+async def test_a_name_that_fails_alone_fails_nobody_else() -> None:
+    async def read(names: list[str]) -> dict[str, str | GatewayError]:
+        failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="unreadable")
+        return {name: failure if name == "bad" else name.upper() for name in names}
+
+    batches = Batches(read, LIMITS)
+    good, bad = await asyncio.gather(batches.get("a"), batches.get("bad"), return_exceptions=True)
+    assert good == "A"
+    assert isinstance(bad, GatewayError)
+    assert bad.reason == "unreadable"
+
+
+async def test_a_failure_fails_all_who_wait_and_nobody_after() -> None:
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    reads.going.clear()
+    waiting = await started(batches, "a") + await started(batches, "b")
+    reads.failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+    reads.going.set()
+    failures = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [GatewayError, GatewayError]
+    reads.failure = None
+    assert await batches.get("c") == "C"
+    assert reads.asked == [["a"], ["c"]]
+
+
+async def test_who_leaves_fails_nobody_else() -> None:
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    reads.going.clear()
+    leaving, staying = await started(batches, "a", "a")
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    reads.going.set()
+    assert await staying == "A"
+
+
+async def test_closing_fails_all_who_wait() -> None:
+    reads = Reads()
+    batches = Batches(reads.read, LIMITS)
+    reads.going.clear()
+    waiting = await started(batches, "a") + await started(batches, "b")
+    await batches.close()
+    failures = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [GatewayError, GatewayError]
+
+
+async def test_closing_what_never_read_is_nothing() -> None:
+    await Batches(Reads().read, LIMITS).close()

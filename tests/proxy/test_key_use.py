@@ -1,0 +1,69 @@
+"""Last uses and pending keys through a whole gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from gateway.gocompat.times import read_instant
+from gateway.keys.store import MemoryKeyStore
+from tests.conftest import Start
+from tests.keys.records import PENDING
+from tests.running import MASTER_KEY
+
+KEY = "A" * 43 + "="
+
+
+async def test_only_a_request_that_is_let_through_is_a_use(start_gateway: Start) -> None:
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    used, refused = await gateway.mint("ledgers:read"), await gateway.mint("ledgers:read")
+    before = time.time()
+    assert (await gateway.ask("GET", "/ledgers", key=used.key)).status == 200
+    assert (await gateway.ask("POST", "/ledgers", key=refused.key)).status == 403
+    assert (await gateway.ask("GET", "/ledgers", key=MASTER_KEY)).status == 200
+    await gateway.close()
+    of_used, of_refused = await store.last_used([used.id, refused.id])
+    assert before <= of_used <= time.time()
+    assert of_refused == 0
+
+
+async def test_a_use_is_seen_in_the_list(start_gateway: Start) -> None:
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    minted = await gateway.mint("ledgers:read", "api-keys:read")
+    await store.used({minted.id: read_instant(b"2026-01-02T03:04:05.5Z").unix})
+    answer = await gateway.ask("GET", "/api-keys", key=minted.key)
+    assert b'"last_used_at":"2026-01-02T03:04:05.5Z"' in answer.body
+
+
+async def test_a_key_of_core_works_from_its_first_request(start_gateway: Start) -> None:
+    store = MemoryKeyStore()
+    await store.add_all([PENDING])
+    gateway = await start_gateway(store=store)
+    gateway.forbidden.update({PENDING.bcrypt, PENDING.prefix})
+    assert (await gateway.ask("GET", "/ledgers", key="A" * 42 + "B=")).status == 401
+    assert (await gateway.ask("GET", "/ledgers", key=KEY)).status == 200
+    settled = await store.get(PENDING.id)
+    assert settled is not None
+    assert not settled.pending
+
+
+async def test_a_disabled_key_is_refused_and_works_again_once_enabled(start_gateway: Start) -> None:
+    """Known within a second, by the stream that tells of revocations."""
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    minted = await gateway.mint("ledgers:read")
+
+    async def becomes(status: int) -> bytes:
+        async with asyncio.timeout(1), await gateway.connect() as client:
+            while True:
+                answer = await client.ask("GET", "/ledgers", key=minted.key)
+                if answer.status == status:
+                    return answer.body
+
+    await becomes(200)
+    await store.revise(minted.id, lambda record: record.disable("2026-02-01T00:00:00Z", "cli:ann"))
+    assert b"AUTH_EXPIRED_API_KEY" in await becomes(401)
+    await store.revise(minted.id, lambda record: record.enable("2026-02-01T00:00:00Z", "cli:ann"))
+    await becomes(200)

@@ -1,0 +1,158 @@
+"""What one key or all bodies together may take."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.fairness.shares import Caller
+from gateway.proxy.limits import BufferBudget, RateLimit
+
+NOW = 1000.25
+
+
+class TestRateLimit:
+    def test_zero_is_no_limit(self) -> None:
+        """Without a rate every request passes."""
+        limit = RateLimit(0)
+        assert all(limit.allows("a", NOW) for _ in range(1000))
+
+    @pytest.mark.parametrize("rate", [1, 2, 3, 7, 10, 99, 1000])
+    @pytest.mark.parametrize("now", [0.0, NOW, 1e9 + 0.1])
+    def test_a_burst_is_one_seconds_worth(self, rate: int, now: float) -> None:
+        """At one instant exactly `rate` requests pass, rounding of floats or not."""
+        limit = RateLimit(rate)
+        assert sum(limit.allows("a", now) for _ in range(rate + 5)) == rate
+
+    def test_each_key_has_its_own(self) -> None:
+        """One key's burst costs another nothing."""
+        limit = RateLimit(1)
+        assert [limit.allows(key, NOW) for key in "abab"] == [True, True, False, False]
+
+    def test_it_refills_evenly(self) -> None:
+        """After a burst of 4, one more passes with each quarter of a second."""
+        limit = RateLimit(4)
+        assert [limit.allows("a", NOW) for _ in range(5)] == [True] * 4 + [False]
+        assert [limit.allows("a", NOW + 0.25) for _ in range(2)] == [True, False]
+        assert [limit.allows("a", NOW + 0.75) for _ in range(3)] == [True, True, False]
+
+    def test_refusals_cost_nothing(self) -> None:
+        """A client that hammers is let in again as soon as one that waits."""
+        limit = RateLimit(1)
+        assert limit.allows("a", NOW)
+        assert not any(limit.allows("a", NOW + part / 100) for part in range(40))
+        assert limit.allows("a", NOW + 1)
+
+    def test_rest_saves_nothing_up(self) -> None:
+        """An hour without requests allows one burst, not an hour's worth."""
+        limit = RateLimit(2)
+        assert limit.allows("a", NOW)
+        assert sum(limit.allows("a", NOW + 3600) for _ in range(10)) == 2
+
+    def test_keys_that_are_even_are_forgotten(self) -> None:
+        """However many keys there have been, only those with a debt are remembered."""
+        limit = RateLimit(10)
+        for number in range(5000):
+            limit.allows(f"key {number}", NOW + number)
+        assert len(limit) <= 1025
+        assert sum(limit.allows("key 4999", NOW + 4999) for _ in range(20)) == 9
+
+
+class TestBufferBudget:
+    def test_it_holds_up_to_its_limit(self) -> None:
+        """The last byte can be had; one more is 503, and what is refused holds nothing any more."""
+        budget = BufferBudget(10)
+        hold = budget.hold(Caller("a", "here"))
+        hold.grow(4)
+        hold.grow(6)
+        assert budget.held == 10
+        with pytest.raises(GatewayError) as refused:
+            hold.grow(1)
+        assert (refused.value.code, budget.held) == (Code.UNAVAILABLE, 0)
+
+    def test_what_is_given_back_can_be_had_again(self) -> None:
+        """Released bytes are free for the next body."""
+        budget = BufferBudget(10)
+        first = budget.hold(Caller("a", "here"))
+        first.grow(10)
+        first.release()
+        first.release()
+        budget.hold(Caller("b", "here")).grow(10)
+        assert budget.held == 10
+
+    def test_the_party_that_holds_most_gives_up_its_largest_body_that_still_comes(self) -> None:
+        """A lone party may hold everything, and yields as soon as another needs some of it."""
+        budget, refused = BufferBudget(10), list[str]()
+        small, large, other = (
+            budget.hold(Caller("a", "here")),
+            budget.hold(Caller("a", "here")),
+            budget.hold(Caller("b", "here")),
+        )
+        small.comes(lambda: refused.append("small"))
+        large.comes(lambda: refused.append("large"))
+        small.grow(4)
+        large.grow(6)
+        other.grow(3)
+        assert (refused, budget.held, large.size, other.size) == (["large"], 7, 0, 3)
+        with pytest.raises(GatewayError):
+            large.grow(1)
+
+    def test_one_refusal_is_enough_for_all_that_ask_in_the_same_turn(self) -> None:
+        """What is refused gives its bytes back at once, so that the next that asks has them."""
+        budget = BufferBudget(10)
+        first, second = budget.hold(Caller("a", "here")), budget.hold(Caller("a", "here"))
+        first.grow(5)
+        second.grow(5)
+        with pytest.raises(GatewayError):
+            first.grow(1)
+        second.grow(1)
+        assert (first.size, second.size, budget.held) == (0, 6, 6)
+
+    def test_a_whole_body_is_never_given_up(self) -> None:
+        """It is on its way to Core: others have an eighth more than the limit, and are refused beyond."""
+        budget, refused = BufferBudget(16), list[str]()
+        whole, same, other = (budget.hold(Caller(party, "here")) for party in ("a", "a", "b"))
+        whole.comes(lambda: refused.append("whole"))
+        whole.grow(8)
+        whole.settle(16)
+        other.grow(2)
+        with pytest.raises(GatewayError):
+            same.grow(1)
+        assert (refused, budget.held) == ([], 18)
+        with pytest.raises(GatewayError):
+            other.grow(1)
+        assert (refused, budget.held) == ([], 16)
+
+    def test_nobody_yields_to_a_party_that_would_hold_as_much(self) -> None:
+        """Or two parties would take the same bytes from each other for ever."""
+        budget, refused = BufferBudget(10), list[str]()
+        first, second = budget.hold(Caller("a", "here")), budget.hold(Caller("b", "here"))
+        for hold in (first, second):
+            hold.comes(lambda: refused.append("one"))
+            hold.grow(5)
+        with pytest.raises(GatewayError):
+            second.grow(1)
+        assert (refused, budget.held) == ([], 5)
+
+    def test_a_network_gives_up_a_body_however_many_keys_hold_its_bytes(self) -> None:
+        """Each of them holds less than whoever needs some of it."""
+        budget, refused = BufferBudget(10), list[str]()
+        for key in "abcde":
+            hold = budget.hold(Caller(key, "many"))
+            hold.comes(lambda key=key: refused.append(key))  # type: ignore[misc]
+            hold.grow(2)
+        other = budget.hold(Caller("f", "one"))
+        other.grow(4)
+        assert (len(refused), budget.held, other.size) == (2, 10, 4)
+
+    def test_such_a_network_takes_nothing_from_another(self) -> None:
+        """By one key more, which holds nothing yet: the other's key has more, but its network has less."""
+        budget, refused = BufferBudget(10), list[str]()
+        one = budget.hold(Caller("f", "one"))
+        one.comes(lambda: refused.append("one"))
+        one.grow(4)
+        for key in "abc":
+            budget.hold(Caller(key, "many")).grow(2)
+        with pytest.raises(GatewayError):
+            budget.hold(Caller("d", "many")).grow(2)
+        assert (refused, budget.held) == ([], 10)

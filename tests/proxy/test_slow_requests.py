@@ -1,0 +1,238 @@
+"""A key that ends while its request is still coming in, or waits for Core: nothing of it is done any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.keys.cache import ASKED_SECONDS, BOUND_SECONDS, LATE_SECONDS, PEEKED_SECONDS, PROVEN_SECONDS
+from gateway.keys.core.row_cache import CONFIRMED_SECONDS
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import MemoryKeyStore
+from tests.conftest import Start
+from tests.raw_client import Answer, chunked, request
+from tests.recording import RecordingUpstream, held
+from tests.running import Minted, Running
+from tests.wire.asserting import READ
+
+AT = "2026-02-01T00:00:00Z"
+BODY = b'{"name":"x"}'
+PUT = "/transactions/inflight/x"  # its body is forwarded as it comes
+UPDATE = b'{"status":"commit"}'
+
+RELIED_ON = PEEKED_SECONDS + 0.05
+"""What was judged so long ago is relied on no longer; a loop's timer may be a little early."""
+
+End = Callable[[MemoryKeyStore, str], Awaitable[KeyRecord | None]]
+
+
+async def revoked(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revoke(key_id, AT, "master")
+
+
+async def disabled(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: record.disable(AT, "master"))
+
+
+async def expired(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, expires_at=AT))
+
+
+async def narrowed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, scopes=("search:read",)))
+
+
+async def renamed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    """No end; but the key has to be asked for again."""
+    return await store.revise(key_id, lambda record: replace(record, name=f"{record.name}, renamed"))
+
+
+ENDS = [(revoked, 401), (disabled, 401), (expired, 401), (narrowed, 403)]
+
+
+class Stage:
+    """A gateway whose store a test changes behind its back."""
+
+    def __init__(self, gateway: Running, store: MemoryKeyStore, caller: Minted) -> None:
+        self.gateway = gateway
+        self.store = store
+        self.caller = caller
+
+    async def dawdle(self, head: bytes, rest: bytes, end: End) -> Answer:
+        """The answer to a request whose last bytes come once the key has ended."""
+        async with await self.gateway.connect() as client:
+            await client.send(head)
+            # The head is judged meanwhile, and then the end of the key is learnt.
+            await asyncio.sleep(RELIED_ON)
+            await end(self.store, self.caller.id)
+            await asyncio.sleep(RELIED_ON)
+            await client.send(rest)
+            return await client.answer()
+
+    def request(self, method: str, target: str, body: bytes, sent: int) -> tuple[bytes, bytes]:
+        """A request, cut where `sent` bytes of its body have left."""
+        whole = request(method, target, key=self.caller.key, body=body)
+        cut = len(whole) - len(body) + sent
+        return whole[:cut], whole[cut:]
+
+    def minting(self) -> tuple[bytes, bytes]:
+        """A request for a key like the caller's, cut in its body."""
+        wanted = {
+            "name": "n",
+            "owner": self.caller.owner,
+            "scopes": ["*:*"],
+            "expires_at": "2999-01-01T00:00:00Z",
+        }
+        return self.request("POST", "/api-keys", json.dumps(wanted).encode(), 5)
+
+
+@pytest.fixture
+async def stage(start_gateway: Start) -> Stage:
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    return Stage(gateway, store, await gateway.mint("*:*"))
+
+
+@pytest.mark.parametrize(("end", "status"), ENDS)
+async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
+    stage: Stage, upstream: RecordingUpstream, end: End, status: int
+) -> None:
+    """Whatever has become of the key; Core has not heard of it."""
+    head, rest = stage.request("POST", "/ledgers", BODY, 3)
+    answer = await stage.dawdle(head, rest, end)
+    assert answer.status == status
+    assert upstream.requests == []
+    assert '"decision":"deny"' in await stage.gateway.logged("/ledgers")
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("trailing", [b"", b" "])
+async def test_no_more_of_a_streamed_body_reaches_core(
+    stage: Stage, upstream: RecordingUpstream, framing: str, trailing: bytes
+) -> None:
+    """Core could act on a body whose last byte is still to come, so every part is held back, not the last."""
+    first, last = b'{"pad":"' + b"x" * 70_000, b'","status":"commit"}'
+    if framing == "length":
+        head, rest = stage.request("PUT", PUT, first + last + trailing, len(first))
+        rest = last
+    else:
+        start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
+        head, rest = start + b"%x\r\n%b\r\n" % (len(first), first), chunked(last + trailing)
+        rest = rest.removesuffix(b"0\r\n\r\n") if trailing else rest
+    answer = await stage.dawdle(head, rest, revoked)
+    assert answer.status == 401
+    (seen,) = upstream.requests
+    assert first.startswith(bytes(seen.body))
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_a_small_body_that_comes_whole_too_late_is_refused(
+    stage: Stage, upstream: RecordingUpstream, framing: str
+) -> None:
+    """It is held until it is whole, so Core has not heard of it."""
+    if framing == "length":
+        head, rest = stage.request("PUT", PUT, UPDATE, 4)
+    else:
+        start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
+        head, rest = start + b"4\r\n%b\r\n" % UPDATE[:4], chunked(UPDATE[4:])
+    assert (await stage.dawdle(head, rest, revoked)).status == 401
+    assert upstream.requests == []
+
+
+async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
+    start_gateway: Start, upstream: RecordingUpstream
+) -> None:
+    store, release = MemoryKeyStore(), asyncio.Event()
+    gateway = await start_gateway(store=store, upstream={"connections": 1})
+    first, second = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
+    upstream.take()
+    # One more place is kept for a key that holds none.
+    upstream.script(held(release), held(release))
+    busy = asyncio.create_task(gateway.ask("GET", READ, key=first.key))
+    kept = asyncio.create_task(gateway.ask("GET", READ, key=(await gateway.mint("ledgers:*")).key))
+    await upstream.arrived(2)
+    waiting = asyncio.create_task(gateway.ask("POST", "/ledgers", key=second.key, body=BODY))
+    await asyncio.sleep(RELIED_ON)
+    await revoked(store, second.id)
+    await asyncio.sleep(RELIED_ON)
+    release.set()
+    assert ((await busy).status, (await kept).status, (await waiting).status) == (200, 200, 401)
+    assert len(upstream.requests) == 2
+    assert (await gateway.ask("GET", READ, key=first.key)).status == 200
+
+
+@pytest.mark.parametrize("end", [revoked, disabled, expired])
+async def test_a_dead_key_mints_none(stage: Stage, end: End) -> None:
+    """However long its request for one was on its way."""
+    assert (await stage.dawdle(*stage.minting(), end)).status == 401
+    assert len(await stage.store.owned(stage.caller.owner)) == 1
+
+
+async def unprivileged(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, scopes=("api-keys:write",)))
+
+
+async def moved(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+    return await store.revise(key_id, lambda record: replace(record, owner="elsewhere", scopes=("*:*",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [(unprivileged, "AUTH_SCOPE_ESCALATION"), (moved, "AUTH_CROSS_OWNER_ACCESS")]
+)
+async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
+    stage: Stage, change: End, code: str
+) -> None:
+    """It may still mint, but neither what it could grant before nor for its owner of before."""
+    answer = await stage.dawdle(*stage.minting(), change)
+    assert (answer.status, answer.code) == (403, code)
+    assert len([record async for batch in stage.store.every() for record in batch]) == 1
+
+
+async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: RecordingUpstream) -> None:
+    """Its body arrives as it came, though the key has to be asked for again on the way."""
+    head, rest = stage.request("PUT", PUT, UPDATE, 4)
+    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    head, rest = stage.request("POST", "/ledgers", BODY, 4)
+    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    streamed, stamped = upstream.requests
+    assert bytes(streamed.body) == UPDATE
+    assert json.loads(bytes(stamped.body)) == {
+        "name": "x",
+        "meta_data": {"BLNK_GENERATED_BY": stage.caller.id},
+    }
+
+
+async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstream: RecordingUpstream) -> None:
+    """Nobody can tell whether the key still lives."""
+
+    class Failing(MemoryKeyStore):
+        failing = False
+
+        async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+            if self.failing:
+                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            return await super().find(digest, client)
+
+    store = Failing()
+    gateway = await start_gateway(store=store)
+    stage = Stage(gateway, store, await gateway.mint("*:*"))
+
+    async def down(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
+        Failing.failing = True
+        return await renamed(store, key_id)
+
+    for method, target in (("POST", "/ledgers"), ("PUT", PUT)):
+        Failing.failing = False
+        answer = await stage.dawdle(*stage.request(method, target, BODY, 4), down)
+        assert (answer.status, answer.values("Retry-After")) == (503, ["1"])
+
+
+def test_what_is_relied_on_and_what_may_be_late_are_less_than_the_bound() -> None:
+    assert PROVEN_SECONDS + PEEKED_SECONDS < BOUND_SECONDS
+    assert LATE_SECONDS + ASKED_SECONDS < BOUND_SECONDS
+    assert CONFIRMED_SECONDS + PEEKED_SECONDS < 2.0

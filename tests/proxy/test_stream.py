@@ -1,0 +1,122 @@
+"""A body on its way to Core: who holds back its client, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.proxy.context import Gate
+from gateway.proxy.stream import Upload
+from gateway.wire.exchange import Exchange
+from gateway.wire.upstream_connection import UpstreamConnection
+
+
+class Client:
+    """Stands for the exchange that the body comes from."""
+
+    chunked = False
+
+    def __init__(self) -> None:
+        self.paused = False
+
+    def stream(self, _: Upload) -> None:
+        """Everything is fed by the test."""
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Core:
+    """Stands for the connection to Core; while `slow` it holds the body back with each part."""
+
+    def __init__(self) -> None:
+        self.slow = False
+        self.aborted = False
+        self.parts: list[tuple[bytes, bool]] = []
+        self.flow: Upload
+
+    def upload(self, data: bytes, *, last: bool) -> None:
+        self.parts.append((data, last))
+        if self.slow:
+            self.flow.pause_reading()
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Asked(Gate):
+    """A gate that has to be asked, and has its answer once `answered`."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.answered = asyncio.Event()
+        self.failure = failure
+
+    def passes(self) -> bool:
+        return self.answered.is_set()
+
+    async def renew(self) -> None:
+        await self.answered.wait()
+        if self.failure is not None:
+            raise self.failure
+
+
+class Stage:
+    def __init__(self, gate: Asked) -> None:
+        self.client, self.core, self.gate = Client(), Core(), gate
+        self.upload = Upload(cast("Exchange", cast("Any", self.client)), gate)
+        self.core.flow = self.upload
+        self.upload.begin(cast("UpstreamConnection", cast("Any", self.core)))
+
+    async def answer(self) -> None:
+        self.gate.answered.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def stage() -> Stage:
+    return Stage(Asked())
+
+
+async def test_what_comes_while_the_gate_is_asked_goes_on_in_order(stage: Stage) -> None:
+    stage.upload.feed(b"a", last=False)
+    stage.upload.feed(b"b", last=False)
+    assert (stage.client.paused, stage.core.parts) == (True, [])
+    await stage.answer()
+    stage.upload.feed(b"c", last=True)
+    assert stage.core.parts == [(b"a", False), (b"b", False), (b"c", True)]
+    assert not stage.client.paused
+
+
+async def test_a_client_is_still_held_back_by_a_slow_core_once_the_gate_has_answered(stage: Stage) -> None:
+    """Or the gateway would hold as much as it sends."""
+    stage.core.slow = True
+    stage.upload.feed(b"a", last=False)
+    await stage.answer()
+    assert stage.client.paused
+    stage.upload.resume_reading()
+    assert not stage.client.paused
+
+
+async def test_a_client_is_still_held_back_by_the_gate_once_core_takes_more(stage: Stage) -> None:
+    stage.upload.pause_reading()
+    stage.upload.feed(b"a", last=False)
+    stage.upload.resume_reading()
+    assert stage.client.paused
+    await stage.answer()
+    assert not stage.client.paused
+
+
+async def test_nothing_goes_on_where_the_gate_refuses() -> None:
+    failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+    stage = Stage(Asked(failure))
+    stage.upload.feed(b"a", last=False)
+    await stage.answer()
+    stage.upload.feed(b"b", last=True)
+    assert (stage.core.parts, stage.core.aborted, stage.upload.closed) == ([], True, failure)

@@ -1,0 +1,125 @@
+"""A real redis-server on a free loopback port, for tests and tools.
+
+Rules kept here:
+- Stores log in as the user of deploy/README.md, so that every test runs with no right more than that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import redis_acl
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """A redis-server of the test session."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return redis_acl.url(f"127.0.0.1:{self.port}")
+
+    def answers(self) -> bool:
+        """Wait until it does, for 10 s at most or until it has ended."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and self.process.poll() is None:
+            # While it loads what it had persisted it answers -LOADING.
+            with contextlib.suppress(OSError):
+                if self.command("PING").startswith((b"+PONG", b"-NOAUTH")):
+                    return True
+            time.sleep(0.01)
+        return False
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """The server accepts and reads nothing, as behind a link that drops packets."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def monitored(self) -> Iterator[Callable[[], list[str]]]:
+        """What other connections send meanwhile: a function that gives a line for each so far."""
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection,
+            connection.makefile("r") as lines,
+        ):
+            connection.sendall(b"MONITOR\r\n")
+            assert lines.readline() == "+OK\n"
+
+            def seen() -> list[str]:
+                # A command of our own ends what came before it.
+                self.command("ECHO", "monitored")
+                return list(iter(lambda: _until_echo(lines.readline()), ""))
+
+            yield seen
+
+    def command(self, *words: str | bytes) -> bytes:
+        """The raw answer to one command, on a connection of its own."""
+        parts = [word.encode() if isinstance(word, str) else word for word in words]
+        request = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def _until_echo(line: str) -> str:
+    return "" if '"ECHO" "monitored"' in line else line
+
+
+def start_redis(folder: Path, *options: str, port: int = 0) -> RedisServer:
+    """A redis-server that answers, on a free port if none is given; the caller ends it."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("no redis-server is installed")
+    for _ in range(5):
+        server = _spawn(program, port or free_port(), folder, options)
+        if server.answers():
+            return server
+        server.kill()
+    pytest.fail("redis-server did not start")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _spawn(program: str, port: int, folder: Path, options: tuple[str, ...]) -> RedisServer:
+    command = [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+        *redis_acl.options(),
+        *options,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return RedisServer(port, process)

@@ -1,0 +1,315 @@
+"""Is Core secure, does it accept our master key, and what happens until both are known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Code
+from gateway.server.build import StartError
+from gateway.server.core_check import Asker, Check, Finding, Reminder, asking_limits, check_core
+from gateway.server.exit_codes import Exit
+from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
+from gateway.wire.pool import Pool
+from gateway.wire.upstream_connection import PoolLimits
+from tests.conftest import Start
+from tests.raw_client import PATIENCE, RawClient
+from tests.recording import REFUSAL, Behaviour, RecordingUpstream, Request, answering, like_core, never, raw
+from tests.running import MASTER_KEY, Running, eventually
+from tests.serving import serving
+from tests.tls import self_signed
+from tests.wire.asserting import READ, assert_error
+
+ASKER = Asker(b"Host: core.test\r\n", f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(), own_ids="0b5e-")
+REFUSES = answering("401 Unauthorized", REFUSAL)
+LIMITS = PoolLimits(connections=1, queue=0, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
+
+INSECURE = ["200 OK", "202 Accepted", "301 Moved Permanently", "400 Bad Request", "403 Forbidden"]
+INSECURE += ["404 Not Found"]
+UNSETTLED = ["429 Too Many Requests", "500 Oops", "503 Service Unavailable"]
+
+
+class Core(RecordingUpstream):
+    """A Core whose answers with and without its master key are a test's."""
+
+    def __init__(self) -> None:
+        super().__init__(MASTER_KEY)
+        self.without_key: Behaviour = REFUSES
+        self.with_key: Behaviour = like_core
+        self.asked: list[Request] = []
+
+    def _behaviour_for(self, request: Request) -> Behaviour:
+        self.asked.append(request)
+        keys = request.values("x-blnk-key")
+        if not keys:
+            return self.without_key
+        return self.with_key if keys == [self.master_key] else REFUSES
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Core]:
+    core = Core()
+    async with core:
+        yield core
+
+
+async def check(core: Core, **changes: float) -> Check:
+    limits = replace(LIMITS, **changes)  # type: ignore[arg-type]
+    pool = Pool("127.0.0.1", core.port, limits, asyncio.get_running_loop())
+    try:
+        return await check_core(pool, ASKER)
+    finally:
+        pool.close()
+
+
+class TestCheck:
+    async def test_a_core_that_refuses_others_and_accepts_us_is_safe(self, upstream: Core) -> None:
+        """A protected route is asked for, first without any key, then with ours."""
+        assert await check(upstream) == Check(Finding.SAFE, "")
+        asked = [(got.method, got.target, got.values("x-blnk-key")) for got in upstream.asked]
+        assert asked == [("GET", "/ledgers?limit=1", []), ("GET", "/ledgers?limit=1", [MASTER_KEY])]
+        assert {value for got in upstream.asked for value in got.values("host")} == {"core.test"}
+
+    @pytest.mark.parametrize("status", INSECURE)
+    async def test_a_core_that_answers_anyone_is_unsafe(self, upstream: Core, status: str) -> None:
+        """Anything but a refusal without a key: the master key is not even shown to it."""
+        upstream.without_key = answering(status)
+        found = await check(upstream)
+        assert found.finding is Finding.UNSAFE
+        assert found.reason.startswith(f"Core answers {status[:3]} to a request without a key: set server.se")
+        assert len(upstream.asked) == 1
+
+    async def test_a_core_that_refuses_the_master_key_is_unsafe(self, upstream: Core) -> None:
+        """Every forwarded request would fail; the reason names the setting, not the key."""
+        upstream.with_key = REFUSES
+        assert await check(upstream) == Check(
+            Finding.UNSAFE,
+            "Core refuses the master key: upstream.master_key must be server.secret_key of blnk.json",
+        )
+
+    @pytest.mark.parametrize("status", UNSETTLED)
+    @pytest.mark.parametrize("which", ["without_key", "with_key"])
+    async def test_a_core_that_says_neither_is_not_reachable_yet(
+        self, upstream: Core, status: str, which: str
+    ) -> None:
+        """Overload and faults settle nothing, with a key or without."""
+        setattr(upstream, which, answering(status))
+        assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core answers {status[:3]}")
+
+    async def test_no_connection_is_not_reachable_yet(self, upstream: Core) -> None:
+        """A Core that is not up is waited for."""
+        await upstream.__aexit__()
+        found = await check(upstream)
+        refused = f"connection refused (127.0.0.1:{upstream.port})"
+        assert found == Check(Finding.UNREACHABLE, f"Core is not reachable: {refused}")
+        await upstream.__aenter__()
+
+    @pytest.mark.parametrize(
+        ("response", "reason"),
+        [
+            (b"", f"{CLOSED}; {MAYBE_NOT_HTTP}"),
+            (b"\x15\x03\x01\x00\x02\x02\x16", SPEAKS_TLS),
+            (
+                b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+                SPEAKS_TLS,
+            ),
+            (
+                b"-ERR wrong number of arguments for 'get' command\r\n",
+                "what responds at upstream.url does not speak HTTP: it seems to be a Redis",
+            ),
+            (b"SSH-2.0-OpenSSH\r\n", "what responds at upstream.url does not speak HTTP"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "Core's response is malformed HTTP"),
+            (b"HTTP/1.1 200 OK\r\nConte", "Core closed the connection in the middle of a response"),
+        ],
+        ids=["nothing", "TLS", "TLS of Go", "Redis", "SSH", "malformed", "cut"],
+    )
+    async def test_what_gives_no_http_response_is_not_reachable_yet_and_the_reason_says_what_it_is(
+        self, upstream: Core, response: bytes, reason: str
+    ) -> None:
+        """The bytes themselves are not repeated, and the master key is not sent."""
+        upstream.without_key = raw(response)
+        assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core is not reachable: {reason}")
+        assert [got.values("x-blnk-key") for got in upstream.asked] == [[]]
+
+    async def test_a_core_that_accepts_and_stays_silent_does_not_respond_within_10_s(
+        self, upstream: Core
+    ) -> None:
+        """The deadline is one of the check's own, however long a client's request may take."""
+        limits = replace(LIMITS, first_byte=300.0)
+        assert asking_limits(limits) == replace(
+            limits, connections=1, queue=1, first_byte=10.0, between_bytes=10.0
+        )
+        upstream.without_key = never
+        reason = "Core is not reachable: Core does not respond within 0.2 s"
+        assert await check(upstream, first_byte=0.2) == Check(Finding.UNREACHABLE, reason)
+
+    async def test_a_gateway_without_its_core_is_told_from_core(self, upstream: Core) -> None:
+        """A second gateway in a row is fine as long as a Core stands behind it."""
+        own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "77aa-1")]
+        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        assert await check(upstream) == Check(Finding.SAFE, "")
+        upstream.with_key = answering("502 Bad Gateway", REFUSAL, own)
+        assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core is not reachable: {GATEWAY}")
+
+    async def test_a_gateway_that_asks_itself_is_unsafe_and_shows_no_master_key(self, upstream: Core) -> None:
+        """It is known by the ids of its own requests."""
+        own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "0b5e-1")]
+        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        reason = "upstream.url is the address of this gateway itself, not of Core"
+        assert await check(upstream) == Check(Finding.UNSAFE, reason)
+        assert [got.values("x-blnk-key") for got in upstream.asked] == [[]]
+
+    async def test_a_long_answer_is_not_read(self, upstream: Core) -> None:
+        """Only the status counts, so an answer without an end holds nothing up."""
+        upstream.with_key = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=False)
+        assert (await check(upstream)).finding is Finding.SAFE
+
+
+class TestReminder:
+    def test_a_reason_is_due_when_it_is_new_and_then_once_a_minute(self) -> None:
+        """Two that come in turn are not logged in turn."""
+        reminder = Reminder()
+        come = [(now, reason) for now in range(0, 150, 5) for reason in ("a", "b")]
+        said = [(now, reason) for now, reason in come if reminder.due(reason, now)]
+        assert said == [(0, "a"), (0, "b"), (60, "a"), (60, "b"), (120, "a"), (120, "b")]
+
+
+class TestServer:
+    @pytest.mark.parametrize("status", INSECURE)
+    async def test_an_insecure_core_ends_the_start(
+        self, start_gateway: Start, upstream: Core, status: str
+    ) -> None:
+        """A Core without `server.secure` makes the gateway pointless: exit 3."""
+        upstream.without_key = answering(status)
+        running: Running = await start_gateway(ready=False)
+        with pytest.raises(StartError) as refused:
+            await asyncio.wait_for(running.gateway.ready(), PATIENCE)
+        assert refused.value.exit_code is Exit.NEIGHBOUR
+        assert not running.gateway.health.ready
+
+    async def test_a_refused_master_key_ends_the_start(self, start_gateway: Start, upstream: Core) -> None:
+        """Nothing could be forwarded: exit 3."""
+        upstream.with_key = REFUSES
+        running: Running = await start_gateway(ready=False)
+        with pytest.raises(StartError) as refused:
+            await asyncio.wait_for(running.gateway.ready(), PATIENCE)
+        assert refused.value.exit_code is Exit.NEIGHBOUR
+
+    @pytest.mark.parametrize("status", UNSETTLED)
+    @pytest.mark.parametrize("which", ["without_key", "with_key"])
+    async def test_nothing_is_forwarded_until_both_are_seen(
+        self, start_gateway: Start, upstream: Core, which: str, status: str
+    ) -> None:
+        """Not ready and 502 while Core settles nothing, public routes too; ready by itself afterwards."""
+        before = getattr(upstream, which)
+        setattr(upstream, which, answering(status))
+        running: Running = await start_gateway(ready=False)
+        key = (await running.mint("ledgers:read")).key
+        await eventually(lambda: len(upstream.asked) > 1, "a second look at Core")
+        for target in (READ, "/health"):
+            assert_error(await running.ask("GET", target, key=key), Code.UPSTREAM_UNREACHABLE)
+        assert_error(await running.ask("GET", READ, key=MASTER_KEY), Code.UPSTREAM_UNREACHABLE)
+        assert running.gateway.health.reasons == [f"Core answers {status[:3]}"]
+        assert {got.target for got in upstream.asked} == {"/ledgers?limit=1"}
+        assert all(got.is_probe for got in upstream.asked)
+        setattr(upstream, which, before)
+        await eventually(lambda: running.gateway.health.ready, "readiness")
+        assert (await running.ask("GET", READ, key=key)).status == 200
+
+    async def test_a_core_that_comes_up_later_is_noticed(self, start_gateway: Start, upstream: Core) -> None:
+        """Without a connection the gateway starts, not ready, and keeps trying."""
+        await upstream.__aexit__()
+        running: Running = await start_gateway(ready=False)
+        await running.logged("waiting for core")
+        assert not running.gateway.health.ready
+        async with upstream:
+            await eventually(lambda: running.gateway.health.ready, "readiness")
+
+    async def test_a_core_found_unsafe_after_a_wait_ends_the_start(
+        self, start_gateway: Start, upstream: Core
+    ) -> None:
+        """A Core that comes up without `server.secure` is refused as one that was there from the start."""
+        upstream.without_key = answering("503 Service Unavailable")
+        running: Running = await start_gateway(ready=False)
+        await running.logged("waiting for core")
+        upstream.without_key = answering("200 OK")
+        with pytest.raises(StartError):
+            await asyncio.wait_for(running.gateway.ready(), PATIENCE)
+
+    async def test_the_reason_is_logged_once(self, start_gateway: Start, upstream: Core) -> None:
+        """A Core that is down for hours does not fill the log."""
+        upstream.without_key = answering("503 Service Unavailable")
+        running: Running = await start_gateway(ready=False)
+        await eventually(lambda: len(upstream.asked) > 2, "a third look at Core")
+        assert (await running.logged("waiting for core")).count("waiting for core") == 1
+
+
+class TestProcess:
+    async def test_a_gateway_that_is_its_own_core_is_exit_3(self, unused_tcp_port: int) -> None:
+        """It would ask itself for ever; the master key is not sent. (By a name that `check` cannot tell.)"""
+        url, listen = f"http://127.1:{unused_tcp_port}", f"127.0.0.1:{unused_tcp_port}"
+        async with serving(url, {"LISTEN": listen}) as process:
+            ended = await process.ended()
+        reason = "upstream.url is the address of this gateway itself, not of Core"
+        assert (ended.code, ended.stderr) == (3, f"blnk-gateway: {reason}\n")
+        requests = [event for event in ended.events if event["event"] == "request"]
+        assert [(event["status"], event["key_id"]) for event in requests] == [(401, "")]
+
+    async def test_a_core_is_reached_over_tls_once_ssl_cert_file_trusts_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until then the log and the health page say how; nothing was sent to it."""
+        shown = self_signed(tmp_path, "DNS:localhost", "IP:127.0.0.1")
+        async with RecordingUpstream(MASTER_KEY, shown.listener()) as core:
+            async with serving(core.url, {}) as process:
+                _, admin = await process.listening()
+                waiting = await process.event("waiting for core")
+                async with await RawClient.connect(admin) as client:
+                    asked = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+                    health = (await client.call(asked)).json()
+                process.terminate()
+                await process.ended()
+            assert (health["status"], health["reasons"]) == ("not ready", [waiting["reason"]])
+            reason = "the certificate of localhost is not trusted (self-signed certificate): set the "
+            reason += "environment variable SSL_CERT_FILE to a PEM file with the certificate of its authority"
+            assert waiting["reason"] == f"Core is not reachable: {reason}"
+            assert core.probes == []
+            monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate))
+            async with serving(core.url, {}) as process:
+                await process.event("ready")
+
+    async def test_an_insecure_core_is_exit_3(self, upstream: Core) -> None:
+        """The last word on stderr says what to change; no traceback."""
+        upstream.without_key = answering("200 OK")
+        async with serving(upstream.url, {}) as process:
+            ended = await process.ended()
+        assert (ended.code, ended.stderr) == (
+            3,
+            "blnk-gateway: Core answers 200 to a request without a key: set server.secure to true in "
+            "blnk.json, or whoever can connect to Core bypasses the gateway\n",
+        )
+
+    async def test_a_refused_master_key_is_exit_3(self, upstream: Core) -> None:
+        """The key itself is not in what it says."""
+        upstream.with_key = REFUSES
+        async with serving(upstream.url, {}) as process:
+            ended = await process.ended()
+        assert (ended.code, ended.stderr) == (
+            3,
+            "blnk-gateway: Core refuses the master key: upstream.master_key must be server.secret_key of "
+            "blnk.json\n",
+        )
+        assert MASTER_KEY not in str(ended.events)
+
+    async def test_sigterm_while_core_is_awaited_is_exit_0(self, upstream: Core) -> None:
+        """A gateway that never became ready stops as any other."""
+        upstream.without_key = answering("503 Service Unavailable")
+        async with serving(upstream.url, {"DRAIN__DELAY": "0s"}) as process:
+            await process.event("waiting for core")
+            process.terminate()
+            ended = await process.ended()
+        assert (ended.code, ended.stderr) == (0, "")

@@ -1,0 +1,150 @@
+"""No body holds the event loop for long, whatever it is made of: large ones take short steps."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.policy.routes import Stamp
+from gateway.stamping.stamp import CHEAP_SECONDS, is_cheap, stamp, stamp_in_steps
+
+SIZE = 5 * 1024 * 1024
+# Seconds of this thread's own time that one step may take, in the best of RUNS: 2 ms, and as much for noise.
+LONGEST = 0.004
+RUNS = 5
+
+Outcome = Code | None
+
+
+def filled(head: bytes, part: bytes, tail: bytes) -> bytes:
+    """`part`, repeated with commas between to fill SIZE."""
+    times = (SIZE - len(head) - len(tail)) // (len(part) + 1)
+    return head + b",".join([part] * times) + tail
+
+
+ITEM = (
+    b'{"amount":1234,"precision":100,"reference":"ref-%06d","currency":"USD","source":"@src-account-123",'
+    b'"destination":"@dst-account-456","description":"bulk","allow_overdraft":true,"meta_data":{"a":"%b"}}'
+)
+BULK = b'{"transactions":[%b]}' % b",".join(ITEM % (n, b"x" * 40) for n in range(10_000))
+MEMBERS = b",".join(b'"%06d":1' % n for n in range(470_000))
+DEEP = b"[" * 400 + b"]" * 400
+
+CASES: dict[str, tuple[Stamp, bytes, Outcome]] = {
+    "a real batch of 10,000 items": (Stamp.BULK, BULK, None),
+    "... each with a forged stamp": (Stamp.BULK, BULK.replace(b'{"a"', b'{"BLNK_GENERATED_BY":1,"a"'), None),
+    "empty items": (Stamp.BULK, filled(b'{"transactions":[', b"{}", b"]}"), Code.BULK_LIMIT),
+    "numbers as items": (Stamp.BULK, filled(b'{"transactions":[', b"1", b"]}"), Code.BULK_LIMIT),
+    "members at the top": (Stamp.CREATE, b"{%b}" % MEMBERS, None),
+    "... all with escaped names": (Stamp.CREATE, filled(b"{", b'"\\u0061":1', b"}"), None),
+    "... of a batch": (Stamp.BULK, b"{%b}" % MEMBERS, None),
+    "members of meta_data": (Stamp.CREATE, b'{"meta_data":{%b}}' % MEMBERS, None),
+    "... with a forged stamp": (
+        Stamp.CREATE,
+        b'{"meta_data":{"BLNK_GENERATED_BY":1,%b}}' % MEMBERS,
+        None,
+    ),
+    "one string": (Stamp.CREATE, b'{"a":"%b"}' % (b"x" * (SIZE - 8)), None),
+    "one string of escapes": (Stamp.CREATE, b'{"a":"%b"}' % (b"\\u0041" * (SIZE // 6 - 2)), None),
+    "one string beyond ASCII": (
+        Stamp.CREATE,
+        b'{"a":"%b"}' % ("\U0001f600".encode() * (SIZE // 4 - 2)),
+        None,
+    ),
+    "one number": (Stamp.CREATE, b'{"a":%b}' % (b"1" * (SIZE - 6)), None),
+    "flat arrays": (Stamp.CREATE, filled(b'{"a":[', b"[]", b"]}"), None),
+    "nested arrays": (Stamp.CREATE, filled(b'{"a":[', DEEP, b"]}"), None),
+    "... in meta_data with a forged stamp": (
+        Stamp.CREATE,
+        filled(b'{"meta_data":{"BLNK_GENERATED_BY":1,"a":[', DEEP, b"]}}"),
+        None,
+    ),
+    "strings of a bracket": (Stamp.CREATE, filled(b'{"a":[', b'["["]', b"]}"), None),
+    "escapes beside brackets": (Stamp.CREATE, b'{"a":[%b"%b"]}' % (b"[]," * 1000, b"\\\\" * 2_500_000), None),
+    "lone surrogates": (Stamp.CREATE, b'{"a":"%b"}' % (rb"\ud83d" * (SIZE // 6 - 2)), None),
+    "nesting without end": (Stamp.CREATE, b'{"a":%b' % (b"[" * (SIZE - 6)), Code.MALFORMED_BODY),
+    "blanks": (Stamp.CREATE, b"{}" + b" " * (SIZE - 2), None),
+    "nothing but blanks": (Stamp.CREATE, b" " * SIZE, None),
+    "blanks between names": (
+        Stamp.CREATE,
+        b'{"meta_data":{"a":1%b,"BLNK_GENERATED_BY":1}}' % (b" " * (SIZE - 50)),
+        None,
+    ),
+    "meta_data over and over": (Stamp.CREATE, filled(b"{", b'"meta_data":{}', b"}"), Code.MALFORMED_BODY),
+    "30 kB of empty items": (Stamp.BULK, b'{"transactions":[%b]}' % b",".join([b"{}"] * 9999), None),
+}
+# Bodies that are stamped at once, as costly as they may be.
+CHEAP: dict[str, tuple[Stamp, bytes]] = {
+    "one string": (Stamp.CREATE, b'{"a":"%b"}' % (b"x" * 60_000)),
+    "brackets": (Stamp.CREATE, b'{"a":[%b]}' % b",".join([b"[]"] * 1500)),
+    "escaped names": (Stamp.CREATE, b"{%b}" % b",".join([b'"\\u0061":1'] * 100)),
+    "escaped names of meta_data": (
+        Stamp.CREATE,
+        b'{"meta_data":{"BLNK_GENERATED_BY":1,%b}}' % b",".join([b'"\\u0061":1'] * 100),
+    ),
+    "repeated meta_data": (Stamp.CREATE, b"{%b}" % b",".join([b'"meta_data":{}'] * 100)),
+    "empty items": (Stamp.BULK, b'{"transactions":[%b]}' % b",".join([b"{}"] * 30)),
+    "forged items": (
+        Stamp.BULK,
+        b'{"transactions":[%b]}' % b",".join([b'{"meta_data":{"BLNK_GENERATED_BY":1}}'] * 12),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    """Without the garbage collector, which takes its time from the objects of all tests."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def longest_step(how: Stamp, body: bytes) -> tuple[float, Outcome]:
+    """Seconds of the longest step, and what came of the body."""
+    longest, steps = 0.0, stamp_in_steps(body, how, "api_key_x", max_length=SIZE + 1024 * 1024)
+    while True:
+        began = time.thread_time()
+        try:
+            next(steps)
+        except StopIteration:
+            return max(longest, time.thread_time() - began), None
+        except GatewayError as error:
+            return max(longest, time.thread_time() - began), error.code
+        longest = max(longest, time.thread_time() - began)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_step_is_long(name: str) -> None:
+    """Each step of a body made to be slow stays below the bound, and what it comes to is known."""
+    how, body, expected = CASES[name]
+    steps: list[float] = []
+    while len(steps) < RUNS and min(steps, default=LONGEST) >= LONGEST:
+        longest, outcome = longest_step(how, body)
+        assert outcome == expected
+        steps.append(longest)
+    assert min(steps) < LONGEST, steps
+
+
+def seconds_at_once(how: Stamp, body: bytes) -> float:
+    began = time.thread_time()
+    stamp(body, how, "api_key_x", max_length=SIZE)
+    return time.thread_time() - began
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_what_is_stamped_at_once_is_cheap(name: str) -> None:
+    """The estimate holds, twice over for noise, for what costs most by byte, by name and by item."""
+    how, body = CHEAP[name]
+    assert is_cheap(body, how)
+    assert min(seconds_at_once(how, body) for _ in range(RUNS)) < 2 * CHEAP_SECONDS
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_slow_is_not_stamped_at_once(name: str) -> None:
+    """All that is made to be slow takes steps."""
+    how, body, _ = CASES[name]
+    assert not is_cheap(body, how)

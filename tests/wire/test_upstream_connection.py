@@ -1,0 +1,826 @@
+"""The pool of connections to Core, against an upstream on raw asyncio.
+
+Rules kept here:
+- What was sent, and on which connection, is asserted on what the upstream recorded.
+- Back-pressure is asserted by bytes taken, against the bytes that kernel buffers may hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from gateway.errors import Code, GatewayError
+from gateway.wire.headers import Header
+from gateway.wire.pool import OwnCall, Pool
+from gateway.wire.upstream_connection import Answer, PoolLimits, UpstreamConnection
+from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
+from tests.running import eventually
+
+LIMITS = PoolLimits(connections=4, queue=8, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
+MEGABYTE = 1 << 20
+BUFFERS = 24 * MEGABYTE  # more than the kernel and both transports hold between two sockets
+KEY = "mk"
+EMPTY = {"idle": 0, "busy": 0, "waiting": 0, "detached": 0}
+
+MakePool = Callable[..., Pool]
+
+
+@pytest.fixture
+async def core() -> AsyncIterator[RecordingUpstream]:
+    async with RecordingUpstream(KEY) as recording:
+        yield recording
+
+
+@pytest.fixture
+async def make_pool(core: RecordingUpstream) -> AsyncIterator[MakePool]:
+    pools: list[Pool] = []
+
+    def make(**changes: float) -> Pool:
+        loop = asyncio.get_running_loop()
+        pool = Pool("127.0.0.1", core.port, replace(LIMITS, **changes), loop)  # type: ignore[arg-type]
+        pools.append(pool)
+        return pool
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+@pytest.fixture
+async def pool(make_pool: MakePool) -> Pool:
+    return make_pool()
+
+
+class Collected:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+class Held:
+    """A source of an upload that remembers whether it is held back."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.pauses = 0
+
+    def pause_reading(self) -> None:
+        self.paused = True
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+def request(method: str, target: str, body: bytes | None = None) -> bytes:
+    length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+    head = f"{method} {target} HTTP/1.1\r\nHost: core\r\nX-Blnk-Key: {KEY}\r\n".encode()
+    return head + length + b"\r\n" + (body or b"")
+
+
+async def get(pool: Pool, target: str = "/a") -> Answer:
+    return await pool.request(request("GET", target), OwnCall(repeatable=True))
+
+
+async def post(pool: Pool, target: str = "/a") -> Answer:
+    return await pool.request(request("POST", target, b"{}"), OwnCall(changes=True))
+
+
+async def whole(answer: Answer) -> bytes:
+    if answer.complete:
+        return answer.body
+    rest = Collected()
+    await answer.stream(rest)
+    return bytes(rest.data)
+
+
+async def failure_of(pool: Pool, method: str = "GET") -> Code:
+    with pytest.raises(GatewayError) as failed:
+        await whole(await (get(pool) if method == "GET" else post(pool)))
+    return failed.value.code
+
+
+def answered(head: bytes, body: bytes = b"", *, close: bool = False) -> Behaviour:
+    return raw(b"HTTP/1.1 " + head + b"\r\n\r\n" + body, close=close)
+
+
+def connections(core: RecordingUpstream) -> list[list[str]]:
+    """The targets that each connection carried."""
+    return [[got.target for got in connection.requests] for connection in core.used()]
+
+
+class TestReuse:
+    async def test_one_connection_carries_one_request_after_the_other(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """A kept-alive connection is used again, and each answer is the one to its request."""
+        core.behaviour = echo
+        bodies = [(await get(pool, target)).body for target in ("/a", "/b", "/c")]
+        assert bodies == [b'["GET","/a",0]', b'["GET","/b",0]', b'["GET","/c",0]']
+        assert connections(core) == [["/a", "/b", "/c"]]
+        assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
+
+    async def test_concurrent_requests_have_a_connection_each(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """No request waits behind another while there are places."""
+        release = asyncio.Event()
+        core.behaviour = held(release, then=echo)
+        asked = [asyncio.create_task(get(pool, f"/{number}")) for number in range(4)]
+        await core.arrived(4)
+        assert pool.counts == {**EMPTY, "idle": 0, "busy": 4, "waiting": 0}
+        release.set()
+        bodies = [answer.body for answer in await asyncio.gather(*asked)]
+        assert bodies == [b'["GET","/%d",0]' % number for number in range(4)]
+        assert pool.counts == {**EMPTY, "idle": 4, "busy": 0, "waiting": 0}
+
+    @pytest.mark.parametrize(
+        "behaviour",
+        [
+            answered(b"200 OK\r\nContent-Length: 2\r\nConnection: close", b"{}"),
+            raw(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", close=False),
+            answered(b"200 OK", b"{}", close=True),
+        ],
+        ids=["Connection: close", "HTTP/1.0", "delimited by its end"],
+    )
+    async def test_an_answer_that_ends_the_connection_ends_it(
+        self, core: RecordingUpstream, pool: Pool, behaviour: Behaviour
+    ) -> None:
+        """What Core closes is not used again."""
+        core.script(behaviour)
+        assert await whole(await get(pool, "/a")) == b"{}"
+        await get(pool, "/b")
+        assert connections(core) == [["/a"], ["/b"]]
+
+    async def test_an_idle_connection_ends_in_time(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """After `idle` seconds without a request the connection is closed."""
+        pool = make_pool(idle=0.2)
+        await get(pool)
+        await asyncio.wait_for(core.used()[0].gone.wait(), 5)
+        await eventually(lambda: pool.counts["idle"] == 0, "an empty pool")
+
+    async def test_a_connection_in_use_ends_at_its_age(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Or a name that moves would not be followed as long as there is a load."""
+        pool = make_pool(age=0.3)
+        await get(pool, "/a")
+        await get(pool, "/b")
+        (connection,) = core.used()
+        while not connection.gone.is_set():
+            await get(pool, "/busy")
+            await asyncio.sleep(0.02)
+        await get(pool, "/c")
+        assert connections(core)[-1][-1] == "/c"
+        assert connections(core)[0][:2] == ["/a", "/b"]
+
+    async def test_an_unasked_byte_ends_an_idle_connection(self, core: RecordingUpstream, pool: Pool) -> None:
+        """What Core says without being asked is never read as an answer."""
+        spoken = asyncio.Event()
+
+        async def speak_up(exchange: Exchange) -> None:
+            await exchange.answer()
+            await spoken.wait()
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+
+        core.script(speak_up)
+        await get(pool, "/a")
+        spoken.set()
+        await asyncio.wait_for(core.used()[0].gone.wait(), 5)
+        core.behaviour = echo
+        assert (await get(pool, "/b")).body == b'["GET","/b",0]'
+
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    @pytest.mark.parametrize("split", [False, True], ids=["at once", "streamed"])
+    async def test_a_second_answer_behind_the_first_is_never_given(
+        self, core: RecordingUpstream, pool: Pool, framing: str, split: bool
+    ) -> None:
+        """Two answers to one request: the first counts, and the connection is not used again."""
+        head, body = {
+            "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"first"),
+            "chunked": (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                b"5\r\nfirst\r\n0\r\n\r\n",
+            ),
+        }[framing]
+        extra = b"HTTP/1.1 299 Forged\r\nContent-Length: 6\r\n\r\nforged"
+        more = asyncio.Event()
+
+        async def speak_twice(exchange: Exchange) -> None:
+            await exchange.write(head if split else head + body + extra)
+            if split:
+                await more.wait()
+                await exchange.write(body + extra)
+            await exchange.never()
+
+        core.script(speak_twice)
+        answer = await get(pool, "/a")
+        more.set()
+        assert (answer.status, await whole(answer)) == (200, b"first")
+        core.behaviour = echo
+        assert (await get(pool, "/b")).body == b'["GET","/b",0]'
+        assert connections(core) == [["/a"], ["/b"]]
+
+    async def test_a_trailer_never_leaks_into_the_next_answer(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """A trailer is dropped; the next answer on the connection has its own headers only."""
+        core.script(
+            answered(b"200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\nX-Trailer: leak\r\n\r\n"),
+            answered(b"200 OK\r\nContent-Length: 0"),
+        )
+        first = await get(pool)
+        assert await whole(first) == b"x"
+        second = await get(pool)
+        assert (first.headers, second.headers) == (
+            [(b"Transfer-Encoding", b"chunked")],
+            [(b"Content-Length", b"0")],
+        )
+        assert connections(core) == [["/a", "/a"]]
+
+
+class TestBounds:
+    async def test_no_more_connections_than_allowed(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """What is over the bound waits for a place, and gets it."""
+        pool = make_pool(connections=2)
+        release = asyncio.Event()
+        core.behaviour = held(release, then=echo)
+        asked = [asyncio.create_task(get(pool, f"/{number}")) for number in range(6)]
+        await core.arrived(2)
+        await eventually(lambda: pool.counts["waiting"] == 4, "four that wait")
+        assert (len(core.connections), pool.counts["busy"]) == (2, 2)
+        release.set()
+        bodies = [answer.body for answer in await asyncio.gather(*asked)]
+        assert bodies == [b'["GET","/%d",0]' % number for number in range(6)]
+        assert len(core.connections) == 2
+        assert pool.counts == {**EMPTY, "idle": 2, "busy": 0, "waiting": 0}
+
+    async def test_a_full_queue_is_503(self, core: RecordingUpstream, make_pool: MakePool) -> None:
+        """What does not even fit the queue is refused at once."""
+        pool = make_pool(connections=1, queue=1)
+        release = asyncio.Event()
+        core.behaviour = held(release)
+        asked = [asyncio.create_task(get(pool)) for _ in range(2)]
+        await eventually(lambda: pool.counts == {**EMPTY, "idle": 0, "busy": 1, "waiting": 1}, "a full queue")
+        assert await failure_of(pool) is Code.UNAVAILABLE
+        release.set()
+        assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
+
+    async def test_waiting_too_long_is_503(self, core: RecordingUpstream, make_pool: MakePool) -> None:
+        """A place that does not come free within `connect` seconds is not waited for any longer."""
+        pool = make_pool(connections=1, connect=0.1)
+        release = asyncio.Event()
+        core.behaviour = held(release)
+        holder = asyncio.create_task(get(pool))
+        await core.arrived()
+        assert await failure_of(pool) is Code.UNAVAILABLE
+        release.set()
+        await holder
+
+    async def test_one_that_gave_up_takes_no_place_in_the_queue(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Who waited in vain has left the queue: the next may wait in it, and the count says so."""
+        pool = make_pool(connections=1, queue=1, connect=0.5)
+        release = asyncio.Event()
+        core.behaviour = held(release)
+        holder = asyncio.create_task(get(pool))
+        await core.arrived()
+        assert await failure_of(pool) is Code.UNAVAILABLE
+        assert pool.counts["waiting"] == 0
+        waiting = asyncio.create_task(get(pool))
+        await asyncio.sleep(0)
+        release.set()
+        assert (await waiting).status == 200
+        await holder
+
+    async def test_a_lost_connection_gives_its_place_to_one_that_waits(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """A failure frees a place as an answer does."""
+        pool = make_pool(connections=1)
+        release = asyncio.Event()
+        core.script(held(release, then=abort))
+        failing = asyncio.create_task(post(pool))
+        await core.arrived()
+        waiting = asyncio.create_task(get(pool))
+        await eventually(lambda: pool.counts["waiting"] == 1, "one that waits")
+        release.set()
+        with pytest.raises(GatewayError):
+            await failing
+        assert (await waiting).status == 200
+        assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
+
+    async def test_a_refused_connection_frees_its_place(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Connections that never came about leave the pool as it was."""
+        pool = make_pool(connections=1)
+        await core.__aexit__()
+        for _ in range(3):
+            assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
+        assert pool.counts == EMPTY
+        async with core:
+            assert (await get(pool)).status == 200
+
+    async def test_a_connection_that_is_cancelled_while_it_is_made_gives_its_place_back_once(
+        self, pool: Pool
+    ) -> None:
+        """At whatever turn of the event loop that happens."""
+        for turn in range(20):
+            asked = asyncio.create_task(get(pool))
+            await turns(turn)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            await eventually(lambda: pool.counts["busy"] == 0, "a place that is free")
+            for _ in range(pool.counts["idle"]):
+                (await get(pool)).abandon()
+            assert pool.counts["busy"] == 0
+
+    async def test_a_closed_pool_keeps_no_connection(self, core: RecordingUpstream, pool: Pool) -> None:
+        """Idle connections close at once, others behind the answer that is due."""
+        release = asyncio.Event()
+        await get(pool)
+        core.behaviour = held(release)
+        last = asyncio.create_task(get(pool))
+        await core.arrived(2)
+        pool.close()
+        release.set()
+        assert (await last).status == 200
+        for connection in core.used():
+            await asyncio.wait_for(connection.gone.wait(), 5)
+        await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+
+
+async def turns(count: int) -> None:
+    """Let the event loop turn so often."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class TestDeadlines:
+    async def test_a_connection_that_does_not_come_about_is_504(self) -> None:
+        """A Core that accepts nothing is too slow after `connect` seconds."""
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            # A full backlog leaves further connections unanswered.
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                with suppress(BlockingIOError):
+                    filler.connect(full.getsockname())
+            limits = replace(LIMITS, connect=0.3)
+            pool = Pool("127.0.0.1", full.getsockname()[1], limits, asyncio.get_running_loop())
+            assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
+            assert pool.counts == EMPTY
+            for filler in fillers:
+                filler.close()
+
+    async def test_no_first_byte_is_504(self, core: RecordingUpstream, make_pool: MakePool) -> None:
+        """A silent Core is asked once, and its connection given up."""
+        core.behaviour = never
+        pool = make_pool(first_byte=0.2)
+        assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
+        assert connections(core) == [["/a"]]
+        await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+
+    async def test_a_request_has_a_time_of_its_own(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Its route may give Core longer than the others do."""
+        release = asyncio.Event()
+        core.behaviour = held(release)
+        pool = make_pool(first_byte=0.1)
+        asked = asyncio.create_task(pool.request(request("GET", "/a"), OwnCall(first_byte=5.0)))
+        assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
+        release.set()
+        assert (await asked).status == 200
+
+    @pytest.mark.parametrize(
+        "data",
+        [b"HTTP/1.1 200 OK\r\nConte", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"],
+        ids=["within the head", "within the body"],
+    )
+    async def test_no_next_byte_is_504(
+        self, core: RecordingUpstream, make_pool: MakePool, data: bytes
+    ) -> None:
+        """An answer that stalls is given up after `between_bytes` seconds."""
+
+        async def stall(exchange: Exchange) -> None:
+            await exchange.write(data)
+            await exchange.never()
+
+        core.script(stall)
+        assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
+
+    async def test_interim_answers_do_not_count_as_the_answer(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """A Core that only says 102 is too slow in the end."""
+
+        async def processing(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await exchange.never()
+
+        core.script(processing)
+        assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
+
+
+class TestStaleConnections:
+    """A kept-alive connection may end while a request is on its way to it."""
+
+    async def stale(self, core: RecordingUpstream, pool: Pool, count: int = 1) -> None:
+        """Leaves `count` idle connections that end at their next request."""
+        release = asyncio.Event()
+        core.script(*[held(release)] * count)
+        asked = [asyncio.create_task(get(pool, "/first")) for _ in range(count)]
+        await core.arrived(count)
+        release.set()
+        await asyncio.gather(*asked)
+        core.take()
+
+    async def test_a_get_is_sent_once_more(self, core: RecordingUpstream, pool: Pool) -> None:
+        """On a new connection, whatever else is idle: the others may be as stale."""
+        await self.stale(core, pool, 3)
+        core.script(abort)
+        core.behaviour = echo
+        assert (await get(pool, "/second")).body == b'["GET","/second",0]'
+        assert core.targets == ["/second", "/second"]
+        assert [targets for targets in connections(core) if targets != ["/first"]] == [
+            ["/first", "/second"],
+            ["/second"],
+        ]
+
+    async def test_a_get_is_never_sent_three_times(self, core: RecordingUpstream, pool: Pool) -> None:
+        """The second try is the last."""
+        await self.stale(core, pool)
+        core.behaviour = abort
+        assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
+        assert core.targets == ["/a", "/a"]
+
+    async def test_a_post_is_never_sent_twice(self, core: RecordingUpstream, pool: Pool) -> None:
+        """Money must not move twice: 502, though Core may not have seen it."""
+        await self.stale(core, pool)
+        core.behaviour = abort
+        assert await failure_of(pool, "POST") is Code.UPSTREAM_UNREACHABLE
+        assert core.targets == ["/a"]
+
+    async def test_a_get_on_a_new_connection_is_not_sent_twice(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """Who accepts and hangs up is broken, not stale."""
+        core.behaviour = abort
+        assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
+        assert core.targets == ["/a"]
+
+    async def test_a_get_that_got_a_byte_is_not_sent_twice(self, core: RecordingUpstream, pool: Pool) -> None:
+        """A byte of an answer proves that Core has read the request."""
+        await self.stale(core, pool)
+        core.behaviour = raw(b"H")
+        assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
+        assert core.targets == ["/a"]
+
+    async def test_an_upload_is_never_sent_twice(self, core: RecordingUpstream, pool: Pool) -> None:
+        """A streamed body is gone once sent."""
+        await self.stale(core, pool)
+        core.behaviour = abort
+        with pytest.raises(GatewayError) as failed:
+            await upload(pool, b"abc")
+        assert failed.value.code is Code.UPSTREAM_UNREACHABLE
+        assert core.targets == ["/up"]
+
+
+class Asked:
+    """A request about which somebody has to be asked, and that does `first` before it knows."""
+
+    party = network = "asked"
+    changes = repeatable = bodiless = False
+    first_byte = 0.0
+    client = None
+
+    def __init__(self, first: Callable[[], Awaitable[object]], failure: Exception | None = None) -> None:
+        self._first = first
+        self._failure = failure
+        self._renewed = False
+
+    def ended_late(self, status: int | None) -> None: ...
+
+    def passes(self) -> bool:
+        return self._renewed
+
+    async def renew(self) -> None:
+        await self._first()
+        if self._failure is not None:
+            raise self._failure
+        self._renewed = True
+
+
+class TestGate:
+    """What is judged anew where a request's bytes are to leave."""
+
+    async def test_a_connection_that_ended_meanwhile_is_replaced(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """Nothing was sent on it, so that any request may go over another."""
+        ended = asyncio.Event()
+
+        async def answer_and_end(exchange: Exchange) -> None:
+            await exchange.answer()
+            await ended.wait()
+            await abort(exchange)
+
+        core.script(answer_and_end)
+        await get(pool)
+
+        async def end() -> None:
+            ended.set()
+            await eventually(lambda: pool.counts["busy"] == 0, "an end of the connection")
+
+        answer = await pool.request(request("POST", "/b", b"{}"), Asked(end))
+        assert answer.status == 200
+        assert connections(core) == [["/a"], ["/b"]]
+
+    async def test_a_connection_that_is_given_back_unused_ends_in_time(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        pool = make_pool(idle=0.2)
+        gate = Asked(partial(asyncio.sleep, 0), GatewayError(Code.KEY_STORE_UNAVAILABLE))
+        with pytest.raises(GatewayError):
+            await pool.request(request("GET", "/a"), gate)
+        assert pool.counts == {**EMPTY, "idle": 1}
+        await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+        assert core.targets == []
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+    async def test_204_and_304_have_no_body(self, core: RecordingUpstream, pool: Pool, status: bytes) -> None:
+        """They end with their head, whatever it says, and leave the connection usable."""
+        core.script(answered(status + b"\r\nETag: x"))
+        core.behaviour = echo
+        first = await get(pool, "/a")
+        assert (first.status, first.complete, first.body) == (int(status[:3]), True, b"")
+        assert (await get(pool, "/b")).body == b'["GET","/b",0]'
+        assert connections(core) == [["/a", "/b"]]
+
+    async def test_head_has_no_body_whatever_its_length_says(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """The length is passed on; no byte of the next answer is taken for a body."""
+        core.behaviour = echo
+        head = await pool.request(request("HEAD", "/a"), OwnCall(bodiless=True))
+        assert (head.complete, head.body, head.length) == (True, b"", 15)
+        assert (await get(pool, "/b")).body == b'["GET","/b",0]'
+
+    async def test_headers_keep_their_order_and_bytes(self, core: RecordingUpstream, pool: Pool) -> None:
+        """Also repeated ones, and those beyond ASCII."""
+        core.script(answered(b"200 OK\r\nX-B: 1\r\nx-a: \xff\r\nX-B: 2\r\nContent-Length: 0"))
+        expected: list[Header] = [
+            (b"X-B", b"1"),
+            (b"x-a", b"\xff"),
+            (b"X-B", b"2"),
+            (b"Content-Length", b"0"),
+        ]
+        assert (await get(pool)).headers == expected
+
+    @pytest.mark.parametrize("count", [1, 3])
+    async def test_interim_answers_are_passed_over(
+        self, core: RecordingUpstream, pool: Pool, count: int
+    ) -> None:
+        """The final answer counts, without the headers of those before it."""
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * count
+        core.script(raw(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", close=False))
+        answer = await get(pool)
+        assert (answer.status, answer.headers, answer.body) == (200, [(b"Content-Length", b"2")], b"{}")
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+            b"garbage\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            b"",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshor",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+        ],
+    )
+    async def test_what_is_no_whole_answer_is_502(
+        self, core: RecordingUpstream, pool: Pool, data: bytes
+    ) -> None:
+        """Upgrades, garbage, contradictory lengths and answers cut short are failures, each asked once."""
+        core.script(raw(data))
+        assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
+        assert (await get(pool, "/b")).status == 200
+        assert connections(core) == [["/a"], ["/b"]]
+
+    async def test_an_answer_may_be_abandoned(self, core: RecordingUpstream, pool: Pool) -> None:
+        """An answer that nobody wants costs its connection, and the place is free again."""
+
+        async def long(exchange: Exchange) -> None:
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")
+            await exchange.never()
+
+        core.script(long)
+        (await get(pool)).abandon()
+        await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+        assert (await get(pool)).status == 200
+        assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
+
+
+async def upload(pool: Pool, *pieces: bytes) -> Answer:
+    """Streams these pieces in a chunked body."""
+
+    def begin(connection: UpstreamConnection) -> None:
+        for piece in pieces:
+            connection.upload(b"%x\r\n%b\r\n" % (len(piece), piece), last=False)
+        connection.upload(b"0\r\n\r\n", last=True)
+
+    head = request("POST", "/up")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+    return await pool.upload(head, OwnCall(changes=True), Held(), begin)
+
+
+class TestUploads:
+    async def test_a_body_arrives_as_it_was_sent(self, core: RecordingUpstream, pool: Pool) -> None:
+        """Piece by piece, and the connection is used again after it."""
+        assert (await upload(pool, b"one", b"two")).status == 200
+        assert bytes(core.requests[0].body) == b"onetwo"
+        assert (await get(pool)).status == 200
+        assert connections(core) == [["/up", "/a"]]
+
+    async def test_an_early_answer_ends_the_upload(self, core: RecordingUpstream, pool: Pool) -> None:
+        """The answer is given before the body is whole, and the connection never used again."""
+        taken: list[UpstreamConnection] = []
+
+        async def early(exchange: Exchange) -> None:
+            await exchange.answer("409 Conflict", b"{}")
+            await exchange.never()
+
+        core.script(early)
+        head = request("POST", "/up")[:-2] + b"Content-Length: 6\r\n\r\n"
+        answer = await pool.upload(head, OwnCall(changes=True), Held(), taken.append)
+        taken[0].upload(b"unsent", last=True)
+        assert (answer.status, await whole(answer)) == (409, b"{}")
+        await eventually(lambda: pool.counts == EMPTY, "an empty pool")
+        assert (await get(pool)).status == 200
+        assert connections(core) == [["/up"], ["/a"]]
+
+    async def test_an_upload_in_progress_has_no_deadline_of_the_answer(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """Core owes nothing while the client still sends; its time begins with the last byte."""
+        pool = make_pool(first_byte=0.2, between_bytes=0.2)
+        taken: list[UpstreamConnection] = []
+        head = request("POST", "/up")[:-2] + b"Content-Length: 2\r\n\r\n"
+        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), Held(), taken.append))
+        await core.arrived()
+        done, _ = await asyncio.wait({asked}, timeout=0.6)
+        assert not done
+        taken[0].upload(b"{}", last=True)
+        assert (await asked).status == 200
+
+
+class Slow:
+    """A reader of the answer that holds Core back from its first byte on."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.taken = 0
+
+    def write(self, data: bytes) -> None:
+        if not self.taken:
+            self._answer.pause_reading()
+        self.taken += len(data)
+
+
+class TestBackPressure:
+    async def test_a_slow_reader_holds_core_back(self, core: RecordingUpstream, pool: Pool) -> None:
+        """Of 64 MB Core gets rid of no more than the buffers between hold; then the rest comes whole."""
+        written = 0
+        total = 64 * MEGABYTE
+        begin = asyncio.Event()
+
+        async def flood(exchange: Exchange) -> None:
+            nonlocal written
+            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
+            await begin.wait()
+            while written < total:
+                await exchange.write(bytes(MEGABYTE))
+                written += MEGABYTE
+
+        core.script(flood)
+        answer = await get(pool)
+        reader = Slow(answer)
+        streaming = asyncio.create_task(answer.stream(reader))
+        begin.set()
+        await eventually(lambda: reader.taken > 0, "the first bytes")
+        await settled(lambda: written)
+        assert written < BUFFERS
+        assert reader.taken <= BUFFERS
+        answer.resume_reading()
+        await streaming
+        assert reader.taken == total
+
+    async def test_a_reader_slow_from_the_first_bytes_holds_core_back(
+        self, core: RecordingUpstream, pool: Pool
+    ) -> None:
+        """Also where the bytes that came with the head are those that fill it."""
+        written = 0
+        total = 64 * MEGABYTE
+
+        async def flood(exchange: Exchange) -> None:
+            nonlocal written
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total
+            await exchange.write(head + bytes(MEGABYTE))
+            written += MEGABYTE
+            while written < total:
+                await exchange.write(bytes(MEGABYTE))
+                written += MEGABYTE
+
+        core.script(flood)
+        answer = await get(pool)
+        reader = Slow(answer)
+        streaming = asyncio.create_task(answer.stream(reader))
+        await eventually(lambda: reader.taken > 0, "the first bytes")
+        await settled(lambda: written)
+        assert written < BUFFERS
+        assert reader.taken <= BUFFERS
+        answer.abandon()
+        with pytest.raises(GatewayError):
+            await streaming
+
+    async def test_a_slow_core_holds_the_client_back(self, core: RecordingUpstream, pool: Pool) -> None:
+        """A Core that does not read pauses the source, and lets it go on as soon as it does."""
+        reading = asyncio.Event()
+        core.keep_bodies = False
+        core.script(held(reading))
+        source = Held()
+        taken: list[UpstreamConnection] = []
+        total = 64 * MEGABYTE
+        head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % total
+        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), source, taken.append))
+        await core.arrived()
+        sent = 0
+        while sent < total and not source.paused:
+            taken[0].upload(bytes(MEGABYTE), last=False)
+            sent += MEGABYTE
+            await asyncio.sleep(0)
+        assert sent < BUFFERS
+        reading.set()
+        while sent < total:
+            await eventually(lambda: not source.paused, "a source that may go on")
+            taken[0].upload(bytes(MEGABYTE), last=sent + MEGABYTE == total)
+            sent += MEGABYTE
+        assert (await asked).status == 200
+        assert core.requests[0].body_length == total
+
+    async def test_a_core_that_takes_nothing_more_is_504(
+        self, core: RecordingUpstream, make_pool: MakePool
+    ) -> None:
+        """An upload that Core stops taking is given up in time, and its source set free."""
+        pool = make_pool(between_bytes=0.2)
+        core.script(never_reading)
+        source = Held()
+        taken: list[UpstreamConnection] = []
+        head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % (64 * MEGABYTE)
+        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), source, taken.append))
+        await core.arrived()
+        sent = 0
+        while not asked.done():
+            if not source.paused:
+                taken[0].upload(bytes(MEGABYTE), last=False)
+                sent += MEGABYTE
+            await asyncio.sleep(0.01)
+        with pytest.raises(GatewayError) as failed:
+            await asked
+        assert failed.value.code is Code.UPSTREAM_TIMEOUT
+        assert sent < BUFFERS
+        await eventually(lambda: not source.paused, "a source set free")
+
+
+async def never_reading(exchange: Exchange) -> None:
+    await exchange.never()
+
+
+async def settled(count: Callable[[], int]) -> None:
+    """Returns once the count has not moved for as long as a stream takes to fill every buffer."""
+    last = -1
+    while last != (last := count()):
+        await asyncio.sleep(0.3)
