@@ -172,7 +172,7 @@ def keys(redis_url: str) -> Keys:
 
 @pytest.fixture
 def stored(redis_url: str) -> Stored:
-    """Does something with the store, outside of the verbs."""
+    """Does something with the store, outside of the commands."""
 
     def run(work: Callable[[KeyStore], Any]) -> Any:
         async def with_store() -> Any:

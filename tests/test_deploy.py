@@ -97,7 +97,7 @@ def test_signals_reach_the_gateway() -> None:
 
 
 def test_the_image_reports_its_readiness() -> None:
-    """By the verb that reads the same configuration as `serve`."""
+    """By the command that reads the same configuration as `serve`."""
     options, command = only("HEALTHCHECK").split("CMD")
     assert json.loads(command) == ["blnk-gateway", "health", "ready"]
     assert {option.partition("=")[0] for option in shlex.split(options)} >= {"--interval", "--timeout"}

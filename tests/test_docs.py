@@ -1,4 +1,4 @@
-"""What the papers say is so: settings, codes, verbs, exit codes, metrics, files, tests and YAML.
+"""What the papers say is so: settings, codes, commands, exit codes, metrics, files, tests and YAML.
 
 Rules kept here:
 - A fact that the code knows is compared with the code, defaults and statuses included.
@@ -25,11 +25,11 @@ from gateway.config import Setting, parse_config, settings
 from gateway.config.model import sections
 from gateway.errors import Code
 from gateway.policy.report_only import NO_DATES
-from gateway.server.dependencies import Dependencies, DependencyFamilies
+from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
 from gateway.telemetry import AccessEntry, Log, Metrics, Sources
-from gateway.telemetry.policy_metrics import LastReload, PolicyFamilies
-from gateway.telemetry.store_metrics import StoreFamilies
+from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
+from gateway.telemetry.store_metrics import StoreMetrics
 from tests.running import ROOT
 
 README = ROOT / "README.md"
@@ -159,16 +159,16 @@ class TestFacts:
         expected = [f"`{code.code}`", str(code.status), f"`{code.message}`"]
         assert [row[:3] for row in rows(README) if row[:3] == expected] == [expected]
 
-    def test_every_verb_is_documented(self) -> None:
-        """And no verb is documented that does not exist."""
+    def test_every_command_is_documented(self) -> None:
+        """And no command is documented that does not exist."""
         named = set(re.findall(r"`blnk-gateway (\w+)", prose(README)))
         assert named == set(cli.commands)
 
-    def test_every_verb_of_keys_is_documented(self) -> None:
+    def test_every_command_of_keys_is_documented(self) -> None:
         """In the row of `keys`, which names nothing else."""
-        (verbs,) = (row[1] for row in rows(README) if row[0] == "`blnk-gateway keys`")
+        (commands,) = (row[1] for row in rows(README) if row[0] == "`blnk-gateway keys`")
         assert isinstance(keys := cli.commands["keys"], click.Group)
-        assert set(_QUOTED.findall(verbs)) == set(keys.commands)
+        assert set(_QUOTED.findall(commands)) == set(keys.commands)
 
     def test_the_difference_that_is_shown_is_real(self) -> None:
         """Line by line what `diff` prints, in its order; some are left out."""
@@ -191,13 +191,13 @@ class TestFacts:
             log_lines_dropped=lambda: 0,
             ready=lambda: True,
         )
-        policy = PolicyFamilies(str, lambda: LastReload(success=True, at=0.0))
+        policy = PolicyMetrics(str, lambda: LastReload(success=True, at=0.0))
         log = Log(io.StringIO()).events
-        dependencies = DependencyFamilies(Dependencies(Health(version="0"), log, lambda: 0.0))
+        dependencies = DependencyMetrics(Dependencies(Health(version="0"), log, lambda: 0.0))
         suffix = {"counter": "_total", "info": "_info"}
         families = {
             family.name + suffix.get(family.type, "")
-            for collector in (Metrics(sources, version="0"), policy, dependencies, StoreFamilies(lambda: 0.5))
+            for collector in (Metrics(sources, version="0"), policy, dependencies, StoreMetrics(lambda: 0.5))
             for family in collector.collect()
         }
         named = {name for name in named_in_tables(README, DEPLOY) if name.startswith("blnk_gateway_")}

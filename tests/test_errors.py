@@ -112,8 +112,8 @@ def test_a_failure_tells_operators_more_than_clients() -> None:
 def test_exit_codes_are_one_table() -> None:
     """Scripts rely on the numbers."""
     assert {exit_code.name: int(exit_code) for exit_code in Exit} == {
-        "YES": 0,
-        "NO": 1,
+        "OK": 0,
+        "FAILED": 1,
         "USAGE": 2,
-        "NEIGHBOUR": 3,
+        "DEPENDENCY": 3,
     }

@@ -41,9 +41,11 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "policy/*.py", "gocompat/*.py", "stamping/*.py", "fairness/shares.py", "keys/minting.py", "keys/redis/url.py",
-    "proxy/limits.py", "wire/headers.py",
+    "errors.py", "policy/*.py", "gocompat/*.py", "stamping/*.py", "fairness/shares.py", "keys/minting.py",
+    "keys/redis/url.py", "proxy/limits.py", "wire/headers.py",
 )  # fmt: skip
+# A time as a value; the clock is not read.
+VALUES = {"gateway/gocompat/times.py": {"datetime"}}
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))
 
 
@@ -65,7 +67,7 @@ class Import:
 
     @property
     def part(self) -> str:
-        """The part of `keys` in which a module lies, as `gateway.keys.redis.url`; empty for the package itself."""
+        """The part of `keys` that a name such as `gateway.keys.redis.url` is of; empty for `keys` itself."""
         return part_of(ROOT.joinpath(*self.name.split(".")))
 
 
@@ -131,7 +133,11 @@ def test_the_parts_of_keys_are_apart(path: Path) -> None:
 )
 def test_pure_modules_import_nothing_impure(path: Path) -> None:
     """What decides and rewrites needs no I/O, clock, randomness or event loop to be tested."""
-    assert [f"{found.place} imports {found.name}" for found in imports(path) if found.top in IMPURE] == []
+    assert [
+        f"{found.place} imports {found.name}"
+        for found in imports(path)
+        if found.top in IMPURE - VALUES.get(name_of(path), set())
+    ] == []
 
 
 def test_every_pure_module_is_there() -> None:

@@ -56,8 +56,8 @@ class Health:
     """What the server knows about itself; the server changes it, the listeners read it.
 
     `core_seen` is True once Core was seen secure and accepted the master key; until then `core_reason`
-    says why not. `degraded` maps a neighbour ("upstream", "store") to what is wrong with it; it costs
-    readiness only for neighbours named in `ready_requires`. `notices` are warnings that come and go by
+    says why not. `degraded` maps a dependency ("upstream", "store") to what is wrong with it; it costs
+    readiness only for dependencies named in `ready_requires`. `notices` are warnings that come and go by
     themselves; `last_reload` tells what came of the last file that was tried.
     """
 
@@ -189,14 +189,14 @@ class _Pages:
         return web.Response(body=page, headers={"Content-Type": content_type})
 
 
-class _Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: str
     path: str
     scopes: tuple[str, ...] | None = None
     key_id: str | None = None
 
 
-_question = msgspec.json.Decoder(_Question).decode
+_question = msgspec.json.Decoder(_ExplainRequest).decode
 
 
 class _ExplainPage:
@@ -220,7 +220,7 @@ class _ExplainPage:
         explanation = explain(request, callers, policy, self._explaining.now())
         return msgspec.json.encode(members(explanation) | {"policy_sha256": config.sha256})
 
-    async def _callers(self, asked: _Question) -> tuple[Caller, ...]:
+    async def _callers(self, asked: _ExplainRequest) -> tuple[Caller, ...]:
         if asked.key_id is not None:
             record = await self._explaining.keys.get(asked.key_id)
             if record is None:
@@ -233,7 +233,7 @@ class _ExplainPage:
         return (key_with(asked.scopes),)
 
 
-def _read_question(body: bytes) -> _Question:
+def _read_question(body: bytes) -> _ExplainRequest:
     """The question that a body asks; no error repeats any of it."""
     try:
         asked = _question(body)

@@ -1,8 +1,8 @@
-"""The verbs of `blnk-gateway`.
+"""The commands of `blnk-gateway`.
 
 Rules kept here:
-- Every verb exits by one table, `gateway.server.exit_codes.Exit`.
-- A verb imports what it runs inside itself, so that `serve` carries nothing of the others.
+- Every command exits by one table, `gateway.server.exit_codes.Exit`.
+- A command imports what it runs inside itself, so that `serve` carries nothing of the others.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def cli() -> None:
     """
 
 
-for verb in (serve, init, schema, check, diff, explain_request, run_policy_tests, denials, keys, health):
-    cli.add_command(verb)
+for command in (serve, init, schema, check, diff, explain_request, run_policy_tests, denials, keys, health):
+    cli.add_command(command)
 cli.add_command(demo)
 
 
 def main() -> None:
     """The entry point of the `blnk-gateway` command.
 
-    SIGTERM ends a verb as Ctrl-C does, so that it clears away what it had begun; `serve` drains on it.
+    SIGTERM ends a command as Ctrl-C does, so that it clears away what it had begun; `serve` drains on it.
     """
     end_by_sigterm()
     with standard_streams():

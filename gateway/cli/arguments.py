@@ -1,4 +1,4 @@
-"""What the verbs of keys take on the command line: ids, texts, scopes, lengths of time and points in it.
+"""What the commands of keys take on the command line: ids, texts, scopes, lengths of time and points in it.
 
 Rules kept here:
 - What no record can hold is refused before anything is asked.
@@ -143,7 +143,7 @@ class Past(click.ParamType[str]):
 
 
 def wrong(option: str, text: str) -> NoReturn:
-    """End the verb with 2 for the value of an option, as click does where it refuses one itself."""
+    """End the command with 2 for the value of an option, as click does where it refuses one itself."""
     context = click.get_current_context(silent=True)
     raise click.BadParameter(text, ctx=context, param_hint=f"'{option}'")
 

@@ -1,4 +1,4 @@
-"""The verb that checks a configuration, or who answers at Core's address: check."""
+"""The command that checks a configuration, or who answers at Core's address: check."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _checked(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
         text = problem.text + advice(error)
         return _Report(Exit.USAGE, (_Finding(_Level.PROBLEM, problem.path, problem.line, text),))
     except ConfigError as error:
-        return _Report(Exit.NO, tuple(_findings(_Level.PROBLEM, error.problems)))
+        return _Report(Exit.FAILED, tuple(_findings(_Level.PROBLEM, error.problems)))
     findings = [
         *_findings(_Level.WARNING, config.warnings),
         *(_of_remark(path, remark) for remark in _remarks(config, coverage=coverage, env=env)),
@@ -130,8 +130,8 @@ def _checked(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
 def _code(found: Iterable[_Finding], *, strict: bool) -> Exit:
     levels = {finding.level for finding in found}
     if _Level.UNSAFE in levels:
-        return Exit.NEIGHBOUR
-    return Exit.NO if _Level.PROBLEM in levels or (strict and _Level.WARNING in levels) else Exit.YES
+        return Exit.DEPENDENCY
+    return Exit.FAILED if _Level.PROBLEM in levels or (strict and _Level.WARNING in levels) else Exit.OK
 
 
 def _of_dependencies(path: Path, config: Config) -> Iterator[_Finding]:
@@ -178,7 +178,7 @@ def _tell(path: Path, report: _Report) -> None:
         say(str(finding), err=report.code is Exit.USAGE)
     if report.config is None:
         return
-    if report.code is Exit.YES:
+    if report.code is Exit.OK:
         say(f"{path}: ok, {len(report.config.routes.routes)} routes")
     elif not any(finding.level in (_Level.PROBLEM, _Level.UNSAFE) for finding in report.findings):
         warnings = sum(finding.level is _Level.WARNING for finding in report.findings)
@@ -189,7 +189,7 @@ def _members(path: Path, report: _Report) -> dict[str, object]:
     """The report for programs: members of one JSON object."""
     return {
         "file": str(path),
-        "ok": report.code is Exit.YES,
+        "ok": report.code is Exit.OK,
         "routes": report.config and len(report.config.routes.routes),
         "policy_sha256": report.config and report.config.sha256,
         "findings": [finding.members for finding in report.findings],
@@ -204,9 +204,9 @@ def _reach(url: str, output: str) -> Exit:
     except ValueError:
         message = "write http://host:port or https://host:port"
         raise click.BadParameter(message, param_hint="--reach") from None
-    code = {Who.CORE: Exit.NO, Who.UNKNOWN: Exit.NEIGHBOUR}.get(found.who, Exit.YES)
+    code = {Who.CORE: Exit.FAILED, Who.UNKNOWN: Exit.DEPENDENCY}.get(found.who, Exit.OK)
     if output == "json":
         say(json.dumps({"url": url, "who": found.who.name.lower(), "text": found.text}, indent=2))
     else:
-        say(f"{url}: {found.text}", err=code is Exit.NEIGHBOUR)
+        say(f"{url}: {found.text}", err=code is Exit.DEPENDENCY)
     return code

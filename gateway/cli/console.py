@@ -1,4 +1,4 @@
-"""What the verbs share: the configuration they read, the words they say, their exit codes.
+"""What the commands share: the configuration they read, the words they say, their exit codes.
 
 Rules kept here:
 - Bad input is a text on stderr, never a traceback.
@@ -19,11 +19,11 @@ from gateway.config import Config, ConfigError, UnreadableConfigError, load_conf
 from gateway.server.exit_codes import Exit
 
 EXIT_CODES = """\b
-Exit codes of every verb:
+Exit codes of every command:
   0  yes
   1  no
   2  usage, or a file that cannot be read
-  3  a neighbour is unreachable or unsafe
+  3  a dependency is unreachable or unsafe
 """
 
 
@@ -61,7 +61,7 @@ def load(path: Path, *, secrets: bool, err: bool = True) -> Config:
         sys.exit(Exit.USAGE)
     except ConfigError as error:
         say(str(error), err=err)
-        sys.exit(Exit.NO)
+        sys.exit(Exit.FAILED)
 
 
 def advice(error: UnreadableConfigError) -> str:
@@ -71,9 +71,9 @@ def advice(error: UnreadableConfigError) -> str:
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Standard streams as verbs expect them: one that is closed is empty.
+    """Standard streams as commands expect them: one that is closed is empty.
 
-    Exits with 2, in words, where one takes no more; what a verb opens itself it answers for itself.
+    Exits with 2, in words, where one takes no more; what a command opens itself it answers for itself.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

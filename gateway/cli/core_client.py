@@ -1,4 +1,4 @@
-"""Core, asked by a verb with the master key, as a gateway asks it."""
+"""Core, asked by a command with the master key, as a gateway asks it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from gateway.config import Config
 from gateway.errors import GatewayError
-from gateway.keys.api.resource import Answer
+from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.writer import Ask
 from gateway.proxy.forward import Forwarder, MasterKey
 from gateway.proxy.reauthorize import Clocks
@@ -17,22 +17,22 @@ from gateway.server.build import open_pool, read_master_key
 
 
 class _Unobserved:
-    """A verb tells what became of its request itself."""
+    """A command tells what became of its request itself."""
 
     def upstream(self, failure: GatewayError | None) -> None:
         """Nobody keeps whether Core answers."""
 
     def refused(self) -> None:
-        """The verb's own failure says so."""
+        """The command's own failure says so."""
 
 
 @asynccontextmanager
 async def asking_core(config: Config) -> AsyncIterator[Ask]:
-    """Core at `upstream.url`. The master key is read when Core is first asked; some verbs never do."""
+    """Core at `upstream.url`. The master key is read when Core is first asked; some commands never do."""
     pool = open_pool(config, asyncio.get_running_loop())
     forwarder: Forwarder | None = None
 
-    async def ask(method: str, target: str, body: bytes) -> Answer:
+    async def ask(method: str, target: str, body: bytes) -> ApiResponse:
         nonlocal forwarder
         if forwarder is None:
             master = MasterKey(read_master_key(config).reveal())

@@ -1,4 +1,4 @@
-"""The verb that ranks what was refused, and what would have been: denials.
+"""The command that ranks what was refused, and what would have been: denials.
 
 Rules kept here:
 - What is not shown is counted: in the JSON itself, else on standard error.
@@ -124,7 +124,7 @@ def _members(line: bytes) -> dict[str, Any] | None:
     try:
         members = json.loads(line[line.index(b"{") :])
     except (ValueError, RecursionError):
-        # Imported here, so that no other verb carries it.
+        # Imported here, so that no other command carries it.
         from gateway.telemetry.access_log import read_console_line
 
         return read_console_line(line.decode("utf-8", "replace"))

@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.proxy.forward import MasterKey
-from gateway.server.build import core_asker, open_asking_pool, read_master_key
+from gateway.server.build import core_probe, open_probe_pool, read_master_key
 from gateway.server.core_check import Finding, check_core
 
 
@@ -43,9 +43,9 @@ async def states(config: Config) -> list[State]:
 
 async def _core(config: Config) -> State:
     master = MasterKey(read_master_key(config).reveal())
-    pool = open_asking_pool(config, asyncio.get_running_loop())
+    pool = open_probe_pool(config, asyncio.get_running_loop())
     try:
-        found = await check_core(pool, core_asker(config, master.line))
+        found = await check_core(pool, core_probe(config, master.line))
     finally:
         pool.abort()
     good = f"Core at {config.upstream.url} responds and accepts the master key"

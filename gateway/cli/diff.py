@@ -1,4 +1,4 @@
-"""The verb that tells what another configuration changes: diff."""
+"""The command that tells what another configuration changes: diff."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.config import Config, ConfigError, UnreadableConfigError
 from gateway.config.differences import Difference, differences
 from gateway.config.report_only import MODE, last_day
 from gateway.config.written import shown_duration
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, Change, Kind, changes
+from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
 from gateway.policy.routes import Route, Stamp
 from gateway.server.exit_codes import Exit
 
@@ -44,7 +44,7 @@ class _Side:
 class _Compared:
     old: _Side
     new: _Side
-    changes: tuple[Change, ...]
+    changes: tuple[PolicyChange, ...]
     settings: tuple[Difference, ...]
 
     @property
@@ -117,7 +117,7 @@ def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening
         say(json.dumps(_members(compared), indent=2))
     else:
         _tell(compared)
-    sys.exit(Exit.NO if fail_on_widening and compared.wider else Exit.YES)
+    sys.exit(Exit.FAILED if fail_on_widening and compared.wider else Exit.OK)
 
 
 def _sides(*names: str) -> list[_Side]:
@@ -131,7 +131,7 @@ def _sides(*names: str) -> list[_Side]:
     if refused:
         say("\n".join(dict.fromkeys(map(str, refused))), err=True)
         unreadable = any(isinstance(error, UnreadableConfigError) for error in refused)
-        sys.exit(Exit.USAGE if unreadable else Exit.NO)
+        sys.exit(Exit.USAGE if unreadable else Exit.FAILED)
     return sides
 
 
@@ -149,20 +149,20 @@ def _tell(compared: _Compared) -> None:
     printer.line(_summary(compared))
 
 
-def _place(change: Change, compared: _Compared) -> str:
+def _place(change: PolicyChange, compared: _Compared) -> str:
     """Where the new route stands, or else the old one."""
     if change.new is not None:
         return compared.new.place(change.new)
     return compared.old.place(change.old) if change.old is not None else ""
 
 
-def _mark(change: Change) -> Part:
+def _mark(change: PolicyChange) -> Part:
     if change.widens:
         return _WIDER
     return _NARROWER if change.closed else _OTHER
 
 
-def _effect(change: Change) -> str:
+def _effect(change: PolicyChange) -> str:
     """What changes, for people: `opens to ledgers:read (was ledgers:write)`."""
     effects = []
     if change.opened:
@@ -174,7 +174,7 @@ def _effect(change: Change) -> str:
     before, after = _stamp(change.old), _stamp(change.new)
     if change.unstamped:
         effects.append(f"loses its stamp ({before} -> {after})")
-    elif before != after and change.kind is not Kind.CLOSED:
+    elif before != after and change.kind is not ChangeKind.CLOSED:
         effects.append(f"stamp {before} -> {after}")
     if change.old is not None and change.new is not None and change.old.first_byte != change.new.first_byte:
         effects.append(f"first_byte {_time(change.old)} -> {_time(change.new)}")

@@ -1,4 +1,4 @@
-"""The verb that tells why a request gets the answer it gets: explain."""
+"""The command that tells why a request gets the answer it gets: explain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from gateway.cli.console import EXIT_CODES, config_option, load, output_option, say
-from gateway.cli.key_reader import readings_of
+from gateway.cli.key_reader import key_reader_of
 from gateway.cli.key_store import load_for_keys, now, with_store
 from gateway.cli.printing import Part, Printer
 from gateway.config import Config
@@ -26,7 +26,7 @@ from gateway.policy.verdicts import (
     HOLDABLE,
     HOLDABLE_FORM,
     Policy,
-    Request,
+    PolicyRequest,
     Unreadable,
     Verdict,
     body_of,
@@ -87,7 +87,7 @@ def explain_request(
     else:
         _tell(explanation, path)
     allowed = isinstance(explanation.verdicts[0].decision, Allow)
-    sys.exit(Exit.YES if allowed else Exit.NO)
+    sys.exit(Exit.OK if allowed else Exit.FAILED)
 
 
 def _scopes(text: str) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def _known_key(config: Config, key_id: str) -> ApiKey:
     """The principal of a key; exits if the store or Core's database is down, or nobody knows the key."""
 
     async def read(store: KeyStore) -> KeyRecord | None:
-        async with readings_of(config, store, now()) as readings:
+        async with key_reader_of(config, store, now()) as readings:
             return await readings.get(key_id)
 
     record = with_store(config, read)
@@ -140,7 +140,7 @@ def _place(file: Path, route: Route) -> Part:
     return f"  {file}:{route.line}", "cyan"
 
 
-def _tell_target(printer: Printer, request: Request) -> None:
+def _tell_target(printer: Printer, request: PolicyRequest) -> None:
     target = request.target
     if isinstance(target, Ambiguous):
         printer.line(_label("target"), (f"ambiguous: {target.reason}", "red"))

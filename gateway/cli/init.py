@@ -1,4 +1,4 @@
-"""The verbs that write what others begin with: init, schema."""
+"""The commands that write what others begin with: init, schema."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def init(name: str, path: Path) -> None:
             stream.write(starting_file(name, SCHEMA))
     except FileExistsError:
         say(f"{path}: is there already: move it away, or name another file with --config", err=True)
-        sys.exit(Exit.NO)
+        sys.exit(Exit.FAILED)
     except OSError as error:
         say(f"{path}: cannot be written: {error.strerror}", err=True)
         sys.exit(Exit.USAGE)

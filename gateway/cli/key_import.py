@@ -1,4 +1,4 @@
-"""The verb that takes keys over: from a file of digests, or from Core's table.
+"""The command that takes keys over: from a file of digests, or from Core's table.
 
 Rules kept here:
 - A file is checked whole before anything is stored.
@@ -24,7 +24,7 @@ from gateway.config import Config
 from gateway.gocompat.times import Instant
 from gateway.keys.authority import CORE_PACKAGES_INSTALLED
 from gateway.keys.core.import_rows import Left, pending_records
-from gateway.keys.import_file import Outcome, import_records, read_records
+from gateway.keys.import_file import ImportResult, import_records, read_records
 from gateway.keys.store import KeyStore
 from gateway.server.exit_codes import Exit
 
@@ -72,10 +72,10 @@ def import_keys(
     else:
         outcome = _from_core(config, left, dry_run=dry_run)
     _say_outcome(outcome, left, output, dry_run=dry_run)
-    sys.exit(Exit.NO if outcome.conflicts else Exit.YES)
+    sys.exit(Exit.FAILED if outcome.conflicts else Exit.OK)
 
 
-def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) -> Outcome:
+def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) -> ImportResult:
     try:
         lines = sys.stdin.buffer.readlines() if file == "-" else Path(file).read_bytes().splitlines()
     except OSError as error:
@@ -84,20 +84,20 @@ def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) ->
     if problems:
         for problem in problems[:MOST_SHOWN]:
             say(f"{printable(file)}:{problem.line}: {problem.text}", err=True)
-        fail(f"lines that are wrong: {len(problems)}; nothing was imported", Exit.NO)
+        fail(f"lines that are wrong: {len(problems)}; nothing was imported", Exit.FAILED)
     with progress(len(records)) as advance:
 
-        async def work(store: KeyStore) -> Outcome:
+        async def work(store: KeyStore) -> ImportResult:
             with resumable(_AGAIN):
                 return await import_records(store, records, dry_run=dry_run, progress=advance)
 
         return with_store(config, work, todo=_AGAIN)
 
 
-def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
+def _from_core(config: Config, left: Left, *, dry_run: bool) -> ImportResult:
     url = config.keys.core_database
     if "keys.core_database" in config.unset:
-        fail("keys.core_database names a variable that is not set in the environment", Exit.NO)
+        fail("keys.core_database names a variable that is not set in the environment", Exit.FAILED)
     if not url:
         fail("keys.core_database is not set: write postgres://user:password@host:5432/database", Exit.USAGE)
     try:
@@ -106,8 +106,8 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
         fail(f"--core needs {CORE_PACKAGES_INSTALLED}", Exit.USAGE)
     at = Instant.of(now())
 
-    async def work(store: KeyStore) -> Outcome:
-        whole = Outcome()
+    async def work(store: KeyStore) -> ImportResult:
+        whole = ImportResult()
         with resumable(_AGAIN), contextlib.ExitStack() as stack:
             advance: Callable[[int], None] | None = None
             async for total, rows in read_table(url):
@@ -119,15 +119,15 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> Outcome:
     try:
         return with_store(config, work, todo=_AGAIN)
     except UnreadableTableError as error:
-        fail(str(error), Exit.NEIGHBOUR)
+        fail(str(error), Exit.DEPENDENCY)
 
 
-def _add(whole: Outcome, part: Outcome) -> None:
-    for item in fields(Outcome):
+def _add(whole: ImportResult, part: ImportResult) -> None:
+    for item in fields(ImportResult):
         setattr(whole, item.name, getattr(whole, item.name) + getattr(part, item.name))
 
 
-def _say_outcome(outcome: Outcome, left: Left, output: str, *, dry_run: bool) -> None:
+def _say_outcome(outcome: ImportResult, left: Left, output: str, *, dry_run: bool) -> None:
     if output == "json":
         write_json({"dry_run": dry_run, **asdict(outcome), **asdict(left)})
         return

@@ -1,4 +1,4 @@
-"""The verbs of keys that read: list, show, verify, export.
+"""The commands of keys that read: list, show, verify, export.
 
 Rules kept here:
 - A key to verify comes from a hidden prompt or from standard input, never from an argument, which other
@@ -27,7 +27,7 @@ from gateway.cli.key_display import (
     say_table,
     write_json,
 )
-from gateway.cli.key_reader import KeyReadings, readings_of
+from gateway.cli.key_reader import KeyReader, key_reader_of
 from gateway.cli.key_store import fail, load_for_keys, now, with_store
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, newest_first
@@ -54,7 +54,7 @@ def list_keys(*, owner: str | None, output: str, path: Path) -> None:
       blnk-gateway keys list --owner acme --output json
     """
 
-    async def work(readings: KeyReadings) -> list[KeyRecord]:
+    async def work(readings: KeyReader) -> list[KeyRecord]:
         if owner is not None:
             return await readings.owned(owner)
         return list({record.id: record async for batch in readings.every() for record in batch}.values())
@@ -78,12 +78,12 @@ def show(*, key_id: str, output: str, path: Path) -> None:
       blnk-gateway keys show api_key_...
     """
 
-    async def work(readings: KeyReadings) -> tuple[KeyRecord | None, list[str]]:
+    async def work(readings: KeyReader) -> tuple[KeyRecord | None, list[str]]:
         return await readings.get(key_id), [heir.id for heir in await readings.heirs(key_id)]
 
     record, heirs = _read(path, work)
     if record is None:
-        fail(f"{printable(key_id)}: no such key", Exit.NO)
+        fail(f"{printable(key_id)}: no such key", Exit.FAILED)
     if output == "json":
         write_json({**public(record, now()), "replaced_by": heirs})
     else:
@@ -119,7 +119,7 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
         say_fields([("state", state)])
     else:
         say_fields(fields_of(record, now()))
-    sys.exit(Exit.YES if state == State.LIVE.value else Exit.NO)
+    sys.exit(Exit.OK if state == State.LIVE.value else Exit.FAILED)
 
 
 @click.command(epilog=EXIT_CODES, short_help="Write every record as a line of JSON.")
@@ -136,7 +136,7 @@ def export(*, digests: bool, path: Path) -> None:
       blnk-gateway keys export --digests > keys.jsonl && blnk-gateway keys import keys.jsonl --config new.yaml
     """
 
-    async def work(readings: KeyReadings) -> None:
+    async def work(readings: KeyReader) -> None:
         seen: set[str] = set()
         async for batch in readings.every():
             for record in batch:
@@ -147,11 +147,11 @@ def export(*, digests: bool, path: Path) -> None:
     _read(path, work)
 
 
-def _read(path: Path, work: Callable[[KeyReadings], Awaitable[Done]]) -> Done:
+def _read(path: Path, work: Callable[[KeyReader], Awaitable[Done]]) -> Done:
     config = load_for_keys(path, changing=False)
 
     async def run(store: KeyStore) -> Done:
-        async with readings_of(config, store, now()) as readings:
+        async with key_reader_of(config, store, now()) as readings:
             return await work(readings)
 
     return with_store(config, run)
@@ -167,5 +167,5 @@ def _read_key() -> bytes:
         try:
             return str(click.prompt("Key", hide_input=True, err=True)).strip().encode()
         except UnicodeError:
-            fail("this is no key: a key is 44 characters of ASCII", Exit.NO)
+            fail("this is no key: a key is 44 characters of ASCII", Exit.FAILED)
     return sys.stdin.buffer.read(_KEY_BYTES).strip()

@@ -1,4 +1,4 @@
-"""The verb that removes records of keys that ended long ago.
+"""The command that removes records of keys that ended long ago.
 
 Rules kept here:
 - Records are in a file, on disk, before they are removed; without a file it takes a flag of its own.
@@ -18,7 +18,7 @@ import msgspec
 from gateway.cli.arguments import Past, Text, past
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.key_display import output_as, printable, write_json
-from gateway.cli.key_reader import KeyReadings, readings_of
+from gateway.cli.key_reader import KeyReader, key_reader_of
 from gateway.cli.key_store import fail, load_for_keys, now, with_store
 from gateway.cli.new_keys import new_file
 from gateway.cli.progress import progress, resumable
@@ -134,7 +134,7 @@ def _prune(
     at = now()
 
     async def work(store: KeyStore) -> tuple[Removable, int]:
-        async with readings_of(config, store, at) as readings:
+        async with key_reader_of(config, store, at) as readings:
 
             async def ended(records: Sequence[KeyRecord]) -> set[str]:
                 return await readings.ended(records, before.unix)
@@ -148,7 +148,7 @@ def _prune(
     return with_store(config, work, todo=_AGAIN if export is not None else "")
 
 
-async def _links(store: KeyStore, readings: KeyReadings, before: float, owner: str | None) -> list[Link]:
+async def _links(store: KeyStore, readings: KeyReader, before: float, owner: str | None) -> list[Link]:
     links: list[Link] = []
 
     async def read(records: Sequence[KeyRecord]) -> None:

@@ -1,4 +1,4 @@
-"""What verbs tell of keys: what the key store knows, or Core's table where Core is the authority.
+"""What commands tell of keys: what the key store knows, or Core's table where Core is the authority.
 
 Rules kept here:
 - What is read is never changed: verifying a key that nobody has used here yet leaves it so.
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.cli.key_store import NeighbourError, core_database, fail, heirs_of, told
+from gateway.cli.key_store import DependencyError, core_database, fail, heirs_of, told
 from gateway.config import Config
 from gateway.gocompat.times import Instant
 from gateway.keys.authority import CORE_PACKAGES_INSTALLED
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.keys.core.rows import CoreRows
 
 
-class KeyReadings(Protocol):
-    """What is known of keys; every method raises GatewayError or NeighbourError."""
+class KeyReader(Protocol):
+    """What is known of keys; every method raises GatewayError or DependencyError."""
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The record of a key by its id."""
@@ -48,7 +48,7 @@ class KeyReadings(Protocol):
         """The ids of those records of the store whose keys ended before then (Unix seconds), for everyone."""
 
 
-class StoreReadings:
+class StoreKeyReader:
     """The store as the authority."""
 
     def __init__(self, store: KeyStore) -> None:
@@ -85,7 +85,7 @@ class StoreReadings:
         return {record.id for record in records if record.ended_at < before}
 
 
-class CoreReadings:
+class CoreKeyReader:
     """Core as the authority.
 
     Args:
@@ -172,7 +172,7 @@ class CoreReadings:
             async for _, rows in read_table(self._url, owner):
                 yield await self._today(rows)
         except UnreadableTableError as error:
-            raise NeighbourError(str(error)) from error
+            raise DependencyError(str(error)) from error
 
     async def _today(self, rows: list[CoreRow]) -> list[KeyRecord]:
         known = {record.id: record for record in await self._store.get_all([row.id for row in rows])}
@@ -185,14 +185,14 @@ class CoreReadings:
 
 
 @contextlib.asynccontextmanager
-async def readings_of(config: Config, store: KeyStore, at: datetime) -> AsyncIterator[KeyReadings]:
+async def key_reader_of(config: Config, store: KeyStore, at: datetime) -> AsyncIterator[KeyReader]:
     """What is known of keys under this configuration; exits with 2 where it needs packages not there."""
     if config.keys.authority == "gateway":
-        yield StoreReadings(store)
+        yield StoreKeyReader(store)
         return
     rows = core_database(config)
     try:
-        yield CoreReadings(store, rows, config.keys.core_database, at)
+        yield CoreKeyReader(store, rows, config.keys.core_database, at)
     finally:
         rows.close()
 

@@ -1,9 +1,9 @@
-"""What the verbs of keys share: the store that the configuration names, and who works on it.
+"""What the commands of keys share: the store that the configuration names, and who works on it.
 
 Rules kept here:
 - No running gateway is needed; Core and its master key only where Core is the authority, and a key is made,
   replaced or revoked.
-- A neighbour that cannot be reached exits with 3, and no text shows a password.
+- A dependency that cannot be reached exits with 3, and no text shows a password.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _STORE: Final = variable("keys.store")
 _CORE: Final = (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT, Code.UPSTREAM_REFUSED, Code.UNAVAILABLE)
 
 
-class NeighbourError(Exception):
-    """A neighbour failed the verb; the text says which and how."""
+class DependencyError(Exception):
+    """A dependency failed the command; the text says which and how."""
 
 
 def login() -> str:
@@ -70,14 +70,14 @@ def fail(text: str, code: Exit) -> NoReturn:
 
 
 def load_for_keys(path: Path, *, changing: bool) -> Config:
-    """The configuration, if the verbs of keys can work with it; exits with 1 or 2 if not.
+    """The configuration, if the commands of keys can work with it; exits with 1 or 2 if not.
 
     `changing`: keys are to be made, replaced or revoked, which Core does where it is the authority, asked
     with the master key.
     """
     config = _load(path, secrets=False)
     if "keys.store" in config.unset:
-        fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.NO)
+        fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.FAILED)
     if config.keys.store.startswith("memory:"):
         fail("keys.store is memory://: the keys of another process cannot be reached", Exit.USAGE)
     if changing and config.keys.authority == "core":
@@ -94,35 +94,35 @@ def _load(path: Path, *, secrets: bool) -> Config:
     try:
         return parse_config(preset("core").encode(), path, os.environ, secrets=secrets)
     except ConfigError as error:
-        fail(str(error), Exit.NO)
+        fail(str(error), Exit.FAILED)
 
 
 @contextlib.contextmanager
 def telling() -> Iterator[None]:
-    """What fails inside is only how a change is told that is done. Raises NeighbourError."""
+    """What fails inside is only how a change is told that is done. Raises DependencyError."""
     try:
         yield
     except GatewayError as failure:
-        raise NeighbourError(f"it is done, but cannot be shown: {failure.reason}") from failure
+        raise DependencyError(f"it is done, but cannot be shown: {failure.reason}") from failure
 
 
 async def told(asking: Awaitable[Done]) -> Done:
-    """What Core's database answered; that it failed is not the key store's fault. Raises NeighbourError."""
+    """What Core's database answered; that it failed is not the key store's fault. Raises DependencyError."""
     try:
         return await asking
     except GatewayError as failure:
-        raise NeighbourError(failure.reason) from failure
+        raise DependencyError(failure.reason) from failure
 
 
 async def heirs_of(store: KeyStore, key_id: str) -> list[KeyRecord]:
     """What a key was rotated into."""
-    return [record for record in await store.offspring(key_id) if record.replaces == key_id]
+    return [record for record in await store.children(key_id) if record.replaces == key_id]
 
 
 def core_database(config: Config) -> CoreRows:
     """Core's table, to be closed; exits with 1 or 2 where it cannot be asked."""
     if "keys.core_database" in config.unset:
-        fail("keys.core_database names a variable that is not set in the environment", Exit.NO)
+        fail("keys.core_database names a variable that is not set in the environment", Exit.FAILED)
     try:
         from gateway.keys.core.rows import CoreRows
     except ModuleNotFoundError as missing:
@@ -133,7 +133,7 @@ def core_database(config: Config) -> CoreRows:
 
 
 def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]], *, todo: str = "") -> Done:
-    """Do `work` with the store; exits with 3 if a neighbour fails, saying `todo` where the store did."""
+    """Do `work` with the store; exits with 3 if a dependency fails, saying `todo` where the store did."""
 
     async def working() -> Done:
         from gateway.keys.redis.store import RedisKeyStore
@@ -146,12 +146,12 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]], *, t
 
     try:
         return run(working())
-    except NeighbourError as failure:
-        fail(str(failure), Exit.NEIGHBOUR)
+    except DependencyError as failure:
+        fail(str(failure), Exit.DEPENDENCY)
     except GatewayError as failure:
-        neighbour = config.upstream.url if failure.code in _CORE else config.keys.shown_store
+        dependency = config.upstream.url if failure.code in _CORE else config.keys.shown_store
         then = f"; {todo}" if todo else _doubt(failure)
-        fail(f"{neighbour}: {failure}{_more(failure)}{then}", Exit.NEIGHBOUR)
+        fail(f"{dependency}: {failure}{_more(failure)}{then}", Exit.DEPENDENCY)
 
 
 def _more(failure: GatewayError) -> str:

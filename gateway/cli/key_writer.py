@@ -1,4 +1,4 @@
-"""Who makes, rotates and revokes keys for the verbs: the key store, or Core where it is the authority.
+"""Who makes, rotates and revokes keys for the commands: the key store, or Core where it is the authority.
 
 Rules kept here:
 - Core is asked with the master key, with the owner, name and scopes of its row, never those remembered.
@@ -24,16 +24,16 @@ import msgspec
 from gateway.cli.arguments import after
 from gateway.cli.console import say
 from gateway.cli.key_display import printable
-from gateway.cli.key_store import NeighbourError, core_database, heirs_of, login, telling, told, written
+from gateway.cli.key_store import DependencyError, core_database, heirs_of, login, telling, told, written
 from gateway.cli.new_keys import NewKey
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.bodies import Creation
-from gateway.keys.api.resource import Answer
+from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, today, with_row
-from gateway.keys.core.writer import CoreWrites
+from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
 from gateway.keys.quota import Quota
@@ -56,8 +56,8 @@ class Rotation:
     reason: str
 
 
-class KeyChanges(Protocol):
-    """What changes keys; done once it returns. Every verb raises GatewayError or NeighbourError."""
+class KeyWriter(Protocol):
+    """What changes keys; done once it returns. Every command raises GatewayError or DependencyError."""
 
     async def create(self, creation: Creation) -> NewKey:
         """Make a key. Raises QuotaError."""
@@ -72,7 +72,7 @@ class KeyChanges(Protocol):
         """Change a record; None for an unknown id."""
 
 
-class StoreChanges:
+class StoreKeyWriter:
     """The store as the authority; `at` is the time that records say."""
 
     def __init__(self, store: KeyStore, at: datetime, quota: Quota) -> None:
@@ -129,7 +129,7 @@ class StoreChanges:
         return NewKey(record, key)
 
 
-class CoreChanges:
+class CoreKeyWriter:
     """Core as the authority.
 
     Args:
@@ -143,7 +143,7 @@ class CoreChanges:
     def __init__(
         self,
         store: KeyStore,
-        writes: CoreWrites,
+        writes: CoreKeyWrites,
         revoked: list[KeyRecord],
         at: datetime,
         quota: CoreQuota,
@@ -186,9 +186,9 @@ class CoreChanges:
         try:
             refused = await self._writes.retire(revoked)
         except GatewayError as failure:
-            raise NeighbourError(f"{failure.reason}; {_LATER}") from failure
+            raise DependencyError(f"{failure.reason}; {_LATER}") from failure
         if refused is not None:
-            raise NeighbourError(f"{_told(refused)}; {_LATER}")
+            raise DependencyError(f"{_told(refused)}; {_LATER}")
         return await _as_stored(self._store, revoked)
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
@@ -196,7 +196,7 @@ class CoreChanges:
         revised = await self._store.revise(key_id, revision)
         try:
             row = await self._row(key_id)
-        except NeighbourError:
+        except DependencyError:
             if revised is None:
                 raise
             # Done all the same: the store's word counts where it is stricter.
@@ -217,7 +217,7 @@ class CoreChanges:
         answer = await self._writes.mint(creation)
         made = await self._writes.made(answer, login(), replaces=replaces)
         if made is None:
-            raise NeighbourError(_told(answer))
+            raise DependencyError(_told(answer))
         return NewKey(*made)
 
     @contextlib.asynccontextmanager
@@ -232,7 +232,7 @@ class CoreChanges:
         except (GatewayError, RefusedRecordError) as failure:
             if await self._withdraw(record):
                 raise
-            raise NeighbourError(f"{failure}; {_unseen(record)}") from failure
+            raise DependencyError(f"{failure}; {_unseen(record)}") from failure
 
     async def _withdraw(self, record: KeyRecord) -> bool:
         try:
@@ -242,11 +242,11 @@ class CoreChanges:
 
 
 @contextlib.asynccontextmanager
-async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIterator[KeyChanges]:
+async def key_writer_of(config: Config, store: KeyStore, at: datetime) -> AsyncIterator[KeyWriter]:
     """What changes keys under this configuration; exits with 2 where it needs packages that are not there."""
     quota = Quota(config.keys.per_owner)
     if config.keys.authority == "gateway":
-        yield StoreChanges(store, at, quota)
+        yield StoreKeyWriter(store, at, quota)
         return
     from gateway.cli.core_client import asking_core
 
@@ -254,8 +254,8 @@ async def changes_by(config: Config, store: KeyStore, at: datetime) -> AsyncIter
     revoked: list[KeyRecord] = []
     async with asking_core(config) as ask:
         try:
-            writes = CoreWrites(ask, rows, store, revoked.append, lambda: at)
-            yield CoreChanges(store, writes, revoked, at, CoreQuota(rows, store, lambda: quota))
+            writes = CoreKeyWrites(ask, rows, store, revoked.append, lambda: at)
+            yield CoreKeyWriter(store, writes, revoked, at, CoreQuota(rows, store, lambda: quota))
         finally:
             rows.close()
 
@@ -279,13 +279,13 @@ async def _standing(made: NewKey, change: Awaitable[None]) -> NewKey:
 
 @contextlib.contextmanager
 def _repeatable(revoked: Sequence[KeyRecord]) -> Iterator[None]:
-    """A failure once some are revoked is told so. Raises NeighbourError."""
+    """A failure once some are revoked is told so. Raises DependencyError."""
     try:
         yield
     except GatewayError as failure:
         if not revoked:
             raise
-        raise NeighbourError(f"{failure.reason}; not all is revoked yet: repeat it") from failure
+        raise DependencyError(f"{failure.reason}; not all is revoked yet: repeat it") from failure
 
 
 async def _as_stored(store: KeyStore, changed: Sequence[KeyRecord]) -> list[KeyRecord]:
@@ -336,7 +336,7 @@ def retirement(rotation: Rotation, at: datetime, *, retiring: bool = False) -> R
     return lambda record: record.retire(until, written(at), by, rotation.reason, retiring=retiring)
 
 
-def _told(answer: Answer) -> str:
+def _told(answer: ApiResponse) -> str:
     """What Core said, for people."""
     try:
         text = str(msgspec.json.decode(answer.body)["error"])

@@ -1,9 +1,9 @@
-"""The verbs of keys that make and change them: create, rotate, revoke, disable, enable.
+"""The commands of keys that make and change them: create, rotate, revoke, disable, enable.
 
 Rules kept here:
 - Every change names who made it, `cli:` and the login, when, and why if that was said.
 - A rotation ends the old key and stores the new one in one step, before the new key is shown.
-- Where Core is the authority, what it does is the same to whoever runs the verb.
+- Where Core is the authority, what it does is the same to whoever runs the command.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.cli.key_import import import_keys
 from gateway.cli.key_lists import export, list_keys, show, verify
 from gateway.cli.key_prune import prune
 from gateway.cli.key_store import fail, heirs_of, load_for_keys, login, now, telling, with_store, written
-from gateway.cli.key_writer import KeyChanges, Rotation, changes_by
+from gateway.cli.key_writer import KeyWriter, Rotation, key_writer_of
 from gateway.cli.new_keys import KeyPlace, hand_over, out_option, print_option
 from gateway.cli.signals import unbroken
 from gateway.config import Config
@@ -104,7 +104,7 @@ def create(
         try:
             made = _with_changes(config, at, lambda changes: changes.create(creation))
         except QuotaError as refused:
-            fail(str(refused), Exit.NO)
+            fail(str(refused), Exit.FAILED)
         hand_over(config, made, place, output, at)
 
 
@@ -150,7 +150,7 @@ def rotate(
         try:
             made = _with_changes(config, at, lambda changes: changes.rotate(key_id, rotation))
         except RefusedRecordError as error:
-            fail(str(error), Exit.NO)
+            fail(str(error), Exit.FAILED)
         if made is None:
             _unknown(key_id)
         hand_over(config, made, place, output, at)
@@ -173,7 +173,7 @@ def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bo
     config = load_for_keys(path, changing=True)
 
     async def work(store: KeyStore) -> tuple[list[KeyRecord], list[KeyRecord]]:
-        async with changes_by(config, store, now()) as changes:
+        async with key_writer_of(config, store, now()) as changes:
             revoked = await changes.revoke(key_id, reason, descendants=descendants)
         with telling():
             return revoked, await heirs_of(store, key_id) if revoked else []
@@ -224,12 +224,12 @@ def _revise(path: Path, key_id: str, output: str, revision: Callable[[KeyRecord]
         record = _with_changes(config, now(), lambda changes: changes.revise(key_id, revision))
     _show_changed(key_id, [] if record is None else [record], output)
     if record is not None and record.revoked:
-        fail(f"{printable(key_id)} is revoked, and stays so", Exit.NO)
+        fail(f"{printable(key_id)} is revoked, and stays so", Exit.FAILED)
 
 
-def _with_changes(config: Config, at: datetime, work: Callable[[KeyChanges], Awaitable[Done]]) -> Done:
+def _with_changes(config: Config, at: datetime, work: Callable[[KeyWriter], Awaitable[Done]]) -> Done:
     async def run(store: KeyStore) -> Done:
-        async with changes_by(config, store, at) as changes:
+        async with key_writer_of(config, store, at) as changes:
             return await work(changes)
 
     return with_store(config, run)
@@ -247,8 +247,8 @@ def _show_changed(key_id: str, records: list[KeyRecord], output: str) -> None:
 
 
 def _unknown(key_id: str) -> NoReturn:
-    fail(f"{printable(key_id)}: no such key", Exit.NO)
+    fail(f"{printable(key_id)}: no such key", Exit.FAILED)
 
 
-for verb in (list_keys, show, verify, export, import_keys, prune):
-    keys.add_command(verb)
+for command in (list_keys, show, verify, export, import_keys, prune):
+    keys.add_command(command)

@@ -103,7 +103,7 @@ def new_file(path: Path, room: bytes = b"") -> int:
         os.write(file, room)
         os.fsync(file)
     except BaseException:
-        # A signal too may end the verb here.
+        # A signal too may end the command here.
         os.close(file)
         path.unlink(missing_ok=True)
         raise
@@ -128,13 +128,13 @@ def hand_over(config: Config, made: NewKey, place: KeyPlace, output: str, now: d
     except OSError as error:
         stored = "may be stored" if made.doubt else "is stored"
         told = f"the key could not be written: {error.strerror}; {record.id} {stored}, and nobody has it"
-        fail(f"{told}: revoke it", Exit.NO)
+        fail(f"{told}: revoke it", Exit.FAILED)
     if output != "json":
         _say_about(config, record, place)
     elif place.out is not None:
         write_json(members)
     if made.doubt:
-        fail(made.doubt, Exit.NEIGHBOUR)
+        fail(made.doubt, Exit.DEPENDENCY)
 
 
 def _say_about(config: Config, record: KeyRecord, place: KeyPlace) -> None:
@@ -172,5 +172,5 @@ def _readable(config: Config, record: KeyRecord) -> tuple[str, bool]:
         for route in config.routes.routes
         if route.method == "GET" and "{" not in route.pattern and route.access is Access.SCOPES
     ]
-    opened = [route for route in listed if not route.opened_by.isdisjoint(record.scopes)]
+    opened = [route for route in listed if not route.accepted_scopes.isdisjoint(record.scopes)]
     return next((route.pattern for route in opened + listed), "/"), bool(opened)

@@ -15,7 +15,7 @@ class Printer:
     """Prints lines on standard output."""
 
     def __init__(self) -> None:
-        # Imported here, so that no other verb carries it.
+        # Imported here, so that no other command carries it.
         from rich.console import Console
         from rich.text import Text
 

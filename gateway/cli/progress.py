@@ -1,4 +1,4 @@
-"""What a verb says of work in batches: how far it is, and what to do where it was broken off."""
+"""What a command says of work in batches: how far it is, and what to do where it was broken off."""
 
 from __future__ import annotations
 

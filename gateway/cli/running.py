@@ -1,4 +1,4 @@
-"""The verbs of a running gateway: serve, health, demo."""
+"""The commands of a running gateway: serve, health, demo."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def health(what: str, path: Path, url: str | None) -> None:
     if url is None:
         url, headers = _private_listener(load(path, secrets=False))
     code, text = _ask(url, f"/health/{what}", headers)
-    say(text, err=code is Exit.NEIGHBOUR)
+    say(text, err=code is Exit.DEPENDENCY)
     sys.exit(code)
 
 
@@ -106,7 +106,7 @@ def _private_listener(config: Config) -> tuple[str, dict[str, str]]:
 
 
 def _ask(url: str, path: str, headers: dict[str, str]) -> tuple[Exit, str]:
-    """Yes for a 200, no for any other answer, NEIGHBOUR for none; with the answer's text or the reason.
+    """Yes for a 200, no for any other answer, DEPENDENCY for none; with the answer's text or the reason.
 
     No proxy of the environment is asked and no redirect followed: the question is about this address.
     """
@@ -118,10 +118,10 @@ def _ask(url: str, path: str, headers: dict[str, str]) -> tuple[Exit, str]:
             text = answer.read(ANSWER_BYTES).decode("utf-8", "replace").strip()
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Exit.NEIGHBOUR, f"{url}{path}: nobody answers: {reason}"
+        return Exit.DEPENDENCY, f"{url}{path}: nobody answers: {reason}"
     if answer.status == HTTPStatus.OK:
-        return Exit.YES, text
-    return Exit.NO, text or f"{url}{path}: answered {answer.status}"
+        return Exit.OK, text
+    return Exit.FAILED, text or f"{url}{path}: answered {answer.status}"
 
 
 def _connection(url: str) -> http.client.HTTPConnection:

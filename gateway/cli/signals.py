@@ -1,7 +1,7 @@
-"""How Ctrl-C and SIGTERM end a verb.
+"""How Ctrl-C and SIGTERM end a command.
 
 Rules kept here:
-- SIGTERM ends a verb as Ctrl-C does, by an exception, so that it clears away what it had begun.
+- SIGTERM ends a command as Ctrl-C does, by an exception, so that it clears away what it had begun.
 - No exception is thrown into a running event loop, which could forget what it was about to do, and hang: the
   task is cancelled.
 - A change that was begun is finished and told: the first signal is held back, the second ends it.
@@ -62,7 +62,7 @@ def unbroken() -> Iterator[None]:
 
 
 def run(work: Coroutine[None, None, Done]) -> Done:
-    """The outcome of a coroutine; a signal that ends the verb cancels it."""
+    """The outcome of a coroutine; a signal that ends the command cancels it."""
     ended: list[BaseException] = []
 
     async def cancelled() -> Done:
@@ -95,7 +95,7 @@ def run(work: Coroutine[None, None, Done]) -> Done:
 
 @contextlib.contextmanager
 def _handled(around: Callable[[Handler], Handler]) -> Iterator[None]:
-    """Each signal that ends a verb handled by what `around` makes of its handler."""
+    """Each signal that ends a command handled by what `around` makes of its handler."""
     if threading.current_thread() is not threading.main_thread():
         # Signals come to the main thread alone.
         yield

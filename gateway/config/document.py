@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from gateway.config.yaml_errors import problem_of
-from gateway.policy.routes import Problem
+from gateway.policy.routes import RouteProblem
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 8
@@ -81,52 +81,52 @@ _REFUSED = {
 }
 
 
-def read_document(data: bytes) -> tuple[Mapping, tuple[Problem, ...]]:
+def read_document(data: bytes) -> tuple[Mapping, tuple[RouteProblem, ...]]:
     """The file's top-level mapping and every problem of its YAML; an empty one if it has none."""
     top, problems = read_top(data, "begin with 'listen:'")
     if isinstance(top, Mapping):
         return top, problems
     if isinstance(top, Scalar | Sequence):
-        expected = Problem(top.line, "settings are expected here: write 'key: value' lines")
+        expected = RouteProblem(top.line, "settings are expected here: write 'key: value' lines")
         problems = (*problems, expected)
     return Mapping((), 1), problems
 
 
-def read_top(data: bytes, beginning: str) -> tuple[Node, tuple[Problem, ...]]:
+def read_top(data: bytes, beginning: str) -> tuple[Node, tuple[RouteProblem, ...]]:
     """The file's top-level node, Broken if it has none, and every problem of its YAML.
 
     `beginning` says how a file begins that is not empty.
     """
     if len(data) > MAX_BYTES:
-        return Broken(1), (Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
+        return Broken(1), (RouteProblem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return Broken(line), (Problem(line, "this is not UTF-8: save the file as UTF-8 text"),)
+        return Broken(line), (RouteProblem(line, "this is not UTF-8: save the file as UTF-8 text"),)
     node, problems = _compose(text)
     if node is None:
-        return Broken(1), tuple(problems) or (Problem(1, f"the file is empty: {beginning}"),)
+        return Broken(1), tuple(problems) or (RouteProblem(1, f"the file is empty: {beginning}"),)
     top = _Reading(problems).node(node)
     return top, tuple(problems)
 
 
-def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
-    problems: list[Problem] = []
+def _compose(text: str) -> tuple[yaml.Node | None, list[RouteProblem]]:
+    problems: list[RouteProblem] = []
     composer = None
     try:
         composer = _Composer(text, problems)
         node = composer.only_document()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
-        problems.append(Problem(line, "a control character stands here: take it out"))
+        problems.append(RouteProblem(line, "a control character stands here: take it out"))
     except yaml.MarkedYAMLError as error:
         problems.append(problem_of(error, composer.long_quotes if composer else ()))
     except _RefusedError as refused:
         problems.append(refused.problem)
     except (ValueError, OverflowError):
         # PyYAML's scanner lets these escape, for example from "\UFFFFFFFF" and from long %YAML versions.
-        problems.append(Problem(composer.line + 1 if composer else 1, "this is not YAML: a bad escape"))
+        problems.append(RouteProblem(composer.line + 1 if composer else 1, "this is not YAML: a bad escape"))
     else:
         return node, problems
     return None, problems
@@ -135,7 +135,7 @@ def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
 class _RefusedError(Exception):
     """A file that is composed no further, at a line and for a reason of ours."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: RouteProblem) -> None:
         super().__init__(problem.text)
         self.problem = problem
 
@@ -143,7 +143,7 @@ class _RefusedError(Exception):
 class _Composer(yaml.SafeLoader):
     """PyYAML's composer, which notes what this file may not hold and goes on."""
 
-    def __init__(self, text: str, problems: list[Problem]) -> None:
+    def __init__(self, text: str, problems: list[RouteProblem]) -> None:
         super().__init__(text)
         self.problems = problems
         self.depth = 0
@@ -154,7 +154,7 @@ class _Composer(yaml.SafeLoader):
         node = self.get_node() if self.check_node() else None
         if self.check_node():
             line = self._next_event().start_mark.line + 1
-            self.problems.append(Problem(line, "a second document begins here: keep one to a file"))
+            self.problems.append(RouteProblem(line, "a second document begins here: keep one to a file"))
         return node
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -163,21 +163,23 @@ class _Composer(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             self.get_event()  # type: ignore[no-untyped-call]
             self.problems.append(
-                Problem(line, 'a value that begins with * is an alias to YAML: quote it, as "*:read"')
+                RouteProblem(line, 'a value that begins with * is an alias to YAML: quote it, as "*:read"')
             )
             return yaml.ScalarNode(_BROKEN, "", event.start_mark, event.end_mark)
         if event.anchor is not None:
-            self.problems.append(Problem(line, "a value that begins with & is an anchor to YAML: quote it"))
+            self.problems.append(
+                RouteProblem(line, "a value that begins with & is an anchor to YAML: quote it")
+            )
             event.anchor = None
         if event.tag is not None:
-            self.problems.append(Problem(line, "a value that begins with ! is a tag to YAML: quote it"))
+            self.problems.append(RouteProblem(line, "a value that begins with ! is a tag to YAML: quote it"))
             event.tag = _BROKEN
         if self.depth == MAX_DEPTH:
-            raise _RefusedError(Problem(line, f"this is nested more than {MAX_DEPTH} levels deep"))
+            raise _RefusedError(RouteProblem(line, f"this is nested more than {MAX_DEPTH} levels deep"))
         self.count += 1
         if self.count > MAX_NODES:
             # The size alone allows 30 times as many, which PyYAML takes a minute for.
-            raise _RefusedError(Problem(line, f"the file holds more than {MAX_NODES} values"))
+            raise _RefusedError(RouteProblem(line, f"the file holds more than {MAX_NODES} values"))
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -205,7 +207,7 @@ class _Composer(yaml.SafeLoader):
 class _Reading:
     """PyYAML's nodes into ours; problems are appended as they are met."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[RouteProblem]) -> None:
         self.problems = problems
 
     def node(self, node: yaml.Node) -> Node:
@@ -249,4 +251,4 @@ class _Reading:
         return Broken(line)
 
     def _problem(self, line: int, text: str) -> None:
-        self.problems.append(Problem(line, text))
+        self.problems.append(RouteProblem(line, text))

@@ -16,13 +16,13 @@ from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfig
 from gateway.config.routes import nearest
 from gateway.policy.expectations import ALLOW, REFUSALS, PolicyTest
 from gateway.policy.principals import MASTER
-from gateway.policy.routes import Problem, Stamp
+from gateway.policy.routes import RouteProblem, Stamp
 from gateway.policy.verdicts import (
     HOLDABLE,
     HOLDABLE_FORM,
     NO_KEY,
     Caller,
-    Request,
+    PolicyRequest,
     Unreadable,
     holds_key,
     key_with,
@@ -55,10 +55,10 @@ def load_policy_tests(path: Path) -> tuple[PolicyTest, ...]:
     return tests
 
 
-def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[Problem, ...]]:
+def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[RouteProblem, ...]]:
     """The tests that `data` lists, and every problem of it, by line."""
     if len(data) > MAX_BYTES:
-        return (), (Problem(1, "the file is larger than 1 MiB: split it, several files run at once"),)
+        return (), (RouteProblem(1, "the file is larger than 1 MiB: split it, several files run at once"),)
     top, problems = read_top(data, f"write a list of tests, as '{EXAMPLE}'")
     reading = _Reading(list(problems))
     tests = reading.tests(top)
@@ -68,7 +68,7 @@ def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[Proble
 class _Reading:
     """Items of the list into tests; problems are appended as they are met."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[RouteProblem]) -> None:
         self.problems = problems
 
     def tests(self, node: Node) -> tuple[PolicyTest, ...]:
@@ -129,7 +129,7 @@ class _Reading:
                 f"as: {HOLDABLE_FORM}{nearest(scope, HOLDABLE)}",
             )
 
-    def _request(self, entry: Entry | None) -> Request | None:
+    def _request(self, entry: Entry | None) -> PolicyRequest | None:
         text = self._text(entry)
         if entry is None or text is None:
             return None
@@ -176,4 +176,4 @@ class _Reading:
         return None
 
     def _refuse(self, line: int, text: str) -> None:
-        self.problems.append(Problem(line, text))
+        self.problems.append(RouteProblem(line, text))

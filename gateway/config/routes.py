@@ -19,8 +19,8 @@ from gateway.policy.patterns import shape_of
 from gateway.policy.routes import (
     CREATES,
     Access,
-    Problem,
     Route,
+    RouteProblem,
     RouteTable,
     Stamp,
     compile_routes,
@@ -40,12 +40,12 @@ _KEY = re.compile(r"([A-Za-z]+) (/\S*)")
 _WRITERS = {(method, shape_of(pattern)): stamp for (method, pattern), stamp in CREATES.items()}
 
 
-def read_routes(node: Node) -> RouteTable | tuple[Problem, ...]:
+def read_routes(node: Node) -> RouteTable | tuple[RouteProblem, ...]:
     """The table that the section describes, or every problem of it that is not reported yet."""
     if isinstance(node, Broken):
         return ()
     if not isinstance(node, Mapping) or not node.entries:
-        return (Problem(node.line, "routes: write one line per route, as 'GET /ledgers: ledgers:read'"),)
+        return (RouteProblem(node.line, "routes: write one line per route, as 'GET /ledgers: ledgers:read'"),)
     reading = _Reading()
     routes = [route for entry in node.entries if (route := reading.line(entry)) is not None]
     table = compile_routes(routes)
@@ -58,7 +58,7 @@ class _Reading:
     """Entries into routes; problems are appended as they are met."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[RouteProblem] = []
         self._name = ""
 
     def line(self, entry: Entry) -> Route | None:
@@ -66,7 +66,7 @@ class _Reading:
         key = _KEY.fullmatch(entry.key)
         if key is None:
             text = "routes: write a method, one blank and a path, as 'GET /ledgers/{id}'"
-            self.problems.append(Problem(entry.line, text))
+            self.problems.append(RouteProblem(entry.line, text))
             return None
         if _holds_broken(entry.value):
             return None
@@ -185,7 +185,7 @@ class _Reading:
             )
 
     def _refuse(self, line: int, text: str) -> None:
-        self.problems.append(Problem(line, f"{self._name}: {text}"))
+        self.problems.append(RouteProblem(line, f"{self._name}: {text}"))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

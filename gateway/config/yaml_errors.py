@@ -16,7 +16,7 @@ from typing import Final
 
 import yaml
 
-from gateway.policy.routes import Problem
+from gateway.policy.routes import RouteProblem
 
 
 class _Place(enum.Enum):
@@ -34,8 +34,8 @@ class _Rule:
     text: str
     place: _Place = _Place.NOTICED
 
-    def problem(self, noticed: int, opened: int) -> Problem:
-        return Problem(
+    def problem(self, noticed: int, opened: int) -> RouteProblem:
+        return RouteProblem(
             opened if self.place is _Place.OPENED else noticed, self.text.replace("{line}", str(noticed))
         )
 
@@ -115,7 +115,7 @@ _RULES: Final = (
 )
 
 
-def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> Problem:
+def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> RouteProblem:
     """What to tell of `error`.
 
     `quotes` are the quoted texts read so far that go over several lines: where the parser stops right after
@@ -125,14 +125,14 @@ def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> Pro
     for quote in quotes:
         if _line(quote.end_mark) == noticed:
             text = f"a quote opens here and is closed in line {noticed}: close it on its own line"
-            return Problem(_line(quote.start_mark), text)
+            return RouteProblem(_line(quote.start_mark), text)
     said = error.problem or error.context or ""
     if _COLON.search(said) and ": " in _before(error.problem_mark):
-        return Problem(noticed, "a value that holds ': ' needs quotes: put the whole value in quotes")
+        return RouteProblem(noticed, "a value that holds ': ' needs quotes: put the whole value in quotes")
     for rule in _RULES:
         if rule.said.search(said):
             return rule.problem(noticed, _line(error.context_mark or error.problem_mark))
-    return Problem(noticed, "this is not YAML")
+    return RouteProblem(noticed, "this is not YAML")
 
 
 def _before(mark: yaml.Mark | None) -> str:

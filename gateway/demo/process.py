@@ -49,12 +49,12 @@ def run(once: bool) -> int:
         program = sys.argv[0] if Path(sys.argv[0]).name == _PROGRAM else _PROGRAM
         return asyncio.run(demo(Console(), once=once, program=program))
     except KeyboardInterrupt:
-        return Exit.NO
+        return Exit.FAILED
     except OSError as problem:
         # Standard output takes no more, so the console is of no use.
         with contextlib.suppress(OSError):
             sys.stderr.write(f"blnk-gateway: {problem.strerror or problem}\n")
-        return Exit.NO
+        return Exit.FAILED
 
 
 def stand_in(master: Secret) -> web.Application:
@@ -107,7 +107,7 @@ async def _show(teller: Teller, upstream: str, master: Secret, *, once: bool, po
             if not once:
                 teller.staying()
                 await _until_stopped()
-    return Exit.NO if failed else Exit.YES
+    return Exit.FAILED if failed else Exit.OK
 
 
 async def _walk(teller: Teller, story: Story, base: str) -> int:
@@ -148,7 +148,7 @@ async def _gateway(upstream: str, master: Secret, log: TextIO, port: int) -> Asy
         try:
             await asyncio.wait_for(gateway.ready(), _ANSWER_SECONDS)
         except TimeoutError:
-            raise StartError("the stand-in ledger does not answer", Exit.NEIGHBOUR) from None
+            raise StartError("the stand-in ledger does not answer", Exit.DEPENDENCY) from None
         yield gateway
     finally:
         await gateway.close()

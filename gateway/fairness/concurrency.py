@@ -25,7 +25,7 @@ class _Party:
         self.wanted = 0
 
 
-class AtOnce:
+class ConcurrencyLimit:
     """Turns for work.
 
     Args:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from gateway.errors import GatewayError
-from gateway.keys.api.resource import Answer
 from gateway.keys.cache import KeyCache
 from gateway.keys.pending import PendingKeys
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, MemoryKeyStore
-from gateway.policy.decisions import Deny
-from gateway.policy.principals import ApiKey, Principal
+from gateway.policy.principals import ApiKey
 
 CORE_PACKAGES: Final = ("asyncpg", "bcrypt")
 CORE_PACKAGES_INSTALLED: Final = (
@@ -70,19 +68,6 @@ class Authority(KnownKeys, Protocol):
 
     async def close(self) -> None:
         """Let go of everything of its own."""
-
-
-class KeysResource(Protocol):
-    """Answers `/api-keys`; every verb raises GatewayError where a neighbour fails."""
-
-    async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
-        """POST /api-keys."""
-
-    async def list(self, principal: Principal, query: str) -> Answer | Deny:
-        """GET /api-keys."""
-
-    async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
-        """DELETE /api-keys/{id}."""
 
 
 class StoreAuthority:

@@ -26,19 +26,19 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.errors import Code, GatewayError, OverloadError
-from gateway.keys.store import Change, Changes, KeyRecord, KeyStore
+from gateway.keys.store import KeyChange, KeyChangeBatch, KeyRecord, KeyStore
 from gateway.policy.principals import ApiKey
 
-PROVEN_SECONDS: Final = 0.7
+LINK_PROOF_SECONDS: Final = 0.7
 KEPT_SECONDS: Final = 10.0
 RENEWED_SECONDS: Final = 8.0
 """The age at which an entry in use is looked up again on the side, so that nobody waits for it."""
-HEARD_SECONDS: Final = 0.1
+GRACE_WAIT_SECONDS: Final = 0.1
 """How long a covered key's own look-up is waited for: another's may have failed alone."""
 LATE_SECONDS: Final = 0.9
-PEEKED_SECONDS: Final = 0.25
+CACHED_VALID_SECONDS: Final = 0.25
 """For how long what `peek` says may be relied on: with PROVEN_SECONDS it is less than the bound."""
-ASKED_SECONDS: Final = 0.05
+LOOKUP_VALID_SECONDS: Final = 0.05
 """For how long what `find` says may be relied on: with LATE_SECONDS it is less than the bound."""
 BOUND_SECONDS: Final = 1.0
 """How long after its revocation a key may still be honoured, anywhere and without a grace."""
@@ -49,11 +49,11 @@ MAX_REVOKED: Final = 500_000
 
 
 @dataclass(slots=True, eq=False)
-class _Fill:
+class _Lookup:
     """One look-up in flight; once `fenced`, its outcome counts for nobody."""
 
     outcome: asyncio.Future[ApiKey | GatewayError | None] = field(init=False)
-    fenced: bool = False
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class KeyCache:
         clock: Callable[[], float],
         *,
         grace: float = 0.0,
-        learnt: Callable[[Change], None] = lambda _: None,
+        learnt: Callable[[KeyChange], None] = lambda _: None,
         missed: Callable[[], None] = lambda: None,
         max_entries: int = MAX_ENTRIES,
         max_revoked: int = MAX_REVOKED,
@@ -97,7 +97,7 @@ class KeyCache:
         self._max_entries = max_entries
         self._max_revoked = max_revoked
         self._entries: dict[str, _Entry] = {}
-        self._fills: dict[str, _Fill] = {}
+        self._fills: dict[str, _Lookup] = {}
         # Dictionaries for their order; the values mean nothing.
         self._revoked: dict[str, None] = {}
         # Digests of keys that the store knew, also where what it said of them counts no more.
@@ -166,17 +166,17 @@ class KeyCache:
             return key
         while True:
             fill = self._fills.get(digest) or self._begin(digest, client)
-            if self._down and self._covered(digest) is not None:
-                await asyncio.wait([fill.outcome], timeout=HEARD_SECONDS)
-                if not fill.outcome.done() and (key := self._covered(digest)) is not None:
+            if self._down and self._key_under_grace(digest) is not None:
+                await asyncio.wait([fill.outcome], timeout=GRACE_WAIT_SECONDS)
+                if not fill.outcome.done() and (key := self._key_under_grace(digest)) is not None:
                     return key
             # Shielded: a client that leaves must not fail the others that wait for this fill.
             outcome = await asyncio.shield(fill.outcome)
             if isinstance(outcome, GatewayError):
-                if (key := self._covered(digest)) is not None:
+                if (key := self._key_under_grace(digest)) is not None:
                     return key
                 raise outcome.again() from outcome
-            if not fill.fenced:
+            if not fill.superseded:
                 return outcome
 
     async def follow(self) -> None:
@@ -196,9 +196,9 @@ class KeyCache:
 
     def learn(self, record: KeyRecord) -> None:
         """Take in a change that this process made itself, before it reads it back."""
-        self._learn(Change(record.digest, record.id, record.revoked_at is not None))
+        self._learn(KeyChange(record.digest, record.id, record.revoked_at is not None))
 
-    def _learn_all(self, news: Changes, sent: float) -> None:
+    def _learn_all(self, news: KeyChangeBatch, sent: float) -> None:
         if not news.continuous:
             self._drop_all()
         elif self._failure is not None:
@@ -210,25 +210,25 @@ class KeyCache:
         self._down = False
         self._position = news.position
         if news.whole:
-            self._proven_until = sent + PROVEN_SECONDS
+            self._proven_until = sent + LINK_PROOF_SECONDS
         # Others are told once everything that was read counts here.
         for change in news.changes:
             self._learnt(change)
         if not news.continuous:
             self._missed()
 
-    def _learn(self, change: Change) -> None:
+    def _learn(self, change: KeyChange) -> None:
         if change.revoked:
             self._remember_revoked(change.key_id)
         self._entries.pop(change.digest, None)
         fill = self._fills.pop(change.digest, None)
         if fill is not None:
-            fill.fenced = True
+            fill.superseded = True
 
     def _drop_all(self) -> None:
         self._entries.clear()
         for fill in self._fills.values():
-            fill.fenced = True
+            fill.superseded = True
         self._fills.clear()
 
     def _age_all(self) -> None:
@@ -237,13 +237,13 @@ class KeyCache:
         # They are known still, for a grace to cover if the store fails again before it was asked.
         self._entries = entries if self._grace else {}
 
-    def _covered(self, digest: str) -> ApiKey | None:
+    def _key_under_grace(self, digest: str) -> ApiKey | None:
         """A key that the grace covers now."""
         entry = self._entries.get(digest)
         if entry is None:
             return None
         # No change of it was read since, so it was so when the store was last heard of.
-        known_until = max(self._proven_until, entry.asked + PROVEN_SECONDS)
+        known_until = max(self._proven_until, entry.asked + LINK_PROOF_SECONDS)
         return entry.key if self._clock() < known_until + self._grace and self._grace else None
 
     def _remember_revoked(self, key_id: str) -> None:
@@ -256,14 +256,14 @@ class KeyCache:
         if digest not in self._fills:
             self._begin(digest, "")
 
-    def _begin(self, digest: str, client: str) -> _Fill:
-        fill = _Fill()
+    def _begin(self, digest: str, client: str) -> _Lookup:
+        fill = _Lookup()
         client = "" if digest in self._known else client
         fill.outcome = asyncio.ensure_future(self._run(digest, client, fill))
         self._fills[digest] = fill
         return fill
 
-    async def _run(self, digest: str, client: str, fill: _Fill) -> ApiKey | GatewayError | None:
+    async def _run(self, digest: str, client: str, fill: _Lookup) -> ApiKey | GatewayError | None:
         """Ask the store; a failure is returned, since those who waited for it may all have left."""
         began = self._clock()
         try:
@@ -281,7 +281,7 @@ class KeyCache:
         self._misses += 1
         self._down = False
         key = None if record is None else self._judge(record.principal())
-        if not fill.fenced:
+        if not fill.superseded:
             self._keep(digest, key, began)
         return key
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from gateway.errors import Code, GatewayError, OverloadError
-from gateway.fairness.turns import Turns
+from gateway.fairness.turns import FairQueue
 
 Found = TypeVar("Found")
 
@@ -46,7 +46,7 @@ class _Wait(Generic[Found]):
     outcome: asyncio.Future[Found | GatewayError | None] = field(init=False)
 
 
-class Batches(Generic[Found]):
+class BatchLoader(Generic[Found]):
     """Answers by name.
 
     Args:
@@ -65,7 +65,7 @@ class Batches(Generic[Found]):
         self._limits = limits
         self._clock = clock
         self._waits: dict[tuple[str, str], _Wait[Found]] = {}
-        self._turns: Turns[_Wait[Found]] = Turns()
+        self._turns: FairQueue[_Wait[Found]] = FairQueue()
         self._work: asyncio.Task[None] | None = None
         self._begun = 0
         # Why the last read that failed did, and the number of the last who waited then.

@@ -4,7 +4,7 @@ Rules kept here:
 - What a minted key was rotated into descends from its minter, too; what the key at the top was rotated into
   somebody else made.
 - A key is revoked before its offspring is read: from then on the store refuses what it mints
-  (`DeadMinterError`), and that it is rotated, so none is missed.
+  (`CreatorRevokedError`), and that it is rotated, so none is missed.
 - Keys that were revoked before are passed through: what they minted may still be live.
 - It may be cut short by an outage and done again.
 """
@@ -54,7 +54,7 @@ async def revoke_with_descendants(
         parent = unread.pop()
         children = [
             child
-            for child in await store.offspring(parent)
+            for child in await store.children(parent)
             if child.id not in revoked and (parent != top.id or child.created_by == top.id)
         ]
         if before is not None and children:

@@ -38,7 +38,7 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class LineProblem:
     """What is wrong with a line of a file; lines count from 1."""
 
     line: int
@@ -46,7 +46,7 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ImportResult:
     """What an import did, or would do: ids by what became of them, `there` a number alone."""
 
     added: int = 0
@@ -61,7 +61,7 @@ class BadRecordError(ValueError):
 
 def read_records(
     lines: Iterable[bytes], by: str, *, now: float | None = None
-) -> tuple[list[KeyRecord], list[Problem]]:
+) -> tuple[list[KeyRecord], list[LineProblem]]:
     """The records of a file with one JSON object a line, and everything that is wrong with it.
 
     Args:
@@ -71,7 +71,7 @@ def read_records(
             stand.
     """
     records: list[KeyRecord] = []
-    problems: list[Problem] = []
+    problems: list[LineProblem] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -81,11 +81,11 @@ def read_records(
             record = _read_record(text, by)
             _check_scopes(record, now)
         except BadRecordError as error:
-            problems.append(Problem(number, str(error)))
+            problems.append(LineProblem(number, str(error)))
             continue
         twins = {seen.setdefault(name, number) for name in (record.id, record.digest)} - {number}
         if twins:
-            problems.append(Problem(number, f"its id or its digest stands on line {min(twins)} too"))
+            problems.append(LineProblem(number, f"its id or its digest stands on line {min(twins)} too"))
         records.append(record)
     return records, problems
 
@@ -168,13 +168,13 @@ async def import_records(
     *,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda _: None,
-) -> Outcome:
+) -> ImportResult:
     """Store what is new; `progress` is told how many were dealt with, batch by batch.
 
     Raises:
         GatewayError: the store failed; whole batches may be stored by then.
     """
-    outcome = Outcome()
+    outcome = ImportResult()
     rest = iter(records)
     while batch := list(islice(rest, BATCH)):
         await _import_batch(store, batch, outcome, dry_run=dry_run)
@@ -183,7 +183,7 @@ async def import_records(
 
 
 async def _import_batch(
-    store: KeyStore, batch: Sequence[KeyRecord], outcome: Outcome, *, dry_run: bool
+    store: KeyStore, batch: Sequence[KeyRecord], outcome: ImportResult, *, dry_run: bool
 ) -> None:
     found = await store.add_all(batch, dry_run=dry_run)
     for record, there in zip(batch, found, strict=True):

@@ -28,10 +28,10 @@ from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
 __all__ = [
-    "Change",
-    "Changes",
-    "DeadMinterError",
+    "CreatorRevokedError",
     "DuplicateKeyError",
+    "KeyChange",
+    "KeyChangeBatch",
     "KeyRecord",
     "KeyStore",
     "MemoryKeyStore",
@@ -50,7 +50,7 @@ Revision = Callable[[KeyRecord], KeyRecord]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class KeyChange:
     """One change to the record of a key, and whether the key is revoked after it.
 
     `at` is when this very change revoked it, in Unix seconds by the clock of the store; None if it did not.
@@ -63,7 +63,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class KeyChangeBatch:
     """Every change after a position, up to and including `position`.
 
     Not `continuous`: what happened since is not wholly known, because the sequence was cut short
@@ -71,7 +71,7 @@ class Changes:
     """
 
     position: str
-    changes: tuple[Change, ...] = ()
+    changes: tuple[KeyChange, ...] = ()
     continuous: bool = True
     whole: bool = True
 
@@ -80,7 +80,7 @@ class DuplicateKeyError(RefusedRecordError):
     """A record with this digest, or with this id, is already stored."""
 
 
-class DeadMinterError(RefusedRecordError):
+class CreatorRevokedError(RefusedRecordError):
     """The key that `created_by` names is revoked or disabled."""
 
 
@@ -128,7 +128,7 @@ class KeyStore(Protocol):
         With `retiring`, it is among those of `retiring()` from then on.
         """
 
-    async def offspring(self, key_id: str) -> list[KeyRecord]:
+    async def children(self, key_id: str) -> list[KeyRecord]:
         """The records that a key created, and what it was rotated into, revoked ones included."""
 
     async def owned(self, owner: str) -> list[KeyRecord]:
@@ -193,7 +193,7 @@ class KeyStore(Protocol):
     async def last_position(self) -> str:
         """Where the sequence of changes ends now."""
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         """The changes after a position; waits up to `wait` seconds for the first one."""
 
     async def close(self) -> None:
@@ -215,7 +215,7 @@ class MemoryKeyStore:
         self._ends: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._used: dict[str, float] = {}
         self._leases: dict[str, float] = {}
-        self._changes: deque[Change] = deque(maxlen=changes_kept)
+        self._changes: deque[KeyChange] = deque(maxlen=changes_kept)
         self._position = 0
         self._changed = asyncio.Event()
 
@@ -234,12 +234,12 @@ class MemoryKeyStore:
         return [self._with_use(record) for record in stored if record is not None]
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
-        """Store a new record; raises `DuplicateKeyError`, `DeadMinterError` or `QuotaError`."""
+        """Store a new record; raises `DuplicateKeyError`, `CreatorRevokedError` or `QuotaError`."""
         if record.digest in self._records or record.id in self._digests:
             raise DuplicateKeyError(record.id)
         minter = self._stored(record.created_by)
         if minter is not None and (minter.revoked or minter.disabled):
-            raise DeadMinterError(record.id)
+            raise CreatorRevokedError(record.id)
         if quota is not NO_QUOTA:
             ends, now = self._ends.get(record.owner, {}).values(), record.created.unix
             quota.check_records(len(ends))
@@ -266,7 +266,7 @@ class MemoryKeyStore:
             self._write(successor)
         return revised
 
-    async def offspring(self, key_id: str) -> list[KeyRecord]:
+    async def children(self, key_id: str) -> list[KeyRecord]:
         """The records that a key created, and what it was rotated into, revoked ones included."""
         return [record for record in self._records.values() if key_id in (record.created_by, record.replaces)]
 
@@ -350,7 +350,7 @@ class MemoryKeyStore:
         """The number of changes so far."""
         return str(self._position)
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         """The changes after a position; waits up to `wait` seconds for the first one."""
         if int(after) == self._position:
             with contextlib.suppress(TimeoutError):
@@ -359,7 +359,7 @@ class MemoryKeyStore:
         missed = self._position - int(after)
         kept = tuple(self._changes)
         continuous = 0 <= missed <= len(kept)
-        return Changes(str(self._position), kept[-missed:] if missed > 0 else (), continuous)
+        return KeyChangeBatch(str(self._position), kept[-missed:] if missed > 0 else (), continuous)
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -384,7 +384,7 @@ class MemoryKeyStore:
         self._tell(record)
 
     def _tell(self, record: KeyRecord) -> None:
-        self._changes.append(Change(record.digest, record.id, record.revoked))
+        self._changes.append(KeyChange(record.digest, record.id, record.revoked))
         self._position += 1
         self._changed.set()
         self._changed = asyncio.Event()

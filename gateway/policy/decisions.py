@@ -107,7 +107,7 @@ def _judge(
         return route
     if route.access is _MASTER:
         return _master_only(principal, method, target, route)
-    if route.opened_by.isdisjoint(principal.scopes):
+    if route.accepted_scopes.isdisjoint(principal.scopes):
         return _lacks(route.scopes[0], route)
     return route
 

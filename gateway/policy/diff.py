@@ -27,7 +27,7 @@ ANY_KEY: Final = "any key"
 MASTER: Final = "master"
 
 
-class Kind(enum.Enum):
+class ChangeKind(enum.Enum):
     """What a change does, the most dangerous first."""
 
     OPEN_TO_ANYONE = "open to anyone"
@@ -40,11 +40,11 @@ class Kind(enum.Enum):
     REFUSED_OTHERWISE = "refused otherwise"
 
 
-_DANGER: Final = {kind: order for order, kind in enumerate(Kind)}
+_DANGER: Final = {kind: order for order, kind in enumerate(ChangeKind)}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PolicyChange:
     """Requests of one method and shape that the new table judges otherwise than the old one.
 
     `old`, `new` and `core` are the routes that they take in each table; None where there is none.
@@ -94,30 +94,30 @@ class Change:
         return bool(self.opened) or self.unstamped
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ChangeKind:
         """The most dangerous of what the change does."""
         if ANYONE in self.opened:
-            return Kind.OPEN_TO_ANYONE
+            return ChangeKind.OPEN_TO_ANYONE
         if ANY_KEY in self.opened:
-            return Kind.OPEN_TO_ANY_KEY
+            return ChangeKind.OPEN_TO_ANY_KEY
         if self.opened and self.opened != (MASTER,):
-            return Kind.OPEN_TO_SCOPES
+            return ChangeKind.OPEN_TO_SCOPES
         if self.unstamped:
-            return Kind.UNSTAMPED
+            return ChangeKind.UNSTAMPED
         if self.opened:
-            return Kind.OPEN_TO_MASTER
+            return ChangeKind.OPEN_TO_MASTER
         if self.closed:
-            return Kind.CLOSED
-        return Kind.STAMPED if _loses_stamp(self.new, self.old) else Kind.REFUSED_OTHERWISE
+            return ChangeKind.CLOSED
+        return ChangeKind.STAMPED if _loses_stamp(self.new, self.old) else ChangeKind.REFUSED_OTHERWISE
 
 
-def changes(old: RouteTable, new: RouteTable, core: RouteTable) -> tuple[Change, ...]:
+def changes(old: RouteTable, new: RouteTable, core: RouteTable) -> tuple[PolicyChange, ...]:
     """Every change from `old` to `new`, the most dangerous first; `core` are all routes that Core has."""
     found = chain.from_iterable(_changes_of(method, old, new, core) for method in sorted(METHODS))
     return tuple(sorted(found, key=_danger))
 
 
-def _danger(change: Change) -> tuple[int, bool, bool, str, str]:
+def _danger(change: PolicyChange) -> tuple[int, bool, bool, str, str]:
     return (
         _DANGER[change.kind],
         ACTIONS.get(change.method) == "read",
@@ -130,7 +130,7 @@ def _danger(change: Change) -> tuple[int, bool, bool, str, str]:
 _Cell = tuple[Route | None, Route | None, Route | None]
 
 
-def _changes_of(method: str, old: RouteTable, new: RouteTable, core: RouteTable) -> Iterator[Change]:
+def _changes_of(method: str, old: RouteTable, new: RouteTable, core: RouteTable) -> Iterator[PolicyChange]:
     own = [[route.shape for route in table.routes if route.method == method] for table in (old, new, core)]
     longest = max(map(len, chain.from_iterable(own)), default=0)
     cells: dict[_Cell, list[Shape]] = {}
@@ -143,7 +143,7 @@ def _changes_of(method: str, old: RouteTable, new: RouteTable, core: RouteTable)
                 cells.setdefault(cell, []).append(fixed)
     for (before, after, cores), shapes in cells.items():
         for shape in _widest(of_any_length(shapes, longest)):
-            yield Change(method, shape, before, after, cores)
+            yield PolicyChange(method, shape, before, after, cores)
 
 
 def _shared(tables: list[list[Shape]]) -> dict[Shape, None]:

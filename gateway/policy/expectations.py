@@ -15,7 +15,7 @@ from gateway.errors import Code
 from gateway.policy.decisions import Allow
 from gateway.policy.routes import Route, Stamp
 from gateway.policy.targets import Ambiguous
-from gateway.policy.verdicts import Caller, Policy, Request, Verdict, verdict
+from gateway.policy.verdicts import Caller, Policy, PolicyRequest, Verdict, verdict
 
 ALLOW: Final = "allow"
 REFUSALS: Final = tuple(
@@ -45,7 +45,7 @@ class PolicyTest:
 
     name: str
     caller: Caller
-    request: Request
+    request: PolicyRequest
     expect: str
     route: str | None = None
     stamp: Stamp | None = None
@@ -62,7 +62,7 @@ class Mismatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TestResult:
     """A policy test that was run; `route` is the one that its request matches."""
 
     test: PolicyTest
@@ -75,14 +75,14 @@ class Outcome:
         return not self.mismatches
 
 
-def run_test(test: PolicyTest, policy: Policy) -> Outcome:
+def run_test(test: PolicyTest, policy: Policy) -> TestResult:
     """Run one policy test against `policy`."""
     target = test.request.target
     matched = (
         None if isinstance(target, Ambiguous) else policy.table.match(test.request.method, target.segments)
     )
     came = verdict(test.request, test.caller, policy, _NOW)
-    return Outcome(test, matched, tuple(_mismatches(test, matched, came)))
+    return TestResult(test, matched, tuple(_mismatches(test, matched, came)))
 
 
 def _mismatches(test: PolicyTest, matched: Route | None, came: Verdict) -> Iterator[Mismatch]:

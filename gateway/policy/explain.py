@@ -22,7 +22,7 @@ from gateway.policy.verdicts import (
     Caller,
     NoKey,
     Policy,
-    Request,
+    PolicyRequest,
     Verdict,
     body_of,
     key_with,
@@ -45,7 +45,7 @@ class Lost:
 class Explanation:
     """One request, as the policy reads and answers it at `now` (Unix seconds)."""
 
-    request: Request
+    request: PolicyRequest
     route: Route | None
     """The route that won."""
     lost: tuple[Lost, ...]
@@ -55,7 +55,7 @@ class Explanation:
     now: float
 
 
-def explain(request: Request, callers: Iterable[Caller], policy: Policy, now: float) -> Explanation:
+def explain(request: PolicyRequest, callers: Iterable[Caller], policy: Policy, now: float) -> Explanation:
     """Why each of `callers` gets what it gets for `request` at `now` (Unix seconds)."""
     target, table = request.target, policy.table
     verdicts = tuple(verdict(request, caller, policy, now) for caller in callers)
@@ -138,7 +138,7 @@ def members(explanation: Explanation) -> dict[str, object]:
     }
 
 
-def _target(request: Request) -> dict[str, object]:
+def _target(request: PolicyRequest) -> dict[str, object]:
     target = request.target
     if isinstance(target, Ambiguous):
         return {"raw": request.raw, "ambiguous": target.reason}

@@ -73,7 +73,7 @@ class Route:
     shape: Shape = field(init=False, repr=False, compare=False)
     served: bool = field(init=False, repr=False, compare=False)
     """Whether the gateway answers it itself, from its own key store."""
-    opened_by: frozenset[str] = field(init=False, repr=False, compare=False)
+    accepted_scopes: frozenset[str] = field(init=False, repr=False, compare=False)
     """Every scope a key may hold to take this route."""
 
     def __post_init__(self) -> None:
@@ -82,11 +82,13 @@ class Route:
         object.__setattr__(self, "name", f"{self.method} {self.pattern}")
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "served", (self.method, shape) in _SERVED)
-        object.__setattr__(self, "opened_by", frozenset(chain.from_iterable(map(covering, self.scopes))))
+        object.__setattr__(
+            self, "accepted_scopes", frozenset(chain.from_iterable(map(covering, self.scopes)))
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RouteProblem:
     """Something wrong with the route table, at a line of its file."""
 
     line: int
@@ -164,11 +166,11 @@ def _grow(routes: Iterable[Route], depth: int) -> _Node:
     )
 
 
-def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[Problem, ...]:
+def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[RouteProblem, ...]:
     """The table of `routes`, or every problem they have, in the order of their lines."""
     listed = tuple(routes)
     problems = [
-        Problem(route.line, f"{route.name}: {fault}")
+        RouteProblem(route.line, f"{route.name}: {fault}")
         for route in listed
         for check in (_method, _pattern, _reserved, _access, _options, _mode)
         for fault in check(route)
@@ -188,12 +190,12 @@ def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[Problem, ...]:
     )
 
 
-def _ties(routes: tuple[Route, ...]) -> Iterator[Problem]:
+def _ties(routes: tuple[Route, ...]) -> Iterator[RouteProblem]:
     first: dict[tuple[str, Shape], Route] = {}
     for route in routes:
         other = first.setdefault((route.method, route.shape), route)
         if other is not route:
-            yield Problem(route.line, f"{route.name}: ties with {other.name} in line {other.line}")
+            yield RouteProblem(route.line, f"{route.name}: ties with {other.name} in line {other.line}")
 
 
 def _method(route: Route) -> Iterator[str]:

@@ -56,7 +56,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PolicyRequest:
     """The method of a request, and its target as sent and as read."""
 
     method: str
@@ -89,7 +89,7 @@ def holds_key(text: str) -> bool:
     return _key_in(text) is not None
 
 
-def read_request(method: str, raw: str) -> Request | Unreadable:
+def read_request(method: str, raw: str) -> PolicyRequest | Unreadable:
     """The request that `method` and `raw`, a request target, make."""
     if method not in _METHODS and method.upper() in _METHODS:
         return Unreadable(f"write the method in capitals: {method.upper()}")
@@ -99,7 +99,7 @@ def read_request(method: str, raw: str) -> Request | Unreadable:
         return Unreadable("the path holds a key, or what looks like one: take it out")
     if not _writable(raw):
         return Unreadable("the path begins with '/', and all but visible ASCII in it is percent-encoded")
-    return Request(method, raw, parse_target(raw))
+    return PolicyRequest(method, raw, parse_target(raw))
 
 
 def key_with(scopes: Iterable[str]) -> ApiKey:
@@ -107,7 +107,7 @@ def key_with(scopes: Iterable[str]) -> ApiKey:
     return ApiKey(id="", owner="", scopes=tuple(scopes), expires_at=float("inf"))
 
 
-def verdict(request: Request, caller: Caller, policy: Policy, now: float) -> Verdict:
+def verdict(request: PolicyRequest, caller: Caller, policy: Policy, now: float) -> Verdict:
     """What `caller` gets for `request` at `now` (Unix seconds)."""
     decision = _decision(request, caller, policy, now)
     if isinstance(decision, Allow) and isinstance(caller, ApiKey):
@@ -115,7 +115,7 @@ def verdict(request: Request, caller: Caller, policy: Policy, now: float) -> Ver
     return Verdict(caller, decision, Stamp.NONE)
 
 
-def _decision(request: Request, caller: Caller, policy: Policy, now: float) -> Allow | Deny:
+def _decision(request: PolicyRequest, caller: Caller, policy: Policy, now: float) -> Allow | Deny:
     target = request.target
     if isinstance(target, Target) and policy.table.public(request.method, target.segments) is not None:
         return decide(MASTER, request.method, target, policy.table, now)  # as for anyone: no key is asked for
@@ -126,6 +126,6 @@ def _decision(request: Request, caller: Caller, policy: Policy, now: float) -> A
     return decide(caller, request.method, target, policy.table, now, policy.report_only)
 
 
-def body_of(request: Request, deny: Deny) -> bytes:
+def body_of(request: PolicyRequest, deny: Deny) -> bytes:
     """The body of the answer that refuses `request`; HEAD gets none (RFC 9110 section 9.3.2)."""
     return b"" if request.method == "HEAD" else error_body(deny.code.code, deny.message)

@@ -16,7 +16,7 @@ from gateway.wire.exchange import Exchange
 _SAFE: Final = ("GET", "HEAD")
 
 
-class Gate(Protocol):
+class SendPermission(Protocol):
     """Whether a request may still be sent, asked whenever its bytes leave."""
 
     def passes(self) -> bool:
@@ -54,7 +54,7 @@ class RequestContext:
     """The route that it takes."""
     principal: Principal | None
     """Who calls; None on a public route."""
-    gate: Gate | None
+    gate: SendPermission | None
     """None where nothing can change meanwhile."""
     first_byte: float
     """Seconds until Core's response begins; 0 for the pool's own."""
@@ -75,7 +75,7 @@ class RequestContext:
         self.bodiless = exchange.method == "HEAD"
         self._late = late
 
-    def admit(self, route: Route, principal: Principal | None, gate: Gate | None = None) -> None:
+    def admit(self, route: Route, principal: Principal | None, gate: SendPermission | None = None) -> None:
         """Let the request take its route, as whom, and under which gate."""
         self.route = route
         self.principal = principal

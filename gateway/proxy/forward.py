@@ -17,19 +17,19 @@ from typing import Final, Protocol
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.fairness.shares import Caller
-from gateway.keys.api.resource import Answer as OwnAnswer
+from gateway.keys.api.resource import ApiResponse
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
 from gateway.proxy.context import RequestContext
 from gateway.proxy.limits import BufferBudget, Hold
 from gateway.proxy.reauthorize import Clocks
-from gateway.proxy.stamp_queue import StampLane
+from gateway.proxy.stamp_queue import StampQueue
 from gateway.proxy.stream import SMALL, Download, Upload
 from gateway.wire.flow import ClientGoneError
 from gateway.wire.headers import answer_lines, has_date, request_lines
 from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.response_heads import connection_line, date_line, status_line
-from gateway.wire.upstream_connection import Answer
+from gateway.wire.upstream_connection import UpstreamResponse
 
 # A list of keys that Core makes for us: some 100,000 of them.
 _LARGE: Final = 1 << 26
@@ -78,7 +78,7 @@ class Forwarder:
         self._unix = clocks.unix
         self._monotonic = clocks.monotonic
         self._budget = BufferBudget(config.limits.buffered)
-        self._lane = StampLane(clocks.monotonic)
+        self._lane = StampQueue(clocks.monotonic)
         self._host = b"Host: %b\r\n" % config.upstream.authority.encode()
 
     def adopt(self, config: Config) -> None:
@@ -114,7 +114,7 @@ class Forwarder:
         finally:
             hold.release()
 
-    async def ask(self, method: str, target: str, body: bytes) -> OwnAnswer:
+    async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
         """Core's answer to a request of the gateway's own, with the master key; `body` is JSON, or empty.
 
         Raises GatewayError, UPSTREAM_REFUSED where Core refuses the master key.
@@ -138,7 +138,7 @@ class Forwarder:
             raise GatewayError(Code.UPSTREAM_REFUSED, reason="Core refuses the master key")
         await answer.read(_LARGE)
         self._observer.upstream(None)
-        return OwnAnswer(answer.status, answer.body)
+        return ApiResponse(answer.status, answer.body)
 
     async def _forward_stamped(self, context: RequestContext, key: ApiKey, hold: Hold) -> None:
         exchange, config = context.exchange, context.config
@@ -221,7 +221,7 @@ class Forwarder:
 
     # Core's response.
 
-    async def _pass_on(self, context: RequestContext, answer: Answer) -> None:
+    async def _pass_on(self, context: RequestContext, answer: UpstreamResponse) -> None:
         keyed = context.principal is not None
         if answer.status == 401 and keyed and await _blames_key(answer, context.exchange.method):
             answer.abandon()
@@ -233,11 +233,11 @@ class Forwarder:
         head, chunked = self._answer_head(context, answer)
         await self._stream(context, answer, head, chunked=chunked)
 
-    def _relay(self, context: RequestContext, answer: Answer) -> None:
+    def _relay(self, context: RequestContext, answer: UpstreamResponse) -> None:
         head, _ = self._answer_head(context, answer)
         context.exchange.send(head, answer.body, answer.status)
 
-    def _answer_head(self, context: RequestContext, answer: Answer) -> tuple[bytes, bool]:
+    def _answer_head(self, context: RequestContext, answer: UpstreamResponse) -> tuple[bytes, bool]:
         """The head for the client, and whether it says that the body is chunked."""
         exchange, entry = context.exchange, context.entry
         self._observer.upstream(None)
@@ -259,7 +259,9 @@ class Forwarder:
         )
         return head, chunked
 
-    async def _stream(self, context: RequestContext, answer: Answer, head: bytes, *, chunked: bool) -> None:
+    async def _stream(
+        self, context: RequestContext, answer: UpstreamResponse, head: bytes, *, chunked: bool
+    ) -> None:
         exchange = context.exchange
         exchange.begin(head, answer.status, answer)
         began = self._monotonic()
@@ -311,7 +313,7 @@ def _framing(length: int | None, status: int, *, chunked: bool) -> bytes:
     return b"" if length is None else b"Content-Length: %d\r\n" % length
 
 
-async def _blames_key(answer: Answer, method: str) -> bool:
+async def _blames_key(answer: UpstreamResponse, method: str) -> bool:
     """Whether a 401 of Core is about the key it got, which was the gateway's own."""
     if method == "HEAD":
         # No body to tell; Core has no other 401.

@@ -17,10 +17,10 @@ from typing import Final, Protocol
 
 from gateway.config import Config
 from gateway.errors import Code, GatewayError, OverloadError
-from gateway.fairness.concurrency import AtOnce
-from gateway.keys.api.resource import Answer as OwnAnswer
-from gateway.keys.authority import Authority, KeysResource
-from gateway.keys.cache import ASKED_SECONDS, PEEKED_SECONDS
+from gateway.fairness.concurrency import ConcurrencyLimit
+from gateway.keys.api.resource import ApiResponse, KeysResource
+from gateway.keys.authority import Authority
+from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
 from gateway.keys.usage import LastUsed
 from gateway.policy.decisions import Deny, decide
 from gateway.policy.principals import MASTER, ApiKey, Principal
@@ -29,7 +29,7 @@ from gateway.policy.targets import Ambiguous, Target, parse_target
 from gateway.proxy.context import RequestContext
 from gateway.proxy.forward import CoreObserver, Forwarder
 from gateway.proxy.limits import RateLimit
-from gateway.proxy.reauthorize import Clocks, DeniedMeanwhileError, Judgement
+from gateway.proxy.reauthorize import Clocks, DeniedMeanwhileError, RequestRecheck
 from gateway.telemetry import AccessEntry
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.client_address import client_of
@@ -56,7 +56,7 @@ class Observer(CoreObserver, Protocol):
     def store_failed(self, failure: GatewayError | None) -> None:
         """The key store answered (None), or failed."""
 
-    def keys_changed(self, entry: AccessEntry, answer: OwnAnswer) -> None:
+    def keys_changed(self, entry: AccessEntry, answer: ApiResponse) -> None:
         """A request to `/api-keys` has made or revoked keys."""
 
     def fault(self, problem: Exception) -> None:
@@ -94,7 +94,7 @@ class Proxy:
         self._monotonic = clocks.monotonic
         self._request_ids = request_ids
         self._rate = RateLimit(config.limits.rate)
-        self._lists = AtOnce(1, total=_LISTS, waiting=_LISTS_WAITING)
+        self._lists = ConcurrencyLimit(1, total=_LISTS, waiting=_LISTS_WAITING)
 
     def adopt(self, config: Config) -> None:
         """Answer by `config` from the next request on."""
@@ -162,13 +162,13 @@ class Proxy:
                 await self._forwarder.forward(context)
                 return
         principal = self.identify(exchange)
-        relied_until = began + PEEKED_SECONDS
+        relied_until = began + CACHED_VALID_SECONDS
         if not isinstance(principal, ApiKey):
             # A request without a good key, or whose key the store cannot look up, has a route as well.
             entry.route = _label(exchange.method, target, config)
         if isinstance(principal, tuple):
             principal = await self.look_up(*principal)
-            relied_until = self._monotonic() + ASKED_SECONDS
+            relied_until = self._monotonic() + LOOKUP_VALID_SECONDS
         if isinstance(principal, Deny):
             self._deny(exchange, entry, principal)
             return
@@ -179,7 +179,7 @@ class Proxy:
             return
         judgement = None
         if isinstance(principal, ApiKey):
-            judgement = Judgement(self, exchange, target, config, principal, relied_until)
+            judgement = RequestRecheck(self, exchange, target, config, principal, relied_until)
         context.admit(route, principal, judgement)
         if route.served and isinstance(target, Target):
             await self._serve_keys(context, principal, target)
@@ -241,7 +241,7 @@ class Proxy:
         exchange, method = context.exchange, context.route.method
         if method == "POST":
             body = await self._read_keys_body(context)
-            if isinstance(context.gate, Judgement):
+            if isinstance(context.gate, RequestRecheck):
                 # Its scopes and its owner may be others than when its request began.
                 principal = context.gate.principal
             made = await self._api_keys.create(principal, body)
@@ -254,7 +254,7 @@ class Proxy:
         else:
             made = await self._api_keys.revoke(principal, target.segments[1], target.query)
         self._observer.store_failed(None)
-        if isinstance(made, OwnAnswer):
+        if isinstance(made, ApiResponse):
             if made.created or made.revoked:
                 self._observer.keys_changed(context.entry, made)
             self._send_own(exchange, context.entry, made)
@@ -275,7 +275,7 @@ class Proxy:
             raise ClientGoneError
         return body
 
-    def _send_own(self, exchange: Exchange, entry: AccessEntry, made: OwnAnswer) -> None:
+    def _send_own(self, exchange: Exchange, entry: AccessEntry, made: ApiResponse) -> None:
         connection = connection_line(persistent=exchange.settle_keep_alive(), minor=exchange.minor)
         head = own_head(made.status, len(made.body), entry.request_id.encode(), connection, self._unix())
         exchange.send(head + b"\r\n", made.body, made.status)

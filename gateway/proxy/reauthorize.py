@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.config import Config
-from gateway.keys.cache import ASKED_SECONDS, PEEKED_SECONDS
+from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
 from gateway.policy.decisions import Deny, decide
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.targets import Ambiguous, Target
@@ -28,7 +28,7 @@ class Clocks:
     monotonic: Callable[[], float]
 
 
-class Judge(Protocol):
+class KeyIdentifier(Protocol):
     """Who can tell whose key it is: the proxy."""
 
     clocks: Clocks
@@ -48,8 +48,8 @@ class DeniedMeanwhileError(Exception):
         self.deny = deny
 
 
-class Judgement:
-    """That a key may make a request; a `context.Gate`.
+class RequestRecheck:
+    """That a key may make a request; a `context.SendPermission`.
 
     `principal` is as it was judged last, which is relied on `until` then (monotonic seconds).
     """
@@ -58,7 +58,7 @@ class Judgement:
 
     def __init__(
         self,
-        judge: Judge,
+        judge: KeyIdentifier,
         exchange: Exchange,
         target: Target | Ambiguous,
         config: Config,
@@ -77,14 +77,14 @@ class Judgement:
         if self._judge.clocks.monotonic() < self._until:
             return True
         found = self._judge.identify(self._exchange)
-        return isinstance(found, ApiKey) and self._refusal(found, PEEKED_SECONDS) is None
+        return isinstance(found, ApiKey) and self._refusal(found, CACHED_VALID_SECONDS) is None
 
     async def renew(self) -> None:
         """Ask whose key it is by now. Raises DeniedMeanwhileError, or GatewayError where nobody can tell."""
         found = self._judge.identify(self._exchange)
         if isinstance(found, tuple):
             found = await self._judge.look_up(*found)
-        refusal = found if isinstance(found, Deny) else self._refusal(found, ASKED_SECONDS)
+        refusal = found if isinstance(found, Deny) else self._refusal(found, LOOKUP_VALID_SECONDS)
         if refusal is not None:
             raise DeniedMeanwhileError(refusal)
 

@@ -37,7 +37,7 @@ class _Job:
     wanted: Callable[[], bool]
 
 
-class StampLane:
+class StampQueue:
     """Stamps the bodies of all clients. `monotonic` gives seconds."""
 
     def __init__(self, monotonic: Callable[[], float], most_waiting: int = MOST_WAITING) -> None:

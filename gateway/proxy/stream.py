@@ -12,18 +12,18 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from gateway.proxy.context import Gate
+from gateway.proxy.context import SendPermission
 from gateway.wire.exchange import Exchange
-from gateway.wire.upstream_connection import Answer, UpstreamConnection
+from gateway.wire.upstream_connection import UpstreamConnection, UpstreamResponse
 
 SMALL: Final = 1 << 16
 """Bytes of an answer that is worth reading to its end."""
 
 
 class Upload:
-    """A request's body on its way to Core, and its `Flow`; `closed` is why it must not go on, if so."""
+    """A request's body on its way to Core, and its `Pausable`; `closed` is why it must not go on, if so."""
 
-    def __init__(self, exchange: Exchange, gate: Gate) -> None:
+    def __init__(self, exchange: Exchange, gate: SendPermission) -> None:
         self._exchange = exchange
         self._gate = gate
         self._connection: UpstreamConnection
@@ -64,7 +64,7 @@ class Upload:
         if self._renewal is not None:
             self._renewal.cancel()
 
-    async def _renew(self, gate: Gate) -> None:
+    async def _renew(self, gate: SendPermission) -> None:
         try:
             await gate.renew()
         except Exception as closed:  # whatever it is, it is raised where the answer is waited for
@@ -93,7 +93,7 @@ class Upload:
 class Download:
     """An answer's body on its way to the client."""
 
-    def __init__(self, exchange: Exchange, answer: Answer, *, chunked: bool) -> None:
+    def __init__(self, exchange: Exchange, answer: UpstreamResponse, *, chunked: bool) -> None:
         self._exchange = exchange
         self._answer = answer
         self._chunked = chunked

@@ -26,12 +26,11 @@ from gateway.admin.scopes import ScopesPage
 from gateway.admin.server import PrivateLimits
 from gateway.config import Address, Config, KeysConfig, Secret, read_secret
 from gateway.errors import GatewayError
-from gateway.keys.api.resource import Answer, ApiKeys
+from gateway.keys.api.resource import ApiKeys, ApiResponse, KeysResource
 from gateway.keys.authority import (
     CORE_PACKAGES,
     CORE_PACKAGES_MISSING,
     Authority,
-    KeysResource,
     StoreAuthority,
     UnusableAuthorityError,
 )
@@ -39,15 +38,15 @@ from gateway.keys.cache import KeyCache
 from gateway.keys.pending import HashVerifier, PendingKeys
 from gateway.keys.quota import Quota
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import Change, KeyStore, MemoryKeyStore
+from gateway.keys.store import KeyChange, KeyStore, MemoryKeyStore
 from gateway.keys.usage import LastUsed
 from gateway.proxy.forward import Forwarder, MasterKey
 from gateway.proxy.observe import MEANING, NOTICE, ObservingForwarder, ObservingProxy
 from gateway.proxy.pipeline import Proxy
 from gateway.proxy.reauthorize import Clocks
 from gateway.server import descriptors
-from gateway.server.core_check import Asker, Check, Finding, Reminder, asking_limits, check_core
-from gateway.server.dependencies import STORE, UPSTREAM, Dependencies, DependencyFamilies
+from gateway.server.core_check import Check, CoreProbe, Finding, Reminder, check_core, probe_limits
+from gateway.server.dependencies import STORE, UPSTREAM, Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
 from gateway.server.listeners import Listeners
 from gateway.server.live_policy import LivePolicy
@@ -57,9 +56,9 @@ from gateway.server.sockets import CannotListenError
 from gateway.server.store_watch import StoreWatch
 from gateway.telemetry import AccessEntry, Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
-from gateway.telemetry.store_metrics import StoreFamilies
+from gateway.telemetry.store_metrics import StoreMetrics
 from gateway.wire.clients import ClientLimits, Clients
-from gateway.wire.parser_check import misread
+from gateway.wire.parser_check import parser_misreads
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_connection import PoolLimits
 
@@ -96,7 +95,7 @@ class Gateway:
         open_files: int = sys.maxsize,
     ) -> None:
         if problem := descriptors.too_few(open_files):
-            raise StartError(problem, Exit.NO)
+            raise StartError(problem, Exit.FAILED)
         self._log = Log(log, config.log.format, config.log.level)
         self.log = self._log.events
         self._open_files = open_files
@@ -130,7 +129,7 @@ class Gateway:
         )
         self._last_used = LastUsed(self.store)
         self._pool = open_pool(config, self._loop)
-        self._asking_pool = open_asking_pool(config, self._loop)
+        self._asking_pool = open_probe_pool(config, self._loop)
         self._id_prefix = os.urandom(6).hex()
         master = MasterKey(read_master_key(config).reveal())
         forwarder = ObservingForwarder if observe else Forwarder
@@ -152,8 +151,8 @@ class Gateway:
             config, self.health, self.log, swap=self._swap, always=NOTICE if observe else "", now=time.time
         )
         self.metrics.add(self._policy.families)
-        self.metrics.add(StoreFamilies(lambda: self._store_watch.memory))
-        self.metrics.add(DependencyFamilies(self._dependencies))
+        self.metrics.add(StoreMetrics(lambda: self._store_watch.memory))
+        self.metrics.add(DependencyMetrics(self._dependencies))
         self._reload = None if source is None else self._policy.follow(source, config)
         self._warn(room)
 
@@ -183,7 +182,7 @@ class Gateway:
             from gateway.keys.core.retirement import Retirements
             from gateway.keys.core.rows import CoreRows
             from gateway.keys.core.verifier import Verifier
-            from gateway.keys.core.writer import CoreWrites
+            from gateway.keys.core.writer import CoreKeyWrites
         except ModuleNotFoundError as missing:
             if missing.name not in CORE_PACKAGES:
                 raise
@@ -191,7 +190,7 @@ class Gateway:
         rows = CoreRows(self.config.keys.core_database)
         keys = CoreKeys(cache, store, rows, Verifier(), clock=_uptime, now=_now)
         ask = self._forwarder.ask
-        writes = CoreWrites(ask, rows, store, cache.learn, _now)
+        writes = CoreKeyWrites(ask, rows, store, cache.learn, _now)
         quota = CoreQuota(rows, store, self._quota)
         self._followers.append(Retirements(store, writes, _now, self._not_retired).run)
         return keys, CoreApiKeys(ask, writes, store, cache.learn, _now, quota)
@@ -216,7 +215,7 @@ class Gateway:
         self._policy.families.request(entry)
         self._log.record(entry)
 
-    def keys_changed(self, entry: AccessEntry, answer: Answer) -> None:
+    def keys_changed(self, entry: AccessEntry, answer: ApiResponse) -> None:
         """Log which keys a request made or revoked, by their ids."""
         log = self.log.bind(by=entry.key_id, request_id=entry.request_id)
         if answer.created:
@@ -267,7 +266,7 @@ class Gateway:
         """Log what the event loop would print to standard error, which may block, and may quote a request."""
         self.fault(problem if isinstance(problem, Exception) else RuntimeError())
 
-    def _learnt(self, change: Change) -> None:
+    def _learnt(self, change: KeyChange) -> None:
         if change.at is not None:
             self.metrics.revocation_learnt(time.time() - change.at)
 
@@ -324,8 +323,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the listeners and begin to ask Core. Raises StartError."""
-        if wrong := misread(self._loop):
-            raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.NEIGHBOUR)
+        if wrong := parser_misreads(self._loop):
+            raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.DEPENDENCY)
         await self._check_authority()
         await self._listen()
         self._run(self._log.run())
@@ -363,7 +362,7 @@ class Gateway:
         try:
             await self._authority.check()
         except UnusableAuthorityError as problem:
-            raise StartError(str(problem), Exit.NEIGHBOUR) from problem
+            raise StartError(str(problem), Exit.DEPENDENCY) from problem
         except GatewayError as failure:
             # As with the store: it is served with 503 until it answers.
             self.log.warning(failure.reason, authority=self.config.keys.authority)
@@ -391,7 +390,7 @@ class Gateway:
                 await listeners.open_private("health", config.health, health)
             await listeners.open("listen", config.listen, self._clients.connect)
         except CannotListenError as problem:
-            raise StartError(str(problem), Exit.NO) from problem
+            raise StartError(str(problem), Exit.FAILED) from problem
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -416,7 +415,7 @@ class Gateway:
             if reminder.due(found.reason, waited):
                 self.log.warning("waiting for core", reason=found.reason, seconds=round(waited))
             if found.finding is Finding.UNSAFE:
-                self._settled.set_exception(StartError(found.reason, Exit.NEIGHBOUR))
+                self._settled.set_exception(StartError(found.reason, Exit.DEPENDENCY))
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), _ASK_SECONDS)
@@ -445,7 +444,7 @@ class Gateway:
 
     async def _check_core(self) -> Check:
         master = self._forwarder.master.line
-        return await check_core(self._asking_pool, core_asker(self.config, master, self._id_prefix))
+        return await check_core(self._asking_pool, core_probe(self.config, master, self._id_prefix))
 
     # End.
 
@@ -486,7 +485,7 @@ class Gateway:
 
     @property
     def _exit_code(self) -> Exit:
-        return Exit.NO if self._cut else Exit.YES
+        return Exit.FAILED if self._cut else Exit.OK
 
     async def close(self) -> None:
         """Stop at once; nothing is waited for but what is already being written."""
@@ -557,9 +556,9 @@ def open_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
     return _open_pool(config, loop, _pool_limits(config))
 
 
-def open_asking_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+def open_probe_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
     """A connection to Core for `check_core` alone."""
-    return _open_pool(config, loop, asking_limits(_pool_limits(config)))
+    return _open_pool(config, loop, probe_limits(_pool_limits(config)))
 
 
 def _open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimits) -> Pool:
@@ -569,11 +568,11 @@ def _open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimi
     return Pool(upstream.host, upstream.port, limits, loop, tls)
 
 
-def core_asker(config: Config, key_line: bytes, own_ids: str = "") -> Asker:
+def core_probe(config: Config, key_line: bytes, own_ids: str = "") -> CoreProbe:
     """Who checks the Core of the configuration."""
     upstream = config.upstream
     host_line = b"Host: %b\r\n" % upstream.authority.encode()
-    return Asker(host_line, key_line, tls=upstream.tls, own_ids=own_ids)
+    return CoreProbe(host_line, key_line, tls=upstream.tls, own_ids=own_ids)
 
 
 def _client_limits(config: Config) -> ClientLimits:

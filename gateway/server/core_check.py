@@ -19,7 +19,7 @@ from typing import Final
 from gateway.errors import GatewayError
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.pool import OwnCall, Pool
-from gateway.wire.upstream_connection import Answer, PoolLimits
+from gateway.wire.upstream_connection import PoolLimits, UpstreamResponse
 
 RESPONSE_SECONDS: Final = 10.0
 """How long Core has for the first byte of a response here: a request of a client may take it much longer."""
@@ -49,7 +49,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class CoreProbe:
     """Who asks Core.
 
     Args:
@@ -65,7 +65,7 @@ class Asker:
     own_ids: str = ""
 
 
-def asking_limits(limits: PoolLimits) -> PoolLimits:
+def probe_limits(limits: PoolLimits) -> PoolLimits:
     """The bounds of a pool for these checks alone, which wait for no client and no slow request.
 
     The second request may wait until the connection of the first is closed.
@@ -89,7 +89,7 @@ class Reminder:
         return True
 
 
-async def check_core(pool: Pool, asker: Asker) -> Check:
+async def check_core(pool: Pool, asker: CoreProbe) -> Check:
     """Ask Core twice."""
     head = b"GET %b HTTP/1.1\r\n%bUser-Agent: blnk-gateway-probe\r\n" % (_PROTECTED, asker.host_line)
     try:
@@ -109,7 +109,7 @@ class _Response:
     asks_for_tls: bool
 
 
-async def _ask(pool: Pool, data: bytes, asker: Asker) -> _Response:
+async def _ask(pool: Pool, data: bytes, asker: CoreProbe) -> _Response:
     answer = await pool.request(data, OwnCall(repeatable=True))
     asks_for_tls = answer.status == 400 and not asker.tls and await _asks_for_tls(answer)
     answer.abandon()
@@ -118,17 +118,17 @@ async def _ask(pool: Pool, data: bytes, asker: Asker) -> _Response:
     return _Response(answer.status, own, own and known, asks_for_tls)
 
 
-async def _asks_for_tls(answer: Answer) -> bool:
+async def _asks_for_tls(answer: UpstreamResponse) -> bool:
     with contextlib.suppress(GatewayError):
         await answer.read(_PAGE)
     return any(words in answer.body for words in _ASKS_FOR_TLS)
 
 
-def _value(answer: Answer, name: bytes) -> bytes:
+def _value(answer: UpstreamResponse, name: bytes) -> bytes:
     return next((value for given, value in answer.headers if given.lower() == name), b"")
 
 
-def _unreached(reason: str, asker: Asker) -> Check:
+def _unreached(reason: str, asker: CoreProbe) -> Check:
     if reason == CLOSED and not asker.tls:
         reason = f"{CLOSED}; {MAYBE_NOT_HTTP}"
     return Check(Finding.UNREACHABLE, f"Core is not reachable: {reason}")

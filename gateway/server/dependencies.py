@@ -108,7 +108,7 @@ class Dependencies:
             self._log.warning("degraded", dependency=name, reason=reason, changes=changes)
 
 
-class DependencyFamilies(Collector):
+class DependencyMetrics(Collector):
     """The metrics of the dependencies."""
 
     def __init__(self, dependencies: Dependencies) -> None:

@@ -1,4 +1,4 @@
-"""The one table of exit codes, for every verb."""
+"""The one table of exit codes, for every command."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import enum
 
 
 class Exit(enum.IntEnum):
-    """What a verb tells the shell that ran it."""
+    """What a command tells the shell that ran it."""
 
-    YES = 0
+    OK = 0
     """It worked, or the answer is yes."""
-    NO = 1
+    FAILED = 1
     """The answer is no: a problem in the configuration, a taken port, not ready, requests that were cut."""
     USAGE = 2
     """A wrong option or argument, or a file that cannot be read."""
-    NEIGHBOUR = 3
+    DEPENDENCY = 3
     """Core, the key store or the gateway itself is unreachable, or unsafe to work with."""

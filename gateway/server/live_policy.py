@@ -17,8 +17,8 @@ from structlog.typing import FilteringBoundLogger
 from gateway.admin.application import Health
 from gateway.config import Config
 from gateway.config.report_only import reported
-from gateway.server.reload import Outcome, Reload, Source
-from gateway.telemetry.policy_metrics import LastReload, PolicyFamilies
+from gateway.server.reload import Reload, ReloadResult, Source
+from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 
 MOST_NOTICES: Final = 50
 
@@ -50,8 +50,8 @@ class LivePolicy:
         self._swap = swap
         self._always = [always] if always else []
         self._now = now
-        self._last = Outcome(now(), config.sha256)
-        self.families = PolicyFamilies(lambda: health.policy_sha256, self._last_reload)
+        self._last = ReloadResult(now(), config.sha256)
+        self.families = PolicyMetrics(lambda: health.policy_sha256, self._last_reload)
         health.notices = self._notices
         self._show(config)
         self._remember(self._last)
@@ -71,7 +71,7 @@ class LivePolicy:
         self._health.policy_sha256 = config.sha256
         self._health.ready_requires = config.ready_requires
 
-    def _told(self, outcome: Outcome) -> None:
+    def _told(self, outcome: ReloadResult) -> None:
         self._remember(outcome)
         live = self._health.policy_sha256
         if outcome.success:
@@ -81,7 +81,7 @@ class LivePolicy:
                 "reload refused", problems=outcome.problems, refused_sha256=outcome.sha256, policy_sha256=live
             )
 
-    def _remember(self, outcome: Outcome) -> None:
+    def _remember(self, outcome: ReloadResult) -> None:
         self._last = outcome
         at = datetime.fromtimestamp(outcome.at, UTC).isoformat(timespec="milliseconds")
         self._health.last_reload = {

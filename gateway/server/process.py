@@ -70,7 +70,7 @@ async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
     try:
         if not await _done_before(stop.asked, gateway.start()):
             await gateway.close()
-            return Exit.YES
+            return Exit.OK
         if await _done_before(stop.asked, gateway.ready()):
             await stop.asked.wait()
     except StartError as problem:

@@ -52,7 +52,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReloadResult:
     """What came of the last file: at `at` (Unix seconds), by its SHA-256 ("" if it could not be read).
 
     `problems` say why it was refused; there are none if it is live.
@@ -103,7 +103,7 @@ class Reload:
         live: Config,
         *,
         adopt: Callable[[Config], None],
-        told: Callable[[Outcome], None],
+        told: Callable[[ReloadResult], None],
         now: Callable[[], float],
         pace: Pace = Pace(),
     ) -> None:
@@ -117,7 +117,7 @@ class Reload:
         # What is no file could be read once, as a pipe; it is no news that it cannot be read again.
         self._tried = self._seen = live.sha256 if source.path.is_file() else ""
         self._seen_at = 0.0
-        self.last = Outcome(now(), live.sha256)
+        self.last = ReloadResult(now(), live.sha256)
 
     def ask(self) -> None:
         """Try the file as it is now; for SIGHUP."""
@@ -141,7 +141,7 @@ class Reload:
             self._seen, self._seen_at = seen, now
         return seen != self._tried and now - self._seen_at >= self._pace.same
 
-    async def attempt(self, content: bytes | ConfigError) -> Outcome:
+    async def attempt(self, content: bytes | ConfigError) -> ReloadResult:
         """Make `content` live, or refuse it whole."""
         self._tried = _sha256(content)
         if isinstance(content, ConfigError):
@@ -158,7 +158,7 @@ class Reload:
             return self._refuse(self._tried, new)
         self._live = new
         self._adopt(new)
-        return self._tell(Outcome(self._now(), self._tried))
+        return self._tell(ReloadResult(self._now(), self._tried))
 
     def _parsed(self, data: bytes) -> Config | tuple[ConfigProblem, ...]:
         """The configuration that `data` says, or every problem of it; runs in a thread."""
@@ -174,13 +174,13 @@ class Reload:
     def _of_file(self, *texts: str) -> tuple[ConfigProblem, ...]:
         return tuple(ConfigProblem(str(self._source.path), 0, text) for text in texts)
 
-    def _refuse(self, sha256: str, problems: tuple[ConfigProblem, ...]) -> Outcome:
+    def _refuse(self, sha256: str, problems: tuple[ConfigProblem, ...]) -> ReloadResult:
         texts = tuple(map(str, problems[:MOST_PROBLEMS]))
         if len(problems) > MOST_PROBLEMS:
             texts += (f"and {len(problems) - MOST_PROBLEMS} more",)
-        return self._tell(Outcome(self._now(), sha256, texts))
+        return self._tell(ReloadResult(self._now(), sha256, texts))
 
-    def _tell(self, outcome: Outcome) -> Outcome:
+    def _tell(self, outcome: ReloadResult) -> ReloadResult:
         self.last = outcome
         self._told(outcome)
         return outcome

@@ -5,7 +5,7 @@ Rules kept here:
 - `serve` ends on SIGTERM and Ctrl-C as it does later, with 0. It sets handlers of its own, for a process with
   the id 1, as in a container, has no default ones (pid_namespaces(7)).
 - SIGHUP, which asks `serve` to read its configuration, does not end it: the configuration is read anyway.
-- Any other verb ends on Ctrl-C without a traceback, and on SIGHUP, as when its terminal is closed.
+- Any other command ends on Ctrl-C without a traceback, and on SIGHUP, as when its terminal is closed.
 - What is ignored, as Ctrl-C is in the background of a script, stays so.
 """
 

@@ -23,7 +23,7 @@ class LastReload:
     at: float
 
 
-class PolicyFamilies(Collector):
+class PolicyMetrics(Collector):
     """Counts what would have been refused or rewritten; labels are names of routes, and codes."""
 
     def __init__(self, sha256: Callable[[], str], last_reload: Callable[[], LastReload]) -> None:

@@ -86,5 +86,5 @@ class ScopeUse:
 
 def _narrowest(scopes: Iterable[str], route: Route) -> str | None:
     """The scope with the fewest wildcards that opens `route`; of a resource before of an action."""
-    opening = [scope for scope in scopes if scope in route.opened_by]
+    opening = [scope for scope in scopes if scope in route.accepted_scopes]
     return min(opening, key=lambda scope: (scope.count("*"), scope.startswith("*")), default=None)

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
-class StoreFamilies(Collector):
+class StoreMetrics(Collector):
     """What a store holds of what it may; `memory` is None where there is no bound, or it is not known."""
 
     def __init__(self, memory: Callable[[], float | None]) -> None:

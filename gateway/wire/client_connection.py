@@ -27,10 +27,10 @@ from gateway.errors import Code, GatewayError
 from gateway.wire.client_address import peer_of
 from gateway.wire.deadlines import NEVER, Deadlines, TimedPhase
 from gateway.wire.exchange import Exchange
-from gateway.wire.flow import HALF_CLOSED_SECONDS, STALLED_SECONDS, Flow
-from gateway.wire.parse_budget import PIECE, ParsingTurns
+from gateway.wire.flow import HALF_CLOSED_SECONDS, STALLED_SECONDS, Pausable
+from gateway.wire.parse_budget import PIECE, ParseBudget
 from gateway.wire.request_parser import Parsed, RequestReader
-from gateway.wire.write_coalescer import Outbox
+from gateway.wire.write_coalescer import WriteCoalescer
 
 LINGER_SECONDS: Final = 5.0
 SLOWEST: Final = 1024
@@ -95,8 +95,8 @@ class Clients(Protocol):
     limits: ClientLimits
     times: tuple[float, ...]
     deadlines: Deadlines
-    outbox: Outbox
-    turns: ParsingTurns
+    outbox: WriteCoalescer
+    turns: ParseBudget
     draining: bool
     handle: Callable[[Exchange], Awaitable[None]]
     refusal: Callable[[GatewayError, str], bytes]
@@ -130,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
         self._arrival: asyncio.Future[None] | None = None
         self._current: Exchange | None = None
         self._receiving: Exchange | None = None
-        self._source: Flow | None = None
+        self._source: Pausable | None = None
         self._paused = False
         self._paused_at = 0.0
         self.ended_at = NEVER
@@ -481,7 +481,7 @@ class ClientConnection(asyncio.Protocol):
 
     # Writing.
 
-    def begin(self, source: Flow | None) -> None:
+    def begin(self, source: Pausable | None) -> None:
         """Name what is held back while the client is slow; None: nothing any more."""
         self._source = source
 

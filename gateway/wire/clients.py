@@ -22,8 +22,8 @@ from gateway.fairness.shares import Shares, network_of
 from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase
 from gateway.wire.deadlines import Deadlines, times
 from gateway.wire.exchange import Exchange
-from gateway.wire.parse_budget import ParsingTurns
-from gateway.wire.write_coalescer import Outbox
+from gateway.wire.parse_budget import ParseBudget
+from gateway.wire.write_coalescer import WriteCoalescer
 
 __all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
 
@@ -59,9 +59,9 @@ class Clients:
         self.refusal = refusal
         self.loop = loop
         self.draining = False
-        self.outbox = Outbox(loop)
+        self.outbox = WriteCoalescer(loop)
         self.deadlines = Deadlines(loop)
-        self.turns = ParsingTurns(loop)
+        self.turns = ParseBudget(loop)
         self._trusts = trusts
         # In the order in which they came, so that the oldest of those that may go goes first.
         self._connections: defaultdict[str, dict[ClientConnection, None]] = defaultdict(dict)

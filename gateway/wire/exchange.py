@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from gateway.errors import Code, GatewayError
-from gateway.wire.flow import ClientGoneError, Flow
+from gateway.wire.flow import ClientGoneError, Pausable
 from gateway.wire.headers import Header
 
 HELD_BODY: Final = 64 * 1024
@@ -47,7 +47,7 @@ class ClientLink(Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
-    def begin(self, source: Flow | None) -> None:
+    def begin(self, source: Pausable | None) -> None:
         """Name what is held back while the client is slow."""
 
     def reset(self) -> None:
@@ -303,7 +303,7 @@ class Exchange:
         self.bytes_out += len(body)
         self._connection.write(head + body if body else head)
 
-    def begin(self, head: bytes, status: int, source: Flow) -> None:
+    def begin(self, head: bytes, status: int, source: Pausable) -> None:
         """Send the head of a response whose body follows by `write`; `source` is held back at need."""
         self.answered = True
         self.status = status

@@ -9,7 +9,7 @@ from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER
 
 
-class Flow(Protocol):
+class Pausable(Protocol):
     """Something that can be told to hold back its bytes and to let them come again."""
 
     def pause_reading(self) -> None:

@@ -39,16 +39,16 @@ _CREDENTIALS = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
 _SPOKEN_BY_PROXIES = frozenset(
     {b"forwarded", b"x-real-ip", b"x-request-id", b"traceparent", b"tracestate", b"baggage"}
 )
-_STAYS_OUT = _HOP_BY_HOP | _REWRITTEN | _CREDENTIALS
-_STAYS_OUT_UNTRUSTED = _STAYS_OUT | _SPOKEN_BY_PROXIES
+_DROPPED_TO_CORE = _HOP_BY_HOP | _REWRITTEN | _CREDENTIALS
+_STAYS_OUT_UNTRUSTED = _DROPPED_TO_CORE | _SPOKEN_BY_PROXIES
 # X-Forwarded-For, -Proto, -Host and X-Request-Id are written by the gateway in any case.
-_STAYS_OUT_TRUSTED = _STAYS_OUT | {
+_STAYS_OUT_TRUSTED = _DROPPED_TO_CORE | {
     b"x-forwarded-for",
     b"x-forwarded-proto",
     b"x-forwarded-host",
     b"x-request-id",
 }
-_STAYS_IN = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
+_DROPPED_TO_CLIENT = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
 
 
 def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
@@ -94,7 +94,7 @@ def _is_credential(name: bytes) -> bool:
 @lru_cache(_NAMES)
 def _returns(name: bytes) -> bool:
     lowered = name.lower()
-    return lowered not in _STAYS_IN and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
+    return lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
 
 
 def _without_nominated(headers: Iterable[Header]) -> Iterable[Header]:

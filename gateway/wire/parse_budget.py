@@ -27,7 +27,7 @@ class Parsing(Protocol):
         """Parse a piece; returns how many bytes it was."""
 
 
-class ParsingTurns:
+class ParseBudget:
     """The bytes that one turn still may parse, and the connections that wait for another."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, per_turn: int = PER_TURN) -> None:

@@ -59,7 +59,7 @@ _REFUSED: tuple[bytes, ...] = (
 )
 
 
-def misread(loop: asyncio.AbstractEventLoop) -> list[bytes]:
+def parser_misreads(loop: asyncio.AbstractEventLoop) -> list[bytes]:
     """The recorded heads that the installed parser reads otherwise than when they were recorded."""
     wrong = [head for head, expected in _ACCEPTED if _read(head, loop) != expected]
     return wrong + [head for head in _REFUSED if _read(head, loop) is not None]

@@ -25,18 +25,18 @@ from gateway.fairness.shares import Claimant, kept
 from gateway.wire.connect_errors import CLOSED, unreachable
 from gateway.wire.deadlines import Deadlines, times
 from gateway.wire.dialing import Dialer
-from gateway.wire.flow import Client, Flow, refuse_abandoned
+from gateway.wire.flow import Client, Pausable, refuse_abandoned
 from gateway.wire.places import Places
 from gateway.wire.upstream_connection import (
-    Answer,
     Call,
     Phase,
     PoolLimits,
     StaleError,
     UpstreamConnection,
+    UpstreamResponse,
     WithheldError,
 )
-from gateway.wire.write_coalescer import Outbox
+from gateway.wire.write_coalescer import WriteCoalescer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class Pool:
         self.limits = limits
         self.loop = loop
         self.deadlines = Deadlines(loop)
-        self.outbox = Outbox(loop)
+        self.outbox = WriteCoalescer(loop)
         self.adopt(limits)
 
     def adopt(self, limits: PoolLimits) -> None:
@@ -103,7 +103,7 @@ class Pool:
             "detached": len(self._detached),
         }
 
-    async def request(self, data: bytes, call: Call) -> Answer:
+    async def request(self, data: bytes, call: Call) -> UpstreamResponse:
         """Send one whole request and return Core's response, as soon as its head is there.
 
         Raises GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, or UNAVAILABLE where no place came free;
@@ -124,8 +124,8 @@ class Pool:
                 connection = await self._acquire(call)
 
     async def upload(
-        self, head: bytes, call: Call, source: Flow, begin: Callable[[UpstreamConnection], None]
-    ) -> Answer:
+        self, head: bytes, call: Call, source: Pausable, begin: Callable[[UpstreamConnection], None]
+    ) -> UpstreamResponse:
         """Send a head, let `begin` send the body as it comes, and return Core's response, be it early.
 
         Raises what `request` raises. Nothing is sent twice.

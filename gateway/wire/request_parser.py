@@ -46,7 +46,7 @@ Parsed = tuple[Any, Any]
 """The parser's message, and its payload; aiohttp gives neither a documented type."""
 
 
-class _NoFlow:
+class _NotPausable:
     """What the parser believes to be its protocol."""
 
     _reading_paused = False
@@ -62,7 +62,7 @@ class _NoFlow:
 def request_parser(loop: asyncio.AbstractEventLoop) -> Any:
     """aiohttp's C parser with the gateway's settings."""
     return HttpRequestParser(
-        _NoFlow(),  # type: ignore[arg-type]  # the parser and its payloads use no more of it
+        _NotPausable(),  # type: ignore[arg-type]  # the parser and its payloads use no more of it
         loop,
         _NO_PAUSE,
         max_line_size=heads.MAX_LINE,

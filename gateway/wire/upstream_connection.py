@@ -27,12 +27,12 @@ from gateway.wire.flow import (
     HALF_CLOSED_SECONDS,
     STALLED_SECONDS,
     ClientGoneError,
-    Flow,
+    Pausable,
     refuse_abandoned,
 )
 from gateway.wire.headers import Header
 from gateway.wire.places import Holder
-from gateway.wire.write_coalescer import Outbox
+from gateway.wire.write_coalescer import WriteCoalescer
 
 _INTERIM: Final = 200
 # Compared first: most headers are ruled out by their length alone.
@@ -125,7 +125,7 @@ class WithheldError(Exception):
     """Nothing of the request was sent: it has to be asked whether it still may be."""
 
 
-class Answer:
+class UpstreamResponse:
     """Core's response: its head, and as much of the body as came along with it."""
 
     __slots__ = ("_connection", "body", "complete", "headers", "length", "status")
@@ -191,7 +191,7 @@ class ConnectionOwner(Protocol):
     times: tuple[float, ...]
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines
-    outbox: Outbox
+    outbox: WriteCoalescer
 
     def release(self, connection: UpstreamConnection) -> None:
         """The connection is free for another request."""
@@ -217,14 +217,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._call: Call | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[UpstreamResponse] | None = None
         self._streamed: asyncio.Future[None] | None = None
-        self._answer: Answer | None = None
+        self._answer: UpstreamResponse | None = None
         self._headers: list[Header] = []
         self._chunks: list[bytes] = []
         self._sink: Sink | None = None
         # Where the rest of an upload comes from; None once the request is whole.
-        self._source: Flow | None = None
+        self._source: Pausable | None = None
         self._until_close = False
         self._chunked = False
         self._keep = True
@@ -266,7 +266,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether it is too old to be used again."""
         return self._pool.deadlines.now > self._born + self._pool.limits.age
 
-    def send(self, data: bytes, call: Call, source: Flow | None = None) -> asyncio.Future[Answer]:
+    def send(
+        self, data: bytes, call: Call, source: Pausable | None = None
+    ) -> asyncio.Future[UpstreamResponse]:
         """Send a head with what there is of the body; `source` says that `upload` sends more.
 
         The future gives the response's head as soon as it is there. It raises what `stream` raises,
@@ -529,7 +531,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self.phase is Phase.READING:
                 self._enter(Phase.WAITING)
             return
-        answer = self._answer = Answer(self, status, headers)
+        answer = self._answer = UpstreamResponse(self, status, headers)
         framed = False
         for name, value in headers:
             if len(name) not in _FRAMING_LENGTHS:
@@ -563,7 +565,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What follows from them.
 
-    def _finish(self, answer: Answer) -> None:
+    def _finish(self, answer: UpstreamResponse) -> None:
         answer.body = b"".join(self._chunks) if self._chunks else b""
         answer.complete = True
 
@@ -584,7 +586,7 @@ class UpstreamConnection(asyncio.Protocol):
         if answer.complete:
             self._conclude(answer)
 
-    def _conclude(self, answer: Answer) -> None:
+    def _conclude(self, answer: UpstreamResponse) -> None:
         """Let go of a request whose response is whole."""
         streamed, self._streamed, self._sink = self._streamed, None, None
         if streamed is not None and not streamed.done():

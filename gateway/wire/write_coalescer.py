@@ -20,7 +20,7 @@ class Sender(Protocol):
         """Send them."""
 
 
-class Outbox:
+class WriteCoalescer:
     """The connections that have something to send."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

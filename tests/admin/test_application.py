@@ -95,18 +95,18 @@ class TestHealth:
     def test_each_condition_alone_makes_it_not_ready(self, changes: dict[str, Any], reason: str) -> None:
         assert ready_health(**changes).report() == (503, report(status="not ready", reasons=[reason]))
 
-    def test_a_lost_neighbour_is_degraded_but_ready(self) -> None:
+    def test_a_lost_dependency_is_degraded_but_ready(self) -> None:
         degraded = {"upstream": "connection refused"}
         assert ready_health(degraded=degraded).report() == (200, report(status="degraded", degraded=degraded))
 
-    def test_a_required_neighbour_costs_readiness(self) -> None:
+    def test_a_required_dependency_costs_readiness(self) -> None:
         degraded = {"upstream": "connection refused", "store": "timed out"}
         assert ready_health(degraded=degraded, ready_requires=("store",)).report() == (
             503,
             report(status="not ready", reasons=["store: timed out"], degraded=degraded),
         )
 
-    def test_a_required_neighbour_that_is_well_costs_nothing(self) -> None:
+    def test_a_required_dependency_that_is_well_costs_nothing(self) -> None:
         assert ready_health(ready_requires=("store", "upstream")).report() == (200, report())
 
     def test_warnings_are_shown_and_cost_nothing(self) -> None:

@@ -1,4 +1,4 @@
-"""The verbs: what they print and how they exit, with real files and real listeners."""
+"""The commands: what they print and how they exit, with real files and real listeners."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def problems(file: Path) -> str:
 
 
 def test_the_exit_codes_are_one_table() -> None:
-    assert {code.name: code.value for code in Exit} == {"YES": 0, "NO": 1, "USAGE": 2, "NEIGHBOUR": 3}
+    assert {code.name: code.value for code in Exit} == {"OK": 0, "FAILED": 1, "USAGE": 2, "DEPENDENCY": 3}
 
 
 def test_check_says_ok_on_one_line() -> None:
@@ -118,23 +118,23 @@ def test_the_environment_is_checked_too() -> None:
     assert outcome(run("check", "--config", SHIPPED, BLNK_GATEWAY_LISTN="x")) == (1, text, "")
 
 
-@pytest.mark.parametrize("verb", [("check",), ("serve",), ("health", "alive")])
-def test_an_unreadable_file_is_a_matter_of_usage(verb: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("check",), ("serve",), ("health", "alive")])
+def test_an_unreadable_file_is_a_matter_of_usage(command: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "absent.yaml"
-    assert outcome(run(*verb, "--config", str(file))) == (2, "", f"{file}: {ABSENT}\n")
+    assert outcome(run(*command, "--config", str(file))) == (2, "", f"{file}: {ABSENT}\n")
 
 
-@pytest.mark.parametrize("verb", [("check",), ("serve",), ("explain", "GET", "/"), ("health", "alive")])
+@pytest.mark.parametrize("command", [("check",), ("serve",), ("explain", "GET", "/"), ("health", "alive")])
 def test_a_file_that_is_there_and_cannot_be_read_is_told_like_any_other(
-    verb: tuple[str, ...], tmp_path: Path
+    command: tuple[str, ...], tmp_path: Path
 ) -> None:
     text = f"{tmp_path}: cannot be read: Is a directory\n"
-    assert outcome(run(*verb, "--config", str(tmp_path))) == (2, "", text)
+    assert outcome(run(*command, "--config", str(tmp_path))) == (2, "", text)
 
 
-@pytest.mark.parametrize("verb", [("check",), ("serve",), ("init",)])
-def test_standard_input_is_not_read_as_a_file_called_dash(verb: tuple[str, ...]) -> None:
-    result = run(*verb, "--config", "-")
+@pytest.mark.parametrize("command", [("check",), ("serve",), ("init",)])
+def test_standard_input_is_not_read_as_a_file_called_dash(command: tuple[str, ...]) -> None:
+    result = run(*command, "--config", "-")
     assert result.exit_code == 2
     assert "standard input is not read: name a file, or /dev/stdin" in result.stderr
 
@@ -209,7 +209,7 @@ def test_an_answer_without_words_is_told_by_its_status() -> None:
         assert outcome(run("health", "alive", "--url", url)) == (1, text, "")
 
 
-def test_nobody_answering_is_a_neighbour_that_is_unreachable() -> None:
+def test_nobody_answering_is_a_dependency_that_is_unreachable() -> None:
     with HTTPServer(("127.0.0.1", 0), Asked, bind_and_activate=False) as closed:
         closed.server_bind()
         url = f"http://127.0.0.1:{closed.server_address[1]}"
@@ -246,11 +246,11 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_each_verb_has_examples_and_the_exit_codes(verb: str) -> None:
-    result = run(verb, "--help")
+@pytest.mark.parametrize("command", VERBS)
+def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) -> None:
+    result = run(command, "--help")
     assert result.exit_code == 0
-    assert f"blnk-gateway {verb}" in result.stdout
+    assert f"blnk-gateway {command}" in result.stdout
     assert "Examples:" in result.stdout
     assert [f"\n    {code.value}  " in result.stdout for code in Exit] == [True] * 4
 
@@ -284,7 +284,7 @@ def test_the_help_of_a_group_cuts_no_summary_and_fits(group: tuple[str, ...], co
     assert max(map(len, text.splitlines())) <= int(columns)
 
 
-def test_every_verb_is_known() -> None:
+def test_every_command_is_known() -> None:
     assert set(cli.commands) == set(VERBS)
 
 
@@ -292,8 +292,8 @@ def test_the_version_is_said() -> None:
     assert run("--version").stdout.startswith("blnk-gateway, version ")
 
 
-def test_the_verbs_carry_nothing_of_each_other() -> None:
-    """Neither rich nor the server is imported before a verb asks for it."""
+def test_the_commands_carry_nothing_of_each_other() -> None:
+    """Neither rich nor the server is imported before a command asks for it."""
     modules = {"rich", "gateway.server.build", "gateway.demo"}
     script = f"import sys, gateway.cli; print({modules!r} & set(sys.modules))"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The verb `explain`: what it tells people and machines, and how it exits; and that the data path agrees."""
+"""The command `explain`: its output for people and machines, its exit codes; and that the data path agrees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gateway.policy.verdicts import (
     NO_KEY,
     Caller,
     Policy,
-    Request,
+    PolicyRequest,
     body_of,
     key_with,
     read_request,
@@ -231,7 +231,7 @@ class TestAStoredKey:
         assert "Invalid value for --key-id: nobody knows a key of this id" in result.stderr
 
     @pytest.mark.redis
-    def test_whose_record_is_in_a_core_that_is_down_is_a_neighbour(self, redis_url: str) -> None:
+    def test_whose_record_is_in_a_core_that_is_down_is_a_dependency(self, redis_url: str) -> None:
         environ = {
             "BLNK_GATEWAY_KEYS__STORE": redis_url,
             "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
@@ -241,7 +241,7 @@ class TestAStoredKey:
         assert (result.exit_code, result.stdout) == (3, "")
         assert "Core's database cannot be reached" in result.stderr
 
-    def test_in_a_store_that_is_down_is_a_neighbour_that_is_unreachable(self) -> None:
+    def test_in_a_store_that_is_down_is_a_dependency_that_is_unreachable(self) -> None:
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             url = f"redis://:s3cret@127.0.0.1:{closed.getsockname()[1]}/0"
@@ -319,7 +319,7 @@ async def test_the_data_path_answers_as_explained(gateway: Running) -> None:
     explained, answered = {}, {}
     for line in REQUESTS:
         request = read_request(*line.split(" ", 1))
-        assert isinstance(request, Request)
+        assert isinstance(request, PolicyRequest)
         for name, caller in CALLERS.items():
             explained[line, name] = told(request, verdict(request, caller, policy, 0.0).decision)
             answer = await gateway.ask(request.method, request.raw, key=keys[name])
@@ -329,6 +329,6 @@ async def test_the_data_path_answers_as_explained(gateway: Running) -> None:
     assert {None, (Code.NOT_FOUND.status, b"")} < set(explained.values())
 
 
-def told(request: Request, decision: Allow | Deny) -> tuple[int, bytes] | None:
+def told(request: PolicyRequest, decision: Allow | Deny) -> tuple[int, bytes] | None:
     """The status and body of a refusal; None for a request that goes on."""
     return (decision.code.status, body_of(request, decision)) if isinstance(decision, Deny) else None

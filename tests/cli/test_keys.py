@@ -279,7 +279,7 @@ def environment(redis_url: str) -> dict[str, str]:
 
 
 def in_a_shell(redis_url: str, line: str) -> tuple[int, str, str]:
-    """The exit code and both streams of a line in which `{keys}` stands for the verbs."""
+    """The exit code and both streams of a line in which `{keys}` stands for the commands."""
     command = ["bash", "-c", line.format(keys=shlex.join(COMMAND))]
     ended = subprocess.run(
         command, env=environment(redis_url), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
@@ -335,7 +335,7 @@ class TestRotate:
         """Its life was cut short by then, and what took its place can be rotated."""
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.offspring(RECORD.id))
+        (heir,) = stored(lambda store: store.children(RECORD.id))
         text = f"{RECORD.id} was rotated already: rotate {heir.id}\n"
         assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
         assert keys("show", RECORD.id).stdout.endswith(f"\nreplaced by  {heir.id}\n")
@@ -349,7 +349,7 @@ class TestRotate:
     def test_what_took_its_place_may_be_revoked(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.offspring(RECORD.id))
+        (heir,) = stored(lambda store: store.children(RECORD.id))
         stored(lambda store: store.revoke(heir.id, AT, "master"))
         text = f"{RECORD.id} was rotated already: what took its place is revoked: create a new key\n"
         assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
@@ -370,7 +370,7 @@ class TestRotate:
     def test_a_key_without_an_end_has_a_successor_without_one(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, expires_at="9999-12-31T23:59:59Z")))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.offspring(RECORD.id))
+        (heir,) = stored(lambda store: store.children(RECORD.id))
         assert heir.expires_at == "9999-12-31T23:59:59Z"
 
     def test_a_revoked_key_has_no_successor(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
@@ -401,12 +401,12 @@ class TestChanges:
         assert keys("revoke", RECORD.id).stderr == ""
         assert stored(lambda store: store.get(RECORD.id)) == record
 
-    @pytest.mark.parametrize("verb", ["revoke", "disable"])
+    @pytest.mark.parametrize("command", ["revoke", "disable"])
     def test_a_change_whose_answer_is_lost_may_be_done(
-        self, keys: Keys, stored: Stored, mute_url: str, verb: str
+        self, keys: Keys, stored: Stored, mute_url: str, command: str
     ) -> None:
         stored(lambda store: store.add(RECORD))
-        code, out, told = outcome(keys(verb, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
+        code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
         assert (code, out) == (3, "")
         assert told.endswith(
             "Key store unavailable: Redis does not answer in time; it may be done all the same: repeat it\n"
@@ -414,12 +414,12 @@ class TestChanges:
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert record.revoked or record.disabled
 
-    @pytest.mark.parametrize("verb", ["revoke", "disable"])
+    @pytest.mark.parametrize("command", ["revoke", "disable"])
     def test_a_change_that_no_replica_has_acknowledged_is_done(
-        self, keys: Keys, stored: Stored, verb: str
+        self, keys: Keys, stored: Stored, command: str
     ) -> None:
         stored(lambda store: store.add(RECORD))
-        code, out, told = outcome(keys(verb, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
+        code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
         assert (code, out) == (3, "")
         assert told.endswith(
             "Key store unavailable: 0 of 1 replicas have acknowledged the write; "
@@ -449,28 +449,28 @@ class TestChanges:
             ("enabled", ""),
         ]
 
-    @pytest.mark.parametrize("verb", ["disable", "enable"])
-    def test_a_revoked_key_stays_revoked(self, keys: Keys, stored: Stored, verb: str) -> None:
+    @pytest.mark.parametrize("command", ["disable", "enable"])
+    def test_a_revoked_key_stays_revoked(self, keys: Keys, stored: Stored, command: str) -> None:
         revoked = RECORD.revoke(AT, "master")
         stored(lambda store: store.add(revoked))
-        result = keys(verb, RECORD.id)
+        result = keys(command, RECORD.id)
         assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays so\n")
         assert stored(lambda store: store.get(RECORD.id)) == revoked
 
-    @pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "show", "rotate"])
-    def test_a_key_in_the_place_of_its_id_is_not_repeated(self, keys: Keys, verb: str) -> None:
+    @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
+    def test_a_key_in_the_place_of_its_id_is_not_repeated(self, keys: Keys, command: str) -> None:
         """Lines of a terminal are kept, and those of a pipeline read by many."""
         key = mint_key(os.urandom)
-        result = keys(verb, "--", key)
+        result = keys(command, "--", key)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "this looks like a key: give its id, which `keys verify` tells" in result.stderr
         assert key not in result.stderr
 
-    @pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "show", "rotate"])
-    def test_an_unknown_id_is_a_no(self, keys: Keys, verb: str) -> None:
-        more = ["--print-key"] if verb == "rotate" else []
-        assert outcome(keys(verb, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
-        assert keys(verb, "\x1b[2J", *more).stderr == "\\x1b[2J: no such key\n"
+    @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
+    def test_an_unknown_id_is_a_no(self, keys: Keys, command: str) -> None:
+        more = ["--print-key"] if command == "rotate" else []
+        assert outcome(keys(command, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
+        assert keys(command, "\x1b[2J", *more).stderr == "\\x1b[2J: no such key\n"
 
 
 class TestReading:
@@ -589,11 +589,11 @@ class TestReading:
         stored(lambda store: store.add(replace(RECORD, history=(Event(AT, "\x1b[2J", "x"),))))
         assert "\n\\x1b[2J" in keys("show", RECORD.id).stdout
 
-    @pytest.mark.parametrize("verb", [("list",), ("show", PENDING.id), ("export",)])
-    def test_nothing_tells_of_the_key(self, keys: Keys, stored: Stored, verb: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize("command", [("list",), ("show", PENDING.id), ("export",)])
+    def test_nothing_tells_of_the_key(self, keys: Keys, stored: Stored, command: tuple[str, ...]) -> None:
         stored(lambda store: store.add_all([PENDING, replace(RECORD, owner="initech")]))
-        for more in ((), ("--output", "json")) if verb != ("export",) else ((),):
-            text = keys(*verb, *more).stdout
+        for more in ((), ("--output", "json")) if command != ("export",) else ((),):
+            text = keys(*command, *more).stdout
             assert PENDING.id in text
             assert [word for word in (PENDING.bcrypt, PENDING.prefix, RECORD.digest) if word in text] == []
 
@@ -782,7 +782,7 @@ class TestImport:
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith("keys.core_database is not set")
 
-    def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
+    def test_a_core_that_does_not_answer_is_a_dependency(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk"
         result = keys("import", "--core", BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
         text = "Core's database cannot be reached as keys.core_database says\n"
@@ -790,7 +790,7 @@ class TestImport:
 
 
 class TestWithoutAFile:
-    """What the verbs need of a configuration may come from the environment alone."""
+    """What the commands need of a configuration may come from the environment alone."""
 
     @pytest.fixture
     def bare(self, tmp_path: Path) -> Keys:
@@ -840,22 +840,22 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
-def test_a_store_that_does_not_answer_is_a_neighbour(
-    keys: Keys, verb: tuple[str, ...], unused_tcp_port: int
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
+def test_a_store_that_does_not_answer_is_a_dependency(
+    keys: Keys, command: tuple[str, ...], unused_tcp_port: int
 ) -> None:
     url = f"redis://u:secret@127.0.0.1:{unused_tcp_port}/0"
-    result = keys(*verb, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE=url)
+    result = keys(*command, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE=url)
     assert (result.exit_code, result.stdout) == (3, "")
     shown_url = f"redis://127.0.0.1:{unused_tcp_port}/0"
     assert result.stderr.startswith(f"{shown_url}: Key store unavailable: ")
     assert "secret" not in result.stderr
 
 
-@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
-def test_the_memory_of_another_process_cannot_be_reached(keys: Keys, verb: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
+def test_the_memory_of_another_process_cannot_be_reached(keys: Keys, command: tuple[str, ...]) -> None:
     text = "keys.store is memory://: the keys of another process cannot be reached\n"
-    result = keys(*verb, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE="memory://")
+    result = keys(*command, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE="memory://")
     assert outcome(result) == (2, "", text)
 
 
@@ -868,21 +868,21 @@ def test_a_store_that_names_an_unset_variable_is_not_guessed(tmp_path: Path) -> 
     assert outcome(result) == (1, "", expected)
 
 
-@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
-def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, verb: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
+def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, command: tuple[str, ...]) -> None:
     """And by what changes keys in Core, its master key."""
     environ = {
         "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
         "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://reader@127.0.0.1:1/blnk",
     }
-    result = keys(*verb, stdin=TestImport.LINE, **environ)
-    if verb[0] in ("create", "rotate", "revoke"):
+    result = keys(*command, stdin=TestImport.LINE, **environ)
+    if command[0] in ("create", "rotate", "revoke"):
         assert result.exit_code == 1
         assert "BLNK_MASTER_KEY" in result.stderr
-    elif verb[0] == "import":
+    elif command[0] == "import":
         text = f"{SHIPPED}: keys.authority is core: its keys are Core's, and none is to be imported\n"
         assert outcome(result) == (2, "", text)
-    elif verb[0] == "verify":
+    elif command[0] == "verify":
         assert outcome(result) == (1, "state        unknown\n", "")
     else:
         assert (result.exit_code, result.stdout) == (3, "")
@@ -898,11 +898,11 @@ def test_a_key_that_the_store_knows_is_disabled_without_core(keys: Keys, stored:
     assert outcome(keys("disable", RECORD.id, **environ)) == (0, f"{RECORD.id}\tdisabled\n", "")
 
 
-@pytest.mark.parametrize("verb", sorted({verb[0] for verb in EVERY}))
-def test_the_help_of_each_verb_has_examples_and_the_exit_codes(verb: str) -> None:
-    result = CliRunner().invoke(cli, ["keys", verb, "--help"])
+@pytest.mark.parametrize("command", sorted({command[0] for command in EVERY}))
+def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) -> None:
+    result = CliRunner().invoke(cli, ["keys", command, "--help"])
     assert result.exit_code == 0
-    assert f"blnk-gateway keys {verb}" in result.stdout
+    assert f"blnk-gateway keys {command}" in result.stdout
     assert "Examples:" in result.stdout
     assert "Exit codes" in result.stdout
 

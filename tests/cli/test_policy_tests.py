@@ -1,4 +1,4 @@
-"""The verb `test`: what it prints, writes and how it exits; and the repository's own policy tests."""
+"""The command `test`: what it prints, writes and how it exits; and the repository's own policy tests."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gateway.config.document import (
     Sequence,
     read_document,
 )
-from gateway.policy.routes import Problem
+from gateway.policy.routes import RouteProblem
 
 ALIAS = 'a value that begins with * is an alias to YAML: quote it, as "*:read"'
 ANCHOR = "a value that begins with & is an anchor to YAML: quote it"
@@ -75,7 +75,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
 )
 def test_other_kinds_of_value_are_refused_with_their_line(value: str, text: str) -> None:
     document, problems = read_document(f"first: 1\nsecond: {value}\n".encode())
-    assert problems == (Problem(2, text),)
+    assert problems == (RouteProblem(2, text),)
     assert document == Mapping((Entry("first", Scalar(1, 1), 1), Entry("second", Broken(2), 2)), 1)
 
 
@@ -88,42 +88,42 @@ def test_every_word_for_true_and_false_is_a_truth_value(value: str, truth: bool)
 
 def test_an_anchor_is_refused_and_its_value_read_on() -> None:
     document = Mapping((Entry("a", Scalar("x", 1), 1),), 1)
-    assert read_document(b"a: &anchor x") == (document, (Problem(1, ANCHOR),))
+    assert read_document(b"a: &anchor x") == (document, (RouteProblem(1, ANCHOR),))
 
 
 def test_every_problem_is_reported_at_once() -> None:
     text = b"a: *:read\nb: [&x y, 1.5]\na: 2\n3: 4\n<<: {c: d}\n? [e]\n: f\n---\ng: h\n"
     assert read_document(text)[1] == (
-        Problem(1, ALIAS),
-        Problem(2, ANCHOR),
-        Problem(8, "a second document begins here: keep one to a file"),
-        Problem(2, FLOAT),
-        Problem(3, "this key stands on line 1 already: keep one of the two"),
-        Problem(4, "a key must be text: quote it"),
-        Problem(5, "merge keys are refused: write the entries out"),
-        Problem(6, "a key must be text: quote it"),
+        RouteProblem(1, ALIAS),
+        RouteProblem(2, ANCHOR),
+        RouteProblem(8, "a second document begins here: keep one to a file"),
+        RouteProblem(2, FLOAT),
+        RouteProblem(3, "this key stands on line 1 already: keep one of the two"),
+        RouteProblem(4, "a key must be text: quote it"),
+        RouteProblem(5, "merge keys are refused: write the entries out"),
+        RouteProblem(6, "a key must be text: quote it"),
     )
 
 
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", Problem(1, "the file is empty: begin with 'listen:'")),
-        (b"# nothing\n\n", Problem(1, "the file is empty: begin with 'listen:'")),
-        (b"\n- a\n", Problem(2, "settings are expected here: write 'key: value' lines")),
-        (b"text", Problem(1, "settings are expected here: write 'key: value' lines")),
-        (b"a: b\nc: \xff", Problem(2, "this is not UTF-8: save the file as UTF-8 text")),
-        (b"a: b\nc: \x00", Problem(2, "a control character stands here: take it out")),
-        (b'a: b\nc: "\\UFFFFFFFF"', Problem(2, "this is not YAML: a bad escape")),
-        (b"%YAML " + b"9" * 5000 + b".1\n--- a", Problem(1, "this is not YAML: a bad escape")),
-        (b"\n" + b"[" * 100_000, Problem(2, "this is nested more than 8 levels deep")),
-        (b"- " * 100_000, Problem(1, "this is nested more than 8 levels deep")),
-        (b"a:\n" + b"- x\n" * 100_000, Problem(99_999, "the file holds more than 100000 values")),
-        (b" " * (MAX_BYTES + 1), Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml")),
+        (b"", RouteProblem(1, "the file is empty: begin with 'listen:'")),
+        (b"# nothing\n\n", RouteProblem(1, "the file is empty: begin with 'listen:'")),
+        (b"\n- a\n", RouteProblem(2, "settings are expected here: write 'key: value' lines")),
+        (b"text", RouteProblem(1, "settings are expected here: write 'key: value' lines")),
+        (b"a: b\nc: \xff", RouteProblem(2, "this is not UTF-8: save the file as UTF-8 text")),
+        (b"a: b\nc: \x00", RouteProblem(2, "a control character stands here: take it out")),
+        (b'a: b\nc: "\\UFFFFFFFF"', RouteProblem(2, "this is not YAML: a bad escape")),
+        (b"%YAML " + b"9" * 5000 + b".1\n--- a", RouteProblem(1, "this is not YAML: a bad escape")),
+        (b"\n" + b"[" * 100_000, RouteProblem(2, "this is nested more than 8 levels deep")),
+        (b"- " * 100_000, RouteProblem(1, "this is nested more than 8 levels deep")),
+        (b"a:\n" + b"- x\n" * 100_000, RouteProblem(99_999, "the file holds more than 100000 values")),
+        (b" " * (MAX_BYTES + 1), RouteProblem(1, "the file is larger than 1 MiB: this is no gateway.yaml")),
     ],
-    ids=lambda value: value.text if isinstance(value, Problem) else "",
+    ids=lambda value: value.text if isinstance(value, RouteProblem) else "",
 )
-def test_what_is_no_document_is_refused_with_its_line(data: bytes, problem: Problem) -> None:
+def test_what_is_no_document_is_refused_with_its_line(data: bytes, problem: RouteProblem) -> None:
     assert read_document(data) == (Mapping((), 1), (problem,))
 
 
@@ -157,53 +157,59 @@ def open_mapping(line: int) -> str:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ("a: b\n\tc: d", Problem(2, TAB)),
-        ("a:\n  b: c\n  \td: e\n", Problem(3, TAB)),
-        ("a:\tb", Problem(1, TAB)),
-        ("a: [b,\n\tc]", Problem(2, TAB)),
-        ("  a: 1\nb: 2\n", Problem(2, INDENTED)),
-        ("a:\n    b: 1\n  c: 2\n", Problem(3, INDENTED)),
-        ("a:\n  b: {x: 1}\n    c: 2\n", Problem(3, INDENTED)),
-        ("a:\n  b: 1\n  - c\n", Problem(3, INDENTED)),
-        ("a:\n  - c\n  b: 1\n", Problem(3, INDENTED)),
-        ("a: 1\n b: 2\n", Problem(2, COLON)),
-        ("a:1\nb: 2\n", Problem(2, COLON)),
-        ("a: b: c\n", Problem(1, "a value that holds ': ' needs quotes: put the whole value in quotes")),
-        ('a: 1\nb: "x\nc: 2\n', Problem(2, UNCLOSED)),
-        ("a: 'x\n---\nb: 1\n", Problem(1, UNCLOSED)),
-        ('a: 1\nb: "x\nc: 2\nd: "y"\n', Problem(2, closed_late(4))),
-        ("a: 'x'\nb: 'y\nc: 'z'\nd: 'w'\n", Problem(2, closed_late(3))),
-        ("a: 'it's'\n", Problem(1, "text follows the end of a value: put all of it in one pair of quotes")),
-        ("a: [b, c\nd: e\n", Problem(1, open_list(2))),
-        ("a: b\nc: [d", Problem(2, open_list(2))),
-        ("a: {b: c\nd: e\n", Problem(1, open_mapping(2))),
-        ("a: {b: ${X}}\n", Problem(1, open_mapping(1))),
-        ("a: [", Problem(1, "a value is missing here, or a bracket is never closed")),
+        ("a: b\n\tc: d", RouteProblem(2, TAB)),
+        ("a:\n  b: c\n  \td: e\n", RouteProblem(3, TAB)),
+        ("a:\tb", RouteProblem(1, TAB)),
+        ("a: [b,\n\tc]", RouteProblem(2, TAB)),
+        ("  a: 1\nb: 2\n", RouteProblem(2, INDENTED)),
+        ("a:\n    b: 1\n  c: 2\n", RouteProblem(3, INDENTED)),
+        ("a:\n  b: {x: 1}\n    c: 2\n", RouteProblem(3, INDENTED)),
+        ("a:\n  b: 1\n  - c\n", RouteProblem(3, INDENTED)),
+        ("a:\n  - c\n  b: 1\n", RouteProblem(3, INDENTED)),
+        ("a: 1\n b: 2\n", RouteProblem(2, COLON)),
+        ("a:1\nb: 2\n", RouteProblem(2, COLON)),
+        ("a: b: c\n", RouteProblem(1, "a value that holds ': ' needs quotes: put the whole value in quotes")),
+        ('a: 1\nb: "x\nc: 2\n', RouteProblem(2, UNCLOSED)),
+        ("a: 'x\n---\nb: 1\n", RouteProblem(1, UNCLOSED)),
+        ('a: 1\nb: "x\nc: 2\nd: "y"\n', RouteProblem(2, closed_late(4))),
+        ("a: 'x'\nb: 'y\nc: 'z'\nd: 'w'\n", RouteProblem(2, closed_late(3))),
+        (
+            "a: 'it's'\n",
+            RouteProblem(1, "text follows the end of a value: put all of it in one pair of quotes"),
+        ),
+        ("a: [b, c\nd: e\n", RouteProblem(1, open_list(2))),
+        ("a: b\nc: [d", RouteProblem(2, open_list(2))),
+        ("a: {b: c\nd: e\n", RouteProblem(1, open_mapping(2))),
+        ("a: {b: ${X}}\n", RouteProblem(1, open_mapping(1))),
+        ("a: [", RouteProblem(1, "a value is missing here, or a bracket is never closed")),
         (
             "a: [b]]\n",
-            Problem(
+            RouteProblem(
                 1,
                 "this bracket or comma closes nothing: take it out, or quote the value",
             ),
         ),
-        ("a: 1\nb\nc: 2\n", Problem(2, NO_VALUE)),
-        ("b: 2\na:1\n", Problem(2, NO_VALUE)),
-        ("a: @x\n", Problem(1, FIRST)),
-        ("a: `x\n", Problem(1, FIRST)),
-        ('a: "C:\\dir"\n', Problem(1, ESCAPE)),
-        ('a: "\\xzz"\n', Problem(1, ESCAPE)),
-        ("a: - b\n", Problem(1, "a list cannot begin on the line of its key with '- ': write [a, b]")),
-        ("a: ? b\n", Problem(1, "a value cannot begin with '? ': quote it")),
-        ("a: |x\n  y\n", Problem(1, LINES)),
-        ("a: >0\n  y\n", Problem(1, LINES)),
-        ("a: b\n...\nc\n", Problem(3, "nothing may follow the end of the document")),
-        ("%YAML x\n---\na: b\n", Problem(1, "a line that begins with % is a directive to YAML: take it out")),
-        ("%\n---\na: b\n", Problem(1, "a line that begins with % is a directive to YAML: take it out")),
-        ("a: !s3cret!x y", Problem(1, TAG)),
-        ("a: !<x y\n", Problem(1, TAG)),
+        ("a: 1\nb\nc: 2\n", RouteProblem(2, NO_VALUE)),
+        ("b: 2\na:1\n", RouteProblem(2, NO_VALUE)),
+        ("a: @x\n", RouteProblem(1, FIRST)),
+        ("a: `x\n", RouteProblem(1, FIRST)),
+        ('a: "C:\\dir"\n', RouteProblem(1, ESCAPE)),
+        ('a: "\\xzz"\n', RouteProblem(1, ESCAPE)),
+        ("a: - b\n", RouteProblem(1, "a list cannot begin on the line of its key with '- ': write [a, b]")),
+        ("a: ? b\n", RouteProblem(1, "a value cannot begin with '? ': quote it")),
+        ("a: |x\n  y\n", RouteProblem(1, LINES)),
+        ("a: >0\n  y\n", RouteProblem(1, LINES)),
+        ("a: b\n...\nc\n", RouteProblem(3, "nothing may follow the end of the document")),
+        (
+            "%YAML x\n---\na: b\n",
+            RouteProblem(1, "a line that begins with % is a directive to YAML: take it out"),
+        ),
+        ("%\n---\na: b\n", RouteProblem(1, "a line that begins with % is a directive to YAML: take it out")),
+        ("a: !s3cret!x y", RouteProblem(1, TAG)),
+        ("a: !<x y\n", RouteProblem(1, TAG)),
     ],
 )  # fmt: skip
-def test_bad_yaml_is_told_in_words_at_the_line_of_the_mistake(data: str, problem: Problem) -> None:
+def test_bad_yaml_is_told_in_words_at_the_line_of_the_mistake(data: str, problem: RouteProblem) -> None:
     assert read_document(data.encode()) == (Mapping((), 1), (problem,))
 
 
@@ -213,7 +219,7 @@ def test_a_quoted_value_may_go_over_several_lines() -> None:
 
 
 def test_a_tagged_document_is_refused_once() -> None:
-    assert read_document(b"!!map {a: b}") == (Mapping((), 1), (Problem(1, TAG),))
+    assert read_document(b"!!map {a: b}") == (Mapping((), 1), (RouteProblem(1, TAG),))
 
 
 @given(

@@ -13,8 +13,8 @@ from gateway.config.document import MAX_BYTES
 from gateway.config.policy_tests import load_policy_tests, read_policy_tests
 from gateway.policy.expectations import PolicyTest
 from gateway.policy.principals import MASTER
-from gateway.policy.routes import Problem, Stamp
-from gateway.policy.verdicts import NO_KEY, Request, key_with, read_request
+from gateway.policy.routes import RouteProblem, Stamp
+from gateway.policy.verdicts import NO_KEY, PolicyRequest, key_with, read_request
 
 KEY = "A_b-0" * 8 + "xyz="  # the shape of a key
 EXAMPLE = "- {as: [ledgers:read], do: GET /ledgers, expect: allow}"
@@ -32,9 +32,9 @@ ANSWERS = (
 SHIPPED = (Path(__file__).parents[2] / "deploy" / "policy-tests.yaml").read_bytes()
 
 
-def asked(line: str) -> Request:
+def asked(line: str) -> PolicyRequest:
     request = read_request(*line.split(" ", 1))
-    assert isinstance(request, Request)
+    assert isinstance(request, PolicyRequest)
     return request
 
 
@@ -150,7 +150,7 @@ def test_each_line_is_a_test() -> None:
     ],
 )
 def test_each_problem_has_its_line_and_what_to_write(text: str, line: int, problem: str) -> None:
-    assert read_policy_tests(text.encode()) == ((), (Problem(line, problem),))
+    assert read_policy_tests(text.encode()) == ((), (RouteProblem(line, problem),))
 
 
 def test_every_problem_is_told_at_once_by_line() -> None:
@@ -174,7 +174,7 @@ def test_every_problem_is_told_at_once_by_line() -> None:
     ],
 )
 def test_a_file_that_is_no_text_is_refused(data: bytes, line: int, problem: str) -> None:
-    assert read_policy_tests(data) == ((), (Problem(line, problem),))
+    assert read_policy_tests(data) == ((), (RouteProblem(line, problem),))
 
 
 def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def complaints(text: str) -> list[str]:
     return [error.message for error in VALIDATOR.iter_errors(yaml.safe_load(text))]
 
 
-def test_the_schema_in_deploy_is_the_one_that_the_verb_prints() -> None:
+def test_the_schema_in_deploy_is_the_one_that_the_command_prints() -> None:
     """Made anew by: blnk-gateway schema > deploy/gateway.schema.json."""
     assert json.loads((ROOT / "deploy/gateway.schema.json").read_text()) == SCHEMA
 

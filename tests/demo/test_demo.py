@@ -60,7 +60,7 @@ def marks(text: str) -> list[tuple[str, str]]:
 async def test_every_step_comes_out() -> None:
     """The walk over real HTTP: minting, 401, 403, stamp and digits in what was stored, revocation."""
     code, text = await told()
-    assert (code, marks(text)) == (Exit.YES, [("✓", status) for status in STATUSES])
+    assert (code, marks(text)) == (Exit.OK, [("✓", status) for status in STATUSES])
     ids = re.findall(r'"api_key_id":"(\w[\w-]+)"', text)
     stored = re.findall(r'"precise_amount":(\d+),"meta_data":(\{[^}]*\})\}$', text, re.MULTILINE)
     assert stored == [
@@ -85,7 +85,7 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
 
     code, text = await told(ledger=rounding)
     crossed = [number for number, (mark, _) in enumerate(marks(text), 1) if mark == "✗"]
-    assert (code, crossed) == (Exit.NO, [8, 10])
+    assert (code, crossed) == (Exit.FAILED, [8, 10])
     assert "2 of 12 steps came out otherwise." in text
 
 
@@ -96,7 +96,7 @@ async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
         return web.Response()
 
     code, text = await told(ledger=lambda _: answering(answer))
-    assert code == Exit.NEIGHBOUR
+    assert code == Exit.DEPENDENCY
     assert "The gateway cannot start: Core answers 200 to a request without a key" in text
 
 
@@ -139,7 +139,7 @@ async def test_a_taken_port_is_left_alone() -> None:
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         code, text = await told(port=port)
-    assert code == Exit.YES
+    assert code == Exit.OK
     assert f"\nPort {port} is taken by another program, so clients get a free one.\n" in text
     assert f":{port}" not in text
 
@@ -150,12 +150,12 @@ async def test_a_port_that_is_free_is_used_without_a_word() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code, text = await told(port=port)
-    assert (code, f"  clients   http://127.0.0.1:{port}\n" in text) == (Exit.YES, True)
+    assert (code, f"  clients   http://127.0.0.1:{port}\n" in text) == (Exit.OK, True)
     assert "is taken" not in text
 
 
 async def test_it_says_where_operators_connect_and_what_to_try_next() -> None:
-    """The admin listener, and the verbs that need no gateway, as the program was called."""
+    """The admin listener, and the commands that need no gateway, as the program was called."""
     _, text = await told(program=".venv/bin/blnk-gateway")
     assert re.search(r"^  admin     http://127\.0\.0\.1:\d+   health, metrics, explain$", text, re.MULTILINE)
     assert re.findall(r"^\.venv/bin/blnk-gateway (\w+)", text, re.MULTILINE) == ["init", "explain", "diff"]
@@ -219,7 +219,7 @@ async def test_marks_are_words_where_the_encoding_has_no_others() -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     code = await demo(Console(file=out), once=True, port=0)
     out.seek(0)
-    assert (code, out.read().count("    ok ")) == (Exit.YES, len(STATUSES))
+    assert (code, out.read().count("    ok ")) == (Exit.OK, len(STATUSES))
 
 
 @pytest.mark.parametrize(
@@ -250,9 +250,9 @@ def test_a_shown_request_is_the_one_that_was_sent(request_: Request, words: list
 
 
 def test_once_exits_by_the_table() -> None:
-    """The verb of the command line: all steps on standard output, nothing on standard error."""
+    """The command of the command line: all steps on standard output, nothing on standard error."""
     done = subprocess.run([*DEMO, "--once"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert (done.returncode, done.stderr, len(marks(done.stdout))) == (Exit.YES, "", len(STATUSES))
+    assert (done.returncode, done.stderr, len(marks(done.stdout))) == (Exit.OK, "", len(STATUSES))
 
 
 def test_it_stays_up_until_ctrl_c() -> None:
@@ -274,7 +274,7 @@ def test_it_stays_up_until_ctrl_c() -> None:
         assert get(metrics, "Accept: text/plain")[0] == 200
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
-    assert (process.returncode, errors) == (Exit.YES, "")
+    assert (process.returncode, errors) == (Exit.OK, "")
 
 
 def get(url: str, header: str) -> tuple[int, bytes]:
@@ -293,7 +293,7 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     os.close(reading)
     done = subprocess.run([*DEMO, "--once"], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (Exit.NO, b"")
+    assert (done.returncode, done.stderr) == (Exit.FAILED, b"")
 
 
 def test_the_package_carries_the_configuration_that_ships() -> None:

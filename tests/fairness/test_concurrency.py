@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.fairness.concurrency import AtOnce
+from gateway.fairness.concurrency import ConcurrencyLimit
 
 
 class Work:
     """Pieces of work that last until they are told to end, each begun by its name."""
 
-    def __init__(self, turns: AtOnce) -> None:
+    def __init__(self, turns: ConcurrencyLimit) -> None:
         self._turns = turns
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -49,14 +49,14 @@ class Work:
 
 
 async def test_a_party_has_only_so_much_at_once() -> None:
-    work = Work(AtOnce(2))
+    work = Work(ConcurrencyLimit(2))
     assert await work.ask("a1", "a2", "a3", "b1") == ["a1", "a2", "b1"]
     assert await work.end("a2") == ["a1", "a2", "b1", "a3"]
 
 
 async def test_the_parties_are_served_in_turn() -> None:
     """However much one has waiting, another's waits for one piece of it."""
-    work = Work(AtOnce(1, total=1))
+    work = Work(ConcurrencyLimit(1, total=1))
     assert await work.ask("a1", "a2", "a3", "b1", "c1") == ["a1"]
     await work.end("a1")
     await work.end("b1")
@@ -65,7 +65,7 @@ async def test_the_parties_are_served_in_turn() -> None:
 
 
 async def test_beyond_its_bound_a_party_is_refused_and_no_other() -> None:
-    turns = AtOnce(1, total=1, waiting=1)
+    turns = ConcurrencyLimit(1, total=1, waiting=1)
     work = Work(turns)
     await work.ask("a1", "a2", "b1")
     with pytest.raises(GatewayError) as refused:
@@ -78,7 +78,7 @@ async def test_beyond_its_bound_a_party_is_refused_and_no_other() -> None:
 
 async def test_nothing_is_kept_of_a_party_that_wants_nothing_more() -> None:
     """Nor of one that left while it waited."""
-    turns = AtOnce(1, total=1)
+    turns = ConcurrencyLimit(1, total=1)
     work = Work(turns)
     await work.ask("a1", "b1", "b2")
     await work.leave("b1")

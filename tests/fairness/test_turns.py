@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fairness.turns import Turns
+from gateway.fairness.turns import FairQueue
 
 
-def queued(*items: str) -> Turns[str]:
+def queued(*items: str) -> FairQueue[str]:
     """A queue of items such as `a1`, each of the party that its first letter names."""
-    turns: Turns[str] = Turns()
+    turns: FairQueue[str] = FairQueue()
     for item in items:
         turns.add(item[0], item)
     return turns
 
 
-def taken(turns: Turns[str]) -> list[str]:
+def taken(turns: FairQueue[str]) -> list[str]:
     return [turns.take() for _ in range(len(turns))]
 
 
@@ -62,7 +62,7 @@ def test_an_empty_queue_has_nothing_to_take_or_shed() -> None:
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "take", "shed"])))
 def test_it_agrees_with_one_that_counts_anew_at_every_step(steps: list[str]) -> None:
-    turns: Turns[int] = Turns()
+    turns: FairQueue[int] = FairQueue()
     simple: dict[str, list[int]] = {}
     for number, step in enumerate(steps):
         if step in "abc":
@@ -87,7 +87,7 @@ def test_it_agrees_with_one_that_counts_anew_at_every_step(steps: list[str]) -> 
 
 def test_a_step_takes_no_longer_the_more_there_is() -> None:
     """20,000 parties, and one with 20,000 items: each is taken and shed in microseconds."""
-    turns: Turns[int] = Turns()
+    turns: FairQueue[int] = FairQueue()
     began = time.perf_counter()
     for number in range(20_000):
         turns.add(str(number), number)

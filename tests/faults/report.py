@@ -29,7 +29,7 @@ class Row:
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """The lines of a Markdown table."""
     yield (
-        "| neighbour | fault | requests | good | failed, as | in doubt | first good, s | last failed, s "
+        "| dependency | fault | requests | good | failed, as | in doubt | first good, s | last failed, s "
         "| verdict |"
     )
     yield "|---|---|--:|--:|---|--:|--:|--:|---|"
@@ -38,7 +38,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         said = ", ".join(f"{count} x `{text}`" for text, count in run.said.most_common()) or "none"
         verdict = f"**violations: {len(row.violations)}**" if row.violations else "ok"
         yield (
-            f"| {row.scenario.neighbour} | {row.scenario.fault} | {len(run.outcomes)} | {run.good} | {said} "
+            f"| {row.scenario.dependency} | {row.scenario.fault} | {len(run.outcomes)} | {run.good} | {said} "
             f"| {run.in_doubt} | {run.first_good:.2f} | {run.last_failed:.2f} | {verdict} |"
         )
 

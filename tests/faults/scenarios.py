@@ -1,4 +1,4 @@
-"""The faults, each done to one neighbour of a gateway, or to a gateway among three.
+"""The faults, each done to one dependency of a gateway, or to a gateway among three.
 
 Rules kept here:
 - A scenario says what requests that fail may get, and one must be seen to: a fault that
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from gateway.keys.cache import PROVEN_SECONDS
+from gateway.keys.cache import LINK_PROOF_SECONDS
 from gateway.keys.redis.lookups import COMMAND_SECONDS
 from tests.faults.judging import Run
 from tests.faults.requests import Kind
@@ -31,8 +31,8 @@ _TIMED_OUT = ("504 GATEWAY_UPSTREAM_TIMEOUT",)
 _OVERLOADED = ("503 GATEWAY_UNAVAILABLE",)
 _NO_STORE = ("503 GATEWAY_KEY_STORE_UNAVAILABLE",)
 # How long the cache speaks for a store that is gone, and how long a look-up waits for its answer.
-_UNFELT = PROVEN_SECONDS
-_UNFELT_STALL = PROVEN_SECONDS + COMMAND_SECONDS
+_UNFELT = LINK_PROOF_SECONDS
+_UNFELT_STALL = LINK_PROOF_SECONDS + COMMAND_SECONDS
 # More than the connections to Redis: one that died unseen is found.
 _BURST = 40
 _HELD_SECONDS = 0.5
@@ -43,9 +43,9 @@ Blow = Callable[[Stage], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A fault of `neighbour`; `failures` is what requests that fail may get: nothing, if none may fail."""
+    """A fault of `dependency`; `failures` is what requests that fail may get: nothing, if none may fail."""
 
-    neighbour: str
+    dependency: str
     fault: str
     blow: Blow
     failures: tuple[str, ...]
@@ -55,7 +55,7 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        return f"{self.neighbour}: {self.fault}"
+        return f"{self.dependency}: {self.fault}"
 
     def seconds(self, pace: Pace) -> float:
         """How long the fault lasts."""

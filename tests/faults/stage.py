@@ -1,4 +1,4 @@
-"""What a scenario plays on: the gateways with their neighbours, and the load in front of them."""
+"""What a scenario plays on: the gateways with their dependencies, and the load in front of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each neighbour is killed, stalled and corrupted for a moment; `python3 -m tests.faults` takes longer."""
+"""Each dependency is killed, stalled and corrupted for a moment; `python3 -m tests.faults` takes longer."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import pytest
 
 import gateway
 from gateway.keys.minting import digest
-from gateway.keys.store import Changes, KeyRecord, MemoryKeyStore
+from gateway.keys.store import KeyChangeBatch, KeyRecord, MemoryKeyStore
 from tests.conftest import Start
 from tests.raw_client import Answer
 from tests.running import MASTER_KEY
@@ -58,7 +58,7 @@ class CountingStore(MemoryKeyStore):
 class QuietStore(MemoryKeyStore):
     """Tells of no change, so that nothing but requests runs in what is traced."""
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 

@@ -11,13 +11,13 @@ import pytest
 
 from gateway.errors import Code, GatewayError, OverloadError
 from gateway.keys.cache import KeyCache
-from gateway.keys.store import Change, Changes, KeyRecord, KeyStore, MemoryKeyStore
+from gateway.keys.store import KeyChange, KeyChangeBatch, KeyRecord, KeyStore, MemoryKeyStore
 from tests.keys.records import GLOBEX, OTHER, RECORD
 
 AT = "2026-02-01T00:00:00Z"
 KEY = RECORD.principal()
 REVOKED = replace(KEY, revoked=True)
-REVOCATION = Change(RECORD.digest, RECORD.id, revoked=True)
+REVOCATION = KeyChange(RECORD.digest, RECORD.id, revoked=True)
 
 
 class Clock:
@@ -46,7 +46,7 @@ class ScriptedStore(MemoryKeyStore):
         self.let_go = asyncio.Event()
         self.let_go.set()
         self._asked: asyncio.Queue[str] = asyncio.Queue()
-        self._answers: asyncio.Queue[Changes | GatewayError] = asyncio.Queue()
+        self._answers: asyncio.Queue[KeyChangeBatch | GatewayError] = asyncio.Queue()
 
     async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         self.finds.append(digest)
@@ -64,7 +64,7 @@ class ScriptedStore(MemoryKeyStore):
     async def last_position(self) -> str:
         return "start"
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         self._asked.put_nowait(after)
         answer = await self._answers.get()
         if isinstance(answer, GatewayError):
@@ -76,10 +76,10 @@ class ScriptedStore(MemoryKeyStore):
         return await self._asked.get()
 
     async def tell(
-        self, *changes: Change, position: str = "1", continuous: bool = True, whole: bool = True
+        self, *changes: KeyChange, position: str = "1", continuous: bool = True, whole: bool = True
     ) -> str:
         """Answer the read that is waiting; returns when the next is sent."""
-        self._answers.put_nowait(Changes(position, changes, continuous, whole))
+        self._answers.put_nowait(KeyChangeBatch(position, changes, continuous, whole))
         return await self.asked()
 
     async def cut(self) -> str:
@@ -216,7 +216,7 @@ async def test_a_change_drops_the_entry_of_its_key_alone(cache: KeyCache, script
     await scripted.tell()
     await cache.find(RECORD.digest)
     await cache.find(OTHER.digest)
-    await scripted.tell(Change(RECORD.digest, RECORD.id, revoked=False))
+    await scripted.tell(KeyChange(RECORD.digest, RECORD.id, revoked=False))
     assert (cache.peek(RECORD.digest), cache.peek(OTHER.digest)) == (None, OTHER.principal())
 
 
@@ -245,7 +245,7 @@ async def test_a_look_up_from_before_any_change_counts_for_nobody(
     before = asyncio.create_task(cache.find(RECORD.digest))
     await begun(scripted, 1)
     scripted.stale = None
-    await scripted.tell(Change(RECORD.digest, RECORD.id, revoked=False))
+    await scripted.tell(KeyChange(RECORD.digest, RECORD.id, revoked=False))
     scripted.let_go.set()
     assert await before == KEY
 
@@ -261,7 +261,7 @@ async def test_a_look_up_from_before_a_change_is_not_kept_when_it_comes_late(
     late, scripted.let_go = scripted.let_go, asyncio.Event()
     scripted.let_go.set()
     scripted.stale = None
-    await scripted.tell(Change(RECORD.digest, RECORD.id, revoked=False))
+    await scripted.tell(KeyChange(RECORD.digest, RECORD.id, revoked=False))
     assert await cache.find(RECORD.digest) == KEY
     before.cancel()
     late.set()
@@ -548,7 +548,7 @@ async def test_a_revocation_counts_however_long_its_answer_took(
 
 
 async def test_changes_that_are_read_are_told(scripted: ScriptedStore, clock: Clock) -> None:
-    told: list[Change] = []
+    told: list[KeyChange] = []
     cache = KeyCache(scripted, clock, learnt=told.append)
     async with following(cache):
         await scripted.asked()
@@ -665,9 +665,9 @@ class TestGrace:
         with pytest.raises(GatewayError):
             await cache.find(OTHER.digest)
 
-    @pytest.mark.parametrize("change", [REVOCATION, Change(RECORD.digest, RECORD.id, revoked=False)])
+    @pytest.mark.parametrize("change", [REVOCATION, KeyChange(RECORD.digest, RECORD.id, revoked=False)])
     async def test_a_key_whose_change_was_seen_is_not_covered(
-        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock, change: Change
+        self, cache: KeyCache, scripted: ScriptedStore, clock: Clock, change: KeyChange
     ) -> None:
         await scripted.tell(change)
         await self.lose(scripted, clock)

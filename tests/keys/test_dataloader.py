@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.errors import Code, GatewayError, OverloadError
-from gateway.keys.dataloader import Batches, BatchLimits
+from gateway.keys.dataloader import BatchLimits, BatchLoader
 
 LIMITS = BatchLimits(size=3, waiting=5)
 
@@ -30,7 +30,7 @@ class Reads:
         return {name: name.upper() for name in names if name != "nobody"}
 
 
-async def started(batches: Batches[str], *names: str, party: str = "") -> list[asyncio.Task[str | None]]:
+async def started(batches: BatchLoader[str], *names: str, party: str = "") -> list[asyncio.Task[str | None]]:
     tasks = [asyncio.create_task(batches.get(name, party)) for name in names]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -40,7 +40,7 @@ async def started(batches: Batches[str], *names: str, party: str = "") -> list[a
 async def test_what_is_wanted_meanwhile_is_read_next() -> None:
     """One read at a time, each with everybody who waits, and the same name once."""
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     first = await started(batches, "a")
     rest = await started(batches, "a", "b", "b", "nobody")
@@ -51,14 +51,14 @@ async def test_what_is_wanted_meanwhile_is_read_next() -> None:
 
 async def test_a_read_is_no_larger_than_its_bound() -> None:
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     assert await asyncio.gather(*(batches.get(name) for name in "abcde")) == list("ABCDE")
     assert reads.asked == [["a", "b", "c"], ["d", "e"]]
 
 
 async def test_who_would_be_too_many_fails_at_once() -> None:
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     waiting = await started(batches, "a") + await started(batches, *"bcdef")
     with pytest.raises(OverloadError) as failure:
@@ -70,7 +70,7 @@ async def test_who_would_be_too_many_fails_at_once() -> None:
 
 async def test_a_flood_from_one_party_delays_another_by_one_name() -> None:
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     flood = await started(batches, "a") + await started(batches, *"bcdef", party="flood")
     other = await started(batches, "x", party="other")
@@ -84,7 +84,7 @@ async def test_a_flood_from_one_party_delays_another_by_one_name() -> None:
 async def test_a_name_that_two_parties_want_is_read_once_and_at_the_first_turn() -> None:
     """Nobody pushes another back by asking for the same name at the end of a long queue."""
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     flood = await started(batches, "a") + await started(batches, *"bcx", party="flood")
     other = await started(batches, "x", party="other")
@@ -95,7 +95,7 @@ async def test_a_name_that_two_parties_want_is_read_once_and_at_the_first_turn()
 
 async def test_who_waited_for_too_long_is_refused_and_not_read() -> None:
     reads, now = Reads(), 100.0
-    batches = Batches(reads.read, BatchLimits(size=3, waiting=5, patience=0.5), lambda: now)
+    batches = BatchLoader(reads.read, BatchLimits(size=3, waiting=5, patience=0.5), lambda: now)
     reads.going.clear()
     first = await started(batches, "a")
     late = await started(batches, *"bc")
@@ -111,7 +111,7 @@ async def test_who_waited_for_too_long_is_refused_and_not_read() -> None:
 async def test_no_turn_of_the_loop_answers_more_than_a_read_and_as_many_refusals() -> None:
     """So that others have their turns in between, be it in a flood or when all fail."""
     reads, now = Reads(), 100.0
-    batches = Batches(reads.read, BatchLimits(size=3, waiting=100, patience=0.5), lambda: now)
+    batches = BatchLoader(reads.read, BatchLimits(size=3, waiting=100, patience=0.5), lambda: now)
     reads.going.clear()
     waiting = await started(batches, "a") + await started(batches, *map(str, range(20)))
     now += 1
@@ -130,7 +130,7 @@ async def test_a_name_that_fails_alone_fails_nobody_else() -> None:
         failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="unreadable")
         return {name: failure if name == "bad" else name.upper() for name in names}
 
-    batches = Batches(read, LIMITS)
+    batches = BatchLoader(read, LIMITS)
     good, bad = await asyncio.gather(batches.get("a"), batches.get("bad"), return_exceptions=True)
     assert good == "A"
     assert isinstance(bad, GatewayError)
@@ -139,7 +139,7 @@ async def test_a_name_that_fails_alone_fails_nobody_else() -> None:
 
 async def test_a_failure_fails_all_who_wait_and_nobody_after() -> None:
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     waiting = await started(batches, "a") + await started(batches, "b")
     reads.failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
@@ -153,7 +153,7 @@ async def test_a_failure_fails_all_who_wait_and_nobody_after() -> None:
 
 async def test_who_leaves_fails_nobody_else() -> None:
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     leaving, staying = await started(batches, "a", "a")
     leaving.cancel()
@@ -164,7 +164,7 @@ async def test_who_leaves_fails_nobody_else() -> None:
 
 async def test_closing_fails_all_who_wait() -> None:
     reads = Reads()
-    batches = Batches(reads.read, LIMITS)
+    batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     waiting = await started(batches, "a") + await started(batches, "b")
     await batches.close()
@@ -173,4 +173,4 @@ async def test_closing_fails_all_who_wait() -> None:
 
 
 async def test_closing_what_never_read_is_nothing() -> None:
-    await Batches(Reads().read, LIMITS).close()
+    await BatchLoader(Reads().read, LIMITS).close()

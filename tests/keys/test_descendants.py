@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.minting import digest
-from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore, MemoryKeyStore
+from gateway.keys.store import CreatorRevokedError, KeyRecord, KeyStore, MemoryKeyStore
 from tests.keys.records import OTHER, RECORD
 
 REVOCATION = ("2026-02-01T00:00:00Z", "cli:ann", "stolen")
@@ -56,7 +56,7 @@ async def test_an_unknown_key_has_none(store: KeyStore) -> None:
 
 async def test_a_descendant_that_goes_meanwhile_is_passed_over() -> None:
     class Vanishing(MemoryKeyStore):
-        async def offspring(self, key_id: str) -> list[KeyRecord]:
+        async def children(self, key_id: str) -> list[KeyRecord]:
             return [OTHER]
 
     store = Vanishing()
@@ -76,7 +76,7 @@ async def test_what_is_minted_during_the_revocation_is_not_missed(store: KeyStor
         await store.add(minter)
 
         async def mint(child: KeyRecord = child) -> None:
-            with contextlib.suppress(DeadMinterError):
+            with contextlib.suppress(CreatorRevokedError):
                 await store.add(child)
 
         await asyncio.gather(mint(), revoke_with_descendants(store, minter.id, REVOCATION))

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.import_file import BATCH, Outcome, Problem, import_records, read_records
+from gateway.keys.import_file import BATCH, ImportResult, LineProblem, import_records, read_records
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.store import KeyStore, MemoryKeyStore
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
@@ -108,7 +108,7 @@ def test_what_an_export_writes_is_read(record: KeyRecord) -> None:
     ],
 )
 def test_a_bad_line_is_named_and_not_quoted(written: bytes, text: str) -> None:
-    assert read_records([b"", written], "cli:ann") == ([], [Problem(2, text)])
+    assert read_records([b"", written], "cli:ann") == ([], [LineProblem(2, text)])
 
 
 def test_a_member_that_is_not_known_is_refused() -> None:
@@ -120,13 +120,13 @@ def test_every_problem_is_told_and_twins_are_one() -> None:
     lines = [line(), b"x", line(id=OTHER.id), line(digest=OTHER.digest)]
     _, problems = read_records(lines, "cli:ann")
     twin = "its id or its digest stands on line 1 too"
-    assert problems == [Problem(2, "write one JSON object"), Problem(3, twin), Problem(4, twin)]
+    assert problems == [LineProblem(2, "write one JSON object"), LineProblem(3, twin), LineProblem(4, twin)]
 
 
 async def test_what_is_new_is_stored_batch_by_batch(store: KeyStore) -> None:
     records = many(BATCH + 1)
     told: list[int] = []
-    assert await import_records(store, records, progress=told.append) == Outcome(added=BATCH + 1)
+    assert await import_records(store, records, progress=told.append) == ImportResult(added=BATCH + 1)
     assert told == [BATCH, 1]
     assert len(await store.owned("acme")) == BATCH + 1
 
@@ -136,36 +136,36 @@ async def test_an_import_again_changes_nothing(store: KeyStore) -> None:
     await import_records(store, records)
     await store.settle(PENDING.id, "d" * 64)
     before = await store.last_position()
-    assert await import_records(store, records) == Outcome(there=3)
+    assert await import_records(store, records) == ImportResult(there=3)
     assert await store.last_position() == before
 
 
 async def test_an_import_never_undoes_a_revocation(store: KeyStore) -> None:
     await store.add(RECORD)
     revoked = await store.revoke(RECORD.id, AT, "master")
-    assert await import_records(store, [RECORD]) == Outcome(there=1)
+    assert await import_records(store, [RECORD]) == ImportResult(there=1)
     assert await store.find(RECORD.digest) == revoked
 
 
 async def test_what_is_revoked_in_the_import_is_revoked(store: KeyStore) -> None:
     await store.add(RECORD)
     revoked = RECORD.revoke(AT, "cli:ann", "stolen")
-    assert await import_records(store, [revoked], dry_run=True) == Outcome(there=1, revoked=[RECORD.id])
+    assert await import_records(store, [revoked], dry_run=True) == ImportResult(there=1, revoked=[RECORD.id])
     assert await store.find(RECORD.digest) == RECORD
-    assert await import_records(store, [revoked]) == Outcome(there=1, revoked=[RECORD.id])
+    assert await import_records(store, [revoked]) == ImportResult(there=1, revoked=[RECORD.id])
     assert await store.find(RECORD.digest) == revoked
 
 
 async def test_another_key_under_the_same_id_or_digest_is_a_conflict(store: KeyStore) -> None:
     await store.add(RECORD)
     conflicts = [replace(RECORD, digest="0" * 64), replace(RECORD, id=OTHER.id)]
-    assert await import_records(store, conflicts) == Outcome(conflicts=[RECORD.id, OTHER.id])
+    assert await import_records(store, conflicts) == ImportResult(conflicts=[RECORD.id, OTHER.id])
     assert await store.owned("acme") == [RECORD]
 
 
 async def test_a_dry_run_stores_nothing(store: KeyStore) -> None:
     await store.add(RECORD)
-    assert await import_records(store, [RECORD, GLOBEX], dry_run=True) == Outcome(added=1, there=1)
+    assert await import_records(store, [RECORD, GLOBEX], dry_run=True) == ImportResult(added=1, there=1)
     assert await store.find(GLOBEX.digest) is None
 
 
@@ -186,4 +186,4 @@ async def test_an_import_that_was_cut_short_is_finished_by_another() -> None:
     with pytest.raises(GatewayError):
         await import_records(store, records)
     assert len(await store.owned("acme")) == BATCH
-    assert await import_records(store, records) == Outcome(added=BATCH, there=BATCH)
+    assert await import_records(store, records) == ImportResult(added=BATCH, there=BATCH)

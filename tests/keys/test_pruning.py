@@ -13,7 +13,7 @@ from gateway.keys.cache import KeyCache
 from gateway.keys.pruning import BATCH, Link, Removable, removable, remove
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import Change, KeyStore
+from gateway.keys.store import KeyChange, KeyStore
 from gateway.policy.principals import State
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 from tests.redis_server import RedisServer
@@ -95,8 +95,8 @@ async def test_readers_of_the_changes_are_told(store: KeyStore) -> None:
     start = await store.last_position()
     await store.remove_all([DEAD, replace(OTHER, expires_at=AT)])
     assert (await store.changes(start, 1)).changes == (
-        Change(DEAD.digest, DEAD.id, revoked=True),
-        Change(OTHER.digest, OTHER.id, revoked=False),
+        KeyChange(DEAD.digest, DEAD.id, revoked=True),
+        KeyChange(OTHER.digest, OTHER.id, revoked=False),
     )
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from gateway.errors import Code
-from gateway.keys.api.resource import Answer, ApiKeys
+from gateway.keys.api.resource import ApiKeys, ApiResponse
 from gateway.keys.minting import digest
 from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT, Quota, QuotaError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import DeadMinterError, KeyStore
+from gateway.keys.store import CreatorRevokedError, KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from tests.conftest import Start
@@ -64,7 +64,7 @@ async def test_a_revoked_key_is_told_nothing_of_it(store: KeyStore) -> None:
     """It is refused as such first."""
     minter = made(0).revoke(AT, "master")
     await store.add_all([minter, made(1)])
-    with pytest.raises(DeadMinterError):
+    with pytest.raises(CreatorRevokedError):
         await store.add(made(2, created_by=minter.id), Quota(1))
 
 
@@ -205,7 +205,7 @@ def resource(store: KeyStore, quota: int) -> ApiKeys:
 async def test_beyond_it_a_creation_is_403_for_whoever_asks(store: KeyStore, principal: Principal) -> None:
     api_keys = resource(store, 2)
     answers = [await api_keys.create(principal, BODY) for _ in range(3)]
-    assert [isinstance(answer, Answer) for answer in answers] == [True, True, False]
+    assert [isinstance(answer, ApiResponse) for answer in answers] == [True, True, False]
     assert answers[2] == Deny(Code.KEY_QUOTA, f"Too many API keys: {TOO_MANY.format(2)}")
 
 
@@ -239,7 +239,7 @@ async def test_what_a_record_holds_is_bounded(
     """Each thing that is too long is named, none is repeated; what a list writes in six bytes counts so."""
     body = f'{{"name":"{name}","owner":"{owner}","scopes":[{scopes}],"expires_at":"2999-01-02T03:04:05Z"}}'
     answer = await resource(store, 2).create(MASTER, body.encode())
-    assert answer == Deny(Code.MALFORMED_BODY, told) if told else isinstance(answer, Answer)
+    assert answer == Deny(Code.MALFORMED_BODY, told) if told else isinstance(answer, ApiResponse)
 
 
 # A Redis that takes no more.

@@ -58,7 +58,7 @@ async def micros(ask: Callable[[int], Awaitable[object]]) -> float:
 
 
 def run_import(url: str, file: Path) -> float:
-    """Seconds of the whole verb, in a process of its own."""
+    """Seconds of the whole command, in a process of its own."""
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", "from gateway.__main__ import main; main()", "keys", "import", str(file)],

@@ -11,10 +11,10 @@ from gateway.gocompat.times import read_instant
 from gateway.keys.minting import digest
 from gateway.keys.record import RefusedRecordError
 from gateway.keys.store import (
-    Change,
-    Changes,
-    DeadMinterError,
+    CreatorRevokedError,
     DuplicateKeyError,
+    KeyChange,
+    KeyChangeBatch,
     KeyRecord,
     KeyStore,
     MemoryKeyStore,
@@ -101,11 +101,11 @@ async def test_changes_are_read_in_order_from_a_position(store: KeyStore) -> Non
     await store.revoke(RECORD.id, AT, "master")
     news = await store.changes(start, 1)
     first, second = (
-        Change(RECORD.digest, RECORD.id, revoked=False),
-        Change(RECORD.digest, RECORD.id, revoked=True),
+        KeyChange(RECORD.digest, RECORD.id, revoked=False),
+        KeyChange(RECORD.digest, RECORD.id, revoked=True),
     )
-    assert news == Changes(await store.last_position(), (first, second))
-    assert await store.changes(news.position, 0.01) == Changes(news.position)
+    assert news == KeyChangeBatch(await store.last_position(), (first, second))
+    assert await store.changes(news.position, 0.01) == KeyChangeBatch(news.position)
 
 
 async def test_revoking_again_is_no_change(store: KeyStore) -> None:
@@ -124,26 +124,26 @@ async def test_a_reader_that_waits_is_told_of_a_change_at_once(store: KeyStore) 
     await store.add(RECORD)
     async with asyncio.timeout(5):
         news = await reader
-    assert news.changes == (Change(RECORD.digest, RECORD.id, revoked=False),)
+    assert news.changes == (KeyChange(RECORD.digest, RECORD.id, revoked=False),)
 
 
 async def test_a_new_store_has_a_position_to_read_from(store: KeyStore) -> None:
     start = await store.last_position()
-    assert await store.changes(start, 0.01) == Changes(start)
+    assert await store.changes(start, 0.01) == KeyChangeBatch(start)
 
 
 async def test_changes_that_memory_no_longer_keeps_are_a_gap() -> None:
     store = MemoryKeyStore(changes_kept=1)
     await store.add(RECORD)
     await store.add(OTHER)
-    assert await store.changes("0", 0) == Changes(
-        "2", (Change(OTHER.digest, OTHER.id, revoked=False),), continuous=False
+    assert await store.changes("0", 0) == KeyChangeBatch(
+        "2", (KeyChange(OTHER.digest, OTHER.id, revoked=False),), continuous=False
     )
 
 
 async def test_a_position_that_memory_never_reached_is_a_gap() -> None:
     store = MemoryKeyStore()
-    assert await store.changes("7", 0) == Changes("0", continuous=False)
+    assert await store.changes("7", 0) == KeyChangeBatch("0", continuous=False)
 
 
 # Changes by id.
@@ -200,15 +200,15 @@ async def test_what_a_key_minted_and_what_took_its_place_is_known(store: KeyStor
     minted, successor = replace(OTHER, created_by=RECORD.id), replace(PENDING, replaces=OTHER.id)
     for record in (RECORD, minted, successor, GLOBEX):
         await store.add(record)
-    assert await store.offspring(RECORD.id) == [minted]
-    assert await store.offspring(minted.id) == [successor]
-    assert await store.offspring(successor.id) == []
+    assert await store.children(RECORD.id) == [minted]
+    assert await store.children(minted.id) == [successor]
+    assert await store.children(successor.id) == []
 
 
 @pytest.mark.parametrize("dead", [REVOKED, replace(RECORD, disabled=True)], ids=["revoked", "disabled"])
 async def test_a_dead_key_mints_nothing(store: KeyStore, dead: KeyRecord) -> None:
     await store.add(dead)
-    with pytest.raises(DeadMinterError):
+    with pytest.raises(CreatorRevokedError):
         await store.add(replace(OTHER, created_by=RECORD.id))
     assert await store.find(OTHER.digest) is None
 

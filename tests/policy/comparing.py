@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from gateway.policy.decisions import Allow, decide
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, Change
+from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, PolicyChange
 from gateway.policy.overlaps import ROOT
 from gateway.policy.patterns import includes
 from gateway.policy.principals import MASTER as THE_MASTER
@@ -54,7 +54,7 @@ def stamp_for(
     return Stamp.NONE if caller == MASTER else verdict.route.stamp
 
 
-def covers(change: Change, method: str, segments: Segments, old: RouteTable, new: RouteTable) -> bool:
+def covers(change: PolicyChange, method: str, segments: Segments, old: RouteTable, new: RouteTable) -> bool:
     """Whether the request is one of those that the change tells of: its shape and both its routes fit."""
     at_root = ROOT in (change.shape, segments)
     fits = change.shape == segments if at_root else includes(change.shape, segments)
@@ -72,7 +72,7 @@ def means(whom: Iterable[str], caller: str | Scopes) -> bool:
 def untold(
     old: RouteTable,
     new: RouteTable,
-    told: Iterable[Change],
+    told: Iterable[PolicyChange],
     requests: Iterable[tuple[str, Segments]],
     callers: Iterable[str | Scopes],
     moments: Iterable[float] = (0.0,),
@@ -88,7 +88,7 @@ def untold(
                 yield Untold(method, segments, caller, before, after, now)
 
 
-def _tells(change: Change, caller: str | Scopes, before: Stamp | None, after: Stamp | None) -> bool:
+def _tells(change: PolicyChange, caller: str | Scopes, before: Stamp | None, after: Stamp | None) -> bool:
     if before is None:
         return change.widens and means(change.opened, caller)
     if after is None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, Change, Kind, changes
+from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
 from gateway.policy.overlaps import ROOT, example
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from tests.conftest import examples
@@ -62,36 +62,36 @@ def told(old: RouteTable, new: RouteTable, core: RouteTable = NOTHING) -> list[t
 @pytest.mark.parametrize(
     ("old", "new", "kind", "opened", "closed"),
     [
-        ("deny", "public", Kind.OPEN_TO_ANYONE, (ANYONE,), ()),
-        (READ, "public", Kind.OPEN_TO_ANYONE, (ANYONE,), ()),
-        (f"{READ} @9", "public", Kind.OPEN_TO_ANYONE, (ANYONE,), ()),
-        (READ, f"{READ} @9", Kind.OPEN_TO_ANY_KEY, (ANY_KEY,), ()),
-        (f"{READ} @8", f"{WRITE} @9", Kind.OPEN_TO_ANY_KEY, (ANY_KEY, WRITE), (READ,)),
-        ("deny", f"{READ} @9", Kind.OPEN_TO_ANY_KEY, (ANY_KEY, READ, MASTER), ()),
-        (f"{READ} @9", f"{READ} @8", Kind.CLOSED, (), (ANY_KEY,)),
-        (f"{READ} @9", "master", Kind.CLOSED, (), (ANY_KEY, READ)),
-        ("master", READ, Kind.OPEN_TO_SCOPES, (READ,), ()),
-        ("deny", f"{READ}|{WRITE}", Kind.OPEN_TO_SCOPES, (READ, WRITE, MASTER), ()),
-        (READ, f"{WRITE}|{READ}", Kind.OPEN_TO_SCOPES, (WRITE,), ()),
-        (READ, WRITE, Kind.OPEN_TO_SCOPES, (WRITE,), (READ,)),
-        ("deny", "master", Kind.OPEN_TO_MASTER, (MASTER,), ()),
-        (f"{READ} create", READ, Kind.UNSTAMPED, (), ()),
-        (f"{READ} create", f"{READ} merge", Kind.UNSTAMPED, (), ()),
-        (f"{READ} create optional", f"{READ} create", Kind.UNSTAMPED, (), ()),
-        (f"{READ} create", f"{READ} create optional", Kind.STAMPED, (), ()),
-        (READ, f"{READ} create", Kind.STAMPED, (), ()),
-        (f"{READ} create", "master", Kind.CLOSED, (), (READ,)),
-        ("public", READ, Kind.CLOSED, (), (ANYONE,)),
-        ("public", "deny", Kind.CLOSED, (), (ANYONE,)),
-        ("master", "deny", Kind.CLOSED, (), (MASTER,)),
+        ("deny", "public", ChangeKind.OPEN_TO_ANYONE, (ANYONE,), ()),
+        (READ, "public", ChangeKind.OPEN_TO_ANYONE, (ANYONE,), ()),
+        (f"{READ} @9", "public", ChangeKind.OPEN_TO_ANYONE, (ANYONE,), ()),
+        (READ, f"{READ} @9", ChangeKind.OPEN_TO_ANY_KEY, (ANY_KEY,), ()),
+        (f"{READ} @8", f"{WRITE} @9", ChangeKind.OPEN_TO_ANY_KEY, (ANY_KEY, WRITE), (READ,)),
+        ("deny", f"{READ} @9", ChangeKind.OPEN_TO_ANY_KEY, (ANY_KEY, READ, MASTER), ()),
+        (f"{READ} @9", f"{READ} @8", ChangeKind.CLOSED, (), (ANY_KEY,)),
+        (f"{READ} @9", "master", ChangeKind.CLOSED, (), (ANY_KEY, READ)),
+        ("master", READ, ChangeKind.OPEN_TO_SCOPES, (READ,), ()),
+        ("deny", f"{READ}|{WRITE}", ChangeKind.OPEN_TO_SCOPES, (READ, WRITE, MASTER), ()),
+        (READ, f"{WRITE}|{READ}", ChangeKind.OPEN_TO_SCOPES, (WRITE,), ()),
+        (READ, WRITE, ChangeKind.OPEN_TO_SCOPES, (WRITE,), (READ,)),
+        ("deny", "master", ChangeKind.OPEN_TO_MASTER, (MASTER,), ()),
+        (f"{READ} create", READ, ChangeKind.UNSTAMPED, (), ()),
+        (f"{READ} create", f"{READ} merge", ChangeKind.UNSTAMPED, (), ()),
+        (f"{READ} create optional", f"{READ} create", ChangeKind.UNSTAMPED, (), ()),
+        (f"{READ} create", f"{READ} create optional", ChangeKind.STAMPED, (), ()),
+        (READ, f"{READ} create", ChangeKind.STAMPED, (), ()),
+        (f"{READ} create", "master", ChangeKind.CLOSED, (), (READ,)),
+        ("public", READ, ChangeKind.CLOSED, (), (ANYONE,)),
+        ("public", "deny", ChangeKind.CLOSED, (), (ANYONE,)),
+        ("master", "deny", ChangeKind.CLOSED, (), (MASTER,)),
     ],
 )
 def test_each_kind_of_change(
-    old: str, new: str, kind: Kind, opened: tuple[str, ...], closed: tuple[str, ...]
+    old: str, new: str, kind: ChangeKind, opened: tuple[str, ...], closed: tuple[str, ...]
 ) -> None:
     (change,) = changes(table(f"POST /a: {old}"), table(f"POST /a: {new}"), NOTHING)
     assert (change.kind, change.opened, change.closed) == (kind, opened, closed)
-    assert change.widens == (bool(opened) or kind is Kind.UNSTAMPED)
+    assert change.widens == (bool(opened) or kind is ChangeKind.UNSTAMPED)
 
 
 @pytest.mark.parametrize("who", ["public", "master", f"{READ} create", f"{READ}|{WRITE}"])
@@ -257,7 +257,7 @@ def test_whatever_is_told_is_so(old: RouteTable, new: RouteTable, core: RouteTab
 def test_the_other_way_round_opens_what_was_closed(
     old: RouteTable, new: RouteTable, core: RouteTable
 ) -> None:
-    def gist(found: Iterable[Change], *, turned: bool) -> set[object]:
+    def gist(found: Iterable[PolicyChange], *, turned: bool) -> set[object]:
         return {
             (one.method, one.shape, *((one.closed, one.opened) if turned else (one.opened, one.closed)))
             for one in found

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.policy.expectations import ALLOW, REFUSALS, Mismatch, Outcome, PolicyTest, run_test
+from gateway.policy.expectations import ALLOW, REFUSALS, Mismatch, PolicyTest, TestResult, run_test
 from gateway.policy.principals import MASTER
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
-from gateway.policy.verdicts import NO_KEY, Policy, Request, key_with, read_request
+from gateway.policy.verdicts import NO_KEY, Policy, PolicyRequest, key_with, read_request
 
 CREATE = Route("POST", "/ledgers", Access.SCOPES, ("ledgers:write",), Stamp.CREATE)
 HOOKS = Route("GET", "/hooks", Access.MASTER)
@@ -23,9 +23,9 @@ def policy(*, accepts_master: bool = True) -> Policy:
     return Policy(table, accepts_master=accepts_master)
 
 
-def asked(line: str) -> Request:
+def asked(line: str) -> PolicyRequest:
     request = read_request(*line.split(" ", 1))
-    assert isinstance(request, Request)
+    assert isinstance(request, PolicyRequest)
     return request
 
 
@@ -46,7 +46,7 @@ WRITES = PolicyTest("writes", WRITER, asked("POST /ledgers"), ALLOW, "POST /ledg
 )
 def test_what_comes_as_expected_holds(test: PolicyTest, route: Route | None) -> None:
     outcome = run_test(test, policy())
-    assert outcome == Outcome(test, route, ())
+    assert outcome == TestResult(test, route, ())
     assert outcome.holds
 
 

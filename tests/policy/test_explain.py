@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.policy.explain import EACH_KIND, Explanation, Lost, explain, members, name_of, needs, shown
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
-from gateway.policy.verdicts import NO_KEY, Caller, Policy, Request, key_with, read_request
+from gateway.policy.verdicts import NO_KEY, Caller, Policy, PolicyRequest, key_with, read_request
 
 NOW = 1_000.0
 
@@ -41,9 +41,9 @@ def policy(*routes: Route) -> Policy:
     return Policy(table)
 
 
-def asked(line: str) -> Request:
+def asked(line: str) -> PolicyRequest:
     request = read_request(*line.split(" ", 1))
-    assert isinstance(request, Request)
+    assert isinstance(request, PolicyRequest)
     return request
 
 

@@ -15,7 +15,7 @@ from gateway.policy.verdicts import (
     NO_KEY,
     Caller,
     Policy,
-    Request,
+    PolicyRequest,
     Unreadable,
     Verdict,
     body_of,
@@ -41,9 +41,9 @@ def policy(*, accepts_master: bool = True) -> Policy:
     return Policy(table, accepts_master=accepts_master)
 
 
-def asked(line: str) -> Request:
+def asked(line: str) -> PolicyRequest:
     request = read_request(*line.split(" ", 1))
-    assert isinstance(request, Request)
+    assert isinstance(request, PolicyRequest)
     return request
 
 

@@ -10,7 +10,13 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.cache import ASKED_SECONDS, BOUND_SECONDS, LATE_SECONDS, PEEKED_SECONDS, PROVEN_SECONDS
+from gateway.keys.cache import (
+    BOUND_SECONDS,
+    CACHED_VALID_SECONDS,
+    LATE_SECONDS,
+    LINK_PROOF_SECONDS,
+    LOOKUP_VALID_SECONDS,
+)
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import MemoryKeyStore
@@ -25,7 +31,7 @@ BODY = b'{"name":"x"}'
 PUT = "/transactions/inflight/x"  # its body is forwarded as it comes
 UPDATE = b'{"status":"commit"}'
 
-RELIED_ON = PEEKED_SECONDS + 0.05
+RELIED_ON = CACHED_VALID_SECONDS + 0.05
 """What was judged so long ago is relied on no longer; a loop's timer may be a little early."""
 
 End = Callable[[MemoryKeyStore, str], Awaitable[KeyRecord | None]]
@@ -233,6 +239,6 @@ async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstrea
 
 
 def test_what_is_relied_on_and_what_may_be_late_are_less_than_the_bound() -> None:
-    assert PROVEN_SECONDS + PEEKED_SECONDS < BOUND_SECONDS
-    assert LATE_SECONDS + ASKED_SECONDS < BOUND_SECONDS
-    assert CONFIRMED_SECONDS + PEEKED_SECONDS < 2.0
+    assert LINK_PROOF_SECONDS + CACHED_VALID_SECONDS < BOUND_SECONDS
+    assert LATE_SECONDS + LOOKUP_VALID_SECONDS < BOUND_SECONDS
+    assert CONFIRMED_SECONDS + CACHED_VALID_SECONDS < 2.0

@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.fairness.shares import Caller
 from gateway.policy.routes import Access, Route, Stamp
-from gateway.proxy.stamp_queue import TURN_SECONDS, StampLane
+from gateway.proxy.stamp_queue import TURN_SECONDS, StampQueue
 from gateway.stamping.stamp import stamp
 from gateway.wire.flow import ClientGoneError
 
@@ -26,7 +26,7 @@ QUICK = b'{"transactions":[%b]}' % b",".join([b"{}"] * 200)
 class Clients:
     """Who waits at a lane; `finished` names the bodies in the order in which they were done."""
 
-    def __init__(self, lane: StampLane) -> None:
+    def __init__(self, lane: StampQueue) -> None:
         self.finished: list[str] = []
         self._lane = lane
 
@@ -48,14 +48,14 @@ class Clients:
 
 @pytest.fixture
 def clients() -> Clients:
-    return Clients(StampLane(time.monotonic))
+    return Clients(StampQueue(time.monotonic))
 
 
 async def test_what_is_cheap_does_not_wait(clients: Clients) -> None:
     """It is stamped in the very turn in which it is sent, whatever else there is to do."""
     slow = clients.send("slow", SLOW, "mallory")
     await asyncio.sleep(0)
-    cheap = StampLane(time.monotonic).stamp(b'{"a":1}', LEDGERS, Caller("acme", "here"), MOST, lambda: True)
+    cheap = StampQueue(time.monotonic).stamp(b'{"a":1}', LEDGERS, Caller("acme", "here"), MOST, lambda: True)
     with pytest.raises(StopIteration) as done:
         cheap.send(None)
     assert done.value.value == b'{"a":1,"meta_data":{"BLNK_GENERATED_BY":"acme"}}'
@@ -93,7 +93,7 @@ async def test_networks_take_turns_however_many_keys_one_of_them_has(clients: Cl
 
 async def test_the_network_that_has_most_waiting_gives_way() -> None:
     """Though each of its keys has no more than one body that waits."""
-    clients = Clients(StampLane(time.monotonic, most_waiting=3))
+    clients = Clients(StampQueue(time.monotonic, most_waiting=3))
     mallory = [clients.send("mallory", QUICK, f"mallory {n}") for n in range(3)]
     other = clients.send("acme", QUICK, "acme", network="there")
     outcomes = await asyncio.gather(*mallory, other, return_exceptions=True)
@@ -142,7 +142,7 @@ async def test_one_that_gives_up_is_not_waited_for(clients: Clients) -> None:
 
 async def test_the_key_that_has_most_waiting_gives_way() -> None:
     """When as many wait as may, its newest is refused for another key's, and so is its next one."""
-    clients = Clients(StampLane(time.monotonic, most_waiting=6))
+    clients = Clients(StampQueue(time.monotonic, most_waiting=6))
     mallory = [clients.send(f"mallory {n}", QUICK, "mallory") for n in range(6)]
     others = [clients.send("acme", QUICK, "acme"), clients.send("globex", QUICK, "globex")]
     late = clients.send("late", QUICK, "mallory")
@@ -154,7 +154,7 @@ async def test_the_key_that_has_most_waiting_gives_way() -> None:
 
 async def test_a_key_of_many_alike_is_refused_itself() -> None:
     """No key gives way to another that would then have as much."""
-    clients = Clients(StampLane(time.monotonic, most_waiting=3))
+    clients = Clients(StampQueue(time.monotonic, most_waiting=3))
     first = [clients.send(key, QUICK, key) for key in ("acme", "globex", "initech")]
     with pytest.raises(GatewayError) as refused:
         await clients.send("umbrella", QUICK, "umbrella")

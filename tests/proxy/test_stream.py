@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.proxy.context import Gate
+from gateway.proxy.context import SendPermission
 from gateway.proxy.stream import Upload
 from gateway.wire.exchange import Exchange
 from gateway.wire.upstream_connection import UpstreamConnection
@@ -50,7 +50,7 @@ class Core:
         self.aborted = True
 
 
-class Asked(Gate):
+class Asked(SendPermission):
     """A gate that has to be asked, and has its answer once `answered`."""
 
     def __init__(self, failure: Exception | None = None) -> None:

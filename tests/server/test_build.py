@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import Address
 from gateway.errors import Code, GatewayError
-from gateway.keys.store import Changes, KeyRecord, MemoryKeyStore
+from gateway.keys.store import KeyChangeBatch, KeyRecord, MemoryKeyStore
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
 from tests.conftest import Start
@@ -48,7 +48,7 @@ class FailingStore(MemoryKeyStore):
         self._fail()
         return await super().last_position()
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         self._fail()
         news = await super().changes(after, wait)
         self._fail()
@@ -297,7 +297,7 @@ class TestDrain:
         ]
         assert [answer.status for answer in answers] == [200, 200, 401, 200]
         assert {answer.value("connection") for answer in answers} == {"close"}
-        assert await draining == Exit.YES
+        assert await draining == Exit.OK
         with pytest.raises(ConnectionRefusedError):
             await RawClient.connect(address)
 
@@ -310,7 +310,7 @@ class TestDrain:
         used, unused = await gateway.connect(), await gateway.connect()
         assert (await used.ask("GET", "/health")).status == 200
         started = asyncio.get_running_loop().time()
-        assert await gateway.gateway.drain() == Exit.YES
+        assert await gateway.gateway.drain() == Exit.OK
         assert asyncio.get_running_loop().time() - started < 1.5
         assert await used.ended()
         assert await unused.ended()
@@ -331,7 +331,7 @@ class TestDrain:
         release.set()
         answer = await client.answer()
         assert (answer.status, answer.value("connection")) == (200, "close")
-        assert await draining == Exit.YES
+        assert await draining == Exit.OK
 
     async def test_an_answer_on_its_way_is_taken_to_its_end(self, start_gateway: Start) -> None:
         """An answer that only waits for its client to read is in flight as well."""
@@ -345,7 +345,7 @@ class TestDrain:
         draining = asyncio.create_task(gateway.gateway.drain())
         assert await idle.ended()
         assert len((await client.answer()).json()) == 30_000
-        assert await draining == Exit.YES
+        assert await draining == Exit.OK
 
     async def test_what_does_not_finish_is_cut(
         self, start_gateway: Start, upstream: RecordingUpstream
@@ -356,7 +356,7 @@ class TestDrain:
         client = await gateway.connect()
         await client.send(request("GET", READ, key=MASTER_KEY))
         await upstream.arrived()
-        assert await gateway.gateway.drain() == Exit.NO
+        assert await gateway.gateway.drain() == Exit.FAILED
         with pytest.raises(BrokenAnswer):
             await client.answer()
 
@@ -374,7 +374,7 @@ class TestDrain:
         client = await gateway.connect()
         await client.send(request("GET", READ, key=MASTER_KEY))
         assert (await client.read_head())[0] == 200
-        assert await gateway.gateway.drain() == Exit.NO
+        assert await gateway.gateway.drain() == Exit.FAILED
 
     async def test_every_request_line_is_written_before_the_end(self, start_gateway: Start) -> None:
         """The log is flushed on drain, batches or not."""

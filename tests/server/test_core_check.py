@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import Code
 from gateway.server.build import StartError
-from gateway.server.core_check import Asker, Check, Finding, Reminder, asking_limits, check_core
+from gateway.server.core_check import Check, CoreProbe, Finding, Reminder, check_core, probe_limits
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.pool import Pool
@@ -24,7 +24,7 @@ from tests.serving import serving
 from tests.tls import self_signed
 from tests.wire.asserting import READ, assert_error
 
-ASKER = Asker(b"Host: core.test\r\n", f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(), own_ids="0b5e-")
+ASKER = CoreProbe(b"Host: core.test\r\n", f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(), own_ids="0b5e-")
 REFUSES = answering("401 Unauthorized", REFUSAL)
 LIMITS = PoolLimits(connections=1, queue=0, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
 
@@ -140,7 +140,7 @@ class TestCheck:
     ) -> None:
         """The deadline is one of the check's own, however long a client's request may take."""
         limits = replace(LIMITS, first_byte=300.0)
-        assert asking_limits(limits) == replace(
+        assert probe_limits(limits) == replace(
             limits, connections=1, queue=1, first_byte=10.0, between_bytes=10.0
         )
         upstream.without_key = never
@@ -188,7 +188,7 @@ class TestServer:
         running: Running = await start_gateway(ready=False)
         with pytest.raises(StartError) as refused:
             await asyncio.wait_for(running.gateway.ready(), PATIENCE)
-        assert refused.value.exit_code is Exit.NEIGHBOUR
+        assert refused.value.exit_code is Exit.DEPENDENCY
         assert not running.gateway.health.ready
 
     async def test_a_refused_master_key_ends_the_start(self, start_gateway: Start, upstream: Core) -> None:
@@ -197,7 +197,7 @@ class TestServer:
         running: Running = await start_gateway(ready=False)
         with pytest.raises(StartError) as refused:
             await asyncio.wait_for(running.gateway.ready(), PATIENCE)
-        assert refused.value.exit_code is Exit.NEIGHBOUR
+        assert refused.value.exit_code is Exit.DEPENDENCY
 
     @pytest.mark.parametrize("status", UNSETTLED)
     @pytest.mark.parametrize("which", ["without_key", "with_key"])

@@ -15,7 +15,7 @@ from gateway.server.dependencies import (
     TOGETHER_SECONDS,
     UPSTREAM,
     Dependencies,
-    DependencyFamilies,
+    DependencyMetrics,
 )
 from gateway.telemetry import Log
 
@@ -135,7 +135,7 @@ def test_each_dependency_has_lines_of_its_own(stage: Stage) -> None:
 
 
 def samples(stage: Stage) -> dict[str, float]:
-    families = DependencyFamilies(stage.dependencies).collect()
+    families = DependencyMetrics(stage.dependencies).collect()
     return {
         " ".join([sample.name.removeprefix("blnk_gateway_"), *sample.labels.values()]): sample.value
         for family in families

@@ -92,7 +92,7 @@ class TestLoading:
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (0, "")
 
-    def test_sighup_ends_any_other_verb(self) -> None:
+    def test_sighup_ends_any_other_command(self) -> None:
         """Its terminal was closed."""
         script = loading(EARLY, signal.SIGHUP)
         done = subprocess.run(

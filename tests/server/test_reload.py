@@ -24,7 +24,7 @@ import pytest
 
 from gateway.config import Config, ConfigError, load_config, parse_config
 from gateway.server.build import Gateway
-from gateway.server.reload import MOST_PROBLEMS, Outcome, Pace, Reload, Source, needing_restart
+from gateway.server.reload import MOST_PROBLEMS, Pace, Reload, ReloadResult, Source, needing_restart
 from tests.raw_client import RawClient
 from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, ROOT, Minted, Running, eventually
@@ -57,9 +57,9 @@ class Followed:
     path: Path
     reload: Reload
     adopted: list[str] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[ReloadResult] = field(default_factory=list)
 
-    async def tried(self, count: int = 1) -> Outcome:
+    async def tried(self, count: int = 1) -> ReloadResult:
         """What came of the last of `count` tries, and of no more."""
         await eventually(lambda: len(self.outcomes) >= count, f"try number {count}")
         await asyncio.sleep(2 * QUICK.same)
@@ -113,7 +113,7 @@ class TestFollowing:
         """An atomic rename and a write in place alike; once each."""
         async with following(path) as followed:
             change(path, OTHER)
-            assert await followed.tried() == Outcome(NOW, sha256_of(OTHER))
+            assert await followed.tried() == ReloadResult(NOW, sha256_of(OTHER))
             assert followed.adopted == [sha256_of(OTHER)]
 
     async def test_a_swapped_symlink_is_followed(self, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ class TestFollowing:
                     file.write(line)
                     file.flush()
                     await asyncio.sleep(QUICK.same / 2)
-            assert await followed.tried() == Outcome(NOW, sha256_of(OTHER))
+            assert await followed.tried() == ReloadResult(NOW, sha256_of(OTHER))
 
     async def test_a_broken_file_is_refused_once_and_told_with_its_lines(self, path: Path) -> None:
         """The old one runs on; the same content is not tried again."""
@@ -156,7 +156,7 @@ class TestFollowing:
             written(path, "nothing: of ours")
             assert not (await followed.tried(1)).success
             written(path, SMALL)
-            assert await followed.tried(2) == Outcome(NOW, sha256_of(SMALL))
+            assert await followed.tried(2) == ReloadResult(NOW, sha256_of(SMALL))
 
     async def test_a_file_that_is_gone_is_told_and_changes_nothing(self, path: Path) -> None:
         async with following(path) as followed:
@@ -178,7 +178,7 @@ class TestFollowing:
         """`--config <(...)` can be read once; that it cannot be again is no news."""
         live = load_config(path, {}, secrets=True)
         path.unlink()
-        outcomes: list[Outcome] = []
+        outcomes: list[ReloadResult] = []
         reload = Reload(
             Source(path, {}), live, adopt=print, told=outcomes.append, now=lambda: NOW, pace=QUICK
         )

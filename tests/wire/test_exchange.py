@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from gateway.wire.deadlines import NEVER
 from gateway.wire.exchange import Exchange
-from gateway.wire.flow import Flow
+from gateway.wire.flow import Pausable
 
 PIECE = bytes(100 * 1024)
 
@@ -49,7 +49,7 @@ class Line:
 
     def write(self, data: bytes) -> None: ...
 
-    def begin(self, source: Flow | None) -> None: ...
+    def begin(self, source: Pausable | None) -> None: ...
 
     def reset(self) -> None: ...
 

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from gateway.wire.parse_budget import ParsingTurns
+from gateway.wire.parse_budget import ParseBudget
 
 
 class Connection:
     """A connection with pieces of 10 bytes to parse, which it notes in a list of all."""
 
-    def __init__(self, party: str, pieces: int, turns: ParsingTurns, parsed: list[str]) -> None:
+    def __init__(self, party: str, pieces: int, turns: ParseBudget, parsed: list[str]) -> None:
         self.party = party
         self._pieces = pieces
         self._turns = turns
@@ -27,17 +27,17 @@ class Connection:
 
 
 @pytest.fixture
-async def turns() -> ParsingTurns:
-    return ParsingTurns(asyncio.get_running_loop(), 40)
+async def turns() -> ParseBudget:
+    return ParseBudget(asyncio.get_running_loop(), 40)
 
 
-async def test_a_turn_parses_so_many_bytes_of_all_connections(turns: ParsingTurns) -> None:
+async def test_a_turn_parses_so_many_bytes_of_all_connections(turns: ParseBudget) -> None:
     assert [turns.take(size) for size in (20, 20, 1)] == [True, True, False]
     await asyncio.sleep(0)
     assert turns.take(1)
 
 
-async def test_what_waits_comes_before_what_arrives(turns: ParsingTurns) -> None:
+async def test_what_waits_comes_before_what_arrives(turns: ParseBudget) -> None:
     parsed: list[str] = []
     turns.wait(Connection("a", 1, turns, parsed))
     assert not turns.take(1)
@@ -45,7 +45,7 @@ async def test_what_waits_comes_before_what_arrives(turns: ParsingTurns) -> None
     assert (parsed, turns.take(1)) == (["a"], True)
 
 
-async def test_parties_take_turns(turns: ParsingTurns) -> None:
+async def test_parties_take_turns(turns: ParseBudget) -> None:
     """One with a single piece does not wait for all of another with many connections."""
     parsed: list[str] = []
     for _ in range(3):
@@ -58,7 +58,7 @@ async def test_parties_take_turns(turns: ParsingTurns) -> None:
     assert len(parsed) == 7
 
 
-async def test_one_that_has_ended_is_not_called(turns: ParsingTurns) -> None:
+async def test_one_that_has_ended_is_not_called(turns: ParseBudget) -> None:
     parsed: list[str] = []
     ended = Connection("a", 1, turns, parsed)
     turns.wait(ended)

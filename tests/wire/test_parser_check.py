@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.wire.parser_check import misread
+from gateway.wire.parser_check import parser_misreads
 
 
 async def test_the_installed_parser_reads_as_recorded() -> None:
     """Nothing is misread, so the gateway starts."""
-    assert misread(asyncio.get_running_loop()) == []
+    assert parser_misreads(asyncio.get_running_loop()) == []

@@ -14,7 +14,7 @@ from gateway.errors import Code, GatewayError
 from gateway.wire.deadlines import NEVER
 from gateway.wire.flow import ClientGoneError
 from gateway.wire.pool import Pool
-from gateway.wire.upstream_connection import Answer, PoolLimits, UpstreamConnection
+from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
 from tests.running import eventually
 
 REQUESTS = 300
@@ -26,7 +26,7 @@ BODY = b"x" * 4000
 
 @dataclass(eq=False)
 class Caller:
-    """A request whose client may leave, and whose gate may have to be asked; a `Call`, and a `Flow`."""
+    """A request whose client may leave, and whose gate may have to be asked; a `Call`, and a `Pausable`."""
 
     chance: random.Random
     party: str
@@ -163,7 +163,7 @@ class Stage:
             connection.abort()
             raise
 
-    async def _take(self, asked: Awaitable[Answer], caller: Caller) -> None:
+    async def _take(self, asked: Awaitable[UpstreamResponse], caller: Caller) -> None:
         answer = await asked
         if answer.complete:
             return

@@ -19,7 +19,7 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.wire.headers import Header
 from gateway.wire.pool import OwnCall, Pool
-from gateway.wire.upstream_connection import Answer, PoolLimits, UpstreamConnection
+from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
 from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
 from tests.running import eventually
 
@@ -89,15 +89,15 @@ def request(method: str, target: str, body: bytes | None = None) -> bytes:
     return head + length + b"\r\n" + (body or b"")
 
 
-async def get(pool: Pool, target: str = "/a") -> Answer:
+async def get(pool: Pool, target: str = "/a") -> UpstreamResponse:
     return await pool.request(request("GET", target), OwnCall(repeatable=True))
 
 
-async def post(pool: Pool, target: str = "/a") -> Answer:
+async def post(pool: Pool, target: str = "/a") -> UpstreamResponse:
     return await pool.request(request("POST", target, b"{}"), OwnCall(changes=True))
 
 
-async def whole(answer: Answer) -> bytes:
+async def whole(answer: UpstreamResponse) -> bytes:
     if answer.complete:
         return answer.body
     rest = Collected()
@@ -645,7 +645,7 @@ class TestAnswers:
         assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
 
-async def upload(pool: Pool, *pieces: bytes) -> Answer:
+async def upload(pool: Pool, *pieces: bytes) -> UpstreamResponse:
     """Streams these pieces in a chunked body."""
 
     def begin(connection: UpstreamConnection) -> None:
@@ -700,7 +700,7 @@ class TestUploads:
 class Slow:
     """A reader of the answer that holds Core back from its first byte on."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: UpstreamResponse) -> None:
         self._answer = answer
         self.taken = 0
 

@@ -17,7 +17,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.errors import Code
 from gateway.gocompat.times import Instant
@@ -25,7 +25,7 @@ from gateway.keys.api.bodies import Creation, read_creation, write_created, writ
 from gateway.keys.descendants import revoke_with_descendants
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
 from gateway.keys.quota import NO_QUOTA, Quota, QuotaError
-from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore
+from gateway.keys.store import CreatorRevokedError, KeyRecord, KeyStore
 from gateway.policy.decisions import Deny, may_grant, may_manage
 from gateway.policy.principals import Master, Principal
 
@@ -33,7 +33,7 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """A good answer of the resource; the body is JSON, empty for 204.
 
     `created` is the id of the key that the request made, `revoked` the id of the one that it revoked, and
@@ -45,6 +45,19 @@ class Answer:
     created: str = ""
     revoked: str = ""
     descendants: int = 0
+
+
+class KeysResource(Protocol):
+    """Answers `/api-keys`; every method raises GatewayError where a dependency fails."""
+
+    async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
+        """POST /api-keys."""
+
+    async def list(self, principal: Principal, query: str) -> ApiResponse | Deny:
+        """GET /api-keys."""
+
+    async def revoke(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
+        """DELETE /api-keys/{id}."""
 
 
 class ApiKeys:
@@ -72,7 +85,7 @@ class ApiKeys:
         self._random_bytes = random_bytes
         self._quota = quota
 
-    async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
+    async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys: mint a key; raises GatewayError if the store fails."""
         creation = wanted(principal, body)
         if isinstance(creation, Deny):
@@ -81,22 +94,22 @@ class ApiKeys:
         record = self._mint(key, creation, principal)
         try:
             await self._store.add(record, self._quota())
-        except DeadMinterError:
+        except CreatorRevokedError:
             # The caller was revoked after this process judged it.
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
         except QuotaError as refused:
             return Deny(Code.KEY_QUOTA, str(refused))
         self._learn(record)
-        return Answer(201, write_created(record, key), created=record.id)
+        return ApiResponse(201, write_created(record, key), created=record.id)
 
-    async def list(self, principal: Principal, query: str) -> Answer | Deny:
+    async def list(self, principal: Principal, query: str) -> ApiResponse | Deny:
         """GET /api-keys: an owner's keys, newest first; raises GatewayError if the store fails."""
         owner = managed_owner(principal, query)
         if isinstance(owner, Deny):
             return owner
-        return Answer(200, await write_list(await self._store.owned(owner)))
+        return ApiResponse(200, await write_list(await self._store.owned(owner)))
 
-    async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
+    async def revoke(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
         """DELETE /api-keys/{id}: raises GatewayError if the store fails, and then nothing is promised."""
         asked = read_revocation(principal, query)
         if isinstance(asked, Deny):
@@ -171,10 +184,10 @@ def _wants_descendants(principal: Principal, query: str) -> bool | Deny:
     return asked == "true"
 
 
-def done(key_id: str, at: str, records: Iterable[KeyRecord]) -> Answer:
+def done(key_id: str, at: str, records: Iterable[KeyRecord]) -> ApiResponse:
     """The answer to the revocation of a key at `at`; descendants that were revoked earlier do not count."""
     others = sum(record.id != key_id and record.revoked_at == at for record in records)
-    return Answer(204, revoked=key_id, descendants=others)
+    return ApiResponse(204, revoked=key_id, descendants=others)
 
 
 def name_of(principal: Principal) -> str:

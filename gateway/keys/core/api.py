@@ -22,12 +22,12 @@ import msgspec
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.bodies import Creation, write_slices
-from gateway.keys.api.resource import Answer, done, managed_owner, name_of, read_revocation, wanted
+from gateway.keys.api.resource import ApiResponse, done, managed_owner, name_of, read_revocation, wanted
 from gateway.keys.core.quota import CoreQuota
-from gateway.keys.core.writer import Ask, CoreWrites, escape
+from gateway.keys.core.writer import Ask, CoreKeyWrites, escape
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import QuotaError
-from gateway.keys.store import DeadMinterError, KeyRecord, KeyStore
+from gateway.keys.store import CreatorRevokedError, KeyRecord, KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import Principal
 
@@ -50,7 +50,7 @@ class CoreApiKeys:
     def __init__(
         self,
         ask: Ask,
-        writes: CoreWrites,
+        writes: CoreKeyWrites,
         store: KeyStore,
         learn: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
@@ -63,7 +63,7 @@ class CoreApiKeys:
         self._now = now
         self._quota = quota
 
-    async def create(self, principal: Principal, body: bytes) -> Answer | Deny:
+    async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys: let Core mint a key; raises GatewayError if Core cannot be asked."""
         creation = wanted(principal, body)
         if isinstance(creation, Deny):
@@ -77,7 +77,7 @@ class CoreApiKeys:
         except QuotaError as refused:
             return Deny(Code.KEY_QUOTA, str(refused))
 
-    async def _made_by_core(self, principal: Principal, creation: Creation) -> Answer | Deny:
+    async def _made_by_core(self, principal: Principal, creation: Creation) -> ApiResponse | Deny:
         answer = await self._writes.mint(creation)
         made = await self._writes.made(answer, name_of(principal))
         if made is None:
@@ -85,7 +85,7 @@ class CoreApiKeys:
         record, _ = made
         try:
             await self._writes.keep(record)
-        except DeadMinterError:
+        except CreatorRevokedError:
             # Revoked while Core minted: the new key, which nobody has seen, goes too.
             await self._writes.withdraw(record.id, record.owner)
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
@@ -97,7 +97,7 @@ class CoreApiKeys:
         self._learn(record)
         return replace(answer, created=record.id)
 
-    async def list(self, principal: Principal, query: str) -> Answer | Deny:
+    async def list(self, principal: Principal, query: str) -> ApiResponse | Deny:
         """GET /api-keys: Core's list without its hashes; raises GatewayError if Core or the store fails."""
         owner = managed_owner(principal, query)
         if isinstance(owner, Deny):
@@ -111,12 +111,12 @@ class CoreApiKeys:
             # Core's list is empty text where it cannot write a time of one of the keys.
             raise GatewayError(Code.UPSTREAM_UNREACHABLE, "Upstream gave no list of keys") from None
         if not listed:
-            return Answer(200, b"null")
+            return ApiResponse(200, b"null")
         ids = [str(item.get("api_key_id")) for item in listed]
         known = {record.id: record for record in await self._store.get_all(ids)}
-        return Answer(200, await write_slices(listed, lambda item: _shown(item, known)))
+        return ApiResponse(200, await write_slices(listed, lambda item: _shown(item, known)))
 
-    async def revoke(self, principal: Principal, key_id: str, query: str) -> Answer | Deny:
+    async def revoke(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
         """DELETE /api-keys/{id}: raises GatewayError if Core, its database or the store fails.
 
         The key may be revoked by then, and is in Core later; it can be sent again.

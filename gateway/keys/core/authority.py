@@ -35,9 +35,9 @@ from gateway.keys.core.records import (
     row_of,
     today,
 )
-from gateway.keys.core.row_cache import CONFIRMED_SECONDS, IDLE_READS, ConfirmedRows
+from gateway.keys.core.row_cache import CONFIRMED_SECONDS, IDLE_READS, RowCache
 from gateway.keys.core.verifier import Verifier
-from gateway.keys.dataloader import Batches, BatchLimits
+from gateway.keys.dataloader import BatchLimits, BatchLoader
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.singleflight import shared
@@ -101,14 +101,14 @@ class CoreKeys:
         self._verifier = verifier
         self._clock = clock
         self._now = now
-        self._confirmed = ConfirmedRows(clock, self._read_known, self._see, idle_reads=idle_reads)
+        self._confirmed = RowCache(clock, self._read_known, self._see, idle_reads=idle_reads)
         self._unknown: dict[str, float] = {}
         self._hashes: dict[str, str] = {}
         self._arrivals: dict[str, asyncio.Task[ApiKey | GatewayError | None]] = {}
         self._comparisons: dict[str, asyncio.Task[bool | GatewayError]] = {}
         self._revoked: dict[str, CoreRow] = {}
-        self._known_rows = Batches(self._read_known, _KNOWN)
-        self._unknown_rows = Batches(rows.by_prefixes, _UNKNOWN)
+        self._known_rows = BatchLoader(self._read_known, _KNOWN)
+        self._unknown_rows = BatchLoader(rows.by_prefixes, _UNKNOWN)
         self._failure: GatewayError | None = None
 
     @property
@@ -148,7 +148,7 @@ class CoreKeys:
             return None
         known = await self._cache.find(digest, client)
         if known is None:
-            return await self._arrive(digest, key, client)
+            return await self._lookup_unknown(digest, key, client)
         if known.revoked or known.disabled:
             return known
         return await self._confirm(digest, key, known, client)
@@ -268,7 +268,7 @@ class CoreKeys:
 
     # Keys that only Core knows.
 
-    async def _arrive(self, digest: str, key: str, client: str) -> ApiKey | None:
+    async def _lookup_unknown(self, digest: str, key: str, client: str) -> ApiKey | None:
         """The first look at a key; requests that come together share it."""
         if not is_key(key):
             return None
@@ -291,7 +291,7 @@ class CoreKeys:
             try:
                 await self._store.add(record_of(row, digest))
             except RefusedRecordError:
-                # Somebody was first: another replica, a verb that knows the id alone, or another key whose
+                # Somebody was first: another replica, a command that knows the id alone, or another key whose
                 # place in the row this one has taken.
                 await self._settled(digest, row, moved=True)
         self._remember_hash(digest, row.hashed)

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
-from gateway.fairness.concurrency import AtOnce
+from gateway.fairness.concurrency import ConcurrencyLimit
 from gateway.keys.quota import Quota
 from gateway.keys.store import KeyStore
 
@@ -42,7 +42,7 @@ class CoreQuota:
         self._rows = rows
         self._store = store
         self._quota = quota
-        self._turns = AtOnce(TURNS)
+        self._turns = ConcurrencyLimit(TURNS)
 
     @contextlib.asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:

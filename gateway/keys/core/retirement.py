@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.errors import GatewayError
-from gateway.keys.core.writer import CoreWrites
+from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 
@@ -40,7 +40,7 @@ class Retirements:
     def __init__(
         self,
         store: KeyStore,
-        writes: CoreWrites,
+        writes: CoreKeyWrites,
         now: Callable[[], datetime],
         left: Callable[[str, str], None] = lambda *_: None,
     ) -> None:

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - They count from the moment that the read was sent: what a row said then may have changed since. With what
-  a peek may be relied on for (`cache.PEEKED_SECONDS`) they are less than the 2 s of the bound.
+  a peek may be relied on for (`cache.CACHED_VALID_SECONDS`) they are less than the 2 s of the bound.
 - A row that is gone, or whose hash or prefix is another, is dropped; who asks for its key asks anew.
 - A row that nobody asked for during 30 reads is no longer in use.
 """
@@ -44,7 +44,7 @@ class Confirmed:
         self.key = replace(self.row.principal(), expires_at=min(self.row.expires_at, self.ends_at))
 
 
-class ConfirmedRows:
+class RowCache:
     """Confirmed principals by digest.
 
     Args:

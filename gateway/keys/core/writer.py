@@ -23,14 +23,14 @@ import msgspec
 from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant
 from gateway.keys.api.bodies import Creation
-from gateway.keys.api.resource import Answer
+from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.records import CoreRow, KnownRows, pending_record, revoked_as, row_of
 from gateway.keys.descendants import Revocation, revoke_with_descendants
 from gateway.keys.minting import digest, is_key, is_key_id
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import DeadMinterError, DuplicateKeyError, KeyStore, Revision
+from gateway.keys.store import CreatorRevokedError, DuplicateKeyError, KeyStore, Revision
 
-Ask = Callable[[str, str, bytes], Awaitable[Answer]]
+Ask = Callable[[str, str, bytes], Awaitable[ApiResponse]]
 """Core's answer to a method, a target and a JSON body (empty for none), asked with the master key.
 
 Raises GatewayError where Core is unreachable, too slow, or refuses the master key.
@@ -52,7 +52,7 @@ class _Made(msgspec.Struct):
 _MADE: Final = msgspec.json.Decoder(_Made)
 
 
-class CoreWrites:
+class CoreKeyWrites:
     """What is changed in Core.
 
     Args:
@@ -81,7 +81,7 @@ class CoreWrites:
         """Core's row of a key; None if there is none. Raises GatewayError."""
         return await row_of(self._rows, key_id)
 
-    async def mint(self, creation: Creation) -> Answer:
+    async def mint(self, creation: Creation) -> ApiResponse:
         """Core's answer to the wish for a key, which is not stored here yet; raises what `Ask` does."""
         members = {
             "name": creation.name,
@@ -91,7 +91,7 @@ class CoreWrites:
         }
         return await self._ask("POST", "/api-keys", go_json(members))
 
-    async def made(self, answer: Answer, by: str, *, replaces: str = "") -> tuple[KeyRecord, str] | None:
+    async def made(self, answer: ApiResponse, by: str, *, replaces: str = "") -> tuple[KeyRecord, str] | None:
         """The record of the key in Core's 201, and the key itself; None if there is none to keep.
 
         With the hash in its row, if that can be read: the key need not be compared with it later.
@@ -105,7 +105,7 @@ class CoreWrites:
             record = replace(record, bcrypt="" if row is None else row.hashed)
         return record, key
 
-    async def withdraw(self, key_id: str, owner: str) -> Answer:
+    async def withdraw(self, key_id: str, owner: str) -> ApiResponse:
         """Revoke a key in Core's table alone; Core's 204, or another answer that says why not."""
         return await self._ask("DELETE", f"/api-keys/{escape(key_id)}?owner={escape(owner)}", b"")
 
@@ -137,7 +137,7 @@ class CoreWrites:
             # Behind that: who revokes the maker's descendants from here on finds the key among them.
             minter = await self._store.get(record.created_by)
             if minter is not None and (minter.revoked or minter.disabled):
-                raise DeadMinterError(record.id) from None
+                raise CreatorRevokedError(record.id) from None
 
     async def revoke_here(
         self, key_id: str, row: CoreRow | None, revocation: Revocation, *, descendants: bool = False
@@ -159,7 +159,7 @@ class CoreWrites:
         self._learn(revoked)
         return [revoked]
 
-    async def retire(self, records: Sequence[KeyRecord]) -> Answer | None:
+    async def retire(self, records: Sequence[KeyRecord]) -> ApiResponse | None:
         """Revoke in Core what has ended here, each by the owner in its row; a row that is gone needs nothing.
 
         Returns Core's first answer that is none of a revocation, once all others were asked for.
@@ -178,7 +178,7 @@ class CoreWrites:
             raise failed
         return refused
 
-    async def _retire(self, record: KeyRecord, row: CoreRow | None) -> Answer | None:
+    async def _retire(self, record: KeyRecord, row: CoreRow | None) -> ApiResponse | None:
         now = Instant.of(self._now())
         if not record.revoked:
             # Before Core is asked, as with every revocation.
@@ -212,7 +212,7 @@ def escape(text: str) -> str:
     return quote(text, safe="", errors="surrogateescape")
 
 
-def read_made(answer: Answer, by: str, *, replaces: str = "") -> tuple[KeyRecord, str] | None:
+def read_made(answer: ApiResponse, by: str, *, replaces: str = "") -> tuple[KeyRecord, str] | None:
     """The record of the key in Core's 201, and the key itself; None if there is none to keep."""
     if answer.status != 201:
         return None

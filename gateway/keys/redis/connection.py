@@ -38,7 +38,7 @@ from gateway.keys.redis.errors import (
     UnreachedError,
     reason,
 )
-from gateway.keys.redis.url import TLS_OPTIONS, Kind, Place, read_url
+from gateway.keys.redis.url import TLS_OPTIONS, Place, Topology, read_url
 
 REACH_SECONDS: Final = 0.8
 """How long TCP and TLS may take of what a connection may: the rest is for logging in, and for saying why."""
@@ -116,7 +116,7 @@ class RedisLink:
     @property
     def fails_over(self) -> bool:
         """Whether somebody makes a replica the primary by himself."""
-        return self._kind is not Kind.SINGLE
+        return self._kind is not Topology.SINGLE
 
     def replicas(self, role: Any) -> int:
         """How many replicas have to acknowledge a write, by the answer of its primary to ROLE.
@@ -172,12 +172,12 @@ class RedisLink:
         if not is_primary(role) or (connection.host, connection.port) != self._place:
             # Nor are those that were connected to it while it was.
             await self.drop()
-            raise NoPrimaryError(_instead(role) if self._kind is Kind.SINGLE else _REPLACED)
+            raise NoPrimaryError(_instead(role) if self._kind is Topology.SINGLE else _REPLACED)
 
     def no_primary(self, error: ResponseError) -> NoPrimaryError:
         """What is so where a peer answered that it does not take what it was asked."""
         in_a_cluster = isinstance(error, (MovedError, AskError, ClusterDownError))
-        return NoPrimaryError(CLUSTER_NODE if in_a_cluster and self._kind is Kind.SINGLE else NO_PRIMARY)
+        return NoPrimaryError(CLUSTER_NODE if in_a_cluster and self._kind is Topology.SINGLE else NO_PRIMARY)
 
 
 def _instead(role: Any) -> str:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from gateway.keys.redis.errors import NoPrimaryError, known_reason
 from gateway.keys.redis.names import PREFIX
-from gateway.keys.redis.url import TLS_OPTIONS, Kind, Place, RedisUrl
+from gateway.keys.redis.url import TLS_OPTIONS, Place, RedisUrl, Topology
 
 CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 0.3
@@ -172,6 +172,6 @@ class Cluster:
 
 def finder(url: RedisUrl) -> Single | Sentinels | Cluster:
     """Who knows where the primary of this Redis is."""
-    if url.kind is Kind.SENTINEL:
+    if url.kind is Topology.SENTINEL:
         return Sentinels(url)
-    return Cluster(url) if url.kind is Kind.CLUSTER else Single(url.places[0])
+    return Cluster(url) if url.kind is Topology.CLUSTER else Single(url.places[0])

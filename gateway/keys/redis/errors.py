@@ -116,7 +116,7 @@ class UnreadableRecordError(Exception):
 
 
 @contextlib.asynccontextmanager
-async def answering(wait: float = 0.0) -> AsyncIterator[None]:
+async def redis_errors(wait: float = 0.0) -> AsyncIterator[None]:
     """Bound what happens inside to 1.5 s and `wait`, and turn its every failure into one."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS + wait):

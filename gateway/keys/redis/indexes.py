@@ -19,7 +19,7 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 
 _REVOKED: Final = b"1"
-JUST_REVOKED: Final = b"2"
+NEWLY_REVOKED: Final = b"2"
 """In an entry of the stream: revoked by this very change, not one that an import brings or that settles."""
 
 
@@ -48,7 +48,7 @@ def queue_records(pipe: Any, records: Sequence[KeyRecord], live: Collection[str]
     for index, ids in listed.items():
         pipe.sadd(index, *ids)
     for record in records:
-        _tell(pipe, record, JUST_REVOKED if record.id in live else _REVOKED, changes_kept)
+        _tell(pipe, record, NEWLY_REVOKED if record.id in live else _REVOKED, changes_kept)
 
 
 def queue_move(pipe: Any, pending: KeyRecord) -> None:

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from gateway.errors import Code, GatewayError
 from gateway.fairness.shares import network_of
-from gateway.keys.dataloader import Batches, BatchLimits
+from gateway.keys.dataloader import BatchLimits, BatchLoader
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
-from gateway.keys.redis.errors import UnreadableRecordError, answering, reason
+from gateway.keys.redis.errors import UnreadableRecordError, reason, redis_errors
 from gateway.keys.redis.reading import Reader, read_record
 
 COMMAND_SECONDS: Final = 1.0
@@ -31,15 +31,15 @@ _KNOWN: Final = BatchLimits(size=256, waiting=50_000)
 _UNKNOWN: Final = BatchLimits(size=64, waiting=8192, patience=0.6)
 
 
-class LookUps:
+class Lookups:
     """By way of one client of redis-py; `close` it before that."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._reader = Reader(client)
-        self._known: Batches[KeyRecord] = Batches(self._find_all, _KNOWN)
-        self._unknown: Batches[KeyRecord] = Batches(self._find_all, _UNKNOWN)
-        self._prefixes: Batches[list[KeyRecord]] = Batches(self._prefixed_all, _UNKNOWN)
+        self._known: BatchLoader[KeyRecord] = BatchLoader(self._find_all, _KNOWN)
+        self._unknown: BatchLoader[KeyRecord] = BatchLoader(self._find_all, _UNKNOWN)
+        self._prefixes: BatchLoader[list[KeyRecord]] = BatchLoader(self._prefixed_all, _UNKNOWN)
 
     async def find(self, digest: str, client: str) -> KeyRecord | None:
         """The record of a key by its digest; without a `client`, of one that is known here."""
@@ -57,14 +57,14 @@ class LookUps:
             await each.close()
 
     async def _find_all(self, digests: list[str]) -> Mapping[str, KeyRecord | GatewayError]:
-        async with answering(), asyncio.timeout(COMMAND_SECONDS):
+        async with redis_errors(), asyncio.timeout(COMMAND_SECONDS):
             texts = await self._client.mget(list(map(names.key_name, digests)))
             found = zip(digests, texts, strict=True)
         return {digest: _record(digest, text) for digest, text in found if text is not None}
 
     async def _prefixed_all(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord]]:
         places = list(map(names.prefix_name, prefixes))
-        async with answering(), asyncio.timeout(COMMAND_SECONDS):
+        async with redis_errors(), asyncio.timeout(COMMAND_SECONDS):
             # Of random keys none is there, and one command says so for all.
             if not await self._client.exists(*places):
                 return {}

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
-from gateway.keys.redis.errors import UnreadableRecordError, answering
+from gateway.keys.redis.errors import UnreadableRecordError, redis_errors
 
 BATCH: Final = 1000
 """How many names one command reads."""
@@ -48,7 +48,7 @@ class Reader:
         records: list[KeyRecord] = []
         for start in range(0, len(digests), RECORDS):
             batch = digests[start : start + RECORDS]
-            async with answering():
+            async with redis_errors():
                 found = [record for record in await read_all(self._client, batch) if record is not None]
             times = await self.last_used([record.id for record in found])
             records += [record.used(at) for record, at in zip(found, times, strict=True)]
@@ -56,19 +56,19 @@ class Reader:
 
     async def last_used(self, key_ids: Sequence[str]) -> list[float]:
         """When each key was last used, in Unix seconds; 0 for never."""
-        async with answering():
+        async with redis_errors():
             scores = await self._client.zmscore(names.LAST_USED, key_ids) if key_ids else []
             return [(score or 0.0) / 1e6 for score in scores]
 
     async def members(self, name: str | bytes) -> list[str]:
         """The ids in an index."""
-        async with answering():
+        async with redis_errors():
             return [member.decode() for member in await self._client.smembers(name)]
 
     async def _by_ids(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         digests: list[str] = []
         for start in range(0, len(key_ids), BATCH):
-            async with answering():
+            async with redis_errors():
                 found = await self._client.mget([names.id_name(i) for i in key_ids[start : start + BATCH]])
             digests += [digest.decode() for digest in found if digest is not None]
         return await self.by_digests(digests)

@@ -27,11 +27,11 @@ from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink, abandon, commit
-from gateway.keys.redis.errors import answering
+from gateway.keys.redis.errors import redis_errors
 from gateway.keys.redis.indexes import queue_move, queue_records, queue_removal
-from gateway.keys.redis.lookups import LookUps
+from gateway.keys.redis.lookups import Lookups
 from gateway.keys.redis.reading import BATCH, RECORDS, Reader, Stored, read_all
-from gateway.keys.store import DeadMinterError, DuplicateKeyError, RefusedRecordError, Revision
+from gateway.keys.store import CreatorRevokedError, DuplicateKeyError, RefusedRecordError, Revision
 
 _WRITE_ATTEMPTS: Final = 8
 _WRITERS: Final = 4
@@ -60,7 +60,7 @@ class RedisRecords:
         self._client = link.changes
         self._changes = Reader(link.changes)
         self._lists = Reader(link.lists)
-        self._look_ups = LookUps(link.look_ups)
+        self._look_ups = Lookups(link.look_ups)
         self._replicas = replicas
         self._changes_kept = changes_kept
         # A write may wait for replicas, and must not do so on the last connection that its reads need.
@@ -80,7 +80,7 @@ class RedisRecords:
         return records[0] if records else None
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
-        """Store a new record; raises `DuplicateKeyError`, `DeadMinterError` or `QuotaError`."""
+        """Store a new record; raises `DuplicateKeyError`, `CreatorRevokedError` or `QuotaError`."""
 
         async def within(pipe: Any) -> None:
             await self._check_quota(pipe, record, quota)
@@ -90,10 +90,10 @@ class RedisRecords:
             if there is not None or under_id is not None:
                 raise DuplicateKeyError(record.id)
             if any(minter is not None and (minter.revoked or minter.disabled) for minter in minters):
-                raise DeadMinterError(record.id)
+                raise CreatorRevokedError(record.id)
             return [record]
 
-        async with answering(), self._adding:
+        async with redis_errors(), self._adding:
             minter = await self._digest(record.created_by) if is_key_id(record.created_by) else None
             digests = [record.digest, *([minter] if minter else [])]
             await self._transact(digests, new, ids=[record.id], allowed=within if quota.live else None)
@@ -117,7 +117,7 @@ class RedisRecords:
                 return []
             return [record for record in (revised, successor) if record is not None and record != stored[0]]
 
-        async with answering():
+        async with redis_errors():
             asked, digest = None, await self._digest(key_id)
             while digest not in (None, asked):
                 await self._transact([digest], change, again=True)
@@ -133,7 +133,7 @@ class RedisRecords:
         """The records of keys by their ids; those that are unknown are left out."""
         return await self._lists.get_all(key_ids)
 
-    async def offspring(self, key_id: str) -> list[KeyRecord]:
+    async def children(self, key_id: str) -> list[KeyRecord]:
         """The records that a key created, and what it was rotated into, revoked ones included."""
         records = await self._changes.get_all(await self._changes.members(names.offspring_name(key_id)))
         return [record for record in records if key_id in (record.created_by, record.replaces)]
@@ -144,7 +144,7 @@ class RedisRecords:
 
     async def owned(self, owner: str) -> list[KeyRecord]:
         """The records of an owner, newest first, revoked ones included."""
-        async with answering():
+        async with redis_errors():
             members = await self.link.lists.zrange(names.owner_name(owner), 0, -1, desc=True)
         records = await self._lists.by_digests([member.decode() for member in members])
         return [record for record in records if record.owner == owner]
@@ -154,7 +154,7 @@ class RedisRecords:
         seen: set[str] = set()
         cursor: int | None = None
         while cursor != 0:
-            async with answering():
+            async with redis_errors():
                 cursor, found = await self.link.lists.scan(cursor or 0, match=names.EVERY_KEY, count=BATCH)
             # A scan may name a record twice.
             digests = {names.digest_in(name) for name in found} - seen
@@ -173,7 +173,7 @@ class RedisRecords:
             fresh = (record for record, found in zip(records, there, strict=True) if found is None)
             return [] if dry_run else list(fresh)
 
-        async with answering():
+        async with redis_errors():
             await self._transact(
                 [record.digest for record in records],
                 new,
@@ -184,7 +184,7 @@ class RedisRecords:
 
     async def kept(self, owner: str) -> int:
         """How many records of an owner there are, dead keys included."""
-        async with answering():
+        async with redis_errors():
             return int(await self._client.zcard(names.owner_name(owner)))
 
     async def remove_all(self, records: Sequence[KeyRecord]) -> list[KeyRecord]:
@@ -205,7 +205,7 @@ class RedisRecords:
             queue_removal(queued, removed, self._changes_kept)
             return queued
 
-        async with answering():
+        async with redis_errors():
             await self._commit([*map(names.key_name, given), *map(names.id_name, ids)], remove)
         return removed
 
@@ -216,7 +216,7 @@ class RedisRecords:
             pending, there = stored
             return [] if pending is None or there is not None else [pending.settle(digest)]
 
-        async with answering():
+        async with redis_errors():
             before = await self._digest(key_id)
             if before not in (None, digest) and (moved or before.startswith(PENDING)):
                 await self._transact([before, digest], move, gone=True)
@@ -225,14 +225,14 @@ class RedisRecords:
 
     async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
         """The records of keys that Core is still to revoke, those that end first first."""
-        async with answering():
+        async with redis_errors():
             members = await self._client.zrangebyscore(names.RETIRING, "-inf", until)
         records = await self._changes.get_all([member.decode() for member in members])
         return [record for record in records if record.retiring and record.ends <= until]
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds; it comes free by itself."""
-        async with answering():
+        async with redis_errors():
             return bool(
                 await self._client.set(names.lease_name(name), b"", nx=True, px=round(seconds * 1000))
             )
@@ -243,7 +243,7 @@ class RedisRecords:
         """Note when keys were last used (Unix seconds): one command for up to 1,000 keys."""
         scores = [(key_id, round(at * 1e6)) for key_id, at in times.items()]
         for start in range(0, len(scores), BATCH):
-            async with answering():
+            async with redis_errors():
                 await self._client.zadd(names.LAST_USED, dict(scores[start : start + BATCH]), gt=True)
 
     async def last_used(self, key_ids: Sequence[str]) -> list[float]:

@@ -16,11 +16,11 @@ from typing import Any, Final
 from gateway.errors import Code, GatewayError
 from gateway.keys.redis.connection import RedisLink, is_primary, replicas_of
 from gateway.keys.redis.durability import durability_warnings, memory_ratio, too_few_acknowledge
-from gateway.keys.redis.errors import answering
-from gateway.keys.redis.indexes import JUST_REVOKED
+from gateway.keys.redis.errors import redis_errors
+from gateway.keys.redis.indexes import NEWLY_REVOKED
 from gateway.keys.redis.names import CHANGES
 from gateway.keys.redis.records import RedisRecords
-from gateway.keys.store import Change, Changes
+from gateway.keys.store import KeyChange, KeyChangeBatch
 
 _START: Final = "0-0"
 _COUNT: Final = 1000
@@ -44,17 +44,17 @@ class RedisKeyStore(RedisRecords):
 
     async def empty(self) -> bool:
         """Whether no key was ever stored: every one leaves a change in the stream."""
-        async with answering():
+        async with redis_errors():
             return not await self._client.exists(CHANGES)
 
     async def ping(self) -> None:
         """Return if the store answers."""
-        async with answering():
+        async with redis_errors():
             await self._client.ping()
 
     async def warnings(self) -> tuple[str, ...]:
         """What speaks against keeping keys in this Redis; empty if nothing does."""
-        async with answering():
+        async with redis_errors():
             found = await durability_warnings(self._client)
             connected = replicas_of(await self._client.execute_command("ROLE"))
         if self.link.fails_over and connected > self._replicas:
@@ -63,21 +63,21 @@ class RedisKeyStore(RedisRecords):
 
     async def memory_ratio(self) -> float | None:
         """How much of its `maxmemory` Redis uses; None if it has none, or does not say."""
-        async with answering():
+        async with redis_errors():
             return await memory_ratio(self._client)
 
     async def last_position(self) -> str:
         """The id of the last entry in the stream."""
-        async with answering():
+        async with redis_errors():
             return _entry_id(await self._client.xrevrange(CHANGES, count=1)) or _START
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         """The entries of the stream after a position; waits up to `wait` seconds for the first one.
 
         They are continuous if the entry at `after` is still there: not where the stream was cut, lost, or
         restored from a copy.
         """
-        async with answering(wait):
+        async with redis_errors(wait):
             read, there, last, role = await self._read_confirmed(after, wait)
             if not is_primary(role):
                 await self.link.drop()
@@ -89,7 +89,7 @@ class RedisKeyStore(RedisRecords):
         # Before a stream's first entry there is none; where all have come, none was cut.
         continuous = None not in changes and (whole if after == _START else bool(there))
         position = _entry_id(entries[-1:]) or (after if continuous else _entry_id(last) or _START)
-        return Changes(position, tuple(change for change in changes if change), continuous, whole)
+        return KeyChangeBatch(position, tuple(change for change in changes if change), continuous, whole)
 
     async def close(self) -> None:
         """Close every connection; who still waits for a look-up fails."""
@@ -125,12 +125,12 @@ def _entry_id(entries: list[tuple[bytes, Any]]) -> str | None:
     return entries[0][0].decode() if entries else None
 
 
-def _read_change(entry_id: bytes, fields: dict[bytes, bytes]) -> Change | None:
+def _read_change(entry_id: bytes, fields: dict[bytes, bytes]) -> KeyChange | None:
     """The change in an entry; None if it is not one of ours."""
     try:
         digest, key_id, revoked = (fields[name] for name in (b"digest", b"id", b"revoked"))
         # An id of an entry is `MILLISECONDS-SEQUENCE`.
-        at = int(entry_id.partition(b"-")[0]) / 1000 if revoked == JUST_REVOKED else None
-        return Change(digest.decode(), key_id.decode(), revoked != b"0", at)
+        at = int(entry_id.partition(b"-")[0]) / 1000 if revoked == NEWLY_REVOKED else None
+        return KeyChange(digest.decode(), key_id.decode(), revoked != b"0", at)
     except (KeyError, UnicodeDecodeError):
         return None

@@ -38,7 +38,7 @@ Place = tuple[str, int]
 """A host name or IP address, and a port."""
 
 
-class Kind(enum.Enum):
+class Topology(enum.Enum):
     """How the primary is found."""
 
     SINGLE = ""
@@ -50,7 +50,7 @@ class Kind(enum.Enum):
 class RedisUrl:
     """What the URL of a Redis says; `service` is the name that Sentinels watch the primary under."""
 
-    kind: Kind
+    kind: Topology
     places: tuple[Place, ...]
     tls: bool = False
     user: str | None = None
@@ -73,7 +73,7 @@ def read_url(text: str) -> RedisUrl:
     match = _URL.fullmatch(text)
     if match is None or not re.fullmatch("[!-~]+", text):
         raise ValueError(_FORMS)
-    kind, tls = Kind(match["kind"] or ""), match["scheme"] == "rediss"
+    kind, tls = Topology(match["kind"] or ""), match["scheme"] == "rediss"
     service, database = _read_path(kind, match["path"] or "/")
     return RedisUrl(
         kind=kind,
@@ -87,11 +87,11 @@ def read_url(text: str) -> RedisUrl:
     )
 
 
-def _read_places(kind: Kind, text: str) -> tuple[Place, ...]:
+def _read_places(kind: Topology, text: str) -> tuple[Place, ...]:
     hosts = text.split(",")
-    if kind is Kind.SINGLE and len(hosts) > 1:
+    if kind is Topology.SINGLE and len(hosts) > 1:
         raise ValueError("write one host; several are redis+sentinel:// or redis+cluster://")
-    return tuple(_read_place(host, 26379 if kind is Kind.SENTINEL else 6379) for host in hosts)
+    return tuple(_read_place(host, 26379 if kind is Topology.SENTINEL else 6379) for host in hosts)
 
 
 def _read_place(text: str, usual: int) -> Place:
@@ -109,23 +109,23 @@ def _is_v6(text: str) -> bool:
         return False
 
 
-def _read_path(kind: Kind, path: str) -> tuple[str, int]:
+def _read_path(kind: Topology, path: str) -> tuple[str, int]:
     """The name of the service that Sentinels watch, else an empty one, and the database."""
     parts = [unquote(part) for part in path.removeprefix("/").split("/")]
-    service = parts.pop(0) if kind is Kind.SENTINEL else ""
+    service = parts.pop(0) if kind is Topology.SENTINEL else ""
     database = (parts or [""])[0] or "0"
-    if kind is Kind.SENTINEL and not service:
+    if kind is Topology.SENTINEL and not service:
         raise ValueError("write what the Sentinels call the primary after them, as /mymaster")
     if len(parts) > 1 or not _DATABASE.fullmatch(database):
         raise ValueError("write the number of the database last, as /0")
-    if kind is Kind.CLUSTER and int(database):
+    if kind is Topology.CLUSTER and int(database):
         raise ValueError("write no database: a Cluster has but one")
     return service, int(database)
 
 
-def _read_options(kind: Kind, query: str, *, tls: bool) -> dict[str, str]:
+def _read_options(kind: Topology, query: str, *, tls: bool) -> dict[str, str]:
     pairs = parse_qsl(query, keep_blank_values=True)
-    known = (TLS_OPTIONS if tls else ()) + (SENTINEL_OPTIONS if kind is Kind.SENTINEL else ())
+    known = (TLS_OPTIONS if tls else ()) + (SENTINEL_OPTIONS if kind is Topology.SENTINEL else ())
     options = dict(pairs)
     if len(options) < len(pairs) or not options.keys() <= set(known):
         if not known:

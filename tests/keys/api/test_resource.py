@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.api.resource import Answer, ApiKeys, read_owner
+from gateway.keys.api.resource import ApiKeys, ApiResponse, read_owner
 from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, KeyStore, MemoryKeyStore
@@ -58,7 +58,7 @@ async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
         created_at="2026-02-01T00:00:00Z",
         created_by="api_key_caller",
     )
-    assert await api_keys.create(CALLER, body()) == Answer(
+    assert await api_keys.create(CALLER, body()) == ApiResponse(
         201,
         f'{{"api_key_id":"{NEW_ID}","key":"{NEW_KEY}","name":"n","owner_id":"acme","scopes":["ledgers:read"],'
         '"expires_at":"2999-01-02T03:04:05Z","created_at":"2026-02-01T00:00:00Z",'
@@ -71,7 +71,7 @@ async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
 async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKeys, store: KeyStore) -> None:
     answer = await api_keys.create(MASTER, body(owner="globex", scopes='["*:*","nonsense",""]'))
     stored = await store.find(digest(NEW_KEY))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ApiResponse)
     assert stored is not None
     assert (answer.status, stored.owner, stored.created_by) == (201, "globex", "master")
     assert stored.scopes == ("*:*", "nonsense", "")
@@ -103,7 +103,7 @@ async def test_a_bad_body_is_named_before_another_owner(api_keys: ApiKeys) -> No
 async def listed(api_keys: ApiKeys, principal: ApiKey, query: str) -> list[str]:
     """The ids in a list."""
     answer = await api_keys.list(principal, query)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ApiResponse)
     return [member["api_key_id"] for member in msgspec.json.decode(answer.body)]
 
 
@@ -117,9 +117,9 @@ async def test_a_caller_lists_its_own_keys_newest_first(api_keys: ApiKeys, store
 
 async def test_the_master_key_lists_the_owner_that_it_names(api_keys: ApiKeys, store: KeyStore) -> None:
     await store.add(RECORD)
-    assert await api_keys.list(MASTER, "owner=nobody") == Answer(200, b"null")
+    assert await api_keys.list(MASTER, "owner=nobody") == ApiResponse(200, b"null")
     assert await api_keys.list(MASTER, "Owner=acme") == OWNER_REQUIRED
-    assert await api_keys.list(MASTER, "owner=%ff") == Answer(200, b"null")
+    assert await api_keys.list(MASTER, "owner=%ff") == ApiResponse(200, b"null")
 
 
 async def test_a_revocation_is_answered_twice_and_keeps_its_first_time(
@@ -127,8 +127,8 @@ async def test_a_revocation_is_answered_twice_and_keeps_its_first_time(
 ) -> None:
     await store.add(RECORD)
     revoked = replace(RECORD, revoked_at="2026-02-01T00:00:00Z", revoked_by="api_key_caller")
-    assert await api_keys.revoke(CALLER, RECORD.id, "owner=acme") == Answer(204, revoked=RECORD.id)
-    assert await api_keys.revoke(CALLER, RECORD.id, "") == Answer(204, revoked=RECORD.id)
+    assert await api_keys.revoke(CALLER, RECORD.id, "owner=acme") == ApiResponse(204, revoked=RECORD.id)
+    assert await api_keys.revoke(CALLER, RECORD.id, "") == ApiResponse(204, revoked=RECORD.id)
     assert (await store.find(RECORD.digest), learned) == (revoked, [revoked, revoked])
 
 
@@ -202,7 +202,7 @@ async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
     api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
 ) -> None:
     key, child, grandchild, stranger = await plant(store)
-    assert await api_keys.revoke(MASTER, key.id, "owner=acme&descendants=true") == Answer(
+    assert await api_keys.revoke(MASTER, key.id, "owner=acme&descendants=true") == ApiResponse(
         204, revoked=key.id, descendants=1
     )
     at = "2026-02-01T00:00:00Z"
@@ -223,7 +223,7 @@ async def test_descendants_outlive_a_key_unless_they_are_named(
     api_keys: ApiKeys, store: KeyStore, query: str
 ) -> None:
     key, _, grandchild, _ = await plant(store)
-    assert await api_keys.revoke(MASTER, key.id, query) == Answer(204, revoked=key.id)
+    assert await api_keys.revoke(MASTER, key.id, query) == ApiResponse(204, revoked=key.id)
     assert await store.find(grandchild.digest) == grandchild
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
-from gateway.keys.api.resource import Answer, read_owner
+from gateway.keys.api.resource import ApiResponse, read_owner
 from gateway.keys.core.api import CoreApiKeys
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, pending_record
-from gateway.keys.core.writer import CoreWrites
+from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, MemoryKeyStore
@@ -32,8 +32,8 @@ MADE = (
     b'"expires_at":"2999-01-02T03:04:05Z","created_at":"2026-11-23T16:57:49.115568574Z",'
     b'"last_used_at":"0001-01-01T00:00:00Z","is_revoked":false}' % (KEY_ID.encode(), KEY.encode())
 )
-CREATED = Answer(201, MADE)
-DONE = Answer(204)
+CREATED = ApiResponse(201, MADE)
+DONE = ApiResponse(204)
 # What is answered then, with what the log says of it.
 NEW = replace(CREATED, created=RECORD.id)
 REVOKED = replace(DONE, revoked=RECORD.id)
@@ -47,11 +47,11 @@ def now() -> datetime:
 class Core:
     """Answers as it is told, and keeps what it was asked; `rows` are its table, by id."""
 
-    answers: list[Answer | GatewayError]
+    answers: list[ApiResponse | GatewayError]
     rows: dict[str, CoreRow]
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)
 
-    async def ask(self, method: str, target: str, body: bytes) -> Answer:
+    async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
         self.asked.append((method, target, body))
         answer = self.answers.pop(0)
         if isinstance(answer, GatewayError):
@@ -78,14 +78,14 @@ class Resource:
 
 
 def resource(
-    *answers: Answer | GatewayError,
+    *answers: ApiResponse | GatewayError,
     rows: Sequence[CoreRow] = (),
     store: MemoryKeyStore | None = None,
     quota: Quota = NO_QUOTA,
 ) -> Resource:
     core, store = Core(list(answers), {row.id: row for row in rows}), store or MemoryKeyStore()
     learned: list[KeyRecord] = []
-    writes = CoreWrites(core.ask, core, store, learned.append, now)
+    writes = CoreKeyWrites(core.ask, core, store, learned.append, now)
     limit = CoreQuota(core, store, lambda: quota)
     return Resource(CoreApiKeys(core.ask, writes, store, learned.append, now, limit), core, store, learned)
 
@@ -166,9 +166,10 @@ async def test_the_first_and_the_last_time_that_core_can_list_pass(expires_at: s
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(500, b'{"error":"internal server error"}'), Answer(429, b"{}"), Answer(500)]
+    "answer",
+    [ApiResponse(500, b'{"error":"internal server error"}'), ApiResponse(429, b"{}"), ApiResponse(500)],
 )
-async def test_other_answers_of_core_pass_as_they_are(answer: Answer) -> None:
+async def test_other_answers_of_core_pass_as_they_are(answer: ApiResponse) -> None:
     made = resource(answer, answer, answer, rows=[row("1")])
     assert await made.keys.create(MASTER, body()) == answer
     assert await made.keys.list(MASTER, "owner=acme") == answer
@@ -188,8 +189,8 @@ async def test_other_answers_of_core_pass_as_they_are(answer: Answer) -> None:
     ],
 )
 async def test_a_201_of_another_make_is_passed_on_and_not_kept(answered: bytes) -> None:
-    made = resource(Answer(201, answered))
-    assert await made.keys.create(MASTER, body()) == Answer(201, answered)
+    made = resource(ApiResponse(201, answered))
+    assert await made.keys.create(MASTER, body()) == ApiResponse(201, answered)
     assert await made.store.empty()
 
 
@@ -213,7 +214,7 @@ async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
     await made.store.add(RECORD)
     await made.store.revoke(RECORD.id, "2026-01-01T00:00:00Z", "master")
     caller = ApiKey(RECORD.id, "acme", ("api-keys:*", "ledgers:read"), 1e12)
-    made.core.answers[0] = Answer(201, MADE.replace(RECORD.id.encode(), f"{KEY_ID}7".encode()))
+    made.core.answers[0] = ApiResponse(201, MADE.replace(RECORD.id.encode(), f"{KEY_ID}7".encode()))
     assert await made.keys.create(caller, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
     assert made.core.asked[1] == ("DELETE", f"/api-keys/{KEY_ID}7?owner=acme", b"")
 
@@ -232,7 +233,7 @@ async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
 async def test_an_owner_is_escaped_anew(owner: str, sent: str) -> None:
     """Whatever stands in it is one value for Core."""
     of = read_owner(f"owner={owner}")
-    made = resource(Answer(200, b"null"), DONE, rows=[row("1", of)])
+    made = resource(ApiResponse(200, b"null"), DONE, rows=[row("1", of)])
     await made.keys.list(MASTER, f"owner={owner}&owner=second")
     await made.keys.revoke(MASTER, f"{KEY_ID}1", f"owner={owner}")
     assert [target for _, target, _ in made.core.asked] == [
@@ -256,13 +257,13 @@ async def test_an_owner_is_judged_before_core_is_asked(principal: ApiKey, query:
 
 
 async def test_a_key_whose_row_somebody_met_first_has_its_maker() -> None:
-    """A verb may have put the row into the store, as pending, before Core had answered."""
+    """A command may have put the row into the store, as pending, before Core had answered."""
     made = resource(CREATED)
     await made.store.add_all([pending_record(row("1"), Instant.of(now()))])
     assert await made.keys.create(ACME, body()) == NEW
     (record,) = await made.store.owned("acme")
     assert (record.digest, record.created_by, record.pending) == (digest(KEY), ACME.id, False)
-    assert [child.id for child in await made.store.offspring(ACME.id)] == [record.id]
+    assert [child.id for child in await made.store.children(ACME.id)] == [record.id]
 
 
 async def test_a_dead_key_has_no_key_whose_row_somebody_met_first() -> None:
@@ -282,7 +283,7 @@ async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
     second = b'{"api_key_id":"%b2","key":"$2a$10$h","name":"n","last_used_at":"2026-03-01T00:00:00.5Z"}'
     third = b'{"api_key_id":"%b3","key":"$2a$10$h","name":"n","last_used_at":"0000-12-31T00:00:00Z"}'
     lines = [line % KEY_ID.encode() for line in (first, second, third)]
-    made = resource(Answer(200, b"[" + b",".join(lines) + b"]"))
+    made = resource(ApiResponse(200, b"[" + b",".join(lines) + b"]"))
     for number in "12":
         record = KeyRecord(
             id=KEY_ID + number,
@@ -297,7 +298,7 @@ async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
         await made.store.add(record)
         await made.store.used({record.id: datetime(2026, 2, 1, tzinfo=UTC).timestamp()})
     shown = await made.keys.list(ACME, "")
-    assert isinstance(shown, Answer)
+    assert isinstance(shown, ApiResponse)
     expected = b"[" + b",".join(lines).replace(b"$2a$10$h", b"") + b"]"
     assert shown.body == expected.replace(b"2026-01-01T", b"2026-02-01T")
 
@@ -306,7 +307,7 @@ async def test_a_list_tells_what_the_store_alone_knows() -> None:
     """By the id of each key: the store may remember another owner of it."""
     item = {"key": "$2a$10$h", "expires_at": "2999-01-02T03:04:05Z", "is_revoked": False}
     listed = [{"api_key_id": KEY_ID + number, **item} for number in "1234"]
-    made = resource(Answer(200, json.dumps(listed).encode()))
+    made = resource(ApiResponse(200, json.dumps(listed).encode()))
     records = [replace(RECORD, id=KEY_ID + number, digest=number, owner="before") for number in "123"]
     end = read_instant(b"2026-02-01T00:00:00Z")
     await made.store.add_all(
@@ -317,7 +318,7 @@ async def test_a_list_tells_what_the_store_alone_knows() -> None:
         ]
     )
     shown = await made.keys.list(ACME, "")
-    assert isinstance(shown, Answer)
+    assert isinstance(shown, ApiResponse)
     used = {"key": "", "last_used_at": ""}
     assert json.loads(shown.body) == [
         listed[0] | used | {"is_disabled": True},
@@ -338,11 +339,11 @@ async def test_the_hash_of_a_new_key_is_kept_where_it_can_be_read() -> None:
 
 async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
     """Core answers 200 without a body where a time is beyond its years."""
-    made = resource(Answer(200), Answer(200, b"null"))
+    made = resource(ApiResponse(200), ApiResponse(200, b"null"))
     with pytest.raises(GatewayError) as failure:
         await made.keys.list(ACME, "")
     assert failure.value.code is Code.UPSTREAM_UNREACHABLE
-    assert await made.keys.list(ACME, "") == Answer(200, b"null")
+    assert await made.keys.list(ACME, "") == ApiResponse(200, b"null")
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -353,11 +354,11 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
         await made.store.add(RECORD)
     by_then: list[KeyRecord | None] = []
 
-    async def ask(method: str, target: str, body: bytes) -> Answer:
+    async def ask(method: str, target: str, body: bytes) -> ApiResponse:
         by_then.append(await made.store.get(RECORD.id))
         return DONE
 
-    writes = CoreWrites(ask, made.core, made.store, made.learned.append, now)
+    writes = CoreKeyWrites(ask, made.core, made.store, made.learned.append, now)
     limit = CoreQuota(made.core, made.store, lambda: NO_QUOTA)
     keys = CoreApiKeys(ask, writes, made.store, made.learned.append, now, limit)
     assert await keys.revoke(ACME, RECORD.id, "") == REVOKED
@@ -369,9 +370,9 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
     assert made.learned == [before, after]
 
 
-@pytest.mark.parametrize("answer", [Answer(500, b"{}"), GatewayError(Code.UPSTREAM_UNREACHABLE)])
+@pytest.mark.parametrize("answer", [ApiResponse(500, b"{}"), GatewayError(Code.UPSTREAM_UNREACHABLE)])
 async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
-    answer: Answer | GatewayError,
+    answer: ApiResponse | GatewayError,
 ) -> None:
     """The caller is told, and the gateways refuse the key meanwhile."""
     made = resource(answer, DONE, rows=[row("1")])
@@ -453,11 +454,11 @@ async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
 
 
 async def test_a_descendant_that_core_does_not_revoke_is_told_of_and_holds_up_no_other() -> None:
-    made = resource(DONE, Answer(500, b"{}"), DONE, rows=[row("1"), row("4"), row("5")])
+    made = resource(DONE, ApiResponse(500, b"{}"), DONE, rows=[row("1"), row("4"), row("5")])
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}1")):
         await made.store.add(child(number, minter))
     answer = await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true")
-    assert answer == Answer(500, b"{}", revoked=RECORD.id, descendants=2)
+    assert answer == ApiResponse(500, b"{}", revoked=RECORD.id, descendants=2)
     (left,) = await made.store.retiring()
     assert left.revoked
     assert made.core.asked[1][1] == f"/api-keys/{left.id}?owner=acme"

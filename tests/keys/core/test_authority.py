@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
-from gateway.keys.cache import LATE_SECONDS, PROVEN_SECONDS, KeyCache
+from gateway.keys.cache import LATE_SECONDS, LINK_PROOF_SECONDS, KeyCache
 from gateway.keys.core.authority import READ_SECONDS, CoreKeys
 from gateway.keys.core.records import GONE, CoreRow, pending_record, record_of, today, with_row
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS
@@ -22,7 +22,7 @@ from gateway.keys.core.rows import CoreRows
 from gateway.keys.core.verifier import MAX_WAITING_ALIKE, Verifier
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import Changes, KeyStore, MemoryKeyStore
+from gateway.keys.store import KeyChangeBatch, KeyStore, MemoryKeyStore
 from gateway.policy.principals import ApiKey, State
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 
@@ -242,7 +242,7 @@ class Emptiable(MemoryKeyStore):
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
         return await super().find(digest, client)
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         if self.silent:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
         return await super().changes(after, wait)
@@ -289,7 +289,7 @@ async def test_a_grace_covers_a_key_whose_row_was_long_not_read(postgres: Postgr
         assert await one.state(key.key) is State.LIVE
         store.silent = True
         # By then their rows are in use no longer.
-        await asyncio.sleep(max(2 * READ_SECONDS, PROVEN_SECONDS))
+        await asyncio.sleep(max(2 * READ_SECONDS, LINK_PROOF_SECONDS))
         assert [await one.state(each.key) for each in (key, rotated)] == [State.LIVE, State.EXPIRED]
 
 
@@ -560,7 +560,7 @@ class SlowStore(MemoryKeyStore):
         await asyncio.sleep(self.look_up)
         return record
 
-    async def changes(self, after: str, wait: float) -> Changes:
+    async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         changes = await super().changes(after, wait)
         await asyncio.sleep(self.reading)
         return changes
@@ -600,7 +600,7 @@ async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres
     key, store = await table.mint("ledgers:read"), SlowStore()
     async with replica(postgres.url(), store) as one:
         assert await one.state(key.key) is State.LIVE
-        store.reading = PROVEN_SECONDS + 0.3
+        store.reading = LINK_PROOF_SECONDS + 0.3
         await asyncio.sleep(2 * store.reading)
         assert not one.cache.linked
         end = Instant.of(now() + timedelta(seconds=1.5))
@@ -653,7 +653,7 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
 async def test_what_was_done_to_a_key_before_its_first_use_counts(
     postgres: Postgres, table: Table, change: Callable[[KeyRecord], KeyRecord], state: State
 ) -> None:
-    """A verb knew its id alone; after the first use the record has its digest, and the hash it stands for."""
+    """A command knew its id alone; after the first use its record has its digest, and the hash it stands for."""
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
         key = await table.mint("ledgers:read")
@@ -667,7 +667,7 @@ async def test_what_was_done_to_a_key_before_its_first_use_counts(
         assert [batch async for batch in store.every()] == [[await store.get(key.id)]]
 
 
-async def test_a_verb_may_come_between_a_keys_first_look_and_its_record(
+async def test_a_command_may_come_between_a_keys_first_look_and_its_record(
     postgres: Postgres, table: Table
 ) -> None:
     """It has stored the id as pending and disabled; the arrival finds that, and does not write over it."""

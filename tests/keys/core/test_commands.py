@@ -15,16 +15,16 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import cli
 from gateway.cli.core_client import asking_core
-from gateway.cli.key_reader import CoreReadings
-from gateway.cli.key_store import NeighbourError, login, now
-from gateway.cli.key_writer import CoreChanges, Rotation
+from gateway.cli.key_reader import CoreKeyReader
+from gateway.cli.key_store import DependencyError, login, now
+from gateway.cli.key_writer import CoreKeyWriter, Rotation
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import read_instant
-from gateway.keys.api.resource import Answer
+from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, record_of
 from gateway.keys.core.rows import CoreRows
-from gateway.keys.core.writer import CoreWrites
+from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.minting import digest
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
@@ -113,7 +113,7 @@ class TestCreate:
         assert key not in result.stderr
         assert MASTER_KEY not in result.stderr
 
-    async def test_a_core_that_refuses_is_a_neighbour(
+    async def test_a_core_that_refuses_is_a_dependency(
         self, keys: Keys, core: CoreApi, tmp_path: Path
     ) -> None:
         core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
@@ -126,7 +126,9 @@ class TestCreate:
         core.failing = [answering("201 Created", b"[]")]
         assert outcome(await keys(*CREATE)) == (3, "", "Core answered 201: nothing that can be read\n")
 
-    async def test_a_core_that_does_not_answer_is_a_neighbour(self, keys: Keys, unused_tcp_port: int) -> None:
+    async def test_a_core_that_does_not_answer_is_a_dependency(
+        self, keys: Keys, unused_tcp_port: int
+    ) -> None:
         url = f"http://127.0.0.1:{unused_tcp_port}"
         result = await keys(*CREATE, BLNK_GATEWAY_UPSTREAM__URL=url)
         refused = f"connection refused (127.0.0.1:{unused_tcp_port})"
@@ -263,8 +265,8 @@ class TestRotate:
         old, rows, store = await table.mint("ledgers:read"), CoreRows(postgres.url()), Stuck(redis_url)
         config = configured(upstream, {})
         async with asking_core(config) as ask:
-            writes = CoreWrites(ask, rows, store, list[KeyRecord]().append, now)
-            changes = CoreChanges(store, writes, [], now(), CoreQuota(rows, store, Quota))
+            writes = CoreKeyWrites(ask, rows, store, list[KeyRecord]().append, now)
+            changes = CoreKeyWriter(store, writes, [], now(), CoreQuota(rows, store, Quota))
             rotating = asyncio.ensure_future(changes.rotate(old.id, Rotation(timedelta(0), None, "")))
             await reached.wait()
             rotating.cancel()
@@ -375,20 +377,20 @@ class TestDisable:
         assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
 
 
-@pytest.mark.parametrize("verb", ["revoke", "disable", "enable", "rotate"])
-async def test_an_unknown_id_is_a_no(keys: Keys, verb: str) -> None:
-    more = ["--print-key"] if verb == "rotate" else []
-    assert outcome(await keys(verb, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
-    assert (await keys(verb, "\x1b[2J", *more)).stderr == "\\x1b[2J: no such key\n"
+@pytest.mark.parametrize("command", ["revoke", "disable", "enable", "rotate"])
+async def test_an_unknown_id_is_a_no(keys: Keys, command: str) -> None:
+    more = ["--print-key"] if command == "rotate" else []
+    assert outcome(await keys(command, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
+    assert (await keys(command, "\x1b[2J", *more)).stderr == "\\x1b[2J: no such key\n"
 
 
-@pytest.mark.parametrize("verb", ["revoke", "disable", "rotate"])
-async def test_a_database_that_does_not_answer_is_a_neighbour(
-    keys: Keys, verb: str, unused_tcp_port: int
+@pytest.mark.parametrize("command", ["revoke", "disable", "rotate"])
+async def test_a_database_that_does_not_answer_is_a_dependency(
+    keys: Keys, command: str, unused_tcp_port: int
 ) -> None:
     url = f"postgres://reader:secret@127.0.0.1:{unused_tcp_port}/blnk"
-    more = ["--print-key"] if verb == "rotate" else []
-    result = await keys(verb, UNKNOWN, *more, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+    more = ["--print-key"] if command == "rotate" else []
+    result = await keys(command, UNKNOWN, *more, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
     text = "Core's database cannot be reached as keys.core_database says\n"
     assert outcome(result) == (3, "", text)
 
@@ -494,17 +496,17 @@ class TestReading:
                     yield batch
 
         rows, later = CoreRows(postgres.url()), Later(redis_url)
-        readings = CoreReadings(later, rows, postgres.url(), now())
+        readings = CoreKeyReader(later, rows, postgres.url(), now())
         found = [record async for batch in readings.every() for record in batch]
         assert [record.revoked for record in found] == [False, False]
         await later.close()
         rows.close()
 
-    async def test_a_use_beyond_the_years_fails_no_verb(self, keys: Keys, table: Table) -> None:
+    async def test_a_use_beyond_the_years_fails_no_command(self, keys: Keys, table: Table) -> None:
         key = await table.mint("ledgers:read")
         await table.change(key, "last_used_at = '30000-01-01'")
-        for verb in ("show", "disable", "enable", "revoke"):
-            assert (await keys(verb, key.id)).exit_code == 0
+        for command in ("show", "disable", "enable", "revoke"):
+            assert (await keys(command, key.id)).exit_code == 0
 
     async def test_what_the_row_says_is_told_of_a_change_too(self, keys: Keys, table: Table) -> None:
         """The store may have nothing against a key that Core has revoked, or has lost."""
@@ -519,14 +521,14 @@ class TestReading:
             result = await keys("enable", key.id)
             assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
 
-    @pytest.mark.parametrize("verb", ["show", "verify", "list"])
+    @pytest.mark.parametrize("command", ["show", "verify", "list"])
     async def test_a_database_that_is_down_is_not_the_stores_fault(
-        self, keys: Keys, table: Table, unused_tcp_port: int, verb: str
+        self, keys: Keys, table: Table, unused_tcp_port: int, command: str
     ) -> None:
         url = f"postgres://reader@127.0.0.1:{unused_tcp_port}/blnk"
-        more = [UNKNOWN] if verb == "show" else []
+        more = [UNKNOWN] if command == "show" else []
         stdin = "A" * 43 + "="
-        result = await keys(verb, *more, stdin=stdin, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
+        result = await keys(command, *more, stdin=stdin, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
         assert (result.exit_code, result.stdout) == (3, "")
         assert result.stderr.startswith("Core's database ")
 
@@ -536,8 +538,8 @@ class TestReading:
         await keys("disable", key.id)
         await keys("enable", key.id)
         await table.delete(key)
-        for verb in (("show", key.id), ("list",), ("list", "--owner", "acme")):
-            text = (await keys(*verb)).stdout
+        for command in (("show", key.id), ("list",), ("list", "--owner", "acme")):
+            text = (await keys(*command)).stdout
             assert key.id in text
             assert "revoked" in text
         assert "by core: its row is gone from Core's table\n" in (await keys("show", key.id)).stdout
@@ -578,17 +580,17 @@ async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_o
     """Nobody goes on with what the store could not even name."""
 
     class Failing(RedisKeyStore):
-        async def offspring(self, key_id: str) -> list[KeyRecord]:
+        async def children(self, key_id: str) -> list[KeyRecord]:
             raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Redis cannot be reached")
 
-    async def never_asked(method: str, target: str, body: bytes) -> Answer:
+    async def never_asked(method: str, target: str, body: bytes) -> ApiResponse:
         raise AssertionError
 
     key, told = await table.mint("api-keys:write"), list[KeyRecord]()
     store, rows = Failing(redis_url), CoreRows(postgres.url())
-    writes = CoreWrites(never_asked, rows, store, told.append, now)
-    changes = CoreChanges(store, writes, told, now(), CoreQuota(rows, store, Quota))
-    with pytest.raises(NeighbourError) as failure:
+    writes = CoreKeyWrites(never_asked, rows, store, told.append, now)
+    changes = CoreKeyWriter(store, writes, told, now(), CoreQuota(rows, store, Quota))
+    with pytest.raises(DependencyError) as failure:
         await changes.revoke(key.id, "stolen", descendants=True)
     assert str(failure.value) == "Redis cannot be reached; not all is revoked yet: repeat it"
     await store.close()

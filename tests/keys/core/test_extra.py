@@ -26,8 +26,8 @@ ENVIRON = {
 }
 
 
-def run(package: str, *verb: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A verb in a Python that lacks a package."""
+def run(package: str, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A command in a Python that lacks a package."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
     environment |= {f"BLNK_GATEWAY_KEYS__{name}": value for name, value in settings.items()}
     return subprocess.run(
@@ -35,7 +35,7 @@ def run(package: str, *verb: str, **settings: str) -> subprocess.CompletedProces
             sys.executable,
             "-c",
             WITHOUT.format(package=package),
-            *verb,
+            *command,
             "--config",
             str(ROOT / "gateway.yaml"),
         ],
@@ -61,11 +61,11 @@ def test_core_without_its_packages_is_one_line_that_names_them(package: str) -> 
 def test_a_check_of_what_serve_needs_finds_that_they_are_missing(package: str) -> None:
     settings = {"AUTHORITY": "core", "CORE_DATABASE": "postgres://u:pass-word@127.0.0.1:1/blnk"}
     ended = run(package, "check", "--env", **settings)
-    assert (ended.returncode, ended.stdout) == (Exit.NO, f"{ROOT / 'gateway.yaml'}: {MISSING}\n")
-    assert run(package, "check", **settings).returncode == Exit.YES
+    assert (ended.returncode, ended.stdout) == (Exit.FAILED, f"{ROOT / 'gateway.yaml'}: {MISSING}\n")
+    assert run(package, "check", **settings).returncode == Exit.OK
 
 
-def test_a_verb_without_its_packages_names_them_too() -> None:
+def test_a_command_without_its_packages_names_them_too() -> None:
     """Before it asks anybody; the store is not reached for either."""
     settings = {
         "AUTHORITY": "core",

@@ -255,7 +255,7 @@ async def test_a_table_that_is_missing_ends_the_start(
     gateway = Gateway(configured(upstream, {"keys": keys}), StringIO())
     with pytest.raises(StartError, match=r"^Core's database has no table blnk\.api_keys: .*$") as problem:
         await gateway.start()
-    assert problem.value.exit_code is Exit.NEIGHBOUR
+    assert problem.value.exit_code is Exit.DEPENDENCY
     await gateway.close()
 
 

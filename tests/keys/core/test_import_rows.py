@@ -12,7 +12,7 @@ from gateway.keys.cache import KeyCache
 from gateway.keys.core.import_rows import Left, pending_records
 from gateway.keys.core.table import UnreadableTableError, read_table
 from gateway.keys.core.verifier import Verifier
-from gateway.keys.import_file import Outcome, import_records
+from gateway.keys.import_file import ImportResult, import_records
 from gateway.keys.minting import digest
 from gateway.keys.pending import PendingKeys
 from gateway.keys.record import KeyRecord
@@ -134,7 +134,7 @@ async def test_a_key_of_core_works_once_it_is_imported(postgres: Postgres, table
     await table.change(never, "key_prefix = NULL")
     store, verifier = MemoryKeyStore(), Verifier()
     records, _ = await read(postgres)
-    assert await import_records(store, records) == Outcome(added=2)
+    assert await import_records(store, records) == ImportResult(added=2)
     states = [await used(store, verifier, key) for key in (live, revoked, never)]
     verifier.close()
     assert states == ["live", "revoked", "unknown"]

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant
-from gateway.keys.api.resource import Answer
+from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.records import CoreRow
 from gateway.keys.core.retirement import Retirements
-from gateway.keys.core.writer import CoreWrites
+from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import MemoryKeyStore
@@ -28,7 +28,7 @@ from tests.running import MASTER_KEY
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 END = Instant(AT)
-DONE, UNKNOWN, BROKEN = Answer(204), Answer(404, b"{}"), Answer(500, b"{}")
+DONE, UNKNOWN, BROKEN = ApiResponse(204), ApiResponse(404, b"{}"), ApiResponse(500, b"{}")
 
 
 def rotated(record: KeyRecord = RECORD, end: Instant = END) -> KeyRecord:
@@ -39,11 +39,11 @@ def rotated(record: KeyRecord = RECORD, end: Instant = END) -> KeyRecord:
 class Core:
     """Rows and answers as they are told; keeps what it was asked."""
 
-    answers: list[Answer | GatewayError]
+    answers: list[ApiResponse | GatewayError]
     rows: dict[str, CoreRow] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def ask(self, method: str, target: str, body: bytes) -> Answer:
+    async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
         self.asked.append((method, target))
         answer = self.answers.pop(0)
         if isinstance(answer, GatewayError):
@@ -68,7 +68,7 @@ class Replica:
     learned: list[KeyRecord] = field(default_factory=list)
 
     def __call__(self, left: Callable[[str, str], None] = lambda *_: None) -> Retirements:
-        writes = CoreWrites(self.core.ask, self.core, self.store, self.learned.append, lambda: self.now)
+        writes = CoreKeyWrites(self.core.ask, self.core, self.store, self.learned.append, lambda: self.now)
         return Retirements(self.store, writes, lambda: self.now, left)
 
 
@@ -118,7 +118,7 @@ async def test_who_rotated_a_key_is_kept_before_core_is_asked() -> None:
     by_then: list[KeyRecord | None] = []
 
     class Slow(Core):
-        async def ask(self, method: str, target: str, body: bytes) -> Answer:
+        async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
             by_then.append(await store.get(RECORD.id))
             return DONE
 

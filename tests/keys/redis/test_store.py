@@ -18,7 +18,7 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.reading import Reader
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import Change, Changes, UncertainError
+from gateway.keys.store import KeyChange, KeyChangeBatch, UncertainError
 from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 from tests.redis_server import RedisServer, start_redis
@@ -34,7 +34,7 @@ CALLS: dict[str, Call] = {
     "revoke": lambda store: store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master"),
     "owned": lambda store: store.owned("acme"),
     "revise": lambda store: store.revise(RECORD.id, lambda record: record.disable("", "master")),
-    "offspring": lambda store: store.offspring(RECORD.id),
+    "offspring": lambda store: store.children(RECORD.id),
     "every": lambda store: anext(store.every()),
     "add_all": lambda store: store.add_all([RECORD, OTHER]),
     "prefixed": lambda store: store.prefixed("AAAAAAAAAAAAAAAA"),
@@ -175,10 +175,10 @@ async def test_a_stream_cut_after_the_position_is_a_gap(
     await redis_store.add(OTHER)
     await redis_store.add(GLOBEX)
     redis_server.command("XTRIM", f"{PREFIX}changes", "MAXLEN", "1")
-    last = Change(GLOBEX.digest, GLOBEX.id, revoked=False)
+    last = KeyChange(GLOBEX.digest, GLOBEX.id, revoked=False)
     end = await redis_store.last_position()
-    assert await redis_store.changes(start, 0.05) == Changes(end, (last,), continuous=False)
-    assert await redis_store.changes(end, 0.05) == Changes(end)
+    assert await redis_store.changes(start, 0.05) == KeyChangeBatch(end, (last,), continuous=False)
+    assert await redis_store.changes(end, 0.05) == KeyChangeBatch(end)
 
 
 async def test_a_stream_that_is_gone_is_a_gap_once(
@@ -187,15 +187,15 @@ async def test_a_stream_that_is_gone_is_a_gap_once(
     await redis_store.add(RECORD)
     start = await redis_store.last_position()
     redis_server.command("FLUSHALL")
-    assert await redis_store.changes(start, 0.05) == Changes("0-0", continuous=False)
-    assert await redis_store.changes("0-0", 0.05) == Changes("0-0")
+    assert await redis_store.changes(start, 0.05) == KeyChangeBatch("0-0", continuous=False)
+    assert await redis_store.changes("0-0", 0.05) == KeyChangeBatch("0-0")
 
 
 async def test_a_stream_that_stepped_back_is_a_gap(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     redis_server.command("XADD", f"{PREFIX}changes", "5-0", "digest", "d", "id", "i", "revoked", "0")
-    assert await redis_store.changes("9-0", 0.05) == Changes("5-0", continuous=False)
+    assert await redis_store.changes("9-0", 0.05) == KeyChangeBatch("5-0", continuous=False)
 
 
 async def test_an_entry_that_is_not_ours_is_a_gap(
@@ -203,8 +203,8 @@ async def test_an_entry_that_is_not_ours_is_a_gap(
 ) -> None:
     for number, fields in ((1, ("x", "y")), (2, ("digest", "d", "id", "i", "revoked", "1"))):
         redis_server.command("XADD", f"{PREFIX}changes", f"{number}-0", *fields)
-    expected = Changes("2-0", (Change("d", "i", revoked=True),), continuous=False)
-    assert await redis_store.changes("1-0", 0.05) == Changes("2-0", expected.changes)
+    expected = KeyChangeBatch("2-0", (KeyChange("d", "i", revoked=True),), continuous=False)
+    assert await redis_store.changes("1-0", 0.05) == KeyChangeBatch("2-0", expected.changes)
     assert await redis_store.changes("0-1", 0.05) == expected
 
 
@@ -486,7 +486,7 @@ async def test_what_an_index_says_wrongly_is_not_believed(
     await redis_store.add(RECORD)
     redis_server.command("SADD", f"{PREFIX}offspring:{OTHER.id}", RECORD.id, "gone")
     redis_server.command("SADD", f"{PREFIX}prefix:AAAAAAAAAAAAAAAA", RECORD.id)
-    assert await redis_store.offspring(OTHER.id) == []
+    assert await redis_store.children(OTHER.id) == []
     assert await redis_store.prefixed("AAAAAAAAAAAAAAAA") == []
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.keys.redis.url import Kind, RedisUrl, read_url
+from gateway.keys.redis.url import RedisUrl, Topology, read_url
 
 HOST = ("h", 6379)
-ONE = RedisUrl(kind=Kind.SINGLE, places=(HOST,))
-WATCHED = RedisUrl(kind=Kind.SENTINEL, places=(("a", 26379), ("b", 1)), service="keys")
-NODES = RedisUrl(kind=Kind.CLUSTER, places=(("a", 6379), ("b", 1)))
+ONE = RedisUrl(kind=Topology.SINGLE, places=(HOST,))
+WATCHED = RedisUrl(kind=Topology.SENTINEL, places=(("a", 26379), ("b", 1)), service="keys")
+NODES = RedisUrl(kind=Topology.CLUSTER, places=(("a", 6379), ("b", 1)))
 
 
 @pytest.mark.parametrize(
