@@ -1,4 +1,4 @@
-"""The command `explain`: its output for people and machines, its exit codes; and that the data path agrees."""
+"""The command `explain`: its output, its exit codes, and that the data path agrees."""
 
 from __future__ import annotations
 

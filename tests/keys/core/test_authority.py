@@ -653,7 +653,7 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
 async def test_what_was_done_to_a_key_before_its_first_use_counts(
     postgres: Postgres, table: Table, change: Callable[[KeyRecord], KeyRecord], state: State
 ) -> None:
-    """A command knew its id alone; after the first use its record has its digest, and the hash it stands for."""
+    """A command knew its id alone; after the first use its record has its digest, and its hash."""
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
         key = await table.mint("ledgers:read")
