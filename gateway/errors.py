@@ -3,14 +3,15 @@
 Rules kept here:
 - The body is Core's, byte for byte: `{"error":MSG,"error_detail":{"code":CODE,"message":MSG}}`,
   keys in that order, no newline (recorded from a live Core).
-- A refusal is a value (`policy.decisions.Deny`); a failure is a `GatewayError`. Both name a `Code`.
+- A refusal is a value (`policy.decisions.Deny`), which names its `Code`. A failure is an exception of the
+  layer that it happens in, a kind of `GatewayError`; `proxy.errors` alone maps it to a `Code`.
 - `Proxy-Status` (RFC 9209) names an error type of that RFC's registry.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import ClassVar, Final, Self
 
 import msgspec
 
@@ -115,24 +116,25 @@ class Code(enum.Enum):
 
 
 class GatewayError(Exception):
-    """A failure that becomes one answer of the catalogue; no text of it ever holds a secret.
+    """A failure of some layer, which becomes one response of the catalogue in `proxy.errors`.
 
-    `message` is what the client is told, `reason` what an operator is; each the catalogue's if not given.
+    No text of it ever holds a secret.
+
+    Args:
+        message: a closer message for the client than the catalogue's; "" for none.
+        reason: a text for operators; by default the message, or the summary of the class.
     """
 
-    def __init__(self, code: Code, message: str = "", *, reason: str = "") -> None:
-        self.code = code
-        self.message = message or code.message
-        self.reason = reason or self.message
-        super().__init__(self.message)
+    summary: ClassVar[str] = "Gateway unavailable"
 
-    def again(self) -> GatewayError:
-        """The same failure, for one more of those who wait for what failed."""
-        return type(self)(self.code, self.message, reason=self.reason)
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        self.message = message
+        self.reason = reason or message or self.summary
+        super().__init__(message or self.summary)
 
-
-class OverloadError(GatewayError):
-    """Too many ask at once, so that this one was refused; nothing is said of the dependency, which works."""
+    def again(self) -> Self:
+        """Return the same failure, for one more of those who wait for what failed."""
+        return type(self)(self.message, reason=self.reason)
 
 
 def go_json(value: object) -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from tests.conftest import Start
 from tests.raw_client import Answer, request
@@ -25,7 +26,7 @@ class UnreachableKeyStore(MemoryKeyStore):
     """Answers nothing."""
 
     async def find(self, digest: str, client: str = "") -> KeyRecord | None:
-        raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        raise StoreUnavailableError
 
 
 @dataclass(slots=True)

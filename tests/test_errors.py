@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
 from gateway.errors import Code, GatewayError, error_body
+from gateway.fairness.errors import OverloadedError
+from gateway.keys.errors import StoreUnavailableError
+from gateway.proxy.errors import code_of, message_of
 from gateway.server.exit_codes import Exit
+from gateway.stamping.errors import BadBodyError, TooManyItemsError
 
 # The error types of RFC 9209 section 2.3 that the gateway uses.
 PROXY_STATUS = {
@@ -78,20 +83,25 @@ def test_an_error_body_quotes_what_it_is_given() -> None:
     }
 
 
-def test_a_failure_says_what_its_code_says() -> None:
-    """Without a message of its own an error has the catalogue's."""
-    failure = GatewayError(Code.BULK_LIMIT)
-    assert (failure.code, failure.message, str(failure)) == (
-        Code.BULK_LIMIT,
-        Code.BULK_LIMIT.message,
-        Code.BULK_LIMIT.message,
-    )
+def failures(kind: type[GatewayError] = GatewayError) -> Iterator[type[GatewayError]]:
+    """Every class of failure."""
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from failures(narrower)
+
+
+@pytest.mark.parametrize("kind", list(failures()))
+def test_every_failure_has_a_response_of_its_layer(kind: type[GatewayError]) -> None:
+    """Its own, or that of the kind that it belongs to; only the base alone may be none in particular."""
+    general = {GatewayError, OverloadedError}
+    assert (code_of(kind()) is Code.UNAVAILABLE) == (kind in general)
+    assert message_of(kind()) == code_of(kind()).message
 
 
 def test_a_failure_may_say_it_more_closely() -> None:
     """A message given stands in for the catalogue's."""
-    failure = GatewayError(Code.MALFORMED_BODY, "meta_data must be a JSON object")
-    assert (failure.code, failure.message, str(failure)) == (
+    failure = BadBodyError("meta_data must be a JSON object")
+    assert (code_of(failure), message_of(failure), str(failure)) == (
         Code.MALFORMED_BODY,
         "meta_data must be a JSON object",
         "meta_data must be a JSON object",
@@ -99,14 +109,14 @@ def test_a_failure_may_say_it_more_closely() -> None:
 
 
 def test_a_failure_tells_operators_more_than_clients() -> None:
-    """As often as it is raised; without a reason of its own it is the client's text."""
-    failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Redis cannot be reached").again()
-    assert (failure.code, failure.message, failure.reason) == (
-        Code.KEY_STORE_UNAVAILABLE,
+    """As often as it is raised; without a reason of its own it is the summary of its class."""
+    failure = StoreUnavailableError(reason="Redis cannot be reached").again()
+    assert (type(failure), message_of(failure), failure.reason) == (
+        StoreUnavailableError,
         "Key store unavailable",
         "Redis cannot be reached",
     )
-    assert GatewayError(Code.BULK_LIMIT).reason == Code.BULK_LIMIT.message
+    assert TooManyItemsError().reason == TooManyItemsError.summary
 
 
 def test_exit_codes_are_one_table() -> None:

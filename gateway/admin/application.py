@@ -21,6 +21,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.admin.errors import PageError
 from gateway.config import Config
 from gateway.errors import Code, GatewayError, error_body
 from gateway.keys.authority import KnownKeys
@@ -35,6 +36,7 @@ from gateway.policy.verdicts import (
     key_with,
     read_request,
 )
+from gateway.proxy.errors import code_of, message_of
 from gateway.telemetry.metrics import Metrics
 
 ALIVE = "/health/alive"
@@ -147,7 +149,7 @@ def admin_application(
 
 
 Page = Callable[[Mapping[str, str]], Awaitable[object]]
-"""From the parameters of a query to what becomes JSON; GatewayError is answered as such."""
+"""From the parameters of a query to what becomes JSON; raises PageError or GatewayError."""
 
 
 def _index(paths: list[str]) -> Page:
@@ -161,8 +163,8 @@ def _answerer(page: Page) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return _json(200, msgspec.json.encode(await page(request.query)))
-        except GatewayError as failure:
-            return _error(failure.code.status, failure.code.code, failure.message)
+        except (PageError, GatewayError) as failure:
+            return _failed(failure)
 
     return answer
 
@@ -206,8 +208,8 @@ class _ExplainPage:
     async def answer(self, request: web.Request) -> web.Response:
         try:
             return _json(200, await self._explanation(await request.read()))
-        except GatewayError as failure:
-            return _error(failure.code.status, failure.code.code, failure.message)
+        except (PageError, GatewayError) as failure:
+            return _failed(failure)
 
     async def _explanation(self, body: bytes) -> bytes:
         asked = _read_question(body)
@@ -224,7 +226,7 @@ class _ExplainPage:
         if asked.key_id is not None:
             record = await self._explaining.keys.get(asked.key_id)
             if record is None:
-                raise GatewayError(Code.KEY_NOT_FOUND)
+                raise PageError(Code.KEY_NOT_FOUND)
             return (record.principal(),)
         if asked.scopes is None:
             return EACH_KIND
@@ -246,8 +248,8 @@ def _read_question(body: bytes) -> _ExplainRequest:
     return asked
 
 
-def _malformed(message: str) -> GatewayError:
-    return GatewayError(Code.MALFORMED_BODY, message)
+def _malformed(message: str) -> PageError:
+    return PageError(Code.MALFORMED_BODY, message)
 
 
 def _application(health: Health, metrics: Metrics, checks: list[_Check]) -> web.Application:
@@ -328,6 +330,13 @@ async def _harden(_: web.Request, response: web.StreamResponse) -> None:
 
 def _error(status: int, code: str, message: str) -> web.Response:
     return _json(status, error_body(code, message))
+
+
+def _failed(failure: PageError | GatewayError) -> web.Response:
+    if isinstance(failure, PageError):
+        return _error(failure.code.status, failure.code.code, str(failure))
+    code = code_of(failure)
+    return _error(code.status, code.code, message_of(failure))
 
 
 def _json(status: int, body: bytes) -> web.Response:

@@ -12,8 +12,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from gateway.admin.errors import PageError
 from gateway.config import Config
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code
 from gateway.keys.authority import KnownKeys
 from gateway.telemetry.access_log import Timestamps
 from gateway.telemetry.scope_use import ScopeUse
@@ -32,11 +33,11 @@ class ScopesPage:
         self._since = since
 
     async def answer(self, query: Mapping[str, str]) -> dict[str, object]:
-        """The members of the page. Raises GatewayError: KEY_NOT_FOUND, or the store's."""
+        """The members of the page. Raises PageError for an unknown key, or what the store raises."""
         if "key_id" in query:
             key = await self._key(query["key_id"])
             if key is None:
-                raise GatewayError(Code.KEY_NOT_FOUND)
+                raise PageError(Code.KEY_NOT_FOUND)
             return self._page([key], left_out=0)
         seen = self._use.keys()
         keys = [await self._key(key_id) for key_id in seen[:MOST_KEYS]]

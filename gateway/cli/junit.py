@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
-from gateway.policy.expectations import TestResult
+from gateway.policy.expectations import PolicyTestResult
 
 
-def junit(outcomes: Mapping[str, Sequence[TestResult]]) -> bytes:
+def junit(outcomes: Mapping[str, Sequence[PolicyTestResult]]) -> bytes:
     """The XML of the outcomes of each file: one suite a file, one case a test.
 
     It keeps to what Jenkins' schema and GitLab, GitHub and CircleCI read; lines are in `line`.
@@ -31,7 +31,7 @@ def junit(outcomes: Mapping[str, Sequence[TestResult]]) -> bytes:
     return written + b"\n"
 
 
-def _counts(outcomes: Sequence[TestResult]) -> dict[str, str]:
+def _counts(outcomes: Sequence[PolicyTestResult]) -> dict[str, str]:
     failed = sum(not outcome.holds for outcome in outcomes)
     return {"tests": str(len(outcomes)), "failures": str(failed), "errors": "0", "skipped": "0"}
 

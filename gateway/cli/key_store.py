@@ -25,12 +25,15 @@ from gateway.cli.signals import run
 from gateway.config import Config, ConfigError, parse_config
 from gateway.config.environment import variable
 from gateway.config.presets import preset
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.gocompat.times import Instant
 from gateway.keys.authority import CORE_PACKAGES_MISSING
+from gateway.keys.errors import UnacknowledgedError, UncertainError, UnreadableListError
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import KeyStore, UnacknowledgedError, UncertainError
+from gateway.keys.store import KeyStore
 from gateway.server.exit_codes import Exit
+from gateway.wire.errors import UpstreamError
 
 if TYPE_CHECKING:
     from gateway.keys.core.rows import CoreRows
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 _STORE: Final = variable("keys.store")
-_CORE: Final = (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT, Code.UPSTREAM_REFUSED, Code.UNAVAILABLE)
+_OF_CORE: Final = (UpstreamError, UnreadableListError, OverloadedError)
 
 
 class DependencyError(Exception):
@@ -149,14 +152,14 @@ def with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]], *, t
     except DependencyError as failure:
         fail(str(failure), Exit.DEPENDENCY)
     except GatewayError as failure:
-        dependency = config.upstream.url if failure.code in _CORE else config.keys.shown_store
+        dependency = config.upstream.url if isinstance(failure, _OF_CORE) else config.keys.shown_store
         then = f"; {todo}" if todo else _doubt(failure)
         fail(f"{dependency}: {failure}{_more(failure)}{then}", Exit.DEPENDENCY)
 
 
 def _more(failure: GatewayError) -> str:
     """The reason, or else the kind of the cause: the text of a library may hold what a record does."""
-    if failure.reason != failure.message:
+    if failure.reason != str(failure):
         return f": {failure.reason}"
     return "" if failure.__cause__ is None else f": {type(failure.__cause__).__name__}"
 

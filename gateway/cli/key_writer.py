@@ -35,10 +35,11 @@ from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, today, with_row
 from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.descendants import revoke_with_descendants
+from gateway.keys.errors import UnacknowledgedError, UncertainError
 from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
-from gateway.keys.store import KeyStore, Revision, UnacknowledgedError, UncertainError
+from gateway.keys.store import KeyStore, Revision
 
 _SHOWN_CHARACTERS = 200
 _LATER = "the gateways refuse the key from now on, and go on asking Core to revoke it"

@@ -14,7 +14,7 @@ from gateway.cli.console import EXIT_CODES, config_option, load, say
 from gateway.cli.printing import Printer
 from gateway.config import ConfigError
 from gateway.config.policy_tests import load_policy_tests
-from gateway.policy.expectations import PolicyTest, TestResult, run_test
+from gateway.policy.expectations import PolicyTest, PolicyTestResult, run_test
 from gateway.policy.explain import name_of
 from gateway.policy.verdicts import Policy
 from gateway.server.exit_codes import Exit
@@ -97,7 +97,7 @@ def _load_all(files: Iterable[str]) -> dict[str, tuple[PolicyTest, ...]]:
     return tests
 
 
-def _write(report: Path, outcomes: Mapping[str, list[TestResult]]) -> None:
+def _write(report: Path, outcomes: Mapping[str, list[PolicyTestResult]]) -> None:
     from gateway.cli.junit import junit
 
     try:
@@ -107,7 +107,7 @@ def _write(report: Path, outcomes: Mapping[str, list[TestResult]]) -> None:
         sys.exit(Exit.USAGE)
 
 
-def _tell(outcomes: Mapping[str, list[TestResult]], config: Path) -> int:
+def _tell(outcomes: Mapping[str, list[PolicyTestResult]], config: Path) -> int:
     """Print every test that does not hold and a summary; how many those are."""
     printer = Printer()
     failures = [(file, one) for file, of_file in outcomes.items() for one in of_file if not one.holds]
@@ -121,7 +121,7 @@ def _tell(outcomes: Mapping[str, list[TestResult]], config: Path) -> int:
     return len(failures)
 
 
-def _tell_failure(printer: Printer, file: str, outcome: TestResult, config: Path) -> None:
+def _tell_failure(printer: Printer, file: str, outcome: PolicyTestResult, config: Path) -> None:
     test, route = outcome.test, outcome.route
     printer.line((f"{file}:{test.line}: {test.name}", "bold"), (f"  as {name_of(test.caller, 0.0)}", ""))
     for one in outcome.mismatches:

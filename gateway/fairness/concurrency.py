@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.fairness.errors import OverloadedError
 
 _UNBOUNDED: Final = 1 << 30
 
@@ -46,10 +46,10 @@ class ConcurrencyLimit:
 
     @contextlib.asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait for a turn of the party `name`, and work inside. Raises GatewayError(UNAVAILABLE)."""
+        """Wait for a turn of the party `name`, and work inside. Raises OverloadedError."""
         party = self._parties.setdefault(name, _Party(self._each))
         if party.wanted >= self._most_wanted:
-            raise GatewayError(Code.UNAVAILABLE)
+            raise OverloadedError
         party.wanted += 1
         try:
             async with party.free, self._free:

@@ -25,7 +25,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.errors import Code, GatewayError, OverloadError
+from gateway.errors import GatewayError
+from gateway.keys.errors import LookupOverloadError, StoreUnavailableError
 from gateway.keys.store import KeyChange, KeyChangeBatch, KeyRecord, KeyStore
 from gateway.policy.principals import ApiKey
 
@@ -158,7 +159,7 @@ class KeyCache:
         `client` is the address that sent the key.
 
         Raises:
-            OverloadError: too many unknown keys are looked up (KEY_STORE_UNAVAILABLE).
+            LookupOverloadError: too many unknown keys are looked up (KEY_STORE_UNAVAILABLE).
             GatewayError: the store failed (KEY_STORE_UNAVAILABLE), and no grace covers the key.
         """
         key = self.peek(digest)
@@ -268,7 +269,7 @@ class KeyCache:
         began = self._clock()
         try:
             record = await self._ask(digest, client, began)
-        except OverloadError as refusal:
+        except LookupOverloadError as refusal:
             self._refused += 1
             return refusal
         except GatewayError as failure:
@@ -289,7 +290,7 @@ class KeyCache:
         """What the store knows; an answer that may be too old is none, unless it tells of a revocation."""
         record = await self._store.find(digest, client)
         if self._clock() - began > LATE_SECONDS and (record is None or not record.revoked):
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the key store answers too late")
+            raise StoreUnavailableError(reason="the key store answers too late")
         return record
 
     def _judge(self, key: ApiKey) -> ApiKey:

@@ -19,8 +19,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from gateway.errors import Code, GatewayError, OverloadError
+from gateway.errors import GatewayError
 from gateway.fairness.turns import FairQueue
+from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
 
 Found = TypeVar("Found")
 
@@ -69,14 +70,14 @@ class BatchLoader(Generic[Found]):
         self._work: asyncio.Task[None] | None = None
         self._begun = 0
         # Why the last read that failed did, and the number of the last who waited then.
-        self._failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        self._failure: GatewayError = KeysUnavailableError()
         self._failed = 0
 
     async def get(self, name: str, party: str = "") -> Found | None:
         """What `name` stands for, read after this was called; None if nothing.
 
         Raises:
-            OverloadError: too many wait, or have waited for too long (KEY_STORE_UNAVAILABLE).
+            LookupOverloadError: too many wait, or have waited for too long (KEY_STORE_UNAVAILABLE).
             GatewayError: the read failed (KEY_STORE_UNAVAILABLE).
         """
         # Each party has its own wait for a name: another's may be at the end of a long queue.
@@ -93,7 +94,7 @@ class BatchLoader(Generic[Found]):
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
         while self._turns:
-            self._settle([self._turns.take()], GatewayError(Code.KEY_STORE_UNAVAILABLE))
+            self._settle([self._turns.take()], KeysUnavailableError())
 
     def _begin(self, party: str, name: str) -> _Wait[Found]:
         loop = asyncio.get_running_loop()
@@ -135,7 +136,7 @@ class BatchLoader(Generic[Found]):
         return batch
 
     async def _answer(self, batch: list[_Wait[Found]]) -> None:
-        failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        failure: GatewayError = KeysUnavailableError()
         try:
             found = await self._read(list(dict.fromkeys(wait.name for wait in batch)))
         except asyncio.CancelledError:
@@ -159,5 +160,5 @@ class BatchLoader(Generic[Found]):
             wait.outcome.set_result(failure)
 
 
-def _overload() -> OverloadError:
-    return OverloadError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys are looked up at once")
+def _overload() -> LookupOverloadError:
+    return LookupOverloadError(reason="too many keys are looked up at once")

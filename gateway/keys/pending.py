@@ -16,7 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.keys.errors import KeysUnavailableError
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.singleflight import shared
@@ -34,7 +35,7 @@ class HashVerifier(Protocol):
     """What compares a key with a bcrypt hash: `verifying.Verifier`."""
 
     async def matches(self, key: str, hashed: str, *, client: str) -> bool:
-        """Whether `hashed` is the hash of `key`; raises OverloadError if too many wait."""
+        """Whether `hashed` is the hash of `key`; raises LookupOverloadError if too many wait."""
 
     def close(self) -> None:
         """Start nothing more."""
@@ -96,7 +97,7 @@ class PendingKeys:
 
     async def _matches(self, key: str, record: KeyRecord, client: str) -> bool:
         if self._verifier is None:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=_NO_BCRYPT)
+            raise KeysUnavailableError(reason=_NO_BCRYPT)
         return await self._verifier.matches(key, record.bcrypt, client=client)
 
     def _refuse(self, digest: str) -> None:

@@ -9,7 +9,7 @@ Rules kept here:
   is a rotation.
 - A record is removed only once its key has ended, and only if it is what the caller has read.
 - When a key was last used stands beside the records: it changes too often to be a change.
-- Every failure of a store is `GatewayError(KEY_STORE_UNAVAILABLE)`, with the reason as its cause; after an
+- Every failure of a store is `StoreUnavailableError`, with the reason as its cause; after an
   `UnacknowledgedError` the change stands, after an `UncertainError` it may.
 """
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, Protocol
 
-from gateway.errors import GatewayError
+from gateway.keys.errors import UnacknowledgedError, UncertainError
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
@@ -84,16 +84,8 @@ class CreatorRevokedError(RefusedRecordError):
     """The key that `created_by` names is revoked or disabled."""
 
 
-class UnacknowledgedError(GatewayError):
-    """A change stands, and too few replicas of the store have said that they have it."""
-
-
-class UncertainError(GatewayError):
-    """A change was asked for, and the store has not said whether it made it."""
-
-
 class KeyStore(Protocol):
-    """Where keys live. Any failure is `GatewayError(KEY_STORE_UNAVAILABLE)`."""
+    """Where keys live. Any failure is `StoreUnavailableError`."""
 
     async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         """The record of a key by its digest.
@@ -102,7 +94,7 @@ class KeyStore(Protocol):
         possible flood: bounded, and served by turns of the clients. Without, it waits for none of those.
 
         Raises:
-            OverloadError: too many clients ask at once.
+            LookupOverloadError: too many clients ask at once.
         """
 
     async def get(self, key_id: str) -> KeyRecord | None:

@@ -62,7 +62,7 @@ class Mismatch:
 
 
 @dataclass(frozen=True, slots=True)
-class TestResult:
+class PolicyTestResult:
     """A policy test that was run; `route` is the one that its request matches."""
 
     test: PolicyTest
@@ -75,14 +75,14 @@ class TestResult:
         return not self.mismatches
 
 
-def run_test(test: PolicyTest, policy: Policy) -> TestResult:
+def run_test(test: PolicyTest, policy: Policy) -> PolicyTestResult:
     """Run one policy test against `policy`."""
     target = test.request.target
     matched = (
         None if isinstance(target, Ambiguous) else policy.table.match(test.request.method, target.segments)
     )
     came = verdict(test.request, test.caller, policy, _NOW)
-    return TestResult(test, matched, tuple(_mismatches(test, matched, came)))
+    return PolicyTestResult(test, matched, tuple(_mismatches(test, matched, came)))
 
 
 def _mismatches(test: PolicyTest, matched: Route | None, came: Verdict) -> Iterator[Mismatch]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.config import Config
-from gateway.errors import Code, GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import network_of
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Access, Route
@@ -113,7 +113,7 @@ class RequestContext:
 
     def give_up_body(self) -> None:
         """Refuse the request, whose body still comes: others need the bytes that it holds."""
-        self.exchange.break_off(GatewayError(Code.UNAVAILABLE))
+        self.exchange.break_off(OverloadedError())
 
     def ended_late(self, status: int | None) -> None:
         """Tell how it ended at Core after its time."""

@@ -15,17 +15,18 @@ import hashlib
 from typing import Final, Protocol
 
 from gateway.config import Config
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.fairness.shares import Caller
 from gateway.keys.api.resource import ApiResponse
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
 from gateway.proxy.context import RequestContext
+from gateway.proxy.errors import UpstreamRefusedError
 from gateway.proxy.limits import BufferBudget, Hold
 from gateway.proxy.reauthorize import Clocks
 from gateway.proxy.stamp_queue import StampQueue
 from gateway.proxy.stream import SMALL, Download, Upload
-from gateway.wire.flow import ClientGoneError
+from gateway.wire.errors import BodyTooLargeError, ClientGoneError, UpstreamUnreachableError
 from gateway.wire.headers import answer_lines, has_date, request_lines
 from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.response_heads import connection_line, date_line, status_line
@@ -97,7 +98,7 @@ class Forwarder:
         Raises GatewayError, ClientGoneError where nobody is left to answer, and what the gate raises.
         """
         if not self.open:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
+            raise UpstreamUnreachableError
         exchange, principal = context.exchange, context.principal
         stamps = isinstance(principal, ApiKey) and context.route.stamp is not Stamp.NONE
         if exchange.complete and not stamps:
@@ -120,7 +121,7 @@ class Forwarder:
         Raises GatewayError, UPSTREAM_REFUSED where Core refuses the master key.
         """
         if not self.open:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
+            raise UpstreamUnreachableError
         framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body) if body else b""
         head = b"%b %b HTTP/1.1\r\n%bVia: 1.1 blnk-gateway\r\n" % (
             method.encode(),
@@ -135,7 +136,7 @@ class Forwarder:
         if answer.status == 401 and await _blames_key(answer, method):
             answer.abandon()
             self._observer.refused()
-            raise GatewayError(Code.UPSTREAM_REFUSED, reason="Core refuses the master key")
+            raise UpstreamRefusedError(reason="Core refuses the master key")
         await answer.read(_LARGE)
         self._observer.upstream(None)
         return ApiResponse(answer.status, answer.body)
@@ -226,7 +227,7 @@ class Forwarder:
         if answer.status == 401 and keyed and await _blames_key(answer, context.exchange.method):
             answer.abandon()
             self._observer.refused()
-            raise GatewayError(Code.UPSTREAM_REFUSED)
+            raise UpstreamRefusedError
         if answer.complete:
             self._relay(context, answer)
             return
@@ -288,7 +289,7 @@ async def _is_small(context: RequestContext, hold: Hold) -> bool:
             hold.settle(exchange.bytes_in)
             return True
     if not context.streams:
-        raise GatewayError(Code.BODY_TOO_LARGE)
+        raise BodyTooLargeError
     return False
 
 

@@ -14,7 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Claimant, PairedShares
 
 _LEAST_PRUNED: Final = 1024
@@ -82,7 +83,7 @@ class BufferBudget:
     def take(self, hold: Hold, size: int, beyond: int = 0) -> None:
         """Count `size` bytes more, up to `beyond` bytes over the limit.
 
-        Raises GatewayError(UNAVAILABLE) where they are not to be had.
+        Raises OverloadedError where they are not to be had.
         """
         while not self._shares.fits(size - beyond):
             yielding = self._yielding(hold, size)
@@ -91,7 +92,7 @@ class BufferBudget:
             elif self._shares.fits_kept(hold, size):
                 break
             else:
-                raise GatewayError(Code.UNAVAILABLE)
+                raise OverloadedError
         self._shares.take(hold, size)
 
     def give(self, hold: Hold, size: int) -> None:
@@ -146,9 +147,9 @@ class Hold:
         self._budget.comes(self, still=True)
 
     def grow(self, size: int) -> None:
-        """Hold `size` bytes more. Raises GatewayError(UNAVAILABLE) where they are not to be had."""
+        """Hold `size` bytes more. Raises OverloadedError where they are not to be had."""
         if self._given_up:
-            raise GatewayError(Code.UNAVAILABLE)
+            raise OverloadedError
         if size:
             self._take(size)
             self.size += size

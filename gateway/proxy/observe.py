@@ -16,16 +16,19 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.errors import Code, GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Access, Route, Stamp
 from gateway.policy.targets import Target, parse_target
 from gateway.proxy.context import RequestContext
+from gateway.proxy.errors import code_of
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.limits import Hold
 from gateway.proxy.pipeline import Proxy
 from gateway.proxy.stream import SMALL
 from gateway.telemetry import AccessEntry
+from gateway.wire.errors import BodyTooLargeError, UpstreamUnreachableError
 from gateway.wire.exchange import Exchange
 from gateway.wire.headers import credential_lines
 
@@ -48,7 +51,7 @@ class ObservingForwarder(Forwarder):
         Raises what `forward` raises.
         """
         if not self.open:
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE)
+            raise UpstreamUnreachableError
         hold = self.hold(context)
         try:
             if stamping is None:
@@ -81,14 +84,14 @@ class ObservingForwarder(Forwarder):
         try:
             body = await exchange.read(limit, hold)
         except GatewayError as refusal:
-            if refusal.code not in (Code.BODY_TOO_LARGE, Code.UNAVAILABLE):
+            if not isinstance(refusal, (BodyTooLargeError, OverloadedError)):
                 raise
-            _note(entry, refusal.code)
+            _note(entry, code_of(refusal))
             return None
         try:
             stamped = await self._stamped(context, body, route, key)
         except GatewayError as refusal:
-            _note(entry, refusal.code)
+            _note(entry, code_of(refusal))
         else:
             if stamped != body and not entry.would_code:
                 entry.decision = "would_stamp"
@@ -125,7 +128,7 @@ class ObservingProxy(Proxy):
         try:
             route = self._admit(entry, principal, target, config)
         except GatewayError as refusal:
-            _note(entry, refusal.code)
+            _note(entry, code_of(refusal))
             return None
         if isinstance(route, Deny):
             _note(entry, route.code)

@@ -16,25 +16,27 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.config import Config
-from gateway.errors import Code, GatewayError, OverloadError
+from gateway.errors import Code, GatewayError
 from gateway.fairness.concurrency import ConcurrencyLimit
 from gateway.keys.api.resource import ApiResponse, KeysResource
 from gateway.keys.authority import Authority
 from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
+from gateway.keys.errors import KeysUnavailableError, LookupOverloadError, UnreadableListError
 from gateway.keys.usage import LastUsed
 from gateway.policy.decisions import Deny, decide
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.policy.routes import Route
 from gateway.policy.targets import Ambiguous, Target, parse_target
 from gateway.proxy.context import RequestContext
+from gateway.proxy.errors import RateLimitedError, code_of, message_of
 from gateway.proxy.forward import CoreObserver, Forwarder
 from gateway.proxy.limits import RateLimit
 from gateway.proxy.reauthorize import Clocks, DeniedMeanwhileError, RequestRecheck
 from gateway.telemetry import AccessEntry
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.client_address import client_of
+from gateway.wire.errors import ClientGoneError, UpstreamTimeoutError, UpstreamUnreachableError
 from gateway.wire.exchange import Exchange
-from gateway.wire.flow import ClientGoneError
 from gateway.wire.response_heads import connection_line, own_head, refusal
 
 _KEY: Final = "X-Blnk-Key"
@@ -115,7 +117,7 @@ class Proxy:
             entry.status = 0
         except Exception as problem:  # the last resort: one request fails, not the gateway
             self._observer.fault(problem)
-            self._failed(exchange, entry, GatewayError(Code.UNAVAILABLE))
+            self._failed(exchange, entry, GatewayError())
         entry.status = exchange.status
         entry.bytes_in = exchange.bytes_in
         entry.bytes_out = exchange.bytes_out
@@ -124,9 +126,9 @@ class Proxy:
 
     def refusal(self, problem: GatewayError, peer: str) -> bytes:
         """The whole response to a request of `peer` that could not be read."""
-        request_id, code = self._request_ids(), problem.code
+        request_id, code = self._request_ids(), code_of(problem)
         closing = b"Connection: close\r\n"
-        head, body = refusal(code, problem.message, request_id.encode(), closing, self._unix())
+        head, body = refusal(code, message_of(problem), request_id.encode(), closing, self._unix())
         entry = AccessEntry(
             time=self._unix(),
             request_id=request_id,
@@ -189,7 +191,7 @@ class Proxy:
     def _admit(
         self, entry: AccessEntry, principal: Principal, target: Target | Ambiguous, config: Config
     ) -> Route | Deny:
-        """The route that the request may take. Raises GatewayError(RATE_LIMITED)."""
+        """The route that the request may take. Raises RateLimitedError."""
         now = self._unix()
         if isinstance(principal, ApiKey):
             entry.key_id, entry.owner = principal.id, principal.owner
@@ -202,7 +204,7 @@ class Proxy:
         # What is refused counts as well, or floods of 403 and 404 would be free.
         if not self._rate.allows(entry.key_id, self._monotonic()):
             entry.route, entry.decision = _label(entry.method, target, config), "rate_limited"
-            raise GatewayError(Code.RATE_LIMITED)
+            raise RateLimitedError
         if isinstance(decision, Deny):
             return decision
         route = decision.route
@@ -287,16 +289,16 @@ class Proxy:
         self._refuse(exchange, entry, deny.code, deny.message)
 
     def _failed(self, exchange: Exchange, entry: AccessEntry, failure: GatewayError) -> None:
-        code = failure.code
-        if code in (Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_TIMEOUT):
+        code = code_of(failure)
+        if isinstance(failure, (UpstreamUnreachableError, UpstreamTimeoutError, UnreadableListError)):
             self._observer.upstream(failure)
-        elif code is Code.KEY_STORE_UNAVAILABLE and not isinstance(failure, OverloadError):
+        elif isinstance(failure, KeysUnavailableError) and not isinstance(failure, LookupOverloadError):
             self._observer.store_failed(failure)
         entry.code = code.code
         if exchange.answered:
             exchange.cut()
             return
-        self._refuse(exchange, entry, code, failure.message)
+        self._refuse(exchange, entry, code, message_of(failure))
 
     def _refuse(self, exchange: Exchange, entry: AccessEntry, code: Code, message: str) -> None:
         entry.code = code.code

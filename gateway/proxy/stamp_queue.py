@@ -17,11 +17,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Caller, PairedShares
 from gateway.policy.routes import Route
 from gateway.stamping.stamp import is_cheap, stamp, stamp_in_steps
-from gateway.wire.flow import ClientGoneError
+from gateway.wire.errors import ClientGoneError
 
 TURN_SECONDS: Final = 0.002
 MOST_WAITING: Final = 1024
@@ -51,7 +51,7 @@ class StampQueue:
     ) -> bytes:
         """The body with the stamp of the caller's key, at most `most` bytes; the same if it needs none.
 
-        `wanted` is asked before each turn. Raises what `stamping.stamp` raises, GatewayError(UNAVAILABLE)
+        `wanted` is asked before each turn. Raises what `stamping.stamp` raises, OverloadedError
         where too many wait, ClientGoneError where it is not wanted any more.
         """
         key_id, optional = caller.party, route.body_optional
@@ -74,13 +74,13 @@ class StampQueue:
     def _make_room(self, caller: Caller) -> None:
         """Refuse the newest body of whoever has most; raises GatewayError where nobody has to yield."""
         if not self._waiting.may_yield(caller):
-            raise GatewayError(Code.UNAVAILABLE)
+            raise OverloadedError
         newest = (jobs[-1] for keys in self._jobs.values() for jobs in keys.values())
         yielding = (job for job in newest if self._waiting.yields(job.caller, caller))
         heaviest = max(yielding, key=lambda job: self._waiting.weight(job.caller), default=None)
         if heaviest is None:
-            raise GatewayError(Code.UNAVAILABLE)
-        _fail(heaviest, GatewayError(Code.UNAVAILABLE))
+            raise OverloadedError
+        _fail(heaviest, OverloadedError())
         self._remove(heaviest)
 
     def _remove(self, job: _Job) -> None:

@@ -18,9 +18,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.policy.routes import Stamp
 from gateway.stamping import json_text
+from gateway.stamping.errors import BadBodyError, StampedTooLargeError, TooManyItemsError
 from gateway.stamping.json_text import Member, Span
 
 STAMP_NAME: Final = "BLNK_GENERATED_BY"
@@ -134,7 +135,7 @@ def stamp(body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, 
             _finish(json_text.check_in_steps(body))
         edits = _batch(body, member) if how is Stamp.BULK else _record(body, 0, how, member)
     except json_text.UNREADABLE as error:
-        raise GatewayError(Code.MALFORMED_BODY) from error
+        raise BadBodyError from error
     if not edits:
         _limit(body, len(body), max_length)
         return body
@@ -163,7 +164,7 @@ def stamp_in_steps(
         else:
             edits = yield from _record_in_steps(body, _object_in(body), how, member)
     except json_text.UNREADABLE as error:
-        raise GatewayError(Code.MALFORMED_BODY) from error
+        raise BadBodyError from error
     if not edits:
         _limit(body, len(body), max_length)
         return body
@@ -217,9 +218,8 @@ def _limit(body: bytes, length: int, most: int) -> None:
     """Raises GatewayError where what leaves for `body` is longer than Core takes; sizes in bytes."""
     if length > most:
         stamped = f", {length} with the stamp" if length != len(body) else ""
-        raise GatewayError(
-            Code.BODY_TOO_LARGE,
-            f"{Code.BODY_TOO_LARGE.message}: {len(body)} bytes{stamped}; Blnk Core takes at most {most}",
+        raise StampedTooLargeError(
+            f"{StampedTooLargeError.summary}: {len(body)} bytes{stamped}; Blnk Core takes at most {most}",
         )
 
 
@@ -255,7 +255,7 @@ def _batch(text: bytes, member: bytes) -> list[_Edit]:
         return []
     spans = json_text.elements(_array(text, array), array.start)
     if len(spans) > MAX_ITEMS:
-        raise GatewayError(Code.BULK_LIMIT)
+        raise TooManyItemsError
     for span in spans:
         edits += _item(text, span, member)
     return sorted(edits)
@@ -271,7 +271,7 @@ def _batch_in_steps(text: bytes, member: bytes) -> Generator[None, None, list[_E
     try:
         parts = yield from json_text.parts_in_steps(text, array, MAX_ITEMS)
     except json_text.TooManyError as error:
-        raise GatewayError(Code.BULK_LIMIT) from error
+        raise TooManyItemsError from error
     for part in parts.spans:
         if json_text.is_large(part):
             item = yield from json_text.trimmed_in_steps(text, part)
@@ -453,4 +453,4 @@ def _folded(name: str) -> str:
 
 
 def _malformed(message: str) -> GatewayError:
-    return GatewayError(Code.MALFORMED_BODY, message)
+    return BadBodyError(message)

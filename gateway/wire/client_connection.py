@@ -23,9 +23,11 @@ from typing import Any, Final, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.wire.client_address import peer_of
 from gateway.wire.deadlines import NEVER, Deadlines, TimedPhase
+from gateway.wire.errors import RequestTimeoutError
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import HALF_CLOSED_SECONDS, STALLED_SECONDS, Pausable
 from gateway.wire.parse_budget import PIECE, ParseBudget
@@ -188,9 +190,9 @@ class ClientConnection(asyncio.Protocol):
                 self._enter(Phase.SENDING)
         elif self.phase is Phase.BODY and self._receiving is not None:
             self._input = Input.IGNORED
-            self._receiving.break_off(GatewayError(Code.REQUEST_TIMEOUT))
+            self._receiving.break_off(RequestTimeoutError())
         elif self.phase is Phase.HEAD:
-            self._refuse(GatewayError(Code.REQUEST_TIMEOUT))
+            self._refuse(RequestTimeoutError())
         else:
             self.abort()
 
@@ -434,7 +436,7 @@ class ClientConnection(asyncio.Protocol):
         if self._blocked:
             self.abort()
         elif self._input is Input.OPEN:
-            self._refuse(GatewayError(Code.UNAVAILABLE))
+            self._refuse(OverloadedError())
 
     # The connection's task.
 

@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Shares, network_of
 from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase
 from gateway.wire.deadlines import Deadlines, times
@@ -184,7 +185,7 @@ class Clients:
         return True
 
     def _turn_away(self, connection: ClientConnection) -> None:
-        connection.write(self.refusal(GatewayError(Code.UNAVAILABLE), connection.peer))
+        connection.write(self.refusal(OverloadedError(), connection.peer))
         connection.flush()
         if connection.transport is not None:
             connection.transport.close()

@@ -14,7 +14,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.wire.errors import UpstreamTimeoutError, UpstreamUnreachableError
 
 CLOSED: Final = "Core closed the connection without a byte of a response"
 """For a connection that was made and then lost before the response began."""
@@ -51,12 +52,12 @@ _DATES: Final = {9: "is not valid yet", 10: "has expired"}
 
 def unreachable(reason: str) -> GatewayError:
     """The failure of a Core that is not reached."""
-    return GatewayError(Code.UPSTREAM_UNREACHABLE, reason=reason)
+    return UpstreamUnreachableError(reason=reason)
 
 
 def too_slow(reason: str) -> GatewayError:
     """The failure of a Core that does not do in time what is due."""
-    return GatewayError(Code.UPSTREAM_TIMEOUT, reason=reason)
+    return UpstreamTimeoutError(reason=reason)
 
 
 def name_failed(host: str, error: Exception) -> str:

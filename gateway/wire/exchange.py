@@ -13,8 +13,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from gateway.errors import Code, GatewayError
-from gateway.wire.flow import ClientGoneError, Pausable
+from gateway.errors import GatewayError
+from gateway.wire.errors import BodyTooLargeError, ClientGoneError
+from gateway.wire.flow import Pausable
 from gateway.wire.headers import Header
 
 HELD_BODY: Final = 64 * 1024
@@ -225,13 +226,13 @@ class Exchange:
     async def read(self, limit: int, meter: Meter) -> bytes:
         """The whole body, of at most `limit` bytes.
 
-        Raises what `collect` raises, and GatewayError(BODY_TOO_LARGE) as soon as that is known.
+        Raises what `collect` raises, and BodyTooLargeError as soon as that is known.
         """
         if self.length is not None and self.length > limit:
-            raise GatewayError(Code.BODY_TOO_LARGE)
+            raise BodyTooLargeError
         await self.collect(limit, meter)
         if self._held > limit:
-            raise GatewayError(Code.BODY_TOO_LARGE)
+            raise BodyTooLargeError
         return self.take_held()
 
     def take_held(self) -> bytes:

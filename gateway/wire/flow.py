@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from gateway.errors import Code, GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.wire.deadlines import NEVER
+from gateway.wire.errors import ClientGoneError
 
 
 class Pausable(Protocol):
@@ -17,10 +18,6 @@ class Pausable(Protocol):
 
     def resume_reading(self) -> None:
         """Let them come."""
-
-
-class ClientGoneError(Exception):
-    """The client left before its request was whole, or before anything of it was sent to Core."""
 
 
 HALF_CLOSED_SECONDS: Final = 0.5
@@ -52,10 +49,10 @@ class Client(Protocol):
 
 
 def refuse_abandoned(client: Client | None) -> None:
-    """Raise ClientGoneError where nobody waits, GatewayError(UNAVAILABLE) where most likely nobody does."""
+    """Raise ClientGoneError where nobody waits, OverloadedError where most likely nobody does."""
     if client is None or client.ended_at == NEVER:
         return
     if client.gone:
         raise ClientGoneError
     if client.abandoned:
-        raise GatewayError(Code.UNAVAILABLE)
+        raise OverloadedError

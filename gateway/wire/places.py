@@ -26,9 +26,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gateway.errors import Code, GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Claimant, PairedShares
-from gateway.wire.flow import Client, ClientGoneError
+from gateway.wire.errors import ClientGoneError
+from gateway.wire.flow import Client
 
 _HEAVIEST: Final = (1 << 62, 0)
 PRESS_SECONDS: Final = 0.25
@@ -142,7 +143,7 @@ class Places:
         self._admit(holder)
         waiting = _Waiting(holder, streams, next(self._numbers), self._loop.create_future())
         self._enter_queue(waiting)
-        timer = self._loop.call_later(self._patience, waiting.fail, GatewayError(Code.UNAVAILABLE))
+        timer = self._loop.call_later(self._patience, waiting.fail, OverloadedError())
         client = holder.client
         if client is not None:
             client.when_leaving(lambda: waiting.fail(_left(client)))
@@ -212,19 +213,19 @@ class Places:
     # The queue.
 
     def _admit(self, holder: Holder) -> None:
-        """Make room in the queue for one more, or raise GatewayError(UNAVAILABLE)."""
+        """Make room in the queue for one more, or raise OverloadedError."""
         if self._queued.fits(1):
             return
         if not self._queued.may_yield(holder):
-            raise GatewayError(Code.UNAVAILABLE)
+            raise OverloadedError
         newest = (queue[-1] for line in self._lines.values() for queue in line.values())
         yielding = (one for one in newest if self._queued.yields(one.holder, holder))
         weight = self._queued.weight
         heaviest = max(yielding, key=lambda one: (weight(one.holder), one.number), default=None)
         if heaviest is None:
-            raise GatewayError(Code.UNAVAILABLE)
+            raise OverloadedError
         self._leave_queue(heaviest)
-        heaviest.fail(GatewayError(Code.UNAVAILABLE))
+        heaviest.fail(OverloadedError())
 
     def _enter_queue(self, waiting: _Waiting) -> None:
         line = self._lines.setdefault(waiting.line, {})
@@ -313,4 +314,4 @@ class Places:
 
 
 def _left(client: Client) -> Exception:
-    return ClientGoneError() if client.gone else GatewayError(Code.UNAVAILABLE)
+    return ClientGoneError() if client.gone else OverloadedError()

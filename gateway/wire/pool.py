@@ -20,7 +20,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.errors import Code, GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Claimant, kept
 from gateway.wire.connect_errors import CLOSED, unreachable
 from gateway.wire.deadlines import Deadlines, times
@@ -210,7 +210,7 @@ class Pool:
     async def _acquire(self, call: Call, *, streams: bool = False) -> UpstreamConnection:
         """A connection with a place: an idle one, or a new one; waits for the place. Raises as `request`."""
         if self._closed:
-            raise GatewayError(Code.UNAVAILABLE)
+            raise OverloadedError
         claim = self._places.claim_for_stream if streams else self._places.claim
         if not claim(call):
             await self._places.wait(call, streams=streams)
@@ -293,5 +293,5 @@ class Pool:
             raise unreachable(CLOSED)
         if self._aborted:
             connection.abort()
-            raise GatewayError(Code.UNAVAILABLE)
+            raise OverloadedError
         return connection

@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.wire.errors import BadFramingError, HeadTooLargeError
 
 MAX_LINE: Final = 8190
 MAX_HEADERS: Final = 128
@@ -59,14 +60,9 @@ def malformed(head: bytes) -> GatewayError:
     headers, end, _ = (b"\r\n" + rest).partition(HEAD_END)
     lines = headers.split(b"\r\n")[1:]
     if len(lines) > MAX_HEADERS:
-        return GatewayError(Code.HEAD_TOO_LARGE)
+        return HeadTooLargeError()
     fault = _fault_of_line(first) or _fault_of(lines, whole=bool(end))
-    return malformed_because(fault) if fault else GatewayError(Code.MALFORMED_REQUEST)
-
-
-def malformed_because(fault: str) -> GatewayError:
-    """A refusal that says why; `fault` holds nothing of a client's but the name of a header."""
-    return GatewayError(Code.MALFORMED_REQUEST, f"{Code.MALFORMED_REQUEST.message}: {fault}")
+    return BadFramingError.because(fault) if fault else BadFramingError()
 
 
 def _doubled(lines: list[bytes]) -> list[int]:

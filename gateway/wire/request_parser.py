@@ -24,9 +24,9 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.errors import Code, GatewayError
 from gateway.wire import request_heads as heads
-from gateway.wire.request_heads import HEAD_END, MAX_HEAD, malformed, malformed_because
+from gateway.wire.errors import BadFramingError, HeadTooLargeError
+from gateway.wire.request_heads import HEAD_END, MAX_HEAD, malformed
 
 # Larger than any segment, so that the parser never pauses inside one.
 _NO_PAUSE: Final = 1 << 30
@@ -110,7 +110,7 @@ class RequestReader:
             return self._feed_piece(data, 0, len(data))
         ends = _ends(seam, data)
         if len(ends) > _MOST_ENDS:
-            raise GatewayError(Code.MALFORMED_REQUEST)
+            raise BadFramingError
         messages: list[Parsed] = []
         start = 0
         for end in ends:
@@ -128,7 +128,7 @@ class RequestReader:
         try:
             parsed, _, _ = self._parser.feed_data(data)
         except LineTooLong as problem:
-            raise GatewayError(Code.HEAD_TOO_LARGE) from problem
+            raise HeadTooLargeError from problem
         except Exception as problem:  # whatever the parser raises is a malformed request
             return self._read_again(segment[start + left :], problem)
         if not self._is_one_message(data, parsed):
@@ -175,7 +175,7 @@ class RequestReader:
     def _read_again(self, data: bytes, problem: Exception) -> list[Parsed]:
         """Read from behind the last whole message on; raises GatewayError where that helps nothing."""
         if self._body is not None and (self._body[0].chunked or not self._body[1].is_eof()):
-            raise GatewayError(Code.MALFORMED_REQUEST) from problem
+            raise BadFramingError from problem
         again = _HeadByHead(self._loop)
         messages = again.feed(self._head + data)
         if not again.replaced:
@@ -218,7 +218,7 @@ class _HeadByHead:
                 self._hold(text[at:])
                 break
             if len(messages) == _MOST_AGAIN:
-                raise malformed_because("too many requests at once with headers that are sent twice")
+                raise BadFramingError.because("too many requests at once with headers that are sent twice")
             messages.append(self._read(text[at:end]))
             at = len(text) if messages[-1][0].upgrade else end
         self._seam = text[-_END_SEAM:]
@@ -226,19 +226,19 @@ class _HeadByHead:
 
     def _hold(self, head: bytes) -> None:
         if head and self._closed:
-            raise GatewayError(Code.MALFORMED_REQUEST)
+            raise BadFramingError
         self.head = _bounded(head)
         self.replaced = self.replaced or heads.with_placeholders(head) != head
 
     def _read(self, head: bytes) -> Parsed:
         if self._closed:
-            raise GatewayError(Code.MALFORMED_REQUEST)
+            raise BadFramingError
         fed = heads.with_placeholders(_bounded(head))
         self._parser = request_parser(self._loop)
         try:
             ((message, payload),), _, _ = self._parser.feed_data(fed)
         except LineTooLong as problem:
-            raise GatewayError(Code.HEAD_TOO_LARGE) from problem
+            raise HeadTooLargeError from problem
         except Exception as problem:  # whatever the parser raises is a malformed request
             raise malformed(head) from problem
         if fed != head:
@@ -259,9 +259,9 @@ class _HeadByHead:
         try:
             parsed, _, _ = self._parser.feed_data(text[at:end])
         except Exception as problem:  # whatever the parser raises is a malformed request
-            raise GatewayError(Code.MALFORMED_REQUEST) from problem
+            raise BadFramingError from problem
         if parsed:
-            raise GatewayError(Code.MALFORMED_REQUEST)
+            raise BadFramingError
         if body[1].is_eof():
             self._body = None
         return end
@@ -294,7 +294,7 @@ def _left(body: Parsed | None) -> int:
 def _bounded(head: bytes) -> bytes:
     """`head`, whole or not; raises GatewayError where it is too long."""
     if len(head) > MAX_HEAD:
-        raise GatewayError(Code.HEAD_TOO_LARGE)
+        raise HeadTooLargeError
     return head
 
 
@@ -308,7 +308,7 @@ def _head_end(text: bytes, at: int) -> int:
     """Where the head that begins at `at`, or behind empty lines there, ends."""
     end = text.find(HEAD_END, _behind_empty_lines(text, at))
     if end < 0:
-        raise GatewayError(Code.MALFORMED_REQUEST)
+        raise BadFramingError
     return end + len(HEAD_END)
 
 
@@ -327,12 +327,12 @@ def _check_framing(message: Any) -> None:
     """Raises GatewayError for a message that the parser let through and two servers could read apart."""
     version = message.version
     if version.major != 1 or version.minor > 1 or message.method == "CONNECT":
-        raise GatewayError(Code.MALFORMED_REQUEST)
+        raise BadFramingError
     # The parser takes an empty one for none.
     if not message.chunked and "Transfer-Encoding" not in message.headers:
         return
     values = [value for name, value in message.raw_headers if name.lower() == b"transfer-encoding"]
     if values != [_CHUNKED]:
-        raise malformed_because("header Transfer-Encoding is not exactly chunked")
+        raise BadFramingError.because("header Transfer-Encoding is not exactly chunked")
     if version.minor != 1:
-        raise malformed_because("header Transfer-Encoding is not of HTTP/1.0")
+        raise BadFramingError.because("header Transfer-Encoding is not of HTTP/1.0")

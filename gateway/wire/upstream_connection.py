@@ -20,16 +20,12 @@ from typing import Final, Protocol
 
 import httptools
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.fairness.errors import OverloadedError
 from gateway.wire.connect_errors import BROKEN_OFF, too_slow, unparsable, unreachable
 from gateway.wire.deadlines import NEVER, Deadlines, TimedPhase
-from gateway.wire.flow import (
-    HALF_CLOSED_SECONDS,
-    STALLED_SECONDS,
-    ClientGoneError,
-    Pausable,
-    refuse_abandoned,
-)
+from gateway.wire.errors import ClientGoneError
+from gateway.wire.flow import HALF_CLOSED_SECONDS, STALLED_SECONDS, Pausable, refuse_abandoned
 from gateway.wire.headers import Header
 from gateway.wire.places import Holder
 from gateway.wire.write_coalescer import WriteCoalescer
@@ -141,8 +137,8 @@ class UpstreamResponse:
     async def stream(self, sink: Sink) -> None:
         """Send the rest of the body to `sink` as it comes.
 
-        Raises GatewayError(UPSTREAM_UNREACHABLE) where the response is cut short,
-        GatewayError(UPSTREAM_TIMEOUT) where it stalls, and GatewayError(UNAVAILABLE) where its client did not
+        Raises UpstreamUnreachableError where the response is cut short,
+        UpstreamTimeoutError where it stalls, and OverloadedError where its client did not
         take it and another party needs the connection.
         """
         await self._connection.stream(sink)
@@ -353,7 +349,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def give_way(self) -> None:
         """End a request that waits for its client, for another party needs the connection."""
-        self._fail(ClientGoneError() if self.unwanted else GatewayError(Code.UNAVAILABLE))
+        self._fail(ClientGoneError() if self.unwanted else OverloadedError())
         self.abort()
 
     def put_back(self) -> None:

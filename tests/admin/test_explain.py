@@ -12,7 +12,7 @@ from pytest_aiohttp import AiohttpClient
 
 from gateway.admin.application import MAX_BODY, Explaining, admin_application, health_application
 from gateway.config import Config
-from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyRecord, KeyStore, MemoryKeyStore
 from tests.admin.test_application import Text, admin, error, metrics_of, ready_health
 from tests.keys.records import RECORD
@@ -31,7 +31,7 @@ class DownStore(MemoryKeyStore):
     """A store that answers nothing."""
 
     async def get(self, key_id: str) -> KeyRecord | None:
-        raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        raise StoreUnavailableError
 
 
 async def application(

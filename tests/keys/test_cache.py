@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.errors import Code, GatewayError, OverloadError
+from gateway.errors import Code, GatewayError
 from gateway.keys.cache import KeyCache
+from gateway.keys.errors import LookupOverloadError, StoreUnavailableError
 from gateway.keys.store import KeyChange, KeyChangeBatch, KeyRecord, KeyStore, MemoryKeyStore
+from gateway.proxy.errors import code_of
 from tests.keys.records import GLOBEX, OTHER, RECORD
 
 AT = "2026-02-01T00:00:00Z"
@@ -41,7 +43,7 @@ class ScriptedStore(MemoryKeyStore):
         self.finds: list[str] = []
         self.clients: list[str] = []
         self.down = False
-        self.failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        self.failure: GatewayError = StoreUnavailableError()
         self.stale: KeyRecord | None = None
         self.let_go = asyncio.Event()
         self.let_go.set()
@@ -84,7 +86,7 @@ class ScriptedStore(MemoryKeyStore):
 
     async def cut(self) -> str:
         """Fail the read that is waiting; returns when the next is sent."""
-        self._answers.put_nowait(GatewayError(Code.KEY_STORE_UNAVAILABLE))
+        self._answers.put_nowait(StoreUnavailableError())
         return await self.asked()
 
 
@@ -386,8 +388,8 @@ async def test_a_key_that_is_gone_is_an_unknown_one_again(cache: KeyCache, scrip
 
 async def test_a_refused_look_up_says_nothing_of_the_store(cache: KeyCache, scripted: ScriptedStore) -> None:
     await scripted.tell()
-    scripted.down, scripted.failure = True, OverloadError(Code.KEY_STORE_UNAVAILABLE)
-    with pytest.raises(OverloadError):
+    scripted.down, scripted.failure = True, LookupOverloadError()
+    with pytest.raises(LookupOverloadError):
         await cache.find(OTHER.digest, "192.0.2.1")
     assert (cache.silent, cache.counts) == (False, {"hit": 0, "miss": 0, "refused": 1})
 
@@ -460,7 +462,7 @@ async def test_a_failure_is_shared_but_not_kept(cache: KeyCache, scripted: Scrip
     await scripted.tell()
     scripted.down = True
     failures = await asyncio.gather(*(cache.find(RECORD.digest) for _ in range(3)), return_exceptions=True)
-    assert [failure.code for failure in failures if isinstance(failure, GatewayError)] == [
+    assert [code_of(failure) for failure in failures if isinstance(failure, GatewayError)] == [
         Code.KEY_STORE_UNAVAILABLE
     ] * 3
     assert len(scripted.finds) == 1
@@ -493,7 +495,7 @@ async def test_following_survives_a_store_that_is_down_at_the_start(clock: Clock
         async def last_position(self) -> str:
             self.starts += 1
             if self.starts == 1:
-                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+                raise StoreUnavailableError
             return "late"
 
     late = Late()
@@ -531,7 +533,7 @@ async def test_an_answer_that_took_too_long_is_a_failure(
     scripted.let_go.set()
     with pytest.raises(GatewayError) as failure:
         await look_up
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     assert cache.peek(RECORD.digest) is None
 
 

@@ -7,8 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.errors import Code, GatewayError, OverloadError
+from gateway.errors import Code, GatewayError
 from gateway.keys.dataloader import BatchLimits, BatchLoader
+from gateway.keys.errors import LookupOverloadError, StoreUnavailableError
+from gateway.proxy.errors import code_of
 
 LIMITS = BatchLimits(size=3, waiting=5)
 
@@ -61,9 +63,9 @@ async def test_who_would_be_too_many_fails_at_once() -> None:
     batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     waiting = await started(batches, "a") + await started(batches, *"bcdef")
-    with pytest.raises(OverloadError) as failure:
+    with pytest.raises(LookupOverloadError) as failure:
         await batches.get("g")
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     reads.going.set()
     assert await asyncio.gather(*waiting) == list("ABCDEF")
 
@@ -78,7 +80,7 @@ async def test_a_flood_from_one_party_delays_another_by_one_name() -> None:
     await asyncio.gather(*flood, *other, return_exceptions=True)
     assert reads.asked == [["a"], ["b", "x", "c"], ["d", "e"]]
     # One too many; it was the flood's last.
-    assert [type(task.exception()) for task in flood] == [type(None)] * 5 + [OverloadError]
+    assert [type(task.exception()) for task in flood] == [type(None)] * 5 + [LookupOverloadError]
 
 
 async def test_a_name_that_two_parties_want_is_read_once_and_at_the_first_turn() -> None:
@@ -104,7 +106,9 @@ async def test_who_waited_for_too_long_is_refused_and_not_read() -> None:
     now += 0.2
     reads.going.set()
     assert await asyncio.gather(*first, *timely) == ["A", "D"]
-    assert [type(each) for each in await asyncio.gather(*late, return_exceptions=True)] == [OverloadError] * 2
+    assert [type(each) for each in await asyncio.gather(*late, return_exceptions=True)] == [
+        LookupOverloadError
+    ] * 2
     assert reads.asked == [["a"], ["d"]]
 
 
@@ -115,7 +119,7 @@ async def test_no_turn_of_the_loop_answers_more_than_a_read_and_as_many_refusals
     reads.going.clear()
     waiting = await started(batches, "a") + await started(batches, *map(str, range(20)))
     now += 1
-    reads.failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+    reads.failure = StoreUnavailableError()
     reads.going.set()
     done = [0]
     while done[-1] < len(waiting):
@@ -127,7 +131,7 @@ async def test_no_turn_of_the_loop_answers_more_than_a_read_and_as_many_refusals
 
 async def test_a_name_that_fails_alone_fails_nobody_else() -> None:
     async def read(names: list[str]) -> dict[str, str | GatewayError]:
-        failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="unreadable")
+        failure = StoreUnavailableError(reason="unreadable")
         return {name: failure if name == "bad" else name.upper() for name in names}
 
     batches = BatchLoader(read, LIMITS)
@@ -142,7 +146,7 @@ async def test_a_failure_fails_all_who_wait_and_nobody_after() -> None:
     batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
     waiting = await started(batches, "a") + await started(batches, "b")
-    reads.failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+    reads.failure = StoreUnavailableError()
     reads.going.set()
     failures = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(failure) for failure in failures] == [GatewayError, GatewayError]

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.import_file import BATCH, ImportResult, LineProblem, import_records, read_records
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.store import KeyStore, MemoryKeyStore
@@ -178,7 +179,7 @@ async def test_an_import_that_was_cut_short_is_finished_by_another() -> None:
         ) -> list[KeyRecord | None]:
             self.batches += 1
             if self.batches == 2:
-                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+                raise StoreUnavailableError
             return await super().add_all(records, dry_run=dry_run)
 
     store = Failing()

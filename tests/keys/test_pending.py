@@ -11,9 +11,11 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.authority import StoreAuthority
 from gateway.keys.cache import KeyCache
 from gateway.keys.core.verifier import Verifier
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest
 from gateway.keys.pending import PendingKeys
 from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.proxy.errors import code_of
 from tests.keys.records import PENDING, RECORD
 
 KEY = "A" * 43 + "="
@@ -35,7 +37,7 @@ class Counting:
         self.asked.append(key)
         await self.go.wait()
         if self.failing:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
         return hashed == PENDING.bcrypt and key == KEY
 
     def close(self) -> None:
@@ -134,7 +136,7 @@ async def test_a_failure_is_one_and_concludes_nothing(scene: Scene) -> None:
     scene.verifier.failing = True
     with pytest.raises(GatewayError) as failure:
         await scene.claim(KEY)
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     scene.verifier.failing = False
     assert await scene.claim(KEY)
 

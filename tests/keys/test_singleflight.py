@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.singleflight import shared
 
 
@@ -52,7 +53,7 @@ async def test_it_goes_on_where_who_began_it_leaves() -> None:
 
 async def test_each_has_a_failure_of_his_own() -> None:
     """One that is raised twice would gather the tracebacks of all."""
-    work = Work(GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="away"))
+    work = Work(StoreUnavailableError(reason="away"))
     work.let_go.set()
     one, other = await asyncio.gather(work.ask(), work.ask(), return_exceptions=True)
     assert isinstance(one, GatewayError)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
-from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.usage import LastUsed
 
 
@@ -20,7 +20,7 @@ class Recording:
 
     async def used(self, times: Mapping[str, float]) -> None:
         if self.down:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
         self.writes.append(dict(times))
         self.told.set()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.policy.expectations import ALLOW, REFUSALS, Mismatch, PolicyTest, TestResult, run_test
+from gateway.policy.expectations import ALLOW, REFUSALS, Mismatch, PolicyTest, PolicyTestResult, run_test
 from gateway.policy.principals import MASTER
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from gateway.policy.verdicts import NO_KEY, Policy, PolicyRequest, key_with, read_request
@@ -46,7 +46,7 @@ WRITES = PolicyTest("writes", WRITER, asked("POST /ledgers"), ALLOW, "POST /ledg
 )
 def test_what_comes_as_expected_holds(test: PolicyTest, route: Route | None) -> None:
     outcome = run_test(test, policy())
-    assert outcome == TestResult(test, route, ())
+    assert outcome == PolicyTestResult(test, route, ())
     assert outcome.holds
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.fairness.shares import Caller
+from gateway.proxy.errors import code_of
 from gateway.proxy.limits import BufferBudget, RateLimit
 
 NOW = 1000.25
@@ -68,7 +69,7 @@ class TestBufferBudget:
         assert budget.held == 10
         with pytest.raises(GatewayError) as refused:
             hold.grow(1)
-        assert (refused.value.code, budget.held) == (Code.UNAVAILABLE, 0)
+        assert (code_of(refused.value), budget.held) == (Code.UNAVAILABLE, 0)
 
     def test_what_is_given_back_can_be_had_again(self) -> None:
         """Released bytes are free for the next body."""

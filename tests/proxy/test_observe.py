@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.admin.scopes import ScopesPage
-from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.policy.routes import Stamp, compile_routes
 from gateway.proxy.observe import NOTICE
@@ -43,7 +43,7 @@ class SlowStore(MemoryKeyStore):
         if self.silent:
             await asyncio.sleep(3600)
         if self.failing:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
         return await super().find(digest, client)
 
 

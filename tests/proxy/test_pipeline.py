@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from gateway.config import Secret
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from tests.conftest import Start
@@ -50,11 +51,11 @@ class FailingStore(MemoryKeyStore):
 
     async def last_position(self) -> str:
         # Without the proof that this would give, every request asks the store.
-        raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+        raise StoreUnavailableError
 
     def _fail(self) -> None:
         if self.failing:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
 
 
 def lines(log: str) -> list[dict[str, Any]]:

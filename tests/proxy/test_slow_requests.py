@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.errors import Code, GatewayError
 from gateway.keys.cache import (
     BOUND_SECONDS,
     CACHED_VALID_SECONDS,
@@ -18,6 +17,7 @@ from gateway.keys.cache import (
     LOOKUP_VALID_SECONDS,
 )
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import MemoryKeyStore
 from tests.conftest import Start
@@ -221,7 +221,7 @@ async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstrea
 
         async def find(self, digest: str, client: str = "") -> KeyRecord | None:
             if self.failing:
-                raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+                raise StoreUnavailableError
             return await super().find(digest, client)
 
     store = Failing()

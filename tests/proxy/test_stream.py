@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.proxy.context import SendPermission
 from gateway.proxy.stream import Upload
 from gateway.wire.exchange import Exchange
@@ -114,7 +114,7 @@ async def test_a_client_is_still_held_back_by_the_gate_once_core_takes_more(stag
 
 
 async def test_nothing_goes_on_where_the_gate_refuses() -> None:
-    failure = GatewayError(Code.KEY_STORE_UNAVAILABLE)
+    failure = StoreUnavailableError()
     stage = Stage(Asked(failure))
     stage.upload.feed(b"a", last=False)
     await stage.answer()

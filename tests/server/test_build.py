@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Address
-from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyChangeBatch, KeyRecord, MemoryKeyStore
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
@@ -56,7 +56,7 @@ class FailingStore(MemoryKeyStore):
 
     def _fail(self) -> None:
         if self.failing:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
 
 
 async def look(gateway: Running, path: str = "/health/ready", address: Address | None = None) -> Answer:

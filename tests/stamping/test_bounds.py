@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Stamp
+from gateway.proxy.errors import code_of
 from gateway.stamping.stamp import CHEAP_SECONDS, is_cheap, stamp, stamp_in_steps
 
 SIZE = 5 * 1024 * 1024
@@ -113,7 +114,7 @@ def longest_step(how: Stamp, body: bytes) -> tuple[float, Outcome]:
         except StopIteration:
             return max(longest, time.thread_time() - began), None
         except GatewayError as error:
-            return max(longest, time.thread_time() - began), error.code
+            return max(longest, time.thread_time() - began), code_of(error)
         longest = max(longest, time.thread_time() - began)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Stamp
+from gateway.proxy.errors import code_of, message_of
 from gateway.stamping.json_text import MAX_DEPTH
 from gateway.stamping.stamp import MAX_ITEMS, MAX_REPEATED, stamp, stamp_in_steps
 
@@ -40,7 +41,7 @@ def _caught(call: Callable[[], bytes]) -> bytes | Refused:
     try:
         return call()
     except GatewayError as error:
-        return Refused(error.code, error.message)
+        return Refused(code_of(error), message_of(error))
 
 
 def _finished(steps: Generator[None, None, bytes]) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.config import Address
 from gateway.errors import Code, GatewayError
+from gateway.proxy.errors import code_of
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.exchange import Exchange as Answering
 from tests.conftest import Start
@@ -391,7 +392,7 @@ class TestHeldBytes:
             exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 200)
 
         def refuse(problem: GatewayError, peer: str) -> bytes:
-            return b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % problem.code.status
+            return b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % code_of(problem).status
 
         loop = asyncio.get_running_loop()
         limits = ClientLimits(connections=100, head=5.0, body=5.0, idle=5.0, write=5.0)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.wire.deadlines import NEVER
-from gateway.wire.flow import ClientGoneError
+from gateway.wire.errors import ClientGoneError
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
 from tests.running import eventually
@@ -60,7 +60,7 @@ class Caller:
     async def renew(self) -> None:
         await asyncio.sleep(self.chance.choice([0, 0, 0.02, 0.12]))
         if self.chance.random() < 0.3:
-            raise GatewayError(Code.INVALID_KEY)
+            raise GatewayError
 
     def ended_late(self, status: int | None) -> None:
         self.late.append(status)

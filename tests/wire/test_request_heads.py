@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.errors import Code, GatewayError
+from gateway.proxy.errors import code_of
 from gateway.wire.request_heads import MAX_HEAD, malformed, with_placeholders
 from gateway.wire.request_parser import Parsed, RequestReader
 from tests.raw_client import chunked, request
@@ -161,7 +162,7 @@ class TestRefusals:
     def test_name_nothing_else(self, head: bytes, why: str) -> None:
         """Neither a target nor a line that is no header, nor a name that may be a key."""
         problem = malformed(head)
-        assert (problem.code, problem.message) == (Code.MALFORMED_REQUEST, "Malformed HTTP request" + why)
+        assert (code_of(problem), str(problem)) == (Code.MALFORMED_REQUEST, "Malformed HTTP request" + why)
 
     async def test_of_too_many_headers_say_so(self, gateway: Running) -> None:
         """128 pass; one more is a head that is too large."""

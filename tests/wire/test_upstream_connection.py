@@ -17,6 +17,8 @@ from functools import partial
 import pytest
 
 from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
+from gateway.proxy.errors import code_of
 from gateway.wire.headers import Header
 from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
@@ -108,7 +110,7 @@ async def whole(answer: UpstreamResponse) -> bytes:
 async def failure_of(pool: Pool, method: str = "GET") -> Code:
     with pytest.raises(GatewayError) as failed:
         await whole(await (get(pool) if method == "GET" else post(pool)))
-    return failed.value.code
+    return code_of(failed.value)
 
 
 def answered(head: bytes, body: bytes = b"", *, close: bool = False) -> Behaviour:
@@ -502,7 +504,7 @@ class TestStaleConnections:
         core.behaviour = abort
         with pytest.raises(GatewayError) as failed:
             await upload(pool, b"abc")
-        assert failed.value.code is Code.UPSTREAM_UNREACHABLE
+        assert code_of(failed.value) is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/up"]
 
 
@@ -560,7 +562,7 @@ class TestGate:
         self, core: RecordingUpstream, make_pool: MakePool
     ) -> None:
         pool = make_pool(idle=0.2)
-        gate = Asked(partial(asyncio.sleep, 0), GatewayError(Code.KEY_STORE_UNAVAILABLE))
+        gate = Asked(partial(asyncio.sleep, 0), StoreUnavailableError())
         with pytest.raises(GatewayError):
             await pool.request(request("GET", "/a"), gate)
         assert pool.counts == {**EMPTY, "idle": 1}
@@ -810,7 +812,7 @@ class TestBackPressure:
             await asyncio.sleep(0.01)
         with pytest.raises(GatewayError) as failed:
             await asked
-        assert failed.value.code is Code.UPSTREAM_TIMEOUT
+        assert code_of(failed.value) is Code.UPSTREAM_TIMEOUT
         assert sent < BUFFERS
         await eventually(lambda: not source.paused, "a source set free")
 

@@ -25,6 +25,7 @@ from gateway.keys.api.bodies import Creation, write_slices
 from gateway.keys.api.resource import ApiResponse, done, managed_owner, name_of, read_revocation, wanted
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.writer import Ask, CoreKeyWrites, escape
+from gateway.keys.errors import UnreadableListError
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import QuotaError
 from gateway.keys.store import CreatorRevokedError, KeyRecord, KeyStore
@@ -109,7 +110,7 @@ class CoreApiKeys:
             listed = _LIST.decode(answer.body)
         except msgspec.DecodeError:
             # Core's list is empty text where it cannot write a time of one of the keys.
-            raise GatewayError(Code.UPSTREAM_UNREACHABLE, "Upstream gave no list of keys") from None
+            raise UnreadableListError("Upstream gave no list of keys") from None
         if not listed:
             return ApiResponse(200, b"null")
         ids = [str(item.get("api_key_id")) for item in listed]

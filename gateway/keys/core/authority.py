@@ -22,7 +22,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.fairness.shares import network_of
 from gateway.gocompat.times import Instant
 from gateway.keys.cache import LATE_SECONDS, KeyCache
@@ -38,6 +38,7 @@ from gateway.keys.core.records import (
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS, IDLE_READS, RowCache
 from gateway.keys.core.verifier import Verifier
 from gateway.keys.dataloader import BatchLimits, BatchLoader
+from gateway.keys.errors import DatabaseUnavailableError, StoreUnavailableError
 from gateway.keys.minting import PREFIX_LENGTH, is_key
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.singleflight import shared
@@ -59,7 +60,7 @@ _UNKNOWN: Final = BatchLimits(size=128, waiting=8192, pause=0.02, patience=0.6)
 
 
 class Rows(KnownRows, Protocol):
-    """Core's whole table; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
+    """Core's whole table; failures are DatabaseUnavailableError."""
 
     async def check(self) -> None:
         """Return if it can be read; raises UnusableAuthorityError or GatewayError."""
@@ -207,7 +208,7 @@ class CoreKeys:
                     # It was old already, and is read once more.
                     anew = True
                     continue
-                raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Core's database answers too late")
+                raise DatabaseUnavailableError(reason="Core's database answers too late")
             compared = self._hashes.get(digest) or (record.bcrypt if record is not None else "")
             if compared and compared == row.hashed:
                 self._see(row)
@@ -241,7 +242,7 @@ class CoreKeys:
                 raise
             return None
         if self._clock() > asked + LATE_SECONDS and (record is None or not record.revoked):
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the key store answers too late")
+            raise StoreUnavailableError(reason="the key store answers too late")
         return record
 
     def _ends_at(self, digest: str, known: ApiKey, record: KeyRecord | None) -> float:

@@ -52,7 +52,7 @@ class CoreRow:
 
 
 class KnownRows(Protocol):
-    """Where Core's rows are read; failures are GatewayError(KEY_STORE_UNAVAILABLE)."""
+    """Where Core's rows are read; failures are DatabaseUnavailableError."""
 
     async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
         """The rows of these key ids, by id."""

@@ -21,9 +21,10 @@ from typing import Final
 
 import asyncpg
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.keys.core.records import CoreRow
+from gateway.keys.errors import DatabaseUnavailableError
 
 CONNECT_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 1.0
@@ -107,11 +108,11 @@ class CoreRows:
             raise UnusableAuthorityError(refused) from None
 
     async def by_ids(self, key_ids: Sequence[str]) -> dict[str, CoreRow]:
-        """The rows of these key ids, by id; raises GatewayError(KEY_STORE_UNAVAILABLE)."""
+        """The rows of these key ids, by id; raises DatabaseUnavailableError."""
         return {row["api_key_id"]: read_row(row) for row in await self._known.fetch(_BY_ID, list(key_ids))}
 
     async def by_prefixes(self, prefixes: Sequence[str]) -> Mapping[str, list[CoreRow]]:
-        """The rows of keys that begin so, by prefix; raises GatewayError(KEY_STORE_UNAVAILABLE)."""
+        """The rows of keys that begin so, by prefix; raises DatabaseUnavailableError."""
         found: defaultdict[str, list[CoreRow]] = defaultdict(list)
         for row in await self._unknown.fetch(_BY_PREFIX, list(prefixes)):
             found[row["key_prefix"]].append(read_row(row))
@@ -145,7 +146,7 @@ class _Link:
                 return await self._fetch(query, argument)
         except Exception as error:
             # asyncpg lets through OSError, ValueError, ssl.SSLError and more, by what the peer sends.
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error
+            raise DatabaseUnavailableError(reason=reason(error)) from error
 
     def drop(self) -> None:
         connection, self._connection = self._connection, None

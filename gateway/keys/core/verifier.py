@@ -24,8 +24,8 @@ from typing import Final
 
 import bcrypt
 
-from gateway.errors import Code, GatewayError, OverloadError
 from gateway.fairness.shares import network_of
+from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import is_bcrypt
 
@@ -77,7 +77,7 @@ class Verifier:
         """Whether `hashed` is the hash of `key`, which came from the address `client`.
 
         Raises:
-            OverloadError: too many wait already (KEY_STORE_UNAVAILABLE).
+            LookupOverloadError: too many wait already (KEY_STORE_UNAVAILABLE).
         """
         job = _Job(network_of(client), key, hashed, asyncio.get_running_loop().create_future())
         alike = self._waiting.setdefault(job.party, {}).setdefault(job.beginning, deque())
@@ -93,7 +93,7 @@ class Verifier:
         """Start nothing more; those who wait fail."""
         while job := next(self._jobs(), None):
             self._take(job)
-            job.fail(GatewayError(Code.KEY_STORE_UNAVAILABLE))
+            job.fail(KeysUnavailableError())
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
@@ -111,7 +111,7 @@ class Verifier:
     def _ended(self, job: _Job, work: asyncio.Future[bool]) -> None:
         self._compared.discard(job.beginning)
         if work.cancelled():
-            job.fail(GatewayError(Code.KEY_STORE_UNAVAILABLE))
+            job.fail(KeysUnavailableError())
         elif fault := work.exception():
             job.fail(fault)
         elif not job.outcome.done():
@@ -151,5 +151,5 @@ def _size(party: dict[str, deque[_Job]]) -> int:
     return sum(map(len, party.values()))
 
 
-def _overload() -> OverloadError:
-    return OverloadError(Code.KEY_STORE_UNAVAILABLE, reason="too many keys wait for their first use")
+def _overload() -> LookupOverloadError:
+    return LookupOverloadError(reason="too many keys wait for their first use")

@@ -32,8 +32,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as LostConnectionError
 
-from gateway.errors import Code, GatewayError
-from gateway.keys.store import RefusedRecordError, UnacknowledgedError, UncertainError
+from gateway.errors import GatewayError
+from gateway.keys.errors import StoreUnavailableError, UnacknowledgedError, UncertainError
+from gateway.keys.store import RefusedRecordError
 
 ANSWER_SECONDS: Final = 1.5
 
@@ -124,11 +125,11 @@ async def redis_errors(wait: float = 0.0) -> AsyncIterator[None]:
     except (GatewayError, RefusedRecordError):
         raise
     except NotAcknowledgedError as error:
-        raise UnacknowledgedError(Code.KEY_STORE_UNAVAILABLE, reason=str(error)) from error
+        raise UnacknowledgedError(reason=str(error)) from error
     except Exception as error:
         # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
-        failure = UncertainError if in_doubt(error) else GatewayError
-        raise failure(Code.KEY_STORE_UNAVAILABLE, reason=reason(error)) from error
+        failure = UncertainError if in_doubt(error) else StoreUnavailableError
+        raise failure(reason=reason(error)) from error
 
 
 def reason(error: BaseException) -> str:

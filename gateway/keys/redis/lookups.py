@@ -15,9 +15,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.fairness.shares import network_of
 from gateway.keys.dataloader import BatchLimits, BatchLoader
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.errors import UnreadableRecordError, reason, redis_errors
@@ -84,6 +85,6 @@ def _record(digest: str, text: bytes) -> KeyRecord | GatewayError:
     try:
         return read_record(digest, text)
     except UnreadableRecordError as error:
-        failure = GatewayError(Code.KEY_STORE_UNAVAILABLE, reason=reason(error))
+        failure = StoreUnavailableError(reason=reason(error))
         failure.__cause__ = error
         return failure

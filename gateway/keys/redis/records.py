@@ -21,7 +21,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord
@@ -303,7 +303,7 @@ class RedisRecords:
                 queued = await plan(pipe, replicas)
                 if queued is None or await commit(pipe, queued, replicas, session):
                     return
-        raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="too many others write the same key")
+        raise StoreUnavailableError(reason="too many others write the same key")
 
     @contextlib.asynccontextmanager
     async def _watching(self) -> AsyncIterator[Any]:

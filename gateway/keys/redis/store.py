@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.redis.connection import RedisLink, is_primary, replicas_of
 from gateway.keys.redis.durability import durability_warnings, memory_ratio, too_few_acknowledge
 from gateway.keys.redis.errors import redis_errors
@@ -81,7 +81,7 @@ class RedisKeyStore(RedisRecords):
             read, there, last, role = await self._read_confirmed(after, wait)
             if not is_primary(role):
                 await self.link.drop()
-                raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="the Redis that answers is no primary")
+                raise StoreUnavailableError(reason="the Redis that answers is no primary")
             self.link.replicas(role)
         entries = read[0][1] if read else []
         changes = [_read_change(entry_id, fields) for entry_id, fields in entries]

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.api.resource import ApiKeys, ApiResponse, read_owner
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, KeyStore, MemoryKeyStore
@@ -266,7 +267,7 @@ async def test_descendants_are_for_the_master_key(
 async def test_nothing_is_learned_or_answered_when_the_store_fails(learned: list[KeyRecord]) -> None:
     class Failing(MemoryKeyStore):
         async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
 
     api_keys = ApiKeys(Failing(), learned.append, seconds_of_2026(), bytes)
     with pytest.raises(GatewayError):

@@ -17,11 +17,14 @@ from gateway.keys.core.api import CoreApiKeys
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, pending_record
 from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey
+from gateway.proxy.errors import code_of
+from gateway.wire.errors import UpstreamUnreachableError
 from tests.keys.records import KEY_ID, RECORD
 
 KEY = "NY4VdwmYfa_u2ZhkpJ1UDT9XarI7sEGUniKKSIg411k="
@@ -199,12 +202,12 @@ async def test_a_store_that_fails_behind_a_201_leaves_no_key_without_a_maker() -
 
     class Failing(MemoryKeyStore):
         async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
 
     made = resource(CREATED, DONE, store=Failing())
     with pytest.raises(GatewayError) as failure:
         await made.keys.create(MASTER, body())
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
 
 
@@ -342,7 +345,7 @@ async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
     made = resource(ApiResponse(200), ApiResponse(200, b"null"))
     with pytest.raises(GatewayError) as failure:
         await made.keys.list(ACME, "")
-    assert failure.value.code is Code.UPSTREAM_UNREACHABLE
+    assert code_of(failure.value) is Code.UPSTREAM_UNREACHABLE
     assert await made.keys.list(ACME, "") == ApiResponse(200, b"null")
 
 
@@ -370,7 +373,7 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
     assert made.learned == [before, after]
 
 
-@pytest.mark.parametrize("answer", [ApiResponse(500, b"{}"), GatewayError(Code.UPSTREAM_UNREACHABLE)])
+@pytest.mark.parametrize("answer", [ApiResponse(500, b"{}"), UpstreamUnreachableError()])
 async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
     answer: ApiResponse | GatewayError,
 ) -> None:
@@ -393,12 +396,12 @@ async def test_a_store_that_fails_leaves_core_alone() -> None:
         async def revoke(
             self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
         ) -> KeyRecord | None:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
 
     made = resource(rows=[row("1")], store=Failing())
     with pytest.raises(GatewayError) as failure:
         await made.keys.revoke(ACME, RECORD.id, "")
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     assert made.core.asked == []
 
 

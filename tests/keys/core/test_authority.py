@@ -20,10 +20,12 @@ from gateway.keys.core.records import GONE, CoreRow, pending_record, record_of, 
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS
 from gateway.keys.core.rows import CoreRows
 from gateway.keys.core.verifier import MAX_WAITING_ALIKE, Verifier
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyChangeBatch, KeyStore, MemoryKeyStore
 from gateway.policy.principals import ApiKey, State
+from gateway.proxy.errors import code_of
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 
 pytestmark = pytest.mark.postgres
@@ -76,7 +78,7 @@ class Replica:
         try:
             found = await self.find(key, client)
         except GatewayError as failure:
-            return failure.code.code
+            return code_of(failure).code
         return "unknown" if found is None else found.state(time.time())
 
     async def lag(self, holds: Callable[[], Awaitable[bool]]) -> float:
@@ -239,12 +241,12 @@ class Emptiable(MemoryKeyStore):
 
     async def find(self, digest: str, client: str = "") -> KeyRecord | None:
         if self.silent:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
         return await super().find(digest, client)
 
     async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         if self.silent:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
         return await super().changes(after, wait)
 
 
@@ -622,7 +624,7 @@ async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table)
 
     class Failing(MemoryKeyStore):
         async def add(self, record: object, quota: object = None) -> None:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
 
     key = await table.mint("ledgers:read")
     async with replica(postgres.url(), Failing()) as one:

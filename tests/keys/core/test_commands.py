@@ -18,13 +18,13 @@ from gateway.cli.core_client import asking_core
 from gateway.cli.key_reader import CoreKeyReader
 from gateway.cli.key_store import DependencyError, login, now
 from gateway.cli.key_writer import CoreKeyWriter, Rotation
-from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import read_instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, record_of
 from gateway.keys.core.rows import CoreRows
 from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
@@ -581,7 +581,7 @@ async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_o
 
     class Failing(RedisKeyStore):
         async def children(self, key_id: str) -> list[KeyRecord]:
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE, reason="Redis cannot be reached")
+            raise StoreUnavailableError(reason="Redis cannot be reached")
 
     async def never_asked(method: str, target: str, body: bytes) -> ApiResponse:
         raise AssertionError

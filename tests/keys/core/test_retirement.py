@@ -10,15 +10,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import GatewayError
 from gateway.gocompat.times import Instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.records import CoreRow
 from gateway.keys.core.retirement import Retirements
 from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import MemoryKeyStore
+from gateway.wire.errors import UpstreamTimeoutError
 from tests.conftest import Start
 from tests.keys.core.conftest import CoreKey, Postgres, Table
 from tests.keys.core.stand_in import CoreApi
@@ -150,7 +152,7 @@ async def test_what_core_refuses_is_left_for_the_next_time_and_holds_up_no_other
 
 async def test_replicas_take_turns() -> None:
     """While one has the lease the other leaves it alone, whatever came of it."""
-    core = Core([GatewayError(Code.UPSTREAM_TIMEOUT)], {RECORD.id: row(RECORD)})
+    core = Core([UpstreamTimeoutError()], {RECORD.id: row(RECORD)})
     replica = Replica(await with_keys(rotated()), core)
     for _ in range(2):
         await replica().revoke_ended()
@@ -162,7 +164,7 @@ async def test_a_key_that_core_does_not_revoke_is_told_of_once() -> None:
     told: list[tuple[str, str]] = []
     keys = rotated(), rotated(GLOBEX), rotated(OTHER)
     core = Core(
-        [GatewayError(Code.UPSTREAM_TIMEOUT), BROKEN, DONE, BROKEN, DONE, BROKEN],
+        [UpstreamTimeoutError(), BROKEN, DONE, BROKEN, DONE, BROKEN],
         {record.id: row(record) for record in keys},
     )
     store = Leasing()
@@ -192,7 +194,7 @@ async def test_a_failure_ends_nothing() -> None:
 
         async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
             self.looks += 1
-            raise GatewayError(Code.KEY_STORE_UNAVAILABLE)
+            raise StoreUnavailableError
 
     store = Failing()
     running = asyncio.create_task(Replica(store, Core([]))().run(every=0.0))

@@ -13,6 +13,7 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.keys.core.rows import CoreRows, reason
+from gateway.proxy.errors import code_of
 from tests.addresses import DEAD, dropping_packets, names, run
 from tests.keys.core.conftest import Postgres, Table
 
@@ -118,7 +119,7 @@ async def test_a_server_that_does_not_answer_is_a_failure(postgres: Postgres, ta
     rows = CoreRows(postgres.url())
     with postgres.down(), pytest.raises(GatewayError) as failure:
         await rows.check()
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     await rows.check()
     rows.close()
 

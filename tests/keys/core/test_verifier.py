@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.errors import GatewayError, OverloadError
 from gateway.keys.core.verifier import MAX_WAITING, MAX_WAITING_ALIKE, THREADS, Verifier, is_of
+from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
 from tests.keys.core.conftest import hashed
 
 KEY = "k" * 43 + "="
@@ -69,7 +69,7 @@ async def test_so_many_of_one_address_wait_for_keys_that_begin_alike(verifier: V
     alike = [verifier.matches(KEY, GOOD, client="a") for _ in range(MAX_WAITING_ALIKE + 2)]
     others = [verifier.matches(KEY, GOOD, client="b"), verifier.matches(beginning(1), GOOD, client="a")]
     outcomes = await asyncio.gather(*alike, *others, return_exceptions=True)
-    expected = [bool] * (MAX_WAITING_ALIKE + 1) + [OverloadError] + [bool] * 2
+    expected = [bool] * (MAX_WAITING_ALIKE + 1) + [LookupOverloadError] + [bool] * 2
     assert [type(outcome) for outcome in outcomes] == expected
 
 
@@ -77,7 +77,7 @@ async def test_beyond_all_places_who_has_the_most_loses_one(verifier: Verifier) 
     flood = [verifier.matches(beginning(number), GOOD, client="a") for number in range(MAX_WAITING + THREADS)]
     other = verifier.matches(KEY, GOOD, client="b")
     outcomes = await asyncio.gather(*flood, other, return_exceptions=True)
-    expected = [bool] * (MAX_WAITING + THREADS - 1) + [OverloadError] + [bool]
+    expected = [bool] * (MAX_WAITING + THREADS - 1) + [LookupOverloadError] + [bool]
     assert [type(outcome) for outcome in outcomes] == expected
 
 
@@ -113,4 +113,4 @@ async def test_closing_fails_all_who_wait() -> None:
     await asyncio.sleep(0)
     verifier.close()
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes[1:]] == [GatewayError] * 8
+    assert [type(outcome) for outcome in outcomes[1:]] == [KeysUnavailableError] * 8

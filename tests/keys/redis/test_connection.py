@@ -16,6 +16,7 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyRecord
+from gateway.proxy.errors import code_of
 from tests import redis_acl
 from tests.keys.records import OTHER, RECORD
 from tests.keys.redis_setups import (
@@ -67,7 +68,7 @@ async def assert_down(store: RedisKeyStore) -> str:
     """The store fails; returns the reason."""
     with pytest.raises(GatewayError) as failure:
         await store.ping()
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     return str(failure.value.__cause__)
 
 

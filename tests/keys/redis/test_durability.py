@@ -20,6 +20,7 @@ from gateway.keys.redis.durability import (
     WRITTEN_LATER,
 )
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.proxy.errors import code_of
 from gateway.server.store_watch import StoreWatch
 from tests import redis_acl
 from tests.conftest import Start
@@ -98,7 +99,7 @@ async def test_a_redis_that_is_down_is_asked_again(store: RedisKeyStore, server:
     server.kill()
     with pytest.raises(GatewayError) as failure:
         await store.warnings()
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
 
 
 async def test_readiness_and_the_log_carry_the_warnings(start_gateway: Start, store: RedisKeyStore) -> None:

@@ -16,6 +16,7 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.redis.errors import NotAcknowledgedError, UnreadableRecordError, reason
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.proxy.errors import code_of
 from tests import redis_acl
 from tests.addresses import DEAD, dropping_packets
 from tests.conftest import Start
@@ -103,7 +104,7 @@ async def told_by(url: str) -> str:
             await store.add(RECORD)
     finally:
         await store.close()
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     assert failure.value.message == "Key store unavailable"
     return failure.value.reason
 

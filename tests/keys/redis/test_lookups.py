@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import GatewayError, OverloadError
+from gateway.errors import GatewayError
+from gateway.keys.errors import LookupOverloadError
 from gateway.keys.minting import digest, mint_key
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
@@ -39,7 +40,7 @@ async def flooded(ask: Callable[[str], Coroutine[Any, Any, object]], at_once: in
         while True:
             try:
                 await ask(mint_key(os.urandom))
-            except OverloadError:
+            except LookupOverloadError:
                 await asyncio.sleep(0)
 
     flooding = [asyncio.create_task(flood()) for _ in range(at_once)]
@@ -96,7 +97,7 @@ async def test_a_flood_gets_what_redis_can_answer_in_time_and_the_rest_is_refuse
     asked = (distant.find(unknown(), ATTACKER) for _ in range(1500))
     outcomes, took = await timed(asyncio.gather(*asked, return_exceptions=True))
     assert isinstance(outcomes, list)
-    assert {type(outcome) for outcome in outcomes} == {type(None), OverloadError}
+    assert {type(outcome) for outcome in outcomes} == {type(None), LookupOverloadError}
     # 64 every 0.1 s, for as long as an answer would be believed, and those alone that come too late refused.
     assert 128 <= outcomes.count(None) <= 512
     assert took < 2

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code, GatewayError
+from gateway.keys.errors import UncertainError
 from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.reading import Reader
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import KeyChange, KeyChangeBatch, UncertainError
+from gateway.keys.store import KeyChange, KeyChangeBatch
+from gateway.proxy.errors import code_of
 from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 from tests.redis_server import RedisServer, start_redis
@@ -54,7 +56,7 @@ async def assert_unavailable(call: Awaitable[object]) -> BaseException | None:
     began = time.monotonic()
     with pytest.raises(GatewayError) as failure:
         await call
-    assert failure.value.code is Code.KEY_STORE_UNAVAILABLE
+    assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     assert str(failure.value) == "Key store unavailable"
     assert time.monotonic() - began < 3
     return failure.value.__cause__
@@ -161,7 +163,7 @@ async def test_a_write_that_others_keep_overtaking_is_a_failure(
         assert revoked is not None
         assert revoked.revoked_at == "2026-02-01T00:00:00Z"
     except GatewayError as failure:
-        assert failure.code is Code.KEY_STORE_UNAVAILABLE  # noqa: PT017
+        assert code_of(failure) is Code.KEY_STORE_UNAVAILABLE  # noqa: PT017
     finally:
         done.set()
         await asyncio.gather(*others)

@@ -1,0 +1,56 @@
+"""The failures of HTTP/1.1: what a client sends wrongly, and a Core that does not respond."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from gateway.errors import GatewayError
+
+
+class ClientGoneError(Exception):
+    """The client left before its request was whole, or before anything of it was sent to Core."""
+
+
+class BadFramingError(GatewayError):
+    """The request is malformed HTTP, or two servers could read it apart."""
+
+    summary: ClassVar[str] = "Malformed HTTP request"
+
+    @classmethod
+    def because(cls, fault: str) -> BadFramingError:
+        """Return the failure whose message names a fault."""
+        return cls(f"{cls.summary}: {fault}")
+
+
+class HeadTooLargeError(GatewayError):
+    """The head of the request is too large."""
+
+    summary: ClassVar[str] = "Request head too large"
+
+
+class RequestTimeoutError(GatewayError):
+    """The request did not come whole in time."""
+
+    summary: ClassVar[str] = "Request timed out"
+
+
+class BodyTooLargeError(GatewayError):
+    """The body of the request is larger than its route takes."""
+
+    summary: ClassVar[str] = "Request body too large"
+
+
+class UpstreamError(GatewayError):
+    """Core does not do what a request needs."""
+
+
+class UpstreamUnreachableError(UpstreamError):
+    """Core cannot be reached, or its response is broken."""
+
+    summary: ClassVar[str] = "Upstream unreachable"
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """Core does not do in time what is due."""
+
+    summary: ClassVar[str] = "Upstream timed out"
