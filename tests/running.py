@@ -21,7 +21,8 @@ from typing import Any
 from gateway.config import Config, load_config
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.store import KeyRecord, KeyStore
-from gateway.server.build import Gateway
+from gateway.server.build import Options, build
+from gateway.server.gateway import Gateway
 from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
 from tests.recording import RecordingUpstream
 
@@ -156,7 +157,7 @@ async def start(
 ) -> Running:
     """Starts a gateway in front of the upstream; by default it has accepted Core before this returns."""
     log = io.StringIO()
-    gateway = Gateway(configured(upstream, changes), log, store=store)
+    gateway = build(configured(upstream, changes), log, Options(store=store))
     await gateway.start()
     if ready:
         async with asyncio.timeout(PATIENCE):

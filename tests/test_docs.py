@@ -19,7 +19,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from gateway.admin.application import Health
+from gateway.admin.health import Health
 from gateway.cli import cli
 from gateway.config import Setting, parse_config, settings
 from gateway.config.model import sections

@@ -103,7 +103,7 @@ async def test_a_minted_key_is_shown_once_and_never_logged(gateway: Running) -> 
 
 async def test_no_repr_shows_the_master_key(gateway: Running) -> None:
     """A traceback with locals, or a careless log call, must not print it."""
-    parts = [shipped_config(), gateway.gateway, gateway.gateway.config, gateway.gateway.proxy]
+    parts = [shipped_config(), gateway.gateway, gateway.gateway.config, gateway.gateway.handler]
     parts += [value for part in parts[1:] for value in vars_of(part)]
     assert [part for part in parts if MASTER_KEY in f"{part!r}{part!s}"] == []
 

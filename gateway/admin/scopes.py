@@ -1,9 +1,9 @@
-"""`GET /scopes` of the admin listener: which scopes each key used since the start, and which it never did.
+"""`GET /scopes` of the admin listener: the scopes that each key used since the start, and never used.
 
 Rules kept here:
-- A key is told by its id, never by the key.
-- It tells of the keys that were used in this process, at most 1,000 of them at once; `?key_id=` asks for one,
-  also for one that was not used.
+- A key is named by its id; the key itself is never shown.
+- The page shows the keys that were used in this process, at most 1,000 at once. `?key_id=` asks for one key,
+  used or not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_KEYS: Final = 1_000
 
 
 class ScopesPage:
-    """Answers from the counts of one process, the live routes, and the keys' records."""
+    """Shows the counts of one process, by the live routes and the keys' records."""
 
     def __init__(self, use: ScopeUse, keys: KnownKeys, config: Callable[[], Config], *, since: float) -> None:
         """`since` is when the counting began, in Unix seconds."""
@@ -32,19 +32,19 @@ class ScopesPage:
         self._config = config
         self._since = since
 
-    async def answer(self, query: Mapping[str, str]) -> dict[str, object]:
-        """The members of the page. Raises PageError for an unknown key, or what the store raises."""
+    async def page(self, query: Mapping[str, str]) -> dict[str, object]:
+        """Return the members of the page. Raises PageError for an unknown key, or what the store raises."""
         if "key_id" in query:
             key = await self._key(query["key_id"])
             if key is None:
                 raise PageError(Code.KEY_NOT_FOUND)
-            return self._page([key], left_out=0)
+            return self._members([key], left_out=0)
         seen = self._use.keys()
         keys = [await self._key(key_id) for key_id in seen[:MOST_KEYS]]
         known = [key for key in keys if key is not None]
-        return self._page(known, left_out=max(0, len(seen) - MOST_KEYS))
+        return self._members(known, left_out=max(0, len(seen) - MOST_KEYS))
 
-    def _page(self, keys: list[dict[str, object]], *, left_out: int) -> dict[str, object]:
+    def _members(self, keys: list[dict[str, object]], *, left_out: int) -> dict[str, object]:
         return {
             "since": Timestamps().at(self._since),
             "complete": self._use.complete and not left_out,

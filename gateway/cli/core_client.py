@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,9 +10,9 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.writer import Ask
-from gateway.proxy.forward import Forwarder, MasterKey
-from gateway.proxy.reauthorize import Clocks
-from gateway.server.build import open_pool, read_master_key
+from gateway.proxy.core_access import CoreAccess
+from gateway.proxy.core_client import CoreClient
+from gateway.server.upstream import host_line, open_pool, read_master_key
 
 
 class _Unobserved:
@@ -30,15 +29,15 @@ class _Unobserved:
 async def asking_core(config: Config) -> AsyncIterator[Ask]:
     """Core at `upstream.url`. The master key is read when Core is first asked; some commands never do."""
     pool = open_pool(config, asyncio.get_running_loop())
-    forwarder: Forwarder | None = None
+    client: CoreClient | None = None
 
     async def ask(method: str, target: str, body: bytes) -> ApiResponse:
-        nonlocal forwarder
-        if forwarder is None:
-            master = MasterKey(read_master_key(config).reveal())
-            forwarder = Forwarder(config, master, pool, _Unobserved(), Clocks(time.time, time.monotonic))
-            forwarder.open = True
-        return await forwarder.ask(method, target, body)
+        nonlocal client
+        if client is None:
+            access = CoreAccess(config.upstream.url, read_master_key(config))
+            access.verify()
+            client = CoreClient(pool, access, _Unobserved(), host_line(config))
+        return await client.ask(method, target, body)
 
     try:
         yield ask

@@ -16,9 +16,8 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.proxy.forward import MasterKey
-from gateway.server.build import core_probe, open_probe_pool, read_master_key
 from gateway.server.core_check import Finding, check_core
+from gateway.server.upstream import core_probe, open_probe_pool, read_master_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ async def states(config: Config) -> list[State]:
 
 
 async def _core(config: Config) -> State:
-    master = MasterKey(read_master_key(config).reveal())
+    master = read_master_key(config)
     pool = open_probe_pool(config, asyncio.get_running_loop())
     try:
         found = await check_core(pool, core_probe(config, master.line))

@@ -31,8 +31,10 @@ from gateway.config import Config, ConfigError, Secret, parse_config
 from gateway.demo.ledger import StandInLedger
 from gateway.demo.story import Story
 from gateway.demo.telling import Addresses, Teller
-from gateway.server.build import Gateway, StartError
+from gateway.server.build import build
+from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
+from gateway.server.gateway import Gateway
 
 SHIPPED = "gateway.yaml"
 
@@ -163,7 +165,7 @@ async def _start_on(port: int, upstream: str, master: Secret, log: TextIO) -> Ga
 
 
 async def _start(config: Config, log: TextIO) -> Gateway:
-    gateway = Gateway(config, log)
+    gateway = build(config, log)
     try:
         await gateway.start()
     except StartError:

@@ -1,97 +1,164 @@
-"""One request and all that its stages need of it."""
+"""One request, and all that the stages of the pipeline know of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.config import Config
+from gateway.errors import Code
 from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import network_of
 from gateway.policy.principals import ApiKey, Principal
-from gateway.policy.routes import Access, Route
+from gateway.policy.routes import Access, Route, Stamp
+from gateway.policy.targets import Ambiguous, Target, parse_target
+from gateway.proxy.limits import Hold
 from gateway.telemetry import AccessEntry
 from gateway.wire.exchange import Exchange
 
 _SAFE: Final = ("GET", "HEAD")
 
 
-class SendPermission(Protocol):
-    """Whether a request may still be sent, asked whenever its bytes leave."""
+class Recheck(Protocol):
+    """Tells whether an admitted request may still be sent; asked whenever its bytes leave for Core."""
 
-    def passes(self) -> bool:
-        """True if it may, False where that cannot be told at once: then `renew`."""
+    def passes(self, context: RequestContext) -> bool:
+        """Return True if it may; False, too, where that cannot be told at once: then `renew`."""
 
-    async def renew(self) -> None:
+    async def renew(self, context: RequestContext) -> None:
         """Return if it may be sent, else raise."""
 
 
+class LateEnding(Protocol):
+    """Is told how Core ended a request whose time was over."""
+
+    def ended_late(self, entry: AccessEntry, status: int | None) -> None:
+        """Take note of the status; None where the connection broke."""
+
+
 class RequestContext:
-    """A request on its way; a `wire.upstream.Call` once it is admitted.
+    """A request on its way; a `Call` of the wire once it is admitted.
 
     Args:
-        exchange: its client's side.
-        entry: its line in the log; its client is known.
-        config: the configuration that it began with.
-        late: told how it ended at Core where its time was over before: the status, or None where the
-            connection broke.
+        exchange: the client's side of it.
+        entry: its line in the log; the client's address is known.
+        config: the configuration that it began with, which holds to its end.
+        observer: is told of a late ending.
+        began: when it began (monotonic seconds).
+
+    Attributes:
+        target: the request target as it can be read, or that it is ambiguous.
+        route: the route that it takes, once it is admitted.
+        principal: the caller; None on a public route.
+        recheck: None where nothing can change meanwhile.
+        valid_until: until when the principal counts without a new look (monotonic seconds).
+        first_byte: seconds until Core's response begins; 0 for the pool's own.
+        bodiless: True if its response has no body.
+        hold: the bytes that its body holds of the budget; None for none.
     """
 
     __slots__ = (
-        "_late",
+        "_observer",
+        "began",
         "bodiless",
         "client",
         "config",
         "entry",
         "exchange",
         "first_byte",
-        "gate",
+        "hold",
         "principal",
+        "recheck",
         "route",
+        "target",
+        "valid_until",
     )
 
     route: Route
-    """The route that it takes."""
     principal: Principal | None
-    """Who calls; None on a public route."""
-    gate: SendPermission | None
-    """None where nothing can change meanwhile."""
-    first_byte: float
-    """Seconds until Core's response begins; 0 for the pool's own."""
-    bodiless: bool
-    """Whether its response has no body."""
+    recheck: Recheck | None
 
     def __init__(
-        self,
-        exchange: Exchange,
-        entry: AccessEntry,
-        config: Config,
-        late: Callable[[AccessEntry, int | None], None],
+        self, exchange: Exchange, entry: AccessEntry, config: Config, observer: LateEnding, began: float
     ) -> None:
         self.exchange = exchange
         self.client = exchange
+        self.began = began
         self.entry = entry
         self.config = config
+        self.target: Target | Ambiguous = parse_target(exchange.target)
         self.bodiless = exchange.method == "HEAD"
-        self._late = late
+        self.hold: Hold | None = None
+        self.valid_until = 0.0
+        self._observer = observer
 
-    def admit(self, route: Route, principal: Principal | None, gate: SendPermission | None = None) -> None:
-        """Let the request take its route, as whom, and under which gate."""
+    def admit(self, route: Route, principal: Principal | None, recheck: Recheck | None = None) -> None:
+        """Let the request take its route, as this principal, for as long as `recheck` lets it."""
         self.route = route
         self.principal = principal
-        self.gate = gate
+        self.recheck = recheck
         self.first_byte = route.first_byte
+
+    def reauthorized(self, principal: Principal, until: float) -> None:
+        """Take note of the principal as it is now, which counts until then (monotonic seconds)."""
+        self.principal = principal
+        self.valid_until = until
+
+    def hold_bytes(self, hold: Hold) -> Hold:
+        """Count the body's bytes by `hold`, and return it."""
+        self.hold = hold
+        return hold
+
+    def release(self) -> None:
+        """Hold nothing any more; the request has ended."""
+        if self.hold is not None:
+            self.hold.release()
+
+    # For the log.
+
+    def label(self) -> None:
+        """Name in the log the route that the request would take; nothing if none is listed."""
+        route = self.matched_route
+        self.entry.route = "" if route is None else route.name
+
+    def allow(self) -> None:
+        """Note in the log that the request is allowed on its route."""
+        self.entry.route, self.entry.decision = self.route.name, "allow"
+
+    def would_deny(self, code: Code) -> None:
+        """Note in the log that the request would be refused, and why."""
+        self.entry.decision, self.entry.would_code = "would_deny", code.code
+
+    # For the stages.
+
+    @property
+    def public_route(self) -> Route | None:
+        """The public route of the request, if it takes one."""
+        if isinstance(self.target, Target):
+            return self.config.routes.public(self.exchange.method, self.target.segments)
+        return None
+
+    @property
+    def matched_route(self) -> Route | None:
+        """The route that lists the request, if one does."""
+        if isinstance(self.target, Target):
+            return self.config.routes.match(self.exchange.method, self.target.segments)
+        return None
+
+    @property
+    def stamps(self) -> bool:
+        """True if the body gets the key's id."""
+        return self.route.stamp is not Stamp.NONE and isinstance(self.principal, ApiKey)
 
     @property
     def streams(self) -> bool:
-        """Whether a large body may go to Core as it comes: nobody needs one of a GET, or without a key."""
+        """True if a large body may go to Core as it comes: nobody needs one of a GET, or without a key."""
         return self.changes and self.route.access is not Access.PUBLIC
 
-    # What the pool asks only where requests wait, or something fails.
+    # For the pool, which asks only where requests wait, or something fails.
 
     @property
     def party(self) -> str:
-        """Whom its places and bytes are counted for: the key's id, or a client's network without a key."""
+        """The party its places and bytes are counted for: the key's id, or without a key the network."""
         if isinstance(self.principal, ApiKey):
             return self.principal.id
         return "master" if self.principal is not None else self.network
@@ -103,12 +170,12 @@ class RequestContext:
 
     @property
     def changes(self) -> bool:
-        """Whether it may change something at Core."""
+        """True if it may change something at Core."""
         return self.exchange.method not in _SAFE
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent a second time: a GET without a body."""
+        """True if it may be sent a second time: a GET without a body."""
         return self.exchange.method == "GET" and not self.exchange.bytes_in
 
     def give_up_body(self) -> None:
@@ -116,16 +183,16 @@ class RequestContext:
         self.exchange.break_off(OverloadedError())
 
     def ended_late(self, status: int | None) -> None:
-        """Tell how it ended at Core after its time."""
-        self._late(self.entry, status)
+        """Report how it ended at Core after its time."""
+        self._observer.ended_late(self.entry, status)
 
-    # What it asks of each request.
+    # For the pool, which asks of each request.
 
     def passes(self) -> bool:
-        """Whether it may be sent, as far as is known at once."""
-        return self.gate is None or self.gate.passes()
+        """Return True if it may be sent, as far as is known at once."""
+        return self.recheck is None or self.recheck.passes(self)
 
     async def renew(self) -> None:
-        """Return if it may be sent, else raise what its gate raises."""
-        if self.gate is not None:
-            await self.gate.renew()
+        """Return if it may be sent, else raise what its recheck raises."""
+        if self.recheck is not None:
+            await self.recheck.renew(self)

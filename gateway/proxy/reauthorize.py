@@ -1,105 +1,64 @@
-"""That a key may make a request, worked out anew where that was some time ago.
+"""Reauthorization: a key's permission to make its request, decided anew where that was some time ago.
 
 Rules kept here:
-- A client may take minutes over a body, and a connection to Core may be waited for: meanwhile the key may be
-  revoked, disabled, expired or narrowed, and no byte of its request leaves then.
-- What was judged is relied on for as long as the bound of a revocation leaves room for it (`keys.cache`).
+- A client may take minutes over a body, and a request may wait for a connection to Core. Meanwhile the key
+  may be revoked, disabled, expired or narrowed; then no further byte of its request leaves.
+- A decision counts for as long as the bound of a revocation leaves room for it (`keys.cache`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
-
-from gateway.config import Config
 from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
 from gateway.policy.decisions import Deny, decide
 from gateway.policy.principals import ApiKey, Principal
-from gateway.policy.targets import Ambiguous, Target
-from gateway.wire.exchange import Exchange
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """The time: `unix` in Unix seconds, `monotonic` in seconds that never step."""
-
-    unix: Callable[[], float]
-    monotonic: Callable[[], float]
-
-
-class KeyIdentifier(Protocol):
-    """Who can tell whose key it is: the proxy."""
-
-    clocks: Clocks
-
-    def identify(self, exchange: Exchange) -> Principal | Deny | tuple[str, str, str]:
-        """Who calls, as far as is known here; digest, key and client where somebody has to be asked."""
-
-    async def look_up(self, digest: str, key: str, client: str) -> Principal | Deny:
-        """Who calls, by the authority of keys. Raises GatewayError where it cannot tell."""
+from gateway.proxy.authenticate import Authenticator, UnknownKey
+from gateway.proxy.clocks import Clocks
+from gateway.proxy.context import RequestContext
 
 
 class DeniedMeanwhileError(Exception):
-    """What was allowed is denied by now, and no more of it reaches Core."""
+    """The request was allowed and is denied by now; no more of it goes to Core."""
 
     def __init__(self, deny: Deny) -> None:
         super().__init__(deny.message)
         self.deny = deny
 
 
-class RequestRecheck:
-    """That a key may make a request; a `context.SendPermission`.
+class Reauthorizer:
+    """Decides anew on the requests of keys; a `context.Recheck`."""
 
-    `principal` is as it was judged last, which is relied on `until` then (monotonic seconds).
-    """
+    def __init__(self, authenticator: Authenticator, clocks: Clocks) -> None:
+        self._authenticator = authenticator
+        self._unix = clocks.unix
+        self._monotonic = clocks.monotonic
 
-    __slots__ = ("_config", "_exchange", "_judge", "_target", "_until", "principal")
-
-    def __init__(
-        self,
-        judge: KeyIdentifier,
-        exchange: Exchange,
-        target: Target | Ambiguous,
-        config: Config,
-        principal: Principal,
-        until: float,
-    ) -> None:
-        self.principal = principal
-        self._judge = judge
-        self._exchange = exchange
-        self._target = target
-        self._config = config
-        self._until = until
-
-    def passes(self) -> bool:
-        """Whether the key may still make it; False, too, where the authority has to be asked."""
-        if self._judge.clocks.monotonic() < self._until:
+    def passes(self, context: RequestContext) -> bool:
+        """Return True if the key may still make the request; False also where the authority must be asked."""
+        if self._monotonic() < context.valid_until:
             return True
-        found = self._judge.identify(self._exchange)
-        return isinstance(found, ApiKey) and self._refusal(found, CACHED_VALID_SECONDS) is None
+        found = self._authenticator.identify(context)
+        return isinstance(found, ApiKey) and self._decide(context, found, CACHED_VALID_SECONDS) is None
 
-    async def renew(self) -> None:
-        """Ask whose key it is by now. Raises DeniedMeanwhileError, or GatewayError where nobody can tell."""
-        found = self._judge.identify(self._exchange)
-        if isinstance(found, tuple):
-            found = await self._judge.look_up(*found)
-        refusal = found if isinstance(found, Deny) else self._refusal(found, LOOKUP_VALID_SECONDS)
+    async def renew(self, context: RequestContext) -> None:
+        """Decide on the key as it is now. Raises DeniedMeanwhileError; GatewayError where nobody can tell."""
+        found = self._authenticator.identify(context)
+        if isinstance(found, UnknownKey):
+            found = await self._authenticator.look_up(found)
+        refusal = found if isinstance(found, Deny) else self._decide(context, found, LOOKUP_VALID_SECONDS)
         if refusal is not None:
             raise DeniedMeanwhileError(refusal)
 
-    def _refusal(self, principal: Principal, relied_on: float) -> Deny | None:
-        config, clocks = self._config, self._judge.clocks
+    def _decide(self, context: RequestContext, principal: Principal, valid: float) -> Deny | None:
+        config = context.config
         decision = decide(
             principal,
-            self._exchange.method,
-            self._target,
+            context.exchange.method,
+            context.target,
             config.routes,
-            clocks.unix(),
+            self._unix(),
             config.keys.report_only,
         )
         if isinstance(decision, Deny):
             return decision
-        self.principal = principal
-        self._until = clocks.monotonic() + relied_on
+        context.reauthorized(principal, self._monotonic() + valid)
         return None

@@ -1,31 +1,40 @@
-"""Bodies that flow: a request's to Core, an answer's to its client.
+"""Bodies that stream: a request's to Core, a response's to its client.
 
 Rules kept here:
-- Core may act on a body before its last byte has come, so each part of it passes the gate; while the gate has
-  to be asked, parts are held back.
-- The client is held back while the gate is asked, and while Core is slow: it goes on when neither is so.
-- A client that left is no reason to break off a small answer: it is read to its end for the log.
+- Core may act on a body before its last byte has come. So permission is asked for each part of it; while the
+  permission is renewed, parts are held back.
+- The client is held back while the permission is renewed and while Core is slow.
+- A small response is read to its end for the log, even if its client has left.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
-from gateway.proxy.context import SendPermission
 from gateway.wire.exchange import Exchange
 from gateway.wire.upstream_connection import UpstreamConnection, UpstreamResponse
 
 SMALL: Final = 1 << 16
-"""Bytes of an answer that is worth reading to its end."""
+"""Bytes of a response that is worth reading to its end."""
+
+
+class SendPermission(Protocol):
+    """Tells whether bytes of a request may still leave for Core."""
+
+    def passes(self) -> bool:
+        """Return True if they may; False, too, where that cannot be told at once: then `renew`."""
+
+    async def renew(self) -> None:
+        """Return if they may leave, else raise."""
 
 
 class Upload:
-    """A request's body on its way to Core, and its `Pausable`; `closed` is why it must not go on, if so."""
+    """A request's body on its way to Core; a `Pausable`. `closed` is why it must not go on, if so."""
 
-    def __init__(self, exchange: Exchange, gate: SendPermission) -> None:
+    def __init__(self, exchange: Exchange, permission: SendPermission) -> None:
         self._exchange = exchange
-        self._gate = gate
+        self._permission = permission
         self._connection: UpstreamConnection
         self._renewal: asyncio.Task[None] | None = None
         self._held: list[tuple[bytes, bool]] = []
@@ -41,12 +50,12 @@ class Upload:
         """Send a part of the body on, or hold it back."""
         if self._renewal is not None:
             self._held.append((data, last))
-        elif self._gate.passes():
+        elif self._permission.passes():
             self._send(data, last=last)
         else:
             self._exchange.pause_reading()
             self._held.append((data, last))
-            self._renewal = asyncio.ensure_future(self._renew(self._gate))
+            self._renewal = asyncio.ensure_future(self._renew())
 
     def pause_reading(self) -> None:
         """Hold back the client: Core is slower than it."""
@@ -54,20 +63,20 @@ class Upload:
         self._exchange.pause_reading()
 
     def resume_reading(self) -> None:
-        """Let the client send on, unless the gate is asked."""
+        """Let the client send on, unless the permission is being renewed."""
         self._slow = False
         if self._renewal is None:
             self._exchange.resume_reading()
 
     def stop(self) -> None:
-        """The answer is there: nothing more is asked or sent."""
+        """Ask and send nothing more: the response is there."""
         if self._renewal is not None:
             self._renewal.cancel()
 
-    async def _renew(self, gate: SendPermission) -> None:
+    async def _renew(self) -> None:
         try:
-            await gate.renew()
-        except Exception as closed:  # whatever it is, it is raised where the answer is waited for
+            await self._permission.renew()
+        except Exception as closed:  # raised where the response is waited for
             self.closed = closed
             self._connection.abort()
             return
@@ -86,23 +95,23 @@ class Upload:
         self._connection.upload(data, last=last)
 
     def break_off(self) -> None:
-        """The body will not come to its end: Core must not take it for whole."""
+        """Break the connection: the body will not come to its end, and Core must not take it for whole."""
         self._connection.abort()
 
 
 class Download:
-    """An answer's body on its way to the client."""
+    """A response's body on its way to the client."""
 
-    def __init__(self, exchange: Exchange, answer: UpstreamResponse, *, chunked: bool) -> None:
+    def __init__(self, exchange: Exchange, response: UpstreamResponse, *, chunked: bool) -> None:
         self._exchange = exchange
-        self._answer = answer
+        self._response = response
         self._chunked = chunked
 
     def write(self, data: bytes) -> None:
         """Send a part of the body to the client."""
         if self._exchange.gone:
-            if self._answer.length is None or self._answer.length > SMALL:
-                self._answer.abandon()
+            if self._response.length is None or self._response.length > SMALL:
+                self._response.abandon()
             return
         if self._chunked:
             self._exchange.write(b"%x\r\n%b\r\n" % (len(data), data), len(data))

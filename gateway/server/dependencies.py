@@ -1,10 +1,10 @@
-"""Whether Core and the key store answer: at once for health and metrics, in the log once it has lasted.
+"""The state of Core and the key store: at once in health and metrics, in the log once it has lasted.
 
 Rules kept here:
 - Health and the gauges show the present state; every change of it is counted.
-- The log gets a change that has lasted for a second. Changes that did not last are told by their number: in
-  the next line about that dependency, or a minute after the first of them. So a dependency that comes and
-  goes all the time costs one line a minute.
+- A change is logged once it has lasted for a second. Of changes that did not last, the log gives the number:
+  in the next line about that dependency, or a minute after the first of them. So a dependency that is lost
+  and restored all the time costs one line a minute.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.application import Health
+from gateway.admin.health import Health
 
 UPSTREAM: Final = "upstream"
 STORE: Final = "store"
 
 LASTING_SECONDS: Final = 1.0
-"""One refused connection or one slow answer is over within it. Core and the store are asked every 0.5 s, so
-what has lasted was seen at least twice."""
+"""One refused connection or one slow response is over within it. Core and the store are asked every 0.5 s, so
+a change that has lasted was seen at least twice."""
 TOGETHER_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.25
 _DIRECTIONS: Final = ("down", "up")
@@ -34,7 +34,7 @@ _DIRECTIONS: Final = ("down", "up")
 
 @dataclass(slots=True)
 class _Logged:
-    """What the log says of one dependency, and the changes since; times are monotonic seconds."""
+    """The state of one dependency as logged, and the changes since; times are monotonic seconds."""
 
     up: bool = True
     changes: int = 0
@@ -43,7 +43,7 @@ class _Logged:
 
 
 class Dependencies:
-    """Keeps `health` true, and tells `log` of changes. `now` gives monotonic seconds."""
+    """Keeps `health` up to date, and logs changes. `now` gives monotonic seconds."""
 
     def __init__(self, health: Health, log: FilteringBoundLogger, now: Callable[[], float]) -> None:
         self._health = health
@@ -54,23 +54,21 @@ class Dependencies:
 
     @property
     def changes(self) -> Mapping[tuple[str, str], int]:
-        """How often each dependency went "down" and came "up"."""
+        """The number of times that each dependency went "down" and came "up"."""
         return self._changes
 
     def up(self, name: str) -> bool:
-        """Whether a dependency answered last; Core also has to have been accepted once."""
+        """Return True if a dependency responded last, and, of Core, if it was verified."""
         return name not in self._health.degraded and (name != UPSTREAM or self._health.core_seen)
 
     def answered(self, name: str) -> None:
-        """A dependency answered."""
-        if self._health.degraded.pop(name, None) is not None:
+        """Take note that a dependency responded."""
+        if self._health.restore(name):
             self._changed(name, "up")
 
     def failed(self, name: str, reason: str) -> None:
-        """A dependency did not answer."""
-        changed = name not in self._health.degraded
-        self._health.degraded[name] = reason
-        if changed:
+        """Take note that a dependency did not respond."""
+        if self._health.degrade(name, reason):
             self._changed(name, "down")
 
     def _changed(self, name: str, to: str) -> None:
@@ -82,13 +80,13 @@ class Dependencies:
         logged.changes += 1
 
     async def run(self) -> None:
-        """Look for ever; returns only by cancellation."""
+        """Look at the changes for ever; returns only by cancellation."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             self.look()
 
     def look(self) -> None:
-        """Log what has lasted, and what has not lasted for long enough."""
+        """Log the changes that have lasted, and the number of those that have not."""
         now = self._now()
         for name, logged in self._logged.items():
             up = name not in self._health.degraded
@@ -115,7 +113,7 @@ class DependencyMetrics(Collector):
         self._dependencies = dependencies
 
     def collect(self) -> Iterator[Metric]:
-        """Every family; called by the registry at a scrape."""
+        """Yield every family; called by the registry at a scrape."""
         up = self._dependencies.up
         yield GaugeMetricFamily(
             "blnk_gateway_upstream_up", "1 if Core answered last, else 0.", value=int(up(UPSTREAM))

@@ -14,9 +14,10 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.application import Health
+from gateway.admin.health import Health
 from gateway.config import Config
 from gateway.config.report_only import reported
+from gateway.server.live_config import LiveConfig
 from gateway.server.reload import Reload, ReloadResult, Source
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 
@@ -27,33 +28,30 @@ class LivePolicy:
     """Tells of the policy that is live.
 
     Args:
-        config: the one that runs.
-        health: is kept true.
-        log: is told of each reload.
-        swap: lets everything that holds a configuration hold another one, at once.
+        live: the configuration that is live.
+        health: shows the policy.
+        log: takes the outcome of each reload.
         always: a notice that readiness shows for as long as the process runs, or "".
         now: Unix seconds.
     """
 
     def __init__(
         self,
-        config: Config,
+        live: LiveConfig,
         health: Health,
         log: FilteringBoundLogger,
-        *,
-        swap: Callable[[Config], None],
         always: str,
         now: Callable[[], float],
     ) -> None:
         self._health = health
         self._log = log
-        self._swap = swap
+        self._live = live
         self._always = [always] if always else []
         self._now = now
-        self._last = ReloadResult(now(), config.sha256)
-        self.families = PolicyMetrics(lambda: health.policy_sha256, self._last_reload)
-        health.notices = self._notices
-        self._show(config)
+        self._last = ReloadResult(now(), live.config.sha256)
+        self.metrics = PolicyMetrics(lambda: health.policy_sha256, self._last_reload)
+        health.show_notices(self._notices)
+        self._show(live.config)
         self._remember(self._last)
 
     def follow(self, source: Source, config: Config) -> Reload:
@@ -61,15 +59,14 @@ class LivePolicy:
         return Reload(source, config, adopt=self._adopt, told=self._told, now=self._now)
 
     def _adopt(self, config: Config) -> None:
-        self._swap(config)
+        self._live.adopt(config)
         self._show(config)
 
     def _show(self, config: Config) -> None:
         for warning in config.warnings:
             self._log.warning("configuration", problem=str(warning))
         self._reported = reported(config.routes, config.keys.report_only)
-        self._health.policy_sha256 = config.sha256
-        self._health.ready_requires = config.ready_requires
+        self._health.show_policy(config.sha256, config.ready_requires)
 
     def _told(self, outcome: ReloadResult) -> None:
         self._remember(outcome)
@@ -84,12 +81,14 @@ class LivePolicy:
     def _remember(self, outcome: ReloadResult) -> None:
         self._last = outcome
         at = datetime.fromtimestamp(outcome.at, UTC).isoformat(timespec="milliseconds")
-        self._health.last_reload = {
-            "success": outcome.success,
-            "at": at.replace("+00:00", "Z"),
-            "sha256": outcome.sha256,
-            "problems": list(outcome.problems),
-        }
+        self._health.show_reload(
+            {
+                "success": outcome.success,
+                "at": at.replace("+00:00", "Z"),
+                "sha256": outcome.sha256,
+                "problems": list(outcome.problems),
+            }
+        )
 
     def _last_reload(self) -> LastReload:
         return LastReload(self._last.success, self._last.at)

@@ -16,9 +16,11 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from gateway.config import Config
-from gateway.server.build import Gateway, StartError
+from gateway.server.build import Options, build
 from gateway.server.descriptors import raise_limit
+from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
+from gateway.server.gateway import Gateway
 from gateway.server.loop import new_loop
 from gateway.server.reload import Source
 from gateway.telemetry import open_sink
@@ -62,7 +64,8 @@ async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
     loop = asyncio.get_running_loop()
     stop = StopSignals(loop)
     try:
-        gateway = Gateway(config, sys.stdout, source=source, observe=observe, open_files=raise_limit())
+        options = Options(source=source, observe=observe, open_files=raise_limit())
+        gateway = build(config, sys.stdout, options)
     except (StartError, ValueError) as problem:
         return _fail(problem)
     loop.add_signal_handler(signal.SIGHUP, gateway.reload)

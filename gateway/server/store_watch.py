@@ -13,7 +13,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
+from gateway.admin.health import Health
 from gateway.errors import GatewayError
+from gateway.keys.authority import Authority
 from gateway.keys.redis.durability import NEARLY_FULL, NEARLY_FULL_RATIO, ROOM_RATIO
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore
@@ -30,7 +32,7 @@ class StoreWatch:
     Args:
         store: it.
         log: takes the warnings.
-        warnings: what the health page shows; others may put theirs there, too.
+        health: shows the warnings.
         failed: told where the store does not answer.
         only_record: whether the keys are nowhere else, so that an empty store is one that knows nobody.
         look_seconds: how often it looks.
@@ -42,7 +44,7 @@ class StoreWatch:
         self,
         store: KeyStore,
         log: Any,
-        warnings: list[str],
+        health: Health,
         failed: Callable[[GatewayError], None],
         *,
         only_record: bool,
@@ -52,7 +54,7 @@ class StoreWatch:
         self._look_seconds = look_seconds
         self._store = store
         self._log = log
-        self._warnings = warnings
+        self._health = health
         self._failed = failed
         self._only_record = only_record
         self._said: tuple[str, ...] = ()
@@ -79,8 +81,7 @@ class StoreWatch:
             self._failed(failure)
             return SOON_SECONDS
         before, self._said = self._said, found
-        others = [warning for warning in self._warnings if warning not in before]
-        self._warnings[:] = [*others, *found]
+        self._health.replace_warnings(before, found)
         for warning in found:
             if warning not in before:
                 self._log.warning(warning)
@@ -95,3 +96,12 @@ class StoreWatch:
         most = ROOM_RATIO if NEARLY_FULL in self._said else NEARLY_FULL_RATIO
         full = (NEARLY_FULL,) if self.memory is not None and self.memory > most else ()
         return (*empty, *full, *warnings)
+
+
+async def report_failures(
+    authority: Authority, report: Callable[[GatewayError | None], None], seconds: float = SOON_SECONDS
+) -> None:
+    """Report every so many seconds whether the authority of keys fails, for ever, without any request."""
+    while True:
+        await asyncio.sleep(seconds)
+        report(authority.failure)

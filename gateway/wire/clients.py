@@ -131,6 +131,10 @@ class Clients:
         self.turns.forget(connection)
         self._forgotten.set()
 
+    def drain(self) -> None:
+        """Let every connection end with the response that is under way."""
+        self.draining = True
+
     def shut(self) -> None:
         """Close idle connections now and the others after the responses they wait for."""
         for connection in self._all():

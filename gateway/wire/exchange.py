@@ -297,6 +297,11 @@ class Exchange:
             self.keep_alive = False
         return self.keep_alive
 
+    def end_with_connection(self) -> bool:
+        """Let the response end where the connection does; returns False, as `settle_keep_alive` does then."""
+        self.keep_alive = False
+        return False
+
     def send(self, head: bytes, body: bytes, status: int) -> None:
         """Send a whole response."""
         self.answered = True

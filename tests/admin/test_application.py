@@ -8,7 +8,9 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient, AiohttpServer
 
-from gateway.admin.application import Health, admin_application, health_application
+from gateway.admin.application import admin_application, health_application
+from gateway.admin.checks import Access
+from gateway.admin.health import Health
 from gateway.telemetry import Metrics, Sources
 
 HOST_REFUSED = ("GATEWAY_ADMIN_HOST", "Host is not an address of the admin listener")
@@ -28,7 +30,6 @@ class Text:
 def ready_health(**changes: Any) -> Health:
     state: dict[str, Any] = {
         "version": "1.2.3",
-        "policy_loaded": True,
         "policy_sha256": "abc",
         "core_seen": True,
     }
@@ -51,7 +52,7 @@ def admin(
     health: Health | None = None, *, token: Text | None = None, hosts: tuple[str, ...] = ()
 ) -> web.Application:
     health = health or ready_health()
-    return admin_application(health, metrics_of(health), token=token, hosts=hosts)
+    return admin_application(health, metrics_of(health), Access(hosts, token))
 
 
 def error(code: str, message: str) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class TestHealth:
             503,
             report(
                 status="not ready",
-                reasons=["no policy loaded", "Core has not been asked yet"],
+                reasons=["Core has not been asked yet"],
                 policy_sha256="",
             ),
         )
@@ -87,7 +88,6 @@ class TestHealth:
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [
-            ({"policy_loaded": False}, "no policy loaded"),
             ({"core_seen": False, "core_reason": "Core answers without a key"}, "Core answers without a key"),
             ({"draining": True}, "draining"),
         ],

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
-from gateway.admin.application import MAX_BODY, Explaining, admin_application, health_application
+from gateway.admin.application import MAX_BODY, admin_application, health_application
+from gateway.admin.checks import Access
+from gateway.admin.explain import Explaining
 from gateway.config import Config
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyRecord, KeyStore, MemoryKeyStore
@@ -46,8 +48,7 @@ async def application(
     return admin_application(
         health,
         metrics_of(health),
-        token=token,
-        hosts=(),
+        Access((), token),
         explaining=Explaining(lambda: config, store, lambda: NOW),
     )
 

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config import Address, Secret
-from gateway.server.build import Gateway
+from gateway.server.build import build
+from gateway.server.gateway import Gateway
 from tests.raw_client import Answer, RawClient
 from tests.running import Minted, shipped_config
 
@@ -91,7 +92,7 @@ async def fronted(core: Core) -> AsyncIterator[Fronted]:
     config = shipped_config()
     upstream = replace(config.upstream, url=core.url, master_key=Secret(core.master_key))
     log = io.StringIO()
-    gateway = Gateway(replace(config, upstream=upstream), log)
+    gateway = build(replace(config, upstream=upstream), log)
     try:
         await gateway.start()
         await gateway.ready()

@@ -20,7 +20,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.policy.routes import Stamp, compile_routes
 from gateway.proxy.observe import NOTICE
-from gateway.server.build import Gateway
+from gateway.server.build import Options, build
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
 from tests.raw_client import Answer, chunked, request
 from tests.recording import REFUSAL, RecordingUpstream, answering, held
@@ -56,7 +56,7 @@ async def observe(upstream: RecordingUpstream) -> AsyncIterator[Observe]:
 
     async def begin(*, store: MemoryKeyStore | None = None, **changes: Any) -> Running:
         log = io.StringIO()
-        gateway = Gateway(configured(upstream, changes), log, store=store, observe=True)
+        gateway = build(configured(upstream, changes), log, Options(store=store, observe=True))
         await gateway.start()
         await gateway.ready()
         started.append(Running(gateway, log, upstream))
@@ -197,7 +197,7 @@ class TestPassing:
     async def test_nothing_passes_before_core_was_seen(self, upstream: RecordingUpstream) -> None:
         """Also here Core must be one that asks for keys."""
         upstream.probe_behaviour = answering("503 Service Unavailable")
-        gateway = Gateway(configured(upstream, {}), io.StringIO(), observe=True)
+        gateway = build(configured(upstream, {}), io.StringIO(), Options(observe=True))
         await gateway.start()
         running = Running(gateway, io.StringIO(), upstream)
         assert (await running.ask("GET", "/ledgers", key=UNKNOWN)).status == 502
@@ -392,7 +392,7 @@ class TestScopes:
         use = ScopeUse()
         for number in range(1_002):
             use.note(f"api_key_{number}", "GET /ledgers")
-        page = await ScopesPage(use, MemoryKeyStore(), shipped_config, since=0.0).answer({})
+        page = await ScopesPage(use, MemoryKeyStore(), shipped_config, since=0.0).page({})
         assert page == {"since": "1970-01-01T00:00:00.000Z", "complete": False, "left_out": 2, "keys": []}
 
 

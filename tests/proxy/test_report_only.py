@@ -253,9 +253,9 @@ class TestGateway:
         """Its dates let it take any route to Core that asks for a scope, and no other."""
         gateway = await start_gateway()
         key, other = await gateway.mint("ledgers:read"), await gateway.mint("ledgers:read")
-        proxy = gateway.gateway.proxy
-        keys = replace(proxy.config.keys, report_only=KeyDates(((key.id, LATER),)))
-        proxy.adopt(replace(proxy.config, keys=keys))
+        handler = gateway.gateway.handler
+        keys = replace(handler.config.keys, report_only=KeyDates(((key.id, LATER),)))
+        handler.adopt(replace(handler.config, keys=keys))
         asked = [("POST", "/ledgers"), ("GET", "/balances/x"), ("GET", "/hooks"), ("GET", "/api-keys"),
                  ("POST", "/api-keys"), ("GET", "/nothing")]  # fmt: skip
         assert [(await ask(gateway, key.key, *one)).status for one in asked] == [200, 200, 403, 403, 403, 403]

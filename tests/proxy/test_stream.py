@@ -8,8 +8,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.keys.errors import StoreUnavailableError
-from gateway.proxy.context import SendPermission
-from gateway.proxy.stream import Upload
+from gateway.proxy.stream import SendPermission, Upload
 from gateway.wire.exchange import Exchange
 from gateway.wire.upstream_connection import UpstreamConnection
 

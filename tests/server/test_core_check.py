@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code
-from gateway.server.build import StartError
 from gateway.server.core_check import Check, CoreProbe, Finding, Reminder, check_core, probe_limits
+from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.pool import Pool

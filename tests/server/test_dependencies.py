@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.admin.application import Health
+from gateway.admin.health import Health
 from gateway.server.dependencies import (
     LASTING_SECONDS,
     STORE,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.cli import cli
 from gateway.config import Address, Config
-from gateway.server.build import Gateway
+from gateway.server.build import Options, build
 from gateway.server.descriptors import LEAST, Room, Shortfall, hard_limit, room, too_few
 from gateway.server.reload import Source
 from tests.bench.processes import free_ports
@@ -208,7 +208,7 @@ class TestReload:
         file.write_text(shipped)
         environ = ENVIRON | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url, "BLNK_GATEWAY_DRAIN__DELAY": "0s"}
         config = configured_for(upstream, {"limits": {"connections": 50}, "upstream": {"connections": 24}})
-        gateway = Gateway(config, log, source=Source(file, environ), open_files=FEW)
+        gateway = build(config, log, Options(source=Source(file, environ), open_files=FEW))
         await gateway.start()
         assert "fewer" not in log.getvalue()
         file.write_text(shipped + "\n# changed\n")

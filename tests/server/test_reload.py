@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, ConfigError, load_config, parse_config
-from gateway.server.build import Gateway
+from gateway.server.build import Options, build
 from gateway.server.reload import MOST_PROBLEMS, Pace, Reload, ReloadResult, Source, needing_restart
 from tests.raw_client import RawClient
 from tests.recording import RecordingUpstream
@@ -293,7 +293,7 @@ async def reloading(upstream: RecordingUpstream, path: Path) -> AsyncIterator[Re
     environ = ENVIRON | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url}
     config = load_config(path, environ, secrets=True)
     log = io.StringIO()
-    gateway = Gateway(config, log, source=Source(path, environ))
+    gateway = build(config, log, Options(source=Source(path, environ)))
     await gateway.start()
     await gateway.ready()
     running = Reloading(gateway, log, upstream)

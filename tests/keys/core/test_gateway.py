@@ -16,7 +16,8 @@ import pytest
 from gateway.keys.core.authority import READ_SECONDS
 from gateway.keys.minting import mint_id, mint_key
 from gateway.keys.store import MemoryKeyStore
-from gateway.server.build import Gateway, StartError
+from gateway.server.build import build
+from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from tests.conftest import Start
 from tests.keys.core.conftest import Postgres, Table, hashed
@@ -252,7 +253,7 @@ async def test_a_table_that_is_missing_ends_the_start(
     """One line that says what to do, and exit code 3."""
     await table.connection.execute("DROP TABLE blnk.api_keys")
     keys = {"authority": "core", "core_database": postgres.url()}
-    gateway = Gateway(configured(upstream, {"keys": keys}), StringIO())
+    gateway = build(configured(upstream, {"keys": keys}), StringIO())
     with pytest.raises(StartError, match=r"^Core's database has no table blnk\.api_keys: .*$") as problem:
         await gateway.start()
     assert problem.value.exit_code is Exit.DEPENDENCY

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admin.health import Health
 from gateway.errors import Code, GatewayError
 from gateway.keys.redis.durability import (
     EVICTION_UNKNOWN,
@@ -161,8 +162,8 @@ async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, s
         def warning(self, line: str) -> None:
             self.lines.append(line)
 
-    log, shown = Log(), list[str]()
-    watch = StoreWatch(store, log, shown, lambda _: None, only_record=False, look_seconds=0.02)
+    log, health = Log(), Health(version="")
+    watch = StoreWatch(store, log, health, lambda _: None, only_record=False, look_seconds=0.02)
     # Beside it, what connections take is nothing.
     server.command("SET", "ballast", b"x" * 20_000_000)
 
@@ -170,7 +171,7 @@ async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, s
         fill(server, ratio)
         await eventually(lambda: round(watch.memory or 0.0, 2) == ratio, f"a look at {ratio}")
         # What is said of it is said in the same step.
-        return NEARLY_FULL in shown
+        return NEARLY_FULL in health.warnings
 
     watching = asyncio.create_task(watch.run())
     try:

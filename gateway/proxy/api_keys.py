@@ -1,0 +1,88 @@
+"""The stage that answers `/api-keys` instead of Core.
+
+Rules kept here:
+- A body is read under a limit of its own, and its key is authorized anew once the body is whole.
+- Large lists are made one at a time for each owner, and only a few at once.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from gateway.errors import GatewayError
+from gateway.fairness.concurrency import ConcurrencyLimit
+from gateway.keys.api.resource import ApiResponse, KeysResource
+from gateway.policy.decisions import Deny
+from gateway.policy.principals import ApiKey, Principal
+from gateway.policy.targets import Target
+from gateway.proxy.bodies import BodyReader
+from gateway.proxy.context import RequestContext
+from gateway.telemetry import AccessEntry
+from gateway.wire.errors import ClientGoneError
+
+# Reading and granting scopes is one step of the event loop: 1 MiB of them would hold it for 180 ms.
+_BODY: Final = 1 << 16
+_LISTS: Final = 2
+"""Lists of keys that are made at once: the largest that a client can cause has 18 MB."""
+_LISTS_WAITING: Final = 8
+"""Further ones that the keys of one owner may have waiting."""
+
+
+class KeysObserver(Protocol):
+    """Is told what happens to keys."""
+
+    def store_failed(self, failure: GatewayError | None) -> None:
+        """Take note that the key store failed, or responded (None)."""
+
+    def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:
+        """Take note that a request has made or revoked keys."""
+
+
+class ApiKeysStage:
+    """Answers `/api-keys`."""
+
+    def __init__(self, resource: KeysResource, bodies: BodyReader, observer: KeysObserver) -> None:
+        self._resource = resource
+        self._bodies = bodies
+        self._observer = observer
+        self._lists = ConcurrencyLimit(1, total=_LISTS, waiting=_LISTS_WAITING)
+
+    async def respond(
+        self, context: RequestContext, principal: Principal, target: Target
+    ) -> ApiResponse | Deny:
+        """Return the response to an admitted request. Raises GatewayError, or ClientGoneError."""
+        method = context.route.method
+        if method == "POST":
+            body = await self._read_body(context)
+            # Its scopes and its owner may be others than when its request began.
+            response = await self._resource.create(context.principal or principal, body)
+        elif method == "GET":
+            response = await self._list(context, principal, target)
+        else:
+            response = await self._resource.revoke(principal, target.segments[1], target.query)
+        self._observer.store_failed(None)
+        if isinstance(response, ApiResponse) and (response.created or response.revoked):
+            self._observer.keys_changed(context.entry, response)
+        return response
+
+    async def _list(
+        self, context: RequestContext, principal: Principal, target: Target
+    ) -> ApiResponse | Deny:
+        # The master key lists any owner's keys, and has turns of its own.
+        async with self._lists.turn(principal.owner if isinstance(principal, ApiKey) else ""):
+            if context.exchange.gone:
+                raise ClientGoneError
+            return await self._resource.list(principal, target.query)
+
+    async def _read_body(self, context: RequestContext) -> bytes:
+        """Return the body of a request that may still be served once it is whole."""
+        exchange = context.exchange
+        try:
+            body = await self._bodies.read_whole(context, _BODY)
+        finally:
+            context.release()
+        if not context.passes():
+            await context.renew()
+        if exchange.gone or exchange.abandoned:
+            raise ClientGoneError
+        return body

@@ -1,0 +1,81 @@
+"""The bodies of requests, as they go to Core: stamped, held until they are whole, or streamed.
+
+Rules kept here:
+- The body of a stamping route is read whole, under a limit, and gets the key's id.
+- Of any other body the first 64 KiB are read before Core is asked for a connection: a small one goes at
+  Core's pace, and only a larger one flows at its client's.
+- Bytes are counted as they come, and shared between the callers (`limits`).
+"""
+
+from __future__ import annotations
+
+from gateway.fairness.shares import Caller
+from gateway.policy.principals import ApiKey
+from gateway.policy.routes import Route
+from gateway.proxy.context import RequestContext
+from gateway.proxy.limits import BufferBudget, Hold
+from gateway.proxy.stamp_queue import StampQueue
+from gateway.proxy.stream import SMALL
+from gateway.wire.errors import BodyTooLargeError
+
+
+class BodyReader:
+    """Reads bodies within one budget, and stamps them in one queue."""
+
+    def __init__(self, budget: BufferBudget, queue: StampQueue) -> None:
+        self._budget = budget
+        self._queue = queue
+
+    async def read(self, context: RequestContext) -> bytes | None:
+        """Return the body for Core, stamped where the route stamps; None for one that streams.
+
+        Raises GatewayError, and ClientGoneError where nobody is left to respond to.
+        """
+        exchange, key = context.exchange, context.principal
+        if context.stamps and isinstance(key, ApiKey):
+            return await self._read_stamped(context, key)
+        if exchange.complete:
+            return exchange.take_held()
+        if exchange.length is None or exchange.length <= SMALL:
+            hold = self.hold(context)
+            hold.comes(context.give_up_body)
+            await exchange.collect(SMALL, hold)
+            if exchange.complete:
+                hold.settle(exchange.bytes_in)
+                return exchange.take_held()
+        if not context.streams:
+            raise BodyTooLargeError
+        return None
+
+    def hold(self, context: RequestContext) -> Hold:
+        """Begin to count the bytes of the body, until the request ends."""
+        return context.hold_bytes(self._budget.hold(context))
+
+    async def read_whole(self, context: RequestContext, limit: int) -> bytes:
+        """Return the whole body, of at most `limit` bytes; raises as `read`."""
+        hold = self.hold(context)
+        hold.comes(context.give_up_body)
+        return await context.exchange.read(limit, hold)
+
+    async def stamp(self, context: RequestContext, body: bytes, route: Route, key: ApiKey) -> bytes:
+        """Return the body with its stamp; the same object where it needs none.
+
+        Raises what `StampQueue.stamp` raises.
+        """
+        exchange, most = context.exchange, context.config.upstream.max_body
+        caller = Caller(key.id, context.network)
+        return await self._queue.stamp(body, route, caller, most, lambda: not exchange.gone)
+
+    async def _read_stamped(self, context: RequestContext, key: ApiKey) -> bytes:
+        exchange, config = context.exchange, context.config
+        limit = min(config.limits.body, config.upstream.max_body)
+        if exchange.complete and exchange.bytes_in <= limit:
+            self.hold(context).grow(exchange.bytes_in)
+            body = exchange.take_held()
+        else:
+            body = await self.read_whole(context, limit)
+        stamped = await self.stamp(context, body, context.route, key)
+        context.entry.stamped = stamped is not body
+        if context.hold is not None:
+            context.hold.settle(len(stamped), config.upstream.max_body)
+        return stamped

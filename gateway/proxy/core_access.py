@@ -1,0 +1,47 @@
+"""The gateway's access to Core: its master key, and whether Core may be sent requests.
+
+Rules kept here:
+- Nothing is forwarded before Core was seen secure and accepted the master key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from gateway.wire.errors import UpstreamUnreachableError
+
+
+class MasterKey:
+    """Core's master key as requests need it: the digest to compare with, the header line to send."""
+
+    __slots__ = ("digest", "line")
+
+    def __init__(self, key: str) -> None:
+        self.digest = hashlib.sha256(key.encode()).hexdigest()
+        self.line = b"X-Blnk-Key: %b\r\n" % key.encode()
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return "MasterKey(***)"
+
+
+class CoreAccess:
+    """The state that all requests share: Core's URL, the master key, and whether Core was verified."""
+
+    def __init__(self, url: str, master: MasterKey) -> None:
+        self.url = url
+        self.master = master
+        self.verified = False
+
+    def use(self, master: MasterKey) -> None:
+        """Send another master key from now on."""
+        self.master = master
+
+    def verify(self) -> None:
+        """Take note that Core is secure and accepted the master key."""
+        self.verified = True
+
+    def require_verified(self) -> None:
+        """Raise UpstreamUnreachableError before Core was verified."""
+        if not self.verified:
+            raise UpstreamUnreachableError

@@ -1,0 +1,46 @@
+"""Requests of the gateway's own to Core, with its master key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.keys.api.resource import ApiResponse
+from gateway.proxy.core_access import CoreAccess
+from gateway.proxy.core_responses import CoreObserver, refuse_blame
+from gateway.wire.pool import OwnCall, Pool
+
+# A list of keys that Core makes for us: some 100,000 of them.
+_LARGE: Final = 1 << 26
+
+
+class CoreClient:
+    """Asks Core. `host_line` is the header line `Host` of Core, with its CRLF."""
+
+    def __init__(self, pool: Pool, core: CoreAccess, observer: CoreObserver, host_line: bytes) -> None:
+        self._pool = pool
+        self._core = core
+        self._observer = observer
+        self._host_line = host_line
+
+    async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
+        """Return Core's response to a request with the master key; `body` is JSON, or empty.
+
+        Raises GatewayError: UpstreamRefusedError where Core refuses the master key.
+        """
+        self._core.require_verified()
+        framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body) if body else b""
+        head = b"%b %b HTTP/1.1\r\n%bVia: 1.1 blnk-gateway\r\n" % (
+            method.encode(),
+            target.encode(),
+            self._host_line,
+        )
+        reads = method == "GET"
+        response = await self._pool.request(
+            b"%b%b%b\r\n%b" % (head, framing, self._core.master.line, body),
+            OwnCall(changes=not reads, repeatable=reads),
+        )
+        if response.status == 401:
+            await refuse_blame(response, method, self._observer)
+        await response.read(_LARGE)
+        self._observer.upstream(None)
+        return ApiResponse(response.status, response.body)

@@ -1,0 +1,121 @@
+"""Core's responses on their way to clients.
+
+Rules kept here:
+- A failure behind the response's first byte breaks the connection.
+- A 401 of Core that blames the gateway's own master key never reaches a client.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from gateway.errors import GatewayError
+from gateway.proxy.clocks import Clocks
+from gateway.proxy.context import RequestContext
+from gateway.proxy.errors import UpstreamRefusedError
+from gateway.proxy.stream import SMALL, Download
+from gateway.wire.errors import ClientGoneError
+from gateway.wire.headers import answer_lines, has_date
+from gateway.wire.response_heads import connection_line, date_line, status_line
+from gateway.wire.upstream_connection import UpstreamResponse
+
+_BODILESS: Final = frozenset({204, 304})
+
+
+class CoreObserver(Protocol):
+    """Is told how Core behaves."""
+
+    def upstream(self, failure: GatewayError | None) -> None:
+        """Take note that Core failed, or responded (None)."""
+
+    def refused(self) -> None:
+        """Take note that Core refused the gateway's master key."""
+
+
+class ResponseRelay:
+    """Passes Core's responses on."""
+
+    def __init__(self, observer: CoreObserver, clocks: Clocks) -> None:
+        self._observer = observer
+        self._unix = clocks.unix
+        self._monotonic = clocks.monotonic
+
+    async def pass_on(self, context: RequestContext, response: UpstreamResponse) -> None:
+        """Send Core's response to the client. Raises GatewayError, or ClientGoneError."""
+        if response.status == 401 and context.principal is not None:
+            await refuse_blame(response, context.exchange.method, self._observer)
+        if response.complete:
+            self.relay(context, response)
+        else:
+            await self._stream(context, response)
+
+    def relay(self, context: RequestContext, response: UpstreamResponse) -> None:
+        """Send a response that is whole and blames no key."""
+        head, _ = self._head(context, response)
+        context.exchange.send(head, response.body, response.status)
+
+    def _head(self, context: RequestContext, response: UpstreamResponse) -> tuple[bytes, bool]:
+        """Return the head for the client, and whether it says that the body is chunked."""
+        exchange, entry = context.exchange, context.entry
+        self._observer.upstream(None)
+        entry.answered_by = "core"
+        persistent = exchange.settle_keep_alive()
+        bare = response.status in _BODILESS or exchange.method == "HEAD"
+        length = len(response.body) if response.complete and not bare else response.length
+        chunked = length is None and not bare and exchange.minor == 1
+        if length is None and not bare and not chunked:
+            persistent = exchange.end_with_connection()
+        lines = answer_lines(response.headers)
+        head = b"%b%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
+            status_line(response.status),
+            lines,
+            b"" if has_date(lines) else date_line(self._unix()),
+            _framing(length, response.status, chunked=chunked),
+            connection_line(persistent=persistent, minor=exchange.minor),
+            entry.request_id.encode(),
+        )
+        return head, chunked
+
+    async def _stream(self, context: RequestContext, response: UpstreamResponse) -> None:
+        exchange = context.exchange
+        head, chunked = self._head(context, response)
+        exchange.begin(head, response.status, response)
+        began = self._monotonic()
+        try:
+            await response.stream(Download(exchange, response, chunked=chunked))
+        except GatewayError:
+            if exchange.gone:
+                raise ClientGoneError from None
+            raise
+        finally:
+            context.entry.upstream_ms += (self._monotonic() - began) * 1000
+        if chunked:
+            exchange.write(b"0\r\n\r\n", 0)
+        exchange.finish()
+
+
+async def refuse_blame(response: UpstreamResponse, method: str, observer: CoreObserver) -> None:
+    """Raise UpstreamRefusedError for a 401 that is about the key that Core got: the gateway's own."""
+    if await _blames_key(response, method):
+        response.abandon()
+        observer.refused()
+        raise UpstreamRefusedError(reason="Core refuses the master key")
+
+
+def _framing(length: int | None, status: int, *, chunked: bool) -> bytes:
+    if status in _BODILESS:
+        return b""
+    if chunked:
+        return b"Transfer-Encoding: chunked\r\n"
+    return b"" if length is None else b"Content-Length: %d\r\n" % length
+
+
+async def _blames_key(response: UpstreamResponse, method: str) -> bool:
+    """Return whether a 401 of Core is about the key it got."""
+    if method == "HEAD":
+        # No body to tell; Core has no other 401.
+        return True
+    if not response.complete and response.length is not None and response.length > SMALL:
+        return False
+    await response.read(SMALL)
+    return b'"AUTH_' in response.body

@@ -1,0 +1,145 @@
+"""One request from its head to its log line, whatever pipeline processes it.
+
+Rules kept here:
+- Each request gets one response, one log line, one set of metrics.
+- The configuration is read once for each request, so that a reload never splits one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from gateway.config import Config
+from gateway.errors import GatewayError
+from gateway.keys.errors import KeysUnavailableError, LookupOverloadError, UnreadableListError
+from gateway.proxy.clocks import Clocks
+from gateway.proxy.context import LateEnding, RequestContext
+from gateway.proxy.errors import code_of
+from gateway.proxy.reauthorize import DeniedMeanwhileError
+from gateway.proxy.responses import Responder
+from gateway.telemetry import AccessEntry
+from gateway.wire.client_address import client_of
+from gateway.wire.errors import ClientGoneError, UpstreamTimeoutError, UpstreamUnreachableError
+from gateway.wire.exchange import Exchange
+
+_UPSTREAM_FAILED = (UpstreamUnreachableError, UpstreamTimeoutError, UnreadableListError)
+
+
+class Observer(LateEnding, Protocol):
+    """Is told of requests, and of what they show of dependencies."""
+
+    def record(self, entry: AccessEntry) -> None:
+        """Take note of a request that has ended."""
+
+    def upstream(self, failure: GatewayError | None) -> None:
+        """Take note that Core failed, or responded (None)."""
+
+    def store_failed(self, failure: GatewayError | None) -> None:
+        """Take note that the key store failed, or responded (None)."""
+
+    def fault(self, problem: Exception) -> None:
+        """Take note of a fault of the gateway itself."""
+
+
+class RequestHandler:
+    """Handles the exchanges of all clients.
+
+    Args:
+        config: the configuration of new requests; replaced whole.
+        process: responds to one request; raises GatewayError, DeniedMeanwhileError or ClientGoneError.
+        observer: is told of each request.
+        clocks: the time.
+        request_ids: makes ids that no other process has.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        process: Callable[[RequestContext], Awaitable[None]],
+        observer: Observer,
+        clocks: Clocks,
+        request_ids: Callable[[], str],
+    ) -> None:
+        self.config = config
+        self._process = process
+        self._observer = observer
+        self._responder = Responder(clocks.unix)
+        self._unix = clocks.unix
+        self._monotonic = clocks.monotonic
+        self._request_ids = request_ids
+
+    def adopt(self, config: Config) -> None:
+        """Begin new requests with another configuration."""
+        self.config = config
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Respond to one request, and record it. Raises nothing."""
+        began, entry = self._monotonic(), self._entry(exchange)
+        context = RequestContext(exchange, entry, self.config, self._observer, began)
+        try:
+            await self._process(context)
+        except GatewayError as failure:
+            self._fail(context, failure)
+        except DeniedMeanwhileError as late:
+            self._responder.deny(context, late.deny)
+        except ClientGoneError:
+            entry.status = 0
+        except Exception as problem:  # the last resort: one request fails, not the gateway
+            self._observer.fault(problem)
+            self._fail(context, GatewayError())
+        finally:
+            context.release()
+        entry.status = exchange.status
+        entry.bytes_in = exchange.bytes_in
+        entry.bytes_out = exchange.bytes_out
+        entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
+        self._observer.record(entry)
+
+    def refuse_unreadable(self, failure: GatewayError, peer: str) -> bytes:
+        """Return the whole response to a request of `peer` that could not be read, and record it."""
+        request_id, code = self._request_ids(), code_of(failure)
+        head, body = self._responder.unreadable(failure, request_id)
+        self._observer.record(
+            AccessEntry(
+                time=self._unix(),
+                request_id=request_id,
+                client=peer,
+                decision="deny",
+                code=code.code,
+                status=code.status,
+                bytes_out=len(body),
+            )
+        )
+        return head + body
+
+    def _fail(self, context: RequestContext, failure: GatewayError) -> None:
+        if isinstance(failure, _UPSTREAM_FAILED):
+            self._observer.upstream(failure)
+        elif isinstance(failure, KeysUnavailableError) and not isinstance(failure, LookupOverloadError):
+            self._observer.store_failed(failure)
+        self._responder.fail(context, failure)
+
+    def _entry(self, exchange: Exchange) -> AccessEntry:
+        return AccessEntry(
+            time=self._unix(),
+            request_id=self._request_id(exchange),
+            client=self._client(exchange),
+            user_agent=exchange.headers.get("User-Agent", ""),
+            method=exchange.method,
+            path=exchange.target.partition("?")[0],
+        )
+
+    def _client(self, exchange: Exchange) -> str:
+        """Return the client's address; behind a trusted proxy, what that one says of it."""
+        peer = exchange.peer
+        if not self.config.trusted_proxies:
+            return peer
+        return client_of(peer, exchange.headers.getall("X-Forwarded-For", ()), self.config.trusts)
+
+    def _request_id(self, exchange: Exchange) -> str:
+        if self.config.trusts(exchange.peer):
+            given: str = exchange.headers.get("X-Request-Id", "")
+            if 0 < len(given) <= 128 and given.isascii() and given.isprintable():
+                return given
+        return self._request_ids()

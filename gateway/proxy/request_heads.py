@@ -1,0 +1,50 @@
+"""The heads of requests to Core, built new from what the client sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.proxy.context import RequestContext
+from gateway.wire.headers import request_lines
+
+
+def core_head(context: RequestContext, host_line: bytes, credentials: bytes) -> bytes:
+    """Return the head for Core but for its framing and its end.
+
+    Args:
+        context: the request.
+        host_line: the header line `Host` of Core, with its CRLF.
+        credentials: header lines that say who calls; they go in last.
+    """
+    exchange = context.exchange
+    trusted = context.config.trusts(exchange.peer)
+    headers = exchange.headers
+    forwarded = exchange.peer
+    if trusted and (earlier := headers.getall("X-Forwarded-For", ())):
+        forwarded = ", ".join([*earlier, forwarded])
+    return (
+        b"%b %b HTTP/1.1\r\n%b%bVia: 1.%d blnk-gateway\r\nX-Forwarded-For: %b\r\n%bX-Request-Id: %b\r\n%b"
+        % (
+            exchange.method.encode(),
+            exchange.target.encode("utf-8", "surrogateescape"),
+            host_line,
+            request_lines(exchange.raw_headers, trusted=trusted),
+            exchange.minor,
+            forwarded.encode("utf-8", "surrogateescape"),
+            _forwarded_lines(headers, trusted=trusted),
+            context.entry.request_id.encode(),
+            credentials,
+        )
+    )
+
+
+def _forwarded_lines(headers: Mapping[str, str], *, trusted: bool) -> bytes:
+    host = headers.get("Host", "")
+    proto = "http"
+    if trusted:
+        host = headers.get("X-Forwarded-Host", host)
+        proto = headers.get("X-Forwarded-Proto", proto)
+    line = b"X-Forwarded-Proto: %b\r\n" % proto.encode("utf-8", "surrogateescape")
+    if host:
+        line += b"X-Forwarded-Host: %b\r\n" % host.encode("utf-8", "surrogateescape")
+    return line

@@ -1,0 +1,27 @@
+"""The clocks, ids and identifiers of a running process."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+# Linux; elsewhere the monotonic clock goes on by itself, or there is no such sleep.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def uptime() -> float:
+    """Return seconds that never step, and go on while the machine sleeps: no cache is fresh after that."""
+    return time.clock_gettime(_CLOCK)
+
+
+def now() -> datetime:
+    """Return the time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def request_ids(prefix: str) -> Callable[[], str]:
+    """Return a maker of ids that no other process has: the prefix, which is random, and a count."""
+    counter = itertools.count(1)
+    return lambda: f"{prefix}-{next(counter):x}"

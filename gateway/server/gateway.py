@@ -1,0 +1,249 @@
+"""The life of a gateway: start, ready, drain, end.
+
+Rules kept here:
+- Nothing is forwarded before Core was seen secure and accepted the master key.
+- Draining: not ready at once, accepting for a while, then closing as responses end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin.health import Health
+from gateway.config import Address, Config
+from gateway.errors import GatewayError
+from gateway.keys.authority import Authority, UnusableAuthorityError
+from gateway.keys.store import KeyStore
+from gateway.keys.usage import LastUsed
+from gateway.proxy.handler import RequestHandler
+from gateway.server.core_watch import CoreWatch
+from gateway.server.errors import StartError
+from gateway.server.exit_codes import Exit
+from gateway.server.listeners import Listeners
+from gateway.server.live_config import LiveConfig
+from gateway.server.observer import GatewayObserver, Telemetry
+from gateway.server.reload import Reload
+from gateway.server.sockets import CannotListenError
+from gateway.server.tasks import BackgroundTasks
+from gateway.telemetry import Metrics
+from gateway.wire.clients import Clients
+from gateway.wire.parser_check import parser_misreads
+from gateway.wire.pool import Pool
+
+_CUT_OFF_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The store of keys, the authority over them, and the last uses that are written once more at the end."""
+
+    store: KeyStore
+    authority: Authority
+    last_used: LastUsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The connections to Core, of requests and of checks, and what asks Core."""
+
+    pool: Pool
+    probe_pool: Pool
+    watch: CoreWatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """Everything that clients and operators connect to."""
+
+    handler: RequestHandler
+    clients: Clients
+    listeners: Listeners
+    admin: web.Application
+    health: web.Application
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """The background tasks, and the work that they do from the start to the end."""
+
+    tasks: BackgroundTasks
+    work: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one gateway, which `server.build` makes; `notice` is logged at the start, if any."""
+
+    live: LiveConfig
+    health: Health
+    telemetry: Telemetry
+    observer: GatewayObserver
+    keys: Keys
+    core: Core
+    front: Front
+    background: Background
+    reload: Reload | None
+    notice: str
+
+
+class Gateway:
+    """A gateway that can be started once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._loop = asyncio.get_running_loop()
+        self._cut = 0
+        self.health = parts.health
+        self.store = parts.keys.store
+        self.handler = parts.front.handler
+
+    @property
+    def config(self) -> Config:
+        """The live configuration."""
+        return self._parts.live.config
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """Where events are logged."""
+        return self._parts.telemetry.log.events
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is counted."""
+        return self._parts.telemetry.metrics
+
+    @property
+    def address(self) -> Address:
+        """The address that clients connect to; the first, if there are several."""
+        return self._parts.front.listeners.addresses("listen")[0]
+
+    @property
+    def admin_address(self) -> Address:
+        """The address of the admin listener."""
+        return self._parts.front.listeners.addresses("admin")[0]
+
+    @property
+    def health_address(self) -> Address | None:
+        """The address of the health listener, if there is one."""
+        return next(iter(self._parts.front.listeners.addresses("health")), None)
+
+    def reload(self) -> None:
+        """Read the configuration again, as on SIGHUP."""
+        if self._parts.reload is not None:
+            self._parts.reload.ask()
+
+    def loop_fault(self, problem: BaseException | None) -> None:
+        """Log what the event loop would print to standard error, which may block, and may quote a request."""
+        self._parts.observer.fault(problem if isinstance(problem, Exception) else RuntimeError())
+
+    # Start.
+
+    async def start(self) -> None:
+        """Open the listeners and begin to ask Core. Raises StartError."""
+        if wrong := parser_misreads(self._loop):
+            raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.DEPENDENCY)
+        await self._check_authority()
+        await self._listen()
+        for work in self._parts.background.work:
+            self._parts.background.tasks.run(work())
+        config, listeners = self.config, self._parts.front.listeners
+        if self._parts.notice:
+            self.log.warning("observing", meaning=self._parts.notice)
+        self.log.info(
+            "listening",
+            clients=", ".join(map(str, listeners.addresses("listen"))),
+            admin=str(self.admin_address),
+            upstream=config.upstream.url,
+            store=config.keys.shown_store,
+            routes=len(config.routes.routes),
+            policy_sha256=config.sha256,
+        )
+
+    async def ready(self) -> None:
+        """Return once Core was seen secure and accepted the master key. Raises StartError if it is unsafe."""
+        await self._parts.core.watch.verified()
+
+    async def _check_authority(self) -> None:
+        try:
+            await self._parts.keys.authority.check()
+        except UnusableAuthorityError as problem:
+            raise StartError(str(problem), Exit.DEPENDENCY) from problem
+        except GatewayError as failure:
+            # As with the store: requests get 503 until it responds.
+            self.log.warning(failure.reason, authority=self.config.keys.authority)
+
+    async def _listen(self) -> None:
+        config, front = self.config, self._parts.front
+        try:
+            await front.listeners.open_private("admin", config.admin, front.admin)
+            if config.health is not None:
+                await front.listeners.open_private("health", config.health, front.health)
+            await front.listeners.open("listen", config.listen, front.clients.connect)
+        except CannotListenError as problem:
+            raise StartError(str(problem), Exit.FAILED) from problem
+
+    # End.
+
+    async def drain(self, delay: float | None = None) -> int:
+        """Stop as responses end; return the exit code: 0, or 1 if something in flight was cut.
+
+        New connections are taken for `delay` seconds more, by default for `drain.delay`.
+        """
+        config, front, pool = self.config.drain, self._parts.front, self._parts.core.pool
+        delay = config.delay if delay is None else delay
+        self.health.drain()
+        front.clients.drain()
+        self.log.info("draining", delay=delay, timeout=config.timeout)
+        await asyncio.sleep(delay)
+        front.listeners.close("listen")
+        front.clients.shut()
+        deadline = self._loop.time() + config.timeout
+        self._cut += await front.clients.emptied(config.timeout)
+        self._cut += await pool.settle(deadline - self._loop.time())
+        return await self._stopped()
+
+    async def cut_off(self) -> int:
+        """Stop at once; return the exit code: 0, or 1 if something in flight was cut."""
+        self._parts.front.listeners.close("listen")
+        self._cut += await self._parts.front.clients.emptied(0)
+        self._cut += await self._parts.core.pool.settle(0)
+        # Redis, for one, may be what hangs.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CUT_OFF_SECONDS):
+                return await self._stopped()
+        return self._exit_code
+
+    async def close(self) -> None:
+        """Stop at once; wait for nothing but what is already being written."""
+        await self._end()
+        self._parts.telemetry.log.close()
+
+    async def _stopped(self) -> int:
+        await self._end()
+        self.log.info("stopped", cut=self._cut)
+        self._parts.telemetry.log.close()
+        return self._exit_code
+
+    @property
+    def _exit_code(self) -> Exit:
+        return Exit.FAILED if self._cut else Exit.OK
+
+    async def _end(self) -> None:
+        parts = self._parts
+        parts.front.listeners.close("listen")
+        await parts.front.clients.emptied(0)
+        await parts.background.tasks.stop()
+        parts.core.pool.abort()
+        await parts.front.listeners.close_all()
+        parts.core.probe_pool.abort()
+        await parts.keys.last_used.write()
+        await parts.keys.authority.close()
+        await parts.keys.store.close()
+        parts.core.watch.close()

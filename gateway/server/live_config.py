@@ -1,0 +1,59 @@
+"""The configuration that is live, fitted to the limit of open files, and all that follows it.
+
+Rules kept here:
+- Another configuration is adopted in one turn of the event loop: no request sees half of two.
+- A number of connections that cannot be had is logged, with the one that can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.config import Config
+from gateway.server.descriptors import Room, room
+
+
+class LiveConfig:
+    """Holds the live configuration. `open_files` is the limit that connections are kept below."""
+
+    def __init__(self, config: Config, open_files: int, log: FilteringBoundLogger) -> None:
+        self._open_files = open_files
+        self._log = log
+        self._adopters: list[Callable[[Room], None]] = []
+        self.room = room(config, open_files)
+        self._warn()
+
+    @property
+    def config(self) -> Config:
+        """The live configuration."""
+        return self.room.config
+
+    def followed_by(self, *adopters: Callable[[Config], None]) -> None:
+        """Call `adopters` with every configuration that is adopted from now on."""
+        for adopt in adopters:
+            self._adopters.append(lambda fitted, adopt=adopt: adopt(fitted.config))  # type: ignore[misc]
+
+    def room_followed_by(self, adopt: Callable[[Room], None]) -> None:
+        """Call `adopt` with what fits of every configuration that is adopted from now on."""
+        self._adopters.append(adopt)
+
+    def adopt(self, config: Config) -> None:
+        """Make another configuration live, for everything that follows."""
+        self.room = room(config, self._open_files)
+        for adopt in self._adopters:
+            adopt(self.room)
+        self._warn()
+
+    def _warn(self) -> None:
+        for shortfall in self.room.shortfalls:
+            self._log.warning(
+                "fewer connections than configured",
+                setting=shortfall.setting,
+                configured=shortfall.configured,
+                possible=shortfall.possible,
+                open_files=shortfall.limit,
+                needed=shortfall.needed,
+                reason=str(shortfall),
+            )

@@ -1,0 +1,134 @@
+"""The observer of requests: metrics, log, and what they show of dependencies.
+
+Rules kept here:
+- A fault is logged without its text, which may quote a request.
+- A Core that refuses the master key is told of once a minute, while it lasts; the key's file is read again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.errors import GatewayError
+from gateway.keys.api.resource import ApiResponse
+from gateway.keys.store import KeyChange
+from gateway.proxy.core_access import CoreAccess
+from gateway.server.core_check import Reminder
+from gateway.server.core_watch import CoreWatch
+from gateway.server.dependencies import STORE, UPSTREAM, Dependencies
+from gateway.telemetry import AccessEntry, Log, Metrics
+from gateway.telemetry.policy_metrics import PolicyMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where requests and events go."""
+
+    log: Log
+    metrics: Metrics
+    policy: PolicyMetrics
+
+
+class GatewayObserver:
+    """Takes note of requests; a `proxy.handler.Observer` and all narrower ones.
+
+    Args:
+        telemetry: takes requests and events.
+        dependencies: are told who responds.
+        core: whether Core was verified, and its master key.
+        watch: asks Core anew.
+        reread: reads the master key again.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        dependencies: Dependencies,
+        core: CoreAccess,
+        watch: CoreWatch,
+        reread: Callable[[], None],
+    ) -> None:
+        self._requests = telemetry.log
+        self._events = telemetry.log.events
+        self._metrics = telemetry.metrics
+        self._policy = telemetry.policy
+        self._dependencies = dependencies
+        self._core = core
+        self._watch = watch
+        self._reread = reread
+        self._reminder = Reminder()
+
+    def record(self, entry: AccessEntry) -> None:
+        """Count and log a request that has ended."""
+        self._metrics.request(entry)
+        self._policy.request(entry)
+        self._requests.record(entry)
+
+    def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:
+        """Log which keys a request made or revoked, by their ids."""
+        log = self._events.bind(by=entry.key_id, request_id=entry.request_id)
+        if response.created:
+            log.info("key created", key_id=response.created)
+        if response.revoked:
+            log.info("key revoked", key_id=response.revoked, descendants=response.descendants)
+
+    def upstream(self, failure: GatewayError | None) -> None:
+        """Remember whether Core responds."""
+        if failure is None:
+            self._dependencies.answered(UPSTREAM)
+        elif not self._core.verified:
+            self._watch.ask_now()
+        else:
+            self._dependencies.failed(UPSTREAM, failure.reason)
+
+    def store_failed(self, failure: GatewayError | None) -> None:
+        """Remember whether the key store responds."""
+        if failure is None:
+            self._dependencies.answered(STORE)
+        else:
+            self._dependencies.failed(STORE, failure.reason)
+
+    def refused(self) -> None:
+        """Read the master key again, which Core refused, and log it."""
+        self._reread()
+        event = "core refused the master key"
+        if self._reminder.due(event, time.monotonic()):
+            self._events.error(event, upstream=self._core.url)
+
+    def fault(self, problem: Exception) -> None:
+        """Log a fault of the gateway's own, without the request's content."""
+        self._events.error("fault", kind=type(problem).__name__, exc_info=_scrubbed(problem))
+
+    def task_failed(self, problem: Exception) -> None:
+        """Log that a background task has failed, and let health show it."""
+        self._dependencies.failed("gateway", "a part of the gateway has failed: restart it")
+        self.fault(problem)
+
+    def ended_late(self, entry: AccessEntry, status: int | None) -> None:
+        """Log how Core ended a request whose client had been told that its time was over."""
+        self._events.warning(
+            "a request whose time was over has ended at Core",
+            request_id=entry.request_id,
+            route=entry.route,
+            key_id=entry.key_id,
+            status=status,
+            seconds=round(time.time() - entry.time, 3),
+        )
+
+    def key_changed(self, change: KeyChange) -> None:
+        """Measure how long a revocation took to come here."""
+        if change.at is not None:
+            self._metrics.revocation_learnt(time.time() - change.at)
+
+    def not_revoked_in_core(self, key_id: str, reason: str) -> None:
+        """Log that Core is still to revoke a key that has ended here."""
+        self._events.warning(
+            "a key that has ended here is still to be revoked in Core", key_id=key_id, reason=reason
+        )
+
+
+def _scrubbed(problem: Exception) -> Exception:
+    """Return the same fault without its text, which may quote a request."""
+    return Exception(type(problem).__name__).with_traceback(problem.__traceback__)

@@ -1,0 +1,59 @@
+"""The connections to Core that a configuration asks for, and the master key that it names."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from gateway.config import Config, Secret, read_secret
+from gateway.proxy.core_access import MasterKey
+from gateway.server.core_check import CoreProbe, probe_limits
+from gateway.wire.pool import Pool
+from gateway.wire.upstream_connection import PoolLimits
+
+
+def read_master_key(config: Config) -> MasterKey:
+    """Return the master key, from its file if it has one. Raises ValueError if that cannot be read."""
+    file = config.upstream.master_key_file
+    secret: Secret = config.upstream.master_key if file is None else read_secret(file)
+    return MasterKey(secret.reveal())
+
+
+def host_line(config: Config) -> bytes:
+    """Return the header line `Host` of Core, with its CRLF."""
+    return b"Host: %b\r\n" % config.upstream.authority.encode()
+
+
+def core_probe(config: Config, key_line: bytes, own_ids: str = "") -> CoreProbe:
+    """Return what checks the Core of the configuration."""
+    return CoreProbe(host_line(config), key_line, tls=config.upstream.tls, own_ids=own_ids)
+
+
+def pool_limits(config: Config) -> PoolLimits:
+    """Return the bounds of the connections to Core."""
+    upstream, timeouts = config.upstream, config.timeouts
+    return PoolLimits(
+        connections=upstream.connections,
+        queue=upstream.queue,
+        connect=timeouts.connect,
+        first_byte=timeouts.first_byte,
+        between_bytes=timeouts.between_bytes,
+        idle=timeouts.upstream_idle,
+    )
+
+
+def open_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+    """Return the pool of connections to Core."""
+    return _open_pool(config, loop, pool_limits(config))
+
+
+def open_probe_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
+    """Return a pool of one connection to Core, for `check_core` alone."""
+    return _open_pool(config, loop, probe_limits(pool_limits(config)))
+
+
+def _open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimits) -> Pool:
+    upstream = config.upstream
+    # Trusts what OpenSSL does: SSL_CERT_FILE and SSL_CERT_DIR, or else the system's authorities.
+    tls = ssl.create_default_context() if upstream.tls else None
+    return Pool(upstream.host, upstream.port, limits, loop, tls)
