@@ -1,4 +1,4 @@
-"""What the documents say is so: settings, codes, commands, exit codes, metrics, files, tests and YAML.
+"""Compares the documents with the code: settings, codes, commands, exit codes, metrics, names and YAML.
 
 Rules kept here:
 - A fact that the code knows is compared with the code, defaults and statuses included.
@@ -7,6 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import tomllib
@@ -53,6 +54,7 @@ MISSING = {
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^]\n]+\]\(([^)\s]+)\)")
 _QUOTED = re.compile(r"`([^`\n]+)`")
+_PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|ya?ml|toml|json|jsonl)|[\w.-]+(/[\w.-]+)*/")
 
 
@@ -92,6 +94,33 @@ def default_of(setting: Setting, cell: str) -> Any:
         return setting.default if setting.default in (None, "", NO_DATES) else None
     written = cell.strip("`")
     return setting.parse(() if written == "[]" else written)
+
+
+def section(document: Path, heading: str) -> str:
+    """The text below a heading of the second level, up to the next heading of that level or above."""
+    return re.split(r"^##? ", text_of(document).partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
+
+
+def names_of(statement: ast.stmt) -> set[str]:
+    """The names that a statement of a module or class defines."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {statement.name}
+    if isinstance(statement, ast.AnnAssign):
+        return {ast.unparse(statement.target)}
+    return (
+        {ast.unparse(target) for target in statement.targets} if isinstance(statement, ast.Assign) else set()
+    )
+
+
+def defines(module: Path, name: str) -> bool:
+    """Whether a module itself defines a function, class, constant or member of a class (`Class.method`)."""
+    statements = ast.parse(module.read_bytes()).body if module.exists() else []
+    for part in name.split("."):
+        found = [statement for statement in statements if part in names_of(statement)]
+        statements = found[0].body if found and isinstance(found[0], ast.ClassDef) else []
+        if not found:
+            return False
+    return True
 
 
 def anchors(document: Path) -> set[str]:
@@ -206,10 +235,54 @@ class TestFacts:
 
     def test_the_differences_from_core_are_a_table(self) -> None:
         """What Core does, and what the gateway does, side by side."""
-        section = text_of(README).partition("## Differences from Core\n")[2].partition("\n## ")[0]
-        table = [line for line in section.splitlines() if line.startswith("|")]
+        lines = section(README, "Differences from Core").splitlines()
+        table = [line for line in lines if line.startswith("|")]
         assert table[0] == "| | Core | here |"
         assert len(table) > 15
+
+
+class TestArchitecture:
+    def test_every_place_that_the_index_names_is_defined_there(self) -> None:
+        """Each row names at least one, in the module that defines it and not in one that imports it."""
+        rows_of_index = [line for line in index().splitlines() if line.startswith("| ")]
+        places = _PLACE.findall(index())
+        assert len(places) > 45
+        assert [row for row in rows_of_index if "`" in row and not _PLACE.search(row)] == []
+        assert [place for place in places if not defines(ARCHITECTURE.parent / place[0], place[1])] == []
+
+    def test_each_question_of_the_index_is_asked_once(self) -> None:
+        """A reader who looks for it finds one answer."""
+        asked = [line.split("|")[1].strip() for line in index().splitlines() if line.startswith("| ")]
+        assert sorted(set(asked)) == sorted(asked)
+
+    @pytest.mark.parametrize(
+        ("module", "name", "defined"),
+        [
+            ("policy/decisions.py", "authenticate", True),
+            ("policy/principals.py", "ApiKey.state", True),
+            ("proxy/errors.py", "CODES", True),
+            ("policy/decisions.py", "authenticated", False),
+            ("policy/principals.py", "ApiKey.states", False),
+            ("policy/decisions.py", "holds", False),
+            ("policy/nothing.py", "authenticate", False),
+        ],
+    )
+    def test_a_name_that_is_not_defined_is_noticed(self, module: str, name: str, defined: bool) -> None:
+        """Such as one that is only imported."""
+        assert defines(ARCHITECTURE.parent / module, name) is defined
+
+    def test_every_package_has_a_row(self) -> None:
+        """And no row names a package that does not exist."""
+        packages = {
+            found.parent.relative_to(ARCHITECTURE.parent).as_posix() + "/"
+            for found in ARCHITECTURE.parent.rglob("__init__.py")
+        }
+        listed = re.findall(r"^\| `([\w./]+)` \|", section(ARCHITECTURE, "Packages"), re.MULTILINE)
+        assert sorted(listed) == sorted(packages - {"./"} | {"errors.py"})
+
+
+def index() -> str:
+    return section(ARCHITECTURE, "Where does X happen")
 
 
 class TestExamples:
