@@ -243,4 +243,10 @@ def test_the_page_has_its_sections_and_is_short() -> None:
     """In the order in which a team needs them."""
     text = (DEPLOY / "README.md").read_text()
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    assert sections == ["Before you start", "Moving in", "Running", "Upgrading", "Taking it out"]
+    assert sections == [
+        "Before you start",
+        "Introducing the gateway",
+        "Running",
+        "Upgrading",
+        "Removing the gateway",
+    ]
