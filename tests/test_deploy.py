@@ -1,4 +1,4 @@
-"""The shape of deploy/: an unprivileged image, and services of which only the gateway can be reached."""
+"""Checks deploy/: the image has no privileges, and only the gateway can be reached."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def instructions() -> list[Instruction]:
 
 
 def last_stage() -> list[Instruction]:
-    """What the image is, from its FROM on."""
+    """The instructions of the last stage, from its FROM on."""
     found = instructions()
     start = max(number for number, instruction in enumerate(found) if instruction.name == "FROM")
     return found[start:]
@@ -66,7 +66,7 @@ def filled_in(value: object) -> str:
 
 
 def gateway_config() -> Config:
-    """What the gateway of the compose file makes of its environment and of the file in its image."""
+    """The configuration of the gateway in compose.yaml, from its environment and the file in its image."""
     environ = {name: filled_in(value) for name, value in services()["gateway"]["environment"].items()}
     return load_config(ROOT / "gateway.yaml", environ, secrets=True)
 
@@ -133,7 +133,7 @@ def test_no_secret_is_baked_in() -> None:
 
 
 def test_only_the_gateway_is_published() -> None:
-    """Who reaches Core, its database or the keys directly passes the gateway by."""
+    """Anyone who can connect to Core, its database or Redis bypasses the gateway."""
     assert [name for name, service in services().items() if "ports" in service] == ["gateway"]
     assert [name for name, service in services().items() if "network_mode" in service] == []
     assert services()["gateway"]["ports"] == ["127.0.0.1:5001:5001"]
@@ -167,7 +167,7 @@ def test_the_gateway_stands_before_core() -> None:
 
 
 def test_redis_loses_no_key() -> None:
-    """Every write is on disk before it is answered, on a volume, and nothing is evicted."""
+    """Every write is on disk, on a volume, before Redis responds, and nothing is evicted."""
     redis = services()["redis"]
     options = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
     assert options == {"--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction"}
@@ -217,7 +217,7 @@ def test_core_takes_the_bodies_that_the_gateway_sends() -> None:
 
 
 def test_the_gateway_has_no_privileges() -> None:
-    """Nothing to write to, no capability, none to be had."""
+    """It cannot write to its file system, and has no capability and cannot get one."""
     gateway = services()["gateway"]
     hardening = {name: gateway[name] for name in ("read_only", "cap_drop", "security_opt")}
     assert hardening == {
@@ -243,4 +243,10 @@ def test_the_page_has_its_sections_and_is_short() -> None:
     """In the order in which a team needs them."""
     text = (DEPLOY / "README.md").read_text()
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    assert sections == ["Before you start", "Moving in", "Running", "Upgrading", "Taking it out"]
+    assert sections == [
+        "Before you start",
+        "Introducing the gateway",
+        "Running",
+        "Upgrading",
+        "Removing the gateway",
+    ]

@@ -1,12 +1,13 @@
-"""What the documents say is so: settings, codes, commands, exit codes, metrics, files, tests and YAML.
+"""Compares the documents with the code: settings, codes, commands, exit codes, metrics, names and YAML.
 
 Rules kept here:
 - A fact that the code knows is compared with the code, defaults and statuses included.
-- A table row is matched by its cells, so that a word elsewhere in the text does not count.
+- A table row is matched by its cells; the same word elsewhere in the text does not count.
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import tomllib
@@ -43,7 +44,7 @@ DOCUMENTS = (README, DEPLOY, ARCHITECTURE, SUITE, CONTRIBUTING, SECURITY, CHANGE
 
 SETTINGS = settings()
 SECTIONS = {path.partition(".")[0] for path in SETTINGS} | {"routes"}
-# What a file of its own would lack in an example: each stands in for the section of its name.
+# Sections that an example may leave out, and what is used for each.
 MISSING = {
     "upstream": "upstream: {url: 'http://127.0.0.1:5100', master_key: x}",
     "keys": "keys: {store: 'memory://'}",
@@ -53,6 +54,7 @@ MISSING = {
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^]\n]+\]\(([^)\s]+)\)")
 _QUOTED = re.compile(r"`([^`\n]+)`")
+_PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|ya?ml|toml|json|jsonl)|[\w.-]+(/[\w.-]+)*/")
 
 
@@ -87,11 +89,38 @@ def named_in_tables(*documents: Path) -> set[str]:
 
 
 def default_of(setting: Setting, cell: str) -> Any:
-    """What the `default` cell says, read as gateway.yaml would read it."""
+    """The value in the `default` cell, read as gateway.yaml would read it."""
     if cell == "none":
         return setting.default if setting.default in (None, "", NO_DATES) else None
     written = cell.strip("`")
     return setting.parse(() if written == "[]" else written)
+
+
+def section(document: Path, heading: str) -> str:
+    """The text below a heading of the second level, up to the next heading of that level or above."""
+    return re.split(r"^##? ", text_of(document).partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
+
+
+def names_of(statement: ast.stmt) -> set[str]:
+    """The names that a statement of a module or class defines."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {statement.name}
+    if isinstance(statement, ast.AnnAssign):
+        return {ast.unparse(statement.target)}
+    return (
+        {ast.unparse(target) for target in statement.targets} if isinstance(statement, ast.Assign) else set()
+    )
+
+
+def defines(module: Path, name: str) -> bool:
+    """True if the module defines this function, class, constant or member of a class (`Class.method`)."""
+    statements = ast.parse(module.read_bytes()).body if module.exists() else []
+    for part in name.split("."):
+        found = [statement for statement in statements if part in names_of(statement)]
+        statements = found[0].body if found and isinstance(found[0], ast.ClassDef) else []
+        if not found:
+            return False
+    return True
 
 
 def anchors(document: Path) -> set[str]:
@@ -101,7 +130,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def examples() -> list[Any]:
-    """Every YAML block that holds sections of gateway.yaml and nothing else."""
+    """Every YAML block that has only sections of gateway.yaml."""
     found = []
     for document in DOCUMENTS:
         for number, block in enumerate(blocks(document, "yaml")):
@@ -120,7 +149,7 @@ def complete(block: str) -> str:
 class TestFacts:
     @pytest.mark.parametrize("path", SETTINGS)
     def test_every_setting_is_documented_with_its_default(self, path: str) -> None:
-        """The table says what a file that leaves the setting out gets."""
+        """A file without the setting gets the default in the table."""
         cells = [row[1] for row in rows(README, DEPLOY) if row[0] == f"`{path}`"]
         assert len(cells) == 1, f"one row for `{path}`"
         setting = SETTINGS[path]
@@ -130,7 +159,7 @@ class TestFacts:
             assert default_of(setting, cells[0]) == setting.default
 
     def test_every_documented_setting_exists(self) -> None:
-        """A setting that is gone goes from the documents too."""
+        """A setting that was removed is removed from the documents too."""
         names = {name.partition(":")[0] for name in named_in_tables(README, DEPLOY)}
         of_sections = {name for name in names if "." in name and name.partition(".")[0] in sections()}
         assert of_sections - SETTINGS.keys() == set()
@@ -145,7 +174,7 @@ class TestFacts:
 
     @pytest.mark.parametrize("code", Code, ids=lambda code: code.name)
     def test_every_code_is_documented_with_its_status_and_message(self, code: Code) -> None:
-        """One row for each answer of the catalogue."""
+        """One row for each response of the catalogue."""
         expected = [f"`{code.code}`", str(code.status), f"`{code.message}`"]
         assert [row[:3] for row in rows(README) if row[:3] == expected] == [expected]
 
@@ -155,13 +184,13 @@ class TestFacts:
         assert named == set(cli.commands)
 
     def test_every_command_of_keys_is_documented(self) -> None:
-        """In the row of `keys`, which names nothing else."""
+        """The row of `keys` names these commands and nothing else."""
         (commands,) = (row[1] for row in rows(README) if row[0] == "`blnk-gateway keys`")
         assert isinstance(keys := cli.commands["keys"], click.Group)
         assert set(_QUOTED.findall(commands)) == set(keys.commands)
 
     def test_the_difference_that_is_shown_is_real(self) -> None:
-        """Line by line what `diff` prints, in its order; some are left out."""
+        """The example has lines that `diff` prints, in the same order; some are left out."""
         (shown,) = (block for block in blocks(README, "") if block.startswith("core -> recommended"))
         told = CliRunner().invoke(cli, ["diff", "--preset", "core", "--preset", "recommended"]).output
         lines = shown.splitlines()
@@ -199,17 +228,61 @@ class TestFacts:
         assert written - set(_QUOTED.findall(prose(README))) == set()
 
     def test_every_marker_is_documented(self) -> None:
-        """Who runs a part of the suite finds the marker in its document."""
+        """A reader who wants to run a part of the tests finds the marker in tests/README.md."""
         options = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["pytest"]["ini_options"]
         markers = {marker.partition(":")[0] for marker in options["markers"]}
         assert markers - named_in_tables(SUITE) == set()
 
     def test_the_differences_from_core_are_a_table(self) -> None:
-        """What Core does, and what the gateway does, side by side."""
-        section = text_of(README).partition("## Differences from Core\n")[2].partition("\n## ")[0]
-        table = [line for line in section.splitlines() if line.startswith("|")]
+        """The behaviour of Core and of the gateway, side by side."""
+        lines = section(README, "Differences from Core").splitlines()
+        table = [line for line in lines if line.startswith("|")]
         assert table[0] == "| | Core | here |"
         assert len(table) > 15
+
+
+class TestArchitecture:
+    def test_every_place_that_the_index_names_is_defined_there(self) -> None:
+        """Each row names at least one, in the module that defines it and not in one that imports it."""
+        rows_of_index = [line for line in index().splitlines() if line.startswith("| ")]
+        places = _PLACE.findall(index())
+        assert len(places) > 45
+        assert [row for row in rows_of_index if "`" in row and not _PLACE.search(row)] == []
+        assert [place for place in places if not defines(ARCHITECTURE.parent / place[0], place[1])] == []
+
+    def test_each_question_of_the_index_is_asked_once(self) -> None:
+        """A question in two rows could get two answers."""
+        asked = [line.split("|")[1].strip() for line in index().splitlines() if line.startswith("| ")]
+        assert sorted(set(asked)) == sorted(asked)
+
+    @pytest.mark.parametrize(
+        ("module", "name", "defined"),
+        [
+            ("policy/decisions.py", "authenticate", True),
+            ("policy/principals.py", "ApiKey.state", True),
+            ("proxy/errors.py", "CODES", True),
+            ("policy/decisions.py", "authenticated", False),
+            ("policy/principals.py", "ApiKey.states", False),
+            ("policy/decisions.py", "holds", False),
+            ("policy/nothing.py", "authenticate", False),
+        ],
+    )
+    def test_a_name_that_is_not_defined_is_noticed(self, module: str, name: str, defined: bool) -> None:
+        """Such as one that is only imported."""
+        assert defines(ARCHITECTURE.parent / module, name) is defined
+
+    def test_every_package_has_a_row(self) -> None:
+        """And no row names a package that does not exist."""
+        packages = {
+            found.parent.relative_to(ARCHITECTURE.parent).as_posix() + "/"
+            for found in ARCHITECTURE.parent.rglob("__init__.py")
+        }
+        listed = re.findall(r"^\| `([\w./]+)` \|", section(ARCHITECTURE, "Packages"), re.MULTILINE)
+        assert sorted(listed) == sorted(packages - {"./"} | {"errors.py"})
+
+
+def index() -> str:
+    return section(ARCHITECTURE, "Where does X happen")
 
 
 class TestExamples:
@@ -219,7 +292,7 @@ class TestExamples:
 
     @pytest.mark.parametrize("block", examples())
     def test_every_example_of_gateway_yaml_loads(self, block: str) -> None:
-        """As `check` would read it; sections that an example leaves out are filled in."""
+        """It is read as by `check`; sections that an example leaves out are filled in."""
         config = parse_config(complete(block).encode(), Path("gateway.yaml"), {}, secrets=False)
         assert config.routes.routes != ()
 
@@ -227,7 +300,7 @@ class TestExamples:
 class TestNames:
     @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
     def test_every_link_leads_somewhere(self, document: Path) -> None:
-        """Relative links and their anchors; addresses of the web are not asked for."""
+        """Relative links and their anchors are checked; web addresses are not."""
         broken = []
         for link in _LINK.findall(prose(document)):
             if re.match(r"https?:", link):
@@ -240,14 +313,14 @@ class TestNames:
 
     @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
     def test_every_file_that_is_named_exists(self, document: Path) -> None:
-        """A name stands below the document's own folder or the top level."""
+        """A name is relative to the document's own folder or to the top level."""
         named = {name.partition("::")[0] for name in _QUOTED.findall(prose(document))}
         files = {name for name in named if _FILE.fullmatch(name)}
         places = (document.parent, ROOT)
         assert {name for name in files if not any((place / name).exists() for place in places)} == set()
 
     def test_every_test_that_is_named_exists(self) -> None:
-        """The threat model rests on these."""
+        """The threat model names the test of each row."""
         named = re.findall(r"`([\w/]+\.py)::(\w+)`", text_of(SUITE))
         assert len(named) > 30
         assert [

@@ -1,8 +1,8 @@
-"""What contributors and operators meet around the code: changelog, workflow, forms, hooks.
+"""Checks the files around the code: changelog, workflow, forms, hooks.
 
 Rules kept here:
 - Commands are run, or looked up where they are defined; they are never compared with a copy.
-- What only GitHub can judge (its schemas, the versions of actions) is not judged here.
+- Rules that only GitHub can check (its schemas, the versions of actions) are not checked here.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ def hooks() -> list[Any]:
 
 @pytest.mark.parametrize("path", YAML, ids=name_of)
 def test_every_file_of_yaml_can_be_read(path: Path) -> None:
-    """A form or workflow that cannot is left out by GitHub without a word."""
+    """GitHub silently ignores a form or workflow that cannot be read."""
     assert isinstance(loaded(path), dict)
 
 
 class TestChangelog:
     def test_the_newest_release_is_the_version_of_the_package(self) -> None:
-        """Above it stands only what is not released."""
+        """Only the unreleased changes are above it."""
         unreleased, newest, *_ = versions()
         assert (unreleased.name, newest.name) == ("Unreleased", project()["version"])
 
@@ -126,7 +126,7 @@ class TestChangelog:
 
 class TestWorkflows:
     def test_one_runs_the_whole_suite(self) -> None:
-        """As the documents say, and as anybody can run it."""
+        """It runs the command that the documents name, which anybody can run."""
         assert ".ci/run" in [step.get("run") for step in steps()]
 
     def test_every_command_is_there_and_can_be_executed(self) -> None:
@@ -137,7 +137,7 @@ class TestWorkflows:
         assert missing == []
 
     def test_the_suite_is_started_by_what_they_run(self) -> None:
-        """Asked for help, it tells the usage of the tests."""
+        """With --help it prints the usage of the tests."""
         told = subprocess.run(
             [ROOT / ".ci" / "run", "--help"], capture_output=True, text=True, check=True, timeout=60
         )
@@ -150,7 +150,7 @@ class TestWorkflows:
         assert f">={oldest}" == project()["requires-python"]
 
     def test_actions_are_held_to_a_major_version(self) -> None:
-        """And belong to GitHub itself."""
+        """All actions belong to GitHub itself."""
         used = [step["uses"] for step in steps() if "uses" in step]
         assert [action for action in used if not re.fullmatch(r"actions/[\w-]+@v\d+", action)] == []
 
@@ -173,7 +173,7 @@ class TestWorkflows:
 class TestCommands:
     @pytest.mark.parametrize("command", hooks())
     def test_a_hook_runs_what_is_in_the_environment_of_the_tests(self, command: list[str]) -> None:
-        """It starts, and tells its version."""
+        """It starts, and prints its version."""
         assert command[:2] == [".venv/tests/bin/python", "-m"]
         subprocess.run(
             [sys.executable, "-m", command[2], "--version"], check=True, capture_output=True, timeout=60
@@ -197,7 +197,7 @@ class TestCommands:
         ],
     )
     def test_a_command_that_does_not_exist_is_noticed(self, line: str, exists: bool) -> None:
-        """By its name, by that of a command of a group, by an option."""
+        """A wrong name, a wrong command of a group, or a wrong option."""
         assert (commands(f"`blnk-gateway {line}`"), is_command(line.split())) == ([line], exists)
 
     @pytest.mark.parametrize("path", TEXTS, ids=name_of)
@@ -211,7 +211,7 @@ class TestCommands:
 
 
 def commands(text: str) -> list[str]:
-    """The command lines that a text names, without `blnk-gateway`.
+    """The command lines in a text, without `blnk-gateway`.
 
     They follow it in quotes or at the beginning of a line of shell, or are in backquotes and have an option.
     """
@@ -223,7 +223,7 @@ def commands(text: str) -> list[str]:
 
 
 def is_command(words: list[str]) -> bool:
-    """Whether there is such a command, and it has these options."""
+    """True if the command exists and has these options."""
     found: click.Command = cli
     rest = list(words)
     while isinstance(found, click.Group) and rest and rest[0] in found.commands:

@@ -1,4 +1,4 @@
-"""Where the tables of the tools are written."""
+"""The tools write their tables between the markers of a page."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ WRITTEN = """# T
     ids=["no section yet", "an older table", "the same table"],
 )
 def test_the_table_stands_between_its_markers(tmp_path: Path, before: str, after: str) -> None:
-    """A section with both markers is made where there is none; nothing else of the file changes."""
+    """A missing section is added with both markers; nothing else in the file changes."""
     file = tmp_path / "README.md"
     file.write_text(before)
     SECTION.write_into(file, "new")
     assert file.read_text() == after
 
 
-def test_what_is_said_of_the_table_fits_the_page() -> None:
+def test_a_paragraph_fits_the_page() -> None:
     """No line is longer than the page, and no word is lost or broken."""
     text = " ".join(f"word-{number}" for number in range(100))
     lines = paragraph(text).splitlines()

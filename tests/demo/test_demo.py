@@ -300,3 +300,13 @@ def test_the_package_carries_the_configuration_that_ships() -> None:
     """An installed gateway has no checkout to read it from."""
     carried = resources.files("gateway").joinpath("gateway.yaml").read_bytes()
     assert carried == (ROOT / "gateway.yaml").read_bytes()
+
+
+async def test_the_readme_shows_what_it_prints() -> None:
+    """Line by line in its order; lines are left out, and so are the ends of ids."""
+    (shown,) = re.findall(r"^```\n( 3 .*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    _, text = await told(width=1000)
+    printed = iter(text.splitlines())
+    for line in filter(None, shown.splitlines()):
+        pattern = re.escape(line).replace(r"\.\.\.", r"[\w-]+")
+        assert any(re.fullmatch(pattern, other) for other in printed), line

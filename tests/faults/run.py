@@ -18,15 +18,15 @@ from tests.sections import paragraph
 def legend(pace: Pace) -> str:
     """What the table says of itself."""
     return paragraph(
-        f"{pace.rate:.0f} requests a second, reads, creates, streamed uploads and new keys mixed: "
-        f"{pace.calm:g} s good, the fault, then good again. Every request got exactly one answer, its own; "
-        "no POST reached Core twice; every acknowledged create is in Core's record with its key's stamp and "
-        "every acknowledged key in the store; nothing failed before the fault, or otherwise than shown, or "
-        f"later than {RECOVERY_SECONDS:g} s behind its end; else the verdict says so. *In doubt* are creates "
-        "that Core recorded and whose client was told of a failure: only a reference of its own lets it ask. "
-        "`cut` is a connection that ended within the answer, `lost` one that ended before it. "
-        f"The balancer ignores for {pace.ignores:g} s that a replica is not ready; `drain.delay` is "
-        f"{pace.drain_delay:g} s."
+        f"{pace.rate:.0f} requests a second, a mix of reads, creates, streamed uploads and new keys: "
+        f"{pace.calm:g} s without a fault, the fault, then again without. The verdict is ok if: every "
+        "request got exactly one response, its own; no POST reached Core twice; every acknowledged create is "
+        "in Core's record with its key's stamp, and every acknowledged key in the store; and requests failed "
+        f"only as shown, not before the fault, and not later than {RECOVERY_SECONDS:g} s after its end. "
+        "*In doubt* are creates that Core recorded although the client was told of a failure; the client can "
+        "only find out with a reference of its own. `cut` is a connection that ended within the response, "
+        f"`lost` one that ended before it. The balancer ignores for {pace.ignores:g} s that a replica is not "
+        f"ready; `drain.delay` is {pace.drain_delay:g} s."
     )
 
 

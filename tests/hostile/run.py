@@ -80,26 +80,26 @@ def soaked(minutes: float) -> int:
 
 def _legend(seconds: float) -> str:
     return (
-        f"Each attack lasts {seconds:g} s. It comes from a process of its own and from addresses of its own. "
-        f"Meanwhile a well-behaved client with a key of its own sends {RATE:g} requests a second: a GET on a "
-        "kept connection, a stamped POST and a streamed POST of 80 KiB on new connections, in turn. *Failed* "
-        "are its requests that got no 2xx; a wait counts from the moment at which the request was due. Keys "
-        "are made, used at the attacked gateway, and revoked there or at another gateway, in turn. "
-        "*Revoked in* is the longest time from the first DELETE to the 204, *lag* the longest from there to "
-        "the last request with that key that reached Core. *MiB* is the resident memory before the attack "
-        "and at its peak. The settings are the shipped ones, except where the attack names another. The "
-        "verdict names each bound that is broken."
+        f"Each attack lasts {seconds:g} s, and comes from a process of its own and from addresses of its own."
+        f" Meanwhile a well-behaved client with a key of its own sends {RATE:g} requests a second: a GET on "
+        "a kept connection, a stamped POST and a streamed POST of 80 KiB on new connections, in turn. "
+        "*Failed* are its requests that got no 2xx; a wait counts from the moment at which the request was "
+        "due. Keys are made, used at the attacked gateway, and revoked there or at another gateway, in turn. "
+        "*Revoked in* is the longest time from the first DELETE to the 204, *lag* the longest time from the "
+        "204 to the last request with that key that reached Core. *MiB* is the resident memory before the "
+        "attack and at its peak. The settings are the shipped ones, except where the attack names another. "
+        "The verdict names each limit that is broken."
     )
 
 
 def _soak_legend(minutes: float) -> str:
     return (
-        f"{minutes:g} minutes of {SOAK_RATE:g} requests a second, as above, with six keys; 100 connections "
-        "that leave at any moment of a request; one further attack at a time, in bursts with a rest behind "
+        f"{minutes:g} minutes of {SOAK_RATE:g} requests a second, as above, with six keys. 100 connections "
+        "leave at any moment of a request. One further attack runs at a time, in bursts with a pause after "
         f"each: {', '.join(BURSTS)}. {CHURN:g} keys a second are made, used and revoked, and every "
         f"{ROTATED_SECONDS:g} s `blnk-gateway keys rotate` replaces one. A sample is taken at the end of "
-        "each rest. Each kind of burst has come once when the first quarter ends. *Per minute* is the slope "
-        "after it; what the last quarter holds more than the second is bounded."
+        "each pause. Each kind of burst has come once when the first quarter ends. *Per minute* is the slope "
+        "after that. The growth from the second quarter to the last is limited."
     )
 
 

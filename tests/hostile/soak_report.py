@@ -96,7 +96,7 @@ def summary(soaked: Soaked) -> str:
         f"The well-behaved clients sent {len(soaked.asked):,} requests; failed: {failures(soaked.asked)}. "
         f"The longest wait was {worst(soaked.asked):.2f} s, of `/health/alive` {worst(soaked.alive):.2f} s "
         f"(failed: {failures(soaked.alive)}). {len(revoked):,} keys were made, used and revoked; the longest "
-        f"DELETE took {took:.2f} s, and no key was honoured for more than {lag:.2f} s behind it. "
+        f"DELETE took {took:.2f} s, and no key was accepted for more than {lag:.2f} s after it. "
         f"{soaked.rotated:,} were rotated. Redis keeps the records of dead keys until `keys prune`."
     )
 

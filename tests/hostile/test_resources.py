@@ -1,4 +1,4 @@
-"""What the page says of the bounds of shared resources is what the code keeps."""
+"""The limits of shared resources in `tests/README.md` are those of the code."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ BOUNDS = {
     "lines of the log that wait": f"{sink.MOST_WAITING // MIB} MiB",
 }
 SHARES = {
-    "requests at Core": f"who has kept Core waiting for {STALLED_SECONDS:g} s gives way",
-    "turns of the event loop": f"{MOST_WAITING:,} bodies wait",
+    "requests at Core": f"a request whose client has kept Core waiting for {STALLED_SECONDS:g} s is cut",
+    "turns of the event loop": f"at most {MOST_WAITING:,} bodies wait",
     "comparisons with bcrypt": f"{verifying.MAX_WAITING_ALIKE} of each",
     "Redis's memory": f"a warning from {100 * NEARLY_FULL_RATIO:g} % of `maxmemory` on",
     "lines of the log that wait": f"{sink.URGENT_ROOM // MIB} MiB of it for events alone",

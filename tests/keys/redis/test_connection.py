@@ -39,7 +39,7 @@ REVOKED = RECORD.revoke(AT, "master")
 SLOT = key_slot(PREFIX.encode())
 
 
-def test_the_rights_stand_in_the_papers() -> None:
+def test_the_documented_rights_are_those_of_the_tests() -> None:
     """The line that operators paste is the one that these tests run under."""
     line = f"ACL SETUSER {redis_acl.USER} on >PASSWORD {redis_acl.RULES}"
     assert line in (ROOT / "deploy/README.md").read_text()
@@ -74,7 +74,7 @@ async def assert_down(store: RedisKeyStore) -> str:
 
 @pytest.mark.redis
 class TestSingle:
-    async def test_the_user_of_the_papers_can_do_nothing_else(self, redis_server: RedisServer) -> None:
+    async def test_the_documented_user_can_do_nothing_else(self, redis_server: RedisServer) -> None:
         """Not even read a name of somebody else's, or ask for a password."""
         async with opened(redis_server.url) as store:
             for words in (
