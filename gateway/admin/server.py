@@ -1,9 +1,9 @@
-"""The connections of one private listener: aiohttp answers them, bounded in number, size and time.
+"""The connections of one private listener: served by aiohttp, bounded in number, size and time.
 
 Rules kept here:
 - Every phase of a connection has a deadline, from one table.
-- When all places are taken, the client address that holds most of them gives one up to a newcomer that holds
-  fewer; a connection that waits for a request gives way before one whose request is being answered.
+- When the listener is full, the client address with the most connections loses one to a new address that has
+  fewer. A connection that waits for a request is closed before one whose request is being processed.
 - A connection that sends more than `MAX_BYTES` for one request is closed.
 """
 
@@ -29,8 +29,8 @@ MAX_BYTES: Final = 64 * 1024
 _CLOSE_SECONDS: Final = 1.0
 
 
-class Phase(enum.Enum):
-    """What a connection is waiting for."""
+class PrivatePhase(enum.Enum):
+    """The event that a connection is waiting for."""
 
     IDLE = "a request"
     HEAD = "the rest of a request's head"
@@ -38,28 +38,28 @@ class Phase(enum.Enum):
     RESPONSE = "the client, to take its response"
 
 
-_WAITING: Final = (Phase.IDLE, Phase.HEAD)
+_WAITING: Final = (PrivatePhase.IDLE, PrivatePhase.HEAD)
 
 
 @dataclass(frozen=True, slots=True)
 class PrivateLimits:
-    """How many connections there may be, and their deadlines."""
+    """The greatest number of connections, and their deadlines."""
 
     connections: int
     timeouts: TimeoutsConfig
 
-    def seconds(self, phase: Phase) -> float:
-        """How long a phase may take."""
+    def seconds(self, phase: PrivatePhase) -> float:
+        """Return the seconds that a phase may take."""
         return {
-            Phase.IDLE: self.timeouts.idle,
-            Phase.HEAD: self.timeouts.head,
-            Phase.REQUEST: self.timeouts.body,
-            Phase.RESPONSE: self.timeouts.write,
+            PrivatePhase.IDLE: self.timeouts.idle,
+            PrivatePhase.HEAD: self.timeouts.head,
+            PrivatePhase.REQUEST: self.timeouts.body,
+            PrivatePhase.RESPONSE: self.timeouts.write,
         }[phase]
 
 
 class PrivateServer:
-    """Serves one application; to be set up, and closed."""
+    """Serves one application, from `set_up` to `close`."""
 
     def __init__(
         self, application: web.Application, limits: PrivateLimits, loop: asyncio.AbstractEventLoop
@@ -74,30 +74,34 @@ class PrivateServer:
         self.deadlines = Deadlines(loop)
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
 
+    def adopt(self, limits: PrivateLimits) -> None:
+        """Keep other limits from now on."""
+        self.limits = limits
+
     async def set_up(self) -> None:
         """Make it ready for connections."""
         await self._runner.setup()
 
     async def close(self) -> None:
-        """Close every connection; a request that is being answered has a second."""
+        """Close every connection; a request that is being processed has a second."""
         await self._runner.cleanup()
         for connection in list(self._connections.values()):
             connection.expire()
 
     def connect(self) -> asyncio.Protocol:
-        """A protocol for a new connection, for `loop.create_server`."""
+        """Return a protocol for a new connection, for `loop.create_server`."""
         server = self._runner.server
         if server is None:
             raise RuntimeError("set_up comes first")
         return _Connection(self, server())
 
     def admit(self, transport: asyncio.BaseTransport, connection: _Connection) -> bool:
-        """Take a connection in, in another's place where there is none; False if no other gives way."""
+        """Take a connection, and close another one if the listener is full; False if none may be closed."""
         if len(self._connections) >= self.limits.connections:
-            other = self._gives_way(connection.origin)
+            other = self._to_close(connection.origin)
             if other is None:
                 return False
-            # It is closed a turn later, and holds no place any more.
+            # It is closed a turn later, and does not count any more.
             self.forget(other)
             other.expire()
         self._connections[transport] = connection
@@ -105,13 +109,13 @@ class PrivateServer:
         return True
 
     def forget(self, connection: _Connection) -> None:
-        """A connection has ended."""
+        """Take note that a connection has ended."""
         if connection.transport is not None:
             self._connections.pop(connection.transport, None)
         self.deadlines.forget(connection)
 
-    def _gives_way(self, origin: str) -> _Connection | None:
-        """The connection whose place a newcomer from `origin` gets."""
+    def _to_close(self, origin: str) -> _Connection | None:
+        """Return the connection that is closed for a new one from `origin`; None if none may be."""
         places = Counter(connection.origin for connection in self._connections.values())
         own = places[origin]
 
@@ -130,7 +134,7 @@ class PrivateServer:
             connection = self._connections.get(transport) if transport is not None else None
             if connection is None:
                 return await handler(request)
-            connection.enter(Phase.REQUEST)
+            connection.enter(PrivatePhase.REQUEST)
             try:
                 return await handler(request)
             finally:
@@ -140,14 +144,14 @@ class PrivateServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: passes everything on to aiohttp's protocol, and keeps its phase."""
+    """One connection: passes everything on to aiohttp's protocol, and keeps its own phase."""
 
     def __init__(self, server: PrivateServer, inner: asyncio.Protocol) -> None:
         self._server = server
         self._inner = inner
         self._admitted = False
         self._received = 0
-        self._phase = Phase.IDLE
+        self._phase = PrivatePhase.IDLE
         self.transport: asyncio.Transport | None = None
         self.origin = ""
         self.since = 0.0
@@ -155,19 +159,19 @@ class _Connection(asyncio.Protocol):
 
     @property
     def waiting(self) -> bool:
-        """Whether it has no request that is being answered."""
+        """True if no request of it is being processed."""
         return self._phase in _WAITING
 
-    def enter(self, phase: Phase) -> None:
-        """Wait for something else, from now on."""
+    def enter(self, phase: PrivatePhase) -> None:
+        """Enter a phase, and set its deadline."""
         self._phase = phase
         self.since = self._server.deadlines.now
         self.deadline = self.since + self._server.limits.seconds(phase)
 
     def answered(self) -> None:
-        """The response was made; it is sent next."""
+        """Take note that the response was made; it is sent next."""
         self._received = 0
-        self.enter(Phase.IDLE)
+        self.enter(PrivatePhase.IDLE)
 
     def expire(self) -> None:
         """Close it at once."""
@@ -180,7 +184,7 @@ class _Connection(asyncio.Protocol):
         """Begin to wait for a request."""
         self.transport = transport  # type: ignore[assignment]  # a stream transport, by create_server
         self.origin = network_of(peer_of(transport))
-        self.enter(Phase.IDLE)
+        self.enter(PrivatePhase.IDLE)
         self._admitted = self._server.admit(transport, self)
         if self._admitted:
             self._inner.connection_made(transport)
@@ -193,26 +197,26 @@ class _Connection(asyncio.Protocol):
         if self._received > MAX_BYTES:
             self.expire()
             return
-        if self._phase is Phase.IDLE:
-            self.enter(Phase.HEAD)
+        if self._phase is PrivatePhase.IDLE:
+            self.enter(PrivatePhase.HEAD)
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """The client sends no more."""
+        """Take note that the client sends no more."""
         return self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end."""
+        """Take note of the end of the connection."""
         self._server.forget(self)
         if self._admitted:
             self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client is slower than its response."""
-        self.enter(Phase.RESPONSE)
+        """Take note that the client is slower than its response."""
+        self.enter(PrivatePhase.RESPONSE)
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """It has taken enough."""
-        self.enter(Phase.IDLE)
+        """Take note that the client has taken enough of it."""
+        self.enter(PrivatePhase.IDLE)
         self._inner.resume_writing()

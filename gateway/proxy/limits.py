@@ -1,11 +1,11 @@
-"""What one party may take from the others: requests per second and key, bytes of bodies that are held.
+"""The limits of one party: requests per second and key, bytes of bodies that are held.
 
 Rules kept here:
 - Every bound is checked before the work it bounds.
 - The clock's reading is passed in.
 - A bound can change while requests are counted against it; what is counted stays counted.
-- Where the bytes are all held, whoever holds most, by key or by network, gives up a body that still comes. A
-  whole one is never given up: it may be with Core. For others some bytes are kept on top of the limit.
+- When all bytes are held, the key or network that holds most gives up a body that is still coming in. A whole
+  body is never given up: it may be with Core. For others some bytes are kept on top of the limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEAST_PRUNED: Final = 1024
 class RateLimit:
     """At most `rate` requests per second and key (0: no limit), with bursts of one second's worth.
 
-    The generic cell rate algorithm: one number per key, the time at which it is even again.
+    This is the generic cell rate algorithm: one number per key, the time at which it is even again.
     """
 
     def __init__(self, rate: int) -> None:
@@ -33,7 +33,7 @@ class RateLimit:
         self.follow(rate)
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
+        """Return the number of keys that are remembered."""
         return len(self._even_at)
 
     def follow(self, rate: int) -> None:
@@ -54,7 +54,7 @@ class RateLimit:
         return True
 
     def _prune(self, now: float) -> None:
-        """Forget the keys that are even; at twice as many as are left it is done again."""
+        """Forget the keys that are even, and do so again at twice the number that is left."""
         self._even_at = {key_id: even_at for key_id, even_at in self._even_at.items() if even_at > now}
         self._prune_at = max(_LEAST_PRUNED, 2 * len(self._even_at))
 
@@ -69,7 +69,7 @@ class BufferBudget:
 
     @property
     def held(self) -> int:
-        """How many bytes are held."""
+        """The number of bytes that are held."""
         return self._shares.total
 
     def follow(self, limit: int) -> None:
@@ -77,13 +77,13 @@ class BufferBudget:
         self._shares.limit = limit
 
     def hold(self, claimant: Claimant) -> Hold:
-        """What one request of `claimant` will hold; nothing yet."""
+        """Return the hold of one request of `claimant`, which holds nothing yet."""
         return Hold(self, claimant)
 
     def take(self, hold: Hold, size: int, beyond: int = 0) -> None:
         """Count `size` bytes more, up to `beyond` bytes over the limit.
 
-        Raises OverloadedError where they are not to be had.
+        Raises OverloadedError where they are not available.
         """
         while not self._shares.fits(size - beyond):
             yielding = self._yielding(hold, size)
@@ -100,7 +100,7 @@ class BufferBudget:
         self._shares.give(hold, size)
 
     def comes(self, hold: Hold, *, still: bool) -> None:
-        """Take note whether the body of a hold is still coming in, so that it can be given up."""
+        """Take note that the body of a hold is still coming in and can be given up, or is not any more."""
         for holds, name in ((self._of_parties, hold.party), (self._of_networks, hold.network)):
             if still:
                 holds[name].add(hold)
@@ -110,10 +110,10 @@ class BufferBudget:
                 del holds[name]
 
     def _yielding(self, hold: Hold, size: int) -> Hold | None:
-        """The largest body that still comes of whoever has to yield; None where there is none."""
+        """Return the largest body that is coming in of the party that has to yield; None if there is none."""
         network = self._shares.networks.yielding(hold.network, size)
         party = self._shares.parties.yielding(hold.party, size)
-        # Last those of its own network: another key of it may hold more than this one.
+        # Its own network comes last: another key there may hold more than this one.
         own = None if party is None else hold.network
         for holds, name in (
             (self._of_networks, network),
@@ -142,12 +142,12 @@ class Hold:
         self.size = 0
 
     def comes(self, break_off: Callable[[], None]) -> None:
-        """The body is still coming in; `break_off` refuses it where another party needs the bytes."""
+        """Take note that the body is coming in; `break_off` refuses it if another party needs the bytes."""
         self._break_off = break_off
         self._budget.comes(self, still=True)
 
     def grow(self, size: int) -> None:
-        """Hold `size` bytes more. Raises OverloadedError where they are not to be had."""
+        """Hold `size` bytes more. Raises OverloadedError where they are not available."""
         if self._given_up:
             raise OverloadedError
         if size:
@@ -187,7 +187,7 @@ class Hold:
         try:
             self._budget.take(self, size, beyond)
         except GatewayError:
-            # At once: others ask in the same turn, and each would be refused for bytes that nobody will use.
+            # Released at once: others ask in the same turn, and would be refused for bytes that nobody will use.
             self.release()
             self._given_up = True
             raise

@@ -1,12 +1,13 @@
-"""The checks of Core: can it be reached, is it secure, and does it accept our master key?
+"""The checks of Core: can it be reached, is it secure, does it accept the master key?
 
 Rules kept here:
 - Core is asked for a protected route, first without a key: anything but a refusal means that anyone who can
   connect to Core bypasses the gateway, which makes the gateway pointless.
-- Then with the master key: a 401 means that every forwarded request would fail.
-- What says neither (no connection, 429, 5xx) is "not reachable yet", and asked again.
+- Then Core is asked with the master key: a 401 means that every forwarded request would fail.
+- A response that shows neither (no connection, 429, 5xx) is "not reachable yet", and Core is asked again.
 - Only the status counts, and a body that tells a plain HTTP client to speak TLS.
-- A gateway that is asked instead of Core is told by `Proxy-Status`, this very one by its request ids.
+- A gateway that responds instead of Core is recognised by `Proxy-Status`; this gateway itself by its request
+  ids.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.upstream_connection import PoolLimits, UpstreamResponse
 
 RESPONSE_SECONDS: Final = 10.0
-"""How long Core has for the first byte of a response here: a request of a client may take it much longer."""
+"""The time for the first byte of a response here; requests of clients may take much longer."""
 REPEAT_SECONDS: Final = 60.0
-"""How long after a reason was logged it is logged again, while it lasts."""
+"""The time after which a reason that lasts is logged again."""
 _PROTECTED: Final = b"/ledgers?limit=1"
 _OWN: Final = b"blnk-gateway"
-# What Go, nginx and Apache answer on a TLS port to plain HTTP, within a 400.
+# Go, nginx and Apache send one of these in a 400 to plain HTTP on a TLS port.
 _ASKS_FOR_TLS: Final = (b"HTTPS", b"SSL-enabled")
 _PAGE: Final = 4096
 
 
 class Finding(enum.Enum):
-    """What asking Core found."""
+    """The result of asking Core."""
 
     SAFE = "safe"
     UNREACHABLE = "not reachable yet"
@@ -42,7 +43,7 @@ class Finding(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A finding, and what to tell an operator about it."""
+    """A finding, and the reason for operators."""
 
     finding: Finding
     reason: str
@@ -50,13 +51,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CoreProbe:
-    """Who asks Core.
+    """The means of asking Core.
 
     Args:
         host_line: the header line `Host` with its CRLF.
         key_line: the header line with the master key, likewise.
-        tls: whether Core is asked over TLS.
-        own_ids: how the ids begin that this process gives to requests; empty if it serves none.
+        tls: True if Core is asked over TLS.
+        own_ids: the prefix of the ids that this process gives to requests; empty if it serves none.
     """
 
     host_line: bytes
@@ -66,7 +67,7 @@ class CoreProbe:
 
 
 def probe_limits(limits: PoolLimits) -> PoolLimits:
-    """The bounds of a pool for these checks alone, which wait for no client and no slow request.
+    """Return the bounds of a pool for these checks alone, which wait for no client and no slow request.
 
     The second request may wait until the connection of the first is closed.
     """
@@ -75,13 +76,16 @@ def probe_limits(limits: PoolLimits) -> PoolLimits:
 
 
 class Reminder:
-    """Says when a reason that lasts is to be logged: when it is new, and then once in `REPEAT_SECONDS`."""
+    """Decides when a reason that lasts is logged: when it is new, and then every `REPEAT_SECONDS`."""
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
 
     def due(self, reason: str, now: float) -> bool:
-        """Whether to log it now; `now` is in seconds, of any clock that does not step. Notes that it was."""
+        """Return True if the reason is to be logged now, and note that it was.
+
+        `now` is in seconds of any clock that does not step.
+        """
         self._said = {said: at for said, at in self._said.items() if now - at < REPEAT_SECONDS}
         if reason in self._said:
             return False
@@ -90,7 +94,7 @@ class Reminder:
 
 
 async def check_core(pool: Pool, asker: CoreProbe) -> Check:
-    """Ask Core twice."""
+    """Ask Core without a key, then with the master key."""
     head = b"GET %b HTTP/1.1\r\n%bUser-Agent: blnk-gateway-probe\r\n" % (_PROTECTED, asker.host_line)
     try:
         without_key = _without_key(await _ask(pool, head + b"\r\n", asker))

@@ -1,9 +1,9 @@
-"""How many connections the limit of open files leaves room for. Pure, but for reading and raising that limit.
+"""The numbers of connections that the limit of open files has room for.
 
 Rules kept here:
-- Every connection that this process may open has its descriptor: no `accept` and no `connect` fails for want
-  of one, whatever clients do.
-- Where the limit is too low for the configuration, every purpose gets a share, so that the gateway serves.
+- Every connection that this process may open has a descriptor: no `accept` and no `connect` fails for lack of
+  one, whatever clients do.
+- If the limit is too low for the configuration, every purpose gets a share, so that the gateway can serve.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _FIXED: Final = _STORE + _FILES + _ACCEPTED
 _PRIVATE: Final = 64
 """Connections of one private listener."""
 _UPSTREAM_TWICE: Final = 2
-"""Requests that run to their end apart from the pool hold as many connections to Core again."""
+"""Requests that run to their end apart from the pool hold the same number of connections again."""
 
-# Where not everything fits: the largest part of the rest for one private listener, and for the pool.
+# If not everything fits: the largest part of the rest for one private listener, and for the pool.
 _PRIVATE_PART: Final = 16
 _UPSTREAM_PART: Final = 6
 
@@ -48,7 +48,7 @@ def raise_limit() -> int:
 
 
 def hard_limit() -> int:
-    """The limit of open files that `raise_limit` would reach."""
+    """Return the limit of open files that `raise_limit` would reach."""
     return _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
@@ -58,7 +58,7 @@ def _finite(limit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """A number of connections that was configured and cannot be had with `limit` open files."""
+    """A configured number of connections that `limit` open files have no room for."""
 
     setting: str
     configured: int
@@ -67,7 +67,7 @@ class Shortfall:
     needed: int
 
     def __str__(self) -> str:
-        """Both numbers, and what to do."""
+        """Name both numbers, and what to do."""
         return (
             f"{self.setting} is {self.configured}, but {self.limit} open files leave room for "
             f"{self.possible}: raise the hard limit of open files to {self.needed} (ulimit -Hn, LimitNOFILE= "
@@ -77,7 +77,7 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What fits: `config` with numbers of connections that can be had, and `private` ones a listener."""
+    """The configuration with numbers of connections that fit, and the number for each private listener."""
 
     config: Config
     private: int
@@ -85,7 +85,7 @@ class Room:
 
 
 def room(config: Config, limit: int) -> Room:
-    """What fits into `limit` open files, which are at least `LEAST`."""
+    """Return what fits into `limit` open files, which are at least `LEAST`."""
     clients, upstream = config.limits.connections, config.upstream.connections
     listeners = 1 if config.health is None else 2
     needed = _FIXED + clients + upstream * _UPSTREAM_TWICE + _PRIVATE * listeners
@@ -113,7 +113,7 @@ def _shortfalls(config: Config, fitted: Config, limit: int, needed: int) -> Iter
 
 
 def too_few(limit: int) -> str:
-    """What is wrong with a limit of open files, and what to do; empty if nothing is."""
+    """Return what is wrong with a limit of open files, and what to do; empty if nothing is."""
     if limit >= LEAST:
         return ""
     return f"{limit} open files are too few: raise the hard limit to at least {LEAST} (ulimit -Hn)"

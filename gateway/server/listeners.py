@@ -1,10 +1,10 @@
-"""What this process listens on: clients, and the private listeners.
+"""The listeners of this process: for clients, and the private ones.
 
 Rules kept here:
 - One turn of the event loop accepts a few connections only, so that those beyond a bound are closed before
   others take the last descriptor.
-- It accepts several nevertheless: a turn is long where many clients send, and whoever comes anew waits behind
-  all who have connected before.
+- It accepts several nevertheless: a turn is long where many clients send, and a new connection waits behind
+  all that have come before.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ACCEPTED_PRIVATE: Final = 2
 
 
 class Listeners:
-    """Everything that listens.
+    """All listeners.
 
     Args:
-        limits: of each private listener.
-        loop: where connections are served.
+        limits: those of each private listener.
+        loop: the event loop that serves connections.
     """
 
     def __init__(self, limits: PrivateLimits, loop: asyncio.AbstractEventLoop) -> None:
@@ -40,10 +40,10 @@ class Listeners:
         self._private: list[PrivateServer] = []
 
     def adopt(self, limits: PrivateLimits) -> None:
-        """Hold the private listeners to other limits from now on."""
+        """Keep the private listeners within other limits from now on."""
         self._limits = limits
         for server in self._private:
-            server.limits = limits
+            server.adopt(limits)
 
     async def open(
         self,
@@ -58,7 +58,7 @@ class Listeners:
         """
         servers = self._servers.setdefault(setting, [])
         opened = [one for address in addresses for one in await asyncio.to_thread(bound, setting, address)]
-        # Of all sockets together: `descriptors` has room for so many.
+        # For all sockets together: `descriptors` has room for so many.
         each = max(1, accepted // len(opened))
         for one in opened:
             if isinstance(self._loop, asyncio.BaseEventLoop):
@@ -79,17 +79,17 @@ class Listeners:
         await self.open(setting, [address], server.connect, ACCEPTED_PRIVATE)
 
     def addresses(self, setting: str) -> tuple[Address, ...]:
-        """Where the listeners that `setting` names are, with the ports that the system gave them."""
+        """Return the addresses of the listeners that `setting` names, with the ports that were chosen."""
         sockets = (opened for server in self._servers.get(setting, []) for opened in server.sockets)
         return tuple(dict.fromkeys(Address(*opened.getsockname()[:2]) for opened in sockets))
 
     def close(self, setting: str) -> None:
-        """Take no new connection at the addresses that `setting` names."""
+        """Accept no new connection at the addresses that `setting` names."""
         for server in self._servers.get(setting, []):
             server.close()
 
     async def close_all(self) -> None:
-        """Take no new connection at all, and end those of the private listeners."""
+        """Accept no new connection at all, and end those of the private listeners."""
         for setting in self._servers:
             self.close(setting)
         for server in self._private:

@@ -1,9 +1,8 @@
-"""The policy that is live, as health, metrics and log tell of it; and the swap for another one.
+"""The policy that is live, as health, metrics and log show it; and its replacement by another one.
 
 Rules kept here:
-- Swapping happens in one turn of the event loop: no request sees half of two policies.
-- What `check` warns of, the log does: at the start and after each reload.
-- Readiness names what is only reported, with its date, and stops to once that is over.
+- What `check` warns of is logged, at the start and after each reload.
+- Readiness names each thing that is report-only, with its date, until that date has passed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MOST_NOTICES: Final = 50
 
 
 class LivePolicy:
-    """Tells of the policy that is live.
+    """Shows the policy that is live.
 
     Args:
         live: the configuration that is live.
@@ -55,8 +54,8 @@ class LivePolicy:
         self._remember(self._last)
 
     def follow(self, source: Source, config: Config) -> Reload:
-        """What follows the file of `config`, once it is run."""
-        return Reload(source, config, adopt=self._adopt, told=self._told, now=self._now)
+        """Return the reload that follows the file of `config`, once it is run."""
+        return Reload(source, config, adopt=self._adopt, on_result=self._show_result, now=self._now)
 
     def _adopt(self, config: Config) -> None:
         self._live.adopt(config)
@@ -68,7 +67,7 @@ class LivePolicy:
         self._reported = reported(config.routes, config.keys.report_only)
         self._health.show_policy(config.sha256, config.ready_requires)
 
-    def _told(self, outcome: ReloadResult) -> None:
+    def _show_result(self, outcome: ReloadResult) -> None:
         self._remember(outcome)
         live = self._health.policy_sha256
         if outcome.success:

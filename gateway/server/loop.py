@@ -1,4 +1,4 @@
-"""The event loop, in which whoever connects to a host name tries every address of it.
+"""The event loop, whose connections try every address of a host name.
 
 Rules kept here:
 - Happy Eyeballs (RFC 8305): the next address is tried as soon as one has failed, or has not responded for a
@@ -19,21 +19,21 @@ from typing import Any, Final
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 NEXT_SECONDS: Final = 0.1
-"""How long an address has before the next is tried beside it: the least that RFC 8305 section 5 recommends,
-for a Sentinel has 0.3 s in all."""
+"""The time after which the next address is tried beside the first: the least that RFC 8305 section 5 recommends,
+since a Sentinel has 0.3 s in all."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
-"""The addresses of a host and a port as `getaddrinfo` gives them, the best first. Raises OSError."""
+"""Returns the addresses of a host and a port as `getaddrinfo` does, the best first. Raises OSError."""
 
-# What a connection over a socket takes as well. With anything else the loop's own way is taken.
+# Options that a connection over a socket takes as well. With any other the loop connects in its own way.
 _CARRIED: Final = frozenset({"ssl", "server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout"})
 
 
 def new_loop(*, fast: bool = True, resolve: Resolve | None = None) -> asyncio.AbstractEventLoop:
-    """A new event loop.
+    """Return a new event loop.
 
     Args:
-        fast: whether to use uvloop where it is installed; it takes a moment to import.
+        fast: True for uvloop, if it is installed; its import takes a moment.
         resolve: gives the addresses of a host; `getaddrinfo` if there is none.
     """
     loop = _uvloop() if fast else None
@@ -57,7 +57,7 @@ class _EveryAddress(_Loop):  # type: ignore[misc]
     async def create_connection(
         self, protocol_factory: Any, host: str | None = None, port: int | None = None, **options: Any
     ) -> Any:
-        """As `loop.create_connection`."""
+        """Connect as `loop.create_connection` does."""
         if not host or port is None or _is_address(host) or not options.keys() <= _CARRIED:
             return await super().create_connection(protocol_factory, host, port, **options)
         found = await self._addresses(host, port)
@@ -92,7 +92,7 @@ class _EveryAddress(_Loop):  # type: ignore[misc]
 
 
 class _AsyncioLoop(_EveryAddress, asyncio.SelectorEventLoop):
-    """asyncio's own."""
+    """asyncio's own loop."""
 
 
 def _uvloop() -> _EveryAddress | None:
@@ -105,7 +105,7 @@ def _uvloop() -> _EveryAddress | None:
     base: Any = uvloop.Loop
 
     class UvLoop(_EveryAddress, base):  # type: ignore[misc]
-        """A quarter less CPU per request."""
+        """uvloop's loop: a quarter less CPU per request."""
 
     return UvLoop()
 

@@ -1,9 +1,9 @@
-"""One gateway from the start of its process to the end: signals, exit codes.
+"""The process of one gateway, from start to end: signals, exit codes.
 
 Rules kept here:
-- SIGTERM, or Ctrl-C: a gateway that does not listen yet ends at once; one that does drains.
-- The same once more during the drain: it ends at once.
-- SIGHUP: the configuration is read again.
+- On SIGTERM or Ctrl-C a gateway that does not listen yet ends at once; one that listens drains.
+- On a second SIGTERM or Ctrl-C, during the drain, it ends at once.
+- On SIGHUP it reads its configuration again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ ONE_SIGNAL_SECONDS: Final = 0.1
 
 
 class StopSignals:
-    """What SIGTERM and Ctrl-C have asked for.
+    """The requests to stop that came by SIGTERM and Ctrl-C.
 
-    `asked` is set by the first, `again` by a later one; `on_terminal` tells that the first was a Ctrl-C.
+    Attributes:
+        asked: is set by the first.
+        again: is set by a later one.
+        on_terminal: True if the first was a Ctrl-C.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -84,7 +87,7 @@ async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
 
 async def _drained(gateway: Gateway, stop: StopSignals) -> int:
     """Finish what is in flight, until a second signal; return the exit code."""
-    # Nobody who presses Ctrl-C has a load balancer that must learn of it first.
+    # Nobody who presses Ctrl-C has a load balancer that must see it first.
     delay = 0.0 if stop.on_terminal else gateway.config.drain.delay
     draining = asyncio.ensure_future(gateway.drain(delay))
     if await _done_before(stop.again, draining):
@@ -93,7 +96,10 @@ async def _drained(gateway: Gateway, stop: StopSignals) -> int:
 
 
 async def _done_before(event: asyncio.Event, work: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
-    """Whether `work` is done before `event` is set; it is cancelled otherwise. Raises what it raises."""
+    """Return True once `work` is done; if `event` is set first, cancel the work and return False.
+
+    Raises what the work raises.
+    """
     working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
     await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -109,12 +115,12 @@ def _has_terminal() -> bool:
     try:
         return os.isatty(sys.stdin.fileno())
     except (AttributeError, OSError, ValueError):
-        # It is closed, or no file.
+        # It is closed, or is no file.
         return False
 
 
 def _fail(problem: Exception) -> int:
-    # Standard error may be full or gone as well: that changes neither the exit code nor that there is one.
+    # Standard error may be full or closed as well; the process exits with its code all the same.
     sink = open_sink(sys.stderr)
     sink.put(f"blnk-gateway: {problem}\n".encode("utf-8", "backslashreplace"))
     sink.close(patience=1.0)

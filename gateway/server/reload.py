@@ -1,13 +1,13 @@
-"""The configuration's file, read again while the gateway runs: the new policy whole, or the old one.
+"""Reload: the configuration file, read again while the gateway runs, and adopted whole or not at all.
 
 Rules kept here:
-- By itself, a content is tried once the file has held it for a second, so that nobody's half-written file
-  is; SIGHUP tries what is there at once. What was tried is not tried again until it changes or SIGHUP asks.
-- The file's content counts, not its name or time: an atomic rename, a symlink that swaps and an editor that
+- A new content is tried once the file has held it for a second, so that no half-written file is tried. SIGHUP
+  tries the present content at once. A content is not tried again until it changes or SIGHUP asks.
+- The file's content counts, not its name or time: an atomic rename, a swapped symlink and an editor that
   writes in place look the same.
-- It is parsed in a thread, under a deadline; the event loop only swaps the parsed value in.
-- A file that changes a setting which is bound at the start, a listener or the store, is refused whole: what
-  runs is one file, by its SHA-256, or the one before.
+- The file is parsed in a thread, under a deadline; the event loop only adopts the parsed value.
+- A file that changes a setting which needs a restart, such as a listener or the store, is refused whole: the
+  gateway runs one file, by its SHA-256, or the one before.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MOST_PROBLEMS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a configuration comes from: its file, and the environment that overrides it."""
+    """The source of a configuration: its file, and the environment that overrides it."""
 
     path: Path
     variables: Mapping[str, str]
@@ -53,9 +53,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """What came of the last file: at `at` (Unix seconds), by its SHA-256 ("" if it could not be read).
+    """The outcome of one file.
 
-    `problems` say why it was refused; there are none if it is live.
+    Attributes:
+        at: when it was tried (Unix seconds).
+        sha256: the SHA-256 of its content; "" if it could not be read.
+        problems: why it was refused; none if it is live.
     """
 
     at: float
@@ -64,13 +67,13 @@ class ReloadResult:
 
     @property
     def success(self) -> bool:
-        """Whether it is live."""
+        """True if it is live."""
         return not self.problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """In seconds: how often the file is looked at, how long it must stay the same, how long it may parse."""
+    """Times in seconds: between two looks at the file, until a new content counts, for parsing it."""
 
     look: float = 0.5
     same: float = 1.0
@@ -78,7 +81,7 @@ class Pace:
 
 
 def needing_restart(live: Config, new: Config) -> tuple[str, ...]:
-    """The settings in which `new` differs from `live`, and which do not follow the file."""
+    """Return the settings in which `new` differs from `live` and which need a restart."""
     bound = [path for path in settings() if not path.startswith(FOLLOWED)]
     if live.upstream.master_key_file is not None:
         # The file's content is read again where Core refuses the key, not here.
@@ -90,10 +93,10 @@ class Reload:
     """Follows one file.
 
     Args:
-        source: what is followed.
+        source: the file to follow.
         live: the configuration that runs.
         adopt: makes another one live, at once and whole; may not raise.
-        told: is told what came of each file that was tried.
+        on_result: is called with the outcome of each file that was tried.
         now: Unix seconds.
     """
 
@@ -103,24 +106,23 @@ class Reload:
         live: Config,
         *,
         adopt: Callable[[Config], None],
-        told: Callable[[ReloadResult], None],
+        on_result: Callable[[ReloadResult], None],
         now: Callable[[], float],
         pace: Pace = Pace(),
     ) -> None:
         self._source = source
         self._live = live
         self._adopt = adopt
-        self._told = told
+        self._on_result = on_result
         self._now = now
         self._pace = pace
         self._asked = asyncio.Event()
-        # What is no file could be read once, as a pipe; it is no news that it cannot be read again.
+        # A pipe, for one, could be read once; that it cannot be read again is no change.
         self._tried = self._seen = live.sha256 if source.path.is_file() else ""
         self._seen_at = 0.0
-        self.last = ReloadResult(now(), live.sha256)
 
     def ask(self) -> None:
-        """Try the file as it is now; for SIGHUP."""
+        """Try the present content of the file; for SIGHUP."""
         self._asked.set()
 
     async def run(self) -> None:
@@ -135,7 +137,7 @@ class Reload:
                 await self.attempt(content)
 
     def _is_due(self, seen: str) -> bool:
-        """Whether this content is new, and has been there for long enough."""
+        """Return True if this content is new and has been there for long enough."""
         now = asyncio.get_running_loop().time()
         if seen != self._seen:
             self._seen, self._seen_at = seen, now
@@ -150,7 +152,7 @@ class Reload:
         done, _ = await asyncio.wait({parsing}, timeout=self._pace.parse)
         if not done:
             outcome = self._refuse(self._tried, self._of_file("it takes too long to read: make it smaller"))
-            # A thread cannot be ended; nothing else is tried meanwhile, so that there is only one.
+            # A thread cannot be ended. Nothing else is tried meanwhile, so that there is only one.
             await asyncio.wait({parsing})
             return outcome
         new = parsing.result()
@@ -161,7 +163,7 @@ class Reload:
         return self._tell(ReloadResult(self._now(), self._tried))
 
     def _parsed(self, data: bytes) -> Config | tuple[ConfigProblem, ...]:
-        """The configuration that `data` says, or every problem of it; runs in a thread."""
+        """Return the configuration that `data` describes, or every problem of it; runs in a thread."""
         try:
             new = parse_config(data, self._source.path, self._source.variables, secrets=True, now=self._now)
         except ConfigError as refused:
@@ -181,13 +183,12 @@ class Reload:
         return self._tell(ReloadResult(self._now(), sha256, texts))
 
     def _tell(self, outcome: ReloadResult) -> ReloadResult:
-        self.last = outcome
-        self._told(outcome)
+        self._on_result(outcome)
         return outcome
 
 
 def _content(path: Path) -> bytes | ConfigError:
-    """What the file holds, or why it cannot be read; what is no plain file is not waited for."""
+    """Return the content of the file, or why it cannot be read; a pipe or device is not read."""
     try:
         if path.is_file() or not path.exists():
             return read_config(path)

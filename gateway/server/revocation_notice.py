@@ -1,4 +1,4 @@
-"""The line of the log that says what a revocation is worth, once that is so."""
+"""The line of the log that states the bound of a revocation, once it holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def say_once_true(
 ) -> None:
     """Wait until the key store is `linked` and the authority answers; log its bound then.
 
-    `grace` is how long, in seconds, known keys work while the store fails.
+    `grace` is the time in seconds that known keys work while the store fails.
     """
     while not await _holds(authority, linked):
         await asyncio.sleep(_LOOK_SECONDS)

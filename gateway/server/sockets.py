@@ -1,4 +1,4 @@
-"""The sockets that listen at an address, and why they cannot be had.
+"""Listening sockets, and why an address cannot be listened on.
 
 Rules kept here:
 - A problem names the setting and the address, and says what to do.
@@ -17,8 +17,8 @@ from typing import Final
 from gateway.config import Address
 
 QUEUE: Final = 4096
-"""Connections that the system keeps until they are accepted, if it keeps so many (`net.core.somaxconn`). One
-beyond is dropped without a word, and its client tries again after a second, or three, or seven."""
+"""Connections that the system keeps until they are accepted, if it keeps so many (`net.core.somaxconn`). A
+further one is dropped silently, and its client tries again after one, three and seven seconds."""
 
 _REASONS: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -32,13 +32,13 @@ _ABSENT: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class CannotListenError(Exception):
-    """An address cannot be listened on; the text says which setting names it, and what to do."""
+    """An address cannot be listened on; the text names its setting, and says what to do."""
 
 
 def bound(setting: str, address: Address) -> list[socket.socket]:
-    """Sockets that listen at `address`, which `setting` names: one for each address of its host name.
+    """Return sockets that listen at `address`, which `setting` names: one for each address of its host name.
 
-    Where others are left, those that this machine does not have are left out, as `::1` of `localhost`.
+    Addresses that this machine does not have, such as `::1` of `localhost`, are left out if others remain.
 
     Raises:
         CannotListenError: none is left, or one cannot be listened on.

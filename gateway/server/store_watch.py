@@ -1,9 +1,9 @@
-"""What an operator is to know of the key store while it answers: that it loses keys, or is nearly full.
+"""The watch over the key store while it responds: does it lose keys, is it nearly full?
 
 Rules kept here:
-- It is looked at again after a while, for a failover may have made another Redis of it or its memory be
-  used up, and at once where its changes were missed.
-- A warning is logged when it begins, and stands on the health page until it is over.
+- The store is checked again after a while, since a failover may have put another Redis in its place and its
+  memory may be used up; and at once where changes of it were missed.
+- A warning is logged when it begins, and shown on the health page until it is over.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ SOON_SECONDS: Final = 0.5
 
 
 class StoreWatch:
-    """Looks at one store.
+    """Checks one store.
 
     Args:
-        store: it.
+        store: is checked.
         log: takes the warnings.
         health: shows the warnings.
-        failed: told where the store does not answer.
-        only_record: whether the keys are nowhere else, so that an empty store is one that knows nobody.
-        look_seconds: how often it looks.
+        failed: is called where the store does not respond.
+        only_record: True if the keys are nowhere else, so that an empty store knows nobody.
+        look_seconds: the time between two checks.
 
-    `memory` is how much of its bound the store used when it was last looked at; None if it has none.
+    Attributes:
+        memory: the part of its memory limit that the store used at the last check; None if it has no limit.
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class StoreWatch:
         self._missed = asyncio.Event()
 
     def missed(self) -> None:
-        """Some of the store's changes could not be read."""
+        """Take note that some changes of the store could not be read."""
         self._missed.set()
         self._log.warning(MISSED)
 
     async def run(self) -> None:
-        """Look for ever; returns only by cancellation."""
+        """Check for ever; returns only by cancellation."""
         while True:
             self._missed.clear()
             pause = await self._look()
@@ -74,7 +75,7 @@ class StoreWatch:
                 await asyncio.wait_for(self._missed.wait(), pause)
 
     async def _look(self) -> float:
-        """Take note of what is so now; returns in how many seconds to look again."""
+        """Check once; return the seconds until the next check."""
         try:
             found = await self._found()
         except GatewayError as failure:
