@@ -187,7 +187,7 @@ class Hold:
         try:
             self._budget.take(self, size, beyond)
         except GatewayError:
-            # Released at once: others ask in the same turn, and would be refused for bytes that nobody will use.
+            # Released at once: others ask in the same turn, and would be refused for bytes that nobody uses.
             self.release()
             self._given_up = True
             raise

@@ -19,8 +19,8 @@ from typing import Any, Final
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 NEXT_SECONDS: Final = 0.1
-"""The time after which the next address is tried beside the first: the least that RFC 8305 section 5 recommends,
-since a Sentinel has 0.3 s in all."""
+"""The time after which the next address is tried beside the first. It is the least that RFC 8305 section 5
+recommends, since a Sentinel has 0.3 s in all."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 """Returns the addresses of a host and a port as `getaddrinfo` does, the best first. Raises OSError."""
