@@ -21,8 +21,9 @@ from typing import Any
 from gateway.config import Config, load_config
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.store import KeyRecord, KeyStore
-from gateway.server.build import Options, build
+from gateway.server.build import build
 from gateway.server.gateway import Gateway
+from gateway.server.parts import Options
 from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
 from tests.recording import RecordingUpstream
 

@@ -35,7 +35,7 @@ class Revealable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may use the admin listener.
+    """The conditions of using the admin listener.
 
     Attributes:
         hosts: the addresses or names of the listener that `Host` may carry besides loopback ones. An

@@ -9,9 +9,12 @@ Rules kept here:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Caller
 from gateway.policy.principals import ApiKey
-from gateway.policy.routes import Route
+from gateway.policy.routes import Access, Route, Stamp
 from gateway.proxy.context import RequestContext
 from gateway.proxy.limits import BufferBudget, Hold
 from gateway.proxy.stamp_queue import StampQueue
@@ -32,18 +35,18 @@ class BodyReader:
         Raises GatewayError, and ClientGoneError where nobody is left to respond to.
         """
         exchange, key = context.exchange, context.principal
-        if context.stamps and isinstance(key, ApiKey):
+        if stamps(context) and isinstance(key, ApiKey):
             return await self._read_stamped(context, key)
         if exchange.complete:
             return exchange.take_held()
         if exchange.length is None or exchange.length <= SMALL:
             hold = self.hold(context)
-            hold.comes(context.give_up_body)
+            hold.comes(_give_up(context))
             await exchange.collect(SMALL, hold)
             if exchange.complete:
                 hold.settle(exchange.bytes_in)
                 return exchange.take_held()
-        if not context.streams:
+        if not _streams(context):
             raise BodyTooLargeError
         return None
 
@@ -54,7 +57,7 @@ class BodyReader:
     async def read_whole(self, context: RequestContext, limit: int) -> bytes:
         """Return the whole body, of at most `limit` bytes; raises as `read`."""
         hold = self.hold(context)
-        hold.comes(context.give_up_body)
+        hold.comes(_give_up(context))
         return await context.exchange.read(limit, hold)
 
     async def stamp(self, context: RequestContext, body: bytes, route: Route, key: ApiKey) -> bytes:
@@ -79,3 +82,18 @@ class BodyReader:
         if context.hold is not None:
             context.hold.settle(len(stamped), config.upstream.max_body)
         return stamped
+
+
+def stamps(context: RequestContext) -> bool:
+    """Return True if the body of an admitted request gets the key's id."""
+    return context.route.stamp is not Stamp.NONE and isinstance(context.principal, ApiKey)
+
+
+def _streams(context: RequestContext) -> bool:
+    """Return True if a large body may stream: nobody needs one of a GET, or without a key."""
+    return context.changes and context.route.access is not Access.PUBLIC
+
+
+def _give_up(context: RequestContext) -> Callable[[], None]:
+    """Return what refuses a request whose body is coming in, when others need the bytes that it holds."""
+    return lambda: context.exchange.break_off(OverloadedError())

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from gateway.config import Config
-from gateway.errors import Code
-from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import network_of
 from gateway.policy.principals import ApiKey, Principal
-from gateway.policy.routes import Access, Route, Stamp
+from gateway.policy.routes import Route
 from gateway.policy.targets import Ambiguous, Target, parse_target
 from gateway.proxy.limits import Hold
 from gateway.telemetry import AccessEntry
@@ -120,14 +118,6 @@ class RequestContext:
         route = self.matched_route
         self.entry.route = "" if route is None else route.name
 
-    def allow(self) -> None:
-        """Note in the log that the request is allowed on its route."""
-        self.entry.route, self.entry.decision = self.route.name, "allow"
-
-    def would_deny(self, code: Code) -> None:
-        """Note in the log that the request would be refused, and why."""
-        self.entry.decision, self.entry.would_code = "would_deny", code.code
-
     # For the stages.
 
     @property
@@ -143,16 +133,6 @@ class RequestContext:
         if isinstance(self.target, Target):
             return self.config.routes.match(self.exchange.method, self.target.segments)
         return None
-
-    @property
-    def stamps(self) -> bool:
-        """True if the body gets the key's id."""
-        return self.route.stamp is not Stamp.NONE and isinstance(self.principal, ApiKey)
-
-    @property
-    def streams(self) -> bool:
-        """True if a large body may go to Core as it comes: nobody needs one of a GET, or without a key."""
-        return self.changes and self.route.access is not Access.PUBLIC
 
     # For the pool, which asks only where requests wait, or something fails.
 
@@ -177,10 +157,6 @@ class RequestContext:
     def repeatable(self) -> bool:
         """True if it may be sent a second time: a GET without a body."""
         return self.exchange.method == "GET" and not self.exchange.bytes_in
-
-    def give_up_body(self) -> None:
-        """Refuse the request, whose body still comes: others need the bytes that it holds."""
-        self.exchange.break_off(OverloadedError())
 
     def ended_late(self, status: int | None) -> None:
         """Report how it ended at Core after its time."""

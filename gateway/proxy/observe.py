@@ -70,20 +70,20 @@ class ObservePipeline:
             return None
         principal = await self._authenticate(context)
         if isinstance(principal, Deny):
-            context.would_deny(principal.code)
+            entry.would_deny(principal.code.code)
             return None
         try:
             decision = self._authorizer.authorize(context, principal)
         except GatewayError as refusal:
-            context.would_deny(code_of(refusal))
+            entry.would_deny(code_of(refusal).code)
             return None
         if isinstance(decision, Deny):
-            context.would_deny(decision.code)
+            entry.would_deny(decision.code.code)
             return None
         route, denied = decision.route, decision.would_deny
         entry.route, entry.decision = route.name, "would_serve" if route.served else "allow"
         if denied is not None:
-            context.would_deny(denied.code)
+            entry.would_deny(denied.code.code)
         return (route, principal) if isinstance(principal, ApiKey) and route.stamp is not Stamp.NONE else None
 
     async def _authenticate(self, context: RequestContext) -> Principal | Deny:
@@ -110,12 +110,12 @@ class ObservePipeline:
         try:
             body = await exchange.read(context.config.limits.body, self._bodies.hold(context))
         except (BodyTooLargeError, OverloadedError) as refusal:
-            context.would_deny(code_of(refusal))
+            entry.would_deny(code_of(refusal).code)
             return exchange.take_held() if exchange.complete else None
         try:
             stamped = await self._bodies.stamp(context, body, route, key)
         except GatewayError as refusal:
-            context.would_deny(code_of(refusal))
+            entry.would_deny(code_of(refusal).code)
         else:
             if stamped != body and not entry.would_code:
                 entry.decision = "would_stamp"

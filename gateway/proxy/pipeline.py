@@ -13,6 +13,7 @@ from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.targets import Target
 from gateway.proxy.authenticate import UnknownKey
+from gateway.proxy.bodies import stamps
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
 from gateway.proxy.stages import Stages
@@ -37,10 +38,10 @@ class Pipeline:
 
         Raises GatewayError, DeniedMeanwhileError or ClientGoneError where there is no response yet.
         """
-        exchange, route = context.exchange, context.public_route
+        exchange, entry, route = context.exchange, context.entry, context.public_route
         if route is not None:
             context.admit(route, None)
-            context.allow()
+            entry.allow(route.name)
         else:
             # Authenticate.
             valid_until = context.began + CACHED_VALID_SECONDS
@@ -62,16 +63,16 @@ class Pipeline:
                 return
             context.admit(decision.route, principal, self._reauthorizer)
             context.reauthorized(principal, valid_until)
-            context.allow()
+            entry.allow(decision.route.name)
             if decision.would_deny is not None:
-                context.would_deny(decision.would_deny.code)
+                entry.would_deny(decision.would_deny.code.code)
             if decision.route.served and isinstance(context.target, Target):
                 await self._serve(context, principal, context.target)
                 return
 
         # Stamp. Before Core was verified no body is read.
         self._core.require_verified()
-        if exchange.complete and not context.stamps:
+        if exchange.complete and not stamps(context):
             body: bytes | None = exchange.take_held()
         else:
             body = await self._bodies.read(context)

@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from gateway.admin.application import admin_application, health_application
 from gateway.admin.checks import Access
@@ -26,40 +23,28 @@ from gateway.admin.server import PrivateLimits
 from gateway.config import Config, read_secret
 from gateway.keys.authority import Authority
 from gateway.keys.cache import KeyCache
-from gateway.keys.store import KeyStore
 from gateway.keys.usage import LastUsed
-from gateway.proxy.api_keys import ApiKeysStage
-from gateway.proxy.authenticate import Authenticator
-from gateway.proxy.authorize import Authorizer
-from gateway.proxy.bodies import BodyReader
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.core_client import CoreClient
-from gateway.proxy.core_responses import ResponseRelay
-from gateway.proxy.forward import Forwarder
 from gateway.proxy.handler import RequestHandler
-from gateway.proxy.limits import BufferBudget
-from gateway.proxy.observe import MEANING, NOTICE, ObservePipeline
-from gateway.proxy.pipeline import Pipeline
-from gateway.proxy.reauthorize import Reauthorizer
-from gateway.proxy.responses import Responder
-from gateway.proxy.stages import Stages
-from gateway.proxy.stamp_queue import StampQueue
+from gateway.proxy.observe import MEANING, NOTICE
 from gateway.server import descriptors
-from gateway.server.clocks import request_ids, uptime
+from gateway.server.clocks import uptime
 from gateway.server.core_check import Check, check_core
 from gateway.server.core_watch import CoreWatch
 from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
-from gateway.server.gateway import Background, Core, Front, Gateway, Keys, Parts
+from gateway.server.gateway import Gateway
 from gateway.server.keys import OpenAuthority, open_authority, open_store
 from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
 from gateway.server.live_policy import LivePolicy
 from gateway.server.observer import GatewayObserver, Telemetry
-from gateway.server.reload import Source
+from gateway.server.parts import Background, Base, Core, Front, KeyParts, Keys, Options, Parts, Work
 from gateway.server.revocation_notice import say_once_true
+from gateway.server.stages import build_handler
 from gateway.server.store_watch import StoreWatch, report_failures
 from gateway.server.tasks import BackgroundTasks
 from gateway.server.upstream import (
@@ -74,59 +59,17 @@ from gateway.telemetry import Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics
 from gateway.wire.clients import ClientLimits, Clients
-from gateway.wire.pool import Pool
 
 VERSION: Final = version("blnk-gateway")
 _CLOCKS: Final = Clocks(time.time, uptime)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The choices that are no settings.
-
-    Attributes:
-        store: replaces the one that `keys.store` names.
-        source: the configuration file to follow, if any.
-        observe: let Core decide, and note what would be done.
-        open_files: the limit of open files, below which connections are kept.
-    """
-
-    store: KeyStore | None = None
-    source: Source | None = None
-    observe: bool = False
-    open_files: int = sys.maxsize
-
-
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """The parts that all others are built on."""
-
-    options: Options
-    loop: asyncio.AbstractEventLoop
-    log: Log
-    live: LiveConfig
-    health: Health
-    dependencies: Dependencies
-    access: CoreAccess
-    id_prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class _KeyParts:
-    """The parts that know keys, before it is known who the authority is."""
-
-    store: KeyStore
-    cache: KeyCache
-    watch: StoreWatch
-    last_used: LastUsed
-    scope_use: ScopeUse
-
-
-def build(config: Config, log: TextIO, options: Options = Options()) -> Gateway:
+def build(config: Config, log: TextIO, options: Options | None = None) -> Gateway:
     """Return a gateway that is not started yet. `log` takes the log lines.
 
     Raises StartError where it cannot run, ValueError where the master key or the admin token cannot be read.
     """
+    options = options or Options()
     base = _base(config, log, options)
     core = _core(base)
     policy = LivePolicy(base.live, base.health, base.log.events, NOTICE if options.observe else "", time.time)
@@ -144,7 +87,7 @@ def build(config: Config, log: TextIO, options: Options = Options()) -> Gateway:
     keys = _keys(base, observer)
     client = CoreClient(core.pool, base.access, observer, host_line(config))
     authority = open_authority(base.live, keys.store, keys.cache, client, observer)
-    handler = _handler(base, core.pool, keys, authority, observer)
+    handler = build_handler(base, core.pool, keys, authority, observer)
     clients = _clients(base, handler)
     for collector in (
         policy.metrics,
@@ -153,19 +96,9 @@ def build(config: Config, log: TextIO, options: Options = Options()) -> Gateway:
     ):
         telemetry.metrics.add(collector)
     reload = None if options.source is None else policy.follow(options.source, base.live.config)
-    work: list[Callable[[], Coroutine[Any, Any, None]]] = [
-        base.log.run,
-        authority.authority.follow,
-        keys.last_used.run,
-        *authority.background,
-        core.watch.verify,
-        core.watch.watch,
-        partial(report_failures, authority.authority, observer.store_failed),
-        base.dependencies.run,
-        keys.watch.run,
-        *([] if reload is None else [reload.run]),
-        *([] if options.observe else [partial(_say_bound, base, keys.cache, authority.authority)]),
-    ]
+    work = _work(base, core, keys, authority, observer)
+    if reload is not None:
+        work.append(reload.run)
     return Gateway(
         Parts(
             live=base.live,
@@ -182,12 +115,32 @@ def build(config: Config, log: TextIO, options: Options = Options()) -> Gateway:
     )
 
 
-def _base(config: Config, log: TextIO, options: Options) -> _Base:
+def _work(
+    base: Base, core: Core, keys: KeyParts, authority: OpenAuthority, observer: GatewayObserver
+) -> list[Work]:
+    """Return what runs in the background from the start to the end."""
+    work: list[Work] = [
+        base.log.run,
+        authority.authority.follow,
+        keys.last_used.run,
+        *authority.background,
+        core.watch.verify,
+        core.watch.watch,
+        partial(report_failures, authority.authority, observer.store_failed),
+        base.dependencies.run,
+        keys.watch.run,
+    ]
+    if not base.options.observe:
+        work.append(partial(_say_bound, base, keys.cache, authority.authority))
+    return work
+
+
+def _base(config: Config, log: TextIO, options: Options) -> Base:
     if problem := descriptors.too_few(options.open_files):
         raise StartError(problem, Exit.FAILED)
     lines = Log(log, config.log.format, config.log.level)
     health = Health(version=VERSION)
-    return _Base(
+    return Base(
         options=options,
         loop=asyncio.get_running_loop(),
         log=lines,
@@ -199,13 +152,13 @@ def _base(config: Config, log: TextIO, options: Options) -> _Base:
     )
 
 
-def _reread_master_key(base: _Base) -> None:
+def _reread_master_key(base: Base) -> None:
     """Send the master key that its file holds now; one that cannot be read is no reason to fail."""
     with contextlib.suppress(ValueError):
         base.access.use(read_master_key(base.live.config))
 
 
-def _core(base: _Base) -> Core:
+def _core(base: Base) -> Core:
     live, access = base.live, base.access
     pool = open_pool(live.config, base.loop)
     live.followed_by(lambda config: pool.adopt(pool_limits(config)))
@@ -218,7 +171,7 @@ def _core(base: _Base) -> Core:
     return Core(pool=pool, probe_pool=probe_pool, watch=watch)
 
 
-def _keys(base: _Base, observer: GatewayObserver) -> _KeyParts:
+def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
     settings = base.live.config.keys
     store = base.options.store or open_store(settings)
     watch = StoreWatch(
@@ -229,35 +182,10 @@ def _keys(base: _Base, observer: GatewayObserver) -> _KeyParts:
         only_record=settings.authority == "gateway",
     )
     cache = KeyCache(store, uptime, grace=settings.grace, learnt=observer.key_changed, missed=watch.missed)
-    return _KeyParts(store, cache, watch, LastUsed(store), ScopeUse())
+    return KeyParts(store, cache, watch, LastUsed(store), ScopeUse())
 
 
-def _handler(
-    base: _Base, pool: Pool, keys: _KeyParts, authority: OpenAuthority, observer: GatewayObserver
-) -> RequestHandler:
-    live, config = base.live, base.live.config
-    budget = BufferBudget(config.limits.buffered)
-    authenticator = Authenticator(authority.authority, base.access, observer)
-    authorizer = Authorizer(config, keys.last_used, keys.scope_use, _CLOCKS)
-    bodies = BodyReader(budget, StampQueue(time.monotonic))
-    relay = ResponseRelay(observer, _CLOCKS)
-    stages = Stages(
-        authenticator=authenticator,
-        authorizer=authorizer,
-        reauthorizer=Reauthorizer(authenticator, _CLOCKS),
-        api_keys=ApiKeysStage(authority.api_keys, bodies, observer),
-        bodies=bodies,
-        core=base.access,
-        forwarder=Forwarder(pool, base.access, relay, host_line(config), _CLOCKS),
-        responder=Responder(time.time),
-    )
-    pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)
-    handler = RequestHandler(config, pipeline.process, observer, _CLOCKS, request_ids(base.id_prefix))
-    live.followed_by(handler.adopt, authorizer.adopt, lambda config: budget.follow(config.limits.buffered))
-    return handler
-
-
-def _clients(base: _Base, handler: RequestHandler) -> Clients:
+def _clients(base: Base, handler: RequestHandler) -> Clients:
     live = base.live
     clients = Clients(
         handler.handle,
@@ -282,8 +210,8 @@ def _client_limits(config: Config) -> ClientLimits:
 
 
 def _front(
-    base: _Base,
-    keys: _KeyParts,
+    base: Base,
+    keys: KeyParts,
     authority: Authority,
     metrics: Metrics,
     incoming: tuple[RequestHandler, Clients],
@@ -314,5 +242,5 @@ def _private_limits(room: descriptors.Room) -> PrivateLimits:
     return PrivateLimits(room.private, room.config.timeouts)
 
 
-async def _say_bound(base: _Base, cache: KeyCache, authority: Authority) -> None:
+async def _say_bound(base: Base, cache: KeyCache, authority: Authority) -> None:
     await say_once_true(authority, lambda: cache.linked, base.log.events, base.live.config.keys.grace)

@@ -9,88 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.health import Health
 from gateway.config import Address, Config
 from gateway.errors import GatewayError
-from gateway.keys.authority import Authority, UnusableAuthorityError
-from gateway.keys.store import KeyStore
-from gateway.keys.usage import LastUsed
-from gateway.proxy.handler import RequestHandler
-from gateway.server.core_watch import CoreWatch
+from gateway.keys.authority import UnusableAuthorityError
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
-from gateway.server.listeners import Listeners
-from gateway.server.live_config import LiveConfig
-from gateway.server.observer import GatewayObserver, Telemetry
-from gateway.server.reload import Reload
+from gateway.server.parts import Parts
 from gateway.server.sockets import CannotListenError
-from gateway.server.tasks import BackgroundTasks
 from gateway.telemetry import Metrics
-from gateway.wire.clients import Clients
 from gateway.wire.parser_check import parser_misreads
-from gateway.wire.pool import Pool
 
 _CUT_OFF_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """The store of keys, the authority over them, and the last uses that are written once more at the end."""
-
-    store: KeyStore
-    authority: Authority
-    last_used: LastUsed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
-    """The connections to Core, of requests and of checks, and what asks Core."""
-
-    pool: Pool
-    probe_pool: Pool
-    watch: CoreWatch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
-    """Everything that clients and operators connect to."""
-
-    handler: RequestHandler
-    clients: Clients
-    listeners: Listeners
-    admin: web.Application
-    health: web.Application
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Background:
-    """The background tasks, and the work that they do from the start to the end."""
-
-    tasks: BackgroundTasks
-    work: Sequence[Callable[[], Coroutine[Any, Any, None]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The parts of one gateway, which `server.build` makes; `notice` is logged at the start, if any."""
-
-    live: LiveConfig
-    health: Health
-    telemetry: Telemetry
-    observer: GatewayObserver
-    keys: Keys
-    core: Core
-    front: Front
-    background: Background
-    reload: Reload | None
-    notice: str
 
 
 class Gateway:
@@ -111,12 +44,12 @@ class Gateway:
 
     @property
     def log(self) -> FilteringBoundLogger:
-        """Where events are logged."""
+        """The log of events."""
         return self._parts.telemetry.log.events
 
     @property
     def metrics(self) -> Metrics:
-        """What is counted."""
+        """The metrics."""
         return self._parts.telemetry.metrics
 
     @property
@@ -149,8 +82,8 @@ class Gateway:
         """Open the listeners and begin to ask Core. Raises StartError."""
         if wrong := parser_misreads(self._loop):
             raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.DEPENDENCY)
-        await self._check_authority()
-        await self._listen()
+        await _check_authority(self._parts)
+        await _listen(self._parts)
         for work in self._parts.background.work:
             self._parts.background.tasks.run(work())
         config, listeners = self.config, self._parts.front.listeners
@@ -169,25 +102,6 @@ class Gateway:
     async def ready(self) -> None:
         """Return once Core was seen secure and accepted the master key. Raises StartError if it is unsafe."""
         await self._parts.core.watch.verified()
-
-    async def _check_authority(self) -> None:
-        try:
-            await self._parts.keys.authority.check()
-        except UnusableAuthorityError as problem:
-            raise StartError(str(problem), Exit.DEPENDENCY) from problem
-        except GatewayError as failure:
-            # As with the store: requests get 503 until it responds.
-            self.log.warning(failure.reason, authority=self.config.keys.authority)
-
-    async def _listen(self) -> None:
-        config, front = self.config, self._parts.front
-        try:
-            await front.listeners.open_private("admin", config.admin, front.admin)
-            if config.health is not None:
-                await front.listeners.open_private("health", config.health, front.health)
-            await front.listeners.open("listen", config.listen, front.clients.connect)
-        except CannotListenError as problem:
-            raise StartError(str(problem), Exit.FAILED) from problem
 
     # End.
 
@@ -218,32 +132,49 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CUT_OFF_SECONDS):
                 return await self._stopped()
-        return self._exit_code
+        return Exit.FAILED if self._cut else Exit.OK
 
     async def close(self) -> None:
         """Stop at once; wait for nothing but what is already being written."""
-        await self._end()
+        await _end(self._parts)
         self._parts.telemetry.log.close()
 
     async def _stopped(self) -> int:
-        await self._end()
+        await _end(self._parts)
         self.log.info("stopped", cut=self._cut)
         self._parts.telemetry.log.close()
-        return self._exit_code
-
-    @property
-    def _exit_code(self) -> Exit:
         return Exit.FAILED if self._cut else Exit.OK
 
-    async def _end(self) -> None:
-        parts = self._parts
-        parts.front.listeners.close("listen")
-        await parts.front.clients.emptied(0)
-        await parts.background.tasks.stop()
-        parts.core.pool.abort()
-        await parts.front.listeners.close_all()
-        parts.core.probe_pool.abort()
-        await parts.keys.last_used.write()
-        await parts.keys.authority.close()
-        await parts.keys.store.close()
-        parts.core.watch.close()
+
+async def _check_authority(parts: Parts) -> None:
+    try:
+        await parts.keys.authority.check()
+    except UnusableAuthorityError as problem:
+        raise StartError(str(problem), Exit.DEPENDENCY) from problem
+    except GatewayError as failure:
+        # As with the store: requests get 503 until it responds.
+        parts.telemetry.log.events.warning(failure.reason, authority=parts.live.config.keys.authority)
+
+
+async def _listen(parts: Parts) -> None:
+    config, front = parts.live.config, parts.front
+    try:
+        await front.listeners.open_private("admin", config.admin, front.admin)
+        if config.health is not None:
+            await front.listeners.open_private("health", config.health, front.health)
+        await front.listeners.open("listen", config.listen, front.clients.connect)
+    except CannotListenError as problem:
+        raise StartError(str(problem), Exit.FAILED) from problem
+
+
+async def _end(parts: Parts) -> None:
+    parts.front.listeners.close("listen")
+    await parts.front.clients.emptied(0)
+    await parts.background.tasks.stop()
+    parts.core.pool.abort()
+    await parts.front.listeners.close_all()
+    parts.core.probe_pool.abort()
+    await parts.keys.last_used.write()
+    await parts.keys.authority.close()
+    await parts.keys.store.close()
+    parts.core.watch.close()

@@ -55,9 +55,10 @@ class LivePolicy:
 
     def follow(self, source: Source, config: Config) -> Reload:
         """Return the reload that follows the file of `config`, once it is run."""
-        return Reload(source, config, adopt=self._adopt, on_result=self._show_result, now=self._now)
+        return Reload(source, config, self, self._now)
 
-    def _adopt(self, config: Config) -> None:
+    def adopt(self, config: Config) -> None:
+        """Make another configuration live."""
         self._live.adopt(config)
         self._show(config)
 
@@ -67,7 +68,8 @@ class LivePolicy:
         self._reported = reported(config.routes, config.keys.report_only)
         self._health.show_policy(config.sha256, config.ready_requires)
 
-    def _show_result(self, outcome: ReloadResult) -> None:
+    def show_result(self, outcome: ReloadResult) -> None:
+        """Show the outcome of a file, in health, metrics and the log."""
         self._remember(outcome)
         live = self._health.policy_sha256
         if outcome.success:

@@ -24,7 +24,7 @@ from gateway.telemetry.policy_metrics import PolicyMetrics
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Where requests and events go."""
+    """The takers of requests and events: log and metrics."""
 
     log: Log
     metrics: Metrics

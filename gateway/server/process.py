@@ -16,12 +16,13 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from gateway.config import Config
-from gateway.server.build import Options, build
+from gateway.server.build import build
 from gateway.server.descriptors import raise_limit
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.server.gateway import Gateway
 from gateway.server.loop import new_loop
+from gateway.server.parts import Options
 from gateway.server.reload import Source
 from gateway.telemetry import open_sink
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, parse_config, settings
 from gateway.config.load import read_config
@@ -89,14 +89,23 @@ def needing_restart(live: Config, new: Config) -> tuple[str, ...]:
     return tuple(path for path in bound if attrgetter(path)(live) != attrgetter(path)(new))
 
 
+class ReloadTarget(Protocol):
+    """Follows a configuration file."""
+
+    def adopt(self, config: Config) -> None:
+        """Make another configuration live, at once and whole; may not raise."""
+
+    def show_result(self, outcome: ReloadResult) -> None:
+        """Show the outcome of a file that was tried."""
+
+
 class Reload:
     """Follows one file.
 
     Args:
         source: the file to follow.
         live: the configuration that runs.
-        adopt: makes another one live, at once and whole; may not raise.
-        on_result: is called with the outcome of each file that was tried.
+        target: follows the file.
         now: Unix seconds.
     """
 
@@ -104,16 +113,13 @@ class Reload:
         self,
         source: Source,
         live: Config,
-        *,
-        adopt: Callable[[Config], None],
-        on_result: Callable[[ReloadResult], None],
+        target: ReloadTarget,
         now: Callable[[], float],
         pace: Pace = Pace(),
     ) -> None:
         self._source = source
         self._live = live
-        self._adopt = adopt
-        self._on_result = on_result
+        self._target = target
         self._now = now
         self._pace = pace
         self._asked = asyncio.Event()
@@ -159,7 +165,7 @@ class Reload:
         if not isinstance(new, Config):
             return self._refuse(self._tried, new)
         self._live = new
-        self._adopt(new)
+        self._target.adopt(new)
         return self._tell(ReloadResult(self._now(), self._tried))
 
     def _parsed(self, data: bytes) -> Config | tuple[ConfigProblem, ...]:
@@ -183,7 +189,7 @@ class Reload:
         return self._tell(ReloadResult(self._now(), sha256, texts))
 
     def _tell(self, outcome: ReloadResult) -> ReloadResult:
-        self._on_result(outcome)
+        self._target.show_result(outcome)
         return outcome
 
 

@@ -35,7 +35,6 @@ class StoreWatch:
         health: shows the warnings.
         failed: is called where the store does not respond.
         only_record: True if the keys are nowhere else, so that an empty store knows nobody.
-        look_seconds: the time between two checks.
 
     Attributes:
         memory: the part of its memory limit that the store used at the last check; None if it has no limit.
@@ -49,10 +48,8 @@ class StoreWatch:
         failed: Callable[[GatewayError], None],
         *,
         only_record: bool,
-        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.memory: float | None = None
-        self._look_seconds = look_seconds
         self._store = store
         self._log = log
         self._health = health
@@ -66,15 +63,15 @@ class StoreWatch:
         self._missed.set()
         self._log.warning(MISSED)
 
-    async def run(self) -> None:
-        """Check for ever; returns only by cancellation."""
+    async def run(self, every: float = LOOK_SECONDS) -> None:
+        """Check every so many seconds for ever; returns only by cancellation."""
         while True:
             self._missed.clear()
-            pause = await self._look()
+            pause = await self._look(every)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._missed.wait(), pause)
 
-    async def _look(self) -> float:
+    async def _look(self, every: float) -> float:
         """Check once; return the seconds until the next check."""
         try:
             found = await self._found()
@@ -86,7 +83,7 @@ class StoreWatch:
         for warning in found:
             if warning not in before:
                 self._log.warning(warning)
-        return SOON_SECONDS if EMPTY in found else self._look_seconds
+        return SOON_SECONDS if EMPTY in found else every
 
     async def _found(self) -> tuple[str, ...]:
         empty = (EMPTY,) if self._only_record and await self._store.empty() else ()

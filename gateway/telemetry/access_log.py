@@ -76,6 +76,14 @@ class AccessEntry(msgspec.Struct, gc=False):
         """`error` for a 5xx, `warning` for a broken connection, `info` otherwise."""
         return "error" if self.status >= 500 else "info" if self.status else "warning"
 
+    def allow(self, route: str) -> None:
+        """Note that the request is allowed on the route of this name."""
+        self.route, self.decision = route, "allow"
+
+    def would_deny(self, code: str) -> None:
+        """Note that the request would be refused with this code."""
+        self.decision, self.would_code = "would_deny", code
+
 
 class Timestamps:
     """Unix seconds as ISO 8601 in UTC with milliseconds; remembers the last second it spelled out."""

@@ -20,7 +20,8 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.policy.routes import Stamp, compile_routes
 from gateway.proxy.observe import NOTICE
-from gateway.server.build import Options, build
+from gateway.server.build import build
+from gateway.server.parts import Options
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
 from tests.raw_client import Answer, chunked, request
 from tests.recording import REFUSAL, RecordingUpstream, answering, held

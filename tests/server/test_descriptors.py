@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.cli import cli
 from gateway.config import Address, Config
-from gateway.server.build import Options, build
+from gateway.server.build import build
 from gateway.server.descriptors import LEAST, Room, Shortfall, hard_limit, room, too_few
+from gateway.server.parts import Options
 from gateway.server.reload import Source
 from tests.bench.processes import free_ports
 from tests.raw_client import RawClient

@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, ConfigError, load_config, parse_config
-from gateway.server.build import Options, build
+from gateway.server.build import build
+from gateway.server.parts import Options
 from gateway.server.reload import MOST_PROBLEMS, Pace, Reload, ReloadResult, Source, needing_restart
 from tests.raw_client import RawClient
 from tests.recording import RecordingUpstream
@@ -50,39 +51,44 @@ def parsed(text: str) -> Config:
     return parse_config(text.encode(), Path("gateway.yaml"), {}, secrets=True)
 
 
+@dataclass(slots=True)
+class Target:
+    """Keeps what was adopted, by its SHA-256, and every outcome."""
+
+    adopted: list[str] = field(default_factory=list)
+    outcomes: list[ReloadResult] = field(default_factory=list)
+
+    def adopt(self, config: Config) -> None:
+        self.adopted.append(config.sha256)
+
+    def show_result(self, outcome: ReloadResult) -> None:
+        self.outcomes.append(outcome)
+
+
 @dataclass
 class Followed:
     """A file that is followed, what became live, and what came of each try."""
 
     path: Path
     reload: Reload
-    adopted: list[str] = field(default_factory=list)
-    outcomes: list[ReloadResult] = field(default_factory=list)
+    target: Target
 
     async def tried(self, count: int = 1) -> ReloadResult:
         """What came of the last of `count` tries, and of no more."""
-        await eventually(lambda: len(self.outcomes) >= count, f"try number {count}")
+        await eventually(lambda: len(self.target.outcomes) >= count, f"try number {count}")
         await asyncio.sleep(2 * QUICK.same)
-        assert len(self.outcomes) == count
-        return self.outcomes[-1]
+        assert len(self.target.outcomes) == count
+        return self.target.outcomes[-1]
 
 
 @asynccontextmanager
 async def following(path: Path, *, pace: Pace = QUICK) -> AsyncIterator[Followed]:
     live = load_config(path, {}, secrets=True)
-    found: list[Followed] = []
-    reload = Reload(
-        Source(path, {}),
-        live,
-        adopt=lambda config: found[0].adopted.append(config.sha256),
-        on_result=lambda outcome: found[0].outcomes.append(outcome),
-        now=lambda: NOW,
-        pace=pace,
-    )
-    found.append(Followed(path, reload))
+    target = Target()
+    reload = Reload(Source(path, {}), live, target, lambda: NOW, pace=pace)
     task = asyncio.create_task(reload.run())
     try:
-        yield found[0]
+        yield Followed(path, reload, target)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -114,7 +120,7 @@ class TestFollowing:
         async with following(path) as followed:
             change(path, OTHER)
             assert await followed.tried() == ReloadResult(NOW, sha256_of(OTHER))
-            assert followed.adopted == [sha256_of(OTHER)]
+            assert followed.target.adopted == [sha256_of(OTHER)]
 
     async def test_a_swapped_symlink_is_followed(self, tmp_path: Path) -> None:
         """Kubernetes mounts a ConfigMap so: the file is a link through `..data`, which is replaced."""
@@ -128,7 +134,7 @@ class TestFollowing:
             (tmp_path / "..data_tmp").symlink_to("..2")
             (tmp_path / "..data_tmp").replace(data)
             assert (await followed.tried()).success
-            assert followed.adopted == [sha256_of(OTHER)]
+            assert followed.target.adopted == [sha256_of(OTHER)]
 
     async def test_a_file_that_is_still_written_is_left_alone(self, path: Path) -> None:
         """What a slow editor has half written is never tried."""
@@ -146,7 +152,11 @@ class TestFollowing:
         async with following(path) as followed:
             written(path, broken)
             outcome = await followed.tried()
-            assert (outcome.success, outcome.sha256, followed.adopted) == (False, sha256_of(broken), [])
+            assert (outcome.success, outcome.sha256, followed.target.adopted) == (
+                False,
+                sha256_of(broken),
+                [],
+            )
             assert [problem.partition(": ")[0] for problem in outcome.problems] == [f"{path}:5"]
 
     async def test_a_mended_file_is_live_again(self, path: Path) -> None:
@@ -161,7 +171,7 @@ class TestFollowing:
         async with following(path) as followed:
             path.unlink()
             outcome = await followed.tried(1)
-            assert (outcome.sha256, followed.adopted) == ("", [])
+            assert (outcome.sha256, followed.target.adopted) == ("", [])
             assert outcome.problems == (f"{path}: cannot be read: No such file or directory",)
             written(path, OTHER)
             assert (await followed.tried(2)).success
@@ -177,15 +187,13 @@ class TestFollowing:
         """`--config <(...)` can be read once; that it cannot be again is no news."""
         live = load_config(path, {}, secrets=True)
         path.unlink()
-        outcomes: list[ReloadResult] = []
-        reload = Reload(
-            Source(path, {}), live, adopt=print, on_result=outcomes.append, now=lambda: NOW, pace=QUICK
-        )
+        target = Target()
+        reload = Reload(Source(path, {}), live, target, lambda: NOW, pace=QUICK)
         task = asyncio.create_task(reload.run())
         await asyncio.sleep(4 * QUICK.same)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert outcomes == []
+        assert target.outcomes == []
 
     async def test_asked_it_is_tried_at_once_and_again(self, path: Path) -> None:
         """SIGHUP waits for no second, and tries what was tried."""
@@ -194,7 +202,7 @@ class TestFollowing:
             for count in (1, 2):
                 followed.reload.ask()
                 assert (await followed.tried(count)).success
-            assert followed.adopted == [sha256_of(OTHER)] * 2
+            assert followed.target.adopted == [sha256_of(OTHER)] * 2
 
     async def test_a_file_that_takes_too_long_is_refused(self, path: Path) -> None:
         """And what it would have said never becomes live."""
@@ -202,7 +210,7 @@ class TestFollowing:
             written(path, SMALL + "".join(f"  GET /x{number}: ledgers:read\n" for number in range(2000)))
             outcome = await followed.tried()
             assert outcome.problems == (f"{path}: it takes too long to read: make it smaller",)
-            assert followed.adopted == []
+            assert followed.target.adopted == []
 
     async def test_thousands_of_problems_are_told_in_part(self, path: Path) -> None:
         """What health and log repeat is bounded."""
@@ -228,7 +236,7 @@ class TestRestart:
             written(path, f"{line}\n{OTHER}")
             outcome = await followed.tried()
             assert outcome.problems == (f"{path}: {setting} needs a restart: nothing was changed",)
-            assert followed.adopted == []
+            assert followed.target.adopted == []
 
     @pytest.mark.parametrize(
         ("before", "after", "expected"),

@@ -163,7 +163,7 @@ async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, s
             self.lines.append(line)
 
     log, health = Log(), Health(version="")
-    watch = StoreWatch(store, log, health, lambda _: None, only_record=False, look_seconds=0.02)
+    watch = StoreWatch(store, log, health, lambda _: None, only_record=False)
     # Beside it, what connections take is nothing.
     server.command("SET", "ballast", b"x" * 20_000_000)
 
@@ -173,7 +173,7 @@ async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, s
         # What is said of it is said in the same step.
         return NEARLY_FULL in health.warnings
 
-    watching = asyncio.create_task(watch.run())
+    watching = asyncio.create_task(watch.run(every=0.02))
     try:
         said = [await said_at(ratio) for ratio in (0.7, 0.93, 0.87, 0.94, 0.7, 0.87, 0.93)]
     finally:

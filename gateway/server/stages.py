@@ -1,0 +1,56 @@
+"""The stages that requests pass through, built and connected."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from gateway.proxy.api_keys import ApiKeysStage
+from gateway.proxy.authenticate import Authenticator
+from gateway.proxy.authorize import Authorizer
+from gateway.proxy.bodies import BodyReader
+from gateway.proxy.clocks import Clocks
+from gateway.proxy.core_responses import ResponseRelay
+from gateway.proxy.forward import Forwarder
+from gateway.proxy.handler import RequestHandler
+from gateway.proxy.limits import BufferBudget
+from gateway.proxy.observe import ObservePipeline
+from gateway.proxy.pipeline import Pipeline
+from gateway.proxy.reauthorize import Reauthorizer
+from gateway.proxy.responses import Responder
+from gateway.proxy.stages import Stages
+from gateway.proxy.stamp_queue import StampQueue
+from gateway.server.clocks import request_ids, uptime
+from gateway.server.keys import OpenAuthority
+from gateway.server.observer import GatewayObserver
+from gateway.server.parts import Base, KeyParts
+from gateway.server.upstream import host_line
+from gateway.wire.pool import Pool
+
+_CLOCKS: Final = Clocks(time.time, uptime)
+
+
+def build_handler(
+    base: Base, pool: Pool, keys: KeyParts, authority: OpenAuthority, observer: GatewayObserver
+) -> RequestHandler:
+    """Return what handles requests, with all their stages; it follows the live configuration."""
+    live, config = base.live, base.live.config
+    budget = BufferBudget(config.limits.buffered)
+    authenticator = Authenticator(authority.authority, base.access, observer)
+    authorizer = Authorizer(config, keys.last_used, keys.scope_use, _CLOCKS)
+    bodies = BodyReader(budget, StampQueue(time.monotonic))
+    relay = ResponseRelay(observer, _CLOCKS)
+    stages = Stages(
+        authenticator=authenticator,
+        authorizer=authorizer,
+        reauthorizer=Reauthorizer(authenticator, _CLOCKS),
+        api_keys=ApiKeysStage(authority.api_keys, bodies, observer),
+        bodies=bodies,
+        core=base.access,
+        forwarder=Forwarder(pool, base.access, relay, host_line(config), _CLOCKS),
+        responder=Responder(time.time),
+    )
+    pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)
+    handler = RequestHandler(config, pipeline.process, observer, _CLOCKS, request_ids(base.id_prefix))
+    live.followed_by(handler.adopt, authorizer.adopt, lambda config: budget.follow(config.limits.buffered))
+    return handler
