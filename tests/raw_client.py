@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import socket
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from tests.http_messages import HEAD_END, Headers, build_head, read_chunk_size, read_head, values_of
+from tests.sockets import reset_on_close
 
 PATIENCE = 10.0  # seconds that any one wait may take before the test fails
 LARGEST = 1 << 22
@@ -37,13 +39,13 @@ class Answer:
     """One final answer, with the status codes of the interim ones before it."""
 
     status: int
-    headers: list[tuple[str, str]]
+    headers: Headers
     body: bytes
     version: str = "HTTP/1.1"
     interim: list[int] = field(default_factory=list)
 
     def values(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name.lower()]
+        return values_of(self.headers, name)
 
     def value(self, name: str) -> str | None:
         """The value of a header that stands once, or None."""
@@ -69,15 +71,16 @@ def request(
     headers: Iterable[tuple[str, str]] = (),
     body: bytes | None = None,
     version: str = "HTTP/1.1",
+    host: str = "gateway.test",
 ) -> bytes:
     """The bytes of one request: Host, the key and Content-Length are added, nothing else."""
-    lines = [f"{method} {target} {version}", "Host: gateway.test"]
+    named = [("Host", host)]
     if key is not None:
-        lines.append(f"X-Blnk-Key: {key}")
-    lines += [f"{name}: {value}" for name, value in headers]
+        named.append(("X-Blnk-Key", key))
+    named += headers
     if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
+        named.append(("Content-Length", str(len(body))))
+    return build_head(f"{method} {target} {version}", named) + (body or b"")
 
 
 def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
@@ -188,15 +191,14 @@ class RawClient:
         """Whether the gateway ends the connection without another byte."""
         return await self.rest() == b""
 
-    async def read_head(self) -> tuple[int, list[tuple[str, str]]]:
+    async def read_head(self) -> tuple[int, Headers]:
         """Status and headers of the next answer; its body is left to `read_some`."""
         _, status, headers = await self._head()
         return status, headers
 
     def abort(self) -> None:
-        """Resets the connection: its end is no clean one (RFC 9293, section 3.5.2)."""
-        raw = self._writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Resets the connection: its end is no clean one."""
+        reset_on_close(self._writer.get_extra_info("socket"))
         self._writer.transport.abort()
 
     async def close(self) -> None:
@@ -205,14 +207,12 @@ class RawClient:
             async with asyncio.timeout(PATIENCE):
                 await self._writer.wait_closed()
 
-    async def _head(self) -> tuple[str, int, list[tuple[str, str]]]:
-        data = await self._until(b"\r\n\r\n")
-        first, *lines = data[:-4].decode("latin-1").split("\r\n")
+    async def _head(self) -> tuple[str, int, Headers]:
+        first, headers = read_head(await self._until(HEAD_END))
         version, status, *_ = first.split(" ", 2)
-        headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         return version, int(status), headers
 
-    async def _body(self, headers: list[tuple[str, str]]) -> bytes:
+    async def _body(self, headers: Headers) -> bytes:
         named = {name.lower(): value for name, value in headers}
         if named.get("transfer-encoding") == "chunked":
             return await self._chunks()
@@ -222,7 +222,7 @@ class RawClient:
 
     async def _chunks(self) -> bytes:
         body = bytearray()
-        while size := int((await self._until(b"\r\n")).split(b";")[0], 16):
+        while size := read_chunk_size(await self._until(b"\r\n")):
             body += await self._exactly(size)
             await self._until(b"\r\n")
         while await self._until(b"\r\n") != b"\r\n":

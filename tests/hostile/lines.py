@@ -8,18 +8,16 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
-import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tests.http_messages import HEAD_END, read_status_and_length
+from tests.sockets import reset_on_close
+
 CONNECTED = "connected"
 
-_STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)")
-_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
-_RESET = struct.pack("ii", 1, 0)
 _PIECE = 1 << 16
 
 
@@ -46,7 +44,7 @@ class Line:
         self._received = b""
         self._socket = socket.socket()
         self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_on_close(self._socket)
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
 
@@ -73,17 +71,16 @@ class Line:
 
     async def response(self) -> None:
         """Reads the next response and counts its status. Raises EOFError."""
-        while b"\r\n\r\n" not in self._received:
+        while HEAD_END not in self._received:
             await self._more()
-        head, _, rest = self._received.partition(b"\r\n\r\n")
-        status, length = _STATUS.match(head), _LENGTH.search(head + b"\r\n")
-        size = 0 if length is None else int(length[1])
+        head, _, rest = self._received.partition(HEAD_END)
+        status, size = read_status_and_length(head)
         while len(rest) < size:
             self._received = b""
             await self._more()
             rest += self._received
         self._received = rest[size:]
-        self._said[status[1].decode() if status else "garbage"] += 1
+        self._said[status] += 1
 
     async def responses(self) -> None:
         """Reads responses until the gateway ends the connection. Raises EOFError then."""

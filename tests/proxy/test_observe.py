@@ -22,8 +22,8 @@ from gateway.policy.routes import Stamp, compile_routes
 from gateway.proxy.observe import NOTICE
 from gateway.server.build import Options, build
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
+from tests.core_stand_in import REFUSAL, RecordingUpstream, answering, held
 from tests.raw_client import Answer, chunked, request
-from tests.recording import REFUSAL, RecordingUpstream, answering, held
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
 from tests.serving import serving
 

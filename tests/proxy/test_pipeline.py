@@ -21,8 +21,8 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, raw
 from tests.raw_client import BrokenAnswer, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, held, raw
 from tests.running import MASTER_KEY, Minted, Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 

@@ -14,8 +14,8 @@ from gateway.keys.store import KeyChangeBatch, KeyRecord, MemoryKeyStore
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, like_core, never
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, held, like_core, never
 from tests.running import MASTER_KEY, Running
 from tests.serving import serving
 from tests.wire.asserting import READ

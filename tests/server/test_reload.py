@@ -25,8 +25,8 @@ import pytest
 from gateway.config import Config, ConfigError, load_config, parse_config
 from gateway.server.build import Options, build
 from gateway.server.reload import MOST_PROBLEMS, Pace, Reload, ReloadResult, Source, needing_restart
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import RawClient
-from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, ROOT, Minted, Running, eventually
 from tests.serving import SERVE
 

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, echo, like_core, never, raw
 from tests.raw_client import BrokenAnswer, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, echo, like_core, never, raw
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.wire.deadlines import NEVER, TICK, Deadlines
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream
 from tests.raw_client import RawClient, request
-from tests.recording import Exchange, RecordingUpstream
 from tests.running import eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed, assert_refused
 

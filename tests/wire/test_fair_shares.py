@@ -15,8 +15,8 @@ from gateway.proxy.errors import code_of
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.exchange import Exchange as Answering
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, echo, held
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
-from tests.recording import Exchange, RecordingUpstream, echo, held
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_error
 

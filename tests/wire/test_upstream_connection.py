@@ -22,7 +22,7 @@ from gateway.proxy.errors import code_of
 from gateway.wire.headers import Header
 from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
-from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
+from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
 from tests.running import eventually
 
 LIMITS = PoolLimits(connections=4, queue=8, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
