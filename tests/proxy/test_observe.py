@@ -189,8 +189,8 @@ class TestPassing:
     async def test_a_lost_core_is_told_as_ever(self, observe: Observe, upstream: RecordingUpstream) -> None:
         """502, and what would have been done beside it."""
         gateway = await observe()
-        await upstream.__aexit__()
-        assert (await gateway.ask("GET", "/ledgers", key=UNKNOWN)).status == 502
+        async with upstream.refusing():
+            assert (await gateway.ask("GET", "/ledgers", key=UNKNOWN)).status == 502
         found = await noted(gateway, "/ledgers")
         assert found == ("would_deny", "AUTH_INVALID_API_KEY", "GATEWAY_UPSTREAM_UNREACHABLE", 502, False)
 

@@ -111,11 +111,10 @@ class TestCheck:
 
     async def test_no_connection_is_not_reachable_yet(self, upstream: Core) -> None:
         """A Core that is not up is waited for."""
-        await upstream.__aexit__()
-        found = await check(upstream)
+        async with upstream.refusing():
+            found = await check(upstream)
         refused = f"connection refused (127.0.0.1:{upstream.port})"
         assert found == Check(Finding.UNREACHABLE, f"Core is not reachable: {refused}")
-        await upstream.__aenter__()
 
     @pytest.mark.parametrize(
         ("response", "reason"),
@@ -231,12 +230,11 @@ class TestServer:
 
     async def test_a_core_that_comes_up_later_is_noticed(self, start_gateway: Start, upstream: Core) -> None:
         """Without a connection the gateway starts, not ready, and keeps trying."""
-        await upstream.__aexit__()
-        running: Running = await start_gateway(ready=False)
-        await running.logged("waiting for core")
-        assert not running.gateway.health.ready
-        async with upstream:
-            await eventually(lambda: running.gateway.health.ready, "readiness")
+        async with upstream.refusing():
+            running: Running = await start_gateway(ready=False)
+            await running.logged("waiting for core")
+            assert not running.gateway.health.ready
+        await eventually(lambda: running.gateway.health.ready, "readiness")
 
     async def test_a_core_found_unsafe_after_a_wait_ends_the_start(
         self, start_gateway: Start, upstream: Core

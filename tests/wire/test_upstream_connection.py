@@ -333,12 +333,11 @@ class TestBounds:
     ) -> None:
         """Connections that never came about leave the pool as it was."""
         pool = make_pool(connections=1)
-        await core.__aexit__()
-        for _ in range(3):
-            assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
-        assert pool.counts == EMPTY
-        async with core:
-            assert (await get(pool)).status == 200
+        async with core.refusing():
+            for _ in range(3):
+                assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
+            assert pool.counts == EMPTY
+        assert (await get(pool)).status == 200
 
     async def test_a_connection_that_is_cancelled_while_it_is_made_gives_its_place_back_once(
         self, pool: Pool
