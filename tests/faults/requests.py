@@ -12,7 +12,7 @@ OWNER = "faults"
 
 
 class Kind(enum.Enum):
-    """What a request does, and how its body comes."""
+    """Kinds of requests, by what they do and how their body is sent."""
 
     READ = "r"
     CREATE = "c"
@@ -32,7 +32,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, sent with `key`; Core's answer pauses halfway for `hold` seconds."""
+    """One request, sent with `key`; Core's response pauses before its end for `hold` seconds."""
 
     reference: str
     kind: Kind
@@ -40,7 +40,7 @@ class Request:
     hold: float = 0.0
 
     def pieces(self, master_key: str) -> tuple[bytes, bytes]:
-        """Its bytes: what is sent at once, and what a moment later."""
+        """Return its bytes: those that are sent at once, and those that follow a moment later."""
         query = f"ref={self.reference}" + (f"&hold={self.hold}" if self.hold else "")
         if self.kind in (Kind.READ, Kind.STRANGER):
             target = f"/transactions/reference/{self.reference}?{query}"
@@ -57,5 +57,5 @@ class Request:
 
 
 def key_wanted(name: str, scopes: list[str]) -> dict[str, object]:
-    """The body of a request for a new key."""
+    """Return the body of a request for a new key."""
     return {"name": name, "owner": OWNER, "scopes": scopes, "expires_at": "2099-01-01T00:00:00Z"}
