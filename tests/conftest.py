@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, settings
 from gateway.cli import cli
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore, MemoryKeyStore
-from tests.recording import RecordingUpstream
+from tests.core_stand_in import RecordingUpstream
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 

@@ -1,4 +1,4 @@
-"""A client on a raw socket: it sends any bytes and reads answers exactly as they come."""
+"""A client on a raw socket, which sends any bytes and reads responses exactly as they come."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import json
 import socket
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from tests.http_messages import HEAD_END, Headers, build_head, read_chunk_size, read_head, values_of
+from tests.sockets import reset_on_close
 
 PATIENCE = 10.0  # seconds that any one wait may take before the test fails
 LARGEST = 1 << 22
 
 
 class Endpoint(Protocol):
-    """Where to connect, such as the gateway's own `Address`."""
+    """A place to connect to, such as the gateway's own `Address`."""
 
     @property
     def host(self) -> str: ...
@@ -25,7 +27,7 @@ class Endpoint(Protocol):
 
 
 class BrokenAnswer(Exception):  # noqa: N818 - it names what came, not a fault of the client
-    """The connection ended before the answer was whole; `received` holds what came of it."""
+    """The connection ended before the response was whole; `received` holds what came of it."""
 
     def __init__(self, received: bytes) -> None:
         super().__init__(f"the connection ended after {received[:200]!r}")
@@ -34,21 +36,21 @@ class BrokenAnswer(Exception):  # noqa: N818 - it names what came, not a fault o
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One final answer, with the status codes of the interim ones before it."""
+    """One final response, with the status codes of the interim ones before it."""
 
     status: int
-    headers: list[tuple[str, str]]
+    headers: Headers
     body: bytes
     version: str = "HTTP/1.1"
     interim: list[int] = field(default_factory=list)
 
     def values(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name.lower()]
+        return values_of(self.headers, name)
 
     def value(self, name: str) -> str | None:
-        """The value of a header that stands once, or None."""
+        """Return the value of a header, or None. Fails if the header is there more than once."""
         found = self.values(name)
-        assert len(found) <= 1, f"{name} stands {len(found)} times"
+        assert len(found) <= 1, f"{name} is there {len(found)} times"
         return found[0] if found else None
 
     def json(self) -> Any:
@@ -69,19 +71,20 @@ def request(
     headers: Iterable[tuple[str, str]] = (),
     body: bytes | None = None,
     version: str = "HTTP/1.1",
+    host: str = "gateway.test",
 ) -> bytes:
-    """The bytes of one request: Host, the key and Content-Length are added, nothing else."""
-    lines = [f"{method} {target} {version}", "Host: gateway.test"]
+    """Return the bytes of one request: Host, the key and Content-Length are added, nothing else."""
+    named = [("Host", host)]
     if key is not None:
-        lines.append(f"X-Blnk-Key: {key}")
-    lines += [f"{name}: {value}" for name, value in headers]
+        named.append(("X-Blnk-Key", key))
+    named += headers
     if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
+        named.append(("Content-Length", str(len(body))))
+    return build_head(f"{method} {target} {version}", named) + (body or b"")
 
 
 def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
-    """A chunked body, a chunk for each piece."""
+    """Return a chunked body, with a chunk for each piece."""
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
 
 
@@ -105,9 +108,9 @@ class RawClient:
         send_buffer: int | None = None,
         local: str | None = None,
     ) -> RawClient:
-        """Connects, from the address `local` if one is named.
+        """Connect, from the address `local` if one is named.
 
-        `send_buffer` bytes bound what the kernel takes off the test's hands.
+        At most about `send_buffer` bytes wait in the kernel to be sent.
         """
         sock = socket.socket()
         sock.setblocking(False)
@@ -131,19 +134,19 @@ class RawClient:
         await self.close()
 
     async def send(self, data: bytes) -> None:
-        """Sends bytes; a connection that the gateway has ended is no fault: its answer is still readable."""
+        """Send bytes. A connection that the gateway has ended is no error: its response can still be read."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(data)
             async with asyncio.timeout(PATIENCE):
                 await self._writer.drain()
 
     async def half_close(self) -> None:
-        """Ends this side of the connection and goes on reading."""
+        """End this side of the connection; the other side can still be read."""
         with contextlib.suppress(OSError):
             self._writer.write_eof()
 
     async def read_some(self) -> bytes:
-        """What comes next; empty at the end of the connection or on its reset."""
+        """Return the next bytes; none at the end of the connection or on its reset."""
         if self._unread:
             data = bytes(self._unread)
             self._unread.clear()
@@ -159,14 +162,14 @@ class RawClient:
         return data
 
     async def rest(self) -> bytes:
-        """Everything up to the end of the connection."""
+        """Return all bytes up to the end of the connection."""
         data = bytearray()
         while more := await self.read_some():
             data += more
         return bytes(data)
 
     async def answer(self, *, head: bool = False) -> Answer:
-        """The next final answer; `head` when it is one to a HEAD request. Raises `BrokenAnswer`."""
+        """Return the next final response; `head` says that it is one to HEAD. Raises BrokenAnswer."""
         interim: list[int] = []
         while True:
             version, status, headers = await self._head()
@@ -176,27 +179,26 @@ class RawClient:
             interim.append(status)
 
     async def call(self, data: bytes, *, head: bool = False) -> Answer:
-        """Sends a request and reads its answer."""
+        """Send a request and return its response. Raises BrokenAnswer."""
         await self.send(data)
         return await self.answer(head=head)
 
     async def ask(self, method: str, target: str, **more: Any) -> Answer:
-        """Sends the `request` so described and reads its answer."""
+        """Send the `request` with these arguments and return its response. Raises BrokenAnswer."""
         return await self.call(request(method, target, **more), head=method == "HEAD")
 
     async def ended(self) -> bool:
-        """Whether the gateway ends the connection without another byte."""
+        """Return whether the gateway ends the connection without another byte."""
         return await self.rest() == b""
 
-    async def read_head(self) -> tuple[int, list[tuple[str, str]]]:
-        """Status and headers of the next answer; its body is left to `read_some`."""
+    async def read_head(self) -> tuple[int, Headers]:
+        """Return the status and headers of the next response; its body is left to `read_some`."""
         _, status, headers = await self._head()
         return status, headers
 
     def abort(self) -> None:
-        """Resets the connection: its end is no clean one (RFC 9293, section 3.5.2)."""
-        raw = self._writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Reset the connection at once."""
+        reset_on_close(self._writer.get_extra_info("socket"))
         self._writer.transport.abort()
 
     async def close(self) -> None:
@@ -205,14 +207,12 @@ class RawClient:
             async with asyncio.timeout(PATIENCE):
                 await self._writer.wait_closed()
 
-    async def _head(self) -> tuple[str, int, list[tuple[str, str]]]:
-        data = await self._until(b"\r\n\r\n")
-        first, *lines = data[:-4].decode("latin-1").split("\r\n")
+    async def _head(self) -> tuple[str, int, Headers]:
+        first, headers = read_head(await self._until(HEAD_END))
         version, status, *_ = first.split(" ", 2)
-        headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         return version, int(status), headers
 
-    async def _body(self, headers: list[tuple[str, str]]) -> bytes:
+    async def _body(self, headers: Headers) -> bytes:
         named = {name.lower(): value for name, value in headers}
         if named.get("transfer-encoding") == "chunked":
             return await self._chunks()
@@ -222,7 +222,7 @@ class RawClient:
 
     async def _chunks(self) -> bytes:
         body = bytearray()
-        while size := int((await self._until(b"\r\n")).split(b";")[0], 16):
+        while size := read_chunk_size(await self._until(b"\r\n")):
             body += await self._exactly(size)
             await self._until(b"\r\n")
         while await self._until(b"\r\n") != b"\r\n":

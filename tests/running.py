@@ -24,8 +24,8 @@ from gateway.keys.store import KeyRecord, KeyStore
 from gateway.server.build import build
 from gateway.server.gateway import Gateway
 from gateway.server.parts import Options
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
-from tests.recording import RecordingUpstream
 
 ROOT = Path(__file__).resolve().parent.parent
 MASTER_KEY = "mk-5f0c1b7e2d9a4c68b3e1-of-the-tests"  # in no test but this one: greps look for it

@@ -13,8 +13,8 @@ from gateway.errors import Code
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, abort, answering, held, never
 from tests.raw_client import Answer, request
-from tests.recording import RecordingUpstream, abort, answering, held, never
 from tests.running import MASTER_KEY, Running
 
 READ = "/ledgers?limit=1"

@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import Answer, RawClient
-from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

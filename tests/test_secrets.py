@@ -12,8 +12,8 @@ import asyncio
 import pytest
 
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, abort, answering, never
 from tests.raw_client import request
-from tests.recording import RecordingUpstream, abort, answering, never
 from tests.running import MASTER_KEY, Running, shipped_config
 
 PIECE = 8

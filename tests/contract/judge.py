@@ -18,8 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.core_stand_in import RECORDS, Request, is_public
+from tests.http_messages import values_of
 from tests.raw_client import Answer
-from tests.recording import ANSWER, Request, is_public, values_of
 
 HERE = Path(__file__).resolve().parent
 FIXTURES = {
@@ -172,7 +173,7 @@ def forwarded(expected: Item, request: Item, outcome: Outcome, values: Values, m
     problem = problem or carried(expected["body"], bytes(got.body), sent_body(request, values), values)
     if problem:
         return problem
-    if outcome.answer is None or (outcome.answer.status, outcome.answer.body) != (200, ANSWER):
+    if outcome.answer is None or (outcome.answer.status, outcome.answer.body) != (200, RECORDS):
         return f"the client got {outcome.answer}, not Core's answer"
     return None
 

@@ -23,8 +23,8 @@ from tests.contract.judge import (
     pick,
     request_bytes,
 )
+from tests.core_stand_in import RecordingUpstream, is_public
 from tests.raw_client import BrokenAnswer
-from tests.recording import RecordingUpstream, is_public
 from tests.running import MASTER_KEY, Running, start
 
 CASES = load("cases.jsonl")

@@ -40,8 +40,8 @@ from tests.contract.judge import (
 )
 from tests.contract.test_contract import Stage
 from tests.core.live import Core
+from tests.core_stand_in import Exchange, RecordingUpstream
 from tests.raw_client import Answer
-from tests.recording import Exchange, RecordingUpstream
 from tests.running import Running, start
 
 CASES = load("cases.jsonl")

@@ -156,5 +156,5 @@ async def key_names(replica: Replica) -> list[str]:
 
 async def _get(address: Address, path: str) -> tuple[int, str]:
     async with await RawClient.connect(address) as client:
-        answer = await client.call(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+        answer = await client.ask("GET", path, host=str(address))
     return answer.status, answer.body.decode()

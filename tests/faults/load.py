@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from gateway.keys.minting import mint_key
 from tests.faults.requests import Key, Kind, Request
+from tests.http_messages import HEAD_END, read_status_and_length
 
 _PATIENCE = 12.0
 _HALFWAY_SECONDS = 0.02
@@ -86,16 +87,15 @@ class _Connection(asyncio.Protocol):
             self.surplus += data
             return
         self._received += data
-        head, ended, rest = self._received.partition(b"\r\n\r\n")
+        head, ended, rest = self._received.partition(HEAD_END)
         if not ended:
             return
-        lines = [line.lower() for line in head.split(b"\r\n")]
-        length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+        status, length = read_status_and_length(head)
         if len(rest) < length:
             return
-        self.ends = b"connection: close" in lines
+        self.ends = b"\r\nconnection: close" in head.lower()
         self.surplus = rest[length:]
-        self._answer.set_result((int(lines[0].split()[1]), rest[:length]))
+        self._answer.set_result((int(status), rest[:length]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None

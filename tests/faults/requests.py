@@ -6,11 +6,13 @@ import enum
 import json
 from dataclasses import dataclass
 
+from tests.raw_client import request
+
 OWNER = "faults"
 
 
 class Kind(enum.Enum):
-    """What a request does, and how its body comes."""
+    """Kinds of requests, by what they do and how their body is sent."""
 
     READ = "r"
     CREATE = "c"
@@ -30,7 +32,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, sent with `key`; Core's answer pauses halfway for `hold` seconds."""
+    """One request, sent with `key`; Core's response pauses before its end for `hold` seconds."""
 
     reference: str
     kind: Kind
@@ -38,28 +40,22 @@ class Request:
     hold: float = 0.0
 
     def pieces(self, master_key: str) -> tuple[bytes, bytes]:
-        """Its bytes: what is sent at once, and what a moment later."""
+        """Return its bytes: those that are sent at once, and those that follow a moment later."""
         query = f"ref={self.reference}" + (f"&hold={self.hold}" if self.hold else "")
         if self.kind in (Kind.READ, Kind.STRANGER):
-            return _head(
-                "GET", f"/transactions/reference/{self.reference}?{query}", self.key.key
-            ) + b"\r\n", b""
+            target = f"/transactions/reference/{self.reference}?{query}"
+            return request("GET", target, key=self.key.key), b""
         if self.kind is Kind.MINT:
-            head = _head("POST", "/api-keys", master_key)
             body = json.dumps(key_wanted(self.reference, ["ledgers:read"])).encode()
+            whole = request("POST", "/api-keys", key=master_key, body=body)
         else:
             target = "/transactions/filter" if self.kind is Kind.STREAM else "/transactions"
-            head = _head("POST", f"{target}?{query}", self.key.key)
             body = json.dumps({"reference": self.reference, "precise_amount": 10**30}).encode()
-        whole = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+            whole = request("POST", f"{target}?{query}", key=self.key.key, body=body)
         split = len(whole) - len(body) // 2 if self.kind in (Kind.SPLIT, Kind.STREAM) else len(whole)
         return whole[:split], whole[split:]
 
 
 def key_wanted(name: str, scopes: list[str]) -> dict[str, object]:
-    """The body of a request for a new key."""
+    """Return the body of a request for a new key."""
     return {"name": name, "owner": OWNER, "scopes": scopes, "expires_at": "2099-01-01T00:00:00Z"}
-
-
-def _head(method: str, target: str, key: str) -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nX-Blnk-Key: {key}\r\n".encode()

@@ -13,18 +13,21 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from redis.asyncio import Redis
 
 from gateway.keys.cache import LINK_PROOF_SECONDS
 from gateway.keys.redis.lookups import COMMAND_SECONDS
+from tests.core_stand_in import Behaviour, abort, cut_after, delayed, held, in_halves, raw
+from tests.core_stand_in.creates import Fault
 from tests.faults.judging import Run
 from tests.faults.requests import Kind
 from tests.faults.stage import Cast, Pace, Stage, staged, watched
-from tests.faults.upstream import Fault
 
 RECOVERY_SECONDS = 2.0
+_GARBAGE = b"\x16\x03\x01\x00\xa5\x01\x00 \xff\xfe 201 Created\r\n\r\n{}"
 _LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
 _UNREACHABLE = ("502 GATEWAY_UPSTREAM_UNREACHABLE",)
 _TIMED_OUT = ("504 GATEWAY_UPSTREAM_TIMEOUT",)
@@ -37,6 +40,7 @@ _UNFELT_STALL = LINK_PROOF_SECONDS + COMMAND_SECONDS
 _BURST = 40
 _HELD_SECONDS = 0.5
 _UNDER_WAY_SECONDS = 0.2
+_SLOW_SECONDS = 0.15
 
 Blow = Callable[[Stage], AbstractAsyncContextManager[None]]
 
@@ -63,7 +67,33 @@ class Scenario:
 
 
 def _core(fault: Fault) -> Blow:
-    return lambda stage: stage.core.failing(fault)
+    @asynccontextmanager
+    async def blow(stage: Stage) -> AsyncIterator[None]:
+        with stage.creates.failing(fault):
+            yield
+
+    return blow
+
+
+def _core_refuses(stage: Stage) -> AbstractAsyncContextManager[None]:
+    return stage.core.refusing()
+
+
+@asynccontextmanager
+async def _core_resets(stage: Stage) -> AsyncIterator[None]:
+    with stage.core.resetting():
+        yield
+
+
+@asynccontextmanager
+async def _core_is_silent(stage: Stage) -> AsyncIterator[None]:
+    """Nobody gets a response; behind the fault each request that still waits gets its own."""
+    over = asyncio.Event()
+    try:
+        with stage.creates.failing(partial(held, over)):
+            yield
+    finally:
+        over.set()
 
 
 @asynccontextmanager
@@ -143,16 +173,24 @@ _THREE = Cast(redis=True, replicas=3)
 _HURRIED = Cast(settings={"BLNK_GATEWAY_TIMEOUTS__FIRST_BYTE": "400ms"})
 _NARROW = Cast(settings={"BLNK_GATEWAY_UPSTREAM__CONNECTIONS": "4", "BLNK_GATEWAY_UPSTREAM__QUEUE": "8"})
 
+_HALF_A_HEAD = len("HTTP/1.1 201 Crea")
+_ALL_BUT_THE_END = -8
+
+
+def _slow(answer: Behaviour) -> Behaviour:
+    return delayed(_SLOW_SECONDS, in_halves(_SLOW_SECONDS, answer))
+
+
 SCENARIOS = (
-    Scenario("Core", "refused", _core(Fault.REFUSED), _UNREACHABLE),
-    Scenario("Core", "reset once connected", _core(Fault.RESET_AT_ONCE), _UNREACHABLE),
-    Scenario("Core", "reset without a byte", _core(Fault.RESET_UNANSWERED), _UNREACHABLE),
-    Scenario("Core", "reset mid-head", _core(Fault.RESET_MID_HEAD), _UNREACHABLE),
-    Scenario("Core", "reset mid-body", _core(Fault.RESET_MID_BODY), ("cut",)),
-    Scenario("Core", "garbage", _core(Fault.GARBAGE), _UNREACHABLE),
-    Scenario("Core", "silent, then late", _core(Fault.SILENT), _TIMED_OUT, _HURRIED),
-    Scenario("Core", "slow", _core(Fault.SLOW), ()),
-    Scenario("Core", "slow, and too few connections", _core(Fault.SLOW), _OVERLOADED, _NARROW),
+    Scenario("Core", "refused", _core_refuses, _UNREACHABLE),
+    Scenario("Core", "reset once connected", _core_resets, _UNREACHABLE),
+    Scenario("Core", "reset without a byte", _core(lambda _: abort), _UNREACHABLE),
+    Scenario("Core", "reset mid-head", _core(partial(cut_after, _HALF_A_HEAD)), _UNREACHABLE),
+    Scenario("Core", "reset mid-body", _core(partial(cut_after, _ALL_BUT_THE_END)), ("cut",)),
+    Scenario("Core", "garbage", _core(lambda _: raw(_GARBAGE, reset=True)), _UNREACHABLE),
+    Scenario("Core", "silent, then late", _core_is_silent, _TIMED_OUT, _HURRIED),
+    Scenario("Core", "slow", _core(_slow), ()),
+    Scenario("Core", "slow, and too few connections", _core(_slow), _OVERLOADED, _NARROW),
     Scenario("Redis", "refused", _cut, _NO_STORE, _REDIS, _UNFELT),
     Scenario("Redis", "timed out", _stalled, _NO_STORE, _REDIS, _UNFELT_STALL),
     Scenario("Redis", "half-open", _half_open, _NO_STORE, _QUIET_REDIS, _UNFELT_STALL, burst=_BURST),

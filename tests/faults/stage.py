@@ -8,12 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in.creates import RecordsCreates
 from tests.faults.balancer import Balancer
 from tests.faults.gateways import Replica, launch, mint
 from tests.faults.link import RedisLink
 from tests.faults.load import Load
 from tests.faults.requests import Key
-from tests.faults.upstream import FaultyCore
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY
 
@@ -51,7 +52,8 @@ class Stage:
     """Everything that runs, for a fault to reach into."""
 
     pace: Pace
-    core: FaultyCore
+    core: RecordingUpstream
+    creates: RecordsCreates
     replicas: tuple[Replica, ...]
     load: Load
     keys: tuple[Key, ...]
@@ -73,7 +75,8 @@ class Stage:
 async def staged(cast: Cast, pace: Pace, folder: Path) -> AsyncIterator[Stage]:
     """A stage whose load is not yet started. Raises StartError."""
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(FaultyCore(MASTER_KEY))
+        core = await stack.enter_async_context(RecordingUpstream(MASTER_KEY, records=False))
+        core.behaviour = core.probe_behaviour = creates = RecordsCreates()
         server, link = None, None
         settings = {
             "BLNK_GATEWAY_UPSTREAM__URL": core.url,
@@ -96,7 +99,7 @@ async def staged(cast: Cast, pace: Pace, folder: Path) -> AsyncIterator[Stage]:
             port = (await stack.enter_async_context(Balancer(replicas, pace.ignores))).port
         load = Load(port, keys, MASTER_KEY, rate=pace.rate, mints=cast.mints)
         stack.push_async_callback(load.stop)
-        yield Stage(pace, core, tuple(replicas), load, tuple(keys), server, link)
+        yield Stage(pace, core, creates, tuple(replicas), load, tuple(keys), server, link)
 
 
 async def watched(stage: Stage, until: float) -> None:

@@ -166,8 +166,7 @@ class Probe(Caller):
 
     async def ask(self) -> str:
         async with await RawClient.connect(self._address, keep=False, local=LOCAL) as client:
-            data = f"GET /health/alive HTTP/1.1\r\nHost: {self._address}\r\n\r\n"
-            return str((await client.call(data.encode())).status)
+            return str((await client.ask("GET", "/health/alive", host=str(self._address))).status)
 
 
 async def mint(address: Address, owner: str, *scopes: str) -> Key:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.recording import RecordingUpstream, Request
+from tests.core_stand_in import RecordingUpstream, Request
 from tests.running import MASTER_KEY, Minted, Running, start
 
 

@@ -2,10 +2,10 @@
 
 Rules kept here:
 - It answers at once and shortly, unless the query says otherwise: after `wait` seconds, with `size` bytes.
-- It notes when a request with a `mark` reached it last, by the clock that all processes share. What came
-  while it was busy counts as come when it last looked: that is never too late, and 40 ms too early at most
-  where it is not busy.
-- It keeps nothing of a request, and ends with its standard input.
+- It notes when the last request with a `mark` arrived, by the clock that all processes share. A request that
+  arrived while this process was busy counts as arrived when the process last looked: so the time noted is
+  never too late, and too early by at most 40 ms while the process is not busy.
+- It keeps nothing of a request, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -13,79 +13,68 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from urllib.parse import parse_qs, urlsplit
 
 import uvloop
 
-from tests.recording import Exchange, RecordingUpstream, head
+from tests.core_stand_in import Exchange, RecordingUpstream, delayed, like_core, of_size
+from tests.core_stand_in.arrivals import NotesArrivals
 from tests.running import MASTER_KEY
 
 NOTED = "/noted"
-_FORGET_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
-_PIECE = b"x" * (64 * 1024)
 
 
-class Answering:
-    """What Core does with a request; `arrived` maps a mark to the time of its last arrival."""
+class LastLook:
+    """A clock that shows when this process last had the time to look at its sockets."""
 
     def __init__(self) -> None:
-        self.arrived: dict[str, float] = {}
-        # When it last looked for what has come, and the time before.
-        self._looked = self._looked_before = time.monotonic()
+        self._last = self._before = time.monotonic()
 
-    async def look(self) -> None:
-        """Takes note of the time for ever: late where it is busy."""
+    def __call__(self) -> float:
+        return self._before
+
+    async def run(self) -> None:
+        """Look at the time for ever: late while the process is busy."""
         while True:
-            self._looked_before, self._looked = self._looked, time.monotonic()
+            self._before, self._last = self._last, time.monotonic()
             await asyncio.sleep(_LOOK_SECONDS)
 
+
+async def as_asked(exchange: Exchange) -> None:
+    """Read the body, wait and answer as the query says."""
+    query = exchange.request.query
+    await exchange.body()
+    behave = of_size(int(query["size"])) if "size" in query else like_core
+    if "wait" in query:
+        behave = delayed(float(query["wait"]), behave)
+    await behave(exchange)
+
+
+class AttackedCore:
+    """Notes arrivals, and tells them at `NOTED`."""
+
+    def __init__(self) -> None:
+        self.clock = LastLook()
+        self._arrivals = NotesArrivals(as_asked, self.clock)
+
     async def __call__(self, exchange: Exchange) -> None:
-        parts = urlsplit(exchange.request.target)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        mark = query.get("mark", "")
-        if parts.path == NOTED:
-            await exchange.answer(body=str(self.arrived.get(mark, 0.0)).encode())
-            return
-        if mark:
-            self.arrived[mark] = self._looked_before
-        await exchange.body()
-        if "wait" in query:
-            await asyncio.sleep(float(query["wait"]))
-        if "size" in query:
-            await _write(exchange, int(query["size"]))
+        request = exchange.request
+        if request.path == NOTED:
+            await exchange.answer(body=str(self._arrivals.arrived.get(request.query["mark"], 0.0)).encode())
         else:
-            await exchange.answer()
-
-
-async def _write(exchange: Exchange, size: int) -> None:
-    """A response of so many bytes, at the pace at which they are taken."""
-    await exchange.write(head("200 OK", [("Content-Length", str(size))]))
-    for start in range(0, size, len(_PIECE)):
-        await exchange.write(_PIECE[: size - start])
-
-
-async def _forgetting(core: RecordingUpstream) -> None:
-    while True:
-        await asyncio.sleep(_FORGET_SECONDS)
-        core.take()
-        core.probes.clear()
-        core.connections[:] = [one for one in core.connections if not one.gone.is_set()]
-        for connection in core.connections:
-            connection.requests.clear()
+            await self._arrivals(exchange)
 
 
 async def serve() -> None:
-    """Prints the port that it listens on, then serves until standard input ends."""
-    async with RecordingUpstream(MASTER_KEY) as core:
-        core.keep_bodies = False
-        core.behaviour = answering = Answering()
-        working = [asyncio.ensure_future(_forgetting(core)), asyncio.ensure_future(answering.look())]
-        sys.stdout.write(f"{core.port}\n")
+    """Print the port that it listens on, then serve until standard input ends."""
+    async with RecordingUpstream(MASTER_KEY, records=False) as upstream:
+        upstream.keep_bodies = False
+        upstream.behaviour = core = AttackedCore()
+        looking = asyncio.ensure_future(core.clock.run())
+        sys.stdout.write(f"{upstream.port}\n")
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.read)
-        for task in working:
-            task.cancel()
+        looking.cancel()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One connection of an attacker on a raw socket: what it sends, and what it is answered.
+"""One connection of an attacker on a raw socket: it sends bytes and counts the responses.
 
 Rules kept here:
 - A connection costs a socket and nothing else, so that one process holds thousands.
@@ -8,36 +8,34 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
-import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tests.http_messages import HEAD_END, read_status_and_length
+from tests.sockets import reset_on_close
+
 CONNECTED = "connected"
 
-_STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)")
-_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
-_RESET = struct.pack("ii", 1, 0)
 _PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to attack: the ports of the gateway's listeners by setting, and the keys that the attacker has."""
+    """The gateway to attack: the ports of its listeners by setting, and the keys that the attacker has."""
 
     ports: Mapping[str, int]
     key: str
     minter: str
 
     def address(self, number: int) -> str:
-        """One of the addresses of the loopback that only attackers call from."""
+        """Return one of the addresses of the loopback that only attackers use."""
         return f"127.0.0.{10 + number}"
 
 
 class Line:
-    """A connection to be made, and reset at the end of its block; what is answered is counted in `said`."""
+    """A connection that is reset at the end of its block; `said` counts its responses by status."""
 
     def __init__(self, target: Target, said: Counter[str], *, receive_buffer: int = 0) -> None:
         self.target = target
@@ -46,7 +44,7 @@ class Line:
         self._received = b""
         self._socket = socket.socket()
         self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_on_close(self._socket)
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
 
@@ -67,26 +65,25 @@ class Line:
         await self._loop.sock_sendall(self._socket, data)
 
     async def take(self, size: int) -> None:
-        """Takes up to so many bytes, whatever they are. Raises EOFError."""
+        """Take up to `size` bytes, whatever they are. Raises EOFError."""
         if not await self._loop.sock_recv(self._socket, size):
             raise EOFError
 
     async def response(self) -> None:
-        """Reads the next response and counts its status. Raises EOFError."""
-        while b"\r\n\r\n" not in self._received:
+        """Read the next response and count its status. Raises EOFError."""
+        while HEAD_END not in self._received:
             await self._more()
-        head, _, rest = self._received.partition(b"\r\n\r\n")
-        status, length = _STATUS.match(head), _LENGTH.search(head + b"\r\n")
-        size = 0 if length is None else int(length[1])
+        head, _, rest = self._received.partition(HEAD_END)
+        status, size = read_status_and_length(head)
         while len(rest) < size:
             self._received = b""
             await self._more()
             rest += self._received
         self._received = rest[size:]
-        self._said[status[1].decode() if status else "garbage"] += 1
+        self._said[status] += 1
 
     async def responses(self) -> None:
-        """Reads responses until the gateway ends the connection. Raises EOFError then."""
+        """Read responses until the gateway ends the connection. Raises EOFError then."""
         while True:
             await self.response()
 

@@ -13,8 +13,8 @@ import pytest
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from gateway.stamping.stamp import MAX_ITEMS
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, held
 from tests.raw_client import Answer, RawClient, chunked, request
-from tests.recording import RecordingUpstream, held
 from tests.running import Running, eventually
 
 BODY = 64 * 1024

@@ -19,8 +19,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.config import Address
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import request
-from tests.recording import RecordingUpstream
 from tests.running import Running
 from tests.stamping.test_bounds import BULK, CASES, SIZE
 

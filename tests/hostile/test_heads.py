@@ -18,9 +18,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import examples
+from tests.core_stand_in import Request
 from tests.hostile.conftest import Stage
 from tests.raw_client import Answer, BrokenAnswer, RawClient
-from tests.recording import Request
 from tests.running import MASTER_KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.keys.minting import mint_key
-from tests.raw_client import Endpoint
+from tests.http_messages import HEAD_END, read_status_and_length
+from tests.raw_client import Endpoint, request
 
 ATTACKER = "127.0.0.66"
 """Where the flood comes from; tests ask from 127.0.0.1."""
@@ -36,9 +37,9 @@ async def _ask(address: Endpoint, source: str, told: Counter[int]) -> None:
     try:
         while True:
             key = mint_key(os.urandom)
-            writer.write(f"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: {key}\r\n\r\n".encode())
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-            await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0]))
-            told[int(head[9:12])] += 1
+            writer.write(request("GET", "/ledgers", key=key))
+            status, length = read_status_and_length(await reader.readuntil(HEAD_END))
+            await reader.readexactly(length)
+            told[int(status)] += 1
     finally:
         writer.close()

@@ -23,8 +23,8 @@ from gateway.proxy.observe import NOTICE
 from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
+from tests.core_stand_in import REFUSAL, RecordingUpstream, answering, held
 from tests.raw_client import Answer, chunked, request
-from tests.recording import REFUSAL, RecordingUpstream, answering, held
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
 from tests.serving import serving
 
@@ -190,8 +190,8 @@ class TestPassing:
     async def test_a_lost_core_is_told_as_ever(self, observe: Observe, upstream: RecordingUpstream) -> None:
         """502, and what would have been done beside it."""
         gateway = await observe()
-        await upstream.__aexit__()
-        assert (await gateway.ask("GET", "/ledgers", key=UNKNOWN)).status == 502
+        async with upstream.refusing():
+            assert (await gateway.ask("GET", "/ledgers", key=UNKNOWN)).status == 502
         found = await noted(gateway, "/ledgers")
         assert found == ("would_deny", "AUTH_INVALID_API_KEY", "GATEWAY_UPSTREAM_UNREACHABLE", 502, False)
 

@@ -21,8 +21,8 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.store import KeyRecord, MemoryKeyStore
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, of_size, raw
 from tests.raw_client import BrokenAnswer, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, held, raw
 from tests.running import MASTER_KEY, Minted, Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -466,13 +466,7 @@ class TestBounds:
     ) -> None:
         """A request behind an answer that is not taken does not lift the deadline of that answer."""
         gateway = await start_gateway(timeouts={"write": 1.0})
-
-        async def flood(exchange: Exchange) -> None:
-            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
-            for _ in range(300):
-                await exchange.write(bytes(1_000_000))
-
-        upstream.script(flood)
+        upstream.script(of_size(300_000_000))
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=MASTER_KEY))
         await upstream.arrived()

@@ -22,8 +22,8 @@ from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from gateway.policy.targets import parse_target
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import Answer
-from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, Running, shipped_config
 
 NOW = 1_795_452_240.0  # 2026-11-23 in UTC

@@ -21,8 +21,8 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import MemoryKeyStore
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, held
 from tests.raw_client import Answer, chunked, request
-from tests.recording import RecordingUpstream, held
 from tests.running import Minted, Running
 from tests.wire.asserting import READ
 

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import redis_acl
+from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in.arrivals import NotesArrivals
 from tests.faults.gateways import Replica, launch, mint
 from tests.faults.requests import OWNER, Key
 from tests.raw_client import BrokenAnswer, RawClient, request
-from tests.revocation.core import NotingCore
 from tests.revocation.link import Link
 from tests.running import MASTER_KEY
 
@@ -42,7 +43,7 @@ _PATIENCE = 15.0
 class Stage:
     """What runs. `another` starts one more gateway, by the store's own address."""
 
-    core: NotingCore
+    arrivals: NotesArrivals
     replicas: tuple[Replica, ...]
     links: tuple[Link, ...]
     another: Callable[[], Awaitable[Replica]]
@@ -55,7 +56,8 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """Gateways that are ready; `stores` gives the URL of a store by the link to `port`, if that is given."""
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(NotingCore())
+        core = await stack.enter_async_context(RecordingUpstream(MASTER_KEY, records=False))
+        core.behaviour = arrivals = NotesArrivals()
         links = [await stack.enter_async_context(Link(port)) for _ in range(REPLICAS)] if port else []
         names = (f"gateway-{number}" for number in itertools.count())
 
@@ -77,7 +79,7 @@ async def staged(
         replicas = [begin(links[number] if links else None) for number in range(REPLICAS)]
         for replica in replicas:
             await replica.started()
-        yield Stage(core, tuple(replicas), tuple(links), another)
+        yield Stage(arrivals, tuple(replicas), tuple(links), another)
 
 
 def over_link(link: Link | None) -> str:
@@ -112,29 +114,30 @@ class Round:
         """For each replica how long the key lived, in seconds after its revocation, or a later moment."""
         start = max(self.revoked_at, since)
         await asyncio.sleep(max(0.0, start + WATCHED - time.monotonic()))
-        arrived = self.stage.core.arrived
-        return [max(0.0, arrived[f"{self._name}-{number}"] - start) for number in range(REPLICAS)]
+        arrived = self.stage.arrivals.arrived
+        return [max(0.0, arrived[self._mark(number)] - start) for number in range(REPLICAS)]
 
     async def warm(self) -> None:
         """Wait until every replica follows the stream, and has let the key through since."""
         async with asyncio.timeout(_PATIENCE):
             while not all(link.flowing for link in self.stage.links):
                 await asyncio.sleep(0.005)
-            self.stage.core.arrived.clear()
-            while any(f"{self._name}-{number}" not in self.stage.core.arrived for number in range(REPLICAS)):
+            arrived = self.stage.arrivals.arrived
+            arrived.clear()
+            while any(self._mark(number) not in arrived for number in range(REPLICAS)):
                 await asyncio.sleep(0.005)
 
     async def lag_at_a_new_gateway(self) -> float:
         """0 if one that starts now, and has seen nothing, refuses the key; else for ever."""
         replica = await self.stage.another()
         async with await RawClient.connect(replica.listen, keep=False) as client:
-            answer = await client.ask("GET", f"/transactions/{self._name}-{REPLICAS}", key=self._key)
+            answer = await client.ask("GET", self._read(REPLICAS), key=self._key)
         return 0.0 if answer.status == 401 else float("inf")
 
     async def dawdle(self, number: int, pause: float) -> None:
         """Send creates by way of one replica for ever, whose bodies take longer than the bound to come."""
         address, body = self.stage.replicas[number].listen, b'{"amount": 1}'
-        whole = request("POST", f"/transactions?{self._name}-{number}", key=self._key, body=body)
+        whole = request("POST", f"/transactions?mark={self._mark(number)}", key=self._key, body=body)
         await asyncio.sleep(pause)
         while True:
             with contextlib.suppress(BrokenAnswer, OSError):
@@ -145,13 +148,21 @@ class Round:
 
     async def ask(self, number: int) -> None:
         """Send requests by way of one replica for ever."""
-        target, address = f"/transactions/{self._name}-{number}", self.stage.replicas[number].listen
+        target, address = self._read(number), self.stage.replicas[number].listen
         while True:
             with contextlib.suppress(BrokenAnswer, OSError):
                 async with await RawClient.connect(address, keep=False) as client:
                     while True:
                         await client.ask("GET", target, key=self._key)
                         await asyncio.sleep(_PAUSE)
+
+    def _mark(self, number: int) -> str:
+        """Return the mark of the requests that go by way of this replica."""
+        return f"{self._name}-{number}"
+
+    def _read(self, number: int) -> str:
+        """Return the target of a marked read."""
+        return f"/transactions/{self._name}?mark={self._mark(number)}"
 
 
 @asynccontextmanager

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.core.live import Core, fronted
+from tests.core_stand_in import Request
 from tests.raw_client import request
-from tests.recording import Request
 from tests.running import ROOT, Running
 
 PATIENCE = 60.0

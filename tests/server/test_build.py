@@ -14,8 +14,8 @@ from gateway.keys.store import KeyChangeBatch, KeyRecord, MemoryKeyStore
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, like_core, never
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, held, like_core, never
 from tests.running import MASTER_KEY, Running
 from tests.serving import serving
 from tests.wire.asserting import READ
@@ -138,13 +138,12 @@ class TestReadiness:
     ) -> None:
         """503 keeps requests away, so that the way back must not need one."""
         gateway = await start_gateway(ready_requires=("upstream",))
-        await upstream.__aexit__()
-        assert (await gateway.ask("GET", READ, key=MASTER_KEY)).status == 502
-        reason = f"upstream: Core is not reachable: connection refused (127.0.0.1:{upstream.port})"
-        await shows(gateway, 503, status="not ready", reasons=[reason])
-        assert (await look(gateway, "/health/alive")).status == 200
-        async with upstream:
-            await shows(gateway, 200, status="ready", reasons=[])
+        async with upstream.refusing():
+            assert (await gateway.ask("GET", READ, key=MASTER_KEY)).status == 502
+            reason = f"upstream: Core is not reachable: connection refused (127.0.0.1:{upstream.port})"
+            await shows(gateway, 503, status="not ready", reasons=[reason])
+            assert (await look(gateway, "/health/alive")).status == 200
+        await shows(gateway, 200, status="ready", reasons=[])
 
     async def test_a_required_store_costs_readiness_and_gives_it_back_by_itself(
         self, start_gateway: Start

@@ -17,15 +17,24 @@ from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_connection import PoolLimits
 from tests.conftest import Start
+from tests.core_stand_in import (
+    REFUSAL,
+    Behaviour,
+    RecordingUpstream,
+    Request,
+    answering,
+    like_core,
+    never,
+    raw,
+    refuse,
+)
 from tests.raw_client import PATIENCE, RawClient
-from tests.recording import REFUSAL, Behaviour, RecordingUpstream, Request, answering, like_core, never, raw
 from tests.running import MASTER_KEY, Running, eventually
 from tests.serving import serving
 from tests.tls import self_signed
 from tests.wire.asserting import READ, assert_error
 
 ASKER = CoreProbe(b"Host: core.test\r\n", f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(), own_ids="0b5e-")
-REFUSES = answering("401 Unauthorized", REFUSAL)
 LIMITS = PoolLimits(connections=1, queue=0, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
 
 INSECURE = ["200 OK", "202 Accepted", "301 Moved Permanently", "400 Bad Request", "403 Forbidden"]
@@ -38,16 +47,16 @@ class Core(RecordingUpstream):
 
     def __init__(self) -> None:
         super().__init__(MASTER_KEY)
-        self.without_key: Behaviour = REFUSES
+        self.without_key: Behaviour = refuse
         self.with_key: Behaviour = like_core
         self.asked: list[Request] = []
 
-    def _behaviour_for(self, request: Request) -> Behaviour:
+    def behaviour_for(self, request: Request) -> Behaviour:
         self.asked.append(request)
         keys = request.values("x-blnk-key")
         if not keys:
             return self.without_key
-        return self.with_key if keys == [self.master_key] else REFUSES
+        return self.with_key if keys == [self.master_key] else refuse
 
 
 @pytest.fixture
@@ -85,7 +94,7 @@ class TestCheck:
 
     async def test_a_core_that_refuses_the_master_key_is_unsafe(self, upstream: Core) -> None:
         """Every forwarded request would fail; the reason names the setting, not the key."""
-        upstream.with_key = REFUSES
+        upstream.with_key = refuse
         assert await check(upstream) == Check(
             Finding.UNSAFE,
             "Core refuses the master key: upstream.master_key must be server.secret_key of blnk.json",
@@ -102,11 +111,10 @@ class TestCheck:
 
     async def test_no_connection_is_not_reachable_yet(self, upstream: Core) -> None:
         """A Core that is not up is waited for."""
-        await upstream.__aexit__()
-        found = await check(upstream)
+        async with upstream.refusing():
+            found = await check(upstream)
         refused = f"connection refused (127.0.0.1:{upstream.port})"
         assert found == Check(Finding.UNREACHABLE, f"Core is not reachable: {refused}")
-        await upstream.__aenter__()
 
     @pytest.mark.parametrize(
         ("response", "reason"),
@@ -193,7 +201,7 @@ class TestServer:
 
     async def test_a_refused_master_key_ends_the_start(self, start_gateway: Start, upstream: Core) -> None:
         """Nothing could be forwarded: exit 3."""
-        upstream.with_key = REFUSES
+        upstream.with_key = refuse
         running: Running = await start_gateway(ready=False)
         with pytest.raises(StartError) as refused:
             await asyncio.wait_for(running.gateway.ready(), PATIENCE)
@@ -222,12 +230,11 @@ class TestServer:
 
     async def test_a_core_that_comes_up_later_is_noticed(self, start_gateway: Start, upstream: Core) -> None:
         """Without a connection the gateway starts, not ready, and keeps trying."""
-        await upstream.__aexit__()
-        running: Running = await start_gateway(ready=False)
-        await running.logged("waiting for core")
-        assert not running.gateway.health.ready
-        async with upstream:
-            await eventually(lambda: running.gateway.health.ready, "readiness")
+        async with upstream.refusing():
+            running: Running = await start_gateway(ready=False)
+            await running.logged("waiting for core")
+            assert not running.gateway.health.ready
+        await eventually(lambda: running.gateway.health.ready, "readiness")
 
     async def test_a_core_found_unsafe_after_a_wait_ends_the_start(
         self, start_gateway: Start, upstream: Core
@@ -295,7 +302,7 @@ class TestProcess:
 
     async def test_a_refused_master_key_is_exit_3(self, upstream: Core) -> None:
         """The key itself is not in what it says."""
-        upstream.with_key = REFUSES
+        upstream.with_key = refuse
         async with serving(upstream.url, {}) as process:
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (

@@ -19,8 +19,8 @@ from gateway.server.descriptors import LEAST, Room, Shortfall, hard_limit, room,
 from gateway.server.parts import Options
 from gateway.server.reload import Source
 from tests.bench.processes import free_ports
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import RawClient
-from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, ROOT, eventually, shipped_config
 from tests.running import configured as configured_for
 from tests.serving import SERVE, Serving, serving

@@ -18,8 +18,8 @@ from gateway.config import Address
 from gateway.server.listeners import ACCEPTED, Listeners
 from gateway.server.sockets import CannotListenError, bound
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, held
 from tests.raw_client import RawClient, request
-from tests.recording import RecordingUpstream, held
 from tests.running import MASTER_KEY, ROOT, shipped_config
 from tests.serving import serving
 from tests.wire.asserting import READ

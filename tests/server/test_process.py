@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from gateway.server.process import ONE_SIGNAL_SECONDS
+from tests.core_stand_in import RecordingUpstream, held, never
 from tests.raw_client import RawClient, request
-from tests.recording import RecordingUpstream, held, never
 from tests.running import MASTER_KEY
 from tests.serving import SERVE, Serving, serving
 from tests.wire.asserting import READ

@@ -26,8 +26,8 @@ from gateway.config import Config, ConfigError, load_config, parse_config
 from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.server.reload import MOST_PROBLEMS, Pace, Reload, ReloadResult, Source, needing_restart
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import RawClient
-from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, ROOT, Minted, Running, eventually
 from tests.serving import SERVE
 

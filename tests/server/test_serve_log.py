@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Address
+from tests.core_stand_in import REFUSAL, RecordingUpstream, answering, held
 from tests.pipes import KINDS, opened
 from tests.raw_client import PATIENCE, Answer, RawClient, request
-from tests.recording import REFUSAL, RecordingUpstream, answering, held
 from tests.running import MASTER_KEY, ROOT
 from tests.serving import SERVE
 from tests.wire.asserting import READ

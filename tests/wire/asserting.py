@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 
 from gateway.errors import Code
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import Answer
-from tests.recording import RecordingUpstream
 from tests.running import Running
 
 CANARY = "canary-9d41"  # stands in refused heads; no answer and no log line may hold it

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, echo, like_core, never, raw
 from tests.raw_client import BrokenAnswer, request
-from tests.recording import Exchange, RecordingUpstream, abort, answering, echo, like_core, never, raw
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -81,11 +81,10 @@ class TestBrokenUpstream:
         """No connection to Core: 502 in Core's error shape, and the client's connection lives on."""
         async with await gateway.connect() as client:
             await client.ask("GET", READ, key=caller.key)
-            await upstream.__aexit__()
-            for _ in range(2):
-                assert_error(await client.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
-            async with upstream:
-                assert (await client.ask("GET", READ, key=caller.key)).status == 200
+            async with upstream.refusing():
+                for _ in range(2):
+                    assert_error(await client.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
+            assert (await client.ask("GET", READ, key=caller.key)).status == 200
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     async def test_a_silent_core_is_504(

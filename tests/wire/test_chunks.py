@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import chunked, request
-from tests.recording import RecordingUpstream
 from tests.running import Minted, Running
 from tests.wire.asserting import EMPTY_CHUNKS, READ, SMUGGLED, STAMPED, STREAMED, assert_never_completed
 

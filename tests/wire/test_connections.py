@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, echo, held
 from tests.raw_client import chunked, request
-from tests.recording import Exchange, RecordingUpstream, echo, held
 from tests.running import MASTER_KEY, Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed, assert_nothing_forwarded
 

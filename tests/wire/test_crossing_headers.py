@@ -8,8 +8,8 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from tests.conftest import Start
+from tests.core_stand_in import RECORDS, RecordingUpstream, answering, raw
 from tests.raw_client import chunked
-from tests.recording import ANSWER, RecordingUpstream, answering, raw
 from tests.running import MASTER_KEY, Minted, Running
 from tests.wire.asserting import READ, STREAMED
 
@@ -127,7 +127,7 @@ class TestAnswerHeaders:
         assert "inner-word" not in [value for _, value in answer.headers]
         assert answer.values("cache-control") == ["no-store"]
         assert answer.values("x-twice") == ["1", "2"]
-        assert answer.values("content-length") == [str(len(ANSWER))]
+        assert answer.values("content-length") == [str(len(RECORDS))]
         assert len(answer.values("x-request-id")) == 1
 
     async def test_the_request_id_is_the_one_core_saw(
@@ -150,7 +150,7 @@ class TestAnswerHeaders:
         upstream.script(raw(first + chunked(b"one", trailers=b"X-Trailed: 1\r\n"), close=False))
         async with await gateway.connect() as client:
             answers = [await client.ask("GET", READ, key=key) for _ in range(2)]
-        assert [answer.body for answer in answers] == [b"one", ANSWER]
+        assert [answer.body for answer in answers] == [b"one", RECORDS]
         assert [answer.values("x-trailed") for answer in answers] == [[], []]
         assert [answer.values("trailer") for answer in answers] == [[], []]
 

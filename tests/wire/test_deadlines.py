@@ -8,8 +8,8 @@ import pytest
 
 from gateway.wire.deadlines import NEVER, TICK, Deadlines
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, of_size
 from tests.raw_client import RawClient, request
-from tests.recording import Exchange, RecordingUpstream
 from tests.running import eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed, assert_refused
 
@@ -72,13 +72,7 @@ class TestDeadlines:
         """An answer that the client does not take is given up in time, and Core's connection with it."""
         gateway = await start_gateway(timeouts={"write": 0.3})
         key = (await gateway.mint("ledgers:read")).key
-
-        async def flood(exchange: Exchange) -> None:
-            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
-            for _ in range(300):
-                await exchange.write(bytes(1_000_000))
-
-        upstream.script(flood)
+        upstream.script(of_size(300_000_000))
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=key))
         await upstream.arrived()

@@ -15,12 +15,13 @@ from gateway.proxy.errors import code_of
 from gateway.wire.clients import ClientLimits, Clients
 from gateway.wire.exchange import Exchange as Answering
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, echo, held, of_size
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
-from tests.recording import Exchange, RecordingUpstream, echo, held
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_error
 
 LARGE = b"x" * 200_000
+flood = of_size(300_000_000)  # a response that no buffer holds whole
 
 
 def connections(gateway: Running, state: str) -> int:
@@ -28,13 +29,6 @@ def connections(gateway: Running, state: str) -> int:
     page = gateway.gateway.metrics.exposition("")[0].decode()
     (line,) = [line for line in page.splitlines() if f'upstream_connections{{state="{state}"}}' in line]
     return int(float(line.split()[1]))
-
-
-async def flood(exchange: Exchange) -> None:
-    """A response that no buffer holds whole."""
-    await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
-    for _ in range(300):
-        await exchange.write(bytes(1_000_000))
 
 
 class TestPlaces:
@@ -275,12 +269,7 @@ class TestReaders:
         gateway = await start_gateway(timeouts={"write": 0.4})
         key = (await gateway.mint("ledgers:*")).key
         size = 8_000_000
-
-        async def large(exchange: Exchange) -> None:
-            await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-            await exchange.write(bytes(size))
-
-        upstream.script(large)
+        upstream.script(of_size(size))
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=key))
         await client.read_head()

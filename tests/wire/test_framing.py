@@ -11,8 +11,8 @@ import json
 
 import pytest
 
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import request
-from tests.recording import RecordingUpstream
 from tests.running import Minted, Running
 from tests.wire.asserting import (
     CANARY,

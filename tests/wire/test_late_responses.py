@@ -10,8 +10,8 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
+from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, answering, held, never
 from tests.raw_client import BrokenAnswer
-from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, answering, held, never
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 

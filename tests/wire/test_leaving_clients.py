@@ -14,8 +14,8 @@ from gateway.keys.store import MemoryKeyStore
 from gateway.wire.deadlines import TICK
 from gateway.wire.flow import HALF_CLOSED_SECONDS
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, held
 from tests.raw_client import RawClient, request
-from tests.recording import RecordingUpstream, held
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, answering, echo, held
 from tests.raw_client import chunked, request
-from tests.recording import RecordingUpstream, answering, echo, held
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, SMUGGLED, STREAMED
 

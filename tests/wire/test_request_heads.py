@@ -11,8 +11,8 @@ from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
 from gateway.wire.request_heads import MAX_HEAD, malformed, with_placeholders
 from gateway.wire.request_parser import Parsed, RequestReader
+from tests.core_stand_in import RecordingUpstream
 from tests.raw_client import chunked, request
-from tests.recording import RecordingUpstream
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_nothing_forwarded
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream, early
 from tests.raw_client import chunked, request
-from tests.recording import Exchange, RecordingUpstream, early
 from tests.running import Minted, Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_nothing_forwarded
 

@@ -22,7 +22,7 @@ from gateway.proxy.errors import code_of
 from gateway.wire.headers import Header
 from gateway.wire.pool import OwnCall, Pool
 from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
-from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
+from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
 from tests.running import eventually
 
 LIMITS = PoolLimits(connections=4, queue=8, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
@@ -333,12 +333,11 @@ class TestBounds:
     ) -> None:
         """Connections that never came about leave the pool as it was."""
         pool = make_pool(connections=1)
-        await core.__aexit__()
-        for _ in range(3):
-            assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
-        assert pool.counts == EMPTY
-        async with core:
-            assert (await get(pool)).status == 200
+        async with core.refusing():
+            for _ in range(3):
+                assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
+            assert pool.counts == EMPTY
+        assert (await get(pool)).status == 200
 
     async def test_a_connection_that_is_cancelled_while_it_is_made_gives_its_place_back_once(
         self, pool: Pool

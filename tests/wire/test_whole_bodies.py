@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream
 from tests.raw_client import chunked, request
-from tests.recording import Exchange, RecordingUpstream
 from tests.wire.asserting import STAMPED, STREAMED
 
 SECONDS = {"body": 0.4, "head": 0.4, "idle": 0.4, "write": 0.4}

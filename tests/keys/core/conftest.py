@@ -1,4 +1,4 @@
-"""A real PostgreSQL with Core's table, and a stand-in for Core's /api-keys that writes to it.
+"""A real PostgreSQL with Core's table of keys.
 
 Rules kept here:
 - The cluster is the session's own: in a temporary folder, on a free loopback port.
@@ -199,6 +199,16 @@ class Table:
             owner,
             scopes,
         )
+
+    async def revoke(self, key_id: str, owner: str) -> bool:
+        """As Core's own API does; False if the owner has no key of this id."""
+        done: str = await self.connection.execute(
+            "UPDATE blnk.api_keys SET is_revoked = true, revoked_at = now()"
+            " WHERE api_key_id = $1 AND owner_id = $2",
+            key_id,
+            owner,
+        )
+        return done == "UPDATE 1"
 
     async def change(self, key: CoreKey, what: str) -> None:
         """`change(key, "is_revoked = true")`"""

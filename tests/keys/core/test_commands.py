@@ -29,10 +29,10 @@ from gateway.keys.minting import digest
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
+from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, answering
+from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
-from tests.keys.core.stand_in import CoreApi
 from tests.keys.mute import mute_after
-from tests.recording import Behaviour, Exchange, RecordingUpstream, abort, answering
 from tests.redis_server import RedisServer
 from tests.running import MASTER_KEY, ROOT, configured
 

@@ -20,10 +20,10 @@ from gateway.server.build import build
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from tests.conftest import Start
+from tests.core_stand_in import Exchange, RecordingUpstream
+from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import Postgres, Table, hashed
-from tests.keys.core.stand_in import CoreApi
 from tests.raw_client import Answer, request
-from tests.recording import Exchange, RecordingUpstream
 from tests.running import MASTER_KEY, Running, configured
 
 pytestmark = pytest.mark.postgres

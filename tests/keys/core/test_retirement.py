@@ -22,10 +22,10 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.store import MemoryKeyStore
 from gateway.wire.errors import UpstreamTimeoutError
 from tests.conftest import Start
+from tests.core_stand_in import RecordingUpstream, abort
+from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table
-from tests.keys.core.stand_in import CoreApi
 from tests.keys.records import GLOBEX, OTHER, RECORD
-from tests.recording import RecordingUpstream, abort
 from tests.running import MASTER_KEY
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

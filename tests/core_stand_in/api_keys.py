@@ -1,22 +1,32 @@
-"""A stand-in for Core's /api-keys that keeps its keys in the table, as Core does."""
+"""Core's /api-keys, with the keys in Core's own table."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from typing import Protocol
 
 from gateway.keys.minting import mint_id, mint_key
-from tests.keys.core.conftest import Table
-from tests.recording import Behaviour, Exchange, answering
+from tests.core_stand_in.behaviours import answering
+from tests.core_stand_in.exchange import Behaviour, Exchange
+
+
+class KeyTable(Protocol):
+    """Core's table of keys."""
+
+    async def insert(self, key: str, key_id: str, scopes: tuple[str, ...], owner: str) -> None:
+        """Add the row of a new key."""
+
+    async def revoke(self, key_id: str, owner: str) -> bool:
+        """Mark the key as revoked; False if the owner has none of this id."""
 
 
 @dataclass(slots=True)
 class CoreApi:
-    """Mints into the table and revokes in it; `failing` answers the next requests instead."""
+    """A behaviour that mints and revokes in the table; `failing` behaves instead to the next requests."""
 
-    table: Table
+    table: KeyTable
     minted: list[str] = field(default_factory=list)
     failing: list[Behaviour] = field(default_factory=list)
 
@@ -25,7 +35,7 @@ class CoreApi:
         await behave(exchange)
 
     async def answer(self, exchange: Exchange) -> None:
-        """As Core does."""
+        """Answer as Core does."""
         body = await exchange.body()
         if exchange.request.method == "POST":
             await self._create(exchange, json.loads(body))
@@ -50,14 +60,8 @@ class CoreApi:
         await exchange.answer("201 Created", json.dumps(made).encode())
 
     async def _revoke(self, exchange: Exchange) -> None:
-        target = urlsplit(exchange.request.target)
-        done = await self.table.connection.execute(
-            "UPDATE blnk.api_keys SET is_revoked = true, revoked_at = now()"
-            " WHERE api_key_id = $1 AND owner_id = $2",
-            target.path.rpartition("/")[2],
-            parse_qs(target.query)["owner"][0],
-        )
-        if done == "UPDATE 1":
+        request = exchange.request
+        if await self.table.revoke(request.path.rpartition("/")[2], request.query["owner"]):
             await exchange.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         else:
             await answering("404 Not Found", b'{"error":"API key not found"}')(exchange)

@@ -1,0 +1,153 @@
+"""Behaviours of the stand-in for Core, which can be put into each other: `delayed(0.1, cut_after(18))`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+
+from tests.core_stand_in.exchange import RECORDS, Behaviour, Exchange
+from tests.http_messages import build_head
+
+REFUSAL = b'{"error":"no","error_detail":{"code":"AUTH_MISSING_API_KEY","message":"no"}}'
+
+_PIECE = b"x" * (64 * 1024)
+# A reset discards what the gateway has not read; it has read what came so long before.
+_READ_SECONDS = 0.005
+
+
+async def like_core(exchange: Exchange) -> None:
+    """Read the body, then answer 200 and a record of every kind."""
+    await exchange.body()
+    await exchange.answer()
+
+
+async def refuse(exchange: Exchange) -> None:
+    """Read the body, then answer 401, as Core does to a request without a valid key."""
+    await exchange.body()
+    await exchange.answer("401 Unauthorized", REFUSAL)
+
+
+async def echo(exchange: Exchange) -> None:
+    """Read the body, then answer with the method, the target and the length of the body."""
+    await exchange.body()
+    request = exchange.request
+    said = [request.method, request.target, request.body_length]
+    await exchange.answer(body=json.dumps(said, separators=(",", ":")).encode())
+
+
+async def never(exchange: Exchange) -> None:
+    """Read the body and never answer."""
+    await exchange.body()
+    await exchange.never()
+
+
+async def abort(exchange: Exchange) -> None:
+    """Read the body and reset the connection without a byte."""
+    await exchange.body()
+    exchange.abort()
+
+
+def answering(
+    status: str = "200 OK", body: bytes = RECORDS, headers: Iterable[tuple[str, str]] = ()
+) -> Behaviour:
+    """Read the body, then give this response."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.answer(status, body, headers)
+
+    return behave
+
+
+def early(status: str = "413 Payload Too Large", body: bytes = RECORDS) -> Behaviour:
+    """Answer before the body has been read, and read none of it."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.answer(status, body, [("Connection", "close")])
+        await exchange.never()
+
+    return behave
+
+
+def raw(*pieces: bytes, pause: float = 0.0, close: bool = True, reset: bool = False) -> Behaviour:
+    """Read the body, write these bytes, `pause` seconds apart, and end or reset the connection."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.body()
+        for number, data in enumerate(pieces):
+            if number:
+                await asyncio.sleep(pause)
+            await exchange.write(data)
+        if reset:
+            await _abort_behind(exchange)
+        elif close:
+            exchange.close()
+
+    return behave
+
+
+def of_size(size: int) -> Behaviour:
+    """Give a response of `size` bytes, at the pace at which the gateway takes them; the body is not read."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.write(build_head("HTTP/1.1 200 OK", [("Content-Length", str(size))]))
+        for start in range(0, size, len(_PIECE)):
+            await exchange.write(_PIECE[: size - start])
+
+    return behave
+
+
+def held(release: asyncio.Event, then: Behaviour = like_core) -> Behaviour:
+    """Wait for `release` before it behaves."""
+
+    async def behave(exchange: Exchange) -> None:
+        await release.wait()
+        await then(exchange)
+
+    return behave
+
+
+def delayed(seconds: float, then: Behaviour = like_core) -> Behaviour:
+    """Wait before it behaves."""
+
+    async def behave(exchange: Exchange) -> None:
+        await asyncio.sleep(seconds)
+        await then(exchange)
+
+    return behave
+
+
+def in_halves(pause: float, then: Behaviour = like_core) -> Behaviour:
+    """Hold the last eight bytes of each write back for `pause` seconds, if that is more than none."""
+
+    async def behave(exchange: Exchange) -> None:
+        async def halve(data: bytes) -> None:
+            await exchange.send(data[:-8])
+            await asyncio.sleep(pause)
+            await exchange.send(data[-8:])
+
+        if pause:
+            exchange.outlet = halve
+        await then(exchange)
+
+    return behave
+
+
+def cut_after(count: int, then: Behaviour = like_core) -> Behaviour:
+    """Reset the connection behind `count` bytes of the first write; before its last bytes if negative."""
+
+    async def behave(exchange: Exchange) -> None:
+        async def cut(data: bytes) -> None:
+            await exchange.send(data[:count])
+            await _abort_behind(exchange)
+
+        exchange.outlet = cut
+        await then(exchange)
+
+    return behave
+
+
+async def _abort_behind(exchange: Exchange) -> None:
+    await asyncio.sleep(_READ_SECONDS)
+    exchange.abort()
