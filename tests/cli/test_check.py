@@ -191,7 +191,7 @@ MISSING = json.dumps(
 ).encode()
 Answers = dict[str, tuple[int, dict[str, str], bytes]]
 HOME: Answers = {"/": (200, {}, b'"server running..."')}
-CORE = "a Core answers here, beside the gateway: let only the gateway connect to it"
+CORE = "a Core responds, so clients can bypass the gateway: let only the gateway connect to Core"
 
 
 @contextmanager
@@ -207,9 +207,11 @@ def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[s
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
     assert [one for one in Handler.asked if not one.endswith(" False")] == []
 
 
@@ -222,12 +224,12 @@ def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[s
         (
             {ASKED: (200, {}, b"[]"), **HOME},
             1,
-            f"{CORE}; it asks for no key at all: set server.secure to true",
+            f"{CORE}; it requires no key at all: set server.secure to true",
         ),
-        ({ASKED: (401, {"Proxy-Status": "blnk-gateway; error=x"}, MISSING)}, 0, "the gateway answers"),
-        ({ASKED: (404, {}, b"nginx")}, 0, "another server answers, with 404"),
-        ({ASKED: (200, {}, b'{"error_detail":[]}')}, 0, "another server answers, with 200"),
-        ({ASKED: (503, {}, b"")}, 3, "something answers 503: ask again, or Core's own address"),
+        ({ASKED: (401, {"Proxy-Status": "blnk-gateway; error=x"}, MISSING)}, 0, "the gateway responds"),
+        ({ASKED: (404, {}, b"nginx")}, 0, "another server responds, with 404"),
+        ({ASKED: (200, {}, b'{"error_detail":[]}')}, 0, "another server responds, with 200"),
+        ({ASKED: (503, {}, b"")}, 3, "a server responds with 503: try again, or use Core's own address"),
     ],
 )
 def test_who_answers_a_client(answers: Answers, code: int, text: str) -> None:
@@ -247,7 +249,7 @@ def test_a_certificate_that_is_not_trusted_is_named_with_who_answers(
         distrusted = run("--reach", url)
         monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
         trusted = run("--reach", url)
-    reason = "its certificate is not trusted on this machine: unable to get local issuer certificate"
+    reason = "this machine does not trust its certificate: unable to get local issuer certificate"
     assert outcome(distrusted) == (1, f"{url}: {CORE}; {reason}\n", "")
     assert outcome(trusted) == (1, f"{url}: {CORE}\n", "")
 
@@ -262,20 +264,20 @@ def test_nobody_answering_is_good() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        assert outcome(run("--reach", url)) == (0, f"{url}: nobody answers: Connection refused\n", "")
+        assert outcome(run("--reach", url)) == (0, f"{url}: nothing responds: Connection refused\n", "")
 
 
 def test_a_name_that_is_not_known_proves_nothing() -> None:
     result = run("--reach", "http://core.invalid:5001")
     assert (result.exit_code, result.stdout) == (3, "")
-    assert "the name is not known here: give Core's IP address" in result.stderr
+    assert "this machine does not know the host name: use Core's IP address" in result.stderr
 
 
 def test_plain_http_behind_https_is_no_silence() -> None:
     with answering({ASKED: (401, {}, MISSING)}) as url:
         result = run("--reach", url.replace("http:", "https:"))
     assert result.exit_code == 3
-    assert "something listens, but not with TLS: ask with http://" in result.stderr
+    assert "something listens, but does not speak TLS: use http://" in result.stderr
 
 
 def test_what_speaks_no_http_is_no_silence() -> None:
@@ -292,7 +294,7 @@ def test_what_speaks_no_http_is_no_silence() -> None:
         result = run("--reach", f"http://127.0.0.1:{server.getsockname()[1]}")
         thread.join()
     assert result.exit_code == 3
-    assert "something listens, but gives no HTTP answer: " in result.stderr
+    assert "something listens, but sends no HTTP response: " in result.stderr
 
 
 @pytest.mark.parametrize(

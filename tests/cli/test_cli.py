@@ -21,7 +21,7 @@ from gateway.server.exit_codes import Exit
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = str(ROOT / "gateway.yaml")
-VERBS = (
+COMMANDS = (
     "serve", "init", "schema", "check", "explain", "test", "diff", "keys", "denials", "health", "demo",
 )  # fmt: skip
 ABSENT = (
@@ -59,9 +59,11 @@ def listening(handler: type[BaseHTTPRequestHandler] = Asked) -> Iterator[int]:
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def run(*arguments: str, **environ: str) -> Result:
@@ -205,7 +207,7 @@ def test_an_answer_without_words_is_told_by_its_status() -> None:
 
     with listening(Elsewhere) as port:
         url = f"http://127.0.0.1:{port}"
-        text = f"{url}/health/alive: answered 404\n"
+        text = f"{url}/health/alive: response 404 without a body\n"
         assert outcome(run("health", "alive", "--url", url)) == (1, text, "")
 
 
@@ -213,7 +215,8 @@ def test_nobody_answering_is_a_dependency_that_is_unreachable() -> None:
     with HTTPServer(("127.0.0.1", 0), Asked, bind_and_activate=False) as closed:
         closed.server_bind()
         url = f"http://127.0.0.1:{closed.server_address[1]}"
-        text = f"{url}/health/alive: nobody answers: Connection refused\n"
+        reason = "Connection refused; start the gateway, or name its address with --url"
+        text = f"{url}/health/alive: no response: {reason}\n"
         assert outcome(run("health", "alive", "--url", url)) == (3, "", text)
 
 
@@ -246,7 +249,7 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
-@pytest.mark.parametrize("command", VERBS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -285,7 +288,7 @@ def test_the_help_of_a_group_cuts_no_summary_and_fits(group: tuple[str, ...], co
 
 
 def test_every_command_is_known() -> None:
-    assert set(cli.commands) == set(VERBS)
+    assert set(cli.commands) == set(COMMANDS)
 
 
 def test_the_version_is_said() -> None:

@@ -214,7 +214,7 @@ def test_a_file_is_taken_before_a_revision_of_that_name(repository: Path) -> Non
         ("HEAD:absent.yaml", "cannot be read: path 'absent.yaml' does not exist in 'HEAD'"),
         ("nowhere:old.yaml", "cannot be read: invalid object name 'nowhere'."),
         ("absent.yaml", "cannot be read: No such file or directory"),
-        ("HEAD:\0", "cannot be read: git does not answer"),
+        ("HEAD:\0", "cannot be read: git failed, or did not finish in time"),
     ],
 )
 def test_a_side_that_cannot_be_read_is_a_matter_of_usage(repository: Path, side: str, problem: str) -> None:
@@ -238,7 +238,8 @@ def test_outside_a_repository_git_says_so(tmp_path: Path) -> None:
 
 
 def test_without_git_there_are_only_files(tmp_path: Path) -> None:
-    problem = "HEAD:x: cannot be read: there is no such file, and no git to ask for a revision\n"
+    reason = "there is no such file, and git, which reads revisions, is not installed"
+    problem = f"HEAD:x: cannot be read: {reason}\n"
     assert outcome(run("HEAD:x", SHIPPED, PATH=str(tmp_path))) == (2, "", problem)
 
 

@@ -85,7 +85,7 @@ segments  'refund-transaction', 't x'
 query     y=1, which decides nothing
 route     POST /refund-transaction/{{id}}  {LINES["POST /refund-transaction/{id}"]}
 needs     transactions:write
-stamp     create, and an empty body becomes one with the stamp
+stamp     create; an empty body becomes one with the stamp
 
 allow     a key with ledgers:read, transactions:*, stamp create
 """
@@ -127,7 +127,7 @@ DELETE /api-keys/x
 segments  'api-keys', 'x'
 route     DELETE /api-keys/{{id}}  {LINES["DELETE /api-keys/{id}"]}
 needs     api-keys:delete
-stamp     none: the gateway answers this itself, from its key store, and checks owner and scopes there
+stamp     none: the gateway responds itself, from its key store, and checks owner and scopes there
 
 allow     a key with *:delete
 """
@@ -165,12 +165,12 @@ def test_machines_get_one_json_object() -> None:
         (("GET", "/gr\xfcn"), "the path begins with '/'"),
         (("GET", f"/ledgers/{KEY}"), "the path holds a key, or what looks like one: take it out"),
         (("GET", "/ledgers", "--scopes", "ledger:read"), "did you mean 'ledgers:read'?"),
-        (("GET", "/ledgers", "--scopes", KEY), "Invalid value for --scopes: a scope is a resource of Core"),
+        (("GET", "/ledgers", "--scopes", KEY), "Invalid value for '--scopes': a scope is a resource of Core"),
         (
             ("GET", "/ledgers", "--key-id", KEY),
-            "Invalid value for --key-id: this looks like a key: give its id",
+            "Invalid value for '--key-id': this looks like a key: write its id",
         ),
-        (("GET", "/ledgers", "--scopes", "", "--key-id", "x"), "give --scopes or --key-id, not both"),
+        (("GET", "/ledgers", "--scopes", "", "--key-id", "x"), "use --scopes or --key-id, not both"),
         (("GET",), "Missing argument 'PATH'"),
     ],
 )
@@ -228,7 +228,7 @@ class TestAStoredKey:
     def test_that_nobody_knows_is_a_matter_of_usage(self, redis_url: str) -> None:
         result = run("GET", "/ledgers", "--key-id", "nobody", environ={"BLNK_GATEWAY_KEYS__STORE": redis_url})
         assert result.exit_code == 2
-        assert "Invalid value for --key-id: nobody knows a key of this id" in result.stderr
+        assert "Invalid value for '--key-id': no key has this id" in result.stderr
 
     @pytest.mark.redis
     def test_whose_record_is_in_a_core_that_is_down_is_a_dependency(self, redis_url: str) -> None:
@@ -247,7 +247,7 @@ class TestAStoredKey:
             url = f"redis://:s3cret@127.0.0.1:{closed.getsockname()[1]}/0"
             result = run("GET", "/ledgers", "--key-id", "x", environ={"BLNK_GATEWAY_KEYS__STORE": url})
         assert (result.exit_code, result.stdout) == (3, "")
-        assert ": Key store unavailable: " in result.stderr
+        assert "): Redis cannot be reached: connection refused; " in result.stderr
         assert "s3cret" not in result.stderr
 
     def test_in_a_store_of_no_address_is_a_matter_of_the_configuration(self) -> None:

@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.cli.key_store import login, now
+from gateway.cli.keys.operator import operator_name, utc_now
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, is_key, mint_key
 from gateway.keys.record import Event, KeyRecord
@@ -37,6 +37,7 @@ from tests.running import ROOT
 pytestmark = pytest.mark.redis
 
 AT = "2026-02-01T00:00:00Z"
+HELD_BACK = "finishing the change that has begun; a second Ctrl-C or SIGTERM stops it\n"
 CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d")
 UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
 
@@ -63,7 +64,7 @@ class TestCreate:
     def test_a_key_on_a_pipe_needs_to_be_asked_for(self, keys: Keys, stored: Stored) -> None:
         result = keys(*CREATE)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "could land in a log" in result.stderr
+        assert "could end up in a log" in result.stderr
         assert stored(lambda store: store.owned("acme")) == []
 
     def test_the_key_alone_goes_to_standard_output(self, keys: Keys, stored: Stored) -> None:
@@ -73,7 +74,7 @@ class TestCreate:
         assert is_key(key)
         assert result.exit_code == 0
         assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
-        assert record.created_by == login()
+        assert record.created_by == operator_name()
         assert record.expires.unix - record.created.unix == 90 * 86400
         assert key not in result.stderr
         curl = """printf 'X-Blnk-Key: %s' "$BLNK_KEY" | curl http://127.0.0.1:5001/ledgers -H @-"""
@@ -100,7 +101,9 @@ class TestCreate:
 
     def test_a_key_that_opens_no_plain_get_is_told_what_to_expect(self, keys: Keys) -> None:
         wanted = ("create", "--owner", "acme", "--scopes", "transactions:delete", "--expires", "1d")
-        assert keys(*wanted, "--print-key").stderr.endswith(" -H @-  # 403: its scopes open no plain GET\n")
+        assert keys(*wanted, "--print-key").stderr.endswith(
+            " -H @-  # 403: its scopes open no GET without parameters\n"
+        )
 
     def test_where_there_is_no_room_for_the_key_none_is_made(
         self, redis_url: str, stored: Stored, tmp_path: Path
@@ -117,13 +120,13 @@ class TestCreate:
         """It is in the store by then."""
         ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >/dev/full")
         (record,) = stored(lambda store: store.owned("acme"))
-        unread = f"{record.id} is stored, and nobody has it: revoke it"
+        unread = f"{record.id} is stored, and nobody has the key: revoke it"
         text = f"the key could not be written: No space left on device; {unread}\n"
         assert ended == (1, "", text)
 
     def test_no_key_is_made_for_an_output_that_is_closed(self, redis_url: str, stored: Stored) -> None:
         ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >&-")
-        told = "standard output is closed, and the key would be lost: write it with --out FILE\n"
+        told = "standard output is closed, so the key would be lost: write it into a file with --out FILE\n"
         assert ended == (2, "", told)
         assert stored(lambda store: store.owned("acme")) == []
 
@@ -151,8 +154,8 @@ class TestCreate:
     ) -> None:
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=mute_url)
         record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
-        doubt = f"whether {record.id} is stored is not known: Redis does not answer in time"
-        told = f"{doubt}; ask blnk-gateway keys show {record.id}"
+        doubt = f"it is not known whether {record.id} is stored: Redis does not answer in time"
+        told = f"{doubt}; look at 'blnk-gateway keys show {record.id}'"
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
 
     @pytest.mark.parametrize(
@@ -181,7 +184,7 @@ class TestCreate:
                 assert process.stderr is not None
                 until(file.exists, "a file")
                 process.send_signal(signals[0])
-                assert process.stderr.readline() == "finishing what was begun; once more to break it off\n"
+                assert process.stderr.readline() == HELD_BACK
                 for number in signals[1:]:
                     process.send_signal(number)
                 try:
@@ -321,11 +324,11 @@ class TestRotate:
         assert abs((new.expires.unix - new.created.unix) - (RECORD.expires.unix - RECORD.created.unix)) < 1
         assert old.expires.unix - new.created.unix == 7200
         assert [(event.what, event.by, event.reason) for event in old.history] == [
-            ("rotated", login(), "yearly")
+            ("rotated", operator_name(), "yearly")
         ]
 
     def test_a_shorter_life_is_kept(self, keys: Keys, stored: Stored) -> None:
-        soon = str(Instant.of(now() + timedelta(hours=1)))
+        soon = str(Instant.of(utc_now() + timedelta(hours=1)))
         stored(lambda store: store.add(replace(RECORD, expires_at=soon)))
         assert keys("rotate", RECORD.id, "--expires", "1d", "--print-key").exit_code == 0
         old: KeyRecord = stored(lambda store: store.get(RECORD.id))
@@ -335,23 +338,23 @@ class TestRotate:
         """Its life was cut short by then, and what took its place can be rotated."""
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.children(RECORD.id))
-        text = f"{RECORD.id} was rotated already: rotate {heir.id}\n"
+        (successor,) = stored(lambda store: store.children(RECORD.id))
+        text = f"{RECORD.id} was rotated already: rotate {successor.id}\n"
         assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
-        assert keys("show", RECORD.id).stdout.endswith(f"\nreplaced by  {heir.id}\n")
+        assert keys("show", RECORD.id).stdout.endswith(f"\nreplaced by  {successor.id}\n")
         revoked = keys("revoke", RECORD.id, "--descendants")
         assert outcome(revoked) == (
             0,
             f"{RECORD.id}\trevoked\n",
-            f"it was rotated into {heir.id}, which is live\n",
+            f"its successor {successor.id} is live\n",
         )
 
     def test_what_took_its_place_may_be_revoked(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.children(RECORD.id))
-        stored(lambda store: store.revoke(heir.id, AT, "master"))
-        text = f"{RECORD.id} was rotated already: what took its place is revoked: create a new key\n"
+        (successor,) = stored(lambda store: store.children(RECORD.id))
+        stored(lambda store: store.revoke(successor.id, AT, "master"))
+        text = f"{RECORD.id} was rotated already: its successor is revoked: create a new key\n"
         assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
 
     def test_a_successor_outlives_an_answer_that_is_lost(
@@ -362,16 +365,16 @@ class TestRotate:
         stored(lambda store: store.add(RECORD))
         result = keys("rotate", RECORD.id, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=mute_url)
         new: KeyRecord = stored(lambda store: store.find(digest(file.read_text().strip())))
-        doubt = f"whether {new.id} took the place of {RECORD.id} is not known: Redis does not answer in time"
-        told = f"{doubt}; ask blnk-gateway keys show {RECORD.id}"
+        doubt = f"it is not known whether {new.id} has replaced {RECORD.id}: Redis does not answer in time"
+        told = f"{doubt}; look at 'blnk-gateway keys show {RECORD.id}'"
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
         assert stored(lambda store: store.get(RECORD.id)).rotated
 
     def test_a_key_without_an_end_has_a_successor_without_one(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, expires_at="9999-12-31T23:59:59Z")))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.children(RECORD.id))
-        assert heir.expires_at == "9999-12-31T23:59:59Z"
+        (successor,) = stored(lambda store: store.children(RECORD.id))
+        assert successor.expires_at == "9999-12-31T23:59:59Z"
 
     def test_a_revoked_key_has_no_successor(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
         stored(lambda store: store.add(RECORD.revoke(AT, "master")))
@@ -393,9 +396,9 @@ class TestChanges:
         stored(lambda store: store.add(RECORD))
         assert outcome(keys("revoke", RECORD.id, "--reason", "stolen")) == (0, f"{RECORD.id}\trevoked\n", "")
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
-        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
+        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, operator_name(), "stolen")
         when = f"{str(record.revoked_at)[:19]}Z"
-        text = f"it was revoked before, {when} by {login()}: the reason given now is not kept\n"
+        text = f"it was revoked before, {when} by {operator_name()}: the new reason is not recorded\n"
         again = keys("revoke", RECORD.id, "--reason", "again")
         assert outcome(again) == (0, f"{RECORD.id}\trevoked\n", text)
         assert keys("revoke", RECORD.id).stderr == ""
@@ -409,7 +412,7 @@ class TestChanges:
         code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
         assert (code, out) == (3, "")
         assert told.endswith(
-            "Key store unavailable: Redis does not answer in time; it may be done all the same: repeat it\n"
+            "): Redis does not answer in time; the change may have been applied; run the command again\n"
         )
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert record.revoked or record.disabled
@@ -422,8 +425,9 @@ class TestChanges:
         code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
         assert (code, out) == (3, "")
         assert told.endswith(
-            "Key store unavailable: 0 of 1 replicas have acknowledged the write; "
-            "what was done stands, but a failover may lose it: repeat it until it exits with 0\n"
+            "): 0 of 1 replicas have acknowledged the write; "
+            "the change was applied, but a failover may lose it; "
+            "run the command again until it exits with 0\n"
         )
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert record.revoked or record.disabled
@@ -454,7 +458,7 @@ class TestChanges:
         revoked = RECORD.revoke(AT, "master")
         stored(lambda store: store.add(revoked))
         result = keys(command, RECORD.id)
-        assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays so\n")
+        assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays revoked\n")
         assert stored(lambda store: store.get(RECORD.id)) == revoked
 
     @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
@@ -463,7 +467,7 @@ class TestChanges:
         key = mint_key(os.urandom)
         result = keys(command, "--", key)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "this looks like a key: give its id, which `keys verify` tells" in result.stderr
+        assert "this looks like a key: write its id, which `keys verify` prints" in result.stderr
         assert key not in result.stderr
 
     @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
@@ -540,7 +544,7 @@ class TestReading:
     def test_columns_that_are_left_out_are_named(self, redis_url: str, stored: Stored, columns: int) -> None:
         stored(lambda store: store.add(RECORD))
         _, text = on_a_terminal(redis_url, "list", columns=columns)
-        said = "not shown: name, scopes, last used (140 columns show them, or --output json)"
+        said = "not shown: name, scopes, last used (widen to 140 columns, or --output json)"
         assert (said in text) is (columns < 140)
 
     def test_a_terminal_that_knows_no_such_letter_shows_its_code(
@@ -606,7 +610,7 @@ class TestReading:
         redis_server.command("FLUSHALL")
         assert outcome(keys("import", "-", stdin=exported.stdout)) == (
             0,
-            "3 imported, 0 there already\n",
+            "3 imported, 0 already in the store\n",
             "",
         )
         assert stored(lambda store: store.get(RECORD.id)) == records[0]
@@ -651,10 +655,14 @@ class TestVerify:
         assert outcome(keys("verify", stdin="nothing\n")) == (1, "state        unknown\n", "")
         argument = keys("verify", "--", "a-key-that-others-could-see")
         assert (argument.exit_code, argument.stdout) == (2, "")
-        assert "Error: it takes no argument, which others could see" in argument.stderr
+        assert "Error: no key is taken as an argument, which other users could see" in argument.stderr
         assert "a-key-that" not in argument.stderr
         assert outcome(keys("verify", "--output", "json", stdin="x")) == (1, '{"state":"unknown"}\n', "")
-        assert outcome(keys("verify", stdin="")) == (2, "", "no key was given\n")
+        assert outcome(keys("verify", stdin="")) == (
+            2,
+            "",
+            "no key was given: type it, or send it to standard input\n",
+        )
 
     def test_a_pending_key_is_compared_and_stays_pending(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add_all([PENDING]))
@@ -664,6 +672,9 @@ class TestVerify:
 
     def test_a_key_is_no_argument(self, keys: Keys) -> None:
         assert keys("verify", "first").exit_code == 2
+
+
+RESUME = "run the command again: keys that are imported already are left unchanged"
 
 
 class TestImport:
@@ -684,7 +695,7 @@ class TestImport:
         file.write_text(self.LINE)
         assert outcome(keys("import", str(file), "--dry-run")) == (
             0,
-            "1 would be imported, 0 there already\n",
+            "1 would be imported, 0 already in the store\n",
             "",
         )
         assert stored(lambda store: store.find(RECORD.digest)) is None
@@ -697,8 +708,8 @@ class TestImport:
             "unprefixed": [],
             "unusable": [],
         }
-        assert stored(lambda store: store.find(RECORD.digest)) == replace(RECORD, created_by=login())
-        assert outcome(keys("import", str(file))) == (0, "0 imported, 1 there already\n", "")
+        assert stored(lambda store: store.find(RECORD.digest)) == replace(RECORD, created_by=operator_name())
+        assert outcome(keys("import", str(file))) == (0, "0 imported, 1 already in the store\n", "")
 
     def test_a_file_with_a_bad_line_imports_nothing(self, keys: Keys, stored: Stored) -> None:
         result = keys("import", "-", stdin=f'{self.LINE}\n{{"key":"secret"}}\n')
@@ -716,7 +727,7 @@ class TestImport:
             1,
             "",
             f"-:1: scopes, item 2: {text}; --any-scopes takes it all the same\n"
-            "lines that are wrong: 1; nothing was imported\n",
+            "wrong lines: 1; nothing was imported: correct them, then run the command again\n",
         )
         dead = json.dumps({**json.loads(odd), "revoked_at": AT})
         assert keys("import", "-", "--dry-run", stdin=dead).exit_code == 0
@@ -729,7 +740,7 @@ class TestImport:
         url = f"redis://127.0.0.1:{unused_tcp_port}/0"
         result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__STORE=url)
         assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr.endswith("; run it again: what is imported by then is left alone\n")
+        assert result.stderr.endswith(f"; {RESUME}\n")
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
     def test_one_that_a_signal_ends_is_told_so_too(
@@ -751,7 +762,7 @@ class TestImport:
                 _, told = process.communicate(timeout=20)
                 connection.close()
         told = told.removesuffix("\nAborted!\n")
-        assert told.strip() == "broken off; run it again: what is imported by then is left alone"
+        assert told.strip() == f"stopped before the end; {RESUME}"
         assert process.returncode == code
 
     def test_one_that_no_replica_has_acknowledged_is_not_done_by_running_it_again(self, keys: Keys) -> None:
@@ -760,18 +771,25 @@ class TestImport:
             result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__REPLICAS="1")
             assert (result.exit_code, result.stdout) == (3, "")
             assert "0 of 1 replicas have acknowledged the write" in result.stderr
-        assert outcome(keys("import", "-", stdin=self.LINE)) == (0, "0 imported, 1 there already\n", "")
+        assert outcome(keys("import", "-", stdin=self.LINE)) == (
+            0,
+            "0 imported, 1 already in the store\n",
+            "",
+        )
 
     def test_a_conflict_is_named(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, digest="0" * 64)))
         result = keys("import", "-", stdin=self.LINE)
-        assert (result.exit_code, result.stdout) == (1, "0 imported, 0 there already\n")
-        assert result.stderr == f"left out: 1 whose id or digest is another key's: {RECORD.id}\n"
+        assert (result.exit_code, result.stdout) == (1, "0 imported, 0 already in the store\n")
+        assert result.stderr == f"left out: 1 with the id or the digest of another key: {RECORD.id}\n"
 
     def test_what_is_revoked_in_the_file_is_told(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         line = json.dumps({**json.loads(self.LINE), "revoked_at": AT})
-        assert keys("import", "-", stdin=line).stdout == "0 imported, 1 there already, 1 of them revoked\n"
+        assert (
+            keys("import", "-", stdin=line).stdout
+            == "0 imported, 1 already in the store, 1 of them revoked\n"
+        )
 
     @pytest.mark.parametrize("arguments", [("import",), ("import", "x", "--core"), ("import", "/absent")])
     def test_where_from_must_be_said(self, keys: Keys, arguments: tuple[str, ...]) -> None:
@@ -785,7 +803,7 @@ class TestImport:
     def test_a_core_that_does_not_answer_is_a_dependency(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk"
         result = keys("import", "--core", BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
-        text = "Core's database cannot be reached as keys.core_database says\n"
+        text = f"keys.core_database: Core's database cannot be reached as keys.core_database says; {RESUME}\n"
         assert outcome(result) == (3, "", text)
 
 
@@ -848,13 +866,15 @@ def test_a_store_that_does_not_answer_is_a_dependency(
     result = keys(*command, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE=url)
     assert (result.exit_code, result.stdout) == (3, "")
     shown_url = f"redis://127.0.0.1:{unused_tcp_port}/0"
-    assert result.stderr.startswith(f"{shown_url}: Key store unavailable: ")
+    assert result.stderr.startswith(
+        f"keys.store ({shown_url}): Redis cannot be reached: connection refused; "
+    )
     assert "secret" not in result.stderr
 
 
 @pytest.mark.parametrize("command", EVERY, ids=" ".join)
 def test_the_memory_of_another_process_cannot_be_reached(keys: Keys, command: tuple[str, ...]) -> None:
-    text = "keys.store is memory://: the keys of another process cannot be reached\n"
+    text = "keys.store is memory://, which no other process can use: name a Redis there\n"
     result = keys(*command, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE="memory://")
     assert outcome(result) == (2, "", text)
 
@@ -880,13 +900,15 @@ def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, command: tup
         assert result.exit_code == 1
         assert "BLNK_MASTER_KEY" in result.stderr
     elif command[0] == "import":
-        text = f"{SHIPPED}: keys.authority is core: its keys are Core's, and none is to be imported\n"
+        text = f"{SHIPPED}: keys.authority is core: the keys are in Core's table, so none can be imported\n"
         assert outcome(result) == (2, "", text)
     elif command[0] == "verify":
         assert outcome(result) == (1, "state        unknown\n", "")
     else:
         assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr.endswith("Core's database cannot be reached as keys.core_database says\n")
+        reason = "Core's database cannot be reached as keys.core_database says"
+        advice = "correct this, then run the command again"
+        assert result.stderr == f"keys.core_database: {reason}; {advice}\n"
 
 
 def test_a_key_that_the_store_knows_is_disabled_without_core(keys: Keys, stored: Stored) -> None:
@@ -910,4 +932,4 @@ def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) 
 def test_the_login_is_the_processs_own() -> None:
     """And not what an environment variable says."""
     named = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout
-    assert login() == f"cli:{named.strip()}"
+    assert operator_name() == f"cli:{named.strip()}"

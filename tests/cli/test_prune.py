@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.key_store import now
+from gateway.cli.keys.operator import utc_now
 from gateway.gocompat.times import Instant
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
@@ -51,14 +51,14 @@ def test_what_is_removed_is_in_the_file_and_can_be_imported(
     assert outcome(keys(*BEFORE, "--export", str(file))) == (0, f"3 removed, in {file}\n", "")
     assert ids(stored) == {GLOBEX.id}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert outcome(keys("import", str(file))) == (0, "3 imported, 0 there already\n", "")
+    assert outcome(keys("import", str(file))) == (0, "3 imported, 0 already in the store\n", "")
     after: list[KeyRecord] = stored(lambda store: store.get_all(list(before)))
     assert {record.id: record for record in after} == before
 
 
 def test_only_keys_that_ended_before_go(keys: Keys, stored: Stored) -> None:
     """A day ago is not a month ago; a disabled key is none that has ended."""
-    yesterday = str(Instant.of(now() - timedelta(days=1)))
+    yesterday = str(Instant.of(utc_now() - timedelta(days=1)))
     stored(lambda store: store.add_all([REVOKED, OTHER.revoke(yesterday, "master")]))
     stored(
         lambda store: store.add_all([GLOBEX.disable(AT, "master"), replace(PENDING, expires_at=yesterday)])
@@ -95,7 +95,7 @@ def test_what_leads_to_live_descendants_stays(keys: Keys, stored: Stored) -> Non
         "changed": 0,
         "export": None,
     }
-    text = "1 stay: keys whose records stay descend from them\n"
+    text = "1 stay: they have descendants whose records stay\n"
     assert outcome(keys(*BEFORE, "--no-export")) == (0, "0 removed\n", text)
     keys("revoke", RECORD.id, "--descendants")
     assert keys("show", OTHER.id, "--output", "json").stdout.count('"state":"revoked"') == 1
@@ -111,15 +111,15 @@ def test_where_nothing_goes_no_file_stays(keys: Keys, stored: Stored, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (BEFORE, "Error: say --export FILE, from which `keys import` brings them back, or --no-export"),
+        (BEFORE, "Error: use --export FILE, which `keys import` can read, or --no-export"),
         (
             (*BEFORE, "--no-export", "--export", "x"),
-            "Error: say --export FILE, from which `keys import` brings them back, or --no-export",
+            "Error: use --export FILE, which `keys import` can read, or --no-export",
         ),
         (("prune", "--no-export"), "Error: Missing option '--dead-before'."),
         (
             ("prune", "--dead-before", "2999-01-01", "--no-export"),
-            "Error: Invalid value for '--dead-before': this is still to come",
+            "Error: Invalid value for '--dead-before': this time is in the future",
         ),
         (
             ("prune", "--dead-before", "999999w", "--no-export"),
@@ -128,7 +128,7 @@ def test_where_nothing_goes_no_file_stays(keys: Keys, stored: Stored, tmp_path: 
         (
             ("prune", "--dead-before", "2026-02-30", "--no-export"),
             "Error: Invalid value for '--dead-before': "
-            "write an age, as 90d, a date, as 2026-01-31, or RFC 3339",
+            "write an age, such as 90d, a date, such as 2026-01-31, or RFC 3339",
         ),
     ],
 )
