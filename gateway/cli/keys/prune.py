@@ -105,7 +105,8 @@ class _Export:
         """Return what to do if the command ends before all records are removed; "" without a file."""
         if self.file is None:
             return ""
-        return f"run the command again with another file: {printable(str(self.file))}, if it exists, has what was removed"
+        file = printable(str(self.file))
+        return f"run the command again with another file: {file}, if it exists, has what was removed"
 
     def __enter__(self) -> _Export:
         with self._exit_on_error():
