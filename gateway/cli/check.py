@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, missing_file_advice, output_option, say
 from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, load_config
 from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING
@@ -215,8 +216,7 @@ def _check_reach(url: str, output: str) -> Exit:
     try:
         found = identify_responder(url)
     except ValueError:
-        message = "write http://host:port or https://host:port"
-        raise click.BadParameter(message, param_hint="--reach") from None
+        refuse_option("--reach", "write http://host:port or https://host:port")
     code = {Responder.CORE: Exit.FAILED, Responder.UNKNOWN: Exit.DEPENDENCY}.get(found.responder, Exit.OK)
     if output == "json":
         say(json.dumps({"url": url, "who": found.responder.name.lower(), "text": found.text}, indent=2))

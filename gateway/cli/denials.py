@@ -103,11 +103,11 @@ def denials(log: BinaryIO, top: int | None, output: str) -> None:
     else:
         _print_text(first)
     if left_out := len(found) - len(first):
-        say(f"{left_out} more rows were left out: see them with --top {len(found)}", err=True)
+        say(f"rows left out: {left_out}; see them with --top {len(found)}", err=True)
     if counts.further:
-        say(f"{counts.further} denials of further kinds were left out", err=True)
+        say(f"denials of further kinds, left out: {counts.further}", err=True)
     if counts.foreign:
-        say(f"{counts.foreign} lines are not from the log of the gateway, and were left out", err=True)
+        say(f"lines left out, because they are not from the gateway's log: {counts.foreign}", err=True)
 
 
 def count_denials(lines: Iterable[bytes]) -> DenialCounts:

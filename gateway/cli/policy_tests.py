@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, fail, load
 from gateway.cli.printing import Printer
 from gateway.config import ConfigError
@@ -77,7 +78,7 @@ def _matching(patterns: Iterable[str]) -> list[str]:
         is_file = os.path.lexists(pattern) or not glob.has_magic(pattern)
         matched = [pattern] if is_file else _expanded(pattern)
         if not matched:
-            raise click.BadParameter("the pattern matches no file", param_hint="FILE")
+            refuse_option("FILE", "the pattern matches no file")
         files.update(dict.fromkeys(matched))
     return list(files)
 

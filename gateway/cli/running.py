@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, fail, load, say
 from gateway.config import BadValueError, Config, read_secret
 from gateway.server.exit_codes import Exit
@@ -133,8 +134,7 @@ def _connection(url: str) -> http.client.HTTPConnection:
     except ValueError:
         base, port = urlsplit(""), None
     if base.scheme not in ("http", "https") or not base.hostname:
-        message = "write http://host:port"
-        raise click.BadParameter(message, param_hint="--url")
+        refuse_option("--url", "write http://host:port")
     if base.scheme == "https":
         return http.client.HTTPSConnection(base.hostname, port or 443, timeout=STEP_SECONDS)
     return http.client.HTTPConnection(base.hostname, port or 80, timeout=STEP_SECONDS)

@@ -303,4 +303,4 @@ def test_what_speaks_no_http_is_no_silence() -> None:
 def test_an_address_of_no_shape_is_a_matter_of_usage(url: str) -> None:
     result = run("--reach", url)
     assert result.exit_code == 2
-    assert "Invalid value for --reach: write http://host:port" in result.stderr
+    assert "Invalid value for '--reach': write http://host:port" in result.stderr

@@ -226,7 +226,7 @@ def test_nobody_answering_is_a_dependency_that_is_unreachable() -> None:
 def test_an_address_of_no_shape_is_a_matter_of_usage(url: str) -> None:
     result = run("health", "alive", "--url", url)
     assert result.exit_code == 2
-    assert "Invalid value for --url: write http://host:port" in result.stderr
+    assert "Invalid value for '--url': write http://host:port" in result.stderr
 
 
 def test_ctrl_c_while_it_loads_is_no_traceback() -> None:

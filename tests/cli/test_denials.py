@@ -113,7 +113,7 @@ def test_what_people_are_not_shown_is_said(output: str) -> None:
     """And how to see it."""
     code, out, err = run("--output", output, stdin=MANY)
     assert (code, out.count("api_key_")) == (0, 30)
-    assert err == "170 more rows were left out: see them with --top 200\n"
+    assert err == "rows left out: 170; see them with --top 200\n"
 
 
 def test_a_log_for_people_reads_like_one_for_machines() -> None:
@@ -170,8 +170,8 @@ def test_what_is_no_line_of_the_log_is_counted() -> None:
     code, out, err = run("--top", "1", stdin=others + b"pod-1 | " + LOG)
     assert (code, out.split("\t")[0]) == (0, "3")
     assert err.splitlines() == [
-        "4 more rows were left out: see them with --top 5",
-        "5 lines are not from the log of the gateway, and were left out",
+        "rows left out: 4; see them with --top 5",
+        "lines left out, because they are not from the gateway's log: 5",
     ]
 
 

@@ -655,7 +655,7 @@ class TestVerify:
         assert outcome(keys("verify", stdin="nothing\n")) == (1, "state        unknown\n", "")
         argument = keys("verify", "--", "a-key-that-others-could-see")
         assert (argument.exit_code, argument.stdout) == (2, "")
-        assert "Error: no key is taken as an argument, which other users could see" in argument.stderr
+        assert "Error: a key must not be an argument, which other users can see" in argument.stderr
         assert "a-key-that" not in argument.stderr
         assert outcome(keys("verify", "--output", "json", stdin="x")) == (1, '{"state":"unknown"}\n', "")
         assert outcome(keys("verify", stdin="")) == (

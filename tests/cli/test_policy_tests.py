@@ -90,7 +90,7 @@ def test_a_file_may_be_called_as_a_pattern(tmp_path: Path) -> None:
 def test_a_pattern_without_a_file_is_a_matter_of_usage(tmp_path: Path) -> None:
     result = run(tmp_path / "*.yaml")
     assert result.exit_code == 2
-    assert "Invalid value for FILE: the pattern matches no file" in result.stderr
+    assert "Invalid value for 'FILE': the pattern matches no file" in result.stderr
 
 
 def test_without_a_file_there_is_nothing_to_test() -> None:

@@ -139,7 +139,7 @@ def rotate(
     output: str,
     path: Path,
 ) -> None:
-    """Create a new key that replaces one, which ends after an overlap.
+    """Replace a key: create its successor, and end the key after an overlap.
 
     The new key has the same owner, name and scopes. The end of the old key is stored before the new key is
     shown. With an overlap of 0s the old key ends at once. Where keys.authority is core, a running gateway

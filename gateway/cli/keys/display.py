@@ -57,7 +57,7 @@ def output_option_with(help_text: str) -> Callable[[_Command], _Command]:
     )
 
 
-output_option = output_option_with("table for people (tabs where there is no terminal), json for programs.")
+output_option = output_option_with("table for people, json for programs.")
 
 
 def printable(text: str) -> str:

@@ -47,7 +47,8 @@ _KEY_BYTES = 4096
 def list_keys(*, owner: str | None, output: str, path: Path) -> None:
     """List keys, newest first, with revoked ones.
 
-    A terminal of fewer than 140 columns shows fewer members of each key; `show` and --output json print all.
+    A terminal of fewer than 140 columns shows less of each key; `show` and --output json print everything. On
+    a pipe the cells of a row are separated by tabs.
 
     \b
     Examples:
@@ -111,7 +112,7 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
     """
     if ctx.args:
         raise click.UsageError(
-            "no key is taken as an argument, which other users could see: type it when you are asked for it"
+            "a key must not be an argument, which other users can see: type it when the command asks for it"
         )
     key = _read_key()
     if not key:

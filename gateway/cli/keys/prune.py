@@ -106,7 +106,7 @@ class _Export:
         if self.file is None:
             return ""
         file = printable(str(self.file))
-        return f"run the command again with another file: {file}, if it exists, has what was removed"
+        return f"run the command again; if {file} exists, it has removed records: keep it, name another file"
 
     def __enter__(self) -> _Export:
         with self._exit_on_error():
