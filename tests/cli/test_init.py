@@ -1,4 +1,4 @@
-"""`init` and `schema`: what they write, and that nothing is written over."""
+"""`init` and `schema`: what they write; no file is overwritten."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_init_without_a_preset_is_core(tmp_path: Path) -> None:
     assert run("diff", "--preset", "core", file).stdout.endswith("no change\n")
 
 
-def test_init_writes_over_nothing(tmp_path: Path) -> None:
+def test_init_overwrites_no_file(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text("mine")
     result = run("init", "--config", file)
@@ -45,7 +45,7 @@ def test_init_writes_over_nothing(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
 
 
-def test_a_place_that_takes_no_file_is_a_matter_of_usage(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_wrong_usage(tmp_path: Path) -> None:
     file = tmp_path / "absent" / "gateway.yaml"
     result = run("init", "--config", file)
     assert (result.exit_code, result.stderr) == (2, f"{file}: cannot be written: No such file or directory\n")
