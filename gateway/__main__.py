@@ -1,15 +1,15 @@
-"""The `blnk-gateway` command, also as `python -m gateway`."""
+"""Runs the `blnk-gateway` command, also as `python -m gateway`."""
 
 from __future__ import annotations
 
 import sys
 
-from gateway.server.start_signals import Loading
+from gateway.server.start_signals import SignalsWhileLoading
 
 
 def main() -> None:
-    """Load what the command needs, and run it."""
-    with Loading(sys.argv[1:]):
+    """Load the command, and run it."""
+    with SignalsWhileLoading(sys.argv[1:]):
         from gateway.cli import main as run
     run()
 

@@ -1,8 +1,8 @@
-"""The commands of `blnk-gateway`.
+"""Defines the commands of `blnk-gateway`.
 
 Rules kept here:
-- Every command exits by one table, `gateway.server.exit_codes.Exit`.
-- A command imports what it runs inside itself, so that `serve` carries nothing of the others.
+- Every command exits with a code of `gateway.server.exit_codes.Exit`.
+- A command imports what it runs inside its function, so that `serve` loads nothing of the other commands.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gateway.cli.diff import diff
 from gateway.cli.explain import explain_request
 from gateway.cli.groups import CommandGroup
 from gateway.cli.init import init, schema
-from gateway.cli.keys import keys
+from gateway.cli.keys.group import keys
 from gateway.cli.policy_tests import run_policy_tests
 from gateway.cli.running import demo, health, serve
-from gateway.cli.signals import end_by_sigterm
+from gateway.cli.signals import exit_on_sigterm
 
 __all__ = ["cli", "main"]
 
@@ -56,10 +56,10 @@ cli.add_command(demo)
 
 
 def main() -> None:
-    """The entry point of the `blnk-gateway` command.
+    """Run the `blnk-gateway` command.
 
-    SIGTERM ends a command as Ctrl-C does, so that it clears away what it had begun; `serve` drains on it.
+    SIGTERM ends a command as Ctrl-C does, so that the command cleans up; `serve` drains.
     """
-    end_by_sigterm()
+    exit_on_sigterm()
     with standard_streams():
         cli()

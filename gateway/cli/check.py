@@ -1,4 +1,4 @@
-"""The command that checks a configuration, or who answers at Core's address: check."""
+"""The command that checks a configuration, or what responds at Core's address: check."""
 
 from __future__ import annotations
 
@@ -13,80 +13,88 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.console import EXIT_CODES, advice, config_option, output_option, say
+from gateway.cli.arguments import refuse_option
+from gateway.cli.console import EXIT_CODES, config_option, missing_file_advice, output_option, say
 from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, load_config
 from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING
 from gateway.policy.coverage import Remark
 from gateway.server.exit_codes import Exit
 
 
-class _Level(enum.Enum):
-    """How much a finding matters."""
+class _Severity(enum.Enum):
+    """The effect of a diagnostic on the result of `check`."""
 
     PROBLEM = "problem"
     """The configuration is refused."""
     WARNING = "warning"
-    """It is taken, but not with --strict."""
+    """The configuration is accepted, but not with --strict."""
     NOTE = "note"
+    """The configuration is accepted."""
     UNSAFE = "error"
-    """A dependency must not be used as it is."""
+    """A dependency is unsafe to use as it is configured."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    """Something that `check` has to say of a line; the line 0 stands for none."""
+class _Diagnostic:
+    """A message about a line of the file; the line 0 stands for none."""
 
-    level: _Level
+    severity: _Severity
     path: str
     line: int
     text: str
 
     def __str__(self) -> str:
-        """As editors and terminals link it; a problem needs no word for it."""
-        level = "" if self.level is _Level.PROBLEM else f"{self.level.value}: "
-        return str(ConfigProblem(self.path, self.line, level + self.text))
+        """Return the line that editors and terminals link to the file; a problem has no word in front."""
+        severity = "" if self.severity is _Severity.PROBLEM else f"{self.severity.value}: "
+        return str(ConfigProblem(self.path, self.line, severity + self.text))
 
     @property
     def members(self) -> dict[str, object]:
-        """For programs."""
-        line = self.line or None
-        return {"level": self.level.value, "path": self.path, "line": line, "text": self.text}
+        """Return the members of its JSON object."""
+        return {
+            "level": self.severity.value,
+            "path": self.path,
+            "line": self.line or None,
+            "text": self.text,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What came of a check; without a configuration it was refused."""
+    """The result of a check; without a configuration the file was refused."""
 
     code: Exit
-    findings: tuple[_Finding, ...]
+    diagnostics: tuple[_Diagnostic, ...]
     config: Config | None = None
 
 
 @click.command(epilog=EXIT_CODES)
 @config_option
-@click.option("--coverage", is_flag=True, help="Warn of Core's routes that no route covers.")
-@click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
+@click.option("--coverage", is_flag=True, help="Warn of routes of Core that no route covers.")
+@click.option("--strict", is_flag=True, help="Exit with 1 on a warning, too.")
 @click.option(
     "--env",
     is_flag=True,
-    help="Check variables, files, packages, ports; reach Core and the key store.",
+    help="Also check variables, files, packages and ports, and connect to Core and the key store.",
 )
-@click.option("--reach", metavar="URL", help="Ask this address of Core instead; 1 if a Core answers.")
+@click.option(
+    "--reach", metavar="URL", help="Check instead whether a Core responds at this address; exit with 1 if so."
+)
 @output_option
 def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | None, output: str) -> None:
-    """Print every problem of a configuration, each with its line, and what may not be meant.
+    """Print every problem of a configuration with its line, and warn of likely mistakes.
 
-    A warning is: a secret in clear, or $NAME in place of one; report-only that is over; routes that cross; a
-    deny that a more specific route passes by; a scope that Core's routes ask for and these routes do not.
-    Without --env no secret is needed, and neither Core nor Redis is asked.
+    The command warns of a secret in plain text, or $NAME in place of one; of a report-only mode that has
+    ended; of routes that cross; of a deny that a more specific route bypasses; and of a scope that routes of
+    Core require and these routes do not. Without --env it needs no secret, and connects to nothing.
 
-    With --env Core and the key store are asked as serve asks them. One that cannot be reached is a warning
-    that says why, for serve waits for it; a Core that must not be used exits with 3. It also warns of ports
-    that are taken here, and of connections for which this machine has too few open files.
+    With --env it connects to Core and the key store, as serve does. If one is unreachable, it warns and says
+    why, because serve waits for both. If Core is unsafe to use, it exits with 3. It also warns of ports that
+    are taken on this machine, and of a limit of open files that is too low for the configured connections.
 
-    With --reach no file is read. Run it from where a client stands, with the address of Core: a Core that
-    answers there can be used without the gateway. Exit codes then: 0 no Core answers, 1 a Core answers,
-    3 it cannot be told who answers.
+    With --reach it reads no file. Run it on a machine of a client, with the address of Core: if a Core
+    responds there, clients can bypass the gateway. Exit codes with --reach: 0 no Core responds, 1 a Core
+    responds, 3 it is not known what responds.
 
     \b
     Examples:
@@ -97,64 +105,70 @@ def check(path: Path, *, coverage: bool, strict: bool, env: bool, reach: str | N
       blnk-gateway check --reach http://core.internal:5001
     """
     if reach is not None:
-        sys.exit(_reach(reach, output))
-    report = _checked(path, coverage=coverage, strict=strict, env=env)
+        sys.exit(_check_reach(reach, output))
+    report = _check_file(path, coverage=coverage, strict=strict, env=env)
     if output == "json":
         say(json.dumps(_members(path, report), indent=2))
     else:
-        _tell(path, report)
+        _print_report(path, report)
     sys.exit(report.code)
 
 
-def _checked(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
+def _check_file(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
     try:
         config = load_config(path, os.environ, secrets=env)
     except UnreadableConfigError as error:
         (problem,) = error.problems
-        text = problem.text + advice(error)
-        return _Report(Exit.USAGE, (_Finding(_Level.PROBLEM, problem.path, problem.line, text),))
+        text = problem.text + missing_file_advice(error)
+        return _Report(Exit.USAGE, (_Diagnostic(_Severity.PROBLEM, problem.path, problem.line, text),))
     except ConfigError as error:
-        return _Report(Exit.FAILED, tuple(_findings(_Level.PROBLEM, error.problems)))
-    findings = [
-        *_findings(_Level.WARNING, config.warnings),
+        return _Report(Exit.FAILED, tuple(_of_problems(_Severity.PROBLEM, error.problems)))
+    found = [
+        *_of_problems(_Severity.WARNING, config.warnings),
         *(_of_remark(path, remark) for remark in _remarks(config, coverage=coverage, env=env)),
     ]
     if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
-        findings.append(_Finding(_Level.PROBLEM, str(path), 0, CORE_PACKAGES_MISSING))
+        found.append(_Diagnostic(_Severity.PROBLEM, str(path), 0, CORE_PACKAGES_MISSING))
     elif env:
-        findings += _of_dependencies(path, config)
-    found = tuple(sorted(findings, key=lambda finding: finding.line))
-    return _Report(_code(found, strict=strict), found, config)
+        found += _of_dependencies(path, config)
+    in_order = tuple(sorted(found, key=lambda diagnostic: diagnostic.line))
+    return _Report(_code(in_order, strict=strict), in_order, config)
 
 
-def _code(found: Iterable[_Finding], *, strict: bool) -> Exit:
-    levels = {finding.level for finding in found}
-    if _Level.UNSAFE in levels:
+def _code(found: Iterable[_Diagnostic], *, strict: bool) -> Exit:
+    severities = {diagnostic.severity for diagnostic in found}
+    if _Severity.UNSAFE in severities:
         return Exit.DEPENDENCY
-    return Exit.FAILED if _Level.PROBLEM in levels or (strict and _Level.WARNING in levels) else Exit.OK
+    refused = _Severity.PROBLEM in severities or (strict and _Severity.WARNING in severities)
+    return Exit.FAILED if refused else Exit.OK
 
 
-def _of_dependencies(path: Path, config: Config) -> Iterator[_Finding]:
-    """What is so of Core, the key store and Core's database."""
-    from gateway.cli.dependencies import states
-    from gateway.cli.signals import run
+def _of_dependencies(path: Path, config: Config) -> Iterator[_Diagnostic]:
+    """Connect to Core, the key store and Core's database; yield the result for each."""
+    from gateway.cli.dependencies import check_dependencies
+    from gateway.cli.signals import run_until_signal
+    from gateway.server.core_check import Finding
 
-    for state in run(states(config)):
-        level = _Level.UNSAFE if state.unsafe else _Level.WARNING if state.warns else _Level.NOTE
-        yield _Finding(level, str(path), 0, f"{state.setting}: {state.text}")
+    severities = {
+        Finding.SAFE: _Severity.NOTE,
+        Finding.UNREACHABLE: _Severity.WARNING,
+        Finding.UNSAFE: _Severity.UNSAFE,
+    }
+    for status in run_until_signal(check_dependencies(config)):
+        yield _Diagnostic(severities[status.finding], str(path), 0, f"{status.setting}: {status.text}")
 
 
-def _findings(level: _Level, problems: Iterable[ConfigProblem]) -> Iterator[_Finding]:
-    return (_Finding(level, problem.path, problem.line, problem.text) for problem in problems)
+def _of_problems(severity: _Severity, problems: Iterable[ConfigProblem]) -> Iterator[_Diagnostic]:
+    return (_Diagnostic(severity, problem.path, problem.line, problem.text) for problem in problems)
 
 
-def _of_remark(path: Path, remark: Remark) -> _Finding:
-    level = _Level.WARNING if remark.warns else _Level.NOTE
-    return _Finding(level, str(path), remark.line, remark.text)
+def _of_remark(path: Path, remark: Remark) -> _Diagnostic:
+    severity = _Severity.WARNING if remark.warns else _Severity.NOTE
+    return _Diagnostic(severity, str(path), remark.line, remark.text)
 
 
 def _remarks(config: Config, *, coverage: bool, env: bool) -> Iterator[Remark]:
-    from gateway.cli.host_limits import limited, taken
+    from gateway.cli.host_limits import describe_missing_files, describe_taken_ports
     from gateway.config.presets import core_table
     from gateway.policy.coverage import shadowed, uncovered, unused_scopes
 
@@ -162,51 +176,50 @@ def _remarks(config: Config, *, coverage: bool, env: bool) -> Iterator[Remark]:
     yield from shadowed(config.routes, core)
     yield from unused_scopes(config.routes, core)
     if config.limits.body > config.upstream.max_body:
-        text = "limits.body is larger than upstream.max_body, which is the largest body that passes to Core"
+        text = "limits.body is larger than upstream.max_body, the size of the largest body that Core gets"
         yield Remark(0, text, warns=True)
     if coverage:
         yield from uncovered(config.routes, core)
-    # Without --env the file may be meant for another machine.
-    yield from (Remark(0, text, warns=env) for text in limited(config))
+    # Without --env the file may be for another machine.
+    yield from (Remark(0, text, warns=env) for text in describe_missing_files(config))
     if env:
-        yield from (Remark(0, text, warns=True) for text in taken(config))
+        yield from (Remark(0, text, warns=True) for text in describe_taken_ports(config))
 
 
-def _tell(path: Path, report: _Report) -> None:
-    """Print every finding on a line, and how it ended; why a file cannot be read goes to stderr."""
-    for finding in report.findings:
-        say(str(finding), err=report.code is Exit.USAGE)
+def _print_report(path: Path, report: _Report) -> None:
+    """Print every diagnostic and the result; a file that cannot be read is reported on stderr."""
+    for diagnostic in report.diagnostics:
+        say(str(diagnostic), err=report.code is Exit.USAGE)
     if report.config is None:
         return
     if report.code is Exit.OK:
         say(f"{path}: ok, {len(report.config.routes.routes)} routes")
-    elif not any(finding.level in (_Level.PROBLEM, _Level.UNSAFE) for finding in report.findings):
-        warnings = sum(finding.level is _Level.WARNING for finding in report.findings)
+    elif all(diagnostic.severity in (_Severity.WARNING, _Severity.NOTE) for diagnostic in report.diagnostics):
+        warnings = sum(diagnostic.severity is _Severity.WARNING for diagnostic in report.diagnostics)
         say(f"{path}: refused by --strict, {warnings} {'warning' if warnings == 1 else 'warnings'}")
 
 
 def _members(path: Path, report: _Report) -> dict[str, object]:
-    """The report for programs: members of one JSON object."""
+    """Return the members of the JSON object with the report."""
     return {
         "file": str(path),
         "ok": report.code is Exit.OK,
         "routes": report.config and len(report.config.routes.routes),
         "policy_sha256": report.config and report.config.sha256,
-        "findings": [finding.members for finding in report.findings],
+        "findings": [diagnostic.members for diagnostic in report.diagnostics],
     }
 
 
-def _reach(url: str, output: str) -> Exit:
-    from gateway.cli.reach import Who, who_answers
+def _check_reach(url: str, output: str) -> Exit:
+    from gateway.cli.reach import Responder, identify_responder
 
     try:
-        found = who_answers(url)
+        found = identify_responder(url)
     except ValueError:
-        message = "write http://host:port or https://host:port"
-        raise click.BadParameter(message, param_hint="--reach") from None
-    code = {Who.CORE: Exit.FAILED, Who.UNKNOWN: Exit.DEPENDENCY}.get(found.who, Exit.OK)
+        refuse_option("--reach", "write http://host:port or https://host:port")
+    code = {Responder.CORE: Exit.FAILED, Responder.UNKNOWN: Exit.DEPENDENCY}.get(found.responder, Exit.OK)
     if output == "json":
-        say(json.dumps({"url": url, "who": found.who.name.lower(), "text": found.text}, indent=2))
+        say(json.dumps({"url": url, "who": found.responder.name.lower(), "text": found.text}, indent=2))
     else:
         say(f"{url}: {found.text}", err=code is Exit.DEPENDENCY)
     return code

@@ -1,9 +1,9 @@
-"""A configuration named by a file, by `REV:FILE` of git, or by a preset.
+"""Reads a configuration from a file, from `REV:FILE` in git, or from a preset.
 
 Rules kept here:
-- A file of that name is taken before a revision.
-- The environment is not asked: two files are compared as they stand.
-- git is given the name as one argument that cannot be an option, and only reads.
+- An existing file of that name wins over a revision.
+- Variables of the environment change nothing: two files are compared as they are.
+- git gets the name as one argument that cannot be an option, and only reads.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from gateway.config.presets import PRESETS, preset
 from gateway.config.problems import ConfigProblem, UnreadableConfigError
 
 PRESET: Final = "preset:"
-_SECONDS: Final = 30.0
+_GIT_SECONDS: Final = 30.0
 
 
-def read_side(name: str) -> Config:
-    """The configuration that `name` stands for.
+def read_source(name: str) -> Config:
+    """Return the configuration that `name` names.
 
     Raises:
         UnreadableConfigError: it cannot be read.
-        ConfigError: anything is wrong with it.
+        ConfigError: it has a problem.
     """
     path = Path(name)
     if name.startswith(PRESET):
@@ -49,18 +49,20 @@ def _preset(name: str) -> bytes:
 def _from_git(name: str) -> bytes:
     git = shutil.which("git")
     if git is None:
-        raise _unreadable(name, "cannot be read: there is no such file, and no git to ask for a revision")
+        raise _unreadable(
+            name, "cannot be read: there is no such file, and git, which reads revisions, is not installed"
+        )
     if name.startswith("-"):
         raise _unreadable(name, "cannot be read: write REV:FILE")
     try:
         done = subprocess.run(  # noqa: S603 - the name cannot be an option
-            [git, "cat-file", "blob", name], capture_output=True, check=False, timeout=_SECONDS
+            [git, "cat-file", "blob", name], capture_output=True, check=False, timeout=_GIT_SECONDS
         )
     except (OSError, ValueError, subprocess.SubprocessError):
-        raise _unreadable(name, "cannot be read: git does not answer") from None
+        raise _unreadable(name, "cannot be read: git failed, or did not finish in time") from None
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = said[0].removeprefix("fatal: ") if said else "git finds no such file"
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[0].removeprefix("fatal: ") if lines else "git finds no such file"
         raise _unreadable(name, f"cannot be read: {reason}")
     return done.stdout[: MAX_BYTES + 1]
 

@@ -1,8 +1,8 @@
-"""What the commands share: the configuration they read, the words they say, their exit codes.
+"""Reads the configuration, prints text and ends commands, for all of them.
 
 Rules kept here:
-- Bad input is a text on stderr, never a traceback.
-- The process environment is read here and handed on.
+- Wrong input ends a command with a message on stderr, never with a traceback.
+- Other packages get the process environment as an argument.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -20,14 +21,14 @@ from gateway.server.exit_codes import Exit
 
 EXIT_CODES = """\b
 Exit codes of every command:
-  0  yes
-  1  no
-  2  usage, or a file that cannot be read
-  3  a dependency is unreachable or unsafe
+  0  success, or yes
+  1  failure, or no
+  2  wrong usage, or a file that cannot be read
+  3  a dependency is unreachable, or unsafe to use
 """
 
 
-def _named(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path:
+def _reject_standard_input(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path:
     if str(path) == "-":
         raise click.BadParameter("standard input is not read: name a file, or /dev/stdin")
     return path
@@ -36,12 +37,12 @@ def _named(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path:
 config_option = click.option(
     "--config",
     "path",
-    # Whether it can be read is found out by reading it, and told like every other problem.
+    # Reading it tells whether it can be read; that problem is reported like every other one.
     type=click.Path(path_type=Path, readable=False),
     default=Path("gateway.yaml"),
     show_default=True,
-    callback=_named,
-    help="The configuration.",
+    callback=_reject_standard_input,
+    help="The configuration file.",
 )
 output_option = click.option(
     "--output",
@@ -52,28 +53,26 @@ output_option = click.option(
 )
 
 
-def load(path: Path, *, secrets: bool, err: bool = True) -> Config:
-    """The configuration at `path`; exits with every problem, with 2 if unreadable, else 1."""
+def load(path: Path, *, secrets: bool) -> Config:
+    """Return the configuration at `path`; print every problem and exit with 2 if unreadable, else with 1."""
     try:
         return load_config(path, os.environ, secrets=secrets)
     except UnreadableConfigError as error:
-        say(f"{error}{advice(error)}", err=True)
-        sys.exit(Exit.USAGE)
+        fail(f"{error}{missing_file_advice(error)}", Exit.USAGE)
     except ConfigError as error:
-        say(str(error), err=err)
-        sys.exit(Exit.FAILED)
+        fail(str(error), Exit.FAILED)
 
 
-def advice(error: UnreadableConfigError) -> str:
-    """What to add to the last problem: how to come by a file where there is none."""
+def missing_file_advice(error: UnreadableConfigError) -> str:
+    """Return what to add to the problem if there is no file: how to get one."""
     return "; write one with 'blnk-gateway init', or name another with --config" if error.absent else ""
 
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Standard streams as commands expect them: one that is closed is empty.
+    """Replace closed standard streams by empty ones, and report one that can take no more.
 
-    Exits with 2, in words, where one takes no more; what a command opens itself it answers for itself.
+    Exits with 2, with a message, where a standard stream fails; a command handles the files it opens itself.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -81,9 +80,9 @@ def standard_streams() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # Or the interpreter would find the same once more, when it flushes at its end.
+        # Without this the interpreter fails once more when it flushes the stream at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # It may be standard error itself.
+        # The stream that failed may be standard error itself.
         with contextlib.suppress(OSError):
             say(f"blnk-gateway: {error.strerror or error}", err=True)
         sys.exit(Exit.USAGE)
@@ -93,5 +92,11 @@ def say(text: str, *, err: bool = False) -> None:
     """Print `text` to stdout, or to stderr."""
     stream = sys.stderr if err else sys.stdout
     encoding = stream.encoding or "utf-8"
-    # A path of the file system or an answer may hold what the terminal cannot show.
+    # A file name or a response may hold what the terminal cannot show.
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def fail(text: str, code: Exit) -> NoReturn:
+    """Print why to stderr, and exit."""
+    say(text, err=True)
+    sys.exit(code)

@@ -1,8 +1,9 @@
-"""The command that ranks what was refused, and what would have been: denials.
+"""The command that ranks refused requests, and those that would have been refused: denials.
 
 Rules kept here:
-- What is not shown is counted: in the JSON itself, else on standard error.
-- Ids and codes are never broken, so that they can be copied: where a table does not fit, a row takes lines.
+- Rows that are not shown are counted: in the JSON object, or on standard error.
+- Ids and codes are never wrapped, so that they can be copied: if a table does not fit, a row takes several
+  lines.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from gateway.errors import Code
 from gateway.policy.explain import shown
 
 MOST_SHOWN: Final = 30
-"""Rows that people see where they name no number."""
+"""The number of rows that people see by default."""
 MOST_ROWS: Final = 100_000
-"""Kinds of denials that are told apart; those that come new beyond it are counted as one."""
+"""The most kinds of denials that are kept apart; further kinds are only counted."""
 _MOST_TEXT: Final = 200
 _WIDE: Final = 10_000
 
@@ -36,8 +37,8 @@ _NOBODY: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One kind of denial; `real` where it was answered, not only reported."""
+class DenialKind:
+    """One kind of denial; `real` if the request was refused, and not only reported."""
 
     real: bool
     key_id: str
@@ -47,13 +48,20 @@ class Row:
 
 
 @dataclass(slots=True)
-class Ranking:
-    """How often each kind came up, of how many lines of requests; `strange` lines are none."""
+class DenialCounts:
+    """The number of denials of each kind, and of lines.
 
-    rows: Counter[Row]
+    Args:
+        kinds: by kind.
+        requests: lines about a request.
+        foreign: lines that are no lines of the log.
+        further: denials of kinds beyond MOST_ROWS.
+    """
+
+    kinds: Counter[DenialKind]
     requests: int = 0
-    strange: int = 0
-    uncounted: int = 0
+    foreign: int = 0
+    further: int = 0
 
 
 @click.command(epilog=EXIT_CODES)
@@ -62,21 +70,21 @@ class Ranking:
     "--top",
     type=click.IntRange(1),
     show_default=f"{MOST_SHOWN}; with JSON, all",
-    help="How many to show, the most frequent.",
+    help="How many rows to show, the most frequent first.",
 )
 @click.option(
     "--output",
     type=click.Choice(["auto", "table", "text", "json"]),
     default="auto",
     show_default=True,
-    help="A table for people, lines with tabs, or JSON; auto: a table on a terminal, else lines.",
+    help="table for people, text with tabs, json for programs; auto is table on a terminal, else text.",
 )
 def denials(log: BinaryIO, top: int | None, output: str) -> None:
-    """Rank what the gateway refused, or would have refused, by key and route.
+    """Rank the requests that the gateway refused, or would have refused, by key and route.
 
-    Reads the log of `serve`, in either format, from the file LOG, or from standard input. "would deny" is
-    what passed only because of --observe, or of a route or key that is report-only; "deny" was refused. A
-    request that no route lists is shown by its path.
+    The command reads the log of `serve`, in either format, from the file LOG or from standard input. "deny"
+    was refused; "would deny" passed only because of --observe, or because its route or key is report-only. A
+    request that no route matches is shown with its path.
 
     \b
     Examples:
@@ -84,132 +92,135 @@ def denials(log: BinaryIO, top: int | None, output: str) -> None:
       kubectl logs deploy/blnk-gateway | blnk-gateway denials --top 10
       blnk-gateway denials access.log --output json
     """
-    ranking = rank(log)
-    found = sorted(ranking.rows.items(), key=lambda item: (-item[1], item[0].key_id, item[0].route))
+    counts = count_denials(log)
+    found = sorted(counts.kinds.items(), key=lambda item: (-item[1], item[0].key_id, item[0].route))
     if output == "json":
-        _json(found, top, ranking)
+        _print_json(found, top, counts)
         return
     first = found[: top or MOST_SHOWN]
     if output == "table" or (output == "auto" and sys.stdout.isatty()):
-        _table(first, ranking)
+        _print_table(first, counts)
     else:
-        _text(first)
+        _print_text(first)
     if left_out := len(found) - len(first):
-        say(f"{left_out} more rows were left out: see them with --top {len(found)}", err=True)
-    if ranking.uncounted:
-        say(f"{ranking.uncounted} denials of further kinds were left out", err=True)
-    if ranking.strange:
-        say(f"{ranking.strange} lines are none of the log, and were left out", err=True)
+        say(f"rows left out: {left_out}; see them with --top {len(found)}", err=True)
+    if counts.further:
+        say(f"denials of further kinds, left out: {counts.further}", err=True)
+    if counts.foreign:
+        say(f"lines left out, because they are not from the gateway's log: {counts.foreign}", err=True)
 
 
-def rank(lines: Iterable[bytes]) -> Ranking:
+def count_denials(lines: Iterable[bytes]) -> DenialCounts:
     """Count the denials among `lines` of a log, in bounded memory."""
-    ranking = Ranking(Counter())
+    counts = DenialCounts(Counter())
     for line in lines:
         members = _members(line)
         if members is None:
-            ranking.strange += bool(line.strip())
+            counts.foreign += bool(line.strip())
         elif members.get("event") == "request":
-            ranking.requests += 1
-            for row in _rows(members):
-                if row in ranking.rows or len(ranking.rows) < MOST_ROWS:
-                    ranking.rows[row] += 1
+            counts.requests += 1
+            for kind in _kinds(members):
+                if kind in counts.kinds or len(counts.kinds) < MOST_ROWS:
+                    counts.kinds[kind] += 1
                 else:
-                    ranking.uncounted += 1
-    return ranking
+                    counts.further += 1
+    return counts
 
 
 def _members(line: bytes) -> dict[str, Any] | None:
-    """The members of a line, JSON or for people; what collectors write before it is skipped."""
+    """Return the members of a line in either format; None for a line that is not from the log.
+
+    A collector may have written something in front of a JSON line.
+    """
     try:
         members = json.loads(line[line.index(b"{") :])
     except (ValueError, RecursionError):
-        # Imported here, so that no other command carries it.
+        # Imported here, so that other commands do not load it.
         from gateway.telemetry.access_log import read_console_line
 
         return read_console_line(line.decode("utf-8", "replace"))
     return members if isinstance(members, dict) else None
 
 
-def _rows(members: dict[str, Any]) -> Iterator[Row]:
+def _kinds(members: dict[str, Any]) -> Iterator[DenialKind]:
     def text(name: str) -> str:
         value = members.get(name)
         return shown(value[:_MOST_TEXT]) if isinstance(value, str) else ""
 
     would, code = text("would_code"), text("code")
     status = members.get("status")
-    # A body or a rate that is refused to someone who may is a refusal as well.
+    # A refused body or rate is a denial as well, although the policy allowed the request.
     refused = text("decision") == "deny" or (code and isinstance(status, int) and 400 <= status < 500)
     if not (would or refused):
         return
     code = would or code
-    # A request that no route lists has no name of its own; its ids stay in its path.
+    # A request that no route matches has no route to be named by, so its path shows its ids.
     route = text("route") or f"{text('method')} {text('path')} (no route)".strip()
     key_id = text("key_id") or _NOBODY.get(code, "(none)")
-    yield Row(not would, key_id, text("owner"), route, code)
+    yield DenialKind(not would, key_id, text("owner"), route, code)
 
 
-Found = list[tuple[Row, int]]
+Ranking = list[tuple[DenialKind, int]]
 
 
-def _kind(row: Row) -> str:
+def _decision(row: DenialKind) -> str:
     return "deny" if row.real else "would deny"
 
 
-def _table(found: Found, ranking: Ranking) -> None:
+def _print_table(found: Ranking, counts: DenialCounts) -> None:
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=_title(ranking))
+    table = Table(title=_title(counts))
     for column in ("count", "decision", "key", "owner", "route", "code"):
         table.add_column(column, justify="right" if column == "count" else "left")
     for row, count in found:
         cells = (row.key_id, row.owner, row.route, row.code)
-        table.add_row(str(count), Text(_kind(row), _style(row)), *map(Text, cells))
+        table.add_row(str(count), Text(_decision(row), _style(row)), *map(Text, cells))
     console = Console()
     unbroken = Measurement.get(console, console.options.update(width=_WIDE), table).maximum
     if unbroken <= console.width:
         console.print(table)
     else:
-        _blocks(found, ranking)
+        _print_blocks(found, counts)
 
 
-def _blocks(found: Found, ranking: Ranking) -> None:
-    """Three lines for each row, none of them broken."""
+def _print_blocks(found: Ranking, counts: DenialCounts) -> None:
+    """Print three lines for each row, none of them wrapped."""
     printer = Printer()
-    printer.line((_title(ranking), ""))
+    printer.line((_title(counts), ""))
     for row, count in found:
-        printer.line((f"{count:>7}  ", ""), (_kind(row), _style(row)), (f"  {row.code}", ""))
+        printer.line((f"{count:>7}  ", ""), (_decision(row), _style(row)), (f"  {row.code}", ""))
         printer.line((f"{'':9}{row.route}", ""))
         printer.line((f"{'':9}{row.key_id}  {row.owner}".rstrip(), ""))
 
 
-def _title(ranking: Ranking) -> str:
-    return f"{sum(ranking.rows.values())} denials in {ranking.requests} requests"
+def _title(counts: DenialCounts) -> str:
+    return f"{counts.kinds.total()} denials in {counts.requests} requests"
 
 
-def _style(row: Row) -> str:
+def _style(row: DenialKind) -> str:
     return "red" if row.real else "yellow"
 
 
-def _text(found: Found) -> None:
+def _print_text(found: Ranking) -> None:
     for row, count in found:
-        say("\t".join((str(count), _kind(row), row.key_id, row.owner, row.route, row.code)))
+        say("\t".join((str(count), _decision(row), row.key_id, row.owner, row.route, row.code)))
 
 
-def _json(found: Found, top: int | None, ranking: Ranking) -> None:
+def _print_json(found: Ranking, top: int | None, counts: DenialCounts) -> None:
     rows = [
-        {"count": count, "kind": _kind(row).replace(" ", "_")} | asdict(row) for row, count in found[:top]
+        {"count": count, "kind": _decision(row).replace(" ", "_")} | asdict(row) for row, count in found[:top]
     ]
     for row in rows:
         del row["real"]
     members = {
-        "requests": ranking.requests,
+        "requests": counts.requests,
         "rows_left_out": len(found) - len(rows),
-        "denials_uncounted": ranking.uncounted,
-        "lines_unread": ranking.strange,
+        "denials_uncounted": counts.further,
+        "lines_unread": counts.foreign,
         "denials": rows,
     }
     say(json.dumps(members, indent=2))

@@ -1,8 +1,8 @@
-"""Whether Core, the key store and Core's database can be reached from here, asked as `serve` asks them.
+"""Checks Core, the key store and Core's database from this machine, as `serve` does.
 
 Rules kept here:
-- What `serve` waits for, or serves without, is a warning; what ends its start is a fault.
-- The master key is sent to a Core only after it has refused a request without one.
+- A dependency that `serve` waits for, or starts without, is a warning; one that ends its start is unsafe.
+- The master key is sent only to a Core that has refused a request without a key.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
-from gateway.cli.key_store import core_database
+from gateway.cli.failures import CORE, DATABASE, STORE
+from gateway.cli.keys.store import open_core_rows
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
@@ -21,26 +22,25 @@ from gateway.server.upstream import core_probe, open_probe_pool, read_master_key
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What was found: `setting` names the dependency, `text` says what is so of it."""
+class DependencyStatus:
+    """The finding about the dependency that `setting` names, and a text for operators."""
 
     setting: str
+    finding: Finding
     text: str
-    warns: bool = False
-    unsafe: bool = False
 
 
-async def states(config: Config) -> list[State]:
-    """The state of each dependency that the configuration names."""
-    asking: list[Coroutine[None, None, State]] = [_core(config)]
+async def check_dependencies(config: Config) -> list[DependencyStatus]:
+    """Return the status of each dependency that the configuration names."""
+    checks: list[Coroutine[None, None, DependencyStatus]] = [_check_core(config)]
     if not config.keys.store.startswith("memory:"):
-        asking.append(_store(config))
+        checks.append(_check_store(config))
     if config.keys.authority == "core":
-        asking.append(_database(config))
-    return await asyncio.gather(*asking)
+        checks.append(_check_database(config))
+    return await asyncio.gather(*checks)
 
 
-async def _core(config: Config) -> State:
+async def _check_core(config: Config) -> DependencyStatus:
     master = read_master_key(config)
     pool = open_probe_pool(config, asyncio.get_running_loop())
     try:
@@ -48,35 +48,30 @@ async def _core(config: Config) -> State:
     finally:
         pool.abort()
     good = f"Core at {config.upstream.url} responds and accepts the master key"
-    return State(
-        "upstream.url",
-        found.reason or good,
-        warns=found.finding is Finding.UNREACHABLE,
-        unsafe=found.finding is Finding.UNSAFE,
-    )
+    return DependencyStatus(CORE, found.finding, found.reason or good)
 
 
-async def _store(config: Config) -> State:
+async def _check_store(config: Config) -> DependencyStatus:
     store = RedisKeyStore(config.keys.store, replicas=config.keys.replicas)
     try:
-        return await _asked("keys.store", store.ping, f"the key store at {config.keys.shown_store} responds")
+        return await _status_of(STORE, store.ping, f"the key store at {config.keys.shown_store} responds")
     finally:
         await store.close()
 
 
-async def _database(config: Config) -> State:
-    rows = core_database(config)
+async def _check_database(config: Config) -> DependencyStatus:
+    rows = open_core_rows(config)
     try:
-        return await _asked("keys.core_database", rows.check, "Core's database responds and can be read")
+        return await _status_of(DATABASE, rows.check, "Core's database responds, and its table is readable")
     finally:
         rows.close()
 
 
-async def _asked(setting: str, ask: Callable[[], Awaitable[None]], good: str) -> State:
+async def _status_of(setting: str, check: Callable[[], Awaitable[None]], good: str) -> DependencyStatus:
     try:
-        await ask()
+        await check()
     except UnusableAuthorityError as problem:
-        return State(setting, str(problem), unsafe=True)
+        return DependencyStatus(setting, Finding.UNSAFE, str(problem))
     except GatewayError as failure:
-        return State(setting, failure.reason, warns=True)
-    return State(setting, good)
+        return DependencyStatus(setting, Finding.UNREACHABLE, failure.reason)
+    return DependencyStatus(setting, Finding.SAFE, good)

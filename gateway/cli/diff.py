@@ -1,4 +1,4 @@
-"""The command that tells what another configuration changes: diff."""
+"""The command that compares two configurations: diff."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.config_source import PRESET, read_side
-from gateway.cli.console import EXIT_CODES, config_option, output_option, say
+from gateway.cli.config_source import PRESET, read_source
+from gateway.cli.console import EXIT_CODES, config_option, fail, output_option, say
 from gateway.cli.printing import Part, Printer
 from gateway.config import Config, ConfigError, UnreadableConfigError
 from gateway.config.differences import Difference, differences
@@ -31,17 +31,21 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class _Side:
+    """A configuration and its name on the command line."""
+
     name: str
     config: Config
     is_file: bool
 
     def place(self, route: Route) -> str:
-        """Where the route stands, as terminals link it; nothing for a preset."""
+        """Return the place of the route, as terminals link it; "" for a preset."""
         return f"  {self.name}:{route.line}" if self.is_file else ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Compared:
+class _Comparison:
+    """Two configurations, and the differences between them."""
+
     old: _Side
     new: _Side
     changes: tuple[PolicyChange, ...]
@@ -49,12 +53,12 @@ class _Compared:
 
     @property
     def wider(self) -> int:
-        """How many of them let someone do more."""
+        """The number of differences that let someone do more."""
         return sum(one.widens for one in self.changes) + sum(one.widens for one in self.settings)
 
 
-class _InOrder(click.Command):
-    """Keeps `--preset NAME` where it stands among the arguments: first it is the old side, then the new."""
+class _PresetsInOrder(click.Command):
+    """A command that takes `--preset NAME` as OLD or NEW, by its place among the arguments."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _preset_as_argument(args))
@@ -74,32 +78,35 @@ def _preset_as_argument(args: Iterable[str]) -> list[str]:
     return kept
 
 
-@click.command(cls=_InOrder, epilog=EXIT_CODES)
+@click.command(cls=_PresetsInOrder, epilog=EXIT_CODES)
 @click.argument("old")
 @click.argument("new", required=False)
 @click.option(
     "--preset",
     metavar="core|recommended",
     expose_value=False,
-    help="A policy that ships, as OLD or as NEW.",
+    help="A preset, as OLD or as NEW.",
 )
-@click.option("--fail-on-widening", is_flag=True, help="Exit 1 if anyone may do more, or loses a stamp.")
+@click.option(
+    "--fail-on-widening", is_flag=True, help="Exit with 1 if anyone may do more, or a stamp is lost."
+)
 @output_option
 @config_option
 def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening: bool) -> None:
-    """Tell who may do what under NEW that they may not under OLD, and the other way round.
+    """Show who may do more or less under NEW than under OLD.
 
-    OLD and NEW are files, or REV:FILE for a file in git, or --preset NAME for a policy that ships; without
-    NEW it is the configuration. It compares requests, over every route of both and of Core, so it also shows
-    what a wildcard newly covers and what a new line takes from another. The environment is not asked.
+    OLD and NEW are files, or REV:FILE for a file in git, or --preset NAME for a preset. Without NEW, the
+    configuration file is NEW. The command compares the decisions about requests to every route of OLD, NEW
+    and Core, so it also shows requests that a wildcard newly covers, or that a new line takes from another.
+    Variables of the environment change nothing.
 
     \b
-      +  someone may do more, or a key loses its stamp; the most dangerous first
+      +  someone may do more, or a stamp is lost; the most dangerous first
       -  someone may do less
       ~  neither
 
-    Exit codes here: 0 compared, 1 wider with --fail-on-widening (or a side is refused), 2 usage, or a side
-    that cannot be read.
+    Exit codes here: 0 compared, 1 wider and --fail-on-widening (or OLD or NEW is refused), 2 wrong usage, or
+    OLD or NEW cannot be read.
 
     \b
     Examples:
@@ -108,34 +115,33 @@ def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening
       blnk-gateway diff --preset core gateway.yaml --output json
       blnk-gateway diff --preset core --preset recommended
     """
-    before, after = _sides(old, str(path) if new is None else new)
+    before, after = _read_sides(old, str(path) if new is None else new)
     from gateway.config.presets import core_table
 
     found = changes(before.config.routes, after.config.routes, core_table())
-    compared = _Compared(before, after, found, differences(before.config, after.config))
+    compared = _Comparison(before, after, found, differences(before.config, after.config))
     if output == "json":
         say(json.dumps(_members(compared), indent=2))
     else:
-        _tell(compared)
+        _print_comparison(compared)
     sys.exit(Exit.FAILED if fail_on_widening and compared.wider else Exit.OK)
 
 
-def _sides(*names: str) -> list[_Side]:
-    """Both sides; exits with every problem of both."""
+def _read_sides(*names: str) -> list[_Side]:
+    """Return both sides; print every problem of both and exit if there is one."""
     sides, refused = [], []
     for name in names:
         try:
-            sides.append(_Side(name.removeprefix(PRESET), read_side(name), not name.startswith(PRESET)))
+            sides.append(_Side(name.removeprefix(PRESET), read_source(name), not name.startswith(PRESET)))
         except ConfigError as error:
             refused.append(error)
     if refused:
-        say("\n".join(dict.fromkeys(map(str, refused))), err=True)
         unreadable = any(isinstance(error, UnreadableConfigError) for error in refused)
-        sys.exit(Exit.USAGE if unreadable else Exit.FAILED)
+        fail("\n".join(dict.fromkeys(map(str, refused))), Exit.USAGE if unreadable else Exit.FAILED)
     return sides
 
 
-def _tell(compared: _Compared) -> None:
+def _print_comparison(compared: _Comparison) -> None:
     printer = Printer()
     printer.line((f"{compared.old.name} -> {compared.new.name}", "bold"))
     names = [f"{change.method} {change.path}" for change in compared.changes]
@@ -149,8 +155,8 @@ def _tell(compared: _Compared) -> None:
     printer.line(_summary(compared))
 
 
-def _place(change: PolicyChange, compared: _Compared) -> str:
-    """Where the new route stands, or else the old one."""
+def _place(change: PolicyChange, compared: _Comparison) -> str:
+    """Return the place of the new route, or else of the old one."""
     if change.new is not None:
         return compared.new.place(change.new)
     return compared.old.place(change.old) if change.old is not None else ""
@@ -163,7 +169,7 @@ def _mark(change: PolicyChange) -> Part:
 
 
 def _effect(change: PolicyChange) -> str:
-    """What changes, for people: `opens to ledgers:read (was ledgers:write)`."""
+    """Return the change for people, such as `opens to ledgers:read (was ledgers:write)`."""
     effects = []
     if change.opened:
         was = "" if change.closed else f" (was {_access(change.old)})"
@@ -206,7 +212,7 @@ def _values(one: Difference) -> str:
     return f"{one.old} -> {one.new}" if one.old != one.new else f"changed, {one.new}"
 
 
-def _summary(compared: _Compared) -> Part:
+def _summary(compared: _Comparison) -> Part:
     total = len(compared.changes) + len(compared.settings)
     if not total:
         return "no change", "bold green"
@@ -216,8 +222,8 @@ def _summary(compared: _Compared) -> Part:
     return text, "bold red" if wider else "bold green"
 
 
-def _members(compared: _Compared) -> dict[str, object]:
-    """The comparison for machines: members of one JSON object."""
+def _members(compared: _Comparison) -> dict[str, object]:
+    """Return the members of the JSON object with the comparison."""
     return {
         "old": {"name": compared.old.name, "sha256": compared.old.config.sha256},
         "new": {"name": compared.new.name, "sha256": compared.new.config.sha256},

@@ -1,4 +1,4 @@
-"""The command that tells why a request gets the answer it gets: explain."""
+"""The command that explains which response a request gets, and why: explain."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from gateway.cli.arguments import KeyId, ScopeList, refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, load, output_option, say
-from gateway.cli.key_reader import key_reader_of
-from gateway.cli.key_store import load_for_keys, now, with_store
+from gateway.cli.keys.operator import utc_now
+from gateway.cli.keys.reader import open_key_reader
+from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.cli.printing import Part, Printer
 from gateway.config import Config
-from gateway.config.routes import nearest
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Allow
@@ -23,14 +24,11 @@ from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
 from gateway.policy.targets import Ambiguous
 from gateway.policy.verdicts import (
-    HOLDABLE,
-    HOLDABLE_FORM,
     Policy,
     PolicyRequest,
     Unreadable,
     Verdict,
     body_of,
-    holds_key,
     key_with,
     read_request,
 )
@@ -40,23 +38,27 @@ from gateway.server.exit_codes import Exit
 @click.command("explain", epilog=EXIT_CODES)
 @click.argument("method")
 @click.argument("target", metavar="PATH")
-@click.option("--scopes", help="Scopes of the calling key, with commas between them; '' for none.")
-@click.option("--key-id", help="Id of the calling key, api_key_...; it is looked up.")
+@click.option(
+    "--scopes",
+    type=ScopeList(empty=True),
+    help="The scopes of the calling key, separated by commas; '' for none.",
+)
+@click.option("--key-id", type=KeyId(), help="The id of the calling key, api_key_..., to be looked up.")
 @output_option
 @config_option
 def explain_request(
-    method: str, target: str, scopes: str | None, key_id: str | None, output: str, path: Path
+    method: str, target: str, scopes: tuple[str, ...] | None, key_id: str | None, output: str, path: Path
 ) -> None:
-    """Tell what the gateway would answer to METHOD PATH, and why.
+    """Explain which response METHOD PATH gets, and why.
 
-    The engine of the data path reads the target, matches the route and decides. The output has the target as
-    it is read, the route that won with its line in the file, those that lost and why, the scope that is
-    needed, the stamp, and the decision with the exact answer. Nothing is sent to Core; only --key-id asks the
-    key store, and no option takes a key.
+    The code that decides about requests reads the target, matches the route and decides. The output shows the
+    target as it is read, the matching route with its line in the file, the routes that lost and why, the
+    required scope, the stamp, and the decision with the exact response. Nothing is sent to Core. Only
+    --key-id reads the key store, and no option takes a key.
 
-    Without --scopes and --key-id it tells what a key without any scope, the master key, and a request without
-    a key would get. The exit code is that of the first. Exit codes here: 0 allowed, 1 refused (or the
-    configuration is), 2 usage, 3 the key store is down.
+    Without --scopes and --key-id it explains what a key without scopes, the master key, and a request without
+    a key get. The exit code is that of the first. Exit codes here: 0 allowed, 1 refused (or the configuration
+    is refused), 2 wrong usage, 3 the key store or Core's database is unreachable.
 
     \b
     Examples:
@@ -69,15 +71,13 @@ def explain_request(
     if isinstance(request, Unreadable):
         raise click.UsageError(request.text)
     if scopes is not None and key_id is not None:
-        raise click.UsageError("give --scopes or --key-id, not both")
-    if key_id is not None and holds_key(key_id):
-        raise click.BadParameter("this looks like a key: give its id, api_key_...", param_hint="--key-id")
-    given = None if scopes is None else key_with(_scopes(scopes))
+        raise click.UsageError("use --scopes or --key-id, not both")
+    given = None if scopes is None else key_with(scopes)
     if key_id is None:
         config = load(path, secrets=False)
     else:
         config = load_for_keys(path, changing=False)
-        given = _known_key(config, key_id)
+        given = _look_up(config, key_id)
     callers = (given,) if given else EACH_KIND
     policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
     explanation = explain(request, callers, policy, time.time())
@@ -85,37 +85,29 @@ def explain_request(
         text = msgspec.json.encode(members(explanation) | {"policy_sha256": config.sha256})
         say(msgspec.json.format(text, indent=2).decode())
     else:
-        _tell(explanation, path)
+        _print_explanation(explanation, path)
     allowed = isinstance(explanation.verdicts[0].decision, Allow)
     sys.exit(Exit.OK if allowed else Exit.FAILED)
 
 
-def _scopes(text: str) -> tuple[str, ...]:
-    scopes = tuple(scope.strip() for scope in text.split(",") if scope.strip())
-    for scope in scopes:
-        if scope not in HOLDABLE:
-            raise click.BadParameter(f"{HOLDABLE_FORM}{nearest(scope, HOLDABLE)}", param_hint="--scopes")
-    return scopes
-
-
-def _known_key(config: Config, key_id: str) -> ApiKey:
-    """The principal of a key; exits if the store or Core's database is down, or nobody knows the key."""
+def _look_up(config: Config, key_id: str) -> ApiKey:
+    """Return the principal of a key; exit with 3 if a dependency is unreachable, with 2 for an unknown id."""
 
     async def read(store: KeyStore) -> KeyRecord | None:
-        async with key_reader_of(config, store, now()) as readings:
-            return await readings.get(key_id)
+        async with open_key_reader(config, store, utc_now()) as reader:
+            return await reader.get(key_id)
 
-    record = with_store(config, read)
+    record = run_with_store(config, read)
     if record is None:
-        raise click.BadParameter("nobody knows a key of this id", param_hint="--key-id")
+        refuse_option("--key-id", "no key has this id")
     return record.principal()
 
 
-def _tell(explanation: Explanation, file: Path) -> None:
+def _print_explanation(explanation: Explanation, file: Path) -> None:
     request, route = explanation.request, explanation.route
     printer = Printer()
     printer.line((str(request), "bold"))
-    _tell_target(printer, request)
+    _print_target(printer, request)
     if route is None:
         printer.line(_label("route"), ("none", "bold red"))
     else:
@@ -129,7 +121,7 @@ def _tell(explanation: Explanation, file: Path) -> None:
         printer.line(_label("stamp"), (_stamp(route), ""))
     printer.line()
     for one in explanation.verdicts:
-        _tell_verdict(printer, one, explanation)
+        _print_verdict(printer, one, explanation)
 
 
 def _label(text: str) -> Part:
@@ -140,7 +132,7 @@ def _place(file: Path, route: Route) -> Part:
     return f"  {file}:{route.line}", "cyan"
 
 
-def _tell_target(printer: Printer, request: PolicyRequest) -> None:
+def _print_target(printer: Printer, request: PolicyRequest) -> None:
     target = request.target
     if isinstance(target, Ambiguous):
         printer.line(_label("target"), (f"ambiguous: {target.reason}", "red"))
@@ -152,12 +144,12 @@ def _tell_target(printer: Printer, request: PolicyRequest) -> None:
 
 def _stamp(route: Route) -> str:
     if route.served:
-        return "none: the gateway answers this itself, from its key store, and checks owner and scopes there"
-    optional = ", and an empty body becomes one with the stamp" if route.body_optional else ""
+        return "none: the gateway responds itself, from its key store, and checks owner and scopes there"
+    optional = "; an empty body becomes one with the stamp" if route.body_optional else ""
     return route.stamp.value + optional
 
 
-def _tell_verdict(printer: Printer, one: Verdict, explanation: Explanation) -> None:
+def _print_verdict(printer: Printer, one: Verdict, explanation: Explanation) -> None:
     decision, name = one.decision, name_of(one.caller, explanation.now)
     if isinstance(decision, Allow):
         stamped = f", stamp {one.stamp.value}" if one.stamp is not Stamp.NONE else ""

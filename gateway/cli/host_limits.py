@@ -1,4 +1,4 @@
-"""What the machine of `check` does not give to a configuration: open files, and addresses to listen on."""
+"""Finds what this machine does not give to a configuration: open files, and ports to listen on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from gateway.server.descriptors import hard_limit, room, too_few
 from gateway.server.sockets import CannotListenError, bound
 
 
-def limited(config: Config) -> Iterator[str]:
-    """Each number of connections that the limit of open files does not allow here."""
+def describe_missing_files(config: Config) -> Iterator[str]:
+    """Yield a text for each configured number of connections that the limit of open files does not allow."""
     limit = hard_limit()
     if problem := too_few(limit):
         yield problem
@@ -18,8 +18,8 @@ def limited(config: Config) -> Iterator[str]:
         yield from map(str, room(config, limit).shortfalls)
 
 
-def taken(config: Config) -> Iterator[str]:
-    """Each address that cannot be listened on now."""
+def describe_taken_ports(config: Config) -> Iterator[str]:
+    """Yield a text for each address on which the gateway cannot listen now."""
     wanted = [("admin", config.admin), *(("listen", address) for address in config.listen)]
     if config.health is not None:
         wanted.append(("health", config.health))

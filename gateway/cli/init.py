@@ -1,18 +1,17 @@
-"""The commands that write what others begin with: init, schema."""
+"""The commands that write a first gateway.yaml, and its schema for editors: init, schema."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import click
 
-from gateway.cli.console import EXIT_CODES, config_option, say
+from gateway.cli.console import EXIT_CODES, config_option, fail, say
 from gateway.server.exit_codes import Exit
 
 SCHEMA = "gateway.schema.json"
-"""Where a new gateway.yaml looks for its schema: beside it."""
+"""The file, beside a new gateway.yaml, in which an editor finds the schema."""
 
 
 @click.command(epilog=EXIT_CODES)
@@ -22,14 +21,14 @@ SCHEMA = "gateway.schema.json"
     type=click.Choice(["core", "recommended"]),
     default="core",
     show_default=True,
-    help="Which policy.",
+    help="The policy to begin with.",
 )
 @config_option
 def init(name: str, path: Path) -> None:
-    """Write a commented gateway.yaml to begin with; never over a file that is there.
+    """Write a commented gateway.yaml to begin with; an existing file is never overwritten.
 
-    core is Core's own policy, so that nothing changes for its clients. recommended differs: filters and
-    searches are reads, revealing personal data is a write, and backups need the master key.
+    core is Core's own policy, so that nothing changes for its clients. In recommended, filters and searches
+    are reads, revealing personal data is a write, and backups need the master key.
 
     \b
     Examples:
@@ -43,23 +42,21 @@ def init(name: str, path: Path) -> None:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(starting_file(name, SCHEMA))
     except FileExistsError:
-        say(f"{path}: is there already: move it away, or name another file with --config", err=True)
-        sys.exit(Exit.FAILED)
+        fail(f"{path}: this file exists: move it, or name another file with --config", Exit.FAILED)
     except OSError as error:
-        say(f"{path}: cannot be written: {error.strerror}", err=True)
-        sys.exit(Exit.USAGE)
+        fail(f"{path}: cannot be written: {error.strerror}", Exit.USAGE)
     say(f"{path}: written, preset {name}. Next: blnk-gateway check --config {path}")
-    say(f"An editor completes from its schema: blnk-gateway schema > {path.with_name(SCHEMA)}")
+    say(f"For completion in an editor: blnk-gateway schema > {path.with_name(SCHEMA)}")
 
 
 @click.command(epilog=EXIT_CODES)
 def schema() -> None:
-    """Print the JSON Schema of gateway.yaml, from which an editor completes.
+    """Print the JSON Schema of gateway.yaml, for completion in an editor.
 
     \b
     Examples:
       blnk-gateway schema > gateway.schema.json
     """
-    from gateway.config.schema import schema as of_the_file
+    from gateway.config.schema import schema as json_schema
 
-    say(json.dumps(of_the_file(), indent=2, ensure_ascii=True))
+    say(json.dumps(json_schema(), indent=2, ensure_ascii=True))

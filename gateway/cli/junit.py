@@ -1,4 +1,4 @@
-"""The outcomes of policy tests as JUnit XML, which CI systems show."""
+"""Writes the results of policy tests as JUnit XML, which CI systems show."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from xml.etree import ElementTree as ET
 from gateway.policy.expectations import PolicyTestResult
 
 
-def junit(outcomes: Mapping[str, Sequence[PolicyTestResult]]) -> bytes:
-    """The XML of the outcomes of each file: one suite a file, one case a test.
+def junit(results: Mapping[str, Sequence[PolicyTestResult]]) -> bytes:
+    """Return the XML of the results by file: a suite for each file, a case for each test.
 
-    It keeps to what Jenkins' schema and GitLab, GitHub and CircleCI read; lines are in `line`.
+    It uses only what Jenkins' schema, GitLab, GitHub and CircleCI read; the attribute `line` has the line.
     """
-    every = [outcome for of_file in outcomes.values() for outcome in of_file]
+    every = [result for in_file in results.values() for result in in_file]
     top = ET.Element("testsuites", {"name": "blnk-gateway test", **_counts(every)})
-    for file, of_file in outcomes.items():
-        name = _writable(file)
-        suite = ET.SubElement(top, "testsuite", {"name": name, **_counts(of_file)})
-        for outcome in of_file:
-            test = outcome.test
+    for file, in_file in results.items():
+        name = _escaped(file)
+        suite = ET.SubElement(top, "testsuite", {"name": name, **_counts(in_file)})
+        for result in in_file:
+            test = result.test
             members = {"classname": name, "name": test.name, "file": name, "line": str(test.line)}
             case = ET.SubElement(suite, "testcase", members)
-            if not outcome.holds:
-                lines = [f"{one.what}: expected {one.expected}, got {one.got}" for one in outcome.mismatches]
+            if not result.holds:
+                lines = [f"{one.what}: expected {one.expected}, got {one.got}" for one in result.mismatches]
                 failure = ET.SubElement(case, "failure", {"message": lines[0], "type": "mismatch"})
                 failure.text = "\n".join([f"{name}:{test.line}", *lines])
     ET.indent(top)
@@ -31,11 +31,11 @@ def junit(outcomes: Mapping[str, Sequence[PolicyTestResult]]) -> bytes:
     return written + b"\n"
 
 
-def _counts(outcomes: Sequence[PolicyTestResult]) -> dict[str, str]:
-    failed = sum(not outcome.holds for outcome in outcomes)
-    return {"tests": str(len(outcomes)), "failures": str(failed), "errors": "0", "skipped": "0"}
+def _counts(results: Sequence[PolicyTestResult]) -> dict[str, str]:
+    failed = sum(not result.holds for result in results)
+    return {"tests": str(len(results)), "failures": str(failed), "errors": "0", "skipped": "0"}
 
 
-def _writable(file: str) -> str:
-    """A file's name as XML can hold it: some bytes and characters cannot stand there."""
+def _escaped(file: str) -> str:
+    """Return a file's name with escapes for what XML cannot hold."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in file)

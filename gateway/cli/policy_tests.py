@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.console import EXIT_CODES, config_option, load, say
+from gateway.cli.arguments import refuse_option
+from gateway.cli.console import EXIT_CODES, config_option, fail, load
 from gateway.cli.printing import Printer
 from gateway.config import ConfigError
 from gateway.config.policy_tests import load_policy_tests
@@ -23,14 +24,18 @@ from gateway.server.exit_codes import Exit
 @click.command("test", epilog=EXIT_CODES)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option(
-    "--junit", "report", type=click.Path(path_type=Path), help="Write the outcomes here too, as JUnit XML."
+    "--junit",
+    "report",
+    type=click.Path(path_type=Path),
+    help="Also write the results into this file, as JUnit XML.",
 )
 @config_option
 def run_policy_tests(files: tuple[str, ...], report: Path | None, path: Path) -> None:
-    """Hold the policy to tests: who may do what, and by which answer.
+    """Test the policy: who may do what, and with which response others are refused.
 
-    A FILE is a YAML list, one test a line; a pattern such as 'policies/**/*.yaml' stands for the files that
-    it matches. The engine of the data path decides; no secret, no Redis and no Core is needed.
+    A FILE is a YAML list with one test a line. A pattern such as 'policies/**/*.yaml' stands for the files
+    that it matches. The code that decides about requests decides about the tests, too. No secret, no Redis
+    and no Core is needed.
 
     \b
       - {as: [ledgers:read], do: GET /ledgers, expect: allow}
@@ -40,14 +45,14 @@ def run_policy_tests(files: tuple[str, ...], report: Path | None, path: Path) ->
       - {as: master, do: GET /hooks, expect: allow, route: GET /hooks, name: hooks need the master key}
 
     \b
-      as      the scopes of a key; [] for a key without any; master; none for no key
+      as      the scopes of a key; [] for a key without scopes; master; none for no key
       do      a method and a path
       expect  allow, or the status and code of the refusal
-      route   the line of routes that the request takes; none for no line
-      stamp   what happens to the body: none, create, bulk, replace or merge
-      name    how the test is called; without one, what it does
+      route   the line of routes that matches the request; none for no line
+      stamp   the stamp of the body: none, create, bulk, replace or merge
+      name    the name of the test; by default the method and path
 
-    Exit codes here: 0 every test holds, 1 one does not (or the configuration is refused), 2 a test file is
+    Exit codes here: 0 every test passes, 1 a test fails (or the configuration is refused), 2 a test file is
     refused or cannot be read.
 
     \b
@@ -58,32 +63,33 @@ def run_policy_tests(files: tuple[str, ...], report: Path | None, path: Path) ->
     tests = _load_all(_matching(files))
     config = load(path, secrets=False)
     policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
-    outcomes = {file: [run_test(test, policy) for test in of_file] for file, of_file in tests.items()}
+    results = {file: [run_test(test, policy) for test in in_file] for file, in_file in tests.items()}
     if report is not None:
-        _write(report, outcomes)
-    failed = _tell(outcomes, path)
+        _write_junit(report, results)
+    failed = _print_results(results, path)
     sys.exit(Exit.FAILED if failed else Exit.OK)
 
 
 def _matching(patterns: Iterable[str]) -> list[str]:
-    """The files that are meant, each once; exits where a pattern matches none."""
+    """Return the files that are named or matched, each once; exit with 2 if a pattern matches none."""
     files: dict[str, None] = {}
     for pattern in patterns:
-        # A file may be called as if it were a pattern.
-        named = [pattern] if os.path.lexists(pattern) or not glob.has_magic(pattern) else _expanded(pattern)
-        if not named:
-            raise click.BadParameter("the pattern matches no file", param_hint="FILE")
-        files.update(dict.fromkeys(named))
+        # The name of a file may look like a pattern.
+        is_file = os.path.lexists(pattern) or not glob.has_magic(pattern)
+        matched = [pattern] if is_file else _expanded(pattern)
+        if not matched:
+            refuse_option("FILE", "the pattern matches no file")
+        files.update(dict.fromkeys(matched))
     return list(files)
 
 
 def _expanded(pattern: str) -> list[str]:
-    # Path.glob takes no absolute pattern.
+    # Path.glob accepts no absolute pattern.
     return sorted(file for file in glob.glob(pattern, recursive=True) if Path(file).is_file())  # noqa: PTH207
 
 
 def _load_all(files: Iterable[str]) -> dict[str, tuple[PolicyTest, ...]]:
-    """The tests of every file; exits with every problem of all of them."""
+    """Return the tests of every file; print every problem of all files and exit with 2 if there is one."""
     tests: dict[str, tuple[PolicyTest, ...]] = {}
     problems = []
     for file in files:
@@ -92,28 +98,26 @@ def _load_all(files: Iterable[str]) -> dict[str, tuple[PolicyTest, ...]]:
         except ConfigError as error:
             problems.append(str(error))
     if problems:
-        say("\n".join(problems), err=True)
-        sys.exit(Exit.USAGE)
+        fail("\n".join(problems), Exit.USAGE)
     return tests
 
 
-def _write(report: Path, outcomes: Mapping[str, list[PolicyTestResult]]) -> None:
+def _write_junit(report: Path, results: Mapping[str, list[PolicyTestResult]]) -> None:
     from gateway.cli.junit import junit
 
     try:
-        report.write_bytes(junit(outcomes))
+        report.write_bytes(junit(results))
     except OSError as error:
-        say(f"{report}: cannot be written: {error.strerror}", err=True)
-        sys.exit(Exit.USAGE)
+        fail(f"{report}: cannot be written: {error.strerror}", Exit.USAGE)
 
 
-def _tell(outcomes: Mapping[str, list[PolicyTestResult]], config: Path) -> int:
-    """Print every test that does not hold and a summary; how many those are."""
+def _print_results(results: Mapping[str, list[PolicyTestResult]], config: Path) -> int:
+    """Print every test that fails, and a summary; return how many fail."""
     printer = Printer()
-    failures = [(file, one) for file, of_file in outcomes.items() for one in of_file if not one.holds]
-    for file, outcome in failures:
-        _tell_failure(printer, file, outcome, config)
-    total = sum(map(len, outcomes.values()))
+    failures = [(file, one) for file, in_file in results.items() for one in in_file if not one.holds]
+    for file, result in failures:
+        _print_failure(printer, file, result, config)
+    total = sum(map(len, results.values()))
     if failures:
         printer.line((f"{len(failures)} of {total} policy tests failed", "bold red"))
     else:
@@ -121,10 +125,10 @@ def _tell(outcomes: Mapping[str, list[PolicyTestResult]], config: Path) -> int:
     return len(failures)
 
 
-def _tell_failure(printer: Printer, file: str, outcome: PolicyTestResult, config: Path) -> None:
-    test, route = outcome.test, outcome.route
+def _print_failure(printer: Printer, file: str, result: PolicyTestResult, config: Path) -> None:
+    test, route = result.test, result.route
     printer.line((f"{file}:{test.line}: {test.name}", "bold"), (f"  as {name_of(test.caller, 0.0)}", ""))
-    for one in outcome.mismatches:
+    for one in result.mismatches:
         printer.line((f"  {one.what:10}expected  ", "dim"), (one.expected, "green"))
         printer.line(("            got       ", "dim"), (one.got, "red"))
     if route is not None:

@@ -1,8 +1,8 @@
-"""Lines for people: in colours on a terminal, plain text on a pipe.
+"""Prints lines for people: coloured on a terminal, plain text on a pipe.
 
 Rules kept here:
-- Lines are never broken: what is shown can be copied.
-- What the stream cannot encode is shown escaped.
+- Lines are never wrapped, so that they can be copied.
+- A character that the stream cannot encode is escaped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Printer:
     """Prints lines on standard output."""
 
     def __init__(self) -> None:
-        # Imported here, so that no other command carries it.
+        # Imported here, so that commands without colours do not load it.
         from rich.console import Console
         from rich.text import Text
 

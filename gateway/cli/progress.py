@@ -1,4 +1,4 @@
-"""What a command says of work in batches: how far it is, and what to do where it was broken off."""
+"""Shows the progress of work in batches, and what to do after a signal has ended it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.cli.console import say
 
 @contextlib.contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """What is told how much was done since: a bar on a terminal, nothing elsewhere."""
+    """Show a bar on a terminal, and nothing elsewhere; yield what is called with each finished number."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -26,10 +26,10 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextlib.contextmanager
-def resumable(todo: str) -> Iterator[None]:
-    """A signal that ends the work in the middle is told with what to do about it, as a failure is."""
+def resumable(advice: str) -> Iterator[None]:
+    """Print the advice if a signal ends the work inside, as it is printed if a dependency fails."""
     try:
         yield
     except asyncio.CancelledError:
-        say(f"broken off; {todo}", err=True)
+        say(f"stopped before the end; {advice}", err=True)
         raise

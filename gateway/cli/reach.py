@@ -1,10 +1,10 @@
-"""Whether a Core answers at an address, asked from where a client stands.
+"""Identifies what responds at an address, from the machine of a client: a Core that can be reached directly?
 
 Rules kept here:
-- No key is sent, so nothing is given away, and who answers is found out whatever certificate is shown; one
-  that this machine does not trust is named.
-- The gateway is told from Core by `Proxy-Status`, which only its own answers carry.
-- Where it cannot be told who answers, that is said: silence would be taken for safety.
+- No key is sent, so nothing is given away, and the check accepts any certificate; one that this machine does
+  not trust is named.
+- `Proxy-Status` distinguishes the gateway from Core: only the gateway's own responses carry it.
+- If it is not known what responds, the result says so: no result would be mistaken for safety.
 """
 
 from __future__ import annotations
@@ -20,73 +20,73 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 SECONDS = 5.0
-"""How long one step of an answer may take."""
+"""The longest time for one step: to connect, or to receive a part of a response."""
 _PROTECTED = "/ledgers?limit=1"
-_OWN = "blnk-gateway"
-_AT_THE_ROOT = b"server running"
-"""What Core says to `GET /`, to anyone."""
-_MOST = 64 * 1024
+_GATEWAY = "blnk-gateway"
+_CORE_AT_ROOT = b"server running"
+"""In Core's response to `GET /`, for anyone."""
+_MAX_BODY = 64 * 1024
 
 
-class Who(enum.Enum):
-    """Who answers."""
+class Responder(enum.Enum):
+    """The kind of server at an address."""
 
     NOBODY = "nobody"
     GATEWAY = "the gateway"
     CORE = "a Core"
     OTHER = "another server"
-    UNKNOWN = "cannot be told"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
-    """Who answers at an address, and what shows it."""
+class Reached:
+    """The kind of server at an address, and a text for operators."""
 
-    who: Who
+    responder: Responder
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Response:
     status: int
     proxy_status: str
     body: bytes
 
 
-def who_answers(url: str) -> Answering:
-    """Who answers at `url`, `http://host:port` or `https://host:port`.
+def identify_responder(url: str) -> Reached:
+    """Return what responds at `url`, `http://host:port` or `https://host:port`.
 
     Raises:
-        ValueError: `url` is of another shape.
+        ValueError: `url` has another form.
     """
     base = urlsplit(url)
     host = base.hostname or ""
     if base.scheme not in ("http", "https") or not host or base.port == 0 or not _is_name(host):
         raise ValueError("write http://host:port or https://host:port")
     try:
-        connection, distrust = _connected(base.scheme, host, base.port)
+        connection, distrust = _connect(base.scheme, host, base.port)
     except socket.gaierror:
-        return Answering(Who.UNKNOWN, "the name is not known here: give Core's IP address")
+        return Reached(Responder.UNKNOWN, "this machine does not know the host name: use Core's IP address")
     except ssl.SSLError:
-        return Answering(Who.UNKNOWN, "something listens, but not with TLS: ask with http://")
+        return Reached(Responder.UNKNOWN, "something listens, but does not speak TLS: use http://")
     except OSError as error:
-        return Answering(Who.NOBODY, f"nobody answers: {error.strerror or error}")
+        return Reached(Responder.NOBODY, f"nothing responds: {error.strerror or error}")
     try:
-        found = _judge(_ask(connection, _PROTECTED), connection)
+        found = _identify(_get(connection, _PROTECTED), connection)
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        return Answering(Who.UNKNOWN, f"something listens, but gives no HTTP answer: {reason}")
+        return Reached(Responder.UNKNOWN, f"something listens, but sends no HTTP response: {reason}")
     return replace(found, text=found.text + distrust)
 
 
-def _connected(scheme: str, host: str, port: int | None) -> tuple[http.client.HTTPConnection, str]:
-    """An open connection, and that its certificate is not trusted and why, or "". Raises OSError."""
+def _connect(scheme: str, host: str, port: int | None) -> tuple[http.client.HTTPConnection, str]:
+    """Return an open connection, and a text about an untrusted certificate, or "". Raises OSError."""
     if scheme == "http":
         return _opened(http.client.HTTPConnection(host, port, timeout=SECONDS)), ""
     try:
         return _opened(http.client.HTTPSConnection(host, port, timeout=SECONDS)), ""
     except ssl.SSLCertVerificationError as error:
-        distrust = f"; its certificate is not trusted on this machine: {error.verify_message.rstrip('.')}"
+        distrust = f"; this machine does not trust its certificate: {error.verify_message.rstrip('.')}"
     context = _any_certificate()
     return _opened(http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)), distrust
 
@@ -97,7 +97,7 @@ def _opened(connection: http.client.HTTPConnection) -> http.client.HTTPConnectio
 
 
 def _is_name(host: str) -> bool:
-    """Whether http.client takes it for a host."""
+    """Return whether http.client accepts it as a host."""
     return all("!" <= char != "\x7f" for char in host)
 
 
@@ -108,31 +108,31 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _ask(connection: http.client.HTTPConnection, target: str) -> _Answer:
-    """The answer to one request; the connection is closed after it, and opened again by the next."""
+def _get(connection: http.client.HTTPConnection, target: str) -> _Response:
+    """Return the response to one request; close the connection, which the next request opens again."""
     with closing(connection):
         connection.request("GET", target, headers={"User-Agent": "blnk-gateway-check"})
-        answer = connection.getresponse()
-        return _Answer(answer.status, answer.getheader("Proxy-Status", ""), answer.read(_MOST))
+        response = connection.getresponse()
+        return _Response(response.status, response.getheader("Proxy-Status", ""), response.read(_MAX_BODY))
 
 
-def _judge(protected: _Answer, connection: http.client.HTTPConnection) -> Answering:
-    if protected.proxy_status.startswith(_OWN):
-        return Answering(Who.GATEWAY, "the gateway answers")
-    asks_for_key = _code(protected.body).startswith("AUTH_")
-    if not asks_for_key and _AT_THE_ROOT not in _ask(connection, "/").body:
+def _identify(protected: _Response, connection: http.client.HTTPConnection) -> Reached:
+    if protected.proxy_status.startswith(_GATEWAY):
+        return Reached(Responder.GATEWAY, "the gateway responds")
+    asks_for_key = _error_code(protected.body).startswith("AUTH_")
+    if not asks_for_key and _CORE_AT_ROOT not in _get(connection, "/").body:
         if protected.status == HTTPStatus.TOO_MANY_REQUESTS or protected.status >= 500:
-            text = f"something answers {protected.status}: ask again, or Core's own address"
-            return Answering(Who.UNKNOWN, text)
-        return Answering(Who.OTHER, f"another server answers, with {protected.status}")
-    text = "a Core answers here, beside the gateway: let only the gateway connect to it"
+            text = f"a server responds with {protected.status}: try again, or use Core's own address"
+            return Reached(Responder.UNKNOWN, text)
+        return Reached(Responder.OTHER, f"another server responds, with {protected.status}")
+    text = "a Core responds, so clients can bypass the gateway: let only the gateway connect to Core"
     if protected.status == HTTPStatus.OK:
-        text += "; it asks for no key at all: set server.secure to true"
-    return Answering(Who.CORE, text)
+        text += "; it requires no key at all: set server.secure to true"
+    return Reached(Responder.CORE, text)
 
 
-def _code(body: bytes) -> str:
-    """The code of an error as Core answers it; empty for any other body."""
+def _error_code(body: bytes) -> str:
+    """Return the code of an error body of Core; "" for any other body."""
     try:
         return str(json.loads(body)["error_detail"]["code"])
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The commands of a running gateway: serve, health, demo."""
+"""The commands that run a gateway, or ask one for its health: serve, health, demo."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from urllib.parse import urlsplit
 
 import click
 
-from gateway.cli.console import EXIT_CODES, config_option, load, say
+from gateway.cli.arguments import refuse_option
+from gateway.cli.console import EXIT_CODES, config_option, fail, load, say
 from gateway.config import BadValueError, Config, read_secret
 from gateway.server.exit_codes import Exit
 
-ASK_SECONDS = 5.0
-"""How long `health` waits for one step of an answer."""
-ANSWER_BYTES = 64 * 1024
+STEP_SECONDS = 5.0
+"""The longest that `health` waits to connect, or for a part of the response."""
+MAX_RESPONSE = 64 * 1024
 
 
 @click.command(epilog=EXIT_CODES)
 @config_option
-@click.option(
-    "--observe", is_flag=True, help="Pass every request to Core as it came; log what would be done."
-)
+@click.option("--observe", is_flag=True, help="Forward every request unchanged; log what would be done.")
 def serve(path: Path, *, observe: bool) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C, then drain; a second one ends it at once.
+    """Run the gateway until SIGTERM or Ctrl-C, then drain; a second signal ends it at once.
 
-    Follows its configuration: routes, limits and modes that change in the file are live a second later, and
-    at once on SIGHUP; a file with a problem is refused whole. With --observe Core decides, by the client's
-    own key and body; the log, and `denials` from it, tell what the gateway would have refused or rewritten.
+    The gateway reads its configuration again when the file changes: new routes, limits and modes take effect
+    within a second, or at once on SIGHUP. A file with a problem changes nothing. With --observe Core decides
+    about the client's own key and body, and the log shows what the gateway would have refused or rewritten;
+    `denials` ranks it.
 
-    Any setting but the routes can come from the environment: BLNK_GATEWAY_<PATH>, with __ between levels.
+    Every setting but the routes can come from the environment: BLNK_GATEWAY_<PATH>, with __ between levels.
 
     \b
     Examples:
@@ -53,12 +53,12 @@ def serve(path: Path, *, observe: bool) -> None:
 @click.command(epilog=EXIT_CODES)
 @click.argument("what", type=click.Choice(["alive", "ready"]))
 @config_option
-@click.option("--url", help="Ask this address instead, as http://127.0.0.1:5003.")
+@click.option("--url", help="The address to ask instead, such as http://127.0.0.1:5003.")
 def health(what: str, path: Path, url: str | None) -> None:
     """Ask a running gateway whether it is alive, or ready for requests.
 
-    Asks the health listener of the configuration, or its admin listener. Prints the JSON of the answer;
-    exits 0 for yes, 1 for no, 3 if nobody answers.
+    The command asks the health listener of the configuration, or else the admin listener, and prints the JSON
+    of the response. It exits with 0 for yes, 1 for no, 3 if there is no response.
 
     \b
     Examples:
@@ -67,18 +67,19 @@ def health(what: str, path: Path, url: str | None) -> None:
     """
     headers: dict[str, str] = {}
     if url is None:
-        url, headers = _private_listener(load(path, secrets=False))
-    code, text = _ask(url, f"/health/{what}", headers)
+        url, headers = _health_listener(load(path, secrets=False))
+    code, text = _get(url, f"/health/{what}", headers)
     say(text, err=code is Exit.DEPENDENCY)
     sys.exit(code)
 
 
 @click.command(epilog=EXIT_CODES)
-@click.option("--once", is_flag=True, help="Exit after the walk; 1 if any step came out otherwise.")
+@click.option("--once", is_flag=True, help="Exit after the tour; with 1 if a step had an unexpected result.")
 def demo(*, once: bool) -> None:
     """Show the whole gateway in one process, in front of a stand-in ledger.
 
-    Needs no Core, no Redis and no configuration. Stays up, with curl lines to paste, until Ctrl-C.
+    The demo needs no Core, no Redis and no configuration. It keeps running until Ctrl-C, with curl commands
+    to paste.
 
     \b
     Examples:
@@ -90,38 +91,40 @@ def demo(*, once: bool) -> None:
     sys.exit(run(once))
 
 
-def _private_listener(config: Config) -> tuple[str, dict[str, str]]:
-    """The URL of the health listener, or else of admin, and the headers that it asks for."""
+def _health_listener(config: Config) -> tuple[str, dict[str, str]]:
+    """Return the URL of the health listener, or else of the admin listener, and the headers it requires."""
     address = config.health or config.admin
-    # Who listens on every interface is asked on this machine's own.
+    # A gateway that listens on every interface is asked on this machine's loopback address.
     address = replace(address, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host))  # noqa: S104
     headers = {}
     if config.health is None and config.admin_token_file is not None:
         try:
             headers["Authorization"] = f"Bearer {read_secret(config.admin_token_file).reveal()}"
         except BadValueError as error:
-            say(f"admin_token_file: {error}", err=True)
-            sys.exit(Exit.USAGE)
+            fail(f"admin_token_file: {error}", Exit.USAGE)
     return f"http://{address}", headers
 
 
-def _ask(url: str, path: str, headers: dict[str, str]) -> tuple[Exit, str]:
-    """Yes for a 200, no for any other answer, DEPENDENCY for none; with the answer's text or the reason.
+def _get(url: str, path: str, headers: dict[str, str]) -> tuple[Exit, str]:
+    """Return OK for a 200, FAILED for any other response, DEPENDENCY for none; and the body or the reason.
 
-    No proxy of the environment is asked and no redirect followed: the question is about this address.
+    No proxy is used and no redirect followed, because the result must be about this address.
     """
     connection = _connection(url)
     try:
         with closing(connection):
             connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            text = answer.read(ANSWER_BYTES).decode("utf-8", "replace").strip()
+            response = connection.getresponse()
+            text = response.read(MAX_RESPONSE).decode("utf-8", "replace").strip()
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Exit.DEPENDENCY, f"{url}{path}: nobody answers: {reason}"
-    if answer.status == HTTPStatus.OK:
+        return (
+            Exit.DEPENDENCY,
+            f"{url}{path}: no response: {reason}; start the gateway, or name its address with --url",
+        )
+    if response.status == HTTPStatus.OK:
         return Exit.OK, text
-    return Exit.FAILED, text or f"{url}{path}: answered {answer.status}"
+    return Exit.FAILED, text or f"{url}{path}: response {response.status} without a body"
 
 
 def _connection(url: str) -> http.client.HTTPConnection:
@@ -131,8 +134,7 @@ def _connection(url: str) -> http.client.HTTPConnection:
     except ValueError:
         base, port = urlsplit(""), None
     if base.scheme not in ("http", "https") or not base.hostname:
-        message = "write http://host:port"
-        raise click.BadParameter(message, param_hint="--url")
+        refuse_option("--url", "write http://host:port")
     if base.scheme == "https":
-        return http.client.HTTPSConnection(base.hostname, port or 443, timeout=ASK_SECONDS)
-    return http.client.HTTPConnection(base.hostname, port or 80, timeout=ASK_SECONDS)
+        return http.client.HTTPSConnection(base.hostname, port or 443, timeout=STEP_SECONDS)
+    return http.client.HTTPConnection(base.hostname, port or 80, timeout=STEP_SECONDS)

@@ -1,11 +1,15 @@
-"""How Ctrl-C and SIGTERM end a command.
+"""Ends a command on Ctrl-C and SIGTERM.
 
 Rules kept here:
-- SIGTERM ends a command as Ctrl-C does, by an exception, so that it clears away what it had begun.
-- No exception is thrown into a running event loop, which could forget what it was about to do, and hang: the
-  task is cancelled.
-- A change that was begun is finished and told: the first signal is held back, the second ends it.
-- What is ignored, as Ctrl-C is in the background of a script, stays so.
+- SIGTERM ends a command as Ctrl-C does, by an exception, so that the command cleans up.
+- No exception is raised inside a running event loop, which could lose its next step and hang: the task is
+  cancelled instead.
+- A change that has begun is finished and reported: the first signal is held back, the second ends it.
+- An ignored signal stays ignored, such as Ctrl-C for a command in the background of a script.
+
+`asyncio.Runner` and `add_signal_handler` cannot keep these rules. The runner handles SIGINT only where no
+other handler is installed, so not while the first signal is held back; and removing a handler from the loop
+installs the default one, and not the handler that was there before.
 """
 
 from __future__ import annotations
@@ -29,8 +33,8 @@ Handler = Callable[[int, FrameType | None], object]
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def end_by_sigterm() -> None:
-    """Let SIGTERM end the process as Ctrl-C does, where it would end it at all by default."""
+def exit_on_sigterm() -> None:
+    """Let SIGTERM raise SystemExit, unless it is ignored or handled otherwise."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _exit)
 
@@ -40,69 +44,69 @@ def _exit(number: int, _: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def unbroken() -> Iterator[None]:
-    """Hold the first Ctrl-C or SIGTERM back: what was begun is finished and told. The second ends it."""
-    held = False
+def first_signal_held_back() -> Iterator[None]:
+    """Hold back the first Ctrl-C or SIGTERM, so that the change inside is finished; a second one ends it."""
+    held_back = False
 
-    def around(before: Handler) -> Handler:
-        def hold(number: int, frame: FrameType | None) -> None:
-            nonlocal held
-            if held:
-                before(number, frame)
+    def wrap(handler: Handler) -> Handler:
+        def hold_back(number: int, frame: FrameType | None) -> None:
+            nonlocal held_back
+            if held_back:
+                handler(number, frame)
                 return
-            held = True
-            # Nobody may be left to read it, or a line be half written: it must not break off what it holds.
+            held_back = True
+            # The stream may be closed, or in the middle of a line: that must not break the change.
             with contextlib.suppress(OSError, RuntimeError):
-                say("finishing what was begun; once more to break it off", err=True)
+                say("finishing the change that has begun; a second Ctrl-C or SIGTERM stops it", err=True)
 
-        return hold
+        return hold_back
 
-    with _handled(around):
+    with _wrapped_handlers(wrap):
         yield
 
 
-def run(work: Coroutine[None, None, Done]) -> Done:
-    """The outcome of a coroutine; a signal that ends the command cancels it."""
-    ended: list[BaseException] = []
+def run_until_signal(work: Coroutine[None, None, Done]) -> Done:
+    """Return the result of a coroutine; a signal that ends the command cancels it first."""
+    ended_by: list[BaseException] = []
 
-    async def cancelled() -> Done:
+    async def work_until_signal() -> Done:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
 
-        def around(before: Handler) -> Handler:
-            def end(number: int, frame: FrameType | None) -> None:
+        def wrap(handler: Handler) -> Handler:
+            def cancel(number: int, frame: FrameType | None) -> None:
                 try:
-                    before(number, frame)
+                    handler(number, frame)
                 except (KeyboardInterrupt, SystemExit) as ending:
-                    ended.append(ending)
+                    ended_by.append(ending)
                     if task is not None:
                         task.cancel()
-                    # Wakes the loop, which may wait for something else.
+                    # Wakes the loop, which may be waiting for I/O.
                     loop.call_soon_threadsafe(lambda: None)
 
-            return end
+            return cancel
 
-        with _handled(around):
+        with _wrapped_handlers(wrap):
             return await work
 
     try:
         with asyncio.Runner(loop_factory=partial(new_loop, fast=False)) as runner:
-            return runner.run(cancelled())
+            return runner.run(work_until_signal())
     except asyncio.CancelledError:
-        if ended:
-            raise ended[0] from None
+        if ended_by:
+            raise ended_by[0] from None
         raise
 
 
 @contextlib.contextmanager
-def _handled(around: Callable[[Handler], Handler]) -> Iterator[None]:
-    """Each signal that ends a command handled by what `around` makes of its handler."""
+def _wrapped_handlers(wrap: Callable[[Handler], Handler]) -> Iterator[None]:
+    """Replace the handler of each signal that ends a command by what `wrap` makes of it."""
     if threading.current_thread() is not threading.main_thread():
-        # Signals come to the main thread alone.
+        # Python delivers signals to the main thread only.
         yield
         return
     before = {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
     for number, handler in before.items():
-        signal.signal(number, around(handler))
+        signal.signal(number, wrap(handler))
     try:
         yield
     finally:

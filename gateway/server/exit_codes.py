@@ -1,4 +1,4 @@
-"""The one table of exit codes, for every command."""
+"""Defines the exit codes of every command."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import enum
 
 
 class Exit(enum.IntEnum):
-    """What a command tells the shell that ran it."""
+    """The result of a command for the shell that ran it."""
 
     OK = 0
-    """It worked, or the answer is yes."""
+    """It succeeded, or the answer is yes."""
     FAILED = 1
-    """The answer is no: a problem in the configuration, a taken port, not ready, requests that were cut."""
+    """It failed, or the answer is no: a wrong configuration, a taken port, not ready, cut requests."""
     USAGE = 2
     """A wrong option or argument, or a file that cannot be read."""
     DEPENDENCY = 3
-    """Core, the key store or the gateway itself is unreachable, or unsafe to work with."""
+    """Core, the key store or the gateway itself is unreachable, or unsafe to use."""

@@ -1,4 +1,4 @@
-"""`check`: what it remarks beyond problems, and who it finds at an address that clients reach."""
+"""`check`: remarks beyond problems, and `--reach`, which identifies what responds at an address."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ UNUSED = (
 )  # fmt: skip
 
 
-def test_remarks_name_both_lines_and_fail_nothing(file: Path) -> None:
+def test_a_remark_names_both_lines_and_is_no_failure(file: Path) -> None:
     assert outcome(run("--config", file)) == (0, f"{remarks(file)}{file}: ok, 3 routes\n", "")
 
 
@@ -72,15 +72,15 @@ def test_strict_makes_a_warning_fail(file: Path) -> None:
     assert outcome(run("--config", file, "--strict")) == (1, text, "")
 
 
-def test_a_body_that_core_would_not_take_is_warned_of(file: Path) -> None:
-    """`limits.body` beyond `upstream.max_body` promises what is refused."""
+def test_a_body_limit_beyond_that_of_core_is_a_warning(file: Path) -> None:
+    """A body between `upstream.max_body` and `limits.body` is refused all the same."""
     file.write_text(file.read_text() + "limits: {body: 6MiB}\n")
     assert f"{file}: warning: limits.body is larger than upstream.max_body" in run("--config", file).stdout
     file.write_text(file.read_text().replace("6MiB", "5MiB"))
     assert "upstream.max_body" not in run("--config", file).stdout
 
 
-def test_coverage_warns_of_each_route_of_core_that_is_missing(file: Path) -> None:
+def test_coverage_warns_of_each_missing_route_of_core(file: Path) -> None:
     result = run("--config", file, "--coverage", "--strict")
     missing = [line for line in result.stdout.splitlines() if ": warning: no route covers " in line]
     assert len(missing) == 71
@@ -89,7 +89,7 @@ def test_coverage_warns_of_each_route_of_core_that_is_missing(file: Path) -> Non
     assert result.exit_code == 1
 
 
-def test_the_file_that_ships_has_nothing_to_remark() -> None:
+def test_the_shipped_file_has_no_remark() -> None:
     assert outcome(run("--config", SHIPPED, "--strict", "--coverage")) == (
         0,
         f"{SHIPPED}: ok, 72 routes\n",
@@ -97,7 +97,7 @@ def test_the_file_that_ships_has_nothing_to_remark() -> None:
     )
 
 
-def test_env_asks_for_the_variables_too(file: Path) -> None:
+def test_env_checks_the_variables_too(file: Path) -> None:
     text = f"{file}:1: upstream.master_key: NOT_SET is not set in the environment\n"
     assert outcome(run("--config", file, "--env")) == (1, text, "")
 
@@ -107,7 +107,7 @@ def members(result: Result) -> Any:
 
 
 def test_json_has_every_finding_and_the_file_by_its_sha256(file: Path) -> None:
-    """What the text says line by line; a finding without a line has null."""
+    """Line by line the same as the text; a finding without a line has null."""
     result = run("--config", file, "--output", "json")
     text = run("--config", file).stdout
     assert (result.exit_code, result.stderr) == (0, "")
@@ -128,7 +128,7 @@ def test_json_has_every_finding_and_the_file_by_its_sha256(file: Path) -> None:
     ] * 3
 
 
-def test_json_of_a_file_that_is_refused_has_its_problems(tmp_path: Path) -> None:
+def test_json_of_a_refused_file_has_its_problems(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(FILE + "\tx: y\n")
     result = run("--config", file, "--output", "json")
@@ -141,7 +141,7 @@ def test_json_of_a_file_that_is_refused_has_its_problems(tmp_path: Path) -> None
     }  # fmt: skip
 
 
-def test_json_of_a_file_that_is_not_there_is_json_too(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_as_json_too(tmp_path: Path) -> None:
     result = run("--config", tmp_path / "absent.yaml", "--output", "json")
     assert (result.exit_code, result.stderr) == (2, "")
     assert [one["level"] for one in members(result)["findings"]] == ["problem"]
@@ -152,7 +152,7 @@ def test_strict_refuses_in_json_as_well(file: Path) -> None:
     assert (result.exit_code, members(result)["ok"]) == (1, False)
 
 
-def test_a_secret_in_clear_is_a_warning_and_fails_with_strict_alone(file: Path) -> None:
+def test_a_secret_in_plain_text_is_a_warning_and_fails_only_with_strict(file: Path) -> None:
     file.write_text(FILE.replace("${NOT_SET}", "$NOT_SET"))
     text = (
         f"{file}:1: warning: upstream.master_key: '$NAME' is taken as it stands: in gateway.yaml, "
@@ -164,14 +164,14 @@ def test_a_secret_in_clear_is_a_warning_and_fails_with_strict_alone(file: Path) 
     assert strict.stdout.endswith(f"{file}: refused by --strict, 2 warnings\n")
 
 
-class Answering(BaseHTTPRequestHandler):
-    """Answers each path with the status, headers and body that a subclass has for it."""
+class Responding(BaseHTTPRequestHandler):
+    """Responds to each path with the status, headers and body that a subclass has for it."""
 
     answers: ClassVar[dict[str, tuple[int, dict[str, str], bytes]]] = {}
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        """Note what was asked, and answer."""
+        """Record the request, and respond."""
         self.asked.append(f"{self.path} {'X-Blnk-Key' in self.headers}")
         status, headers, body = self.answers.get(self.path, (404, {}, b"not found"))
         self.send_response(status)
@@ -191,14 +191,14 @@ MISSING = json.dumps(
 ).encode()
 Answers = dict[str, tuple[int, dict[str, str], bytes]]
 HOME: Answers = {"/": (200, {}, b'"server running..."')}
-CORE = "a Core answers here, beside the gateway: let only the gateway connect to it"
+CORE = "a Core responds, so clients can bypass the gateway: let only the gateway connect to Core"
 
 
 @contextmanager
 def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A listener on a free port of loopback; gives its URL."""
+    """Open a listener on a free port of loopback; yield its URL."""
 
-    class Handler(Answering):
+    class Handler(Responding):
         asked: ClassVar[list[str]] = []
 
     Handler.answers = answers
@@ -207,9 +207,11 @@ def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[s
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
     assert [one for one in Handler.asked if not one.endswith(" False")] == []
 
 
@@ -222,24 +224,22 @@ def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[s
         (
             {ASKED: (200, {}, b"[]"), **HOME},
             1,
-            f"{CORE}; it asks for no key at all: set server.secure to true",
+            f"{CORE}; it requires no key at all: set server.secure to true",
         ),
-        ({ASKED: (401, {"Proxy-Status": "blnk-gateway; error=x"}, MISSING)}, 0, "the gateway answers"),
-        ({ASKED: (404, {}, b"nginx")}, 0, "another server answers, with 404"),
-        ({ASKED: (200, {}, b'{"error_detail":[]}')}, 0, "another server answers, with 200"),
-        ({ASKED: (503, {}, b"")}, 3, "something answers 503: ask again, or Core's own address"),
+        ({ASKED: (401, {"Proxy-Status": "blnk-gateway; error=x"}, MISSING)}, 0, "the gateway responds"),
+        ({ASKED: (404, {}, b"nginx")}, 0, "another server responds, with 404"),
+        ({ASKED: (200, {}, b'{"error_detail":[]}')}, 0, "another server responds, with 200"),
+        ({ASKED: (503, {}, b"")}, 3, "a server responds with 503: try again, or use Core's own address"),
     ],
 )
-def test_who_answers_a_client(answers: Answers, code: int, text: str) -> None:
+def test_reach_identifies_what_responds(answers: Answers, code: int, text: str) -> None:
     with answering(answers) as url:
         result = run("--reach", url, "--config", "absent.yaml")
     assert (result.exit_code, result.output) == (code, f"{url}: {text}\n")
 
 
-def test_a_certificate_that_is_not_trusted_is_named_with_who_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Core is found behind any certificate; what this machine trusts is another question."""
+def test_reach_names_an_untrusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Core is identified behind any certificate, trusted or not."""
     made = certificates(tmp_path)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(made.certificate, made.key)
@@ -247,38 +247,38 @@ def test_a_certificate_that_is_not_trusted_is_named_with_who_answers(
         distrusted = run("--reach", url)
         monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
         trusted = run("--reach", url)
-    reason = "its certificate is not trusted on this machine: unable to get local issuer certificate"
+    reason = "this machine does not trust its certificate: unable to get local issuer certificate"
     assert outcome(distrusted) == (1, f"{url}: {CORE}; {reason}\n", "")
     assert outcome(trusted) == (1, f"{url}: {CORE}\n", "")
 
 
-def test_who_answers_is_told_as_json_too() -> None:
+def test_reach_can_print_json() -> None:
     with answering({ASKED: (401, {}, MISSING)}) as url:
         result = run("--reach", url, "--output", "json")
     assert (result.exit_code, members(result)) == (1, {"url": url, "who": "core", "text": CORE})
 
 
-def test_nobody_answering_is_good() -> None:
+def test_no_response_is_good() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        assert outcome(run("--reach", url)) == (0, f"{url}: nobody answers: Connection refused\n", "")
+        assert outcome(run("--reach", url)) == (0, f"{url}: nothing responds: Connection refused\n", "")
 
 
-def test_a_name_that_is_not_known_proves_nothing() -> None:
+def test_an_unknown_host_name_proves_nothing() -> None:
     result = run("--reach", "http://core.invalid:5001")
     assert (result.exit_code, result.stdout) == (3, "")
-    assert "the name is not known here: give Core's IP address" in result.stderr
+    assert "this machine does not know the host name: use Core's IP address" in result.stderr
 
 
-def test_plain_http_behind_https_is_no_silence() -> None:
+def test_plain_http_at_an_https_address_proves_nothing() -> None:
     with answering({ASKED: (401, {}, MISSING)}) as url:
         result = run("--reach", url.replace("http:", "https:"))
     assert result.exit_code == 3
-    assert "something listens, but not with TLS: ask with http://" in result.stderr
+    assert "something listens, but does not speak TLS: use http://" in result.stderr
 
 
-def test_what_speaks_no_http_is_no_silence() -> None:
+def test_another_protocol_proves_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -292,13 +292,13 @@ def test_what_speaks_no_http_is_no_silence() -> None:
         result = run("--reach", f"http://127.0.0.1:{server.getsockname()[1]}")
         thread.join()
     assert result.exit_code == 3
-    assert "something listens, but gives no HTTP answer: " in result.stderr
+    assert "something listens, but sends no HTTP response: " in result.stderr
 
 
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:1", "ftp://h", "http://[::1", "http://h:x", "http://h:0", "http://", ""]
 )
-def test_an_address_of_no_shape_is_a_matter_of_usage(url: str) -> None:
+def test_a_malformed_address_is_wrong_usage(url: str) -> None:
     result = run("--reach", url)
     assert result.exit_code == 2
-    assert "Invalid value for --reach: write http://host:port" in result.stderr
+    assert "Invalid value for '--reach': write http://host:port" in result.stderr

@@ -21,7 +21,7 @@ from gateway.server.exit_codes import Exit
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = str(ROOT / "gateway.yaml")
-VERBS = (
+COMMANDS = (
     "serve", "init", "schema", "check", "explain", "test", "diff", "keys", "denials", "health", "demo",
 )  # fmt: skip
 ABSENT = (
@@ -32,7 +32,7 @@ BAD = "listen: 5001\nroutes:\n  GET /health: pubic\n"
 
 
 class Asked(BaseHTTPRequestHandler):
-    """A stand-in for the private listener: alive, not ready, and silent about the rest."""
+    """A stand-in for the private listener: alive, not ready, and 404 for the rest."""
 
     answers: ClassVar = {
         "/health/alive": (200, b'{"status":"alive"}\n'),
@@ -40,7 +40,7 @@ class Asked(BaseHTTPRequestHandler):
     }
 
     def do_GET(self) -> None:
-        """Answer as `answers` says; a path that needs a token is told from one that does not."""
+        """Respond as `answers` says; ready is 200 only with the token."""
         status, body = self.answers.get(self.path, (404, b""))
         if self.path == "/health/ready" and self.headers["Authorization"] == "Bearer t0ken":
             status, body = 200, b'{"status":"ready"}'
@@ -55,13 +55,15 @@ class Asked(BaseHTTPRequestHandler):
 
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler] = Asked) -> Iterator[int]:
-    """A listener on a free port of loopback; gives the port."""
+    """Open a listener on a free port of loopback; yield the port."""
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def run(*arguments: str, **environ: str) -> Result:
@@ -119,13 +121,13 @@ def test_the_environment_is_checked_too() -> None:
 
 
 @pytest.mark.parametrize("command", [("check",), ("serve",), ("health", "alive")])
-def test_an_unreadable_file_is_a_matter_of_usage(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_missing_file_is_wrong_usage(command: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "absent.yaml"
     assert outcome(run(*command, "--config", str(file))) == (2, "", f"{file}: {ABSENT}\n")
 
 
 @pytest.mark.parametrize("command", [("check",), ("serve",), ("explain", "GET", "/"), ("health", "alive")])
-def test_a_file_that_is_there_and_cannot_be_read_is_told_like_any_other(
+def test_an_unreadable_file_is_reported_like_any_other_problem(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
     text = f"{tmp_path}: cannot be read: Is a directory\n"
@@ -133,14 +135,14 @@ def test_a_file_that_is_there_and_cannot_be_read_is_told_like_any_other(
 
 
 @pytest.mark.parametrize("command", [("check",), ("serve",), ("init",)])
-def test_standard_input_is_not_read_as_a_file_called_dash(command: tuple[str, ...]) -> None:
+def test_a_dash_does_not_name_standard_input(command: tuple[str, ...]) -> None:
     result = run(*command, "--config", "-")
     assert result.exit_code == 2
     assert "standard input is not read: name a file, or /dev/stdin" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("frobnicate",), ("health",), ("health", "well"), ("check", "--x")])
-def test_a_wrong_argument_is_a_matter_of_usage(arguments: tuple[str, ...]) -> None:
+def test_a_wrong_argument_is_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
 
 
@@ -159,7 +161,7 @@ def test_health_asks_the_admin_listener() -> None:
         )
 
 
-def test_health_shows_the_admin_listener_its_token(tmp_path: Path) -> None:
+def test_health_sends_the_token_to_the_admin_listener(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t0ken\n")
     with listening() as port:
         environ = {
@@ -179,7 +181,7 @@ def test_health_without_the_token_says_so() -> None:
     assert outcome(run("health", "ready", "--config", SHIPPED, **environ)) == (2, "", text)
 
 
-def test_health_asks_the_health_listener_first_and_shows_it_no_token() -> None:
+def test_health_prefers_the_health_listener_and_sends_it_no_token() -> None:
     with listening() as port:
         environ = {
             "BLNK_GATEWAY_HEALTH": f"0.0.0.0:{port}",
@@ -192,41 +194,42 @@ def test_health_asks_the_health_listener_first_and_shows_it_no_token() -> None:
         )
 
 
-def test_health_asks_the_address_it_is_given_and_no_proxy() -> None:
+def test_health_asks_the_given_address_and_no_proxy() -> None:
     with listening() as port:
         url = f"http://127.0.0.1:{port}"
         result = run("health", "alive", "--url", url, http_proxy="http://127.0.0.1:1")
         assert outcome(result) == (0, '{"status":"alive"}\n', "")
 
 
-def test_an_answer_without_words_is_told_by_its_status() -> None:
+def test_a_response_without_a_body_is_reported_by_its_status() -> None:
     class Elsewhere(Asked):
         answers: ClassVar = {}
 
     with listening(Elsewhere) as port:
         url = f"http://127.0.0.1:{port}"
-        text = f"{url}/health/alive: answered 404\n"
+        text = f"{url}/health/alive: response 404 without a body\n"
         assert outcome(run("health", "alive", "--url", url)) == (1, text, "")
 
 
-def test_nobody_answering_is_a_dependency_that_is_unreachable() -> None:
+def test_no_response_is_an_unreachable_dependency() -> None:
     with HTTPServer(("127.0.0.1", 0), Asked, bind_and_activate=False) as closed:
         closed.server_bind()
         url = f"http://127.0.0.1:{closed.server_address[1]}"
-        text = f"{url}/health/alive: nobody answers: Connection refused\n"
+        reason = "Connection refused; start the gateway, or name its address with --url"
+        text = f"{url}/health/alive: no response: {reason}\n"
         assert outcome(run("health", "alive", "--url", url)) == (3, "", text)
 
 
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:1", "ftp://h", "http://[::1", "http://h:x", "http://h:99999", "http://", ""]
 )
-def test_an_address_of_no_shape_is_a_matter_of_usage(url: str) -> None:
+def test_a_malformed_address_is_wrong_usage(url: str) -> None:
     result = run("health", "alive", "--url", url)
     assert result.exit_code == 2
-    assert "Invalid value for --url: write http://host:port" in result.stderr
+    assert "Invalid value for '--url': write http://host:port" in result.stderr
 
 
-def test_ctrl_c_while_it_loads_is_no_traceback() -> None:
+def test_ctrl_c_while_it_loads_prints_no_traceback() -> None:
     """The first import of a library is interrupted."""
     interrupted = """
 import os, signal, sys
@@ -246,7 +249,7 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
-@pytest.mark.parametrize("command", VERBS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -265,17 +268,17 @@ def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) 
         (["keys", "help", "create"], ["keys", "create", "--help"]),
     ],
 )
-def test_help_as_a_word_is_help_as_an_option(words: list[str], option: list[str]) -> None:
+def test_the_word_help_is_the_option_help(words: list[str], option: list[str]) -> None:
     assert outcome(run(*words)) == outcome(run(*option))
 
 
-def test_help_about_what_is_no_command_is_a_matter_of_usage() -> None:
+def test_help_about_an_unknown_command_is_wrong_usage() -> None:
     assert run("help", "frobnicate").exit_code == 2
 
 
 @pytest.mark.parametrize("columns", ["80", "140"])
 @pytest.mark.parametrize("group", [(), ("keys",)])
-def test_the_help_of_a_group_cuts_no_summary_and_fits(group: tuple[str, ...], columns: str) -> None:
+def test_the_help_of_a_group_has_whole_summaries_and_fits(group: tuple[str, ...], columns: str) -> None:
     text = run(*group, "--help", COLUMNS=columns).stdout
     listed = " ".join(text.partition("Commands:")[2].split())
     commands = cli.commands["keys"].commands if group else cli.commands  # type: ignore[attr-defined]
@@ -285,14 +288,14 @@ def test_the_help_of_a_group_cuts_no_summary_and_fits(group: tuple[str, ...], co
 
 
 def test_every_command_is_known() -> None:
-    assert set(cli.commands) == set(VERBS)
+    assert set(cli.commands) == set(COMMANDS)
 
 
-def test_the_version_is_said() -> None:
+def test_the_version_is_printed() -> None:
     assert run("--version").stdout.startswith("blnk-gateway, version ")
 
 
-def test_the_commands_carry_nothing_of_each_other() -> None:
+def test_a_command_loads_nothing_of_the_others() -> None:
     """Neither rich nor the server is imported before a command asks for it."""
     modules = {"rich", "gateway.server.build", "gateway.demo"}
     script = f"import sys, gateway.cli; print({modules!r} & set(sys.modules))"
@@ -312,7 +315,7 @@ def test_the_commands_carry_nothing_of_each_other() -> None:
         ("check --config /absent 2>&-", 2, ""),
     ],
 )
-def test_a_stream_that_is_full_or_closed_is_no_traceback(line: str, code: int, told: str) -> None:
+def test_a_full_or_closed_stream_prints_no_traceback(line: str, code: int, told: str) -> None:
     main = shlex.join((sys.executable, "-c", "from gateway.__main__ import main; main()"))
     done = subprocess.run(
         ["bash", "-c", f"{main} {line}"], cwd=ROOT, capture_output=True, text=True, check=False

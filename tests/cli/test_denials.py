@@ -1,4 +1,4 @@
-"""`blnk-gateway denials`: what was refused, and what would have been, by key and route."""
+"""`blnk-gateway denials`: refused requests, and those that would have been, by key and route."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import cli
-from gateway.cli.denials import MOST_ROWS, rank
+from gateway.cli.denials import MOST_ROWS, count_denials
 from gateway.telemetry import AccessEntry, Log
 
 READ = "GET /ledgers/{id}"
@@ -20,7 +20,7 @@ LACKS = "AUTH_INSUFFICIENT_PERMISSIONS"
 
 
 def log_of(*entries: AccessEntry, fmt: str = "json") -> bytes:
-    """The lines that the gateway itself would write."""
+    """Return the lines that the gateway itself writes."""
     stream = io.StringIO()
     log = Log(stream, fmt)
     for entry in entries:
@@ -67,8 +67,8 @@ RANKED = [
 ]
 
 
-def test_the_most_frequent_come_first_and_failures_are_no_denials() -> None:
-    """On a pipe, lines with tabs; what was allowed or failed is not among them."""
+def test_the_most_frequent_denials_come_first_and_failures_are_none() -> None:
+    """A pipe gets lines with tabs, without requests that were allowed or failed."""
     code, out, err = run()
     assert (code, err) == (0, "")
     assert [tuple(line.split("\t")) for line in out.splitlines()] == RANKED
@@ -84,8 +84,8 @@ def test_top_cuts_the_list() -> None:
     assert len(run("--top", "2")[1].splitlines()) == 2
 
 
-def test_json_is_for_machines() -> None:
-    """Every member of a row, and how many requests there were in all."""
+def test_json_has_every_member() -> None:
+    """Those of a row, and the number of all requests."""
     found = json.loads(run("--output", "json", "--top", "1")[1])
     row = {"count": 3, "kind": "would_deny", "key_id": "api_key_1", "owner": "acme"}
     assert found == {
@@ -100,8 +100,8 @@ def test_json_is_for_machines() -> None:
 MANY = log_of(*(deny(key_id=f"api_key_{number:03}") for number in range(200)))
 
 
-def test_json_is_whole() -> None:
-    """A machine must not take the first rows for all of them."""
+def test_json_has_every_row() -> None:
+    """A program must not mistake the first rows for all."""
     code, out, err = run("--output", "json", stdin=MANY)
     found = json.loads(out)
     assert (code, err, found["rows_left_out"]) == (0, "", 0)
@@ -109,15 +109,15 @@ def test_json_is_whole() -> None:
 
 
 @pytest.mark.parametrize("output", ["text", "table"])
-def test_what_people_are_not_shown_is_said(output: str) -> None:
-    """And how to see it."""
+def test_rows_that_are_left_out_are_counted(output: str) -> None:
+    """With the option that shows them."""
     code, out, err = run("--output", output, stdin=MANY)
     assert (code, out.count("api_key_")) == (0, 30)
-    assert err == "170 more rows were left out: see them with --top 200\n"
+    assert err == "rows left out: 170; see them with --top 200\n"
 
 
-def test_a_log_for_people_reads_like_one_for_machines() -> None:
-    """Of the terminal, or of `log.format: console`; a path may hold anything."""
+def test_a_log_for_people_gives_the_same_ranking() -> None:
+    """It is the format of a terminal, or of `log.format: console`; a path may hold anything."""
     entries = [
         would(key_id="api_key_1", owner="the ops", path="/a b=c"),
         deny(key_id="api_key_2", route="", path='/x" decision=allow', method="DELETE"),
@@ -133,8 +133,7 @@ def on_a_terminal(columns: int, *entries: AccessEntry) -> str:
     return CliRunner().invoke(cli, arguments, input=log_of(*entries), env={"COLUMNS": str(columns)}).stdout
 
 
-def test_a_table_is_for_people() -> None:
-    """Each column has a title."""
+def test_a_table_has_a_title_for_each_column() -> None:
     out = on_a_terminal(160, deny(key_id=KEY_ID, owner="acme"), would())
     title, _, heads, *_ = out.splitlines()
     assert title.strip() == "2 denials in 2 requests"
@@ -143,8 +142,8 @@ def test_a_table_is_for_people() -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120, 165])
-def test_ids_and_codes_are_never_broken(columns: int) -> None:
-    """They are there to be copied, however narrow the terminal is."""
+def test_ids_and_codes_are_never_wrapped(columns: int) -> None:
+    """They can be copied on the narrowest terminal."""
     out = on_a_terminal(columns, deny(key_id=KEY_ID, owner="acme"), would(code="AUTH_MISSING_API_KEY"))
     assert [text for text in (KEY_ID, LACKS, READ, "acme", "would deny") if text not in out] == []
 
@@ -158,32 +157,33 @@ def test_ids_and_codes_are_never_broken(columns: int) -> None:
         ("GEN_BAD_REQUEST", "(none)"),
     ],
 )
-def test_who_has_no_id_is_told_by_what_is_known(code: str, shown: str) -> None:
-    """First days are full of keys that the store does not know yet."""
+def test_a_caller_without_an_id_is_named_by_the_code(code: str, shown: str) -> None:
+    """In the first days, many keys are unknown to the store."""
     out = run(stdin=log_of(entry(decision="would_deny", would_code=code)))[1]
     assert out.split("\t")[2] == shown
 
 
-def test_what_is_no_line_of_the_log_is_counted() -> None:
-    """Other programs write to the same stream; what a collector puts before a line does no harm."""
+def test_lines_of_other_programs_are_counted() -> None:
+    """They may write to the same stream; a collector may put text in front of each line."""
     others = b'starting up\n[1]\n{"half": \n\n{"event":"listening"}\n' + b"[" * 100_000 + b"\n" + b'"x"\n'
     code, out, err = run("--top", "1", stdin=others + b"pod-1 | " + LOG)
     assert (code, out.split("\t")[0]) == (0, "3")
-    assert err == (
-        "4 more rows were left out: see them with --top 5\n5 lines are none of the log, and were left out\n"
-    )
+    assert err.splitlines() == [
+        "rows left out: 4; see them with --top 5",
+        "lines left out, because they are not from the gateway's log: 5",
+    ]
 
 
-def test_members_of_other_kinds_are_left_aside() -> None:
-    """A log that others wrote to may hold anything."""
+def test_members_of_wrong_types_are_ignored() -> None:
+    """Other programs may write anything to the same stream."""
     line = {"event": "request", "decision": "deny", "code": 7, "key_id": ["x"], "path": None, "status": "x"}
     assert run(stdin=json.dumps(line).encode())[1] == "1\tdeny\t(none)\t\t  (no route)\t\n".replace(
         "  (no route)", "(no route)"
     )
 
 
-def test_a_path_cannot_steer_the_terminal() -> None:
-    """A client chose it; it is shown escaped, and in part."""
+def test_a_path_cannot_control_the_terminal() -> None:
+    """The client chose the path; it is shown escaped and shortened."""
     out = run(stdin=log_of(deny(route="", path="/\x1b[2J\t" + "x" * 1000)))[1]
     assert "\x1b" not in out
     assert len(out.split("\t")) == 6
@@ -191,11 +191,11 @@ def test_a_path_cannot_steer_the_terminal() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Paths that nobody lists can be made up without end."""
+    """Clients can invent any number of paths that no route matches."""
     line = '{"event":"request","decision":"deny","method":"GET","path":"/%d"}'
-    ranking = rank((line % number).encode() for number in range(MOST_ROWS + 5))
-    assert (len(ranking.rows), ranking.uncounted) == (MOST_ROWS, 5)
+    counts = count_denials((line % number).encode() for number in range(MOST_ROWS + 5))
+    assert (len(counts.kinds), counts.further) == (MOST_ROWS, 5)
 
 
-def test_a_missing_file_is_a_usage_error() -> None:
+def test_a_missing_file_is_wrong_usage() -> None:
     assert run("no-such.log")[0] == 2

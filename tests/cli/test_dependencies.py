@@ -1,4 +1,4 @@
-"""`check --env`: whether Core and the key store can be reached, and why not."""
+"""`check --env`: the state of Core and the key store, with reasons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNTRUSTED = (
 
 
 class CoreHandler(BaseHTTPRequestHandler):
-    """Answers as a Core with or without `server.secure`."""
+    """Responds as a Core with or without `server.secure`."""
 
     secret: ClassVar[str] = MASTER_KEY
     secure: ClassVar[bool] = True
@@ -48,7 +48,7 @@ class CoreHandler(BaseHTTPRequestHandler):
 def a_core(
     *, secret: str = MASTER_KEY, secure: bool = True, tls: ssl.SSLContext | None = None
 ) -> Iterator[tuple[int, list[str | None]]]:
-    """The port of a Core on loopback, and the keys that it gets."""
+    """Run a Core on loopback; yield its port, and the keys that it gets."""
 
     class Handler(CoreHandler):
         seen: ClassVar[list[str | None]] = []
@@ -68,7 +68,7 @@ def a_core(
 
 @contextmanager
 def nobody() -> Iterator[int]:
-    """A port where nobody listens."""
+    """Yield a port on which nothing listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -80,7 +80,7 @@ def localhost(tmp_path: Path) -> SelfSigned:
 
 
 def check(url: str, *options: str, store: str = "memory://", **more: str) -> tuple[int, list[str]]:
-    """The exit code of `check --env` of the shipped file, and its lines without the file's name."""
+    """Run `check --env` on the shipped file; return the exit code, and the lines without the file's name."""
     file = str(ROOT / "gateway.yaml")
     environment = {"BLNK_MASTER_KEY": MASTER_KEY, "BLNK_GATEWAY_UPSTREAM__URL": url} | more
     environment["BLNK_GATEWAY_KEYS__STORE"] = store
@@ -90,7 +90,7 @@ def check(url: str, *options: str, store: str = "memory://", **more: str) -> tup
     return result.exit_code, [line.removeprefix(f"{file}: ") for line in result.stdout.splitlines()]
 
 
-def test_a_core_that_can_be_used_is_said_to_be_there() -> None:
+def test_a_usable_core_is_a_note() -> None:
     with a_core() as (port, seen):
         url = f"http://127.0.0.1:{port}"
         good = f"note: upstream.url: Core at {url} responds and accepts the master key"
@@ -98,7 +98,7 @@ def test_a_core_that_can_be_used_is_said_to_be_there() -> None:
         assert seen == [None, MASTER_KEY]
 
 
-def test_a_core_that_is_not_there_is_a_warning_with_the_reason() -> None:
+def test_an_unreachable_core_is_a_warning_with_the_reason() -> None:
     """`serve` waits for it."""
     with nobody() as port:
         reason = f"Core is not reachable: connection refused (127.0.0.1:{port})"
@@ -108,7 +108,7 @@ def test_a_core_that_is_not_there_is_a_warning_with_the_reason() -> None:
         assert check(url, "--strict") == (1, [warning, "refused by --strict, 1 warning"])
 
 
-def test_a_core_that_asks_for_no_key_must_not_be_used() -> None:
+def test_a_core_that_requires_no_key_is_unsafe() -> None:
     with a_core(secure=False) as (port, seen):
         code, lines = check(f"http://127.0.0.1:{port}")
         assert (code, len(lines)) == (3, 1)
@@ -117,13 +117,13 @@ def test_a_core_that_asks_for_no_key_must_not_be_used() -> None:
         assert seen == [None]
 
 
-def test_a_core_with_another_master_key_must_not_be_used() -> None:
+def test_a_core_with_another_master_key_is_unsafe() -> None:
     with a_core(secret="another") as (port, _):
         text = "Core refuses the master key: upstream.master_key must be server.secret_key of blnk.json"
         assert check(f"http://127.0.0.1:{port}") == (3, [f"error: upstream.url: {text}"])
 
 
-def test_a_key_store_that_is_not_there_is_a_warning() -> None:
+def test_an_unreachable_key_store_is_a_warning() -> None:
     with a_core() as (port, _), nobody() as redis:
         code, lines = check(f"http://127.0.0.1:{port}", store=f"redis://127.0.0.1:{redis}/0")
         assert (code, lines[-1]) == (0, OK)

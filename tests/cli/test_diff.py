@@ -1,4 +1,4 @@
-"""`diff`: what it prints, for people and for machines, where its sides come from, and how it exits."""
+"""`diff`: its output for people and programs, the sources of its sides, and its exit codes."""
 
 from __future__ import annotations
 
@@ -86,23 +86,23 @@ def sides(tmp_path: Path) -> tuple[Path, Path]:
     return old, new
 
 
-def test_every_kind_of_change_is_told_the_most_dangerous_first(sides: tuple[Path, Path]) -> None:
+def test_every_kind_of_change_is_printed_the_most_dangerous_first(sides: tuple[Path, Path]) -> None:
     old, new = sides
     assert outcome(run(old, new)) == (0, TOLD.format(old=old, new=new), "")
     assert outcome(run(new, old)) == (0, BACK.format(old=old, new=new), "")
 
 
-def test_nothing_to_tell(sides: tuple[Path, Path]) -> None:
+def test_equal_files_have_no_change(sides: tuple[Path, Path]) -> None:
     old, _ = sides
     assert outcome(run(old, old, "--fail-on-widening")) == (0, f"{old} -> {old}\nno change\n", "")
 
 
 @pytest.mark.parametrize(("options", "code"), [((), 0), (("--fail-on-widening",), 1)])
-def test_ci_may_refuse_a_widening(sides: tuple[Path, Path], options: tuple[str, ...], code: int) -> None:
+def test_a_widening_fails_on_request(sides: tuple[Path, Path], options: tuple[str, ...], code: int) -> None:
     assert run(*sides, *options).exit_code == code
 
 
-def test_what_only_closes_is_no_widening(sides: tuple[Path, Path]) -> None:
+def test_a_narrowing_is_no_widening(sides: tuple[Path, Path]) -> None:
     _, new = sides
     new.write_text(OLD.replace("backup:read", "deny"))
     assert run(*sides, "--fail-on-widening").exit_code == 0
@@ -119,7 +119,7 @@ def test_a_setting_that_lets_someone_do_more_is_a_widening(sides: tuple[Path, Pa
     )
 
 
-def test_machines_get_every_part_as_json(sides: tuple[Path, Path]) -> None:
+def test_json_has_every_member(sides: tuple[Path, Path]) -> None:
     old, new = sides
     told = json.loads(run(old, new, "--output", "json").stdout)
     assert (told["wider"], told["settings"]) == (
@@ -169,7 +169,7 @@ def test_the_new_side_is_the_configuration_unless_named(sides: tuple[Path, Path]
         (("--preset", "recommended", "--config", SHIPPED), f"recommended -> {SHIPPED}"),
     ],
 )
-def test_a_preset_stands_where_it_is_named(arguments: tuple[str, ...], title: str) -> None:
+def test_a_preset_is_old_or_new_by_its_place(arguments: tuple[str, ...], title: str) -> None:
     assert run(*arguments).stdout.partition("\n")[0] == title
 
 
@@ -178,7 +178,7 @@ def test_the_difference_of_the_presets_is_short() -> None:
     assert run("--preset", "core", "--preset", "recommended").stdout == PRESETS
 
 
-def test_lines_are_coloured_on_a_terminal_alone(sides: tuple[Path, Path]) -> None:
+def test_lines_are_coloured_only_on_a_terminal(sides: tuple[Path, Path]) -> None:
     old, new = sides
     coloured = run(old, new, FORCE_COLOR="1", TERM="xterm")
     assert "\x1b[1;31m+" in coloured.stdout
@@ -187,7 +187,7 @@ def test_lines_are_coloured_on_a_terminal_alone(sides: tuple[Path, Path]) -> Non
 
 @pytest.fixture
 def repository(sides: tuple[Path, Path]) -> Iterator[Path]:
-    """A git repository, the working directory: its first commit has OLD as old.yaml, the file has NEW."""
+    """Make the working directory a git repository: its commit has OLD as old.yaml, the file has NEW."""
     old, new = sides
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
     with contextlib.chdir(old.parent):
@@ -203,7 +203,7 @@ def test_a_side_may_be_a_file_of_a_revision(repository: Path) -> None:
     assert outcome(result) == (0, TOLD.format(old="HEAD:old.yaml", new="old.yaml"), "")
 
 
-def test_a_file_is_taken_before_a_revision_of_that_name(repository: Path) -> None:
+def test_a_file_wins_over_a_revision_of_that_name(repository: Path) -> None:
     (repository / "HEAD:old.yaml").write_text(NEW)
     assert run("HEAD:old.yaml", "old.yaml").stdout.endswith("no change\n")
 
@@ -214,10 +214,10 @@ def test_a_file_is_taken_before_a_revision_of_that_name(repository: Path) -> Non
         ("HEAD:absent.yaml", "cannot be read: path 'absent.yaml' does not exist in 'HEAD'"),
         ("nowhere:old.yaml", "cannot be read: invalid object name 'nowhere'."),
         ("absent.yaml", "cannot be read: No such file or directory"),
-        ("HEAD:\0", "cannot be read: git does not answer"),
+        ("HEAD:\0", "cannot be read: git failed, or did not finish in time"),
     ],
 )
-def test_a_side_that_cannot_be_read_is_a_matter_of_usage(repository: Path, side: str, problem: str) -> None:
+def test_an_unreadable_side_is_wrong_usage(repository: Path, side: str, problem: str) -> None:
     code, out, err = outcome(run(side, "old.yaml"))
     assert (code, out) == (2, "")
     assert problem in err
@@ -231,18 +231,19 @@ def test_a_name_is_never_an_option_of_git(repository: Path) -> None:
     )
 
 
-def test_outside_a_repository_git_says_so(tmp_path: Path) -> None:
+def test_outside_a_repository_the_text_of_git_is_printed(tmp_path: Path) -> None:
     with contextlib.chdir(tmp_path):
         result = run("HEAD:x", SHIPPED, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
     assert "cannot be read: not a git repository" in result.stderr
 
 
 def test_without_git_there_are_only_files(tmp_path: Path) -> None:
-    problem = "HEAD:x: cannot be read: there is no such file, and no git to ask for a revision\n"
+    reason = "there is no such file, and git, which reads revisions, is not installed"
+    problem = f"HEAD:x: cannot be read: {reason}\n"
     assert outcome(run("HEAD:x", SHIPPED, PATH=str(tmp_path))) == (2, "", problem)
 
 
-def test_every_problem_of_both_sides_is_told(sides: tuple[Path, Path]) -> None:
+def test_every_problem_of_both_sides_is_printed(sides: tuple[Path, Path]) -> None:
     old, new = sides
     old.write_text(OLD.replace("backup:read", "*:read"))
     new.write_text(NEW.replace("limits", "limitz"))
@@ -255,11 +256,11 @@ def test_every_problem_of_both_sides_is_told(sides: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["other", "", "core:"])
-def test_an_unknown_preset_is_a_matter_of_usage(name: str) -> None:
+def test_an_unknown_preset_is_wrong_usage(name: str) -> None:
     result = run(f"--preset={name}" if name else "--preset", SHIPPED)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
 
 
-def test_a_side_does_not_ask_the_environment(sides: tuple[Path, Path]) -> None:
+def test_the_environment_changes_no_side(sides: tuple[Path, Path]) -> None:
     assert "limits.rate         0 -> 9" in run(*sides, BLNK_GATEWAY_LIMITS__RATE="77").stdout

@@ -1,4 +1,4 @@
-"""The command `explain`: its output, its exit codes, and that the data path agrees."""
+"""The command `explain`: its output and exit codes, which agree with the responses of a gateway."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def refusal(status: int, code: str, message: str) -> str:
 UNSENT = "Authentication required. Use X-Blnk-Key header"
 
 
-def test_without_a_caller_it_tells_what_each_kind_of_caller_gets() -> None:
+def test_without_a_caller_it_explains_each_kind_of_caller() -> None:
     text = f"""\
 POST /transactions/bulk
 segments  'transactions', 'bulk'
@@ -78,14 +78,14 @@ deny      no key
     assert outcome(run("POST", "/transactions/bulk")) == (1, text, "")
 
 
-def test_a_key_that_may_is_told_with_its_stamp() -> None:
+def test_an_allowed_key_is_shown_with_the_stamp() -> None:
     text = f"""\
 POST /refund-transaction/t%20x?y=1
 segments  'refund-transaction', 't x'
 query     y=1, which decides nothing
 route     POST /refund-transaction/{{id}}  {LINES["POST /refund-transaction/{id}"]}
 needs     transactions:write
-stamp     create, and an empty body becomes one with the stamp
+stamp     create; an empty body becomes one with the stamp
 
 allow     a key with ledgers:read, transactions:*, stamp create
 """
@@ -93,7 +93,7 @@ allow     a key with ledgers:read, transactions:*, stamp create
     assert outcome(result) == (0, text, "")
 
 
-def test_no_route_and_no_scope_is_told_as_the_gateway_answers_it() -> None:
+def test_a_request_without_route_and_scope_is_explained_as_the_gateway_refuses_it() -> None:
     text = f"""\
 HEAD /ledgers
 segments  'ledgers'
@@ -109,7 +109,7 @@ deny      a key without any scope
     assert (found[0], sorted(found[1].splitlines()), found[2]) == (1, sorted(text.splitlines()), "")
 
 
-def test_an_ambiguous_target_is_told_with_its_reason() -> None:
+def test_an_ambiguous_target_is_explained_with_its_reason() -> None:
     text = f"""\
 GET /ledgers//x
 target    ambiguous: empty segment
@@ -121,13 +121,13 @@ deny      a key with *:*
     assert outcome(run("GET", "/ledgers//x", "--scopes", "*:*")) == (1, text, "")
 
 
-def test_what_the_gateway_answers_itself_is_told() -> None:
+def test_a_response_of_the_gateway_itself_is_explained() -> None:
     text = f"""\
 DELETE /api-keys/x
 segments  'api-keys', 'x'
 route     DELETE /api-keys/{{id}}  {LINES["DELETE /api-keys/{id}"]}
 needs     api-keys:delete
-stamp     none: the gateway answers this itself, from its key store, and checks owner and scopes there
+stamp     none: the gateway responds itself, from its key store, and checks owner and scopes there
 
 allow     a key with *:delete
 """
@@ -146,7 +146,7 @@ def test_the_master_key_counts_as_the_configuration_says() -> None:
     assert refused in result.stdout
 
 
-def test_machines_get_one_json_object() -> None:
+def test_json_is_one_object() -> None:
     result = run("GET", "/hooks", "--scopes", "hooks:read", "--output", "json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)
@@ -165,23 +165,23 @@ def test_machines_get_one_json_object() -> None:
         (("GET", "/gr\xfcn"), "the path begins with '/'"),
         (("GET", f"/ledgers/{KEY}"), "the path holds a key, or what looks like one: take it out"),
         (("GET", "/ledgers", "--scopes", "ledger:read"), "did you mean 'ledgers:read'?"),
-        (("GET", "/ledgers", "--scopes", KEY), "Invalid value for --scopes: a scope is a resource of Core"),
+        (("GET", "/ledgers", "--scopes", KEY), "Invalid value for '--scopes': a scope is a resource of Core"),
         (
             ("GET", "/ledgers", "--key-id", KEY),
-            "Invalid value for --key-id: this looks like a key: give its id",
+            "Invalid value for '--key-id': this looks like a key: write its id",
         ),
-        (("GET", "/ledgers", "--scopes", "", "--key-id", "x"), "give --scopes or --key-id, not both"),
+        (("GET", "/ledgers", "--scopes", "", "--key-id", "x"), "use --scopes or --key-id, not both"),
         (("GET",), "Missing argument 'PATH'"),
     ],
 )
-def test_a_wrong_question_is_a_matter_of_usage(arguments: tuple[str, ...], problem: str) -> None:
+def test_a_wrong_request_is_wrong_usage(arguments: tuple[str, ...], problem: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert problem in result.stderr
     assert KEY not in result.stderr
 
 
-def test_a_configuration_that_is_refused_explains_nothing(tmp_path: Path) -> None:
+def test_a_refused_configuration_explains_nothing(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text("routes:\n  GET /health: public\n")
     result = CliRunner().invoke(cli, ["explain", "GET", "/health", "--config", str(file)])
@@ -201,7 +201,7 @@ class TestAStoredKey:
         ],
         ids=["live", "expired", "revoked", "another scope"],
     )
-    def test_is_told_with_its_state_and_never_itself(
+    def test_is_shown_with_its_state_and_never_itself(
         self,
         redis_url: str,
         changes: dict[str, str | tuple[str, ...]],
@@ -225,13 +225,13 @@ class TestAStoredKey:
         assert RECORD.digest not in result.stdout
 
     @pytest.mark.redis
-    def test_that_nobody_knows_is_a_matter_of_usage(self, redis_url: str) -> None:
+    def test_with_an_unknown_id_is_wrong_usage(self, redis_url: str) -> None:
         result = run("GET", "/ledgers", "--key-id", "nobody", environ={"BLNK_GATEWAY_KEYS__STORE": redis_url})
         assert result.exit_code == 2
-        assert "Invalid value for --key-id: nobody knows a key of this id" in result.stderr
+        assert "Invalid value for '--key-id': no key has this id" in result.stderr
 
     @pytest.mark.redis
-    def test_whose_record_is_in_a_core_that_is_down_is_a_dependency(self, redis_url: str) -> None:
+    def test_in_an_unreachable_core_is_a_dependency(self, redis_url: str) -> None:
         environ = {
             "BLNK_GATEWAY_KEYS__STORE": redis_url,
             "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
@@ -241,22 +241,22 @@ class TestAStoredKey:
         assert (result.exit_code, result.stdout) == (3, "")
         assert "Core's database cannot be reached" in result.stderr
 
-    def test_in_a_store_that_is_down_is_a_dependency_that_is_unreachable(self) -> None:
+    def test_in_an_unreachable_store_is_a_dependency(self) -> None:
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             url = f"redis://:s3cret@127.0.0.1:{closed.getsockname()[1]}/0"
             result = run("GET", "/ledgers", "--key-id", "x", environ={"BLNK_GATEWAY_KEYS__STORE": url})
         assert (result.exit_code, result.stdout) == (3, "")
-        assert ": Key store unavailable: " in result.stderr
+        assert "): Redis cannot be reached: connection refused; " in result.stderr
         assert "s3cret" not in result.stderr
 
-    def test_in_a_store_of_no_address_is_a_matter_of_the_configuration(self) -> None:
+    def test_in_a_store_with_a_wrong_url_is_a_problem_of_the_configuration(self) -> None:
         environ = {"BLNK_GATEWAY_KEYS__STORE": "redis://127.0.0.1/0?socket_timeout=soon"}
         result = run("GET", "/ledgers", "--key-id", "x", environ=environ)
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith("BLNK_GATEWAY_KEYS__STORE: write nothing behind ?")
 
-    def test_in_the_memory_of_another_process_is_a_matter_of_usage(self) -> None:
+    def test_in_the_memory_of_another_process_is_wrong_usage(self) -> None:
         environ = {"BLNK_GATEWAY_KEYS__STORE": "memory://"}
         result = run("GET", "/ledgers", "--key-id", "x", environ=environ)
         assert result.exit_code == 2
@@ -311,7 +311,7 @@ REQUESTS = (
 
 
 async def test_the_data_path_answers_as_explained(gateway: Running) -> None:
-    """Every kind of caller and request: the same status, and where it is refused the same bytes."""
+    """Every kind of caller and request has the same status, and every refusal the same bytes."""
     policy = Policy(gateway.gateway.config.routes)
     keys = {"no key": None, "master": MASTER_KEY}
     for name, scopes in (("no scope", ()), ("ledgers", ("ledgers:read", "hooks:*")), ("all", ("*:*",))):
@@ -330,5 +330,5 @@ async def test_the_data_path_answers_as_explained(gateway: Running) -> None:
 
 
 def told(request: PolicyRequest, decision: Allow | Deny) -> tuple[int, bytes] | None:
-    """The status and body of a refusal; None for a request that goes on."""
+    """Return the status and body of a refusal; None for a request that is forwarded."""
     return (decision.code.status, body_of(request, decision)) if isinstance(decision, Deny) else None

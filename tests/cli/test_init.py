@@ -1,4 +1,4 @@
-"""`init` and `schema`: what they write, and that nothing is written over."""
+"""`init` and `schema`: what they write; no file is overwritten."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_init_writes_a_preset_that_check_accepts(name: str, tmp_path: Path) -> N
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         f"{file}: written, preset {name}. Next: blnk-gateway check --config {file}",
-        f"An editor completes from its schema: blnk-gateway schema > {tmp_path / 'gateway.schema.json'}",
+        f"For completion in an editor: blnk-gateway schema > {tmp_path / 'gateway.schema.json'}",
     ]
     assert file.read_text() == starting_file(name, "gateway.schema.json")
     assert run("check", "--strict", "--coverage", "--config", file).exit_code == 0
@@ -36,16 +36,16 @@ def test_init_without_a_preset_is_core(tmp_path: Path) -> None:
     assert run("diff", "--preset", "core", file).stdout.endswith("no change\n")
 
 
-def test_init_writes_over_nothing(tmp_path: Path) -> None:
+def test_init_overwrites_no_file(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text("mine")
     result = run("init", "--config", file)
-    problem = f"{file}: is there already: move it away, or name another file with --config\n"
+    problem = f"{file}: this file exists: move it, or name another file with --config\n"
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", problem)
     assert file.read_text() == "mine"
 
 
-def test_a_place_that_takes_no_file_is_a_matter_of_usage(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_wrong_usage(tmp_path: Path) -> None:
     file = tmp_path / "absent" / "gateway.yaml"
     result = run("init", "--config", file)
     assert (result.exit_code, result.stderr) == (2, f"{file}: cannot be written: No such file or directory\n")

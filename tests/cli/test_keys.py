@@ -1,4 +1,4 @@
-"""`blnk-gateway keys` against a real Redis: what it prints, where keys go, how it exits."""
+"""`blnk-gateway keys` against a real Redis: its output, where keys are written, its exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.cli.key_store import login, now
+from gateway.cli.keys.operator import operator_name, utc_now
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, is_key, mint_key
 from gateway.keys.record import Event, KeyRecord
@@ -37,13 +37,14 @@ from tests.running import ROOT
 pytestmark = pytest.mark.redis
 
 AT = "2026-02-01T00:00:00Z"
+HELD_BACK = "finishing the change that has begun; a second Ctrl-C or SIGTERM stops it\n"
 CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d")
 UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
 
 
 @pytest.fixture
 def mute_url(redis_url: str) -> Iterator[str]:
-    """The store over a link that loses the answers to changes."""
+    """Yield the URL of the store over a link that loses the responses to changes."""
     with mute_after(b"EXEC", redis_url) as url:
         yield url
 
@@ -53,7 +54,7 @@ def outcome(result: Result) -> tuple[int, str, str]:
 
 
 def shown(result: Result) -> dict[str, Any]:
-    """The JSON of a good run."""
+    """Return the JSON of a successful run."""
     assert (result.exit_code, result.stderr) == (0, "")
     found: dict[str, Any] = json.loads(result.stdout)
     return found
@@ -63,7 +64,7 @@ class TestCreate:
     def test_a_key_on_a_pipe_needs_to_be_asked_for(self, keys: Keys, stored: Stored) -> None:
         result = keys(*CREATE)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "could land in a log" in result.stderr
+        assert "could end up in a log" in result.stderr
         assert stored(lambda store: store.owned("acme")) == []
 
     def test_the_key_alone_goes_to_standard_output(self, keys: Keys, stored: Stored) -> None:
@@ -73,13 +74,13 @@ class TestCreate:
         assert is_key(key)
         assert result.exit_code == 0
         assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
-        assert record.created_by == login()
+        assert record.created_by == operator_name()
         assert record.expires.unix - record.created.unix == 90 * 86400
         assert key not in result.stderr
         curl = """printf 'X-Blnk-Key: %s' "$BLNK_KEY" | curl http://127.0.0.1:5001/ledgers -H @-"""
         assert f"try          read -rs BLNK_KEY; {curl}\n" in result.stderr
 
-    def test_a_file_for_the_key_is_its_owners_alone_and_new(
+    def test_the_file_of_a_key_is_new_and_for_its_owner_alone(
         self, keys: Keys, stored: Stored, tmp_path: Path
     ) -> None:
         file = tmp_path / "acme.key"
@@ -98,11 +99,13 @@ class TestCreate:
         assert file.read_text() == f"{key}\n"
         assert len(stored(lambda store: store.owned("acme"))) == 1
 
-    def test_a_key_that_opens_no_plain_get_is_told_what_to_expect(self, keys: Keys) -> None:
+    def test_the_curl_line_of_a_key_without_a_get_announces_403(self, keys: Keys) -> None:
         wanted = ("create", "--owner", "acme", "--scopes", "transactions:delete", "--expires", "1d")
-        assert keys(*wanted, "--print-key").stderr.endswith(" -H @-  # 403: its scopes open no plain GET\n")
+        assert keys(*wanted, "--print-key").stderr.endswith(
+            " -H @-  # 403: its scopes open no GET without parameters\n"
+        )
 
-    def test_where_there_is_no_room_for_the_key_none_is_made(
+    def test_without_room_for_the_key_none_is_created(
         self, redis_url: str, stored: Stored, tmp_path: Path
     ) -> None:
         file = tmp_path / "acme.key"
@@ -113,29 +116,31 @@ class TestCreate:
         assert not file.exists()
         assert stored(lambda store: store.owned("acme")) == []
 
-    def test_a_key_that_cannot_be_printed_is_named(self, redis_url: str, stored: Stored) -> None:
+    def test_a_key_that_cannot_be_printed_is_named_by_its_id(self, redis_url: str, stored: Stored) -> None:
         """It is in the store by then."""
         ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >/dev/full")
         (record,) = stored(lambda store: store.owned("acme"))
-        unread = f"{record.id} is stored, and nobody has it: revoke it"
+        unread = f"{record.id} is stored, and nobody has the key: revoke it"
         text = f"the key could not be written: No space left on device; {unread}\n"
         assert ended == (1, "", text)
 
-    def test_no_key_is_made_for_an_output_that_is_closed(self, redis_url: str, stored: Stored) -> None:
+    def test_no_key_is_created_for_a_closed_output(self, redis_url: str, stored: Stored) -> None:
         ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >&-")
-        told = "standard output is closed, and the key would be lost: write it with --out FILE\n"
+        told = "standard output is closed, so the key would be lost: write it into a file with --out FILE\n"
         assert ended == (2, "", told)
         assert stored(lambda store: store.owned("acme")) == []
 
-    def test_a_key_in_its_file_is_not_told_as_lost(self, redis_url: str, tmp_path: Path) -> None:
-        """Where only what is said about it has no room."""
+    def test_a_key_in_its_file_is_not_reported_as_lost(self, redis_url: str, tmp_path: Path) -> None:
+        """If only the text about the key has no room."""
         file = tmp_path / "acme.key"
         line = f"{{keys}} {shlex.join(CREATE)} --out {file} --output json >/dev/full"
         assert in_a_shell(redis_url, line) == (2, "", "blnk-gateway: No space left on device\n")
         assert is_key(file.read_text().strip())
 
-    def test_a_key_that_no_replica_has_acknowledged_is_handed_over(self, keys: Keys, stored: Stored) -> None:
-        """The write stands; with the key lost, a rotation would have ended the old one for nothing."""
+    def test_a_key_without_acknowledgement_of_a_replica_is_handed_over(
+        self, keys: Keys, stored: Stored
+    ) -> None:
+        """It is stored; if the key were lost, a rotation would have ended the old key without a successor."""
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__REPLICAS="1")
         record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
         text = (
@@ -146,13 +151,11 @@ class TestCreate:
         new: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
         assert (result.exit_code, new.replaces) == (3, record.id)
 
-    def test_a_key_of_which_nobody_knows_whether_it_is_stored_is_handed_over(
-        self, keys: Keys, stored: Stored, mute_url: str
-    ) -> None:
+    def test_a_key_that_may_be_stored_is_handed_over(self, keys: Keys, stored: Stored, mute_url: str) -> None:
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=mute_url)
         record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
-        doubt = f"whether {record.id} is stored is not known: Redis does not answer in time"
-        told = f"{doubt}; ask blnk-gateway keys show {record.id}"
+        doubt = f"it is not known whether {record.id} is stored: Redis does not answer in time"
+        told = f"{doubt}; look at 'blnk-gateway keys show {record.id}'"
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
 
     @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ class TestCreate:
         [([signal.SIGTERM], 3), ([signal.SIGINT], 3), ([signal.SIGTERM] * 2, 143), ([signal.SIGINT] * 2, 1)],
         ids=["SIGTERM", "Ctrl-C", "SIGTERM twice", "Ctrl-C twice"],
     )
-    def test_a_signal_breaks_nothing_off_that_was_begun_and_the_second_one_does(
+    def test_the_first_signal_is_held_back_and_the_second_ends_the_command(
         self,
         redis_server: RedisServer,
         redis_url: str,
@@ -181,7 +184,7 @@ class TestCreate:
                 assert process.stderr is not None
                 until(file.exists, "a file")
                 process.send_signal(signals[0])
-                assert process.stderr.readline() == "finishing what was begun; once more to break it off\n"
+                assert process.stderr.readline() == HELD_BACK
                 for number in signals[1:]:
                     process.send_signal(number)
                 try:
@@ -196,15 +199,13 @@ class TestCreate:
         assert set(codes) <= {code, 3}
         assert not file.exists()
 
-    def test_a_file_without_a_key_does_not_stay(
-        self, keys: Keys, tmp_path: Path, unused_tcp_port: int
-    ) -> None:
+    def test_a_file_without_a_key_is_removed(self, keys: Keys, tmp_path: Path, unused_tcp_port: int) -> None:
         file = tmp_path / "acme.key"
         url = f"redis://127.0.0.1:{unused_tcp_port}/0"
         assert keys(*CREATE, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=url).exit_code == 3
         assert not file.exists()
 
-    def test_json_holds_the_key_only_where_it_is_asked_for(self, keys: Keys, tmp_path: Path) -> None:
+    def test_json_has_the_key_only_with_print_key(self, keys: Keys, tmp_path: Path) -> None:
         printed = shown(keys(*CREATE, "--print-key", "--output", "json"))
         filed = shown(keys(*CREATE, "--out", str(tmp_path / "k"), "--output", "json"))
         assert is_key(printed["key"])
@@ -237,8 +238,8 @@ class TestCreate:
             ("--out", "-"),
         ],
     )
-    def test_what_makes_no_sense_is_a_matter_of_usage(self, keys: Keys, wrong: tuple[str, str]) -> None:
-        """Said in one way, whether the option alone tells it or the time, too."""
+    def test_a_wrong_option_is_wrong_usage(self, keys: Keys, wrong: tuple[str, str]) -> None:
+        """It is reported in one form, also if only the present time makes it wrong."""
         result = keys(*CREATE, "--print-key", *wrong)
         assert (result.exit_code, result.stdout) == (2, "")
         said = result.stderr.splitlines()
@@ -254,8 +255,8 @@ class TestCreate:
         (record,) = stored(lambda store: store.owned("acme"))
         assert record.scopes == ("ledgers:read", "ledgers:write")
 
-    def test_beyond_the_quota_no_key_is_made(self, keys: Keys, stored: Stored) -> None:
-        """But one that takes another's place."""
+    def test_beyond_the_quota_no_key_is_created(self, keys: Keys, stored: Stored) -> None:
+        """A rotation is allowed all the same."""
         stored(lambda store: store.add(RECORD))
         text = "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); revoke one first\n"
         quota = {"BLNK_GATEWAY_KEYS__PER_OWNER": "1"}
@@ -279,7 +280,7 @@ def environment(redis_url: str) -> dict[str, str]:
 
 
 def in_a_shell(redis_url: str, line: str) -> tuple[int, str, str]:
-    """The exit code and both streams of a line in which `{keys}` stands for the commands."""
+    """Run a shell line, with `{keys}` for the command; return the exit code and both streams."""
     command = ["bash", "-c", line.format(keys=shlex.join(COMMAND))]
     ended = subprocess.run(
         command, env=environment(redis_url), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
@@ -288,7 +289,7 @@ def in_a_shell(redis_url: str, line: str) -> tuple[int, str, str]:
 
 
 def on_a_terminal(redis_url: str, *arguments: str, columns: int = 200, **environ: str) -> tuple[int, str]:
-    """The exit code, and everything that a terminal shows."""
+    """Run a command on a terminal; return the exit code and everything that the terminal shows."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *arguments],
@@ -321,57 +322,57 @@ class TestRotate:
         assert abs((new.expires.unix - new.created.unix) - (RECORD.expires.unix - RECORD.created.unix)) < 1
         assert old.expires.unix - new.created.unix == 7200
         assert [(event.what, event.by, event.reason) for event in old.history] == [
-            ("rotated", login(), "yearly")
+            ("rotated", operator_name(), "yearly")
         ]
 
-    def test_a_shorter_life_is_kept(self, keys: Keys, stored: Stored) -> None:
-        soon = str(Instant.of(now() + timedelta(hours=1)))
+    def test_an_earlier_end_is_kept(self, keys: Keys, stored: Stored) -> None:
+        soon = str(Instant.of(utc_now() + timedelta(hours=1)))
         stored(lambda store: store.add(replace(RECORD, expires_at=soon)))
         assert keys("rotate", RECORD.id, "--expires", "1d", "--print-key").exit_code == 0
         old: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert old.expires_at == soon
 
     def test_a_key_is_rotated_once(self, keys: Keys, stored: Stored) -> None:
-        """Its life was cut short by then, and what took its place can be rotated."""
+        """The rotation moved its end; its successor can be rotated."""
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.children(RECORD.id))
-        text = f"{RECORD.id} was rotated already: rotate {heir.id}\n"
+        (successor,) = stored(lambda store: store.children(RECORD.id))
+        text = f"{RECORD.id} was rotated already: rotate {successor.id}\n"
         assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
-        assert keys("show", RECORD.id).stdout.endswith(f"\nreplaced by  {heir.id}\n")
+        assert keys("show", RECORD.id).stdout.endswith(f"\nreplaced by  {successor.id}\n")
         revoked = keys("revoke", RECORD.id, "--descendants")
         assert outcome(revoked) == (
             0,
             f"{RECORD.id}\trevoked\n",
-            f"it was rotated into {heir.id}, which is live\n",
+            f"its successor {successor.id} is live\n",
         )
 
-    def test_what_took_its_place_may_be_revoked(self, keys: Keys, stored: Stored) -> None:
+    def test_a_second_rotation_names_no_revoked_successor(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.children(RECORD.id))
-        stored(lambda store: store.revoke(heir.id, AT, "master"))
-        text = f"{RECORD.id} was rotated already: what took its place is revoked: create a new key\n"
+        (successor,) = stored(lambda store: store.children(RECORD.id))
+        stored(lambda store: store.revoke(successor.id, AT, "master"))
+        text = f"{RECORD.id} was rotated already: its successor is revoked: create a new key\n"
         assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
 
-    def test_a_successor_outlives_an_answer_that_is_lost(
+    def test_a_successor_survives_a_lost_response(
         self, keys: Keys, stored: Stored, mute_url: str, tmp_path: Path
     ) -> None:
-        """The old key ends by then, and the new one is all that its owner will have."""
+        """The old key is about to end, so its owner needs the new one."""
         file = tmp_path / "new.key"
         stored(lambda store: store.add(RECORD))
         result = keys("rotate", RECORD.id, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=mute_url)
         new: KeyRecord = stored(lambda store: store.find(digest(file.read_text().strip())))
-        doubt = f"whether {new.id} took the place of {RECORD.id} is not known: Redis does not answer in time"
-        told = f"{doubt}; ask blnk-gateway keys show {RECORD.id}"
+        doubt = f"it is not known whether {new.id} has replaced {RECORD.id}: Redis does not answer in time"
+        told = f"{doubt}; look at 'blnk-gateway keys show {RECORD.id}'"
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
         assert stored(lambda store: store.get(RECORD.id)).rotated
 
     def test_a_key_without_an_end_has_a_successor_without_one(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, expires_at="9999-12-31T23:59:59Z")))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
-        (heir,) = stored(lambda store: store.children(RECORD.id))
-        assert heir.expires_at == "9999-12-31T23:59:59Z"
+        (successor,) = stored(lambda store: store.children(RECORD.id))
+        assert successor.expires_at == "9999-12-31T23:59:59Z"
 
     def test_a_revoked_key_has_no_successor(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
         stored(lambda store: store.add(RECORD.revoke(AT, "master")))
@@ -393,42 +394,43 @@ class TestChanges:
         stored(lambda store: store.add(RECORD))
         assert outcome(keys("revoke", RECORD.id, "--reason", "stolen")) == (0, f"{RECORD.id}\trevoked\n", "")
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
-        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
+        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, operator_name(), "stolen")
         when = f"{str(record.revoked_at)[:19]}Z"
-        text = f"it was revoked before, {when} by {login()}: the reason given now is not kept\n"
+        text = f"it was revoked before, {when} by {operator_name()}: the new reason is not recorded\n"
         again = keys("revoke", RECORD.id, "--reason", "again")
         assert outcome(again) == (0, f"{RECORD.id}\trevoked\n", text)
         assert keys("revoke", RECORD.id).stderr == ""
         assert stored(lambda store: store.get(RECORD.id)) == record
 
     @pytest.mark.parametrize("command", ["revoke", "disable"])
-    def test_a_change_whose_answer_is_lost_may_be_done(
+    def test_a_change_with_a_lost_response_may_have_been_applied(
         self, keys: Keys, stored: Stored, mute_url: str, command: str
     ) -> None:
         stored(lambda store: store.add(RECORD))
         code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
         assert (code, out) == (3, "")
         assert told.endswith(
-            "Key store unavailable: Redis does not answer in time; it may be done all the same: repeat it\n"
+            "): Redis does not answer in time; the change may have been applied; run the command again\n"
         )
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert record.revoked or record.disabled
 
     @pytest.mark.parametrize("command", ["revoke", "disable"])
-    def test_a_change_that_no_replica_has_acknowledged_is_done(
+    def test_a_change_without_acknowledgement_of_a_replica_is_applied(
         self, keys: Keys, stored: Stored, command: str
     ) -> None:
         stored(lambda store: store.add(RECORD))
         code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
         assert (code, out) == (3, "")
         assert told.endswith(
-            "Key store unavailable: 0 of 1 replicas have acknowledged the write; "
-            "what was done stands, but a failover may lose it: repeat it until it exits with 0\n"
+            "): 0 of 1 replicas have acknowledged the write; "
+            "the change was applied, but a failover may lose it; "
+            "run the command again until it exits with 0\n"
         )
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert record.revoked or record.disabled
 
-    def test_descendants_go_too(self, keys: Keys, stored: Stored) -> None:
+    def test_descendants_are_revoked_too(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add_all([RECORD, replace(OTHER, created_by=RECORD.id), GLOBEX]))
         result = keys("revoke", RECORD.id, "--descendants", "--output", "json")
         assert [(key["id"], key["state"]) for key in json.loads(result.stdout)] == [
@@ -454,27 +456,27 @@ class TestChanges:
         revoked = RECORD.revoke(AT, "master")
         stored(lambda store: store.add(revoked))
         result = keys(command, RECORD.id)
-        assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays so\n")
+        assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays revoked\n")
         assert stored(lambda store: store.get(RECORD.id)) == revoked
 
     @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
     def test_a_key_in_the_place_of_its_id_is_not_repeated(self, keys: Keys, command: str) -> None:
-        """Lines of a terminal are kept, and those of a pipeline read by many."""
+        """Terminals keep their lines, and many people read those of a CI pipeline."""
         key = mint_key(os.urandom)
         result = keys(command, "--", key)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "this looks like a key: give its id, which `keys verify` tells" in result.stderr
+        assert "this looks like a key: write its id, which `keys verify` prints" in result.stderr
         assert key not in result.stderr
 
     @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
-    def test_an_unknown_id_is_a_no(self, keys: Keys, command: str) -> None:
+    def test_an_unknown_id_is_a_failure(self, keys: Keys, command: str) -> None:
         more = ["--print-key"] if command == "rotate" else []
         assert outcome(keys(command, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
         assert keys(command, "\x1b[2J", *more).stderr == "\\x1b[2J: no such key\n"
 
 
 class TestReading:
-    def test_a_key_that_was_rotated_is_listed_as_such(self, keys: Keys, stored: Stored) -> None:
+    def test_a_rotated_key_is_listed_as_such(self, keys: Keys, stored: Stored) -> None:
         """It is live until its overlap has ended."""
         stored(lambda store: store.add(RECORD))
         keys("rotate", RECORD.id, "--print-key")
@@ -487,8 +489,8 @@ class TestReading:
             ("live", True),
         ]
 
-    def test_times_have_as_many_digits_everywhere(self, keys: Keys, stored: Stored) -> None:
-        """In JSON six, in UTC; for people none. None is never, and what is at the end of the years stays."""
+    def test_times_have_the_same_number_of_digits_everywhere(self, keys: Keys, stored: Stored) -> None:
+        """JSON has six, in UTC; people see none. A time at the end of the years is unchanged."""
         event = Event("2026-01-01T00:00:00.5Z", "disabled", "cli:ann")
         record = replace(
             RECORD,
@@ -529,7 +531,7 @@ class TestReading:
 
     @pytest.mark.parametrize("columns", [80, 160])
     def test_ids_in_a_table_are_whole(self, redis_url: str, stored: Stored, columns: int) -> None:
-        """Whatever clients call themselves."""
+        """Names that clients chose do not shorten them."""
         stored(lambda store: store.add_all([RECORD, replace(OTHER, owner="x" * 300, name="y" * 300)]))
         code, text = on_a_terminal(redis_url, "list", columns=columns)
         assert code == 0
@@ -537,15 +539,13 @@ class TestReading:
         assert max(map(len, re.sub(r"\x1b\[[0-9]*m", "", text).split("\r\n"))) <= columns
 
     @pytest.mark.parametrize("columns", [80, 139, 140])
-    def test_columns_that_are_left_out_are_named(self, redis_url: str, stored: Stored, columns: int) -> None:
+    def test_missing_columns_are_named(self, redis_url: str, stored: Stored, columns: int) -> None:
         stored(lambda store: store.add(RECORD))
         _, text = on_a_terminal(redis_url, "list", columns=columns)
-        said = "not shown: name, scopes, last used (140 columns show them, or --output json)"
+        said = "not shown: name, scopes, last used (widen to 140 columns, or --output json)"
         assert (said in text) is (columns < 140)
 
-    def test_a_terminal_that_knows_no_such_letter_shows_its_code(
-        self, redis_url: str, stored: Stored
-    ) -> None:
+    def test_a_letter_that_the_terminal_cannot_show_is_escaped(self, redis_url: str, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, owner="h\u00e9")))
         code, text = on_a_terminal(redis_url, "list", PYTHONIOENCODING="ascii")
         assert (code, "h\\xe9" in text) == (0, True)
@@ -558,7 +558,7 @@ class TestReading:
         assert "\x1b[2J" not in text
         assert "\t" not in text
 
-    def test_a_list_on_a_terminal_without_room_for_it_is_lines(self, redis_url: str, stored: Stored) -> None:
+    def test_a_list_on_a_narrow_terminal_is_lines(self, redis_url: str, stored: Stored) -> None:
         """An id that is cut cannot be copied."""
         stored(lambda store: store.add(RECORD))
         code, text = on_a_terminal(redis_url, "list", columns=60)
@@ -571,7 +571,7 @@ class TestReading:
         code, text = on_a_terminal(redis_url, "list", "--owner", "acme")
         assert (code, text.count("\tacme\t")) == (0, 1001)
 
-    def test_show_tells_everything_about_a_revoked_key(self, keys: Keys, stored: Stored) -> None:
+    def test_show_prints_everything_about_a_revoked_key(self, keys: Keys, stored: Stored) -> None:
         record = RECORD.disable(AT, "cli:ann", "unpaid").revoke(AT, "cli:bob", "stolen")
         stored(lambda store: store.add(record))
         text = (
@@ -584,20 +584,20 @@ class TestReading:
         members = shown(keys("show", RECORD.id, "--output", "json"))
         assert (members["state"], members["revoked_by"]) == ("revoked", "cli:bob")
 
-    def test_no_event_steers_the_terminal(self, keys: Keys, stored: Stored) -> None:
-        """An import refuses such a one; the store may be another's."""
+    def test_no_event_controls_the_terminal(self, keys: Keys, stored: Stored) -> None:
+        """An import refuses such an event, but others may write to the store."""
         stored(lambda store: store.add(replace(RECORD, history=(Event(AT, "\x1b[2J", "x"),))))
         assert "\n\\x1b[2J" in keys("show", RECORD.id).stdout
 
     @pytest.mark.parametrize("command", [("list",), ("show", PENDING.id), ("export",)])
-    def test_nothing_tells_of_the_key(self, keys: Keys, stored: Stored, command: tuple[str, ...]) -> None:
+    def test_nothing_reveals_the_key(self, keys: Keys, stored: Stored, command: tuple[str, ...]) -> None:
         stored(lambda store: store.add_all([PENDING, replace(RECORD, owner="initech")]))
         for more in ((), ("--output", "json")) if command != ("export",) else ((),):
             text = keys(*command, *more).stdout
             assert PENDING.id in text
             assert [word for word in (PENDING.bcrypt, PENDING.prefix, RECORD.digest) if word in text] == []
 
-    def test_an_export_with_digests_is_an_import(
+    def test_an_export_with_digests_can_be_imported(
         self, keys: Keys, stored: Stored, redis_server: RedisServer
     ) -> None:
         records = [RECORD.revoke(AT, "master"), OTHER.disable(AT, "cli:ann"), PENDING]
@@ -606,7 +606,7 @@ class TestReading:
         redis_server.command("FLUSHALL")
         assert outcome(keys("import", "-", stdin=exported.stdout)) == (
             0,
-            "3 imported, 0 there already\n",
+            "3 imported, 0 already in the store\n",
             "",
         )
         assert stored(lambda store: store.get(RECORD.id)) == records[0]
@@ -624,7 +624,7 @@ class TestVerify:
             (replace(RECORD, expires_at=AT), "expired", 1),
         ],
     )
-    def test_it_says_whose_key_it_is(
+    def test_it_shows_whose_key_it_is(
         self, keys: Keys, stored: Stored, record: KeyRecord, state: str, code: int
     ) -> None:
         stored(lambda store: store.add(record))
@@ -633,7 +633,7 @@ class TestVerify:
         assert f"id           {RECORD.id}\nstate        {state}\nowner        acme\n" in result.stdout
         assert keys("verify", "--output", "json", stdin="first").exit_code == code
 
-    def test_it_says_when_the_key_was_last_used(self, keys: Keys, stored: Stored) -> None:
+    def test_it_shows_when_the_key_was_last_used(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         stored(lambda store: store.used({RECORD.id: 1_800_000_000.0}))
         assert "\nlast used    2027-01-15T08:00:00Z\n" in keys("verify", stdin="first").stdout
@@ -641,20 +641,24 @@ class TestVerify:
         assert told[0]["last_used_at"] == "2027-01-15T08:00:00.000000Z"
 
     @pytest.mark.parametrize("cost", ["00", "31", "99"])
-    def test_a_hash_that_is_too_dear_is_no_keys(self, keys: Keys, stored: Stored, cost: str) -> None:
-        """As at a gateway; an import refuses such a one."""
+    def test_a_hash_that_is_too_expensive_matches_no_key(self, keys: Keys, stored: Stored, cost: str) -> None:
+        """A gateway treats it alike; an import refuses such a hash."""
         dear = PENDING.bcrypt[:4] + cost + PENDING.bcrypt[6:]
         stored(lambda store: store.add_all([replace(PENDING, bcrypt=dear)]))
         assert outcome(keys("verify", stdin="A" * 43 + "=")) == (1, "state        unknown\n", "")
 
-    def test_an_unknown_key_is_a_no(self, keys: Keys) -> None:
+    def test_an_unknown_key_is_a_failure(self, keys: Keys) -> None:
         assert outcome(keys("verify", stdin="nothing\n")) == (1, "state        unknown\n", "")
         argument = keys("verify", "--", "a-key-that-others-could-see")
         assert (argument.exit_code, argument.stdout) == (2, "")
-        assert "Error: it takes no argument, which others could see" in argument.stderr
+        assert "Error: a key must not be an argument, which other users can see" in argument.stderr
         assert "a-key-that" not in argument.stderr
         assert outcome(keys("verify", "--output", "json", stdin="x")) == (1, '{"state":"unknown"}\n', "")
-        assert outcome(keys("verify", stdin="")) == (2, "", "no key was given\n")
+        assert outcome(keys("verify", stdin="")) == (
+            2,
+            "",
+            "no key was given: type it, or send it to standard input\n",
+        )
 
     def test_a_pending_key_is_compared_and_stays_pending(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add_all([PENDING]))
@@ -664,6 +668,9 @@ class TestVerify:
 
     def test_a_key_is_no_argument(self, keys: Keys) -> None:
         assert keys("verify", "first").exit_code == 2
+
+
+RESUME = "run the command again: keys that are imported already are left unchanged"
 
 
 class TestImport:
@@ -679,12 +686,12 @@ class TestImport:
         }
     )
 
-    def test_a_file_of_digests_is_taken_over(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
+    def test_a_file_of_digests_is_imported(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
         file = tmp_path / "keys.jsonl"
         file.write_text(self.LINE)
         assert outcome(keys("import", str(file), "--dry-run")) == (
             0,
-            "1 would be imported, 0 there already\n",
+            "1 would be imported, 0 already in the store\n",
             "",
         )
         assert stored(lambda store: store.find(RECORD.digest)) is None
@@ -697,8 +704,8 @@ class TestImport:
             "unprefixed": [],
             "unusable": [],
         }
-        assert stored(lambda store: store.find(RECORD.digest)) == replace(RECORD, created_by=login())
-        assert outcome(keys("import", str(file))) == (0, "0 imported, 1 there already\n", "")
+        assert stored(lambda store: store.find(RECORD.digest)) == replace(RECORD, created_by=operator_name())
+        assert outcome(keys("import", str(file))) == (0, "0 imported, 1 already in the store\n", "")
 
     def test_a_file_with_a_bad_line_imports_nothing(self, keys: Keys, stored: Stored) -> None:
         result = keys("import", "-", stdin=f'{self.LINE}\n{{"key":"secret"}}\n')
@@ -707,8 +714,8 @@ class TestImport:
         assert "secret" not in result.stderr
         assert stored(lambda store: store.empty())
 
-    def test_scopes_are_such_as_create_takes(self, keys: Keys, stored: Stored) -> None:
-        """Those of a live key; --any-scopes takes what Core would."""
+    def test_scopes_are_those_that_create_accepts(self, keys: Keys, stored: Stored) -> None:
+        """This holds for live keys; --any-scopes accepts what Core would."""
         odd = json.dumps({**json.loads(self.LINE), "scopes": ["ledgers:read", "ledger:raed"]})
         result = keys("import", "-", stdin=odd)
         text = "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
@@ -716,23 +723,21 @@ class TestImport:
             1,
             "",
             f"-:1: scopes, item 2: {text}; --any-scopes takes it all the same\n"
-            "lines that are wrong: 1; nothing was imported\n",
+            "wrong lines: 1; nothing was imported: correct them, then run the command again\n",
         )
         dead = json.dumps({**json.loads(odd), "revoked_at": AT})
         assert keys("import", "-", "--dry-run", stdin=dead).exit_code == 0
         assert keys("import", "-", "--any-scopes", stdin=odd).exit_code == 0
         assert stored(lambda store: store.get(RECORD.id)).scopes == ("ledgers:read", "ledger:raed")
 
-    def test_a_store_that_fails_meanwhile_is_told_with_what_to_do(
-        self, keys: Keys, unused_tcp_port: int
-    ) -> None:
+    def test_a_failure_of_the_store_is_reported_with_advice(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"redis://127.0.0.1:{unused_tcp_port}/0"
         result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__STORE=url)
         assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr.endswith("; run it again: what is imported by then is left alone\n")
+        assert result.stderr.endswith(f"; {RESUME}\n")
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
-    def test_one_that_a_signal_ends_is_told_so_too(
+    def test_an_import_that_a_signal_ends_prints_the_same_advice(
         self, tmp_path: Path, number: signal.Signals, code: int
     ) -> None:
         file = tmp_path / "keys.jsonl"
@@ -751,50 +756,57 @@ class TestImport:
                 _, told = process.communicate(timeout=20)
                 connection.close()
         told = told.removesuffix("\nAborted!\n")
-        assert told.strip() == "broken off; run it again: what is imported by then is left alone"
+        assert told.strip() == f"stopped before the end; {RESUME}"
         assert process.returncode == code
 
-    def test_one_that_no_replica_has_acknowledged_is_not_done_by_running_it_again(self, keys: Keys) -> None:
-        """It may be acknowledged then, and only then it is done."""
+    def test_an_import_without_acknowledgement_of_a_replica_fails_again(self, keys: Keys) -> None:
+        """It succeeds once the replica acknowledges it."""
         for _ in range(2):
             result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__REPLICAS="1")
             assert (result.exit_code, result.stdout) == (3, "")
             assert "0 of 1 replicas have acknowledged the write" in result.stderr
-        assert outcome(keys("import", "-", stdin=self.LINE)) == (0, "0 imported, 1 there already\n", "")
+        assert outcome(keys("import", "-", stdin=self.LINE)) == (
+            0,
+            "0 imported, 1 already in the store\n",
+            "",
+        )
 
     def test_a_conflict_is_named(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, digest="0" * 64)))
         result = keys("import", "-", stdin=self.LINE)
-        assert (result.exit_code, result.stdout) == (1, "0 imported, 0 there already\n")
-        assert result.stderr == f"left out: 1 whose id or digest is another key's: {RECORD.id}\n"
+        assert (result.exit_code, result.stdout) == (1, "0 imported, 0 already in the store\n")
+        assert result.stderr == f"left out: 1 with the id or the digest of another key: {RECORD.id}\n"
 
-    def test_what_is_revoked_in_the_file_is_told(self, keys: Keys, stored: Stored) -> None:
+    def test_keys_that_the_import_revokes_are_counted(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         line = json.dumps({**json.loads(self.LINE), "revoked_at": AT})
-        assert keys("import", "-", stdin=line).stdout == "0 imported, 1 there already, 1 of them revoked\n"
+        assert (
+            keys("import", "-", stdin=line).stdout
+            == "0 imported, 1 already in the store, 1 of them revoked\n"
+        )
 
     @pytest.mark.parametrize("arguments", [("import",), ("import", "x", "--core"), ("import", "/absent")])
-    def test_where_from_must_be_said(self, keys: Keys, arguments: tuple[str, ...]) -> None:
+    def test_a_file_or_core_must_be_named(self, keys: Keys, arguments: tuple[str, ...]) -> None:
         assert keys(*arguments).exit_code == 2
 
-    def test_cores_table_must_be_named(self, keys: Keys) -> None:
+    def test_the_database_of_core_must_be_named(self, keys: Keys) -> None:
         result = keys("import", "--core")
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith("keys.core_database is not set")
 
-    def test_a_core_that_does_not_answer_is_a_dependency(self, keys: Keys, unused_tcp_port: int) -> None:
+    def test_an_unreachable_database_is_a_dependency(self, keys: Keys, unused_tcp_port: int) -> None:
         url = f"postgres://u:secret@127.0.0.1:{unused_tcp_port}/blnk"
         result = keys("import", "--core", BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
-        text = "Core's database cannot be reached as keys.core_database says\n"
+        text = f"keys.core_database: Core's database cannot be reached as keys.core_database says; {RESUME}\n"
         assert outcome(result) == (3, "", text)
 
 
 class TestWithoutAFile:
-    """What the commands need of a configuration may come from the environment alone."""
+    """The environment alone may name the store."""
 
     @pytest.fixture
     def bare(self, tmp_path: Path) -> Keys:
-        """Runs `blnk-gateway keys ...` in a folder without a file."""
+        """Run `blnk-gateway keys ...` in a directory without a file."""
 
         def run(*arguments: str, **environ: str | None) -> Result:
             with contextlib.chdir(tmp_path):
@@ -807,18 +819,18 @@ class TestWithoutAFile:
         assert (created.exit_code, is_key(created.stdout.strip())) == (0, True)
         assert len(stored(lambda store: store.owned("acme"))) == 1
 
-    def test_what_is_wrong_with_it_is_told(self, bare: Keys) -> None:
+    def test_a_problem_of_the_variable_is_printed(self, bare: Keys) -> None:
         result = bare("list", BLNK_GATEWAY_KEYS__STORE="http://127.0.0.1")
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith("BLNK_GATEWAY_KEYS__STORE: ")
 
-    def test_a_file_that_is_named_must_be_there(self, bare: Keys, redis_url: str) -> None:
+    def test_a_named_file_must_exist(self, bare: Keys, redis_url: str) -> None:
         result = bare("list", "--config", "gateway.yaml", BLNK_GATEWAY_KEYS__STORE=redis_url)
         advice = "write one with 'blnk-gateway init', or name another with --config"
         told = f"gateway.yaml: cannot be read: No such file or directory; {advice}\n"
         assert outcome(result) == (2, "", told)
 
-    def test_without_either_there_is_nothing_to_work_on(self, bare: Keys) -> None:
+    def test_a_file_or_the_variable_is_needed(self, bare: Keys) -> None:
         result = bare("list", BLNK_GATEWAY_KEYS__STORE=None)
         assert (result.exit_code, result.stdout) == (2, "")
 
@@ -841,25 +853,27 @@ EVERY = [
 
 
 @pytest.mark.parametrize("command", EVERY, ids=" ".join)
-def test_a_store_that_does_not_answer_is_a_dependency(
+def test_an_unreachable_store_is_a_dependency(
     keys: Keys, command: tuple[str, ...], unused_tcp_port: int
 ) -> None:
     url = f"redis://u:secret@127.0.0.1:{unused_tcp_port}/0"
     result = keys(*command, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE=url)
     assert (result.exit_code, result.stdout) == (3, "")
     shown_url = f"redis://127.0.0.1:{unused_tcp_port}/0"
-    assert result.stderr.startswith(f"{shown_url}: Key store unavailable: ")
+    assert result.stderr.startswith(
+        f"keys.store ({shown_url}): Redis cannot be reached: connection refused; "
+    )
     assert "secret" not in result.stderr
 
 
 @pytest.mark.parametrize("command", EVERY, ids=" ".join)
-def test_the_memory_of_another_process_cannot_be_reached(keys: Keys, command: tuple[str, ...]) -> None:
-    text = "keys.store is memory://: the keys of another process cannot be reached\n"
+def test_the_memory_of_another_process_is_wrong_usage(keys: Keys, command: tuple[str, ...]) -> None:
+    text = "keys.store is memory://, which no other process can use: name a Redis there\n"
     result = keys(*command, stdin=TestImport.LINE, BLNK_GATEWAY_KEYS__STORE="memory://")
     assert outcome(result) == (2, "", text)
 
 
-def test_a_store_that_names_an_unset_variable_is_not_guessed(tmp_path: Path) -> None:
+def test_a_store_url_with_an_unset_variable_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     text = (ROOT / "gateway.yaml").read_text()
     file.write_text(re.sub(r"store: redis://\S+", "store: redis://:${ABSENT_PASSWORD}@127.0.0.1/0", text))
@@ -870,7 +884,7 @@ def test_a_store_that_names_an_unset_variable_is_not_guessed(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("command", EVERY, ids=" ".join)
 def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, command: tuple[str, ...]) -> None:
-    """And by what changes keys in Core, its master key."""
+    """Commands that change keys in Core need its master key, too."""
     environ = {
         "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
         "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://reader@127.0.0.1:1/blnk",
@@ -880,16 +894,18 @@ def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, command: tup
         assert result.exit_code == 1
         assert "BLNK_MASTER_KEY" in result.stderr
     elif command[0] == "import":
-        text = f"{SHIPPED}: keys.authority is core: its keys are Core's, and none is to be imported\n"
+        text = f"{SHIPPED}: keys.authority is core: the keys are in Core's table, so none can be imported\n"
         assert outcome(result) == (2, "", text)
     elif command[0] == "verify":
         assert outcome(result) == (1, "state        unknown\n", "")
     else:
         assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr.endswith("Core's database cannot be reached as keys.core_database says\n")
+        reason = "Core's database cannot be reached as keys.core_database says"
+        advice = "correct this, then run the command again"
+        assert result.stderr == f"keys.core_database: {reason}; {advice}\n"
 
 
-def test_a_key_that_the_store_knows_is_disabled_without_core(keys: Keys, stored: Stored) -> None:
+def test_a_key_in_the_store_is_disabled_without_core(keys: Keys, stored: Stored) -> None:
     stored(lambda store: store.add(RECORD))
     environ = {
         "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
@@ -907,7 +923,7 @@ def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) 
     assert "Exit codes" in result.stdout
 
 
-def test_the_login_is_the_processs_own() -> None:
-    """And not what an environment variable says."""
+def test_the_operator_is_the_user_of_the_process() -> None:
+    """An environment variable does not change it."""
     named = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout
-    assert login() == f"cli:{named.strip()}"
+    assert operator_name() == f"cli:{named.strip()}"

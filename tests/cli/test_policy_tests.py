@@ -67,11 +67,11 @@ def failures(bad: Path) -> str:
 """
 
 
-def test_tests_that_hold_are_counted(good: Path) -> None:
+def test_passed_tests_are_counted(good: Path) -> None:
     assert outcome(run(good)) == (0, "1 policy tests passed\n", "")
 
 
-def test_each_failure_is_told_with_its_line_and_what_came(bad: Path) -> None:
+def test_each_failure_is_printed_with_its_line_and_the_result(bad: Path) -> None:
     assert outcome(run(bad)) == (1, f"{failures(bad)}2 of 2 policy tests failed\n", "")
 
 
@@ -81,23 +81,23 @@ def test_several_files_and_patterns_are_run_each_once(good: Path, bad: Path, tmp
     assert outcome(result) == (1, f"{failures(bad)}2 of 3 policy tests failed\n", "")
 
 
-def test_a_file_may_be_called_as_a_pattern(tmp_path: Path) -> None:
+def test_a_file_may_have_the_name_of_a_pattern(tmp_path: Path) -> None:
     file = tmp_path / "[x].yaml"
     file.write_text(GOOD)
     assert outcome(run(file)) == (0, "1 policy tests passed\n", "")
 
 
-def test_a_pattern_without_a_file_is_a_matter_of_usage(tmp_path: Path) -> None:
+def test_a_pattern_without_a_file_is_wrong_usage(tmp_path: Path) -> None:
     result = run(tmp_path / "*.yaml")
     assert result.exit_code == 2
-    assert "Invalid value for FILE: the pattern matches no file" in result.stderr
+    assert "Invalid value for 'FILE': the pattern matches no file" in result.stderr
 
 
-def test_without_a_file_there_is_nothing_to_test() -> None:
+def test_a_file_must_be_named() -> None:
     assert run().exit_code == 2
 
 
-def test_every_problem_of_every_file_is_told_and_nothing_is_run(good: Path, tmp_path: Path) -> None:
+def test_every_problem_of_every_file_is_printed_and_nothing_is_run(good: Path, tmp_path: Path) -> None:
     refused, absent = tmp_path / "refused.yaml", tmp_path / "absent.yaml"
     refused.write_text(
         "- {as: [], do: GET /ledgers, expect: allow}\n- {as: master, do: GET /, expect: 2026-01-01}\n"
@@ -109,7 +109,7 @@ def test_every_problem_of_every_file_is_told_and_nothing_is_run(good: Path, tmp_
     assert outcome(run(good, refused, absent)) == (2, "", text)
 
 
-def test_a_configuration_that_is_refused_fails_the_run(good: Path, tmp_path: Path) -> None:
+def test_a_refused_configuration_fails_the_run(good: Path, tmp_path: Path) -> None:
     config = tmp_path / "gateway.yaml"
     config.write_text("routes:\n  GET /health: public\n")
     result = CliRunner().invoke(cli, ["test", str(good), "--config", str(config)])
@@ -166,19 +166,19 @@ def test_a_file_name_of_any_bytes_can_be_reported() -> None:
     assert [suite.get("name") for suite in top] == ["a\\udcff\\x01<é>.yaml"]
 
 
-def test_a_report_that_cannot_be_written_is_a_matter_of_usage(good: Path, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_wrong_usage(good: Path, tmp_path: Path) -> None:
     report = tmp_path / "absent" / "report.xml"
     text = f"{report}: cannot be written: No such file or directory\n"
     assert outcome(run(good, "--junit", report)) == (2, "", text)
 
 
 class TestTheRepositorysOwn:
-    def test_they_hold(self) -> None:
+    def test_they_pass(self) -> None:
         count = len(load_policy_tests(OWN))
         assert outcome(run(OWN)) == (0, f"{count} policy tests passed\n", "")
 
-    def test_every_route_is_taken_by_whom_it_is_for_and_refused_to_others(self) -> None:
-        """Each line of `routes` is allowed once, and but for public ones refused once."""
+    def test_every_route_is_allowed_once_and_refused_once(self) -> None:
+        """Public routes are allowed only."""
         policy = Policy(load_config(SHIPPED, {}, secrets=False).routes)
         outcomes = [run_test(test, policy) for test in load_policy_tests(OWN)]
         allowed = {found.route for found in outcomes if found.test.expect == ALLOW}
@@ -187,14 +187,14 @@ class TestTheRepositorysOwn:
         assert allowed >= routes
         assert {route.name for route in routes - refused if route.access is Access.SCOPES} == set()
 
-    def test_every_stamp_is_asked_for(self) -> None:
+    def test_every_stamp_is_tested(self) -> None:
         policy = Policy(load_config(SHIPPED, {}, secrets=False).routes)
         asked = {(run_test(test, policy).route, test.stamp) for test in load_policy_tests(OWN)}
         stamped = {(route, route.stamp) for route in policy.table.routes if route.stamp.value != "none"}
         assert stamped - asked == set()
 
-    def test_they_ask_for_what_is_refused_whoever_asks(self) -> None:
-        """The master key's own refusals, /metrics, unknown paths and ambiguous targets are among them."""
+    def test_refusals_of_every_kind_are_tested(self) -> None:
+        """Also for the master key, /metrics, unknown paths and ambiguous targets."""
         tests = load_policy_tests(OWN)
         assert {test.expect for test in tests} == {
             "allow",
@@ -213,8 +213,8 @@ class TestTheRepositorysOwn:
         assert len([test for test in tests if isinstance(test.request.target, Ambiguous)]) >= 9
         assert any(isinstance(test.caller, Master) and test.expect != ALLOW for test in tests)
 
-    def test_they_notice_a_policy_that_opens_more(self) -> None:
-        """The control: with a `master` route opened to a scope, the test that guards it fails."""
+    def test_they_detect_a_policy_that_opens_more(self) -> None:
+        """With a `master` route opened to a scope, the test of that route fails."""
         opened = SHIPPED.read_text().replace("GET /hooks:         master", "GET /hooks: hooks:read")
         config = parse_config(opened.encode(), Path("gateway.yaml"), {}, secrets=False)
         outcomes = [run_test(test, Policy(config.routes)) for test in load_policy_tests(OWN)]

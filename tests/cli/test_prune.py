@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.key_store import now
+from gateway.cli.keys.operator import utc_now
 from gateway.gocompat.times import Instant
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
@@ -31,7 +31,7 @@ DEAD = (REVOKED, EXPIRED, PENDING.revoke(AT, "core"))
 
 
 def ids(stored: Stored) -> set[str]:
-    """Of all records that are there."""
+    """Return the ids of all records."""
 
     async def read(store: KeyStore) -> set[str]:
         return {record.id async for batch in store.every() for record in batch}
@@ -40,10 +40,10 @@ def ids(stored: Stored) -> set[str]:
     return found
 
 
-def test_what_is_removed_is_in_the_file_and_can_be_imported(
+def test_removed_records_are_in_the_file_and_can_be_imported(
     keys: Keys, stored: Stored, tmp_path: Path
 ) -> None:
-    """As it was, with its last use, also a key with a scope that no import would take of a live one."""
+    """With their last use, and also with a scope that an import refuses for a live key."""
     file = tmp_path / "dead.jsonl"
     stored(lambda store: store.add_all([*DEAD, GLOBEX]))
     stored(lambda store: store.used({REVOKED.id: 1_700_000_000.0}))
@@ -51,14 +51,14 @@ def test_what_is_removed_is_in_the_file_and_can_be_imported(
     assert outcome(keys(*BEFORE, "--export", str(file))) == (0, f"3 removed, in {file}\n", "")
     assert ids(stored) == {GLOBEX.id}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert outcome(keys("import", str(file))) == (0, "3 imported, 0 there already\n", "")
+    assert outcome(keys("import", str(file))) == (0, "3 imported, 0 already in the store\n", "")
     after: list[KeyRecord] = stored(lambda store: store.get_all(list(before)))
     assert {record.id: record for record in after} == before
 
 
-def test_only_keys_that_ended_before_go(keys: Keys, stored: Stored) -> None:
-    """A day ago is not a month ago; a disabled key is none that has ended."""
-    yesterday = str(Instant.of(now() - timedelta(days=1)))
+def test_only_keys_that_ended_before_are_removed(keys: Keys, stored: Stored) -> None:
+    """Not those that ended later, and no disabled keys."""
+    yesterday = str(Instant.of(utc_now() - timedelta(days=1)))
     stored(lambda store: store.add_all([REVOKED, OTHER.revoke(yesterday, "master")]))
     stored(
         lambda store: store.add_all([GLOBEX.disable(AT, "master"), replace(PENDING, expires_at=yesterday)])
@@ -69,7 +69,7 @@ def test_only_keys_that_ended_before_go(keys: Keys, stored: Stored) -> None:
     assert ids(stored) == {GLOBEX.id}
 
 
-def test_one_owners_alone(keys: Keys, stored: Stored) -> None:
+def test_owner_limits_it_to_one_owners_keys(keys: Keys, stored: Stored) -> None:
     stored(lambda store: store.add_all([REVOKED, GLOBEX.revoke(AT, "master")]))
     assert keys(*BEFORE, "--owner", "globex", "--no-export").stdout == "1 removed\n"
     assert ids(stored) == {REVOKED.id}
@@ -82,8 +82,8 @@ def test_a_dry_run_removes_and_writes_nothing(keys: Keys, stored: Stored, tmp_pa
     assert (file.exists(), len(ids(stored))) == (False, 3)
 
 
-def test_what_leads_to_live_descendants_stays(keys: Keys, stored: Stored) -> None:
-    """They can be revoked by it still."""
+def test_ancestors_of_live_keys_stay(keys: Keys, stored: Stored) -> None:
+    """So that `revoke --descendants` still finds those keys."""
     minted = replace(OTHER, created_by=RECORD.id)
     stored(lambda store: store.add_all([REVOKED, minted, GLOBEX.revoke(AT, "master")]))
     told = shown(keys(*BEFORE, "--no-export", "--output", "json"))
@@ -95,13 +95,13 @@ def test_what_leads_to_live_descendants_stays(keys: Keys, stored: Stored) -> Non
         "changed": 0,
         "export": None,
     }
-    text = "1 stay: keys whose records stay descend from them\n"
+    text = "1 stay: they have descendants whose records stay\n"
     assert outcome(keys(*BEFORE, "--no-export")) == (0, "0 removed\n", text)
     keys("revoke", RECORD.id, "--descendants")
     assert keys("show", OTHER.id, "--output", "json").stdout.count('"state":"revoked"') == 1
 
 
-def test_where_nothing_goes_no_file_stays(keys: Keys, stored: Stored, tmp_path: Path) -> None:
+def test_no_file_stays_if_nothing_is_removed(keys: Keys, stored: Stored, tmp_path: Path) -> None:
     file = tmp_path / "dead.jsonl"
     stored(lambda store: store.add_all([RECORD, OTHER]))
     assert outcome(keys(*BEFORE, "--export", str(file))) == (0, "0 removed\n", "")
@@ -111,15 +111,15 @@ def test_where_nothing_goes_no_file_stays(keys: Keys, stored: Stored, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (BEFORE, "Error: say --export FILE, from which `keys import` brings them back, or --no-export"),
+        (BEFORE, "Error: use --export FILE, which `keys import` can read, or --no-export"),
         (
             (*BEFORE, "--no-export", "--export", "x"),
-            "Error: say --export FILE, from which `keys import` brings them back, or --no-export",
+            "Error: use --export FILE, which `keys import` can read, or --no-export",
         ),
         (("prune", "--no-export"), "Error: Missing option '--dead-before'."),
         (
             ("prune", "--dead-before", "2999-01-01", "--no-export"),
-            "Error: Invalid value for '--dead-before': this is still to come",
+            "Error: Invalid value for '--dead-before': this time is in the future",
         ),
         (
             ("prune", "--dead-before", "999999w", "--no-export"),
@@ -128,11 +128,11 @@ def test_where_nothing_goes_no_file_stays(keys: Keys, stored: Stored, tmp_path: 
         (
             ("prune", "--dead-before", "2026-02-30", "--no-export"),
             "Error: Invalid value for '--dead-before': "
-            "write an age, as 90d, a date, as 2026-01-31, or RFC 3339",
+            "write an age, such as 90d, a date, such as 2026-01-31, or RFC 3339",
         ),
     ],
 )
-def test_what_makes_no_sense_removes_nothing(
+def test_a_wrong_option_removes_nothing(
     keys: Keys, stored: Stored, arguments: tuple[str, ...], text: str
 ) -> None:
     stored(lambda store: store.add_all(DEAD))
@@ -141,7 +141,7 @@ def test_what_makes_no_sense_removes_nothing(
     assert len(ids(stored)) == 3
 
 
-def test_a_file_that_is_there_is_left_alone(keys: Keys, stored: Stored, tmp_path: Path) -> None:
+def test_an_existing_file_is_left_unchanged(keys: Keys, stored: Stored, tmp_path: Path) -> None:
     stored(lambda store: store.add_all(DEAD))
     file = tmp_path / "dead.jsonl"
     file.write_text("mine")
@@ -149,7 +149,7 @@ def test_a_file_that_is_there_is_left_alone(keys: Keys, stored: Stored, tmp_path
     assert (file.read_text(), len(ids(stored))) == ("mine", 3)
 
 
-def test_what_there_is_no_room_for_is_not_removed(redis_url: str, stored: Stored, tmp_path: Path) -> None:
+def test_nothing_is_removed_without_room_for_the_file(redis_url: str, stored: Stored, tmp_path: Path) -> None:
     stored(lambda store: store.add_all(DEAD))
     file = tmp_path / "dead.jsonl"
     line = f"ulimit -f 0; trap '' XFSZ; {{keys}} {' '.join(BEFORE)} --export {file}"
@@ -157,7 +157,9 @@ def test_what_there_is_no_room_for_is_not_removed(redis_url: str, stored: Stored
     assert (file.exists(), len(ids(stored))) == (False, 3)
 
 
-def test_many_go_in_batches_with_a_bar_on_a_terminal(redis_url: str, stored: Stored, tmp_path: Path) -> None:
+def test_many_are_removed_in_batches_with_a_bar_on_a_terminal(
+    redis_url: str, stored: Stored, tmp_path: Path
+) -> None:
     many = [replace(REVOKED, id=f"{KEY_ID[:-3]}{n:04}", digest=f"{n:064x}") for n in range(1000)]
     stored(lambda store: store.add_all(many))
     file = tmp_path / "dead.jsonl"
@@ -173,7 +175,7 @@ def test_many_go_in_batches_with_a_bar_on_a_terminal(redis_url: str, stored: Sto
 async def test_a_key_stays_refused_by_a_gateway_that_runs(
     start_gateway: Start, redis_store: RedisKeyStore, keys: Keys
 ) -> None:
-    """Known as revoked, it is unknown then; a live key works on, and its owner can have new ones."""
+    """It becomes an unknown key; a live key keeps working."""
     gateway = await start_gateway(store=redis_store, keys={"per_owner": 1})
     dead, expired, live = (
         await gateway.mint("ledgers:read", revoked=True),

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.cli.core_client import asking_core
-from gateway.cli.key_reader import CoreKeyReader
-from gateway.cli.key_store import DependencyError, login, now
-from gateway.cli.key_writer import CoreKeyWriter, Rotation
-from gateway.gocompat.times import read_instant
+from gateway.cli.failures import UnfinishedError
+from gateway.cli.keys.core_client import open_core_client
+from gateway.cli.keys.core_writer import CoreKeyWriter
+from gateway.cli.keys.operator import operator_name, utc_now
+from gateway.cli.keys.reader import CoreKeyReader
+from gateway.cli.keys.rotation import Rotation
+from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, record_of
@@ -40,6 +41,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
 CREATE = ("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "90d", "--print-key")
 AT = "2026-01-01T00:00:00Z"
+CORRECT = "correct this, then run the command again"
 UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
 
 Keys = Callable[..., Awaitable[Result]]
@@ -106,7 +108,7 @@ class TestCreate:
         assert record is not None
         assert [record.id] == core.minted
         assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
-        assert record.created_by == login()
+        assert record.created_by == operator_name()
         (request,) = upstream.requests
         assert (request.method, request.target) == ("POST", "/api-keys")
         assert request.values("X-Blnk-Key") == [MASTER_KEY]
@@ -114,17 +116,24 @@ class TestCreate:
         assert MASTER_KEY not in result.stderr
 
     async def test_a_core_that_refuses_is_a_dependency(
-        self, keys: Keys, core: CoreApi, tmp_path: Path
+        self, keys: Keys, core: CoreApi, upstream: RecordingUpstream, tmp_path: Path
     ) -> None:
         core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
         file = tmp_path / "new.key"
         result = await keys(*CREATE[:-1], "--out", str(file))
-        assert outcome(result) == (3, "", "Core answered 500: internal\\x1b server error\n")
+        text = (
+            f"upstream.url ({upstream.url}): Core responded with 500: internal\\x1b server error; {CORRECT}\n"
+        )
+        assert outcome(result) == (3, "", text)
         assert not file.exists()
 
-    async def test_an_answer_that_is_no_key_is_told(self, keys: Keys, core: CoreApi) -> None:
+    async def test_an_answer_that_is_no_key_is_told(
+        self, keys: Keys, core: CoreApi, upstream: RecordingUpstream
+    ) -> None:
         core.failing = [answering("201 Created", b"[]")]
-        assert outcome(await keys(*CREATE)) == (3, "", "Core answered 201: nothing that can be read\n")
+        reason = f"upstream.url ({upstream.url}): Core responded with 201: a body that cannot be read"
+        advice = "Core may have created a key that nobody has: look at 'blnk-gateway keys list'"
+        assert outcome(await keys(*CREATE)) == (3, "", f"{reason}; {advice}\n")
 
     async def test_a_core_that_does_not_answer_is_a_dependency(
         self, keys: Keys, unused_tcp_port: int
@@ -132,11 +141,11 @@ class TestCreate:
         url = f"http://127.0.0.1:{unused_tcp_port}"
         result = await keys(*CREATE, BLNK_GATEWAY_UPSTREAM__URL=url)
         refused = f"connection refused (127.0.0.1:{unused_tcp_port})"
-        assert outcome(result) == (3, "", f"{url}: Upstream unreachable: {refused}\n")
+        assert outcome(result) == (3, "", f"upstream.url ({url}): {refused}; {CORRECT}\n")
 
     async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: RecordingUpstream) -> None:
         result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
-        text = f"{upstream.url}: Upstream refused the gateway: Core refuses the master key\n"
+        text = f"upstream.url ({upstream.url}): Core refuses the master key; {CORRECT}\n"
         assert outcome(result) == (3, "", text)
 
     async def test_the_master_key_is_needed(self, keys: Keys) -> None:
@@ -183,10 +192,10 @@ class TestRotate:
         new = await store.find(digest(result.stdout.removesuffix("\n")))
         assert new is not None
         assert (new.owner, new.name, new.scopes) == ("acme", "n", ("ledgers:read", "balances:read"))
-        assert (new.replaces, new.created_by, [new.id]) == (old.id, login(), core.minted)
+        assert (new.replaces, new.created_by, [new.id]) == (old.id, operator_name(), core.minted)
         record = await stored(store, old.id)
         (event,) = record.history
-        assert (event.what, event.by, event.reason) == ("rotated", login(), "yearly")
+        assert (event.what, event.by, event.reason) == ("rotated", operator_name(), "yearly")
         assert record.pending
         assert record.expires.unix - read_instant(event.at.encode()).unix == 7200
         assert await store.retiring() == [record]
@@ -246,7 +255,7 @@ class TestRotate:
         new = await store.find(digest(key))
         assert new is not None
         assert (result.exit_code, new.replaces) == (3, old.id)
-        assert f"whether {new.id} took the place of {old.id} is not known" in result.stderr
+        assert f"it is not known whether {new.id} has replaced {old.id}" in result.stderr
         assert (await stored(store, old.id)).rotated
         assert not await revoked(table, new.id)
 
@@ -264,10 +273,12 @@ class TestRotate:
 
         old, rows, store = await table.mint("ledgers:read"), CoreRows(postgres.url()), Stuck(redis_url)
         config = configured(upstream, {})
-        async with asking_core(config) as ask:
-            writes = CoreKeyWrites(ask, rows, store, list[KeyRecord]().append, now)
-            changes = CoreKeyWriter(store, writes, [], now(), CoreQuota(rows, store, Quota))
-            rotating = asyncio.ensure_future(changes.rotate(old.id, Rotation(timedelta(0), None, "")))
+        async with open_core_client(config) as ask:
+            writes = CoreKeyWrites(ask, rows, store, list[KeyRecord]().append, utc_now)
+            changes = CoreKeyWriter(store, writes, [], utc_now(), CoreQuota(rows, store, Quota))
+            rotating = asyncio.ensure_future(
+                changes.rotate(old.id, Rotation(Instant.of(utc_now()), None, ""))
+            )
             await reached.wait()
             rotating.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -277,10 +288,11 @@ class TestRotate:
         rows.close()
 
     async def test_a_store_that_fails_behind_core_leaves_no_key_behind(
-        self, keys: Keys, core: CoreApi, table: Table, redis_server: RedisServer
+        self, keys: Keys, core: CoreApi, table: Table, redis_server: RedisServer, redis_url: str
     ) -> None:
         """The new key is revoked in Core, or named where that fails too."""
         old = await table.mint("ledgers:read")
+        store = f"keys.store (redis://{redis_url.rpartition('@')[2]})"
 
         async def out_of_memory(exchange: Exchange) -> None:
             redis_server.command("CONFIG", "SET", "maxmemory", "1")
@@ -290,7 +302,8 @@ class TestRotate:
         try:
             result = await keys("rotate", old.id, "--print-key")
             assert (result.exit_code, result.stdout) == (3, "")
-            assert "Key store unavailable" in result.stderr
+            reason = f"{store}: Redis takes no change: it is out of memory (maxmemory)"
+            assert result.stderr == f"{reason}; {CORRECT}\n"
             assert [await revoked(table, key_id) for key_id in core.minted] == [True]
             redis_server.command("CONFIG", "SET", "maxmemory", "0")
             core.failing = [out_of_memory, abort]
@@ -298,7 +311,7 @@ class TestRotate:
         finally:
             redis_server.command("CONFIG", "SET", "maxmemory", "0")
         told = f"{core.minted[1]}, a new key that nobody has, is still live in Core: revoke it\n"
-        assert outcome(result) == (3, "", f"Key store unavailable; {told}")
+        assert outcome(result) == (3, "", f"{reason}; {told}")
 
 
 class TestRevoke:
@@ -312,7 +325,7 @@ class TestRevoke:
             assert (result.exit_code, result.stdout) == (0, f"{key.id}\trevoked\n")
         assert await revoked(table, key.id)
         record = await stored(store, key.id)
-        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, login(), "stolen")
+        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, operator_name(), "stolen")
 
     async def test_descendants_go_too(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
         """In Core and in the store."""
@@ -338,20 +351,31 @@ class TestRevoke:
     @pytest.mark.parametrize(
         ("failure", "told"),
         [
-            (answering("429 Too Many Requests", b'{"error":"slow down"}'), "Core answered 429: slow down"),
+            (
+                answering("429 Too Many Requests", b'{"error":"slow down"}'),
+                "Core responded with 429: slow down",
+            ),
             (abort, "Core closed the connection without a byte of a response"),
         ],
     )
     async def test_where_core_does_not_revoke_it_the_key_is_dead_here_already(
-        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore, failure: Behaviour, told: str
+        self,
+        keys: Keys,
+        core: CoreApi,
+        upstream: RecordingUpstream,
+        table: Table,
+        store: RedisKeyStore,
+        failure: Behaviour,
+        told: str,
     ) -> None:
         """Core's row is left to the gateways, and doing it again does it, too."""
         key = await table.mint("ledgers:read")
         core.failing = [failure]
-        later = "the gateways refuse the key from now on, and go on asking Core to revoke it"
-        assert outcome(await keys("revoke", key.id, "--reason", "stolen")) == (3, "", f"{told}; {later}\n")
+        later = "the gateways already refuse the key, and keep asking Core to revoke it"
+        text = f"upstream.url ({upstream.url}): {told}; {later}\n"
+        assert outcome(await keys("revoke", key.id, "--reason", "stolen")) == (3, "", text)
         record = await stored(store, key.id)
-        assert (record.revoked_by, record.revoked_reason) == (login(), "stolen")
+        assert (record.revoked_by, record.revoked_reason) == (operator_name(), "stolen")
         assert (await store.retiring(), await revoked(table, key.id)) == ([record], False)
         assert outcome(await keys("revoke", key.id)) == (0, f"{key.id}\trevoked\n", "")
         assert (await store.retiring(), await revoked(table, key.id)) == ([], True)
@@ -374,7 +398,7 @@ class TestDisable:
         key = await table.mint("ledgers:read")
         await table.change(key, "is_revoked = true")
         result = await keys("disable", key.id)
-        assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
+        assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays revoked\n")
 
 
 @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "rotate"])
@@ -391,8 +415,8 @@ async def test_a_database_that_does_not_answer_is_a_dependency(
     url = f"postgres://reader:secret@127.0.0.1:{unused_tcp_port}/blnk"
     more = ["--print-key"] if command == "rotate" else []
     result = await keys(command, UNKNOWN, *more, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
-    text = "Core's database cannot be reached as keys.core_database says\n"
-    assert outcome(result) == (3, "", text)
+    reason = "Core's database cannot be reached as keys.core_database says"
+    assert outcome(result) == (3, "", f"keys.core_database: {reason}; {CORRECT}\n")
 
 
 async def test_an_address_of_the_database_that_is_not_set_is_not_guessed(keys: Keys, tmp_path: Path) -> None:
@@ -478,7 +502,7 @@ class TestReading:
         assert (await keys("list", "--owner", "acme")).stdout.count("\n") == 1
         row = (await keys("list", "--owner", "globex")).stdout.splitlines()[1].split("\t")
         assert row[:5] == [key.id, "globex", "n", "balances:read", "disabled"]
-        assert f" by {login()}: unpaid\n" in (await keys("show", key.id)).stdout
+        assert f" by {operator_name()}: unpaid\n" in (await keys("show", key.id)).stdout
         assert (await stored(store, key.id)).owner == "acme"
 
     async def test_a_key_that_is_made_meanwhile_is_live(
@@ -496,7 +520,7 @@ class TestReading:
                     yield batch
 
         rows, later = CoreRows(postgres.url()), Later(redis_url)
-        readings = CoreKeyReader(later, rows, postgres.url(), now())
+        readings = CoreKeyReader(later, rows, postgres.url(), utc_now())
         found = [record async for batch in readings.every() for record in batch]
         assert [record.revoked for record in found] == [False, False]
         await later.close()
@@ -519,7 +543,7 @@ class TestReading:
         assert outcome(await keys("enable", expired.id)) == (0, f"{expired.id}\texpired\n", "")
         for key in (revoked_, gone):
             result = await keys("enable", key.id)
-            assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays so\n")
+            assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays revoked\n")
 
     @pytest.mark.parametrize("command", ["show", "verify", "list"])
     async def test_a_database_that_is_down_is_not_the_stores_fault(
@@ -530,7 +554,7 @@ class TestReading:
         stdin = "A" * 43 + "="
         result = await keys(command, *more, stdin=stdin, BLNK_GATEWAY_KEYS__CORE_DATABASE=url)
         assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr.startswith("Core's database ")
+        assert result.stderr.startswith("keys.core_database: Core's database ")
 
     async def test_a_key_whose_row_is_gone_is_dead(self, keys: Keys, table: Table) -> None:
         """Ledger records may still name it."""
@@ -578,20 +602,22 @@ async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_o
     table: Table, postgres: Postgres, redis_url: str
 ) -> None:
     """Nobody goes on with what the store could not even name."""
+    failure = StoreUnavailableError(reason="Redis cannot be reached")
 
     class Failing(RedisKeyStore):
         async def children(self, key_id: str) -> list[KeyRecord]:
-            raise StoreUnavailableError(reason="Redis cannot be reached")
+            raise failure
 
     async def never_asked(method: str, target: str, body: bytes) -> ApiResponse:
         raise AssertionError
 
     key, told = await table.mint("api-keys:write"), list[KeyRecord]()
     store, rows = Failing(redis_url), CoreRows(postgres.url())
-    writes = CoreKeyWrites(never_asked, rows, store, told.append, now)
-    changes = CoreKeyWriter(store, writes, told, now(), CoreQuota(rows, store, Quota))
-    with pytest.raises(DependencyError) as failure:
+    writes = CoreKeyWrites(never_asked, rows, store, told.append, utc_now)
+    changes = CoreKeyWriter(store, writes, told, utc_now(), CoreQuota(rows, store, Quota))
+    with pytest.raises(UnfinishedError) as unfinished:
         await changes.revoke(key.id, "stolen", descendants=True)
-    assert str(failure.value) == "Redis cannot be reached; not all is revoked yet: repeat it"
+    advice = "some of the keys are revoked, others are not: run the command again"
+    assert (unfinished.value.failure, unfinished.value.advice) == (failure, advice)
     await store.close()
     rows.close()

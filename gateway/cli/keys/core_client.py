@@ -1,4 +1,4 @@
-"""Core, asked by a command with the master key, as a gateway asks it."""
+"""Sends a command's requests to Core with the master key, as a gateway does."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gateway.proxy.core_client import CoreClient
 from gateway.server.upstream import host_line, open_pool, read_master_key
 
 
-class _Unobserved:
-    """A command tells what became of its request itself."""
+class _NoObserver:
+    """Ignores what a gateway would count: a command reports its own failures."""
 
     def upstream(self, failure: GatewayError | None) -> None:
-        """Nobody keeps whether Core answers."""
+        """Ignore whether Core responded."""
 
     def refused(self) -> None:
-        """The command's own failure says so."""
+        """Ignore that Core refused the master key."""
 
 
 @asynccontextmanager
-async def asking_core(config: Config) -> AsyncIterator[Ask]:
-    """Core at `upstream.url`. The master key is read when Core is first asked; some commands never do."""
+async def open_core_client(config: Config) -> AsyncIterator[Ask]:
+    """Open a client of Core at `upstream.url`; the first request reads the master key."""
     pool = open_pool(config, asyncio.get_running_loop())
     client: CoreClient | None = None
 
@@ -36,7 +36,7 @@ async def asking_core(config: Config) -> AsyncIterator[Ask]:
         if client is None:
             access = CoreAccess(config.upstream.url, read_master_key(config))
             access.verify()
-            client = CoreClient(pool, access, _Unobserved(), host_line(config))
+            client = CoreClient(pool, access, _NoObserver(), host_line(config))
         return await client.ask(method, target, body)
 
     try:

@@ -1,12 +1,13 @@
-"""How records of keys are shown: tables for people, lines and JSON for programs.
+"""Shows records of keys: tables for people, lines and JSON for programs.
 
 Rules kept here:
 - Neither a key's digest nor its hash is shown.
-- Names and owners come from clients: a control character of theirs never reaches the terminal.
-- A table is drawn on a terminal only, of 1,000 keys at most, for it takes long to lay out, and where there is
-  room for it; else the cells of a row are separated by tabs. Ids stand in it whole, to be copied; on a narrow
-  terminal columns are left out, which is said, and what a client named goes over several lines.
-- Times have whole seconds for people, and in JSON six digits more, always.
+- Names and owners come from clients: their control characters never reach the terminal.
+- A table is drawn only on a terminal that is wide enough, and for at most 1,000 keys, because its layout
+  takes long. Elsewhere the cells of a row are separated by tabs.
+- A table shows ids whole, so that they can be copied. On a narrow terminal it leaves columns out, and says
+  so; texts that clients chose continue on further lines.
+- People see times in whole seconds; JSON always has six digits after the second.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from gateway.policy.principals import State
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 SECRET: Final = ("digest", "prefix", "bcrypt")
-"""Members of a record that tell something about its key."""
+"""Members of a record that reveal something about its key."""
 
 MOST_DRAWN: Final = 1_000
 COLUMNS: Final = ("id", "owner", "name", "scopes", "state", "expires", "last used")
 WIDE: Final = 140
-"""Characters of a terminal on which all columns are drawn."""
+"""The width of a terminal, in characters, that shows all columns."""
 ROOM: Final = 76
-"""Characters of a terminal on which a table is drawn at all."""
+"""The least width of a terminal, in characters, that shows a table."""
 NARROW: Final = ("id", "owner", "state", "expires")
 FOLDED: Final = ("owner", "name", "scopes")
 STATE_STYLES: Final = {
@@ -49,18 +50,18 @@ STATE_STYLES: Final = {
 _TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
 
 
-def output_as(shown: str) -> Callable[[_Command], _Command]:
-    """The option `--output`, whose help says what is `shown`."""
+def output_option_with(help_text: str) -> Callable[[_Command], _Command]:
+    """Return the option `--output` with this help text."""
     return click.option(
-        "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help=shown
+        "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help=help_text
     )
 
 
-output_option = output_as("Lines for people, a list as a table on a terminal; or JSON.")
+output_option = output_option_with("table for people, json for programs.")
 
 
 def printable(text: str) -> str:
-    """The text with every character that would move the cursor, or hide, escaped."""
+    """Return the text with an escape for every character that moves the cursor or is invisible."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text
@@ -68,9 +69,9 @@ def printable(text: str) -> str:
 
 
 def public(record: KeyRecord, now: datetime) -> dict[str, Any]:
-    """The members of a record that anyone who may list keys may see, with its state.
+    """Return what anyone who may list keys may see of a record, with its state, as JSON members.
 
-    Times are in UTC, with six digits after the second, and None for never.
+    Times are in UTC, with six digits after the second; None stands for never.
     """
     members = {name: value for name, value in asdict(record).items() if name not in SECRET}
     for name in _TIMES:
@@ -84,7 +85,10 @@ def public(record: KeyRecord, now: datetime) -> dict[str, Any]:
 
 
 def in_utc(text: str, digits: int) -> str:
-    """A time of a record in UTC, with so many digits after the second; as it is at the ends of the years."""
+    """Return a time of a record in UTC, with so many digits after the second.
+
+    A time in the first or last day of the years that RFC 3339 can write is returned unchanged.
+    """
     stored = str(read_instant(text.encode()).stored())
     if not stored.endswith("Z"):
         return text
@@ -93,12 +97,12 @@ def in_utc(text: str, digits: int) -> str:
 
 
 def write_json(value: object) -> None:
-    """One line of JSON."""
+    """Print one line of JSON."""
     click.echo(msgspec.json.encode(value))
 
 
 def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
-    """A row for each record."""
+    """Print a row for each record."""
     rows = [_row(record, now) for record in records]
     if not (sys.stdout.isatty() and len(rows) <= MOST_DRAWN and _draw(rows)):
         for row in (COLUMNS, *rows):
@@ -106,7 +110,7 @@ def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
 
 
 def _draw(rows: Sequence[Sequence[str]]) -> bool:
-    """Draw a table, and tell whether there was room for it."""
+    """Draw a table if the terminal is wide enough; return whether it is."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -123,39 +127,39 @@ def _draw(rows: Sequence[Sequence[str]]) -> bool:
         cells = dict(zip(COLUMNS, row, strict=True))
         if not wide:
             cells["expires"] = cells["expires"][: len("2027-01-31")]
-        # rich raises for what the terminal cannot encode.
+        # rich raises an error for a character that the terminal cannot encode.
         plain = (cells[name].encode(console.encoding, "backslashreplace") for name in shown)
         texts = (text.decode(console.encoding) for text in plain)
         table.add_row(*(Text(text, STATE_STYLES.get(text, "")) for text in texts))
     console.print(table)
     if not wide:
         missing = ", ".join(name for name in COLUMNS if name not in shown)
-        say(f"not shown: {missing} ({WIDE} columns show them, or --output json)", err=True)
+        say(f"not shown: {missing} (widen to {WIDE} columns, or --output json)", err=True)
     return True
 
 
 def say_fields(fields: Sequence[tuple[str, str]], *, err: bool = False) -> None:
-    """A line for each name and value; values that are empty are left out."""
+    """Print a line for each name and value; leave out empty values."""
     for name, value in fields:
         if value:
             say(f"{printable(name):<12} {printable(value)}", err=err)
 
 
 def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
-    """Everything about a record, for people."""
+    """Return everything about a record, for people, but secrets."""
     return [
         ("id", record.id),
         ("state", record.state(now.timestamp()).value),
         ("owner", record.owner),
         ("name", record.name),
         ("scopes", ", ".join(record.scopes)),
-        ("created", _did(record.created_at, record.created_by, "")),
+        ("created", _event_text(record.created_at, record.created_by, "")),
         ("expires", in_utc(record.expires_at, 0)),
-        ("last used", _used(record)),
+        ("last used", _last_use(record)),
         ("replaces", record.replaces),
-        ("revoked", _did(record.revoked_at or "", record.revoked_by, record.revoked_reason)),
-        *((event.what, _did(event.at, event.by, event.reason)) for event in record.history),
-        ("retiring", "Core is still to revoke it, once it has ended" if record.retiring else ""),
+        ("revoked", _event_text(record.revoked_at or "", record.revoked_by, record.revoked_reason)),
+        *((event.what, _event_text(event.at, event.by, event.reason)) for event in record.history),
+        ("retiring", "Core revokes it once it has ended" if record.retiring else ""),
         ("pending", _pending(record)),
     ]
 
@@ -164,22 +168,22 @@ def _pending(record: KeyRecord) -> str:
     if not record.pending or record.revoked:
         return ""
     if len(record.prefix) < PREFIX_LENGTH or not is_bcrypt(record.bcrypt):
-        return "nobody can use it: its row has no whole key_prefix, or no bcrypt hash of at most 2^14 rounds"
-    return "its digest is learned from the first request"
+        return "unusable: its row has no whole key_prefix, or no bcrypt hash of at most 2^14 rounds"
+    return "the first request with the key tells its digest"
 
 
 def _row(record: KeyRecord, now: datetime) -> tuple[str, ...]:
     state = record.state(now.timestamp())
     shown = ROTATED if record.rotated and state is State.LIVE else state.value
     cells = (record.id, record.owner, record.name, ",".join(record.scopes))
-    return (*map(printable, cells), shown, in_utc(record.expires_at, 0), _used(record))
+    return (*map(printable, cells), shown, in_utc(record.expires_at, 0), _last_use(record))
 
 
-def _used(record: KeyRecord) -> str:
+def _last_use(record: KeyRecord) -> str:
     return "never" if record.last_used_at == ZERO else in_utc(record.last_used_at, 0)
 
 
-def _did(at: str, by: str, reason: str) -> str:
+def _event_text(at: str, by: str, reason: str) -> str:
     if not at and not by:
         return ""
     when = in_utc(at, 0) if at else ""

@@ -1,0 +1,20 @@
+"""Names who runs a command, and reads the clock, for the records that the command writes."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from datetime import UTC, datetime
+
+
+def operator_name() -> str:
+    """Return who runs this, as records name them: `cli:` and the login of the process's user."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
+        return f"cli:{os.getuid()}"
+
+
+def utc_now() -> datetime:
+    """Return the time, aware and in UTC."""
+    return datetime.now(UTC)

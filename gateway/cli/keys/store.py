@@ -1,0 +1,104 @@
+"""Opens what the commands of keys work with: the configuration, the key store, Core's table.
+
+Rules kept here:
+- No running gateway is needed. Core and its master key are needed only where Core is the authority and a key
+  is created, rotated or revoked.
+- A dependency that fails ends the command with 3.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from gateway.cli.console import fail, load
+from gateway.cli.failures import UnfinishedError, describe
+from gateway.cli.signals import run_until_signal
+from gateway.config import Config, ConfigError, parse_config
+from gateway.config.environment import variable
+from gateway.config.presets import preset
+from gateway.errors import GatewayError
+from gateway.keys.authority import CORE_PACKAGES_MISSING
+from gateway.keys.record import RefusedRecordError
+from gateway.keys.store import KeyStore
+from gateway.server.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from gateway.keys.core.rows import CoreRows
+
+Done = TypeVar("Done")
+
+_STORE_VARIABLE: Final = variable("keys.store")
+
+
+def load_for_keys(path: Path, *, changing: bool) -> Config:
+    """Return the configuration; exit with 1 or 2 if the commands of keys cannot work with it.
+
+    `changing`: keys will be created, rotated or revoked. Where Core is the authority, Core does that, and
+    the master key must be set.
+    """
+    config = _load_or_preset(path, secrets=False)
+    if "keys.store" in config.unset:
+        fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.FAILED)
+    if config.keys.store.startswith("memory:"):
+        fail(
+            "keys.store is memory://, which no other process can use: name a Redis there",
+            Exit.USAGE,
+        )
+    if changing and config.keys.authority == "core":
+        return _load_or_preset(path, secrets=True)
+    return config
+
+
+def _load_or_preset(path: Path, *, secrets: bool) -> Config:
+    """Return the configuration of the file.
+
+    The preset stands in where no file was named, the default one is absent, and a variable names the store.
+    """
+    context = click.get_current_context(silent=True)
+    named = context is not None and context.get_parameter_source("path") is not ParameterSource.DEFAULT
+    if named or path.exists() or not os.environ.get(_STORE_VARIABLE):
+        return load(path, secrets=secrets)
+    try:
+        return parse_config(preset("core").encode(), path, os.environ, secrets=secrets)
+    except ConfigError as error:
+        fail(str(error), Exit.FAILED)
+
+
+def open_core_rows(config: Config) -> CoreRows:
+    """Return Core's table, to be closed; exit with 1 or 2 if the URL or a package for it is missing."""
+    if "keys.core_database" in config.unset:
+        fail("keys.core_database names a variable that is not set in the environment", Exit.FAILED)
+    try:
+        from gateway.keys.core.rows import CoreRows
+    except ModuleNotFoundError as missing:
+        if missing.name != "asyncpg":
+            raise
+        fail(CORE_PACKAGES_MISSING, Exit.USAGE)
+    return CoreRows(config.keys.core_database)
+
+
+def run_with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]], *, advice: str = "") -> Done:
+    """Return the result of `work` on the store; exit with 3 if a dependency fails, with 1 if it refuses.
+
+    `advice` replaces the usual advice for a dependency that failed.
+    """
+
+    async def work_and_close() -> Done:
+        from gateway.keys.redis.store import RedisKeyStore
+
+        store = RedisKeyStore(config.keys.store, replicas=config.keys.replicas)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    try:
+        return run_until_signal(work_and_close())
+    except (GatewayError, RefusedRecordError, UnfinishedError) as failure:
+        fail(*describe(failure, config, advice))

@@ -1,0 +1,81 @@
+"""Changes keys where the key store is the authority."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+
+from gateway.cli.failures import unfinished
+from gateway.cli.keys.changed import NOT_SHOWN, advise_to_repeat, read_changed
+from gateway.cli.keys.new_key import NewKey, store_new_key
+from gateway.cli.keys.operator import operator_name
+from gateway.cli.keys.rotation import (
+    Rotation,
+    end_of_old_key,
+    refuse_second_rotation,
+    store_rotation,
+    successor_of,
+)
+from gateway.gocompat.times import Instant
+from gateway.keys.api.bodies import Creation
+from gateway.keys.descendants import revoke_with_descendants
+from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.quota import Quota
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import KeyStore, Revision
+
+
+class StoreKeyWriter:
+    """A KeyWriter with the store as the authority; `at` is the time that records state."""
+
+    def __init__(self, store: KeyStore, at: datetime, quota: Quota) -> None:
+        self._store = store
+        self._at = at
+        self._quota = quota
+
+    async def create(self, creation: Creation) -> NewKey:
+        """Create a key. Raises QuotaError."""
+        made = self._mint(creation)
+        return await store_new_key(made, self._store.add(made.record, self._quota))
+
+    async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
+        """Create a key that replaces one; None for an unknown id. Raises RefusedRecordError."""
+        old = await self._store.get(key_id)
+        if old is None:
+            return None
+        await refuse_second_rotation(self._store, old)
+        made = self._mint(successor_of(old, rotation, self._at), replaces=old.id)
+        return await store_rotation(self._store, key_id, end_of_old_key(rotation, self._at), made)
+
+    async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
+        """Revoke a key; return the revoked records, the key's own first, or none for an unknown id."""
+        revocation = (str(Instant.of(self._at)), operator_name(), reason)
+        if not descendants:
+            revoked = await self._store.revoke(key_id, *revocation)
+            return [] if revoked is None else await read_changed(self._store, [revoked])
+        some: list[KeyRecord] = []
+        with advise_to_repeat(some):
+            await revoke_with_descendants(self._store, key_id, revocation, some.append)
+        return await read_changed(self._store, some)
+
+    async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
+        """Change a record, and return it; None for an unknown id."""
+        if await self._store.revise(key_id, revision) is None:
+            return None
+        with unfinished(NOT_SHOWN):
+            return await self._store.get(key_id)
+
+    def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
+        key = mint_key(os.urandom)
+        record = KeyRecord(
+            id=mint_id(os.urandom),
+            digest=digest(key),
+            name=creation.name,
+            owner=creation.owner,
+            scopes=creation.scopes,
+            expires_at=str(creation.expires_at),
+            created_at=str(Instant.of(self._at)),
+            created_by=operator_name(),
+            replaces=replaces,
+        )
+        return NewKey(record, key)
