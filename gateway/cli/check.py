@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 
 from gateway.cli.console import EXIT_CODES, advice, config_option, output_option, say
-from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, load_config
+from gateway.config import Config, ConfigError, UnreadableConfigError, load_config
 from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING
 from gateway.policy.coverage import Remark
+from gateway.policy.problems import Problem
 from gateway.server.exit_codes import Exit
 
 
@@ -44,7 +45,7 @@ class _Finding:
     def __str__(self) -> str:
         """As editors and terminals link it; a problem needs no word for it."""
         level = "" if self.level is _Level.PROBLEM else f"{self.level.value}: "
-        return str(ConfigProblem(self.path, self.line, level + self.text))
+        return str(Problem(self.line, level + self.text, self.path))
 
     @property
     def members(self) -> dict[str, object]:
@@ -112,7 +113,7 @@ def _checked(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Report:
     except UnreadableConfigError as error:
         (problem,) = error.problems
         text = problem.text + advice(error)
-        return _Report(Exit.USAGE, (_Finding(_Level.PROBLEM, problem.path, problem.line, text),))
+        return _Report(Exit.USAGE, (_Finding(_Level.PROBLEM, problem.source, problem.line, text),))
     except ConfigError as error:
         return _Report(Exit.FAILED, tuple(_findings(_Level.PROBLEM, error.problems)))
     findings = [
@@ -144,8 +145,8 @@ def _of_dependencies(path: Path, config: Config) -> Iterator[_Finding]:
         yield _Finding(level, str(path), 0, f"{state.setting}: {state.text}")
 
 
-def _findings(level: _Level, problems: Iterable[ConfigProblem]) -> Iterator[_Finding]:
-    return (_Finding(level, problem.path, problem.line, problem.text) for problem in problems)
+def _findings(level: _Level, problems: Iterable[Problem]) -> Iterator[_Finding]:
+    return (_Finding(level, problem.source, problem.line, problem.text) for problem in problems)
 
 
 def _of_remark(path: Path, remark: Remark) -> _Finding:

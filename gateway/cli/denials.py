@@ -19,7 +19,7 @@ import click
 from gateway.cli.console import EXIT_CODES, say
 from gateway.cli.printing import Printer
 from gateway.errors import Code
-from gateway.policy.explain import shown
+from gateway.policy.explanation import printable
 
 MOST_SHOWN: Final = 30
 """Rows that people see where they name no number."""
@@ -134,7 +134,7 @@ def _members(line: bytes) -> dict[str, Any] | None:
 def _rows(members: dict[str, Any]) -> Iterator[Row]:
     def text(name: str) -> str:
         value = members.get(name)
-        return shown(value[:_MOST_TEXT]) if isinstance(value, str) else ""
+        return printable(value[:_MOST_TEXT]) if isinstance(value, str) else ""
 
     would, code = text("would_code"), text("code")
     status = members.get("status")

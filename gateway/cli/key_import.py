@@ -83,7 +83,7 @@ def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) ->
     records, problems = read_records(lines, login(), now=None if any_scopes else now().timestamp())
     if problems:
         for problem in problems[:MOST_SHOWN]:
-            say(f"{printable(file)}:{problem.line}: {problem.text}", err=True)
+            say(str(problem.in_source(printable(file))), err=True)
         fail(f"lines that are wrong: {len(problems)}; nothing was imported", Exit.FAILED)
     with progress(len(records)) as advance:
 

@@ -31,7 +31,7 @@ from gateway.cli.key_reader import KeyReader, key_reader_of
 from gateway.cli.key_store import fail, load_for_keys, now, with_store
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, newest_first
-from gateway.policy.principals import State
+from gateway.policy.principals import KeyState
 from gateway.server.exit_codes import Exit
 
 Done = TypeVar("Done")
@@ -119,7 +119,7 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
         say_fields([("state", state)])
     else:
         say_fields(fields_of(record, now()))
-    sys.exit(Exit.OK if state == State.LIVE.value else Exit.FAILED)
+    sys.exit(Exit.OK if state == KeyState.LIVE.value else Exit.FAILED)
 
 
 @click.command(epilog=EXIT_CODES, short_help="Write every record as a line of JSON.")

@@ -1,5 +1,6 @@
 """gateway.yaml and the environment as one frozen Config, or every problem at once."""
 
+from gateway.config.errors import ConfigError, UnreadableConfigError
 from gateway.config.load import load_config, parse_config
 from gateway.config.model import (
     Config,
@@ -12,7 +13,6 @@ from gateway.config.model import (
     UpstreamConfig,
     settings,
 )
-from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
 from gateway.config.values import Address, BadValueError, Secret, read_secret
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "BadValueError",
     "Config",
     "ConfigError",
-    "ConfigProblem",
     "DrainConfig",
     "KeysConfig",
     "LimitsConfig",

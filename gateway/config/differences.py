@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.config.model import Config
-from gateway.config.written import each
+from gateway.config.rendering import each_setting
 
 MASTER = "keys.master"
 REPORT_ONLY = "keys.report_only"
@@ -36,7 +36,7 @@ def differences(old: Config, new: Config) -> tuple[Difference, ...]:
         GRACE: GRACE in new.unset or new.keys.grace > old.keys.grace,
     }
     found = []
-    for (path, before, was), (_, after, now) in zip(each(old), each(new), strict=True):
+    for (path, before, was), (_, after, now) in zip(each_setting(old), each_setting(new), strict=True):
         if before != after or was != now:
             found.append(Difference(path, was, now, wider.get(path, False)))
     return tuple(found)

@@ -16,13 +16,15 @@ from itertools import combinations
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from gateway.config import document, environment, model, report_only, values
+from gateway.config import environment, model, report_only_dates, values, yaml_document
+from gateway.config.bounded_file import read_bounded
+from gateway.config.errors import ConfigError
 from gateway.config.model import Config, UpstreamConfig
-from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
-from gateway.config.reading import MASTER_KEYS, UNREPLACED, Reading
-from gateway.config.routes import read_routes
+from gateway.config.route_reader import read_routes
+from gateway.config.settings_reader import MASTER_KEYS, UNREPLACED, SettingsReader
 from gateway.config.values import Address, BadValueError, Secret
 from gateway.keys.redis.url import TLS_OPTIONS
+from gateway.policy.problems import Problem
 from gateway.policy.routes import RouteTable
 
 SECRET_FILES = ("upstream.master_key_file", "admin_token_file")
@@ -43,22 +45,7 @@ def load_config(path: Path, environ: Mapping[str, str], *, secrets: bool) -> Con
         UnreadableConfigError: the file cannot be read.
         ConfigError: anything else is wrong.
     """
-    return parse_config(read_config(path), path, environ, secrets=secrets)
-
-
-def read_config(path: Path) -> bytes:
-    """What the file holds, but not much more of it than any configuration may.
-
-    Raises:
-        UnreadableConfigError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return stream.read(document.MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "this is no path"
-        problem = ConfigProblem(str(path), 0, f"cannot be read: {reason}")
-        raise UnreadableConfigError((problem,), absent=isinstance(error, FileNotFoundError)) from None
+    return parse_config(read_bounded(path), path, environ, secrets=secrets)
 
 
 def parse_config(
@@ -76,8 +63,8 @@ def parse_config(
     Raises:
         ConfigError: with every problem, those of the file by line, then those of the environment.
     """
-    top, yaml_problems = document.read_document(data)
-    reading = Reading(str(path), environ, secrets=secrets)
+    top, yaml_problems = yaml_document.read_document(data)
+    reading = SettingsReader(str(path), environ, secrets=secrets)
     for problem in yaml_problems:
         reading.refuse(problem.line, problem.text)
     # A file that could not be composed would only seem to lack what it holds.
@@ -100,12 +87,12 @@ def parse_config(
     raise ConfigError(_in_order(reading.problems))
 
 
-def _in_order(problems: Iterable[ConfigProblem]) -> tuple[ConfigProblem, ...]:
+def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Each once: those of the file by line, then those of the environment."""
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (problem.line == 0, problem.line)))
 
 
-def _build(reading: Reading, routes: RouteTable, sha256: str) -> Config:
+def _build(reading: SettingsReader, routes: RouteTable, sha256: str) -> Config:
     sections = {name: kind(**reading.below(name)) for name, kind in model.sections().items()}
     single = {path: value for path, value in reading.values.items() if "." not in path}
     return Config(
@@ -118,7 +105,7 @@ def _build(reading: Reading, routes: RouteTable, sha256: str) -> Config:
     )
 
 
-def _routes(reading: Reading, node: document.Node | None) -> RouteTable | None:
+def _routes(reading: SettingsReader, node: yaml_document.YamlNode | None) -> RouteTable | None:
     if node is None:
         reading.refuse(1, "routes is missing: write 'routes:' and below it one line per route")
         return None
@@ -130,7 +117,7 @@ def _routes(reading: Reading, node: document.Node | None) -> RouteTable | None:
     return None
 
 
-def _check_master_key(reading: Reading) -> None:
+def _check_master_key(reading: SettingsReader) -> None:
     given = [path for path in MASTER_KEYS if path in reading.places]
     if len(given) == 2 and not any(reading.values[path] is None for path in given):
         reading.refuse_setting(given[1], "keep one of master_key and master_key_file")
@@ -140,7 +127,7 @@ def _check_master_key(reading: Reading) -> None:
         )
 
 
-def _check_authority(reading: Reading) -> None:
+def _check_authority(reading: SettingsReader) -> None:
     if reading.values["keys.authority"] == "core" and "keys.core_database" not in reading.places:
         reading.refuse_setting(
             "keys.authority",
@@ -148,7 +135,7 @@ def _check_authority(reading: Reading) -> None:
         )
 
 
-def _check_admin(reading: Reading) -> None:
+def _check_admin(reading: SettingsReader) -> None:
     admin = reading.values["admin"]
     if isinstance(admin, Address) and not admin.is_loopback and "admin_token_file" not in reading.places:
         reading.refuse_setting(
@@ -158,7 +145,7 @@ def _check_admin(reading: Reading) -> None:
         )
 
 
-def _check_listeners(reading: Reading) -> None:
+def _check_listeners(reading: SettingsReader) -> None:
     known = [path for path in LISTENERS if path not in reading.unset and reading.values[path] is not None]
     listening = [(path, address) for path in known for address in _addresses(reading.values[path])]
     for (first, one), (second, another) in combinations(listening, 2):
@@ -175,7 +162,7 @@ def _addresses(value: Address | tuple[Address, ...]) -> tuple[Address, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _check_limits(reading: Reading) -> None:
+def _check_limits(reading: SettingsReader) -> None:
     body, buffered = reading.values["limits.body"], reading.values["limits.buffered"]
     if body and buffered and buffered < body:
         if "limits.buffered" in reading.places:
@@ -184,7 +171,7 @@ def _check_limits(reading: Reading) -> None:
             reading.refuse_setting("limits.body", "limits.buffered must hold one body: raise it as well")
 
 
-def _check_upstream(reading: Reading) -> None:
+def _check_upstream(reading: SettingsReader) -> None:
     url, listen = reading.values["upstream.url"], reading.values["listen"]
     if not url or not listen or not reading.unset.isdisjoint(("upstream.url", "listen")):
         return
@@ -195,27 +182,27 @@ def _check_upstream(reading: Reading) -> None:
         reading.refuse_setting(path, "the gateway itself listens there: write the address of Core")
 
 
-def _check_report_only(reading: Reading, routes: RouteTable | None, now: float) -> None:
+def _check_report_only(reading: SettingsReader, routes: RouteTable | None, now: float) -> None:
     for route in routes.routes if routes is not None else ():
-        if report_only.too_far(route.report_until, now):
-            reading.refuse(route.line, f"{route.name}: {report_only.TOO_FAR}")
+        if report_only_dates.too_far(route.report_until, now):
+            reading.refuse(route.line, f"{route.name}: {report_only_dates.TOO_FAR}")
         elif 0.0 < route.report_until <= now:
-            reading.warn(route.line, f"{route.name}: {report_only.over(route.report_until)}")
+            reading.warn(route.line, f"{route.name}: {report_only_dates.over(route.report_until)}")
     dates = reading.values["keys.report_only"]
     for _, until in dates.dates if dates is not None else ():
-        if report_only.too_far(until, now):
-            reading.refuse_setting("keys.report_only", report_only.TOO_FAR)
+        if report_only_dates.too_far(until, now):
+            reading.refuse_setting("keys.report_only", report_only_dates.TOO_FAR)
         elif until <= now:
-            reading.warn_setting("keys.report_only", report_only.over(until))
+            reading.warn_setting("keys.report_only", report_only_dates.over(until))
 
 
-def _locate_files(reading: Reading, folder: Path) -> None:
+def _locate_files(reading: SettingsReader, folder: Path) -> None:
     for path in SECRET_FILES:
         if reading.values[path] is not None:
             reading.values[path] = folder / reading.values[path]
 
 
-def _read_secret_files(reading: Reading) -> None:
+def _read_secret_files(reading: SettingsReader) -> None:
     for path in SECRET_FILES:
         if reading.values[path] is None:
             continue
@@ -231,7 +218,7 @@ def _read_secret_files(reading: Reading) -> None:
                 reading.warn_setting(path, text)
 
 
-def _check_certificates(reading: Reading) -> None:
+def _check_certificates(reading: SettingsReader) -> None:
     """Refuse a URL that names a file which cannot be read; what it holds is checked where it is used."""
     for path, options in CERTIFICATES.items():
         # Several hosts, some of them IPv6 addresses, are no URL to urllib.
@@ -245,7 +232,7 @@ def _check_certificates(reading: Reading) -> None:
                 reading.refuse_setting(path, f"the file of {option} cannot be read: {reason}")
 
 
-def _look_at_secrets(reading: Reading) -> None:
+def _look_at_secrets(reading: SettingsReader) -> None:
     """Warn of a master key that is the name of a variable, wherever it came from."""
     key = reading.values["upstream.master_key"]
     if isinstance(key, Secret) and environment.is_only_a_name(key.reveal()):

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config import report_only, values
-from gateway.config.problems import ConfigProblem
+from gateway.config import report_only_dates, values
 from gateway.config.values import Address, Network, Raw, Secret
+from gateway.policy.decisions import Policy
+from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
 
@@ -139,7 +140,7 @@ class KeysConfig:
     report_only: KeyDates = field(
         default=NO_DATES,
         metadata=_read(
-            report_only.key_dates,
+            report_only_dates.key_dates,
             "key ids and dates: until its date, what a key lacks only a scope for passes and is reported",
         ),
     )
@@ -258,8 +259,15 @@ class Config:
     """Of the file's bytes, in hexadecimal: which policy this is."""
     unset: tuple[str, ...] = ()
     """The settings that name a variable that is not set; they hold their defaults or examples."""
-    warnings: tuple[ConfigProblem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     """What is taken as it stands and is seldom meant so: in the file by line, then in the environment."""
+    policy: Policy = field(init=False, repr=False, compare=False)
+    """The routes and the settings that decide who may call them."""
+
+    def __post_init__(self) -> None:
+        """Build the policy once: every request asks for it."""
+        policy = Policy(self.routes, self.keys.master == "accept", self.keys.report_only)
+        object.__setattr__(self, "policy", policy)
 
     def trusts(self, peer: str) -> bool:
         """Whether `peer`, an IP address, may speak for the clients behind it."""

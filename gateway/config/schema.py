@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import model, report_only, values
+from gateway.config import model, report_only_dates, values
 from gateway.config.model import Setting
 from gateway.config.presets import core_table
-from gateway.config.routes import ACCESS, SCOPES
+from gateway.config.rendering import rendered
+from gateway.config.route_reader import ACCESS, SCOPES
 from gateway.config.values import choice, count, sequence
-from gateway.config.written import written
 from gateway.policy.routes import METHODS, Route, Stamp, expected_stamp
 
 Schema = dict[str, Any]
@@ -90,7 +90,7 @@ def _setting(setting: Setting) -> Schema:
     if not setting.default or setting.mapped:
         return found
     is_plain = isinstance(setting.default, int) and setting.parse is not values.size
-    return found | {"default": setting.default if is_plain else written(setting, setting.default)}
+    return found | {"default": setting.default if is_plain else rendered(setting, setting.default)}
 
 
 def _value(parse: Callable[..., Any]) -> Schema:
@@ -105,7 +105,7 @@ def _value(parse: Callable[..., Any]) -> Schema:
         digits = {"type": "string", "pattern": "^[0-9]{1,9}$"}
         number = {"type": "integer", "minimum": parse.least, "maximum": parse.most}
         return {"anyOf": [number, digits, dict(_REFERENCE)]}
-    if parse is report_only.key_dates:
+    if parse is report_only_dates.key_dates:
         date = {"anyOf": [{"type": "string", "pattern": _DATE}, dict(_REFERENCE)]}
         keys = {**_object({}), "patternProperties": {"^api_key_": date}}
         # As text, or as a list of texts, they may stand in the file as in a variable.
@@ -124,7 +124,7 @@ def _definitions() -> Schema:
         "stamp": {"enum": [stamp.value for stamp in Stamp]},
         "body": {"enum": ["optional"]},
         "first_byte": {"type": "string", "pattern": _DURATION},
-        "mode": {"enum": [report_only.MODE]},
+        "mode": {"enum": [report_only_dates.MODE]},
         "until": {"type": "string", "pattern": _DATE},
     }
     options = _object(

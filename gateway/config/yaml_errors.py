@@ -16,10 +16,10 @@ from typing import Final
 
 import yaml
 
-from gateway.policy.routes import RouteProblem
+from gateway.policy.problems import Problem
 
 
-class _Place(enum.Enum):
+class _Mark(enum.Enum):
     """Which of the two marks of an error names the line."""
 
     NOTICED = "where the parser stopped"
@@ -32,11 +32,11 @@ class _Rule:
 
     said: re.Pattern[str]
     text: str
-    place: _Place = _Place.NOTICED
+    place: _Mark = _Mark.NOTICED
 
-    def problem(self, noticed: int, opened: int) -> RouteProblem:
-        return RouteProblem(
-            opened if self.place is _Place.OPENED else noticed, self.text.replace("{line}", str(noticed))
+    def problem(self, noticed: int, opened: int) -> Problem:
+        return Problem(
+            opened if self.place is _Mark.OPENED else noticed, self.text.replace("{line}", str(noticed))
         )
 
 
@@ -55,7 +55,7 @@ _RULES: Final = (
     _Rule(
         re.compile("found unexpected (end of stream|document separator)"),
         "a quote opens here and is never closed: close it on this line",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(
         re.compile("found unknown escape character|expected escape sequence"),
@@ -64,7 +64,7 @@ _RULES: Final = (
     _Rule(
         re.compile("could not find expected ':'"),
         "this line has no value: write 'key: value', with a blank after the colon",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(
         _COLON,
@@ -92,12 +92,12 @@ _RULES: Final = (
     _Rule(
         re.compile(r"expected ',' or '\]'"),
         "'[' opens a list here: by line {line} a comma or its ']' is missing, or a value needs quotes",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(
         re.compile(r"expected ',' or '\}'"),
         "'{' opens a mapping here: by line {line} a comma or its '}' is missing, or a value needs quotes",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(re.compile("expected the node content"), "a value is missing here, or a bracket is never closed"),
     _Rule(
@@ -115,7 +115,7 @@ _RULES: Final = (
 )
 
 
-def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> RouteProblem:
+def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> Problem:
     """What to tell of `error`.
 
     `quotes` are the quoted texts read so far that go over several lines: where the parser stops right after
@@ -125,14 +125,14 @@ def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> Rou
     for quote in quotes:
         if _line(quote.end_mark) == noticed:
             text = f"a quote opens here and is closed in line {noticed}: close it on its own line"
-            return RouteProblem(_line(quote.start_mark), text)
+            return Problem(_line(quote.start_mark), text)
     said = error.problem or error.context or ""
     if _COLON.search(said) and ": " in _before(error.problem_mark):
-        return RouteProblem(noticed, "a value that holds ': ' needs quotes: put the whole value in quotes")
+        return Problem(noticed, "a value that holds ': ' needs quotes: put the whole value in quotes")
     for rule in _RULES:
         if rule.said.search(said):
             return rule.problem(noticed, _line(error.context_mark or error.problem_mark))
-    return RouteProblem(noticed, "this is not YAML")
+    return Problem(noticed, "this is not YAML")
 
 
 def _before(mark: yaml.Mark | None) -> str:

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Raw
 
-from gateway.demo.records import (
+from gateway.demo.json_records import (
     LedgerError,
     Record,
     holds,
@@ -37,7 +37,7 @@ _EMPTY_BALANCE = {name: Raw(b"0") for name in ("balance", "credit_balance", "deb
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _RecordType:
     """One kind of record: its path, its words in Core's answers, and all records of it by id."""
 
     path: str
@@ -71,10 +71,10 @@ class StandInLedger:
         self._master_key = master_key.encode()
         self._now = now
         self._unique = unique
-        self._ledgers = _Kind("ledgers", "Ledger", "ldg", "LGR")
-        self._balances = _Kind("balances", "Balance", "bln", "BAL")
-        self._transactions = _Kind("transactions", "Transaction", "txn", "TXN")
-        self._identities = _Kind("identities", "Identity", "idt", "IDT")
+        self._ledgers = _RecordType("ledgers", "Ledger", "ldg", "LGR")
+        self._balances = _RecordType("balances", "Balance", "bln", "BAL")
+        self._transactions = _RecordType("transactions", "Transaction", "txn", "TXN")
+        self._identities = _RecordType("identities", "Identity", "idt", "IDT")
         self._kinds = (self._ledgers, self._balances, self._transactions, self._identities)
 
     def application(self) -> web.Application:
@@ -92,7 +92,7 @@ class StandInLedger:
             self._add_kind(application, kind)
         return application
 
-    def _add_kind(self, application: web.Application, kind: _Kind) -> None:
+    def _add_kind(self, application: web.Application, kind: _RecordType) -> None:
         async def create(request: web.Request) -> web.Response:
             own = _EMPTY_BALANCE if kind is self._balances else {}
             return _json(201, self._store(kind, await _members(request) | own))
@@ -139,7 +139,7 @@ class StandInLedger:
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return web.Response(status=404, text="404 page not found", content_type="text/plain")
 
-    def _store(self, kind: _Kind, members: Record) -> Record:
+    def _store(self, kind: _RecordType, members: Record) -> Record:
         record_id = f"{kind.prefix}_{self._unique()}"
         own = {kind.id_member: record_id, "created_at": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         record = {"meta_data": Raw(b"null")} | members | {name: raw(value) for name, value in own.items()}
@@ -179,7 +179,7 @@ class StandInLedger:
         return found or self._store(self._balances, new)
 
     @staticmethod
-    def _find(kind: _Kind, texts: dict[str, str]) -> Record | None:
+    def _find(kind: _RecordType, texts: dict[str, str]) -> Record | None:
         """The newest record with these texts."""
         newest_first = reversed(kind.records.values())
         return next((record for record in newest_first if holds(record, texts)), None)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from gateway.errors import GatewayError
-from gateway.fairness.turns import FairQueue
+from gateway.fairness.fair_queue import FairQueue
 from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
 
 Found = TypeVar("Found")

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gateway.policy.diff import permission
-from gateway.policy.overlaps import Shapes, example, of_each_length
+from gateway.policy.overlaps import ShapeIndex, example, split_by_length
 from gateway.policy.patterns import includes
 from gateway.policy.routes import METHODS, Access, Route, RouteTable
+from gateway.policy.table_diff import permission
 
 _NAMED = 3
 """How many of many routes a note names."""
@@ -51,11 +51,11 @@ def _contests(table: RouteTable) -> Iterator[tuple[Route, Route]]:
     for method in sorted(METHODS):
         routes = {route.shape: route for route in table.routes if route.method == method}
         longest = max(map(len, routes), default=0)
-        shapes = Shapes(routes)
+        shapes = ShapeIndex(routes)
         for shape, route in routes.items():
             for other_shape, shared in shapes.meeting(shape):
                 other = routes[other_shape]
-                taking = {table.match(method, example(fixed)) for fixed in of_each_length(shared, longest)}
+                taking = {table.match(method, example(fixed)) for fixed in split_by_length(shared, longest)}
                 if route in taking and route is not other and permission(route) != permission(other):
                     yield route, other
 

@@ -18,18 +18,31 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code
-from gateway.policy.principals import ApiKey, Master, Principal, State
+from gateway.policy.principals import ApiKey, KeyState, Master, Principal
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import grantable, holds, implied_scope
 from gateway.policy.targets import Ambiguous, Target
 
 # Every request asks for these, and CPython 3.11 is slow to find a member through its enum.
-_LIVE: Final = State.LIVE
+_LIVE: Final = KeyState.LIVE
 _PUBLIC: Final = Access.PUBLIC
 _DENY: Final = Access.DENY
 _MASTER: Final = Access.MASTER
 _SCOPES: Final = Access.SCOPES
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that decide who may do what.
+
+    `report_only` holds the keys that are report-only, and until when. Without `accepts_master` the master key
+    is refused before it reaches `decide`.
+    """
+
+    table: RouteTable
+    accepts_master: bool = True
+    report_only: KeyDates = NO_DATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +70,13 @@ def authenticate(key: ApiKey | None, now: float) -> Deny | None:
 
 
 def decide(
-    principal: Principal,
-    method: str,
-    target: Target | Ambiguous,
-    table: RouteTable,
-    now: float,
-    report_only: KeyDates = NO_DATES,
+    principal: Principal, method: str, target: Target | Ambiguous, policy: Policy, now: float
 ) -> Allow | Deny:
-    """Judge one request at `now` (Unix seconds); `report_only` says until when which keys are that."""
-    verdict = _judge(principal, method, target, table, now)
+    """Judge one request at `now` (Unix seconds)."""
+    verdict = _judge(principal, method, target, policy.table, now)
     refusal = None
     if isinstance(verdict, Deny):
-        let_pass = _reported(verdict, principal, now, report_only)
+        let_pass = _reported(verdict, principal, now, policy.report_only)
         if let_pass is None:
             return verdict
         refusal, verdict = verdict, let_pass

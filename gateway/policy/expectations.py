@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow
+from gateway.policy.decisions import Allow, Policy
 from gateway.policy.routes import Route, Stamp
 from gateway.policy.targets import Ambiguous
-from gateway.policy.verdicts import Caller, Policy, PolicyRequest, Verdict, verdict
+from gateway.policy.verdicts import PolicyCaller, PolicyRequest, Verdict, verdict
 
 ALLOW: Final = "allow"
 REFUSALS: Final = tuple(
@@ -44,7 +44,7 @@ class PolicyTest:
     """
 
     name: str
-    caller: Caller
+    caller: PolicyCaller
     request: PolicyRequest
     expect: str
     route: str | None = None

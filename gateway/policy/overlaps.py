@@ -24,7 +24,7 @@ def example(shape: Shape) -> tuple[str, ...]:
     return tuple(_UNNAMED if isinstance(kind, Placeholder) else kind for kind in shape)
 
 
-def meet(one: Shape, other: Shape) -> Shape | None:
+def intersection(one: Shape, other: Shape) -> Shape | None:
     """The shape of the requests that both match; None where there are none."""
     if ROOT in (one, other):
         return ROOT if one == other else None
@@ -40,7 +40,7 @@ def meet(one: Shape, other: Shape) -> Shape | None:
     return tuple(shared) if len(one) == len(other) else None
 
 
-def of_each_length(shape: Shape, longest: int) -> tuple[Shape, ...]:
+def split_by_length(shape: Shape, longest: int) -> tuple[Shape, ...]:
     """`shape` without `{name...}`: one shape for each number of segments, the last with one over `longest`.
 
     That last one stands for all that are longer; `longest` is the most segments of any pattern.
@@ -51,8 +51,8 @@ def of_each_length(shape: Shape, longest: int) -> tuple[Shape, ...]:
     return tuple(start + (Placeholder.ONE,) * count for count in range(1, max(longest - len(start), 0) + 2))
 
 
-def of_any_length(shapes: Iterable[Shape], longest: int) -> tuple[Shape, ...]:
-    """The shapes of `of_each_length` put together again, as far as all lengths are there."""
+def merge_lengths(shapes: Iterable[Shape], longest: int) -> tuple[Shape, ...]:
+    """The shapes of `split_by_length` put together again, as far as all lengths are there."""
     kept = dict.fromkeys(shapes)
     for last in [shape for shape in kept if len(shape) > longest]:
         del kept[last]
@@ -65,31 +65,31 @@ def of_any_length(shapes: Iterable[Shape], longest: int) -> tuple[Shape, ...]:
 
 
 @dataclass(slots=True)
-class _Node:
-    below: dict[str | Placeholder, _Node] = field(default_factory=dict)
+class _ShapeNode:
+    below: dict[str | Placeholder, _ShapeNode] = field(default_factory=dict)
     shape: Shape | None = None
 
 
-class Shapes:
+class ShapeIndex:
     """Shapes by their segments: those that share requests with another are found without asking the rest."""
 
     def __init__(self, shapes: Iterable[Shape]) -> None:
-        self._root = _Node()
+        self._root = _ShapeNode()
         for shape in shapes:
             node = self._root
             for kind in shape:
-                node = node.below.setdefault(kind, _Node())
+                node = node.below.setdefault(kind, _ShapeNode())
             node.shape = shape
 
     def meeting(self, shape: Shape) -> Iterator[tuple[Shape, Shape]]:
         """Every shape that shares requests with `shape`, and the shape of those requests."""
         for other in _near(self._root, shape, 0):
-            shared = meet(shape, other)
+            shared = intersection(shape, other)
             if shared is not None:
                 yield other, shared
 
 
-def _near(node: _Node, shape: Shape, depth: int) -> Iterator[Shape]:
+def _near(node: _ShapeNode, shape: Shape, depth: int) -> Iterator[Shape]:
     """The shapes below `node` that `shape` may meet; only the root path is told apart later."""
     if depth == len(shape):
         if node.shape is not None:
@@ -106,13 +106,13 @@ def _near(node: _Node, shape: Shape, depth: int) -> Iterator[Shape]:
             yield from _near(child, shape, depth + 1)
 
 
-def _either(node: _Node, literal: str) -> Iterator[tuple[str | Placeholder, _Node]]:
+def _either(node: _ShapeNode, literal: str) -> Iterator[tuple[str | Placeholder, _ShapeNode]]:
     for key in (literal, Placeholder.ONE):
         if key in node.below:
             yield key, node.below[key]
 
 
-def _all(node: _Node) -> Iterator[Shape]:
+def _all(node: _ShapeNode) -> Iterator[Shape]:
     if node.shape is not None:
         yield node.shape
     for child in node.below.values():

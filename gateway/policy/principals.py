@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 
-class State(enum.Enum):
+class KeyState(enum.Enum):
     """What a key is worth at a given time."""
 
     LIVE = "live"
@@ -33,14 +33,14 @@ class ApiKey:
     revoked: bool = False
     disabled: bool = False
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> KeyState:
         """The key's state at `now`, in Unix seconds; at the instant of its expiry it is expired."""
         if self.revoked:
-            return State.REVOKED
+            return KeyState.REVOKED
         if self.disabled:
-            return State.DISABLED
+            return KeyState.DISABLED
         # Asked this way round, an expiry that is not a number is expired.
-        return State.LIVE if now < self.expires_at else State.EXPIRED
+        return KeyState.LIVE if now < self.expires_at else KeyState.EXPIRED
 
 
 @dataclass(frozen=True, slots=True)

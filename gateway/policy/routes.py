@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.policy.patterns import Placeholder, Shape, faults, includes, shape_of
+from gateway.policy.problems import Problem
 from gateway.policy.scopes import ACTIONS, RESOURCES, covering
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -88,17 +89,9 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteProblem:
-    """Something wrong with the route table, at a line of its file."""
-
-    line: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    literals: Mapping[str, _Node]
-    one: _Node | None
+class _RouteNode:
+    literals: Mapping[str, _RouteNode]
+    one: _RouteNode | None
     rest: Route | None
     route: Route | None
 
@@ -108,7 +101,7 @@ class RouteTable:
     """Routes without a problem between them; only `compile_routes` builds one."""
 
     routes: tuple[Route, ...]
-    _trees: Mapping[str, _Node] = field(repr=False, compare=False)
+    _trees: Mapping[str, _RouteNode] = field(repr=False, compare=False)
     _public: Mapping[tuple[str, Shape], Route] = field(repr=False, compare=False)
 
     def public(self, method: str, segments: tuple[str, ...]) -> Route | None:
@@ -126,7 +119,7 @@ class RouteTable:
         return _find(root, segments, 0)
 
 
-def _find(node: _Node, segments: tuple[str, ...], depth: int) -> Route | None:
+def _find(node: _RouteNode, segments: tuple[str, ...], depth: int) -> Route | None:
     if depth == len(segments):
         return node.route
     segment = segments[depth]
@@ -144,7 +137,7 @@ def _find(node: _Node, segments: tuple[str, ...], depth: int) -> Route | None:
     return None
 
 
-def _grow(routes: Iterable[Route], depth: int) -> _Node:
+def _grow(routes: Iterable[Route], depth: int) -> _RouteNode:
     literals: dict[str, list[Route]] = {}
     one: list[Route] = []
     rest = here = None
@@ -158,7 +151,7 @@ def _grow(routes: Iterable[Route], depth: int) -> _Node:
             one.append(route)
         else:
             literals.setdefault(kind, []).append(route)
-    return _Node(
+    return _RouteNode(
         literals={literal: _grow(below, depth + 1) for literal, below in literals.items()},
         one=_grow(one, depth + 1) if one else None,
         rest=rest,
@@ -166,11 +159,11 @@ def _grow(routes: Iterable[Route], depth: int) -> _Node:
     )
 
 
-def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[RouteProblem, ...]:
+def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[Problem, ...]:
     """The table of `routes`, or every problem they have, in the order of their lines."""
     listed = tuple(routes)
     problems = [
-        RouteProblem(route.line, f"{route.name}: {fault}")
+        Problem(route.line, f"{route.name}: {fault}")
         for route in listed
         for check in (_method, _pattern, _reserved, _access, _options, _mode)
         for fault in check(route)
@@ -190,12 +183,12 @@ def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[RouteProblem, 
     )
 
 
-def _ties(routes: tuple[Route, ...]) -> Iterator[RouteProblem]:
+def _ties(routes: tuple[Route, ...]) -> Iterator[Problem]:
     first: dict[tuple[str, Shape], Route] = {}
     for route in routes:
         other = first.setdefault((route.method, route.shape), route)
         if other is not route:
-            yield RouteProblem(route.line, f"{route.name}: ties with {other.name} in line {other.line}")
+            yield Problem(route.line, f"{route.name}: ties with {other.name} in line {other.line}")
 
 
 def _method(route: Route) -> Iterator[str]:

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code, error_body
-from gateway.policy.decisions import Allow, Deny, decide
+from gateway.policy.decisions import Allow, Deny, Policy, decide
 from gateway.policy.principals import MASTER, ApiKey, Master, Principal
-from gateway.policy.report_only import NO_DATES, KeyDates
-from gateway.policy.routes import METHODS, RouteTable, Stamp
+from gateway.policy.routes import METHODS, Stamp
 from gateway.policy.scopes import ACTIONS, RESOURCES
 from gateway.policy.targets import Ambiguous, Target, parse_target
 
@@ -43,16 +42,7 @@ class NoKey:
 
 
 NO_KEY: Final = NoKey()
-Caller = NoKey | Principal
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What of a configuration says who may do what; without `accepts_master` the master key is refused."""
-
-    table: RouteTable
-    accepts_master: bool = True
-    report_only: KeyDates = NO_DATES
+PolicyCaller = NoKey | Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ class Unreadable:
 class Verdict:
     """What one caller gets, and the stamp that its body gets on the way."""
 
-    caller: Caller
+    caller: PolicyCaller
     decision: Allow | Deny
     stamp: Stamp
 
@@ -107,7 +97,7 @@ def key_with(scopes: Iterable[str]) -> ApiKey:
     return ApiKey(id="", owner="", scopes=tuple(scopes), expires_at=float("inf"))
 
 
-def verdict(request: PolicyRequest, caller: Caller, policy: Policy, now: float) -> Verdict:
+def verdict(request: PolicyRequest, caller: PolicyCaller, policy: Policy, now: float) -> Verdict:
     """What `caller` gets for `request` at `now` (Unix seconds)."""
     decision = _decision(request, caller, policy, now)
     if isinstance(decision, Allow) and isinstance(caller, ApiKey):
@@ -115,15 +105,15 @@ def verdict(request: PolicyRequest, caller: Caller, policy: Policy, now: float) 
     return Verdict(caller, decision, Stamp.NONE)
 
 
-def _decision(request: PolicyRequest, caller: Caller, policy: Policy, now: float) -> Allow | Deny:
+def _decision(request: PolicyRequest, caller: PolicyCaller, policy: Policy, now: float) -> Allow | Deny:
     target = request.target
     if isinstance(target, Target) and policy.table.public(request.method, target.segments) is not None:
-        return decide(MASTER, request.method, target, policy.table, now)  # as for anyone: no key is asked for
+        return decide(MASTER, request.method, target, policy, now)  # as for anyone: no key is asked for
     if isinstance(caller, NoKey):
         return Deny(Code.MISSING_KEY, Code.MISSING_KEY.message)
     if isinstance(caller, Master) and not policy.accepts_master:
         return Deny(Code.INVALID_KEY, Code.INVALID_KEY.message)
-    return decide(caller, request.method, target, policy.table, now, policy.report_only)
+    return decide(caller, request.method, target, policy, now)
 
 
 def body_of(request: PolicyRequest, deny: Deny) -> bytes:

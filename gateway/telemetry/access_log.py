@@ -102,22 +102,22 @@ class Timestamps:
         return self._prefix + _MILLISECONDS[milliseconds - second * 1000]
 
 
-def printable(value: object) -> object:
+def json_safe(value: object) -> object:
     """`value` as JSON can hold it: lone surrogates spelled out, what JSON does not know by its `repr`."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {str(printable(str(name))): printable(item) for name, item in value.items()}
+        return {str(json_safe(str(name))): json_safe(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [printable(item) for item in value]
+        return [json_safe(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return printable(repr(value))
+    return json_safe(repr(value))
 
 
 def json_text(value: object) -> str:
     """Compact JSON in ASCII, on one line."""
-    return _encode(printable(value)).replace("\x7f", "\\u007f")
+    return _encode(json_safe(value)).replace("\x7f", "\\u007f")
 
 
 def quoted(value: object) -> str:

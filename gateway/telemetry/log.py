@@ -28,7 +28,7 @@ from gateway.telemetry.access_log import (
     json_text,
     quoted,
 )
-from gateway.telemetry.sink import Sink, open_sink
+from gateway.telemetry.sink import LineSink, open_sink
 
 # An entry holds what a client sent, up to 16 KiB; its line is bounded.
 _MOST_ENTRIES: Final = 512
@@ -44,7 +44,7 @@ class Log:
         level: str = "info",
         *,
         now: Callable[[], float] = time.time,
-        sink: Sink | None = None,
+        sink: LineSink | None = None,
     ) -> None:
         """`fmt` is `auto`, `json` or `console`, `level` the least of an event, `now` gives Unix seconds.
 
@@ -115,7 +115,7 @@ def _logger(
         render,
     ]
     logger: Any = structlog.wrap_logger(
-        _Writing(write),
+        _EventLogger(write),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         context_class=dict,
@@ -124,7 +124,7 @@ def _logger(
     return cast("FilteringBoundLogger", logger.bind())
 
 
-class _Writing:
+class _EventLogger:
     """What structlog gives rendered events to, at each level."""
 
     def __init__(self, write: Callable[[str], None]) -> None:

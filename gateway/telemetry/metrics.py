@@ -42,7 +42,7 @@ _BUCKET_NAMES: Final = (*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf")
 LAG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _LAG_NAMES: Final = (*map(str, LAG_SECONDS), "+Inf")
 
-_Outcome = tuple[str, str, int, str, str]
+_Labels = tuple[str, str, int, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Metrics(Collector):
     def __init__(self, sources: Sources, *, version: str) -> None:
         self._sources = sources
         self._version = version
-        self._tallies: defaultdict[_Outcome, _Tally] = defaultdict(_Tally)
+        self._tallies: defaultdict[_Labels, _Tally] = defaultdict(_Tally)
         self._revocations = [0] * len(_LAG_NAMES)
         self._revocation_lag = 0.0
         # By content type, in the order in which they were asked for.

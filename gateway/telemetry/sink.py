@@ -28,7 +28,7 @@ _PIECE: Final = 1 << 16
 _AGAIN_MS: Final = 100
 
 
-class Sink(Protocol):
+class LineSink(Protocol):
     """Where lines go. Only one thread may hand them over."""
 
     @property
@@ -42,7 +42,9 @@ class Sink(Protocol):
         """Wait up to `patience` seconds until everything is written; later lines are dropped."""
 
 
-def open_sink(stream: TextIO | BinaryIO, *, most: int = MOST_WAITING, reserved: int = URGENT_ROOM) -> Sink:
+def open_sink(
+    stream: TextIO | BinaryIO, *, most: int = MOST_WAITING, reserved: int = URGENT_ROOM
+) -> LineSink:
     """A sink on the descriptor of `stream`, or on the stream itself where it has none.
 
     `most` bytes may wait to be written; `reserved` of them only on urgent lines.

@@ -20,12 +20,11 @@ from gateway.cli import cli
 from gateway.config import load_config
 from gateway.errors import Code
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.policy.decisions import Allow, Deny
+from gateway.policy.decisions import Allow, Deny, Policy
 from gateway.policy.principals import MASTER
 from gateway.policy.verdicts import (
     NO_KEY,
-    Caller,
-    Policy,
+    PolicyCaller,
     PolicyRequest,
     body_of,
     key_with,
@@ -294,7 +293,7 @@ def test_what_the_stream_cannot_show_is_escaped(tmp_path: Path) -> None:
     assert f"{tmp_path}/gr\\xfcn.yaml:" in done.stdout.decode("ascii")
 
 
-CALLERS: dict[str, Caller] = {
+CALLERS: dict[str, PolicyCaller] = {
     "no key": NO_KEY,
     "master": MASTER,
     "no scope": key_with(()),

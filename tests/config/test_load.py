@@ -13,7 +13,6 @@ from gateway.config import (
     Address,
     Config,
     ConfigError,
-    ConfigProblem,
     DrainConfig,
     KeysConfig,
     LimitsConfig,
@@ -27,6 +26,7 @@ from gateway.config import (
     settings,
 )
 from gateway.config.environment import variable
+from gateway.policy.problems import Problem
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, compile_routes
 
@@ -182,7 +182,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"),),
         routes=config.routes,
         sha256=config.sha256,
-        warnings=(ConfigProblem(variable("keys.report_only"), 0, OVER % "2020-01-01"),),
+        warnings=(Problem(0, OVER % "2020-01-01", variable("keys.report_only")),),
     )
     assert config.keys.shown_store == "rediss://redis:6379/1"
     assert (config.upstream.host, config.upstream.port, config.upstream.tls) == ("core", 443, True)
@@ -528,7 +528,7 @@ def test_no_problem_repeats_a_value() -> None:
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, path: str, reason: str) -> None:
     with pytest.raises(UnreadableConfigError) as caught:
         load_config(tmp_path / path, {}, secrets=False)
-    assert caught.value.problems == (ConfigProblem(str(tmp_path / path), 0, f"cannot be read: {reason}"),)
+    assert caught.value.problems == (Problem(0, f"cannot be read: {reason}", str(tmp_path / path)),)
 
 
 @pytest.mark.parametrize(

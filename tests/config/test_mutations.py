@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gateway.config import Config, ConfigError, parse_config
 from gateway.config.differences import differences
 from gateway.config.presets import CORE, PRESETS, core_table, preset
-from gateway.policy.diff import ANYONE, MASTER, changes
 from gateway.policy.overlaps import example
+from gateway.policy.table_diff import ANYONE, MASTER, changes
 from tests.conftest import examples
 from tests.policy.comparing import untold
 

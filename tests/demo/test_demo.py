@@ -26,8 +26,8 @@ from rich.console import Console
 
 from gateway.config import Secret
 from gateway.demo import demo
-from gateway.demo.story import AMOUNT, Key, Request, Story
-from gateway.demo.telling import curl
+from gateway.demo.printer import curl
+from gateway.demo.walkthrough import AMOUNT, DemoRequest, Key, Walkthrough
 from gateway.demo.wrapping import command_lines, json_lines
 from gateway.server.exit_codes import Exit
 from tests.running import ROOT
@@ -117,7 +117,7 @@ async def test_no_answer_makes_the_walk_raise(
         return web.Response(status=299, body=body)
 
     client = await aiohttp_client(answering(answer))
-    story = Story(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
+    story = Walkthrough(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
     assert [step.holds async for step in story.steps()] == [False] * 12
 
 
@@ -128,7 +128,7 @@ async def test_a_gateway_that_is_gone_is_told() -> None:
     server.close()
     await server.wait_closed()
     async with aiohttp.ClientSession() as session:
-        story = Story(session, f"http://127.0.0.1:{port}", Secret(MASTER))
+        story = Walkthrough(session, f"http://127.0.0.1:{port}", Secret(MASTER))
         steps = [step async for step in story.steps()]
     assert {(step.holds, step.reply.status) for step in steps} == {(False, 0)}
     assert all(step.telling.startswith("no answer: ") for step in steps)
@@ -225,23 +225,23 @@ async def test_marks_are_words_where_the_encoding_has_no_others() -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Request("GET", "/ledgers"), ["curl", "http://h/ledgers"]),
+        (DemoRequest("GET", "/ledgers"), ["curl", "http://h/ledgers"]),
         (
-            Request("GET", "/a?b=c", Key("KEY", Secret("s"))),
+            DemoRequest("GET", "/a?b=c", Key("KEY", Secret("s"))),
             ["curl", "-H", "X-Blnk-Key: $KEY", "http://h/a?b=c"],
         ),
         (
-            Request("DELETE", "/a", Key("", Secret("s"))),
+            DemoRequest("DELETE", "/a", Key("", Secret("s"))),
             ["curl", "-X", "DELETE", "-H", "X-Blnk-Key: s", "http://h/a"],
         ),
-        (Request("GET", "/a/x?b", shown="/a/$ID?b"), ["curl", "http://h/a/$ID?b"]),
+        (DemoRequest("GET", "/a/x?b", shown="/a/$ID?b"), ["curl", "http://h/a/$ID?b"]),
         (
-            Request("POST", "/a", None, '{"n":"it\'s"}'),
+            DemoRequest("POST", "/a", None, '{"n":"it\'s"}'),
             ["curl", "-H", "Content-Type: application/json", "-d", '{"n":"it\'s"}', "http://h/a"],
         ),
     ],
 )
-def test_a_shown_request_is_the_one_that_was_sent(request_: Request, words: list[str]) -> None:
+def test_a_shown_request_is_the_one_that_was_sent(request_: DemoRequest, words: list[str]) -> None:
     """What a shell makes of the line is method, target, key and body."""
     assert shlex.split(" ".join(curl("http://h", request_))) == words
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from gateway.policy.decisions import Allow, decide
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, PolicyChange
+from gateway.policy.decisions import Allow, Policy, decide
 from gateway.policy.overlaps import ROOT
 from gateway.policy.patterns import includes
 from gateway.policy.principals import MASTER as THE_MASTER
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import RouteTable, Stamp
 from gateway.policy.scopes import holds
+from gateway.policy.table_diff import ANY_KEY, ANYONE, MASTER, PolicyChange
 from gateway.policy.targets import Target
 
 Scopes = tuple[str, ...]
@@ -48,7 +48,7 @@ def stamp_for(
     if caller == ANYONE:
         return Stamp.NONE if table.public(method, segments) else None
     key = THE_MASTER if caller == MASTER else ApiKey("k", "o", tuple(caller), float("inf"))
-    verdict = decide(key, method, target_of(segments), table, now)
+    verdict = decide(key, method, target_of(segments), Policy(table), now)
     if not isinstance(verdict, Allow):
         return None
     return Stamp.NONE if caller == MASTER else verdict.route.stamp

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.policy.patterns import Placeholder, Shape
+from gateway.policy.problems import Problem
 from gateway.policy.routes import (
     CREATES,
     Access,
     Route,
-    RouteProblem,
     RouteTable,
     Stamp,
     compile_routes,
@@ -51,7 +51,7 @@ def matched(names: Iterable[str], method: str, path: str) -> str | None:
     return route.name if route else None
 
 
-def problems(*routes: Route) -> tuple[RouteProblem, ...]:
+def problems(*routes: Route) -> tuple[Problem, ...]:
     found = compile_routes(routes)
     assert not isinstance(found, RouteTable)
     return found
@@ -250,7 +250,7 @@ class TestCompile:
     def test_a_tie_names_both_lines(self) -> None:
         assert problems(
             listed("GET /{a}/x/{b...}", line=4), listed("GET /b", line=5), listed("GET /{c}/x/{d...}", line=6)
-        ) == (RouteProblem(6, "GET /{c}/x/{d...}: ties with GET /{a}/x/{b...} in line 4"),)
+        ) == (Problem(6, "GET /{c}/x/{d...}: ties with GET /{a}/x/{b...} in line 4"),)
 
     def test_routes_that_overlap_without_a_tie_are_accepted(self) -> None:
         names = [
@@ -269,12 +269,10 @@ class TestCompile:
             listed("GET /a", line=3),
             listed("FETCH b", "ledgers", line=5),
         ) == (
-            RouteProblem(3, "GET /a: ties with GET /a in line 9"),
-            RouteProblem(
-                5, "FETCH b: the method must be one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-            ),
-            RouteProblem(5, "FETCH b: the path must start with '/'"),
-            RouteProblem(
+            Problem(3, "GET /a: ties with GET /a in line 9"),
+            Problem(5, "FETCH b: the method must be one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+            Problem(5, "FETCH b: the path must start with '/'"),
+            Problem(
                 5,
                 "FETCH b: 'ledgers' is no scope of Core (resource:read, resource:write or resource:delete)",
             ),
@@ -332,7 +330,7 @@ class TestCompile:
         ],
     )
     def test_what_may_not_be_listed_is_refused(self, route: Route, fault: str) -> None:
-        assert problems(route) == (RouteProblem(0, f"{route.name}: {fault}"),)
+        assert problems(route) == (Problem(0, f"{route.name}: {fault}"),)
 
     @pytest.mark.parametrize(
         "route",

@@ -7,14 +7,13 @@ import json
 import pytest
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow, Deny
+from gateway.policy.decisions import Allow, Deny, Policy
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from gateway.policy.verdicts import (
     HOLDABLE,
     NO_KEY,
-    Caller,
-    Policy,
+    PolicyCaller,
     PolicyRequest,
     Unreadable,
     Verdict,
@@ -73,7 +72,7 @@ def deny(code: Code, message: str | None = None, route: Route | None = None) -> 
     ],
 )
 def test_each_caller_gets_what_the_data_path_gives(
-    caller: Caller, line: str, decision: Allow | Deny, stamp: Stamp
+    caller: PolicyCaller, line: str, decision: Allow | Deny, stamp: Stamp
 ) -> None:
     assert verdict(asked(line), caller, policy(), NOW) == Verdict(caller, decision, stamp)
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from gateway.config import ConfigError, parse_config
-from gateway.config.report_only import MOST_DAYS, end_of, last_day
+from gateway.config.report_only_dates import MOST_DAYS, end_of, last_day
 from gateway.errors import Code
 from gateway.keys.minting import mint_id
-from gateway.policy.decisions import Allow, Deny, decide
+from gateway.policy.decisions import Allow, Deny, Policy, decide
 from gateway.policy.principals import ApiKey
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
@@ -52,7 +52,7 @@ def decision(
 ) -> Allow | Deny:
     routes = table(*((REPORTED, *ROUTES[1:]) if on_route else ROUTES))
     dates = KeyDates(((KEY.id, UNTIL),)) if on_key else KeyDates()
-    return decide(key, "GET", parse_target(path), routes, now, dates)
+    return decide(key, "GET", parse_target(path), Policy(routes, report_only=dates), now)
 
 
 class TestDecision:

@@ -29,8 +29,8 @@ from rich.console import Console
 
 from gateway.config import Config, ConfigError, Secret, parse_config
 from gateway.demo.ledger import StandInLedger
-from gateway.demo.story import Story
-from gateway.demo.telling import Addresses, Teller
+from gateway.demo.printer import Addresses, DemoPrinter
+from gateway.demo.walkthrough import Walkthrough
 from gateway.server.build import build
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
@@ -77,7 +77,7 @@ async def demo(
     Clients connect at `port` of loopback, or at a free one if that is taken. `program` is how a person calls
     the command line.
     """
-    teller = Teller(console, program)
+    teller = DemoPrinter(console, program)
     master = Secret(secrets.token_urlsafe(24))
     try:
         async with _served(ledger(master)) as upstream:
@@ -90,7 +90,7 @@ async def demo(
         return problem.exit_code
 
 
-async def _show(teller: Teller, upstream: str, master: Secret, *, once: bool, port: int) -> int:
+async def _show(teller: DemoPrinter, upstream: str, master: Secret, *, once: bool, port: int) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="blnk-gateway-demo-") as folder,
         Path(folder, "gateway.log").open("w", encoding="utf-8") as log,
@@ -100,7 +100,7 @@ async def _show(teller: Teller, upstream: str, master: Secret, *, once: bool, po
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS)) as session,
         ):
             at = Addresses(f"http://{gateway.address}", f"http://{gateway.admin_address}")
-            story = Story(session, at.clients, master)
+            story = Walkthrough(session, at.clients, master)
             teller.beginning(at, master, port if port not in (0, gateway.address.port) else None)
             failed = await _walk(teller, story, at.clients)
             if not once:
@@ -112,7 +112,7 @@ async def _show(teller: Teller, upstream: str, master: Secret, *, once: bool, po
     return Exit.FAILED if failed else Exit.OK
 
 
-async def _walk(teller: Teller, story: Story, base: str) -> int:
+async def _walk(teller: DemoPrinter, story: Walkthrough, base: str) -> int:
     """Tell every step; how many came out otherwise."""
     failed = 0
     async for step in story.steps():

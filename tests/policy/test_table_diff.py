@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
 from gateway.policy.overlaps import ROOT, example
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
+from gateway.policy.table_diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
 from tests.conftest import examples
 from tests.policy.comparing import stamp_for, target_of, untold
 

@@ -42,7 +42,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DemoRequest:
     """One request to the gateway; `shown` is its target with shell variables in it, if it has any."""
 
     method: str
@@ -53,7 +53,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class DemoResponse:
     """What came back; status 0 if nothing did, and then the text says why."""
 
     status: int
@@ -78,21 +78,21 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DemoStep:
     """What was done, what came back, and the part of it that tells; `holds` if that is as it should be.
 
     `variables` are those that it gives to the steps after it.
     """
 
     title: str
-    request: Request
-    reply: Reply
+    request: DemoRequest
+    reply: DemoResponse
     telling: str
     holds: bool
     variables: tuple[Variable, ...] = ()
 
 
-class Story:
+class Walkthrough:
     """Walks through the gateway once; afterwards `live_key` is a key that still works."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, master: Secret) -> None:
@@ -107,7 +107,7 @@ class Story:
         """The key of the one who writes."""
         return self._writer.secret
 
-    async def steps(self) -> AsyncIterator[Step]:
+    async def steps(self) -> AsyncIterator[DemoStep]:
         """Each step as soon as its answer is there."""
         for step in (
             self._mint_reader,
@@ -125,99 +125,101 @@ class Story:
         yield await self._revoke()
         yield await self._revoked_key()
 
-    async def _mint_reader(self) -> Step:
+    async def _mint_reader(self) -> DemoStep:
         step = await self._mint("The master key mints a key that may only read", "reporting", _READS)
         self._reader = Key("READ_KEY", Secret(step.reply.member("key")))
         self._reader_id = step.reply.member("api_key_id")
         key_id = Variable(_READER_ID, Secret(self._reader_id))
         return replace(step, variables=(Variable("READ_KEY", self._reader.secret), key_id))
 
-    async def _mint_writer(self) -> Step:
+    async def _mint_writer(self) -> DemoStep:
         step = await self._mint("... and one that may write", "payments", _WRITES)
         self._writer = Key("KEY", Secret(step.reply.member("key")))
         self._writer_id = step.reply.member("api_key_id")
         return replace(step, variables=(Variable("KEY", self._writer.secret),))
 
-    async def _mint(self, title: str, name: str, scopes: tuple[str, ...]) -> Step:
+    async def _mint(self, title: str, name: str, scopes: tuple[str, ...]) -> DemoStep:
         wanted = {"name": name, "owner": OWNER, "scopes": scopes, "expires_at": EXPIRES_AT}
-        request = Request("POST", "/api-keys", self._master, _json(wanted))
+        request = DemoRequest("POST", "/api-keys", self._master, _json(wanted))
         reply = await self._ask(request)
         granted = reply.literal("scopes") == _json(scopes) and reply.member("key") != ""
-        return Step(
+        return DemoStep(
             title, request, reply, _parts(reply, "api_key_id", "key"), reply.status == 201 and granted
         )
 
-    async def _without_key(self) -> Step:
+    async def _without_key(self) -> DemoStep:
         return await self._refused(
-            "A request without a key", Request("GET", "/ledgers"), 401, "AUTH_MISSING_API_KEY"
+            "A request without a key", DemoRequest("GET", "/ledgers"), 401, "AUTH_MISSING_API_KEY"
         )
 
-    async def _wrong_key(self) -> Step:
+    async def _wrong_key(self) -> DemoStep:
         wrong = Key("", Secret("this-is-not-a-key"))
         return await self._refused(
-            "A wrong key", Request("GET", "/ledgers", wrong), 401, "AUTH_INVALID_API_KEY"
+            "A wrong key", DemoRequest("GET", "/ledgers", wrong), 401, "AUTH_INVALID_API_KEY"
         )
 
-    async def _read(self) -> Step:
-        request = Request("GET", "/ledgers", self._reader)
+    async def _read(self) -> DemoStep:
+        request = DemoRequest("GET", "/ledgers", self._reader)
         reply = await self._ask(request)
         title = "The key that may only read, reading"
-        return Step(title, request, reply, reply.text, reply.status == 200)
+        return DemoStep(title, request, reply, reply.text, reply.status == 200)
 
-    async def _write_as_reader(self) -> Step:
-        request = Request("POST", "/ledgers", self._reader, '{"name":"Customers"}')
+    async def _write_as_reader(self) -> DemoStep:
+        request = DemoRequest("POST", "/ledgers", self._reader, '{"name":"Customers"}')
         return await self._refused("The same key, writing", request, 403, "AUTH_INSUFFICIENT_PERMISSIONS")
 
-    async def _stamped(self) -> AsyncIterator[Step]:
+    async def _stamped(self) -> AsyncIterator[DemoStep]:
         """A transaction, and what the ledger stored of it."""
         request = self._transaction("order-1", '{"order":"1"}')
         created = await self._ask(request)
         title = "A transaction with more digits than a float holds"
-        yield Step(title, request, created, _parts(created, "transaction_id"), created.status == 201)
+        yield DemoStep(title, request, created, _parts(created, "transaction_id"), created.status == 201)
         yield await self._stored("What the ledger stored: who wrote it, and every digit", created)
 
-    async def _forged(self) -> AsyncIterator[Step]:
+    async def _forged(self) -> AsyncIterator[DemoStep]:
         """A transaction that names another key as its writer, and what the ledger stored of it."""
         request = self._transaction("order-2", _json({STAMP_NAME: _FORGED}))
         created = await self._ask(request)
         title = "A transaction that claims to be another key's"
-        yield Step(title, request, created, _parts(created, "transaction_id"), created.status == 201)
+        yield DemoStep(title, request, created, _parts(created, "transaction_id"), created.status == 201)
         yield await self._stored("What the ledger stored: the forged stamp did not survive", created)
 
-    def _transaction(self, reference: str, meta_data: str) -> Request:
+    def _transaction(self, reference: str, meta_data: str) -> DemoRequest:
         body = (
             f'{{"precise_amount":{AMOUNT},"precision":100,"currency":"USD","reference":"{reference}",'
             '"description":"an order","source":"@world","destination":"@alice","allow_overdraft":true,'
             f'"skip_queue":true,"meta_data":{meta_data}}}'
         )
-        return Request("POST", "/transactions", self._writer, body)
+        return DemoRequest("POST", "/transactions", self._writer, body)
 
-    async def _stored(self, title: str, created: Reply) -> Step:
-        request = Request("GET", f"/transactions/{created.member('transaction_id')}", self._reader)
+    async def _stored(self, title: str, created: DemoResponse) -> DemoStep:
+        request = DemoRequest("GET", f"/transactions/{created.member('transaction_id')}", self._reader)
         reply = await self._ask(request)
         stamped = self._writer_id != "" and reply.member("meta_data", STAMP_NAME) == self._writer_id
         exact = reply.literal("precise_amount") == str(AMOUNT)
         telling = _parts(reply, "precise_amount", "meta_data")
-        return Step(title, request, reply, telling, reply.status == 200 and stamped and exact)
+        return DemoStep(title, request, reply, telling, reply.status == 200 and stamped and exact)
 
-    async def _revoke(self) -> Step:
+    async def _revoke(self) -> DemoStep:
         target = "/api-keys/{}?owner=" + OWNER
-        request = Request(
+        request = DemoRequest(
             "DELETE", target.format(self._reader_id), self._master, shown=target.format(f"${_READER_ID}")
         )
         reply = await self._ask(request)
-        return Step("The master key revokes the first key", request, reply, reply.text, reply.status == 204)
+        return DemoStep(
+            "The master key revokes the first key", request, reply, reply.text, reply.status == 204
+        )
 
-    async def _revoked_key(self) -> Step:
-        request = Request("GET", "/ledgers", self._reader)
+    async def _revoked_key(self) -> DemoStep:
+        request = DemoRequest("GET", "/ledgers", self._reader)
         return await self._refused("The revoked key", request, 401, "AUTH_EXPIRED_API_KEY")
 
-    async def _refused(self, title: str, request: Request, status: int, code: str) -> Step:
+    async def _refused(self, title: str, request: DemoRequest, status: int, code: str) -> DemoStep:
         reply = await self._ask(request)
         came_out = (reply.status, reply.member("error_detail", "code")) == (status, code)
-        return Step(title, request, reply, reply.literal("error_detail") or reply.text, came_out)
+        return DemoStep(title, request, reply, reply.literal("error_detail") or reply.text, came_out)
 
-    async def _ask(self, request: Request) -> Reply:
+    async def _ask(self, request: DemoRequest) -> DemoResponse:
         headers = {"Content-Type": "application/json"} if request.body else {}
         if request.key is not None:
             headers["X-Blnk-Key"] = request.key.secret.reveal()
@@ -225,16 +227,16 @@ class Story:
             async with self._session.request(
                 request.method, self._base + request.target, data=request.body or None, headers=headers
             ) as answer:
-                return Reply(answer.status, await answer.text(errors="replace"))
+                return DemoResponse(answer.status, await answer.text(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            return Reply(0, f"no answer: {failure or type(failure).__name__}")
+            return DemoResponse(0, f"no answer: {failure or type(failure).__name__}")
 
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _parts(reply: Reply, *names: str) -> str:
+def _parts(reply: DemoResponse, *names: str) -> str:
     """The named members as they were written; the whole answer if it lacks one."""
     parts = [f'"{name}":{reply.literal(name)}' for name in names if reply.literal(name)]
     return "{" + ",".join(parts) + "}" if len(parts) == len(names) else reply.text

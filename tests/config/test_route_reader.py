@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.document import Broken, Mapping, read_document
-from gateway.config.routes import nearest, read_routes
-from gateway.policy.routes import Access, Route, RouteProblem, RouteTable, Stamp
+from gateway.config.route_reader import nearest, read_routes
+from gateway.config.yaml_document import YamlMapping, YamlRefused, read_document
+from gateway.policy.problems import Problem
+from gateway.policy.routes import Access, Route, RouteTable, Stamp
 
 SECTION = "routes: write one line per route, as 'GET /ledgers: ledgers:read'"
 KEY = "routes: write a method, one blank and a path, as 'GET /ledgers/{id}'"
@@ -14,7 +15,7 @@ SHAPE = "write a scope, a list of scopes, public, master or deny"
 SCOPE = "a scope is a resource of Core and read, write or delete, as ledgers:read"
 
 
-def read(text: str) -> RouteTable | tuple[RouteProblem, ...]:
+def read(text: str) -> RouteTable | tuple[Problem, ...]:
     """The outcome of a section whose first line is line 1."""
     document, problems = read_document(text.encode())
     assert problems == ()
@@ -129,7 +130,7 @@ def test_a_line_is_one_route(line: str, route: Route) -> None:
     ],
 )
 def test_a_bad_line_is_refused_with_what_to_write(line: str, text: str) -> None:
-    assert read(line) == (RouteProblem(1, text),)
+    assert read(line) == (Problem(1, text),)
 
 
 def test_every_problem_of_the_section_is_reported_those_between_routes_too() -> None:
@@ -138,19 +139,19 @@ def test_every_problem_of_the_section_is_reported_those_between_routes_too() -> 
         "POST /e: {scope: [leders:read, 5], stamp: x, body: y}\n"
     )
     assert read(text) == (
-        RouteProblem(3, f"FOO /d: {SCOPE}; did you mean 'public'?"),
-        RouteProblem(4, f"POST /e: {SCOPE}; did you mean 'ledgers:read'?"),
-        RouteProblem(4, f"POST /e: {SCOPE}"),
-        RouteProblem(4, "POST /e: stamp is none, create, bulk, replace or merge"),
-        RouteProblem(4, "POST /e: body is optional"),
-        RouteProblem(2, "GET /a/{c}: ties with GET /a/{b} in line 1"),
+        Problem(3, f"FOO /d: {SCOPE}; did you mean 'public'?"),
+        Problem(4, f"POST /e: {SCOPE}; did you mean 'ledgers:read'?"),
+        Problem(4, f"POST /e: {SCOPE}"),
+        Problem(4, "POST /e: stamp is none, create, bulk, replace or merge"),
+        Problem(4, "POST /e: body is optional"),
+        Problem(2, "GET /a/{c}: ties with GET /a/{b} in line 1"),
     )
 
 
 @pytest.mark.parametrize("text", ["a", "[GET /a]", "{}"])
 def test_a_section_without_lines_is_refused(text: str) -> None:
     document, _ = read_document(f"routes: {text}".encode())
-    assert read_routes(document.entries[0].value) == (RouteProblem(1, SECTION),)
+    assert read_routes(document.entries[0].value) == (Problem(1, SECTION),)
 
 
 @pytest.mark.parametrize("value", ["~", "[1.5]", "{scope: ~}", "{scope: [~]}"])
@@ -161,11 +162,11 @@ def test_what_the_document_refused_is_not_refused_twice(value: str) -> None:
 
 
 def test_a_broken_section_is_not_refused_twice() -> None:
-    assert read_routes(Broken(1)) == ()
+    assert read_routes(YamlRefused(1)) == ()
 
 
 def test_a_section_of_nothing_is_refused() -> None:
-    assert read_routes(Mapping((), 7)) == (RouteProblem(7, SECTION),)
+    assert read_routes(YamlMapping((), 7)) == (Problem(7, SECTION),)
 
 
 def test_the_nearest_word_is_offered_only_where_it_is_near() -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.config import Secret
-from gateway.demo.story import Key, Request, Step, Variable
+from gateway.demo.walkthrough import DemoRequest, DemoStep, Key, Variable
 from gateway.demo.wrapping import command_lines, json_lines
 
 _CONTENT: Final = "-H 'Content-Type: application/json'"
@@ -33,7 +33,7 @@ class Addresses:
     admin: str
 
 
-class Teller:
+class DemoPrinter:
     """Tells the walk on a console.
 
     Args:
@@ -60,7 +60,7 @@ class Teller:
         self._define(Variable("MASTER_KEY", master))
         self._say(Text(""))
 
-    def step(self, base: str, step: Step) -> None:
+    def step(self, base: str, step: DemoStep) -> None:
         """What was done, the request, and what came of it."""
         self._number += 1
         mark, style = (self._yes, "green") if step.holds else (self._no, "bold red")
@@ -92,16 +92,16 @@ class Teller:
         mint = '{"name":"mine","owner":"me","scopes":["ledgers:read"],"expires_at":"2999-01-01T00:00:00Z"}'
         question = '{"method":"POST","path":"/ledgers","scopes":["ledgers:read"]}'
         for title, base, request in (
-            ("write", at.clients, Request("POST", "/ledgers", pasted, '{"name":"Customers"}')),
-            ("read", at.clients, Request("GET", "/ledgers", pasted)),
+            ("write", at.clients, DemoRequest("POST", "/ledgers", pasted, '{"name":"Customers"}')),
+            ("read", at.clients, DemoRequest("GET", "/ledgers", pasted)),
             (
                 "what alice has",
                 at.clients,
-                Request("GET", "/balances/indicator/@alice/currency/USD", pasted),
+                DemoRequest("GET", "/balances/indicator/@alice/currency/USD", pasted),
             ),
-            ("not in this key's scopes", at.clients, Request("GET", "/accounts", pasted)),
-            ("mint a key of your own", at.clients, Request("POST", "/api-keys", by_master, mint)),
-            ("why a request is refused", at.admin, Request("POST", "/explain", None, question)),
+            ("not in this key's scopes", at.clients, DemoRequest("GET", "/accounts", pasted)),
+            ("mint a key of your own", at.clients, DemoRequest("POST", "/api-keys", by_master, mint)),
+            ("why a request is refused", at.admin, DemoRequest("POST", "/explain", None, question)),
         ):
             self._titled(title, curl(base, request, _STATUS))
         self._titled("metrics, for Prometheus", ["curl", f"{at.admin}/metrics"])
@@ -153,7 +153,7 @@ class Teller:
         self._console.print(text, soft_wrap=True, highlight=False)
 
 
-def curl(base: str, request: Request, *more: str) -> list[str]:
+def curl(base: str, request: DemoRequest, *more: str) -> list[str]:
     """The words of the request as a shell command; a key with a name stands there as $NAME."""
     words = ["curl"]
     if request.method != ("POST" if request.body else "GET"):  # what curl takes of itself

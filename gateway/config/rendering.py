@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import model, report_only, values
+from gateway.config import model, report_only_dates, values
 from gateway.config.model import Config, Setting
 from gateway.config.values import Secret
 from gateway.policy.report_only import KeyDates
@@ -23,12 +23,12 @@ UNSET: Final = "from the environment"
 _UNITS: Final[Mapping[str, int]] = MappingProxyType({"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1})
 
 
-def written(setting: Setting, value: Any) -> str:
+def rendered(setting: Setting, value: Any) -> str:
     """`value`, which `setting` has parsed, as the file would say it; `HIDDEN` for a secret."""
     if isinstance(value, Secret):
         return HIDDEN
     if isinstance(value, KeyDates):
-        return report_only.shown(value)
+        return report_only_dates.shown(value)
     if setting.parse is values.addresses and len(value) == 1:
         return str(value[0])
     if isinstance(value, tuple):
@@ -37,16 +37,16 @@ def written(setting: Setting, value: Any) -> str:
         unit = next(unit for unit, count in _UNITS.items() if value % count == 0)
         return f"{value // _UNITS[unit]}{unit}"
     if isinstance(value, float):
-        return shown_duration(value)
+        return rendered_duration(value)
     return NONE if value in (None, "") else str(value)
 
 
-def shown_duration(seconds: float) -> str:
+def rendered_duration(seconds: float) -> str:
     """`10s`, `500ms`: a duration as the file would say it."""
     return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
 
 
-def each(config: Config) -> Iterator[tuple[str, Any, str]]:
+def each_setting(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Every setting of `config`: its path, its value, and how it is written."""
     known = model.settings()
     hidden = dict(_hidden())
@@ -57,7 +57,7 @@ def each(config: Config) -> Iterator[tuple[str, Any, str]]:
         if path in config.unset:
             yield path, value, UNSET
         else:
-            yield path, value, HIDDEN if hidden[path] and value else written(setting, value)
+            yield path, value, HIDDEN if hidden[path] and value else rendered(setting, value)
 
 
 def _hidden() -> Iterator[tuple[str, bool]]:

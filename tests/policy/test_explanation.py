@@ -9,10 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.explain import EACH_KIND, Explanation, Lost, explain, members, name_of, needs, shown
+from gateway.policy.decisions import Policy
+from gateway.policy.explanation import (
+    EACH_KIND,
+    Explanation,
+    LosingRoute,
+    explain,
+    members,
+    name_of,
+    needs,
+    printable,
+)
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
-from gateway.policy.verdicts import NO_KEY, Caller, Policy, PolicyRequest, key_with, read_request
+from gateway.policy.verdicts import NO_KEY, PolicyCaller, PolicyRequest, key_with, read_request
 
 NOW = 1_000.0
 
@@ -47,7 +57,7 @@ def asked(line: str) -> PolicyRequest:
     return request
 
 
-def explained(line: str, *callers: Caller) -> Explanation:
+def explained(line: str, *callers: PolicyCaller) -> Explanation:
     return explain(asked(line), callers, policy(), NOW)
 
 
@@ -58,41 +68,54 @@ def explained(line: str, *callers: Caller) -> Explanation:
             "GET /ledgers/filter",
             LITERAL,
             (
-                Lost(ONE, "the literal filter is tried before {id}"),
-                Lost(REST, "the literal filter is tried before {rest...}"),
-                Lost(ANY_POST, "another method"),
-                Lost(EITHER, "another method"),
+                LosingRoute(ONE, "the literal filter is tried before {id}"),
+                LosingRoute(REST, "the literal filter is tried before {rest...}"),
+                LosingRoute(ANY_POST, "another method"),
+                LosingRoute(EITHER, "another method"),
             ),
         ),
         (
             "GET /ledgers/x",
             ONE,
             (
-                Lost(REST, "{id}, one segment, is tried before {rest...}, all that are left"),
-                Lost(ANY_POST, "another method"),
-                Lost(EITHER, "another method"),
+                LosingRoute(REST, "{id}, one segment, is tried before {rest...}, all that are left"),
+                LosingRoute(ANY_POST, "another method"),
+                LosingRoute(EITHER, "another method"),
             ),
         ),
-        ("GET /ledgers/x/y", REST, (Lost(ANY_POST, "another method"),)),
+        ("GET /ledgers/x/y", REST, (LosingRoute(ANY_POST, "another method"),)),
         (
             "POST /ledgers",
             CREATE,
-            (Lost(ANY_POST, "the literal ledgers is tried before {all...}"), Lost(LIST, "another method")),
+            (
+                LosingRoute(ANY_POST, "the literal ledgers is tried before {all...}"),
+                LosingRoute(LIST, "another method"),
+            ),
         ),
         (
             "POST /api-keys/x",
             None,
-            (Lost(ANY_POST, "no placeholder reaches /api-keys"),),
+            (LosingRoute(ANY_POST, "no placeholder reaches /api-keys"),),
         ),
-        ("POST /metrics", None, (Lost(ANY_POST, "no placeholder reaches /metrics"),)),
-        ("GET /ledgers/", None, (Lost(LIST, "the target ends with '/', which makes it another path"),)),
+        ("POST /metrics", None, (LosingRoute(ANY_POST, "no placeholder reaches /metrics"),)),
+        (
+            "GET /ledgers/",
+            None,
+            (LosingRoute(LIST, "the target ends with '/', which makes it another path"),),
+        ),
         ("GET /nothing/", None, ()),
         ("GET /", None, ()),
-        ("HEAD /health", None, (Lost(HEALTH, "another method"), Lost(ANY_POST, "another method"))),
+        (
+            "HEAD /health",
+            None,
+            (LosingRoute(HEALTH, "another method"), LosingRoute(ANY_POST, "another method")),
+        ),
         ("GET //", None, ()),
     ],
 )
-def test_the_losers_are_told_with_the_reason(line: str, won: Route | None, lost: tuple[Lost, ...]) -> None:
+def test_the_losers_are_told_with_the_reason(
+    line: str, won: Route | None, lost: tuple[LosingRoute, ...]
+) -> None:
     found = explained(line)
     assert (found.route, found.lost) == (won, lost)
 
@@ -176,7 +199,7 @@ def test_what_is_needed_is_told_in_one_line(line: str, text: str) -> None:
         (ApiKey("k", "acme", ("x\n:y",), NOW + 1, revoked=True), "k of acme, revoked, with x\\n:y"),
     ],
 )
-def test_a_caller_is_named_in_words(caller: Caller, name: str) -> None:
+def test_a_caller_is_named_in_words(caller: PolicyCaller, name: str) -> None:
     assert name_of(caller, NOW) == name
 
 
@@ -190,7 +213,7 @@ def test_a_caller_is_named_in_words(caller: Caller, name: str) -> None:
     ],
 )
 def test_nothing_shown_can_steer_a_terminal(text: str, escaped: str) -> None:
-    assert shown(text) == escaped
+    assert printable(text) == escaped
 
 
 def told(route: Route, **more: str) -> dict[str, Any]:

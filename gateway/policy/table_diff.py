@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from gateway.policy.overlaps import Shapes, example, of_any_length, of_each_length
+from gateway.policy.overlaps import ShapeIndex, example, merge_lengths, split_by_length
 from gateway.policy.patterns import Placeholder, Shape, includes
 from gateway.policy.routes import METHODS, Access, Route, RouteTable, Stamp
 from gateway.policy.scopes import ACTIONS
@@ -135,14 +135,14 @@ def _changes_of(method: str, old: RouteTable, new: RouteTable, core: RouteTable)
     longest = max(map(len, chain.from_iterable(own)), default=0)
     cells: dict[_Cell, list[Shape]] = {}
     for shape in _shared(own):
-        for fixed in of_each_length(shape, longest):
+        for fixed in split_by_length(shape, longest):
             segments = example(fixed)
             before, after = old.match(method, segments), new.match(method, segments)
             if _differ(before, after):
                 cell = (before, after, core.match(method, segments))
                 cells.setdefault(cell, []).append(fixed)
     for (before, after, cores), shapes in cells.items():
-        for shape in _widest(of_any_length(shapes, longest)):
+        for shape in _widest(merge_lengths(shapes, longest)):
             yield PolicyChange(method, shape, before, after, cores)
 
 
@@ -150,7 +150,7 @@ def _shared(tables: list[list[Shape]]) -> dict[Shape, None]:
     """The shapes of the tables, and of what any of one table shares with any of each other one."""
     shapes: dict[Shape, None] = {}
     for table in tables:
-        known = Shapes(table)
+        known = ShapeIndex(table)
         meets = [shared for shape in shapes for _, shared in known.meeting(shape)]
         shapes |= dict.fromkeys((*table, *meets))
     return shapes

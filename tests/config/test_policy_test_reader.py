@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import ConfigError, UnreadableConfigError
-from gateway.config.document import MAX_BYTES
-from gateway.config.policy_tests import load_policy_tests, read_policy_tests
+from gateway.config.policy_test_reader import load_policy_tests, read_policy_tests
+from gateway.config.yaml_document import MAX_BYTES
 from gateway.policy.expectations import PolicyTest
 from gateway.policy.principals import MASTER
-from gateway.policy.routes import RouteProblem, Stamp
+from gateway.policy.problems import Problem
+from gateway.policy.routes import Stamp
 from gateway.policy.verdicts import NO_KEY, PolicyRequest, key_with, read_request
 
 KEY = "A_b-0" * 8 + "xyz="  # the shape of a key
@@ -150,7 +151,7 @@ def test_each_line_is_a_test() -> None:
     ],
 )
 def test_each_problem_has_its_line_and_what_to_write(text: str, line: int, problem: str) -> None:
-    assert read_policy_tests(text.encode()) == ((), (RouteProblem(line, problem),))
+    assert read_policy_tests(text.encode()) == ((), (Problem(line, problem),))
 
 
 def test_every_problem_is_told_at_once_by_line() -> None:
@@ -174,7 +175,7 @@ def test_every_problem_is_told_at_once_by_line() -> None:
     ],
 )
 def test_a_file_that_is_no_text_is_refused(data: bytes, line: int, problem: str) -> None:
-    assert read_policy_tests(data) == ((), (RouteProblem(line, problem),))
+    assert read_policy_tests(data) == ((), (Problem(line, problem),))
 
 
 def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:

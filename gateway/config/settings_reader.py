@@ -13,15 +13,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.config import document, environment, model, values
-from gateway.config.document import Broken, Entry, Node, Scalar, Sequence
+from gateway.config import environment, model, values, yaml_document
 from gateway.config.environment import Unset
 from gateway.config.model import Setting
-from gateway.config.problems import ConfigProblem
-from gateway.config.routes import nearest
+from gateway.config.route_reader import nearest
 from gateway.config.values import BadValueError, Raw
+from gateway.config.yaml_document import YamlEntry, YamlList, YamlNode, YamlRefused, YamlScalar
+from gateway.policy.problems import Problem
 
-Place = tuple[str, int]
+Location = tuple[str, int]
 """Where a setting is given: the file and its line, or the variable and 0."""
 
 MASTER_KEYS = ("upstream.master_key", "upstream.master_key_file")
@@ -35,7 +35,7 @@ _PASSWORD = re.compile(r"://[^/@]*:(?!\$\{)[^/@]+@|password=(?!\$\{)[^&]")
 """A password in clear in a URL."""
 
 
-class Reading:
+class SettingsReader:
     """One pass over a document; problems and warnings are appended as they are met; a refused value is None.
 
     `values` holds each setting by its path, `places` where those that are given stand, `unset` those whose
@@ -44,10 +44,10 @@ class Reading:
 
     def __init__(self, file: str, environ: Mapping[str, str], *, secrets: bool) -> None:
         """`file` is what problems name; unknown variables of the environment are problems at once."""
-        self.problems: list[ConfigProblem] = []
-        self.warnings: list[ConfigProblem] = []
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.values: dict[str, Any] = {}
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, Location] = {}
         self.unset: set[str] = set()
         self._file = file
         self._environ = environ
@@ -55,11 +55,11 @@ class Reading:
         self._settings = model.settings()
         self._overrides, unknown = environment.overrides(environ, self._settings)
         for name, text in unknown:
-            self.problems.append(ConfigProblem(name, 0, text))
+            self.problems.append(Problem(0, text, name))
 
     def refuse(self, line: int, text: str) -> None:
         """Note a problem of the file."""
-        self.problems.append(ConfigProblem(self._file, line, text))
+        self.problems.append(Problem(line, text, self._file))
 
     def refuse_setting(self, path: str, text: str) -> None:
         """Note a problem of a setting that is given, where it is given."""
@@ -67,17 +67,17 @@ class Reading:
 
     def warn(self, line: int, text: str) -> None:
         """Note what the file says and is seldom meant."""
-        self.warnings.append(ConfigProblem(self._file, line, text))
+        self.warnings.append(Problem(line, text, self._file))
 
     def warn_setting(self, path: str, text: str) -> None:
         """Note what a setting that is given says and is seldom meant."""
         self.warnings.append(self._of_setting(path, text))
 
-    def _of_setting(self, path: str, text: str) -> ConfigProblem:
-        place = self.places[path]
-        return ConfigProblem(*place, f"{path}: {text}" if place[1] else text)
+    def _of_setting(self, path: str, text: str) -> Problem:
+        source, line = self.places[path]
+        return Problem(line, f"{path}: {text}" if line else text, source)
 
-    def settings(self, top: document.Mapping) -> Node | None:
+    def settings(self, top: yaml_document.YamlMapping) -> YamlNode | None:
         """Read every setting of the document; gives back the node of `routes`."""
         single = [path for path in self._settings if "." not in path]
         entries = self._known(top, "", (*single, *model.sections(), "routes"))
@@ -92,7 +92,9 @@ class Reading:
         prefix = f"{section}."
         return {path[len(prefix) :]: self.values[path] for path in self.values if path.startswith(prefix)}
 
-    def _known(self, mapping: document.Mapping, prefix: str, known: Iterable[str]) -> dict[str, Entry]:
+    def _known(
+        self, mapping: yaml_document.YamlMapping, prefix: str, known: Iterable[str]
+    ) -> dict[str, YamlEntry]:
         names = tuple(known)
         for entry in mapping.entries:
             if entry.key not in names:
@@ -108,23 +110,25 @@ class Reading:
             nearest(key, known) or "".join(elsewhere[:1]) or f"; {expected}"
         )
 
-    def _section(self, name: str, entry: Entry | None) -> None:
+    def _section(self, name: str, entry: YamlEntry | None) -> None:
         paths = [path for path in self._settings if path.startswith(f"{name}.")]
-        entries: dict[str, Entry] = {}
-        if entry is not None and isinstance(entry.value, document.Mapping):
+        entries: dict[str, YamlEntry] = {}
+        if entry is not None and isinstance(entry.value, yaml_document.YamlMapping):
             entries = self._known(entry.value, f"{name}.", (path[len(name) + 1 :] for path in paths))
         elif entry is not None:
-            if not isinstance(entry.value, Broken):
+            if not isinstance(entry.value, YamlRefused):
                 self.refuse(entry.line, f"{name}: write its settings below it, indented, as 'key: value'")
             # One problem is enough: what it lacks is not reported on top.
-            entries = {path[len(name) + 1 :]: Entry("", Broken(entry.line), entry.line) for path in paths}
+            entries = {
+                path[len(name) + 1 :]: YamlEntry("", YamlRefused(entry.line), entry.line) for path in paths
+            }
         if any(path in self._overrides for path in MASTER_KEYS):
             # An override of either names the one master key; the file's stands back.
             entries = {key: value for key, value in entries.items() if f"{name}.{key}" not in MASTER_KEYS}
         for path in paths:
             self._setting(path, entries.get(path[len(name) + 1 :]), entry.line if entry else 1)
 
-    def _setting(self, path: str, entry: Entry | None, section_line: int = 1) -> None:
+    def _setting(self, path: str, entry: YamlEntry | None, section_line: int = 1) -> None:
         setting = self._settings[path]
         self.values[path] = setting.default
         if path in self._overrides:
@@ -158,26 +162,28 @@ class Reading:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         return text
 
-    def _from_file(self, path: str, node: Node) -> Raw | None:
-        if isinstance(node, Scalar):
+    def _from_file(self, path: str, node: YamlNode) -> Raw | None:
+        if isinstance(node, YamlScalar):
             return self._resolved(path, node)
-        if isinstance(node, Sequence):
-            items = [self._resolved(path, item) if isinstance(item, Scalar) else None for item in node.items]
-            if any(not isinstance(item, Scalar | Broken) for item in node.items):
+        if isinstance(node, YamlList):
+            items = [
+                self._resolved(path, item) if isinstance(item, YamlScalar) else None for item in node.items
+            ]
+            if any(not isinstance(item, YamlScalar | YamlRefused) for item in node.items):
                 self.refuse_setting(path, "a list holds plain values: take the inner list or mapping out")
             kept = tuple(item for item in items if item is not None)
             return kept if len(kept) == len(items) else None
-        if isinstance(node, document.Mapping) and self._settings[path].mapped:
+        if isinstance(node, yaml_document.YamlMapping) and self._settings[path].mapped:
             return self._pairs(path, node)
-        if not isinstance(node, Broken):
+        if not isinstance(node, YamlRefused):
             self.refuse_setting(path, "this is one value: write it on the line of its key")
         return None
 
-    def _pairs(self, path: str, node: document.Mapping) -> Raw | None:
+    def _pairs(self, path: str, node: yaml_document.YamlMapping) -> Raw | None:
         pairs = []
         for entry in node.entries:
-            if not isinstance(entry.value, Scalar):
-                if not isinstance(entry.value, Broken):
+            if not isinstance(entry.value, YamlScalar):
+                if not isinstance(entry.value, YamlRefused):
                     self.refuse(entry.line, f"{path}: write one value on the line of its key")
                 return None
             value = self._resolved(path, entry.value)
@@ -186,7 +192,7 @@ class Reading:
             pairs.append(f"{entry.key}={value}")
         return tuple(pairs)
 
-    def _resolved(self, path: str, node: Scalar) -> str | int | bool | None:
+    def _resolved(self, path: str, node: YamlScalar) -> str | int | bool | None:
         if not isinstance(node.value, str):
             return node.value
         self._look_at(path, node.value)

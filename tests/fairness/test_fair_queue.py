@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fairness.turns import FairQueue
+from gateway.fairness.fair_queue import FairQueue
 
 
 def queued(*items: str) -> FairQueue[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from gateway.config.yaml_errors import problem_of
-from gateway.policy.routes import RouteProblem
+from gateway.policy.problems import Problem
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 8
@@ -27,7 +27,7 @@ MAX_NODES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class YamlScalar:
     """A string, an integer, or a truth value."""
 
     value: str | int | bool
@@ -35,38 +35,38 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class YamlList:
     """A list of nodes."""
 
-    items: tuple[Node, ...]
+    items: tuple[YamlNode, ...]
     line: int
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class YamlEntry:
     """One `key: value` of a mapping; the line is the key's."""
 
     key: str
-    value: Node
+    value: YamlNode
     line: int
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class YamlMapping:
     """Entries in the order of the file, no key twice."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[YamlEntry, ...]
     line: int
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class YamlRefused:
     """Stands where a value was refused; its problem has been reported."""
 
     line: int
 
 
-Node = Scalar | Sequence | Mapping | Broken
+YamlNode = YamlScalar | YamlList | YamlMapping | YamlRefused
 
 _STR, _INT, _BOOL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "bool"))
 _BROKEN = "broken"
@@ -81,52 +81,52 @@ _REFUSED = {
 }
 
 
-def read_document(data: bytes) -> tuple[Mapping, tuple[RouteProblem, ...]]:
+def read_document(data: bytes) -> tuple[YamlMapping, tuple[Problem, ...]]:
     """The file's top-level mapping and every problem of its YAML; an empty one if it has none."""
     top, problems = read_top(data, "begin with 'listen:'")
-    if isinstance(top, Mapping):
+    if isinstance(top, YamlMapping):
         return top, problems
-    if isinstance(top, Scalar | Sequence):
-        expected = RouteProblem(top.line, "settings are expected here: write 'key: value' lines")
+    if isinstance(top, YamlScalar | YamlList):
+        expected = Problem(top.line, "settings are expected here: write 'key: value' lines")
         problems = (*problems, expected)
-    return Mapping((), 1), problems
+    return YamlMapping((), 1), problems
 
 
-def read_top(data: bytes, beginning: str) -> tuple[Node, tuple[RouteProblem, ...]]:
+def read_top(data: bytes, beginning: str) -> tuple[YamlNode, tuple[Problem, ...]]:
     """The file's top-level node, Broken if it has none, and every problem of its YAML.
 
     `beginning` says how a file begins that is not empty.
     """
     if len(data) > MAX_BYTES:
-        return Broken(1), (RouteProblem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
+        return YamlRefused(1), (Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return Broken(line), (RouteProblem(line, "this is not UTF-8: save the file as UTF-8 text"),)
+        return YamlRefused(line), (Problem(line, "this is not UTF-8: save the file as UTF-8 text"),)
     node, problems = _compose(text)
     if node is None:
-        return Broken(1), tuple(problems) or (RouteProblem(1, f"the file is empty: {beginning}"),)
-    top = _Reading(problems).node(node)
+        return YamlRefused(1), tuple(problems) or (Problem(1, f"the file is empty: {beginning}"),)
+    top = _NodeReader(problems).node(node)
     return top, tuple(problems)
 
 
-def _compose(text: str) -> tuple[yaml.Node | None, list[RouteProblem]]:
-    problems: list[RouteProblem] = []
+def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
+    problems: list[Problem] = []
     composer = None
     try:
         composer = _Composer(text, problems)
         node = composer.only_document()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
-        problems.append(RouteProblem(line, "a control character stands here: take it out"))
+        problems.append(Problem(line, "a control character stands here: take it out"))
     except yaml.MarkedYAMLError as error:
         problems.append(problem_of(error, composer.long_quotes if composer else ()))
     except _RefusedError as refused:
         problems.append(refused.problem)
     except (ValueError, OverflowError):
         # PyYAML's scanner lets these escape, for example from "\UFFFFFFFF" and from long %YAML versions.
-        problems.append(RouteProblem(composer.line + 1 if composer else 1, "this is not YAML: a bad escape"))
+        problems.append(Problem(composer.line + 1 if composer else 1, "this is not YAML: a bad escape"))
     else:
         return node, problems
     return None, problems
@@ -135,7 +135,7 @@ def _compose(text: str) -> tuple[yaml.Node | None, list[RouteProblem]]:
 class _RefusedError(Exception):
     """A file that is composed no further, at a line and for a reason of ours."""
 
-    def __init__(self, problem: RouteProblem) -> None:
+    def __init__(self, problem: Problem) -> None:
         super().__init__(problem.text)
         self.problem = problem
 
@@ -143,7 +143,7 @@ class _RefusedError(Exception):
 class _Composer(yaml.SafeLoader):
     """PyYAML's composer, which notes what this file may not hold and goes on."""
 
-    def __init__(self, text: str, problems: list[RouteProblem]) -> None:
+    def __init__(self, text: str, problems: list[Problem]) -> None:
         super().__init__(text)
         self.problems = problems
         self.depth = 0
@@ -154,7 +154,7 @@ class _Composer(yaml.SafeLoader):
         node = self.get_node() if self.check_node() else None
         if self.check_node():
             line = self._next_event().start_mark.line + 1
-            self.problems.append(RouteProblem(line, "a second document begins here: keep one to a file"))
+            self.problems.append(Problem(line, "a second document begins here: keep one to a file"))
         return node
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -163,23 +163,21 @@ class _Composer(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             self.get_event()  # type: ignore[no-untyped-call]
             self.problems.append(
-                RouteProblem(line, 'a value that begins with * is an alias to YAML: quote it, as "*:read"')
+                Problem(line, 'a value that begins with * is an alias to YAML: quote it, as "*:read"')
             )
             return yaml.ScalarNode(_BROKEN, "", event.start_mark, event.end_mark)
         if event.anchor is not None:
-            self.problems.append(
-                RouteProblem(line, "a value that begins with & is an anchor to YAML: quote it")
-            )
+            self.problems.append(Problem(line, "a value that begins with & is an anchor to YAML: quote it"))
             event.anchor = None
         if event.tag is not None:
-            self.problems.append(RouteProblem(line, "a value that begins with ! is a tag to YAML: quote it"))
+            self.problems.append(Problem(line, "a value that begins with ! is a tag to YAML: quote it"))
             event.tag = _BROKEN
         if self.depth == MAX_DEPTH:
-            raise _RefusedError(RouteProblem(line, f"this is nested more than {MAX_DEPTH} levels deep"))
+            raise _RefusedError(Problem(line, f"this is nested more than {MAX_DEPTH} levels deep"))
         self.count += 1
         if self.count > MAX_NODES:
             # The size alone allows 30 times as many, which PyYAML takes a minute for.
-            raise _RefusedError(RouteProblem(line, f"the file holds more than {MAX_NODES} values"))
+            raise _RefusedError(Problem(line, f"the file holds more than {MAX_NODES} values"))
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -204,51 +202,51 @@ class _Composer(yaml.SafeLoader):
         return token("", start, self.get_mark())  # type: ignore[call-arg]
 
 
-class _Reading:
+class _NodeReader:
     """PyYAML's nodes into ours; problems are appended as they are met."""
 
-    def __init__(self, problems: list[RouteProblem]) -> None:
+    def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
 
-    def node(self, node: yaml.Node) -> Node:
+    def node(self, node: yaml.Node) -> YamlNode:
         line = node.start_mark.line + 1
         if node.tag == _BROKEN:
-            return Broken(line)
+            return YamlRefused(line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, line)
         if isinstance(node, yaml.SequenceNode):
-            return Sequence(tuple(self.node(item) for item in node.value), line)
+            return YamlList(tuple(self.node(item) for item in node.value), line)
         return self._scalar(node, line)
 
-    def _mapping(self, node: yaml.MappingNode, line: int) -> Mapping:
-        entries: dict[str, Entry] = {}
+    def _mapping(self, node: yaml.MappingNode, line: int) -> YamlMapping:
+        entries: dict[str, YamlEntry] = {}
         for key_node, value_node in node.value:
             value = self.node(value_node)
             key = self.node(key_node)
-            if isinstance(key, Broken):
+            if isinstance(key, YamlRefused):
                 continue
-            if not isinstance(key, Scalar) or not isinstance(key.value, str):
+            if not isinstance(key, YamlScalar) or not isinstance(key.value, str):
                 self._problem(key.line, "a key must be text: quote it")
             elif key.value in entries:
                 first = entries[key.value].line
                 self._problem(key.line, f"this key stands on line {first} already: keep one of the two")
             else:
-                entries[key.value] = Entry(key.value, value, key.line)
-        return Mapping(tuple(entries.values()), line)
+                entries[key.value] = YamlEntry(key.value, value, key.line)
+        return YamlMapping(tuple(entries.values()), line)
 
-    def _scalar(self, node: yaml.Node, line: int) -> Scalar | Broken:
+    def _scalar(self, node: yaml.Node, line: int) -> YamlScalar | YamlRefused:
         text: str = node.value
         if not text.isprintable():
             self._problem(line, "a control character or a line break stands here: write it on one line")
-            return Broken(line)
+            return YamlRefused(line)
         if node.tag == _STR:
-            return Scalar(text, line)
+            return YamlScalar(text, line)
         if node.tag == _BOOL:
-            return Scalar(text.lower() in _TRUE, line)
+            return YamlScalar(text.lower() in _TRUE, line)
         if node.tag == _INT and _INTEGER.fullmatch(text):
-            return Scalar(int(text), line)
+            return YamlScalar(int(text), line)
         self._problem(line, _REFUSED.get(node.tag, "YAML gives this a meaning of its own: quote it"))
-        return Broken(line)
+        return YamlRefused(line)
 
     def _problem(self, line: int, text: str) -> None:
-        self.problems.append(RouteProblem(line, text))
+        self.problems.append(Problem(line, text))

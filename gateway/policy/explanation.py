@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.policy.decisions import Allow
+from gateway.policy.decisions import Allow, Policy
 from gateway.policy.patterns import Placeholder, includes
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable
@@ -19,9 +19,8 @@ from gateway.policy.scopes import implied_scope
 from gateway.policy.targets import Ambiguous, Target
 from gateway.policy.verdicts import (
     NO_KEY,
-    Caller,
     NoKey,
-    Policy,
+    PolicyCaller,
     PolicyRequest,
     Verdict,
     body_of,
@@ -29,12 +28,12 @@ from gateway.policy.verdicts import (
     verdict,
 )
 
-EACH_KIND: Final[tuple[Caller, ...]] = (key_with(()), MASTER, NO_KEY)
+EACH_KIND: Final[tuple[PolicyCaller, ...]] = (key_with(()), MASTER, NO_KEY)
 """A caller of each kind, whose verdicts are told where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LosingRoute:
     """A route that could seem to be meant, and why it was not taken."""
 
     route: Route
@@ -48,14 +47,16 @@ class Explanation:
     request: PolicyRequest
     route: Route | None
     """The route that won."""
-    lost: tuple[Lost, ...]
+    lost: tuple[LosingRoute, ...]
     implied: str | None
     """The scope that Core implies; it counts where no route won, and for scoped keys on `master` routes."""
     verdicts: tuple[Verdict, ...]
     now: float
 
 
-def explain(request: PolicyRequest, callers: Iterable[Caller], policy: Policy, now: float) -> Explanation:
+def explain(
+    request: PolicyRequest, callers: Iterable[PolicyCaller], policy: Policy, now: float
+) -> Explanation:
     """Why each of `callers` gets what it gets for `request` at `now` (Unix seconds)."""
     target, table = request.target, policy.table
     verdicts = tuple(verdict(request, caller, policy, now) for caller in callers)
@@ -67,19 +68,21 @@ def explain(request: PolicyRequest, callers: Iterable[Caller], policy: Policy, n
     return Explanation(request, won, lost, implied, verdicts, now)
 
 
-def _lost(method: str, target: Target, won: Route | None, table: RouteTable) -> Iterator[Lost]:
+def _lost(method: str, target: Target, won: Route | None, table: RouteTable) -> Iterator[LosingRoute]:
     segments = target.segments
     for route in table.routes:
         if route.method == method and route is not won and _fits(route, segments):
-            yield Lost(route, _preferred(won, route) if won else f"no placeholder reaches /{segments[0]}")
+            yield LosingRoute(
+                route, _preferred(won, route) if won else f"no placeholder reaches /{segments[0]}"
+            )
     if won is None and len(segments) > 1 and segments[-1] == "":
         unslashed = table.match(method, segments[:-1])
         if unslashed is not None:
-            yield Lost(unslashed, "the target ends with '/', which makes it another path")
+            yield LosingRoute(unslashed, "the target ends with '/', which makes it another path")
     for other in dict.fromkeys(route.method for route in table.routes if route.method != method):
         route_of_other = table.match(other, segments)
         if route_of_other is not None:
-            yield Lost(route_of_other, "another method")
+            yield LosingRoute(route_of_other, "another method")
 
 
 def _fits(route: Route, segments: tuple[str, ...]) -> bool:
@@ -118,7 +121,7 @@ def needs(explanation: Explanation) -> str:
     }[route.access]
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """`text` with all that is not printable escaped as in Python."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
@@ -145,7 +148,7 @@ def _target(request: PolicyRequest) -> dict[str, object]:
     return {
         "raw": request.raw,
         "path": target.path,
-        "segments": [shown(segment) for segment in target.segments],
+        "segments": [printable(segment) for segment in target.segments],
         "query": target.query,
     }
 
@@ -177,25 +180,25 @@ def _verdict(one: Verdict, explanation: Explanation) -> dict[str, object]:
     return {"caller": caller, "decision": "deny", "answer": answer}
 
 
-def _caller(caller: Caller, now: float) -> dict[str, object]:
+def _caller(caller: PolicyCaller, now: float) -> dict[str, object]:
     if isinstance(caller, NoKey):
         return {"kind": "no key"}
     if not isinstance(caller, ApiKey):
         return {"kind": "master key"}
-    scopes = [shown(scope) for scope in caller.scopes]
+    scopes = [printable(scope) for scope in caller.scopes]
     if not caller.id:
         return {"kind": "key", "scopes": scopes}
-    known = {"id": caller.id, "owner": shown(caller.owner), "state": caller.state(now).value}
+    known = {"id": caller.id, "owner": printable(caller.owner), "state": caller.state(now).value}
     return {"kind": "key", **known, "scopes": scopes}
 
 
-def name_of(caller: Caller, now: float) -> str:
+def name_of(caller: PolicyCaller, now: float) -> str:
     """The caller in words: `a key with ledgers:read`, `the master key`; at `now` (Unix seconds)."""
     if isinstance(caller, NoKey):
         return "no key"
     if not isinstance(caller, ApiKey):
         return "the master key"
-    held = f"with {shown(', '.join(caller.scopes))}" if caller.scopes else "without any scope"
+    held = f"with {printable(', '.join(caller.scopes))}" if caller.scopes else "without any scope"
     if not caller.id:
         return f"a key {held}"
-    return f"{caller.id} of {shown(caller.owner)}, {caller.state(now).value}, {held}"
+    return f"{caller.id} of {printable(caller.owner)}, {caller.state(now).value}, {held}"
