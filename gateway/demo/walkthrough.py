@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from gateway.config import Secret
-from gateway.stamping.stamp import STAMP_NAME
+from gateway.stamping.reserved_names import STAMP_NAME
 
 AMOUNT = 12345678901234567890  # above 2**53: a float64 would make it 12345678901234567168
 OWNER = "acme"

@@ -11,8 +11,10 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Stamp
 from gateway.proxy.errors import code_of, message_of
+from gateway.stamping.batches import MAX_ITEMS
 from gateway.stamping.json_text import MAX_DEPTH
-from gateway.stamping.stamp import MAX_ITEMS, MAX_REPEATED, stamp, stamp_in_steps
+from gateway.stamping.reserved_names import MAX_REPEATED
+from gateway.stamping.stamp import stamp, stamp_in_steps
 
 KEY_ID = "api_key_0b8a7c1e-8f5d-4b6a-9d3e-2f1a0c9b8d7e"
 MEMBER = b'"BLNK_GENERATED_BY":"%b"' % KEY_ID.encode()
