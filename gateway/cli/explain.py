@@ -14,7 +14,7 @@ from gateway.cli.key_reader import key_reader_of
 from gateway.cli.key_store import load_for_keys, now, with_store
 from gateway.cli.printing import Part, Printer
 from gateway.config import Config
-from gateway.config.route_reader import nearest
+from gateway.config.suggestions import nearest
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Allow

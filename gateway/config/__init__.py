@@ -1,5 +1,6 @@
 """gateway.yaml and the environment as one frozen Config, or every problem at once."""
 
+from gateway.config.addresses import Address
 from gateway.config.errors import ConfigError, UnreadableConfigError
 from gateway.config.load import load_config, parse_config
 from gateway.config.model import (
@@ -13,7 +14,8 @@ from gateway.config.model import (
     UpstreamConfig,
     settings,
 )
-from gateway.config.values import Address, BadValueError, Secret, read_secret
+from gateway.config.secret_values import Secret, read_secret
+from gateway.config.values import BadValueError
 
 __all__ = [
     "Address",

@@ -10,11 +10,11 @@ Rules kept here:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from gateway.config.suggestions import closest
 from gateway.config.values import BadValueError
 
 PREFIX = "BLNK_GATEWAY_"
@@ -77,8 +77,8 @@ def _is_injected(name: str, services: Iterable[str]) -> bool:
 def _unknown(name: str, known: Iterable[str]) -> str:
     if name.startswith("ROUTES"):
         return "routes are not taken from the environment: write them in the file"
-    close = difflib.get_close_matches(name[:64], known, n=1, cutoff=0.7)
-    return f"no such setting: did you mean {PREFIX}{close[0]}?" if close else "no such setting: take it out"
+    close = closest(name, known)
+    return f"no such setting: did you mean {PREFIX}{close}?" if close else "no such setting: take it out"
 
 
 def replace_references(text: str, environ: Mapping[str, str]) -> str | Unset:

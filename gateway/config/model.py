@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config import report_only_dates, values
-from gateway.config.values import Address, Network, Raw, Secret
+from gateway.config import addresses, report_only_dates, secret_values, urls, values
+from gateway.config.addresses import Address
+from gateway.config.secret_values import Secret
+from gateway.config.values import Network, Raw
 from gateway.policy.decisions import Policy
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
@@ -53,10 +55,10 @@ class UpstreamConfig:
     """Blnk Core, and how many connections to it."""
 
     url: str = field(
-        metadata=_read(values.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
+        metadata=_read(urls.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
     )
     master_key: Secret = field(
-        default=Secret(""), metadata=_read(values.secret, "Core's master key; or master_key_file")
+        default=Secret(""), metadata=_read(secret_values.secret, "Core's master key; or master_key_file")
     )
     master_key_file: Path | None = field(
         default=None, metadata=_read(values.path, "a file that holds Core's master key")
@@ -108,14 +110,14 @@ class KeysConfig:
         default="",
         repr=False,
         metadata=_read(
-            values.database_url,
+            urls.database_url,
             "Core's PostgreSQL, for authority: core; rights to read are enough",
         ),
     )
     store: str = field(
         repr=False,
         metadata=_read(
-            values.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
+            urls.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
         ),
     )
     grace: float = field(
@@ -229,13 +231,15 @@ class Config:
 
     listen: tuple[Address, ...] = field(
         default=(Address("127.0.0.1", 5001),),
-        metadata=_read(values.addresses, "where clients connect: an address, or a list of them"),
+        metadata=_read(addresses.addresses, "where clients connect: an address, or a list of them"),
     )
     admin: Address = field(
         default=Address("127.0.0.1", 5002),
-        metadata=_read(values.address, "health, metrics and administration: keep private"),
+        metadata=_read(addresses.address, "health, metrics and administration: keep private"),
     )
-    health: Address | None = field(default=None, metadata=_read(values.address, "health and metrics alone"))
+    health: Address | None = field(
+        default=None, metadata=_read(addresses.address, "health and metrics alone")
+    )
     admin_token_file: Path | None = field(
         default=None,
         metadata=_read(values.path, "a file with the bearer token that admin asks for; needed off loopback"),

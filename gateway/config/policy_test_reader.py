@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.config.bounded_file import read_bounded
 from gateway.config.errors import ConfigError
-from gateway.config.route_reader import nearest
+from gateway.config.suggestions import nearest
 from gateway.config.yaml_document import (
     MAX_BYTES,
     YamlEntry,

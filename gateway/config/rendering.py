@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import model, report_only_dates, values
+from gateway.config import addresses, model, report_only_dates, values
 from gateway.config.model import Config, Setting
-from gateway.config.values import Secret
+from gateway.config.secret_values import Secret
 from gateway.policy.report_only import KeyDates
 
 NONE: Final = "none"
@@ -29,7 +29,7 @@ def rendered(setting: Setting, value: Any) -> str:
         return HIDDEN
     if isinstance(value, KeyDates):
         return report_only_dates.shown(value)
-    if setting.parse is values.addresses and len(value) == 1:
+    if setting.parse is addresses.addresses and len(value) == 1:
         return str(value[0])
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"

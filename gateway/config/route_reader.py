@@ -8,11 +8,11 @@ Rules kept here:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
 from gateway.config import report_only_dates
+from gateway.config.suggestions import nearest
 from gateway.config.values import BadValueError, deadline
 from gateway.config.yaml_document import YamlEntry, YamlList, YamlMapping, YamlNode, YamlRefused, YamlScalar
 from gateway.policy.patterns import shape_of
@@ -186,13 +186,6 @@ class _RouteReader:
 
     def _refuse(self, line: int, text: str) -> None:
         self.problems.append(Problem(line, f"{self._name}: {text}"))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'stamp'?` where a known word is near, else nothing."""
-    # Bounded: the comparison is quadratic in what a file may hold.
-    close = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.7)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _holds_broken(node: YamlNode) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import model, report_only_dates, values
+from gateway.config import addresses, model, report_only_dates, secret_values, urls, values
 from gateway.config.model import Setting
 from gateway.config.presets import core_table
 from gateway.config.rendering import rendered
@@ -30,16 +30,16 @@ _DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h)$"
 _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
     {
-        values.address: r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+        addresses.address: r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
         values.deadline: _DURATION,
         values.duration: _DURATION,
         values.size: r"^[0-9]{1,12}(B|KiB|MiB|GiB)$",
-        values.upstream_url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^/]",
-        values.secret: r"^[!-~]+$",
+        urls.upstream_url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^/]",
+        secret_values.secret: r"^[!-~]+$",
         values.path: r".",
         values.network: r"^[0-9A-Fa-f:.]+(%[^/]+)?(/[0-9.]+)?$",
-        values.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
-        values.database_url: r"^postgres(ql)?://",
+        urls.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
+        urls.database_url: r"^postgres(ql)?://",
     }
 )
 """How the text of a value looks that a parser accepts."""
@@ -96,8 +96,8 @@ def _setting(setting: Setting) -> Schema:
 def _value(parse: Callable[..., Any]) -> Schema:
     if isinstance(parse, sequence):
         return {"type": "array", "items": _value(parse.parse)}
-    if parse is values.addresses:
-        one = _value(values.address)["anyOf"]
+    if parse is addresses.addresses:
+        one = _value(addresses.address)["anyOf"]
         return {"anyOf": [*one, {"type": "array", "minItems": 1, "items": {"anyOf": one}}]}
     if isinstance(parse, choice):
         return {"anyOf": [{"enum": list(parse.known)}, dict(_REFERENCE)]}

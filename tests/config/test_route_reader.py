@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.route_reader import nearest, read_routes
+from gateway.config.route_reader import read_routes
+from gateway.config.suggestions import nearest
 from gateway.config.yaml_document import YamlMapping, YamlRefused, read_document
 from gateway.policy.problems import Problem
 from gateway.policy.routes import Access, Route, RouteTable, Stamp
