@@ -1,4 +1,4 @@
-"""gateway.yaml and the environment as one frozen Config, or every problem at once."""
+"""The configuration: gateway.yaml and the environment become one frozen Config, or a list of problems."""
 
 from gateway.config.addresses import Address
 from gateway.config.errors import ConfigError, UnreadableConfigError

@@ -100,10 +100,10 @@ def _check_report_only(draft: SettingsDraft, routes: RouteTable | None, now: flo
         if report_only_dates.too_far(route.report_until, now):
             draft.refuse(route.line, f"{route.name}: {report_only_dates.TOO_FAR}")
         elif 0.0 < route.report_until <= now:
-            draft.warn(route.line, f"{route.name}: {report_only_dates.over(route.report_until)}")
+            draft.warn(route.line, f"{route.name}: {report_only_dates.expired_text(route.report_until)}")
     dates = draft.values["keys.report_only"]
     for _, until in dates.dates if dates is not None else ():
         if report_only_dates.too_far(until, now):
             draft.refuse_setting("keys.report_only", report_only_dates.TOO_FAR)
         elif until <= now:
-            draft.warn_setting("keys.report_only", report_only_dates.over(until))
+            draft.warn_setting("keys.report_only", report_only_dates.expired_text(until))

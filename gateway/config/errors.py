@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as values and as the exception that carries all of them."""
+"""The exceptions of a configuration that is refused."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from gateway.policy.problems import Problem
 
 
 class ConfigError(Exception):
-    """A configuration that is refused, with every problem: the file's by line, then the environment's."""
+    """A configuration is refused, for every problem: those of the file by line, then of the environment."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        """At least one problem."""
+        """Take at least one problem."""
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
 
 
 class UnreadableConfigError(ConfigError):
-    """The file cannot be read; `absent` if there is none of its name."""
+    """The file cannot be read; `absent` says that it does not exist."""
 
     def __init__(self, problems: tuple[Problem, ...], *, absent: bool = False) -> None:
-        """At least one problem."""
+        """Take at least one problem."""
         super().__init__(problems)
         self.absent = absent

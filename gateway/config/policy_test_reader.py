@@ -1,7 +1,7 @@
-"""A policy test file into policy tests: a list, one line for who does what, and what is expected.
+"""Reads a policy test file: a list of tests, each with a caller, a request and the expected decision.
 
 Rules kept here:
-- Nothing is guessed: an unknown member, scope, code or stamp is refused, with the nearest known one.
+- Nothing is guessed: an unknown member, scope, code or stamp is refused, and the nearest known one is named.
 - The caller is named by its scopes, never by a key.
 - A refused request gets no stamp, so a test that expects both is refused.
 """
@@ -61,7 +61,7 @@ def load_policy_tests(path: Path) -> tuple[PolicyTest, ...]:
 
 
 def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[Problem, ...]]:
-    """The tests that `data` lists, and every problem of it, by line."""
+    """Return the tests in `data`, and every problem by line."""
     if len(data) > MAX_BYTES:
         return (), (Problem(1, "the file is larger than 1 MiB: split it, several files run at once"),)
     top, problems = read_top(data, f"write a list of tests, as '{EXAMPLE}'")
@@ -71,13 +71,13 @@ def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[Proble
 
 
 class _TestReader:
-    """Items of the list into tests; problems are appended as they are met."""
+    """Converts the items of the list to tests; appends each problem that it meets."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
 
     def tests(self, node: YamlNode) -> tuple[PolicyTest, ...]:
-        """The tests of the list, but for those of which any part is refused."""
+        """Return the tests of the list, except those of which any part is refused."""
         if isinstance(node, YamlList) and node.items:
             return tuple(test for item in node.items if (test := self.test(item)) is not None)
         if not isinstance(node, YamlRefused):
@@ -85,7 +85,7 @@ class _TestReader:
         return ()
 
     def test(self, node: YamlNode) -> PolicyTest | None:
-        """The test of one item; None where any part of it is refused."""
+        """Return the test of one item; None if any part of it is refused."""
         if not isinstance(node, YamlMapping):
             if not isinstance(node, YamlRefused):
                 self._refuse(node.line, f"a test is expected here: write '{EXAMPLE}'")

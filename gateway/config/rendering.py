@@ -1,7 +1,7 @@
-"""Parsed values as the file would say them: `5MiB`, `10s`, `127.0.0.1:5001`.
+"""Writes parsed values as a file would have them: `5MiB`, `10s`, `127.0.0.1:5001`.
 
 Rules kept here:
-- What may hold a secret or a password is never shown.
+- A value that may hold a secret or a password is never shown.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _UNITS: Final[Mapping[str, int]] = MappingProxyType({"GiB": 1024**3, "MiB": 1024
 
 
 def rendered(setting: Setting, value: Any) -> str:
-    """`value`, which `setting` has parsed, as the file would say it; `HIDDEN` for a secret."""
+    """Return `value`, which `setting` has parsed, as a file would have it; `HIDDEN` for a secret."""
     if isinstance(value, Secret):
         return HIDDEN
     if isinstance(value, KeyDates):
-        return report_only_dates.shown(value)
+        return report_only_dates.rendered_dates(value)
     if setting.parse is addresses.addresses and len(value) == 1:
         return str(value[0])
     if isinstance(value, tuple):
@@ -42,12 +42,12 @@ def rendered(setting: Setting, value: Any) -> str:
 
 
 def rendered_duration(seconds: float) -> str:
-    """`10s`, `500ms`: a duration as the file would say it."""
+    """Return a duration as a file would have it: `10s`, `500ms`."""
     return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
 
 
 def each_setting(config: Config) -> Iterator[tuple[str, Any, str]]:
-    """Every setting of `config`: its path, its value, and how it is written."""
+    """Yield the path, the value and the rendered value of every setting of `config`."""
     known = model.settings()
     hidden = dict(_hidden())
     for path, setting in known.items():
@@ -61,7 +61,7 @@ def each_setting(config: Config) -> Iterator[tuple[str, Any, str]]:
 
 
 def _hidden() -> Iterator[tuple[str, bool]]:
-    """Whether the model keeps a setting out of its own repr, by path."""
+    """Yield each path, and whether the model keeps the setting out of its repr."""
     kinds: dict[str, Any] = {"": Config, **{f"{name}.": kind for name, kind in model.sections().items()}}
     for prefix, kind in kinds.items():
         for item in dataclasses.fields(kind):

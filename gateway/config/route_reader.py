@@ -1,9 +1,10 @@
-"""The `routes` section: one line, one permission, into the compiled route table.
+"""Reads the `routes` section into the compiled route table: each line is one permission.
 
 Rules kept here:
-- Nothing is guessed: an unknown word, option or scope is refused, with the nearest known one.
-- A route that writes `meta_data` in Core names its stamp: the one that keeps the author true, or `none`.
-- A policy reads the same everywhere: neither variables nor the environment reach into it.
+- Nothing is guessed: an unknown word, option or scope is refused, and the nearest known one is named.
+- A route that writes `meta_data` in Core must name its stamp: the one that records the true author, or
+  `none`.
+- A policy is the same everywhere: it takes neither variables nor overrides of the environment.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ def read_routes(node: YamlNode) -> RouteTable | tuple[Problem, ...]:
 
 
 class _RouteReader:
-    """Entries into routes; problems are appended as they are met."""
+    """Converts entries to routes; appends each problem that it meets."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._name = ""
 
     def line(self, entry: YamlEntry) -> Route | None:
-        """The route of one entry; None where any part of it is refused."""
+        """Return the route of one entry; None if any part of it is refused."""
         key = _KEY.fullmatch(entry.key)
         if key is None:
             text = "routes: write a method, one blank and a path, as 'GET /ledgers/{id}'"
@@ -165,7 +166,7 @@ class _RouteReader:
         if mode is None or until is None:
             return 0.0
         try:
-            return report_only_dates.end_of(until.value if isinstance(until, YamlScalar) else ())
+            return report_only_dates.end_of_day(until.value if isinstance(until, YamlScalar) else ())
         except BadValueError as error:
             self._refuse(until.line, f"until: {error}")
             return 0.0

@@ -1,8 +1,8 @@
-"""The JSON Schema of gateway.yaml, for editors: made of the settings, the scopes, the stamps, Core's routes.
+"""Makes the JSON Schema of gateway.yaml for editors, from the settings, scopes, stamps and Core's routes.
 
 Rules kept here:
-- It refuses nothing that `check` accepts, so no sound file is underlined; `check` alone is the judge.
-- Draft 7, the newest that the YAML language server knows whole.
+- The schema refuses nothing that `check` accepts, so no valid file is underlined. Only `check` decides.
+- It is of draft 7, the newest that the YAML language server supports completely.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 _REFERENCE: Final[Mapping[str, str]] = MappingProxyType(
     {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
 )
-"""A variable of the environment stands for any value."""
+"""An environment variable may take the place of any value."""
 
 _DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h)$"
@@ -42,23 +42,23 @@ _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
         urls.database_url: r"^postgres(ql)?://",
     }
 )
-"""How the text of a value looks that a parser accepts."""
+"""The texts that each parser accepts."""
 
 _OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "scope": "Who may call it.",
         "stamp": "Where the caller's key id goes: create: meta_data of the new record; bulk: of every item "
-        "of transactions; replace: meta_data, where it is sent; merge: a client's stamp is taken out; none.",
-        "body": "optional: an empty body becomes one with the stamp.",
-        "first_byte": "How long Core has for the first byte of its response, instead of timeouts.first_byte.",
-        "mode": "report-only: until its date, a key that lacks only the scope is let pass and reported.",
+        "of transactions; replace: meta_data, if it is sent; merge: a client's stamp is removed; none.",
+        "body": "optional: an empty body is replaced by a body with the stamp.",
+        "first_byte": "The time until the first byte of Core's response, instead of timeouts.first_byte.",
+        "mode": "report-only: until its date, requests that only lack the scope are let pass and reported.",
         "until": "The last day of report-only, in UTC and in quotes, at most 30 days ahead.",
     }
 )
 
 
 def schema() -> Schema:
-    """The schema of a whole file."""
+    """Return the schema of a whole file."""
     properties: Schema = {}
     for path, setting in model.settings().items():
         section, _, name = path.rpartition(".")
@@ -108,7 +108,7 @@ def _value(parse: Callable[..., Any]) -> Schema:
     if parse is report_only_dates.key_dates:
         date = {"anyOf": [{"type": "string", "pattern": _DATE}, dict(_REFERENCE)]}
         keys = {**_object({}), "patternProperties": {"^api_key_": date}}
-        # As text, or as a list of texts, they may stand in the file as in a variable.
+        # A file may also have them as a variable has them: as text, or as a list of texts.
         return {"anyOf": [keys, {"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
     text = {"type": "string", "pattern": _PATTERNS[parse]}
     zero = [{"const": 0}] if parse is values.duration else []

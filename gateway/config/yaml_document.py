@@ -1,13 +1,13 @@
-"""gateway.yaml as plain nodes with their lines: strings, integers and truth values, nothing else.
+"""Reads YAML into plain nodes with their lines: strings, integers and truth values, nothing else.
 
 Rules kept here:
-- Composed by PyYAML's node API, so that every problem has its line; its constructors never run.
-- YAML's other implicit types, anchors, aliases, tags, merge keys, duplicate keys and further documents
-  are problems; so are control characters, which could forge a line of a terminal or a log.
-- What YAML reads as true or false (`yes`, `off`) is handed on as such: no setting takes a truth value, and
-  the one that refuses it knows which words it takes.
-- Size, depth and number of values are bounded before any work is done on what they hold.
-- No text of a problem repeats a value of the file: any value may be a secret.
+- PyYAML's node API composes the file, so that every problem has its line; PyYAML's constructors never run.
+- YAML's other implicit types, anchors, aliases, tags, merge keys, duplicate keys and further documents are
+  problems. So are control characters, which could forge a line of a terminal or a log.
+- A word that YAML reads as true or false (`yes`, `off`) becomes a truth value. No setting takes one; the
+  parser of the setting refuses it and names the words that it takes.
+- Size, depth and number of values are bounded before any other work is done on them.
+- A problem never repeats a value of the file, because any value may be a secret.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class YamlEntry:
 
 @dataclass(frozen=True, slots=True)
 class YamlMapping:
-    """Entries in the order of the file, no key twice."""
+    """Entries in the order of the file, without duplicate keys."""
 
     entries: tuple[YamlEntry, ...]
     line: int
@@ -61,7 +61,7 @@ class YamlMapping:
 
 @dataclass(frozen=True, slots=True)
 class YamlRefused:
-    """Stands where a value was refused; its problem has been reported."""
+    """A value that was refused, and whose problem has been reported."""
 
     line: int
 
@@ -82,7 +82,7 @@ _REFUSED = {
 
 
 def read_document(data: bytes) -> tuple[YamlMapping, tuple[Problem, ...]]:
-    """The file's top-level mapping and every problem of its YAML; an empty one if it has none."""
+    """Return the file's top-level mapping, empty if it has none, and every problem of its YAML."""
     top, problems = read_top(data, "begin with 'listen:'")
     if isinstance(top, YamlMapping):
         return top, problems
@@ -93,9 +93,9 @@ def read_document(data: bytes) -> tuple[YamlMapping, tuple[Problem, ...]]:
 
 
 def read_top(data: bytes, beginning: str) -> tuple[YamlNode, tuple[Problem, ...]]:
-    """The file's top-level node, Broken if it has none, and every problem of its YAML.
+    """Return the file's top-level node, YamlRefused if it has none, and every problem of its YAML.
 
-    `beginning` says how a file begins that is not empty.
+    `beginning` tells the author of an empty file how to begin.
     """
     if len(data) > MAX_BYTES:
         return YamlRefused(1), (Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
@@ -125,7 +125,7 @@ def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
     except _RefusedError as refused:
         problems.append(refused.problem)
     except (ValueError, OverflowError):
-        # PyYAML's scanner lets these escape, for example from "\UFFFFFFFF" and from long %YAML versions.
+        # PyYAML's scanner raises these, for example for "\UFFFFFFFF" and for long %YAML versions.
         problems.append(Problem(composer.line + 1 if composer else 1, "this is not YAML: a bad escape"))
     else:
         return node, problems
@@ -133,7 +133,7 @@ def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
 
 
 class _RefusedError(Exception):
-    """A file that is composed no further, at a line and for a reason of ours."""
+    """Composing stops at a problem that PyYAML does not know."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.text)
@@ -141,7 +141,7 @@ class _RefusedError(Exception):
 
 
 class _Composer(yaml.SafeLoader):
-    """PyYAML's composer, which notes what this file may not hold and goes on."""
+    """PyYAML's composer; it notes what the file must not hold and goes on."""
 
     def __init__(self, text: str, problems: list[Problem]) -> None:
         super().__init__(text)
@@ -176,7 +176,7 @@ class _Composer(yaml.SafeLoader):
             raise _RefusedError(Problem(line, f"this is nested more than {MAX_DEPTH} levels deep"))
         self.count += 1
         if self.count > MAX_NODES:
-            # The size alone allows 30 times as many, which PyYAML takes a minute for.
+            # The size alone would allow 30 times as many, which take PyYAML a minute.
             raise _RefusedError(Problem(line, f"the file holds more than {MAX_NODES} values"))
         self.depth += 1
         node = super().compose_node(parent, index)
@@ -187,14 +187,14 @@ class _Composer(yaml.SafeLoader):
         return self.peek_event()  # type: ignore[no-untyped-call]
 
     def scan_flow_scalar(self, style: str) -> yaml.ScalarToken:
-        """A quoted text; one that goes over several lines is noted."""
+        """Scan a quoted text; note it if it spans several lines."""
         token = super().scan_flow_scalar(style)
         if token.start_mark.line != token.end_mark.line:
             self.long_quotes.append(token)
         return token
 
     def scan_anchor(self, token: type[yaml.Token]) -> yaml.Token:
-        """An alias or anchor of any characters, such as `*:read`, so that its line can be reported."""
+        """Scan an alias or anchor of any characters, such as `*:read`, so that its line can be reported."""
         start = self.get_mark()
         self.forward()
         while self.peek() not in "\0 \t\r\n\x85\u2028\u2029,[]{}":
@@ -203,7 +203,7 @@ class _Composer(yaml.SafeLoader):
 
 
 class _NodeReader:
-    """PyYAML's nodes into ours; problems are appended as they are met."""
+    """Converts PyYAML's nodes to ours; appends each problem that it meets."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems

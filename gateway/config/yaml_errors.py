@@ -1,9 +1,9 @@
-"""What PyYAML refuses, in words for the author of the file: which line, what is wrong, what to write.
+"""Translates errors of PyYAML for the author of the file: which line, what is wrong, what to write.
 
 Rules kept here:
-- The line is where the mistake was made, not where the parser noticed it: a quote or a bracket that is never
-  closed is reported where it opens.
-- No text of the file is repeated: any of it may be a secret.
+- A problem names the line of the mistake, not the line where the parser noticed it: a quote or a bracket that
+  is never closed is reported where it opens.
+- No text of the file is repeated, because any of it may be a secret.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from gateway.policy.problems import Problem
 
 
 class _Mark(enum.Enum):
-    """Which of the two marks of an error names the line."""
+    """The two marks of an error, one of which names the line."""
 
-    NOTICED = "where the parser stopped"
-    OPENED = "where what it was reading begins"
+    NOTICED = "the place where the parser stopped"
+    OPENED = "the beginning of what the parser was reading"
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A pattern for what PyYAML says, and what is said instead; `{line}` is where the parser stopped."""
+    """A pattern of PyYAML's messages and the text that replaces them; `{line}` is the line of NOTICED."""
 
-    said: re.Pattern[str]
+    message: re.Pattern[str]
     text: str
-    place: _Mark = _Mark.NOTICED
+    mark: _Mark = _Mark.NOTICED
 
     def problem(self, noticed: int, opened: int) -> Problem:
         return Problem(
-            opened if self.place is _Mark.OPENED else noticed, self.text.replace("{line}", str(noticed))
+            opened if self.mark is _Mark.OPENED else noticed, self.text.replace("{line}", str(noticed))
         )
 
 
@@ -116,27 +116,27 @@ _RULES: Final = (
 
 
 def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> Problem:
-    """What to tell of `error`.
+    """Return the problem of `error`.
 
-    `quotes` are the quoted texts read so far that go over several lines: where the parser stops right after
-    one of them, it is the quote that was not closed on its own line.
+    `quotes` are the quoted texts so far that span several lines: if the parser stops right after one of them,
+    that quote was not closed on its own line.
     """
     noticed = _line(error.problem_mark or error.context_mark)
     for quote in quotes:
         if _line(quote.end_mark) == noticed:
             text = f"a quote opens here and is closed in line {noticed}: close it on its own line"
             return Problem(_line(quote.start_mark), text)
-    said = error.problem or error.context or ""
-    if _COLON.search(said) and ": " in _before(error.problem_mark):
+    message = error.problem or error.context or ""
+    if _COLON.search(message) and ": " in _before(error.problem_mark):
         return Problem(noticed, "a value that holds ': ' needs quotes: put the whole value in quotes")
     for rule in _RULES:
-        if rule.said.search(said):
+        if rule.message.search(message):
             return rule.problem(noticed, _line(error.context_mark or error.problem_mark))
     return Problem(noticed, "this is not YAML")
 
 
 def _before(mark: yaml.Mark | None) -> str:
-    """What stands before `mark` on its line."""
+    """Return the text before `mark` on its line."""
     if mark is None or mark.buffer is None:
         return ""
     return str(mark.buffer[mark.pointer - mark.column : mark.pointer])

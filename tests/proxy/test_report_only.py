@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.config import ConfigError, parse_config
-from gateway.config.report_only_dates import MOST_DAYS, end_of, last_day
+from gateway.config.report_only_dates import MOST_DAYS, end_of_day, last_day
 from gateway.errors import Code
 from gateway.keys.minting import mint_id
 from gateway.policy.decisions import Allow, Deny, Policy, decide
@@ -27,7 +27,7 @@ from tests.recording import RecordingUpstream
 from tests.running import MASTER_KEY, Running, shipped_config
 
 NOW = 1_795_452_240.0  # 2026-11-23 in UTC
-UNTIL = end_of("2026-12-01")
+UNTIL = end_of_day("2026-12-01")
 KEY = ApiKey(id=mint_id(bytes), owner="acme", scopes=("ledgers:read",), expires_at=NOW + 1e7)
 SMALL = 'upstream: {url: "http://core:5100", master_key: x}\nkeys: {store: "memory://"%s}\nroutes:\n  %s\n'
 
@@ -286,5 +286,5 @@ class TestGateway:
 def test_the_days_of_a_file_are_those_that_readiness_names() -> None:
     """End and day are each other's inverse, leap days and the turn of a year included."""
     for day in ("2026-12-31", "2028-02-29", "2027-03-28"):
-        assert last_day(end_of(day)) == day
-    assert end_of("2026-12-31") - end_of("2026-12-01") == timedelta(days=30).total_seconds()
+        assert last_day(end_of_day(day)) == day
+    assert end_of_day("2026-12-31") - end_of_day("2026-12-01") == timedelta(days=30).total_seconds()
