@@ -9,12 +9,12 @@ from gateway.config.model import (
     KeysConfig,
     LimitsConfig,
     LogConfig,
-    Setting,
     TimeoutsConfig,
     UpstreamConfig,
     settings,
 )
 from gateway.config.secret_values import Secret, read_secret
+from gateway.config.setting import Setting
 from gateway.config.values import BadValueError
 
 __all__ = [

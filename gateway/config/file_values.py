@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from gateway.config import environment, secret_values, urls, values
 from gateway.config.environment import Unset
-from gateway.config.model import Setting
+from gateway.config.setting import Setting
 from gateway.config.settings_draft import UNREPLACED, SettingsDraft
 from gateway.config.values import BadValueError, Raw
 from gateway.config.yaml_document import YamlList, YamlMapping, YamlNode, YamlRefused, YamlScalar

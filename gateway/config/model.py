@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -19,35 +19,12 @@ from urllib.parse import urlsplit
 from gateway.config import addresses, report_only_dates, secret_values, urls, values
 from gateway.config.addresses import Address
 from gateway.config.secret_values import Secret
-from gateway.config.values import Network, Raw
+from gateway.config.setting import Setting, described
+from gateway.config.values import Network
 from gateway.policy.decisions import Policy
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Describes one setting; a setting with an example has no default and must be given."""
-
-    parse: Callable[[Raw], Any]
-    doc: str
-    example: str
-    default: Any
-
-    @property
-    def many(self) -> bool:
-        """Return True for a list."""
-        return isinstance(self.default, tuple)
-
-    @property
-    def mapped(self) -> bool:
-        """Return True for a mapping; its parser gets `key=value` texts."""
-        return isinstance(self.default, KeyDates)
-
-
-def _read(parse: Callable[[Raw], Any], doc: str, example: str = "") -> Mapping[str, Any]:
-    return {"parse": parse, "doc": doc, "example": example}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,23 +32,23 @@ class UpstreamConfig:
     """Blnk Core and the connections to it."""
 
     url: str = field(
-        metadata=_read(urls.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
+        metadata=described(urls.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
     )
     master_key: Secret = field(
-        default=Secret(""), metadata=_read(secret_values.secret, "Core's master key; or master_key_file")
+        default=Secret(""), metadata=described(secret_values.secret, "Core's master key; or master_key_file")
     )
     master_key_file: Path | None = field(
-        default=None, metadata=_read(values.path, "a file that holds Core's master key")
+        default=None, metadata=described(values.path, "a file that holds Core's master key")
     )
     connections: int = field(
-        default=128, metadata=_read(values.count(1, 65535), "the most connections to Core at once")
+        default=128, metadata=described(values.count(1, 65535), "the most connections to Core at once")
     )
     queue: int = field(
-        default=1024, metadata=_read(values.count(0), "the most requests that wait for a connection")
+        default=1024, metadata=described(values.count(0), "the most requests that wait for a connection")
     )
     max_body: int = field(
         default=5 * 1024**2,
-        metadata=_read(values.size, "Core's limit for a request body: its max_request_body_size_mb"),
+        metadata=described(values.size, "Core's limit for a request body: its max_request_body_size_mb"),
     )
 
     @property
@@ -101,7 +78,7 @@ class KeysConfig:
 
     authority: str = field(
         default="gateway",
-        metadata=_read(
+        metadata=described(
             values.choice("gateway", "core"),
             "gateway: the store is the only record; core: Core's own keys, cached in the store",
         ),
@@ -109,43 +86,43 @@ class KeysConfig:
     core_database: str = field(
         default="",
         repr=False,
-        metadata=_read(
+        metadata=described(
             urls.database_url,
             "Core's PostgreSQL, for authority: core; read access is enough",
         ),
     )
     store: str = field(
         repr=False,
-        metadata=_read(
+        metadata=described(
             urls.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
         ),
     )
     grace: float = field(
         default=0.0,
-        metadata=_read(
+        metadata=described(
             values.duration, "how long known keys are still accepted while the store fails; 0: not at all"
         ),
     )
     replicas: int = field(
         default=0,
-        metadata=_read(
+        metadata=described(
             values.count(0, 16), "the least number of Redis replicas that must acknowledge a change"
         ),
     )
     per_owner: int = field(
         default=1000,
-        metadata=_read(values.count(0), "the most live keys of one owner; 0: no limit"),
+        metadata=described(values.count(0), "the most live keys of one owner; 0: no limit"),
     )
     master: str = field(
         default="accept",
-        metadata=_read(
+        metadata=described(
             values.choice("accept", "deny"), "whether a client may send the master key: accept or deny"
         ),
     )
 
     report_only: KeyDates = field(
         default=NO_DATES,
-        metadata=_read(
+        metadata=described(
             report_only_dates.key_dates,
             "key ids and dates: until its date, requests that only lack a scope are let pass and reported",
         ),
@@ -164,33 +141,34 @@ class TimeoutsConfig:
 
     head: float = field(
         default=10.0,
-        metadata=_read(values.deadline, "from the first to the last byte of a client's request head"),
+        metadata=described(values.deadline, "from the first to the last byte of a client's request head"),
     )
     body: float = field(
         default=30.0,
-        metadata=_read(
+        metadata=described(
             values.deadline,
             "between two bytes of a client's body; the whole body must come at 1 KiB/s or more",
         ),
     )
     idle: float = field(
-        default=75.0, metadata=_read(values.deadline, "between two requests on a client's connection")
+        default=75.0, metadata=described(values.deadline, "between two requests on a client's connection")
     )
     write: float = field(
         default=30.0,
-        metadata=_read(values.deadline, "how long a client may read its response at less than 1 KiB/s"),
+        metadata=described(values.deadline, "how long a client may read its response at less than 1 KiB/s"),
     )
     connect: float = field(
-        default=2.0, metadata=_read(values.deadline, "to connect to Core, or to wait for a free connection")
+        default=2.0,
+        metadata=described(values.deadline, "to connect to Core, or to wait for a free connection"),
     )
     first_byte: float = field(
-        default=300.0, metadata=_read(values.deadline, "until the first byte of Core's response")
+        default=300.0, metadata=described(values.deadline, "until the first byte of Core's response")
     )
     between_bytes: float = field(
-        default=60.0, metadata=_read(values.deadline, "between two bytes of Core's response")
+        default=60.0, metadata=described(values.deadline, "between two bytes of Core's response")
     )
     upstream_idle: float = field(
-        default=60.0, metadata=_read(values.deadline, "how long an unused connection to Core is kept")
+        default=60.0, metadata=described(values.deadline, "how long an unused connection to Core is kept")
     )
 
 
@@ -199,16 +177,16 @@ class LimitsConfig:
     """Limits for one client, or for all clients together; sizes in bytes."""
 
     body: int = field(
-        default=5 * 1024**2, metadata=_read(values.size, "the largest body on a route that stamps")
+        default=5 * 1024**2, metadata=described(values.size, "the largest body on a route that stamps")
     )
     buffered: int = field(
-        default=64 * 1024**2, metadata=_read(values.size, "the most bytes of all bodies held at once")
+        default=64 * 1024**2, metadata=described(values.size, "the most bytes of all bodies held at once")
     )
     connections: int = field(
-        default=10_000, metadata=_read(values.count(1), "the most connections of clients at once")
+        default=10_000, metadata=described(values.count(1), "the most connections of clients at once")
     )
     rate: int = field(
-        default=0, metadata=_read(values.count(0), "the most requests per second and key; 0: no limit")
+        default=0, metadata=described(values.count(0), "the most requests per second and key; 0: no limit")
     )
 
 
@@ -218,13 +196,13 @@ class DrainConfig:
 
     delay: float = field(
         default=5.0,
-        metadata=_read(
+        metadata=described(
             values.duration, "how long to accept requests, already not ready, before the listeners close"
         ),
     )
     timeout: float = field(
         default=25.0,
-        metadata=_read(values.duration, "how long requests that were accepted may take to finish"),
+        metadata=described(values.duration, "how long requests that were accepted may take to finish"),
     )
 
 
@@ -234,11 +212,13 @@ class LogConfig:
 
     format: str = field(
         default="auto",
-        metadata=_read(values.choice("auto", "json", "console"), "auto: console on a terminal, else json"),
+        metadata=described(
+            values.choice("auto", "json", "console"), "auto: console on a terminal, else json"
+        ),
     )
     level: str = field(
         default="info",
-        metadata=_read(
+        metadata=described(
             values.choice("debug", "info", "warning", "error"), "the lowest level that is written"
         ),
     )
@@ -250,18 +230,18 @@ class Config:
 
     listen: tuple[Address, ...] = field(
         default=(Address("127.0.0.1", 5001),),
-        metadata=_read(addresses.addresses, "the address where clients connect, or a list of addresses"),
+        metadata=described(addresses.addresses, "the address where clients connect, or a list of addresses"),
     )
     admin: Address = field(
         default=Address("127.0.0.1", 5002),
-        metadata=_read(addresses.address, "health, metrics and administration: keep private"),
+        metadata=described(addresses.address, "health, metrics and administration: keep private"),
     )
     health: Address | None = field(
-        default=None, metadata=_read(addresses.address, "health and metrics alone")
+        default=None, metadata=described(addresses.address, "health and metrics alone")
     )
     admin_token_file: Path | None = field(
         default=None,
-        metadata=_read(
+        metadata=described(
             values.path, "a file with the bearer token for admin; required unless admin is on loopback"
         ),
     )
@@ -273,14 +253,14 @@ class Config:
     log: LogConfig = field(default=LogConfig(), metadata={"section": LogConfig})
     ready_requires: tuple[str, ...] = field(
         default=(),
-        metadata=_read(
+        metadata=described(
             values.sequence(values.choice("upstream", "store")),
             "the dependencies without which the gateway is not ready",
         ),
     )
     trusted_proxies: tuple[Network, ...] = field(
         default=(),
-        metadata=_read(
+        metadata=described(
             values.sequence(values.network), "the proxies whose Forwarded and trace headers are believed"
         ),
     )

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.config import addresses, model, report_only_dates, values
-from gateway.config.model import Config, Setting
+from gateway.config.model import Config
 from gateway.config.secret_values import Secret
+from gateway.config.setting import Setting
 from gateway.policy.report_only import KeyDates
 
 NONE: Final = "none"

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.config import addresses, model, report_only_dates, secret_values, urls, values
-from gateway.config.model import Setting
 from gateway.config.presets import core_table
 from gateway.config.rendering import rendered
 from gateway.config.route_reader import ACCESS, SCOPES
+from gateway.config.setting import Setting
 from gateway.config.values import choice, count, sequence
 from gateway.policy.routes import METHODS, Route, Stamp, expected_stamp
 

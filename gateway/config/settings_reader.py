@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from gateway.config import environment, model
 from gateway.config.file_values import FileValues
-from gateway.config.model import Setting
+from gateway.config.setting import Setting
 from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
 from gateway.config.suggestions import nearest
 from gateway.config.values import BadValueError, Raw

@@ -1,8 +1,9 @@
-"""Why a request gets the answer it gets: how its target was read, which route won, which lost, who may.
+"""Explains the response to a request: how its target is read, which route wins and why, and who may call it.
 
 Rules kept here:
-- The route and the verdicts are those of the engine itself; only why a route lost is worked out here.
-- What can steer a terminal or is no text, as a decoded segment can be, is shown escaped.
+- Route and verdicts come from the code that decides requests; only the reasons of losing routes are found
+  here.
+- Characters that could control a terminal, and bytes that are no text, are shown escaped.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from gateway.policy.verdicts import (
 )
 
 EACH_KIND: Final[tuple[PolicyCaller, ...]] = (key_with(()), MASTER, NO_KEY)
-"""A caller of each kind, whose verdicts are told where none is named."""
+"""A caller of each kind; their verdicts are given if no caller is named."""
 
 
 @dataclass(frozen=True, slots=True)
 class LosingRoute:
-    """A route that could seem to be meant, and why it was not taken."""
+    """A route that one could expect to match, and the reason why it does not."""
 
     route: Route
     reason: str
@@ -42,14 +43,14 @@ class LosingRoute:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One request, as the policy reads and answers it at `now` (Unix seconds)."""
+    """One request, as the policy reads and decides it at `now` (Unix seconds)."""
 
     request: PolicyRequest
     route: Route | None
     """The route that won."""
     lost: tuple[LosingRoute, ...]
     implied: str | None
-    """The scope that Core implies; it counts where no route won, and for scoped keys on `master` routes."""
+    """The scope that Core implies; it is checked if no route won, and for scoped keys on `master` routes."""
     verdicts: tuple[Verdict, ...]
     now: float
 
@@ -57,7 +58,7 @@ class Explanation:
 def explain(
     request: PolicyRequest, callers: Iterable[PolicyCaller], policy: Policy, now: float
 ) -> Explanation:
-    """Why each of `callers` gets what it gets for `request` at `now` (Unix seconds)."""
+    """Explain what each of `callers` gets for `request` at `now` (Unix seconds)."""
     target, table = request.target, policy.table
     verdicts = tuple(verdict(request, caller, policy, now) for caller in callers)
     if isinstance(target, Ambiguous):
@@ -78,7 +79,7 @@ def _lost(method: str, target: Target, won: Route | None, table: RouteTable) -> 
     if won is None and len(segments) > 1 and segments[-1] == "":
         unslashed = table.match(method, segments[:-1])
         if unslashed is not None:
-            yield LosingRoute(unslashed, "the target ends with '/', which makes it another path")
+            yield LosingRoute(unslashed, "the target ends with '/', so it is another path")
     for other in dict.fromkeys(route.method for route in table.routes if route.method != method):
         route_of_other = table.match(other, segments)
         if route_of_other is not None:
@@ -86,28 +87,28 @@ def _lost(method: str, target: Target, won: Route | None, table: RouteTable) -> 
 
 
 def _fits(route: Route, segments: tuple[str, ...]) -> bool:
-    """Whether the route's pattern alone matches, other routes and what is reserved left aside."""
+    """Return whether the route's pattern matches, without regard to other routes and reserved paths."""
     # Only the last segment of a target can be empty, and no placeholder stands for it.
     slashed = segments[-1] == "" and isinstance(route.shape[-1], Placeholder)
     return not slashed and includes(route.shape, segments)
 
 
 def _preferred(won: Route, lost: Route) -> str:
-    """Why `won` comes before `lost`, both matching: the first segment of another kind decides."""
+    """Return why `won` is preferred to `lost`, which matches too: their first different segment decides."""
     depth = next(
         at for at, kinds in enumerate(zip(won.shape, lost.shape, strict=False)) if kinds[0] != kinds[1]
     )
     first, second = (route.pattern.removeprefix("/").split("/")[depth] for route in (won, lost))
     if isinstance(won.shape[depth], Placeholder):
-        return f"{first}, one segment, is tried before {second}, all that are left"
+        return f"{first}, one segment, is tried before {second}, all remaining segments"
     return f"the literal {first} is tried before {second}"
 
 
 def needs(explanation: Explanation) -> str:
-    """Who may make the request, in one line for people."""
+    """Return who may make the request, in one line for people."""
     route, implied = explanation.route, explanation.implied
     if isinstance(explanation.request.target, Ambiguous):
-        return "another target: an ambiguous one is refused to everyone"
+        return "another target: an ambiguous target is refused for everyone"
     if route is None:
         if implied is None:
             return "a route: none matches, and no resource of Core has this name"
@@ -117,19 +118,19 @@ def needs(explanation: Explanation) -> str:
     return {
         Access.PUBLIC: "nothing: anyone, without a key",
         Access.MASTER: "the master key",
-        Access.DENY: "nothing helps: it is refused to everyone",
+        Access.DENY: "nothing helps: it is refused for everyone",
     }[route.access]
 
 
 def printable(text: str) -> str:
-    """`text` with all that is not printable escaped as in Python."""
+    """Return `text` with every character that is not printable escaped as in Python."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
 
 
 def members(explanation: Explanation) -> dict[str, object]:
-    """The explanation for machines: members of one JSON object."""
+    """Return the explanation for programs: the members of one JSON object."""
     request = explanation.request
     return {
         "method": request.method,
@@ -171,13 +172,13 @@ def _verdict(one: Verdict, explanation: Explanation) -> dict[str, object]:
         if decision.would_deny is not None:
             allowed["would_deny"] = decision.would_deny.code.code
         return allowed
-    answer = {
+    response = {
         "status": decision.code.status,
         "code": decision.code.code,
         "message": decision.message,
         "body": body_of(explanation.request, decision).decode(),
     }
-    return {"caller": caller, "decision": "deny", "answer": answer}
+    return {"caller": caller, "decision": "deny", "answer": response}
 
 
 def _caller(caller: PolicyCaller, now: float) -> dict[str, object]:
@@ -193,7 +194,7 @@ def _caller(caller: PolicyCaller, now: float) -> dict[str, object]:
 
 
 def name_of(caller: PolicyCaller, now: float) -> str:
-    """The caller in words: `a key with ledgers:read`, `the master key`; at `now` (Unix seconds)."""
+    """Return the caller in words, at `now` (Unix seconds): `a key with ledgers:read`, `the master key`."""
     if isinstance(caller, NoKey):
         return "no key"
     if not isinstance(caller, ApiKey):

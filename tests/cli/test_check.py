@@ -48,9 +48,9 @@ def file(tmp_path: Path) -> Path:
 def remarks(file: Path) -> str:
     crossing = "crosses GET /{a}/y in line 6 and takes the requests that both match: write a line for those"
     return (
-        f"{file}: note: no route asks for {', '.join(UNUSED)}: such a scope opens nothing\n"
+        f"{file}: note: no route requires {', '.join(UNUSED)}: such a scope permits nothing\n"
         f"{file}:4: warning: GET /hooks/{{id}} {crossing}\n"
-        f"{file}:4: note: GET /hooks/{{id}} leaves requests to GET /hooks/x in line 5\n"
+        f"{file}:4: note: GET /hooks/{{id}} loses requests to GET /hooks/x in line 5\n"
     )
 
 

@@ -113,7 +113,7 @@ def test_an_ambiguous_target_is_told_with_its_reason() -> None:
 GET /ledgers//x
 target    ambiguous: empty segment
 route     none
-needs     another target: an ambiguous one is refused to everyone
+needs     another target: an ambiguous target is refused for everyone
 
 deny      a key with *:*
 {refusal(400, "GEN_BAD_REQUEST", "Ambiguous request target")}"""
@@ -160,9 +160,9 @@ def test_machines_get_one_json_object() -> None:
     [
         (("get", "/ledgers"), "write the method in capitals: GET"),
         (("GETT", "/ledgers"), "the method is one of DELETE, GET, HEAD,"),
-        (("GET", "ledgers"), "the path begins with '/'"),
-        (("GET", "/gr\xfcn"), "the path begins with '/'"),
-        (("GET", f"/ledgers/{KEY}"), "the path holds a key, or what looks like one: take it out"),
+        (("GET", "ledgers"), "begin the path with '/'"),
+        (("GET", "/gr\xfcn"), "begin the path with '/'"),
+        (("GET", f"/ledgers/{KEY}"), "the path holds a key, or a text that looks like one: remove it"),
         (("GET", "/ledgers", "--scopes", "ledger:read"), "did you mean 'ledgers:read'?"),
         (("GET", "/ledgers", "--scopes", KEY), "Invalid value for --scopes: a scope is a resource of Core"),
         (

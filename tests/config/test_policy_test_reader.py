@@ -115,7 +115,7 @@ def test_each_line_is_a_test() -> None:
         (
             "- {as: none, do: GET  /, expect: allow}",
             1,
-            "do: the path begins with '/', and all but visible ASCII in it is percent-encoded",
+            "do: begin the path with '/', and percent-encode everything in it but visible ASCII",
         ),
         (
             f"- {{as: none, do: GET /{KEY}, expect: allow}}",

@@ -126,7 +126,7 @@ def test_a_line_is_one_route(line: str, route: Route) -> None:
         ),
         (
             "GET /a: {scope: ledgers:read, stamp: create}",
-            "GET /a: a stamp stands only on POST, PUT and PATCH",
+            "GET /a: a stamp is allowed only on POST, PUT and PATCH",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def explained(line: str, *callers: PolicyCaller) -> Explanation:
             "GET /ledgers/x",
             ONE,
             (
-                LosingRoute(REST, "{id}, one segment, is tried before {rest...}, all that are left"),
+                LosingRoute(REST, "{id}, one segment, is tried before {rest...}, all remaining segments"),
                 LosingRoute(ANY_POST, "another method"),
                 LosingRoute(EITHER, "another method"),
             ),
@@ -101,7 +101,7 @@ def explained(line: str, *callers: PolicyCaller) -> Explanation:
         (
             "GET /ledgers/",
             None,
-            (LosingRoute(LIST, "the target ends with '/', which makes it another path"),),
+            (LosingRoute(LIST, "the target ends with '/', so it is another path"),),
         ),
         ("GET /nothing/", None, ()),
         ("GET /", None, ()),
@@ -174,13 +174,13 @@ def kinds(pattern: str) -> list[int]:
         ("PUT /ledgers/x", "ledgers:write or metadata:write"),
         ("GET /health", "nothing: anyone, without a key"),
         ("GET /hooks", "the master key"),
-        ("GET /backup", "nothing helps: it is refused to everyone"),
+        ("GET /backup", "nothing helps: it is refused for everyone"),
         ("GET /nothing", "a route: none matches, and no resource of Core has this name"),
         (
             "DELETE /ledgers",
             "a route: none matches; a key without ledgers:delete, which Core implies here, gets 403, not 404",
         ),
-        ("GET /a//b", "another target: an ambiguous one is refused to everyone"),
+        ("GET /a//b", "another target: an ambiguous target is refused for everyone"),
     ],
 )
 def test_what_is_needed_is_told_in_one_line(line: str, text: str) -> None:

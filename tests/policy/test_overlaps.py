@@ -85,4 +85,4 @@ def test_near_shapes_are_all_that_share_a_request(known: list[Shape], shape: Sha
     expected = {
         other: intersection(other, shape) for other in known if intersection(other, shape) is not None
     }
-    assert dict(ShapeIndex(known).meeting(shape)) == expected
+    assert dict(ShapeIndex(known).overlapping(shape)) == expected

@@ -30,8 +30,8 @@ HEALTH = Route("GET", "/health", Access.PUBLIC)
 READ = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",))
 CREATE = Route("POST", "/ledgers", Access.SCOPES, ("ledgers:write",), Stamp.CREATE)
 METHODS = "the method is one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE, in capitals"
-PATH = "the path begins with '/', and all but visible ASCII in it is percent-encoded"
-HELD = "the path holds a key, or what looks like one: take it out"
+PATH = "begin the path with '/', and percent-encode everything in it but visible ASCII"
+HELD = "the path holds a key, or a text that looks like one: remove it"
 
 
 def policy(*, accepts_master: bool = True) -> Policy:

@@ -113,7 +113,7 @@ class TestDecision:
     def test_it_stands_only_where_a_scope_can_lack(self, route: Route) -> None:
         """`check` refuses it elsewhere, for the table cannot be compiled."""
         (problem,) = compile_routes([route])  # type: ignore[misc]
-        assert "never report-only" in problem.text
+        assert "cannot be report-only" in problem.text
 
 
 def parse(route: str, keys: str = "") -> Any:
@@ -188,7 +188,7 @@ class TestFile:
     @pytest.mark.parametrize("access", ["master", "deny"])
     def test_master_and_deny_take_no_mode(self, access: str) -> None:
         (found,) = problems(f'GET /a: {{scope: {access}, mode: report-only, until: "2026-12-01"}}')
-        assert found == f"GET /a: '{access}' is never report-only: only a lacking scope is"
+        assert found == f"GET /a: '{access}' cannot be report-only: only a missing scope is reported"
 
     def test_public_takes_no_mode(self) -> None:
         (found,) = problems('GET /a: {scope: public, mode: report-only, until: "2026-12-01"}')
@@ -196,7 +196,7 @@ class TestFile:
 
     def test_api_keys_take_no_mode(self) -> None:
         (found,) = problems('GET /api-keys: {scope: api-keys:read, mode: report-only, until: "2026-12-01"}')
-        assert found == "GET /api-keys: /api-keys is never report-only"
+        assert found == "GET /api-keys: /api-keys cannot be report-only"
 
 
 # In a gateway.
