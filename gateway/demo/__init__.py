@@ -1,4 +1,4 @@
-"""The demo: a gateway with the routes that ship, in front of a stand-in ledger, in one process."""
+"""The demo: a gateway with the packaged routes in front of a stand-in ledger, in one process."""
 
 from gateway.demo.runner import demo, run
 

@@ -1,19 +1,20 @@
-"""The walk through the gateway: each step one request over HTTP, and whether it came out as it should.
+"""The walk through the gateway: each step is one request over HTTP, and its response is as expected or not.
 
 Rules kept here:
-- Every request goes through the gateway's listener; nothing is asked of its parts.
-- A step never raises: what came out otherwise is a step that does not hold, and the walk goes on.
+- Every request goes through the gateway's listener; the parts of the gateway are never called.
+- A step never raises: an unexpected response is a step that is not as expected, and the walk goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import aiohttp
 import msgspec
 
 from gateway.config import Secret
+from gateway.demo.steps import DemoRequest, DemoResponse, DemoStep, Key, Variable
 from gateway.stamping.reserved_names import STAMP_NAME
 
 AMOUNT = 12345678901234567890  # above 2**53: a float64 would make it 12345678901234567168
@@ -25,75 +26,8 @@ _READER_ID = "READ_KEY_ID"
 _FORGED = "api_key_of_somebody_else"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key to send, and the shell variable that a person would keep it in; without one it shows itself."""
-
-    name: str
-    secret: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A shell variable that later requests use, and what it holds; without a value there is none."""
-
-    name: str
-    value: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class DemoRequest:
-    """One request to the gateway; `shown` is its target with shell variables in it, if it has any."""
-
-    method: str
-    target: str
-    key: Key | None = None
-    body: str = ""
-    shown: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoResponse:
-    """What came back; status 0 if nothing did, and then the text says why."""
-
-    status: int
-    text: str
-
-    def literal(self, *path: str) -> str:
-        """The member at this path exactly as it was written; empty if it is not there."""
-        value = msgspec.Raw(self.text.encode())
-        try:
-            for name in path:
-                value = msgspec.json.decode(value, type=dict[str, msgspec.Raw])[name]
-        except (msgspec.DecodeError, KeyError):
-            return ""
-        return bytes(value).decode()
-
-    def member(self, *path: str) -> str:
-        """The text at this path; empty if there is none."""
-        try:
-            return msgspec.json.decode(self.literal(*path), type=str)
-        except msgspec.DecodeError:
-            return ""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoStep:
-    """What was done, what came back, and the part of it that tells; `holds` if that is as it should be.
-
-    `variables` are those that it gives to the steps after it.
-    """
-
-    title: str
-    request: DemoRequest
-    reply: DemoResponse
-    telling: str
-    holds: bool
-    variables: tuple[Variable, ...] = ()
-
-
 class Walkthrough:
-    """Walks through the gateway once; afterwards `live_key` is a key that still works."""
+    """Walks through the gateway once; afterwards `live_key` is a key that is still accepted."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, master: Secret) -> None:
         self._session = session
@@ -104,85 +38,76 @@ class Walkthrough:
 
     @property
     def live_key(self) -> Secret:
-        """The key of the one who writes."""
+        """Return the key that may write."""
         return self._writer.secret
 
     async def steps(self) -> AsyncIterator[DemoStep]:
-        """Each step as soon as its answer is there."""
+        """Yield each step as soon as its response is there."""
         for step in (
             self._mint_reader,
             self._mint_writer,
-            self._without_key,
-            self._wrong_key,
+            self._send_without_key,
+            self._send_wrong_key,
             self._read,
             self._write_as_reader,
         ):
             yield await step()
-        async for told in self._stamped():
-            yield told
-        async for told in self._forged():
-            yield told
+        for title, stored_title, request in (
+            (
+                "A transaction with more digits than a float holds",
+                "What the ledger stored: who wrote it, and every digit",
+                self._transaction("order-1", '{"order":"1"}'),
+            ),
+            (
+                "A transaction that claims to be another key's",
+                "What the ledger stored: the forged stamp did not survive",
+                self._transaction("order-2", _json({STAMP_NAME: _FORGED})),
+            ),
+        ):
+            created = await self._create(title, request)
+            yield created
+            yield await self._read_stored(stored_title, created.response)
         yield await self._revoke()
-        yield await self._revoked_key()
+        yield await self._send_revoked_key()
 
     async def _mint_reader(self) -> DemoStep:
         step = await self._mint("The master key mints a key that may only read", "reporting", _READS)
-        self._reader = Key("READ_KEY", Secret(step.reply.member("key")))
-        self._reader_id = step.reply.member("api_key_id")
+        self._reader = Key("READ_KEY", Secret(step.response.member("key")))
+        self._reader_id = step.response.member("api_key_id")
         key_id = Variable(_READER_ID, Secret(self._reader_id))
         return replace(step, variables=(Variable("READ_KEY", self._reader.secret), key_id))
 
     async def _mint_writer(self) -> DemoStep:
-        step = await self._mint("... and one that may write", "payments", _WRITES)
-        self._writer = Key("KEY", Secret(step.reply.member("key")))
-        self._writer_id = step.reply.member("api_key_id")
+        step = await self._mint("... and a key that may write", "payments", _WRITES)
+        self._writer = Key("KEY", Secret(step.response.member("key")))
+        self._writer_id = step.response.member("api_key_id")
         return replace(step, variables=(Variable("KEY", self._writer.secret),))
 
     async def _mint(self, title: str, name: str, scopes: tuple[str, ...]) -> DemoStep:
         wanted = {"name": name, "owner": OWNER, "scopes": scopes, "expires_at": EXPIRES_AT}
         request = DemoRequest("POST", "/api-keys", self._master, _json(wanted))
-        reply = await self._ask(request)
-        granted = reply.literal("scopes") == _json(scopes) and reply.member("key") != ""
-        return DemoStep(
-            title, request, reply, _parts(reply, "api_key_id", "key"), reply.status == 201 and granted
-        )
+        response = await self._send(request)
+        granted = response.literal("scopes") == _json(scopes) and response.member("key") != ""
+        excerpt = response.excerpt("api_key_id", "key")
+        return DemoStep(title, request, response, excerpt, response.status == 201 and granted)
 
-    async def _without_key(self) -> DemoStep:
-        return await self._refused(
-            "A request without a key", DemoRequest("GET", "/ledgers"), 401, "AUTH_MISSING_API_KEY"
-        )
+    async def _send_without_key(self) -> DemoStep:
+        request = DemoRequest("GET", "/ledgers")
+        return await self._refused("A request without a key", request, 401, "AUTH_MISSING_API_KEY")
 
-    async def _wrong_key(self) -> DemoStep:
-        wrong = Key("", Secret("this-is-not-a-key"))
-        return await self._refused(
-            "A wrong key", DemoRequest("GET", "/ledgers", wrong), 401, "AUTH_INVALID_API_KEY"
-        )
+    async def _send_wrong_key(self) -> DemoStep:
+        request = DemoRequest("GET", "/ledgers", Key("", Secret("this-is-not-a-key")))
+        return await self._refused("A wrong key", request, 401, "AUTH_INVALID_API_KEY")
 
     async def _read(self) -> DemoStep:
         request = DemoRequest("GET", "/ledgers", self._reader)
-        reply = await self._ask(request)
+        response = await self._send(request)
         title = "The key that may only read, reading"
-        return DemoStep(title, request, reply, reply.text, reply.status == 200)
+        return DemoStep(title, request, response, response.text, response.status == 200)
 
     async def _write_as_reader(self) -> DemoStep:
         request = DemoRequest("POST", "/ledgers", self._reader, '{"name":"Customers"}')
         return await self._refused("The same key, writing", request, 403, "AUTH_INSUFFICIENT_PERMISSIONS")
-
-    async def _stamped(self) -> AsyncIterator[DemoStep]:
-        """A transaction, and what the ledger stored of it."""
-        request = self._transaction("order-1", '{"order":"1"}')
-        created = await self._ask(request)
-        title = "A transaction with more digits than a float holds"
-        yield DemoStep(title, request, created, _parts(created, "transaction_id"), created.status == 201)
-        yield await self._stored("What the ledger stored: who wrote it, and every digit", created)
-
-    async def _forged(self) -> AsyncIterator[DemoStep]:
-        """A transaction that names another key as its writer, and what the ledger stored of it."""
-        request = self._transaction("order-2", _json({STAMP_NAME: _FORGED}))
-        created = await self._ask(request)
-        title = "A transaction that claims to be another key's"
-        yield DemoStep(title, request, created, _parts(created, "transaction_id"), created.status == 201)
-        yield await self._stored("What the ledger stored: the forged stamp did not survive", created)
 
     def _transaction(self, reference: str, meta_data: str) -> DemoRequest:
         body = (
@@ -192,51 +117,49 @@ class Walkthrough:
         )
         return DemoRequest("POST", "/transactions", self._writer, body)
 
-    async def _stored(self, title: str, created: DemoResponse) -> DemoStep:
+    async def _create(self, title: str, request: DemoRequest) -> DemoStep:
+        response = await self._send(request)
+        return DemoStep(title, request, response, response.excerpt("transaction_id"), response.status == 201)
+
+    async def _read_stored(self, title: str, created: DemoResponse) -> DemoStep:
         request = DemoRequest("GET", f"/transactions/{created.member('transaction_id')}", self._reader)
-        reply = await self._ask(request)
-        stamped = self._writer_id != "" and reply.member("meta_data", STAMP_NAME) == self._writer_id
-        exact = reply.literal("precise_amount") == str(AMOUNT)
-        telling = _parts(reply, "precise_amount", "meta_data")
-        return DemoStep(title, request, reply, telling, reply.status == 200 and stamped and exact)
+        response = await self._send(request)
+        stamped = self._writer_id != "" and response.member("meta_data", STAMP_NAME) == self._writer_id
+        exact = response.literal("precise_amount") == str(AMOUNT)
+        excerpt = response.excerpt("precise_amount", "meta_data")
+        return DemoStep(title, request, response, excerpt, response.status == 200 and stamped and exact)
 
     async def _revoke(self) -> DemoStep:
         target = "/api-keys/{}?owner=" + OWNER
         request = DemoRequest(
             "DELETE", target.format(self._reader_id), self._master, shown=target.format(f"${_READER_ID}")
         )
-        reply = await self._ask(request)
-        return DemoStep(
-            "The master key revokes the first key", request, reply, reply.text, reply.status == 204
-        )
+        response = await self._send(request)
+        title = "The master key revokes the first key"
+        return DemoStep(title, request, response, response.text, response.status == 204)
 
-    async def _revoked_key(self) -> DemoStep:
+    async def _send_revoked_key(self) -> DemoStep:
         request = DemoRequest("GET", "/ledgers", self._reader)
         return await self._refused("The revoked key", request, 401, "AUTH_EXPIRED_API_KEY")
 
     async def _refused(self, title: str, request: DemoRequest, status: int, code: str) -> DemoStep:
-        reply = await self._ask(request)
-        came_out = (reply.status, reply.member("error_detail", "code")) == (status, code)
-        return DemoStep(title, request, reply, reply.literal("error_detail") or reply.text, came_out)
+        response = await self._send(request)
+        as_expected = (response.status, response.member("error_detail", "code")) == (status, code)
+        excerpt = response.literal("error_detail") or response.text
+        return DemoStep(title, request, response, excerpt, as_expected)
 
-    async def _ask(self, request: DemoRequest) -> DemoResponse:
+    async def _send(self, request: DemoRequest) -> DemoResponse:
         headers = {"Content-Type": "application/json"} if request.body else {}
         if request.key is not None:
             headers["X-Blnk-Key"] = request.key.secret.reveal()
         try:
             async with self._session.request(
                 request.method, self._base + request.target, data=request.body or None, headers=headers
-            ) as answer:
-                return DemoResponse(answer.status, await answer.text(errors="replace"))
+            ) as response:
+                return DemoResponse(response.status, await response.text(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            return DemoResponse(0, f"no answer: {failure or type(failure).__name__}")
+            return DemoResponse(0, f"no response: {failure or type(failure).__name__}")
 
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _parts(reply: DemoResponse, *names: str) -> str:
-    """The named members as they were written; the whole answer if it lacks one."""
-    parts = [f'"{name}":{reply.literal(name)}' for name in names if reply.literal(name)]
-    return "{" + ",".join(parts) + "}" if len(parts) == len(names) else reply.text

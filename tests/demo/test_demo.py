@@ -27,7 +27,8 @@ from rich.console import Console
 from gateway.config import Secret
 from gateway.demo import demo
 from gateway.demo.printer import curl
-from gateway.demo.walkthrough import AMOUNT, DemoRequest, Key, Walkthrough
+from gateway.demo.steps import DemoRequest, Key
+from gateway.demo.walkthrough import AMOUNT, Walkthrough
 from gateway.demo.wrapping import command_lines, json_lines
 from gateway.server.exit_codes import Exit
 from tests.running import ROOT
@@ -70,7 +71,7 @@ async def test_every_step_comes_out() -> None:
 
 
 async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> None:
-    """What came out otherwise has a cross, and the exit code says so."""
+    """Each has a cross, and the exit code says so."""
 
     def rounding(master: Secret) -> web.Application:
         async def answer(request: web.Request) -> web.Response:
@@ -86,7 +87,7 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
     code, text = await told(ledger=rounding)
     crossed = [number for number, (mark, _) in enumerate(marks(text), 1) if mark == "✗"]
     assert (code, crossed) == (Exit.FAILED, [8, 10])
-    assert "2 of 12 steps came out otherwise." in text
+    assert "2 of 12 steps did not go as expected." in text
 
 
 async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
@@ -117,8 +118,8 @@ async def test_no_answer_makes_the_walk_raise(
         return web.Response(status=299, body=body)
 
     client = await aiohttp_client(answering(answer))
-    story = Walkthrough(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
-    assert [step.holds async for step in story.steps()] == [False] * 12
+    walkthrough = Walkthrough(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
+    assert [step.as_expected async for step in walkthrough.steps()] == [False] * 12
 
 
 async def test_a_gateway_that_is_gone_is_told() -> None:
@@ -128,10 +129,10 @@ async def test_a_gateway_that_is_gone_is_told() -> None:
     server.close()
     await server.wait_closed()
     async with aiohttp.ClientSession() as session:
-        story = Walkthrough(session, f"http://127.0.0.1:{port}", Secret(MASTER))
-        steps = [step async for step in story.steps()]
-    assert {(step.holds, step.reply.status) for step in steps} == {(False, 0)}
-    assert all(step.telling.startswith("no answer: ") for step in steps)
+        walkthrough = Walkthrough(session, f"http://127.0.0.1:{port}", Secret(MASTER))
+        steps = [step async for step in walkthrough.steps()]
+    assert {(step.as_expected, step.response.status) for step in steps} == {(False, 0)}
+    assert all(step.excerpt.startswith("no response: ") for step in steps)
 
 
 async def test_a_taken_port_is_left_alone() -> None:
