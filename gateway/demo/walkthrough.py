@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from gateway.config import Secret
+from gateway.demo.client import DemoClient
 from gateway.demo.steps import DemoRequest, DemoResponse, DemoStep, Key, Variable
 from gateway.stamping.reserved_names import STAMP_NAME
 
@@ -30,8 +31,7 @@ class Walkthrough:
     """Walks through the gateway once; afterwards `live_key` is a key that is still accepted."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, master: Secret) -> None:
-        self._session = session
-        self._base = base
+        self._client = DemoClient(session, base)
         self._master = Key("MASTER_KEY", master)
         self._reader = self._writer = Key("", Secret(""))
         self._reader_id = self._writer_id = ""
@@ -56,12 +56,12 @@ class Walkthrough:
             (
                 "A transaction with more digits than a float holds",
                 "What the ledger stored: who wrote it, and every digit",
-                self._transaction("order-1", '{"order":"1"}'),
+                _transaction(self._writer, "order-1", '{"order":"1"}'),
             ),
             (
                 "A transaction that claims to be another key's",
                 "What the ledger stored: the forged stamp did not survive",
-                self._transaction("order-2", _json({STAMP_NAME: _FORGED})),
+                _transaction(self._writer, "order-2", _json({STAMP_NAME: _FORGED})),
             ),
         ):
             created = await self._create(title, request)
@@ -86,7 +86,7 @@ class Walkthrough:
     async def _mint(self, title: str, name: str, scopes: tuple[str, ...]) -> DemoStep:
         wanted = {"name": name, "owner": OWNER, "scopes": scopes, "expires_at": EXPIRES_AT}
         request = DemoRequest("POST", "/api-keys", self._master, _json(wanted))
-        response = await self._send(request)
+        response = await self._client.send(request)
         granted = response.literal("scopes") == _json(scopes) and response.member("key") != ""
         excerpt = response.excerpt("api_key_id", "key")
         return DemoStep(title, request, response, excerpt, response.status == 201 and granted)
@@ -101,7 +101,7 @@ class Walkthrough:
 
     async def _read(self) -> DemoStep:
         request = DemoRequest("GET", "/ledgers", self._reader)
-        response = await self._send(request)
+        response = await self._client.send(request)
         title = "The key that may only read, reading"
         return DemoStep(title, request, response, response.text, response.status == 200)
 
@@ -109,21 +109,13 @@ class Walkthrough:
         request = DemoRequest("POST", "/ledgers", self._reader, '{"name":"Customers"}')
         return await self._refused("The same key, writing", request, 403, "AUTH_INSUFFICIENT_PERMISSIONS")
 
-    def _transaction(self, reference: str, meta_data: str) -> DemoRequest:
-        body = (
-            f'{{"precise_amount":{AMOUNT},"precision":100,"currency":"USD","reference":"{reference}",'
-            '"description":"an order","source":"@world","destination":"@alice","allow_overdraft":true,'
-            f'"skip_queue":true,"meta_data":{meta_data}}}'
-        )
-        return DemoRequest("POST", "/transactions", self._writer, body)
-
     async def _create(self, title: str, request: DemoRequest) -> DemoStep:
-        response = await self._send(request)
+        response = await self._client.send(request)
         return DemoStep(title, request, response, response.excerpt("transaction_id"), response.status == 201)
 
     async def _read_stored(self, title: str, created: DemoResponse) -> DemoStep:
         request = DemoRequest("GET", f"/transactions/{created.member('transaction_id')}", self._reader)
-        response = await self._send(request)
+        response = await self._client.send(request)
         stamped = self._writer_id != "" and response.member("meta_data", STAMP_NAME) == self._writer_id
         exact = response.literal("precise_amount") == str(AMOUNT)
         excerpt = response.excerpt("precise_amount", "meta_data")
@@ -134,7 +126,7 @@ class Walkthrough:
         request = DemoRequest(
             "DELETE", target.format(self._reader_id), self._master, shown=target.format(f"${_READER_ID}")
         )
-        response = await self._send(request)
+        response = await self._client.send(request)
         title = "The master key revokes the first key"
         return DemoStep(title, request, response, response.text, response.status == 204)
 
@@ -143,23 +135,20 @@ class Walkthrough:
         return await self._refused("The revoked key", request, 401, "AUTH_EXPIRED_API_KEY")
 
     async def _refused(self, title: str, request: DemoRequest, status: int, code: str) -> DemoStep:
-        response = await self._send(request)
+        response = await self._client.send(request)
         as_expected = (response.status, response.member("error_detail", "code")) == (status, code)
         excerpt = response.literal("error_detail") or response.text
         return DemoStep(title, request, response, excerpt, as_expected)
 
-    async def _send(self, request: DemoRequest) -> DemoResponse:
-        headers = {"Content-Type": "application/json"} if request.body else {}
-        if request.key is not None:
-            headers["X-Blnk-Key"] = request.key.secret.reveal()
-        try:
-            async with self._session.request(
-                request.method, self._base + request.target, data=request.body or None, headers=headers
-            ) as response:
-                return DemoResponse(response.status, await response.text(errors="replace"))
-        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            return DemoResponse(0, f"no response: {failure or type(failure).__name__}")
-
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _transaction(writer: Key, reference: str, meta_data: str) -> DemoRequest:
+    body = (
+        f'{{"precise_amount":{AMOUNT},"precision":100,"currency":"USD","reference":"{reference}",'
+        '"description":"an order","source":"@world","destination":"@alice","allow_overdraft":true,'
+        f'"skip_queue":true,"meta_data":{meta_data}}}'
+    )
+    return DemoRequest("POST", "/transactions", writer, body)

@@ -23,7 +23,7 @@ _NETWORKS = 4096
 
 
 class Shares:
-    """What each party holds of a resource of `limit` units."""
+    """Counts what each party holds of a resource of `limit` units."""
 
     __slots__ = ("_held", "_largest", "limit", "total")
 
@@ -149,7 +149,7 @@ class Caller(NamedTuple):
 
 
 class PairedShares:
-    """What claimants hold, by party and by network, of a resource of `limit` units and those `kept`.
+    """Counts what claimants hold, by key and by network, of a resource of `limit` units and those `kept`.
 
     `kind` counts what is held: `IndexedShares` where the largest holder is asked for often.
     """
@@ -162,7 +162,7 @@ class PairedShares:
 
     @property
     def limit(self) -> int:
-        """How many units there are, without those that are kept."""
+        """Return how many units there are, without those that are kept."""
         return self.parties.limit
 
     @limit.setter
@@ -171,12 +171,12 @@ class PairedShares:
 
     @property
     def total(self) -> int:
-        """How many units are held."""
+        """Return how many units are held."""
         return self.parties.total
 
     @property
     def most(self) -> int:
-        """How many units there are, with those that are kept."""
+        """Return how many units there are, with those that are kept."""
         return self.limit + kept(self.limit)
 
     def fits(self, amount: int) -> bool:
