@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fairness.shares import Caller, PairedShares, Shares, network_of
+from gateway.fairness.shares import Caller, IndexedShares, PairedShares, Shares, network_of
 
 
 def shares(limit: int = 10, **held: int) -> Shares:
@@ -69,10 +69,13 @@ def test_a_sixteenth_more_is_for_a_network_that_holds_less_than_an_equal_part() 
     assert not made.fits_kept(Caller("another", "elsewhere"))
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans())))
-def test_whatever_is_taken_and_given_the_largest_is_found(steps: list[tuple[str, int, bool]]) -> None:
+@pytest.mark.parametrize("kind", [Shares, IndexedShares])
+@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans())))
+def test_whatever_is_taken_and_given_the_largest_is_found(
+    kind: type[Shares], steps: list[tuple[str, int, bool]]
+) -> None:
     held = {"a": 0, "b": 0, "c": 0}
-    made = Shares(0)
+    made = kind(0)
     for party, amount, takes in steps:
         if takes:
             made.take(party, amount)
