@@ -27,7 +27,7 @@ def test_overrides_are_found_by_path_and_other_names_left_alone() -> None:
 
 
 def service(base: str) -> dict[str, str]:
-    """What Kubernetes injects for one Service with two named ports."""
+    """The variables that Kubernetes injects for one Service with two named ports."""
     link = "tcp://10.0.0.9:5002"
     return {
         f"{base}_SERVICE_HOST": "10.0.0.9",

@@ -56,7 +56,7 @@ NAMES = (
 
 
 def accepts(text: str) -> bool:
-    """Whether `check` does."""
+    """Return whether `check` accepts it."""
     try:
         parse_config(text.encode(), Path("gateway.yaml"), {}, secrets=False)
     except ConfigError:

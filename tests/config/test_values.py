@@ -1,4 +1,4 @@
-"""What one setting may say."""
+"""The values that one setting may have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who holds how much of a bounded resource, and who has to yield."""
+"""Shares of a bounded resource: how much each holds, and which one has to yield."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_client_is_an_ipv4_address_or_a_64_of_ipv6(address: str, party: str) -
 
 
 def paired(limit: int = 10, **held: int) -> PairedShares:
-    """What is held by the key named by the first letter, from the network named by the second."""
+    """Shares of the key named by the first letter, in the network named by the second."""
     made = PairedShares(limit)
     for names, amount in held.items():
         made.take(Caller(names[0], names[1]), amount)

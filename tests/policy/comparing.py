@@ -55,7 +55,7 @@ def stamp_for(
 
 
 def covers(change: PolicyChange, method: str, segments: Segments, old: RouteTable, new: RouteTable) -> bool:
-    """Whether the request is one of those that the change tells of: its shape and both its routes fit."""
+    """Return whether the change covers the request: its shape and both its routes fit."""
     at_root = ROOT in (change.shape, segments)
     fits = change.shape == segments if at_root else includes(change.shape, segments)
     routes = old.match(method, segments), new.match(method, segments)
@@ -63,13 +63,13 @@ def covers(change: PolicyChange, method: str, segments: Segments, old: RouteTabl
 
 
 def means(whom: Iterable[str], caller: str | Scopes) -> bool:
-    """Whether one of `whom` is the caller, or a scope that it holds."""
+    """Return whether one of `whom` is the caller, or a scope that it holds."""
     if isinstance(caller, str):
         return caller in whom or ANYONE in whom
     return any(one in (ANYONE, ANY_KEY) or (one != MASTER and holds(caller, one)) for one in whom)
 
 
-def untold(
+def unreported(
     old: RouteTable,
     new: RouteTable,
     told: Iterable[PolicyChange],
@@ -77,7 +77,7 @@ def untold(
     callers: Iterable[str | Scopes],
     moments: Iterable[float] = (0.0,),
 ) -> Iterator[Untold]:
-    """What differs between the tables at any of these moments and is not among the changes told."""
+    """Yield the differences between the tables, at any of these times, that no change reports."""
     cases = tuple(product(callers, moments))
     for method, segments in requests:
         fitting = [change for change in told if covers(change, method, segments, old, new)]

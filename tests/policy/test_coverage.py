@@ -1,4 +1,4 @@
-"""What a table does that its author may not mean: lost requests, gaps, unused scopes."""
+"""Effects of a table that its author may not intend: lost requests, gaps, unused scopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy test expects, and whether it holds."""
+"""Policy tests: what they expect is compared with what a request gets."""
 
 from __future__ import annotations
 

@@ -143,9 +143,9 @@ def test_the_winner_is_the_only_route_that_fits_and_has_not_lost(
     path = [*segments, *([""] if slash else [])]
     fitting = sorted((pattern for pattern in patterns if fits(pattern, path)), key=kinds)
     slashed = {lost.route.pattern for lost in found.lost if "ends with" in lost.reason}
-    told = {lost.route.pattern for lost in found.lost} - slashed
+    reported = {lost.route.pattern for lost in found.lost} - slashed
     assert found.route == (scoped("GET", fitting[0]) if fitting else None)
-    assert told == set(fitting[1:])
+    assert reported == set(fitting[1:])
 
 
 def fits(pattern: str, path: list[str]) -> bool:
@@ -216,7 +216,7 @@ def test_nothing_shown_can_steer_a_terminal(text: str, escaped: str) -> None:
     assert printable(text) == escaped
 
 
-def told(route: Route, **more: str) -> dict[str, Any]:
+def reported(route: Route, **more: str) -> dict[str, Any]:
     """A route as machines get it."""
     return {
         "name": route.name,
@@ -240,10 +240,10 @@ def test_machines_get_all_of_it() -> None:
     assert members(explained("POST /ledgers?a=b", *EACH_KIND, stored)) == {
         "method": "POST",
         "target": {"raw": "/ledgers?a=b", "path": "/ledgers", "segments": ["ledgers"], "query": "a=b"},
-        "route": told(CREATE),
+        "route": reported(CREATE),
         "lost": [
-            told(ANY_POST, reason="the literal ledgers is tried before {all...}"),
-            told(LIST, reason="another method"),
+            reported(ANY_POST, reason="the literal ledgers is tried before {all...}"),
+            reported(LIST, reason="another method"),
         ],
         "implied_scope": "ledgers:write",
         "verdicts": [
@@ -287,7 +287,7 @@ def test_machines_get_the_reason_of_an_ambiguous_target() -> None:
 
 
 def test_what_the_gateway_answers_itself_is_told() -> None:
-    assert members(explained("GET /api-keys"))["route"] == told(KEYS, served_by="gateway")
+    assert members(explained("GET /api-keys"))["route"] == reported(KEYS, served_by="gateway")
 
 
 def test_bytes_that_are_no_text_are_escaped_for_machines() -> None:
@@ -305,10 +305,10 @@ def test_a_key_that_report_only_lets_pass_is_told_with_the_answer_it_is_spared()
     spared = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",), report_until=NOW + 1, line=4)
     table = compile_routes((spared,))
     assert isinstance(table, RouteTable)
-    told = members(explain(asked("GET /ledgers"), (key_with(()),), Policy(table), NOW))
-    assert told["verdicts"] == [
+    reported = members(explain(asked("GET /ledgers"), (key_with(()),), Policy(table), NOW))
+    assert reported["verdicts"] == [
         {
-            "caller": told["verdicts"][0]["caller"],  # type: ignore[index]
+            "caller": reported["verdicts"][0]["caller"],  # type: ignore[index]
             "decision": "allow",
             "stamp": "none",
             "would_deny": "AUTH_INSUFFICIENT_PERMISSIONS",

@@ -219,7 +219,7 @@ class CountedPath(tuple[str, ...]):
 
 @functools.cache
 def wide_table(size: int) -> RouteTable:
-    """Every kind of neighbour multiplied: literals beside each other, below and above placeholders."""
+    """Every kind of sibling multiplied: literals beside each other, below and above placeholders."""
     names = ["GET /{a}/{b}/{c}", "GET /hit/{id}/end", "GET /{rest...}"]
     forms = ["GET /n{}", "GET /n{}/{{id}}/end", "GET /hit/n{}", "GET /{{a}}/n{}", "GET /{{a}}/{{b}}/n{}"]
     names += [form.format(number) for number, form in product(range(size // len(forms)), forms)]

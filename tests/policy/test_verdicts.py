@@ -1,4 +1,4 @@
-"""What one caller gets for one request, before a body is read."""
+"""The verdict on one request of one caller, before a body is read."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("beneath", [False, True])
     def test_a_stream_that_was_closed_before_costs_the_lines(self, beneath: bool) -> None:
-        """Whether by its owner, or only its descriptor."""
+        """It does not matter whether its owner closed it, or only its descriptor."""
         reader, writer = os.pipe()
         os.close(reader)
         stream = os.fdopen(writer, "wb", buffering=0)

@@ -199,7 +199,7 @@ class TestLog:
         assert (before, stream.getvalue().count(b"\n")) == (b"", 1)
 
     def test_a_large_batch_does_not_wait_for_its_flush(self) -> None:
-        """What clients sent is not kept in memory for thousands of requests."""
+        """Data from clients is not kept in memory for thousands of requests."""
         stream = io.StringIO()
         log = Log(stream)
         for _ in range(1000):
