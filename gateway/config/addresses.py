@@ -55,7 +55,7 @@ def address(raw: Raw) -> Address:
     if len(match["port"]) > len(str(_MOST_PORT)) or int(match["port"]) > _MOST_PORT:
         raise BadValueError(f"the port is too large: write one from 0 to {_MOST_PORT}")
     if match["v6"] is not None and not _is_ipv6(match["v6"]):
-        raise BadValueError('this is no IPv6 address: write it as "[::1]:5001", in quotes')
+        raise BadValueError('this is not an IPv6 address: write it as "[::1]:5001", in quotes')
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
@@ -78,7 +78,7 @@ _NO_ADDRESS = (
     (re.compile(rf"(?:\[[0-9A-Fa-f:.]*\]|{_HOST}):?", re.ASCII), f"the port is missing: {_FORM}"),
     (re.compile(r"unix:.*|.*\.sock|[./@].*"), f"Unix sockets are not supported: {_FORM}"),
     (re.compile(r"[A-Za-z]+://.*"), f"this is a URL: {_FORM}"),
-    (re.compile(r"\*:.*"), f"'*' is no host: {_FORM}"),
+    (re.compile(r"\*:.*"), f"'*' is not a host: {_FORM}"),
     (re.compile(r"[^\[]*:[^\[]*:.*"), 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
     (re.compile(r".+:.*"), f"the host or the port is malformed: {_FORM}"),
 )

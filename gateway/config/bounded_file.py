@@ -19,6 +19,6 @@ def read_bounded(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "this is no path"
+        reason = getattr(error, "strerror", None) or "this is not a path"
         problem = Problem(0, f"cannot be read: {reason}", str(path))
         raise UnreadableConfigError((problem,), absent=isinstance(error, FileNotFoundError)) from None

@@ -67,7 +67,7 @@ def _check_listeners(draft: SettingsDraft) -> None:
             place, other = (second, first) if second in draft.places else (first, second)
             text = f"{other} takes this port already: write another one"
             if first == second:
-                text = "two of the addresses take the same port: take one of them out"
+                text = "two of the addresses take the same port: remove one of them"
             draft.refuse_setting(place, text)
 
 

@@ -80,7 +80,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     if name.startswith("ROUTES"):
         return "routes are not taken from the environment: write them in the file"
     close = closest(name, known)
-    return f"no such setting: did you mean {PREFIX}{close}?" if close else "no such setting: take it out"
+    return f"no such setting: did you mean {PREFIX}{close}?" if close else "no such setting: remove it"
 
 
 def replace_references(text: str, environ: Mapping[str, str]) -> str | Unset:

@@ -17,7 +17,7 @@ from gateway.config.settings_draft import UNREPLACED, SettingsDraft
 from gateway.config.values import BadValueError, Raw
 from gateway.config.yaml_document import YamlList, YamlMapping, YamlNode, YamlRefused, YamlScalar
 
-IN_CLEAR = "a secret stands here in clear: write ${NAME}, and hand it over in a variable of the environment"
+IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment variable"
 
 _TAKE_ANY_TEXT = (secret_values.secret, values.path, urls.store_url, urls.database_url)
 """The parsers that do not refuse a `$NAME`."""
@@ -51,7 +51,7 @@ class FileValues:
             for item in node.items
         ]
         if any(not isinstance(item, YamlScalar | YamlRefused) for item in node.items):
-            self._draft.refuse_setting(path, "a list holds plain values: take the inner list or mapping out")
+            self._draft.refuse_setting(path, "a list holds plain values: remove the inner list or mapping")
         kept = tuple(item for item in items if item is not None)
         return kept if len(kept) == len(items) else None
 

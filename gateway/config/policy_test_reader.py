@@ -153,7 +153,7 @@ class _TestReader:
 
     def _stamp(self, entry: YamlEntry | None, expect: str | None) -> Stamp | None:
         if entry is not None and expect in REFUSALS:
-            self._refuse(entry.line, "stamp: a refused request gets no stamp: take it out")
+            self._refuse(entry.line, "stamp: a refused request gets no stamp: remove it")
             return None
         word = self._word(entry, _STAMPS)
         return None if word is None else _STAMPS[word]
@@ -175,7 +175,9 @@ class _TestReader:
         if isinstance(text, str) and text:
             if not holds_key(text):
                 return text
-            self._refuse(entry.value.line, f"{entry.key}: a key stands here, or what looks like one")
+            self._refuse(
+                entry.value.line, f"{entry.key}: this is a key, or a text that looks like one: remove it"
+            )
             return None
         self._refuse(entry.value.line, f"{entry.key}: write text, in quotes where YAML reads otherwise")
         return None

@@ -68,7 +68,7 @@ def too_far(until: float, now: float) -> bool:
 
 def expired_text(until: float) -> str:
     """Return the warning about a date that is over."""
-    return f"report-only ended with {last_day(until)}, and requests are refused again: take it out"
+    return f"report-only ended with {last_day(until)}, and requests are refused again: remove it"
 
 
 def reported(table: RouteTable, keys: KeyDates) -> Mapping[str, float]:

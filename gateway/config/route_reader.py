@@ -104,7 +104,7 @@ class _RouteReader:
 
     def _access(self, node: YamlNode | None, line: int) -> tuple[Access, tuple[str, ...]]:
         if node is None:
-            self._refuse(line, "no scope is named: write {scope: ledgers:write, ...}")
+            self._refuse(line, "the scope is missing: write {scope: ledgers:write, ...}")
         elif isinstance(node, YamlList):
             return Access.SCOPES, self._scopes(node)
         elif isinstance(node, YamlScalar) and node.value in ACCESS:
@@ -115,22 +115,22 @@ class _RouteReader:
 
     def _scopes(self, node: YamlList) -> tuple[str, ...]:
         if not node.items:
-            self._refuse(node.line, "the list names no scope: write one, or 'deny' to refuse everyone")
+            self._refuse(node.line, "the list is empty: write a scope, or 'deny' to refuse everyone")
         for item in node.items:
             if isinstance(item, YamlScalar) and item.value in ACCESS:
-                self._refuse(item.line, f"'{item.value}' stands alone, not in a list of scopes")
+                self._refuse(item.line, f"'{item.value}' is written alone, not in a list of scopes")
             else:
                 self._check_scope(item, SCOPES)
         scopes = tuple(str(item.value) for item in node.items if isinstance(item, YamlScalar))
         if len(set(scopes)) < len(scopes):
-            self._refuse(node.line, "a scope stands twice in the list: write it once")
+            self._refuse(node.line, "a scope is in the list twice: write it once")
         return scopes
 
     def _check_scope(self, node: YamlNode, known: Iterable[str]) -> None:
         if not isinstance(node, YamlScalar):
             self._refuse(node.line, "write a scope, a list of scopes, public, master or deny")
         elif "${" in str(node.value):
-            self._refuse(node.line, "routes take no variables: write the scope out")
+            self._refuse(node.line, "routes take no variables: write the scope itself")
         elif node.value not in SCOPES:
             self._refuse(
                 node.line,

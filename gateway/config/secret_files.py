@@ -66,7 +66,7 @@ def _check_certificates(draft: SettingsDraft) -> None:
             try:
                 Path(named[option]).open("rb").close()
             except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or "this is no path"
+                reason = getattr(error, "strerror", None) or "this is not a path"
                 draft.refuse_setting(path, f"the file of {option} cannot be read: {reason}")
 
 

@@ -10,7 +10,7 @@ Location = tuple[str, int]
 """Where a setting is given: the file and its line, or the environment variable and 0."""
 
 MASTER_KEYS = ("upstream.master_key", "upstream.master_key_file")
-UNREPLACED = "'$NAME' is taken as it stands: in gateway.yaml, write ${NAME} for the value of a variable"
+UNREPLACED = "'$NAME' is taken literally: write ${NAME} in gateway.yaml for the value of a variable"
 
 
 class SettingsDraft:

@@ -107,7 +107,7 @@ class SettingsReader:
             return None
         self._draft.places[path] = (environment.variable(path), 0)
         if not text.isprintable():
-            self._draft.refuse_setting(path, "a control character or a line break stands here: take it out")
+            self._draft.refuse_setting(path, "there is a control character or a line break here: remove it")
             return None
         if setting.many:
             return tuple(part.strip() for part in text.split(",") if part.strip())

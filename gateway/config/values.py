@@ -30,7 +30,7 @@ EMPTY = "this is empty"
 def text(raw: Raw) -> str:
     """Return text that is not empty."""
     if raw == "":
-        raise BadValueError(f"{EMPTY}: write a value, or take the setting out")
+        raise BadValueError(f"{EMPTY}: write a value, or remove the setting")
     if not isinstance(raw, str):
         raise BadValueError("write text here, in quotes where YAML would read something else")
     return raw

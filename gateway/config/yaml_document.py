@@ -74,7 +74,7 @@ _TRUE = ("true", "yes", "on")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 _REFUSED = {
     _INT: "YAML reads this as a number of another kind: write plain digits, at most 18, or quote it",
-    "tag:yaml.org,2002:null": "no value stands here: write one, or take the line out",
+    "tag:yaml.org,2002:null": "the value is missing: write one, or remove the line",
     "tag:yaml.org,2002:float": "YAML reads this as a fraction: write a whole number, or quote it",
     "tag:yaml.org,2002:timestamp": "YAML reads this as a date: quote it",
     "tag:yaml.org,2002:merge": "merge keys are refused: write the entries out",
@@ -98,7 +98,7 @@ def read_top(data: bytes, beginning: str) -> tuple[YamlNode, tuple[Problem, ...]
     `beginning` tells the author of an empty file how to begin.
     """
     if len(data) > MAX_BYTES:
-        return YamlRefused(1), (Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml"),)
+        return YamlRefused(1), (Problem(1, "the file is larger than 1 MiB: this is not a gateway.yaml"),)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -119,7 +119,7 @@ def _compose(text: str) -> tuple[yaml.Node | None, list[Problem]]:
         node = composer.only_document()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
-        problems.append(Problem(line, "a control character stands here: take it out"))
+        problems.append(Problem(line, "there is a control character here: remove it"))
     except yaml.MarkedYAMLError as error:
         problems.append(problem_of(error, composer.long_quotes if composer else ()))
     except _RefusedError as refused:
@@ -229,7 +229,7 @@ class _NodeReader:
                 self._problem(key.line, "a key must be text: quote it")
             elif key.value in entries:
                 first = entries[key.value].line
-                self._problem(key.line, f"this key stands on line {first} already: keep one of the two")
+                self._problem(key.line, f"this key is already on line {first}: keep one of the two")
             else:
                 entries[key.value] = YamlEntry(key.value, value, key.line)
         return YamlMapping(tuple(entries.values()), line)
@@ -237,7 +237,9 @@ class _NodeReader:
     def _scalar(self, node: yaml.Node, line: int) -> YamlScalar | YamlRefused:
         text: str = node.value
         if not text.isprintable():
-            self._problem(line, "a control character or a line break stands here: write it on one line")
+            self._problem(
+                line, "there is a control character or a line break here: write the value on one line"
+            )
             return YamlRefused(line)
         if node.tag == _STR:
             return YamlScalar(text, line)

@@ -46,7 +46,7 @@ _COLON: Final = re.compile("mapping values are not allowed here")
 _RULES: Final = (
     _Rule(
         re.compile(r"found character '\\t'"),
-        "a tab stands here: use blanks instead",
+        "there is a tab here: use blanks instead",
     ),
     _Rule(
         re.compile("found character"),
@@ -82,7 +82,7 @@ _RULES: Final = (
     ),
     _Rule(
         re.compile(r"expected <block end>, but found '[\]},]'"),
-        "this bracket or comma closes nothing: take it out, or quote the value",
+        "this bracket or comma closes nothing: remove it, or quote the value",
     ),
     _Rule(
         re.compile("expected <block end>"),
@@ -106,7 +106,7 @@ _RULES: Final = (
     ),
     _Rule(
         re.compile("directive|expected alphabetic or numeric character|expected a digit|version"),
-        "a line that begins with % is a directive to YAML: take it out",
+        "a line that begins with % is a directive to YAML: remove it",
     ),
     _Rule(
         re.compile("tag|expected '[>!]'|expected ' '|expected URI"),

@@ -83,7 +83,7 @@ def _literal_faults(literal: str) -> Iterator[str]:
     elif literal in (".", ".."):
         yield "a dot segment matches nothing"
     elif advice := _foreign(literal):
-        yield f"'{literal}' is no placeholder here: {advice}"
+        yield f"'{literal}' is not a placeholder here: {advice}"
     elif not _LITERAL.fullmatch(literal):
         yield f"'{literal}' is neither a plain segment nor '{{name}}' nor '{{name...}}'"
 

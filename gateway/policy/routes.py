@@ -228,7 +228,7 @@ def _access(route: Route) -> Iterator[str]:
 def _scope(scope: str) -> Iterator[str]:
     resource, _, action = scope.partition(":")
     if resource not in RESOURCES.values() or action not in ACTIONS.values():
-        yield f"'{scope}' is no scope of Core (resource:read, resource:write or resource:delete)"
+        yield f"'{scope}' is not a scope of Core: write one such as ledgers:read"
 
 
 def _options(route: Route) -> Iterator[str]:

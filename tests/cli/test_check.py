@@ -133,7 +133,7 @@ def test_json_of_a_file_that_is_refused_has_its_problems(tmp_path: Path) -> None
     file.write_text(FILE + "\tx: y\n")
     result = run("--config", file, "--output", "json")
     problem = {
-        "level": "problem", "path": str(file), "line": 7, "text": "a tab stands here: use blanks instead",
+        "level": "problem", "path": str(file), "line": 7, "text": "there is a tab here: use blanks instead",
     }  # fmt: skip
     assert (result.exit_code, result.stderr) == (1, "")
     assert members(result) == {
@@ -155,8 +155,8 @@ def test_strict_refuses_in_json_as_well(file: Path) -> None:
 def test_a_secret_in_clear_is_a_warning_and_fails_with_strict_alone(file: Path) -> None:
     file.write_text(FILE.replace("${NOT_SET}", "$NOT_SET"))
     text = (
-        f"{file}:1: warning: upstream.master_key: '$NAME' is taken as it stands: in gateway.yaml, "
-        "write ${NAME} for the value of a variable\n"
+        f"{file}:1: warning: upstream.master_key: '$NAME' is taken literally: "
+        "write ${NAME} in gateway.yaml for the value of a variable\n"
     )
     lenient, strict = run("--config", file), run("--config", file, "--strict")
     assert (lenient.exit_code, strict.exit_code) == (0, 1)

@@ -24,7 +24,7 @@ def test_one_byte_more_than_the_bound_is_read(tmp_path: Path) -> None:
     [
         ("missing.yaml", "No such file or directory", True),
         ("", "Is a directory", False),
-        ("\0", "this is no path", False),
+        ("\0", "this is not a path", False),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(

@@ -75,7 +75,7 @@ def test_each_line_is_a_test() -> None:
         ("*x", 1, 'a value that begins with * is an alias to YAML: quote it, as "*:read"'),
         ("- a: [", 1, "a value is missing here, or a bracket is never closed"),
         ("- word", 1, f"a test is expected here: write '{EXAMPLE}'"),
-        ("- ~", 1, "no value stands here: write one, or take the line out"),
+        ("- ~", 1, "the value is missing: write one, or remove the line"),
         ("- {do: GET /, expect: allow}", 1, f"'as' is missing: write all of '{EXAMPLE}'"),
         ("- {as: none, expect: allow}", 1, f"'do' is missing: write all of '{EXAMPLE}'"),
         ("- {as: none, do: GET /}", 1, f"'expect' is missing: write all of '{EXAMPLE}'"),
@@ -92,7 +92,7 @@ def test_each_line_is_a_test() -> None:
             1,
             'a value that begins with * is an alias to YAML: quote it, as "*:read"',
         ),
-        ("- {as: ~, do: GET /, expect: allow}", 1, "no value stands here: write one, or take the line out"),
+        ("- {as: ~, do: GET /, expect: allow}", 1, "the value is missing: write one, or remove the line"),
         (
             "- {as: none, do: GET /?x=1, expect: allow}",
             1,
@@ -120,14 +120,14 @@ def test_each_line_is_a_test() -> None:
         (
             f"- {{as: none, do: GET /{KEY}, expect: allow}}",
             1,
-            "do: a key stands here, or what looks like one",
+            "do: this is a key, or a text that looks like one: remove it",
         ),
         ("- {as: none, do: 1, expect: allow}", 1, "do: write text, in quotes where YAML reads otherwise"),
-        ("- {as: none, do: ~, expect: allow}", 1, "no value stands here: write one, or take the line out"),
+        ("- {as: none, do: ~, expect: allow}", 1, "the value is missing: write one, or remove the line"),
         ("- {as: none, do: GET /, expect: 404}", 1, ANSWERS),
         ("- {as: none, do: GET /, expect: [allow]}", 1, ANSWERS),
         ("- {as: none, do: GET /, expect: alow}", 1, f"{ANSWERS}; did you mean 'allow'?"),
-        ("- {as: none, do: GET /, expect: ~}", 1, "no value stands here: write one, or take the line out"),
+        ("- {as: none, do: GET /, expect: ~}", 1, "the value is missing: write one, or remove the line"),
         (
             "- {as: none, do: GET /, expect: allow, stamp: creat}",
             1,
@@ -136,7 +136,7 @@ def test_each_line_is_a_test() -> None:
         (
             "- {as: none, do: GET /, expect: 404 GEN_NOT_FOUND, stamp: none}",
             1,
-            "stamp: a refused request gets no stamp: take it out",
+            "stamp: a refused request gets no stamp: remove it",
         ),
         (
             "- {as: none, do: GET /, expect: allow, name: ''}",
@@ -189,7 +189,7 @@ def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("absent.yaml", "No such file or directory"), ("nul\0", "this is no path")]
+    ("name", "reason"), [("absent.yaml", "No such file or directory"), ("nul\0", "this is not a path")]
 )
 def test_a_file_that_cannot_be_read_is_told_from_a_bad_one(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UnreadableConfigError) as unreadable:

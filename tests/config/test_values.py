@@ -77,7 +77,7 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
 @pytest.mark.parametrize(
     ("parse", "raw", "text"),
     [
-        (values.text, "", "this is empty: write a value, or take the setting out"),
+        (values.text, "", "this is empty: write a value, or remove the setting"),
         (values.text, True, TEXT),
         (addresses.address, 5001, f"the host is missing: {ADDRESS}"),
         (addresses.address, "5001", f"the host is missing: {ADDRESS}"),
@@ -92,13 +92,17 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (addresses.address, "unix:/run/x", f"Unix sockets are not supported: {ADDRESS}"),
         (addresses.address, "/run/x.sock", f"Unix sockets are not supported: {ADDRESS}"),
         (addresses.address, "http://0.0.0.0:5001", f"this is a URL: {ADDRESS}"),
-        (addresses.address, "*:5001", f"'*' is no host: {ADDRESS}"),
+        (addresses.address, "*:5001", f"'*' is not a host: {ADDRESS}"),
         (addresses.address, "host:x", f"the host or the port is malformed: {ADDRESS}"),
         (addresses.address, "host:\u0665", f"the host or the port is malformed: {ADDRESS}"),
         (addresses.address, "two words", ADDRESS),
         (addresses.address, True, ADDRESS),
         (addresses.address, ("a:1", "b:2"), ADDRESS),
-        (addresses.address, "[1.2.3.4]:1", 'this is no IPv6 address: write it as "[::1]:5001", in quotes'),
+        (
+            addresses.address,
+            "[1.2.3.4]:1",
+            'this is not an IPv6 address: write it as "[::1]:5001", in quotes',
+        ),
         (values.duration, 10, DURATION),
         (values.duration, False, DURATION),
         (values.duration, "10", DURATION),

@@ -20,8 +20,8 @@ from gateway.policy.problems import Problem
 ALIAS = 'a value that begins with * is an alias to YAML: quote it, as "*:read"'
 ANCHOR = "a value that begins with & is an anchor to YAML: quote it"
 TAG = "a value that begins with ! is a tag to YAML: quote it"
-CONTROL = "a control character or a line break stands here: write it on one line"
-NULL = "no value stands here: write one, or take the line out"
+CONTROL = "there is a control character or a line break here: write the value on one line"
+NULL = "the value is missing: write one, or remove the line"
 INT = "YAML reads this as a number of another kind: write plain digits, at most 18, or quote it"
 FLOAT = "YAML reads this as a fraction: write a whole number, or quote it"
 DATE = "YAML reads this as a date: quote it"
@@ -110,7 +110,7 @@ def test_every_problem_is_reported_at_once() -> None:
         Problem(2, ANCHOR),
         Problem(8, "a second document begins here: keep one to a file"),
         Problem(2, FLOAT),
-        Problem(3, "this key stands on line 1 already: keep one of the two"),
+        Problem(3, "this key is already on line 1: keep one of the two"),
         Problem(4, "a key must be text: quote it"),
         Problem(5, "merge keys are refused: write the entries out"),
         Problem(6, "a key must be text: quote it"),
@@ -125,13 +125,13 @@ def test_every_problem_is_reported_at_once() -> None:
         (b"\n- a\n", Problem(2, "settings are expected here: write 'key: value' lines")),
         (b"text", Problem(1, "settings are expected here: write 'key: value' lines")),
         (b"a: b\nc: \xff", Problem(2, "this is not UTF-8: save the file as UTF-8 text")),
-        (b"a: b\nc: \x00", Problem(2, "a control character stands here: take it out")),
+        (b"a: b\nc: \x00", Problem(2, "there is a control character here: remove it")),
         (b'a: b\nc: "\\UFFFFFFFF"', Problem(2, "this is not YAML: a bad escape")),
         (b"%YAML " + b"9" * 5000 + b".1\n--- a", Problem(1, "this is not YAML: a bad escape")),
         (b"\n" + b"[" * 100_000, Problem(2, "this is nested more than 8 levels deep")),
         (b"- " * 100_000, Problem(1, "this is nested more than 8 levels deep")),
         (b"a:\n" + b"- x\n" * 100_000, Problem(99_999, "the file holds more than 100000 values")),
-        (b" " * (MAX_BYTES + 1), Problem(1, "the file is larger than 1 MiB: this is no gateway.yaml")),
+        (b" " * (MAX_BYTES + 1), Problem(1, "the file is larger than 1 MiB: this is not a gateway.yaml")),
     ],
     ids=lambda value: value.text if isinstance(value, Problem) else "",
 )
@@ -139,7 +139,7 @@ def test_what_is_no_document_is_refused_with_its_line(data: bytes, problem: Prob
     assert read_document(data) == (YamlMapping((), 1), (problem,))
 
 
-TAB = "a tab stands here: use blanks instead"
+TAB = "there is a tab here: use blanks instead"
 INDENTED = "check the indentation of this line: the lines of one section begin in the same column"
 COLON = (
     "a colon is not expected here: check the indentation of this line, and write a blank after the colon of "
@@ -198,7 +198,7 @@ def open_mapping(line: int) -> str:
             "a: [b]]\n",
             Problem(
                 1,
-                "this bracket or comma closes nothing: take it out, or quote the value",
+                "this bracket or comma closes nothing: remove it, or quote the value",
             ),
         ),
         ("a: 1\nb\nc: 2\n", Problem(2, NO_VALUE)),
@@ -214,9 +214,9 @@ def open_mapping(line: int) -> str:
         ("a: b\n...\nc\n", Problem(3, "nothing may follow the end of the document")),
         (
             "%YAML x\n---\na: b\n",
-            Problem(1, "a line that begins with % is a directive to YAML: take it out"),
+            Problem(1, "a line that begins with % is a directive to YAML: remove it"),
         ),
-        ("%\n---\na: b\n", Problem(1, "a line that begins with % is a directive to YAML: take it out")),
+        ("%\n---\na: b\n", Problem(1, "a line that begins with % is a directive to YAML: remove it")),
         ("a: !s3cret!x y", Problem(1, TAG)),
         ("a: !<x y\n", Problem(1, TAG)),
     ],

@@ -100,7 +100,7 @@ ONE_SEGMENT, REST_OF_PATH = "write '{%s}' for one segment", "write '{%s...}' for
     ],
 )
 def test_a_placeholder_of_another_router_is_told_to_be_written_in_braces(segment: str, advice: str) -> None:
-    assert list(faults(f"/ledgers/{segment}")) == [f"'{segment}' is no placeholder here: {advice}"]
+    assert list(faults(f"/ledgers/{segment}")) == [f"'{segment}' is not a placeholder here: {advice}"]
 
 
 @pytest.mark.parametrize(

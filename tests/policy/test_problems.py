@@ -22,6 +22,6 @@ def test_a_problem_begins_with_its_place(problem: Problem, text: str) -> None:
 
 def test_a_problem_gets_the_name_of_its_file_later() -> None:
     """The reader of a file collects problems without knowing the file's name."""
-    assert Problem(3, "a tab stands here").in_source("keys.jsonl") == Problem(
-        3, "a tab stands here", "keys.jsonl"
+    assert Problem(3, "there is a tab here").in_source("keys.jsonl") == Problem(
+        3, "there is a tab here", "keys.jsonl"
     )

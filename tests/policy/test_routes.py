@@ -274,7 +274,7 @@ class TestCompile:
             Problem(5, "FETCH b: the path must start with '/'"),
             Problem(
                 5,
-                "FETCH b: 'ledgers' is no scope of Core (resource:read, resource:write or resource:delete)",
+                "FETCH b: 'ledgers' is not a scope of Core: write one such as ledgers:read",
             ),
         )
 
@@ -297,7 +297,7 @@ class TestCompile:
             *(
                 (
                     listed("GET /a", scope),
-                    f"'{scope}' is no scope of Core (resource:read, resource:write or resource:delete)",
+                    f"'{scope}' is not a scope of Core: write one such as ledgers:read",
                 )
                 for scope in ("", "ledger:read", "ledgers:list", "ledgers:*", "*:read", "ledgers:read:x")
             ),
