@@ -17,12 +17,11 @@ from gateway.admin.responses import failure_response, json_response
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import KnownKeys
-from gateway.policy.explain import EACH_KIND, explain, members
+from gateway.policy.explanation import EACH_KIND, explain, members
 from gateway.policy.verdicts import (
     HOLDABLE,
     HOLDABLE_FORM,
-    Caller,
-    Policy,
+    PolicyCaller,
     Unreadable,
     holds_key,
     key_with,
@@ -69,11 +68,11 @@ class ExplainPage:
             raise _malformed(request.text)
         callers = await self._callers(asked)
         config = self._explaining.config()
-        policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
+        policy = config.policy
         explanation = explain(request, callers, policy, self._explaining.now())
         return msgspec.json.encode(members(explanation) | {"policy_sha256": config.sha256})
 
-    async def _callers(self, asked: _ExplainRequest) -> tuple[Caller, ...]:
+    async def _callers(self, asked: _ExplainRequest) -> tuple[PolicyCaller, ...]:
         if asked.key_id is not None:
             record = await self._explaining.keys.get(asked.key_id)
             if record is None:

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from gateway.config.routes import nearest
+from gateway.config.suggestions import nearest
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.quota import MAX_TEXT
 from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM, holds_key

@@ -15,9 +15,10 @@ import click
 
 from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, missing_file_advice, output_option, say
-from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, load_config
+from gateway.config import Config, ConfigError, UnreadableConfigError, load_config
 from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING
 from gateway.policy.coverage import Remark
+from gateway.policy.problems import Problem
 from gateway.server.exit_codes import Exit
 
 
@@ -46,7 +47,7 @@ class _Diagnostic:
     def __str__(self) -> str:
         """Return the line that editors and terminals link to the file; a problem has no word in front."""
         severity = "" if self.severity is _Severity.PROBLEM else f"{self.severity.value}: "
-        return str(ConfigProblem(self.path, self.line, severity + self.text))
+        return str(Problem(self.line, severity + self.text, self.path))
 
     @property
     def members(self) -> dict[str, object]:
@@ -120,7 +121,7 @@ def _check_file(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Repo
     except UnreadableConfigError as error:
         (problem,) = error.problems
         text = problem.text + missing_file_advice(error)
-        return _Report(Exit.USAGE, (_Diagnostic(_Severity.PROBLEM, problem.path, problem.line, text),))
+        return _Report(Exit.USAGE, (_Diagnostic(_Severity.PROBLEM, problem.source, problem.line, text),))
     except ConfigError as error:
         return _Report(Exit.FAILED, tuple(_of_problems(_Severity.PROBLEM, error.problems)))
     found = [
@@ -158,8 +159,8 @@ def _of_dependencies(path: Path, config: Config) -> Iterator[_Diagnostic]:
         yield _Diagnostic(severities[status.finding], str(path), 0, f"{status.setting}: {status.text}")
 
 
-def _of_problems(severity: _Severity, problems: Iterable[ConfigProblem]) -> Iterator[_Diagnostic]:
-    return (_Diagnostic(severity, problem.path, problem.line, problem.text) for problem in problems)
+def _of_problems(severity: _Severity, problems: Iterable[Problem]) -> Iterator[_Diagnostic]:
+    return (_Diagnostic(severity, problem.source, problem.line, problem.text) for problem in problems)
 
 
 def _of_remark(path: Path, remark: Remark) -> _Diagnostic:

@@ -13,11 +13,12 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from gateway.config.document import MAX_BYTES
+from gateway.config.errors import UnreadableConfigError
 from gateway.config.load import load_config, parse_config
 from gateway.config.model import Config
 from gateway.config.presets import PRESETS, preset
-from gateway.config.problems import ConfigProblem, UnreadableConfigError
+from gateway.config.yaml_document import MAX_BYTES
+from gateway.policy.problems import Problem
 
 PRESET: Final = "preset:"
 _GIT_SECONDS: Final = 30.0
@@ -68,4 +69,4 @@ def _from_git(name: str) -> bytes:
 
 
 def _unreadable(name: str, text: str) -> UnreadableConfigError:
-    return UnreadableConfigError((ConfigProblem(name, 0, text),))
+    return UnreadableConfigError((Problem(0, text, name),))

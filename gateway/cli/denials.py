@@ -20,7 +20,7 @@ import click
 from gateway.cli.console import EXIT_CODES, say
 from gateway.cli.printing import Printer
 from gateway.errors import Code
-from gateway.policy.explain import shown
+from gateway.policy.explanation import printable
 
 MOST_SHOWN: Final = 30
 """The number of rows that people see by default."""
@@ -145,7 +145,7 @@ def _members(line: bytes) -> dict[str, Any] | None:
 def _kinds(members: dict[str, Any]) -> Iterator[DenialKind]:
     def text(name: str) -> str:
         value = members.get(name)
-        return shown(value[:_MOST_TEXT]) if isinstance(value, str) else ""
+        return printable(value[:_MOST_TEXT]) if isinstance(value, str) else ""
 
     would, code = text("would_code"), text("code")
     status = members.get("status")

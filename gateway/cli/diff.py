@@ -15,10 +15,10 @@ from gateway.cli.console import EXIT_CODES, config_option, fail, output_option, 
 from gateway.cli.printing import Part, Printer
 from gateway.config import Config, ConfigError, UnreadableConfigError
 from gateway.config.differences import Difference, differences
-from gateway.config.report_only import MODE, last_day
-from gateway.config.written import shown_duration
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
+from gateway.config.rendering import rendered_duration
+from gateway.config.report_only_dates import MODE, last_day
 from gateway.policy.routes import Route, Stamp
+from gateway.policy.table_diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
 from gateway.server.exit_codes import Exit
 
 _WIDER, _NARROWER, _OTHER = ("+", "bold red"), ("-", "green"), ("~", "yellow")
@@ -205,7 +205,7 @@ def _stamp(route: Route | None) -> str:
 
 
 def _time(route: Route) -> str:
-    return shown_duration(route.first_byte) if route.first_byte else "timeouts.first_byte"
+    return rendered_duration(route.first_byte) if route.first_byte else "timeouts.first_byte"
 
 
 def _values(one: Difference) -> str:

@@ -19,12 +19,11 @@ from gateway.config import Config
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Allow
-from gateway.policy.explain import EACH_KIND, Explanation, explain, members, name_of, needs, shown
+from gateway.policy.explanation import EACH_KIND, Explanation, explain, members, name_of, needs, printable
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
 from gateway.policy.targets import Ambiguous
 from gateway.policy.verdicts import (
-    Policy,
     PolicyRequest,
     Unreadable,
     Verdict,
@@ -79,7 +78,7 @@ def explain_request(
         config = load_for_keys(path, changing=False)
         given = _look_up(config, key_id)
     callers = (given,) if given else EACH_KIND
-    policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
+    policy = config.policy
     explanation = explain(request, callers, policy, time.time())
     if output == "json":
         text = msgspec.json.encode(members(explanation) | {"policy_sha256": config.sha256})
@@ -137,7 +136,9 @@ def _print_target(printer: Printer, request: PolicyRequest) -> None:
     if isinstance(target, Ambiguous):
         printer.line(_label("target"), (f"ambiguous: {target.reason}", "red"))
         return
-    printer.line(_label("segments"), (", ".join(f"'{shown(segment)}'" for segment in target.segments), ""))
+    printer.line(
+        _label("segments"), (", ".join(f"'{printable(segment)}'" for segment in target.segments), "")
+    )
     if target.query:
         printer.line(_label("query"), (f"{target.query}, which decides nothing", "dim"))
 

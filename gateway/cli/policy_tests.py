@@ -14,10 +14,9 @@ from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, fail, load
 from gateway.cli.printing import Printer
 from gateway.config import ConfigError
-from gateway.config.policy_tests import load_policy_tests
+from gateway.config.policy_test_reader import load_policy_tests
 from gateway.policy.expectations import PolicyTest, PolicyTestResult, run_test
-from gateway.policy.explain import name_of
-from gateway.policy.verdicts import Policy
+from gateway.policy.explanation import name_of
 from gateway.server.exit_codes import Exit
 
 
@@ -62,7 +61,7 @@ def run_policy_tests(files: tuple[str, ...], report: Path | None, path: Path) ->
     """
     tests = _load_all(_matching(files))
     config = load(path, secrets=False)
-    policy = Policy(config.routes, config.keys.master == "accept", config.keys.report_only)
+    policy = config.policy
     results = {file: [run_test(test, policy) for test in in_file] for file, in_file in tests.items()}
     if report is not None:
         _write_junit(report, results)

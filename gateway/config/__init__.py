@@ -1,5 +1,7 @@
-"""gateway.yaml and the environment as one frozen Config, or every problem at once."""
+"""The configuration: gateway.yaml and the environment become one frozen Config, or a list of problems."""
 
+from gateway.config.addresses import Address
+from gateway.config.errors import ConfigError, UnreadableConfigError
 from gateway.config.load import load_config, parse_config
 from gateway.config.model import (
     Config,
@@ -7,20 +9,19 @@ from gateway.config.model import (
     KeysConfig,
     LimitsConfig,
     LogConfig,
-    Setting,
     TimeoutsConfig,
     UpstreamConfig,
     settings,
 )
-from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
-from gateway.config.values import Address, BadValueError, Secret, read_secret
+from gateway.config.secret_values import Secret, read_secret
+from gateway.config.setting import Setting
+from gateway.config.values import BadValueError
 
 __all__ = [
     "Address",
     "BadValueError",
     "Config",
     "ConfigError",
-    "ConfigProblem",
     "DrainConfig",
     "KeysConfig",
     "LimitsConfig",

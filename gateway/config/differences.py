@@ -1,9 +1,9 @@
-"""The settings, other than routes, in which two configurations differ.
+"""Compares the settings of two configurations, other than their routes.
 
 Rules kept here:
-- Three settings let someone do more: `keys.master`, where it accepts the master key from clients,
-  `keys.report_only`, where a key is added or its date moved on, and a longer `keys.grace`.
-- A value that names a variable of the environment may be anything: where it decides, the worst is assumed.
+- Three changes let someone do more: `keys.master` accepts the master key from clients, `keys.report_only` has
+  a new key or a later date, `keys.grace` is longer.
+- A value that names an environment variable may be anything: the worst is assumed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.config.model import Config
-from gateway.config.written import each
+from gateway.config.rendering import each_setting
 
 MASTER = "keys.master"
 REPORT_ONLY = "keys.report_only"
@@ -20,7 +20,7 @@ GRACE = "keys.grace"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One setting that differs, each side as the file would say it; no secret is shown."""
+    """One setting that differs, with both values as a file would have them; no secret is shown."""
 
     path: str
     old: str
@@ -29,27 +29,27 @@ class Difference:
 
 
 def differences(old: Config, new: Config) -> tuple[Difference, ...]:
-    """Every setting that differs, in the order of the model."""
+    """Return every setting that differs, in the order of the model."""
     wider = {
         MASTER: _may_accept(old, new),
         REPORT_ONLY: _may_report(old, new),
         GRACE: GRACE in new.unset or new.keys.grace > old.keys.grace,
     }
     found = []
-    for (path, before, was), (_, after, now) in zip(each(old), each(new), strict=True):
+    for (path, before, was), (_, after, now) in zip(each_setting(old), each_setting(new), strict=True):
         if before != after or was != now:
             found.append(Difference(path, was, now, wider.get(path, False)))
     return tuple(found)
 
 
 def _may_accept(old: Config, new: Config) -> bool:
-    """Whether the old one may deny the master key and the new one may accept it."""
+    """Return whether `old` may deny the master key and `new` may accept it."""
     denied = MASTER in old.unset or old.keys.master == "deny"
     return denied and (MASTER in new.unset or new.keys.master == "accept")
 
 
 def _may_report(old: Config, new: Config) -> bool:
-    """Whether the new one may let a key pass longer than the old one."""
+    """Return whether `new` may let a key pass for longer than `old`."""
     if REPORT_ONLY in new.unset:
         return True
     before, after = old.keys.report_only, new.keys.report_only

@@ -1,20 +1,22 @@
-"""What the environment says: overrides of settings, and `${NAME}` inside values of the file.
+"""Reads the environment: overrides of settings, and the variables that values of the file name.
 
 Rules kept here:
-- `BLNK_GATEWAY_<PATH>`, `__` between levels, overrides any setting outside `routes`; commas part a list.
-- An unknown `BLNK_GATEWAY_*` is refused: a typo would leave a setting silently as it was.
-- Kubernetes injects such names for each Service whose name begins with blnk-gateway. They are ignored by
-  their shape, where `X_SERVICE_HOST` and `X_SERVICE_PORT` are both set; a setting's own name still counts.
-- `${NAME}` is replaced inside parsed scalars, once; what a variable holds is never parsed as YAML.
+- `BLNK_GATEWAY_<PATH>`, with `__` between levels, overrides any setting outside `routes`. Commas separate the
+  items of a list.
+- An unknown `BLNK_GATEWAY_*` is refused: a typo would silently leave a setting unchanged.
+- Kubernetes injects such variables for each Service whose name begins with blnk-gateway. They are recognised
+  by their form if `X_SERVICE_HOST` and `X_SERVICE_PORT` are both set, and ignored; the name of a setting
+  still counts.
+- `${NAME}` is replaced once, inside parsed scalars; the value of a variable is never parsed as YAML.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from gateway.config.suggestions import closest
 from gateway.config.values import BadValueError
 
 PREFIX = "BLNK_GATEWAY_"
@@ -32,21 +34,21 @@ _ONLY_A_NAME = re.compile(rf"\$({_NAME.pattern}|\{{{_NAME.pattern}\}})", re.ASCI
 
 @dataclass(frozen=True, slots=True)
 class Unset:
-    """A value that names a variable which the environment does not hold, or holds empty."""
+    """A value names a variable that is missing in the environment, or empty."""
 
     name: str
     empty: bool = False
 
 
 def variable(path: str) -> str:
-    """`upstream.master_key` -> `BLNK_GATEWAY_UPSTREAM__MASTER_KEY`."""
+    """Return the variable of a setting: `BLNK_GATEWAY_UPSTREAM__MASTER_KEY` for `upstream.master_key`."""
     return PREFIX + path.replace(".", "__").upper()
 
 
 def overrides(
     environ: Mapping[str, str], paths: Iterable[str]
 ) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
-    """The values given for each path, and (variable, problem) for every unknown name."""
+    """Return the value of each path that is overridden, and (variable, problem) for every unknown name."""
     known = {variable(path): path for path in paths}
     names = [name.removeprefix(PREFIX) for name in known]
     services = _services(environ)
@@ -63,7 +65,7 @@ def overrides(
 
 
 def _services(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What the variables of each Kubernetes Service begin with, as `BLNK_GATEWAY_ADMIN`."""
+    """Return the prefix of the variables of each Kubernetes Service, as `BLNK_GATEWAY_ADMIN`."""
     named = (name.removesuffix(_SERVICE_HOST) for name in environ if name.endswith(_SERVICE_HOST))
     return tuple(service for service in named if service + _SERVICE_PORT in environ)
 
@@ -77,15 +79,15 @@ def _is_injected(name: str, services: Iterable[str]) -> bool:
 def _unknown(name: str, known: Iterable[str]) -> str:
     if name.startswith("ROUTES"):
         return "routes are not taken from the environment: write them in the file"
-    close = difflib.get_close_matches(name[:64], known, n=1, cutoff=0.7)
-    return f"no such setting: did you mean {PREFIX}{close[0]}?" if close else "no such setting: take it out"
+    close = closest(name, known)
+    return f"no such setting: did you mean {PREFIX}{close}?" if close else "no such setting: remove it"
 
 
 def replace_references(text: str, environ: Mapping[str, str]) -> str | Unset:
-    """The text with each `${NAME}` replaced; Unset for the first name that is missing or empty.
+    """Return the text with each `${NAME}` replaced; Unset for the first name that is missing or empty.
 
     Raises:
-        BadValueError: a `${` that is no `${NAME}`.
+        BadValueError: a `${` does not begin a `${NAME}`.
     """
     for match in _REFERENCE.finditer(text):
         if not match[0].endswith("}") or not _NAME.fullmatch(match[1]):
@@ -96,10 +98,10 @@ def replace_references(text: str, environ: Mapping[str, str]) -> str | Unset:
 
 
 def has_unbraced_name(text: str) -> bool:
-    """Whether `$NAME` without braces stands in `text`, which is not replaced."""
+    """Return whether `text` holds a `$NAME` without braces, which is not replaced."""
     return _UNBRACED.search(text) is not None
 
 
 def is_only_a_name(text: str) -> bool:
-    """Whether `text` is nothing but `$NAME` or `${NAME}`: the name of a secret in place of the secret."""
+    """Return whether `text` is only `$NAME` or `${NAME}`: the name of a secret instead of the secret."""
     return _ONLY_A_NAME.fullmatch(text) is not None

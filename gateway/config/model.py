@@ -1,152 +1,136 @@
-"""The settings of gateway.yaml: for each its name, default, parser and meaning.
+"""The settings of gateway.yaml, each with its name, default, parser and meaning.
 
 Rules kept here:
 - Every value is frozen; a reload builds a new Config and swaps one reference.
-- What a field holds is already parsed: seconds, bytes, addresses. No repr shows a secret.
-- The classes are the only list of settings: the file, the environment and the documentation follow them.
+- A field holds a parsed value: seconds, bytes, addresses. No repr shows a secret.
+- These classes are the only list of settings; file, environment and documentation follow them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config import report_only, values
-from gateway.config.problems import ConfigProblem
-from gateway.config.values import Address, Network, Raw, Secret
+from gateway.config import addresses, report_only_dates, secret_values, urls, values
+from gateway.config.addresses import Address
+from gateway.config.secret_values import Secret
+from gateway.config.setting import Setting, described
+from gateway.config.values import Network
+from gateway.policy.decisions import Policy
+from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How one setting is read; one with an example has no default and must be given."""
-
-    parse: Callable[[Raw], Any]
-    doc: str
-    example: str
-    default: Any
-
-    @property
-    def many(self) -> bool:
-        """True for a list."""
-        return isinstance(self.default, tuple)
-
-    @property
-    def mapped(self) -> bool:
-        """True for a mapping; its parser gets `key=value` texts."""
-        return isinstance(self.default, KeyDates)
-
-
-def _read(parse: Callable[[Raw], Any], doc: str, example: str = "") -> Mapping[str, Any]:
-    return {"parse": parse, "doc": doc, "example": example}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamConfig:
-    """Blnk Core, and how many connections to it."""
+    """Blnk Core and the connections to it."""
 
     url: str = field(
-        metadata=_read(values.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
+        metadata=described(urls.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
     )
     master_key: Secret = field(
-        default=Secret(""), metadata=_read(values.secret, "Core's master key; or master_key_file")
+        default=Secret(""), metadata=described(secret_values.secret, "Core's master key; or master_key_file")
     )
     master_key_file: Path | None = field(
-        default=None, metadata=_read(values.path, "a file that holds Core's master key")
+        default=None, metadata=described(values.path, "a file that holds Core's master key")
     )
     connections: int = field(
-        default=128, metadata=_read(values.count(1, 65535), "connections to Core at once")
+        default=128, metadata=described(values.count(1, 65535), "the most connections to Core at once")
     )
     queue: int = field(
-        default=1024, metadata=_read(values.count(0), "requests that may wait for a connection")
+        default=1024, metadata=described(values.count(0), "the most requests that wait for a connection")
     )
     max_body: int = field(
         default=5 * 1024**2,
-        metadata=_read(values.size, "Core's limit of a request body, its max_request_body_size_mb"),
+        metadata=described(values.size, "Core's limit for a request body: its max_request_body_size_mb"),
     )
 
     @property
     def host(self) -> str:
-        """Host name or IP address, without brackets."""
+        """Return the host name or IP address, without brackets."""
         return urlsplit(self.url).hostname or ""
 
     @property
     def authority(self) -> str:
-        """Host and port as the URL has them: what `Host` says to Core."""
+        """Return host and port as the URL has them, for the `Host` header to Core."""
         return urlsplit(self.url).netloc
 
     @property
     def tls(self) -> bool:
-        """True for https."""
+        """Return True for https."""
         return urlsplit(self.url).scheme == "https"
 
     @property
     def port(self) -> int:
-        """The port of the URL, or its scheme's."""
+        """Return the port of the URL, or the default port of its scheme."""
         return urlsplit(self.url).port or (443 if self.tls else 80)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeysConfig:
-    """Where keys live, and whether a client may use the master key."""
+    """The authority and the store of keys, and the use of the master key."""
 
     authority: str = field(
         default="gateway",
-        metadata=_read(
+        metadata=described(
             values.choice("gateway", "core"),
-            "gateway: the store is the only record; core: Core's own keys, remembered in the store",
+            "gateway: the store is the only record; core: Core's own keys, cached in the store",
         ),
     )
     core_database: str = field(
         default="",
         repr=False,
-        metadata=_read(
-            values.database_url,
-            "Core's PostgreSQL, for authority: core; rights to read are enough",
+        metadata=described(
+            urls.database_url,
+            "Core's PostgreSQL, for authority: core; read access is enough",
         ),
     )
     store: str = field(
         repr=False,
-        metadata=_read(
-            values.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
+        metadata=described(
+            urls.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
         ),
     )
     grace: float = field(
         default=0.0,
-        metadata=_read(values.duration, "how long known keys work on while the store fails; 0: not at all"),
+        metadata=described(
+            values.duration, "how long known keys are still accepted while the store fails; 0: not at all"
+        ),
     )
     replicas: int = field(
         default=0,
-        metadata=_read(
+        metadata=described(
             values.count(0, 16), "the least number of Redis replicas that must acknowledge a change"
         ),
     )
     per_owner: int = field(
         default=1000,
-        metadata=_read(values.count(0), "live keys of one owner; beyond, none is created; 0: no limit"),
+        metadata=described(values.count(0), "the most live keys of one owner; 0: no limit"),
     )
     master: str = field(
         default="accept",
-        metadata=_read(values.choice("accept", "deny"), "the master key from a client: accept or deny"),
+        metadata=described(
+            values.choice("accept", "deny"), "whether a client may send the master key: accept or deny"
+        ),
     )
 
     report_only: KeyDates = field(
         default=NO_DATES,
-        metadata=_read(
-            report_only.key_dates,
-            "key ids and dates: until its date, what a key lacks only a scope for passes and is reported",
+        metadata=described(
+            report_only_dates.key_dates,
+            "key ids and dates: until its date, requests that only lack a scope are let pass and reported",
         ),
     )
 
     @property
     def shown_store(self) -> str:
-        """The store's URL without user, password and query, for logs."""
+        """Return the store's URL without user, password and query, for logs."""
         scheme, _, rest = self.store.partition("://")
         return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
@@ -156,88 +140,110 @@ class TimeoutsConfig:
     """One deadline, in seconds, for each phase of a request."""
 
     head: float = field(
-        default=10.0, metadata=_read(values.deadline, "a client's request head, first byte to last")
+        default=10.0,
+        metadata=described(values.deadline, "from the first to the last byte of a client's request head"),
     )
     body: float = field(
         default=30.0,
-        metadata=_read(
-            values.deadline, "between two bytes of a client's body; all of it: at 1 KiB/s or more"
+        metadata=described(
+            values.deadline,
+            "between two bytes of a client's body; the whole body must come at 1 KiB/s or more",
         ),
     )
     idle: float = field(
-        default=75.0, metadata=_read(values.deadline, "a client's connection between two requests")
+        default=75.0, metadata=described(values.deadline, "between two requests on a client's connection")
     )
     write: float = field(
-        default=30.0, metadata=_read(values.deadline, "a client that takes less than 1 KiB/s of its response")
+        default=30.0,
+        metadata=described(values.deadline, "how long a client may read its response at less than 1 KiB/s"),
     )
     connect: float = field(
-        default=2.0, metadata=_read(values.deadline, "a connection to Core, or the wait for a free one")
+        default=2.0,
+        metadata=described(values.deadline, "to connect to Core, or to wait for a free connection"),
     )
     first_byte: float = field(
-        default=300.0, metadata=_read(values.deadline, "the first byte of Core's response")
+        default=300.0, metadata=described(values.deadline, "until the first byte of Core's response")
     )
     between_bytes: float = field(
-        default=60.0, metadata=_read(values.deadline, "between two bytes of Core's response")
+        default=60.0, metadata=described(values.deadline, "between two bytes of Core's response")
     )
     upstream_idle: float = field(
-        default=60.0, metadata=_read(values.deadline, "an unused connection to Core")
+        default=60.0, metadata=described(values.deadline, "how long an unused connection to Core is kept")
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsConfig:
-    """What one client, or all of them together, may take; sizes in bytes."""
+    """Limits for one client, or for all clients together; sizes in bytes."""
 
-    body: int = field(default=5 * 1024**2, metadata=_read(values.size, "a body that is stamped"))
+    body: int = field(
+        default=5 * 1024**2, metadata=described(values.size, "the largest body on a route that stamps")
+    )
     buffered: int = field(
-        default=64 * 1024**2, metadata=_read(values.size, "all bodies that are held at once")
+        default=64 * 1024**2, metadata=described(values.size, "the most bytes of all bodies held at once")
     )
     connections: int = field(
-        default=10_000, metadata=_read(values.count(1), "connections of clients at once")
+        default=10_000, metadata=described(values.count(1), "the most connections of clients at once")
     )
-    rate: int = field(default=0, metadata=_read(values.count(0), "requests per second and key; 0: no limit"))
+    rate: int = field(
+        default=0, metadata=described(values.count(0), "the most requests per second and key; 0: no limit")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainConfig:
-    """What SIGTERM waits for, in seconds."""
+    """The times, in seconds, for which SIGTERM waits."""
 
     delay: float = field(
-        default=5.0, metadata=_read(values.duration, "keep accepting, not ready, before listeners close")
+        default=5.0,
+        metadata=described(
+            values.duration, "how long to accept requests, already not ready, before the listeners close"
+        ),
     )
-    timeout: float = field(default=25.0, metadata=_read(values.duration, "finish what is in flight"))
+    timeout: float = field(
+        default=25.0,
+        metadata=described(values.duration, "how long requests that were accepted may take to finish"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """How log lines look and which are written."""
+    """The format and the level of log lines."""
 
     format: str = field(
         default="auto",
-        metadata=_read(values.choice("auto", "json", "console"), "auto: console on a terminal, else json"),
+        metadata=described(
+            values.choice("auto", "json", "console"), "auto: console on a terminal, else json"
+        ),
     )
     level: str = field(
         default="info",
-        metadata=_read(values.choice("debug", "info", "warning", "error"), "the least level that is written"),
+        metadata=described(
+            values.choice("debug", "info", "warning", "error"), "the lowest level that is written"
+        ),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """One gateway.yaml, whole and checked."""
+    """One gateway.yaml, complete and checked."""
 
     listen: tuple[Address, ...] = field(
         default=(Address("127.0.0.1", 5001),),
-        metadata=_read(values.addresses, "where clients connect: an address, or a list of them"),
+        metadata=described(addresses.addresses, "the address where clients connect, or a list of addresses"),
     )
     admin: Address = field(
         default=Address("127.0.0.1", 5002),
-        metadata=_read(values.address, "health, metrics and administration: keep private"),
+        metadata=described(addresses.address, "health, metrics and administration: keep private"),
     )
-    health: Address | None = field(default=None, metadata=_read(values.address, "health and metrics alone"))
+    health: Address | None = field(
+        default=None, metadata=described(addresses.address, "health and metrics alone")
+    )
     admin_token_file: Path | None = field(
         default=None,
-        metadata=_read(values.path, "a file with the bearer token that admin asks for; needed off loopback"),
+        metadata=described(
+            values.path, "a file with the bearer token for admin; required unless admin is on loopback"
+        ),
     )
     upstream: UpstreamConfig = field(metadata={"section": UpstreamConfig})
     keys: KeysConfig = field(metadata={"section": KeysConfig})
@@ -247,22 +253,34 @@ class Config:
     log: LogConfig = field(default=LogConfig(), metadata={"section": LogConfig})
     ready_requires: tuple[str, ...] = field(
         default=(),
-        metadata=_read(values.sequence(values.choice("upstream", "store")), "what readiness fails without"),
+        metadata=described(
+            values.sequence(values.choice("upstream", "store")),
+            "the dependencies without which the gateway is not ready",
+        ),
     )
     trusted_proxies: tuple[Network, ...] = field(
         default=(),
-        metadata=_read(values.sequence(values.network), "whose Forwarded and trace headers count"),
+        metadata=described(
+            values.sequence(values.network), "the proxies whose Forwarded and trace headers are believed"
+        ),
     )
     routes: RouteTable
     sha256: str
-    """Of the file's bytes, in hexadecimal: which policy this is."""
+    """SHA-256 of the file's bytes in hexadecimal, which identifies the policy."""
     unset: tuple[str, ...] = ()
     """The settings that name a variable that is not set; they hold their defaults or examples."""
-    warnings: tuple[ConfigProblem, ...] = ()
-    """What is taken as it stands and is seldom meant so: in the file by line, then in the environment."""
+    warnings: tuple[Problem, ...] = ()
+    """Values that are accepted but are seldom intended: of the file by line, then of the environment."""
+    policy: Policy = field(init=False, repr=False, compare=False)
+    """The routes and the settings that decide who may call them."""
+
+    def __post_init__(self) -> None:
+        """Build the policy once: every request asks for it."""
+        policy = Policy(self.routes, self.keys.master == "accept", self.keys.report_only)
+        object.__setattr__(self, "policy", policy)
 
     def trusts(self, peer: str) -> bool:
-        """Whether `peer`, an IP address, may speak for the clients behind it."""
+        """Return whether the IP address `peer` is a trusted proxy, whose headers name its clients."""
         if not self.trusted_proxies:
             return False
         try:
@@ -275,12 +293,12 @@ class Config:
 
 
 def settings() -> dict[str, Setting]:
-    """Every setting by its path, as `timeouts.first_byte`, in the order of the model."""
+    """Return every setting by its path, as `timeouts.first_byte`, in the order of the model."""
     return dict(_walk(Config, ""))
 
 
 def sections() -> dict[str, Callable[..., Any]]:
-    """The section classes by name, as `timeouts`."""
+    """Return the section classes by name, as `timeouts`."""
     return {
         item.name: item.metadata["section"]
         for item in dataclasses.fields(Config)

@@ -1,8 +1,8 @@
-"""The policies that ship: `core` is Core's own, `recommended` differs from it by the edits listed here.
+"""The presets of the package: `core` has Core's own policy, `recommended` applies the edits below to it.
 
 Rules kept here:
-- The gateway.yaml that ships is the only list of Core's routes; all else is made of it.
-- An edit that finds no line to change is an error: the two cannot drift apart.
+- The packaged gateway.yaml is the only list of Core's routes; the presets are made from it.
+- An edit that finds no line to change is an error, so the edits cannot become outdated unnoticed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EDITS: Final[Mapping[str, str]] = MappingProxyType(
         "GET /backup": "master                            # runs pg_dump",
     }
 )
-"""What `recommended` says instead: route -> the rest of its line."""
+"""The edits of `recommended`: route -> the new rest of its line."""
 
 _MODELINE: Final = "# yaml-language-server: $schema="
 _TITLES: Final = {
@@ -45,36 +45,36 @@ _TITLES: Final = {
 
 
 def shipped() -> str:
-    """The gateway.yaml that ships."""
+    """Return the text of the packaged gateway.yaml."""
     return resources.files("gateway").joinpath("gateway.yaml").read_text(encoding="utf-8")
 
 
 def preset(name: str) -> str:
-    """The text of a preset, one of `PRESETS`."""
+    """Return the text of a preset, one of `PRESETS`."""
     return edited(shipped(), EDITS) if name == RECOMMENDED else shipped()
 
 
 def edited(text: str, edits: Mapping[str, str]) -> str:
-    """The text of a gateway.yaml with the rest of some routes' lines replaced.
+    """Return the text of a gateway.yaml, with the rest of the line of some routes replaced.
 
     Raises:
-        ValueError: a route does not stand on exactly one line.
+        ValueError: a route is not on exactly one line.
     """
     for route, rest in edits.items():
-        # The blanks that align a column stay.
+        # The blanks that align the column are kept.
         parts = re.split(rf"^(  {re.escape(route)}: +).*$", text, flags=re.MULTILINE)
         if len(parts) != 3:
-            raise ValueError(f"{route} does not stand on one line")
+            raise ValueError(f"{route} is not on exactly one line")
         text = "".join((parts[0], parts[1], rest, parts[2]))
     return text
 
 
 def starting_file(name: str, schema: str) -> str:
-    """The text of a new gateway.yaml; `schema` is where an editor finds its JSON Schema."""
+    """Return the text of a new gateway.yaml; `schema` is the URL or path of its JSON Schema."""
     _, _, rest = preset(name).partition("\n")
     return f"{_MODELINE}{schema}\n{_TITLES[name]}\n\n{rest}"
 
 
 def core_table() -> RouteTable:
-    """Every route of Core, with Core's own scopes."""
+    """Return every route of Core, with Core's own scopes."""
     return parse_config(preset(CORE).encode(), Path("gateway.yaml"), {}, secrets=False).routes

@@ -1,8 +1,8 @@
-"""The JSON Schema of gateway.yaml, for editors: made of the settings, the scopes, the stamps, Core's routes.
+"""Makes the JSON Schema of gateway.yaml for editors, from the settings, scopes, stamps and Core's routes.
 
 Rules kept here:
-- It refuses nothing that `check` accepts, so no sound file is underlined; `check` alone is the judge.
-- Draft 7, the newest that the YAML language server knows whole.
+- The schema refuses nothing that `check` accepts, so no valid file is underlined. Only `check` decides.
+- It is of draft 7, the newest that the YAML language server supports completely.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import model, report_only, values
-from gateway.config.model import Setting
+from gateway.config import addresses, model, report_only_dates, secret_values, urls, values
 from gateway.config.presets import core_table
-from gateway.config.routes import ACCESS, SCOPES
+from gateway.config.rendering import rendered
+from gateway.config.route_reader import ACCESS, SCOPES
+from gateway.config.setting import Setting
 from gateway.config.values import choice, count, sequence
-from gateway.config.written import written
 from gateway.policy.routes import METHODS, Route, Stamp, expected_stamp
 
 Schema = dict[str, Any]
@@ -24,41 +24,41 @@ Schema = dict[str, Any]
 _REFERENCE: Final[Mapping[str, str]] = MappingProxyType(
     {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
 )
-"""A variable of the environment stands for any value."""
+"""An environment variable may take the place of any value."""
 
 _DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h)$"
 _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
     {
-        values.address: r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+        addresses.address: r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
         values.deadline: _DURATION,
         values.duration: _DURATION,
         values.size: r"^[0-9]{1,12}(B|KiB|MiB|GiB)$",
-        values.upstream_url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^/]",
-        values.secret: r"^[!-~]+$",
+        urls.upstream_url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^/]",
+        secret_values.secret: r"^[!-~]+$",
         values.path: r".",
         values.network: r"^[0-9A-Fa-f:.]+(%[^/]+)?(/[0-9.]+)?$",
-        values.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
-        values.database_url: r"^postgres(ql)?://",
+        urls.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
+        urls.database_url: r"^postgres(ql)?://",
     }
 )
-"""How the text of a value looks that a parser accepts."""
+"""The texts that each parser accepts."""
 
 _OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "scope": "Who may call it.",
         "stamp": "Where the caller's key id goes: create: meta_data of the new record; bulk: of every item "
-        "of transactions; replace: meta_data, where it is sent; merge: a client's stamp is taken out; none.",
-        "body": "optional: an empty body becomes one with the stamp.",
-        "first_byte": "How long Core has for the first byte of its response, instead of timeouts.first_byte.",
-        "mode": "report-only: until its date, a key that lacks only the scope is let pass and reported.",
+        "of transactions; replace: meta_data, if it is sent; merge: a client's stamp is removed; none.",
+        "body": "optional: an empty body is replaced by a body with the stamp.",
+        "first_byte": "The time until the first byte of Core's response, instead of timeouts.first_byte.",
+        "mode": "report-only: until its date, requests that only lack the scope are let pass and reported.",
         "until": "The last day of report-only, in UTC and in quotes, at most 30 days ahead.",
     }
 )
 
 
 def schema() -> Schema:
-    """The schema of a whole file."""
+    """Return the schema of a whole file."""
     properties: Schema = {}
     for path, setting in model.settings().items():
         section, _, name = path.rpartition(".")
@@ -90,14 +90,14 @@ def _setting(setting: Setting) -> Schema:
     if not setting.default or setting.mapped:
         return found
     is_plain = isinstance(setting.default, int) and setting.parse is not values.size
-    return found | {"default": setting.default if is_plain else written(setting, setting.default)}
+    return found | {"default": setting.default if is_plain else rendered(setting, setting.default)}
 
 
 def _value(parse: Callable[..., Any]) -> Schema:
     if isinstance(parse, sequence):
         return {"type": "array", "items": _value(parse.parse)}
-    if parse is values.addresses:
-        one = _value(values.address)["anyOf"]
+    if parse is addresses.addresses:
+        one = _value(addresses.address)["anyOf"]
         return {"anyOf": [*one, {"type": "array", "minItems": 1, "items": {"anyOf": one}}]}
     if isinstance(parse, choice):
         return {"anyOf": [{"enum": list(parse.known)}, dict(_REFERENCE)]}
@@ -105,10 +105,10 @@ def _value(parse: Callable[..., Any]) -> Schema:
         digits = {"type": "string", "pattern": "^[0-9]{1,9}$"}
         number = {"type": "integer", "minimum": parse.least, "maximum": parse.most}
         return {"anyOf": [number, digits, dict(_REFERENCE)]}
-    if parse is report_only.key_dates:
+    if parse is report_only_dates.key_dates:
         date = {"anyOf": [{"type": "string", "pattern": _DATE}, dict(_REFERENCE)]}
         keys = {**_object({}), "patternProperties": {"^api_key_": date}}
-        # As text, or as a list of texts, they may stand in the file as in a variable.
+        # A file may also have them as a variable has them: as text, or as a list of texts.
         return {"anyOf": [keys, {"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
     text = {"type": "string", "pattern": _PATTERNS[parse]}
     zero = [{"const": 0}] if parse is values.duration else []
@@ -124,7 +124,7 @@ def _definitions() -> Schema:
         "stamp": {"enum": [stamp.value for stamp in Stamp]},
         "body": {"enum": ["optional"]},
         "first_byte": {"type": "string", "pattern": _DURATION},
-        "mode": {"enum": [report_only.MODE]},
+        "mode": {"enum": [report_only_dates.MODE]},
         "until": {"type": "string", "pattern": _DATE},
     }
     options = _object(

@@ -1,9 +1,9 @@
-"""What PyYAML refuses, in words for the author of the file: which line, what is wrong, what to write.
+"""Translates errors of PyYAML for the author of the file: which line, what is wrong, what to write.
 
 Rules kept here:
-- The line is where the mistake was made, not where the parser noticed it: a quote or a bracket that is never
-  closed is reported where it opens.
-- No text of the file is repeated: any of it may be a secret.
+- A problem names the line of the mistake, not the line where the parser noticed it: a quote or a bracket that
+  is never closed is reported where it opens.
+- No text of the file is repeated, because any of it may be a secret.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Final
 
 import yaml
 
-from gateway.policy.routes import RouteProblem
+from gateway.policy.problems import Problem
 
 
-class _Place(enum.Enum):
-    """Which of the two marks of an error names the line."""
+class _Mark(enum.Enum):
+    """The two marks of an error, one of which names the line."""
 
-    NOTICED = "where the parser stopped"
-    OPENED = "where what it was reading begins"
+    NOTICED = "the place where the parser stopped"
+    OPENED = "the beginning of what the parser was reading"
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A pattern for what PyYAML says, and what is said instead; `{line}` is where the parser stopped."""
+    """A pattern of PyYAML's messages and the text that replaces them; `{line}` is the line of NOTICED."""
 
-    said: re.Pattern[str]
+    message: re.Pattern[str]
     text: str
-    place: _Place = _Place.NOTICED
+    mark: _Mark = _Mark.NOTICED
 
-    def problem(self, noticed: int, opened: int) -> RouteProblem:
-        return RouteProblem(
-            opened if self.place is _Place.OPENED else noticed, self.text.replace("{line}", str(noticed))
+    def problem(self, noticed: int, opened: int) -> Problem:
+        return Problem(
+            opened if self.mark is _Mark.OPENED else noticed, self.text.replace("{line}", str(noticed))
         )
 
 
@@ -46,7 +46,7 @@ _COLON: Final = re.compile("mapping values are not allowed here")
 _RULES: Final = (
     _Rule(
         re.compile(r"found character '\\t'"),
-        "a tab stands here: use blanks instead",
+        "there is a tab here: use blanks instead",
     ),
     _Rule(
         re.compile("found character"),
@@ -55,7 +55,7 @@ _RULES: Final = (
     _Rule(
         re.compile("found unexpected (end of stream|document separator)"),
         "a quote opens here and is never closed: close it on this line",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(
         re.compile("found unknown escape character|expected escape sequence"),
@@ -64,7 +64,7 @@ _RULES: Final = (
     _Rule(
         re.compile("could not find expected ':'"),
         "this line has no value: write 'key: value', with a blank after the colon",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(
         _COLON,
@@ -82,7 +82,7 @@ _RULES: Final = (
     ),
     _Rule(
         re.compile(r"expected <block end>, but found '[\]},]'"),
-        "this bracket or comma closes nothing: take it out, or quote the value",
+        "this bracket or comma closes nothing: remove it, or quote the value",
     ),
     _Rule(
         re.compile("expected <block end>"),
@@ -92,12 +92,12 @@ _RULES: Final = (
     _Rule(
         re.compile(r"expected ',' or '\]'"),
         "'[' opens a list here: by line {line} a comma or its ']' is missing, or a value needs quotes",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(
         re.compile(r"expected ',' or '\}'"),
         "'{' opens a mapping here: by line {line} a comma or its '}' is missing, or a value needs quotes",
-        _Place.OPENED,
+        _Mark.OPENED,
     ),
     _Rule(re.compile("expected the node content"), "a value is missing here, or a bracket is never closed"),
     _Rule(
@@ -106,7 +106,7 @@ _RULES: Final = (
     ),
     _Rule(
         re.compile("directive|expected alphabetic or numeric character|expected a digit|version"),
-        "a line that begins with % is a directive to YAML: take it out",
+        "a line that begins with % is a directive to YAML: remove it",
     ),
     _Rule(
         re.compile("tag|expected '[>!]'|expected ' '|expected URI"),
@@ -115,28 +115,28 @@ _RULES: Final = (
 )
 
 
-def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> RouteProblem:
-    """What to tell of `error`.
+def problem_of(error: yaml.MarkedYAMLError, quotes: Sequence[yaml.Token]) -> Problem:
+    """Return the problem of `error`.
 
-    `quotes` are the quoted texts read so far that go over several lines: where the parser stops right after
-    one of them, it is the quote that was not closed on its own line.
+    `quotes` are the quoted texts so far that span several lines: if the parser stops right after one of them,
+    that quote was not closed on its own line.
     """
     noticed = _line(error.problem_mark or error.context_mark)
     for quote in quotes:
         if _line(quote.end_mark) == noticed:
             text = f"a quote opens here and is closed in line {noticed}: close it on its own line"
-            return RouteProblem(_line(quote.start_mark), text)
-    said = error.problem or error.context or ""
-    if _COLON.search(said) and ": " in _before(error.problem_mark):
-        return RouteProblem(noticed, "a value that holds ': ' needs quotes: put the whole value in quotes")
+            return Problem(_line(quote.start_mark), text)
+    message = error.problem or error.context or ""
+    if _COLON.search(message) and ": " in _before(error.problem_mark):
+        return Problem(noticed, "a value that holds ': ' needs quotes: put the whole value in quotes")
     for rule in _RULES:
-        if rule.said.search(said):
+        if rule.message.search(message):
             return rule.problem(noticed, _line(error.context_mark or error.problem_mark))
-    return RouteProblem(noticed, "this is not YAML")
+    return Problem(noticed, "this is not YAML")
 
 
 def _before(mark: yaml.Mark | None) -> str:
-    """What stands before `mark` on its line."""
+    """Return the text before `mark` on its line."""
     if mark is None or mark.buffer is None:
         return ""
     return str(mark.buffer[mark.pointer - mark.column : mark.pointer])

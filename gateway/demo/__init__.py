@@ -1,5 +1,5 @@
-"""The demo: a gateway with the routes that ship, in front of a stand-in ledger, in one process."""
+"""The demo: a gateway with the packaged routes in front of a stand-in ledger, in one process."""
 
-from gateway.demo.process import demo, run
+from gateway.demo.runner import demo, run
 
 __all__ = ["demo", "run"]

@@ -1,9 +1,11 @@
-"""The stand-in for Blnk Core: a small ledger in memory, behind a master key.
+"""A stand-in for Blnk Core: a small ledger in memory, with a master key.
 
 Rules kept here:
-- It returns what it stored: every value keeps the literal it came with, however many digits.
-- Without the master key it answers 401 with Core's bodies; what it does not hold is a 404 in Core's shape.
-- Amounts move between balances; limits, overdrafts, queues and inflight transactions are Core's, not its own.
+- It returns every value as the literal that was sent, however many digits it has.
+- Without the master key it responds 401 with Core's bodies; for a missing record it responds 404 as Core
+  does.
+- It moves amounts between balances. It does not have Core's limits, overdrafts, queues and inflight
+  transactions.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Raw
 
-from gateway.demo.records import (
+from gateway.demo.json_records import (
     LedgerError,
     Record,
     holds,
@@ -37,8 +39,8 @@ _EMPTY_BALANCE = {name: Raw(b"0") for name in ("balance", "credit_balance", "deb
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """One kind of record: its path, its words in Core's answers, and all records of it by id."""
+class _RecordType:
+    """One type of record: its path, its words in Core's responses, and all records by id."""
 
     path: str
     noun: str
@@ -54,7 +56,7 @@ class _Kind:
         return LedgerError(404, f"{self.code}_NOT_FOUND", f"{self.noun} with {by} '{value}' not found")
 
     def get(self, record_id: str) -> Record:
-        """Raises LedgerError if there is none of this id."""
+        """Return the record. Raises LedgerError if there is none with this id."""
         try:
             return self.records[record_id]
         except KeyError:
@@ -64,21 +66,21 @@ class _Kind:
 class StandInLedger:
     """Stores ledgers, balances, transactions and identities until the process ends.
 
-    `now` gives an aware time in UTC, `unique` a text that no other record's id contains.
+    `now` returns an aware time in UTC, `unique` a text that no other record's id contains.
     """
 
     def __init__(self, master_key: str, now: Callable[[], datetime], unique: Callable[[], str]) -> None:
         self._master_key = master_key.encode()
         self._now = now
         self._unique = unique
-        self._ledgers = _Kind("ledgers", "Ledger", "ldg", "LGR")
-        self._balances = _Kind("balances", "Balance", "bln", "BAL")
-        self._transactions = _Kind("transactions", "Transaction", "txn", "TXN")
-        self._identities = _Kind("identities", "Identity", "idt", "IDT")
-        self._kinds = (self._ledgers, self._balances, self._transactions, self._identities)
+        self._ledgers = _RecordType("ledgers", "Ledger", "ldg", "LGR")
+        self._balances = _RecordType("balances", "Balance", "bln", "BAL")
+        self._transactions = _RecordType("transactions", "Transaction", "txn", "TXN")
+        self._identities = _RecordType("identities", "Identity", "idt", "IDT")
+        self._record_types = (self._ledgers, self._balances, self._transactions, self._identities)
 
     def application(self) -> web.Application:
-        """The ledger as a web application, to be run on a private address."""
+        """Return the ledger as a web application, to be run on a private address."""
         application = web.Application(middlewares=[self._guard], client_max_size=_BODY_BYTES)
         add = application.router.add_route
         add("GET", "/", _say_running)
@@ -88,41 +90,41 @@ class StandInLedger:
         add("GET", "/transactions/reference/{reference}", self._by_reference)
         add("GET", "/balances/indicator/{indicator}/currency/{currency}", self._by_indicator)
         add("POST", "/{id}/metadata", self._merge_metadata)
-        for kind in self._kinds:
-            self._add_kind(application, kind)
+        for record_type in self._record_types:
+            self._add_routes(application, record_type)
         return application
 
-    def _add_kind(self, application: web.Application, kind: _Kind) -> None:
+    def _add_routes(self, application: web.Application, record_type: _RecordType) -> None:
         async def create(request: web.Request) -> web.Response:
-            own = _EMPTY_BALANCE if kind is self._balances else {}
-            return _json(201, self._store(kind, await _members(request) | own))
+            own = _EMPTY_BALANCE if record_type is self._balances else {}
+            return _json(201, self._store(record_type, await _members(request) | own))
 
         async def every(_: web.Request) -> web.Response:
-            return _json(200, list(reversed(kind.records.values())))
+            return _json(200, list(reversed(record_type.records.values())))
 
         async def one(request: web.Request) -> web.Response:
-            return _json(200, kind.get(request.match_info["id"]))
+            return _json(200, record_type.get(request.match_info["id"]))
 
         async def replace(request: web.Request) -> web.Response:
-            record = kind.get(request.match_info["id"])
-            own = {name: record[name] for name in (kind.id_member, "created_at")}
+            record = record_type.get(request.match_info["id"])
+            own = {name: record[name] for name in (record_type.id_member, "created_at")}
             record.update(await _members(request) | own)
             return _json(200, record)
 
         async def delete(request: web.Request) -> web.Response:
-            kind.get(request.match_info["id"])
-            del kind.records[request.match_info["id"]]
-            return _json(200, {"message": f"{kind.noun} deleted successfully"})
+            record_type.get(request.match_info["id"])
+            del record_type.records[request.match_info["id"]]
+            return _json(200, {"message": f"{record_type.noun} deleted successfully"})
 
         add = application.router.add_route
-        add("GET", f"/{kind.path}", every)
-        add("GET", f"/{kind.path}/{{id}}", one)
-        if kind is not self._transactions:
-            add("POST", f"/{kind.path}", create)
-        if kind is self._ledgers or kind is self._identities:
-            add("PUT", f"/{kind.path}/{{id}}", replace)
-        if kind is self._identities:
-            add("DELETE", f"/{kind.path}/{{id}}", delete)
+        add("GET", f"/{record_type.path}", every)
+        add("GET", f"/{record_type.path}/{{id}}", one)
+        if record_type is not self._transactions:
+            add("POST", f"/{record_type.path}", create)
+        if record_type is self._ledgers or record_type is self._identities:
+            add("PUT", f"/{record_type.path}/{{id}}", replace)
+        if record_type is self._identities:
+            add("DELETE", f"/{record_type.path}/{{id}}", delete)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -139,11 +141,11 @@ class StandInLedger:
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return web.Response(status=404, text="404 page not found", content_type="text/plain")
 
-    def _store(self, kind: _Kind, members: Record) -> Record:
-        record_id = f"{kind.prefix}_{self._unique()}"
-        own = {kind.id_member: record_id, "created_at": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    def _store(self, record_type: _RecordType, members: Record) -> Record:
+        record_id = f"{record_type.prefix}_{self._unique()}"
+        own = {record_type.id_member: record_id, "created_at": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         record = {"meta_data": Raw(b"null")} | members | {name: raw(value) for name, value in own.items()}
-        kind.records[record_id] = record
+        record_type.records[record_id] = record
         return record
 
     async def _record(self, request: web.Request) -> web.Response:
@@ -157,7 +159,7 @@ class StandInLedger:
         return _json(201, batch)
 
     def _apply(self, members: Record) -> Record:
-        """Move the amount and store the transaction. Raises LedgerError, and then nothing has moved."""
+        """Move the amount and store the transaction. Raises LedgerError before anything is moved."""
         amount = precise_amount_of(members)
         currency, *_ = [text_of(members, name) for name in ("currency", "reference", "description")]
         source = self._balance(text_of(members, "source"), currency)
@@ -170,7 +172,7 @@ class StandInLedger:
         return self._store(self._transactions, members | own)
 
     def _balance(self, name: str, currency: str) -> Record:
-        """The balance of this id, or of this indicator (`@name`), which then need not exist."""
+        """Return the balance of this id, or of this indicator (`@name`), which is created if missing."""
         if not name.startswith("@"):
             return self._balances.get(name)
         wanted = {"indicator": name, "currency": currency}
@@ -179,9 +181,9 @@ class StandInLedger:
         return found or self._store(self._balances, new)
 
     @staticmethod
-    def _find(kind: _Kind, texts: dict[str, str]) -> Record | None:
-        """The newest record with these texts."""
-        newest_first = reversed(kind.records.values())
+    def _find(record_type: _RecordType, texts: dict[str, str]) -> Record | None:
+        """Return the newest record with these texts."""
+        newest_first = reversed(record_type.records.values())
         return next((record for record in newest_first if holds(record, texts)), None)
 
     async def _by_reference(self, request: web.Request) -> web.Response:
@@ -202,7 +204,14 @@ class StandInLedger:
 
     async def _merge_metadata(self, request: web.Request) -> web.Response:
         record_id = request.match_info["id"]
-        record = next((kind.records[record_id] for kind in self._kinds if record_id in kind.records), None)
+        record = next(
+            (
+                record_type.records[record_id]
+                for record_type in self._record_types
+                if record_id in record_type.records
+            ),
+            None,
+        )
         if record is None:
             raise LedgerError(404, "META_ENTITY_NOT_FOUND", "entity not found")
         sent = object_of((await _members(request)).get("meta_data", b""))

@@ -1,8 +1,8 @@
-"""Lines that fit a terminal: broken between words, and so that a shell joins them again.
+"""Breaks lines so that they fit a terminal, and so that a shell joins them again.
 
 Rules kept here:
-- A word that has no place to break stays whole.
-- A body is broken between the members of its JSON only, where line breaks mean nothing.
+- A word without a place to break stays in one line.
+- A body is broken only between the members of its JSON, where line breaks have no meaning.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CONTINUED: Final = " \\"
 
 
 def command_lines(words: Iterable[str], width: int) -> list[str]:
-    """A shell command of these words as lines of at most `width` characters."""
+    """Return a shell command of these words as lines of at most `width` characters."""
     lines = [""]
     for word in words:
         room = width - len(_CONTINUED)
@@ -30,7 +30,7 @@ def command_lines(words: Iterable[str], width: int) -> list[str]:
 
 
 def json_lines(text: str, width: int) -> list[str]:
-    """Compact JSON, or what holds some, as lines of at most `width` characters."""
+    """Return compact JSON, or a text with JSON in it, as lines of at most `width` characters."""
     lines = [""]
     for part in _BREAKS.split(text):
         if lines[-1] and len(lines[-1]) + len(part) > width:

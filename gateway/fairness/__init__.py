@@ -1,1 +1,1 @@
-"""Bounded resources shared between callers: who may have how much, and whose turn it is."""
+"""Bounded resources that callers share: how much each may hold, and in which order they are served."""

@@ -1,8 +1,9 @@
-"""Dear work, of which only so much is done at once: in all, and for each party.
+"""Limits how much expensive work is done at once: in total, and for each party.
 
 Rules kept here:
-- A party has only so much in the queue for all, which goes by order: so the parties are served in turn.
-- What a party may have waiting beyond that is bounded, and more is refused.
+- Each party has a bounded number of pieces in the common queue, which is served in order. So the parties are
+  served in turn.
+- The number of pieces that a party may have waiting on top of that is bounded; more are refused.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ _UNBOUNDED: Final = 1 << 30
 
 
 class _Party:
-    """What one party wants: `wanted` counts what is done, and what waits."""
+    """The work of one party; `pieces` counts what is done and what waits."""
 
     def __init__(self, each: int) -> None:
         self.free = asyncio.Semaphore(each)
-        self.wanted = 0
+        self.pieces = 0
 
 
 class ConcurrencyLimit:
@@ -30,31 +31,31 @@ class ConcurrencyLimit:
 
     Args:
         each: how many pieces of one party are done at once.
-        total: how many of all.
-        waiting: how many more one party may want meanwhile.
+        total: how many pieces of all parties are done at once.
+        waiting: how many more pieces one party may have waiting.
     """
 
     def __init__(self, each: int, *, total: int = _UNBOUNDED, waiting: int = _UNBOUNDED) -> None:
         self._each = each
-        self._most_wanted = each + waiting
+        self._most_pieces = each + waiting
         self._free = asyncio.Semaphore(total)
         self._parties: dict[str, _Party] = {}
 
     def __len__(self) -> int:
-        """How many parties want anything."""
+        """Return how many parties have work."""
         return len(self._parties)
 
     @contextlib.asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait for a turn of the party `name`, and work inside. Raises OverloadedError."""
+        """Wait until the party `name` may work, and work inside. Raises OverloadedError."""
         party = self._parties.setdefault(name, _Party(self._each))
-        if party.wanted >= self._most_wanted:
+        if party.pieces >= self._most_pieces:
             raise OverloadedError
-        party.wanted += 1
+        party.pieces += 1
         try:
             async with party.free, self._free:
                 yield
         finally:
-            party.wanted -= 1
-            if not party.wanted:
+            party.pieces -= 1
+            if not party.pieces:
                 del self._parties[name]

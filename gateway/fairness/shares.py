@@ -1,15 +1,16 @@
 """Fair shares of one bounded resource: who holds how much of it, and who has to yield.
 
 Rules kept here:
-- Who is counted twice, as a key and as a client's network, has as much as the greater of both: many keys of
-  one network have no more of a claim than one, and neither has one key from many networks.
-- A lone party may hold everything. Where the resource is full, the party that holds most yields to one that
+- A claimant is counted twice, as a key and as a client's network, and holds the greater of both. So many keys
+  of one network have no more claim than one key, and one key in many networks no more than in one network.
+- A lone party may hold everything. When the resource is full, the party that holds most yields to one that
   holds less.
-- What cannot be taken back from a holder would leave nothing for the others. So an eighth more than the limit
-  is kept for keys that hold no more than their share, and a sixteenth for those whose network does so, too.
+- A resource that cannot be taken back from its holders would leave nothing for others. So an eighth on top of
+  the limit is kept for keys that hold no more than their share, and a sixteenth on top of that for keys whose
+  network holds no more than its share either.
 - A party is a key id, or the network of a client's address: one IPv4 address, or one /64 of IPv6, which is
   what a single client gets (RFC 6177).
-- Nothing here waits or acts: callers ask, and do what follows.
+- Nothing here waits or acts: callers ask, and act on the result.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ _NETWORKS = 4096
 
 
 class Shares:
-    """What each party holds of a resource of which there are `limit` units."""
+    """Counts what each party holds of a resource of `limit` units."""
 
     __slots__ = ("_held", "_largest", "limit", "total")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = 0) -> None:
         self.limit = limit
         self.total = 0
         self._held: dict[str, int] = {}
-        # The party that holds most; None once that party has given back, until somebody asks.
+        # The party that holds most; None after that party has given back, until the next `largest`.
         self._largest: str | None = ""
 
     def held(self, party: str) -> int:
-        """How much a party holds."""
+        """Return how many units a party holds."""
         return self._held.get(party, 0)
 
     def fits(self, amount: int) -> bool:
-        """Whether `amount` more is within the limit."""
+        """Return whether `amount` more units are within the limit."""
         return self.total + amount <= self.limit
 
     def is_small(self, party: str, amount: int = 1) -> bool:
-        """Whether `party` holds no more than its share, an equal part of the limit, with `amount` more."""
+        """Return whether `party` would hold no more than an equal part of the limit with `amount` more."""
         parties = len(self._held) + (party not in self._held)
         return self.held(party) + amount <= max(1, self.limit // parties)
 
     def take(self, party: str, amount: int = 1) -> None:
-        """Count `amount` as held by `party`, beyond the limit too: callers ask what fits first."""
+        """Count `amount` as held by `party`, also beyond the limit: callers ask `fits` first."""
         held = self._held.get(party, 0) + amount
         self._held[party] = held
         self.total += amount
@@ -65,50 +66,103 @@ class Shares:
         if party == self._largest:
             self._largest = None
 
-    def yielding(self, party: str, amount: int = 1) -> str | None:
-        """The party that has to yield so that `party` can take `amount`; None if nobody holds more.
-
-        A party that would hold as much as the largest does has no claim on it.
-        """
+    def largest(self) -> str:
+        """Return the party that holds most; empty if nobody holds anything."""
         if self._largest is None:
             # Found only where the resource is full: each change of it would cost a pass over all parties.
             self._largest = max(self._held, key=self._held.__getitem__, default="")
-        if self._largest == party or self.held(self._largest) <= self.held(party) + amount:
-            return None
         return self._largest
+
+    def yielding(self, party: str, amount: int = 1) -> str | None:
+        """Return the party that has to yield so that `party` can take `amount`; None if nobody holds more.
+
+        A party that would then hold as much as the largest one has no claim on it.
+        """
+        largest = self.largest()
+        if largest == party or self.held(largest) <= self.held(party) + amount:
+            return None
+        return largest
+
+
+class IndexedShares(Shares):
+    """Shares that know the largest party without a search, at the price of a slower `take` and `give`.
+
+    Of several parties that hold as much, the largest is the one that came to that amount last.
+    """
+
+    __slots__ = ("_by_amount", "_most")
+
+    def __init__(self, limit: int = 0) -> None:
+        super().__init__(limit)
+        self._most = 0
+        # The parties by what they hold; a dictionary of parties, because it keeps their order.
+        self._by_amount: dict[int, dict[str, None]] = {}
+
+    def take(self, party: str, amount: int = 1) -> None:
+        """Count `amount` as held by `party`, also beyond the limit."""
+        held = self._change(party, amount)
+        self._most = max(self._most, held)
+
+    def give(self, party: str, amount: int = 1) -> None:
+        """Count `amount` as given back by `party`."""
+        left = self._change(party, -amount)
+        if self._most not in self._by_amount:
+            # A step of one unit leaves this party with the next lower amount, so nobody holds more.
+            self._most = left if amount == 1 else max(self._by_amount, default=0)
+
+    def largest(self) -> str:
+        """Return the party that holds most; empty if nobody holds anything."""
+        return next(reversed(self._by_amount[self._most])) if self._most else ""
+
+    def _change(self, party: str, amount: int) -> int:
+        before = self._held.pop(party, 0)
+        if before:
+            parties = self._by_amount[before]
+            del parties[party]
+            if not parties:
+                del self._by_amount[before]
+        after = before + amount
+        if after:
+            self._held[party] = after
+            self._by_amount.setdefault(after, {})[party] = None
+        self.total += amount
+        return after
 
 
 class Claimant(Protocol):
-    """Who holds something, or wants to: a caller, by key, and the network that it calls from."""
+    """A caller that holds something or wants to: its key, and the network that it calls from."""
 
     @property
     def party(self) -> str:
-        """The caller."""
+        """The key id, or the network of a caller without a key."""
 
     @property
     def network(self) -> str:
-        """Where it calls from."""
+        """The network of the client's address (`network_of`)."""
 
 
 class Caller(NamedTuple):
-    """A `Claimant` by these names."""
+    """A `Claimant` with these names."""
 
     party: str
     network: str
 
 
 class PairedShares:
-    """What claimants hold, by party and by network, of a resource of `limit` units and those `kept`."""
+    """Counts what claimants hold, by key and by network, of a resource of `limit` units and those `kept`.
+
+    `kind` counts what is held: `IndexedShares` where the largest holder is asked for often.
+    """
 
     __slots__ = ("networks", "parties")
 
-    def __init__(self, limit: int) -> None:
-        self.parties = Shares(limit)
-        self.networks = Shares(limit)
+    def __init__(self, limit: int, kind: type[Shares] = Shares) -> None:
+        self.parties = kind(limit)
+        self.networks = kind(limit)
 
     @property
     def limit(self) -> int:
-        """How many units there are."""
+        """Return how many units there are, without those that are kept."""
         return self.parties.limit
 
     @limit.setter
@@ -117,27 +171,27 @@ class PairedShares:
 
     @property
     def total(self) -> int:
-        """How much is held."""
+        """Return how many units are held."""
         return self.parties.total
 
     @property
     def most(self) -> int:
-        """How many units there are with those that are kept."""
+        """Return how many units there are, with those that are kept."""
         return self.limit + kept(self.limit)
 
     def fits(self, amount: int) -> bool:
-        """Whether `amount` more is within the limit."""
+        """Return whether `amount` more units are within the limit."""
         return self.parties.fits(amount)
 
     def fits_kept(self, claimant: Claimant, amount: int = 1) -> bool:
-        """Whether `claimant` may take `amount` more of what is kept beyond the limit."""
+        """Return whether `claimant` may take `amount` of the units that are kept beyond the limit."""
         if not self.parties.is_small(claimant.party, amount):
             return False
         small = self.networks.is_small(claimant.network, amount)
         return self.total + amount <= (self.most if small else self.limit + _kept_for_parties(self.limit))
 
     def take(self, claimant: Claimant, amount: int = 1) -> None:
-        """Count `amount` as held by `claimant`, beyond the limit too."""
+        """Count `amount` as held by `claimant`, also beyond the limit."""
         self.parties.take(claimant.party, amount)
         self.networks.take(claimant.network, amount)
 
@@ -147,26 +201,26 @@ class PairedShares:
         self.networks.give(claimant.network, amount)
 
     def weight(self, claimant: Claimant) -> tuple[int, int]:
-        """What counts of a claimant's holdings: the greater of both, and for a tie the party's."""
+        """Return what a claimant holds, the greater of its key and its network; then what its key holds."""
         held = self.parties.held(claimant.party)
         return max(held, self.networks.held(claimant.network)), held
 
     def may_yield(self, claimant: Claimant, amount: int = 1) -> bool:
-        """Whether anybody can be found who `yields`; seldom costs more than two look-ups."""
+        """Return whether anybody may have to yield (`yields`); seldom costs more than two look-ups."""
         return (
             self.networks.yielding(claimant.network, amount) is not None
             or self.parties.yielding(claimant.party, amount) is not None
         )
 
     def yields(self, holder: Claimant, claimant: Claimant, amount: int = 1) -> bool:
-        """Whether `holder` has to yield `amount` to `claimant`, who would still have less than it has now."""
+        """Return whether `holder` yields: `claimant` with `amount` more holds less than `holder` does now."""
         party = self.parties.held(claimant.party) + amount * (claimant.party != holder.party)
         network = self.networks.held(claimant.network) + amount * (claimant.network != holder.network)
         return self.weight(holder) > (max(party, network), party)
 
 
 def kept(limit: int) -> int:
-    """How many units more than `limit` there are for those who hold less than their shares."""
+    """Return how many units are kept on top of `limit` for claimants that hold less than their shares."""
     return _kept_for_parties(limit) + max(1, limit // 16)
 
 
@@ -176,7 +230,7 @@ def _kept_for_parties(limit: int) -> int:
 
 @lru_cache(_NETWORKS)
 def network_of(address: str) -> str:
-    """The party that a client's address belongs to: itself, or its /64 where it is IPv6."""
+    """Return the network of a client's address: the address itself, or its /64 if it is IPv6."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,1 +1,1 @@
-"""What clients see of Go: RFC 3339 times, texts of JSON syntax errors. Pure."""
+"""Compatibility with Go as clients see it: RFC 3339 times and the texts of JSON syntax errors. Pure."""

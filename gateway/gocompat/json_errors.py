@@ -1,10 +1,10 @@
-"""What is wrong with a body that is not JSON, in the words of Go's `encoding/json`.
+"""Describes the syntax error of a body that is not JSON, in the words of Go's `encoding/json`.
 
 Rules kept here:
-- Only the first value is judged: Core ignores what follows it.
+- Only the first value is checked: Core ignores what follows it.
 - Bytes are named one by one, as Go does (a BOM is 'ï').
-- Asked only after a parser has refused a body; a long one is not searched, for it would hold the
-  event loop.
+- It is called only after a parser has refused a body. A long body is not searched, because that would block
+  the event loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Some 2.5 ms of work; Go's own limit of nesting is still seen.
+# Some 2.5 ms of work; long enough to reach Go's own limit of nesting.
 MAX_SEARCHED: Final = 10_240
 MAX_DEPTH: Final = 10_000
 
@@ -21,7 +21,7 @@ _STRING: Final = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]
 _ESCAPED: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{0,3})?")
 _LITERALS: Final = {b"t": b"true", b"f": b"false", b"n": b"null"}
 _NUMBER: Final = (
-    # Each part of a number: when it begins, what must follow, and where Go says it went wrong.
+    # Each part of a number: its beginning, the digits that must follow, and Go's words for the place.
     (re.compile(rb"-?"), re.compile(rb"0|[1-9][0-9]*"), "in numeric literal"),
     (re.compile(rb"\."), re.compile(rb"[0-9]+"), "after decimal point in numeric literal"),
     (re.compile(rb"[eE][+-]?"), re.compile(rb"[0-9]+"), "in exponent of numeric literal"),
@@ -40,11 +40,11 @@ _NAMED: Final = {
 
 
 class _FaultError(Exception):
-    """The text is not JSON, for the reason in the message."""
+    """The text is not JSON; the message has the reason."""
 
 
 def syntax_fault(body: bytes) -> str | None:
-    """Go's message about the first value of `body`; None if it is sound or `body` is over 10 KiB."""
+    """Return Go's message about the first value of `body`; None if it is valid or `body` is over 10 KiB."""
     if len(body) > MAX_SEARCHED:
         return None
     try:
@@ -55,13 +55,13 @@ def syntax_fault(body: bytes) -> str | None:
 
 
 class _Search:
-    """One walk over a text; every step takes a position and returns the next."""
+    """One walk over a text; every method takes a position and returns the next one."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
 
     def value_at(self, position: int) -> int:
-        """Walk over one value, without recursion, so that depth costs no stack."""
+        """Walk over one value, without recursion, so that deep nesting uses no stack."""
         position = self._skip(position)
         if position == len(self._text):
             raise _FaultError("EOF")
@@ -72,7 +72,7 @@ class _Search:
         return position
 
     def _begin(self, position: int, closers: list[bytes]) -> int:
-        """A whole scalar, or only the opening of a list or object, whose end goes onto `closers`."""
+        """Walk over a scalar, or over the opening of a list or object, whose end is pushed to `closers`."""
         first = self._text[position : position + 1]
         if first in (b"{", b"["):
             if len(closers) == MAX_DEPTH:
@@ -88,8 +88,8 @@ class _Search:
         raise self._fault(position, "looking for beginning of value")
 
     def _step(self, position: int, closers: list[bytes]) -> int:
-        """Inside a list or object: its end, or the next value with the comma before it."""
-        # No value ends with an opening, so one right before means that nothing has come yet.
+        """Walk, in a list or object, over its end or over the next value with the comma before it."""
+        # No value ends with an opening bracket, so one right before means that the container is empty so far.
         opened = self._text[position - 1 : position] in (b"{", b"[")
         position = self._skip(position)
         if self._at(position, closers[-1]):
@@ -104,7 +104,7 @@ class _Search:
         return self._element(position, closers)
 
     def _element(self, position: int, closers: list[bytes]) -> int:
-        """A value with its key, if it is in an object."""
+        """Walk over a value, and over its key if it is in an object."""
         if closers[-1] == b"}":
             if not self._at(position, b'"'):
                 raise self._fault(position, "looking for beginning of object key string")
@@ -148,7 +148,7 @@ class _Search:
         return self._over(_BLANKS, position)
 
     def _over(self, pattern: re.Pattern[bytes], position: int) -> int:
-        """The position after what the pattern matches; it matches something wherever it is asked."""
+        """Return the position behind the match of the pattern."""
         match = pattern.match(self._text, position)
         return match.end() if match else position
 
@@ -162,7 +162,7 @@ class _Search:
 
 
 def _quote(byte: int) -> str:
-    """Go's `quoteChar` of the code point that the byte would be in latin-1."""
+    """Quote the code point that the byte is in latin-1, as Go's `quoteChar` does."""
     if byte in _NAMED:
         return f"'{_NAMED[byte]}'"
     if byte < 0x20 or byte == 0x7F:

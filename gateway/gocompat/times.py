@@ -1,9 +1,9 @@
-"""Points in time as Core reads and writes them in JSON: RFC 3339 the way Go's `time` package does.
+"""Points in time as Core reads and writes them in JSON: RFC 3339 as Go's `time` package has it.
 
 Rules kept here:
-- What Go accepts is accepted: a one-digit hour, a comma before the fraction, offsets up to a day.
-- What Go refuses is refused with Go's own text, since clients of Core see it.
-- What is written is Go's RFC3339Nano: nanoseconds without trailing zeros, the offset kept, `Z` for zero.
+- Every text that Go accepts is accepted: a one-digit hour, a comma before the fraction, offsets up to a day.
+- A text that Go refuses is refused with Go's message, because clients of Core see that message.
+- Times are written as Go's RFC3339Nano: nanoseconds without trailing zeros, with their offset, `Z` for zero.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ZERO: Final = "0001-01-01T00:00:00Z"
 _DAY_MINUTES: Final = 24 * 60
 _FRACTION = re.compile(rb"[.,](\d+)")
 _OFFSET = re.compile(rb"(.)(\d\d):(\d\d)", re.DOTALL)
-# As records have most of their times; a list of 30,000 keys reads 60,000 of them.
+# Most times in records have this form; a list of 30,000 keys reads 60,000 of them.
 _PLAIN = re.compile(rb"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One number of the layout: what stands before it, its name in Go's layout, its digits and range."""
+    """One number of the layout: the text before it, its name in Go's layout, its digits and range."""
 
     prefix: bytes
     element: bytes
@@ -50,19 +50,19 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """A point in time: whole seconds with their offset from UTC, and the nanoseconds after them."""
+    """A point in time: whole seconds with an offset from UTC, and nanoseconds."""
 
     seconds: datetime
     nanoseconds: int = 0
 
     @classmethod
     def of(cls, moment: datetime) -> Instant:
-        """The instant of an aware datetime."""
+        """Return the instant of an aware datetime."""
         return cls(moment.replace(microsecond=0), moment.microsecond * 1000)
 
     @classmethod
     def after(cls, moment: datetime, span: timedelta) -> Instant:
-        """The instant that far after a datetime in UTC, or the last second of its years."""
+        """Return the instant `span` after a datetime in UTC, at most the last second of the year 9999."""
         try:
             return cls.of(moment + span)
         except OverflowError:
@@ -70,46 +70,46 @@ class Instant:
 
     @property
     def unix(self) -> float:
-        """Seconds since the Unix epoch."""
+        """Return seconds since the Unix epoch."""
         return self.seconds.timestamp() + self.nanoseconds / 1e9
 
     @property
     def listable(self) -> bool:
-        """Whether Core can list it: of a time beyond the year 9999 in UTC it stores, and writes none."""
-        # Of the first year Go writes what lies before it in UTC.
+        """Return whether Core can list it: it stores a time after 9999 in UTC, but cannot write it."""
+        # A time of the year 1 that is in the year 0 in UTC can be written by Go.
         return self._in_utc() is not None or self.seconds.year == 1
 
     def stored(self) -> Instant:
-        """What is left of it once PostgreSQL has stored it, and Core lists it: UTC, whole microseconds."""
+        """Return the instant as PostgreSQL stores it and Core lists it: in UTC, in whole microseconds."""
         moment = self._in_utc()
         return self if moment is None else Instant.of(moment)
 
     def _in_utc(self) -> datetime | None:
-        """None within a day of the first or last year that a datetime can hold."""
+        """Return the time in UTC; None within a day of the first or last year that a datetime can hold."""
         try:
             return self.seconds.astimezone(UTC) + timedelta(microseconds=round(self.nanoseconds / 1000))
         except OverflowError:
             return None
 
     def __str__(self) -> str:
-        """RFC 3339 as Go writes it."""
+        """Return RFC 3339 as Go writes it."""
         fraction = f".{self.nanoseconds:09}".rstrip("0") if self.nanoseconds else ""
         text = self.seconds.isoformat()
         return f"{text[:19]}{fraction}{'Z' if text[19:] == '+00:00' else text[19:]}"
 
 
 def read_instant(text: bytes) -> Instant:
-    """The instant that `text` names in RFC 3339.
+    """Return the instant that `text` has in RFC 3339.
 
     Raises:
-        ValueError: it names none; the message is that of Go's `time.Parse`. The year 0 and an
-            offset of a whole day, which Go reads but cannot write, are out of range here.
+        ValueError: the text is no time; the message is that of Go's `time.Parse`. The year 0 and an offset of
+        a whole day, which Go reads but cannot write, are out of range here.
     """
     return _read_plain(text) or _read_by_fields(text)
 
 
 def _read_plain(text: bytes) -> Instant | None:
-    """The instant of a text in UTC; None for whatever needs a closer look."""
+    """Return the instant of a text in UTC; None if it has another form or is out of range."""
     match = _PLAIN.fullmatch(text)
     if match is None:
         return None
@@ -154,7 +154,7 @@ def _read_fraction(rest: bytes) -> tuple[int, bytes]:
 
 
 def _read_offset(text: bytes, rest: bytes) -> tuple[int, bytes]:
-    """The offset in minutes, and what follows it."""
+    """Return the offset in minutes, and the rest of the text."""
     if rest.startswith(b"Z"):
         return 0, rest[1:]
     match = _OFFSET.match(rest)
@@ -184,7 +184,7 @@ def _out_of_range(text: bytes, name: str) -> ValueError:
 
 
 def _quote(text: bytes) -> str:
-    """Go's `time.quote`: bytes outside printable ASCII as `\\xNN`."""
+    """Quote a text as Go's `time.quote` does: bytes outside printable ASCII become `\\xNN`."""
     quoted = "".join(
         f"\\x{byte:02x}" if byte < 0x20 or byte >= 0x80 else f"\\{byte:c}" if byte in b'"\\' else f"{byte:c}"
         for byte in text

@@ -1,14 +1,14 @@
-"""Reads that many wait for, done as few: whatever is wanted by then goes into one read, one at a time.
+"""Loads values by name in few reads: all names that are wanted by then go into one read, one read at a time.
 
 Rules kept here:
-- What is asked for while a read is under way goes into the next, so an answer is never from before
-  its question.
-- Those who wait are served by turns of their parties (`turns`): a flood from one delays the others by one
-  name each, and may have every place that they do not need.
-- How many may wait is bounded, and so is for how long: who waited for `patience` is refused, and not read.
-  So is what is answered in one turn of the event loop: whoever else waits for the loop has a turn between
-  two reads, also while clients ask again as soon as they are refused.
-- A failure fails everyone who waits: behind a dead link nobody waits for a read of their own.
+- A name that is asked for during a read goes into the next read, so a result is never older than its
+  question.
+- Networks are served in turn (`FairQueue`): a flood from one network delays another by one name for each
+  read, and may use every place that the others leave free.
+- The number of names that wait is bounded, and so is the time: a name that has waited for `patience` seconds
+  is refused and not read. What one turn of the event loop settles is bounded too: between two reads every
+  other task gets a turn, even when clients ask again as soon as they are refused.
+- A failure fails every name that waits: with a dead connection, none waits for a read of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from gateway.errors import GatewayError
-from gateway.fairness.turns import FairQueue
+from gateway.fairness.fair_queue import FairQueue
+from gateway.fairness.shares import Caller
 from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
 
 Found = TypeVar("Found")
@@ -28,7 +29,11 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """`size` of one read, `waiting` at once; seconds of `pause` between two reads, and of `patience`."""
+    """Bounds of a `BatchLoader`.
+
+    `size` is the most names in one read, `waiting` the most names that wait; `pause` is the time between two
+    reads and `patience` the longest wait, both in seconds.
+    """
 
     size: int
     waiting: int
@@ -38,9 +43,12 @@ class BatchLimits:
 
 @dataclass(slots=True, eq=False)
 class _Wait(Generic[Found]):
-    """One name that a party waits for, since a moment (monotonic seconds); `number` counts them all."""
+    """One name that a network waits for.
 
-    party: str
+    `number` counts all waits from 1; `since` is when it began, in monotonic seconds.
+    """
+
+    claimant: Caller
     name: str
     number: int
     since: float
@@ -48,12 +56,12 @@ class _Wait(Generic[Found]):
 
 
 class BatchLoader(Generic[Found]):
-    """Answers by name.
+    """Loads values by name.
 
     Args:
-        read: reads names: a mapping of those that it found, with a GatewayError for what failed alone.
-        limits: bounds what is read and who waits.
-        clock: monotonic seconds.
+        read: reads names; returns those that it found, with a GatewayError for each that failed alone.
+        limits: bounds one read and the waiting.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -66,21 +74,24 @@ class BatchLoader(Generic[Found]):
         self._limits = limits
         self._clock = clock
         self._waits: dict[tuple[str, str], _Wait[Found]] = {}
-        self._turns: FairQueue[_Wait[Found]] = FairQueue()
+        self._queue: FairQueue[_Wait[Found]] = FairQueue(limits.waiting)
         self._work: asyncio.Task[None] | None = None
         self._begun = 0
-        # Why the last read that failed did, and the number of the last who waited then.
+        # The cause of the last failed read, and the number of the newest wait at that time.
         self._failure: GatewayError = KeysUnavailableError()
         self._failed = 0
 
     async def get(self, name: str, party: str = "") -> Found | None:
-        """What `name` stands for, read after this was called; None if nothing.
+        """Return the value of `name`, read after this call; None if there is none.
+
+        `party` is the network that asks.
 
         Raises:
-            LookupOverloadError: too many wait, or have waited for too long (KEY_STORE_UNAVAILABLE).
-            GatewayError: the read failed (KEY_STORE_UNAVAILABLE).
+            LookupOverloadError: too many names wait, or this one has waited for too long.
+            GatewayError: the read failed.
         """
-        # Each party has its own wait for a name: another's may be at the end of a long queue.
+        # Each network waits for itself: another network's wait for the name may be at the end of a long
+        # queue.
         wait = self._waits.get((party, name)) or self._begin(party, name)
         # Shielded: a client that leaves must not fail the others that wait.
         outcome = await asyncio.shield(wait.outcome)
@@ -89,41 +100,42 @@ class BatchLoader(Generic[Found]):
         return outcome
 
     async def close(self) -> None:
-        """Stop reading; those who wait fail."""
+        """Stop reading; every name that waits fails."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
-        while self._turns:
-            self._settle([self._turns.take()], KeysUnavailableError())
+        while self._queue:
+            self._settle([self._queue.take()], KeysUnavailableError())
 
     def _begin(self, party: str, name: str) -> _Wait[Found]:
         loop = asyncio.get_running_loop()
         self._begun += 1
-        wait = _Wait[Found](party, name, self._begun, self._clock())
+        # Names take no turns of their own, so the network is both names of the claimant.
+        wait = _Wait[Found](Caller(party, party), name, self._begun, self._clock())
         wait.outcome = loop.create_future()
         self._waits[party, name] = wait
-        self._turns.add(party, wait)
-        if len(self._turns) > self._limits.waiting:
-            self._settle([self._turns.shed()], _overload())
+        refused = self._queue.add(wait)
+        if refused is not None:
+            self._settle([refused], _overload())
         if self._work is None:
             self._work = loop.create_task(self._read_all())
         return wait
 
     async def _read_all(self) -> None:
-        while self._turns:
+        while self._queue:
             batch = self._next_batch()
             if batch:
-                await self._answer(batch)
+                await self._load(batch)
             await asyncio.sleep(self._limits.pause)
         self._work = None
 
     def _next_batch(self) -> list[_Wait[Found]]:
-        """Those whose turn it is, besides at most as many that fail without a read."""
+        """Take the waits whose turn it is; settle at most as many others, which fail without a read."""
         oldest = self._clock() - self._limits.patience
         batch: list[_Wait[Found]] = []
         failed = 0
-        while self._turns and max(len(batch), failed) < self._limits.size:
-            wait = self._turns.take()
+        while self._queue and max(len(batch), failed) < self._limits.size:
+            wait = self._queue.take()
             if wait.number <= self._failed:
                 self._settle([wait], self._failure)
                 failed += 1
@@ -131,11 +143,11 @@ class BatchLoader(Generic[Found]):
                 self._settle([wait], _overload())
                 failed += 1
             else:
-                del self._waits[wait.party, wait.name]
+                del self._waits[wait.claimant.party, wait.name]
                 batch.append(wait)
         return batch
 
-    async def _answer(self, batch: list[_Wait[Found]]) -> None:
+    async def _load(self, batch: list[_Wait[Found]]) -> None:
         failure: GatewayError = KeysUnavailableError()
         try:
             found = await self._read(list(dict.fromkeys(wait.name for wait in batch)))
@@ -155,8 +167,8 @@ class BatchLoader(Generic[Found]):
 
     def _settle(self, waits: Iterable[_Wait[Found]], failure: GatewayError) -> None:
         for wait in waits:
-            if self._waits.get((wait.party, wait.name)) is wait:
-                del self._waits[wait.party, wait.name]
+            if self._waits.get((wait.claimant.party, wait.name)) is wait:
+                del self._waits[wait.claimant.party, wait.name]
             wait.outcome.set_result(failure)
 
 

@@ -23,7 +23,8 @@ from gateway.gocompat.times import read_instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key_id
 from gateway.keys.record import EVENTS, MAX_COST, PENDING, KeyRecord, is_bcrypt
 from gateway.keys.store import KeyStore
-from gateway.policy.principals import State
+from gateway.policy.principals import KeyState
+from gateway.policy.problems import Problem
 from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM
 
 BATCH: Final = 500
@@ -35,14 +36,6 @@ _MEMBERS: Final = frozenset(item.name for item in fields(KeyRecord))
 _TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True)
-class LineProblem:
-    """What is wrong with a line of a file; lines count from 1."""
-
-    line: int
-    text: str
 
 
 @dataclass(slots=True)
@@ -61,7 +54,7 @@ class BadRecordError(ValueError):
 
 def read_records(
     lines: Iterable[bytes], by: str, *, now: float | None = None
-) -> tuple[list[KeyRecord], list[LineProblem]]:
+) -> tuple[list[KeyRecord], list[Problem]]:
     """The records of a file with one JSON object a line, and everything that is wrong with it.
 
     Args:
@@ -71,7 +64,7 @@ def read_records(
             stand.
     """
     records: list[KeyRecord] = []
-    problems: list[LineProblem] = []
+    problems: list[Problem] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -81,11 +74,11 @@ def read_records(
             record = _read_record(text, by)
             _check_scopes(record, now)
         except BadRecordError as error:
-            problems.append(LineProblem(number, str(error)))
+            problems.append(Problem(number, str(error)))
             continue
         twins = {seen.setdefault(name, number) for name in (record.id, record.digest)} - {number}
         if twins:
-            problems.append(LineProblem(number, f"its id or its digest stands on line {min(twins)} too"))
+            problems.append(Problem(number, f"its id or its digest stands on line {min(twins)} too"))
         records.append(record)
     return records, problems
 
@@ -120,7 +113,7 @@ def _read_record(line: bytes, by: str) -> KeyRecord:
 
 def _check_scopes(record: KeyRecord, now: float | None) -> None:
     # What a dead key was once given opens nothing, and is history.
-    if now is None or record.state(now) in (State.REVOKED, State.EXPIRED):
+    if now is None or record.state(now) in (KeyState.REVOKED, KeyState.EXPIRED):
         return
     wrong = [number for number, scope in enumerate(record.scopes, 1) if scope not in HOLDABLE]
     if wrong:

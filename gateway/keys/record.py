@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gateway.gocompat.times import ZERO, Instant, read_instant
-from gateway.policy.principals import ApiKey, State
+from gateway.policy.principals import ApiKey, KeyState
 
 PENDING: Final = "pending:"
 ROTATED: Final = "rotated"
@@ -142,7 +142,7 @@ class KeyRecord:
             disabled=self.disabled,
         )
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> KeyState:
         """What the key is worth at `now`, in Unix seconds."""
         return self.principal().state(now)
 
@@ -176,7 +176,7 @@ class KeyRecord:
         state = self.state(read_instant(at.encode()).unix)
         if self.rotated and not self.revoked:
             raise RefusedRecordError(f"{self.id} was rotated already: rotate the key that took its place")
-        if state is not State.LIVE:
+        if state is not KeyState.LIVE:
             raise RefusedRecordError(f"{self.id} is {state.value}")
         expires_at = str(until) if until.unix < self.expires.unix else self.expires_at
         event = Event(at, ROTATED, by, reason)

@@ -1,1 +1,1 @@
-"""Who may do what: pure values and functions, no I/O, no clock."""
+"""The policy: decides who may do what. Pure values and functions, without I/O and clock."""

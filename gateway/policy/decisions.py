@@ -1,15 +1,16 @@
-"""May this principal make this request: `Allow`, or the `Deny` that says why not.
+"""Decides whether a principal may make a request: `Allow`, or `Deny` with the reason.
 
 Rules kept here:
 - Default deny: `Allow` is built on one line.
-- A public route asks for no key; elsewhere nothing but 401 is said without a live one.
-- Then an ambiguous target, then the route, then the scope.
-- The master key needs no scope, yet reaches only what is listed and not denied.
-- What a scoped key may not reach is first checked against the scope Core implies, so that the answer
-  tells no more than Core's would.
-- A report-only route or key lets pass what lacks only its scope, on a route to Core, until its date; the
-  refusal stays with the `Allow`.
-- A scoped key manages the keys of its own owner only, and grants no scope it does not hold.
+- A public route requires no key. On every other route, a request without a live key gets 401 and nothing
+  else.
+- The checks that follow are, in this order: ambiguous target, route, scope.
+- The master key needs no scope, but reaches only routes that are listed and not denied.
+- If a scoped key may not reach a target, the scope that Core implies is checked first, so that the response
+  reveals no more than Core's would.
+- On a report-only route or with a report-only key, a request to Core that only lacks the scope is allowed
+  until the date; the `Allow` carries the refusal.
+- A scoped key manages only the keys of its own owner, and grants only scopes that it holds.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code
-from gateway.policy.principals import ApiKey, Master, Principal, State
+from gateway.policy.principals import ApiKey, KeyState, Master, Principal
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import grantable, holds, implied_scope
 from gateway.policy.targets import Ambiguous, Target
 
-# Every request asks for these, and CPython 3.11 is slow to find a member through its enum.
-_LIVE: Final = State.LIVE
+# Every request compares with these, and CPython 3.11 is slow to find a member through its enum.
+_LIVE: Final = KeyState.LIVE
 _PUBLIC: Final = Access.PUBLIC
 _DENY: Final = Access.DENY
 _MASTER: Final = Access.MASTER
@@ -33,8 +34,21 @@ _SCOPES: Final = Access.SCOPES
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that decide who may do what.
+
+    `report_only` holds the keys that are report-only, and until when. Without `accepts_master` the master key
+    is refused before it reaches `decide`.
+    """
+
+    table: RouteTable
+    accepts_master: bool = True
+    report_only: KeyDates = NO_DATES
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
-    """The request may take `route`; `would_deny` is the refusal that report-only let pass."""
+    """The request may take `route`; `would_deny` is the refusal that report-only suppressed."""
 
     route: Route
     would_deny: Deny | None = None
@@ -42,7 +56,7 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """The request is refused with `code` and `message`; `route` is the one it matched, if it came so far."""
+    """The request is refused with `code` and `message`; `route` is the matched route, if one was matched."""
 
     code: Code
     message: str
@@ -50,33 +64,28 @@ class Deny:
 
 
 def authenticate(key: ApiKey | None, now: float) -> Deny | None:
-    """The refusal of an unknown key (None), or of one that is not live at `now` (Unix seconds)."""
+    """Return the refusal of an unknown key (None) or of a key that is not live at `now` (Unix seconds)."""
     if key is None:
         return _deny(Code.INVALID_KEY)
     return None if key.state(now) is _LIVE else _deny(Code.EXPIRED_KEY)
 
 
 def decide(
-    principal: Principal,
-    method: str,
-    target: Target | Ambiguous,
-    table: RouteTable,
-    now: float,
-    report_only: KeyDates = NO_DATES,
+    principal: Principal, method: str, target: Target | Ambiguous, policy: Policy, now: float
 ) -> Allow | Deny:
-    """Judge one request at `now` (Unix seconds); `report_only` says until when which keys are that."""
-    verdict = _judge(principal, method, target, table, now)
+    """Decide one request at `now` (Unix seconds)."""
+    checked = _check(principal, method, target, policy.table, now)
     refusal = None
-    if isinstance(verdict, Deny):
-        let_pass = _reported(verdict, principal, now, report_only)
-        if let_pass is None:
-            return verdict
-        refusal, verdict = verdict, let_pass
-    return Allow(verdict, refusal)
+    if isinstance(checked, Deny):
+        reported = _report_only_route(checked, principal, now, policy.report_only)
+        if reported is None:
+            return checked
+        refusal, checked = checked, reported
+    return Allow(checked, refusal)
 
 
-def _reported(deny: Deny, principal: Principal, now: float, dates: KeyDates) -> Route | None:
-    """The route that `deny` keeps `principal` from, where only its scope lacks and that is only reported."""
+def _report_only_route(deny: Deny, principal: Principal, now: float, dates: KeyDates) -> Route | None:
+    """Return the route of `deny` if only the scope is missing and that is only reported at `now`."""
     route = deny.route
     if (
         deny.code is not Code.INSUFFICIENT
@@ -89,7 +98,7 @@ def _reported(deny: Deny, principal: Principal, now: float, dates: KeyDates) -> 
     return route if now < max(route.report_until, dates.until(principal.id)) else None
 
 
-def _judge(
+def _check(
     principal: Principal, method: str, target: Target | Ambiguous, table: RouteTable, now: float
 ) -> Route | Deny:
     route = table.match(method, target.segments) if isinstance(target, Target) else None
@@ -108,17 +117,17 @@ def _judge(
     if route.access is _MASTER:
         return _master_only(principal, method, target, route)
     if route.accepted_scopes.isdisjoint(principal.scopes):
-        return _lacks(route.scopes[0], route)
+        return _insufficient(route.scopes[0], route)
     return route
 
 
 def _unlisted(principal: Principal, method: str, target: Target) -> Deny:
-    lacking = None if isinstance(principal, Master) else _lacks_implied(principal, method, target, None)
+    lacking = None if isinstance(principal, Master) else _check_implied_scope(principal, method, target, None)
     return lacking or _deny(Code.NOT_FOUND)
 
 
 def _master_only(key: ApiKey, method: str, target: Target, route: Route) -> Deny:
-    lacking = _lacks_implied(key, method, target, route)
+    lacking = _check_implied_scope(key, method, target, route)
     if lacking is not None:
         return lacking
     if target.segments[0] == "hooks":
@@ -126,14 +135,14 @@ def _master_only(key: ApiKey, method: str, target: Target, route: Route) -> Deny
     return Deny(Code.MASTER_REQUIRED, "this route requires the master key", route)
 
 
-def _lacks_implied(key: ApiKey, method: str, target: Target, route: Route | None) -> Deny | None:
+def _check_implied_scope(key: ApiKey, method: str, target: Target, route: Route | None) -> Deny | None:
     implied = implied_scope(method, target.segments[0])
     if implied is None:
         return _deny(Code.UNKNOWN_RESOURCE, route)
-    return None if holds(key.scopes, implied) else _lacks(implied, route)
+    return None if holds(key.scopes, implied) else _insufficient(implied, route)
 
 
-def _lacks(scope: str, route: Route | None) -> Deny:
+def _insufficient(scope: str, route: Route | None) -> Deny:
     return Deny(Code.INSUFFICIENT, f"{Code.INSUFFICIENT.message} for {scope}", route)
 
 
@@ -142,9 +151,9 @@ def _deny(code: Code, route: Route | None = None) -> Deny:
 
 
 def may_manage(principal: Principal, requested_owner: str, *, required: bool) -> str | Deny:
-    """The owner whose keys are meant, as Core's `resolveAPIKeyOwner` finds it.
+    """Return the owner whose keys are managed, as Core's `resolveAPIKeyOwner` does, or the refusal.
 
-    The master key may mean any owner, and must name one where `required`; a scoped key may only mean its own.
+    The master key may name any owner, and must name one if `required`; a scoped key manages its own owner's.
     """
     if isinstance(principal, Master):
         return _deny(Code.OWNER_REQUIRED) if required and not requested_owner else requested_owner
@@ -154,7 +163,7 @@ def may_manage(principal: Principal, requested_owner: str, *, required: bool) ->
 
 
 def may_grant(principal: Principal, scopes: tuple[str, ...]) -> Deny | None:
-    """The refusal to mint a key with `scopes`, as Core's `validateGrantedScopes` gives it."""
+    """Return the refusal to mint a key with `scopes`, as Core's `validateGrantedScopes` does."""
     if isinstance(principal, Master) or grantable(principal.scopes, scopes):
         return None
     return _deny(Code.SCOPE_ESCALATION)

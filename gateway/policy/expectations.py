@@ -1,8 +1,8 @@
-"""What a policy test expects of the gateway, and whether it holds.
+"""Runs policy tests: each expects a decision, a route or a stamp for one request of one caller.
 
 Rules kept here:
-- A test asks the engine of the data path; nothing is decided here.
-- What a test leaves out, it does not ask: only its decision always counts.
+- The test is decided by the code that decides requests; nothing is decided here.
+- A test may leave out route and stamp; then they are not compared. The decision is always compared.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow
+from gateway.policy.decisions import Allow, Policy
 from gateway.policy.routes import Route, Stamp
 from gateway.policy.targets import Ambiguous
-from gateway.policy.verdicts import Caller, Policy, PolicyRequest, Verdict, verdict
+from gateway.policy.verdicts import PolicyCaller, PolicyRequest, Verdict, verdict
 
 ALLOW: Final = "allow"
 REFUSALS: Final = tuple(
@@ -30,21 +30,21 @@ REFUSALS: Final = tuple(
         Code.NOT_FOUND,
     )
 )
-"""What a policy test can expect besides `allow`, each `STATUS CODE`."""
+"""The refusals that a policy test can expect, each as `STATUS CODE`."""
 
-# A policy test's keys never expire, so it asks no clock.
+# The keys of a policy test never expire, so the time does not matter.
 _NOW: Final = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyTest:
-    """One line of a policy test file: who does what, and what is expected.
+    """One line of a policy test file: a caller, a request, and the expected result.
 
-    `expect` is `ALLOW` or one of `REFUSALS`; None for `route` or `stamp` asks nothing about it.
+    `expect` is `ALLOW` or one of `REFUSALS`; None for `route` or `stamp` expects nothing of it.
     """
 
     name: str
-    caller: Caller
+    caller: PolicyCaller
     request: PolicyRequest
     expect: str
     route: str | None = None
@@ -54,7 +54,7 @@ class PolicyTest:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """What came out otherwise: `what` is `decision`, `route` or `stamp`."""
+    """A difference from what was expected; `what` is `decision`, `route` or `stamp`."""
 
     what: str
     expected: str
@@ -63,7 +63,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTestResult:
-    """A policy test that was run; `route` is the one that its request matches."""
+    """The result of a policy test; `route` is the route that its request matches."""
 
     test: PolicyTest
     route: Route | None
@@ -71,7 +71,7 @@ class PolicyTestResult:
 
     @property
     def holds(self) -> bool:
-        """Whether everything came out as expected."""
+        """Return whether everything is as expected."""
         return not self.mismatches
 
 
@@ -81,21 +81,21 @@ def run_test(test: PolicyTest, policy: Policy) -> PolicyTestResult:
     matched = (
         None if isinstance(target, Ambiguous) else policy.table.match(test.request.method, target.segments)
     )
-    came = verdict(test.request, test.caller, policy, _NOW)
-    return PolicyTestResult(test, matched, tuple(_mismatches(test, matched, came)))
+    reached = verdict(test.request, test.caller, policy, _NOW)
+    return PolicyTestResult(test, matched, tuple(_mismatches(test, matched, reached)))
 
 
-def _mismatches(test: PolicyTest, matched: Route | None, came: Verdict) -> Iterator[Mismatch]:
-    decision = came.decision
+def _mismatches(test: PolicyTest, matched: Route | None, reached: Verdict) -> Iterator[Mismatch]:
+    decision = reached.decision
     if isinstance(decision, Allow):
-        got, told = ALLOW, ALLOW
+        got, shown = ALLOW, ALLOW
     else:
         got = f"{decision.code.status} {decision.code.code}"
-        told = f"{got} {decision.message}"
+        shown = f"{got} {decision.message}"
     if got != test.expect:
-        yield Mismatch("decision", test.expect, told)
+        yield Mismatch("decision", test.expect, shown)
     route = matched.name if matched is not None else "none"
     if test.route is not None and test.route != route:
         yield Mismatch("route", test.route, route)
-    if test.stamp is not None and test.stamp is not came.stamp:
-        yield Mismatch("stamp", test.stamp.value, came.stamp.value)
+    if test.stamp is not None and test.stamp is not reached.stamp:
+        yield Mismatch("stamp", test.stamp.value, reached.stamp.value)

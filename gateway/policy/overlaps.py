@@ -1,9 +1,9 @@
-"""Which requests patterns share, and one request that stands for all of them.
+"""Finds the requests that patterns share, and one example request for all of them.
 
 Rules kept here:
-- A segment that no pattern can name stands for a placeholder: a pattern that matches it there has a
-  placeholder there, and so matches every request that the example stands for.
-- `{name...}` is looked at once for each number of segments; beyond the longest pattern all are alike.
+- In an example, a segment that no pattern can name represents a placeholder. A pattern that matches it has a
+  placeholder at that place, so it matches every request that the example represents.
+- `{name...}` is examined once for each number of segments; all numbers beyond the longest pattern are alike.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Final
 from gateway.policy.patterns import Placeholder, Shape
 
 ROOT: Final[tuple[str, ...]] = ("",)
-"""Of `/`, whose one segment is empty; no placeholder stands for it."""
+"""The shape of `/`, whose one segment is empty; no placeholder matches it."""
 _UNNAMED: Final = "{}"
 
 
 def example(shape: Shape) -> tuple[str, ...]:
-    """The segments of one request that `shape` matches, and no literal but its own does."""
+    """Return the segments of a request that `shape` matches and that no other literal matches."""
     return tuple(_UNNAMED if isinstance(kind, Placeholder) else kind for kind in shape)
 
 
-def meet(one: Shape, other: Shape) -> Shape | None:
-    """The shape of the requests that both match; None where there are none."""
+def intersection(one: Shape, other: Shape) -> Shape | None:
+    """Return the shape of the requests that both match; None if there are none."""
     if ROOT in (one, other):
         return ROOT if one == other else None
     shared: list[str | Placeholder] = []
@@ -40,10 +40,10 @@ def meet(one: Shape, other: Shape) -> Shape | None:
     return tuple(shared) if len(one) == len(other) else None
 
 
-def of_each_length(shape: Shape, longest: int) -> tuple[Shape, ...]:
-    """`shape` without `{name...}`: one shape for each number of segments, the last with one over `longest`.
+def split_by_length(shape: Shape, longest: int) -> tuple[Shape, ...]:
+    """Return `shape` without `{name...}`: one shape for each number of segments up to `longest` + 1.
 
-    That last one stands for all that are longer; `longest` is the most segments of any pattern.
+    `longest` is the most segments of any pattern; the last shape represents all longer ones.
     """
     if shape[-1] is not Placeholder.REST:
         return (shape,)
@@ -51,8 +51,8 @@ def of_each_length(shape: Shape, longest: int) -> tuple[Shape, ...]:
     return tuple(start + (Placeholder.ONE,) * count for count in range(1, max(longest - len(start), 0) + 2))
 
 
-def of_any_length(shapes: Iterable[Shape], longest: int) -> tuple[Shape, ...]:
-    """The shapes of `of_each_length` put together again, as far as all lengths are there."""
+def merge_lengths(shapes: Iterable[Shape], longest: int) -> tuple[Shape, ...]:
+    """Return the shapes of `split_by_length` joined to `{name...}` again where all lengths are present."""
     kept = dict.fromkeys(shapes)
     for last in [shape for shape in kept if len(shape) > longest]:
         del kept[last]
@@ -65,32 +65,34 @@ def of_any_length(shapes: Iterable[Shape], longest: int) -> tuple[Shape, ...]:
 
 
 @dataclass(slots=True)
-class _Node:
-    below: dict[str | Placeholder, _Node] = field(default_factory=dict)
+class _ShapeNode:
+    """The shapes that begin alike, by their next segment; `shape` is the one that ends here."""
+
+    below: dict[str | Placeholder, _ShapeNode] = field(default_factory=dict)
     shape: Shape | None = None
 
 
-class Shapes:
-    """Shapes by their segments: those that share requests with another are found without asking the rest."""
+class ShapeIndex:
+    """An index of shapes, which finds those that share requests with another without comparing them all."""
 
     def __init__(self, shapes: Iterable[Shape]) -> None:
-        self._root = _Node()
+        self._root = _ShapeNode()
         for shape in shapes:
             node = self._root
             for kind in shape:
-                node = node.below.setdefault(kind, _Node())
+                node = node.below.setdefault(kind, _ShapeNode())
             node.shape = shape
 
-    def meeting(self, shape: Shape) -> Iterator[tuple[Shape, Shape]]:
-        """Every shape that shares requests with `shape`, and the shape of those requests."""
+    def overlapping(self, shape: Shape) -> Iterator[tuple[Shape, Shape]]:
+        """Yield every shape that shares requests with `shape`, and the shape of those requests."""
         for other in _near(self._root, shape, 0):
-            shared = meet(shape, other)
+            shared = intersection(shape, other)
             if shared is not None:
                 yield other, shared
 
 
-def _near(node: _Node, shape: Shape, depth: int) -> Iterator[Shape]:
-    """The shapes below `node` that `shape` may meet; only the root path is told apart later."""
+def _near(node: _ShapeNode, shape: Shape, depth: int) -> Iterator[Shape]:
+    """Yield the shapes below `node` that may overlap `shape`; the caller sorts out the root path."""
     if depth == len(shape):
         if node.shape is not None:
             yield node.shape
@@ -106,13 +108,13 @@ def _near(node: _Node, shape: Shape, depth: int) -> Iterator[Shape]:
             yield from _near(child, shape, depth + 1)
 
 
-def _either(node: _Node, literal: str) -> Iterator[tuple[str | Placeholder, _Node]]:
+def _either(node: _ShapeNode, literal: str) -> Iterator[tuple[str | Placeholder, _ShapeNode]]:
     for key in (literal, Placeholder.ONE):
         if key in node.below:
             yield key, node.below[key]
 
 
-def _all(node: _Node) -> Iterator[Shape]:
+def _all(node: _ShapeNode) -> Iterator[Shape]:
     if node.shape is not None:
         yield node.shape
     for child in node.below.values():

@@ -1,10 +1,10 @@
-"""A route's path pattern: its shape, what is wrong with it, and which patterns include others.
+"""Path patterns of routes: their shape, their faults, and whether one pattern includes another.
 
 Rules kept here:
-- `{name}` is one segment, `{name...}` all that are left, one or more; anything else is a literal.
-- A literal is written decoded, in the characters that RFC 3986 (section 3.3) lets stand unencoded.
-- The placeholders of other routers (`:id`, `<id>`, `*`) are refused: taken as literals they would match no
-  request of any client, so a `deny` would be open and a permission closed.
+- `{name}` is one segment, `{name...}` one or more remaining segments; anything else is a literal.
+- A literal is written decoded, with the characters that RFC 3986 (section 3.3) allows unencoded.
+- The placeholders of other routers (`:id`, `<id>`, `*`) are refused: as literals they would match no request
+  of any client, so a `deny` would not deny and a permission would not permit.
 - A pattern has no empty segment and no trailing slash; `/` alone is the root.
 """
 
@@ -17,11 +17,11 @@ from itertools import chain
 from typing import Final
 
 MAX_SEGMENTS: Final = 32
-"""More segments than any route of Core has; it bounds the depth of a match."""
+"""The most segments of a pattern, more than any route of Core has; bounds the depth of a match."""
 
 
 class Placeholder(enum.Enum):
-    """What a segment in braces stands for."""
+    """The kind of a segment in braces: one segment, or all remaining segments."""
 
     ONE = "{}"
     REST = "{...}"
@@ -34,17 +34,17 @@ _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}")
 
 _FOREIGN: Final = (
-    (re.compile(r"\*"), "write '{name}' for one segment, or '{name...}' for all that are left"),
-    (re.compile(r"\*+(\w*)", re.ASCII), "write '{%s...}' for all segments that are left"),
-    (re.compile(r"<path:(\w+)>", re.ASCII), "write '{%s...}' for all segments that are left"),
+    (re.compile(r"\*"), "write '{name}' for one segment, or '{name...}' for all remaining ones"),
+    (re.compile(r"\*+(\w*)", re.ASCII), "write '{%s...}' for all remaining segments"),
+    (re.compile(r"<path:(\w+)>", re.ASCII), "write '{%s...}' for all remaining segments"),
     (re.compile(r"<(?:\w+:)?(\w+)>|:(\w+).*", re.ASCII), "write '{%s}' for one segment"),
     (re.compile(r".*\*.*"), "write the segment out, or '{name}' for any one"),
 )
-"""What a segment with a placeholder of another router looks like, and how to write it here."""
+"""Placeholders of other routers, each with the way to write it here."""
 
 
 def shape_of(pattern: str) -> Shape:
-    """The shape of `pattern`, which may be malformed: what is no placeholder counts as literal."""
+    """Return the shape of `pattern`, which may be malformed: what is no placeholder is a literal."""
     return tuple(map(_kind, _segments(pattern)))
 
 
@@ -60,7 +60,7 @@ def _kind(segment: str) -> str | Placeholder:
 
 
 def faults(pattern: str) -> Iterator[str]:
-    """Everything that is wrong with `pattern`, in words for the file's author."""
+    """Yield every fault of `pattern`, in words for the author of the file."""
     if pattern == "/":
         return
     if not pattern.startswith("/"):
@@ -83,13 +83,13 @@ def _literal_faults(literal: str) -> Iterator[str]:
     elif literal in (".", ".."):
         yield "a dot segment matches nothing"
     elif advice := _foreign(literal):
-        yield f"'{literal}' is no placeholder here: {advice}"
+        yield f"'{literal}' is not a placeholder here: {advice}"
     elif not _LITERAL.fullmatch(literal):
         yield f"'{literal}' is neither a plain segment nor '{{name}}' nor '{{name...}}'"
 
 
 def _foreign(literal: str) -> str:
-    """What to write for a placeholder of another router; empty for any other literal."""
+    """Return how to write a placeholder of another router; empty for any other literal."""
     for form, advice in _FOREIGN:
         if match := form.fullmatch(literal):
             return advice.replace("%s", next(filter(None, match.groups()), "path"))
@@ -97,7 +97,7 @@ def _foreign(literal: str) -> str:
 
 
 def includes(wide: Shape, narrow: Shape) -> bool:
-    """Whether every path that `narrow` matches is matched by `wide` too."""
+    """Return whether `wide` matches every path that `narrow` matches."""
     for depth, kind in enumerate(wide):
         if kind is Placeholder.REST:
             return len(narrow) > depth

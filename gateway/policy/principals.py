@@ -1,8 +1,8 @@
-"""Who is calling: an API key with its owner and scopes, or the master key.
+"""Principals: the caller is an API key with its owner and scopes, or the master key.
 
 Rules kept here:
-- A key is live while it is not revoked and the moment is before its expiry (Core's `IsValid`), and while
-  it is not disabled, which Core has no word for.
+- A key is live before its expiry, unless it is revoked (Core's `IsValid`) or disabled (which Core does not
+  have).
 - A principal holds neither the key nor its digest, so it can be logged.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 
-class State(enum.Enum):
-    """What a key is worth at a given time."""
+class KeyState(enum.Enum):
+    """The state of a key at a given time."""
 
     LIVE = "live"
     EXPIRED = "expired"
@@ -24,7 +24,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key that the store knows; `expires_at` in Unix seconds."""
+    """A key that the store knows; `expires_at` is in Unix seconds."""
 
     id: str
     owner: str
@@ -33,19 +33,19 @@ class ApiKey:
     revoked: bool = False
     disabled: bool = False
 
-    def state(self, now: float) -> State:
-        """The key's state at `now`, in Unix seconds; at the instant of its expiry it is expired."""
+    def state(self, now: float) -> KeyState:
+        """Return the key's state at `now` (Unix seconds); it is expired from the instant of its expiry."""
         if self.revoked:
-            return State.REVOKED
+            return KeyState.REVOKED
         if self.disabled:
-            return State.DISABLED
-        # Asked this way round, an expiry that is not a number is expired.
-        return State.LIVE if now < self.expires_at else State.EXPIRED
+            return KeyState.DISABLED
+        # In this order of the comparison, a key whose expiry is not a number is expired.
+        return KeyState.LIVE if now < self.expires_at else KeyState.EXPIRED
 
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """The caller that presented Core's master key."""
+    """The caller that sent Core's master key."""
 
 
 MASTER: Final = Master()

@@ -1,14 +1,14 @@
-"""The route table: what may be listed, what ties, and which route a request matches.
+"""The route table: validates the listed routes and finds the route that a request matches.
 
 Rules kept here:
 - The literal child is tried first, then `{name}`, then `{name...}`, with backtracking, as Core's router does.
 - An empty segment (a trailing slash) never matches a placeholder.
-- Two routes of one method with the same kinds segment by segment tie, and are refused.
+- Two routes of one method that have the same kind of segment at every place tie, and are refused.
 - Below /api-keys only the three routes that the gateway serves itself match, and Core's /metrics never
-  does, whatever wildcard is listed.
-- `public` stands only on a path without placeholders and without options.
-- A stamp stands only where a scoped key can send a body.
-- Report-only stands only on a route to Core that asks for a scope.
+  matches, whatever wildcard is listed.
+- `public` is allowed only on a path without placeholders, and without options.
+- A stamp is allowed only where a scoped key can send a body.
+- Report-only is allowed only on a route to Core that requires a scope.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.policy.patterns import Placeholder, Shape, faults, includes, shape_of
+from gateway.policy.problems import Problem
 from gateway.policy.scopes import ACTIONS, RESOURCES, covering
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Stamp(enum.Enum):
-    """Where the caller's key id goes in the body of a route."""
+    """The place of the caller's key id in the body of a route."""
 
     NONE = "none"
     CREATE = "create"
@@ -37,7 +38,7 @@ class Stamp(enum.Enum):
 
 
 class Access(enum.Enum):
-    """Who may take a route."""
+    """The callers that may take a route."""
 
     PUBLIC = "public"
     SCOPES = "scopes"
@@ -55,7 +56,7 @@ _SERVED: Final[frozenset[tuple[str, Shape]]] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One line of the route table; `line` is where it stands in the file."""
+    """One line of the route table; `line` is its line in the file."""
 
     method: str
     pattern: str
@@ -65,19 +66,19 @@ class Route:
     body_optional: bool = False
     line: int = field(default=0, compare=False)
     report_until: float = 0.0
-    """Unix seconds: before them, a key that lacks only the scope is let pass and reported."""
+    """Unix seconds: until then, a request that only lacks the scope is let pass and reported."""
     first_byte: float = 0.0
     """Seconds until Core's response begins; 0 for `timeouts.first_byte`."""
     name: str = field(init=False, repr=False, compare=False)
     """`GET /ledgers/{id}`: the label of logs, metrics and tests."""
     shape: Shape = field(init=False, repr=False, compare=False)
     served: bool = field(init=False, repr=False, compare=False)
-    """Whether the gateway answers it itself, from its own key store."""
+    """True if the gateway serves the route itself, from its own key store."""
     accepted_scopes: frozenset[str] = field(init=False, repr=False, compare=False)
-    """Every scope a key may hold to take this route."""
+    """Every scope that lets a key take this route."""
 
     def __post_init__(self) -> None:
-        """Work out once what every request asks for."""
+        """Compute once what every request needs."""
         shape = shape_of(self.pattern)
         object.__setattr__(self, "name", f"{self.method} {self.pattern}")
         object.__setattr__(self, "shape", shape)
@@ -88,35 +89,29 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteProblem:
-    """Something wrong with the route table, at a line of its file."""
+class _RouteNode:
+    """The routes whose patterns begin alike, by their next segment; `route` is the one that ends here."""
 
-    line: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    literals: Mapping[str, _Node]
-    one: _Node | None
+    literals: Mapping[str, _RouteNode]
+    one: _RouteNode | None
     rest: Route | None
     route: Route | None
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """Routes without a problem between them; only `compile_routes` builds one."""
+    """Routes that have no problem; only `compile_routes` builds a table."""
 
     routes: tuple[Route, ...]
-    _trees: Mapping[str, _Node] = field(repr=False, compare=False)
+    _trees: Mapping[str, _RouteNode] = field(repr=False, compare=False)
     _public: Mapping[tuple[str, Shape], Route] = field(repr=False, compare=False)
 
     def public(self, method: str, segments: tuple[str, ...]) -> Route | None:
-        """The public route that `method` and `segments` take, if any; it has no placeholder."""
+        """Return the public route that `method` and `segments` take, if any; it has no placeholder."""
         return self._public.get((method, segments))
 
     def match(self, method: str, segments: tuple[str, ...]) -> Route | None:
-        """The route that `method` and the decoded `segments` take, if any is listed."""
+        """Return the route that `method` and the decoded `segments` take, if any is listed."""
         root = self._trees.get(method)
         if root is None:
             return None
@@ -126,7 +121,7 @@ class RouteTable:
         return _find(root, segments, 0)
 
 
-def _find(node: _Node, segments: tuple[str, ...], depth: int) -> Route | None:
+def _find(node: _RouteNode, segments: tuple[str, ...], depth: int) -> Route | None:
     if depth == len(segments):
         return node.route
     segment = segments[depth]
@@ -144,7 +139,7 @@ def _find(node: _Node, segments: tuple[str, ...], depth: int) -> Route | None:
     return None
 
 
-def _grow(routes: Iterable[Route], depth: int) -> _Node:
+def _grow(routes: Iterable[Route], depth: int) -> _RouteNode:
     literals: dict[str, list[Route]] = {}
     one: list[Route] = []
     rest = here = None
@@ -158,7 +153,7 @@ def _grow(routes: Iterable[Route], depth: int) -> _Node:
             one.append(route)
         else:
             literals.setdefault(kind, []).append(route)
-    return _Node(
+    return _RouteNode(
         literals={literal: _grow(below, depth + 1) for literal, below in literals.items()},
         one=_grow(one, depth + 1) if one else None,
         rest=rest,
@@ -166,11 +161,11 @@ def _grow(routes: Iterable[Route], depth: int) -> _Node:
     )
 
 
-def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[RouteProblem, ...]:
-    """The table of `routes`, or every problem they have, in the order of their lines."""
+def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[Problem, ...]:
+    """Return the table of `routes`, or every problem that they have, in the order of their lines."""
     listed = tuple(routes)
     problems = [
-        RouteProblem(route.line, f"{route.name}: {fault}")
+        Problem(route.line, f"{route.name}: {fault}")
         for route in listed
         for check in (_method, _pattern, _reserved, _access, _options, _mode)
         for fault in check(route)
@@ -190,12 +185,12 @@ def compile_routes(routes: Iterable[Route]) -> RouteTable | tuple[RouteProblem, 
     )
 
 
-def _ties(routes: tuple[Route, ...]) -> Iterator[RouteProblem]:
+def _ties(routes: tuple[Route, ...]) -> Iterator[Problem]:
     first: dict[tuple[str, Shape], Route] = {}
     for route in routes:
         other = first.setdefault((route.method, route.shape), route)
         if other is not route:
-            yield RouteProblem(route.line, f"{route.name}: ties with {other.name} in line {other.line}")
+            yield Problem(route.line, f"{route.name}: ties with {other.name} in line {other.line}")
 
 
 def _method(route: Route) -> Iterator[str]:
@@ -225,39 +220,39 @@ def _access(route: Route) -> Iterator[str]:
         yield f"'{route.access.value}' takes no scope"
     if route.access is Access.PUBLIC:
         if any(isinstance(kind, Placeholder) for kind in route.shape):
-            yield "'public' stands only on a path without placeholders"
+            yield "'public' is allowed only on a path without placeholders"
         if route.served:
-            yield "keys are never managed without a key"
+            yield "keys cannot be managed without a key"
 
 
 def _scope(scope: str) -> Iterator[str]:
     resource, _, action = scope.partition(":")
     if resource not in RESOURCES.values() or action not in ACTIONS.values():
-        yield f"'{scope}' is no scope of Core (resource:read, resource:write or resource:delete)"
+        yield f"'{scope}' is not a scope of Core: write one such as ledgers:read"
 
 
 def _options(route: Route) -> Iterator[str]:
     if route.body_optional and route.stamp is not Stamp.CREATE:
-        yield "'body: optional' stands only beside 'stamp: create'"
+        yield "'body: optional' is allowed only with 'stamp: create'"
     if route.first_byte and route.served:
-        yield "a route that the gateway answers itself takes no first_byte: Core is not asked"
+        yield "a route that the gateway serves itself takes no first_byte: Core gets no request"
     if route.stamp is Stamp.NONE:
         return
     if route.access is not Access.SCOPES:
         yield f"'{route.access.value}' takes no stamp: only scoped keys are stamped"
     if ACTIONS.get(route.method) != "write":
-        yield "a stamp stands only on POST, PUT and PATCH"
+        yield "a stamp is allowed only on POST, PUT and PATCH"
     if route.served:
-        yield "a route that the gateway answers itself takes no stamp"
+        yield "a route that the gateway serves itself takes no stamp"
 
 
 def _mode(route: Route) -> Iterator[str]:
     if not route.report_until:
         return
     if route.access is not Access.SCOPES:
-        yield f"'{route.access.value}' is never report-only: only a lacking scope is"
+        yield f"'{route.access.value}' cannot be report-only: only a missing scope is reported"
     if route.served:
-        yield "/api-keys is never report-only"
+        yield "/api-keys cannot be report-only"
 
 
 CREATES: Final[Mapping[tuple[str, str], Stamp]] = MappingProxyType(
@@ -274,15 +269,15 @@ CREATES: Final[Mapping[tuple[str, str], Stamp]] = MappingProxyType(
         ("POST", "/{id}/metadata"): Stamp.MERGE,
     }
 )
-"""Core's routes that write `meta_data` -> the stamp that keeps its author true (recorded live)."""
+"""Core's routes that write `meta_data`, as recorded live -> the stamp that records the true author."""
 
 _WRITERS: Final = tuple((method, shape_of(pattern), stamp) for (method, pattern), stamp in CREATES.items())
 
 
 def expected_stamp(route: Route) -> Stamp | None:
-    """The stamp that `route` must name or deny on purpose; None where it reaches no writer of `meta_data`.
+    """Return the stamp that `route` must name, or decline with `none`; None if it reaches no writer.
 
-    A wildcard reaches every writer below it; the first of `CREATES` is given.
+    A writer is a route of Core in `CREATES`. A wildcard reaches every writer below it; the first one counts.
     """
     if route.access is not Access.SCOPES:
         return None

@@ -1,9 +1,9 @@
-"""What a scope `resource:action` opens, and the scope Core itself would ask for.
+"""Scopes `resource:action`: which scope covers which, and the scope that Core itself would require.
 
 Rules kept here:
 - A scope has exactly one ':' and no empty half; anything else grants nothing (Core's `ScopeCovers`).
-- `*` stands for any resource or any action, never for a part of a name.
-- The implied scope follows Core's constant table; a method outside it implies a scope nobody holds.
+- `*` means any resource or any action, never a part of a name.
+- The implied scope follows Core's constant table; a method outside of it implies a scope that nobody holds.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "refund-transaction": "transactions",
     }
 )
-"""First path segment -> resource (Core's `getResourceFromPath`); what is not listed has none."""
+"""First path segment -> resource (Core's `getResourceFromPath`); other segments have none."""
 
 
 def covering(required: str) -> frozenset[str]:
-    """Every scope that covers `required`: itself and its three wildcards; none if it is malformed."""
+    """Return every scope that covers `required`: itself and three wildcards; none if it is malformed."""
     resource, _, action = required.partition(":")
     if not resource or not action or ":" in action:
         return frozenset()
@@ -55,19 +55,19 @@ def covering(required: str) -> frozenset[str]:
 
 
 def covers(granted: str, required: str) -> bool:
-    """Whether a key holding `granted` may do `required` (Core's `ScopeCovers`)."""
+    """Return whether `granted` covers `required` (Core's `ScopeCovers`)."""
     return granted in covering(required)
 
 
 def holds(scopes: tuple[str, ...], required: str) -> bool:
-    """Whether any of `scopes` covers `required` (Core's `HasPermission`)."""
+    """Return whether any of `scopes` covers `required` (Core's `HasPermission`)."""
     return not covering(required).isdisjoint(scopes)
 
 
 def implied_scope(method: str, first_segment: str) -> str | None:
-    """The scope Core asks for by method and decoded first segment; None where Core knows no resource.
+    """Return the scope that Core requires for a method and a decoded first segment; None if it has none.
 
-    A method without an action gives `ledgers:`, which is no scope and so held by nobody.
+    A method without an action gives `ledgers:`, which is no scope, so nobody holds it.
     """
     resource = RESOURCES.get(first_segment)
     if resource is None:
@@ -76,6 +76,6 @@ def implied_scope(method: str, first_segment: str) -> str | None:
 
 
 def grantable(caller: tuple[str, ...], requested: tuple[str, ...]) -> bool:
-    """Whether each requested scope is covered by one of the caller's (Core's `CanGrantScopes`)."""
+    """Return whether the caller's scopes cover each requested scope (Core's `CanGrantScopes`)."""
     held = frozenset(caller)
     return not any(covering(scope).isdisjoint(held) for scope in requested)

@@ -1,13 +1,13 @@
-"""A raw request target read the only way it can be read, or refused as ambiguous.
+"""Parses request targets; a target that could be read in two ways is refused as ambiguous.
 
 Rules kept here:
 - A target is never repaired: the bytes matched are the bytes forwarded.
-- Segments are percent-decoded once; Core decodes once too, and takes an encoded slash for a separator.
-- What two parsers could read apart is refused: empty interior segments, `.` and `..`, an encoded or
-  backward slash, control bytes, bad escapes, '#', bytes outside ASCII, any form but origin-form
+- Segments are percent-decoded once. Core decodes once too, and takes an encoded slash for a separator.
+- A target that two parsers could read differently is refused: empty interior segments, `.` and `..`, an
+  encoded slash, a backslash, control bytes, bad escapes, '#', bytes outside ASCII, any form but origin-form
   (RFC 9112 section 3.2.1).
 - A trailing slash makes another path: its last segment is empty.
-- The query is not judged, but for the bytes that would end the request line.
+- The query is not checked, except for bytes that would end the request line.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Target:
     """An unambiguous request target."""
 
     raw: str
-    """As the client sent it."""
+    """The target as the client sent it."""
     path: str
-    """What stands before the first '?', still encoded."""
+    """The part before the first '?', still encoded."""
     segments: tuple[str, ...]
-    """The path's segments, decoded; bytes that are no UTF-8 become lone surrogates."""
+    """The path's segments, decoded; bytes that are not UTF-8 become lone surrogates."""
     query: str
-    """What stands after the first '?', still encoded."""
+    """The part after the first '?', still encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ _control: Final = re.compile(r"[\x00-\x1f\x7f]").search
 
 
 def parse_target(raw: str) -> Target | Ambiguous:
-    """Read `raw`, the request target as text of one character for each byte."""
+    """Parse `raw`, a request target as text with one character for each byte."""
     path, _, query = raw.partition("?")
     if query and _breaks_the_request_line(query):
         return Ambiguous("control byte or blank in the query")

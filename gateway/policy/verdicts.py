@@ -1,10 +1,10 @@
-"""What the gateway answers one request of one caller, as the data path does before it reads a body.
+"""Gives the verdict on one request of one caller, as the pipeline does before it reads a body.
 
 Rules kept here:
-- Nothing is decided here: `decide` is asked, and before it only what the data path asks before it: is the
-  route public, was a key sent, is the master key accepted.
-- A request names its caller by scopes or by record, never by a key; a text with a key in it is refused and
-  not repeated.
+- `decide` decides. Before it come only the checks that the pipeline makes before it: is the route public, was
+  a key sent, is the master key accepted.
+- A caller is named by scopes or by record, never by a key. A text with a key in it is refused and not
+  repeated.
 - A target that HTTP's request line cannot hold never reaches the policy, so it gets no verdict.
 """
 
@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code, error_body
-from gateway.policy.decisions import Allow, Deny, decide
+from gateway.policy.decisions import Allow, Deny, Policy, decide
 from gateway.policy.principals import MASTER, ApiKey, Master, Principal
-from gateway.policy.report_only import NO_DATES, KeyDates
-from gateway.policy.routes import METHODS, RouteTable, Stamp
+from gateway.policy.routes import METHODS, Stamp
 from gateway.policy.scopes import ACTIONS, RESOURCES
 from gateway.policy.targets import Ambiguous, Target, parse_target
 
@@ -28,7 +27,7 @@ HOLDABLE: Final = tuple(
     for resource in (*dict.fromkeys(RESOURCES.values()), "*")
     for action in (*dict.fromkeys(ACTIONS.values()), "*")
 )
-"""Every scope worth holding: a resource of Core or `*`, an action or `*`."""
+"""Every scope that permits something: a resource of Core or `*`, and an action or `*`."""
 HOLDABLE_FORM: Final = "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
 
 _METHODS: Final = METHODS | {"TRACE"}
@@ -39,20 +38,11 @@ _key_in: Final = re.compile(r"[A-Za-z0-9_-]{43}(=|%3[Dd])").search
 
 @dataclass(frozen=True, slots=True)
 class NoKey:
-    """A caller that presents no key."""
+    """A caller that sends no key."""
 
 
 NO_KEY: Final = NoKey()
-Caller = NoKey | Principal
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What of a configuration says who may do what; without `accepts_master` the master key is refused."""
-
-    table: RouteTable
-    accepts_master: bool = True
-    report_only: KeyDates = NO_DATES
+PolicyCaller = NoKey | Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,68 +54,68 @@ class PolicyRequest:
     target: Target | Ambiguous
 
     def __str__(self) -> str:
-        """`GET /ledgers/x`, as it stands in a request line."""
+        """Return `GET /ledgers/x`, as in a request line."""
         return f"{self.method} {self.raw}"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a text is no request or no caller, and what to write instead; it never quotes the text."""
+    """The reason why a text is no request, and what to write instead; it never quotes the text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one caller gets, and the stamp that its body gets on the way."""
+    """The decision for one caller, and the stamp that its body gets."""
 
-    caller: Caller
+    caller: PolicyCaller
     decision: Allow | Deny
     stamp: Stamp
 
 
 def holds_key(text: str) -> bool:
-    """Whether a key, or what looks like one, stands anywhere in `text`."""
+    """Return whether `text` holds a key, or a text of its form."""
     return _key_in(text) is not None
 
 
 def read_request(method: str, raw: str) -> PolicyRequest | Unreadable:
-    """The request that `method` and `raw`, a request target, make."""
+    """Return the request of a method and `raw`, a request target."""
     if method not in _METHODS and method.upper() in _METHODS:
         return Unreadable(f"write the method in capitals: {method.upper()}")
     if method not in _METHODS:
         return Unreadable(f"the method is one of {', '.join(sorted(_METHODS))}, in capitals")
     if holds_key(raw):
-        return Unreadable("the path holds a key, or what looks like one: take it out")
+        return Unreadable("the path holds a key, or a text that looks like one: remove it")
     if not _writable(raw):
-        return Unreadable("the path begins with '/', and all but visible ASCII in it is percent-encoded")
+        return Unreadable("begin the path with '/', and percent-encode everything in it but visible ASCII")
     return PolicyRequest(method, raw, parse_target(raw))
 
 
 def key_with(scopes: Iterable[str]) -> ApiKey:
-    """A live key of nobody, with these scopes."""
+    """Return a live key with these scopes and without an owner."""
     return ApiKey(id="", owner="", scopes=tuple(scopes), expires_at=float("inf"))
 
 
-def verdict(request: PolicyRequest, caller: Caller, policy: Policy, now: float) -> Verdict:
-    """What `caller` gets for `request` at `now` (Unix seconds)."""
+def verdict(request: PolicyRequest, caller: PolicyCaller, policy: Policy, now: float) -> Verdict:
+    """Return the verdict for `caller` and `request` at `now` (Unix seconds)."""
     decision = _decision(request, caller, policy, now)
     if isinstance(decision, Allow) and isinstance(caller, ApiKey):
         return Verdict(caller, decision, decision.route.stamp)
     return Verdict(caller, decision, Stamp.NONE)
 
 
-def _decision(request: PolicyRequest, caller: Caller, policy: Policy, now: float) -> Allow | Deny:
+def _decision(request: PolicyRequest, caller: PolicyCaller, policy: Policy, now: float) -> Allow | Deny:
     target = request.target
     if isinstance(target, Target) and policy.table.public(request.method, target.segments) is not None:
-        return decide(MASTER, request.method, target, policy.table, now)  # as for anyone: no key is asked for
+        return decide(MASTER, request.method, target, policy, now)  # as for anyone: no key is required
     if isinstance(caller, NoKey):
         return Deny(Code.MISSING_KEY, Code.MISSING_KEY.message)
     if isinstance(caller, Master) and not policy.accepts_master:
         return Deny(Code.INVALID_KEY, Code.INVALID_KEY.message)
-    return decide(caller, request.method, target, policy.table, now, policy.report_only)
+    return decide(caller, request.method, target, policy, now)
 
 
 def body_of(request: PolicyRequest, deny: Deny) -> bytes:
-    """The body of the answer that refuses `request`; HEAD gets none (RFC 9110 section 9.3.2)."""
+    """Return the body of the response that refuses `request`; HEAD gets none (RFC 9110 section 9.3.2)."""
     return b"" if request.method == "HEAD" else error_body(deny.code.code, deny.message)

@@ -39,9 +39,7 @@ class Authorizer:
             entry.key_id, entry.owner = principal.id, principal.owner
         else:
             entry.key_id = "master"
-        decision = decide(
-            principal, context.exchange.method, context.target, config.routes, now, config.keys.report_only
-        )
+        decision = decide(principal, context.exchange.method, context.target, config.policy, now)
         if isinstance(decision, Deny) and decision.code.status == 401:
             context.label()
             return decision

@@ -49,15 +49,8 @@ class Reauthorizer:
             raise DeniedMeanwhileError(refusal)
 
     def _decide(self, context: RequestContext, principal: Principal, valid: float) -> Deny | None:
-        config = context.config
-        decision = decide(
-            principal,
-            context.exchange.method,
-            context.target,
-            config.routes,
-            self._unix(),
-            config.keys.report_only,
-        )
+        policy = context.config.policy
+        decision = decide(principal, context.exchange.method, context.target, policy, self._unix())
         if isinstance(decision, Deny):
             return decision
         context.reauthorized(principal, self._monotonic() + valid)

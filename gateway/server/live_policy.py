@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.health import Health
 from gateway.config import Config
-from gateway.config.report_only import reported
+from gateway.config.report_only_dates import reported
 from gateway.server.live_config import LiveConfig
 from gateway.server.reload import Reload, ReloadResult, Source
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics

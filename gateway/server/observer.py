@@ -120,7 +120,7 @@ class GatewayObserver:
     def key_changed(self, change: KeyChange) -> None:
         """Measure how long a revocation took to come here."""
         if change.at is not None:
-            self._metrics.revocation_learnt(time.time() - change.at)
+            self._metrics.revocation_applied(time.time() - change.at)
 
     def not_revoked_in_core(self, key_id: str, reason: str) -> None:
         """Log that Core is still to revoke a key that has ended here."""

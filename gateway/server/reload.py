@@ -22,8 +22,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, Protocol
 
-from gateway.config import Config, ConfigError, ConfigProblem, UnreadableConfigError, parse_config, settings
-from gateway.config.load import read_config
+from gateway.config import Config, ConfigError, UnreadableConfigError, parse_config, settings
+from gateway.config.bounded_file import read_bounded
+from gateway.policy.problems import Problem
 
 FOLLOWED: Final = (
     "keys.master",
@@ -168,7 +169,7 @@ class Reload:
         self._target.adopt(new)
         return self._tell(ReloadResult(self._now(), self._tried))
 
-    def _parsed(self, data: bytes) -> Config | tuple[ConfigProblem, ...]:
+    def _parsed(self, data: bytes) -> Config | tuple[Problem, ...]:
         """Return the configuration that `data` describes, or every problem of it; runs in a thread."""
         try:
             new = parse_config(data, self._source.path, self._source.variables, secrets=True, now=self._now)
@@ -179,10 +180,10 @@ class Reload:
         bound = needing_restart(self._live, new)
         return self._of_file(*(f"{path} needs a restart: nothing was changed" for path in bound)) or new
 
-    def _of_file(self, *texts: str) -> tuple[ConfigProblem, ...]:
-        return tuple(ConfigProblem(str(self._source.path), 0, text) for text in texts)
+    def _of_file(self, *texts: str) -> tuple[Problem, ...]:
+        return tuple(Problem(0, text, str(self._source.path)) for text in texts)
 
-    def _refuse(self, sha256: str, problems: tuple[ConfigProblem, ...]) -> ReloadResult:
+    def _refuse(self, sha256: str, problems: tuple[Problem, ...]) -> ReloadResult:
         texts = tuple(map(str, problems[:MOST_PROBLEMS]))
         if len(problems) > MOST_PROBLEMS:
             texts += (f"and {len(problems) - MOST_PROBLEMS} more",)
@@ -197,12 +198,12 @@ def _content(path: Path) -> bytes | ConfigError:
     """Return the content of the file, or why it cannot be read; a pipe or device is not read."""
     try:
         if path.is_file() or not path.exists():
-            return read_config(path)
+            return read_bounded(path)
     except ConfigError as unreadable:
         return unreadable
     except OSError:
         pass
-    return UnreadableConfigError((ConfigProblem(str(path), 0, "cannot be read: this is no plain file"),))
+    return UnreadableConfigError((Problem(0, "cannot be read: this is no plain file", str(path)),))
 
 
 def _sha256(content: bytes | ConfigError) -> str:

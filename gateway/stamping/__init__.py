@@ -1,1 +1,1 @@
-"""The caller's key id into a JSON body, every other byte as it came. Pure."""
+"""Provenance: the caller's key id is written into the JSON body of a record that is created or changed."""

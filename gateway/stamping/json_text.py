@@ -1,10 +1,10 @@
-"""JSON texts read by position: what they hold and where, a large one in short steps.
+"""Reads JSON texts by place: returns where members and elements are; reads a large text in short steps.
 
 Rules kept here:
-- Nothing is built from what was read: a member is a place in the text, so an edit changes nothing else.
+- No value is built from a text: a member is a place in the text, so an edit changes nothing else.
 - A step reads about BLOCK bytes, whatever they are: a text is checked as a sequence of small JSON texts
   (see `check_in_steps`).
-- How deep a text may be nested is said here; the interpreter's own limit differs from version to version.
+- MAX_DEPTH bounds the nesting of a text, because the interpreter's own limit differs between versions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.stamping.decoders import ELEMENTS, MEMBERS, NAME, VALUE
+
 # Levels of nesting that pass: below what every supported CPython reads (1,000 in 3.11, less its stack).
 MAX_DEPTH = 800
 # Bytes of one step: dense ones (`[],[],`) take some 250 ns a bracket.
 BLOCK = 4096
 _DECODED = 1 << 18
-# What a block may be longer than BLOCK, so that no escape is cut apart.
+# A block may be so many bytes longer than BLOCK, so that no escape is cut apart.
 _ESCAPE = 5
 
 BLANKS = b" \t\r\n"
@@ -37,26 +39,12 @@ _CLOSERS = bytes.maketrans(b"[{", b"]}")
 _NAME = re.compile(rb'[ \t\r\n]*(,?)[ \t\r\n]*"[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 _BETWEEN = re.compile(rb"[ \t\r\n,]*")
 
-
-class _Name(str):
-    """A member's name that equals only itself, so that a mapping keeps repeated members apart."""
-
-    __slots__ = ()
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-
-_VALUE = msgspec.json.Decoder(msgspec.Raw)
-_NAME_TEXT = msgspec.json.Decoder(str)
-_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
-_MEMBERS = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _, name: _Name(name))
-
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the functions below raise for a text that is no JSON, or nested too deep."""
+"""The errors that the functions below raise for a text that is no JSON or is nested too deep."""
 
 
 class TooManyError(Exception):
-    """A container with more elements than were asked for."""
+    """A container has more elements than are allowed."""
 
 
 class Span(NamedTuple):
@@ -67,10 +55,10 @@ class Span(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member of an object and where it is.
+    """A member of an object and its places.
 
-    `lead` is where the comma before it is, or where it begins if it is the first. `after` is behind the comma
-    that follows its value, or behind the value if it is the last.
+    `lead` is the place of the comma before the member, or the beginning of the first member. `after` is the
+    place behind the comma that follows the value, or behind the value of the last member.
     """
 
     name: str
@@ -82,7 +70,7 @@ class Member(NamedTuple):
 class Parts(NamedTuple):
     """A container in parts that are separated by commas.
 
-    A part that `is_large` is a single element. `elements` is how many all of them hold.
+    A part that `is_large` is a single element. `elements` counts the elements of all parts.
     """
 
     spans: list[Span]
@@ -90,11 +78,11 @@ class Parts(NamedTuple):
 
 
 def readable(text: bytes) -> bytes:
-    r"""`text` as a strict reader takes it: of the same length, with other escapes for surrogates.
+    r"""Return `text` in a form that a strict reader takes: of the same length, without surrogates.
 
-    Go reads a lone surrogate as U+FFFD, msgspec refuses it. `\ud83d` becomes `\uf83d`, also where it is one
-    of a pair, or the backslash itself is escaped: no value is taken from this text, and no name that matters
-    holds such an escape.
+    Go reads a lone surrogate as U+FFFD, msgspec refuses it. `\ud83d` becomes `\uf83d`, also if it is one of a
+    pair or the backslash itself is escaped: no value is taken from this text, and no name that matters holds
+    such an escape.
     """
     if b"\\" in text and (rb"\ud" in text or rb"\uD" in text):
         return text.replace(rb"\ud", rb"\uf").replace(rb"\uD", rb"\uF")
@@ -102,9 +90,9 @@ def readable(text: bytes) -> bytes:
 
 
 def members(text: bytes, at: int = 0) -> list[Member]:
-    """Every member of the small object `text` in order, repeated ones too; `at` is added to each place."""
+    """Return every member of the small object `text`, also repeated ones; `at` is added to each place."""
     found = []
-    read = _MEMBERS.decode(readable(text)).items()
+    read = MEMBERS.decode(readable(text)).items()
     place = text.index(b"{") + 1
     for name, raw in read:
         match = _NAME.match(text, place)
@@ -118,9 +106,9 @@ def members(text: bytes, at: int = 0) -> list[Member]:
 
 
 def elements(text: bytes, at: int = 0) -> list[Span]:
-    """Every element of the small array `text` in order; `at` is added to each place."""
+    """Return every element of the small array `text`; `at` is added to each place."""
     found = []
-    read = _ELEMENTS.decode(readable(text))
+    read = ELEMENTS.decode(readable(text))
     place = text.index(b"[") + 1
     for raw in read:
         match = _BETWEEN.match(text, place)
@@ -131,12 +119,12 @@ def elements(text: bytes, at: int = 0) -> list[Span]:
 
 
 def is_large(part: Span) -> bool:
-    """Whether it is too long to be read in one step."""
+    """Return whether the part is too long to be read in one step."""
     return part.end - part.start > BLOCK + _ESCAPE
 
 
 def decode_in_steps(text: bytes) -> Generator[None, None, None]:
-    """Raises UnicodeDecodeError where the text is not UTF-8."""
+    """Raise UnicodeDecodeError if the text is not UTF-8."""
     if text.isascii():
         return
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -147,11 +135,11 @@ def decode_in_steps(text: bytes) -> Generator[None, None, None]:
 
 
 def check_in_steps(text: bytes) -> Generator[None, None, None]:
-    """Raises one of UNREADABLE where the text is not one JSON object nested at most MAX_DEPTH deep.
+    """Raise one of UNREADABLE if the text is not one JSON object nested at most MAX_DEPTH deep.
 
-    The text is cut at commas. What is between two of them is JSON exactly if it is once the containers that
-    are open there are opened before it and closed behind it: of `{"a":[1,2],"b":3}`, cut at its commas,
-    `{"a":[1,0]}`, `{"":[0,2],"":0}` and `{"":0,"b":3}` are read.
+    The text is cut at commas. A piece between two commas is valid exactly if it is valid JSON after the
+    containers that are open there are opened before it and closed behind it: of `{"a":[1,2],"b":3}`, cut at
+    its commas, `{"a":[1,0]}`, `{"":[0,2],"":0}` and `{"":0,"b":3}` are read.
     """
     open_, first = bytearray(), b""
     unread = [b""]
@@ -159,7 +147,7 @@ def check_in_steps(text: bytes) -> Generator[None, None, None]:
         block = readable(text[start : start + len(masked)])
         # Strings, numbers and blanks may be as long as the text: a block of one is read, and left out.
         if not masked.strip(b"\0"):
-            _VALUE.decode(b'"%b"' % block)
+            VALUE.decode(b'"%b"' % block)
             yield
             continue
         if block.isdigit() or not block.strip(BLANKS):
@@ -169,22 +157,22 @@ def check_in_steps(text: bytes) -> Generator[None, None, None]:
         _nest(open_, brackets)
         first = first or brackets[:1]
         if cut:
-            _VALUE.decode(b"".join((*unread, block[:cut], _closed(open_))))
+            VALUE.decode(b"".join((*unread, block[:cut], _closed(open_))))
             unread = [bytes(open_).replace(b"{", b'{"":'), b"0,"]
         unread.append(block[cut:])
         brackets = masked[cut:].translate(None, _NO_BRACKETS)
         _nest(open_, brackets)
         first = first or brackets[:1]
         yield
-    _VALUE.decode(b"".join(unread))
+    VALUE.decode(b"".join(unread))
     if first != b"{":
         raise msgspec.DecodeError("not an object")
 
 
 def parts_in_steps(text: bytes, container: Span, most: int | None = None) -> Generator[None, None, Parts]:
-    """The container at a place of a text that was checked, in parts.
+    """Return the container at a place of a text that was checked, in parts.
 
-    Raises TooManyError where it has more than `most` elements.
+    Raises TooManyError if it has more than `most` elements.
     """
     inside = Span(container.start + 1, container.end - 1)
     spans, depth, begun, commas, empty = [], 0, inside.start, 0, True
@@ -207,7 +195,7 @@ def parts_in_steps(text: bytes, container: Span, most: int | None = None) -> Gen
             commas += _note_commas(masked, place, len(masked), found)
         if most is not None and commas >= most:
             raise TooManyError
-        # At the first and the last: whatever is longer than a block is a part of its own.
+        # Cut at the first and the last comma: an element longer than a block is a part of its own.
         for cut in dict.fromkeys((start + found[0], start + found[-1])) if found else ():
             spans.append(Span(begun, cut))
             begun = cut + 1
@@ -216,7 +204,7 @@ def parts_in_steps(text: bytes, container: Span, most: int | None = None) -> Gen
 
 
 def member_in_steps(text: bytes, part: Span) -> Generator[None, None, Member]:
-    """The one member that a part of an object is, which may be large."""
+    """Return the one member of which a part of an object consists; it may be large."""
     colon = -1
     for start, masked in _masked(text, part):
         if b":" in masked:
@@ -226,11 +214,11 @@ def member_in_steps(text: bytes, part: Span) -> Generator[None, None, Member]:
     name = yield from trimmed_in_steps(text, Span(part.start, colon))
     value = yield from trimmed_in_steps(text, Span(colon + 1, part.end))
     written = readable(text[name.start : name.end])
-    return Member(_NAME_TEXT.decode(written), name.start, value, value.end)
+    return Member(NAME.decode(written), name.start, value, value.end)
 
 
 def trimmed_in_steps(text: bytes, span: Span) -> Generator[None, None, Span]:
-    """What is in `span` between the blanks at its ends, which may be long."""
+    """Return `span` without the blanks at its ends, which may be long."""
     start, end = span
     while start < end and not text[start : min(start + BLOCK, end)].strip(BLANKS):
         start = min(start + BLOCK, end)
@@ -243,7 +231,7 @@ def trimmed_in_steps(text: bytes, span: Span) -> Generator[None, None, Span]:
 
 
 def _note_commas(masked: bytes, start: int, end: int, found: list[int]) -> int:
-    """Note the first and the last comma between two places; returns how many there are."""
+    """Append the first and the last comma between two places; return how many commas there are."""
     first = masked.find(b",", start, end)
     if first < 0:
         return 0
@@ -252,7 +240,7 @@ def _note_commas(masked: bytes, start: int, end: int, found: list[int]) -> int:
 
 
 def _nest(open_: bytearray, brackets: bytes) -> None:
-    """Open and close containers."""
+    """Open and close containers in the stack `open_`."""
     for bracket in brackets:
         if bracket in _OPENING:
             open_.append(bracket)
@@ -265,7 +253,7 @@ def _nest(open_: bytearray, brackets: bytes) -> None:
 
 
 def _closed(open_: bytearray) -> bytes:
-    """What makes JSON of a text that ends behind a comma."""
+    """Return the bytes that complete a text that ends behind a comma to valid JSON."""
     if not open_:
         raise msgspec.DecodeError("a comma outside")
     element = b"0" if open_[-1] == _OPENING[0] else b'"":0'
@@ -273,7 +261,7 @@ def _closed(open_: bytearray) -> bytes:
 
 
 def _masked(text: bytes, span: Span) -> Iterator[tuple[int, bytes]]:
-    """Blocks of a text and their places, with NUL for every byte between two quotes."""
+    """Yield blocks of a text with their places; every byte between two quotes is replaced by NUL."""
     inside, start = 0, span.start
     while start < span.end:
         block = text[start : _uncut(text, start, min(start + BLOCK, span.end))]
@@ -290,7 +278,7 @@ def _masked(text: bytes, span: Span) -> Iterator[tuple[int, bytes]]:
 
 
 def _uncut(text: bytes, start: int, end: int) -> int:
-    """Where a block ends that was to end at `end`, so that no escape is cut apart."""
+    """Return the end of a block, at `end` or a little later, so that no escape is cut apart."""
     last = text.rfind(b"\\", max(start, end - _ESCAPE), end)
     if last < 0 or (last - start - len(text[start:last].rstrip(b"\\"))) % 2:
         return end

@@ -1,4 +1,4 @@
-"""What the gateway tells its operators: one log line per request, application events, metrics."""
+"""Telemetry for operators: one log line for each request, application events, metrics."""
 
 from gateway.telemetry.access_log import AccessEntry
 from gateway.telemetry.log import Log

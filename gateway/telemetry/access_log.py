@@ -1,11 +1,11 @@
-"""One request and how its log line reads, for machines (JSON) and for a terminal.
+"""The log line of a request, as JSON for programs and as text for a terminal.
 
 Rules kept here:
-- A line is ASCII and holds one line feed, its last byte: what a client sends can neither begin a line,
-  nor forge a field, nor steer a terminal.
-- Text that is no UTF-8 (lone surrogates of `surrogateescape`) is shown as `\\udcff`, never raised over.
-- A line is bounded: no text of an entry takes more than 256 characters of it.
-- What `ConsoleLines` writes, `read_console_line` reads.
+- A line is ASCII, and its only line feed is its last byte: no client can begin a line, forge a field or
+  control a terminal.
+- Text that is not UTF-8 (lone surrogates of `surrogateescape`) is shown as `\\udcff`; it never raises.
+- A line is bounded: no text of an entry takes more than 256 characters.
+- `read_console_line` reads the lines that `ConsoleLines` writes.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ COLOURS: Final = {
 }
 
 
-# gc=False: entries hold no references back, and thousands of them wait at once.
+# gc=False: entries are in no reference cycle, and thousands of them wait at once.
 class AccessEntry(msgspec.Struct, gc=False):
-    """One request as the log and the metrics see it.
+    """One request as the log and the metrics have it.
 
-    `time` is Unix seconds at the request's first byte. `gateway_ms` is the time spent in the gateway,
-    `upstream_ms` the time spent waiting for Core (0 where it was not asked); their sum is the request's.
-    `route` is a route's name ("GET /ledgers/{id}") or "", `path` the raw path without the query,
-    `status` 0 a connection that broke before an answer, `code` an error code of the catalogue or "";
-    `would_code` is one that was not answered, because of report-only or `--observe`.
+    `time` is Unix seconds at the request's first byte. `gateway_ms` is the time spent in the gateway and
+    `upstream_ms` the time spent waiting for Core (0 if Core got no request); their sum is the request's time.
+    `route` is a route's name ("GET /ledgers/{id}") or "". `path` is the raw path without the query. `status`
+    is 0 if the connection broke before a response. `code` is an error code of the catalogue or "".
+    `would_code` is the code that report-only or `--observe` suppressed.
     """
 
     time: float
@@ -73,7 +73,7 @@ class AccessEntry(msgspec.Struct, gc=False):
 
     @property
     def level(self) -> str:
-        """`error` for a 5xx, `warning` for a broken connection, `info` otherwise."""
+        """Return `error` for a 5xx, `warning` for a broken connection, `info` otherwise."""
         return "error" if self.status >= 500 else "info" if self.status else "warning"
 
     def allow(self, route: str) -> None:
@@ -86,14 +86,14 @@ class AccessEntry(msgspec.Struct, gc=False):
 
 
 class Timestamps:
-    """Unix seconds as ISO 8601 in UTC with milliseconds; remembers the last second it spelled out."""
+    """Formats Unix seconds as ISO 8601 in UTC with milliseconds; caches the text of the last second."""
 
     def __init__(self) -> None:
         self._second = -1
         self._prefix = ""
 
     def at(self, unix_seconds: float) -> str:
-        """For example `2026-11-23T16:44:00.123Z`."""
+        """Return for example `2026-11-23T16:44:00.123Z`."""
         milliseconds = int(unix_seconds * 1000 + 0.5)
         second = milliseconds // 1000
         if second != self._second:
@@ -102,26 +102,26 @@ class Timestamps:
         return self._prefix + _MILLISECONDS[milliseconds - second * 1000]
 
 
-def printable(value: object) -> object:
-    """`value` as JSON can hold it: lone surrogates spelled out, what JSON does not know by its `repr`."""
+def json_safe(value: object) -> object:
+    """Return `value` in types of JSON: lone surrogates are escaped, other objects are given by `repr`."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {str(printable(str(name))): printable(item) for name, item in value.items()}
+        return {str(json_safe(str(name))): json_safe(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [printable(item) for item in value]
+        return [json_safe(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return printable(repr(value))
+    return json_safe(repr(value))
 
 
 def json_text(value: object) -> str:
-    """Compact JSON in ASCII, on one line."""
-    return _encode(printable(value)).replace("\x7f", "\\u007f")
+    """Return compact JSON in ASCII, on one line."""
+    return _encode(json_safe(value)).replace("\x7f", "\\u007f")
 
 
 def quoted(value: object) -> str:
-    """`value` for a terminal: bare if it is one plain word, JSON otherwise."""
+    """Return `value` for a terminal: bare if it is one plain word, JSON otherwise."""
     if isinstance(value, str) and _BARE.fullmatch(value):
         return value
     return json_text(value)
@@ -135,8 +135,8 @@ class JsonLines:
         self._timestamps = Timestamps()
 
     def __call__(self, entry: AccessEntry) -> bytes:
-        """The entry's line, its line feed included."""
-        # `round` takes twice as long, and the last digit of a microsecond tells nobody anything.
+        """Return the entry's line with its line feed."""
+        # `round` takes twice as long, and nobody needs more than microseconds.
         entry.gateway_ms = int(entry.gateway_ms * 1000 + 0.5) / 1000
         entry.upstream_ms = int(entry.upstream_ms * 1000 + 0.5) / 1000
         try:
@@ -146,7 +146,7 @@ class JsonLines:
         else:
             if len(entry.path) > MAX_TEXT or len(body) > _USUAL_LENGTH or not body.isascii():
                 body = self._careful(entry)
-        # The first member is `time`: it makes room for the timestamp.
+        # The first member is `time`: the timestamp replaces it.
         return b'{"timestamp":"%b","level":"%b","event":"request"%b\n' % (
             self._timestamps.at(entry.time).encode(),
             entry.level.encode(),
@@ -158,14 +158,14 @@ class JsonLines:
 
 
 class ConsoleLines:
-    """Renders entries as lines for people; members that say nothing are left out."""
+    """Renders entries as lines for people, without empty members."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours
         self._timestamps = Timestamps()
 
     def __call__(self, entry: AccessEntry) -> bytes:
-        """The entry's line, its line feed included."""
+        """Return the entry's line with its line feed."""
         members = _bounded(entry)
         lead = " ".join(quoted(members.pop(name)) for name in ("method", "path", "status"))
         took = f"{members.pop('gateway_ms'):.1f}+{members.pop('upstream_ms'):.1f}ms"
@@ -176,7 +176,7 @@ class ConsoleLines:
 
 
 def console_line(timestamp: str, level: str, text: str, members: dict[str, object], *, colours: bool) -> str:
-    """`TIMESTAMP LEVEL TEXT name=value ...` and a line feed; `text` is the caller's to quote."""
+    """Return `TIMESTAMP LEVEL TEXT name=value ...` with a line feed; the caller quotes `text`."""
     pairs = "".join(f" {quoted(name)}={quoted(value)}" for name, value in members.items())
     if not colours:
         return f"{timestamp} {level:<8} {text}{pairs}\n"
@@ -185,9 +185,10 @@ def console_line(timestamp: str, level: str, text: str, members: dict[str, objec
 
 
 def read_console_line(line: str) -> dict[str, object] | None:
-    """The members of a line for people: a request's as text but for `status`, or an event's `event` alone.
+    """Return the members of a line for people; None if it is no line of the log.
 
-    Colours, and what a collector wrote before the timestamp, are skipped. None if it is no line of the log.
+    The members of a request are text, except `status`; an event has only `event`. Colours, and anything that
+    a collector wrote before the timestamp, are skipped.
     """
     line = _COLOUR.sub("", line).rstrip("\n")
     lead = _LEAD.search(line)
@@ -203,7 +204,7 @@ def read_console_line(line: str) -> dict[str, object] | None:
 
 
 def _unquoted(text: str) -> object:
-    """What `quoted` showed; a text that it could not have made stays as it is."""
+    """Return the value that `quoted` made this text of; any other text is returned unchanged."""
     try:
         return json.loads(text) if text.startswith('"') else text
     except ValueError:

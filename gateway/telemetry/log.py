@@ -1,11 +1,11 @@
-"""The log of a process: request lines in batches, application events at once, in one order on one stream.
+"""The log of a process: request lines in batches and application events at once, in order on one stream.
 
 Rules kept here:
-- Recording a request is one append; lines are encoded when a batch is handed to the sink.
-- An event is handed over behind the request lines that were recorded before it, and never for less room than
-  they have: see `sink`.
-- Nothing here blocks, and nothing that happens to the stream is raised: it is counted in `dropped`.
-- No logging configuration is global: a log is built on the stream it was given.
+- Recording a request is one append; lines are encoded when a batch is passed to the sink.
+- An event is passed on behind the request lines that were recorded before it. It is urgent, so it is dropped
+  later than they are: see `sink`.
+- Nothing here blocks, and no failure of the stream is raised: lost lines are counted in `dropped`.
+- No logging configuration is global: each log has its own stream.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from gateway.telemetry.access_log import (
     json_text,
     quoted,
 )
-from gateway.telemetry.sink import Sink, open_sink
+from gateway.telemetry.sink import LineSink, open_sink
 
-# An entry holds what a client sent, up to 16 KiB; its line is bounded.
+# An entry may hold up to 16 KiB that a client sent; its line is bounded.
 _MOST_ENTRIES: Final = 512
 
 
@@ -44,9 +44,9 @@ class Log:
         level: str = "info",
         *,
         now: Callable[[], float] = time.time,
-        sink: Sink | None = None,
+        sink: LineSink | None = None,
     ) -> None:
-        """`fmt` is `auto`, `json` or `console`, `level` the least of an event, `now` gives Unix seconds.
+        """Take `fmt` (`auto`, `json` or `console`), the lowest `level` of events, and `now` in Unix seconds.
 
         Raises KeyError for an unknown level.
         """
@@ -60,7 +60,7 @@ class Log:
 
     @property
     def dropped(self) -> int:
-        """How many lines were never written."""
+        """Return how many lines were never written."""
         return self._sink.dropped
 
     def record(self, entry: AccessEntry) -> None:
@@ -70,19 +70,19 @@ class Log:
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what is recorded."""
+        """Pass the recorded requests to the sink."""
         if self._entries:
             batch, self._entries = self._entries, []
             self._sink.put(b"".join(map(self._line, batch)))
 
     async def run(self, interval: float = 0.2) -> None:
-        """Flush every `interval` seconds for ever; returns only by cancellation."""
+        """Flush every `interval` seconds until cancelled."""
         while True:
             await asyncio.sleep(interval)
             self.flush()
 
     def close(self, patience: float = 1.0) -> None:
-        """Write what is left, for `patience` seconds at most; what is logged later is dropped."""
+        """Write the remaining lines, for `patience` seconds at most; later lines are dropped."""
         self.flush()
         self._sink.close(patience)
 
@@ -92,7 +92,7 @@ class Log:
 
 
 def is_console(stream: TextIO | BinaryIO, fmt: str) -> bool:
-    """Whether lines on `stream` are for people: `fmt` says so, or is `auto` and it is a terminal."""
+    """Return whether lines are for people: `fmt` is `console`, or it is `auto` and `stream` is a terminal."""
     return fmt == "console" or (fmt == "auto" and stream.isatty())
 
 
@@ -115,7 +115,7 @@ def _logger(
         render,
     ]
     logger: Any = structlog.wrap_logger(
-        _Writing(write),
+        _EventLogger(write),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         context_class=dict,
@@ -124,8 +124,8 @@ def _logger(
     return cast("FilteringBoundLogger", logger.bind())
 
 
-class _Writing:
-    """What structlog gives rendered events to, at each level."""
+class _EventLogger:
+    """The logger to which structlog passes rendered events, at each level."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.debug = self.info = self.warning = self.error = self.critical = write
@@ -137,7 +137,7 @@ def _json_event(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 class _ConsoleEvents:
-    """Renders an application event for people; a traceback follows, each of its lines marked."""
+    """Renders an application event for people; a traceback follows, with each of its lines marked."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours
@@ -145,7 +145,7 @@ class _ConsoleEvents:
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> str:
         timestamp, level, text = (event.pop(name) for name in ("timestamp", "level", "event"))
         traceback = str(event.pop("exception", ""))
-        # Blanks are welcome in an event's text; whatever else is special shows up as JSON.
+        # Blanks are allowed in the text of an event; with any other special character it is shown as JSON.
         shown = text if all(map(_is_word, str(text).split(" "))) else quoted(text)
         line = console_line(timestamp, level, shown, dict(event), colours=self._colours)
         marked = (f"  | {part.encode('unicode_escape').decode()}\n" for part in traceback.splitlines())

@@ -1,11 +1,11 @@
-"""Metrics: plain counters on the hot path, turned into families when Prometheus scrapes.
+"""Counts requests with plain counters, and turns them into metric families when Prometheus scrapes.
 
 Rules kept here:
-- Labels are names of the route table and words of the gateway, never a path, a key or an owner, so what a
-  client sends cannot add a series.
-- The registry is this object's own, never prometheus_client's global one.
-- A page takes its time (18 ms with 335 series of requests), so one turn of the event loop makes one at most,
-  however many ask.
+- Labels are names of the route table and words of the gateway, never a path, a key or an owner. So no client
+  can add a series.
+- Each object has its own registry; prometheus_client's global registry is not used.
+- A page is slow to make (18 ms with 335 series of requests). So one turn of the event loop makes one page at
+  most, and all who ask for it meanwhile share it.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _BUCKET_NAMES: Final = (*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf")
 LAG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _LAG_NAMES: Final = (*map(str, LAG_SECONDS), "+Inf")
 
-_Outcome = tuple[str, str, int, str, str]
+_Labels = tuple[str, str, int, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What is read when Prometheus scrapes; counters never step back.
+    """The values that are read when Prometheus scrapes; counters never decrease.
 
-    `connections` counts the clients' open connections, `upstream_connections` Core's by state ("idle",
-    "busy", ...), `key_cache` look-ups by result ("hit", "miss", ...).
+    `connections` counts the open connections of clients, `upstream_connections` those to Core by state
+    ("idle", "busy", ...), `key_cache` look-ups by result ("hit", "miss", ...).
     """
 
     connections: Callable[[], int]
@@ -61,7 +61,7 @@ class Sources:
 
 
 class _Tally:
-    """What requests of one outcome add up to; the counts are per bucket, not yet cumulative."""
+    """The sums over requests with the same labels; the counts are per bucket, not yet cumulative."""
 
     __slots__ = ("bytes_in", "bytes_out", "counts", "stamped", "total_ms", "upstream_counts", "upstream_ms")
 
@@ -85,30 +85,30 @@ class _Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A page that somebody waits for."""
+class _PendingPage:
+    """A page that is to be made; `page` gets it."""
 
-    encode: Callable[[CollectorRegistry], bytes]
+    accept: str
     page: asyncio.Future[bytes]
 
 
 class Metrics(Collector):
-    """Counts requests and renders everything that `/metrics` shows."""
+    """Counts requests and renders the page of `/metrics`."""
 
     def __init__(self, sources: Sources, *, version: str) -> None:
         self._sources = sources
         self._version = version
-        self._tallies: defaultdict[_Outcome, _Tally] = defaultdict(_Tally)
+        self._tallies: defaultdict[_Labels, _Tally] = defaultdict(_Tally)
         self._revocations = [0] * len(_LAG_NAMES)
         self._revocation_lag = 0.0
-        # By content type, in the order in which they were asked for.
-        self._wanted: dict[str, _Wanted] = {}
+        # By content type, in the order in which they were requested.
+        self._pending: dict[str, _PendingPage] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     def add(self, collector: Collector) -> None:
-        """Show the families of `collector` as well."""
+        """Add the families of `collector` to the page."""
         self._registry.register(collector)
 
     def request(self, entry: AccessEntry) -> None:
@@ -125,7 +125,7 @@ class Metrics(Collector):
         took_ms = entry.gateway_ms + upstream_ms
         tally.counts[bisect_left(BUCKETS_MS, took_ms)] += 1
         tally.total_ms += took_ms
-        # 0 means that Core was not asked, which says nothing about its speed.
+        # 0 means that Core got no request, which says nothing about its speed.
         if upstream_ms:
             tally.upstream_counts[bisect_left(BUCKETS_MS, upstream_ms)] += 1
             tally.upstream_ms += upstream_ms
@@ -135,43 +135,44 @@ class Metrics(Collector):
         if entry.stamped:
             tally.stamped += 1
 
-    def revocation_learnt(self, seconds: float) -> None:
-        """Count a revocation that was learnt so long after it was written."""
-        # The two moments are from two clocks, which may disagree.
+    def revocation_applied(self, seconds: float) -> None:
+        """Count a revocation that is applied here `seconds` after it was written."""
+        # The two times are from two clocks, which may disagree.
         lag = max(0.0, seconds)
         self._revocations[bisect_left(LAG_SECONDS, lag)] += 1
         self._revocation_lag += lag
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type, text or OpenMetrics as the `Accept` header asks."""
+        """Return the page and its content type, text or OpenMetrics as the `Accept` header asks."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     async def shared_exposition(self, accept: str) -> tuple[bytes, str]:
-        """The same, made once for all who ask at the same time, and one page in a turn of the event loop."""
-        encode, content_type = choose_encoder(accept)
-        wanted = self._wanted.get(content_type)
-        if wanted is None:
+        """Return `exposition`, made once for all who ask meanwhile, in its own turn of the event loop."""
+        _, content_type = choose_encoder(accept)
+        pending = self._pending.get(content_type)
+        if pending is None:
             loop = asyncio.get_running_loop()
-            wanted = self._wanted[content_type] = _Wanted(encode, loop.create_future())
-            if len(self._wanted) == 1:
+            pending = self._pending[content_type] = _PendingPage(accept, loop.create_future())
+            if len(self._pending) == 1:
                 loop.call_soon(self._make_page)
-        # Shielded: who leaves must not take it from the others.
-        return await asyncio.shield(wanted.page), content_type
+        # Shielded: a client that leaves must not cancel the page of the others.
+        return await asyncio.shield(pending.page), content_type
 
     def _make_page(self) -> None:
-        """Make the page that was wanted first, and leave the others to the next turns."""
-        content_type, wanted = next(iter(self._wanted.items()))
-        del self._wanted[content_type]
-        if self._wanted:
-            wanted.page.get_loop().call_soon(self._make_page)
+        """Make the page that was requested first, and leave the others to the next turns."""
+        content_type, pending = next(iter(self._pending.items()))
+        del self._pending[content_type]
+        if self._pending:
+            pending.page.get_loop().call_soon(self._make_page)
         try:
-            wanted.page.set_result(wanted.encode(self._registry))
-        except Exception as fault:  # whatever it is belongs to those who asked
-            wanted.page.set_exception(fault)
+            page, _ = self.exposition(pending.accept)
+            pending.page.set_result(page)
+        except Exception as fault:  # whatever it is, it is for those who asked
+            pending.page.set_exception(fault)
 
     def collect(self) -> Iterator[Metric]:
-        """Every family of the gateway; called by the registry at a scrape."""
+        """Yield every family of the gateway; the registry calls it at a scrape."""
         yield from self._request_families()
         yield from self._route_families()
         yield from self._source_families()
@@ -181,7 +182,7 @@ class Metrics(Collector):
     def _request_families(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "blnk_gateway_requests_total",
-            "Requests finished; status 0 is a connection that broke before an answer.",
+            "Requests finished; status 0 is a connection that broke before a response.",
             labels=("route", "method", "status", "code", "answered_by"),
         )
         refused = 0
@@ -206,13 +207,15 @@ class Metrics(Collector):
             "blnk_gateway_upstream_duration_seconds", "Time spent waiting for Core.", labels=by_route
         )
         stamped = CounterMetricFamily(
-            "blnk_gateway_stamped_total", "Bodies that took the caller's key id.", labels=by_route
+            "blnk_gateway_stamped_total",
+            "Bodies that were stamped with the caller's key id.",
+            labels=by_route,
         )
         received = CounterMetricFamily(
             "blnk_gateway_request_bytes_total", "Bytes of clients' request bodies.", labels=by_route
         )
         sent = CounterMetricFamily(
-            "blnk_gateway_response_bytes_total", "Bytes of answers' bodies to clients.", labels=by_route
+            "blnk_gateway_response_bytes_total", "Bytes of response bodies to clients.", labels=by_route
         )
         for route, total in self._by_route().items():
             label = (route,)
@@ -248,13 +251,13 @@ class Metrics(Collector):
         yield key_cache
         lag = HistogramMetricFamily(
             "blnk_gateway_key_revocation_lag_seconds",
-            "From a revocation, by the store's clock, to its being learnt here, by this machine's.",
+            "From a revocation, by the store's clock, until it is applied here, by this machine's clock.",
         )
         lag.add_metric((), _cumulative(self._revocations, _LAG_NAMES), self._revocation_lag)
         yield lag
         yield CounterMetricFamily(
             "blnk_gateway_log_lines_dropped_total",
-            "Lines of the log that were never written, requests and events.",
+            "Lines of the log that were never written, of requests and of events.",
             value=sources.log_lines_dropped(),
         )
         yield GaugeMetricFamily("blnk_gateway_ready", "1 if ready, else 0.", value=int(sources.ready()))

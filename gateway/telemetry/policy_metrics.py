@@ -1,4 +1,4 @@
-"""Metrics of the policy: which is live, what came of the last reload, what would have been refused."""
+"""Metrics of the policy: the live file, the last reload, and requests that would have been refused."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _REWRITES: Final = frozenset({"would_stamp", "would_serve"})
 
 @dataclass(frozen=True, slots=True)
 class LastReload:
-    """Whether the last file that was tried is live, and when it was tried (Unix seconds)."""
+    """The result of the last file that was tried; `at` is in Unix seconds."""
 
     success: bool
     at: float
 
 
 class PolicyMetrics(Collector):
-    """Counts what would have been refused or rewritten; labels are names of routes, and codes."""
+    """Counts requests that would have been refused or rewritten; labels are names of routes, and codes."""
 
     def __init__(self, sha256: Callable[[], str], last_reload: Callable[[], LastReload]) -> None:
         self._sha256 = sha256
@@ -33,14 +33,18 @@ class PolicyMetrics(Collector):
         self._would_rewrite: Counter[tuple[str, str]] = Counter()
 
     def request(self, entry: AccessEntry) -> None:
-        """Count one finished request, where it was answered otherwise than it would have been."""
+        """Count a finished request whose response differs from the one that the policy demands."""
         if entry.would_code:
             self._would_deny[entry.route, entry.would_code] += 1
         elif entry.decision in _REWRITES:
             self._would_rewrite[entry.route, entry.decision.removeprefix("would_")] += 1
 
     def collect(self) -> Iterator[Metric]:
-        """Every family; called by the registry at a scrape."""
+        """Yield every family; the registry calls it at a scrape."""
+        yield from self._live_families()
+        yield from self._observed_families()
+
+    def _live_families(self) -> Iterator[Metric]:
         last = self._last_reload()
         yield GaugeMetricFamily(
             "blnk_gateway_config_last_reload_success",
@@ -49,14 +53,18 @@ class PolicyMetrics(Collector):
         )
         yield GaugeMetricFamily(
             "blnk_gateway_config_last_reload_timestamp_seconds",
-            "When the last file was tried; at first, the start.",
+            "When the last file was tried; before any reload, when the gateway started.",
             value=last.at,
         )
         live = GaugeMetricFamily(
-            "blnk_gateway_config_live", "1; the SHA-256 of the file that is live.", labels=("sha256",)
+            "blnk_gateway_config_live",
+            "Always 1; the label has the SHA-256 of the live file.",
+            labels=("sha256",),
         )
         live.add_metric((self._sha256(),), 1)
         yield live
+
+    def _observed_families(self) -> Iterator[Metric]:
         would_deny = CounterMetricFamily(
             "blnk_gateway_would_deny_total",
             "Requests let pass by report-only or --observe that would have been refused.",
@@ -67,7 +75,7 @@ class PolicyMetrics(Collector):
         yield would_deny
         would_rewrite = CounterMetricFamily(
             "blnk_gateway_would_rewrite_total",
-            "Requests passed on as they came by --observe that would have been stamped, or served here.",
+            "Requests that --observe forwarded unchanged and that would have been stamped, or served here.",
             labels=("route", "how"),
         )
         for labels, count in self._would_rewrite.items():

@@ -1,12 +1,12 @@
-"""Which scopes each key has used since the start, and which it holds and never used.
+"""Counts the scopes that each key has used since the start, and lists the scopes that it never used.
 
 Rules kept here:
-- A request costs one update of a dictionary; what it means is worked out when somebody asks, by the routes
-  and the key's scopes of that moment.
-- A use counts for the narrowest scope that the key holds for it, so that a wildcard shows as unused where a
-  plain scope would do.
-- The memory is bounded; once that is reached, keys and routes that come new are not noted, and a report says
-  that it is not complete.
+- A request costs one update of a dictionary. Scopes are worked out when a report is requested, from the
+  routes and the key's scopes of that time.
+- A use counts for the narrowest scope that the key holds for it. So a wildcard is reported as unused where a
+  plain scope would suffice.
+- The memory is bounded. When the bound is reached, new pairs of key and route are not counted, and reports
+  say that they are incomplete.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Final
 from gateway.policy.routes import Access, Route, RouteTable
 
 MAX_NOTED: Final = 50_000
-"""Pairs of a key and a route."""
+"""The most pairs of a key and a route."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScopesUsed:
-    """One key: requests per scope it holds, scopes it holds and did not use, scopes its requests asked for.
+    """The use of one key: its requests for each scope that it holds, and the scopes that it never used.
 
-    `needs` would do for all that it did; `lacks` are those of them that it does not hold, which only
-    report-only or `--observe` let pass.
+    The scopes in `needs` would suffice for all its requests. `lacks` are those of them that it does not hold:
+    only report-only or `--observe` let such requests pass.
     """
 
     used: dict[str, int]
@@ -37,7 +37,7 @@ class ScopesUsed:
 
 
 class ScopeUse:
-    """Counts the requests of each key on each route."""
+    """Counts the requests of each key on each route; `complete` is False once the bound was reached."""
 
     def __init__(self, *, max_noted: int = MAX_NOTED) -> None:
         self._max_noted = max_noted
@@ -46,7 +46,7 @@ class ScopeUse:
         self.complete = True
 
     def note(self, key_id: str, route: str) -> None:
-        """A request of this key was let through on the route of this name."""
+        """Count a request of this key that was allowed on the route of this name."""
         try:
             self._counts[key_id][route] += 1
         except KeyError:
@@ -60,11 +60,11 @@ class ScopeUse:
         self._counts.setdefault(key_id, {})[route] = 1
 
     def keys(self) -> list[str]:
-        """The ids of the keys that were seen, in order."""
+        """Return the ids of the keys that were counted, in order."""
         return sorted(self._counts)
 
     def of(self, key_id: str, scopes: tuple[str, ...], table: RouteTable) -> ScopesUsed:
-        """What the key, which holds `scopes`, did with them; routes that `table` has no more do not count."""
+        """Return the use of a key that holds `scopes`; routes that `table` does not have do not count."""
         routes = {route.name: route for route in table.routes if route.access is Access.SCOPES}
         used: Counter[str] = Counter()
         needs: dict[str, None] = {}
@@ -85,6 +85,6 @@ class ScopeUse:
 
 
 def _narrowest(scopes: Iterable[str], route: Route) -> str | None:
-    """The scope with the fewest wildcards that opens `route`; of a resource before of an action."""
+    """Return the scope with the fewest wildcards for `route`; `resource:*` comes before `*:action`."""
     opening = [scope for scope in scopes if scope in route.accepted_scopes]
     return min(opening, key=lambda scope: (scope.count("*"), scope.startswith("*")), default=None)

@@ -1,12 +1,12 @@
-"""Whole lines onto a stream, in order, without ever holding up or failing whoever hands them over.
+"""Writes whole lines to a stream, in order, without ever blocking the caller or raising to it.
 
 Rules kept here:
-- A descriptor is written to by a thread of its own. A full pipe, a stopped terminal or a slow disk blocks
-  that thread and nothing else.
-- What waits to be written is bounded in bytes; beyond that lines are dropped and counted. Ordinary lines
-  leave a part of the bound to urgent ones.
-- An error of the stream (its reader is gone, its disk is full) costs the lines at hand, which are counted.
-  The next lines are tried again, on a line of their own.
+- A thread of its own writes to the descriptor. A full pipe, a stopped terminal or a slow disk blocks that
+  thread and nothing else.
+- The bytes that wait to be written are bounded; further lines are dropped and counted. A part of the bound is
+  reserved for urgent lines.
+- After an error of the stream (its reader has closed it, its disk is full) the lines at hand are dropped and
+  counted. The next lines are tried again, and begin on a new line.
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ from typing import BinaryIO, Final, Protocol, TextIO, cast
 
 MOST_WAITING: Final = 8 << 20
 """Bytes that may wait to be written."""
-URGENT_ROOM: Final = 1 << 20
-"""Bytes of those that only urgent lines may fill."""
+URGENT_RESERVE: Final = 1 << 20
+"""Bytes of those that are reserved for urgent lines."""
 
-# What an empty pipe of Linux takes at once, so that another writer to it does not come in between.
+# An empty pipe of Linux takes so much at once, so that no other writer to it comes in between.
 _PIECE: Final = 1 << 16
 _AGAIN_MS: Final = 100
 
 
-class Sink(Protocol):
-    """Where lines go. Only one thread may hand them over."""
+class LineSink(Protocol):
+    """Takes lines and writes them. Only one thread may call it."""
 
     @property
     def dropped(self) -> int:
-        """How many lines were never written."""
+        """Return how many lines were never written."""
 
     def put(self, lines: bytes, *, urgent: bool = False) -> None:
-        """Take lines, each with its line feed. Returns at once and raises nothing."""
+        """Take lines, each with its line feed. It never blocks and never raises."""
 
     def close(self, patience: float) -> None:
         """Wait up to `patience` seconds until everything is written; later lines are dropped."""
 
 
-def open_sink(stream: TextIO | BinaryIO, *, most: int = MOST_WAITING, reserved: int = URGENT_ROOM) -> Sink:
-    """A sink on the descriptor of `stream`, or on the stream itself where it has none.
+def open_sink(
+    stream: TextIO | BinaryIO, *, most: int = MOST_WAITING, reserved: int = URGENT_RESERVE
+) -> LineSink:
+    """Return a sink on the descriptor of `stream`, or on the stream itself if it has none.
 
-    `most` bytes may wait to be written; `reserved` of them only on urgent lines.
+    `most` bytes may wait to be written; `reserved` of them are for urgent lines.
     """
     try:
         descriptor = os.dup(stream.fileno())
@@ -55,7 +57,7 @@ def open_sink(stream: TextIO | BinaryIO, *, most: int = MOST_WAITING, reserved: 
 
 
 class _StreamSink:
-    """A stream without a descriptor, such as one in memory."""
+    """A sink on a stream without a descriptor, such as one in memory."""
 
     def __init__(self, stream: TextIO | BinaryIO) -> None:
         self._stream = stream
@@ -75,7 +77,7 @@ class _StreamSink:
 
 
 class _DescriptorSink:
-    """A descriptor, which it owns, with its writer."""
+    """A sink on a descriptor, which it owns, with a thread that writes."""
 
     def __init__(self, descriptor: int, most: int, reserved: int) -> None:
         self._most = most
@@ -100,7 +102,7 @@ class _DescriptorSink:
             self._writer.lines.put(lines)
 
     def _fitting(self, lines: bytes, *, urgent: bool) -> int:
-        """How many bytes of `lines` there is room for, in whole lines."""
+        """Return how many bytes of `lines` fit, in whole lines."""
         if self._closed:
             return 0
         most = self._most if urgent else self._most - self._reserved
@@ -116,10 +118,10 @@ class _DescriptorSink:
 
 
 class _Writer(threading.Thread):
-    """Writes what is in `lines` until it gets None there. A daemon: the process may end while it is stuck.
+    """Writes what is in `lines` until it gets None. It is a daemon: the process may end while it is blocked.
 
-    `settled` counts the bytes that wait no more, written or not, `lost` the lines that could not be written.
-    Each attribute is written by one thread only.
+    `settled` counts the bytes that no longer wait, written or not; `lost` counts the lines that could not be
+    written. Only one thread writes each attribute.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -132,7 +134,7 @@ class _Writer(threading.Thread):
         self._torn = False
 
     def run(self) -> None:
-        """Write until the end."""
+        """Write until None comes, then close the descriptor."""
         while (lines := self.lines.get()) is not None:
             self._write(b"\n" + lines if self._torn else lines)
             self.settled += len(lines)
@@ -150,12 +152,12 @@ class _Writer(threading.Thread):
             self._torn = False
 
     def _take(self, piece: memoryview) -> int:
-        """How many bytes were written; raises OSError where none can be."""
+        """Write bytes and return how many; raises OSError if none can be written."""
         while True:
             try:
                 return os.write(self._descriptor, piece)
             except BlockingIOError:
-                # Somebody who shares the descriptor made it non-blocking.
+                # Another process that shares the descriptor has made it non-blocking.
                 if self.hurried:
                     raise
                 room = select.poll()
@@ -164,7 +166,7 @@ class _Writer(threading.Thread):
 
 
 def _end(lines: bytes, start: int) -> int:
-    """Where the piece of whole lines that begins at `start` ends; too long a line is its own."""
+    """Return the end of the piece of whole lines that begins at `start`; a longer line is its own piece."""
     if len(lines) - start <= _PIECE:
         return len(lines)
     end = lines.rfind(b"\n", start, start + _PIECE) + 1

@@ -1,4 +1,4 @@
-"""Metrics of the key store itself, as it was seen last."""
+"""Metrics of the key store itself, as of the last look at it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from prometheus_client.registry import Collector
 
 
 class StoreMetrics(Collector):
-    """What a store holds of what it may; `memory` is None where there is no bound, or it is not known."""
+    """Reports how full the store is; `memory` returns None if there is no bound or it is unknown."""
 
     def __init__(self, memory: Callable[[], float | None]) -> None:
         self._memory = memory
 
     def collect(self) -> Iterator[Metric]:
-        """Called by the registry at a scrape."""
+        """Yield the family; the registry calls it at a scrape."""
         family = GaugeMetricFamily(
-            "blnk_gateway_key_store_memory_ratio", "Memory that Redis uses, as a part of its maxmemory."
+            "blnk_gateway_key_store_memory_ratio", "Memory that Redis uses, as a fraction of its maxmemory."
         )
         if (ratio := self._memory()) is not None:
             family.add_metric((), ratio)

@@ -130,7 +130,7 @@ async def test_a_master_key_that_is_not_accepted_is_told_as_an_invalid_one(
         ),
         (
             b'{"method":"GET","path":"x"}',
-            "the path begins with '/', and all but visible ASCII in it is percent-encoded",
+            "begin the path with '/', and percent-encode everything in it but visible ASCII",
         ),
     ],
 )

@@ -48,9 +48,9 @@ def file(tmp_path: Path) -> Path:
 def remarks(file: Path) -> str:
     crossing = "crosses GET /{a}/y in line 6 and takes the requests that both match: write a line for those"
     return (
-        f"{file}: note: no route asks for {', '.join(UNUSED)}: such a scope opens nothing\n"
+        f"{file}: note: no route requires {', '.join(UNUSED)}: such a scope permits nothing\n"
         f"{file}:4: warning: GET /hooks/{{id}} {crossing}\n"
-        f"{file}:4: note: GET /hooks/{{id}} leaves requests to GET /hooks/x in line 5\n"
+        f"{file}:4: note: GET /hooks/{{id}} loses requests to GET /hooks/x in line 5\n"
     )
 
 
@@ -133,7 +133,7 @@ def test_json_of_a_refused_file_has_its_problems(tmp_path: Path) -> None:
     file.write_text(FILE + "\tx: y\n")
     result = run("--config", file, "--output", "json")
     problem = {
-        "level": "problem", "path": str(file), "line": 7, "text": "a tab stands here: use blanks instead",
+        "level": "problem", "path": str(file), "line": 7, "text": "there is a tab here: use blanks instead",
     }  # fmt: skip
     assert (result.exit_code, result.stderr) == (1, "")
     assert members(result) == {
@@ -155,8 +155,8 @@ def test_strict_refuses_in_json_as_well(file: Path) -> None:
 def test_a_secret_in_plain_text_is_a_warning_and_fails_only_with_strict(file: Path) -> None:
     file.write_text(FILE.replace("${NOT_SET}", "$NOT_SET"))
     text = (
-        f"{file}:1: warning: upstream.master_key: '$NAME' is taken as it stands: in gateway.yaml, "
-        "write ${NAME} for the value of a variable\n"
+        f"{file}:1: warning: upstream.master_key: '$NAME' is taken literally: "
+        "write ${NAME} in gateway.yaml for the value of a variable\n"
     )
     lenient, strict = run("--config", file), run("--config", file, "--strict")
     assert (lenient.exit_code, strict.exit_code) == (0, 1)

@@ -20,12 +20,11 @@ from gateway.cli import cli
 from gateway.config import load_config
 from gateway.errors import Code
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.policy.decisions import Allow, Deny
+from gateway.policy.decisions import Allow, Deny, Policy
 from gateway.policy.principals import MASTER
 from gateway.policy.verdicts import (
     NO_KEY,
-    Caller,
-    Policy,
+    PolicyCaller,
     PolicyRequest,
     body_of,
     key_with,
@@ -114,7 +113,7 @@ def test_an_ambiguous_target_is_explained_with_its_reason() -> None:
 GET /ledgers//x
 target    ambiguous: empty segment
 route     none
-needs     another target: an ambiguous one is refused to everyone
+needs     another target: an ambiguous target is refused for everyone
 
 deny      a key with *:*
 {refusal(400, "GEN_BAD_REQUEST", "Ambiguous request target")}"""
@@ -161,9 +160,9 @@ def test_json_is_one_object() -> None:
     [
         (("get", "/ledgers"), "write the method in capitals: GET"),
         (("GETT", "/ledgers"), "the method is one of DELETE, GET, HEAD,"),
-        (("GET", "ledgers"), "the path begins with '/'"),
-        (("GET", "/gr\xfcn"), "the path begins with '/'"),
-        (("GET", f"/ledgers/{KEY}"), "the path holds a key, or what looks like one: take it out"),
+        (("GET", "ledgers"), "begin the path with '/'"),
+        (("GET", "/gr\xfcn"), "begin the path with '/'"),
+        (("GET", f"/ledgers/{KEY}"), "the path holds a key, or a text that looks like one: remove it"),
         (("GET", "/ledgers", "--scopes", "ledger:read"), "did you mean 'ledgers:read'?"),
         (("GET", "/ledgers", "--scopes", KEY), "Invalid value for '--scopes': a scope is a resource of Core"),
         (
@@ -294,7 +293,7 @@ def test_what_the_stream_cannot_show_is_escaped(tmp_path: Path) -> None:
     assert f"{tmp_path}/gr\\xfcn.yaml:" in done.stdout.decode("ascii")
 
 
-CALLERS: dict[str, Caller] = {
+CALLERS: dict[str, PolicyCaller] = {
     "no key": NO_KEY,
     "master": MASTER,
     "no scope": key_with(()),

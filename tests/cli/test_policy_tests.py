@@ -11,12 +11,12 @@ from click.testing import CliRunner, Result
 from gateway.cli import cli
 from gateway.cli.junit import junit
 from gateway.config import load_config, parse_config
-from gateway.config.policy_tests import load_policy_tests
+from gateway.config.policy_test_reader import load_policy_tests
+from gateway.policy.decisions import Policy
 from gateway.policy.expectations import ALLOW, Mismatch, run_test
 from gateway.policy.principals import Master
 from gateway.policy.routes import Access
 from gateway.policy.targets import Ambiguous
-from gateway.policy.verdicts import Policy
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "gateway.yaml"

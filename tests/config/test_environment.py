@@ -27,7 +27,7 @@ def test_overrides_are_found_by_path_and_other_names_left_alone() -> None:
 
 
 def service(base: str) -> dict[str, str]:
-    """What Kubernetes injects for one Service with two named ports."""
+    """The variables that Kubernetes injects for one Service with two named ports."""
     link = "tcp://10.0.0.9:5002"
     return {
         f"{base}_SERVICE_HOST": "10.0.0.9",
@@ -83,9 +83,9 @@ def test_without_both_marks_of_a_service_its_shape_is_refused(missing: str) -> N
     [
         ("BLNK_GATEWAY_LISTN", "no such setting: did you mean BLNK_GATEWAY_LISTEN?"),
         ("BLNK_GATEWAY_UPSTREAM_URL", "no such setting: did you mean BLNK_GATEWAY_UPSTREAM__URL?"),
-        ("BLNK_GATEWAY_", "no such setting: take it out"),
-        ("BLNK_GATEWAY_SERVICE_HOST", "no such setting: take it out"),
-        ("BLNK_GATEWAY_PORT_x_TCP", "no such setting: take it out"),
+        ("BLNK_GATEWAY_", "no such setting: remove it"),
+        ("BLNK_GATEWAY_SERVICE_HOST", "no such setting: remove it"),
+        ("BLNK_GATEWAY_PORT_x_TCP", "no such setting: remove it"),
         (
             "BLNK_GATEWAY_ROUTES",
             "routes are not taken from the environment: write them in the file",
@@ -98,7 +98,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, text: str) -> No
 
 def test_a_name_that_a_terminal_could_not_show_is_not_repeated() -> None:
     name = "BLNK_GATEWAY_\x1b[2J"
-    assert overrides({name: ""}, PATHS)[1] == (("BLNK_GATEWAY_*", "no such setting: take it out"),)
+    assert overrides({name: ""}, PATHS)[1] == (("BLNK_GATEWAY_*", "no such setting: remove it"),)
 
 
 @pytest.mark.parametrize(

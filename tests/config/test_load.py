@@ -13,7 +13,6 @@ from gateway.config import (
     Address,
     Config,
     ConfigError,
-    ConfigProblem,
     DrainConfig,
     KeysConfig,
     LimitsConfig,
@@ -27,6 +26,7 @@ from gateway.config import (
     settings,
 )
 from gateway.config.environment import variable
+from gateway.policy.problems import Problem
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, compile_routes
 
@@ -43,9 +43,9 @@ routes:
 KEY_LINE = "master_key: ${KEY}"
 UNREADABLE = "the file cannot be read: check the path and who may read it"
 DURATION = "write a whole number and its unit, as 10s, 500ms, 2m or 1h"
-OVER = "report-only ended with %s, and requests are refused again: take it out"
-UNREPLACED = "'$NAME' is taken as it stands: in gateway.yaml, write ${NAME} for the value of a variable"
-IN_CLEAR = "a secret stands here in clear: write ${NAME}, and hand it over in a variable of the environment"
+OVER = "report-only ended with %s, and requests are refused again: remove it"
+UNREPLACED = "'$NAME' is taken literally: write ${NAME} in gateway.yaml for the value of a variable"
+IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment variable"
 SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
     "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
@@ -182,7 +182,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"),),
         routes=config.routes,
         sha256=config.sha256,
-        warnings=(ConfigProblem(variable("keys.report_only"), 0, OVER % "2020-01-01"),),
+        warnings=(Problem(0, OVER % "2020-01-01", variable("keys.report_only")),),
     )
     assert config.keys.shown_store == "rediss://redis:6379/1"
     assert (config.upstream.host, config.upstream.port, config.upstream.tls) == ("core", 443, True)
@@ -289,7 +289,7 @@ def test_an_override_of_either_master_key_replaces_the_files(tmp_path: Path) -> 
         ("listen: {a: b}", "listen: this is one value: write it on the line of its key"),
         ("listen: ${KEY", "listen: write a variable as ${NAME}: letters, digits and _"),
         ("trusted_proxies: [[a]]", "trusted_proxies: a list holds plain values: "
-         "take the inner list or mapping out"),
+         "remove the inner list or mapping"),
         ("ready_requires: redis", "ready_requires: write a list, as [a, b]"),
         ("ready_requires: [redis]", "ready_requires: write upstream or store"),
         ("drain: 5s", "drain: write its settings below it, indented, as 'key: value'"),
@@ -300,9 +300,9 @@ def test_an_override_of_either_master_key_replaces_the_files(tmp_path: Path) -> 
         ("first_byte: 5s", "unknown key 'first_byte'; did you mean 'timeouts.first_byte'?"),
         ("xyz: 5s", f"unknown key 'xyz'; {KNOWN}"),
         ("s3cret value: 5s", f"unknown key; {KNOWN}"),
-        ("listen:", "no value stands here: write one, or take the line out"),
-        ("drain:", "no value stands here: write one, or take the line out"),
-        ("trusted_proxies: [~]", "no value stands here: write one, or take the line out"),
+        ("listen:", "the value is missing: write one, or remove the line"),
+        ("drain:", "the value is missing: write one, or remove the line"),
+        ("trusted_proxies: [~]", "the value is missing: write one, or remove the line"),
         ("admin: 0.0.0.0:5002", "admin: others can reach this address: name an admin_token_file, or write a "
          "loopback address, as 127.0.0.1:5002"),
         ("limits: {body: 65MiB}", "limits.body: limits.buffered must hold one body: raise it as well"),
@@ -441,7 +441,7 @@ def test_clients_may_connect_at_one_address_or_at_several(line: str, addresses: 
     [
         (
             'listen: ["0.0.0.0:1", "[::]:1"]',
-            "listen: two of the addresses take the same port: take one of them out",
+            "listen: two of the addresses take the same port: remove one of them",
         ),
         (
             "listen: [127.0.0.1:1, 127.0.0.1:5002]",
@@ -496,7 +496,7 @@ def test_every_problem_of_file_and_environment_is_reported_at_once_in_order() ->
         'gateway.yaml:8: a value that begins with * is an alias to YAML: quote it, as "*:read"',
         "BLNK_GATEWAY_LISTN: no such setting: did you mean BLNK_GATEWAY_LISTEN?",
         f"BLNK_GATEWAY_DRAIN__DELAY: {DURATION}",
-        "BLNK_GATEWAY_LOG__LEVEL: a control character or a line break stands here: take it out",
+        "BLNK_GATEWAY_LOG__LEVEL: there is a control character or a line break here: remove it",
     ]
 
 
@@ -522,13 +522,13 @@ def test_no_problem_repeats_a_value() -> None:
     [
         ("absent.yaml", "No such file or directory"),
         (".", "Is a directory"),
-        ("nul\0.yaml", "this is no path"),
+        ("nul\0.yaml", "this is not a path"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, path: str, reason: str) -> None:
     with pytest.raises(UnreadableConfigError) as caught:
         load_config(tmp_path / path, {}, secrets=False)
-    assert caught.value.problems == (ConfigProblem(str(tmp_path / path), 0, f"cannot be read: {reason}"),)
+    assert caught.value.problems == (Problem(0, f"cannot be read: {reason}", str(tmp_path / path)),)
 
 
 @pytest.mark.parametrize(

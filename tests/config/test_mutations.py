@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from gateway.config import Config, ConfigError, parse_config
 from gateway.config.differences import differences
 from gateway.config.presets import CORE, PRESETS, core_table, preset
-from gateway.policy.diff import ANYONE, MASTER, changes
 from gateway.policy.overlaps import example
+from gateway.policy.table_diff import ANYONE, MASTER, changes
 from tests.conftest import examples
-from tests.policy.comparing import untold
+from tests.policy.comparing import unreported
 
 LINES = preset(CORE).splitlines()
 ROUTES = range(LINES.index("routes:") + 1, len(LINES))
@@ -111,6 +111,6 @@ def test_a_mutation_is_refused_by_line_or_told(name: str, mutations: list[Edit])
         return
     for before, after in ((old, new), (new, old)):
         told = changes(before.routes, after.routes, CORE_TABLE)
-        assert list(untold(before.routes, after.routes, told, REQUESTS, CALLERS, MOMENTS)) == []
+        assert list(unreported(before.routes, after.routes, told, REQUESTS, CALLERS, MOMENTS)) == []
         accepts = before.keys.master == "deny" and after.keys.master == "accept"
         assert accepts == any(one.path == "keys.master" and one.widens for one in differences(before, after))

@@ -50,7 +50,7 @@ def test_recommended_makes_filters_and_searches_reads() -> None:
 
 @pytest.mark.parametrize("text", ["routes:\n", "  GET /a: deny\n  GET /a: deny\n", "# GET /a: deny\n"])
 def test_an_edit_that_finds_no_line_or_two_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match="GET /a does not stand on one line"):
+    with pytest.raises(ValueError, match="GET /a is not on exactly one line"):
         edited(text, {"GET /a": "master"})
 
 

@@ -18,7 +18,7 @@ import yaml
 from gateway.config import ConfigError, parse_config, settings
 from gateway.config.model import sections
 from gateway.config.presets import PRESETS, core_table, preset
-from gateway.config.routes import OPTIONS
+from gateway.config.route_reader import OPTIONS
 from gateway.config.schema import schema
 from gateway.policy.routes import expected_stamp
 from tests.running import ROOT
@@ -56,7 +56,7 @@ NAMES = (
 
 
 def accepts(text: str) -> bool:
-    """Whether `check` does."""
+    """Return whether `check` accepts it."""
     try:
         parse_config(text.encode(), Path("gateway.yaml"), {}, secrets=False)
     except ConfigError:

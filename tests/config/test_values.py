@@ -1,4 +1,4 @@
-"""What one setting may say."""
+"""The values that one setting may have."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config import values
-from gateway.config.values import Address, BadValueError, Raw, Secret
+from gateway.config import addresses, secret_values, urls, values
+from gateway.config.addresses import Address
+from gateway.config.secret_values import Secret
+from gateway.config.values import BadValueError, Raw
 
 ADDRESS = 'write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; 0.0.0.0 is every interface'
 DURATION = "write a whole number and its unit, as 10s, 500ms, 2m or 1h"
@@ -31,9 +33,9 @@ TEXT = "write text here, in quotes where YAML would read something else"
     ("parse", "raw", "value"),
     [
         (values.text, "a", "a"),
-        (values.address, "127.0.0.1:5001", Address("127.0.0.1", 5001)),
-        (values.address, "gateway.internal:0", Address("gateway.internal", 0)),
-        (values.address, "[::1]:65535", Address("::1", 65535)),
+        (addresses.address, "127.0.0.1:5001", Address("127.0.0.1", 5001)),
+        (addresses.address, "gateway.internal:0", Address("gateway.internal", 0)),
+        (addresses.address, "[::1]:65535", Address("::1", 65535)),
         (values.duration, "500ms", 0.5),
         (values.duration, "10s", 10.0),
         (values.duration, "2m", 120.0),
@@ -52,17 +54,17 @@ TEXT = "write text here, in quotes where YAML would read something else"
         (values.network, "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
         (values.network, "fd00::1", ipaddress.ip_network("fd00::1/128")),
         (values.path, "/run/secrets/key", Path("/run/secrets/key")),
-        (values.secret, "k$ey:1", Secret("k$ey:1")),
-        (values.upstream_url, "http://core:5001", "http://core:5001"),
-        (values.upstream_url, "https://[::1]/", "https://[::1]/"),
-        (values.store_url, "memory://", "memory://"),
-        (values.store_url, "redis://u:p@h:1/2", "redis://u:p@h:1/2"),
-        (values.store_url, "redis+sentinel://u:p@a:1,b/keys/2", "redis+sentinel://u:p@a:1,b/keys/2"),
-        (values.store_url, "rediss+cluster://a,[::1]:2", "rediss+cluster://a,[::1]:2"),
-        (values.store_url, "rediss://h?ssl_ca_certs=/ca.pem", "rediss://h?ssl_ca_certs=/ca.pem"),
-        (values.database_url, "postgres://u:p%40@h:5432/blnk", "postgres://u:p%40@h:5432/blnk"),
+        (secret_values.secret, "k$ey:1", Secret("k$ey:1")),
+        (urls.upstream_url, "http://core:5001", "http://core:5001"),
+        (urls.upstream_url, "https://[::1]/", "https://[::1]/"),
+        (urls.store_url, "memory://", "memory://"),
+        (urls.store_url, "redis://u:p@h:1/2", "redis://u:p@h:1/2"),
+        (urls.store_url, "redis+sentinel://u:p@a:1,b/keys/2", "redis+sentinel://u:p@a:1,b/keys/2"),
+        (urls.store_url, "rediss+cluster://a,[::1]:2", "rediss+cluster://a,[::1]:2"),
+        (urls.store_url, "rediss://h?ssl_ca_certs=/ca.pem", "rediss://h?ssl_ca_certs=/ca.pem"),
+        (urls.database_url, "postgres://u:p%40@h:5432/blnk", "postgres://u:p%40@h:5432/blnk"),
         (
-            values.database_url,
+            urls.database_url,
             "postgresql://u@a:1,b:2/blnk?sslmode=verify-full&target_session_attrs=primary",
             "postgresql://u@a:1,b:2/blnk?sslmode=verify-full&target_session_attrs=primary",
         ),
@@ -75,28 +77,32 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
 @pytest.mark.parametrize(
     ("parse", "raw", "text"),
     [
-        (values.text, "", "this is empty: write a value, or take the setting out"),
+        (values.text, "", "this is empty: write a value, or remove the setting"),
         (values.text, True, TEXT),
-        (values.address, 5001, f"the host is missing: {ADDRESS}"),
-        (values.address, "5001", f"the host is missing: {ADDRESS}"),
-        (values.address, ":5001", f"the host is missing: {ADDRESS}"),
-        (values.address, "127.0.0.1", f"the port is missing: {ADDRESS}"),
-        (values.address, "localhost:", f"the port is missing: {ADDRESS}"),
-        (values.address, "[::1]", f"the port is missing: {ADDRESS}"),
-        (values.address, "::1:5001", 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
-        (values.address, "::1", 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
-        (values.address, "host:65536", "the port is too large: write one from 0 to 65535"),
-        (values.address, "[::1]:000001", "the port is too large: write one from 0 to 65535"),
-        (values.address, "unix:/run/x", f"Unix sockets are not supported: {ADDRESS}"),
-        (values.address, "/run/x.sock", f"Unix sockets are not supported: {ADDRESS}"),
-        (values.address, "http://0.0.0.0:5001", f"this is a URL: {ADDRESS}"),
-        (values.address, "*:5001", f"'*' is no host: {ADDRESS}"),
-        (values.address, "host:x", f"the host or the port is malformed: {ADDRESS}"),
-        (values.address, "host:\u0665", f"the host or the port is malformed: {ADDRESS}"),
-        (values.address, "two words", ADDRESS),
-        (values.address, True, ADDRESS),
-        (values.address, ("a:1", "b:2"), ADDRESS),
-        (values.address, "[1.2.3.4]:1", 'this is no IPv6 address: write it as "[::1]:5001", in quotes'),
+        (addresses.address, 5001, f"the host is missing: {ADDRESS}"),
+        (addresses.address, "5001", f"the host is missing: {ADDRESS}"),
+        (addresses.address, ":5001", f"the host is missing: {ADDRESS}"),
+        (addresses.address, "127.0.0.1", f"the port is missing: {ADDRESS}"),
+        (addresses.address, "localhost:", f"the port is missing: {ADDRESS}"),
+        (addresses.address, "[::1]", f"the port is missing: {ADDRESS}"),
+        (addresses.address, "::1:5001", 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
+        (addresses.address, "::1", 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
+        (addresses.address, "host:65536", "the port is too large: write one from 0 to 65535"),
+        (addresses.address, "[::1]:000001", "the port is too large: write one from 0 to 65535"),
+        (addresses.address, "unix:/run/x", f"Unix sockets are not supported: {ADDRESS}"),
+        (addresses.address, "/run/x.sock", f"Unix sockets are not supported: {ADDRESS}"),
+        (addresses.address, "http://0.0.0.0:5001", f"this is a URL: {ADDRESS}"),
+        (addresses.address, "*:5001", f"'*' is not a host: {ADDRESS}"),
+        (addresses.address, "host:x", f"the host or the port is malformed: {ADDRESS}"),
+        (addresses.address, "host:\u0665", f"the host or the port is malformed: {ADDRESS}"),
+        (addresses.address, "two words", ADDRESS),
+        (addresses.address, True, ADDRESS),
+        (addresses.address, ("a:1", "b:2"), ADDRESS),
+        (
+            addresses.address,
+            "[1.2.3.4]:1",
+            'this is not an IPv6 address: write it as "[::1]:5001", in quotes',
+        ),
         (values.duration, 10, DURATION),
         (values.duration, False, DURATION),
         (values.duration, "10", DURATION),
@@ -118,45 +124,45 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (values.sequence(values.text), "a", "write a list, as [a, b]"),
         (values.network, "10.0.0.1/8", NETWORK),
         (values.network, 5, NETWORK),
-        (values.secret, "", "this is empty: write visible ASCII characters"),
-        (values.secret, 12345, SECRET),
-        (values.secret, "a b", SECRET),
-        (values.secret, "\u00fc", SECRET),
-        (values.upstream_url, "core:5001", UPSTREAM),
-        (values.upstream_url, "ftp://core", UPSTREAM),
-        (values.upstream_url, "http://", UPSTREAM),
-        (values.upstream_url, "http://u:p@core", UPSTREAM),
-        (values.upstream_url, "http://core/base", UPSTREAM),
-        (values.upstream_url, "http://core?a", UPSTREAM),
-        (values.upstream_url, "http://core#a", UPSTREAM),
-        (values.upstream_url, "http://core:0", UPSTREAM),
-        (values.upstream_url, "http://core:99999", UPSTREAM),
-        (values.upstream_url, "http://[core", UPSTREAM),
-        (values.upstream_url, "http://co re", UPSTREAM),
-        (values.upstream_url, 5, UPSTREAM),
-        (values.database_url, "mysql://u:p@h/blnk", DATABASE),
-        (values.database_url, "postgres://h/blnk", DATABASE),
-        (values.database_url, "postgres://u@h", DATABASE),
-        (values.database_url, "postgres://u@h/", DATABASE),
-        (values.database_url, "postgres://u:p@q@h/blnk", DATABASE),
-        (values.database_url, "postgres://u@h/bl nk", DATABASE),
-        (values.database_url, 5432, DATABASE),
-        (values.store_url, "memory://x", STORE),
-        (values.store_url, "redis://", STORE),
-        (values.store_url, "unix:///run/redis.sock", STORE),
+        (secret_values.secret, "", "this is empty: write visible ASCII characters"),
+        (secret_values.secret, 12345, SECRET),
+        (secret_values.secret, "a b", SECRET),
+        (secret_values.secret, "\u00fc", SECRET),
+        (urls.upstream_url, "core:5001", UPSTREAM),
+        (urls.upstream_url, "ftp://core", UPSTREAM),
+        (urls.upstream_url, "http://", UPSTREAM),
+        (urls.upstream_url, "http://u:p@core", UPSTREAM),
+        (urls.upstream_url, "http://core/base", UPSTREAM),
+        (urls.upstream_url, "http://core?a", UPSTREAM),
+        (urls.upstream_url, "http://core#a", UPSTREAM),
+        (urls.upstream_url, "http://core:0", UPSTREAM),
+        (urls.upstream_url, "http://core:99999", UPSTREAM),
+        (urls.upstream_url, "http://[core", UPSTREAM),
+        (urls.upstream_url, "http://co re", UPSTREAM),
+        (urls.upstream_url, 5, UPSTREAM),
+        (urls.database_url, "mysql://u:p@h/blnk", DATABASE),
+        (urls.database_url, "postgres://h/blnk", DATABASE),
+        (urls.database_url, "postgres://u@h", DATABASE),
+        (urls.database_url, "postgres://u@h/", DATABASE),
+        (urls.database_url, "postgres://u:p@q@h/blnk", DATABASE),
+        (urls.database_url, "postgres://u@h/bl nk", DATABASE),
+        (urls.database_url, 5432, DATABASE),
+        (urls.store_url, "memory://x", STORE),
+        (urls.store_url, "redis://", STORE),
+        (urls.store_url, "unix:///run/redis.sock", STORE),
         (
-            values.store_url,
+            urls.store_url,
             "redis+sentinel://a,b",
             "write what the Sentinels call the primary after them, as /mymaster; or memory:// for a trial",
         ),
-        (values.store_url, "redis+sentinel:///keys", STORE),
-        (values.store_url, "redis+cluster://", STORE),
+        (urls.store_url, "redis+sentinel:///keys", STORE),
+        (urls.store_url, "redis+cluster://", STORE),
         (
-            values.store_url,
+            urls.store_url,
             "redis+cluster://a/keys",
             "write the number of the database last, as /0; or memory:// for a trial",
         ),
-        (values.store_url, "redis+other://a", STORE),
+        (urls.store_url, "redis+other://a", STORE),
     ],
 )
 def test_a_bad_value_is_refused_with_what_to_write(parse: Callable[[Raw], Any], raw: Raw, text: str) -> None:
@@ -242,7 +248,7 @@ def test_a_secret_file_holds_one_line(tmp_path: Path, data: bytes | None, outcom
     if data is not None:
         file.write_bytes(data)
     try:
-        found: Secret | str = values.read_secret(file)
+        found: Secret | str = secret_values.read_secret(file)
     except BadValueError as error:
         found = str(error)
     assert found == outcome

@@ -1,4 +1,4 @@
-"""The demo: every step comes out, what does not is told, and nothing ever ends in a traceback."""
+"""The demo: every step is as expected, a step that is not is shown, and nothing ends in a traceback."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from rich.console import Console
 
 from gateway.config import Secret
 from gateway.demo import demo
-from gateway.demo.story import AMOUNT, Key, Request, Story
-from gateway.demo.telling import curl
+from gateway.demo.printer import curl
+from gateway.demo.steps import DemoRequest, Key
+from gateway.demo.walkthrough import AMOUNT, Walkthrough
 from gateway.demo.wrapping import command_lines, json_lines
 from gateway.server.exit_codes import Exit
 from tests.running import ROOT
@@ -39,7 +40,7 @@ STATUSES = ["201", "201", "401", "401", "200", "403", "201", "200", "201", "200"
 Ledger = TestClient[Any, Any]
 
 
-async def told(*, terminal: bool = False, width: int = 80, **options: Any) -> tuple[int, str]:
+async def run_demo(*, terminal: bool = False, width: int = 80, **options: Any) -> tuple[int, str]:
     """The exit code and the text of `demo --once` on a free port."""
     out = io.StringIO()
     console = Console(
@@ -59,7 +60,7 @@ def marks(text: str) -> list[tuple[str, str]]:
 
 async def test_every_step_comes_out() -> None:
     """The walk over real HTTP: minting, 401, 403, stamp and digits in what was stored, revocation."""
-    code, text = await told()
+    code, text = await run_demo()
     assert (code, marks(text)) == (Exit.OK, [("✓", status) for status in STATUSES])
     ids = re.findall(r'"api_key_id":"(\w[\w-]+)"', text)
     stored = re.findall(r'"precise_amount":(\d+),"meta_data":(\{[^}]*\})\}$', text, re.MULTILINE)
@@ -70,7 +71,7 @@ async def test_every_step_comes_out() -> None:
 
 
 async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> None:
-    """What came out otherwise has a cross, and the exit code says so."""
+    """Each has a cross, and the exit code says so."""
 
     def rounding(master: Secret) -> web.Application:
         async def answer(request: web.Request) -> web.Response:
@@ -83,10 +84,10 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
 
         return answering(answer)
 
-    code, text = await told(ledger=rounding)
+    code, text = await run_demo(ledger=rounding)
     crossed = [number for number, (mark, _) in enumerate(marks(text), 1) if mark == "✗"]
     assert (code, crossed) == (Exit.FAILED, [8, 10])
-    assert "2 of 12 steps came out otherwise." in text
+    assert "2 of 12 steps did not go as expected." in text
 
 
 async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
@@ -95,7 +96,7 @@ async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response()
 
-    code, text = await told(ledger=lambda _: answering(answer))
+    code, text = await run_demo(ledger=lambda _: answering(answer))
     assert code == Exit.DEPENDENCY
     assert "The gateway cannot start: Core answers 200 to a request without a key" in text
 
@@ -117,8 +118,8 @@ async def test_no_answer_makes_the_walk_raise(
         return web.Response(status=299, body=body)
 
     client = await aiohttp_client(answering(answer))
-    story = Story(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
-    assert [step.holds async for step in story.steps()] == [False] * 12
+    walkthrough = Walkthrough(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
+    assert [step.as_expected async for step in walkthrough.steps()] == [False] * 12
 
 
 async def test_a_gateway_that_is_gone_is_told() -> None:
@@ -128,17 +129,17 @@ async def test_a_gateway_that_is_gone_is_told() -> None:
     server.close()
     await server.wait_closed()
     async with aiohttp.ClientSession() as session:
-        story = Story(session, f"http://127.0.0.1:{port}", Secret(MASTER))
-        steps = [step async for step in story.steps()]
-    assert {(step.holds, step.reply.status) for step in steps} == {(False, 0)}
-    assert all(step.telling.startswith("no answer: ") for step in steps)
+        walkthrough = Walkthrough(session, f"http://127.0.0.1:{port}", Secret(MASTER))
+        steps = [step async for step in walkthrough.steps()]
+    assert {(step.as_expected, step.response.status) for step in steps} == {(False, 0)}
+    assert all(step.excerpt.startswith("no response: ") for step in steps)
 
 
 async def test_a_taken_port_is_left_alone() -> None:
-    """Who has a Core running on 5001 is exactly who tries the demo."""
+    """People who try the demo often have a Core running on 5001."""
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        code, text = await told(port=port)
+        code, text = await run_demo(port=port)
     assert code == Exit.OK
     assert f"\nPort {port} is taken by another program, so clients get a free one.\n" in text
     assert f":{port}" not in text
@@ -149,21 +150,21 @@ async def test_a_port_that_is_free_is_used_without_a_word() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code, text = await told(port=port)
+    code, text = await run_demo(port=port)
     assert (code, f"  clients   http://127.0.0.1:{port}\n" in text) == (Exit.OK, True)
     assert "is taken" not in text
 
 
 async def test_it_says_where_operators_connect_and_what_to_try_next() -> None:
     """The admin listener, and the commands that need no gateway, as the program was called."""
-    _, text = await told(program=".venv/bin/blnk-gateway")
+    _, text = await run_demo(program=".venv/bin/blnk-gateway")
     assert re.search(r"^  admin     http://127\.0\.0\.1:\d+   health, metrics, explain$", text, re.MULTILINE)
     assert re.findall(r"^\.venv/bin/blnk-gateway (\w+)", text, re.MULTILINE) == ["init", "explain", "diff"]
 
 
 async def test_every_variable_of_a_command_is_set_above_it() -> None:
     """The commands can be pasted from the top down."""
-    _, text = await told()
+    _, text = await run_demo()
     known: set[str] = set()
     for line in text.splitlines():
         if found := re.match(r"    \$ ([A-Z_]+)=\S+$", line):
@@ -172,13 +173,13 @@ async def test_every_variable_of_a_command_is_set_above_it() -> None:
     assert known == {"MASTER_KEY", "READ_KEY", "READ_KEY_ID", "KEY"}
 
 
-# How it is told.
+# The output.
 
 
 @pytest.mark.parametrize("width", [80, 120])
 async def test_on_a_terminal_no_word_is_cut(width: int) -> None:
     """Every line fits, so that the terminal breaks none."""
-    _, shown = await told(terminal=True, width=width)
+    _, shown = await run_demo(terminal=True, width=width)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
     assert [line for line in lines if len(line) > width] == []
 
@@ -208,8 +209,8 @@ def test_what_has_no_place_to_break_stays_whole() -> None:
 
 async def test_a_pipe_gets_plain_text_and_a_terminal_colours() -> None:
     """Escape sequences are for terminals; lines are whole on both, to be copied."""
-    _, piped = await told()
-    _, shown = await told(terminal=True)
+    _, piped = await run_demo()
+    _, shown = await run_demo(terminal=True)
     assert ("\x1b" in piped, "\x1b" in shown) == (False, True)
     assert max(map(len, piped.splitlines())) > 80
 
@@ -225,24 +226,24 @@ async def test_marks_are_words_where_the_encoding_has_no_others() -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Request("GET", "/ledgers"), ["curl", "http://h/ledgers"]),
+        (DemoRequest("GET", "/ledgers"), ["curl", "http://h/ledgers"]),
         (
-            Request("GET", "/a?b=c", Key("KEY", Secret("s"))),
+            DemoRequest("GET", "/a?b=c", Key("KEY", Secret("s"))),
             ["curl", "-H", "X-Blnk-Key: $KEY", "http://h/a?b=c"],
         ),
         (
-            Request("DELETE", "/a", Key("", Secret("s"))),
+            DemoRequest("DELETE", "/a", Key("", Secret("s"))),
             ["curl", "-X", "DELETE", "-H", "X-Blnk-Key: s", "http://h/a"],
         ),
-        (Request("GET", "/a/x?b", shown="/a/$ID?b"), ["curl", "http://h/a/$ID?b"]),
+        (DemoRequest("GET", "/a/x?b", shown="/a/$ID?b"), ["curl", "http://h/a/$ID?b"]),
         (
-            Request("POST", "/a", None, '{"n":"it\'s"}'),
+            DemoRequest("POST", "/a", None, '{"n":"it\'s"}'),
             ["curl", "-H", "Content-Type: application/json", "-d", '{"n":"it\'s"}', "http://h/a"],
         ),
     ],
 )
-def test_a_shown_request_is_the_one_that_was_sent(request_: Request, words: list[str]) -> None:
-    """What a shell makes of the line is method, target, key and body."""
+def test_a_shown_request_is_the_one_that_was_sent(request_: DemoRequest, words: list[str]) -> None:
+    """A shell turns the line into the same method, target, key and body."""
     assert shlex.split(" ".join(curl("http://h", request_))) == words
 
 
@@ -305,7 +306,7 @@ def test_the_package_carries_the_configuration_that_ships() -> None:
 async def test_the_readme_shows_what_it_prints() -> None:
     """Line by line in its order; lines are left out, and so are the ends of ids."""
     (shown,) = re.findall(r"^```\n( 3 .*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    _, text = await told(width=1000)
+    _, text = await run_demo(width=1000)
     printed = iter(text.splitlines())
     for line in filter(None, shown.splitlines()):
         pattern = re.escape(line).replace(r"\.\.\.", r"[\w-]+")

@@ -1,4 +1,4 @@
-"""Who holds how much of a bounded resource, and who has to yield."""
+"""Shares of a bounded resource: how much each holds, and which one has to yield."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fairness.shares import Caller, PairedShares, Shares, network_of
+from gateway.fairness.shares import Caller, IndexedShares, PairedShares, Shares, network_of
 
 
 def shares(limit: int = 10, **held: int) -> Shares:
@@ -69,10 +69,13 @@ def test_a_sixteenth_more_is_for_a_network_that_holds_less_than_an_equal_part() 
     assert not made.fits_kept(Caller("another", "elsewhere"))
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans())))
-def test_whatever_is_taken_and_given_the_largest_is_found(steps: list[tuple[str, int, bool]]) -> None:
+@pytest.mark.parametrize("kind", [Shares, IndexedShares])
+@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans())))
+def test_whatever_is_taken_and_given_the_largest_is_found(
+    kind: type[Shares], steps: list[tuple[str, int, bool]]
+) -> None:
     held = {"a": 0, "b": 0, "c": 0}
-    made = Shares(0)
+    made = kind(0)
     for party, amount, takes in steps:
         if takes:
             made.take(party, amount)
@@ -102,7 +105,7 @@ def test_a_client_is_an_ipv4_address_or_a_64_of_ipv6(address: str, party: str) -
 
 
 def paired(limit: int = 10, **held: int) -> PairedShares:
-    """What is held by the key named by the first letter, from the network named by the second."""
+    """Shares of the key named by the first letter, in the network named by the second."""
     made = PairedShares(limit)
     for names, amount in held.items():
         made.take(Caller(names[0], names[1]), amount)

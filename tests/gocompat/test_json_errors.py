@@ -1,4 +1,4 @@
-"""What is wrong with a text that is not JSON; the expectations were recorded from a live Core."""
+"""Syntax errors of texts that are not JSON; the expectations were recorded from a live Core."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import asyncio
 import pytest
 
 from gateway.keys.store import KeyRecord, MemoryKeyStore
-from gateway.stamping.stamp import MAX_ITEMS
+from gateway.stamping.batches import MAX_ITEMS
 from tests.conftest import Start
 from tests.core_stand_in import RecordingUpstream, held
 from tests.raw_client import Answer, RawClient, chunked, request

@@ -57,7 +57,7 @@ SHARES = {
     "turns of the event loop": f"at most {MOST_WAITING:,} bodies wait",
     "comparisons with bcrypt": f"{verifying.MAX_WAITING_ALIKE} of each",
     "Redis's memory": f"a warning from {100 * NEARLY_FULL_RATIO:g} % of `maxmemory` on",
-    "lines of the log that wait": f"{sink.URGENT_ROOM // MIB} MiB of it for events alone",
+    "lines of the log that wait": f"{sink.URGENT_RESERVE // MIB} MiB of it for events alone",
 }
 
 

@@ -128,7 +128,7 @@ async def test_what_is_forwarded_is_what_was_decided_on(
         assert (answer.status == 200) is bool(got)
     if got and line is not None:
         route = f"{line.method} {line.pattern}"
-        decided = decide(MASTER, method, parse_target(target), stage.running.gateway.config.routes, now=0.0)
+        decided = decide(MASTER, method, parse_target(target), stage.running.gateway.config.policy, now=0.0)
         assert isinstance(decided, Allow)
         assert decided.route.name == route
         request_id = answer.value("x-request-id")

@@ -12,9 +12,10 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.keys.errors import StoreUnavailableError
-from gateway.keys.import_file import BATCH, ImportResult, LineProblem, import_records, read_records
+from gateway.keys.import_file import BATCH, ImportResult, import_records, read_records
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.store import KeyStore, MemoryKeyStore
+from gateway.policy.problems import Problem
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 
 AT = "2026-02-01T00:00:00Z"
@@ -109,7 +110,7 @@ def test_what_an_export_writes_is_read(record: KeyRecord) -> None:
     ],
 )
 def test_a_bad_line_is_named_and_not_quoted(written: bytes, text: str) -> None:
-    assert read_records([b"", written], "cli:ann") == ([], [LineProblem(2, text)])
+    assert read_records([b"", written], "cli:ann") == ([], [Problem(2, text)])
 
 
 def test_a_member_that_is_not_known_is_refused() -> None:
@@ -121,7 +122,7 @@ def test_every_problem_is_told_and_twins_are_one() -> None:
     lines = [line(), b"x", line(id=OTHER.id), line(digest=OTHER.digest)]
     _, problems = read_records(lines, "cli:ann")
     twin = "its id or its digest stands on line 1 too"
-    assert problems == [LineProblem(2, "write one JSON object"), LineProblem(3, twin), LineProblem(4, twin)]
+    assert problems == [Problem(2, "write one JSON object"), Problem(3, twin), Problem(4, twin)]
 
 
 async def test_what_is_new_is_stored_batch_by_batch(store: KeyStore) -> None:

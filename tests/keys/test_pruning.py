@@ -14,7 +14,7 @@ from gateway.keys.pruning import BATCH, Link, Removable, removable, remove
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyChange, KeyStore
-from gateway.policy.principals import State
+from gateway.policy.principals import KeyState
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
 from tests.redis_server import RedisServer
 
@@ -111,7 +111,7 @@ async def test_a_gateway_never_takes_a_revocation_back(store: KeyStore) -> None:
     await store.add(RECORD)
     found = await cache.find(RECORD.digest)
     assert found is not None
-    assert found.state(0.0) is State.REVOKED
+    assert found.state(0.0) is KeyState.REVOKED
 
 
 @pytest.mark.redis

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.gocompat.times import read_instant
 from gateway.keys.record import Event, KeyRecord, RefusedRecordError
-from gateway.policy.principals import ApiKey, State
+from gateway.policy.principals import ApiKey, KeyState
 from tests.keys.records import PENDING, RECORD
 
 AT = "2026-02-01T00:00:00Z"
@@ -29,14 +29,14 @@ def test_the_principal_of_a_record() -> None:
 @pytest.mark.parametrize(
     ("record", "state"),
     [
-        (RECORD, State.LIVE),
-        (DISABLED, State.DISABLED),
-        (REVOKED, State.REVOKED),
-        (replace(REVOKED, disabled=True), State.REVOKED),
-        (replace(RECORD, expires_at=AT), State.EXPIRED),
+        (RECORD, KeyState.LIVE),
+        (DISABLED, KeyState.DISABLED),
+        (REVOKED, KeyState.REVOKED),
+        (replace(REVOKED, disabled=True), KeyState.REVOKED),
+        (replace(RECORD, expires_at=AT), KeyState.EXPIRED),
     ],
 )
-def test_the_state_of_a_record(record: KeyRecord, state: State) -> None:
+def test_the_state_of_a_record(record: KeyRecord, state: KeyState) -> None:
     assert record.state(read_instant(LATER.encode()).unix) is state
 
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from gateway.policy.decisions import Allow, decide
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, PolicyChange
+from gateway.policy.decisions import Allow, Policy, decide
 from gateway.policy.overlaps import ROOT
 from gateway.policy.patterns import includes
 from gateway.policy.principals import MASTER as THE_MASTER
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import RouteTable, Stamp
 from gateway.policy.scopes import holds
+from gateway.policy.table_diff import ANY_KEY, ANYONE, MASTER, PolicyChange
 from gateway.policy.targets import Target
 
 Scopes = tuple[str, ...]
@@ -48,14 +48,14 @@ def stamp_for(
     if caller == ANYONE:
         return Stamp.NONE if table.public(method, segments) else None
     key = THE_MASTER if caller == MASTER else ApiKey("k", "o", tuple(caller), float("inf"))
-    verdict = decide(key, method, target_of(segments), table, now)
+    verdict = decide(key, method, target_of(segments), Policy(table), now)
     if not isinstance(verdict, Allow):
         return None
     return Stamp.NONE if caller == MASTER else verdict.route.stamp
 
 
 def covers(change: PolicyChange, method: str, segments: Segments, old: RouteTable, new: RouteTable) -> bool:
-    """Whether the request is one of those that the change tells of: its shape and both its routes fit."""
+    """Return whether the change covers the request: its shape and both its routes fit."""
     at_root = ROOT in (change.shape, segments)
     fits = change.shape == segments if at_root else includes(change.shape, segments)
     routes = old.match(method, segments), new.match(method, segments)
@@ -63,13 +63,13 @@ def covers(change: PolicyChange, method: str, segments: Segments, old: RouteTabl
 
 
 def means(whom: Iterable[str], caller: str | Scopes) -> bool:
-    """Whether one of `whom` is the caller, or a scope that it holds."""
+    """Return whether one of `whom` is the caller, or a scope that it holds."""
     if isinstance(caller, str):
         return caller in whom or ANYONE in whom
     return any(one in (ANYONE, ANY_KEY) or (one != MASTER and holds(caller, one)) for one in whom)
 
 
-def untold(
+def unreported(
     old: RouteTable,
     new: RouteTable,
     told: Iterable[PolicyChange],
@@ -77,7 +77,7 @@ def untold(
     callers: Iterable[str | Scopes],
     moments: Iterable[float] = (0.0,),
 ) -> Iterator[Untold]:
-    """What differs between the tables at any of these moments and is not among the changes told."""
+    """Yield the differences between the tables, at any of these times, that no change reports."""
     cases = tuple(product(callers, moments))
     for method, segments in requests:
         fitting = [change for change in told if covers(change, method, segments, old, new)]

@@ -1,4 +1,4 @@
-"""What a table does that its author may not mean: lost requests, gaps, unused scopes."""
+"""Effects of a table that its author may not intend: lost requests, gaps, unused scopes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_line_for_what_two_routes_share_settles_it() -> None:
 
 def test_a_deny_that_a_more_specific_route_passes_by_is_named() -> None:
     text = (
-        "GET /a/{id} passes by the deny of GET /a/{all...} in line 1: the more specific route is tried "
-        "first; take one of the two out"
+        "GET /a/{id} bypasses the deny of GET /a/{all...} in line 1: the more specific route is tried "
+        "first; remove one of the two"
     )
     found = shadowed(table("GET /a/{all...}: deny", f"GET /a/{{id}}: {READ}"), NOTHING)
     assert list(found) == [Remark(2, text, warns=True)]
@@ -53,7 +53,7 @@ def test_a_deny_that_a_more_specific_route_passes_by_is_named() -> None:
 def test_a_placeholder_that_leaves_requests_to_literals_is_noted_once() -> None:
     literals = [f"GET /a/{name}: {WRITE}" for name in "pqrst"]
     text = (
-        "GET /a/{id} leaves requests to GET /a/p in line 2, GET /a/q in line 3, GET /a/r in line 4 and 2 more"
+        "GET /a/{id} loses requests to GET /a/p in line 2, GET /a/q in line 3, GET /a/r in line 4 and 2 more"
     )
     assert list(shadowed(table("GET /a/{id}: master", *literals), NOTHING)) == [Remark(1, text, warns=False)]
 
@@ -89,7 +89,7 @@ def test_routes_of_core_that_no_route_covers_are_named() -> None:
 
 def test_a_scope_that_another_took_over_is_a_warning() -> None:
     core = table(f"GET /a: {READ}", f"POST /a: {WRITE}")
-    text = "no route asks for ledgers:read, as Core does: GET /a asks for balances:read or balances:write"
+    text = "no route requires ledgers:read, as Core does: GET /a requires balances:read or balances:write"
     found = unused_scopes(table("GET /a: balances:read|balances:write", f"POST /a: {WRITE}"), core)
     assert list(found) == [Remark(1, text, warns=True)]
 
@@ -99,7 +99,7 @@ def test_a_scope_that_another_took_over_is_a_warning() -> None:
 )
 def test_a_scope_that_is_closed_on_purpose_or_not_listed_is_a_note(line: str) -> None:
     core = table(f"GET /a: {READ}", f"POST /a: {WRITE}")
-    text = "no route asks for ledgers:read, ledgers:write: such a scope opens nothing"
+    text = "no route requires ledgers:read, ledgers:write: such a scope permits nothing"
     assert list(unused_scopes(table(line), core)) == [Remark(0, text, warns=False)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow, Deny, authenticate, decide, may_grant, may_manage
+from gateway.policy.decisions import Allow, Deny, Policy, authenticate, decide, may_grant, may_manage
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.policy.routes import Access, Route, RouteTable, compile_routes
 from gateway.policy.targets import parse_target
@@ -44,7 +44,7 @@ def deny(code: Code, message: str | None = None, route: Route | None = None) -> 
 
 def decided(principal: Principal, request: str) -> Allow | Deny:
     method, raw = request.split(" ")
-    return decide(principal, method, parse_target(raw), TABLE, NOW)
+    return decide(principal, method, parse_target(raw), Policy(TABLE), NOW)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ PRINCIPALS = contract_principals()
 def test_the_contract_is_decided_as_recorded(case: dict[str, Any]) -> None:
     request, answer = case["request"], case["gateway"].get("answers", {})
     target = parse_target(re.sub(r"\{\{\w+(:\w+)?\}\}", "x", request["target"]))
-    decision = decide(PRINCIPALS[case["principal"]], request["method"], target, CORE_TABLE, NOW)
+    decision = decide(PRINCIPALS[case["principal"]], request["method"], target, Policy(CORE_TABLE), NOW)
     if answer.get("status") in (400, 404) and answer["code"] is None:
         assert isinstance(decision, Deny)
         assert decision.code.status == answer["status"]

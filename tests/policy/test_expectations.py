@@ -1,4 +1,4 @@
-"""What a policy test expects, and whether it holds."""
+"""Policy tests: what they expect is compared with what a request gets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.policy.decisions import Policy
 from gateway.policy.expectations import ALLOW, REFUSALS, Mismatch, PolicyTest, PolicyTestResult, run_test
 from gateway.policy.principals import MASTER
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
-from gateway.policy.verdicts import NO_KEY, Policy, PolicyRequest, key_with, read_request
+from gateway.policy.verdicts import NO_KEY, PolicyRequest, key_with, read_request
 
 CREATE = Route("POST", "/ledgers", Access.SCOPES, ("ledgers:write",), Stamp.CREATE)
 HOOKS = Route("GET", "/hooks", Access.MASTER)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.overlaps import ROOT, Shapes, example, meet, of_any_length, of_each_length
+from gateway.policy.overlaps import ROOT, ShapeIndex, example, intersection, merge_lengths, split_by_length
 from gateway.policy.patterns import Placeholder, Shape, includes, shape_of
 from tests.conftest import examples
 
@@ -43,12 +43,16 @@ def matches(shape: Shape, path: tuple[str, ...]) -> bool:
 )
 def test_what_two_patterns_share(one: str, other: str, shared: str | None) -> None:
     expected = None if shared is None else shape_of(shared)
-    assert meet(shape_of(one), shape_of(other)) == meet(shape_of(other), shape_of(one)) == expected
+    assert (
+        intersection(shape_of(one), shape_of(other))
+        == intersection(shape_of(other), shape_of(one))
+        == expected
+    )
 
 
 @given(one=shapes, other=shapes)
 def test_a_path_is_shared_if_both_match_it(one: Shape, other: Shape) -> None:
-    shared = meet(one, other)
+    shared = intersection(one, other)
     for path in PATHS:
         both = matches(one, path) and matches(other, path)
         assert both == (shared is not None and matches(shared, path))
@@ -60,23 +64,25 @@ def test_an_example_has_no_literal_but_the_shapes_own() -> None:
 
 def test_lengths_go_one_beyond_the_longest() -> None:
     one = Placeholder.ONE
-    assert of_each_length(shape_of("/a/{x}"), 9) == (("a", one),)
-    assert of_each_length(shape_of("/a/{x...}"), 3) == (("a", one), ("a", one, one), ("a", one, one, one))
-    assert of_each_length(shape_of("/{a}/{b}/{c...}"), 1) == ((one, one, one),)
+    assert split_by_length(shape_of("/a/{x}"), 9) == (("a", one),)
+    assert split_by_length(shape_of("/a/{x...}"), 3) == (("a", one), ("a", one, one), ("a", one, one, one))
+    assert split_by_length(shape_of("/{a}/{b}/{c...}"), 1) == ((one, one, one),)
 
 
 @given(shape=shapes, longest=st.integers(3, 5))
 def test_all_lengths_together_are_the_shape_again(shape: Shape, longest: int) -> None:
-    assert of_any_length(of_each_length(shape, longest), longest) == (shape,)
+    assert merge_lengths(split_by_length(shape, longest), longest) == (shape,)
 
 
 def test_a_length_that_is_missing_stays_out() -> None:
-    one, two, *longer = of_each_length(shape_of("/a/{x...}"), 4)
-    assert of_any_length((one, *longer), 4) == (one, ("a", *two[1:], Placeholder.REST))
+    one, two, *longer = split_by_length(shape_of("/a/{x...}"), 4)
+    assert merge_lengths((one, *longer), 4) == (one, ("a", *two[1:], Placeholder.REST))
 
 
 @examples(200)
 @given(known=st.lists(shapes, max_size=8, unique=True), shape=shapes)
 def test_near_shapes_are_all_that_share_a_request(known: list[Shape], shape: Shape) -> None:
-    expected = {other: meet(other, shape) for other in known if meet(other, shape) is not None}
-    assert dict(Shapes(known).meeting(shape)) == expected
+    expected = {
+        other: intersection(other, shape) for other in known if intersection(other, shape) is not None
+    }
+    assert dict(ShapeIndex(known).overlapping(shape)) == expected

@@ -79,7 +79,7 @@ def test_every_fault_of_a_pattern_is_told(pattern: str, expected: list[str]) -> 
     assert list(faults(pattern)) == expected
 
 
-ONE_SEGMENT, REST_OF_PATH = "write '{%s}' for one segment", "write '{%s...}' for all segments that are left"
+ONE_SEGMENT, REST_OF_PATH = "write '{%s}' for one segment", "write '{%s...}' for all remaining segments"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ ONE_SEGMENT, REST_OF_PATH = "write '{%s}' for one segment", "write '{%s...}' for
         ("<id>", ONE_SEGMENT % "id"),
         ("<uuid:id>", ONE_SEGMENT % "id"),
         ("<path:rest>", REST_OF_PATH % "rest"),
-        ("*", "write '{name}' for one segment, or '{name...}' for all that are left"),
+        ("*", "write '{name}' for one segment, or '{name...}' for all remaining ones"),
         ("**", REST_OF_PATH % "path"),
         ("*rest", REST_OF_PATH % "rest"),
         ("**rest", REST_OF_PATH % "rest"),
@@ -100,7 +100,7 @@ ONE_SEGMENT, REST_OF_PATH = "write '{%s}' for one segment", "write '{%s...}' for
     ],
 )
 def test_a_placeholder_of_another_router_is_told_to_be_written_in_braces(segment: str, advice: str) -> None:
-    assert list(faults(f"/ledgers/{segment}")) == [f"'{segment}' is no placeholder here: {advice}"]
+    assert list(faults(f"/ledgers/{segment}")) == [f"'{segment}' is not a placeholder here: {advice}"]
 
 
 @pytest.mark.parametrize(

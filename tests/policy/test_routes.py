@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.policy.patterns import Placeholder, Shape
+from gateway.policy.problems import Problem
 from gateway.policy.routes import (
     CREATES,
     Access,
     Route,
-    RouteProblem,
     RouteTable,
     Stamp,
     compile_routes,
@@ -51,7 +51,7 @@ def matched(names: Iterable[str], method: str, path: str) -> str | None:
     return route.name if route else None
 
 
-def problems(*routes: Route) -> tuple[RouteProblem, ...]:
+def problems(*routes: Route) -> tuple[Problem, ...]:
     found = compile_routes(routes)
     assert not isinstance(found, RouteTable)
     return found
@@ -219,7 +219,7 @@ class CountedPath(tuple[str, ...]):
 
 @functools.cache
 def wide_table(size: int) -> RouteTable:
-    """Every kind of neighbour multiplied: literals beside each other, below and above placeholders."""
+    """Every kind of sibling multiplied: literals beside each other, below and above placeholders."""
     names = ["GET /{a}/{b}/{c}", "GET /hit/{id}/end", "GET /{rest...}"]
     forms = ["GET /n{}", "GET /n{}/{{id}}/end", "GET /hit/n{}", "GET /{{a}}/n{}", "GET /{{a}}/{{b}}/n{}"]
     names += [form.format(number) for number, form in product(range(size // len(forms)), forms)]
@@ -250,7 +250,7 @@ class TestCompile:
     def test_a_tie_names_both_lines(self) -> None:
         assert problems(
             listed("GET /{a}/x/{b...}", line=4), listed("GET /b", line=5), listed("GET /{c}/x/{d...}", line=6)
-        ) == (RouteProblem(6, "GET /{c}/x/{d...}: ties with GET /{a}/x/{b...} in line 4"),)
+        ) == (Problem(6, "GET /{c}/x/{d...}: ties with GET /{a}/x/{b...} in line 4"),)
 
     def test_routes_that_overlap_without_a_tie_are_accepted(self) -> None:
         names = [
@@ -269,14 +269,12 @@ class TestCompile:
             listed("GET /a", line=3),
             listed("FETCH b", "ledgers", line=5),
         ) == (
-            RouteProblem(3, "GET /a: ties with GET /a in line 9"),
-            RouteProblem(
-                5, "FETCH b: the method must be one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-            ),
-            RouteProblem(5, "FETCH b: the path must start with '/'"),
-            RouteProblem(
+            Problem(3, "GET /a: ties with GET /a in line 9"),
+            Problem(5, "FETCH b: the method must be one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+            Problem(5, "FETCH b: the path must start with '/'"),
+            Problem(
                 5,
-                "FETCH b: 'ledgers' is no scope of Core (resource:read, resource:write or resource:delete)",
+                "FETCH b: 'ledgers' is not a scope of Core: write one such as ledgers:read",
             ),
         )
 
@@ -299,16 +297,19 @@ class TestCompile:
             *(
                 (
                     listed("GET /a", scope),
-                    f"'{scope}' is no scope of Core (resource:read, resource:write or resource:delete)",
+                    f"'{scope}' is not a scope of Core: write one such as ledgers:read",
                 )
                 for scope in ("", "ledger:read", "ledgers:list", "ledgers:*", "*:read", "ledgers:read:x")
             ),
             (opened("GET /a", Access.PUBLIC, "ledgers:read"), "'public' takes no scope"),
             (opened("GET /a", Access.MASTER, "ledgers:read"), "'master' takes no scope"),
             (opened("GET /a", Access.DENY, "ledgers:read"), "'deny' takes no scope"),
-            (opened("GET /{a}", Access.PUBLIC), "'public' stands only on a path without placeholders"),
-            (opened("GET /a/{b...}", Access.PUBLIC), "'public' stands only on a path without placeholders"),
-            (opened("GET /api-keys", Access.PUBLIC), "keys are never managed without a key"),
+            (opened("GET /{a}", Access.PUBLIC), "'public' is allowed only on a path without placeholders"),
+            (
+                opened("GET /a/{b...}", Access.PUBLIC),
+                "'public' is allowed only on a path without placeholders",
+            ),
+            (opened("GET /api-keys", Access.PUBLIC), "keys cannot be managed without a key"),
             (
                 opened("POST /a", Access.PUBLIC, stamp=Stamp.CREATE),
                 "'public' takes no stamp: only scoped keys are stamped",
@@ -317,22 +318,22 @@ class TestCompile:
                 opened("POST /a", Access.MASTER, stamp=Stamp.BULK),
                 "'master' takes no stamp: only scoped keys are stamped",
             ),
-            (listed("GET /a", stamp=Stamp.CREATE), "a stamp stands only on POST, PUT and PATCH"),
-            (listed("DELETE /a", stamp=Stamp.MERGE), "a stamp stands only on POST, PUT and PATCH"),
-            (listed("OPTIONS /a", stamp=Stamp.MERGE), "a stamp stands only on POST, PUT and PATCH"),
+            (listed("GET /a", stamp=Stamp.CREATE), "a stamp is allowed only on POST, PUT and PATCH"),
+            (listed("DELETE /a", stamp=Stamp.MERGE), "a stamp is allowed only on POST, PUT and PATCH"),
+            (listed("OPTIONS /a", stamp=Stamp.MERGE), "a stamp is allowed only on POST, PUT and PATCH"),
             (
                 listed("POST /api-keys", stamp=Stamp.CREATE),
-                "a route that the gateway answers itself takes no stamp",
+                "a route that the gateway serves itself takes no stamp",
             ),
-            (listed("POST /a", optional=True), "'body: optional' stands only beside 'stamp: create'"),
+            (listed("POST /a", optional=True), "'body: optional' is allowed only with 'stamp: create'"),
             (
                 listed("POST /a", stamp=Stamp.BULK, optional=True),
-                "'body: optional' stands only beside 'stamp: create'",
+                "'body: optional' is allowed only with 'stamp: create'",
             ),
         ],
     )
     def test_what_may_not_be_listed_is_refused(self, route: Route, fault: str) -> None:
-        assert problems(route) == (RouteProblem(0, f"{route.name}: {fault}"),)
+        assert problems(route) == (Problem(0, f"{route.name}: {fault}"),)
 
     @pytest.mark.parametrize(
         "route",

@@ -1,4 +1,4 @@
-"""What one caller gets for one request, before a body is read."""
+"""The verdict on one request of one caller, before a body is read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 import pytest
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow, Deny
+from gateway.policy.decisions import Allow, Deny, Policy
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from gateway.policy.verdicts import (
     HOLDABLE,
     NO_KEY,
-    Caller,
-    Policy,
+    PolicyCaller,
     PolicyRequest,
     Unreadable,
     Verdict,
@@ -31,8 +30,8 @@ HEALTH = Route("GET", "/health", Access.PUBLIC)
 READ = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",))
 CREATE = Route("POST", "/ledgers", Access.SCOPES, ("ledgers:write",), Stamp.CREATE)
 METHODS = "the method is one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE, in capitals"
-PATH = "the path begins with '/', and all but visible ASCII in it is percent-encoded"
-HELD = "the path holds a key, or what looks like one: take it out"
+PATH = "begin the path with '/', and percent-encode everything in it but visible ASCII"
+HELD = "the path holds a key, or a text that looks like one: remove it"
 
 
 def policy(*, accepts_master: bool = True) -> Policy:
@@ -73,7 +72,7 @@ def deny(code: Code, message: str | None = None, route: Route | None = None) -> 
     ],
 )
 def test_each_caller_gets_what_the_data_path_gives(
-    caller: Caller, line: str, decision: Allow | Deny, stamp: Stamp
+    caller: PolicyCaller, line: str, decision: Allow | Deny, stamp: Stamp
 ) -> None:
     assert verdict(asked(line), caller, policy(), NOW) == Verdict(caller, decision, stamp)
 

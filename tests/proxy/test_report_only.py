@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from gateway.config import ConfigError, parse_config
-from gateway.config.report_only import MOST_DAYS, end_of, last_day
+from gateway.config.report_only_dates import MOST_DAYS, end_of_day, last_day
 from gateway.errors import Code
 from gateway.keys.minting import mint_id
-from gateway.policy.decisions import Allow, Deny, decide
+from gateway.policy.decisions import Allow, Deny, Policy, decide
 from gateway.policy.principals import ApiKey
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
@@ -27,7 +27,7 @@ from tests.raw_client import Answer
 from tests.running import MASTER_KEY, Running, shipped_config
 
 NOW = 1_795_452_240.0  # 2026-11-23 in UTC
-UNTIL = end_of("2026-12-01")
+UNTIL = end_of_day("2026-12-01")
 KEY = ApiKey(id=mint_id(bytes), owner="acme", scopes=("ledgers:read",), expires_at=NOW + 1e7)
 SMALL = 'upstream: {url: "http://core:5100", master_key: x}\nkeys: {store: "memory://"%s}\nroutes:\n  %s\n'
 
@@ -52,7 +52,7 @@ def decision(
 ) -> Allow | Deny:
     routes = table(*((REPORTED, *ROUTES[1:]) if on_route else ROUTES))
     dates = KeyDates(((KEY.id, UNTIL),)) if on_key else KeyDates()
-    return decide(key, "GET", parse_target(path), routes, now, dates)
+    return decide(key, "GET", parse_target(path), Policy(routes, report_only=dates), now)
 
 
 class TestDecision:
@@ -113,7 +113,7 @@ class TestDecision:
     def test_it_stands_only_where_a_scope_can_lack(self, route: Route) -> None:
         """`check` refuses it elsewhere, for the table cannot be compiled."""
         (problem,) = compile_routes([route])  # type: ignore[misc]
-        assert "never report-only" in problem.text
+        assert "cannot be report-only" in problem.text
 
 
 def parse(route: str, keys: str = "") -> Any:
@@ -188,7 +188,7 @@ class TestFile:
     @pytest.mark.parametrize("access", ["master", "deny"])
     def test_master_and_deny_take_no_mode(self, access: str) -> None:
         (found,) = problems(f'GET /a: {{scope: {access}, mode: report-only, until: "2026-12-01"}}')
-        assert found == f"GET /a: '{access}' is never report-only: only a lacking scope is"
+        assert found == f"GET /a: '{access}' cannot be report-only: only a missing scope is reported"
 
     def test_public_takes_no_mode(self) -> None:
         (found,) = problems('GET /a: {scope: public, mode: report-only, until: "2026-12-01"}')
@@ -196,7 +196,7 @@ class TestFile:
 
     def test_api_keys_take_no_mode(self) -> None:
         (found,) = problems('GET /api-keys: {scope: api-keys:read, mode: report-only, until: "2026-12-01"}')
-        assert found == "GET /api-keys: /api-keys is never report-only"
+        assert found == "GET /api-keys: /api-keys cannot be report-only"
 
 
 # In a gateway.
@@ -286,5 +286,5 @@ class TestGateway:
 def test_the_days_of_a_file_are_those_that_readiness_names() -> None:
     """End and day are each other's inverse, leap days and the turn of a year included."""
     for day in ("2026-12-31", "2028-02-29", "2027-03-28"):
-        assert last_day(end_of(day)) == day
-    assert end_of("2026-12-31") - end_of("2026-12-01") == timedelta(days=30).total_seconds()
+        assert last_day(end_of_day(day)) == day
+    assert end_of_day("2026-12-31") - end_of_day("2026-12-01") == timedelta(days=30).total_seconds()

@@ -26,11 +26,11 @@ QUICK = b'{"transactions":[%b]}' % b",".join([b"{}"] * 200)
 
 
 class Clients:
-    """Who waits at a lane; `finished` names the bodies in the order in which they were done."""
+    """The clients of a queue; `finished` names the bodies in the order in which they were done."""
 
-    def __init__(self, lane: StampQueue) -> None:
+    def __init__(self, queue: StampQueue) -> None:
         self.finished: list[str] = []
-        self._lane = lane
+        self._queue = queue
 
     def send(
         self,
@@ -43,7 +43,7 @@ class Clients:
         return asyncio.ensure_future(self._send(name, body, Caller(key, network), wanted))
 
     async def _send(self, name: str, body: bytes, caller: Caller, wanted: Callable[[], bool]) -> bytes:
-        stamped = await self._lane.stamp(body, BULK, caller, MOST, wanted)
+        stamped = await self._queue.stamp(body, BULK, caller, MOST, wanted)
         self.finished.append(name)
         return stamped
 

@@ -406,7 +406,7 @@ class TestGateway:
         file = SHIPPED.replace("  GET /backup:", f"  GET /backup: {over} #")
         assert (await reloading.write(file))["success"]
         line = file[: file.index("  GET /backup:")].count("\n") + 1
-        text = "GET /backup: report-only ended with 2001-02-03, and requests are refused again: take it out"
+        text = "GET /backup: report-only ended with 2001-02-03, and requests are refused again: remove it"
         events = [json.loads(line) for line in (await reloading.logged('"reloaded"')).splitlines()]
         assert [(each["level"], each["problem"]) for each in events if each["event"] == "configuration"] == [
             ("warning", f"{reloading.path}:{line}: {text}")

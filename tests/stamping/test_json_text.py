@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from gateway.stamping.json_text import (
     BLOCK,
@@ -118,14 +118,16 @@ def test_what_is_not_utf_8_is_found(text: bytes) -> None:
 
 
 def units(name: str) -> list[int]:
-    """The name in units of UTF-16, with what a strict reader is given for surrogates, of a pair too."""
-    coded = name.encode("utf-16-be", "surrogatepass")
+    r"""The name in units of UTF-16, with the replacements of `readable`: surrogates and the text `\ud`."""
+    text = name.replace(r"\ud", r"\uf").replace(r"\uD", r"\uF")
+    coded = text.encode("utf-16-be", "surrogatepass")
     pairs = zip(coded[::2], coded[1::2], strict=True)
     return [(high | 0x20 if 0xD8 <= high < 0xE0 else high) << 8 | low for high, low in pairs]
 
 
 @examples(60)
 @given(body=LARGE_BODIES)
+@example(body=rb'{"\\ud83d":"' + b"x" * 5000 + b'"}')
 def test_the_parts_of_an_object_are_its_members(body: bytes) -> None:
     """In order; one that is large is a single member."""
     try:

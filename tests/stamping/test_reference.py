@@ -154,7 +154,7 @@ def expected_outcome(body: bytes, how: Stamp) -> Refused | list[tuple[str, objec
 
 
 def taken_apart(leaves: bytes | Refused, how: Stamp) -> Refused | list[tuple[str, object]]:
-    """What leaves, as far apart as the reference takes it."""
+    """Return the stamped body, taken apart as far as the reference does."""
     if isinstance(leaves, Refused):
         return leaves
     found: list[tuple[str, object]] = []

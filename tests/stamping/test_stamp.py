@@ -11,8 +11,10 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Stamp
 from gateway.proxy.errors import code_of, message_of
+from gateway.stamping.batches import MAX_ITEMS
 from gateway.stamping.json_text import MAX_DEPTH
-from gateway.stamping.stamp import MAX_ITEMS, MAX_REPEATED, stamp, stamp_in_steps
+from gateway.stamping.reserved_names import MAX_REPEATED
+from gateway.stamping.stamp import stamp, stamp_in_steps
 
 KEY_ID = "api_key_0b8a7c1e-8f5d-4b6a-9d3e-2f1a0c9b8d7e"
 MEMBER = b'"BLNK_GENERATED_BY":"%b"' % KEY_ID.encode()
@@ -30,7 +32,7 @@ class Refused:
 
 
 def outcome(body: bytes, how: Stamp = Stamp.CREATE, **options: Any) -> bytes | Refused:
-    """What comes of a body, by both forms of the stamper, which must agree."""
+    """Return the result for a body by both forms of stamping, which must agree."""
     options.setdefault("max_length", LIMIT)
     at_once = _caught(lambda: stamp(body, how, KEY_ID, **options))
     assert _caught(lambda: _finished(stamp_in_steps(body, how, KEY_ID, **options))) == at_once
@@ -93,7 +95,7 @@ def test_a_created_record_names_its_creator(body: bytes, leaves: bytes) -> None:
     ],
 )
 def test_a_replaced_meta_data_names_its_writer(body: bytes, leaves: bytes) -> None:
-    """Where meta_data replaces the stored one it is stamped; where it is not sent nothing changes."""
+    """If meta_data replaces the stored one it is stamped; if it is not sent nothing changes."""
     assert outcome(body, Stamp.REPLACE) == leaves.replace(b"%b", MEMBER)
 
 
@@ -111,7 +113,7 @@ def test_a_replaced_meta_data_names_its_writer(body: bytes, leaves: bytes) -> No
     ],
 )
 def test_a_merged_meta_data_carries_no_stamp(body: bytes, leaves: bytes) -> None:
-    """Where Core merges meta_data a client's stamp is taken out and the creator's stays."""
+    """If Core merges meta_data, a client's stamp is removed and the creator's is kept."""
     assert outcome(body, Stamp.MERGE) == leaves
 
 
@@ -140,7 +142,7 @@ def test_each_item_of_a_batch_names_its_creator(body: bytes, leaves: bytes) -> N
 @pytest.mark.parametrize("how", list(Stamp))
 @pytest.mark.parametrize("body", [b"", b" \r\n\t"])
 def test_a_blank_body_leaves_as_it_is(how: Stamp, body: bytes) -> None:
-    """What Core answers to an empty body is Core's business."""
+    """Core decides how to respond to an empty body."""
     assert outcome(body, how) == body
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.sink import Sink, open_sink
+from gateway.telemetry.sink import LineSink, open_sink
 from tests.pipes import KINDS, Pipe, opened
 
 LINE = b"a line of the log\n"
@@ -30,7 +30,7 @@ def lines(first: int, last: int) -> bytes:
     return b"".join(b"line %d\n" % number for number in range(first, last))
 
 
-def at_once(sink: Sink, text: bytes) -> None:
+def at_once(sink: LineSink, text: bytes) -> None:
     """Hand the text over, which takes no time."""
     began = time.monotonic()
     sink.put(text)
@@ -126,7 +126,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("beneath", [False, True])
     def test_a_stream_that_was_closed_before_costs_the_lines(self, beneath: bool) -> None:
-        """Whether by its owner, or only its descriptor."""
+        """It does not matter whether its owner closed it, or only its descriptor."""
         reader, writer = os.pipe()
         os.close(reader)
         stream = os.fdopen(writer, "wb", buffering=0)

@@ -199,7 +199,7 @@ class TestLog:
         assert (before, stream.getvalue().count(b"\n")) == (b"", 1)
 
     def test_a_large_batch_does_not_wait_for_its_flush(self) -> None:
-        """What clients sent is not kept in memory for thousands of requests."""
+        """Data from clients is not kept in memory for thousands of requests."""
         stream = io.StringIO()
         log = Log(stream)
         for _ in range(1000):
@@ -463,7 +463,7 @@ class TestMetrics:
     def test_revocations_are_counted_by_their_lag_and_clocks_that_disagree_add_none(self) -> None:
         counted = metrics()
         for seconds in (-0.2, 0.005, 0.7, 61.0):
-            counted.revocation_learnt(seconds)
+            counted.revocation_applied(seconds)
         lags = samples(counted, "key_revocation_lag_seconds")
         bounds = dict.fromkeys(("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5"), 2.0)
         bounds |= dict.fromkeys(("1.0", "2.5", "5.0", "10.0", "60.0"), 3.0) | {"+Inf": 4.0}

@@ -25,7 +25,7 @@ from gateway.cli.console import say
 from gateway.gocompat.times import ZERO, read_instant
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import ROTATED, KeyRecord, is_bcrypt
-from gateway.policy.principals import State
+from gateway.policy.principals import KeyState
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -174,7 +174,7 @@ def _pending(record: KeyRecord) -> str:
 
 def _row(record: KeyRecord, now: datetime) -> tuple[str, ...]:
     state = record.state(now.timestamp())
-    shown = ROTATED if record.rotated and state is State.LIVE else state.value
+    shown = ROTATED if record.rotated and state is KeyState.LIVE else state.value
     cells = (record.id, record.owner, record.name, ",".join(record.scopes))
     return (*map(printable, cells), shown, in_utc(record.expires_at, 0), _last_use(record))
 

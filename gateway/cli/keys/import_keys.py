@@ -93,7 +93,7 @@ def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) ->
     )
     if problems:
         for problem in problems[:MOST_SHOWN]:
-            say(f"{printable(file)}:{problem.line}: {problem.text}", err=True)
+            say(str(problem.in_source(printable(file))), err=True)
         fail(
             f"wrong lines: {len(problems)}; nothing was imported: correct them, then run the command again",
             Exit.FAILED,

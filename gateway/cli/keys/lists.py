@@ -32,7 +32,7 @@ from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, newest_first
-from gateway.policy.principals import State
+from gateway.policy.principals import KeyState
 from gateway.server.exit_codes import Exit
 
 Done = TypeVar("Done")
@@ -125,7 +125,7 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
         say_fields([("state", state)])
     else:
         say_fields(fields_of(record, utc_now()))
-    sys.exit(Exit.OK if state == State.LIVE.value else Exit.FAILED)
+    sys.exit(Exit.OK if state == KeyState.LIVE.value else Exit.FAILED)
 
 
 @click.command(epilog=EXIT_CODES, short_help="Print every record as a line of JSON.")

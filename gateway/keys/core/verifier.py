@@ -1,22 +1,21 @@
-"""Is a key the one that a bcrypt hash was made from? Computed in threads, and never for many at once.
+"""Compares keys with bcrypt hashes in threads, a bounded number at a time.
 
 Rules kept here:
 - bcrypt releases the interpreter's lock, so the event loop goes on meanwhile.
-- Two hashes are computed at once, and of keys that begin alike one: whoever knows how a key begins cannot
-  occupy both threads.
-- The clients' addresses take turns (`shares.network_of`), and of one address the beginnings of its keys: a
-  flood from one address delays another address by one hash, and another key of its own by one for each
+- Two hashes are computed at once, and never two for keys with the same beginning: knowing how a key begins
+  does not suffice to occupy both threads.
+- The networks of clients take turns (`FairQueue`), and within a network the beginnings of its keys: a flood
+  from one network delays another network by one hash, and another key of its own network by one hash for each
   beginning.
-- How many wait is bounded: of one address for keys that begin alike, and of all; beyond the latter the newest
-  of the address that has the most is refused. Nothing is concluded about a key that is refused so.
-- A hash that is too dear is not computed (`record.MAX_COST`).
+- The number of keys that wait is bounded, for one network and beginning, and in total. Beyond the total, the
+  newest key of the network with most keys is refused. A refusal says nothing about the key.
+- A hash that is too expensive is not computed (`record.MAX_COST`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,37 +23,33 @@ from typing import Final
 
 import bcrypt
 
-from gateway.fairness.shares import network_of
+from gateway.fairness.fair_queue import FairQueue
+from gateway.fairness.futures import fail
+from gateway.fairness.shares import Caller, network_of
 from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import is_bcrypt
 
 THREADS: Final = 2
 MAX_WAITING: Final = 128
-"""Of all; with one hash at 0.1 s the last of so many addresses waits for about 6 s."""
+"""Keys that wait in total; at 0.1 s for a hash, the last of as many networks waits for about 6 s."""
 MAX_WAITING_ALIKE: Final = 8
+"""Keys of one network with the same beginning that wait."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One key of a party that waits to be compared."""
+    """One key that waits to be compared; `beginning` is its prefix."""
 
-    party: str
+    claimant: Caller
+    beginning: str
     key: str
     hashed: str
     outcome: asyncio.Future[bool]
 
-    @property
-    def beginning(self) -> str:
-        return self.key[:PREFIX_LENGTH]
-
-    def fail(self, failure: BaseException) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(failure)
-
 
 def is_of(key: str, hashed: str) -> bool:
-    """Whether `hashed` is the hash of `key`; False of what is no hash, or too dear a one. Takes 0.1 s."""
+    """Return whether `hashed` is the hash of `key`; False if it is no hash or too expensive. Takes 0.1 s."""
     if not is_bcrypt(hashed):
         return False
     try:
@@ -69,86 +64,53 @@ class Verifier:
     def __init__(self, compare: Callable[[str, str], bool] = is_of) -> None:
         self._compare = compare
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bcrypt")
-        # By party, then by beginning, each in the order of their turns.
-        self._waiting: dict[str, dict[str, deque[_Job]]] = {}
+        self._waiting: FairQueue[_Job] = FairQueue(MAX_WAITING)
         self._compared: set[str] = set()
 
     async def matches(self, key: str, hashed: str, *, client: str) -> bool:
-        """Whether `hashed` is the hash of `key`, which came from the address `client`.
+        """Return whether `hashed` is the hash of `key`, which came from the address `client`.
 
         Raises:
-            LookupOverloadError: too many wait already (KEY_STORE_UNAVAILABLE).
+            LookupOverloadError: too many keys wait already.
         """
-        job = _Job(network_of(client), key, hashed, asyncio.get_running_loop().create_future())
-        alike = self._waiting.setdefault(job.party, {}).setdefault(job.beginning, deque())
-        if len(alike) >= MAX_WAITING_ALIKE:
+        network, beginning = network_of(client), key[:PREFIX_LENGTH]
+        # A beginning counts within its network only: whoever floods with it must not push out its owner.
+        claimant = Caller(f"{network} {beginning}", network)
+        if self._waiting.count_of(claimant) >= MAX_WAITING_ALIKE:
             raise _overload()
-        alike.append(job)
-        if sum(map(_size, self._waiting.values())) > MAX_WAITING:
-            self._shed()
+        job = _Job(claimant, beginning, key, hashed, asyncio.get_running_loop().create_future())
+        refused = self._waiting.add(job)
+        if refused is not None:
+            fail(refused.outcome, _overload())
         self._start()
         return await job.outcome
 
     def close(self) -> None:
-        """Start nothing more; those who wait fail."""
-        while job := next(self._jobs(), None):
-            self._take(job)
-            job.fail(KeysUnavailableError())
+        """Start nothing more; the keys that wait fail."""
+        while self._waiting:
+            fail(self._waiting.take().outcome, KeysUnavailableError())
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
-        """Compare the next, as long as a thread is free."""
+        """Compare the next keys while a thread is free."""
         loop = asyncio.get_running_loop()
         while len(self._compared) < THREADS:
-            job = next((job for job in self._jobs() if job.beginning not in self._compared), None)
+            job = self._waiting.take_first(lambda job: job.beginning not in self._compared)
             if job is None:
                 return
-            self._take(job)
             self._compared.add(job.beginning)
             work = loop.run_in_executor(self._threads, self._compare, job.key, job.hashed)
-            work.add_done_callback(partial(self._ended, job))
+            work.add_done_callback(partial(self._end, job))
 
-    def _ended(self, job: _Job, work: asyncio.Future[bool]) -> None:
+    def _end(self, job: _Job, work: asyncio.Future[bool]) -> None:
         self._compared.discard(job.beginning)
         if work.cancelled():
-            job.fail(KeysUnavailableError())
+            fail(job.outcome, KeysUnavailableError())
         elif fault := work.exception():
-            job.fail(fault)
+            fail(job.outcome, fault)
         elif not job.outcome.done():
             job.outcome.set_result(work.result())
         self._start()
-
-    def _jobs(self) -> Iterator[_Job]:
-        """The oldest job of each party and beginning, in the order of their turns."""
-        for party in self._waiting.values():
-            for alike in party.values():
-                yield alike[0]
-
-    def _take(self, job: _Job) -> None:
-        """Take an oldest job out; its party and its beginning have their next turn after all others."""
-        party = self._waiting.pop(job.party)
-        alike = party.pop(job.beginning)
-        alike.popleft()
-        if alike:
-            party[job.beginning] = alike
-        if party:
-            self._waiting[job.party] = party
-
-    def _shed(self) -> None:
-        """Refuse the newest job of the party that has the most, of the beginning of which it has the most."""
-        # Of several that have as many the one that came last.
-        party = max(reversed(self._waiting.values()), key=_size)
-        job = max(reversed(party.values()), key=len)[-1]
-        party[job.beginning].pop()
-        if not party[job.beginning]:
-            del party[job.beginning]
-        if not party:
-            del self._waiting[job.party]
-        job.fail(_overload())
-
-
-def _size(party: dict[str, deque[_Job]]) -> int:
-    return sum(map(len, party.values()))
 
 
 def _overload() -> LookupOverloadError:

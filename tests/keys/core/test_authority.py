@@ -24,7 +24,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyChangeBatch, KeyStore, MemoryKeyStore
-from gateway.policy.principals import ApiKey, State
+from gateway.policy.principals import ApiKey, KeyState
 from gateway.proxy.errors import code_of
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 
@@ -74,7 +74,7 @@ class Replica:
         name = digest(key)
         return self.keys.peek(name) or await self.keys.find(name, key, client)
 
-    async def state(self, key: str, client: str = "192.0.2.1") -> State | str:
+    async def state(self, key: str, client: str = "192.0.2.1") -> KeyState | str:
         try:
             found = await self.find(key, client)
         except GatewayError as failure:
@@ -132,7 +132,7 @@ async def test_a_key_of_core_is_known_by_its_prefix_and_its_hash(first: Replica,
 async def test_a_key_in_use_costs_no_look_up(first: Replica, table: Table) -> None:
     """Once it is known, `peek` says so without a database."""
     key = await table.mint("ledgers:read")
-    assert await first.state(key.key) is State.LIVE
+    assert await first.state(key.key) is KeyState.LIVE
     await first.lag(lambda: peeked(first, key))
     await asyncio.sleep(2.5)
     assert first.keys.peek(digest(key.key)) is not None
@@ -146,16 +146,16 @@ async def peeked(on: Replica, key: CoreKey) -> bool:
 @pytest.mark.parametrize(
     ("change", "state"),
     [
-        ("is_revoked = true, revoked_at = now()", State.REVOKED),
-        ("is_revoked = true", State.REVOKED),
-        ("expires_at = now() - interval '1 second'", State.EXPIRED),
-        ("expires_at = '-infinity'", State.EXPIRED),
+        ("is_revoked = true, revoked_at = now()", KeyState.REVOKED),
+        ("is_revoked = true", KeyState.REVOKED),
+        ("expires_at = now() - interval '1 second'", KeyState.EXPIRED),
+        ("expires_at = '-infinity'", KeyState.EXPIRED),
         ("api_key_id = 'api_key_00000000-0000-4000-8000-000000000000'", "unknown"),
         ("key = 'no hash'", "unknown"),
     ],
 )
 async def test_a_changed_row_is_honoured_within_2_s(
-    first: Replica, table: Table, change: str, state: State | str
+    first: Replica, table: Table, change: str, state: KeyState | str
 ) -> None:
     """However the row stops being a good one, the key is refused."""
     key = await table.mint("ledgers:read")
@@ -203,23 +203,23 @@ async def test_an_expiry_that_python_cannot_say_is_read(first: Replica, table: T
     await table.change(never, "expires_at = 'infinity'")
     states = [await first.state(key.key) for key in (far, other, never)]
     # Core cannot read `infinity`, and accepts such a key no longer.
-    assert states == [State.LIVE, State.LIVE, State.EXPIRED]
+    assert states == [KeyState.LIVE, KeyState.LIVE, KeyState.EXPIRED]
 
 
 async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> None:
     """Seen once, it goes into the store with its time: taking it back does not bring the key back."""
     key = await table.mint("ledgers:read")
-    assert await first.state(key.key) is State.LIVE
+    assert await first.state(key.key) is KeyState.LIVE
     await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
 
     async def refused() -> bool:
-        return await first.state(key.key) is State.REVOKED
+        return await first.state(key.key) is KeyState.REVOKED
 
     await first.lag(refused)
     await asyncio.sleep(1.2)
     await table.change(key, "is_revoked = false, revoked_at = NULL")
     await asyncio.sleep(CONFIRMED_SECONDS)
-    assert await first.state(key.key) is State.REVOKED
+    assert await first.state(key.key) is KeyState.REVOKED
     record = await first.keys.get(key.id)
     assert record is not None
     assert (record.revoked_at, record.revoked_by) == (AT, "core")
@@ -256,11 +256,11 @@ async def test_a_store_that_was_emptied_brings_nothing_back(postgres: Postgres, 
     async with replica(postgres.url(), store) as one:
         keys = [await table.mint("ledgers:read") for _ in range(3)]
         rotated, revoked, other = keys
-        assert [await one.state(key.key) for key in keys] == [State.LIVE] * 3
+        assert [await one.state(key.key) for key in keys] == [KeyState.LIVE] * 3
         end = Instant.of(now())
         await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
         await store.revoke(revoked.id, AT, "cli:ann")
-        ended = [State.EXPIRED, State.REVOKED, State.LIVE]
+        ended = [KeyState.EXPIRED, KeyState.REVOKED, KeyState.LIVE]
 
         async def seen() -> bool:
             return [await one.state(key.key) for key in keys] == ended
@@ -280,25 +280,25 @@ async def test_a_grace_covers_a_key_whose_row_was_long_not_read(postgres: Postgr
     store = Emptiable()
     async with replica(postgres.url(), store, grace=60, idle_reads=0) as one:
         key, rotated = await table.mint("ledgers:read"), await table.mint("ledgers:read")
-        assert [await one.state(each.key) for each in (key, rotated)] == [State.LIVE] * 2
+        assert [await one.state(each.key) for each in (key, rotated)] == [KeyState.LIVE] * 2
         end = Instant.of(now())
         await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
 
         async def ended() -> bool:
-            return await one.state(rotated.key) is State.EXPIRED
+            return await one.state(rotated.key) is KeyState.EXPIRED
 
         await one.lag(ended)
-        assert await one.state(key.key) is State.LIVE
+        assert await one.state(key.key) is KeyState.LIVE
         store.silent = True
         # By then their rows are in use no longer.
         await asyncio.sleep(max(2 * READ_SECONDS, LINK_PROOF_SECONDS))
-        assert [await one.state(each.key) for each in (key, rotated)] == [State.LIVE, State.EXPIRED]
+        assert [await one.state(each.key) for each in (key, rotated)] == [KeyState.LIVE, KeyState.EXPIRED]
 
 
 async def test_a_row_that_core_would_not_find_by_its_prefix_is_no_keys(first: Replica, table: Table) -> None:
     """Core looks for keys by it."""
     nulled, changed = await table.mint("ledgers:read"), await table.mint("ledgers:read")
-    assert [await first.state(key.key) for key in (nulled, changed)] == [State.LIVE] * 2
+    assert [await first.state(key.key) for key in (nulled, changed)] == [KeyState.LIVE] * 2
     await table.change(nulled, "key_prefix = NULL")
     await table.change(changed, "key_prefix = 'AAAAAAAAAAAAAAAA'")
 
@@ -318,9 +318,9 @@ async def test_a_key_that_was_never_compared_is_where_its_hash_may_have_been_rep
         row = (await one.rows.by_ids([key.id]))[key.id]
         await store.add(replace(record_of(row, digest(key.key)), bcrypt=""))
         states = await asyncio.gather(*(one.state(key.key) for _ in range(3 * MAX_WAITING_ALIKE)))
-        assert (set(states), one.verifier.asked) == ({State.LIVE}, 1)
+        assert (set(states), one.verifier.asked) == ({KeyState.LIVE}, 1)
     async with replica(postgres.url(), store) as again:
-        assert (await again.state(key.key), again.verifier.asked) == (State.LIVE, 0)
+        assert (await again.state(key.key), again.verifier.asked) == (KeyState.LIVE, 0)
         await table.change(key, f"key = '{hashed('another')}'")
     async with replica(postgres.url(), store) as two:
         assert await two.state(key.key) == "unknown"
@@ -333,21 +333,21 @@ async def test_a_key_that_took_anothers_place_in_its_row_is_known_by_the_rows_re
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
         key = await table.mint("ledgers:read")
-        assert await one.state(key.key) is State.LIVE
+        assert await one.state(key.key) is KeyState.LIVE
         new = mint_key(os.urandom)
         await table.change(key, f"key = '{hashed(new)}', key_prefix = '{new[:16]}'")
 
         async def moved() -> bool:
-            return [await one.state(each) for each in (key.key, new)] == ["unknown", State.LIVE]
+            return [await one.state(each) for each in (key.key, new)] == ["unknown", KeyState.LIVE]
 
         await one.lag(moved)
         compared = one.verifier.asked
-        assert [await one.state(new) for _ in range(5)] == [State.LIVE] * 5
+        assert [await one.state(new) for _ in range(5)] == [KeyState.LIVE] * 5
         assert one.verifier.asked == compared
         await store.revise(key.id, lambda record: record.disable(AT, "cli:ann"))
 
         async def refused() -> bool:
-            return await one.state(new) is State.DISABLED
+            return await one.state(new) is KeyState.DISABLED
 
         assert await one.lag(refused) < 1
 
@@ -360,7 +360,7 @@ async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
     store = MemoryKeyStore()
     new = key.key[:16] + mint_key(os.urandom)[16:]
     async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
-        assert await one.state(key.key) is State.LIVE
+        assert await one.state(key.key) is KeyState.LIVE
         await table.connection.execute(
             "UPDATE blnk.api_keys SET key = $1 WHERE api_key_id = $2", hashed(new), key.id
         )
@@ -369,8 +369,8 @@ async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
             return await one.state(key.key) == "unknown"
 
         assert await one.lag(unknown) < BOUND
-        assert (await two.state(key.key), await one.state(new)) == ("unknown", State.LIVE)
-        assert (await two.state(new), await two.state(key.key)) == (State.LIVE, "unknown")
+        assert (await two.state(key.key), await one.state(new)) == ("unknown", KeyState.LIVE)
+        assert (await two.state(new), await two.state(key.key)) == (KeyState.LIVE, "unknown")
 
 
 async def test_what_one_replica_found_the_others_know_without_bcrypt(
@@ -380,8 +380,8 @@ async def test_what_one_replica_found_the_others_know_without_bcrypt(
     key = await table.mint("ledgers:read")
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
-        assert await one.state(key.key) is State.LIVE
-        assert await two.state(key.key) is State.LIVE
+        assert await one.state(key.key) is KeyState.LIVE
+        assert await two.state(key.key) is KeyState.LIVE
         assert (one.verifier.asked, two.verifier.asked) == (1, 0)
 
 
@@ -392,10 +392,10 @@ async def test_a_revocation_in_the_store_stands_whatever_the_row_says(
     key = await table.mint("ledgers:read")
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
-        assert await one.state(key.key) is State.LIVE
+        assert await one.state(key.key) is KeyState.LIVE
         await store.revoke(key.id, str(Instant.of(now())), "master")
         async with replica(postgres.url(), store) as two:
-            assert await two.state(key.key) is State.REVOKED
+            assert await two.state(key.key) is KeyState.REVOKED
     assert await table.value(key, "is_revoked") is False
 
 
@@ -404,12 +404,12 @@ async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Ta
     key = await table.mint("ledgers:read")
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
-        assert await one.state(key.key) is State.LIVE
+        assert await one.state(key.key) is KeyState.LIVE
         until = Instant.of(now())
         await store.revise(key.id, lambda record: record.retire(until, str(until), "cli:me"))
 
         async def ended() -> bool:
-            return await one.state(key.key) is State.EXPIRED
+            return await one.state(key.key) is KeyState.EXPIRED
 
         assert await one.lag(ended) < BOUND
 
@@ -417,7 +417,7 @@ async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Ta
 async def test_requests_that_come_together_share_one_comparison(first: Replica, table: Table) -> None:
     """Fifty first requests with one key are one look-up and one bcrypt."""
     key = await table.mint("ledgers:read")
-    assert await asyncio.gather(*(first.state(key.key) for _ in range(50))) == [State.LIVE] * 50
+    assert await asyncio.gather(*(first.state(key.key) for _ in range(50))) == [KeyState.LIVE] * 50
     assert (first.verifier.asked, first.rows.reads) == (1, 1)
 
 
@@ -429,7 +429,7 @@ async def test_a_bad_key_is_remembered_for_a_second(first: Replica, table: Table
     await table.insert(key, key_id, ("ledgers:read",), "acme")
 
     async def live() -> bool:
-        return await first.state(key) is State.LIVE
+        return await first.state(key) is KeyState.LIVE
 
     assert await first.lag(live) < BOUND
 
@@ -444,14 +444,14 @@ async def test_what_is_no_key_costs_nothing(first: Replica, text: str) -> None:
 async def test_a_flood_of_unknown_keys_is_a_few_reads(first: Replica, table: Table) -> None:
     """1,000 bad keys at once: no bcrypt, a read for some hundred of them, and the loop goes on."""
     good = await table.mint("ledgers:read")
-    assert await first.state(good.key) is State.LIVE
+    assert await first.state(good.key) is KeyState.LIVE
     stalls: list[float] = []
     watching = asyncio.create_task(watch_loop(stalls))
     before = first.rows.reads
     flood = [first.state(mint_key(os.urandom)) for _ in range(1000)]
     states = await asyncio.gather(*flood, first.state(good.key))
     watching.cancel()
-    assert states == ["unknown"] * 1000 + [State.LIVE]
+    assert states == ["unknown"] * 1000 + [KeyState.LIVE]
     assert (first.verifier.asked, first.rows.reads - before) == (1, 8)
     assert max(stalls) < 0.5
 
@@ -462,7 +462,7 @@ async def test_a_first_use_waits_for_no_flood_of_another_address(first: Replica,
     flood = [asyncio.create_task(first.state(mint_key(os.urandom), "192.0.2.66")) for _ in range(5000)]
     await asyncio.sleep(0.1)
     before = first.rows.reads
-    assert await first.state(good.key) is State.LIVE
+    assert await first.state(good.key) is KeyState.LIVE
     assert first.rows.reads - before < 6
     states = await asyncio.gather(*flood)
     assert set(states) == {"unknown", Code.KEY_STORE_UNAVAILABLE.code}
@@ -483,7 +483,7 @@ async def test_a_first_use_waits_for_no_flood_of_known_prefixes_from_another_add
     flood = [asyncio.create_task(first.state(key, "192.0.2.66")) for key in known]
     await asyncio.sleep(0.2)
     began = time.monotonic()
-    assert await first.state(good.key) is State.LIVE
+    assert await first.state(good.key) is KeyState.LIVE
     assert time.monotonic() - began < 0.5
     assert await asyncio.gather(*flood) == ["unknown"] * 100
 
@@ -497,7 +497,7 @@ async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table
     flood = asyncio.gather(*(first.state(victim.key[:16] + mint_key(os.urandom)[16:]) for _ in range(200)))
     await asyncio.sleep(0.05)
     began = time.monotonic()
-    assert await first.state(other.key) is State.LIVE
+    assert await first.state(other.key) is KeyState.LIVE
     assert time.monotonic() - began < 1
     states = await flood
     watching.cancel()
@@ -506,7 +506,7 @@ async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table
     assert states.count("unknown") == MAX_WAITING_ALIKE + 1
     assert first.verifier.asked <= 201
     assert max(stalls) < 0.5
-    assert await first.state(victim.key) is State.LIVE
+    assert await first.state(victim.key) is KeyState.LIVE
 
 
 async def watch_loop(stalls: list[float]) -> None:
@@ -530,7 +530,7 @@ async def test_without_the_database_every_key_is_a_failure_and_then_good_again(
         return await first.state(known.key) == unavailable
 
     async def live() -> bool:
-        return [await first.state(key.key) for key in (known, unknown)] == [State.LIVE, State.LIVE]
+        return [await first.state(key.key) for key in (known, unknown)] == [KeyState.LIVE, KeyState.LIVE]
 
     outages = AsyncExitStack()
     outages.enter_context(getattr(postgres, outage)())
@@ -601,7 +601,7 @@ async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres
     """The store answers look-ups, and what it says of the key's end is kept."""
     key, store = await table.mint("ledgers:read"), SlowStore()
     async with replica(postgres.url(), store) as one:
-        assert await one.state(key.key) is State.LIVE
+        assert await one.state(key.key) is KeyState.LIVE
         store.reading = LINK_PROOF_SECONDS + 0.3
         await asyncio.sleep(2 * store.reading)
         assert not one.cache.linked
@@ -613,7 +613,7 @@ async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres
         store.reading = 0.0
 
         async def expired() -> bool:
-            return await one.state(key.key) is State.EXPIRED
+            return await one.state(key.key) is KeyState.EXPIRED
 
         assert await one.lag(expired) < 1.5
         assert time.time() < end.unix + 0.5
@@ -646,14 +646,14 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
 @pytest.mark.parametrize(
     ("change", "state"),
     [
-        (lambda record: record, State.LIVE),
-        (lambda record: record.disable(AT, "cli:ann"), State.DISABLED),
-        (lambda record: record.revoke(AT, "cli:ann"), State.REVOKED),
-        (lambda record: record.retire(Instant.of(now()), AT, "cli:ann"), State.EXPIRED),
+        (lambda record: record, KeyState.LIVE),
+        (lambda record: record.disable(AT, "cli:ann"), KeyState.DISABLED),
+        (lambda record: record.revoke(AT, "cli:ann"), KeyState.REVOKED),
+        (lambda record: record.retire(Instant.of(now()), AT, "cli:ann"), KeyState.EXPIRED),
     ],
 )
 async def test_what_was_done_to_a_key_before_its_first_use_counts(
-    postgres: Postgres, table: Table, change: Callable[[KeyRecord], KeyRecord], state: State
+    postgres: Postgres, table: Table, change: Callable[[KeyRecord], KeyRecord], state: KeyState
 ) -> None:
     """A command knew its id alone; after the first use its record has its digest, and its hash."""
     store = MemoryKeyStore()
@@ -686,7 +686,7 @@ async def test_a_command_may_come_between_a_keys_first_look_and_its_record(
     async with replica(postgres.url(), store) as one:
         row = (await one.rows.by_ids([key.id]))[key.id]
         pending = pending_record(row, Instant.of(now())).disable(AT, "cli:ann")
-        assert await one.state(key.key) is State.DISABLED
+        assert await one.state(key.key) is KeyState.DISABLED
 
 
 def test_a_row_says_what_a_record_is_today() -> None:

@@ -1,10 +1,10 @@
-"""Starts the stand-in ledger and a gateway before it, walks through them, and stays up.
+"""Runs the demo: starts a stand-in ledger and a gateway in front of it, walks through them, keeps running.
 
 Rules kept here:
-- Nothing outside this process is needed or kept: keys in memory, loopback addresses, a log in a folder that
-  goes with the process.
-- A port that somebody answers on is left to them, even where the system would let it be shared.
-- What goes wrong is a text and an exit code, never a traceback.
+- The demo needs and keeps nothing outside of its process: keys are in memory, addresses are on loopback, and
+  the folder of the log is removed at the end.
+- A port that another program serves is not used, even if the system would share it.
+- A failure is a text and an exit code, never a traceback.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from rich.console import Console
 
 from gateway.config import Config, ConfigError, Secret, parse_config
 from gateway.demo.ledger import StandInLedger
-from gateway.demo.story import Story
-from gateway.demo.telling import Addresses, Teller
+from gateway.demo.printer import Addresses, DemoPrinter
+from gateway.demo.walkthrough import Walkthrough
 from gateway.server.build import build
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
@@ -39,28 +39,29 @@ from gateway.server.gateway import Gateway
 SHIPPED = "gateway.yaml"
 
 _HOST = "127.0.0.1"
-_PORT = 5001  # of the configuration that ships
+_PORT = 5001  # as in the packaged configuration
 _PROGRAM = "blnk-gateway"
-_ANSWER_SECONDS = 10.0
+_RESPONSE_SECONDS = 10.0
 
 
 def run(once: bool) -> int:
-    """Walk through the gateway; then stay up until Ctrl-C, unless `once`. Returns the exit code."""
+    """Walk through the gateway, then keep running until Ctrl-C unless `once`; return the exit code."""
     try:
-        # As it was called, which may be by a path; `python -m gateway` cannot be told from its file.
+        # The program as it was called, possibly by a path; `python -m gateway` cannot be recognised from its
+        # file.
         program = sys.argv[0] if Path(sys.argv[0]).name == _PROGRAM else _PROGRAM
         return asyncio.run(demo(Console(), once=once, program=program))
     except KeyboardInterrupt:
         return Exit.FAILED
     except OSError as problem:
-        # Standard output takes no more, so the console is of no use.
+        # Standard output is closed, so the console cannot be used.
         with contextlib.suppress(OSError):
             sys.stderr.write(f"blnk-gateway: {problem.strerror or problem}\n")
         return Exit.FAILED
 
 
 def stand_in(master: Secret) -> web.Application:
-    """An empty ledger behind this master key."""
+    """Return an empty ledger with this master key."""
     return StandInLedger(master.reveal(), lambda: datetime.now(UTC), lambda: str(uuid.uuid4())).application()
 
 
@@ -72,53 +73,53 @@ async def demo(
     program: str = _PROGRAM,
     ledger: Callable[[Secret], web.Application] = stand_in,
 ) -> int:
-    """As run, told on this console and in front of this ledger.
+    """Run the demo on this console and in front of this ledger; return the exit code.
 
-    Clients connect at `port` of loopback, or at a free one if that is taken. `program` is how a person calls
-    the command line.
+    Clients connect to `port` on loopback, or to a free port if it is taken. `program` is the name of the
+    program in the commands that are shown.
     """
-    teller = Teller(console, program)
+    printer = DemoPrinter(console, program)
     master = Secret(secrets.token_urlsafe(24))
     try:
         async with _served(ledger(master)) as upstream:
-            return await _show(teller, upstream, master, once=once, port=port)
+            return await _show(printer, upstream, master, once=once, port=port)
     except ConfigError as problem:
-        teller.problem(f"The configuration that ships is not good:\n{problem}")
+        printer.print_problem(f"The packaged configuration is not valid:\n{problem}")
         return Exit.USAGE
     except StartError as problem:
-        teller.problem(f"The gateway cannot start: {problem}")
+        printer.print_problem(f"The gateway cannot start: {problem}")
         return problem.exit_code
 
 
-async def _show(teller: Teller, upstream: str, master: Secret, *, once: bool, port: int) -> int:
+async def _show(printer: DemoPrinter, upstream: str, master: Secret, *, once: bool, port: int) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="blnk-gateway-demo-") as folder,
         Path(folder, "gateway.log").open("w", encoding="utf-8") as log,
     ):
         async with (
             _gateway(upstream, master, log, port) as gateway,
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_RESPONSE_SECONDS)) as session,
         ):
             at = Addresses(f"http://{gateway.address}", f"http://{gateway.admin_address}")
-            story = Story(session, at.clients, master)
-            teller.beginning(at, master, port if port not in (0, gateway.address.port) else None)
-            failed = await _walk(teller, story, at.clients)
+            walkthrough = Walkthrough(session, at.clients, master)
+            printer.print_beginning(at, master, port if port not in (0, gateway.address.port) else None)
+            failed = await _walk(printer, walkthrough, at.clients)
             if not once:
-                teller.invitation(at, master, story.live_key, log.name)
-            teller.next_steps()
+                printer.print_commands_to_try(at, master, walkthrough.live_key, log.name)
+            printer.print_next_steps()
             if not once:
-                teller.staying()
+                printer.print_how_to_end()
                 await _until_stopped()
     return Exit.FAILED if failed else Exit.OK
 
 
-async def _walk(teller: Teller, story: Story, base: str) -> int:
-    """Tell every step; how many came out otherwise."""
+async def _walk(printer: DemoPrinter, walkthrough: Walkthrough, base: str) -> int:
+    """Print every step; return how many were not as expected."""
     failed = 0
-    async for step in story.steps():
-        teller.step(base, step)
-        failed += not step.holds
-    teller.ending(failed)
+    async for step in walkthrough.steps():
+        printer.print_step(base, step)
+        failed += not step.as_expected
+    printer.print_result(failed)
     return failed
 
 
@@ -132,7 +133,7 @@ async def _until_stopped() -> None:
 
 @asynccontextmanager
 async def _served(ledger: web.Application) -> AsyncIterator[str]:
-    """The ledger on a free port; its URL."""
+    """Serve the ledger on a free port; yield its URL."""
     runner = web.AppRunner(ledger, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -144,21 +145,21 @@ async def _served(ledger: web.Application) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _gateway(upstream: str, master: Secret, log: TextIO, port: int) -> AsyncIterator[Gateway]:
-    """A gateway that has accepted the ledger. Raises StartError, ConfigError."""
+    """Run a gateway and yield it once it has accepted the ledger. Raises StartError, ConfigError."""
     gateway = await _start_on(port, upstream, master, log)
     try:
         try:
-            await asyncio.wait_for(gateway.ready(), _ANSWER_SECONDS)
+            await asyncio.wait_for(gateway.ready(), _RESPONSE_SECONDS)
         except TimeoutError:
-            raise StartError("the stand-in ledger does not answer", Exit.DEPENDENCY) from None
+            raise StartError("the stand-in ledger does not respond", Exit.DEPENDENCY) from None
         yield gateway
     finally:
         await gateway.close()
 
 
 async def _start_on(port: int, upstream: str, master: Secret, log: TextIO) -> Gateway:
-    if not await _is_answered(port):
-        # Somebody may hold the port without answering.
+    if not await _is_served(port):
+        # Another program may hold the port without serving it.
         with contextlib.suppress(StartError):
             return await _start(_config(port, upstream, master), log)
     return await _start(_config(0, upstream, master), log)
@@ -174,7 +175,7 @@ async def _start(config: Config, log: TextIO) -> Gateway:
     return gateway
 
 
-async def _is_answered(port: int) -> bool:
+async def _is_served(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(_HOST, port)
     except OSError:
@@ -186,7 +187,7 @@ async def _is_answered(port: int) -> bool:
 
 
 def _config(port: int, upstream: str, master: Secret) -> Config:
-    """The configuration that ships, with what a demo changes of it."""
+    """Return the packaged configuration with the changes for a demo."""
     shipped = resources.files("gateway").joinpath(SHIPPED).read_bytes()
     environ = {
         "BLNK_MASTER_KEY": master.reveal(),

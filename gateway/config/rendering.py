@@ -1,7 +1,7 @@
-"""Parsed values as the file would say them: `5MiB`, `10s`, `127.0.0.1:5001`.
+"""Writes parsed values as a file would have them: `5MiB`, `10s`, `127.0.0.1:5001`.
 
 Rules kept here:
-- What may hold a secret or a password is never shown.
+- A value that may hold a secret or a password is never shown.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import model, report_only, values
-from gateway.config.model import Config, Setting
-from gateway.config.values import Secret
+from gateway.config import addresses, model, report_only_dates, values
+from gateway.config.model import Config
+from gateway.config.secret_values import Secret
+from gateway.config.setting import Setting
 from gateway.policy.report_only import KeyDates
 
 NONE: Final = "none"
@@ -23,13 +24,13 @@ UNSET: Final = "from the environment"
 _UNITS: Final[Mapping[str, int]] = MappingProxyType({"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1})
 
 
-def written(setting: Setting, value: Any) -> str:
-    """`value`, which `setting` has parsed, as the file would say it; `HIDDEN` for a secret."""
+def rendered(setting: Setting, value: Any) -> str:
+    """Return `value`, which `setting` has parsed, as a file would have it; `HIDDEN` for a secret."""
     if isinstance(value, Secret):
         return HIDDEN
     if isinstance(value, KeyDates):
-        return report_only.shown(value)
-    if setting.parse is values.addresses and len(value) == 1:
+        return report_only_dates.rendered_dates(value)
+    if setting.parse is addresses.addresses and len(value) == 1:
         return str(value[0])
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
@@ -37,17 +38,17 @@ def written(setting: Setting, value: Any) -> str:
         unit = next(unit for unit, count in _UNITS.items() if value % count == 0)
         return f"{value // _UNITS[unit]}{unit}"
     if isinstance(value, float):
-        return shown_duration(value)
+        return rendered_duration(value)
     return NONE if value in (None, "") else str(value)
 
 
-def shown_duration(seconds: float) -> str:
-    """`10s`, `500ms`: a duration as the file would say it."""
+def rendered_duration(seconds: float) -> str:
+    """Return a duration as a file would have it: `10s`, `500ms`."""
     return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
 
 
-def each(config: Config) -> Iterator[tuple[str, Any, str]]:
-    """Every setting of `config`: its path, its value, and how it is written."""
+def each_setting(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Yield the path, the value and the rendered value of every setting of `config`."""
     known = model.settings()
     hidden = dict(_hidden())
     for path, setting in known.items():
@@ -57,11 +58,11 @@ def each(config: Config) -> Iterator[tuple[str, Any, str]]:
         if path in config.unset:
             yield path, value, UNSET
         else:
-            yield path, value, HIDDEN if hidden[path] and value else written(setting, value)
+            yield path, value, HIDDEN if hidden[path] and value else rendered(setting, value)
 
 
 def _hidden() -> Iterator[tuple[str, bool]]:
-    """Whether the model keeps a setting out of its own repr, by path."""
+    """Yield each path, and whether the model keeps the setting out of its repr."""
     kinds: dict[str, Any] = {"": Config, **{f"{name}.": kind for name, kind in model.sections().items()}}
     for prefix, kind in kinds.items():
         for item in dataclasses.fields(kind):

@@ -1,26 +1,27 @@
-"""The `routes` section: one line, one permission, into the compiled route table.
+"""Reads the `routes` section into the compiled route table: each line is one permission.
 
 Rules kept here:
-- Nothing is guessed: an unknown word, option or scope is refused, with the nearest known one.
-- A route that writes `meta_data` in Core names its stamp: the one that keeps the author true, or `none`.
-- A policy reads the same everywhere: neither variables nor the environment reach into it.
+- Nothing is guessed: an unknown word, option or scope is refused, and the nearest known one is named.
+- A route that writes `meta_data` in Core must name its stamp: the one that records the true author, or
+  `none`.
+- A policy is the same everywhere: it takes neither variables nor overrides of the environment.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
-from gateway.config import report_only
-from gateway.config.document import Broken, Entry, Mapping, Node, Scalar, Sequence
+from gateway.config import report_only_dates
+from gateway.config.suggestions import nearest
 from gateway.config.values import BadValueError, deadline
+from gateway.config.yaml_document import YamlEntry, YamlList, YamlMapping, YamlNode, YamlRefused, YamlScalar
 from gateway.policy.patterns import shape_of
+from gateway.policy.problems import Problem
 from gateway.policy.routes import (
     CREATES,
     Access,
     Route,
-    RouteProblem,
     RouteTable,
     Stamp,
     compile_routes,
@@ -40,13 +41,13 @@ _KEY = re.compile(r"([A-Za-z]+) (/\S*)")
 _WRITERS = {(method, shape_of(pattern)): stamp for (method, pattern), stamp in CREATES.items()}
 
 
-def read_routes(node: Node) -> RouteTable | tuple[RouteProblem, ...]:
+def read_routes(node: YamlNode) -> RouteTable | tuple[Problem, ...]:
     """The table that the section describes, or every problem of it that is not reported yet."""
-    if isinstance(node, Broken):
+    if isinstance(node, YamlRefused):
         return ()
-    if not isinstance(node, Mapping) or not node.entries:
-        return (RouteProblem(node.line, "routes: write one line per route, as 'GET /ledgers: ledgers:read'"),)
-    reading = _Reading()
+    if not isinstance(node, YamlMapping) or not node.entries:
+        return (Problem(node.line, "routes: write one line per route, as 'GET /ledgers: ledgers:read'"),)
+    reading = _RouteReader()
     routes = [route for entry in node.entries if (route := reading.line(entry)) is not None]
     table = compile_routes(routes)
     if not isinstance(table, RouteTable):
@@ -54,19 +55,19 @@ def read_routes(node: Node) -> RouteTable | tuple[RouteProblem, ...]:
     return tuple(reading.problems) if reading.problems or len(routes) < len(node.entries) else table
 
 
-class _Reading:
-    """Entries into routes; problems are appended as they are met."""
+class _RouteReader:
+    """Converts entries to routes; appends each problem that it meets."""
 
     def __init__(self) -> None:
-        self.problems: list[RouteProblem] = []
+        self.problems: list[Problem] = []
         self._name = ""
 
-    def line(self, entry: Entry) -> Route | None:
-        """The route of one entry; None where any part of it is refused."""
+    def line(self, entry: YamlEntry) -> Route | None:
+        """Return the route of one entry; None if any part of it is refused."""
         key = _KEY.fullmatch(entry.key)
         if key is None:
             text = "routes: write a method, one blank and a path, as 'GET /ledgers/{id}'"
-            self.problems.append(RouteProblem(entry.line, text))
+            self.problems.append(Problem(entry.line, text))
             return None
         if _holds_broken(entry.value):
             return None
@@ -93,43 +94,43 @@ class _Reading:
             self._check_stamp(route, named=stamp is not None)
         return route if len(self.problems) == before else None
 
-    def _options(self, entry: Entry) -> dict[str, Node]:
-        if not isinstance(entry.value, Mapping):
+    def _options(self, entry: YamlEntry) -> dict[str, YamlNode]:
+        if not isinstance(entry.value, YamlMapping):
             return {"scope": entry.value}
         for option in entry.value.entries:
             if option.key not in OPTIONS:
                 self._refuse(option.line, f"an option is {_either(OPTIONS)}{nearest(option.key, OPTIONS)}")
         return {option.key: option.value for option in entry.value.entries}
 
-    def _access(self, node: Node | None, line: int) -> tuple[Access, tuple[str, ...]]:
+    def _access(self, node: YamlNode | None, line: int) -> tuple[Access, tuple[str, ...]]:
         if node is None:
-            self._refuse(line, "no scope is named: write {scope: ledgers:write, ...}")
-        elif isinstance(node, Sequence):
+            self._refuse(line, "the scope is missing: write {scope: ledgers:write, ...}")
+        elif isinstance(node, YamlList):
             return Access.SCOPES, self._scopes(node)
-        elif isinstance(node, Scalar) and node.value in ACCESS:
+        elif isinstance(node, YamlScalar) and node.value in ACCESS:
             return ACCESS[str(node.value)], ()
         else:
             self._check_scope(node, (*ACCESS, *SCOPES))
-        return Access.SCOPES, (str(node.value),) if isinstance(node, Scalar) else ()
+        return Access.SCOPES, (str(node.value),) if isinstance(node, YamlScalar) else ()
 
-    def _scopes(self, node: Sequence) -> tuple[str, ...]:
+    def _scopes(self, node: YamlList) -> tuple[str, ...]:
         if not node.items:
-            self._refuse(node.line, "the list names no scope: write one, or 'deny' to refuse everyone")
+            self._refuse(node.line, "the list is empty: write a scope, or 'deny' to refuse everyone")
         for item in node.items:
-            if isinstance(item, Scalar) and item.value in ACCESS:
-                self._refuse(item.line, f"'{item.value}' stands alone, not in a list of scopes")
+            if isinstance(item, YamlScalar) and item.value in ACCESS:
+                self._refuse(item.line, f"'{item.value}' is written alone, not in a list of scopes")
             else:
                 self._check_scope(item, SCOPES)
-        scopes = tuple(str(item.value) for item in node.items if isinstance(item, Scalar))
+        scopes = tuple(str(item.value) for item in node.items if isinstance(item, YamlScalar))
         if len(set(scopes)) < len(scopes):
-            self._refuse(node.line, "a scope stands twice in the list: write it once")
+            self._refuse(node.line, "a scope is in the list twice: write it once")
         return scopes
 
-    def _check_scope(self, node: Node, known: Iterable[str]) -> None:
-        if not isinstance(node, Scalar):
+    def _check_scope(self, node: YamlNode, known: Iterable[str]) -> None:
+        if not isinstance(node, YamlScalar):
             self._refuse(node.line, "write a scope, a list of scopes, public, master or deny")
         elif "${" in str(node.value):
-            self._refuse(node.line, "routes take no variables: write the scope out")
+            self._refuse(node.line, "routes take no variables: write the scope itself")
         elif node.value not in SCOPES:
             self._refuse(
                 node.line,
@@ -137,35 +138,35 @@ class _Reading:
                 f"{nearest(str(node.value), known)}",
             )
 
-    def _word(self, option: str, options: dict[str, Node], known: tuple[str, ...]) -> str | None:
+    def _word(self, option: str, options: dict[str, YamlNode], known: tuple[str, ...]) -> str | None:
         node = options.get(option)
         if node is None:
             return None
-        value = str(node.value) if isinstance(node, Scalar) else ""
+        value = str(node.value) if isinstance(node, YamlScalar) else ""
         if value in known:
             return value
         self._refuse(node.line, f"{option} is {_either(known)}{nearest(value, known)}")
         return None
 
-    def _first_byte(self, options: dict[str, Node]) -> float:
+    def _first_byte(self, options: dict[str, YamlNode]) -> float:
         node = options.get("first_byte")
         if node is None:
             return 0.0
         try:
-            return deadline(node.value if isinstance(node, Scalar) else ())
+            return deadline(node.value if isinstance(node, YamlScalar) else ())
         except BadValueError as error:
             self._refuse(node.line, f"first_byte: {error}")
             return 0.0
 
-    def _report_until(self, options: dict[str, Node], line: int) -> float:
-        mode = self._word("mode", options, (report_only.MODE,))
+    def _report_until(self, options: dict[str, YamlNode], line: int) -> float:
+        mode = self._word("mode", options, (report_only_dates.MODE,))
         until = options.get("until")
         if ("mode" in options) != (until is not None):
-            self._refuse(line, f'write both, as mode: {report_only.MODE}, until: "2026-12-24"')
+            self._refuse(line, f'write both, as mode: {report_only_dates.MODE}, until: "2026-12-24"')
         if mode is None or until is None:
             return 0.0
         try:
-            return report_only.end_of(until.value if isinstance(until, Scalar) else ())
+            return report_only_dates.end_of_day(until.value if isinstance(until, YamlScalar) else ())
         except BadValueError as error:
             self._refuse(until.line, f"until: {error}")
             return 0.0
@@ -185,22 +186,15 @@ class _Reading:
             )
 
     def _refuse(self, line: int, text: str) -> None:
-        self.problems.append(RouteProblem(line, f"{self._name}: {text}"))
+        self.problems.append(Problem(line, f"{self._name}: {text}"))
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'stamp'?` where a known word is near, else nothing."""
-    # Bounded: the comparison is quadratic in what a file may hold.
-    close = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.7)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def _holds_broken(node: Node) -> bool:
-    if isinstance(node, Mapping):
+def _holds_broken(node: YamlNode) -> bool:
+    if isinstance(node, YamlMapping):
         return any(_holds_broken(entry.value) for entry in node.entries)
-    if isinstance(node, Sequence):
+    if isinstance(node, YamlList):
         return any(_holds_broken(item) for item in node.items)
-    return isinstance(node, Broken)
+    return isinstance(node, YamlRefused)
 
 
 def _either(words: tuple[str, ...]) -> str:

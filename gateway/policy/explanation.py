@@ -1,8 +1,9 @@
-"""Why a request gets the answer it gets: how its target was read, which route won, which lost, who may.
+"""Explains the response to a request: how its target is read, which route wins and why, and who may call it.
 
 Rules kept here:
-- The route and the verdicts are those of the engine itself; only why a route lost is worked out here.
-- What can steer a terminal or is no text, as a decoded segment can be, is shown escaped.
+- Route and verdicts come from the code that decides requests; only the reasons of losing routes are found
+  here.
+- Characters that could control a terminal, and bytes that are no text, are shown escaped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.policy.decisions import Allow
+from gateway.policy.decisions import Allow, Policy
 from gateway.policy.patterns import Placeholder, includes
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable
@@ -19,9 +20,8 @@ from gateway.policy.scopes import implied_scope
 from gateway.policy.targets import Ambiguous, Target
 from gateway.policy.verdicts import (
     NO_KEY,
-    Caller,
     NoKey,
-    Policy,
+    PolicyCaller,
     PolicyRequest,
     Verdict,
     body_of,
@@ -29,13 +29,13 @@ from gateway.policy.verdicts import (
     verdict,
 )
 
-EACH_KIND: Final[tuple[Caller, ...]] = (key_with(()), MASTER, NO_KEY)
-"""A caller of each kind, whose verdicts are told where none is named."""
+EACH_KIND: Final[tuple[PolicyCaller, ...]] = (key_with(()), MASTER, NO_KEY)
+"""A caller of each kind; their verdicts are given if no caller is named."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """A route that could seem to be meant, and why it was not taken."""
+class LosingRoute:
+    """A route that one could expect to match, and the reason why it does not."""
 
     route: Route
     reason: str
@@ -43,20 +43,22 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One request, as the policy reads and answers it at `now` (Unix seconds)."""
+    """One request, as the policy reads and decides it at `now` (Unix seconds)."""
 
     request: PolicyRequest
     route: Route | None
     """The route that won."""
-    lost: tuple[Lost, ...]
+    lost: tuple[LosingRoute, ...]
     implied: str | None
-    """The scope that Core implies; it counts where no route won, and for scoped keys on `master` routes."""
+    """The scope that Core implies; it is checked if no route won, and for scoped keys on `master` routes."""
     verdicts: tuple[Verdict, ...]
     now: float
 
 
-def explain(request: PolicyRequest, callers: Iterable[Caller], policy: Policy, now: float) -> Explanation:
-    """Why each of `callers` gets what it gets for `request` at `now` (Unix seconds)."""
+def explain(
+    request: PolicyRequest, callers: Iterable[PolicyCaller], policy: Policy, now: float
+) -> Explanation:
+    """Explain what each of `callers` gets for `request` at `now` (Unix seconds)."""
     target, table = request.target, policy.table
     verdicts = tuple(verdict(request, caller, policy, now) for caller in callers)
     if isinstance(target, Ambiguous):
@@ -67,44 +69,46 @@ def explain(request: PolicyRequest, callers: Iterable[Caller], policy: Policy, n
     return Explanation(request, won, lost, implied, verdicts, now)
 
 
-def _lost(method: str, target: Target, won: Route | None, table: RouteTable) -> Iterator[Lost]:
+def _lost(method: str, target: Target, won: Route | None, table: RouteTable) -> Iterator[LosingRoute]:
     segments = target.segments
     for route in table.routes:
         if route.method == method and route is not won and _fits(route, segments):
-            yield Lost(route, _preferred(won, route) if won else f"no placeholder reaches /{segments[0]}")
+            yield LosingRoute(
+                route, _preferred(won, route) if won else f"no placeholder reaches /{segments[0]}"
+            )
     if won is None and len(segments) > 1 and segments[-1] == "":
         unslashed = table.match(method, segments[:-1])
         if unslashed is not None:
-            yield Lost(unslashed, "the target ends with '/', which makes it another path")
+            yield LosingRoute(unslashed, "the target ends with '/', so it is another path")
     for other in dict.fromkeys(route.method for route in table.routes if route.method != method):
         route_of_other = table.match(other, segments)
         if route_of_other is not None:
-            yield Lost(route_of_other, "another method")
+            yield LosingRoute(route_of_other, "another method")
 
 
 def _fits(route: Route, segments: tuple[str, ...]) -> bool:
-    """Whether the route's pattern alone matches, other routes and what is reserved left aside."""
+    """Return whether the route's pattern matches, without regard to other routes and reserved paths."""
     # Only the last segment of a target can be empty, and no placeholder stands for it.
     slashed = segments[-1] == "" and isinstance(route.shape[-1], Placeholder)
     return not slashed and includes(route.shape, segments)
 
 
 def _preferred(won: Route, lost: Route) -> str:
-    """Why `won` comes before `lost`, both matching: the first segment of another kind decides."""
+    """Return why `won` is preferred to `lost`, which matches too: their first different segment decides."""
     depth = next(
         at for at, kinds in enumerate(zip(won.shape, lost.shape, strict=False)) if kinds[0] != kinds[1]
     )
     first, second = (route.pattern.removeprefix("/").split("/")[depth] for route in (won, lost))
     if isinstance(won.shape[depth], Placeholder):
-        return f"{first}, one segment, is tried before {second}, all that are left"
+        return f"{first}, one segment, is tried before {second}, all remaining segments"
     return f"the literal {first} is tried before {second}"
 
 
 def needs(explanation: Explanation) -> str:
-    """Who may make the request, in one line for people."""
+    """Return who may make the request, in one line for people."""
     route, implied = explanation.route, explanation.implied
     if isinstance(explanation.request.target, Ambiguous):
-        return "another target: an ambiguous one is refused to everyone"
+        return "another target: an ambiguous target is refused for everyone"
     if route is None:
         if implied is None:
             return "a route: none matches, and no resource of Core has this name"
@@ -114,19 +118,19 @@ def needs(explanation: Explanation) -> str:
     return {
         Access.PUBLIC: "nothing: anyone, without a key",
         Access.MASTER: "the master key",
-        Access.DENY: "nothing helps: it is refused to everyone",
+        Access.DENY: "nothing helps: it is refused for everyone",
     }[route.access]
 
 
-def shown(text: str) -> str:
-    """`text` with all that is not printable escaped as in Python."""
+def printable(text: str) -> str:
+    """Return `text` with every character that is not printable escaped as in Python."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
 
 
 def members(explanation: Explanation) -> dict[str, object]:
-    """The explanation for machines: members of one JSON object."""
+    """Return the explanation for programs: the members of one JSON object."""
     request = explanation.request
     return {
         "method": request.method,
@@ -145,7 +149,7 @@ def _target(request: PolicyRequest) -> dict[str, object]:
     return {
         "raw": request.raw,
         "path": target.path,
-        "segments": [shown(segment) for segment in target.segments],
+        "segments": [printable(segment) for segment in target.segments],
         "query": target.query,
     }
 
@@ -168,34 +172,34 @@ def _verdict(one: Verdict, explanation: Explanation) -> dict[str, object]:
         if decision.would_deny is not None:
             allowed["would_deny"] = decision.would_deny.code.code
         return allowed
-    answer = {
+    response = {
         "status": decision.code.status,
         "code": decision.code.code,
         "message": decision.message,
         "body": body_of(explanation.request, decision).decode(),
     }
-    return {"caller": caller, "decision": "deny", "answer": answer}
+    return {"caller": caller, "decision": "deny", "answer": response}
 
 
-def _caller(caller: Caller, now: float) -> dict[str, object]:
+def _caller(caller: PolicyCaller, now: float) -> dict[str, object]:
     if isinstance(caller, NoKey):
         return {"kind": "no key"}
     if not isinstance(caller, ApiKey):
         return {"kind": "master key"}
-    scopes = [shown(scope) for scope in caller.scopes]
+    scopes = [printable(scope) for scope in caller.scopes]
     if not caller.id:
         return {"kind": "key", "scopes": scopes}
-    known = {"id": caller.id, "owner": shown(caller.owner), "state": caller.state(now).value}
+    known = {"id": caller.id, "owner": printable(caller.owner), "state": caller.state(now).value}
     return {"kind": "key", **known, "scopes": scopes}
 
 
-def name_of(caller: Caller, now: float) -> str:
-    """The caller in words: `a key with ledgers:read`, `the master key`; at `now` (Unix seconds)."""
+def name_of(caller: PolicyCaller, now: float) -> str:
+    """Return the caller in words, at `now` (Unix seconds): `a key with ledgers:read`, `the master key`."""
     if isinstance(caller, NoKey):
         return "no key"
     if not isinstance(caller, ApiKey):
         return "the master key"
-    held = f"with {shown(', '.join(caller.scopes))}" if caller.scopes else "without any scope"
+    held = f"with {printable(', '.join(caller.scopes))}" if caller.scopes else "without any scope"
     if not caller.id:
         return f"a key {held}"
-    return f"{caller.id} of {shown(caller.owner)}, {caller.state(now).value}, {held}"
+    return f"{caller.id} of {printable(caller.owner)}, {caller.state(now).value}, {held}"

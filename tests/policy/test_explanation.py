@@ -9,10 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.explain import EACH_KIND, Explanation, Lost, explain, members, name_of, needs, shown
+from gateway.policy.decisions import Policy
+from gateway.policy.explanation import (
+    EACH_KIND,
+    Explanation,
+    LosingRoute,
+    explain,
+    members,
+    name_of,
+    needs,
+    printable,
+)
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
-from gateway.policy.verdicts import NO_KEY, Caller, Policy, PolicyRequest, key_with, read_request
+from gateway.policy.verdicts import NO_KEY, PolicyCaller, PolicyRequest, key_with, read_request
 
 NOW = 1_000.0
 
@@ -47,7 +57,7 @@ def asked(line: str) -> PolicyRequest:
     return request
 
 
-def explained(line: str, *callers: Caller) -> Explanation:
+def explained(line: str, *callers: PolicyCaller) -> Explanation:
     return explain(asked(line), callers, policy(), NOW)
 
 
@@ -58,41 +68,54 @@ def explained(line: str, *callers: Caller) -> Explanation:
             "GET /ledgers/filter",
             LITERAL,
             (
-                Lost(ONE, "the literal filter is tried before {id}"),
-                Lost(REST, "the literal filter is tried before {rest...}"),
-                Lost(ANY_POST, "another method"),
-                Lost(EITHER, "another method"),
+                LosingRoute(ONE, "the literal filter is tried before {id}"),
+                LosingRoute(REST, "the literal filter is tried before {rest...}"),
+                LosingRoute(ANY_POST, "another method"),
+                LosingRoute(EITHER, "another method"),
             ),
         ),
         (
             "GET /ledgers/x",
             ONE,
             (
-                Lost(REST, "{id}, one segment, is tried before {rest...}, all that are left"),
-                Lost(ANY_POST, "another method"),
-                Lost(EITHER, "another method"),
+                LosingRoute(REST, "{id}, one segment, is tried before {rest...}, all remaining segments"),
+                LosingRoute(ANY_POST, "another method"),
+                LosingRoute(EITHER, "another method"),
             ),
         ),
-        ("GET /ledgers/x/y", REST, (Lost(ANY_POST, "another method"),)),
+        ("GET /ledgers/x/y", REST, (LosingRoute(ANY_POST, "another method"),)),
         (
             "POST /ledgers",
             CREATE,
-            (Lost(ANY_POST, "the literal ledgers is tried before {all...}"), Lost(LIST, "another method")),
+            (
+                LosingRoute(ANY_POST, "the literal ledgers is tried before {all...}"),
+                LosingRoute(LIST, "another method"),
+            ),
         ),
         (
             "POST /api-keys/x",
             None,
-            (Lost(ANY_POST, "no placeholder reaches /api-keys"),),
+            (LosingRoute(ANY_POST, "no placeholder reaches /api-keys"),),
         ),
-        ("POST /metrics", None, (Lost(ANY_POST, "no placeholder reaches /metrics"),)),
-        ("GET /ledgers/", None, (Lost(LIST, "the target ends with '/', which makes it another path"),)),
+        ("POST /metrics", None, (LosingRoute(ANY_POST, "no placeholder reaches /metrics"),)),
+        (
+            "GET /ledgers/",
+            None,
+            (LosingRoute(LIST, "the target ends with '/', so it is another path"),),
+        ),
         ("GET /nothing/", None, ()),
         ("GET /", None, ()),
-        ("HEAD /health", None, (Lost(HEALTH, "another method"), Lost(ANY_POST, "another method"))),
+        (
+            "HEAD /health",
+            None,
+            (LosingRoute(HEALTH, "another method"), LosingRoute(ANY_POST, "another method")),
+        ),
         ("GET //", None, ()),
     ],
 )
-def test_the_losers_are_told_with_the_reason(line: str, won: Route | None, lost: tuple[Lost, ...]) -> None:
+def test_the_losers_are_told_with_the_reason(
+    line: str, won: Route | None, lost: tuple[LosingRoute, ...]
+) -> None:
     found = explained(line)
     assert (found.route, found.lost) == (won, lost)
 
@@ -120,9 +143,9 @@ def test_the_winner_is_the_only_route_that_fits_and_has_not_lost(
     path = [*segments, *([""] if slash else [])]
     fitting = sorted((pattern for pattern in patterns if fits(pattern, path)), key=kinds)
     slashed = {lost.route.pattern for lost in found.lost if "ends with" in lost.reason}
-    told = {lost.route.pattern for lost in found.lost} - slashed
+    reported = {lost.route.pattern for lost in found.lost} - slashed
     assert found.route == (scoped("GET", fitting[0]) if fitting else None)
-    assert told == set(fitting[1:])
+    assert reported == set(fitting[1:])
 
 
 def fits(pattern: str, path: list[str]) -> bool:
@@ -151,13 +174,13 @@ def kinds(pattern: str) -> list[int]:
         ("PUT /ledgers/x", "ledgers:write or metadata:write"),
         ("GET /health", "nothing: anyone, without a key"),
         ("GET /hooks", "the master key"),
-        ("GET /backup", "nothing helps: it is refused to everyone"),
+        ("GET /backup", "nothing helps: it is refused for everyone"),
         ("GET /nothing", "a route: none matches, and no resource of Core has this name"),
         (
             "DELETE /ledgers",
             "a route: none matches; a key without ledgers:delete, which Core implies here, gets 403, not 404",
         ),
-        ("GET /a//b", "another target: an ambiguous one is refused to everyone"),
+        ("GET /a//b", "another target: an ambiguous target is refused for everyone"),
     ],
 )
 def test_what_is_needed_is_told_in_one_line(line: str, text: str) -> None:
@@ -176,7 +199,7 @@ def test_what_is_needed_is_told_in_one_line(line: str, text: str) -> None:
         (ApiKey("k", "acme", ("x\n:y",), NOW + 1, revoked=True), "k of acme, revoked, with x\\n:y"),
     ],
 )
-def test_a_caller_is_named_in_words(caller: Caller, name: str) -> None:
+def test_a_caller_is_named_in_words(caller: PolicyCaller, name: str) -> None:
     assert name_of(caller, NOW) == name
 
 
@@ -190,10 +213,10 @@ def test_a_caller_is_named_in_words(caller: Caller, name: str) -> None:
     ],
 )
 def test_nothing_shown_can_steer_a_terminal(text: str, escaped: str) -> None:
-    assert shown(text) == escaped
+    assert printable(text) == escaped
 
 
-def told(route: Route, **more: str) -> dict[str, Any]:
+def reported(route: Route, **more: str) -> dict[str, Any]:
     """A route as machines get it."""
     return {
         "name": route.name,
@@ -217,10 +240,10 @@ def test_machines_get_all_of_it() -> None:
     assert members(explained("POST /ledgers?a=b", *EACH_KIND, stored)) == {
         "method": "POST",
         "target": {"raw": "/ledgers?a=b", "path": "/ledgers", "segments": ["ledgers"], "query": "a=b"},
-        "route": told(CREATE),
+        "route": reported(CREATE),
         "lost": [
-            told(ANY_POST, reason="the literal ledgers is tried before {all...}"),
-            told(LIST, reason="another method"),
+            reported(ANY_POST, reason="the literal ledgers is tried before {all...}"),
+            reported(LIST, reason="another method"),
         ],
         "implied_scope": "ledgers:write",
         "verdicts": [
@@ -264,7 +287,7 @@ def test_machines_get_the_reason_of_an_ambiguous_target() -> None:
 
 
 def test_what_the_gateway_answers_itself_is_told() -> None:
-    assert members(explained("GET /api-keys"))["route"] == told(KEYS, served_by="gateway")
+    assert members(explained("GET /api-keys"))["route"] == reported(KEYS, served_by="gateway")
 
 
 def test_bytes_that_are_no_text_are_escaped_for_machines() -> None:
@@ -282,10 +305,10 @@ def test_a_key_that_report_only_lets_pass_is_told_with_the_answer_it_is_spared()
     spared = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",), report_until=NOW + 1, line=4)
     table = compile_routes((spared,))
     assert isinstance(table, RouteTable)
-    told = members(explain(asked("GET /ledgers"), (key_with(()),), Policy(table), NOW))
-    assert told["verdicts"] == [
+    reported = members(explain(asked("GET /ledgers"), (key_with(()),), Policy(table), NOW))
+    assert reported["verdicts"] == [
         {
-            "caller": told["verdicts"][0]["caller"],  # type: ignore[index]
+            "caller": reported["verdicts"][0]["caller"],  # type: ignore[index]
             "decision": "allow",
             "stamp": "none",
             "would_deny": "AUTH_INSUFFICIENT_PERMISSIONS",

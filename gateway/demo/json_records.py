@@ -1,4 +1,4 @@
-"""The stand-in ledger's records: JSON objects whose values keep the literal they came with."""
+"""The stand-in ledger's records: JSON objects whose values keep the literal that was sent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gateway.errors import Code
 Record = dict[str, Raw]
 
 _LONGEST_AMOUNT = 1000  # digits; sums of them stay far below what Python turns into text
-_DIGITS = 27  # of an amount times its precision; Decimal is exact up to 28
+_DIGITS = 27  # of an amount times its precision; Decimal is exact up to 28 digits
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class LedgerError(Exception):
-    """A request that the ledger refuses, with Core's status and code."""
+    """The ledger refuses a request, with Core's status and code."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class LedgerError(Exception):
 
 
 def object_of(data: bytes | Raw) -> Record:
-    """Raises LedgerError for anything but one JSON object."""
+    """Return the members of an object. Raises LedgerError for anything but one JSON object."""
     try:
         return msgspec.json.decode(data, type=Record)
     except _UNREADABLE:
@@ -34,7 +34,7 @@ def object_of(data: bytes | Raw) -> Record:
 
 
 def items_of(data: Raw | None) -> list[Raw]:
-    """Raises LedgerError for anything but a list of at least one item."""
+    """Return the items of a list. Raises LedgerError for anything but a list of at least one item."""
     try:
         items = msgspec.json.decode(data or b"", type=list[Raw])
     except _UNREADABLE:
@@ -45,12 +45,12 @@ def items_of(data: Raw | None) -> list[Raw]:
 
 
 def raw(value: object) -> Raw:
-    """A value as the member of a record."""
+    """Return a value as the member of a record."""
     return Raw(msgspec.json.encode(value))
 
 
 def holds(record: Record, texts: dict[str, str]) -> bool:
-    """Whether the record has these members with these texts."""
+    """Return whether the record has these members with these texts."""
     try:
         return all(msgspec.json.decode(record.get(name, b"null")) == text for name, text in texts.items())
     except _UNREADABLE:
@@ -58,7 +58,7 @@ def holds(record: Record, texts: dict[str, str]) -> bool:
 
 
 def text_of(members: Record, name: str) -> str:
-    """Raises LedgerError for what is no text, or empty, or missing."""
+    """Return a text. Raises LedgerError if the member is no text, empty or missing."""
     try:
         value = msgspec.json.decode(members.get(name, b'""'), type=str)
     except _UNREADABLE:
@@ -69,9 +69,9 @@ def text_of(members: Record, name: str) -> str:
 
 
 def precise_amount_of(members: Record) -> int:
-    """The amount in the currency's smallest unit; Core reckons it from amount and precision, too.
+    """Return the amount in the currency's smallest unit; like Core, also from amount and precision.
 
-    Raises LedgerError for what is no whole number, or longer than the ledger holds.
+    Raises LedgerError if it is no whole number, or longer than the ledger supports.
     """
     sent = literal_of(members, "precise_amount", "")
     try:
@@ -86,7 +86,7 @@ def precise_amount_of(members: Record) -> int:
 
 
 def literal_of(members: Record, name: str, missing: str) -> str:
-    """The text of a value as it was sent; `missing` for null or none at all."""
+    """Return the text of a value as it was sent; `missing` if it is null or missing."""
     literal = bytes(members.get(name, b"null")).decode()
     return missing if literal == "null" else literal
 

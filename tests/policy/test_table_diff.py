@@ -1,4 +1,4 @@
-"""What another table changes: each kind of change by example, and all of them against brute force."""
+"""Changes between two tables: each kind by example, and all of them against brute force."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
 from gateway.policy.overlaps import ROOT, example
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
+from gateway.policy.table_diff import ANY_KEY, ANYONE, MASTER, ChangeKind, PolicyChange, changes
 from tests.conftest import examples
-from tests.policy.comparing import stamp_for, target_of, untold
+from tests.policy.comparing import stamp_for, target_of, unreported
 
 READ, WRITE = "ledgers:read", "ledgers:write"
 EVERYONE = {access.value: access for access in (Access.PUBLIC, Access.MASTER, Access.DENY)}
@@ -52,7 +52,7 @@ def table_of(routes: Iterable[Route]) -> RouteTable:
 NOTHING = table()
 
 
-def told(old: RouteTable, new: RouteTable, core: RouteTable = NOTHING) -> list[tuple[str, ...]]:
+def reported(old: RouteTable, new: RouteTable, core: RouteTable = NOTHING) -> list[tuple[str, ...]]:
     return [
         (f"{one.method} {one.path}", one.kind.value, " ".join(one.opened), " ".join(one.closed))
         for one in changes(old, new, core)
@@ -110,12 +110,12 @@ def test_a_line_that_only_moves_or_is_renamed_changes_nothing() -> None:
 
 
 def test_deny_in_place_of_no_line_is_told_and_no_one_gains() -> None:
-    assert told(NOTHING, table("GET /a: deny")) == [("GET /a", "refused otherwise", "", "")]
+    assert reported(NOTHING, table("GET /a: deny")) == [("GET /a", "refused otherwise", "", "")]
 
 
 def test_a_wildcard_shows_each_route_of_core_that_it_newly_covers() -> None:
     core = table(f"GET /a/{{id}}: {READ}", "GET /b: master", f"POST /c: {WRITE}")
-    assert told(table(f"GET /a/{{id}}: {READ}"), table(f"GET /{{all...}}: {READ}"), core) == [
+    assert reported(table(f"GET /a/{{id}}: {READ}"), table(f"GET /{{all...}}: {READ}"), core) == [
         ("GET /{all...}", "open to scopes", f"{READ} master", ""),
         ("GET /b", "open to scopes", f"{READ} master", ""),
     ]
@@ -123,14 +123,14 @@ def test_a_wildcard_shows_each_route_of_core_that_it_newly_covers() -> None:
 
 def test_a_literal_shows_the_requests_that_it_takes_from_a_placeholder() -> None:
     old = table("GET /a/{id}: master", f"GET /{{x}}/b: {WRITE}")
-    assert told(old, table("GET /a/{id}: master", f"GET /{{x}}/b: {WRITE}", f"GET /a/b: {READ}")) == [
+    assert reported(old, table("GET /a/{id}: master", f"GET /{{x}}/b: {WRITE}", f"GET /a/b: {READ}")) == [
         ("GET /a/b", "open to scopes", READ, "")
     ]
 
 
 def test_a_removed_literal_leaves_its_requests_to_the_placeholder() -> None:
     old = table(f"GET /a/{{id}}: {READ}", "GET /a/b: deny")
-    assert told(old, table(f"GET /a/{{id}}: {READ}")) == [
+    assert reported(old, table(f"GET /a/{{id}}: {READ}")) == [
         ("GET /a/b", "open to scopes", f"{READ} master", "")
     ]
 
@@ -138,7 +138,7 @@ def test_a_removed_literal_leaves_its_requests_to_the_placeholder() -> None:
 def test_requests_of_two_routes_that_cross_are_told_apart() -> None:
     """At /a/b neither pattern is a part of the other, and the stamp is lost only there."""
     old, new = table(f"POST /a/{{x}}: {READ} create"), table(f"POST /{{y}}/b: {READ}")
-    assert told(old, new) == [
+    assert reported(old, new) == [
         ("POST /{y}/b", "open to scopes", f"{READ} master", ""),
         ("POST /a/b", "unstamped", "", ""),
         ("POST /a/{x}", "closed", "", f"{READ} master"),
@@ -146,16 +146,16 @@ def test_requests_of_two_routes_that_cross_are_told_apart() -> None:
 
 
 def test_what_a_wildcard_keeps_is_told_apart_by_length() -> None:
-    """The requests of one more segment stay with the other route, so they are not told."""
+    """The requests of one more segment stay with the other route, so they are not reported."""
     both = "GET /a/{x}: deny"
-    assert told(table(both), table(both, f"GET /a/{{rest...}}: {READ}")) == [
+    assert reported(table(both), table(both, f"GET /a/{{rest...}}: {READ}")) == [
         ("GET /a/{segment}/{rest...}", "open to scopes", f"{READ} master", "")
     ]
 
 
 def test_no_wildcard_is_told_to_reach_what_is_reserved() -> None:
     served = f"DELETE /api-keys/{{id}}: {WRITE}"
-    assert told(table(served), table(f"DELETE /{{rest...}}: {WRITE}")) == [
+    assert reported(table(served), table(f"DELETE /{{rest...}}: {WRITE}")) == [
         ("DELETE /{rest...}", "open to scopes", f"{WRITE} master", ""),
         ("DELETE /api-keys/{id}", "closed", "", f"{WRITE} master"),
     ]
@@ -234,7 +234,7 @@ MOMENTS = (0.0, 1.5, 3.0)  # before, between and after the dates of report-only
 @given(old=tables(), new=tables(), core=tables())
 def test_whatever_differs_is_told(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
     """Allowed under NEW and denied under OLD implies a widening that covers it; the same for the rest."""
-    assert list(untold(old, new, changes(old, new, core), REQUESTS, CALLERS, MOMENTS)) == []
+    assert list(unreported(old, new, changes(old, new, core), REQUESTS, CALLERS, MOMENTS)) == []
 
 
 @examples(40)
@@ -274,5 +274,5 @@ def test_a_table_changes_nothing_against_itself(only: RouteTable, core: RouteTab
 def test_the_comparison_itself_sees_what_is_not_told() -> None:
     """Without the changes, the brute force finds them: the test above is not blind."""
     old, new = table(f"POST /a: {READ} create"), table(f"POST /a: {READ}|{WRITE}")
-    assert len(list(untold(old, new, (), REQUESTS, CALLERS))) == 3
+    assert len(list(unreported(old, new, (), REQUESTS, CALLERS))) == 3
     assert target_of(("a", "b")).path == "/a/b"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.document import Broken, Mapping, read_document
-from gateway.config.routes import nearest, read_routes
-from gateway.policy.routes import Access, Route, RouteProblem, RouteTable, Stamp
+from gateway.config.route_reader import read_routes
+from gateway.config.suggestions import nearest
+from gateway.config.yaml_document import YamlMapping, YamlRefused, read_document
+from gateway.policy.problems import Problem
+from gateway.policy.routes import Access, Route, RouteTable, Stamp
 
 SECTION = "routes: write one line per route, as 'GET /ledgers: ledgers:read'"
 KEY = "routes: write a method, one blank and a path, as 'GET /ledgers/{id}'"
@@ -14,7 +16,7 @@ SHAPE = "write a scope, a list of scopes, public, master or deny"
 SCOPE = "a scope is a resource of Core and read, write or delete, as ledgers:read"
 
 
-def read(text: str) -> RouteTable | tuple[RouteProblem, ...]:
+def read(text: str) -> RouteTable | tuple[Problem, ...]:
     """The outcome of a section whose first line is line 1."""
     document, problems = read_document(text.encode())
     assert problems == ()
@@ -77,11 +79,11 @@ def test_a_line_is_one_route(line: str, route: Route) -> None:
         ("GET /a: pubic", f"GET /a: {SCOPE}; did you mean 'public'?"),
         ("GET /a: leders:read", f"GET /a: {SCOPE}; did you mean 'ledgers:read'?"),
         ('GET /a: "*:read"', f"GET /a: {SCOPE}"),
-        ("GET /a: ${SCOPE}", "GET /a: routes take no variables: write the scope out"),
-        ("GET /a: []", "GET /a: the list names no scope: write one, or 'deny' to refuse everyone"),
-        ("GET /a: [ledgers:read, master]", "GET /a: 'master' stands alone, not in a list of scopes"),
-        ("GET /a: [ledgers:read, ledgers:read]", "GET /a: a scope stands twice in the list: write it once"),
-        ("GET /a: {}", "GET /a: no scope is named: write {scope: ledgers:write, ...}"),
+        ("GET /a: ${SCOPE}", "GET /a: routes take no variables: write the scope itself"),
+        ("GET /a: []", "GET /a: the list is empty: write a scope, or 'deny' to refuse everyone"),
+        ("GET /a: [ledgers:read, master]", "GET /a: 'master' is written alone, not in a list of scopes"),
+        ("GET /a: [ledgers:read, ledgers:read]", "GET /a: a scope is in the list twice: write it once"),
+        ("GET /a: {}", "GET /a: the scope is missing: write {scope: ledgers:write, ...}"),
         ("GET /a: {scope: public, stamp: none}", "GET /a: 'public' takes no option: write 'public' alone"),
         (
             "GET /a: {scope: ledgers:read, scopes: x}",
@@ -124,12 +126,12 @@ def test_a_line_is_one_route(line: str, route: Route) -> None:
         ),
         (
             "GET /a: {scope: ledgers:read, stamp: create}",
-            "GET /a: a stamp stands only on POST, PUT and PATCH",
+            "GET /a: a stamp is allowed only on POST, PUT and PATCH",
         ),
     ],
 )
 def test_a_bad_line_is_refused_with_what_to_write(line: str, text: str) -> None:
-    assert read(line) == (RouteProblem(1, text),)
+    assert read(line) == (Problem(1, text),)
 
 
 def test_every_problem_of_the_section_is_reported_those_between_routes_too() -> None:
@@ -138,19 +140,19 @@ def test_every_problem_of_the_section_is_reported_those_between_routes_too() -> 
         "POST /e: {scope: [leders:read, 5], stamp: x, body: y}\n"
     )
     assert read(text) == (
-        RouteProblem(3, f"FOO /d: {SCOPE}; did you mean 'public'?"),
-        RouteProblem(4, f"POST /e: {SCOPE}; did you mean 'ledgers:read'?"),
-        RouteProblem(4, f"POST /e: {SCOPE}"),
-        RouteProblem(4, "POST /e: stamp is none, create, bulk, replace or merge"),
-        RouteProblem(4, "POST /e: body is optional"),
-        RouteProblem(2, "GET /a/{c}: ties with GET /a/{b} in line 1"),
+        Problem(3, f"FOO /d: {SCOPE}; did you mean 'public'?"),
+        Problem(4, f"POST /e: {SCOPE}; did you mean 'ledgers:read'?"),
+        Problem(4, f"POST /e: {SCOPE}"),
+        Problem(4, "POST /e: stamp is none, create, bulk, replace or merge"),
+        Problem(4, "POST /e: body is optional"),
+        Problem(2, "GET /a/{c}: ties with GET /a/{b} in line 1"),
     )
 
 
 @pytest.mark.parametrize("text", ["a", "[GET /a]", "{}"])
 def test_a_section_without_lines_is_refused(text: str) -> None:
     document, _ = read_document(f"routes: {text}".encode())
-    assert read_routes(document.entries[0].value) == (RouteProblem(1, SECTION),)
+    assert read_routes(document.entries[0].value) == (Problem(1, SECTION),)
 
 
 @pytest.mark.parametrize("value", ["~", "[1.5]", "{scope: ~}", "{scope: [~]}"])
@@ -161,11 +163,11 @@ def test_what_the_document_refused_is_not_refused_twice(value: str) -> None:
 
 
 def test_a_broken_section_is_not_refused_twice() -> None:
-    assert read_routes(Broken(1)) == ()
+    assert read_routes(YamlRefused(1)) == ()
 
 
 def test_a_section_of_nothing_is_refused() -> None:
-    assert read_routes(Mapping((), 7)) == (RouteProblem(7, SECTION),)
+    assert read_routes(YamlMapping((), 7)) == (Problem(7, SECTION),)
 
 
 def test_the_nearest_word_is_offered_only_where_it_is_near() -> None:

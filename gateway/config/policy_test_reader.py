@@ -1,7 +1,7 @@
-"""A policy test file into policy tests: a list, one line for who does what, and what is expected.
+"""Reads a policy test file: a list of tests, each with a caller, a request and the expected decision.
 
 Rules kept here:
-- Nothing is guessed: an unknown member, scope, code or stamp is refused, with the nearest known one.
+- Nothing is guessed: an unknown member, scope, code or stamp is refused, and the nearest known one is named.
 - The caller is named by its scopes, never by a key.
 - A refused request gets no stamp, so a test that expects both is refused.
 """
@@ -11,17 +11,28 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from gateway.config.document import MAX_BYTES, Broken, Entry, Mapping, Node, Scalar, Sequence, read_top
-from gateway.config.problems import ConfigError, ConfigProblem, UnreadableConfigError
-from gateway.config.routes import nearest
+from gateway.config.bounded_file import read_bounded
+from gateway.config.errors import ConfigError
+from gateway.config.suggestions import nearest
+from gateway.config.yaml_document import (
+    MAX_BYTES,
+    YamlEntry,
+    YamlList,
+    YamlMapping,
+    YamlNode,
+    YamlRefused,
+    YamlScalar,
+    read_top,
+)
 from gateway.policy.expectations import ALLOW, REFUSALS, PolicyTest
 from gateway.policy.principals import MASTER
-from gateway.policy.routes import RouteProblem, Stamp
+from gateway.policy.problems import Problem
+from gateway.policy.routes import Stamp
 from gateway.policy.verdicts import (
     HOLDABLE,
     HOLDABLE_FORM,
     NO_KEY,
-    Caller,
+    PolicyCaller,
     PolicyRequest,
     Unreadable,
     holds_key,
@@ -33,7 +44,7 @@ NEEDED = ("as", "do", "expect")
 MEMBERS = (*NEEDED, "route", "stamp", "name")
 EXAMPLE = "- {as: [ledgers:read], do: GET /ledgers, expect: allow}"
 _STAMPS = {stamp.value: stamp for stamp in Stamp}
-_CALLERS: dict[str, Caller] = {"master": MASTER, "none": NO_KEY}
+_CALLERS: dict[str, PolicyCaller] = {"master": MASTER, "none": NO_KEY}
 
 
 def load_policy_tests(path: Path) -> tuple[PolicyTest, ...]:
@@ -43,46 +54,40 @@ def load_policy_tests(path: Path) -> tuple[PolicyTest, ...]:
         UnreadableConfigError: the file cannot be read.
         ConfigError: anything else is wrong; it has every problem, by line.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "this is no path"
-        raise UnreadableConfigError((ConfigProblem(str(path), 0, f"cannot be read: {reason}"),)) from None
-    tests, problems = read_policy_tests(data)
+    tests, problems = read_policy_tests(read_bounded(path))
     if problems:
-        raise ConfigError(tuple(ConfigProblem(str(path), one.line, one.text) for one in problems))
+        raise ConfigError(tuple(problem.in_source(str(path)) for problem in problems))
     return tests
 
 
-def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[RouteProblem, ...]]:
-    """The tests that `data` lists, and every problem of it, by line."""
+def read_policy_tests(data: bytes) -> tuple[tuple[PolicyTest, ...], tuple[Problem, ...]]:
+    """Return the tests in `data`, and every problem by line."""
     if len(data) > MAX_BYTES:
-        return (), (RouteProblem(1, "the file is larger than 1 MiB: split it, several files run at once"),)
+        return (), (Problem(1, "the file is larger than 1 MiB: split it, several files run at once"),)
     top, problems = read_top(data, f"write a list of tests, as '{EXAMPLE}'")
-    reading = _Reading(list(problems))
+    reading = _TestReader(list(problems))
     tests = reading.tests(top)
     return tests, tuple(sorted(reading.problems, key=lambda problem: problem.line))
 
 
-class _Reading:
-    """Items of the list into tests; problems are appended as they are met."""
+class _TestReader:
+    """Converts the items of the list to tests; appends each problem that it meets."""
 
-    def __init__(self, problems: list[RouteProblem]) -> None:
+    def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
 
-    def tests(self, node: Node) -> tuple[PolicyTest, ...]:
-        """The tests of the list, but for those of which any part is refused."""
-        if isinstance(node, Sequence) and node.items:
+    def tests(self, node: YamlNode) -> tuple[PolicyTest, ...]:
+        """Return the tests of the list, except those of which any part is refused."""
+        if isinstance(node, YamlList) and node.items:
             return tuple(test for item in node.items if (test := self.test(item)) is not None)
-        if not isinstance(node, Broken):
+        if not isinstance(node, YamlRefused):
             self._refuse(node.line, f"a list of tests is expected here: write '{EXAMPLE}'")
         return ()
 
-    def test(self, node: Node) -> PolicyTest | None:
-        """The test of one item; None where any part of it is refused."""
-        if not isinstance(node, Mapping):
-            if not isinstance(node, Broken):
+    def test(self, node: YamlNode) -> PolicyTest | None:
+        """Return the test of one item; None if any part of it is refused."""
+        if not isinstance(node, YamlMapping):
+            if not isinstance(node, YamlRefused):
                 self._refuse(node.line, f"a test is expected here: write '{EXAMPLE}'")
             return None
         before = len(self.problems)
@@ -103,16 +108,16 @@ class _Reading:
             return None
         return PolicyTest(name or str(request), caller, request, expect, route, stamp, node.line)
 
-    def _caller(self, entry: Entry | None) -> Caller | None:
-        if entry is None or isinstance(entry.value, Broken):
+    def _caller(self, entry: YamlEntry | None) -> PolicyCaller | None:
+        if entry is None or isinstance(entry.value, YamlRefused):
             return None
         node = entry.value
-        if isinstance(node, Sequence):
-            scopes = [str(item.value) for item in node.items if isinstance(item, Scalar)]
+        if isinstance(node, YamlList):
+            scopes = [str(item.value) for item in node.items if isinstance(item, YamlScalar)]
             for item in node.items:
                 self._check_scope(item)
             return key_with(scopes) if len(scopes) == len(node.items) else None
-        if isinstance(node, Scalar) and node.value in _CALLERS:
+        if isinstance(node, YamlScalar) and node.value in _CALLERS:
             return _CALLERS[str(node.value)]
         self._refuse(
             node.line,
@@ -121,15 +126,15 @@ class _Reading:
         )
         return None
 
-    def _check_scope(self, item: Node) -> None:
-        scope = str(item.value) if isinstance(item, Scalar) else ""
-        if scope not in HOLDABLE and not isinstance(item, Broken):
+    def _check_scope(self, item: YamlNode) -> None:
+        scope = str(item.value) if isinstance(item, YamlScalar) else ""
+        if scope not in HOLDABLE and not isinstance(item, YamlRefused):
             self._refuse(
                 item.line,
                 f"as: {HOLDABLE_FORM}{nearest(scope, HOLDABLE)}",
             )
 
-    def _request(self, entry: Entry | None) -> PolicyRequest | None:
+    def _request(self, entry: YamlEntry | None) -> PolicyRequest | None:
         text = self._text(entry)
         if entry is None or text is None:
             return None
@@ -143,37 +148,39 @@ class _Reading:
             return None
         return request
 
-    def _expect(self, entry: Entry | None) -> str | None:
+    def _expect(self, entry: YamlEntry | None) -> str | None:
         return self._word(entry, (ALLOW, *REFUSALS))
 
-    def _stamp(self, entry: Entry | None, expect: str | None) -> Stamp | None:
+    def _stamp(self, entry: YamlEntry | None, expect: str | None) -> Stamp | None:
         if entry is not None and expect in REFUSALS:
-            self._refuse(entry.line, "stamp: a refused request gets no stamp: take it out")
+            self._refuse(entry.line, "stamp: a refused request gets no stamp: remove it")
             return None
         word = self._word(entry, _STAMPS)
         return None if word is None else _STAMPS[word]
 
-    def _word(self, entry: Entry | None, known: Collection[str]) -> str | None:
-        if entry is None or isinstance(entry.value, Broken):
+    def _word(self, entry: YamlEntry | None, known: Collection[str]) -> str | None:
+        if entry is None or isinstance(entry.value, YamlRefused):
             return None
-        value = entry.value.value if isinstance(entry.value, Scalar) else ""
+        value = entry.value.value if isinstance(entry.value, YamlScalar) else ""
         if isinstance(value, str) and value in known:
             return value
         near = nearest(str(value), known)
         self._refuse(entry.value.line, f"{entry.key}: write one of {', '.join(known)}{near}")
         return None
 
-    def _text(self, entry: Entry | None) -> str | None:
-        if entry is None or isinstance(entry.value, Broken):
+    def _text(self, entry: YamlEntry | None) -> str | None:
+        if entry is None or isinstance(entry.value, YamlRefused):
             return None
-        text = entry.value.value if isinstance(entry.value, Scalar) else None
+        text = entry.value.value if isinstance(entry.value, YamlScalar) else None
         if isinstance(text, str) and text:
             if not holds_key(text):
                 return text
-            self._refuse(entry.value.line, f"{entry.key}: a key stands here, or what looks like one")
+            self._refuse(
+                entry.value.line, f"{entry.key}: this is a key, or a text that looks like one: remove it"
+            )
             return None
         self._refuse(entry.value.line, f"{entry.key}: write text, in quotes where YAML reads otherwise")
         return None
 
     def _refuse(self, line: int, text: str) -> None:
-        self.problems.append(RouteProblem(line, text))
+        self.problems.append(Problem(line, text))

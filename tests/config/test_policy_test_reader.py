@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import ConfigError, UnreadableConfigError
-from gateway.config.document import MAX_BYTES
-from gateway.config.policy_tests import load_policy_tests, read_policy_tests
+from gateway.config.policy_test_reader import load_policy_tests, read_policy_tests
+from gateway.config.yaml_document import MAX_BYTES
 from gateway.policy.expectations import PolicyTest
 from gateway.policy.principals import MASTER
-from gateway.policy.routes import RouteProblem, Stamp
+from gateway.policy.problems import Problem
+from gateway.policy.routes import Stamp
 from gateway.policy.verdicts import NO_KEY, PolicyRequest, key_with, read_request
 
 KEY = "A_b-0" * 8 + "xyz="  # the shape of a key
@@ -74,7 +75,7 @@ def test_each_line_is_a_test() -> None:
         ("*x", 1, 'a value that begins with * is an alias to YAML: quote it, as "*:read"'),
         ("- a: [", 1, "a value is missing here, or a bracket is never closed"),
         ("- word", 1, f"a test is expected here: write '{EXAMPLE}'"),
-        ("- ~", 1, "no value stands here: write one, or take the line out"),
+        ("- ~", 1, "the value is missing: write one, or remove the line"),
         ("- {do: GET /, expect: allow}", 1, f"'as' is missing: write all of '{EXAMPLE}'"),
         ("- {as: none, expect: allow}", 1, f"'do' is missing: write all of '{EXAMPLE}'"),
         ("- {as: none, do: GET /}", 1, f"'expect' is missing: write all of '{EXAMPLE}'"),
@@ -91,7 +92,7 @@ def test_each_line_is_a_test() -> None:
             1,
             'a value that begins with * is an alias to YAML: quote it, as "*:read"',
         ),
-        ("- {as: ~, do: GET /, expect: allow}", 1, "no value stands here: write one, or take the line out"),
+        ("- {as: ~, do: GET /, expect: allow}", 1, "the value is missing: write one, or remove the line"),
         (
             "- {as: none, do: GET /?x=1, expect: allow}",
             1,
@@ -114,19 +115,19 @@ def test_each_line_is_a_test() -> None:
         (
             "- {as: none, do: GET  /, expect: allow}",
             1,
-            "do: the path begins with '/', and all but visible ASCII in it is percent-encoded",
+            "do: begin the path with '/', and percent-encode everything in it but visible ASCII",
         ),
         (
             f"- {{as: none, do: GET /{KEY}, expect: allow}}",
             1,
-            "do: a key stands here, or what looks like one",
+            "do: this is a key, or a text that looks like one: remove it",
         ),
         ("- {as: none, do: 1, expect: allow}", 1, "do: write text, in quotes where YAML reads otherwise"),
-        ("- {as: none, do: ~, expect: allow}", 1, "no value stands here: write one, or take the line out"),
+        ("- {as: none, do: ~, expect: allow}", 1, "the value is missing: write one, or remove the line"),
         ("- {as: none, do: GET /, expect: 404}", 1, ANSWERS),
         ("- {as: none, do: GET /, expect: [allow]}", 1, ANSWERS),
         ("- {as: none, do: GET /, expect: alow}", 1, f"{ANSWERS}; did you mean 'allow'?"),
-        ("- {as: none, do: GET /, expect: ~}", 1, "no value stands here: write one, or take the line out"),
+        ("- {as: none, do: GET /, expect: ~}", 1, "the value is missing: write one, or remove the line"),
         (
             "- {as: none, do: GET /, expect: allow, stamp: creat}",
             1,
@@ -135,7 +136,7 @@ def test_each_line_is_a_test() -> None:
         (
             "- {as: none, do: GET /, expect: 404 GEN_NOT_FOUND, stamp: none}",
             1,
-            "stamp: a refused request gets no stamp: take it out",
+            "stamp: a refused request gets no stamp: remove it",
         ),
         (
             "- {as: none, do: GET /, expect: allow, name: ''}",
@@ -150,7 +151,7 @@ def test_each_line_is_a_test() -> None:
     ],
 )
 def test_each_problem_has_its_line_and_what_to_write(text: str, line: int, problem: str) -> None:
-    assert read_policy_tests(text.encode()) == ((), (RouteProblem(line, problem),))
+    assert read_policy_tests(text.encode()) == ((), (Problem(line, problem),))
 
 
 def test_every_problem_is_told_at_once_by_line() -> None:
@@ -174,7 +175,7 @@ def test_every_problem_is_told_at_once_by_line() -> None:
     ],
 )
 def test_a_file_that_is_no_text_is_refused(data: bytes, line: int, problem: str) -> None:
-    assert read_policy_tests(data) == ((), (RouteProblem(line, problem),))
+    assert read_policy_tests(data) == ((), (Problem(line, problem),))
 
 
 def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("absent.yaml", "No such file or directory"), ("nul\0", "this is no path")]
+    ("name", "reason"), [("absent.yaml", "No such file or directory"), ("nul\0", "this is not a path")]
 )
 def test_a_file_that_cannot_be_read_is_told_from_a_bad_one(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UnreadableConfigError) as unreadable:

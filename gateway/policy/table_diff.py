@@ -1,12 +1,14 @@
-"""What another route table changes: who may do what they could not, or no longer, and which stamps change.
+"""Compares two route tables: who gains or loses access to which requests, and which stamps change.
 
 Rules kept here:
-- Compared are requests, not lines: for every set of requests that one route of the old table, one of the
-  new and one of Core's takes (or none), what each table grants. So a wildcard shows as each route of Core
-  that it newly covers, and a literal as the requests that it takes from a placeholder.
-- Wider is: someone gains access, be it only until a date, or a key that keeps its access loses its stamp.
-- The most dangerous comes first: open to anyone, to any key, to scopes, a lost stamp, open to the master
-  key; what closes comes last. Among equals writes come before reads, wildcards before the rest.
+- Requests are compared, not lines. A change is a set of requests that take the same route of the old table,
+  of the new table and of Core, or none. So a wildcard is reported as each route of Core that it newly covers,
+  and a literal as the requests that it takes from a placeholder.
+- A change is wider if someone gains access, even if only until a date, or if a key keeps its access and loses
+  its stamp.
+- The most dangerous change comes first: open to anyone, to any key, to scopes, a lost stamp, open to the
+  master key. Changes that only close come last. Among equal changes, writes come before reads and wildcards
+  before the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from gateway.policy.overlaps import Shapes, example, of_any_length, of_each_length
+from gateway.policy.overlaps import ShapeIndex, example, merge_lengths, split_by_length
 from gateway.policy.patterns import Placeholder, Shape, includes
 from gateway.policy.routes import METHODS, Access, Route, RouteTable, Stamp
 from gateway.policy.scopes import ACTIONS
@@ -28,7 +30,7 @@ MASTER: Final = "master"
 
 
 class ChangeKind(enum.Enum):
-    """What a change does, the most dangerous first."""
+    """The effect of a change, the most dangerous first."""
 
     OPEN_TO_ANYONE = "open to anyone"
     OPEN_TO_ANY_KEY = "open to any key"
@@ -45,9 +47,9 @@ _DANGER: Final = {kind: order for order, kind in enumerate(ChangeKind)}
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """Requests of one method and shape that the new table judges otherwise than the old one.
+    """Requests of one method and shape for which the two tables decide differently.
 
-    `old`, `new` and `core` are the routes that they take in each table; None where there is none.
+    `old`, `new` and `core` are the routes that they take in each table, or None.
     """
 
     method: str
@@ -58,7 +60,7 @@ class PolicyChange:
 
     @property
     def path(self) -> str:
-        """The shape as a pattern, its placeholders named as in Core, the new table or the old one."""
+        """Return the shape as a pattern; placeholders are named as in Core, the new table or the old one."""
         return "/" + "/".join(map(self._segment, range(len(self.shape))))
 
     def _segment(self, depth: int) -> str:
@@ -72,30 +74,30 @@ class PolicyChange:
 
     @property
     def opened(self) -> tuple[str, ...]:
-        """Who goes from deny to allow: `anyone` (without a key), or `any key`, scopes, and `master`.
+        """Return the callers that gain access: `anyone` (without a key), or `any key`, scopes, and `master`.
 
-        `any key` is for report-only, which passes until its date what a key lacks only the scope for.
+        `any key` gains by report-only, which allows until its date a request that only lacks the scope.
         """
         return _gain(self.old, self.new)
 
     @property
     def closed(self) -> tuple[str, ...]:
-        """Who goes from allow to deny, in the same words."""
+        """Return the callers that lose access, in the words of `opened`."""
         return _gain(self.new, self.old)
 
     @property
     def unstamped(self) -> bool:
-        """Whether keys that could make such a request still can, without the stamp that it had."""
+        """Return whether keys keep their access and lose the stamp."""
         return _loses_stamp(self.old, self.new)
 
     @property
     def widens(self) -> bool:
-        """Whether the new table lets someone do more."""
+        """Return whether the new table lets someone do more."""
         return bool(self.opened) or self.unstamped
 
     @property
     def kind(self) -> ChangeKind:
-        """The most dangerous of what the change does."""
+        """Return the most dangerous effect of the change."""
         if ANYONE in self.opened:
             return ChangeKind.OPEN_TO_ANYONE
         if ANY_KEY in self.opened:
@@ -112,7 +114,7 @@ class PolicyChange:
 
 
 def changes(old: RouteTable, new: RouteTable, core: RouteTable) -> tuple[PolicyChange, ...]:
-    """Every change from `old` to `new`, the most dangerous first; `core` are all routes that Core has."""
+    """Return every change from `old` to `new`, the most dangerous first; `core` has all routes of Core."""
     found = chain.from_iterable(_changes_of(method, old, new, core) for method in sorted(METHODS))
     return tuple(sorted(found, key=_danger))
 
@@ -135,23 +137,23 @@ def _changes_of(method: str, old: RouteTable, new: RouteTable, core: RouteTable)
     longest = max(map(len, chain.from_iterable(own)), default=0)
     cells: dict[_Cell, list[Shape]] = {}
     for shape in _shared(own):
-        for fixed in of_each_length(shape, longest):
+        for fixed in split_by_length(shape, longest):
             segments = example(fixed)
             before, after = old.match(method, segments), new.match(method, segments)
             if _differ(before, after):
                 cell = (before, after, core.match(method, segments))
                 cells.setdefault(cell, []).append(fixed)
     for (before, after, cores), shapes in cells.items():
-        for shape in _widest(of_any_length(shapes, longest)):
+        for shape in _widest(merge_lengths(shapes, longest)):
             yield PolicyChange(method, shape, before, after, cores)
 
 
 def _shared(tables: list[list[Shape]]) -> dict[Shape, None]:
-    """The shapes of the tables, and of what any of one table shares with any of each other one."""
+    """Return the shapes of the tables, and the intersections of shapes of different tables."""
     shapes: dict[Shape, None] = {}
     for table in tables:
-        known = Shapes(table)
-        meets = [shared for shape in shapes for _, shared in known.meeting(shape)]
+        known = ShapeIndex(table)
+        meets = [shared for shape in shapes for _, shared in known.overlapping(shape)]
         shapes |= dict.fromkeys((*table, *meets))
     return shapes
 
@@ -166,21 +168,21 @@ Permission = tuple[Access | None, frozenset[str], Stamp, bool, float]
 
 
 def permission(route: Route | None) -> Permission:
-    """What `route` grants, until when it only reports, what it does to a body; name and line left aside."""
+    """Return everything that `route` decides about a request, without its name and line."""
     if route is None:
         return None, frozenset(), Stamp.NONE, False, 0.0
     return route.access, frozenset(route.scopes), route.stamp, route.body_optional, route.report_until
 
 
 def _differ(before: Route | None, after: Route | None) -> bool:
-    """Whether a request gets another answer, or Core another time for it."""
+    """Return whether a request gets another response, or Core another time for it."""
     if before is not None and after is not None and before.first_byte != after.first_byte:
         return True
     return permission(before) != permission(after)
 
 
 def _gain(before: Route | None, after: Route | None) -> tuple[str, ...]:
-    """Who may take `after` and could not take `before`."""
+    """Return the callers that may take `after` and may not take `before`."""
     if after is None or after.access is Access.DENY or _is_public(before):
         return ()
     if _is_public(after):

@@ -1,0 +1,109 @@
+"""Checks what the settings must be together, after each of them was read for itself.
+
+Rules kept here:
+- There is one master key, an admin listener that others can reach has a token, and no two listeners clash.
+- The gateway is not its own upstream, and the buffer holds at least one body.
+- A report-only date is at most 30 days ahead; a date that is over is a warning.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from gateway.config import report_only_dates
+from gateway.config.addresses import Address
+from gateway.config.model import UpstreamConfig
+from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
+from gateway.policy.routes import RouteTable
+
+LISTENERS = ("listen", "admin", "health")
+
+
+def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) -> None:
+    """Add a problem or a warning for each rule that is broken; `now` is in Unix seconds."""
+    _check_master_key(draft)
+    _check_authority(draft)
+    _check_admin(draft)
+    _check_listeners(draft)
+    _check_limits(draft)
+    _check_upstream(draft)
+    _check_report_only(draft, routes, now)
+
+
+def _check_master_key(draft: SettingsDraft) -> None:
+    given = [path for path in MASTER_KEYS if path in draft.places]
+    if len(given) == 2 and not any(draft.values[path] is None for path in given):
+        draft.refuse_setting(given[1], "keep one of master_key and master_key_file")
+    if not given:
+        draft.refuse(
+            1, "upstream.master_key is missing: write 'master_key: ${BLNK_MASTER_KEY}', or master_key_file"
+        )
+
+
+def _check_authority(draft: SettingsDraft) -> None:
+    if draft.values["keys.authority"] == "core" and "keys.core_database" not in draft.places:
+        draft.refuse_setting(
+            "keys.authority",
+            "core needs keys.core_database: write postgres://user:password@host:5432/database",
+        )
+
+
+def _check_admin(draft: SettingsDraft) -> None:
+    admin = draft.values["admin"]
+    if isinstance(admin, Address) and not admin.is_loopback and "admin_token_file" not in draft.places:
+        draft.refuse_setting(
+            "admin",
+            "others can reach this address: name an admin_token_file, or write a loopback address, as "
+            "127.0.0.1:5002",
+        )
+
+
+def _check_listeners(draft: SettingsDraft) -> None:
+    known = [path for path in LISTENERS if path not in draft.unset and draft.values[path] is not None]
+    listening = [(path, address) for path in known for address in _addresses(draft.values[path])]
+    for (first, one), (second, another) in combinations(listening, 2):
+        if one.clashes(another):
+            # One of the two may be a default, which has no place.
+            place, other = (second, first) if second in draft.places else (first, second)
+            text = f"{other} takes this port already: write another one"
+            if first == second:
+                text = "two of the addresses take the same port: remove one of them"
+            draft.refuse_setting(place, text)
+
+
+def _addresses(value: Address | tuple[Address, ...]) -> tuple[Address, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _check_limits(draft: SettingsDraft) -> None:
+    body, buffered = draft.values["limits.body"], draft.values["limits.buffered"]
+    if body and buffered and buffered < body:
+        if "limits.buffered" in draft.places:
+            draft.refuse_setting("limits.buffered", "this must hold one body: write at least limits.body")
+        else:
+            draft.refuse_setting("limits.body", "limits.buffered must hold one body: raise it as well")
+
+
+def _check_upstream(draft: SettingsDraft) -> None:
+    url, listen = draft.values["upstream.url"], draft.values["listen"]
+    if not url or not listen or not draft.unset.isdisjoint(("upstream.url", "listen")):
+        return
+    upstream = UpstreamConfig(url=url)
+    listeners = listen if isinstance(listen, tuple) else (listen,)
+    if any(one.is_reached_at(upstream.host, upstream.port) for one in listeners):
+        path = "upstream.url" if "upstream.url" in draft.places else "listen"
+        draft.refuse_setting(path, "the gateway itself listens there: write the address of Core")
+
+
+def _check_report_only(draft: SettingsDraft, routes: RouteTable | None, now: float) -> None:
+    for route in routes.routes if routes is not None else ():
+        if report_only_dates.too_far(route.report_until, now):
+            draft.refuse(route.line, f"{route.name}: {report_only_dates.TOO_FAR}")
+        elif 0.0 < route.report_until <= now:
+            draft.warn(route.line, f"{route.name}: {report_only_dates.expired_text(route.report_until)}")
+    dates = draft.values["keys.report_only"]
+    for _, until in dates.dates if dates is not None else ():
+        if report_only_dates.too_far(until, now):
+            draft.refuse_setting("keys.report_only", report_only_dates.TOO_FAR)
+        elif until <= now:
+            draft.warn_setting("keys.report_only", report_only_dates.expired_text(until))

@@ -1,0 +1,23 @@
+"""The exceptions of a configuration that is refused."""
+
+from __future__ import annotations
+
+from gateway.policy.problems import Problem
+
+
+class ConfigError(Exception):
+    """A configuration is refused, for every problem: those of the file by line, then of the environment."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        """Take at least one problem."""
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class UnreadableConfigError(ConfigError):
+    """The file cannot be read; `absent` says that it does not exist."""
+
+    def __init__(self, problems: tuple[Problem, ...], *, absent: bool = False) -> None:
+        """Take at least one problem."""
+        super().__init__(problems)
+        self.absent = absent

@@ -1,0 +1,77 @@
+"""Reads the secret files that the settings name, and checks the files of certificates.
+
+Rules kept here:
+- No file is read unless secrets are asked for: the file may be checked on another machine.
+- A token that could be guessed and a master key that is the name of a variable are warnings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from gateway.config import environment, secret_values
+from gateway.config.secret_values import Secret
+from gateway.config.settings_draft import MASTER_KEYS, UNREPLACED, SettingsDraft
+from gateway.config.values import BadValueError
+from gateway.keys.redis.url import TLS_OPTIONS
+
+SECRET_FILES = ("upstream.master_key_file", "admin_token_file")
+LEAST_TOKEN = 16
+"""Characters of a token that cannot be guessed: 96 bits, at 6 for each character."""
+CERTIFICATES = {
+    "keys.store": TLS_OPTIONS,
+    "keys.core_database": ("sslrootcert", "sslcert", "sslkey", "sslcrl"),
+}
+"""The options of a URL that name files of certificates."""
+
+
+def locate_files(draft: SettingsDraft, folder: Path) -> None:
+    """Make relative paths start at `folder`, which is that of the configuration."""
+    for path in SECRET_FILES:
+        if draft.values[path] is not None:
+            draft.values[path] = folder / draft.values[path]
+
+
+def read_files(draft: SettingsDraft) -> None:
+    """Read the secret files, and try to open the files of certificates."""
+    _read_secret_files(draft)
+    _check_certificates(draft)
+    _warn_of_unreplaced_key(draft)
+
+
+def _read_secret_files(draft: SettingsDraft) -> None:
+    for path in SECRET_FILES:
+        if draft.values[path] is None:
+            continue
+        try:
+            secret = secret_values.read_secret(draft.values[path])
+        except BadValueError as error:
+            draft.refuse_setting(path, str(error))
+        else:
+            if path in MASTER_KEYS:
+                draft.values["upstream.master_key"] = secret
+            elif len(secret.reveal()) < LEAST_TOKEN:
+                text = f"the token is short enough to be guessed: write at least {LEAST_TOKEN} characters"
+                draft.warn_setting(path, text)
+
+
+def _check_certificates(draft: SettingsDraft) -> None:
+    """Refuse a URL that names a file which cannot be read; its content is checked where it is used."""
+    for path, options in CERTIFICATES.items():
+        # urllib does not parse a URL of several hosts with IPv6 addresses among them.
+        _, _, query = (draft.values[path] or "").partition("?")
+        named = dict(parse_qsl(query))
+        for option in filter(named.get, options):
+            try:
+                Path(named[option]).open("rb").close()
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or "this is not a path"
+                draft.refuse_setting(path, f"the file of {option} cannot be read: {reason}")
+
+
+def _warn_of_unreplaced_key(draft: SettingsDraft) -> None:
+    """Warn of a master key that is the name of a variable, wherever it came from."""
+    key = draft.values["upstream.master_key"]
+    if isinstance(key, Secret) and environment.is_only_a_name(key.reveal()):
+        draft.warn_setting(next(path for path in MASTER_KEYS if path in draft.places), UNREPLACED)

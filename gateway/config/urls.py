@@ -1,0 +1,57 @@
+"""Parses the URLs of Core, of its database and of the key store."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from gateway.config.values import BadValueError, Raw, text
+from gateway.keys.redis.url import read_url
+
+
+def upstream_url(raw: Raw) -> str:
+    """Return `http://host:port` or `https://host:port` without a path: targets are forwarded as received."""
+    url = _url(raw)
+    if (
+        url is None
+        or url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.port == 0
+        or "@" in url.netloc
+        or url.path not in ("", "/")
+        or url.query
+        or url.fragment
+    ):
+        raise BadValueError("write http://host:port or https://host:port, without a path or a password")
+    return text(raw)
+
+
+def store_url(raw: Raw) -> str:
+    """Return `memory://`, or the URL of a Redis, of its Sentinels or of a Cluster."""
+    url = text(raw)
+    if url == "memory://":
+        return url
+    try:
+        read_url(url)
+    except ValueError as problem:
+        raise BadValueError(f"{problem}; or memory:// for a trial") from None
+    return url
+
+
+def database_url(raw: Raw) -> str:
+    """Return the URL of a PostgreSQL as libpq reads it, also with several hosts or with parameters."""
+    if isinstance(raw, str) and _DATABASE.fullmatch(raw):
+        return raw
+    raise BadValueError("write postgres://user:password@host:5432/database")
+
+
+_DATABASE = re.compile(r"postgres(?:ql)?://[!-.0->A-~]+@[!-.0->A-~]+/[!->@-~]+(?:\?[!-~]*)?")
+
+
+def _url(raw: Raw) -> SplitResult | None:
+    try:
+        url = urlsplit(text(raw))
+        url.port  # noqa: B018 - raises ValueError unless it is a port
+    except ValueError:
+        return None
+    return url if re.fullmatch(r"[!-~]+", text(raw)) else None

@@ -1,0 +1,27 @@
+"""One line of a report to the author of a file."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.policy.problems import Problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        (Problem(12, "write one value", "gateway.yaml"), "gateway.yaml:12: write one value"),
+        (Problem(0, "cannot be read", "gateway.yaml"), "gateway.yaml: cannot be read"),
+        (Problem(0, "no such setting", "BLNK_GATEWAY_X"), "BLNK_GATEWAY_X: no such setting"),
+    ],
+)
+def test_a_problem_begins_with_its_place(problem: Problem, text: str) -> None:
+    """Editors and terminals link `file:line`; a variable and a whole file have no line."""
+    assert str(problem) == text
+
+
+def test_a_problem_gets_the_name_of_its_file_later() -> None:
+    """The reader of a file collects problems without knowing the file's name."""
+    assert Problem(3, "there is a tab here").in_source("keys.jsonl") == Problem(
+        3, "there is a tab here", "keys.jsonl"
+    )
