@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from gateway.policy.expectations import PolicyTestResult
+from gateway.policy.explanation import printable
 
 
 def junit(results: Mapping[str, Sequence[PolicyTestResult]]) -> bytes:
@@ -16,7 +17,7 @@ def junit(results: Mapping[str, Sequence[PolicyTestResult]]) -> bytes:
     every = [result for in_file in results.values() for result in in_file]
     top = ET.Element("testsuites", {"name": "blnk-gateway test", **_counts(every)})
     for file, in_file in results.items():
-        name = _escaped(file)
+        name = printable(file)
         suite = ET.SubElement(top, "testsuite", {"name": name, **_counts(in_file)})
         for result in in_file:
             test = result.test
@@ -34,8 +35,3 @@ def junit(results: Mapping[str, Sequence[PolicyTestResult]]) -> bytes:
 def _counts(results: Sequence[PolicyTestResult]) -> dict[str, str]:
     failed = sum(not result.holds for result in results)
     return {"tests": str(len(results)), "failures": str(failed), "errors": "0", "skipped": "0"}
-
-
-def _escaped(file: str) -> str:
-    """Return a file's name with escapes for what XML cannot hold."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in file)

@@ -105,7 +105,7 @@ class BatchLoader(Generic[Found]):
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
         while self._queue:
-            self._settle([self._queue.take()], KeysUnavailableError())
+            self._fail([self._queue.take()], KeysUnavailableError())
 
     def _begin(self, party: str, name: str) -> _Wait[Found]:
         loop = asyncio.get_running_loop()
@@ -116,7 +116,7 @@ class BatchLoader(Generic[Found]):
         self._waits[party, name] = wait
         refused = self._queue.add(wait)
         if refused is not None:
-            self._settle([refused], _overload())
+            self._fail([refused], _overload())
         if self._work is None:
             self._work = loop.create_task(self._read_all())
         return wait
@@ -125,7 +125,7 @@ class BatchLoader(Generic[Found]):
         while self._queue:
             batch = self._next_batch()
             if batch:
-                await self._load(batch)
+                await self._read_batch(batch)
             await asyncio.sleep(self._limits.pause)
         self._work = None
 
@@ -137,35 +137,35 @@ class BatchLoader(Generic[Found]):
         while self._queue and max(len(batch), failed) < self._limits.size:
             wait = self._queue.take()
             if wait.number <= self._failed:
-                self._settle([wait], self._failure)
+                self._fail([wait], self._failure)
                 failed += 1
             elif wait.since < oldest:
-                self._settle([wait], _overload())
+                self._fail([wait], _overload())
                 failed += 1
             else:
                 del self._waits[wait.claimant.party, wait.name]
                 batch.append(wait)
         return batch
 
-    async def _load(self, batch: list[_Wait[Found]]) -> None:
+    async def _read_batch(self, batch: list[_Wait[Found]]) -> None:
         failure: GatewayError = KeysUnavailableError()
         try:
             found = await self._read(list(dict.fromkeys(wait.name for wait in batch)))
         except asyncio.CancelledError:
-            self._settle(batch, failure)
+            self._fail(batch, failure)
             raise
-        except Exception as fault:  # whatever it is, it must leave nobody waiting
+        except Exception as fault:  # whatever it is, it must leave no look-up waiting
             if isinstance(fault, GatewayError):
                 failure = fault
             else:
                 failure.__cause__ = fault
             self._failure, self._failed = failure, self._begun
-            self._settle(batch, failure)
+            self._fail(batch, failure)
         else:
             for wait in batch:
                 wait.outcome.set_result(found.get(wait.name))
 
-    def _settle(self, waits: Iterable[_Wait[Found]], failure: GatewayError) -> None:
+    def _fail(self, waits: Iterable[_Wait[Found]], failure: GatewayError) -> None:
         for wait in waits:
             if self._waits.get((wait.claimant.party, wait.name)) is wait:
                 del self._waits[wait.claimant.party, wait.name]

@@ -55,7 +55,7 @@ BOUNDS = {
 SHARES = {
     "requests at Core": f"a request whose client has kept Core waiting for {STALLED_SECONDS:g} s is cut",
     "turns of the event loop": f"at most {MOST_WAITING:,} bodies wait",
-    "comparisons with bcrypt": f"{verifying.MAX_WAITING_ALIKE} of each",
+    "comparisons with bcrypt": f"{verifying.MAX_WAITING_PER_PREFIX} of each",
     "Redis's memory": f"a warning from {100 * NEARLY_FULL_RATIO:g} % of `maxmemory` on",
     "lines of the log that wait": f"{sink.URGENT_RESERVE // MIB} MiB of it for events alone",
 }

@@ -30,7 +30,7 @@ from gateway.cli.arguments import (
 from gateway.cli.console import EXIT_CODES, config_option, fail, say
 from gateway.cli.failures import unfinished
 from gateway.cli.keys.changed import NOT_SHOWN
-from gateway.cli.keys.display import in_utc, output_option, printable, public, write_json
+from gateway.cli.keys.display import in_utc, output_option, public, write_json
 from gateway.cli.keys.hand_over import KeyDestination, hand_over, out_option, print_option
 from gateway.cli.keys.operator import operator_name, utc_now
 from gateway.cli.keys.rotation import Rotation, successors_of
@@ -42,6 +42,7 @@ from gateway.gocompat.times import Instant
 from gateway.keys.api.bodies import Creation
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
+from gateway.policy.explanation import printable
 from gateway.server.exit_codes import Exit
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -23,7 +23,6 @@ import msgspec
 from gateway.cli.console import say
 from gateway.cli.failures import UnfinishedError, unfinished
 from gateway.cli.keys.changed import NOT_SHOWN, advise_to_repeat, read_changed
-from gateway.cli.keys.display import printable
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.rotation import (
@@ -43,6 +42,7 @@ from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyStore, Revision
+from gateway.policy.explanation import printable
 from gateway.wire.errors import UpstreamError
 
 _SHOWN_CHARACTERS: Final = 200

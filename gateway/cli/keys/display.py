@@ -25,6 +25,7 @@ from gateway.cli.console import say
 from gateway.gocompat.times import ZERO, read_instant
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import ROTATED, KeyRecord, is_bcrypt
+from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -58,14 +59,6 @@ def output_option_with(help_text: str) -> Callable[[_Command], _Command]:
 
 
 output_option = output_option_with("table for people, json for programs.")
-
-
-def printable(text: str) -> str:
-    """Return the text with an escape for every character that moves the cursor or is invisible."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
 
 
 def public(record: KeyRecord, now: datetime) -> dict[str, Any]:

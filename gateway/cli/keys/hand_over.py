@@ -23,11 +23,12 @@ import click
 
 from gateway.cli.arguments import refuse_option
 from gateway.cli.console import fail
-from gateway.cli.keys.display import printable, public, say_fields, write_json
+from gateway.cli.keys.display import public, say_fields, write_json
 from gateway.cli.keys.new_key import NewKey
 from gateway.config import Config
 from gateway.keys.minting import KEY_LENGTH
 from gateway.keys.record import KeyRecord
+from gateway.policy.explanation import printable
 from gateway.policy.routes import Access
 from gateway.server.exit_codes import Exit
 

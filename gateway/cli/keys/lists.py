@@ -21,7 +21,6 @@ from gateway.cli.keys.display import (
     SECRET,
     fields_of,
     output_option,
-    printable,
     public,
     say_fields,
     say_table,
@@ -32,6 +31,7 @@ from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, newest_first
+from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
 from gateway.server.exit_codes import Exit
 

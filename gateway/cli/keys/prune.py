@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.cli.arguments import PastTime, RecordText, When, resolve_past
 from gateway.cli.console import EXIT_CODES, config_option, say
-from gateway.cli.keys.display import output_option_with, printable, write_json
+from gateway.cli.keys.display import output_option_with, write_json
 from gateway.cli.keys.hand_over import create_file, fail_for_file
 from gateway.cli.keys.operator import utc_now
 from gateway.cli.keys.reader import KeyReader, open_key_reader
@@ -28,6 +28,7 @@ from gateway.gocompat.times import Instant
 from gateway.keys.pruning import Link, Removable, link_of, removable, remove
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
+from gateway.policy.explanation import printable
 
 
 @click.command("prune", epilog=EXIT_CODES, short_help="Remove records of keys that ended long ago.")

@@ -2,12 +2,12 @@
 
 Rules kept here:
 - bcrypt releases the interpreter's lock, so the event loop goes on meanwhile.
-- Two hashes are computed at once, and never two for keys with the same beginning: knowing how a key begins
+- Two hashes are computed at once, and never two for keys with the same prefix: knowing the prefix of a key
   does not suffice to occupy both threads.
-- The networks of clients take turns (`FairQueue`), and within a network the beginnings of its keys: a flood
+- The networks of clients take turns (`FairQueue`), and within a network the prefixes of its keys: a flood
   from one network delays another network by one hash, and another key of its own network by one hash for each
-  beginning.
-- The number of keys that wait is bounded, for one network and beginning, and in total. Beyond the total, the
+  prefix.
+- The number of keys that wait is bounded, for one network and prefix, and in total. Beyond the total, the
   newest key of the network with most keys is refused. A refusal says nothing about the key.
 - A hash that is too expensive is not computed (`record.MAX_COST`).
 """
@@ -33,16 +33,16 @@ from gateway.keys.record import is_bcrypt
 THREADS: Final = 2
 MAX_WAITING: Final = 128
 """Keys that wait in total; at 0.1 s for a hash, the last of as many networks waits for about 6 s."""
-MAX_WAITING_ALIKE: Final = 8
-"""Keys of one network with the same beginning that wait."""
+MAX_WAITING_PER_PREFIX: Final = 8
+"""Keys of one network with the same prefix that wait."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """One key that waits to be compared; `beginning` is its prefix."""
+class _Comparison:
+    """One key that waits to be compared; `prefix` is its beginning, which a row of Core has in clear."""
 
     claimant: Caller
-    beginning: str
+    prefix: str
     key: str
     hashed: str
     outcome: asyncio.Future[bool]
@@ -64,7 +64,7 @@ class Verifier:
     def __init__(self, compare: Callable[[str, str], bool] = is_of) -> None:
         self._compare = compare
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bcrypt")
-        self._waiting: FairQueue[_Job] = FairQueue(MAX_WAITING)
+        self._waiting: FairQueue[_Comparison] = FairQueue(MAX_WAITING)
         self._compared: set[str] = set()
 
     async def matches(self, key: str, hashed: str, *, client: str) -> bool:
@@ -73,12 +73,12 @@ class Verifier:
         Raises:
             LookupOverloadError: too many keys wait already.
         """
-        network, beginning = network_of(client), key[:PREFIX_LENGTH]
-        # A beginning counts within its network only: whoever floods with it must not push out its owner.
-        claimant = Caller(f"{network} {beginning}", network)
-        if self._waiting.count_of(claimant) >= MAX_WAITING_ALIKE:
+        network, prefix = network_of(client), key[:PREFIX_LENGTH]
+        # A prefix counts within its network only: whoever floods with it must not push out its owner.
+        claimant = Caller(f"{network} {prefix}", network)
+        if self._waiting.count_of(claimant) >= MAX_WAITING_PER_PREFIX:
             raise _overload()
-        job = _Job(claimant, beginning, key, hashed, asyncio.get_running_loop().create_future())
+        job = _Comparison(claimant, prefix, key, hashed, asyncio.get_running_loop().create_future())
         refused = self._waiting.add(job)
         if refused is not None:
             fail(refused.outcome, _overload())
@@ -95,15 +95,15 @@ class Verifier:
         """Compare the next keys while a thread is free."""
         loop = asyncio.get_running_loop()
         while len(self._compared) < THREADS:
-            job = self._waiting.take_first(lambda job: job.beginning not in self._compared)
+            job = self._waiting.take_first(lambda job: job.prefix not in self._compared)
             if job is None:
                 return
-            self._compared.add(job.beginning)
+            self._compared.add(job.prefix)
             work = loop.run_in_executor(self._threads, self._compare, job.key, job.hashed)
             work.add_done_callback(partial(self._end, job))
 
-    def _end(self, job: _Job, work: asyncio.Future[bool]) -> None:
-        self._compared.discard(job.beginning)
+    def _end(self, job: _Comparison, work: asyncio.Future[bool]) -> None:
+        self._compared.discard(job.prefix)
         if work.cancelled():
             fail(job.outcome, KeysUnavailableError())
         elif fault := work.exception():

@@ -19,7 +19,7 @@ from gateway.keys.core.authority import READ_SECONDS, CoreKeys
 from gateway.keys.core.records import GONE, CoreRow, pending_record, record_of, today, with_row
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS
 from gateway.keys.core.rows import CoreRows
-from gateway.keys.core.verifier import MAX_WAITING_ALIKE, Verifier
+from gateway.keys.core.verifier import MAX_WAITING_PER_PREFIX, Verifier
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord
@@ -317,7 +317,7 @@ async def test_a_key_that_was_never_compared_is_where_its_hash_may_have_been_rep
     async with replica(postgres.url(), store) as one:
         row = (await one.rows.by_ids([key.id]))[key.id]
         await store.add(replace(record_of(row, digest(key.key)), bcrypt=""))
-        states = await asyncio.gather(*(one.state(key.key) for _ in range(3 * MAX_WAITING_ALIKE)))
+        states = await asyncio.gather(*(one.state(key.key) for _ in range(3 * MAX_WAITING_PER_PREFIX)))
         assert (set(states), one.verifier.asked) == ({KeyState.LIVE}, 1)
     async with replica(postgres.url(), store) as again:
         assert (await again.state(key.key), again.verifier.asked) == (KeyState.LIVE, 0)
@@ -503,7 +503,7 @@ async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table
     watching.cancel()
     assert set(states) == {"unknown", Code.KEY_STORE_UNAVAILABLE.code}
     # One is compared, and so many wait.
-    assert states.count("unknown") == MAX_WAITING_ALIKE + 1
+    assert states.count("unknown") == MAX_WAITING_PER_PREFIX + 1
     assert first.verifier.asked <= 201
     assert max(stalls) < 0.5
     assert await first.state(victim.key) is KeyState.LIVE

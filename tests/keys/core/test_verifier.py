@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.keys.core.verifier import MAX_WAITING, MAX_WAITING_ALIKE, THREADS, Verifier, is_of
+from gateway.keys.core.verifier import MAX_WAITING, MAX_WAITING_PER_PREFIX, THREADS, Verifier, is_of
 from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
 from tests.keys.core.conftest import hashed
 
@@ -66,10 +66,10 @@ def beginning(number: int) -> str:
 async def test_so_many_of_one_address_wait_for_keys_that_begin_alike(verifier: Verifier) -> None:
     """Beyond it is a refusal, not a verdict; other keys and addresses go on."""
     # One is compared meanwhile.
-    alike = [verifier.matches(KEY, GOOD, client="a") for _ in range(MAX_WAITING_ALIKE + 2)]
+    alike = [verifier.matches(KEY, GOOD, client="a") for _ in range(MAX_WAITING_PER_PREFIX + 2)]
     others = [verifier.matches(KEY, GOOD, client="b"), verifier.matches(beginning(1), GOOD, client="a")]
     outcomes = await asyncio.gather(*alike, *others, return_exceptions=True)
-    expected = [bool] * (MAX_WAITING_ALIKE + 1) + [LookupOverloadError] + [bool] * 2
+    expected = [bool] * (MAX_WAITING_PER_PREFIX + 1) + [LookupOverloadError] + [bool] * 2
     assert [type(outcome) for outcome in outcomes] == expected
 
 
@@ -94,7 +94,7 @@ async def test_a_flood_delays_another_address_by_what_is_under_way(
 async def test_a_flood_delays_another_key_of_its_address_by_one_hash_for_each_beginning(
     verifier: Verifier, comparing: Comparing
 ) -> None:
-    keys = [beginning(number) for number in range(6) for _ in range(MAX_WAITING_ALIKE)]
+    keys = [beginning(number) for number in range(6) for _ in range(MAX_WAITING_PER_PREFIX)]
     await asyncio.gather(*(verifier.matches(key, GOOD, client="a") for key in [*keys, KEY]))
     assert comparing.begun.index(KEY) <= 6 + THREADS + (THREADS - 1)
 
