@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.errors import UncertainError
+from gateway.keys.errors import StoreUnavailableError, UncertainError
 from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
@@ -407,7 +407,7 @@ class TestUncertain:
             with pytest.raises(GatewayError) as failure:
                 await store.add(RECORD)
             await store.close()
-        assert type(failure.value) is GatewayError
+        assert type(failure.value) is StoreUnavailableError
 
     async def test_so_is_what_redis_refused(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
@@ -418,7 +418,7 @@ class TestUncertain:
                 await redis_store.add(RECORD)
         finally:
             redis_server.command("CONFIG", "SET", "maxmemory", "0")
-        assert type(failure.value) is GatewayError
+        assert type(failure.value) is StoreUnavailableError
         assert await redis_store.find(RECORD.digest) is None
 
 
@@ -456,7 +456,7 @@ async def test_a_peer_that_accepts_and_says_nothing_holds_nobody(unused_tcp_port
     began = time.monotonic()
     for _ in range(2):
         outcomes = await asyncio.gather(*(store.add(RECORD) for _ in range(16)), return_exceptions=True)
-        assert {type(outcome) for outcome in outcomes} == {GatewayError}
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailableError}
     assert time.monotonic() - began < 4
     await store.close()
     server.close()
