@@ -98,7 +98,7 @@ class TestSingle:
                 )
 
     async def test_a_primary_that_becomes_a_replica_is_let_go(self, tmp_path: Path) -> None:
-        """Also where nothing is written: what the changes are read from says so itself."""
+        """Even if nothing is written: the Redis that the changes are read from names its role."""
         with replicated(tmp_path) as pair:
             async with opened(pair.primary.url) as store:
                 await store.add(RECORD)
@@ -230,7 +230,7 @@ class TestSentinel:
     async def test_a_planned_failover_loses_no_acknowledged_revocation(
         self, pair: Replicated, tmp_path: Path
     ) -> None:
-        """The promoted replica leaves first; until the Sentinels tell, the other one alone is still there."""
+        """The promoted replica disconnects first; until the Sentinels name it, only the other one is there."""
         others = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(3000)]
 
         async def fail_over() -> None:
@@ -254,7 +254,7 @@ class TestSentinel:
     async def test_a_primary_that_was_replaced_is_not_read_when_it_comes_back(
         self, pair: Replicated, watching: Sentinels
     ) -> None:
-        """It has not heard of its end, and would call a revoked key live."""
+        """It does not know that it was replaced, and would call a revoked key live."""
         async with opened(watching.url) as reader, opened(watching.url) as writer:
             await reader.add(RECORD)
             position = await reader.last_position()
@@ -336,7 +336,7 @@ class TestCluster:
             assert b'"revoked_at":"2026' in nodes.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
 
     async def test_nodes_that_were_configured_may_go(self, nodes: Cluster) -> None:
-        """The others were learnt from them."""
+        """The other nodes were read from them."""
         async with opened(nodes.url) as store:
             await store.add(RECORD)
             await store.link.find()
