@@ -230,7 +230,7 @@ class TestSentinel:
     async def test_a_planned_failover_loses_no_acknowledged_revocation(
         self, pair: Replicated, tmp_path: Path
     ) -> None:
-        """The promoted replica disconnects first; until the Sentinels name it, only the other one is there."""
+        """The promoted replica disconnects first; until the Sentinels name it, only one is there."""
         others = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(3000)]
 
         async def fail_over() -> None:
