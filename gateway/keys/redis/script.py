@@ -26,8 +26,8 @@ Word = str | bytes | int | float
 # time after which a key must end to be live; 0 live keys for no quota), and for each command how many words
 # it has, then the words, with the number of a name in KEYS in place of that name.
 #
-# MGET, unlike GET, takes a value of another type for none. An error of a command that a script calls has not
-# the form that it has otherwise: Redis 6 puts other words first, and a right that lacks is no NOPERM.
+# MGET, unlike GET, reads a value of another type as none. Errors of commands that a script calls get the form
+# that they have outside of one: Redis 6 puts other words first, and none says NOPERM for a missing right.
 _SCRIPT: Final = """\
 local failure
 
