@@ -1,4 +1,4 @@
-"""The user that gateways log in to Redis as: no right more than they need, here and in deploy/README.md."""
+"""The user of gateways in Redis: the rights that they need and no others, as in deploy/README.md."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ USER = "blnk-gateway"
 PASSWORD = "of-the-tests"
 RULES = (
     "~{blnk-gateway}:* resetchannels -@all +ping +select +role +wait +info +config|get +cluster|slots "
-    "+get +mget +set +mset +del +exists +scan +zadd +zcard +zcount +zrevrange +zrangebyscore +zrem +zmscore "
-    "+sadd +srem +smembers +xadd +xread +xrange +xrevrange +watch +unwatch +multi +exec"
+    "+eval +get +mget +set +del +exists +scan +zadd +zcard +zcount +zrevrange +zrangebyscore +zrem +zmscore "
+    "+sadd +srem +smembers +xadd +xread +xrange +xrevrange"
 )
 
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,20 @@ class RedisServer:
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def verbs_of_clients(lines: Iterable[str]) -> list[str]:
+    """The commands in lines of MONITOR that clients sent, by their first word in capitals."""
+    return [_verb(line) for line in lines if " lua] " not in line]
+
+
+def verbs_of_scripts(lines: Iterable[str]) -> list[str]:
+    """Those that scripts called."""
+    return [_verb(line) for line in lines if " lua] " in line]
+
+
+def _verb(line: str) -> str:
+    return line.partition("] ")[2].split('"')[1].upper()
 
 
 def _until_echo(line: str) -> str:

@@ -4,7 +4,7 @@ Rules kept here:
 - Live keys are counted: neither revoked nor expired. A disabled key is live, for it can be enabled.
 - A record outlives its key, so records are bounded as well, at RECORDS_PER_KEY for each key of the quota:
   an owner that creates and revokes in a loop must not fill the store.
-- Creations that run at the same time are counted alike: they may exceed the quota, by fewer than there are.
+- A key is counted in the same step that stores it, so creations at the same time do not exceed the quota.
 - Texts are bounded, so that a record is, and with the number of records the list of an owner.
 """
 

@@ -45,7 +45,7 @@ UNKNOWN = "api_key_00000000-0000-4000-8000-0000000000ff"
 @pytest.fixture
 def mute_url(redis_url: str) -> Iterator[str]:
     """Yield the URL of the store over a link that loses the responses to changes."""
-    with mute_after(b"EXEC", redis_url) as url:
+    with mute_after(b"EVAL", redis_url) as url:
         yield url
 
 

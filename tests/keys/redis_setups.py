@@ -73,7 +73,7 @@ def replicated(folder: Path, *options: str) -> Iterator[Replicated]:
 def replica_of(folder: Path, primary: RedisServer, *options: str) -> Iterator[RedisServer]:
     """One more replica, which may still wait for its copy."""
     with contextlib.ExitStack() as stack:
-        following = ("--appendonly", "yes", "--replicaof", f"127.0.0.1 {primary.port}")
+        following = ("--appendonly", "yes", "--replicaof", "127.0.0.1", str(primary.port))
         yield _started(stack, folder, *following, *options)
 
 

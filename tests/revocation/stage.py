@@ -128,11 +128,18 @@ class Round:
                 await asyncio.sleep(0.005)
 
     async def lag_at_a_new_gateway(self) -> float:
-        """0 if one that starts now, and has seen nothing, refuses the key; else for ever."""
+        """0 if one that starts now, and has seen nothing, refuses the key; else for ever.
+
+        Right after a failover it may not reach the store yet, which says nothing of the key.
+        """
         replica = await self.stage.another()
-        async with await RawClient.connect(replica.listen, keep=False) as client:
-            answer = await client.ask("GET", self._read(REPLICAS), key=self._key)
-        return 0.0 if answer.status == 401 else float("inf")
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                async with await RawClient.connect(replica.listen, keep=False) as client:
+                    answer = await client.ask("GET", self._read(REPLICAS), key=self._key)
+                if answer.status != 503:
+                    return 0.0 if answer.status == 401 else float("inf")
+                await asyncio.sleep(0.02)
 
     async def dawdle(self, number: int, pause: float) -> None:
         """Send creates by way of one replica for ever, whose bodies take longer than the bound to come."""

@@ -1,15 +1,19 @@
-"""From the URL of a Redis to connections that reach its primary, and nothing but its primary.
+"""Connections to the primary of a Redis, and to nothing but its primary.
 
 Rules kept here:
-- Every connection asks where the primary is, and its peer for its role, before it is used; one that
-  learns of another primary, or is told that its peer is none, is closed.
-- No retries here: an outage is seen at once, and the next command connects anew.
+- Every connection asks where the primary is, and its peer for its role, before it is used. One that hears of
+  another primary, or whose peer says that it is none, is closed.
+- A command goes out on a connection that is open, or fails: redis-py would connect anew without notice, and
+  what was read before may be of another primary.
+- No retries here: an outage is a failure at once, and the next command connects anew.
 - Certificates are verified, always. No text raised here holds the URL, whose password is a secret.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -23,8 +27,9 @@ from redis.exceptions import (
     ReadOnlyError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as ConnectTimeoutError
 
-from gateway.keys.redis.discovery import CONNECT_SECONDS, Sentinels, client, finder
+from gateway.keys.redis.discovery import CONNECT_SECONDS, client, finder
 from gateway.keys.redis.errors import (
     CLOSED,
     CLUSTER_NODE,
@@ -32,29 +37,24 @@ from gateway.keys.redis.errors import (
     NO_CONNECTION,
     NO_HANDSHAKE,
     NO_PRIMARY,
+    REPLACED,
     NoPrimaryError,
-    NotAcknowledgedError,
-    UnansweredError,
+    NotSentError,
     UnreachedError,
     reason,
 )
+from gateway.keys.redis.role import RecentReplicas, connected_replicas, describe_other, is_primary
 from gateway.keys.redis.url import TLS_OPTIONS, Place, Topology, read_url
 
 REACH_SECONDS: Final = 0.8
-"""How long TCP and TLS may take of what a connection may: the rest is for logging in, and for saying why."""
-WAIT_SECONDS: Final = 0.7
-"""How long replicas have for acknowledging a write."""
-LATELY_SECONDS: Final = 10.0
-"""How long a replica that has left is waited for: one that is promoted leaves before anybody is told."""
+"""The part of `CONNECT_SECONDS` for TCP and TLS: the rest is for logging in, and for saying what failed."""
 
 _CHANGES: Final = 8
 _LISTS: Final = 4
-# Each kind of look-up is one read at a time (`batches`).
+# Each kind of look-up is one read at a time (`dataloader`).
 _LOOK_UPS: Final = 4
 
-_REPLICA: Final = "the Redis that answers is a replica: name its primary, or its Sentinels"
-_SENTINEL: Final = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
-_REPLACED: Final = "the Redis that answers is no primary any more"
+_MOVED: Final = "the primary of Redis has changed"
 _NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, MasterDownError)
 
 
@@ -62,7 +62,7 @@ class RedisLink:
     """Clients of one primary, each with connections of its own, so that none waits for another's.
 
     `changes` is for what changes keys and what is read for that, `lists` for what reads many keys, `look_ups`
-    for who sends a key, and `follower` for reading the stream of changes.
+    for the keys that clients send, and `follower` for reading the stream of changes.
     They are `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
 
     Args:
@@ -77,15 +77,14 @@ class RedisLink:
         self._finder = finder(parts)
         self._place: Place | None = None
         self._kind = parts.kind
-        # The most replicas that this primary had lately, and when it was seen to have so many.
-        self._most, self._most_at = 0, float("-inf")
+        self._replicas = RecentReplicas()
         # When a connection last failed, in seconds of the loop's clock.
         self.failed_at = float("-inf")
         self._connections: WeakSet[Connection] = WeakSet()
         tls = {name: value for name, value in parts.options.items() if name in TLS_OPTIONS}
         options: dict[str, Any] = {
             "link": self,
-            "connection_class": _TlsPrimaryConnection if parts.tls else _PrimaryConnection,
+            "connection_class": _TlsPrimaryConnection if parts.tls else PrimaryConnection,
             "redis_connect_func": self._accept,
             "socket_connect_timeout": REACH_SECONDS,
             "username": parts.user,
@@ -100,48 +99,47 @@ class RedisLink:
         self.follower: Any = client(options | {"max_connections": 1})
 
     async def find(self) -> Place:
-        """Where the primary is now; if that changed, what is connected elsewhere is closed.
+        """Return where the primary is now; if that has changed, close the connections to the former one.
 
         Raises:
             NoPrimaryError: nobody knows.
         """
-        place = await self._finder.primary()
-        if self._place not in (None, place):
-            self._place = place
-            self._most = 0
-            await self.drop()
-        self._place = place
-        return place
-
-    @property
-    def fails_over(self) -> bool:
-        """Whether somebody makes a replica the primary by himself."""
-        return self._kind is not Topology.SINGLE
-
-    def replicas(self, role: Any) -> int:
-        """How many replicas have to acknowledge a write, by the answer of its primary to ROLE.
-
-        As many as are connected, or were until a moment ago: the replica that a failover promotes is gone
-        from its primary before the Sentinels name it, and what only others have acknowledged is lost then.
-        """
-        connected, now = replicas_of(role), asyncio.get_running_loop().time()
-        if connected >= self._most or now > self._most_at + LATELY_SECONDS:
-            self._most, self._most_at = connected, now
-        return self._most
+        return await self._found(await self._finder.primary())
 
     async def confirm(self) -> None:
         """Return if the primary is still where it was found last.
 
-        Only Sentinels are asked: a primary that they replaced goes on answering whoever still reaches it.
-        A node of a Cluster stops by itself (`cluster-node-timeout`), and a single Redis is the primary.
-
         Raises:
-            NoPrimaryError: it is not, or no Sentinel answers.
+            NoPrimaryError: it is not, or nobody who has to confirm it answers.
         """
-        if isinstance(self._finder, Sentinels):
-            before = self._place
-            if await self.find() != before:
-                raise NoPrimaryError("the primary of Redis has changed")
+        before = self._place
+        now = await self._finder.confirm()
+        if now is not None and before not in (None, await self._found(now)):
+            raise NoPrimaryError(_MOVED)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PrimaryConnection]:
+        """Hold one connection for one change: what it reads and what it writes are of the same primary."""
+        pool = self.changes.connection_pool
+        connection = await pool.get_connection()
+        try:
+            yield connection
+        finally:
+            # One that is cancelled meanwhile would be missing from the pool for ever.
+            await asyncio.shield(pool.release(connection))
+
+    @property
+    def fails_over(self) -> bool:
+        """Return True if Sentinels or a Cluster make a replica the primary by themselves."""
+        return self._kind is not Topology.SINGLE
+
+    def replicas(self, role: Any) -> int:
+        """Return how many replicas must acknowledge a write, by the primary's response to ROLE.
+
+        As many as are connected, or were until a moment ago: the replica that a failover promotes has left
+        its primary before the Sentinels name it, and what only others have acknowledged is lost then.
+        """
+        return self._replicas.observe(connected_replicas(role), asyncio.get_running_loop().time())
 
     async def drop(self) -> None:
         """Close every connection to the primary, also those in use."""
@@ -150,7 +148,7 @@ class RedisLink:
             await connection.disconnect(nowait=True)
 
     def joined(self, connection: Connection) -> None:
-        """A connection was made, and is to be closed with the others."""
+        """Note a new connection, to close it with the others."""
         self._connections.add(connection)
 
     async def close(self) -> None:
@@ -159,136 +157,110 @@ class RedisLink:
             await each.aclose()
         await self._finder.close()
 
+    def no_primary(self, error: ResponseError) -> NoPrimaryError:
+        """Return the failure for a peer that refused a command because it is not the primary."""
+        in_a_cluster = isinstance(error, (MovedError, AskError, ClusterDownError))
+        return NoPrimaryError(CLUSTER_NODE if in_a_cluster and self._kind is Topology.SINGLE else NO_PRIMARY)
+
+    async def _found(self, place: Place) -> Place:
+        if self._place not in (None, place):
+            self._place = place
+            self._replicas = RecentReplicas()
+            await self.drop()
+        self._place = place
+        return place
+
     async def _accept(self, connection: Any) -> None:
         """Log in on a new connection, and refuse a peer that is not the primary."""
         try:
             await connection.on_connect()
-            await connection.send_command("ROLE")
-            role = await connection.read_response()
+            (role,) = await connection.ask(("ROLE",))
         except ConnectionError as error:
             if reason(error) != CLOSED or isinstance(connection, SSLConnection):
                 raise
             raise UnreachedError(MAYBE_TLS) from None
         if not is_primary(role) or (connection.host, connection.port) != self._place:
-            # Nor are those that were connected to it while it was.
+            # Nor are those primaries whose connections were made while they were.
             await self.drop()
-            raise NoPrimaryError(_instead(role) if self._kind is Topology.SINGLE else _REPLACED)
-
-    def no_primary(self, error: ResponseError) -> NoPrimaryError:
-        """What is so where a peer answered that it does not take what it was asked."""
-        in_a_cluster = isinstance(error, (MovedError, AskError, ClusterDownError))
-        return NoPrimaryError(CLUSTER_NODE if in_a_cluster and self._kind is Topology.SINGLE else NO_PRIMARY)
+            raise NoPrimaryError(describe_other(role) if self._kind is Topology.SINGLE else REPLACED)
 
 
-def _instead(role: Any) -> str:
-    """What a peer is that is no primary, by its answer to ROLE."""
-    return _SENTINEL if isinstance(role, list) and role[:1] == [b"sentinel"] else _REPLICA
-
-
-def is_primary(role: Any) -> bool:
-    """Whether an answer to ROLE is a primary's."""
-    return isinstance(role, list) and len(role) > 2 and role[0] == b"master"
-
-
-def replicas_of(role: Any) -> int:
-    """How many replicas are connected to the primary that answered ROLE so."""
-    return len(role[2]) if is_primary(role) else 0
-
-
-async def commit(watching: Any, queued: Any, replicas: int, session: int) -> bool:
-    """Commit queued commands on the connection that watches; False if a name that it watches has changed.
-
-    MULTI, the commands, EXEC and WAIT leave as one: WAIT counts only what its own connection wrote.
-
-    Args:
-        watching: a pipeline of redis-py that holds its connection since its WATCH.
-        queued: a pipeline whose commands are taken, never executed itself.
-        replicas: how many must acknowledge; if they do not, what was committed stays.
-        session: that of the connection when it sent WATCH; on another one nothing is watched.
-
-    Raises:
-        redis.exceptions.RedisError: it was refused, or is not acknowledged; with an `UnansweredError` as its
-            cause, it may have been done, or was done in part.
-    """
-    connection = watching.connection
-    commands = [("MULTI",), *(words for words, _ in queued.command_stack), ("EXEC",)]
-    waiting = [("WAIT", replicas, round(WAIT_SECONDS * 1000))] if replicas else []
-    done, acknowledged = None, 0
-    if not connection.is_connected or connection.session != session:
-        # redis-py connects anew without a word, here or for a read before.
-        raise ConnectionError("the connection that watches was lost")
-    try:
-        await connection.send_packed_command(connection.pack_commands(commands + waiting))
-        done = [await connection.read_response() for _ in commands][-1]
-        # EXEC has unwatched; redis-py does not know, and would wait for the answer to an UNWATCH.
-        watching.watching = False
-        if waiting:
-            acknowledged = await connection.read_response()
-    except BaseException as error:
-        # What is not read yet would be taken for the answers to what comes next.
-        await connection.disconnect(nowait=True)
-        if done is None and isinstance(error, (ResponseError, NoPrimaryError)):
-            raise
-        raise error from UnansweredError()
-    for answer in done or ():
-        if isinstance(answer, Exception):
-            raise answer from UnansweredError()
-    if done is not None and acknowledged < replicas:
-        raise NotAcknowledgedError(f"{acknowledged} of {replicas} replicas have acknowledged the write")
-    return done is not None
-
-
-async def abandon(watching: Any) -> None:
-    """Close the connection of a pipeline of redis-py that failed, so that nothing more is sent on it.
-
-    Left alone the pipeline would send UNWATCH, for which it connects anew, with no deadline over it.
-    """
-    watching.watching = False
-    if watching.connection is not None:
-        await watching.connection.disconnect(nowait=True)
-
-
-class _PrimaryConnection(Connection):
-    """A connection that looks for the primary whenever it connects, and lets go of what is none."""
+class PrimaryConnection(Connection):
+    """A connection that looks for the primary whenever it connects, and closes if its peer is none."""
 
     def __init__(self, *, link: RedisLink, **options: Any) -> None:
         super().__init__(**options)
         self._link = link
         self._heard = 0.0
-        # How often it has connected: what was watched before is watched no more.
-        self.session = 0
         link.joined(self)
 
     async def connect(self) -> None:
-        """Connect anew, if anything else failed since this one was last heard of: it may be dead unseen."""
-        if self._heard <= self._link.failed_at:
-            await self.disconnect(nowait=True)
-        # Logging in included: a peer that accepts and stays silent must hold nobody.
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await super().connect()  # type: ignore[no-untyped-call]
+        """Connect if it is not connected, or if another connection failed since this one last heard anything.
 
-    async def _connect(self) -> None:
-        self.session += 1
-        self.host, self.port = await self._link.find()
-        try:
-            await super()._connect()  # type: ignore[no-untyped-call]
-        except TimeoutError:
-            raise UnreachedError(NO_HANDSHAKE if isinstance(self, SSLConnection) else NO_CONNECTION) from None
+        Raises:
+            UnreachedError: no connection came about in time.
+        """
+        if self._heard <= self._link.failed_at:
+            # Its peer may be gone, and nothing has told it.
+            await self.disconnect(nowait=True)
+        if self.is_connected:
+            return
+        # The time includes logging in: a peer that accepts and stays silent must hold nobody.
+        async with asyncio.timeout(CONNECT_SECONDS):
+            self.host, self.port = await self._link.find()
+            try:
+                await super().connect()  # type: ignore[no-untyped-call]
+            except ConnectTimeoutError:
+                words = NO_HANDSHAKE if isinstance(self, SSLConnection) else NO_CONNECTION
+                raise UnreachedError(words) from None
+
+    async def ask(self, *commands: Sequence[Any]) -> list[Any]:
+        """Send commands in one write, read every response, and return them or raise the first error.
+
+        Raises:
+            NotSentError: nothing was sent.
+            redis.exceptions.RedisError: a command was refused, or the connection was lost.
+        """
+        replies = await self.ask_all(*commands)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+    async def ask_all(self, *commands: Sequence[Any]) -> list[Any]:
+        """Send commands in one write and return every response, or the error in place of one."""
+        await self.send_packed_command(self.pack_commands(commands))
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await self.read_response())
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Send bytes over the open connection. Raises NotSentError if it is closed."""
+        if not self.is_connected:
+            raise NotSentError
+        await super().send_packed_command(command, check_health)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read one response; close the connection if the peer says that it is not the primary."""
         clock = asyncio.get_running_loop().time
         try:
-            answer = await super().read_response(*args, **options)
+            response = await super().read_response(*args, **options)
         except _NOT_PRIMARY as error:
             await self.disconnect(nowait=True)
             raise self._link.no_primary(error) from None
         except (asyncio.CancelledError, ConnectionError):
-            # Nobody cancels a call but its deadline, or the end of the gateway.
+            # Only its deadline, or the end of the gateway, cancels a call.
             self._link.failed_at = clock()
             raise
         self._heard = clock()
-        return answer
+        return response
 
 
-class _TlsPrimaryConnection(_PrimaryConnection, SSLConnection):
+class _TlsPrimaryConnection(PrimaryConnection, SSLConnection):
     """The same over TLS."""

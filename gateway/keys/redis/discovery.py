@@ -1,9 +1,10 @@
-"""Where the primary of a Redis is: at its address, or where its Sentinels or the nodes of its Cluster say.
+"""Find the primary of a Redis: at its address, or where its Sentinels or the nodes of its Cluster say.
 
 Rules kept here:
-- Of what Sentinels answer the highest configuration epoch counts: one that was cut off names the past.
-- Of a Cluster the slot of our hash tag is all we use.
-- No retries: who does not answer within 0.3 s says nothing.
+- Of the Sentinels' responses the one with the highest configuration epoch counts: a Sentinel that was cut off
+  still names the former primary.
+- Of a Cluster only the slot of our hash tag is used.
+- No retries: a Sentinel or node that does not respond within 0.3 s is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool, Connection, SSLConnection
@@ -26,14 +27,14 @@ from gateway.keys.redis.url import TLS_OPTIONS, Place, RedisUrl, Topology
 
 CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 0.3
-"""How long Sentinels and nodes of a Cluster have for saying where the primary is."""
+"""How long Sentinels and nodes of a Cluster have to say where the primary is."""
 
 
 def client(options: dict[str, Any]) -> Any:
-    """A client that fails at once instead of hiding an outage."""
+    """Return a client that fails at once instead of hiding an outage."""
     settled: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,
-        # Callers bound their calls. Here it would be asyncio.wait_for, which before Python 3.12 lets a
+        # Callers set deadlines. Here it would be asyncio.wait_for, which before Python 3.12 lets a
         # cancellation get lost.
         "socket_timeout": None,
         "retry": Retry(NoBackoff(), 0),
@@ -46,6 +47,26 @@ def client(options: dict[str, Any]) -> Any:
     return Redis.from_pool(BlockingConnectionPool(**settled | options))
 
 
+class PrimaryFinder(Protocol):
+    """Finds the primary."""
+
+    async def primary(self) -> Place:
+        """Return where the primary is now. Raises NoPrimaryError if nobody knows."""
+
+    async def confirm(self) -> Place | None:
+        """Return where the primary is now if it can be replaced without knowing it; else None.
+
+        Only a primary that Sentinels replace goes on answering every client that still reaches it. A node of
+        a Cluster stops by itself (`cluster-node-timeout`), and a single Redis is the primary.
+
+        Raises:
+            NoPrimaryError: nobody knows.
+        """
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
 class Single:
     """A Redis that is known by its address."""
 
@@ -53,15 +74,18 @@ class Single:
         self._place = place
 
     async def primary(self) -> Place:
-        """Where it is now. Raises NoPrimaryError where nobody says."""
+        """Return the address."""
         return self._place
 
+    async def confirm(self) -> None:
+        """Return None: it is the primary."""
+
     async def close(self) -> None:
-        """Nobody was asked."""
+        """Do nothing: there is no connection."""
 
 
-class _Asked:
-    """Those who are asked, all at once, and not for long."""
+class _Peers:
+    """The Sentinels or nodes that know where the primary is, asked all at once."""
 
     def __init__(self, url: RedisUrl, user: str | None, password: str | None) -> None:
         tls = {name: value for name, value in url.options.items() if name in TLS_OPTIONS}
@@ -75,22 +99,22 @@ class _Asked:
         }
         self._clients: dict[Place, Any] = {}
         self._failures: dict[Place, str] = {}
-        self.know(url.places)
+        self.add(url.places)
 
     @property
     def failures(self) -> str:
-        """Why those who did not answer did not, in brackets behind a blank; empty if nothing is known."""
-        told = dict.fromkeys(self._failures[place] for place in self._clients if place in self._failures)
-        return f" ({'; '.join(told)})" if told else ""
+        """Return why some did not respond, in brackets after a space; empty if no reason is known."""
+        known = dict.fromkeys(self._failures[place] for place in self._clients if place in self._failures)
+        return f" ({'; '.join(known)})" if known else ""
 
-    def know(self, places: tuple[Place, ...]) -> None:
-        """Ask these too from now on."""
+    def add(self, places: tuple[Place, ...]) -> None:
+        """Ask these, too, from now on."""
         for host, port in places:
             if (host, port) not in self._clients:
                 self._clients[host, port] = client(self._options | {"host": host, "port": port})
 
     async def all(self, ask: Callable[[Any, Place], Awaitable[Any]]) -> list[Any]:
-        """What those answered who did, in order."""
+        """Ask each of them, and return the responses of those that gave one, in order."""
 
         async def one(client: Any, place: Place) -> Any:
             self._failures.pop(place, None)
@@ -98,37 +122,42 @@ class _Asked:
                 async with asyncio.timeout(ASK_SECONDS):
                     return await ask(client, place)
             except (RedisError, OSError, ValueError, LookupError, TypeError) as failure:
-                # TimeoutError is an OSError; the last three stand for answers in no known form.
-                if told := known_reason(failure):
-                    self._failures[place] = told
+                # TimeoutError is an OSError; the last three are raised by responses of no known form.
+                if words := known_reason(failure):
+                    self._failures[place] = words
                 return None
 
-        answers = await asyncio.gather(*(one(client, place) for place, client in self._clients.items()))
-        return [answer for answer in answers if answer is not None]
+        responses = await asyncio.gather(*(one(client, place) for place, client in self._clients.items()))
+        return [response for response in responses if response is not None]
 
     async def close(self) -> None:
+        """Close every connection."""
         for client in self._clients.values():
             await client.aclose()
 
 
 class Sentinels:
-    """The primary of a service that Sentinels watch."""
+    """Finds the primary of a service that Sentinels watch."""
 
     def __init__(self, url: RedisUrl) -> None:
         self._service = url.service
-        self._asked = _Asked(url, url.options.get("sentinel_username"), url.options.get("sentinel_password"))
+        self._peers = _Peers(url, url.options.get("sentinel_username"), url.options.get("sentinel_password"))
 
     async def primary(self) -> Place:
-        """Where it is now. Raises NoPrimaryError where nobody says."""
-        answers: list[tuple[int, Place]] = await self._asked.all(self._ask)
-        if not answers:
+        """Return where it is now. Raises NoPrimaryError if no Sentinel knows."""
+        responses: list[tuple[int, Place]] = await self._peers.all(self._ask)
+        if not responses:
             unknown = f"no Sentinel answers, or none knows a primary called {self._service}"
-            raise NoPrimaryError(f"{unknown}{self._asked.failures}")
-        return max(answers, key=lambda answer: answer[0])[1]
+            raise NoPrimaryError(f"{unknown}{self._peers.failures}")
+        return max(responses, key=lambda response: response[0])[1]
+
+    async def confirm(self) -> Place:
+        """Return where it is now. Raises NoPrimaryError if no Sentinel knows."""
+        return await self.primary()
 
     async def close(self) -> None:
-        """Ask no longer."""
-        await self._asked.close()
+        """Close every connection."""
+        await self._peers.close()
 
     async def _ask(self, client: Any, _: Place) -> tuple[int, Place]:
         # The address comes from the first command: it is the promoted one from the moment of promotion.
@@ -141,37 +170,40 @@ class Sentinels:
 
 
 class Cluster:
-    """The primary of the slot in which all our names are."""
+    """Finds the primary of the slot in which all our names are."""
 
     def __init__(self, url: RedisUrl) -> None:
         self._slot = key_slot(PREFIX.encode())
-        self._asked = _Asked(url, url.user, url.password)
+        self._peers = _Peers(url, url.user, url.password)
 
     async def primary(self) -> Place:
-        """Where it is now. Raises NoPrimaryError where nobody says."""
-        answers: list[list[Place]] = await self._asked.all(self._ask)
-        if not answers:
+        """Return where it is now. Raises NoPrimaryError if no node knows."""
+        responses: list[list[Place]] = await self._peers.all(self._ask)
+        if not responses:
             unknown = "no node of a Redis Cluster answers, or none knows the primary"
-            raise NoPrimaryError(f"{unknown}{self._asked.failures}")
+            raise NoPrimaryError(f"{unknown}{self._peers.failures}")
         # A node that was configured may be gone later, and the others still there.
-        self._asked.know(tuple(place for places in answers for place in places))
-        return Counter(places[0] for places in answers).most_common(1)[0][0]
+        self._peers.add(tuple(place for places in responses for place in places))
+        return Counter(places[0] for places in responses).most_common(1)[0][0]
+
+    async def confirm(self) -> None:
+        """Return None: a node stops by itself if it is replaced."""
 
     async def close(self) -> None:
-        """Ask no longer."""
-        await self._asked.close()
+        """Close every connection."""
+        await self._peers.close()
 
     async def _ask(self, client: Any, asked: Place) -> list[Place]:
-        """The primary and the replicas of our slot, as one node knows them."""
+        """Return the primary and the replicas of our slot, as one node knows them."""
         for first, last, *nodes in await client.execute_command("CLUSTER", "SLOTS"):
             if first <= self._slot <= last:
-                # An empty host is the one that was asked (CLUSTER SLOTS, cluster-preferred-endpoint-type).
+                # CLUSTER SLOTS: an empty host is that of the node asked (cluster-preferred-endpoint-type).
                 return [(node[0].decode() if node[0] else asked[0], int(node[1])) for node in nodes]
         raise LookupError("the slot is served by nobody")
 
 
-def finder(url: RedisUrl) -> Single | Sentinels | Cluster:
-    """Who knows where the primary of this Redis is."""
+def finder(url: RedisUrl) -> PrimaryFinder:
+    """Return what finds the primary of this Redis."""
     if url.kind is Topology.SENTINEL:
         return Sentinels(url)
     return Cluster(url) if url.kind is Topology.CLUSTER else Single(url.places[0])

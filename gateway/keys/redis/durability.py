@@ -1,12 +1,12 @@
-"""Would this Redis keep what it was told, and has it room for more? What an operator is to know of it.
+"""Warn of a Redis that can lose keys, or that has little room for more.
 
 Rules kept here:
-- A Redis that writes nothing to disk loses all that it keeps of keys with its process, one that writes it
-  later loses the last of it, and one that evicts names loses it one by one. Where the store is the only
-  record of the keys, that is the keys themselves.
-- One that is full takes no change: no key can be revoked. It is told while there is room left.
-- CONFIG GET is asked first. Where it is forbidden or renamed, INFO tells part of it, and what neither tells
-  is said to be unchecked, never taken for good.
+- A Redis that writes nothing to disk loses all records with its process. One that writes later loses the
+  last ones, and one that evicts names loses them one by one. Where the store is the only record of the keys,
+  those keys are lost.
+- A full Redis takes no change: no key can be revoked. The warning comes while there is room left.
+- CONFIG GET is asked first. Where it is forbidden or renamed, INFO has part of it. A setting that neither
+  shows is reported as unchecked, never taken for good.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EVICTION_UNKNOWN: Final = (
 
 NEARLY_FULL_RATIO: Final = 0.9
 ROOM_RATIO: Final = 0.85
-"""Below it a Redis that was nearly full is so no more."""
+"""A Redis that was nearly full counts as having room again below this."""
 NEARLY_FULL: Final = (
     f"Redis uses more than {NEARLY_FULL_RATIO:.0%} of its maxmemory: when it is full no key can be made or "
     "revoked; raise maxmemory"
@@ -52,26 +52,26 @@ NEARLY_FULL: Final = (
 
 
 async def memory_ratio(client: Any) -> float | None:
-    """How much of its `maxmemory` the Redis of a client uses; None without one, or where INFO is forbidden.
+    """Return how much of its `maxmemory` a Redis uses; None without one, or where INFO is forbidden.
 
     Raises:
-        redis.exceptions.RedisError: it does not answer.
+        redis.exceptions.RedisError: it does not respond.
     """
     try:
-        told = await client.info("memory")
+        memory = await client.info("memory")
     except ResponseError:
         return None
     # As Redis does before it takes a change: buffers for replicas and for the disk are left out.
-    used = told.get("used_memory", 0) - told.get("mem_not_counted_for_evict", 0)
-    limit = told.get("maxmemory", 0)
+    used = memory.get("used_memory", 0) - memory.get("mem_not_counted_for_evict", 0)
+    limit = memory.get("maxmemory", 0)
     return max(0.0, used / limit) if limit else None
 
 
 async def durability_warnings(client: Any) -> tuple[str, ...]:
-    """What speaks against keeping keys in the Redis of a client of redis-py; empty if nothing does.
+    """Return what speaks against keeping keys in the Redis of a client of redis-py; empty if nothing does.
 
     Raises:
-        redis.exceptions.RedisError: it does not answer.
+        redis.exceptions.RedisError: it does not respond.
     """
     settings = await _settings(client)
     policy = settings.get("maxmemory-policy")
@@ -82,7 +82,7 @@ async def durability_warnings(client: Any) -> tuple[str, ...]:
 
 
 def too_few_acknowledge(connected: int, configured: int) -> str:
-    """What speaks against fewer `keys.replicas` than there are, where one of them may become primary."""
+    """Return the warning for fewer `keys.replicas` than there are, where one of them may become primary."""
     return (
         f"keys.replicas is {configured}, and {connected} Redis replicas are connected: a failover to one "
         f"that was cut off can lose acknowledged revocations; set keys.replicas to {connected}"
@@ -90,7 +90,7 @@ def too_few_acknowledge(connected: int, configured: int) -> str:
 
 
 def _persistence(settings: dict[str, str]) -> str:
-    """What is wrong with how it persists; empty if nothing is."""
+    """Return what is wrong with how it persists; empty if nothing is."""
     if settings.get("appendonly") == "yes" and "appendfsync" in settings:
         return "" if settings["appendfsync"] == "always" else WRITTEN_LATER
     if not settings.keys() >= {"appendonly", "save"} or settings["appendonly"] == "yes":
@@ -99,9 +99,9 @@ def _persistence(settings: dict[str, str]) -> str:
 
 
 async def _settings(client: Any) -> dict[str, str]:
-    """What is known of the settings."""
+    """Return the settings that are known."""
     try:
-        # One by one: not every version takes several, and `*` would bring passwords.
+        # One by one: not every version takes several, and `*` would return passwords.
         pairs = [await client.execute_command("CONFIG", "GET", name) for name in _NAMES]
     except ResponseError:
         return await _from_info(client)
@@ -109,9 +109,9 @@ async def _settings(client: Any) -> dict[str, str]:
 
 
 async def _from_info(client: Any) -> dict[str, str]:
-    """The same from INFO, which tells neither `save` nor `appendfsync`."""
+    """Return the same from INFO, which has neither `save` nor `appendfsync`."""
     try:
-        told = await client.info("memory")
+        memory = await client.info("memory")
     except ResponseError:
         return {}
-    return {"maxmemory-policy": str(told["maxmemory_policy"])} if "maxmemory_policy" in told else {}
+    return {"maxmemory-policy": str(memory["maxmemory_policy"])} if "maxmemory_policy" in memory else {}

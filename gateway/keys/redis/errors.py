@@ -1,9 +1,10 @@
-"""Every failure of Redis as one of the key store, with the reason in words for operators.
+"""Turn every failure of Redis into one of the key store, with the reason in words for operators.
 
 Rules kept here:
-- Nothing waits for Redis for longer than 1.5 s, connecting included, besides what it asks Redis to wait.
-- No text of redis-py or of Redis is repeated: it may quote a command, and a command may hold what a record
-  does. Of a command that is forbidden the name alone is told.
+- Nothing waits for Redis for longer than 1.5 s, connecting included, besides the time that Redis is asked to
+  wait.
+- No text of redis-py or of Redis is repeated: it may quote a command, and a command may hold a record. Of a
+  command that is forbidden, only the name is repeated.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ NO_CONNECTION: Final = (
 CLUSTER_NODE: Final = (
     "the Redis that keys.store names is a node of a Cluster: write redis+cluster://host:port,host:port"
 )
+NOT_SENT: Final = "the connection to Redis was closed before the command was sent"
+REPLACED: Final = "the Redis that answers is no primary any more"
 NO_PRIMARY: Final = "Redis has no primary that takes changes"
 
 _CERTIFICATE: Final = "a certificate that keys.store names cannot be read"
@@ -61,13 +64,13 @@ _DATES: Final = {9: "is not valid yet", 10: "has expired"}
 _SPEAKS_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 """What OpenSSL says, depending on its version, of bytes that are no TLS record."""
 _FULL: Final = "max number of clients reached"
-"""All that redis-py leaves of what Redis says then."""
+"""The text that redis-py keeps of that error of Redis."""
 _NETWORK: Final = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "no route to the host",
     errno.ENETUNREACH: "no route to the network",
 }
-_WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+_KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((AuthenticationError, AuthorizationError), "Redis refuses the user or the password of keys.store"),
     ((OutOfMemoryError,), "Redis takes no change: it is out of memory (maxmemory)"),
     ((BusyLoadingError,), "Redis is still loading its data"),
@@ -80,8 +83,8 @@ _WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((LostConnectionError, ConnectionResetError, BrokenPipeError), CLOSED),
     ((OSError,), "Redis cannot be reached"),
 )
-"""By the kind of the failure; of several that fit, the first counts."""
-_ANSWERS: Final = {
+"""The reason by the kind of the failure; of several that fit, the first counts."""
+_RESPONSES: Final = {
     "NOREPLICAS": "Redis takes no change: too few of its replicas are well (min-replicas-to-write)",
     "MISCONF": "Redis takes no change: it cannot write to its disk",
     "DB": "Redis has no database of the number that keys.store names",
@@ -89,16 +92,23 @@ _ANSWERS: Final = {
     "This": "the Redis that keys.store names is in no Cluster: write redis://host:port",
     "BUSY": "Redis is busy with somebody's script, and answers nothing else: see SCRIPT KILL",
 }
-"""By the first word of an error that Redis answered."""
+"""The reason by the first word of an error that Redis returned."""
 _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
 
 
 class NotAcknowledgedError(RedisError):
-    """A write stands on the primary, and too few replicas have said that they have it."""
+    """The primary has made a write, and too few replicas have acknowledged it."""
 
 
 class UnansweredError(RedisError):
-    """A change was sent, and Redis has not said whether it made it."""
+    """A change was sent, and there is no response that says whether it was made."""
+
+
+class NotSentError(LostConnectionError):
+    """The connection was closed before a command was sent on it."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_SENT)
 
 
 class UnreachedError(LostConnectionError):
@@ -106,19 +116,29 @@ class UnreachedError(LostConnectionError):
 
 
 class NoPrimaryError(LostConnectionError):
-    """There is no primary where one is looked for; the text says how that was found."""
+    """There is no primary where one is looked for; the text says why."""
 
 
 class UnreadableRecordError(Exception):
-    """What stands under a name is no record of the key that the name tells."""
+    """The value under a name is no record of the key in that name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} in Redis holds no record that can be read")
 
 
+_IN_WORDS: Final = (
+    NotSentError,
+    UnreachedError,
+    NoPrimaryError,
+    NotAcknowledgedError,
+    UnreadableRecordError,
+)
+"""The failures of this package, whose text is for operators."""
+
+
 @contextlib.asynccontextmanager
 async def redis_errors(wait: float = 0.0) -> AsyncIterator[None]:
-    """Bound what happens inside to 1.5 s and `wait`, and turn its every failure into one."""
+    """Bound what happens inside to 1.5 s and `wait`, and turn every failure into one of the key store."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS + wait):
             yield
@@ -127,58 +147,58 @@ async def redis_errors(wait: float = 0.0) -> AsyncIterator[None]:
     except NotAcknowledgedError as error:
         raise UnacknowledgedError(reason=str(error)) from error
     except Exception as error:
-        # redis-py lets through OSError, ValueError, IndexError and more, by what the peer sends.
-        failure = UncertainError if in_doubt(error) else StoreUnavailableError
+        # redis-py lets through OSError, ValueError, IndexError and more, depending on what the peer sends.
+        failure = UncertainError if maybe_written(error) else StoreUnavailableError
         raise failure(reason=reason(error)) from error
 
 
 def reason(error: BaseException) -> str:
-    """What an operator is told of a failure of Redis."""
+    """Return what an operator is told of a failure of Redis."""
     return known_reason(error) or f"Redis failed: {type(error).__name__}"
 
 
 def known_reason(error: BaseException) -> str:
-    """The same; empty if nothing is known but the failure's kind."""
-    return next(filter(None, map(_told, _causes(error))), "")
+    """Return the same; empty if nothing is known but the failure's kind."""
+    return next(filter(None, map(_words, _causes(error))), "")
 
 
-def in_doubt(error: BaseException) -> bool:
-    """Whether what failed so may have been done all the same."""
+def maybe_written(error: BaseException) -> bool:
+    """Return True if a change that failed so may have been made all the same."""
     return any(isinstance(cause, UnansweredError) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The failure and what led to it, innermost first: that is the nearest to what is wrong."""
+    """Yield the failure and what led to it, innermost first: that is the nearest to what is wrong."""
     within = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if within is not None:
         yield from _causes(within)
     yield error
 
 
-def _told(error: BaseException) -> str:
-    """What is told of one failure alone; empty if others tell more."""
-    if isinstance(error, (UnreachedError, NoPrimaryError, NotAcknowledgedError, UnreadableRecordError)):
+def _words(error: BaseException) -> str:
+    """Return the reason in one failure alone; empty if others tell more."""
+    if isinstance(error, _IN_WORDS):
         return str(error)
     if isinstance(error, ssl.SSLError):
-        return _told_of_tls(error)
+        return _tls_words(error)
     if isinstance(error, ResponseError):
-        return _told_of_answer(error)
+        return _response_words(error)
     if isinstance(error, OSError):
-        return _told_of_network(error)
+        return _network_words(error)
     if isinstance(error, LostConnectionError) and str(error) == _FULL:
         return "Redis takes no further client (maxclients)"
     return _by_kind(error)
 
 
-def _told_of_answer(error: ResponseError) -> str:
+def _response_words(error: ResponseError) -> str:
     if isinstance(error, NoPermissionError):
         found = _COMMAND.search(str(error))
         what = f"run {found[1]}" if found else "use the gateway's names"
         return f"Redis does not let the user of keys.store {what}: see the rights in deploy/README.md"
-    return _ANSWERS.get(str(error).partition(" ")[0]) or _by_kind(error)
+    return _RESPONSES.get(str(error).partition(" ")[0]) or _by_kind(error)
 
 
-def _told_of_tls(error: ssl.SSLError) -> str:
+def _tls_words(error: ssl.SSLError) -> str:
     if not isinstance(error, ssl.SSLCertVerificationError):
         return NO_TLS if getattr(error, "reason", None) in _SPEAKS_NO_TLS else _by_kind(error)
     code = getattr(error, "verify_code", None)
@@ -189,7 +209,7 @@ def _told_of_tls(error: ssl.SSLError) -> str:
     return "the certificate of Redis is not trusted: see ssl_ca_certs"
 
 
-def _told_of_network(error: OSError) -> str:
+def _network_words(error: OSError) -> str:
     if isinstance(error, PermissionError) and error.errno == errno.EACCES:
         return _CERTIFICATE
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
@@ -199,4 +219,4 @@ def _told_of_network(error: OSError) -> str:
 
 
 def _by_kind(error: BaseException) -> str:
-    return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "")
+    return next((words for kinds, words in _KINDS if isinstance(error, kinds)), "")

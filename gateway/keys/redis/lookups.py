@@ -1,11 +1,11 @@
-"""Look-ups for those who send keys, many in one round trip and apart from everything else in Redis.
+"""Look up the keys that clients send: many in one round trip, apart from all other reads of Redis.
 
 Rules kept here:
-- Keys that are known here, keys that are not, and prefixes of the latter are three queues with a read at a
-  time each: known keys never wait behind a flood of unknown ones.
-- Unknown keys are served by turns of the clients' addresses (`shares.network_of`), and none waits for longer
-  than leaves its read time to be believed (`cache.LATE_SECONDS`); nobody needs a key to send them.
-- A record that cannot be read fails those who ask for it, and nobody beside them.
+- There are three queues, each with one read at a time: keys that are known here, keys that are not, and
+  prefixes of the latter. So known keys never wait behind a flood of unknown ones.
+- Unknown keys are served by turns of the clients' addresses (`shares.network_of`), because anybody can send
+  them. None waits for so long that the result of its read would be too old to use (`cache.LATE_SECONDS`).
+- A record that cannot be read fails only the look-ups of that record.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.errors import UnreadableRecordError, reason, redis_errors
-from gateway.keys.redis.reading import Reader, read_record
+from gateway.keys.redis.reading import BatchReader, read_record
 
 COMMAND_SECONDS: Final = 1.0
-"""How long one read may take, connecting included: a later answer would not be believed anyway."""
+"""The time for one read, connecting included: the result would be too old to use after it."""
 
 _KNOWN: Final = BatchLimits(size=256, waiting=50_000)
-# What is found out is answered in one turn of the event loop: 64 answers hold it for about 10 ms.
+# All clients of one read get their response in one turn of the event loop: 64 of them hold it for 10 ms.
 _UNKNOWN: Final = BatchLimits(size=64, waiting=8192, patience=0.6)
 
 
 class Lookups:
-    """By way of one client of redis-py; `close` it before that."""
+    """Look-ups over one client of redis-py; close them before the client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._reader = Reader(client)
+        self._reader = BatchReader(client)
         self._known: BatchLoader[KeyRecord] = BatchLoader(self._find_all, _KNOWN)
         self._unknown: BatchLoader[KeyRecord] = BatchLoader(self._find_all, _UNKNOWN)
         self._prefixes: BatchLoader[list[KeyRecord]] = BatchLoader(self._prefixed_all, _UNKNOWN)
 
     async def find(self, digest: str, client: str) -> KeyRecord | None:
-        """The record of a key by its digest; without a `client`, of one that is known here."""
+        """Return the record of a key by its digest; without a `client`, of one that is known here."""
         if client:
             return await self._unknown.get(digest, network_of(client))
         return await self._known.get(digest)
 
     async def prefixed(self, prefix: str, client: str) -> list[KeyRecord]:
-        """The records that were pending at first, of keys that begin with `prefix`."""
+        """Return the records that were pending at first, of keys that begin with `prefix`."""
         return await self._prefixes.get(prefix, network_of(client)) or []
 
     async def close(self) -> None:
-        """Fail all who wait."""
+        """Fail every look-up that still waits."""
         for each in (self._known, self._unknown, self._prefixes):
             await each.close()
 
@@ -66,7 +66,7 @@ class Lookups:
     async def _prefixed_all(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord]]:
         places = list(map(names.prefix_name, prefixes))
         async with redis_errors(), asyncio.timeout(COMMAND_SECONDS):
-            # Of random keys none is there, and one command says so for all.
+            # Random keys have no record, and one command says so for all of them.
             if not await self._client.exists(*places):
                 return {}
             async with self._client.pipeline(transaction=False) as pipe:
@@ -76,7 +76,7 @@ class Lookups:
         key_ids = {member.decode() for found in members for member in found}
         by_prefix: defaultdict[str, list[KeyRecord]] = defaultdict(list)
         for record in await self._reader.get_all(list(key_ids)):
-            # The index may be wrong; the record says what it was.
+            # The index may be wrong; the record names its prefix.
             by_prefix[record.prefix].append(record)
         return by_prefix
 

@@ -1,8 +1,8 @@
-"""Records read from Redis over the connections of one client.
+"""Read records from Redis over the connections of one client.
 
 Rules kept here:
 - The record alone is authoritative: what an index names is believed only if the record is there.
-- A record that cannot be read is a failure, and none of the records beside it.
+- A record that cannot be read fails the whole read: it is never left out.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from gateway.keys.redis import names as names
 from gateway.keys.redis.errors import UnreadableRecordError, redis_errors
 
 BATCH: Final = 1000
-"""How many names one command reads."""
+"""The most names that one command reads."""
 RECORDS: Final = 100
-"""How many records: 1 ms of the event loop, some 5 ms of the largest that a client can make."""
+"""The most records that are decoded at once: 1 ms of the event loop, 5 ms if all are as large as can be."""
 
 Stored = list[KeyRecord | None]
 
 _RECORD: Final = msgspec.json.Decoder(KeyRecord)
 
 
-class Reader:
-    """Reads by way of one client of redis-py (`Any`: it types every command as perhaps awaitable)."""
+class BatchReader:
+    """Reads many records over one client of redis-py (`Any`: it types every command as perhaps awaitable)."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
-        """The records of keys by their ids, with their last use; those that are unknown are left out."""
+        """Return the records of keys by their ids, with their last use; unknown ones are left out."""
         found = await self._by_ids(key_ids)
         if len(found) == len(key_ids):
             return found
@@ -44,7 +44,7 @@ class Reader:
         return [by_id[key_id] for key_id in key_ids if key_id in by_id]
 
     async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:
-        """The records that are there, each with its last use, in the order of the digests."""
+        """Return the records that are there, each with its last use, in the order of the digests."""
         records: list[KeyRecord] = []
         for start in range(0, len(digests), RECORDS):
             batch = digests[start : start + RECORDS]
@@ -55,13 +55,13 @@ class Reader:
         return records
 
     async def last_used(self, key_ids: Sequence[str]) -> list[float]:
-        """When each key was last used, in Unix seconds; 0 for never."""
+        """Return when each key was last used, in Unix seconds; 0 for never."""
         async with redis_errors():
             scores = await self._client.zmscore(names.LAST_USED, key_ids) if key_ids else []
             return [(score or 0.0) / 1e6 for score in scores]
 
-    async def members(self, name: str | bytes) -> list[str]:
-        """The ids in an index."""
+    async def members(self, name: bytes) -> list[str]:
+        """Return the ids in an index."""
         async with redis_errors():
             return [member.decode() for member in await self._client.smembers(name)]
 
@@ -75,12 +75,21 @@ class Reader:
 
 
 async def read_all(client: Any, digests: Sequence[str]) -> Stored:
-    """The records under the digests, in order; `client` may be a pipeline that watches.
+    """Return the records under the digests, in order.
 
     Raises:
         UnreadableRecordError: one of them cannot be read.
     """
     texts = await client.mget([names.key_name(digest) for digest in digests]) if digests else []
+    return read_records(digests, texts)
+
+
+def read_records(digests: Sequence[str], texts: Sequence[bytes | None]) -> Stored:
+    """Return the records in texts that stand under digests, in order; None where there is no text.
+
+    Raises:
+        UnreadableRecordError: one of them cannot be read.
+    """
     return [
         None if text is None else read_record(digest, text)
         for digest, text in zip(digests, texts, strict=True)
@@ -88,11 +97,11 @@ async def read_all(client: Any, digests: Sequence[str]) -> Stored:
 
 
 def read_record(digest: str, text: bytes) -> KeyRecord:
-    """The record in a text that stands under a digest. Raises UnreadableRecordError."""
+    """Return the record in a text that stands under a digest. Raises UnreadableRecordError."""
     try:
         record = _RECORD.decode(text)
     except msgspec.DecodeError:
         record = None
     if record is None or record.digest != digest:
-        raise UnreadableRecordError(names.key_name(digest))
+        raise UnreadableRecordError(names.key_name(digest).decode())
     return record

@@ -1,9 +1,9 @@
-"""What the URL of a Redis says: who is asked for the primary, how, and as whom.
+"""Read the URL of a Redis: which peers are asked for the primary, how, and as which user.
 
 Rules kept here:
-- `redis://`, and `rediss://` over TLS; `+sentinel` names Sentinels and what they watch, `+cluster` some
-  nodes of a Cluster.
-- Whatever is not understood is refused. No text raised here repeats the URL, whose password is a secret.
+- `redis://`, and `rediss://` over TLS; `+sentinel` names Sentinels and the service that they watch,
+  `+cluster` names some nodes of a Cluster.
+- A part that is not understood is refused. No text raised here repeats the URL, whose password is a secret.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Place = tuple[str, int]
 
 
 class Topology(enum.Enum):
-    """How the primary is found."""
+    """The ways in which the primary is found."""
 
     SINGLE = ""
     SENTINEL = "+sentinel"
@@ -48,7 +48,7 @@ class Topology(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisUrl:
-    """What the URL of a Redis says; `service` is the name that Sentinels watch the primary under."""
+    """The parts of the URL of a Redis; `service` is the name under which Sentinels watch the primary."""
 
     kind: Topology
     places: tuple[Place, ...]
@@ -61,14 +61,14 @@ class RedisUrl:
 
 
 def read_url(text: str) -> RedisUrl:
-    """The parts of a URL.
+    """Return the parts of a URL.
 
     `redis://user:password@host:port/database`, `redis+sentinel://.../service/database` with Sentinels in
     place of the host, separated by commas, `redis+cluster://` with nodes; `rediss` for TLS. Query:
     `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (files), `sentinel_username`, `sentinel_password`.
 
     Raises:
-        ValueError: it is not such a URL; the text says what to write instead.
+        ValueError: it is not such a URL; the message says what to write instead.
     """
     match = _URL.fullmatch(text)
     if match is None or not re.fullmatch("[!-~]+", text):
@@ -110,7 +110,7 @@ def _is_v6(text: str) -> bool:
 
 
 def _read_path(kind: Topology, path: str) -> tuple[str, int]:
-    """The name of the service that Sentinels watch, else an empty one, and the database."""
+    """Return the name of the service that Sentinels watch, else an empty one, and the database."""
     parts = [unquote(part) for part in path.removeprefix("/").split("/")]
     service = parts.pop(0) if kind is Topology.SENTINEL else ""
     database = (parts or [""])[0] or "0"

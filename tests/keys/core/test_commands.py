@@ -249,7 +249,7 @@ class TestRotate:
         """The old key ends by then, and the new one is all that its owner will have."""
         old = await table.mint("ledgers:read")
         await keys("enable", old.id)
-        with mute_after(b"EXEC", redis_url) as url:
+        with mute_after(b"EVAL", redis_url) as url:
             result = await keys("rotate", old.id, "--print-key", BLNK_GATEWAY_KEYS__STORE=url)
         key = result.stdout.removesuffix("\n")
         new = await store.find(digest(key))

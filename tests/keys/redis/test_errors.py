@@ -13,6 +13,7 @@ from redis import exceptions
 from redis.crc import key_slot
 
 from gateway.errors import Code, GatewayError
+from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.redis.errors import NotAcknowledgedError, UnreadableRecordError, reason
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
@@ -105,7 +106,7 @@ async def told_by(url: str) -> str:
     finally:
         await store.close()
     assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
-    assert failure.value.message == "Key store unavailable"
+    assert str(failure.value) == "Key store unavailable"
     return failure.value.reason
 
 
@@ -212,7 +213,7 @@ async def test_a_node_of_a_cluster_in_the_place_of_a_redis_is_told(tmp_path: Pat
                 await call
             told.append((type(failure.value), failure.value.reason))
         await store.close()
-    assert told == [(GatewayError, NODE)] * 4
+    assert told == [(StoreUnavailableError, NODE)] * 4
     alone = start_redis(tmp_path, "--cluster-enabled", "yes")
     try:
         assert await told_by(alone.url) == NODE

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.errors import UncertainError
+from gateway.keys.errors import StoreUnavailableError, UncertainError
 from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
-from gateway.keys.redis.reading import Reader
+from gateway.keys.redis.reading import BatchReader
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyChange, KeyChangeBatch
 from gateway.proxy.errors import code_of
 from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
-from tests.redis_server import RedisServer, start_redis
+from tests.redis_server import RedisServer, start_redis, verbs_of_clients, verbs_of_scripts
 
 pytestmark = pytest.mark.redis
 
@@ -320,7 +320,7 @@ async def test_a_position_that_is_no_longer_there_is_a_gap(
 async def test_a_record_that_settles_while_it_is_read_is_found(redis_store: RedisKeyStore) -> None:
     """Its digest is another by the time that the record is asked for."""
 
-    class Settling(Reader):
+    class Settling(BatchReader):
         settled = False
 
         async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:
@@ -348,7 +348,7 @@ async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> 
     assert abs(revoked.at - before) < 5
 
 
-async def test_a_connection_that_was_replaced_watches_nothing(
+async def test_a_change_made_while_a_connection_was_lost_is_not_written_over(
     redis_store: RedisKeyStore, redis_url: str
 ) -> None:
     """Dropped between reading a record and writing it; what another gateway revoked meanwhile stays so."""
@@ -375,7 +375,7 @@ class TestUncertain:
 
     @pytest.fixture
     async def mute(self, redis_url: str) -> AsyncIterator[RedisKeyStore]:
-        with mute_after(b"EXEC", redis_url) as url:
+        with mute_after(b"EVAL", redis_url) as url:
             store = RedisKeyStore(url)
             yield store
             await store.close()
@@ -392,22 +392,22 @@ class TestUncertain:
             await mute.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
         assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
 
-    async def test_what_was_answered_is_certain(
+    async def test_a_change_that_redis_has_confirmed_is_certain(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
     ) -> None:
-        """Nothing follows EXEC that could fail: it has unwatched, and no UNWATCH is sent."""
+        """Nothing follows the script that could fail."""
         with redis_server.monitored() as seen:
             await redis_store.add(RECORD)
-            words = [line.split('"')[1].upper() for line in seen()]
-        assert words[-1] == "EXEC"
+            verbs = verbs_of_clients(seen())
+        assert verbs[-1] == "EVAL"
 
     async def test_what_was_never_asked_for_is_certain(self, redis_url: str) -> None:
-        with mute_after(b"WATCH", redis_url) as url:
+        with mute_after(b"MGET", redis_url) as url:
             store = RedisKeyStore(url)
             with pytest.raises(GatewayError) as failure:
                 await store.add(RECORD)
             await store.close()
-        assert type(failure.value) is GatewayError
+        assert type(failure.value) is StoreUnavailableError
 
     async def test_so_is_what_redis_refused(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
@@ -418,7 +418,7 @@ class TestUncertain:
                 await redis_store.add(RECORD)
         finally:
             redis_server.command("CONFIG", "SET", "maxmemory", "0")
-        assert type(failure.value) is GatewayError
+        assert type(failure.value) is StoreUnavailableError
         assert await redis_store.find(RECORD.digest) is None
 
 
@@ -456,23 +456,22 @@ async def test_a_peer_that_accepts_and_says_nothing_holds_nobody(unused_tcp_port
     began = time.monotonic()
     for _ in range(2):
         outcomes = await asyncio.gather(*(store.add(RECORD) for _ in range(16)), return_exceptions=True)
-        assert {type(outcome) for outcome in outcomes} == {GatewayError}
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailableError}
     assert time.monotonic() - began < 4
     await store.close()
     server.close()
 
 
-async def test_a_batch_and_its_indexes_are_one_transaction(
+async def test_a_batch_and_its_indexes_are_one_script(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """Nothing is half-imported: between MULTI and EXEC stands the whole batch."""
+    """Nothing is half-imported: one script compares and writes the whole batch, the records last."""
     with redis_server.monitored() as seen:
         await redis_store.add_all([RECORD, PENDING])
-        lines = [line.partition("] ")[2].split(" ") for line in seen()]
-    words = [line[0].strip().strip('"').upper() for line in lines]
-    inside = words[words.index("MULTI") + 1 : words.index("EXEC")]
-    assert words.count("MULTI") == 1
-    assert sorted(inside) == sorted(["MSET", *["ZADD"] * 4, "SADD", "XADD", "XADD"])
+        lines = seen()
+    assert verbs_of_clients(lines).count("EVAL") == 1
+    indexes = [*["ZADD"] * 4, "SADD"]
+    assert verbs_of_scripts(lines) == [*["MGET"] * 4, *indexes, "XADD", "XADD", *["SET"] * 4]
 
 
 async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:

@@ -1,0 +1,85 @@
+"""The records of keys in Redis or Valkey, found and listed.
+
+Rules kept here:
+- The record alone is authoritative: what an index names is believed only if the record says so too.
+- A look-up by digest is one round trip, shared by all who ask at the same time (`lookups`).
+- Look-ups, lists and changes have connections of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis import names as names
+from gateway.keys.redis.connection import RedisLink
+from gateway.keys.redis.errors import redis_errors
+from gateway.keys.redis.lookups import Lookups
+from gateway.keys.redis.reading import BATCH, BatchReader
+
+
+class RecordReader:
+    """Finds records over one link."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self.link = link
+        self._single = BatchReader(link.changes)
+        self._lists = BatchReader(link.lists)
+        self._look_ups = Lookups(link.look_ups)
+
+    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        """Return the record of a key by its digest; with `client`, of one that is not known here."""
+        return await self._look_ups.find(digest, client)
+
+    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
+        """Return the records that were pending at first, of keys that begin with `prefix`."""
+        return await self._look_ups.prefixed(prefix, client)
+
+    async def get(self, key_id: str) -> KeyRecord | None:
+        """Return the record of a key by its id."""
+        records = await self._single.get_all([key_id])
+        return records[0] if records else None
+
+    async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+        """Return the records of keys by their ids; those that are unknown are left out."""
+        return await self._lists.get_all(key_ids)
+
+    async def children(self, key_id: str) -> list[KeyRecord]:
+        """Return the records that a key created, and what it was rotated into, revoked ones included."""
+        records = await self._single.get_all(await self._single.members(names.offspring_name(key_id)))
+        return [record for record in records if key_id in (record.created_by, record.replaces)]
+
+    async def owned(self, owner: str) -> list[KeyRecord]:
+        """Return the records of an owner, newest first, revoked ones included."""
+        async with redis_errors():
+            members = await self.link.lists.zrange(names.owner_name(owner), 0, -1, desc=True)
+        records = await self._lists.by_digests([member.decode() for member in members])
+        return [record for record in records if record.owner == owner]
+
+    async def every(self) -> AsyncIterator[list[KeyRecord]]:
+        """Yield all records, in batches and in no order; one that is settled meanwhile may come twice."""
+        seen: set[str] = set()
+        cursor: int | None = None
+        while cursor != 0:
+            async with redis_errors():
+                cursor, found = await self.link.lists.scan(cursor or 0, match=names.EVERY_KEY, count=BATCH)
+            # A scan may name a record twice.
+            digests = {names.digest_in(name) for name in found} - seen
+            seen |= digests
+            yield await self._lists.by_digests(list(digests))
+
+    async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
+        """Return the records of keys that Core is still to revoke, in the order in which they end."""
+        async with redis_errors():
+            members = await self.link.changes.zrangebyscore(names.RETIRING, "-inf", until)
+        records = await self._single.get_all([member.decode() for member in members])
+        return [record for record in records if record.retiring and record.ends <= until]
+
+    async def kept(self, owner: str) -> int:
+        """Return how many records of an owner there are, dead keys included."""
+        async with redis_errors():
+            return int(await self.link.changes.zcard(names.owner_name(owner)))
+
+    async def close_look_ups(self) -> None:
+        """Fail all who wait for a look-up."""
+        await self._look_ups.close()

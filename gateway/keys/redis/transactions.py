@@ -1,0 +1,179 @@
+"""Changes to keys in Redis: read, work out what to write, and write it if nothing has changed meanwhile.
+
+Rules kept here:
+- Records, their indexes and their entries in the stream are written by one script (`script`). It refuses if a
+  value that the change was worked out from has changed since, and the change is worked out anew.
+- Reading, the script and WAIT use one connection to one primary. The script and WAIT leave in one write: WAIT
+  counts only what its own connection wrote.
+- Where the primary has replicas, as many as are connected, and at least as many as are configured, have
+  acknowledged a write before it counts as done. It stands all the same if they have not.
+- A change whose response is lost may have been made: its failure has an `UnansweredError` as its cause.
+  Nothing is ever sent again by itself.
+- New keys do not hold up what revokes keys: they have fewer of the writers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.redis import names as names
+from gateway.keys.redis.connection import PrimaryConnection, RedisLink
+from gateway.keys.redis.errors import (
+    REPLACED,
+    NoPrimaryError,
+    NotAcknowledgedError,
+    NotSentError,
+    UnansweredError,
+)
+from gateway.keys.redis.owner_ends import index_ends
+from gateway.keys.redis.reading import Stored, read_records
+from gateway.keys.redis.role import is_primary
+from gateway.keys.redis.script import Command, Outcome, OwnerQuota, eval_command, read_outcome
+
+WAIT_SECONDS: Final = 0.7
+"""How long replicas have for acknowledging a write."""
+
+_ATTEMPTS: Final = 8
+_WRITERS: Final = 4
+_ADDERS: Final = 2
+"""How many of the writers at once may add a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The records that a change is worked out from, in the order in which they were asked for.
+
+    `values` is what each name held that was read, `replicas` how many replicas must acknowledge the change.
+    """
+
+    by_digest: Stored
+    by_id: Stored
+    values: dict[bytes, bytes | None]
+    replicas: int
+
+    @property
+    def live(self) -> set[str]:
+        """The ids of the records that are not revoked."""
+        records = self.by_digest + self.by_id
+        return {record.id for record in records if record is not None and not record.revoked}
+
+
+WritePlan = Callable[[Snapshot], Sequence[Command]]
+"""Returns the commands that make a change, none for no change; called again if another writer came first."""
+
+
+class Transactions:
+    """Makes changes over one link; `replicas` is the least number that must acknowledge each."""
+
+    def __init__(self, link: RedisLink, replicas: int) -> None:
+        self._link = link
+        self._replicas = replicas
+        # A write may wait for replicas, and must not do so on the last connection that its reads need.
+        self._writing = asyncio.Semaphore(_WRITERS)
+        # Clients that may make keys can make them without end; what revokes keys must not wait for that.
+        self._adding = asyncio.Semaphore(_ADDERS)
+
+    def adding(self) -> AbstractAsyncContextManager[None]:
+        """Return what a change that adds a key has to hold."""
+        return self._adding
+
+    async def run(
+        self,
+        plan: WritePlan,
+        digests: Sequence[str],
+        ids: Sequence[str] = (),
+        counted: OwnerQuota | None = None,
+    ) -> None:
+        """Make the change that `plan` works out from the records under the digests and the ids.
+
+        Raises:
+            QuotaError: the owner in `counted` has as many keys as its quota allows.
+            redis.exceptions.RedisError: the change was refused, is not acknowledged, or may have been made.
+        """
+        async with self._writing, self._link.connection() as connection:
+            for _ in range(_ATTEMPTS):
+                read = await self._read(connection, digests, ids)
+                commands = plan(read)
+                if not commands:
+                    return
+                request = eval_command(read.values, commands, counted)
+                outcome, count = await _write(connection, request, read.replicas)
+                if outcome is Outcome.WRITTEN:
+                    return
+                if counted is not None:
+                    await self._check(outcome, count, counted)
+        raise StoreUnavailableError(reason="too many others write the same key")
+
+    async def _read(
+        self, connection: PrimaryConnection, digests: Sequence[str], ids: Sequence[str]
+    ) -> Snapshot:
+        """Read the records, and the role of the peer, in one round trip if no id leads to another digest."""
+        key_names, id_names = list(map(names.key_name, digests)), list(map(names.id_name, ids))
+        commands = [("MGET", *each) for each in (key_names, id_names) if each]
+        *values, role = await connection.ask(*commands, ("ROLE",))
+        if not is_primary(role):
+            await self._link.drop()
+            raise NoPrimaryError(REPLACED)
+        texts: list[bytes | None] = values[0] if digests else []
+        found: list[bytes | None] = values[-1] if ids else []
+        others = list({value.decode() for value in found if value is not None}.difference(digests))
+        other_names = list(map(names.key_name, others))
+        if others:
+            (other_texts,) = await connection.ask(("MGET", *other_names))
+            texts = texts + other_texts
+        records = read_records([*digests, *others], texts)
+        by_digest = dict(zip([*digests, *others], records, strict=True))
+        return Snapshot(
+            by_digest=records[: len(digests)],
+            by_id=[None if value is None else by_digest[value.decode()] for value in found],
+            values=dict(zip(key_names + other_names + id_names, texts + found, strict=True)),
+            replicas=max(self._replicas, self._link.replicas(role)),
+        )
+
+    async def _check(self, outcome: Outcome, count: int, counted: OwnerQuota) -> None:
+        """Raise QuotaError if the owner has too many keys; note when they end if that is what is missing."""
+        if outcome is Outcome.TOO_MANY_RECORDS:
+            counted.quota.check_records(count)
+        elif outcome is Outcome.TOO_MANY_LIVE:
+            counted.quota.check_live(count)
+        elif outcome is Outcome.UNINDEXED:
+            await index_ends(self._link.changes, counted.owner)
+
+
+async def _write(connection: PrimaryConnection, request: list[Any], replicas: int) -> tuple[Outcome, int]:
+    """Run the script, and have replicas acknowledge what it wrote.
+
+    Raises:
+        redis.exceptions.RedisError: the script was refused, or its write is not acknowledged; with an
+            `UnansweredError` as its cause it may have been made.
+    """
+    waiting = [("WAIT", replicas, round(WAIT_SECONDS * 1000))] if replicas else []
+    try:
+        done, *acknowledged = await connection.ask_all(request, *waiting)
+    except (NotSentError, NoPrimaryError):
+        # Only a refused script says that its peer is no primary: WAIT writes nothing.
+        raise
+    except BaseException as error:
+        raise error from UnansweredError()
+    if isinstance(done, ResponseError):
+        raise done
+    outcome, count = read_outcome(done)
+    if outcome is Outcome.WRITTEN and acknowledged:
+        _check_acknowledged(acknowledged[0], replicas)
+    return outcome, count
+
+
+def _check_acknowledged(reply: Any, replicas: int) -> None:
+    """Raise the failure for a response to WAIT that says too little."""
+    if isinstance(reply, ResponseError):
+        # As where the primary became a replica meanwhile, which may have lost the write.
+        raise reply from UnansweredError()
+    if reply < replicas:
+        raise NotAcknowledgedError(f"{reply} of {replicas} replicas have acknowledged the write")

@@ -1,0 +1,58 @@
+"""A link to Redis that ends its connections once a command has arrived there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests import redis_acl
+from tests.faults.pipes import Ends, join
+
+
+@asynccontextmanager
+async def cut_after(word: bytes, redis_port: int, *, passed: int = 0) -> AsyncIterator[str]:
+    """Yield a URL that leads to a Redis.
+
+    A connection over it that has sent the word gets so many segments of responses, and is ended when the next
+    one comes from Redis.
+    """
+    connections: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        left: int | None = None
+
+        def up(data: bytes) -> bytes:
+            nonlocal left
+            left = passed if word in data else left
+            return data
+
+        def down(data: bytes) -> bytes:
+            nonlocal left
+            if left == 0:
+                raise ConnectionAbortedError
+            left = None if left is None else left - 1
+            return data
+
+        redis = Ends(*await asyncio.open_connection("127.0.0.1", redis_port))
+        try:
+            # At the end; asyncio's own callback would report a cancelled handler.
+            with contextlib.suppress(asyncio.CancelledError):
+                await join(Ends(reader, writer), redis, up, down)
+        finally:
+            for each in (writer, redis.writer):
+                each.transport.abort()
+            connections.discard(task)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield redis_acl.url(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    finally:
+        server.close()
+        for connection in list(connections):
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)

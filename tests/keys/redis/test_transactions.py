@@ -1,0 +1,394 @@
+"""Changes to keys in Redis: what a write is compared with, and what a failure in the midst of one leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from gateway.errors import GatewayError
+from gateway.keys.errors import StoreUnavailableError, UnacknowledgedError, UncertainError
+from gateway.keys.minting import digest
+from gateway.keys.quota import Quota
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis.indexes import RecordCommands
+from gateway.keys.redis.names import PREFIX
+from gateway.keys.redis.script import Command, Outcome, eval_command, read_outcome
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.store import DuplicateKeyError
+from tests import redis_acl
+from tests.keys.records import OTHER, PENDING, RECORD
+from tests.keys.redis.cut_link import cut_after
+from tests.keys.redis_setups import Replicated, replicated
+from tests.redis_server import RedisServer, start_redis, verbs_of_clients
+
+pytestmark = pytest.mark.redis
+
+AT = "2026-02-01T00:00:00Z"
+REVOKED = RECORD.revoke(AT, "master")
+NAME = f"{PREFIX}name".encode()
+
+
+def disable(record: KeyRecord) -> KeyRecord:
+    return record.disable(AT, "cli:ann")
+
+
+def elsewhere(url: str, work: Callable[[RedisKeyStore], Awaitable[object]]) -> None:
+    """Do something with another store, to its end, in the midst of a function that does not wait."""
+
+    async def run() -> None:
+        store = RedisKeyStore(url)
+        await work(store)
+        await store.close()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(asyncio.run, run()).result()
+
+
+async def run(client: Any, request: list[Any]) -> Any:
+    """Send one command by way of a client of redis-py, whose type covers synchronous clients, too."""
+    return await client.execute_command(*request)
+
+
+async def failure_of(change: Awaitable[object]) -> tuple[type[Exception], str]:
+    """The kind of a failure, and its reason for operators."""
+    with pytest.raises(GatewayError) as failure:
+        await change
+    return type(failure.value), failure.value.reason
+
+
+# One writer before another.
+
+
+async def test_a_change_that_came_first_is_kept(redis_store: RedisKeyStore, redis_url: str) -> None:
+    """The second is worked out anew from it: a key that is revoked meanwhile is not written over as live."""
+    await redis_store.add(RECORD)
+    seen: list[KeyRecord] = []
+
+    def disable_late(record: KeyRecord) -> KeyRecord:
+        seen.append(record)
+        if len(seen) == 1:
+            elsewhere(redis_url, lambda store: store.revoke(RECORD.id, AT, "master"))
+        return disable(record)
+
+    assert await redis_store.revise(RECORD.id, disable_late) == REVOKED
+    assert seen == [RECORD, REVOKED]
+    assert await redis_store.find(RECORD.digest) == REVOKED
+
+
+async def test_a_creator_that_is_revoked_meanwhile_creates_nothing(
+    redis_store: RedisKeyStore, redis_url: str
+) -> None:
+    """Of the two whichever came first counts."""
+    for number in range(20):
+        creator = replace(RECORD, id=f"{RECORD.id[:-2]}{number:02}", digest=digest(f"creator {number}"))
+        created = replace(
+            OTHER,
+            id=f"{OTHER.id[:-4]}1{number:03}",
+            digest=digest(f"created {number}"),
+            created_by=creator.id,
+        )
+        await redis_store.add(creator)
+        added, _ = await asyncio.gather(
+            redis_store.add(created), redis_store.revoke(creator.id, AT, "master"), return_exceptions=True
+        )
+        there = await redis_store.children(creator.id)
+        assert there == ([created] if added is None else [])
+
+
+async def test_of_twenty_that_store_the_same_key_one_does(redis_url: str) -> None:
+    stores = [RedisKeyStore(redis_url) for _ in range(3)]
+    adding = (stores[number % 3].add(replace(RECORD, name=f"{number}")) for number in range(20))
+    outcomes = await asyncio.gather(*adding, return_exceptions=True)
+    (won,) = (number for number, outcome in enumerate(outcomes) if outcome is None)
+    assert [type(outcome) for outcome in outcomes].count(DuplicateKeyError) == 19
+    assert await stores[0].find(RECORD.digest) == replace(RECORD, name=f"{won}")
+    for store in stores:
+        await store.close()
+
+
+async def test_a_script_that_is_sent_twice_changes_nothing_the_second_time(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as client:
+        request = eval_command({NAME: None}, [Command("SET", NAME, (b"new",))])
+        outcomes = [read_outcome(await run(client, request)) for _ in range(2)]
+    assert outcomes == [(Outcome.WRITTEN, 0), (Outcome.CHANGED, 0)]
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00", b"\r\n", b"\xff\xfe", bytes(range(256)), b"0", b"a" * 70000])
+async def test_values_are_compared_and_written_as_bytes(redis_url: str, value: bytes) -> None:
+    async with Redis.from_url(redis_url) as client:
+        await client.set(NAME, value)
+        other, wrong = value + b"\x00", value + b"x"
+        for read, written, outcome in (
+            (wrong, other, Outcome.CHANGED),
+            (value, other, Outcome.WRITTEN),
+            (other, value, Outcome.WRITTEN),
+        ):
+            request = eval_command({NAME: read}, [Command("SET", NAME, (written,))])
+            assert read_outcome(await run(client, request)) == (outcome, 0)
+        assert await client.get(NAME) == value
+
+
+async def test_a_record_with_bytes_of_any_kind_is_compared(redis_store: RedisKeyStore) -> None:
+    odd = replace(RECORD, name="\x00\r\n\x7f\u2028é\U0001f600", owner='"\\ {x}')
+    await redis_store.add(odd)
+    assert await redis_store.revise(odd.id, disable) == disable(odd)
+    assert await redis_store.owned(odd.owner) == [disable(odd)]
+
+
+async def test_a_batch_of_more_words_than_lua_takes_at_once_is_written(redis_url: str) -> None:
+    many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(5000)]
+    request = eval_command({}, RecordCommands(changes_kept=10).write(many, live=()))
+    async with Redis.from_url(redis_url) as client:
+        assert read_outcome(await run(client, request)) == (Outcome.WRITTEN, 0)
+        assert await client.zcard(f"{PREFIX}owner:acme") == 5000
+
+
+async def test_every_name_is_declared_to_the_script(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """As a Cluster demands."""
+    record = replace(PENDING, created_by=RECORD.id, replaces=OTHER.id)
+    with redis_server.monitored() as seen:
+        await redis_store.add_all([record])
+        await redis_store.revoke(record.id, AT, "master", retiring=True)
+        await redis_store.settle(record.id, digest("fourth"))
+        stored = await redis_store.get(record.id)
+        assert stored is not None
+        await redis_store.remove_all([stored])
+        lines = seen()
+    written, declared = set[str](), set[str]()
+    for line in lines:
+        words = line.partition("] ")[2].strip('"\n').split('" "')
+        if "lua]" in line:
+            written.add(words[1])
+        elif words[0] == "EVAL":
+            declared.update(words[3 : 3 + int(words[2])])
+    assert written == declared
+    assert len(written) == 11
+
+
+# A command that is refused.
+
+
+@pytest.mark.parametrize("verb", ["eval", "mget", "zcard", "zadd", "sadd", "xadd", "set"])
+async def test_a_command_that_is_forbidden_leaves_nothing_that_is_believed(
+    redis_store: RedisKeyStore, redis_server: RedisServer, verb: str
+) -> None:
+    """And it is certain that the change was not made."""
+    creator = replace(OTHER, id=RECORD.id.replace("0", "9"), digest=digest("creator"))
+    record = replace(RECORD, created_by=creator.id)
+    await redis_store.add(creator)
+    redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), f"-{verb}")
+    poor = RedisKeyStore(f"redis://poor:p@127.0.0.1:{redis_server.port}/0")
+    try:
+        told = f"Redis does not let the user of keys.store run {verb}: see the rights in deploy/README.md"
+        assert await failure_of(poor.add(record, Quota(5))) == (StoreUnavailableError, told)
+    finally:
+        await poor.close()
+        redis_server.command("ACL", "DELUSER", "poor")
+    assert (await redis_store.find(record.digest), await redis_store.get(record.id)) == (None, None)
+    assert (await redis_store.owned("acme"), await redis_store.children(creator.id)) == ([creator], [])
+    await redis_store.add(record)
+    assert await redis_store.children(creator.id) == [record]
+
+
+async def test_an_index_of_another_type_is_a_failure_and_the_record_stays(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("DEL", f"{PREFIX}owner:acme")
+    redis_server.command("LPUSH", f"{PREFIX}owner:acme", "x")
+    told = (StoreUnavailableError, "Redis failed: ResponseError")
+    assert await failure_of(redis_store.revise(RECORD.id, disable)) == told
+    assert await redis_store.find(RECORD.digest) == RECORD
+
+
+async def test_a_full_redis_takes_nothing_of_a_change_and_can_be_pruned(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(REVOKED)
+    position = await redis_store.last_position()
+    before = redis_server.command("KEYS", "*")
+    redis_server.command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        told = (StoreUnavailableError, "Redis takes no change: it is out of memory (maxmemory)")
+        assert await failure_of(redis_store.add(OTHER)) == told
+        assert await failure_of(redis_store.revise(RECORD.id, lambda r: replace(r, name="new"))) == told
+        assert sorted(redis_server.command("KEYS", "*").split()) == sorted(before.split())
+        assert await redis_store.last_position() == position
+        assert await redis_store.remove_all([REVOKED]) == [REVOKED]
+    finally:
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+    assert await redis_store.find(RECORD.digest) is None
+
+
+# A connection that is lost.
+
+
+async def test_what_is_lost_behind_the_script_may_be_done_and_is_not_repeated(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    async with cut_after(b"EVAL", redis_server.port) as url:
+        store = RedisKeyStore(url)
+        with redis_server.monitored() as seen:
+            told = await failure_of(store.revoke(RECORD.id, AT, "master"))
+            verbs = verbs_of_clients(seen())
+        await store.close()
+    assert told == (UncertainError, "Redis closed the connection")
+    assert verbs.count("EVAL") == 1
+    assert await redis_store.find(RECORD.digest) == REVOKED
+
+
+async def test_what_is_lost_before_the_script_is_certain(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    async with cut_after(b"MGET", redis_server.port) as url:
+        store = RedisKeyStore(url)
+        told = await failure_of(store.revoke(RECORD.id, AT, "master"))
+        await store.close()
+    assert told == (StoreUnavailableError, "Redis closed the connection")
+    assert await redis_store.find(RECORD.digest) == RECORD
+
+
+async def test_a_connection_that_is_closed_before_the_script_is_not_replaced(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """redis-py would connect anew, perhaps to another primary than the one that was read."""
+    await redis_store.add(RECORD)
+
+    def disable_late(record: KeyRecord) -> KeyRecord:
+        with pytest.raises(StopIteration):
+            redis_store.link.drop().send(None)
+        return disable(record)
+
+    with redis_server.monitored() as seen:
+        told = await failure_of(redis_store.revise(RECORD.id, disable_late))
+        verbs = verbs_of_clients(seen())
+    assert told == (StoreUnavailableError, "the connection to Redis was closed before the command was sent")
+    assert "EVAL" not in verbs
+    assert await redis_store.find(RECORD.digest) == RECORD
+    # The next one connects.
+    assert await redis_store.revise(RECORD.id, disable) == disable(RECORD)
+
+
+class TestReplicas:
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Iterator[Replicated]:
+        with replicated(tmp_path) as pair:
+            yield pair
+
+    async def test_what_is_lost_behind_the_acknowledgement_may_be_done(self, pair: Replicated) -> None:
+        """The script has responded, the replica has not, and the connection ends."""
+        store = RedisKeyStore(pair.primary.url)
+        await store.add(RECORD)
+        async with cut_after(b"EVAL", pair.primary.port, passed=1) as url:
+            cut = RedisKeyStore(url)
+            with pair.replica.stalled():
+                told = await failure_of(cut.revoke(RECORD.id, AT, "master"))
+            await cut.close()
+        assert told == (UncertainError, "Redis closed the connection")
+        assert await store.find(RECORD.digest) == REVOKED
+        await store.close()
+
+    async def test_a_primary_that_becomes_a_replica_before_the_script_takes_nothing(
+        self, pair: Replicated
+    ) -> None:
+        store = RedisKeyStore(pair.primary.url)
+        await store.add(RECORD)
+
+        def demote(record: KeyRecord) -> KeyRecord:
+            pair.replica.command("REPLICAOF", "NO", "ONE")
+            pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
+            return disable(record)
+
+        told = await failure_of(store.revise(RECORD.id, demote))
+        assert told == (StoreUnavailableError, "Redis has no primary that takes changes")
+        await store.close()
+        promoted = RedisKeyStore(pair.replica.url)
+        assert await promoted.find(RECORD.digest) == RECORD
+        await promoted.close()
+
+    async def test_a_primary_that_becomes_a_replica_behind_the_script_leaves_it_open(
+        self, pair: Replicated
+    ) -> None:
+        """The write may be on the new primary, or lost."""
+        store = RedisKeyStore(pair.primary.url)
+        await store.add(RECORD)
+        with pair.replica.stalled(), pair.primary.monitored() as seen:
+            revoking = asyncio.ensure_future(failure_of(store.revoke(RECORD.id, AT, "master")))
+            async with asyncio.timeout(5):
+                while "WAIT" not in verbs_of_clients(seen()):
+                    await asyncio.sleep(0.01)
+            pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
+            kind, _ = await revoking
+        assert kind is UncertainError
+        await store.close()
+
+    async def test_a_refused_change_needs_no_acknowledgement(self, pair: Replicated) -> None:
+        store = RedisKeyStore(pair.primary.url)
+        await store.add(RECORD)
+        with pair.replica.stalled():
+            with pytest.raises(DuplicateKeyError):
+                await store.add(RECORD)
+            kind, told = await failure_of(store.add(OTHER))
+        assert (kind, told) == (UnacknowledgedError, "0 of 1 replicas have acknowledged the write")
+        assert await store.find(OTHER.digest) == OTHER
+        await store.close()
+
+    async def test_changes_of_many_writers_are_all_acknowledged(self, pair: Replicated) -> None:
+        """Each by the connection that made it; one after another sees what came before."""
+        stores = [RedisKeyStore(pair.primary.url) for _ in range(3)]
+        await stores[0].add(RECORD)
+        numbers = itertools.count()
+
+        def add_scope(record: KeyRecord) -> KeyRecord:
+            return replace(record, scopes=(*record.scopes, f"s{next(numbers)}"))
+
+        for _ in range(5):
+            await asyncio.gather(*(store.revise(RECORD.id, add_scope) for store in stores))
+        found = await stores[0].find(RECORD.digest)
+        assert found is not None
+        assert len(found.scopes) == 1 + 15
+        text = pair.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
+        assert all(scope.encode() in text for scope in found.scopes)
+        for store in stores:
+            await store.close()
+
+
+class TestRights:
+    @pytest.mark.parametrize(
+        "script",
+        [
+            "return redis.call('GET', 'other')",
+            "return redis.call('FLUSHALL')",
+            "return redis.call('KEYS', '*')",
+        ],
+    )
+    async def test_a_script_has_no_right_that_its_user_has_not(self, redis_url: str, script: str) -> None:
+        async with Redis.from_url(redis_url) as client:
+            with pytest.raises(ResponseError, match=r"ACL failure|executing the script can't"):
+                await run(client, ["EVAL", script, "0"])
+
+
+async def test_a_read_only_redis_is_told_by_the_script(tmp_path: Path) -> None:
+    """As by one of its commands: the kind of the failure is kept."""
+    server = start_redis(tmp_path, "--min-replicas-to-write", "1")
+    store = RedisKeyStore(server.url)
+    try:
+        told = "Redis takes no change: too few of its replicas are well (min-replicas-to-write)"
+        assert await failure_of(store.add(RECORD)) == (StoreUnavailableError, told)
+        assert await store.find(RECORD.digest) is None
+    finally:
+        await store.close()
+        server.kill()
