@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.errors import GatewayError
 from gateway.wire.errors import UpstreamTimeoutError, UpstreamUnreachableError
 
 CLOSED: Final = "Core closed the connection without a byte of a response"
@@ -50,12 +49,12 @@ _DATES: Final = {9: "is not valid yet", 10: "has expired"}
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
-def unreachable(reason: str) -> GatewayError:
+def unreachable(reason: str) -> UpstreamUnreachableError:
     """The failure of a Core that is not reached."""
     return UpstreamUnreachableError(reason=reason)
 
 
-def too_slow(reason: str) -> GatewayError:
+def too_slow(reason: str) -> UpstreamTimeoutError:
     """The failure of a Core that does not do in time what is due."""
     return UpstreamTimeoutError(reason=reason)
 

@@ -63,14 +63,14 @@ def credential_lines(headers: Iterable[Header]) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers if _is_credential(header[0])])
 
 
-def answer_lines(headers: Iterable[Header]) -> bytes:
+def response_lines(headers: Iterable[Header]) -> bytes:
     """Core's headers that cross to the client, as `Name: value` lines, each ending in CRLF."""
     kept = _without_nominated(headers)
     return b"".join([b"%b: %b\r\n" % header for header in kept if _returns(header[0])])
 
 
 def has_date(lines: bytes) -> bool:
-    """Whether header lines, as `answer_lines` writes them, hold a `Date`."""
+    """Whether header lines, as `response_lines` writes them, hold a `Date`."""
     return b"\r\nDate: " in lines or lines.startswith(b"Date: ") or b"\r\ndate: " in b"\r\n" + lines.lower()
 
 

@@ -18,13 +18,15 @@ PER_TURN: Final = 64 * 1024
 """The bytes of all connections that are parsed in one turn."""
 
 
-class Parsing(Protocol):
-    """A connection with bytes to parse."""
+class ParsingInput(Protocol):
+    """The input of a connection that has bytes to parse."""
 
-    party: str
+    @property
+    def party(self) -> str:
+        """The party that the connection is counted for."""
 
     def parse_next(self) -> int:
-        """Parse a piece; returns how many bytes it was."""
+        """Parse a piece; return how many bytes it was."""
 
 
 class ParseBudget:
@@ -36,7 +38,7 @@ class ParseBudget:
         self._parsed = 0
         self._scheduled = False
         # By party, in the order of their turns.
-        self._waiting: dict[str, dict[Parsing, None]] = {}
+        self._waiting: dict[str, dict[ParsingInput, None]] = {}
 
     def take(self, size: int) -> bool:
         """Count `size` bytes as parsed in this turn; False where they have to wait for another."""
@@ -46,12 +48,12 @@ class ParseBudget:
         self._schedule()
         return True
 
-    def wait(self, connection: Parsing) -> None:
+    def wait(self, connection: ParsingInput) -> None:
         """Call `connection.parse_next` when it is its turn."""
         self._waiting.setdefault(connection.party, {})[connection] = None
         self._schedule()
 
-    def forget(self, connection: Parsing) -> None:
+    def forget(self, connection: ParsingInput) -> None:
         """A connection has ended."""
         queue = self._waiting.get(connection.party)
         if queue is not None and connection in queue:
@@ -75,7 +77,7 @@ class ParseBudget:
         if self._parsed or self._waiting:
             self._schedule()
 
-    def _next(self) -> Parsing:
+    def _next(self) -> ParsingInput:
         party, queue = next(iter(self._waiting.items()))
         connection = next(iter(queue))
         del queue[connection], self._waiting[party]
