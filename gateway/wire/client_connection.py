@@ -13,8 +13,9 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.fairness.errors import OverloadedError
+from gateway.wire import client_input, client_phase
 from gateway.wire.client_address import peer_of
-from gateway.wire.client_input import ClientInput, InputState
+from gateway.wire.client_input import ClientInput
 from gateway.wire.client_phase import SLOWEST, ClientLimits, ClientPhase
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS, STALLED_SECONDS
 from gateway.wire.deadlines import NEVER, Deadlines
@@ -29,7 +30,7 @@ from gateway.wire.write_coalescer import CoalescingWriter, WriteCoalescer
 
 
 class ClientConnectionOwner(Protocol):
-    """What the connections of clients share; `seconds` are those of each phase, by its number."""
+    """The owner of all connections of clients; `seconds` are those of each phase, by its number."""
 
     loop: asyncio.AbstractEventLoop
     limits: ClientLimits
@@ -55,8 +56,9 @@ class ClientConnectionOwner(Protocol):
 class ClientConnection(asyncio.Protocol):
     """One connection of a client: its transport, its phase, and its end.
 
-    `peer` is the address of its other end and `party` whom it is counted for; `counted` are the bytes that are
-    counted as held. `gone` says that the client has closed it, and `ended_at` when it ended its side.
+    `peer` is the address of its other end, and `party` the party that it is counted for. `counted` are the
+    bytes that are counted as held. `gone` says that the client has closed it, and `ended_at` when it ended
+    its side.
     """
 
     __slots__ = (
@@ -88,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
         self.peer = ""
         self.party = ""
         self.counted = 0
-        self.phase = ClientPhase.IDLE
+        self.phase = client_phase.IDLE
         self.deadline = NEVER
         self.ended_at = NEVER
         self.gone = False
@@ -98,19 +100,19 @@ class ClientConnection(asyncio.Protocol):
     def advance(self) -> None:
         """Enter the phase that the connection is in now."""
         if self.gone:
-            phase = ClientPhase.CLOSED
+            phase = client_phase.CLOSED
         elif self.flow.blocked:
-            phase = ClientPhase.SENDING
-        elif self.input.state is InputState.LINGERING:
-            phase = ClientPhase.LINGERING
+            phase = client_phase.SENDING
+        elif self.input.state is client_input.LINGERING:
+            phase = client_phase.LINGERING
         elif self.input.receiving is not None:
-            phase = ClientPhase.HELD if self.flow.paused else ClientPhase.BODY
-        elif self.requests.busy:
-            phase = ClientPhase.HANDLING
+            phase = client_phase.HELD if self.flow.paused else client_phase.BODY
+        elif self.requests.current is not None or self.requests.waiting:
+            phase = client_phase.HANDLING
         else:
-            phase = ClientPhase.HEAD if self.input.head_begun else ClientPhase.IDLE
+            phase = client_phase.HEAD if self.input.head_begun else client_phase.IDLE
         # The time of a body begins anew with each of its bytes.
-        if phase is not self.phase or phase is ClientPhase.BODY:
+        if phase is not self.phase or phase is client_phase.BODY:
             self._enter(phase)
 
     def _enter(self, phase: ClientPhase) -> None:
@@ -118,23 +120,23 @@ class ClientConnection(asyncio.Protocol):
         self.phase = phase
         self._entered = now = self._owner.deadlines.now
         seconds = self._owner.seconds[phase.number]
-        if phase is ClientPhase.BODY and (receiving := self.input.receiving) is not None:
+        if phase is client_phase.BODY and (receiving := self.input.receiving) is not None:
             pace = receiving.body.began + seconds + receiving.body.bytes_in / SLOWEST
             seconds = min(seconds, pace - now)
         self.deadline = now + seconds
 
     def expire(self) -> None:
         """End the phase whose deadline has passed."""
-        if self.phase is ClientPhase.SENDING:
+        if self.phase is client_phase.SENDING:
             if self.flow.taken() < SLOWEST * self._owner.limits.write:
                 self.abort()
             else:
                 self.flow.measure_anew()
-                self._enter(ClientPhase.SENDING)
-        elif self.phase is ClientPhase.BODY and self.input.receiving is not None:
+                self._enter(client_phase.SENDING)
+        elif self.phase is client_phase.BODY and self.input.receiving is not None:
             self.input.ignore()
             self.input.receiving.body.break_off(RequestTimeoutError())
-        elif self.phase is ClientPhase.HEAD:
+        elif self.phase is client_phase.HEAD:
             self.input.refuse(RequestTimeoutError())
         else:
             self.abort()
@@ -144,16 +146,16 @@ class ClientConnection(asyncio.Protocol):
 
         A body that streams is Core's business as well: it never counts.
         """
-        if self.phase in (ClientPhase.IDLE, ClientPhase.HEAD):
+        if self.phase in (client_phase.IDLE, client_phase.HEAD):
             return True
         now = self._owner.deadlines.now
         since = now - self._entered
-        if self.phase is ClientPhase.BODY and self.input.receiving is not None:
+        if self.phase is client_phase.BODY and self.input.receiving is not None:
             body = self.input.receiving.body
             return not body.streams and now - body.began >= STALLED_SECONDS
-        if self.phase is ClientPhase.SENDING:
+        if self.phase is client_phase.SENDING:
             return since >= STALLED_SECONDS and self.flow.taken() < SLOWEST * since
-        return self.phase is ClientPhase.LINGERING and since >= STALLED_SECONDS
+        return self.phase is client_phase.LINGERING and since >= STALLED_SECONDS
 
     # asyncio's callbacks.
 
@@ -172,7 +174,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
             return
         self.party = party
-        self._enter(ClientPhase.IDLE)
+        self._enter(client_phase.IDLE)
         self._owner.run(RequestLoop(self, self._owner).serve())
 
     def data_received(self, data: bytes) -> None:
@@ -181,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep a half-closed connection open for the responses to requests that were whole."""
-        lingering = self.input.state is InputState.LINGERING
+        lingering = self.input.state is client_input.LINGERING
         self.input.end()
         self.ended_at = self._owner.deadlines.now
         # The end may come in the turn of the last response, before it was sent.
@@ -193,7 +195,7 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits for the client."""
+        """Tell the requests that the client has left, and end the task."""
         self.gone = True
         self.ended_at = min(self.ended_at, self._owner.deadlines.now)
         self.input.end()
@@ -201,7 +203,7 @@ class ClientConnection(asyncio.Protocol):
         self.advance()
         self._owner.forget(self)
         self.input.leave()
-        # A large response is cut: `write` finds nobody, and the source must not stay held back.
+        # The rest of a large response is dropped, and its source must not stay held back.
         self.flow.lose()
         self.requests.notify()
 
@@ -232,7 +234,7 @@ class ClientConnection(asyncio.Protocol):
         """Give up what is held: it is needed for another party."""
         if self.flow.blocked:
             self.abort()
-        elif self.input.state is InputState.OPEN:
+        elif self.input.state is client_input.OPEN:
             self.input.refuse(OverloadedError())
         self.counted = 0
 
@@ -258,7 +260,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.input.ignore()
         self.writer.flush()
-        if not linger or self.input.state is InputState.ENDED or self._transport.is_closing():
+        if not linger or self.input.state is client_input.ENDED or self._transport.is_closing():
             self._transport.close()
             return
         self._transport.write_eof()

@@ -46,3 +46,7 @@ class ClientPhase(TimedPhase):
     """All is sent. What still comes is thrown away, so that the client can read the response."""
     CLOSED = ("closed", lambda _: NEVER)
     """The client has left."""
+
+
+# By their own names as well: to look a member up in its enum takes 0.1 us, and a request does so often.
+IDLE, HEAD, BODY, HELD, HANDLING, SENDING, LINGERING, CLOSED = ClientPhase

@@ -1,4 +1,4 @@
-"""Whether the client of a request is still there, and how long it may keep the gateway waiting."""
+"""The presence of a client that waits for a response, and the time that it may keep the gateway waiting."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gateway.wire.deadlines import NEVER
 from gateway.wire.errors import ClientGoneError
 
 HALF_CLOSED_SECONDS: Final = 0.5
-"""How long a client that has ended its side still counts as waiting: most have left, and a few only say that
-they send nothing more (`shutdown`)."""
+"""The time for which a client that has ended its side still counts as waiting. Most have left; a few only say
+that they send nothing more (`shutdown`)."""
 STALLED_SECONDS: Final = 1.0
-"""How long a client may keep the gateway waiting before another party can get what it holds."""
+"""The time for which a client may keep the gateway waiting before another party can get what it holds."""
 
 
 class ClientPresence(Protocol):

@@ -1,8 +1,8 @@
 """All connections of clients: admitted up to a bound, counted by party.
 
 Rules kept here:
-- A party is the network of a client's address. If all connections are taken, one of the party that has most of
-  them gives way to one of a party that has fewer: one that is idle, or that has kept the gateway waiting.
+- A party is the network of a client's address. At the limit, a connection of the party that has most of them
+  gives way to one of a party that has fewer: one that is idle, or whose client has kept the gateway waiting.
 - A trusted proxy speaks for many clients: each of its connections counts as a party of its own.
 """
 
@@ -26,7 +26,7 @@ from gateway.wire.parse_budget import ParseBudget
 from gateway.wire.write_coalescer import WriteCoalescer
 
 _LOOKED_AT: Final = 64
-"""How many connections of a party are looked at for one that gives way."""
+"""Number of connections of a party that are looked at for one that gives way."""
 
 
 class Clients:
@@ -137,7 +137,7 @@ class Clients:
         return [connection for party in self._connections.values() for connection in party]
 
     def _displace(self, party: str) -> bool:
-        """Close a connection of the party that has most for one of `party`; return False if none gives way."""
+        """Close a connection of the party that has most, for `party`; return False if none gives way."""
         greediest = self._open.yielding(party)
         if greediest is None:
             return False

@@ -29,7 +29,7 @@ class ConnectionSet:
 
     @property
     def idle(self) -> int:
-        """How many are idle."""
+        """Number of idle connections."""
         return len(self._idle)
 
     async def connect(self) -> UpstreamConnection:

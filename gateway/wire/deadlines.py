@@ -1,7 +1,7 @@
-"""Deadlines of many connections, kept by one timer.
+"""Deadlines of many connections, checked by one timer.
 
 Rules kept here:
-- Setting a deadline is one attribute write, so that every phase of every request can have one.
+- To set a deadline is one attribute write, so that every phase of every request can have one.
 - A deadline is kept to within two `TICK`s: `now` is read by the timer, not for every deadline.
 """
 
@@ -31,7 +31,7 @@ def seconds_of(phases: type[TimedPhase], limits: object) -> tuple[float, ...]:
 
 
 class Expiring(Protocol):
-    """A connection with a deadline in seconds of the loop's clock; `NEVER` for none."""
+    """A connection with a deadline in seconds of the loop's clock; `NEVER` for none, or one that has passed."""
 
     deadline: float
 

@@ -55,8 +55,8 @@ class ClientLink(Protocol):
 class Exchange:
     """One request of a client, and the response to it; a `ClientPresence`.
 
-    `peer` is the address of the connection's other end, without its port. `responded` says that a response has
-    begun, whose `status` is 0 until then, and again once it was cut.
+    `peer` is the address of the connection's other end, without its port. `responded` says that a response
+    has begun. Its `status` is 0 before that, and again once the response was cut.
     """
 
     __slots__ = (

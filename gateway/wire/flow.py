@@ -22,7 +22,7 @@ class Pausable(Protocol):
 class FlowControl:
     """Reading from one transport, held back by the gateway; and writing to it, held back by its other end.
 
-    `blocked` says that the other end is slower than what is written, and `unread` how many bytes the transport
+    `blocked` says that the other end is slower than what is written. `unread` is how many bytes the transport
     held when that began, or at the last `measure_anew`. `source` is where the bytes that are
     written come from: it is held back while `blocked`.
     """

@@ -1,10 +1,10 @@
-"""Whose bytes are parsed in which turn of the event loop.
+"""The bytes that one turn of the event loop may parse, shared between connections.
 
 Rules kept here:
 - One turn parses a bounded number of bytes, of all connections together: parsing 256 KiB of small requests
   takes 20 ms, and thousands of connections may send as much at once.
-- Bytes beyond that wait, and their connections are not read from meanwhile. The parties take turns, and the
-  connections of one party in the order in which they came.
+- Bytes beyond that wait, and their connections are not read meanwhile. The parties take turns, and so do the
+  connections of one party, in the order in which they came.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ParsingInput(Protocol):
 
 
 class ParseBudget:
-    """The bytes that one turn still may parse, and the connections that wait for another."""
+    """The bytes that this turn may still parse, and the inputs that wait for another turn."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, per_turn: int = PER_TURN) -> None:
         self._loop = loop
@@ -41,7 +41,7 @@ class ParseBudget:
         self._waiting: dict[str, dict[ParsingInput, None]] = {}
 
     def take(self, size: int) -> bool:
-        """Count `size` bytes as parsed in this turn; False where they have to wait for another."""
+        """Count `size` bytes as parsed in this turn; return False if they have to wait for another."""
         if self._waiting or self._parsed + size > self._per_turn:
             return False
         self._parsed += size
@@ -49,12 +49,12 @@ class ParseBudget:
         return True
 
     def wait(self, connection: ParsingInput) -> None:
-        """Call `connection.parse_next` when it is its turn."""
+        """Call `parse_next` when it is the turn of an input."""
         self._waiting.setdefault(connection.party, {})[connection] = None
         self._schedule()
 
     def forget(self, connection: ParsingInput) -> None:
-        """A connection has ended."""
+        """Drop the input of a connection that has ended."""
         queue = self._waiting.get(connection.party)
         if queue is not None and connection in queue:
             del queue[connection]
@@ -67,9 +67,11 @@ class ParseBudget:
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begin a turn: those that wait come first, each at most once."""
+        """Begin a turn: the inputs that wait come first, each at most once."""
         self._scheduled = False
         self._parsed = 0
+        if not self._waiting:
+            return
         for _ in range(sum(map(len, self._waiting.values()))):
             if self._parsed >= self._per_turn or not self._waiting:
                 break

@@ -2,13 +2,13 @@
 
 Rules kept here:
 - Nothing is sent twice, but a GET on a reused connection that gave no byte.
-- A request uses a connection only while it holds a slot (`slots`); one that waits for a slot makes another
-  party's give way that only waits for its client.
-- A request whose time is over keeps its connection and gives its slot back, as long as not too many of such
-  run at once; beyond that it keeps its slot too. All in all there are at most twice `limits.connections`,
-  and up to two more where those are fewer than three.
-- Whether a request may still be sent is asked when its bytes leave; while that is asked elsewhere, the request
-  keeps its slot.
+- A request uses a connection only while it holds a slot (`slots`). A request that waits for a slot makes one
+  of another party give way that only waits for its client.
+- A request whose time is over keeps its connection and gives its slot back, unless too many such requests run
+  at once: then it keeps its slot, too. There are at most twice `limits.connections` connections, and up to
+  two more if that limit is below three.
+- A request asks for its permission when its bytes leave (`passes`). If that takes a look-up (`renew`), it
+  keeps its slot meanwhile.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Pool:
         """Send one whole request and return Core's response, as soon as its head is there.
 
         Raises UpstreamUnreachableError, UpstreamTimeoutError, OverloadedError if no slot came free,
-        ClientGoneError if nobody waits any more, and what `request.renew` raises: then nothing was sent.
+        ClientGoneError if its client has left, and what `request.renew` raises: then nothing was sent.
         """
         connection = self._ready(request) or await self._acquire(request)
         repeatable = connection.reused
@@ -149,7 +149,7 @@ class Pool:
         """Take note that a connection has ended."""
         self.deadlines.forget(connection)
         if not self._connections.forget(connection):
-            # It ended while it was made: whoever acquires it gives its slot back.
+            # It ended while it was made: `_acquire` gives its slot back.
             return
         self._detached.discard(connection)
         if not self._detached:
@@ -170,7 +170,7 @@ class Pool:
         return None
 
     async def _acquire(self, request: UpstreamRequest, *, streams: bool = False) -> UpstreamConnection:
-        """Return an idle or a new connection with a slot, waiting for the slot. Raises what `request` raises."""
+        """Wait for a slot and return a connection, an idle or a new one. Raises what `request` raises."""
         if self._connections.closed:
             raise OverloadedError
         claim = self._slots.claim_for_stream if streams else self._slots.claim
@@ -202,7 +202,7 @@ class Pool:
                 raise
             if connection.usable:
                 return connection
-            # It may have ended without our having heard of it: its slot would be counted twice.
+            # The pool may not know yet that it has ended: its slot would be counted twice.
             self._free(connection)
             connection = await self._acquire(request, streams=streams)
             if request.passes():
@@ -221,7 +221,7 @@ class Pool:
         """
 
         def claim(connection: UpstreamConnection) -> tuple[bool, tuple[int, int]]:
-            """Return how good a claim others have: nobody may want the response, or the holder has most."""
+            """Return how good a claim others have: the response may be unwanted, or the holder has most."""
             trip = connection.trip
             return trip is not None and trip.unwanted, self._slots.weight(self._holders[connection])
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Protocol
 
+from aiohttp.streams import EMPTY_PAYLOAD
+
 from gateway.errors import GatewayError
 from gateway.wire.errors import BodyTooLargeError
 
@@ -63,9 +65,9 @@ class BufferMeter(Protocol):
 class RequestBody:
     """The body of one request.
 
-    `length` is in bytes as the client announced it, None for a chunked body; `complete` says that all of it has
-    come, and `broken` why it will not come to its end, if so. `began` is when it began, in seconds of the
-    loop's clock; the time in which the client was held back does not count.
+    `length` is the number of bytes that the client announced, None for a chunked body. `complete` says that
+    all of it has come, and `broken` why it will not come to its end, if so. `began` is when it began, in
+    seconds of the loop's clock, plus the time for which the client was held back.
     """
 
     __slots__ = (
@@ -99,7 +101,11 @@ class RequestBody:
         self.broken: Exception | None = None
         self.chunked: bool = message.chunked
         self.complete: bool = payload.is_eof()
-        self.length: int | None = None if message.chunked else int(message.headers.get("Content-Length", 0))
+        self.length: int | None = 0
+        if message.chunked:
+            self.length = None
+        elif payload is not EMPTY_PAYLOAD:
+            self.length = int(message.headers.get("Content-Length", 0))
         self.bytes_in = 0
         self.began = began
         if not self.complete and message.version.minor:
@@ -150,7 +156,7 @@ class RequestBody:
             sink, self._sink = self._sink, None
             sink.break_off()
 
-    # For whoever takes the body.
+    # For the request's handler.
 
     async def collect(self, limit: int, meter: BufferMeter) -> None:
         """Hold what comes of the body until it is whole, or more than `limit` bytes have come.

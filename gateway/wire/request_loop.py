@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.errors import GatewayError
-from gateway.wire.client_input import ClientInput, InputState
+from gateway.wire.client_input import OPEN, ClientInput
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import FlowControl
 from gateway.wire.request_queue import RequestQueue
@@ -68,7 +68,7 @@ class RequestLoop:
                 if not item.keep_alive or not item.body.complete or connection.gone:
                     unread = not item.body.complete
                     break
-                if requests:
+                if requests.waiting:
                     # Each of many small requests would be handled before anybody else is served.
                     await asyncio.sleep(0)
                 else:
@@ -80,7 +80,7 @@ class RequestLoop:
     async def _next(self) -> Exchange | GatewayError | None:
         """Return the next request or refusal, None if no more can come."""
         connection, requests = self._connection, self._connection.requests
-        while connection.flow.blocked or not requests:
+        while connection.flow.blocked or not requests.waiting:
             if connection.gone or (not connection.flow.blocked and self._takes_no_more()):
                 return None
             await requests.change()
@@ -89,6 +89,6 @@ class RequestLoop:
     def _takes_no_more(self) -> bool:
         """Return True if no further request can come; one whose head has begun still may."""
         connection = self._connection
-        if connection.input.state is not InputState.OPEN:
+        if connection.input.state is not OPEN:
             return True
         return connection.requests.shut and not connection.input.coming

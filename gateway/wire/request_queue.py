@@ -10,42 +10,39 @@ from gateway.wire.exchange import Exchange
 
 
 class RequestQueue:
-    """The request that is handled, and those that wait; a GatewayError stands for what could not be read.
+    """The `current` request, and those that are `waiting`; a GatewayError stands for what could not be read.
 
     `shut` says that no further request is waited for.
     """
 
-    __slots__ = ("_change", "_loop", "_waiting", "current", "shut")
+    __slots__ = ("_change", "_loop", "current", "shut", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: deque[Exchange | GatewayError] = deque()
+        self.waiting: deque[Exchange | GatewayError] = deque()
         self._change: asyncio.Future[None] | None = None
         self.current: Exchange | None = None
         self.shut = False
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     @property
     def busy(self) -> bool:
         """True while a response is due."""
-        return self.current is not None or len(self._waiting) > 0
+        return self.current is not None or bool(self.waiting)
 
     @property
     def behind(self) -> bool:
         """True while requests wait that have to be handled before more is read."""
-        waiting = len(self._waiting)
+        waiting = len(self.waiting)
         return waiting > 1 or (waiting == 1 and self.current is not None)
 
     def put(self, item: Exchange | GatewayError) -> None:
         """Queue a request, or a refusal."""
-        self._waiting.append(item)
+        self.waiting.append(item)
         self.notify()
 
     def take(self) -> Exchange | GatewayError:
         """Return the next item, which is current from now on if it is a request."""
-        item = self._waiting.popleft()
+        item = self.waiting.popleft()
         if isinstance(item, Exchange):
             self.current = item
         return item
@@ -66,7 +63,7 @@ class RequestQueue:
         return self._change
 
     def notify(self) -> None:
-        """Wake whoever waits for a change."""
+        """Wake the task that waits for a change."""
         change, self._change = self._change, None
         if change is not None and not change.done():
             change.set_result(None)

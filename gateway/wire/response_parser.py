@@ -35,7 +35,9 @@ class Part(enum.Enum):
     SURPLUS = "a second response has begun, and is dropped"
 
 
-_IN_BODY: Final = (Part.BODY, Part.BODY_UNTIL_CLOSE)
+# By their own names as well: to look a member up in its enum takes 0.1 us, and a request does so often.
+NONE, HEAD, BODY, BODY_UNTIL_CLOSE, WHOLE, SURPLUS = Part
+_IN_BODY: Final = (BODY, BODY_UNTIL_CLOSE)
 
 
 class ResponseParser:
@@ -63,7 +65,7 @@ class ResponseParser:
         self._headers: list[Header] = []
         self._bodiless = False
         self._chunked = False
-        self.part = Part.NONE
+        self.part = NONE
         self.response: UpstreamResponse | None = None
         self.silent = True
         self.persistent = True
@@ -75,7 +77,7 @@ class ResponseParser:
             self._chunked = False
             self._parser = httptools.HttpResponseParser(self)
         self._bodiless = bodiless
-        self.part = Part.NONE
+        self.part = NONE
         self.response = None
         self.silent = True
 
@@ -89,7 +91,7 @@ class ResponseParser:
 
     def end(self) -> bool:
         """Take the end of the connection; return True if it is the end of the response's body."""
-        if self.part is not Part.BODY_UNTIL_CLOSE:
+        if self.part is not BODY_UNTIL_CLOSE:
             return False
         self._finish()
         return True
@@ -100,7 +102,7 @@ class ResponseParser:
         self._parser = None  # type: ignore[assignment]  # ends the reference cycle
 
     def _finish(self) -> None:
-        self.part = Part.WHOLE
+        self.part = WHOLE
         if self.response is not None:
             self.response.finish()
 
@@ -109,24 +111,24 @@ class ResponseParser:
     def on_message_begin(self) -> None:
         """Begin a head; one behind a whole response belongs to nothing that was asked."""
         if self.response is None:
-            self.part = Part.HEAD
+            self.part = HEAD
         else:
-            self.part = Part.SURPLUS
+            self.part = SURPLUS
             self.persistent = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header of the head; drop trailers."""
-        if self.part is Part.HEAD:
+        if self.response is None:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin a response, or pass over an interim one."""
-        if self.part is not Part.HEAD or self._source is None:
+        if self.part is not HEAD or self._source is None:
             return
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []
         if status < _INTERIM:
-            self.part = Part.NONE
+            self.part = NONE
             return
         response = self.response = UpstreamResponse(self._source, status, headers)
         framed = False
@@ -138,13 +140,13 @@ class ResponseParser:
                 response.length, framed = int(value), True
             elif lowered == b"transfer-encoding":
                 framed = self._chunked = True
-        self.part = Part.BODY
+        self.part = BODY
         if self._bodiless:
             # The parser cannot be told that this response has no body, so it ends here.
             self.persistent = False
             self._finish()
         elif not framed and status not in _NO_BODY:
-            self.part = Part.BODY_UNTIL_CLOSE
+            self.part = BODY_UNTIL_CLOSE
             self.persistent = False
         elif not self._parser.should_keep_alive():
             self.persistent = False

@@ -1,10 +1,10 @@
 """One request on a connection to Core, and the response to it.
 
 Rules kept here:
-- Whether a request may still be sent is asked when its bytes are written to the socket.
+- A request asks for its permission when its bytes are written to the socket, not before.
 - What may have changed something at Core is never cancelled: once its time is over the caller gets
-  UpstreamTimeoutError, and the request runs to its end on its connection, which nothing else uses. (Core leaves
-  a cancelled request half done: its rollback is cancelled as well.)
+  UpstreamTimeoutError, and the request runs to its end on its connection, which nothing else uses. (Core
+  leaves a cancelled request half done: its rollback is cancelled as well.)
 - A GET whose client has left is cut at once; one whose client has only ended its side, after a moment.
 - A response that comes before the whole request ends the upload, and the connection with it.
 """
@@ -12,21 +12,19 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.fairness.errors import OverloadedError
+from gateway.wire import upstream_phase
 from gateway.wire.client_presence import STALLED_SECONDS, require_present
 from gateway.wire.connect_errors import BROKEN_OFF, too_slow, unreachable
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.errors import ClientGoneError, UpstreamTimeoutError
-from gateway.wire.upstream_phase import WITH_CORE, PoolLimits, UpstreamPhase
+from gateway.wire.upstream_phase import PoolLimits, UpstreamPhase
 from gateway.wire.upstream_request import UpstreamRequest
 from gateway.wire.upstream_response import UpstreamResponse
 from gateway.wire.upstream_upload import UpstreamUpload
-
-_WITH_CLIENT: Final = (UpstreamPhase.UPLOADING, UpstreamPhase.HELD)
-"""The phases in which the client is to give or to take something."""
 
 
 class StaleError(Exception):
@@ -65,7 +63,7 @@ class TripConnection(Protocol):
         """Give the connection back to its pool."""
 
     def detach(self) -> None:
-        """Let the request run to its end, and nobody wait for it."""
+        """Tell the pool that the request runs to its end without its caller."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -74,9 +72,9 @@ class TripConnection(Protocol):
 class RoundTrip:
     """One request on a connection, and its response; the source of that response.
 
-    `response` gives the response as soon as its head is there. It raises what `UpstreamResponse.stream` raises,
-    StaleError, ClientGoneError, and WithheldError. `upload` sends the rest of a body that still comes. `clean`
-    is False once something keeps the connection from being used again.
+    `response` gives the response as soon as its head is there. It raises what `UpstreamResponse.stream`
+    raises, StaleError, ClientGoneError, and WithheldError. `upload` sends the rest of a body that still
+    comes. `clean` is False once something keeps the connection from being used again.
     """
 
     __slots__ = (
@@ -148,7 +146,7 @@ class RoundTrip:
     @property
     def unwanted(self) -> bool:
         """True if its client has ended its side, and has most likely left."""
-        return self._connection.phase is UpstreamPhase.HALF_CLOSED
+        return self._connection.phase is upstream_phase.HALF_CLOSED
 
     @property
     def waits_for_client(self) -> bool:
@@ -160,7 +158,7 @@ class RoundTrip:
             return True
         connection = self._connection
         since = connection.owner.deadlines.now - connection.entered
-        return connection.phase in _WITH_CLIENT and since >= STALLED_SECONDS
+        return connection.phase in upstream_phase.WITH_CLIENT and since >= STALLED_SECONDS
 
     def give_way(self) -> None:
         """End the request, which waits for its client: another party needs the connection."""
@@ -182,8 +180,8 @@ class RoundTrip:
         elif client.gone:
             self.fail(ClientGoneError())
             self._connection.abort()
-        elif self._connection.phase is UpstreamPhase.WAITING:
-            self._connection.enter(UpstreamPhase.HALF_CLOSED)
+        elif self._connection.phase is upstream_phase.WAITING:
+            self._connection.enter(upstream_phase.HALF_CLOSED)
 
     def _forget_client(self) -> None:
         if self.request.client is not None:
@@ -195,13 +193,13 @@ class RoundTrip:
         """Stop reading the response: the client is slower than Core. Its time does not count against Core."""
         if self._transport.is_reading():
             self._transport.pause_reading()
-            self._connection.enter(UpstreamPhase.HELD)
+            self._connection.enter(upstream_phase.HELD)
 
     def resume_reading(self) -> None:
         """Read on."""
         if not self._transport.is_reading():
             self._transport.resume_reading()
-            self._connection.enter(UpstreamPhase.READING)
+            self._connection.enter(upstream_phase.READING)
 
     def abort(self) -> None:
         """Close the connection: the response does not come to its end."""
@@ -209,14 +207,14 @@ class RoundTrip:
 
     def deliver(self, response: UpstreamResponse) -> None:
         """Pass on what has come of the response."""
-        detached = self._connection.phase is UpstreamPhase.DETACHED
+        detached = self._connection.phase is upstream_phase.DETACHED
         if self._incoming is None and self._failure is None:
             self._incoming = response
             if not response.complete:
-                # Nobody takes the rest yet; what came so far goes out first.
+                # The rest waits until the caller takes it; what came so far goes out first.
                 self._transport.pause_reading()
             if self.response.done():
-                # Whoever waited for it was cancelled.
+                # The caller was cancelled.
                 self.clean = False
             else:
                 self.response.set_result(response)
@@ -250,16 +248,16 @@ class RoundTrip:
         self.fail(unreachable(BROKEN_OFF))
         if self.upload is not None:
             self.upload.lose()
-        if self._connection.phase is UpstreamPhase.DETACHED:
+        if self._connection.phase is upstream_phase.DETACHED:
             self.request.ended_late(None)
 
     # Its time.
 
     def expire(self) -> None:
         """End the phase whose deadline has passed."""
-        if self.request.changes and self._connection.phase in WITH_CORE:
+        if self.request.changes and self._connection.phase in upstream_phase.WITH_CORE:
             failure = self._too_late()
-            self._connection.enter(UpstreamPhase.DETACHED)
+            self._connection.enter(upstream_phase.DETACHED)
             self.fail(failure)
             if self._incoming is not None:
                 self._incoming.discard()
@@ -274,7 +272,7 @@ class RoundTrip:
     def _too_late(self) -> UpstreamTimeoutError:
         """Return the failure that says what was not done in time."""
         limits = self._connection.owner.limits
-        if self._connection.phase is UpstreamPhase.READING:
+        if self._connection.phase is upstream_phase.READING:
             return too_slow(f"Core's response stalled for {limits.between_bytes:g} s")
         if self.uploads:
             return too_slow(f"Core took no byte of a request for {limits.between_bytes:g} s")

@@ -1,9 +1,9 @@
 """The requests that wait for a slot at Core, in turn.
 
 Rules kept here:
-- A full queue turns away the newest request of whoever has most of them waiting, by key or by network.
-- Requests wait in lines: those of one network whose bodies stream, and those whose bodies do not. Within a line
-  the parties take turns, and so do the lines.
+- A full queue turns away the newest request of the key or network that has most of them waiting.
+- Requests wait in lines: each network has one for those whose bodies stream, and one for the others. The
+  parties of a line take turns, and so do the lines.
 """
 
 from __future__ import annotations
@@ -45,30 +45,27 @@ class WaitingRequest:
 
 
 class SlotQueue:
-    """The waiting requests, up to `limit` of them."""
+    """The waiting requests; `lines` is empty if there are none."""
 
     def __init__(self) -> None:
         self._shares = PairedShares(0)
         # By line: the parties, in the order of their turns.
-        self._lines: dict[tuple[str, bool], dict[str, deque[WaitingRequest]]] = {}
+        self.lines: dict[tuple[str, bool], dict[str, deque[WaitingRequest]]] = {}
 
     def __len__(self) -> int:
         return self._shares.total
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
 
     def adopt(self, limit: int) -> None:
         """Bound the queue from now on."""
         self._shares.limit = limit
 
     def make_room(self, holder: SlotHolder) -> None:
-        """Make room for one more request. Raises OverloadedError if nobody has more waiting than `holder`."""
+        """Make room for one more request. Raises OverloadedError if nobody has more waiting."""
         if self._shares.fits(1):
             return
         if not self._shares.may_yield(holder):
             raise OverloadedError
-        newest = (queue[-1] for line in self._lines.values() for queue in line.values())
+        newest = (queue[-1] for line in self.lines.values() for queue in line.values())
         yielding = (one for one in newest if self._shares.yields(one.holder, holder))
         weight = self._shares.weight
         heaviest = max(yielding, key=lambda one: (weight(one.holder), one.number), default=None)
@@ -79,13 +76,13 @@ class SlotQueue:
 
     def enter(self, waiting: WaitingRequest) -> None:
         """Queue a request."""
-        line = self._lines.setdefault(waiting.line, {})
+        line = self.lines.setdefault(waiting.line, {})
         line.setdefault(waiting.holder.party, deque()).append(waiting)
         self._shares.take(waiting.holder)
 
     def leave(self, waiting: WaitingRequest) -> None:
         """Take a request out of the queue, if it is still in it."""
-        line = self._lines.get(waiting.line, {})
+        line = self.lines.get(waiting.line, {})
         party = waiting.holder.party
         if waiting not in line.get(party, ()):
             return
@@ -94,14 +91,14 @@ class SlotQueue:
         if not line[party]:
             del line[party]
         if not line:
-            del self._lines[waiting.line]
+            del self.lines[waiting.line]
 
     def end_turn(self, waiting: WaitingRequest) -> None:
         """Put the request's line behind all others, and its party behind all others of that line."""
-        line = self._lines.pop(waiting.line, None)
+        line = self.lines.pop(waiting.line, None)
         if line is None:
             return
-        self._lines[waiting.line] = line
+        self.lines[waiting.line] = line
         queue = line.pop(waiting.holder.party, None)
         if queue is not None:
             line[waiting.holder.party] = queue
@@ -110,11 +107,11 @@ class SlotQueue:
         """Yield of each line the request whose party holds fewest slots: no other of it has a better claim.
 
         Args:
-            held: how many slots a party holds.
-            all_streams: yield the first request of every party instead, in lines of streams. Needed where only
-                the kept slots for streams are left: those are for parties with few streams.
+            held: returns how many slots a party holds.
+            all_streams: in lines of streams, yield the first request of every party instead. This is needed
+                if only the kept slots for streams are left: those are for parties with few streams.
         """
-        for (_, streams), line in self._lines.items():
+        for (_, streams), line in self.lines.items():
             if streams and all_streams:
                 yield from (queue[0] for queue in line.values())
             else:

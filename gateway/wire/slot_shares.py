@@ -1,13 +1,13 @@
 """The slots that requests hold at Core, counted by party and by network.
 
 Rules kept here:
-- What Core works on is never broken off for another request. So some slots more are kept for keys that hold
-  less than their share, and more where their network does, too: however long the requests of one take,
-  another's are served.
-- Bodies that stream hold half of the slots at most while they come: they go at their client's pace, not at
-  Core's. Of these, too, some more are kept.
-- Slots are counted by holder only while they are scarce, or for streams, which are few: any other request that
-  finds a slot free does not pay for it.
+- What Core works on is never broken off for another request. So some more slots are kept for keys that hold
+  less than their share, and more still if their network does, too. However long the requests of one key
+  take, another's are served.
+- Bodies that stream hold at most half of the slots while they come: they come at their client's pace, not at
+  Core's. Some more of these are kept, too.
+- Slots are counted by holder only while they are scarce, and for streams, which are few: no other request
+  pays for the count.
 """
 
 from __future__ import annotations
@@ -44,13 +44,8 @@ class SlotShares:
 
     @property
     def held(self) -> int:
-        """How many slots are held."""
+        """Number of slots that are held."""
         return len(self._holders)
-
-    @property
-    def counting(self) -> bool:
-        """True while slots are counted by holder."""
-        return self._count is not None
 
     @property
     def all_taken(self) -> bool:
@@ -72,7 +67,7 @@ class SlotShares:
         return self._count
 
     def stop_counting(self) -> None:
-        """Count no longer by holder, if slots are not scarce: at the bound that changes with every request."""
+        """Count no longer by holder if half of the slots are free; at the limit counting would flap."""
         if len(self._holders) < self._limit // 2:
             self._count = None
 
@@ -108,7 +103,7 @@ class SlotShares:
             self._streaming.take(holder)
 
     def release(self, holder: SlotHolder) -> bool:
-        """Give a slot back; return False if `holder` has none."""
+        """Give a slot back, if `holder` has one; return True while slots are counted by holder."""
         if holder not in self._holders:
             return False
         self._holders.remove(holder)
@@ -116,7 +111,7 @@ class SlotShares:
             self.end_stream(holder)
         if self._count is not None:
             self._count.give(holder)
-        return True
+        return self._count is not None
 
     def end_stream(self, holder: SlotHolder) -> None:
         """Take note that the body of a request has come, if it streamed."""

@@ -4,9 +4,9 @@ Rules kept here:
 - A slot that comes free goes to the waiting request whose key and whose network hold the fewest
   (`PairedShares.weight`), and of those to the one whose turn was longest ago. So a lone key may hold all, and
   gets no more than its share while another waits.
-- Whoever waits is turned away after a time, and at once if its client has left or ended its side: nothing was
-  sent, so the refusal is true.
-- A request that waits makes another party's give way that only waits for its client, now and again later.
+- A request is turned away if it has waited too long, and at once if its client has left or ended its side:
+  nothing was sent, so the refusal is true.
+- A request that waits makes a request of another party give way if that one only waits for its client.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from gateway.wire.slot_shares import SlotHolder, SlotShares
 
 _HEAVIEST: Final = (1 << 62, 0)
 ASK_AGAIN_SECONDS: Final = 0.25
-"""How often the waiting requests with the best claims ask again for slots that are held at a client's pace."""
+"""Seconds after which waiting requests ask again for slots that are held at a client's pace."""
 _ASKING: Final = 8
-"""How many of them ask, of each kind."""
+"""Number of requests that ask, of each kind: those with the best claims."""
 
 
 class Slots:
@@ -36,8 +36,8 @@ class Slots:
 
     Args:
         loop: the event loop.
-        make_way: called with a waiting request to end one that waits for its client, only of those whose bodies
-            stream if the flag is True; returns False if there is none.
+        make_way: called with a waiting request, to end another one that only waits for its client; with True,
+            one whose body streams. Returns False if there is none.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, make_way: Callable[[Claimant, bool], bool]) -> None:
@@ -58,12 +58,12 @@ class Slots:
 
     @property
     def held(self) -> int:
-        """How many slots are held."""
+        """Number of slots that are held."""
         return self._shares.held
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for one."""
+        """Number of requests that wait for a slot."""
         return len(self._queue)
 
     def weight(self, holder: Claimant) -> tuple[int, int]:
@@ -114,24 +114,24 @@ class Slots:
 
     def release(self, holder: SlotHolder) -> None:
         """Give a slot back; the next request in turn gets it."""
-        if self._shares.release(holder) and (self._queue or self._shares.counting):
+        if self._shares.release(holder) or self._queue.lines:
             self._grant()
 
     def end_stream(self, holder: SlotHolder) -> None:
         """Take note that a body has come: its request goes at Core's pace from now on."""
         self._shares.end_stream(holder)
-        if self._queue:
+        if self._queue.lines:
             self._grant()
 
     def _grant(self) -> None:
         """Hand free slots over, each to the next request in turn."""
-        while self._queue and (waiting := self._next()) is not None:
+        while self._queue.lines and (waiting := self._next()) is not None:
             self._queue.leave(waiting)
             if not waiting.granted.done():
                 self._queue.end_turn(waiting)
                 self._shares.take(waiting.holder, streams=waiting.streams)
                 waiting.granted.set_result(None)
-        if not self._queue:
+        if not self._queue.lines:
             self._shares.stop_counting()
 
     def _next(self) -> WaitingRequest | None:
@@ -153,14 +153,14 @@ class Slots:
 
     def _ask_for_slot(self, waiting: WaitingRequest) -> bool:
         """Make another request give way; return False if none does."""
-        # Only if streams are what there are too many of, it has to be one of them.
+        # If there are too many streams, and only then, it has to be a stream.
         return self._make_way(waiting.holder, waiting.streams and self._shares.streams_full)
 
     def _ask_again(self) -> None:
         self._timer = None
-        if not self._queue:
+        if not self._queue.lines:
             return
-        # For a few with the best claim: each of many that wait would cost a pass over all connections.
+        # Only those with the best claims: each request that asks costs a pass over all connections.
         for streams in (False, True):
             waiting = (one for one in self._candidates() if one.streams is streams)
             for one in heapq.nsmallest(_ASKING, waiting, key=lambda one: self.weight(one.holder)):

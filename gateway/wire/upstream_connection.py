@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from gateway.wire import response_parser, upstream_phase
 from gateway.wire.deadlines import NEVER, Deadlines
 from gateway.wire.errors import UpstreamUnreachableError
 from gateway.wire.flow import Pausable
-from gateway.wire.response_parser import Part, ResponseParser
+from gateway.wire.response_parser import ResponseParser
 from gateway.wire.round_trip import RoundTrip, StaleError
 from gateway.wire.upstream_phase import PoolLimits, UpstreamPhase
 from gateway.wire.upstream_request import UpstreamRequest
@@ -37,7 +38,7 @@ class UpstreamConnectionOwner(Protocol):
         """Take note that the whole body of a request has been sent."""
 
     def detach(self, connection: UpstreamConnection) -> None:
-        """Take note that the connection's request runs to its end, and that nobody waits for it."""
+        """Take note that the connection's request runs to its end without its caller."""
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Take note that the connection has ended."""
@@ -71,7 +72,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._born = self.entered = owner.deadlines.now
         self.loop = owner.loop
         self.trip: RoundTrip | None = None
-        self.phase = UpstreamPhase.CLAIMED
+        self.phase = upstream_phase.CLAIMED
         self.deadline = NEVER
         self.reused = False
 
@@ -82,7 +83,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.phase = phase
         owner = self.owner
         seconds = owner.seconds[phase.number]
-        if phase is UpstreamPhase.WAITING and self.trip is not None:
+        if phase is upstream_phase.WAITING and self.trip is not None:
             seconds = self.trip.request.first_byte or seconds
         self.entered = now = owner.deadlines.now
         self.deadline = now + seconds
@@ -111,12 +112,12 @@ class UpstreamConnection(asyncio.Protocol):
             raise StaleError
         if source is None:
             trip = self.trip = RoundTrip(self, transport, request, data, None)
-            self.enter(UpstreamPhase.WAITING)
+            self.enter(upstream_phase.WAITING)
             self.owner.outbox.add(trip)
         else:
             upload = UpstreamUpload(self, transport, source, request)
             trip = self.trip = RoundTrip(self, transport, request, b"", upload)
-            self.enter(UpstreamPhase.UPLOADING)
+            self.enter(upstream_phase.UPLOADING)
             # At once: its body follows from callbacks, and could not be taken back.
             transport.write(data)
         self._parser.expect(trip, bodiless=request.bodiless)
@@ -125,16 +126,16 @@ class UpstreamConnection(asyncio.Protocol):
     def withdraw(self) -> None:
         """Let go of the request, of which nothing was sent; the connection stays claimed."""
         self.trip = None
-        self.enter(UpstreamPhase.CLAIMED)
+        self.enter(upstream_phase.CLAIMED)
 
     def detach(self) -> None:
-        """Let the request run to its end, and nobody wait for it."""
+        """Tell the pool that the request runs to its end without its caller."""
         self.owner.detach(self)
 
     def put_back(self) -> None:
         """Give the connection back to its pool, or close it if it is too old: no request is on it."""
         self.reused = True
-        self.enter(UpstreamPhase.IDLE)
+        self.enter(upstream_phase.IDLE)
         if self.owner.deadlines.now > self._born + self.owner.limits.age:
             self.abort()
         else:
@@ -150,9 +151,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Pass on what was parsed; a connection whose response is whole is free again, or closed."""
         response = self._parser.response
         if response is None:
-            if self.phase is UpstreamPhase.READING and self._parser.part is Part.NONE:
+            if self.phase is upstream_phase.READING and self._parser.part is response_parser.NONE:
                 # Nothing but interim responses: the time until the response begins anew.
-                self.enter(UpstreamPhase.WAITING)
+                self.enter(upstream_phase.WAITING)
             return
         trip.deliver(response)
         if not response.complete:
@@ -174,13 +175,13 @@ class UpstreamConnection(asyncio.Protocol):
         self.owner.deadlines.watch(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a byte that nobody asked for ends the connection."""
+        """Parse; a byte without a request before it ends the connection."""
         trip = self.trip
         if trip is None:
             self.abort()
             return
-        if not trip.uploads and self.phase is not UpstreamPhase.DETACHED:
-            self.enter(UpstreamPhase.READING)
+        if (trip.upload is None or not trip.upload.runs) and self.phase is not upstream_phase.DETACHED:
+            self.enter(upstream_phase.READING)
         try:
             self._parser.feed(data)
         except UpstreamUnreachableError as failure:

@@ -24,7 +24,7 @@ class PoolLimits:
     between_bytes: float
     idle: float
     age: float = 300.0
-    """The age at which a connection is not used again, so that a name that moves is followed under load, too."""
+    """The age at which a connection is not used again: a name that moves is followed under load, too."""
 
 
 class UpstreamPhase(TimedPhase):
@@ -45,12 +45,15 @@ class UpstreamPhase(TimedPhase):
     HELD = ("held", lambda _: NEVER)
     """The response is held back for its client, whose own deadline applies."""
     DETACHED = ("detached", lambda _: NEVER)
-    """The request's time is over. It runs to its end, and nobody waits for it."""
+    """The request's time is over. It runs to its end without its caller."""
     IDLE = ("idle", lambda limits: limits.idle)
     """No request has the connection."""
 
 
-WITH_CORE: Final = frozenset(
-    {UpstreamPhase.WAITING, UpstreamPhase.HALF_CLOSED, UpstreamPhase.READING, UpstreamPhase.HELD}
-)
+# By their own names as well: to look a member up in its enum takes 0.1 us, and a request does so often.
+CLAIMED, UPLOADING, CLOGGED, WAITING, HALF_CLOSED, READING, HELD, DETACHED, IDLE = UpstreamPhase
+
+WITH_CORE: Final = (WAITING, HALF_CLOSED, READING, HELD)
 """The phases in which Core has the whole request."""
+WITH_CLIENT: Final = (UPLOADING, HELD)
+"""The phases in which the client is to give or to take something."""

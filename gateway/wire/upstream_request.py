@@ -29,7 +29,7 @@ class UpstreamRequest(SlotHolder, Protocol):
         """Seconds until the response begins; 0 for the pool's own limit."""
 
     def passes(self) -> bool:
-        """Return True if it may be sent; False if that needs an answer from elsewhere: then call `renew`."""
+        """Return True if it may be sent, False if that cannot be told at once: then call `renew`."""
 
     async def renew(self) -> None:
         """Return if it may be sent, else raise."""
@@ -58,4 +58,4 @@ class OwnRequest:
         """Return at once."""
 
     def ended_late(self, status: int | None) -> None:
-        """Drop the status: nobody waits for it."""
+        """Drop the status."""

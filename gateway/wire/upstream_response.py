@@ -68,7 +68,7 @@ class UpstreamResponse:
         self.body = b""
         self.complete = False
 
-    # For whoever takes the response.
+    # For the caller.
 
     async def stream(self, sink: ResponseBodySink) -> None:
         """Send the rest of the body to `sink` as it comes.
@@ -139,7 +139,7 @@ class UpstreamResponse:
             self._end.set_exception(failure)
 
     def discard(self) -> None:
-        """Drop the body: nobody takes it."""
+        """Drop the body: its caller has been told that the time is over."""
         self._sink, self._chunks = _Discarded(), []
 
 

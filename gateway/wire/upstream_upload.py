@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from gateway.wire import upstream_phase
 from gateway.wire.flow import Pausable
 from gateway.wire.upstream_phase import UpstreamPhase
 from gateway.wire.upstream_request import UpstreamRequest
@@ -64,27 +65,27 @@ class UpstreamUpload:
         if self._source is None:
             return
         connection = self._connection
-        if connection.phase is UpstreamPhase.UPLOADING:
+        if connection.phase is upstream_phase.UPLOADING:
             # Its time begins anew with each part.
-            connection.enter(UpstreamPhase.UPLOADING)
+            connection.enter(upstream_phase.UPLOADING)
         if data:
             self._transport.write(data)
         if last:
             self._source = None
-            if connection.phase in (UpstreamPhase.UPLOADING, UpstreamPhase.CLOGGED):
-                connection.enter(UpstreamPhase.WAITING)
+            if connection.phase in (upstream_phase.UPLOADING, upstream_phase.CLOGGED):
+                connection.enter(upstream_phase.WAITING)
             connection.owner.uploaded(self._request)
 
     def pause(self) -> None:
         """Hold back the client: Core takes no more for now."""
-        if self._source is not None and self._connection.phase is UpstreamPhase.UPLOADING:
-            self._connection.enter(UpstreamPhase.CLOGGED)
+        if self._source is not None and self._connection.phase is upstream_phase.UPLOADING:
+            self._connection.enter(upstream_phase.CLOGGED)
             self._source.pause_reading()
 
     def resume(self) -> None:
         """Let the client send on."""
-        if self._source is not None and self._connection.phase is UpstreamPhase.CLOGGED:
-            self._connection.enter(UpstreamPhase.UPLOADING)
+        if self._source is not None and self._connection.phase is upstream_phase.CLOGGED:
+            self._connection.enter(upstream_phase.UPLOADING)
             self._source.resume_reading()
 
     def stop(self) -> bool:

@@ -28,7 +28,7 @@ BODY = b"x" * 4000
 
 @dataclass(eq=False)
 class Caller:
-    """A request whose client may leave, and whose gate may have to be asked; an `UpstreamRequest`, and a `Pausable`."""
+    """A request whose client may leave, and whose gate may have to be asked; also its `Pausable` source."""
 
     chance: random.Random
     party: str

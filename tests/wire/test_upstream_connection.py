@@ -360,7 +360,7 @@ class TestBounds:
         """Every connection is closed at once, and no request is sent any more."""
         core.script(echo, never)
         await get(pool)
-        last = asyncio.create_task(get(pool))
+        last = asyncio.create_task(post(pool))
         await core.arrived(2)
         pool.abort()
         with pytest.raises(GatewayError) as failed:
