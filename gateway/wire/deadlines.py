@@ -31,7 +31,7 @@ def seconds_of(phases: type[TimedPhase], limits: object) -> tuple[float, ...]:
 
 
 class Expiring(Protocol):
-    """A connection with a deadline in seconds of the loop's clock; `NEVER` for none, or one that has passed."""
+    """A connection with a deadline in seconds of the loop's clock, `NEVER` once it has passed."""
 
     deadline: float
 
