@@ -22,16 +22,17 @@ class Pausable(Protocol):
 class FlowControl:
     """Reading from one transport, held back by the gateway; and writing to it, held back by its other end.
 
-    `blocked` says that the other end is slower than what is written. `unread` is how many bytes the transport
-    held when that began, or at the last `measure_anew`. `source` is where the bytes that are
-    written come from: it is held back while `blocked`.
+    `paused` says that the gateway holds back the other end, and `blocked` that the other end is slower than
+    what is written. `unread` is how many bytes the transport held when that began, or at the last
+    `measure_anew`. The source that a response comes from is held back while `blocked`.
     """
 
-    __slots__ = ("_paused_at", "_source", "_transport", "blocked", "unread")
+    __slots__ = ("_paused_at", "_source", "_transport", "blocked", "paused", "unread")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport: asyncio.Transport | None = transport
-        self._paused_at: float | None = None
+        self._paused_at = 0.0
+        self.paused = False
         self._source: Pausable | None = None
         self.blocked = False
         self.unread = 0
@@ -39,26 +40,21 @@ class FlowControl:
 
     # Reading.
 
-    @property
-    def paused(self) -> bool:
-        """True while the other end is held back."""
-        return self._paused_at is not None
-
     def pause_reading(self, now: float) -> bool:
         """Stop reading; return False if that changes nothing. `now` is in seconds."""
-        if self._paused_at is not None or self._transport is None:
+        if self.paused or self._transport is None:
             return False
-        self._paused_at = now
+        self.paused, self._paused_at = True, now
         self._transport.pause_reading()
         return True
 
     def resume_reading(self, now: float) -> float:
         """Read on; return for how many seconds reading was stopped."""
-        if self._paused_at is None or self._transport is None:
+        if not self.paused or self._transport is None:
             return 0.0
-        since, self._paused_at = now - self._paused_at, None
+        self.paused = False
         self._transport.resume_reading()
-        return since
+        return now - self._paused_at
 
     # Writing.
 

@@ -81,14 +81,12 @@ class RequestLoop:
         """Return the next request or refusal, None if no more can come."""
         connection, requests = self._connection, self._connection.requests
         while connection.flow.blocked or not requests.waiting:
-            if connection.gone or (not connection.flow.blocked and self._takes_no_more()):
+            if connection.gone:
                 return None
+            if not connection.flow.blocked:
+                # A request whose head has begun still may come.
+                coming = connection.input.state is OPEN and (not requests.shut or connection.input.coming > 0)
+                if not coming:
+                    return None
             await requests.change()
         return requests.take()
-
-    def _takes_no_more(self) -> bool:
-        """Return True if no further request can come; one whose head has begun still may."""
-        connection = self._connection
-        if connection.input.state is not OPEN:
-            return True
-        return connection.requests.shut and not connection.input.coming

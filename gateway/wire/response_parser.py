@@ -43,8 +43,7 @@ _IN_BODY: Final = (BODY, BODY_UNTIL_CLOSE)
 class ResponseParser:
     """Reads the responses of one connection.
 
-    `response` is there once its head is whole. `silent` says that no byte has come since `expect`, and
-    `persistent` that the response allows another one to follow on the connection.
+    `response` is there once its head is whole. `silent` says that no byte has come since `expect`.
     """
 
     __slots__ = (
@@ -52,9 +51,9 @@ class ResponseParser:
         "_chunked",
         "_headers",
         "_parser",
+        "_persistent",
         "_source",
         "part",
-        "persistent",
         "response",
         "silent",
     )
@@ -65,20 +64,16 @@ class ResponseParser:
         self._headers: list[Header] = []
         self._bodiless = False
         self._chunked = False
+        self._persistent = True
         self.part = NONE
         self.response: UpstreamResponse | None = None
         self.silent = True
-        self.persistent = True
 
     def expect(self, source: ResponseSource, *, bodiless: bool) -> None:
         """Begin to read the response that comes from `source`; `bodiless` if its head alone comes."""
         self._source = source
-        if self._chunked:
-            self._chunked = False
-            self._parser = httptools.HttpResponseParser(self)
         self._bodiless = bodiless
         self.part = NONE
-        self.response = None
         self.silent = True
 
     def feed(self, data: bytes) -> None:
@@ -95,6 +90,15 @@ class ResponseParser:
             return False
         self._finish()
         return True
+
+    def conclude(self) -> bool:
+        """Let go of a response that is whole; return True if another one may follow on the connection."""
+        self._source = None
+        self.response = None
+        if self._chunked:
+            self._chunked = False
+            self._parser = httptools.HttpResponseParser(self)
+        return self._persistent
 
     def close(self) -> None:
         """Let go of httptools' parser, which holds this object, and of the source."""
@@ -114,7 +118,7 @@ class ResponseParser:
             self.part = HEAD
         else:
             self.part = SURPLUS
-            self.persistent = False
+            self._persistent = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header of the head; drop trailers."""
@@ -143,13 +147,13 @@ class ResponseParser:
         self.part = BODY
         if self._bodiless:
             # The parser cannot be told that this response has no body, so it ends here.
-            self.persistent = False
+            self._persistent = False
             self._finish()
         elif not framed and status not in _NO_BODY:
             self.part = BODY_UNTIL_CLOSE
-            self.persistent = False
+            self._persistent = False
         elif not self._parser.should_keep_alive():
-            self.persistent = False
+            self._persistent = False
 
     def on_body(self, data: bytes) -> None:
         """Pass bytes of the body on; drop those of anything else."""

@@ -218,11 +218,12 @@ class RoundTrip:
                 self.clean = False
             else:
                 self.response.set_result(response)
+        elif response.complete:
+            response.conclude()
         if self.upload is not None and self.upload.stop():
             # The response came before the whole body.
             self.clean = False
         if response.complete:
-            response.conclude()
             self._forget_client()
             if detached:
                 self.clean = False

@@ -148,18 +148,26 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _deliver(self, trip: RoundTrip) -> None:
-        """Pass on what was parsed; a connection whose response is whole is free again, or closed."""
-        response = self._parser.response
-        if response is None:
-            if self.phase is upstream_phase.READING and self._parser.part is response_parser.NONE:
+        """Pass on what was parsed, and free the connection if that was all."""
+        parser = self._parser
+        response = parser.response
+        if response is not None:
+            trip.deliver(response)
+            if response.complete:
+                self._conclude(trip)
+                return
+        if self.phase in upstream_phase.OF_RESPONSE:
+            if parser.part is response_parser.NONE:
                 # Nothing but interim responses: the time until the response begins anew.
                 self.enter(upstream_phase.WAITING)
-            return
-        trip.deliver(response)
-        if not response.complete:
-            return
+            elif self.phase is not upstream_phase.READING:
+                self.enter(upstream_phase.READING)
+
+    def _conclude(self, trip: RoundTrip) -> None:
+        """Let go of a request whose response is whole; the connection is free again, or closed."""
         self.trip = None
-        if not (self._reusable and trip.clean and self._parser.persistent):
+        persistent = self._parser.conclude()
+        if not (persistent and self._reusable and trip.clean):
             self.abort()
             return
         if self._transport is not None and not self._transport.is_reading():
@@ -180,7 +188,8 @@ class UpstreamConnection(asyncio.Protocol):
         if trip is None:
             self.abort()
             return
-        if (trip.upload is None or not trip.upload.runs) and self.phase is not upstream_phase.DETACHED:
+        if self.phase is upstream_phase.READING:
+            # Its time begins anew with each part.
             self.enter(upstream_phase.READING)
         try:
             self._parser.feed(data)

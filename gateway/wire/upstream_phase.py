@@ -53,6 +53,8 @@ class UpstreamPhase(TimedPhase):
 # By their own names as well: to look a member up in its enum takes 0.1 us, and a request does so often.
 CLAIMED, UPLOADING, CLOGGED, WAITING, HALF_CLOSED, READING, HELD, DETACHED, IDLE = UpstreamPhase
 
+OF_RESPONSE: Final = (WAITING, HALF_CLOSED, READING)
+"""The phases in which Core is to give something of the response."""
 WITH_CORE: Final = (WAITING, HALF_CLOSED, READING, HELD)
 """The phases in which Core has the whole request."""
 WITH_CLIENT: Final = (UPLOADING, HELD)

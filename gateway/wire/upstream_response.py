@@ -57,7 +57,8 @@ class UpstreamResponse:
     )
 
     def __init__(self, source: ResponseSource, status: int, headers: list[Header]) -> None:
-        self._source = source
+        # None once nothing more can come: it holds this response.
+        self._source: ResponseSource | None = source
         self._chunks: list[bytes] = []
         self._sink: ResponseBodySink | None = None
         self._end: asyncio.Future[None] | None = None
@@ -78,12 +79,13 @@ class UpstreamResponse:
         """
         if self._failure is not None:
             raise self._failure
-        if self.complete:
+        source = self._source
+        if source is None:
             return
         self._sink = sink
-        self._end = end = self._source.loop.create_future()
+        self._end = end = source.loop.create_future()
         # Before the first write: the sink may hold the rest back at once.
-        self._source.resume_reading()
+        source.resume_reading()
         chunks, self._chunks = self._chunks, []
         for chunk in chunks:
             sink.write(chunk)
@@ -98,18 +100,18 @@ class UpstreamResponse:
             self.complete = True
 
     def abandon(self) -> None:
-        """Close the connection unless the response is complete."""
-        if not self.complete:
+        """Close the connection, unless the response is complete or has failed."""
+        if self._source is not None:
             self._source.abort()
 
     def pause_reading(self) -> None:
         """Hold back the rest of the body."""
-        if not self.complete and self._failure is None:
+        if self._source is not None:
             self._source.pause_reading()
 
     def resume_reading(self) -> None:
         """Let the rest of the body come."""
-        if not self.complete and self._failure is None:
+        if self._source is not None:
             self._source.resume_reading()
 
     # For the connection.
@@ -126,6 +128,7 @@ class UpstreamResponse:
         if self._chunks:
             self.body, self._chunks = b"".join(self._chunks), []
         self.complete = True
+        self._source = None
 
     def conclude(self) -> None:
         """Return from `stream`: the response is whole, and nothing is wrong behind it."""
@@ -135,6 +138,7 @@ class UpstreamResponse:
     def fail(self, failure: Exception) -> None:
         """Raise `failure` from `stream`: the response does not come to its end."""
         self._failure = failure
+        self._source = None
         if self._end is not None and not self._end.done():
             self._end.set_exception(failure)
 

@@ -358,7 +358,8 @@ class TestBounds:
 
     async def test_an_aborted_pool_keeps_no_connection(self, core: RecordingUpstream, pool: Pool) -> None:
         """Every connection is closed at once, and no request is sent any more."""
-        core.script(echo, never)
+        release = asyncio.Event()
+        core.script(echo, held(release))
         await get(pool)
         last = asyncio.create_task(post(pool))
         await core.arrived(2)
@@ -367,6 +368,7 @@ class TestBounds:
             await last
         assert code_of(failed.value) is Code.UPSTREAM_UNREACHABLE
         assert await failure_of(pool) is Code.UNAVAILABLE
+        release.set()
         for connection in core.used():
             await asyncio.wait_for(connection.gone.wait(), 5)
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
