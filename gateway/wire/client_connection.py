@@ -252,7 +252,8 @@ class ClientConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
-        self._transport.abort()
+        if not self.gone:
+            self._transport.abort()
 
     def close(self, *, linger: bool) -> None:
         """Close after the response; linger if the client still sends, so that the response reaches it."""

@@ -225,9 +225,10 @@ class ClientInput:
         self._flow.resume_reading(self._deadlines.now)
 
     def end(self) -> None:
-        """Take note that the client sends no more; drop what was not parsed."""
+        """Take note that the client sends no more; drop what is held of requests that are not whole."""
         self.state = ENDED
         self._unparsed = b""
+        self._reader.close()
 
     def leave(self) -> None:
         """Tell the requests on the connection that the client has left, or has ended its side."""

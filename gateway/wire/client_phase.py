@@ -2,6 +2,8 @@
 
 Rules kept here:
 - Each phase has its deadline in one table. A request that is whole has no deadline of its client's.
+- The phase follows from the state of the connection (`ClientConnection.advance`); the first that applies
+  counts: CLOSED, SENDING, LINGERING, HELD or BODY, HANDLING, HEAD, IDLE.
 """
 
 from __future__ import annotations

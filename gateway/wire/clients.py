@@ -99,6 +99,7 @@ class Clients:
 
     def forget(self, connection: ClientConnection) -> None:
         """Take note that a connection has ended."""
+        self.held_bytes.forget(connection)
         others = self._connections.get(connection.party, {})
         if connection not in others:
             return
@@ -106,7 +107,6 @@ class Clients:
         if not others:
             del self._connections[connection.party]
         self._open.give(connection.party)
-        self.held_bytes.forget(connection)
         self.deadlines.forget(connection)
         self.parse_budget.forget(connection.input)
         self._forgotten.set()

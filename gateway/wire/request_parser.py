@@ -56,7 +56,7 @@ class RequestReader:
         return len(self._head) if self._again is None else len(self._again.head)
 
     def feed(self, data: bytes) -> Sequence[Parsed]:
-        """The requests whose heads end in `data`; their payloads hold what came of their bodies.
+        """Return the requests whose heads end in `data`; their payloads hold what came of their bodies.
 
         Raises BadFramingError or HeadTooLargeError; then nothing more may be fed.
         """
@@ -64,6 +64,12 @@ class RequestReader:
         for message, _ in messages:
             _check_framing(message)
         return messages
+
+    def close(self) -> None:
+        """Drop what is held; nothing may be fed any more."""
+        self._parser = None
+        self._body = self._again = None
+        self._head = b""
 
     def _feed(self, data: bytes) -> Sequence[Parsed]:
         seam, self._seam = self._seam, data[-_SEAM:] if len(data) >= _SEAM else (self._seam + data)[-_SEAM:]

@@ -2,6 +2,17 @@
 
 Rules kept here:
 - Each phase has its deadline in one table.
+
+Ways between the phases:
+- IDLE, CLAIMED -> WAITING: a whole request is sent; -> UPLOADING: a head is sent, and its body follows.
+- UPLOADING <-> CLOGGED: Core takes no more of the body, and takes more again.
+- UPLOADING, CLOGGED -> WAITING: the last byte of the body is sent.
+- WAITING -> HALF_CLOSED: the client ends its side, and the request changes nothing.
+- WAITING, HALF_CLOSED -> READING: the response begins. READING -> WAITING: it was an interim one.
+- READING <-> HELD: the client does not take the response, and takes more again.
+- WITH_CORE -> DETACHED: the time of a request is over that may change something.
+- WAITING -> CLAIMED: the request was not sent after all.
+- any -> IDLE: the response is whole, or nothing was sent. Every other end closes the connection.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -191,6 +192,14 @@ class TestReuse:
         await get(pool, "/c")
         assert connections(core)[-1][-1] == "/c"
         assert connections(core)[0][:2] == ["/a", "/b"]
+
+    async def test_an_idle_connection_keeps_nothing_of_the_request_before(self, pool: Pool) -> None:
+        """Else each would hold a body in memory, for as long as it is idle."""
+        asked = OwnRequest()
+        references = sys.getrefcount(asked)
+        assert (await pool.request(request("GET", "/a"), asked)).status == 200
+        assert pool.counts["idle"] == 1
+        assert sys.getrefcount(asked) == references
 
     async def test_an_unasked_byte_ends_an_idle_connection(self, core: RecordingUpstream, pool: Pool) -> None:
         """What Core says without being asked is never read as an answer."""
