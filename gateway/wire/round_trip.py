@@ -16,6 +16,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.fairness.errors import OverloadedError
+from gateway.fairness.futures import fail
 from gateway.wire import upstream_phase
 from gateway.wire.client_presence import STALLED_SECONDS, require_present
 from gateway.wire.connect_errors import BROKEN_OFF, too_slow, unreachable
@@ -138,8 +139,7 @@ class RoundTrip:
         """Take back the request, of which nothing was sent."""
         self._connection.withdraw()
         self._forget_client()
-        if not self.response.done():
-            self.response.set_exception(reason)
+        fail(self.response, reason)
 
     # Its client.
 
@@ -236,16 +236,15 @@ class RoundTrip:
         if self._failure is None:
             self._failure = failure
         self._forget_client()
-        if not self.response.done():
-            self.response.set_exception(self._failure)
+        fail(self.response, self._failure)
         if self._incoming is not None:
             self._incoming.fail(self._failure)
 
     def lose(self, *, silent: bool) -> None:
         """Fail, for the connection has ended; `silent` if it gave no byte of the response."""
         self._unsent = b""
-        if silent and self._failure is None and not self.response.done():
-            self.response.set_exception(StaleError())
+        if silent and self._failure is None:
+            fail(self.response, StaleError())
         self.fail(unreachable(BROKEN_OFF))
         if self.upload is not None:
             self.upload.lose()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway.fairness.errors import OverloadedError
+from gateway.fairness.futures import fail
 from gateway.fairness.shares import PairedShares
 from gateway.wire.slot_shares import SlotHolder
 
@@ -40,8 +41,7 @@ class WaitingRequest:
 
     def fail(self, problem: Exception) -> None:
         """Refuse it, unless it has its slot or was refused before."""
-        if not self.granted.done():
-            self.granted.set_exception(problem)
+        fail(self.granted, problem)
 
 
 class SlotQueue:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from gateway.fairness.futures import fail
 from gateway.wire.headers import Header
 
 
@@ -139,8 +140,8 @@ class UpstreamResponse:
         """Raise `failure` from `stream`: the response does not come to its end."""
         self._failure = failure
         self._source = None
-        if self._end is not None and not self._end.done():
-            self._end.set_exception(failure)
+        if self._end is not None:
+            fail(self._end, failure)
 
     def discard(self) -> None:
         """Drop the body: its caller has been told that the time is over."""
