@@ -37,15 +37,15 @@ class BodyReader:
         exchange, key = context.exchange, context.principal
         if stamps(context) and isinstance(key, ApiKey):
             return await self._read_stamped(context, key)
-        if exchange.complete:
-            return exchange.take_held()
-        if exchange.length is None or exchange.length <= SMALL:
+        if exchange.body.complete:
+            return exchange.body.take_buffered()
+        if exchange.body.length is None or exchange.body.length <= SMALL:
             hold = self.hold(context)
             hold.comes(_give_up(context))
-            await exchange.collect(SMALL, hold)
-            if exchange.complete:
-                hold.settle(exchange.bytes_in)
-                return exchange.take_held()
+            await exchange.body.collect(SMALL, hold)
+            if exchange.body.complete:
+                hold.settle(exchange.body.bytes_in)
+                return exchange.body.take_buffered()
         if not _streams(context):
             raise BodyTooLargeError
         return None
@@ -58,7 +58,7 @@ class BodyReader:
         """Return the whole body, of at most `limit` bytes; raises as `read`."""
         hold = self.hold(context)
         hold.comes(_give_up(context))
-        return await context.exchange.read(limit, hold)
+        return await context.exchange.body.read(limit, hold)
 
     async def stamp(self, context: RequestContext, body: bytes, route: Route, key: ApiKey) -> bytes:
         """Return the body with its stamp; the same object where it needs none.
@@ -72,9 +72,9 @@ class BodyReader:
     async def _read_stamped(self, context: RequestContext, key: ApiKey) -> bytes:
         exchange, config = context.exchange, context.config
         limit = min(config.limits.body, config.upstream.max_body)
-        if exchange.complete and exchange.bytes_in <= limit:
-            self.hold(context).grow(exchange.bytes_in)
-            body = exchange.take_held()
+        if exchange.body.complete and exchange.body.bytes_in <= limit:
+            self.hold(context).grow(exchange.body.bytes_in)
+            body = exchange.body.take_buffered()
         else:
             body = await self.read_whole(context, limit)
         stamped = await self.stamp(context, body, context.route, key)
@@ -96,4 +96,4 @@ def _streams(context: RequestContext) -> bool:
 
 def _give_up(context: RequestContext) -> Callable[[], None]:
     """Return what refuses a request whose body is coming in, when others need the bytes that it holds."""
-    return lambda: context.exchange.break_off(OverloadedError())
+    return lambda: context.exchange.body.break_off(OverloadedError())

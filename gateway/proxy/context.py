@@ -156,7 +156,7 @@ class RequestContext:
     @property
     def repeatable(self) -> bool:
         """True if it may be sent a second time: a GET without a body."""
-        return self.exchange.method == "GET" and not self.exchange.bytes_in
+        return self.exchange.method == "GET" and not self.exchange.body.bytes_in
 
     def ended_late(self, status: int | None) -> None:
         """Report how it ended at Core after its time."""

@@ -7,7 +7,8 @@ from typing import Final
 from gateway.keys.api.resource import ApiResponse
 from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.core_responses import CoreObserver, refuse_blame
-from gateway.wire.pool import OwnCall, Pool
+from gateway.wire.pool import Pool
+from gateway.wire.upstream_request import OwnRequest
 
 # A list of keys that Core makes for us: some 100,000 of them.
 _LARGE: Final = 1 << 26
@@ -37,7 +38,7 @@ class CoreClient:
         reads = method == "GET"
         response = await self._pool.request(
             b"%b%b%b\r\n%b" % (head, framing, self._core.master.line, body),
-            OwnCall(changes=not reads, repeatable=reads),
+            OwnRequest(changes=not reads, repeatable=reads),
         )
         if response.status == 401:
             await refuse_blame(response, method, self._observer)

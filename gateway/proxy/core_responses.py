@@ -15,9 +15,9 @@ from gateway.proxy.context import RequestContext
 from gateway.proxy.errors import UpstreamRefusedError
 from gateway.proxy.stream import SMALL, Download
 from gateway.wire.errors import ClientGoneError
-from gateway.wire.headers import answer_lines, has_date
+from gateway.wire.headers import has_date, response_lines
 from gateway.wire.response_heads import connection_line, date_line, status_line
-from gateway.wire.upstream_connection import UpstreamResponse
+from gateway.wire.upstream_response import UpstreamResponse
 
 _BODILESS: Final = frozenset({204, 304})
 
@@ -65,7 +65,7 @@ class ResponseRelay:
         chunked = length is None and not bare and exchange.minor == 1
         if length is None and not bare and not chunked:
             persistent = exchange.end_with_connection()
-        lines = answer_lines(response.headers)
+        lines = response_lines(response.headers)
         head = b"%b%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
             status_line(response.status),
             lines,

@@ -80,18 +80,18 @@ class Forwarder:
         upload = Upload(exchange, context)
         framing = (
             b"Transfer-Encoding: chunked\r\n\r\n"
-            if exchange.length is None
-            else b"Content-Length: %d\r\n\r\n" % exchange.length
+            if exchange.body.length is None
+            else b"Content-Length: %d\r\n\r\n" % exchange.body.length
         )
         sent = self._monotonic()
         try:
             response = await self._pool.upload(head + framing, context, upload, upload.begin)
         except GatewayError:
-            if (reason := exchange.broken or upload.closed) is not None:
+            if (reason := exchange.body.broken or upload.closed) is not None:
                 raise reason from None
             raise
         finally:
-            exchange.stop()
+            exchange.body.stop()
             upload.stop()
             context.entry.upstream_ms = (self._monotonic() - sent) * 1000
         await self._relay.pass_on(context, response)

@@ -91,7 +91,7 @@ class RequestHandler:
         finally:
             context.release()
         entry.status = exchange.status
-        entry.bytes_in = exchange.bytes_in
+        entry.bytes_in = exchange.body.bytes_in
         entry.bytes_out = exchange.bytes_out
         entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
         self._observer.record(entry)

@@ -99,19 +99,19 @@ class ObservePipeline:
     async def _read_small(self, context: RequestContext) -> bytes | None:
         """Return a small body once it is whole, so that it goes at Core's pace; None for any other."""
         exchange = context.exchange
-        if not exchange.complete and (exchange.length is None or exchange.length <= SMALL):
+        if not exchange.body.complete and (exchange.body.length is None or exchange.body.length <= SMALL):
             with contextlib.suppress(GatewayError):
-                await exchange.collect(SMALL, self._bodies.hold(context))
-        return exchange.take_held() if exchange.complete else None
+                await exchange.body.collect(SMALL, self._bodies.hold(context))
+        return exchange.body.take_buffered() if exchange.body.complete else None
 
     async def _try_stamp(self, context: RequestContext, route: Route, key: ApiKey) -> bytes | None:
         """Return the body once its stamp was tried on a copy; None for one that cannot be held."""
         entry, exchange = context.entry, context.exchange
         try:
-            body = await exchange.read(context.config.limits.body, self._bodies.hold(context))
+            body = await exchange.body.read(context.config.limits.body, self._bodies.hold(context))
         except (BodyTooLargeError, OverloadedError) as refusal:
             entry.would_deny(code_of(refusal).code)
-            return exchange.take_held() if exchange.complete else None
+            return exchange.body.take_buffered() if exchange.body.complete else None
         try:
             stamped = await self._bodies.stamp(context, body, route, key)
         except GatewayError as refusal:

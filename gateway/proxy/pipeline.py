@@ -72,8 +72,8 @@ class Pipeline:
 
         # Stamp. Before Core was verified no body is read.
         self._core.require_verified()
-        if exchange.complete and not stamps(context):
-            body: bytes | None = exchange.take_held()
+        if exchange.body.complete and not stamps(context):
+            body: bytes | None = exchange.body.take_buffered()
         else:
             body = await self._bodies.read(context)
 

@@ -33,7 +33,7 @@ class Responder:
     def fail(self, context: RequestContext, failure: GatewayError) -> None:
         """Answer a request that failed; break the connection if its response has begun."""
         code = code_of(failure)
-        if context.exchange.answered:
+        if context.exchange.responded:
             context.entry.code = code.code
             context.exchange.cut()
         else:

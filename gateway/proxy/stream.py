@@ -13,7 +13,8 @@ import asyncio
 from typing import Final, Protocol
 
 from gateway.wire.exchange import Exchange
-from gateway.wire.upstream_connection import UpstreamConnection, UpstreamResponse
+from gateway.wire.upstream_response import UpstreamResponse
+from gateway.wire.upstream_upload import UpstreamUpload
 
 SMALL: Final = 1 << 16
 """Bytes of a response that is worth reading to its end."""
@@ -35,16 +36,16 @@ class Upload:
     def __init__(self, exchange: Exchange, permission: SendPermission) -> None:
         self._exchange = exchange
         self._permission = permission
-        self._connection: UpstreamConnection
+        self._connection: UpstreamUpload
         self._renewal: asyncio.Task[None] | None = None
         self._held: list[tuple[bytes, bool]] = []
         self._slow = False
         self.closed: Exception | None = None
 
-    def begin(self, connection: UpstreamConnection) -> None:
+    def begin(self, connection: UpstreamUpload) -> None:
         """Send what has come, and all that comes."""
         self._connection = connection
-        self._exchange.stream(self)
+        self._exchange.body.stream(self)
 
     def feed(self, data: bytes, *, last: bool) -> None:
         """Send a part of the body on, or hold it back."""
@@ -53,20 +54,20 @@ class Upload:
         elif self._permission.passes():
             self._send(data, last=last)
         else:
-            self._exchange.pause_reading()
+            self._exchange.body.pause_reading()
             self._held.append((data, last))
             self._renewal = asyncio.ensure_future(self._renew())
 
     def pause_reading(self) -> None:
         """Hold back the client: Core is slower than it."""
         self._slow = True
-        self._exchange.pause_reading()
+        self._exchange.body.pause_reading()
 
     def resume_reading(self) -> None:
         """Let the client send on, unless the permission is being renewed."""
         self._slow = False
         if self._renewal is None:
-            self._exchange.resume_reading()
+            self._exchange.body.resume_reading()
 
     def stop(self) -> None:
         """Ask and send nothing more: the response is there."""
@@ -85,14 +86,14 @@ class Upload:
         for data, last in held:
             self._send(data, last=last)
         if not self._slow:
-            self._exchange.resume_reading()
+            self._exchange.body.resume_reading()
 
     def _send(self, data: bytes, *, last: bool) -> None:
-        if self._exchange.chunked:
+        if self._exchange.body.chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             if last:
                 data += b"0\r\n\r\n"
-        self._connection.upload(data, last=last)
+        self._connection.write(data, last=last)
 
     def break_off(self) -> None:
         """Break the connection: the body will not come to its end, and Core must not take it for whole."""

@@ -58,7 +58,8 @@ from gateway.server.upstream import (
 from gateway.telemetry import Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics
-from gateway.wire.clients import ClientLimits, Clients
+from gateway.wire.client_phase import ClientLimits
+from gateway.wire.clients import Clients
 
 VERSION: Final = version("blnk-gateway")
 _CLOCKS: Final = Clocks(time.time, uptime)

@@ -19,8 +19,10 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
-from gateway.wire.pool import OwnCall, Pool
-from gateway.wire.upstream_connection import PoolLimits, UpstreamResponse
+from gateway.wire.pool import Pool
+from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_request import OwnRequest
+from gateway.wire.upstream_response import UpstreamResponse
 
 RESPONSE_SECONDS: Final = 10.0
 """The time for the first byte of a response here; requests of clients may take much longer."""
@@ -114,7 +116,7 @@ class _Response:
 
 
 async def _ask(pool: Pool, data: bytes, asker: CoreProbe) -> _Response:
-    answer = await pool.request(data, OwnCall(repeatable=True))
+    answer = await pool.request(data, OwnRequest(repeatable=True))
     asks_for_tls = answer.status == 400 and not asker.tls and await _asks_for_tls(answer)
     answer.abandon()
     own = _value(answer, b"proxy-status").startswith(_OWN)

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:
-    """The address of the other end, without its port and zone; empty where there is none.
+    """Return the address of the other end, without its port and zone; empty if there is none.
 
     A socket for IPv6 shows a peer that came by IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
     """
@@ -17,14 +17,15 @@ def peer_of(transport: asyncio.BaseTransport) -> str:
 
 
 def client_of(peer: str, forwarded: Iterable[str], trusts: Callable[[str], bool]) -> str:
-    """The rightmost address that no trusted proxy has; where all are trusted, the leftmost.
+    """Return the rightmost address that is not a trusted proxy's; the leftmost if all of them are.
 
     Args:
         peer: the address of the connection's other end.
-        forwarded: the values of `X-Forwarded-For`, in order: each proxy appends whom it got the request from.
-        trusts: whether an address is a trusted proxy's; what it wrote counts, and nothing else does.
+        forwarded: the values of `X-Forwarded-For`, in order. Each proxy appends the address that the request
+            came from.
+        trusts: returns True for a trusted proxy's address. Only what such a proxy wrote counts.
 
-    An entry that is no address ends the search: who wrote it is known, what it means is not.
+    An entry that is no address ends the search: its writer is known, its meaning is not.
     """
     client = peer
     for entry in _from_the_right(forwarded):
@@ -43,7 +44,7 @@ def _from_the_right(forwarded: Iterable[str]) -> Iterator[str]:
 
 
 def _address(entry: str) -> str | None:
-    """An address in its usual form; some proxies add a port, and brackets around IPv6."""
+    """Return an address in its usual form, None if it is none; some proxies add a port and brackets."""
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:

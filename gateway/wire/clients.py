@@ -1,10 +1,8 @@
-"""All connections of clients: admitted up to a bound, counted by party, cut where they hold too much.
+"""All connections of clients: admitted up to a bound, counted by party.
 
 Rules kept here:
-- A party is the network of a client's address. Where all places are taken, a connection of the party that
-  has most of them gives way to one of a party that has fewer: one that is idle, or that has kept us waiting.
-- What connections hold of unfinished requests and unread responses is bounded in total; where it is too much,
-  the party that holds most lets go of its largest piece.
+- A party is the network of a client's address. At the limit, a connection of the party that has most of them
+  gives way to one of a party that has fewer: one that is idle, or whose client has kept the gateway waiting.
 - A trusted proxy speaks for many clients: each of its connections counts as a party of its own.
 """
 
@@ -18,31 +16,28 @@ from itertools import islice
 from typing import Final
 
 from gateway.errors import GatewayError
-from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Shares, network_of
-from gateway.wire.client_connection import ClientConnection, ClientLimits, Phase
-from gateway.wire.deadlines import Deadlines, times
+from gateway.wire.client_connection import ClientConnection
+from gateway.wire.client_phase import ClientLimits, ClientPhase
+from gateway.wire.deadlines import Deadlines, seconds_of
 from gateway.wire.exchange import Exchange
+from gateway.wire.held_bytes import HELD_BYTES, HeldBytes
 from gateway.wire.parse_budget import ParseBudget
 from gateway.wire.write_coalescer import WriteCoalescer
 
-__all__ = ["HELD_BYTES", "ClientConnection", "ClientLimits", "Clients"]
-
 _LOOKED_AT: Final = 64
-HELD_BYTES: Final = 64 * 1024**2
-"""The bytes that all connections together hold of unfinished heads, of bodies that nobody has asked for yet,
-and of responses that their clients are slow to take."""
+"""Number of connections of a party that are looked at for one that gives way."""
 
 
 class Clients:
     """All connections of the listeners for clients.
 
     Args:
-        handle: answers one request; raises nothing.
-        refusal: the whole response to what could not be read, from the client at an address.
+        handle: responds to one request; raises nothing.
+        refusal: returns the whole response to what could not be read, from the client at an address.
         limits: replaced whole by a reload.
         loop: the event loop.
-        trusts: whether an address is a trusted proxy's.
+        trusts: returns True for the address of a trusted proxy.
         held_bytes: the most that connections hold together.
     """
 
@@ -62,12 +57,12 @@ class Clients:
         self.draining = False
         self.outbox = WriteCoalescer(loop)
         self.deadlines = Deadlines(loop)
-        self.turns = ParseBudget(loop)
+        self.parse_budget = ParseBudget(loop)
+        self.held_bytes = HeldBytes(held_bytes)
         self._trusts = trusts
         # In the order in which they came, so that the oldest of those that may go goes first.
         self._connections: defaultdict[str, dict[ClientConnection, None]] = defaultdict(dict)
         self._open = Shares(limits.connections)
-        self._held = Shares(held_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._forgotten = asyncio.Event()
         self.adopt(limits)
@@ -78,25 +73,23 @@ class Clients:
     def adopt(self, limits: ClientLimits) -> None:
         """Keep these bounds from now on."""
         self.limits = limits
-        self.times = times(Phase, limits)
+        self.seconds = seconds_of(ClientPhase, limits)
         self._open.limit = limits.connections
 
     def connect(self) -> ClientConnection:
-        """A protocol for a new connection, for `loop.create_server`."""
+        """Return the protocol of a new connection, for `loop.create_server`."""
         return ClientConnection(self)
 
-    def admit(self, connection: ClientConnection) -> bool:
-        """Take in a connection; refuse and close it where there are too many, and none gives way."""
+    def admit(self, connection: ClientConnection) -> str | None:
+        """Take in a connection and return its party; None if there are too many, and none gives way."""
         trusted = self._trusts(connection.peer)
         party = f"{connection.peer} {id(connection)}" if trusted else network_of(connection.peer)
         if not self._open.fits(1) and not self._displace(party):
-            self._turn_away(connection)
-            return False
-        connection.party = party
+            return None
         self._open.take(party)
         self._connections[party][connection] = None
         self.deadlines.watch(connection)
-        return True
+        return party
 
     def run(self, work: Awaitable[None]) -> None:
         """Run a connection's task."""
@@ -104,21 +97,9 @@ class Clients:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def count(self, connection: ClientConnection, held: int) -> None:
-        """Count the bytes that a connection holds; one of them may have to let go of its own."""
-        more = held - connection.counted
-        if more > 0 and not self._make_room(connection.party, more):
-            connection.let_go()
-            self._uncount(connection)
-            return
-        if more > 0:
-            self._held.take(connection.party, more)
-        else:
-            self._held.give(connection.party, -more)
-        connection.counted = held
-
     def forget(self, connection: ClientConnection) -> None:
-        """A connection has ended."""
+        """Take note that a connection has ended."""
+        self.held_bytes.forget(connection)
         others = self._connections.get(connection.party, {})
         if connection not in others:
             return
@@ -126,9 +107,8 @@ class Clients:
         if not others:
             del self._connections[connection.party]
         self._open.give(connection.party)
-        self._uncount(connection)
         self.deadlines.forget(connection)
-        self.turns.forget(connection)
+        self.parse_budget.forget(connection.input)
         self._forgotten.set()
 
     def drain(self) -> None:
@@ -136,9 +116,9 @@ class Clients:
         self.draining = True
 
     def shut(self) -> None:
-        """Close idle connections now and the others after the responses they wait for."""
+        """Close idle connections now, and the others after the responses that they wait for."""
         for connection in self._all():
-            connection.shut()
+            connection.requests.close()
 
     async def emptied(self, timeout: float) -> int:
         """Wait up to `timeout` seconds until no connection is left; return how many had to be cut."""
@@ -149,7 +129,7 @@ class Clients:
                     await self._forgotten.wait()
         cut = 0
         for connection in self._all():
-            cut += connection.in_flight
+            cut += connection.requests.busy or connection.flow.buffered() > 0
             connection.abort()
         return cut
 
@@ -157,7 +137,7 @@ class Clients:
         return [connection for party in self._connections.values() for connection in party]
 
     def _displace(self, party: str) -> bool:
-        """Close a connection of the party that has most for one of `party`; False if none gives way."""
+        """Close a connection of the party that has most, for `party`; return False if none gives way."""
         greediest = self._open.yielding(party)
         if greediest is None:
             return False
@@ -176,25 +156,3 @@ class Clients:
             # To the end: others are looked at next time, and no flood makes this a pass over all of them.
             connections[connection] = connections.pop(connection)
         return None
-
-    def _make_room(self, party: str, size: int) -> bool:
-        """Let the party that holds most give up its largest pieces; False where `party` holds as much."""
-        while not self._held.fits(size):
-            greediest = self._held.yielding(party, size)
-            if greediest is None:
-                return False
-            largest = max(self._connections[greediest], key=lambda one: one.counted)
-            largest.let_go()
-            self._uncount(largest)
-        return True
-
-    def _turn_away(self, connection: ClientConnection) -> None:
-        connection.write(self.refusal(OverloadedError(), connection.peer))
-        connection.flush()
-        if connection.transport is not None:
-            connection.transport.close()
-
-    def _uncount(self, connection: ClientConnection) -> None:
-        if connection.counted:
-            self._held.give(connection.party, connection.counted)
-            connection.counted = 0

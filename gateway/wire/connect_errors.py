@@ -1,8 +1,8 @@
-"""Why Core is not reached, in words for operators.
+"""Reasons why Core is not reached, in words for operators.
 
 Rules kept here:
-- Each reason says what happened and, where one setting mends it, which.
-- Nothing that a peer sent is repeated: its first bytes only choose the words.
+- Each reason says what happened, and which setting mends it if one does.
+- Nothing that the other end sent is repeated: its first bytes only choose the words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.errors import GatewayError
 from gateway.wire.errors import UpstreamTimeoutError, UpstreamUnreachableError
 
 CLOSED: Final = "Core closed the connection without a byte of a response"
@@ -33,10 +32,10 @@ _SPEAKS_NO_TLS: Final = "what responds at upstream.url does not speak TLS: write
 _NO_HTTP: Final = "what responds at upstream.url does not speak HTTP"
 
 _BEGINNINGS: Final = ((b"\x15\x03", SPEAKS_TLS), (b"-", f"{_NO_HTTP}: it seems to be a Redis"))
-"""How a peer begins its response to a request that it takes for another protocol's: a TLS alert record
-(RFC 8446 section 5.1), an error of Redis."""
+"""The first bytes of servers of other protocols when they get a request: a TLS alert record (RFC 8446
+section 5.1), an error of Redis."""
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-"""What OpenSSL says, depending on its version, of bytes that are no TLS record."""
+"""The reasons that OpenSSL gives, depending on its version, for bytes that are no TLS record."""
 _WORDS: Final = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "no route to host",
@@ -50,44 +49,44 @@ _DATES: Final = {9: "is not valid yet", 10: "has expired"}
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
-def unreachable(reason: str) -> GatewayError:
-    """The failure of a Core that is not reached."""
+def unreachable(reason: str) -> UpstreamUnreachableError:
+    """Return the failure of a Core that is not reached."""
     return UpstreamUnreachableError(reason=reason)
 
 
-def too_slow(reason: str) -> GatewayError:
-    """The failure of a Core that does not do in time what is due."""
+def too_slow(reason: str) -> UpstreamTimeoutError:
+    """Return the failure of a Core that is too slow."""
     return UpstreamTimeoutError(reason=reason)
 
 
 def name_failed(host: str, error: Exception) -> str:
-    """Why `host` could not be resolved."""
+    """Return why `host` could not be resolved."""
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return f"the name {host} cannot be resolved now: the name server does not respond"
     return f"unknown host name {host}"
 
 
 def name_too_slow(host: str, seconds: float) -> str:
-    """What is said of a name that is not resolved in time."""
+    """Return the reason for a name that was not resolved in time."""
     return f"the name {host} was not resolved within {seconds:g} s"
 
 
 def connecting_failed(failures: Mapping[str, OSError | None], seconds: float) -> str:
-    """Why no address could be connected to.
+    """Return why no address could be connected to.
 
     Args:
-        failures: for each address that was tried, as `host:port`, its failure; None if there is no response.
-        seconds: how long was waited for those.
+        failures: the failure of each address that was tried, as `host:port`; None for no response.
+        seconds: how long those were waited for.
     """
     silent = f"no response within {seconds:g} s"
-    places: dict[str, list[str]] = {}
-    for place, error in failures.items():
-        places.setdefault(silent if error is None else _words(error), []).append(place)
-    return "; ".join(f"{words} ({', '.join(at)})" for words, at in places.items())
+    addresses: dict[str, list[str]] = {}
+    for address, error in failures.items():
+        addresses.setdefault(silent if error is None else _words(error), []).append(address)
+    return "; ".join(f"{words} ({', '.join(at)})" for words, at in addresses.items())
 
 
 def handshake_failed(host: str, error: OSError) -> str:
-    """Why TLS could not be agreed on with `host`."""
+    """Return why the TLS handshake with `host` failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate_failed(host, error)
     if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
@@ -98,12 +97,12 @@ def handshake_failed(host: str, error: OSError) -> str:
 
 
 def handshake_too_slow(host: str, seconds: float) -> str:
-    """What is said of a handshake that is not done in time."""
+    """Return the reason for a handshake that was not done in time."""
     return f"TLS handshake with {host} not done within {seconds:g} s; {_MAYBE_NO_TLS}"
 
 
 def unparsable(beginning: bytes) -> str:
-    """What is said of a response that cannot be parsed and begins so; empty if it began well."""
+    """Return why a response with this beginning cannot be parsed; the beginning may be empty."""
     if not beginning or beginning.startswith(b"HTTP/"):
         return "Core's response is malformed HTTP"
     return next((words for start, words in _BEGINNINGS if beginning.startswith(start)), _NO_HTTP)

@@ -1,7 +1,7 @@
-"""Deadlines of many connections, kept by one timer.
+"""Deadlines of many connections, checked by one timer.
 
 Rules kept here:
-- Setting a deadline is one attribute write, so that every phase of every request can have one.
+- To set a deadline is one attribute write, so that every phase of every request can have one.
 - A deadline is kept to within two `TICK`s: `now` is read by the timer, not for every deadline.
 """
 
@@ -17,7 +17,7 @@ NEVER = float("inf")
 
 
 class TimedPhase(enum.Enum):
-    """What a connection does, and for how many seconds it may, by the limits of its side."""
+    """A phase of a connection, and the seconds that it may take by the limits of its side."""
 
     def __init__(self, label: str, seconds: Callable[[Any], float]) -> None:
         self.label = label
@@ -25,13 +25,13 @@ class TimedPhase(enum.Enum):
         self.number = len(type(self).__members__)
 
 
-def times(phases: type[TimedPhase], limits: object) -> tuple[float, ...]:
-    """How long each phase may take, in seconds, by its number."""
+def seconds_of(phases: type[TimedPhase], limits: object) -> tuple[float, ...]:
+    """Return how many seconds each phase may take, by its number."""
     return tuple(phase.seconds(limits) for phase in phases)
 
 
 class Expiring(Protocol):
-    """A connection with a deadline in seconds of the loop's clock; `NEVER` for none."""
+    """A connection with a deadline in seconds of the loop's clock, `NEVER` once it has passed."""
 
     deadline: float
 
@@ -40,7 +40,7 @@ class Expiring(Protocol):
 
 
 class Deadlines:
-    """The connections whose deadlines are watched."""
+    """Connections whose deadlines are watched; `now` is the loop's clock at the last tick, in seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -1,10 +1,10 @@
 """New connections to Core: every address of its name is tried, and certificates are verified.
 
 Rules kept here:
-- Happy Eyeballs (RFC 8305): the next address is tried as soon as one failed, or has not responded for a
-  moment; the first connection that is made wins. All have had their turn before the deadline.
-- The name is resolved for every connection, so one that moves is followed. Connections that are made at the
-  same time share a look-up: a resolver that hangs is not asked again meanwhile.
+- Happy Eyeballs (RFC 8305): the next address is tried as soon as one has failed, or has not responded for a
+  moment. The first connection that is made is used. All addresses are tried before the deadline.
+- The name is resolved for every connection, so that a name that moves is followed. Connections that are made
+  at the same time share a look-up: a resolver that hangs is not asked again meanwhile.
 - A failure says why, in words for operators. No socket is left open by a failure or a cancellation.
 - With TLS nothing is sent before the certificate was verified.
 """
@@ -30,21 +30,21 @@ from gateway.wire.connect_errors import (
 )
 
 NEXT_SECONDS: Final = 0.25
-"""How long an address has before the next one is tried beside it (RFC 8305 section 8)."""
+"""The time after which the next address is tried beside one that has not responded (RFC 8305 section 8)."""
 _KEEPALIVE_SECONDS: Final = 60
-"""How long a connection is silent before the kernel asks whether its peer is still there."""
+"""The time for which a connection is silent before the kernel probes its other end."""
 
-Place = tuple[socket.AddressFamily, tuple[Any, ...]]
+SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family, and an address of it as sockets take it."""
-Resolve = Callable[[str, int], Awaitable[Sequence[Place]]]
+Resolve = Callable[[str, int], Awaitable[Sequence[SocketAddress]]]
 """The addresses of a host and a port, the best first. Raises OSError or UnicodeError."""
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
-async def resolve(host: str, port: int) -> list[Place]:
-    """The addresses that the system knows for a name, in its order (RFC 6724)."""
+async def resolve(host: str, port: int) -> list[SocketAddress]:
+    """Return the addresses that the system knows for a name, in its order (RFC 6724)."""
     try:
-        # Of an address itself, without a thread.
+        # An address needs no look-up, and no thread for it.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -57,8 +57,8 @@ class Dialer:
     Args:
         host: a name or an address.
         port: the TCP port.
-        tls: what verifies Core's certificate; None for plain HTTP.
-        resolve: gives the addresses of `host`.
+        tls: verifies Core's certificate; None for plain HTTP.
+        resolve: returns the addresses of `host`.
     """
 
     def __init__(
@@ -68,21 +68,21 @@ class Dialer:
         self._port = port
         self._tls = tls
         self._resolve = resolve
-        self._lookup: asyncio.Task[Sequence[Place]] | None = None
+        self._lookup: asyncio.Task[Sequence[SocketAddress]] | None = None
 
     async def connect(self, factory: Callable[[], P], seconds: float) -> P:
-        """The protocol of a new connection, its TLS handshake done, within `seconds` in total.
+        """Return the protocol of a new connection, its TLS handshake done, within `seconds` in total.
 
         Raises:
-            GatewayError: UPSTREAM_UNREACHABLE or UPSTREAM_TIMEOUT, with the reason.
+            UpstreamUnreachableError, UpstreamTimeoutError: with the reason.
         """
         failures: dict[str, OSError | None] = {}
         late = partial(name_too_slow, self._host, seconds)
         try:
             async with asyncio.timeout(seconds):
-                places = await self._places()
+                addresses = await self._addresses()
                 late = partial(connecting_failed, failures, seconds)
-                connected = await _first_of(places, failures, _spacing(seconds, len(places)))
+                connected = await _first_of(addresses, failures, _spacing(seconds, len(addresses)))
                 if connected is None:
                     raise unreachable(connecting_failed(failures, seconds))
                 late = partial(handshake_too_slow, self._host, seconds)
@@ -90,10 +90,10 @@ class Dialer:
         except TimeoutError:
             raise too_slow(late()) from None
 
-    async def _places(self) -> Sequence[Place]:
+    async def _addresses(self) -> Sequence[SocketAddress]:
         if self._lookup is None or self._lookup.done():
             self._lookup = asyncio.ensure_future(self._resolve(self._host, self._port))
-            # Everybody who waits for it may have given up before it fails.
+            # All that wait for it may have given up before it fails.
             self._lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return _interleaved(await asyncio.shield(self._lookup))
@@ -112,35 +112,35 @@ class Dialer:
 
 
 def _spacing(seconds: float, count: int) -> float:
-    """How many seconds after one address the next is tried, so that none is left out."""
+    """Return how many seconds after one address the next is tried, so that none is left out."""
     return min(NEXT_SECONDS, seconds / (count + 1))
 
 
-def _interleaved(places: Iterable[Place]) -> list[Place]:
-    """The same places, their families in turn (RFC 8305 section 4)."""
-    families: dict[socket.AddressFamily, list[Place]] = {}
-    for place in places:
-        families.setdefault(place[0], []).append(place)
-    return [place for place in chain(*zip_longest(*families.values())) if place is not None]
+def _interleaved(addresses: Iterable[SocketAddress]) -> list[SocketAddress]:
+    """Return the addresses with their families in turn (RFC 8305 section 4)."""
+    families: dict[socket.AddressFamily, list[SocketAddress]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    return [address for address in chain(*zip_longest(*families.values())) if address is not None]
 
 
 async def _first_of(
-    places: Iterable[Place], failures: dict[str, OSError | None], spacing: float
+    addresses: Iterable[SocketAddress], failures: dict[str, OSError | None], spacing: float
 ) -> socket.socket | None:
-    """A socket that is connected to the first place that allows it; None if all have failed.
+    """Return a socket that is connected to the first address that accepts; None if all have failed.
 
-    `failures` gets every place that was tried and why it failed, None for one that has not responded yet.
+    `failures` gets every address that was tried and its failure, None for one that has not responded yet.
     """
-    left, trying = iter(places), set[asyncio.Task[socket.socket | None]]()
+    left, trying = iter(addresses), set[asyncio.Task[socket.socket | None]]()
     try:
         while True:
-            place = next(left, None)
-            if place is not None:
-                trying.add(asyncio.ensure_future(_attempt(place, failures)))
+            target = next(left, None)
+            if target is not None:
+                trying.add(asyncio.ensure_future(_attempt(target, failures)))
             elif not trying:
                 return None
             done, _ = await asyncio.wait(
-                trying, timeout=None if place is None else spacing, return_when=asyncio.FIRST_COMPLETED
+                trying, timeout=None if target is None else spacing, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
                 trying.remove(task)
@@ -152,9 +152,9 @@ async def _first_of(
             task.add_done_callback(_close)
 
 
-async def _attempt(place: Place, failures: dict[str, OSError | None]) -> socket.socket | None:
-    """A socket that is connected to one place; None, with the failure noted, if that cannot be."""
-    family, address = place
+async def _attempt(target: SocketAddress, failures: dict[str, OSError | None]) -> socket.socket | None:
+    """Return a socket that is connected to one address; None, with the failure noted, if that fails."""
+    family, address = target
     failures[_shown(address)] = None
     try:
         made = socket.socket(family, socket.SOCK_STREAM)
@@ -176,13 +176,13 @@ async def _attempt(place: Place, failures: dict[str, OSError | None]) -> socket.
 
 
 def _close(task: asyncio.Task[socket.socket | None]) -> None:
-    """Close what an attempt has connected that is not needed any more."""
+    """Close the socket that an attempt has connected, which is not needed any more."""
     if not task.cancelled() and (connected := task.result()) is not None:
         connected.close()
 
 
 def _tune(made: socket.socket) -> None:
-    """Send small requests at once, and notice a peer that has gone without a word."""
+    """Send small requests at once, and notice when the other end is gone without having closed."""
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):

@@ -1,4 +1,4 @@
-"""The failures of HTTP/1.1: what a client sends wrongly, and a Core that does not respond."""
+"""Failures of HTTP/1.1: wrong requests of clients, and a Core that does not respond."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ClientGoneError(Exception):
 
 
 class BadFramingError(GatewayError):
-    """The request is malformed HTTP, or two servers could read it apart."""
+    """The request is malformed HTTP, or two servers could read it differently."""
 
     summary: ClassVar[str] = "Malformed HTTP request"
 
@@ -35,13 +35,13 @@ class RequestTimeoutError(GatewayError):
 
 
 class BodyTooLargeError(GatewayError):
-    """The body of the request is larger than its route takes."""
+    """The body of the request is larger than its route allows."""
 
     summary: ClassVar[str] = "Request body too large"
 
 
 class UpstreamError(GatewayError):
-    """Core does not do what a request needs."""
+    """Core cannot be used for a request."""
 
 
 class UpstreamUnreachableError(UpstreamError):
@@ -51,6 +51,6 @@ class UpstreamUnreachableError(UpstreamError):
 
 
 class UpstreamTimeoutError(UpstreamError):
-    """Core does not do in time what is due."""
+    """Core is too slow."""
 
     summary: ClassVar[str] = "Upstream timed out"

@@ -1,17 +1,16 @@
-"""What connections of both sides know of each other: flow that can be held back, and a client that leaves."""
+"""Flow control: a source that can be held back, and the two directions of one transport."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from typing import Final, Protocol
 
-from gateway.fairness.errors import OverloadedError
-from gateway.wire.deadlines import NEVER
-from gateway.wire.errors import ClientGoneError
+# Bytes that a transport holds before it calls `pause_writing`.
+_HIGH_WATER: Final = 16 * 1024
 
 
 class Pausable(Protocol):
-    """Something that can be told to hold back its bytes and to let them come again."""
+    """A source of bytes that can be held back."""
 
     def pause_reading(self) -> None:
         """Hold back."""
@@ -20,39 +19,76 @@ class Pausable(Protocol):
         """Let them come."""
 
 
-HALF_CLOSED_SECONDS: Final = 0.5
-"""How long a client that has ended its side still counts as one that waits: most have left, and a few only
-say that they send nothing more (`shutdown`)."""
+class FlowControl:
+    """Reading from one transport, held back by the gateway; and writing to it, held back by its other end.
 
+    `paused` says that the gateway holds back the other end, and `blocked` that the other end is slower than
+    what is written. `unread` is how many bytes the transport held when that began, or at the last
+    `measure_anew`. The source that a response comes from is held back while `blocked`.
+    """
 
-STALLED_SECONDS: Final = 1.0
-"""How long a client may keep us waiting before what it holds can be taken for another party."""
+    __slots__ = ("_paused_at", "_source", "_transport", "blocked", "paused", "unread")
 
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport: asyncio.Transport | None = transport
+        self._paused_at = 0.0
+        self.paused = False
+        self._source: Pausable | None = None
+        self.blocked = False
+        self.unread = 0
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
 
-class Client(Protocol):
-    """Who waits for a response."""
+    # Reading.
 
-    @property
-    def ended_at(self) -> float:
-        """When the client ended its side, in seconds of the pool's clock; `NEVER` for one that has not."""
+    def pause_reading(self, now: float) -> bool:
+        """Stop reading; return False if that changes nothing. `now` is in seconds."""
+        if self.paused or self._transport is None:
+            return False
+        self.paused, self._paused_at = True, now
+        self._transport.pause_reading()
+        return True
 
-    @property
-    def gone(self) -> bool:
-        """Whether nobody can take a response any more."""
+    def resume_reading(self, now: float) -> float:
+        """Read on; return for how many seconds reading was stopped."""
+        if not self.paused or self._transport is None:
+            return 0.0
+        self.paused = False
+        self._transport.resume_reading()
+        return now - self._paused_at
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether the client has ended its side some time ago, so that nothing more is begun for it."""
+    # Writing.
 
-    def when_leaving(self, react: Callable[[], None] | None) -> None:
-        """Call `react` when the client leaves or ends its side; None: nobody any more."""
+    def follow(self, source: Pausable | None) -> None:
+        """Hold back `source` from now on while the other end is slow; None: nothing any more."""
+        self._source = source
 
+    def pause_writing(self) -> None:
+        """Hold back the source: the other end is slower than it."""
+        self.blocked = True
+        self.unread = self.buffered()
+        if self._source is not None:
+            self._source.pause_reading()
 
-def refuse_abandoned(client: Client | None) -> None:
-    """Raise ClientGoneError where nobody waits, OverloadedError where most likely nobody does."""
-    if client is None or client.ended_at == NEVER:
-        return
-    if client.gone:
-        raise ClientGoneError
-    if client.abandoned:
-        raise OverloadedError
+    def resume_writing(self) -> None:
+        """Let the source send on."""
+        self.blocked = False
+        if self._source is not None:
+            self._source.resume_reading()
+
+    def buffered(self) -> int:
+        """Return how many bytes the transport holds."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def taken(self) -> int:
+        """Return how many of the `unread` bytes the other end has taken."""
+        return self.unread - self.buffered()
+
+    def measure_anew(self) -> None:
+        """Count from now on what the other end takes."""
+        self.unread = self.buffered()
+
+    def lose(self) -> None:
+        """Let go of the transport, which has ended; the source is not held back for it."""
+        self._transport = None
+        if self._source is not None:
+            self._source.resume_reading()

@@ -1,13 +1,13 @@
-"""Which headers cross the gateway, each way, and how the heads it sends are written.
+"""The headers that cross the gateway, each way, as lines for the heads that it sends. Pure.
 
 Rules kept here:
-- Heads are built new, never edited in place; framing headers are always the gateway's own.
-- Hop-by-hop headers and what `Connection` nominates stay on their hop (RFC 9110 section 7.6.1).
+- Heads are built new, never edited in place. Framing headers are always the gateway's own.
+- Hop-by-hop headers, and those that `Connection` names, do not cross (RFC 9110 section 7.6.1).
 - A client cannot speak for the proxy: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `X-Request-Id` and
-  the trace context cross only from a trusted proxy. `_` counts as `-`, as some servers fold them.
-- No credential of a client crosses: `X-Blnk-Key` in any spelling, `Authorization`, `X-API-Key`; all of
-  them do as they came where the gateway only observes.
-- Core's rate limit headers describe the gateway, not the client, and stay inside.
+  the trace context cross only from a trusted proxy. `_` counts as `-`: some servers read them as equal.
+- No credential of a client crosses: `X-Blnk-Key` in any spelling, `Authorization`, `X-API-Key`. If the
+  gateway only observes, all of them cross as they came.
+- Core's rate limit headers do not cross: they describe the gateway, not the client.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _HOP_BY_HOP = frozenset(
 )
 _REWRITTEN = frozenset({b"host", b"content-length", b"expect"})
 _CREDENTIALS = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
-_SPOKEN_BY_PROXIES = frozenset(
+_SENT_BY_PROXIES = frozenset(
     {b"forwarded", b"x-real-ip", b"x-request-id", b"traceparent", b"tracestate", b"baggage"}
 )
 _DROPPED_TO_CORE = _HOP_BY_HOP | _REWRITTEN | _CREDENTIALS
-_STAYS_OUT_UNTRUSTED = _DROPPED_TO_CORE | _SPOKEN_BY_PROXIES
+_DROPPED_UNTRUSTED = _DROPPED_TO_CORE | _SENT_BY_PROXIES
 # X-Forwarded-For, -Proto, -Host and X-Request-Id are written by the gateway in any case.
-_STAYS_OUT_TRUSTED = _DROPPED_TO_CORE | {
+_DROPPED_TRUSTED = _DROPPED_TO_CORE | {
     b"x-forwarded-for",
     b"x-forwarded-proto",
     b"x-forwarded-host",
@@ -52,38 +52,38 @@ _DROPPED_TO_CLIENT = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
 
 
 def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
-    """The client's headers that cross to Core, as `Name: value` lines, each ending in CRLF."""
+    """Return the client's headers that cross to Core, as `Name: value` lines that end in CRLF."""
     crosses = _crosses_trusted if trusted else _crosses
-    kept = _without_nominated(headers)
+    kept = _without_named(headers)
     return b"".join([b"%b: %b\r\n" % header for header in kept if crosses(header[0])])
 
 
 def credential_lines(headers: Iterable[Header]) -> bytes:
-    """The client's credentials as lines for a Core that decides itself; `request_lines` leaves them out."""
+    """Return the client's credentials as lines, for a Core that decides; `request_lines` omits them."""
     return b"".join([b"%b: %b\r\n" % header for header in headers if _is_credential(header[0])])
 
 
-def answer_lines(headers: Iterable[Header]) -> bytes:
-    """Core's headers that cross to the client, as `Name: value` lines, each ending in CRLF."""
-    kept = _without_nominated(headers)
+def response_lines(headers: Iterable[Header]) -> bytes:
+    """Return Core's headers that cross to the client, as `Name: value` lines that end in CRLF."""
+    kept = _without_named(headers)
     return b"".join([b"%b: %b\r\n" % header for header in kept if _returns(header[0])])
 
 
 def has_date(lines: bytes) -> bool:
-    """Whether header lines, as `answer_lines` writes them, hold a `Date`."""
+    """Return True if header lines, as `response_lines` writes them, hold a `Date`."""
     return b"\r\nDate: " in lines or lines.startswith(b"Date: ") or b"\r\ndate: " in b"\r\n" + lines.lower()
 
 
-# The few names that a deployment sees are judged once; the caches hold verdicts on names, nothing else.
+# The few names that a deployment sees are judged once; the caches hold names and verdicts, nothing else.
 @lru_cache(_NAMES)
 def _crosses(name: bytes) -> bool:
     lowered = name.lower().replace(b"_", b"-")
-    return lowered not in _STAYS_OUT_UNTRUSTED and not lowered.startswith(b"x-forwarded-")
+    return lowered not in _DROPPED_UNTRUSTED and not lowered.startswith(b"x-forwarded-")
 
 
 @lru_cache(_NAMES)
 def _crosses_trusted(name: bytes) -> bool:
-    return name.lower().replace(b"_", b"-") not in _STAYS_OUT_TRUSTED
+    return name.lower().replace(b"_", b"-") not in _DROPPED_TRUSTED
 
 
 @lru_cache(_NAMES)
@@ -97,13 +97,13 @@ def _returns(name: bytes) -> bool:
     return lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
 
 
-def _without_nominated(headers: Iterable[Header]) -> Iterable[Header]:
-    """What `Connection` does not nominate; mostly it says `close` or `keep-alive`, which name no header."""
-    nominated: frozenset[bytes] = frozenset()
+def _without_named(headers: Iterable[Header]) -> Iterable[Header]:
+    """Return the headers that `Connection` does not name; `close` and `keep-alive` name none."""
+    named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if len(name) == _CONNECTION_LENGTH and name.lower() == b"connection" and value not in _PLAIN:
-            nominated |= _tokens(value)
-    return [header for header in headers if header[0].lower() not in nominated] if nominated else headers
+            named |= _tokens(value)
+    return [header for header in headers if header[0].lower() not in named] if named else headers
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:

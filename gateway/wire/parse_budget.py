@@ -1,10 +1,10 @@
-"""Whose bytes are parsed in which turn of the event loop.
+"""The bytes that one turn of the event loop may parse, shared between connections.
 
 Rules kept here:
 - One turn parses a bounded number of bytes, of all connections together: parsing 256 KiB of small requests
   takes 20 ms, and thousands of connections may send as much at once.
-- Bytes beyond that wait, and their connections are not read from meanwhile. The parties take turns, and the
-  connections of one party in the order in which they came.
+- Bytes beyond that wait, and their connections are not read meanwhile. The parties take turns, and so do the
+  connections of one party, in the order in which they came.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ PER_TURN: Final = 64 * 1024
 """The bytes of all connections that are parsed in one turn."""
 
 
-class Parsing(Protocol):
-    """A connection with bytes to parse."""
+class ParsingInput(Protocol):
+    """The input of a connection that has bytes to parse."""
 
-    party: str
+    @property
+    def party(self) -> str:
+        """The party that the connection is counted for."""
 
     def parse_next(self) -> int:
-        """Parse a piece; returns how many bytes it was."""
+        """Parse a piece; return how many bytes it was."""
 
 
 class ParseBudget:
-    """The bytes that one turn still may parse, and the connections that wait for another."""
+    """The bytes that this turn may still parse, and the inputs that wait for another turn."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, per_turn: int = PER_TURN) -> None:
         self._loop = loop
@@ -36,23 +38,23 @@ class ParseBudget:
         self._parsed = 0
         self._scheduled = False
         # By party, in the order of their turns.
-        self._waiting: dict[str, dict[Parsing, None]] = {}
+        self._waiting: dict[str, dict[ParsingInput, None]] = {}
 
     def take(self, size: int) -> bool:
-        """Count `size` bytes as parsed in this turn; False where they have to wait for another."""
+        """Count `size` bytes as parsed in this turn; return False if they have to wait for another."""
         if self._waiting or self._parsed + size > self._per_turn:
             return False
         self._parsed += size
         self._schedule()
         return True
 
-    def wait(self, connection: Parsing) -> None:
-        """Call `connection.parse_next` when it is its turn."""
+    def wait(self, connection: ParsingInput) -> None:
+        """Call `parse_next` when it is the turn of an input."""
         self._waiting.setdefault(connection.party, {})[connection] = None
         self._schedule()
 
-    def forget(self, connection: Parsing) -> None:
-        """A connection has ended."""
+    def forget(self, connection: ParsingInput) -> None:
+        """Drop the input of a connection that has ended."""
         queue = self._waiting.get(connection.party)
         if queue is not None and connection in queue:
             del queue[connection]
@@ -65,9 +67,11 @@ class ParseBudget:
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begin a turn: those that wait come first, each at most once."""
+        """Begin a turn: the inputs that wait come first, each at most once."""
         self._scheduled = False
         self._parsed = 0
+        if not self._waiting:
+            return
         for _ in range(sum(map(len, self._waiting.values()))):
             if self._parsed >= self._per_turn or not self._waiting:
                 break
@@ -75,7 +79,7 @@ class ParseBudget:
         if self._parsed or self._waiting:
             self._schedule()
 
-    def _next(self) -> Parsing:
+    def _next(self) -> ParsingInput:
         party, queue = next(iter(self._waiting.items()))
         connection = next(iter(queue))
         del queue[connection], self._waiting[party]

@@ -1,8 +1,8 @@
-"""Does the request parser still read what it was tested to read?
+"""Checks at the start that the request parser reads recorded heads as it did when it was tested.
 
 Rules kept here:
-- aiohttp's parser is no documented API, so the gateway feeds it recorded heads before it listens, and
-  does not run with one that reads any of them otherwise.
+- aiohttp's parser is no documented API, so the gateway feeds it recorded heads before it listens, and does
+  not run with a parser that reads one of them differently.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway.wire.request_parser import request_parser
+from gateway.wire.aiohttp_parser import new_parser
 
 _HOST = b"Host: x\r\n"
 _ACCEPTED: tuple[tuple[bytes, tuple[Any, ...]], ...] = (
@@ -60,15 +60,15 @@ _REFUSED: tuple[bytes, ...] = (
 
 
 def parser_misreads(loop: asyncio.AbstractEventLoop) -> list[bytes]:
-    """The recorded heads that the installed parser reads otherwise than when they were recorded."""
+    """Return the recorded heads that the installed parser reads differently than when they were recorded."""
     wrong = [head for head, expected in _ACCEPTED if _read(head, loop) != expected]
     return wrong + [head for head in _REFUSED if _read(head, loop) is not None]
 
 
 def _read(head: bytes, loop: asyncio.AbstractEventLoop) -> tuple[Any, ...] | None:
     try:
-        messages, _, _ = request_parser(loop).feed_data(head)
-    except Exception:  # whatever it raises, it refuses
+        messages, _, _ = new_parser(loop).feed_data(head)
+    except Exception:  # whatever it raises is a refusal
         return None
     if len(messages) != 1:
         return ()

@@ -1,11 +1,11 @@
-"""Heads that Core takes and the request parser does not, and what is wrong with all the others. Pure.
+"""Heads that Core accepts and the request parser refuses, and what is wrong with all the others. Pure.
 
 Rules kept here:
-- Core (Go's net/http) takes a `User-Agent` or `Content-Type` that is sent twice, and any byte above ASCII in
-  a query. The parser gets such a head with placeholders of the same length, none of which frames a message
+- Core (Go's net/http) accepts a `User-Agent` or `Content-Type` that is sent twice, and any byte above ASCII
+  in a query. The parser gets such a head with placeholders of the same length, none of which frames a message
   or ends a line, and what it reads gets the client's own bytes back.
-- Host, Content-Length and Transfer-Encoding are never replaced: whoever sends one of them twice is refused.
-- What is said of a malformed head names a header at most, never a value, and no name that could be a key.
+- Host, Content-Length and Transfer-Encoding are never replaced: a head with two of one of them is refused.
+- The message about a malformed head names a header at most, never a value, and no name that could be a key.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ MAX_LINE: Final = 8190
 MAX_HEADERS: Final = 128
 MAX_HEAD: Final = 64 * 1024
 HEAD_END: Final = b"\r\n\r\n"
+END_SEAM: Final = len(HEAD_END) - 1
+"""Bytes of the empty line behind a head or a chunked body that may have come in the segment before."""
 
-# What aiohttp's parser refuses where it stands twice, but for what frames a message or names its host.
+# Headers that aiohttp's parser refuses if they are sent twice, but for those that frame or route a message.
 _DOUBLED: Final = frozenset(
     {
         *(b"content-location", b"content-range", b"content-type", b"etag"),
@@ -32,6 +34,7 @@ _SINGLE: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _PLACEHOLDER: Final = b"_"
 _BEYOND_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_EMPTY_LINES: Final = re.compile(rb"[\r\n]*")
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # A key has 44 characters, so no name that is one is repeated to anybody.
@@ -39,23 +42,36 @@ _NAMED: Final = 40
 
 
 def with_placeholders(head: bytes) -> bytes:
-    """`head`, whole or not, as the parser takes it; itself where nothing is to be replaced."""
+    """Return `head`, whole or not, as the parser accepts it; itself if nothing is to be replaced."""
     first, end, rest = head.partition(b"\r\n")
     path, mark, query = first.partition(b"?")
     lines = rest.split(b"\r\n")
-    for place in _doubled(lines):
-        lines[place] = _PLACEHOLDER + lines[place][1:]
+    for position in _doubled(lines):
+        lines[position] = _PLACEHOLDER + lines[position][1:]
     return path + mark + _BEYOND_ASCII.sub(b"x", query) + end + b"\r\n".join(lines)
 
 
+def bounded(head: bytes) -> bytes:
+    """Return `head`, whole or not. Raises HeadTooLargeError if it is too long."""
+    if len(head) > MAX_HEAD:
+        raise HeadTooLargeError
+    return head
+
+
+def behind_empty_lines(text: bytes, at: int) -> int:
+    """Return where the head begins that may have empty lines before it at `at` (RFC 9112 section 2.2)."""
+    match = _EMPTY_LINES.match(text, at)
+    return at if match is None else match.end()
+
+
 def own_names(head: bytes) -> dict[int, bytes]:
-    """The names that were replaced in a whole head, each by the place of its header."""
+    """Return the names that were replaced in a whole head, each by the position of its header."""
     lines = head.split(b"\r\n")[1:]
-    return {place: lines[place].partition(b":")[0] for place in _doubled(lines)}
+    return {at: lines[at].partition(b":")[0] for at in _doubled(lines)}
 
 
 def malformed(head: bytes) -> GatewayError:
-    """What is told of a head, whole or not, that the parser refused."""
+    """Return the failure that says why the parser refused a head, whole or not."""
     first, _, rest = head.partition(b"\r\n")
     headers, end, _ = (b"\r\n" + rest).partition(HEAD_END)
     lines = headers.split(b"\r\n")[1:]
@@ -66,18 +82,18 @@ def malformed(head: bytes) -> GatewayError:
 
 
 def _doubled(lines: list[bytes]) -> list[int]:
-    """Which lines repeat a header that Core takes twice."""
+    """Return the positions of lines that repeat a header which Core accepts twice."""
     seen: set[bytes] = set()
-    places = []
-    for place, line in enumerate(lines):
+    positions = []
+    for position, line in enumerate(lines):
         name, colon, _ = line.partition(b":")
         name = name.lower()
         if not colon or name not in _DOUBLED:
             continue
         if name in seen:
-            places.append(place)
+            positions.append(position)
         seen.add(name)
-    return places
+    return positions
 
 
 def _fault_of_line(line: bytes) -> str:
@@ -89,7 +105,7 @@ def _fault_of_line(line: bytes) -> str:
 
 
 def _fault_of(lines: list[bytes], *, whole: bool) -> str:
-    """What is wrong with the first header that is malformed; empty where no header can be named."""
+    """Return what is wrong with the first malformed header; empty if no header can be named."""
     seen: set[bytes] = set()
     last = ""
     for line in lines:

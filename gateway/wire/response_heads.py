@@ -1,8 +1,8 @@
-"""The heads of the answers that clients get: the gateway's own, and Core's passed on. Pure.
+"""Heads of the responses that clients get: the gateway's own, and the parts of Core's. Pure.
 
 Rules kept here:
-- The gateway's own answers say so: `Proxy-Status` (RFC 9209), `Cache-Control: no-store`, `X-Request-Id`.
-- 401 names the header that carries a key; 429 and 503 say when to try again.
+- The gateway's own responses say so: `Proxy-Status` (RFC 9209), `Cache-Control: no-store`, `X-Request-Id`.
+- 401 names the header for the key. 429 and 503 say when to try again.
 - Nothing that the client sent is echoed.
 """
 
@@ -23,24 +23,24 @@ JSON = b"application/json; charset=utf-8"
 
 
 def status_line(status: int) -> bytes:
-    """`HTTP/1.1 200 OK`, with its CRLF."""
+    """Return a line such as `HTTP/1.1 200 OK`, with its CRLF."""
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
 
 
 def connection_line(*, persistent: bool, minor: int) -> bytes:
-    """The `Connection` header where the version's default does not say it (RFC 9112 section 9.3)."""
+    """Return the `Connection` header, empty if the version's default says the same (RFC 9112 section 9.3)."""
     if not persistent:
         return _CLOSE
     return b"" if minor else _KEEP_ALIVE
 
 
 def date_line(now: float) -> bytes:
-    """The `Date` of a response without one, at `now` in Unix seconds (RFC 9110 section 6.6.1)."""
+    """Return the `Date` header for `now` in Unix seconds (RFC 9110 section 6.6.1)."""
     return b"Date: %b\r\n" % formatdate(now, usegmt=True).encode()
 
 
 def own_head(status: int, length: int, request_id: bytes, connection: bytes, now: float) -> bytes:
-    """The head of an answer that the gateway makes itself, at `now` (Unix seconds)."""
+    """Return the head of a response of the gateway's own, without its end; `now` is in Unix seconds."""
     typed = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (JSON, length) if status != 204 else b""
     return b"%b%bCache-Control: no-store\r\n%bX-Request-Id: %b\r\n%b" % (
         status_line(status),
@@ -54,7 +54,7 @@ def own_head(status: int, length: int, request_id: bytes, connection: bytes, now
 def refusal(
     code: Code, message: str, request_id: bytes, connection: bytes, now: float
 ) -> tuple[bytes, bytes]:
-    """(head, body) of an answer of the catalogue."""
+    """Return (head, body) of an error response of the catalogue; `now` is in Unix seconds."""
     body = error_body(code.code, message)
     extra = b"Proxy-Status: blnk-gateway; error=%b\r\n" % code.proxy_status.encode()
     if code.status == 401:

@@ -12,11 +12,11 @@ from gateway.proxy.stamp_queue import MOST_WAITING, TURN_SECONDS
 from gateway.server.listeners import ACCEPTED
 from gateway.server.sockets import QUEUE
 from gateway.telemetry import sink
-from gateway.wire.client_connection import SLOWEST
-from gateway.wire.clients import HELD_BYTES
-from gateway.wire.exchange import HELD_BODY
-from gateway.wire.flow import STALLED_SECONDS
+from gateway.wire.client_phase import SLOWEST
+from gateway.wire.client_presence import STALLED_SECONDS
+from gateway.wire.held_bytes import HELD_BYTES
 from gateway.wire.parse_budget import PER_TURN
+from gateway.wire.request_body import UNASKED_BODY
 from gateway.wire.request_heads import MAX_HEAD, MAX_HEADERS, MAX_LINE
 from tests.running import ROOT
 
@@ -38,7 +38,7 @@ def counted(name: str) -> str:
 BOUNDS = {
     "connections of clients": counted("limits.connections"),
     "bytes of heads": f"{HELD_BYTES // MIB} MiB; a head {MAX_HEAD // KIB} KiB, {MAX_LINE:,} a line, "
-    f"{MAX_HEADERS} lines; of a body or a response {HELD_BODY // KIB} KiB",
+    f"{MAX_HEADERS} lines; of a body or a response {UNASKED_BODY // KIB} KiB",
     "bytes of bodies": f"`limits.buffered` ({default('limits.buffered') // MIB} MiB)",
     "requests at Core": f"{counted('upstream.connections')}, an eighth more for small keys and "
     "a sixteenth for small networks",

@@ -10,7 +10,7 @@ import pytest
 from gateway.keys.errors import StoreUnavailableError
 from gateway.proxy.stream import SendPermission, Upload
 from gateway.wire.exchange import Exchange
-from gateway.wire.upstream_connection import UpstreamConnection
+from gateway.wire.upstream_upload import UpstreamUpload
 
 
 class Client:
@@ -20,6 +20,11 @@ class Client:
 
     def __init__(self) -> None:
         self.paused = False
+
+    @property
+    def body(self) -> Client:
+        """Itself: it stands for the body as well."""
+        return self
 
     def stream(self, _: Upload) -> None:
         """Everything is fed by the test."""
@@ -40,7 +45,7 @@ class Core:
         self.parts: list[tuple[bytes, bool]] = []
         self.flow: Upload
 
-    def upload(self, data: bytes, *, last: bool) -> None:
+    def write(self, data: bytes, *, last: bool) -> None:
         self.parts.append((data, last))
         if self.slow:
             self.flow.pause_reading()
@@ -70,7 +75,7 @@ class Stage:
         self.client, self.core, self.gate = Client(), Core(), gate
         self.upload = Upload(cast("Exchange", cast("Any", self.client)), gate)
         self.core.flow = self.upload
-        self.upload.begin(cast("UpstreamConnection", cast("Any", self.core)))
+        self.upload.begin(cast("UpstreamUpload", cast("Any", self.core)))
 
     async def answer(self) -> None:
         self.gate.answered.set()

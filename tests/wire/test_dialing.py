@@ -21,7 +21,7 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
-from gateway.wire.dialing import Dialer, Place, Resolve
+from gateway.wire.dialing import Dialer, Resolve, SocketAddress
 from tests.running import eventually
 from tests.tls import SelfSigned, self_signed
 
@@ -72,7 +72,7 @@ class Listening:
 
     def __init__(self) -> None:
         self.received = b""
-        self.place: Place = (socket.AF_INET, ())
+        self.place: SocketAddress = (socket.AF_INET, ())
 
     @property
     def port(self) -> int:
@@ -124,22 +124,22 @@ def dropping(host: str = "127.0.0.1") -> Iterator[int]:
 
 
 @contextmanager
-def closed() -> Iterator[Place]:
+def closed() -> Iterator[SocketAddress]:
     """A place where nobody listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield socket.AF_INET, bound.getsockname()
 
 
-def inet(port: int, host: str = "127.0.0.1") -> Place:
+def inet(port: int, host: str = "127.0.0.1") -> SocketAddress:
     return socket.AF_INET, (host, port)
 
 
-def knowing(*answers: Sequence[Place] | Exception) -> tuple[Resolve, list[tuple[str, int]]]:
+def knowing(*answers: Sequence[SocketAddress] | Exception) -> tuple[Resolve, list[tuple[str, int]]]:
     """A resolver that gives these in turn, the last for ever, and what it was asked."""
     left, asked = list(answers), list[tuple[str, int]]()
 
-    async def resolve(host: str, port: int) -> Sequence[Place]:
+    async def resolve(host: str, port: int) -> Sequence[SocketAddress]:
         asked.append((host, port))
         answer = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(answer, Exception):
@@ -197,7 +197,9 @@ class TestAddresses:
     async def test_families_are_tried_in_turn(self) -> None:
         """RFC 8305 section 4; refusals are told in the order of the attempts."""
         with closed() as one, closed() as two:
-            sixes: list[Place] = [(socket.AF_INET6, ("::1", port, 0, 0)) for port in (one[1][1], two[1][1])]
+            sixes: list[SocketAddress] = [
+                (socket.AF_INET6, ("::1", port, 0, 0)) for port in (one[1][1], two[1][1])
+            ]
             dialer = Dialer("core.test", 1, resolve=knowing([*sixes, one, two])[0])
             places = f"[::1]:{one[1][1]}, 127.0.0.1:{one[1][1]}, [::1]:{two[1][1]}, 127.0.0.1:{two[1][1]}"
             _, reason = await failure_of(dialer)
@@ -219,7 +221,7 @@ class TestAddresses:
         asked, responding = list[str](), asyncio.Event()
         async with listening() as core:
 
-            async def resolve(host: str, _port: int) -> Sequence[Place]:
+            async def resolve(host: str, _port: int) -> Sequence[SocketAddress]:
                 asked.append(host)
                 await responding.wait()
                 return [core.place]

@@ -12,7 +12,8 @@ import pytest
 from gateway.config import Address
 from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
-from gateway.wire.clients import ClientLimits, Clients
+from gateway.wire.client_phase import ClientLimits
+from gateway.wire.clients import Clients
 from gateway.wire.exchange import Exchange as Answering
 from tests.conftest import Start
 from tests.core_stand_in import Exchange, RecordingUpstream, echo, held, of_size
@@ -377,7 +378,7 @@ class TestHeldBytes:
         """A listener whose connections may hold 100 kB together; it answers every request with 200."""
 
         async def answer(exchange: Answering) -> None:
-            await exchange.read(1 << 20, Uncounted())
+            await exchange.body.read(1 << 20, Uncounted())
             exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 200)
 
         def refuse(problem: GatewayError, peer: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.headers import Header, answer_lines, request_lines
+from gateway.wire.headers import Header, request_lines, response_lines
 
 HOP_BY_HOP = [
     b"Connection",
@@ -97,14 +97,14 @@ class TestAnswerLines:
             (b"Set-Cookie", b"b"),
             (b"Server", b"x"),
         ]
-        assert answer_lines(headers) == (
+        assert response_lines(headers) == (
             b"Content-Type: text/plain\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nServer: x\r\n"
         )
 
     @pytest.mark.parametrize("name", [*HOP_BY_HOP, b"Content-Length", b"X-Request-Id"])
     def test_framing_and_the_hop_stay_inside(self, name: bytes) -> None:
         """The client's connection has its own framing, and its own request id."""
-        assert answer_lines([(name, b"x"), (b"A", b"1"), (name.upper(), b"x")]) == b"A: 1\r\n"
+        assert response_lines([(name, b"x"), (b"A", b"1"), (name.upper(), b"x")]) == b"A: 1\r\n"
 
     @pytest.mark.parametrize(
         "name",
@@ -120,7 +120,7 @@ class TestAnswerLines:
     )
     def test_cores_rate_limits_stay_inside(self, name: bytes) -> None:
         """They count the gateway's requests, and show its address."""
-        assert answer_lines([(name, b"x"), (b"Retry-After", b"1")]) == b"Retry-After: 1\r\n"
+        assert response_lines([(name, b"x"), (b"Retry-After", b"1")]) == b"Retry-After: 1\r\n"
 
     def test_what_connection_nominates_stays_on_its_hop(self) -> None:
         """Core's connection headers end here, wherever they stand."""
@@ -130,4 +130,4 @@ class TestAnswerLines:
             (b"Connection", b"X-Late"),
             (b"X-Late", b"2"),
         ]
-        assert answer_lines([*headers, (b"X-Kept", b"3")]) == b"X-Kept: 3\r\n"
+        assert response_lines([*headers, (b"X-Kept", b"3")]) == b"X-Kept: 3\r\n"

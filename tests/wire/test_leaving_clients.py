@@ -11,8 +11,8 @@ import pytest
 from gateway.errors import Code
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import MemoryKeyStore
+from gateway.wire.client_presence import HALF_CLOSED_SECONDS
 from gateway.wire.deadlines import TICK
-from gateway.wire.flow import HALF_CLOSED_SECONDS
 from tests.conftest import Start
 from tests.core_stand_in import RecordingUpstream, held
 from tests.raw_client import RawClient, request

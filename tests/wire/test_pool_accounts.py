@@ -14,7 +14,9 @@ from gateway.errors import GatewayError
 from gateway.wire.deadlines import NEVER
 from gateway.wire.errors import ClientGoneError
 from gateway.wire.pool import Pool
-from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
+from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_response import UpstreamResponse
+from gateway.wire.upstream_upload import UpstreamUpload
 from tests.running import eventually
 
 REQUESTS = 300
@@ -26,7 +28,7 @@ BODY = b"x" * 4000
 
 @dataclass(eq=False)
 class Caller:
-    """A request whose client may leave, and whose gate may have to be asked; a `Call`, and a `Pausable`."""
+    """A request whose client may leave, and whose gate may have to be asked; also its `Pausable` source."""
 
     chance: random.Random
     party: str
@@ -138,8 +140,8 @@ class Stage:
     async def _upload(self, caller: Caller) -> None:
         feeding: list[asyncio.Task[None]] = []
 
-        def begin(connection: UpstreamConnection) -> None:
-            feeding.append(asyncio.ensure_future(self._feed(connection, caller)))
+        def begin(upload: UpstreamUpload) -> None:
+            feeding.append(asyncio.ensure_future(self._feed(upload, caller)))
 
         asked = self._pool.upload(b"POST / HTTP/1.1\r\nLength\r\n\r\n", caller, caller, begin)
         try:
@@ -148,19 +150,19 @@ class Stage:
             for task in feeding:
                 task.cancel()
 
-    async def _feed(self, connection: UpstreamConnection, caller: Caller) -> None:
+    async def _feed(self, upload: UpstreamUpload, caller: Caller) -> None:
         try:
             for _ in range(3):
-                connection.upload(BODY[:1000], last=False)
+                upload.write(BODY[:1000], last=False)
                 await asyncio.sleep(self._chance.choice([0, 0, 0.02]))
                 if caller.gone:
-                    connection.abort()
+                    upload.abort()
             if self._chance.random() < 0.2:
                 await asyncio.sleep(1.5)
-            connection.upload(BODY[:1000], last=True)
+            upload.write(BODY[:1000], last=True)
         except asyncio.CancelledError:
             # The response is there, or the body will not become whole.
-            connection.abort()
+            upload.abort()
             raise
 
     async def _take(self, asked: Awaitable[UpstreamResponse], caller: Caller) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +21,11 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.errors import StoreUnavailableError
 from gateway.proxy.errors import code_of
 from gateway.wire.headers import Header
-from gateway.wire.pool import OwnCall, Pool
-from gateway.wire.upstream_connection import PoolLimits, UpstreamConnection, UpstreamResponse
+from gateway.wire.pool import Pool
+from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_request import OwnRequest
+from gateway.wire.upstream_response import UpstreamResponse
+from gateway.wire.upstream_upload import UpstreamUpload
 from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
 from tests.running import eventually
 
@@ -52,7 +56,7 @@ async def make_pool(core: RecordingUpstream) -> AsyncIterator[MakePool]:
 
     yield make
     for pool in pools:
-        pool.close()
+        pool.abort()
 
 
 @pytest.fixture
@@ -92,11 +96,11 @@ def request(method: str, target: str, body: bytes | None = None) -> bytes:
 
 
 async def get(pool: Pool, target: str = "/a") -> UpstreamResponse:
-    return await pool.request(request("GET", target), OwnCall(repeatable=True))
+    return await pool.request(request("GET", target), OwnRequest(repeatable=True))
 
 
 async def post(pool: Pool, target: str = "/a") -> UpstreamResponse:
-    return await pool.request(request("POST", target, b"{}"), OwnCall(changes=True))
+    return await pool.request(request("POST", target, b"{}"), OwnRequest(changes=True))
 
 
 async def whole(answer: UpstreamResponse) -> bytes:
@@ -188,6 +192,14 @@ class TestReuse:
         await get(pool, "/c")
         assert connections(core)[-1][-1] == "/c"
         assert connections(core)[0][:2] == ["/a", "/b"]
+
+    async def test_an_idle_connection_keeps_nothing_of_the_request_before(self, pool: Pool) -> None:
+        """Else each would hold a body in memory, for as long as it is idle."""
+        asked = OwnRequest()
+        references = sys.getrefcount(asked)
+        assert (await pool.request(request("GET", "/a"), asked)).status == 200
+        assert pool.counts["idle"] == 1
+        assert sys.getrefcount(asked) == references
 
     async def test_an_unasked_byte_ends_an_idle_connection(self, core: RecordingUpstream, pool: Pool) -> None:
         """What Core says without being asked is never read as an answer."""
@@ -353,16 +365,19 @@ class TestBounds:
                 (await get(pool)).abandon()
             assert pool.counts["busy"] == 0
 
-    async def test_a_closed_pool_keeps_no_connection(self, core: RecordingUpstream, pool: Pool) -> None:
-        """Idle connections close at once, others behind the answer that is due."""
+    async def test_an_aborted_pool_keeps_no_connection(self, core: RecordingUpstream, pool: Pool) -> None:
+        """Every connection is closed at once, and no request is sent any more."""
         release = asyncio.Event()
+        core.script(echo, held(release))
         await get(pool)
-        core.behaviour = held(release)
-        last = asyncio.create_task(get(pool))
+        last = asyncio.create_task(post(pool))
         await core.arrived(2)
-        pool.close()
+        pool.abort()
+        with pytest.raises(GatewayError) as failed:
+            await last
+        assert code_of(failed.value) is Code.UPSTREAM_UNREACHABLE
+        assert await failure_of(pool) is Code.UNAVAILABLE
         release.set()
-        assert (await last).status == 200
         for connection in core.used():
             await asyncio.wait_for(connection.gone.wait(), 5)
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
@@ -408,7 +423,7 @@ class TestDeadlines:
         release = asyncio.Event()
         core.behaviour = held(release)
         pool = make_pool(first_byte=0.1)
-        asked = asyncio.create_task(pool.request(request("GET", "/a"), OwnCall(first_byte=5.0)))
+        asked = asyncio.create_task(pool.request(request("GET", "/a"), OwnRequest(first_byte=5.0)))
         assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
         release.set()
         assert (await asked).status == 200
@@ -585,7 +600,7 @@ class TestAnswers:
     ) -> None:
         """The length is passed on; no byte of the next answer is taken for a body."""
         core.behaviour = echo
-        head = await pool.request(request("HEAD", "/a"), OwnCall(bodiless=True))
+        head = await pool.request(request("HEAD", "/a"), OwnRequest(bodiless=True))
         assert (head.complete, head.body, head.length) == (True, b"", 15)
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
 
@@ -649,13 +664,13 @@ class TestAnswers:
 async def upload(pool: Pool, *pieces: bytes) -> UpstreamResponse:
     """Streams these pieces in a chunked body."""
 
-    def begin(connection: UpstreamConnection) -> None:
+    def begin(uploading: UpstreamUpload) -> None:
         for piece in pieces:
-            connection.upload(b"%x\r\n%b\r\n" % (len(piece), piece), last=False)
-        connection.upload(b"0\r\n\r\n", last=True)
+            uploading.write(b"%x\r\n%b\r\n" % (len(piece), piece), last=False)
+        uploading.write(b"0\r\n\r\n", last=True)
 
     head = request("POST", "/up")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
-    return await pool.upload(head, OwnCall(changes=True), Held(), begin)
+    return await pool.upload(head, OwnRequest(changes=True), Held(), begin)
 
 
 class TestUploads:
@@ -668,7 +683,7 @@ class TestUploads:
 
     async def test_an_early_answer_ends_the_upload(self, core: RecordingUpstream, pool: Pool) -> None:
         """The answer is given before the body is whole, and the connection never used again."""
-        taken: list[UpstreamConnection] = []
+        taken: list[UpstreamUpload] = []
 
         async def early(exchange: Exchange) -> None:
             await exchange.answer("409 Conflict", b"{}")
@@ -676,8 +691,8 @@ class TestUploads:
 
         core.script(early)
         head = request("POST", "/up")[:-2] + b"Content-Length: 6\r\n\r\n"
-        answer = await pool.upload(head, OwnCall(changes=True), Held(), taken.append)
-        taken[0].upload(b"unsent", last=True)
+        answer = await pool.upload(head, OwnRequest(changes=True), Held(), taken.append)
+        taken[0].write(b"unsent", last=True)
         assert (answer.status, await whole(answer)) == (409, b"{}")
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
         assert (await get(pool)).status == 200
@@ -688,13 +703,13 @@ class TestUploads:
     ) -> None:
         """Core owes nothing while the client still sends; its time begins with the last byte."""
         pool = make_pool(first_byte=0.2, between_bytes=0.2)
-        taken: list[UpstreamConnection] = []
+        taken: list[UpstreamUpload] = []
         head = request("POST", "/up")[:-2] + b"Content-Length: 2\r\n\r\n"
-        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), Held(), taken.append))
+        asked = asyncio.create_task(pool.upload(head, OwnRequest(changes=True), Held(), taken.append))
         await core.arrived()
         done, _ = await asyncio.wait({asked}, timeout=0.6)
         assert not done
-        taken[0].upload(b"{}", last=True)
+        taken[0].write(b"{}", last=True)
         assert (await asked).status == 200
 
 
@@ -773,21 +788,21 @@ class TestBackPressure:
         core.keep_bodies = False
         core.script(held(reading))
         source = Held()
-        taken: list[UpstreamConnection] = []
+        taken: list[UpstreamUpload] = []
         total = 64 * MEGABYTE
         head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % total
-        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), source, taken.append))
+        asked = asyncio.create_task(pool.upload(head, OwnRequest(changes=True), source, taken.append))
         await core.arrived()
         sent = 0
         while sent < total and not source.paused:
-            taken[0].upload(bytes(MEGABYTE), last=False)
+            taken[0].write(bytes(MEGABYTE), last=False)
             sent += MEGABYTE
             await asyncio.sleep(0)
         assert sent < BUFFERS
         reading.set()
         while sent < total:
             await eventually(lambda: not source.paused, "a source that may go on")
-            taken[0].upload(bytes(MEGABYTE), last=sent + MEGABYTE == total)
+            taken[0].write(bytes(MEGABYTE), last=sent + MEGABYTE == total)
             sent += MEGABYTE
         assert (await asked).status == 200
         assert core.requests[0].body_length == total
@@ -799,14 +814,14 @@ class TestBackPressure:
         pool = make_pool(between_bytes=0.2)
         core.script(never_reading)
         source = Held()
-        taken: list[UpstreamConnection] = []
+        taken: list[UpstreamUpload] = []
         head = request("POST", "/up")[:-2] + b"Content-Length: %d\r\n\r\n" % (64 * MEGABYTE)
-        asked = asyncio.create_task(pool.upload(head, OwnCall(changes=True), source, taken.append))
+        asked = asyncio.create_task(pool.upload(head, OwnRequest(changes=True), source, taken.append))
         await core.arrived()
         sent = 0
         while not asked.done():
             if not source.paused:
-                taken[0].upload(bytes(MEGABYTE), last=False)
+                taken[0].write(bytes(MEGABYTE), last=False)
                 sent += MEGABYTE
             await asyncio.sleep(0.01)
         with pytest.raises(GatewayError) as failed:

@@ -1,0 +1,54 @@
+"""The phases of a client's connection, and the bounds of the client's side.
+
+Rules kept here:
+- Each phase has its deadline in one table. A request that is whole has no deadline of its client's.
+- The phase follows from the state of the connection (`ClientConnection.advance`); the first that applies
+  counts: CLOSED, SENDING, LINGERING, HELD or BODY, HANDLING, HEAD, IDLE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.wire.deadlines import NEVER, TimedPhase
+
+LINGER_SECONDS: Final = 5.0
+SLOWEST: Final = 1024
+"""Bytes a second of a body, or of a response, once the first deadline of that phase is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Bounds of the client's side: a count of connections, and deadlines in seconds."""
+
+    connections: int
+    head: float
+    body: float
+    idle: float
+    write: float
+
+
+class ClientPhase(TimedPhase):
+    """The phase of a client's connection, and the seconds that it may take."""
+
+    IDLE = ("idle", lambda limits: limits.idle)
+    """Nothing of a request has come."""
+    HEAD = ("head", lambda limits: limits.head)
+    """A part of a head has come."""
+    BODY = ("body", lambda limits: limits.body)
+    """A body comes. The time is from byte to byte, and for the whole body by the slowest pace."""
+    HELD = ("held", lambda _: NEVER)
+    """A body is held back by the gateway."""
+    HANDLING = ("handling", lambda _: NEVER)
+    """A whole request is handled."""
+    SENDING = ("sending", lambda limits: limits.write)
+    """The client is to take its response: `write` seconds' worth of the slowest pace each time."""
+    LINGERING = ("lingering", lambda _: LINGER_SECONDS)
+    """All is sent. What still comes is thrown away, so that the client can read the response."""
+    CLOSED = ("closed", lambda _: NEVER)
+    """The client has left."""
+
+
+# By their own names as well: to look a member up in its enum takes 0.1 us, and a request does so often.
+IDLE, HEAD, BODY, HELD, HANDLING, SENDING, LINGERING, CLOSED = ClientPhase

@@ -1,0 +1,92 @@
+"""The task of one connection, which handles its requests one after the other.
+
+Rules kept here:
+- One task for each connection, none for a request.
+- Between two requests of a connection every other connection gets its turn.
+- The next request is handled once the client has taken enough of the response before.
+- Nothing that a client sent in a refused head is echoed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from gateway.errors import GatewayError
+from gateway.wire.client_input import OPEN, ClientInput
+from gateway.wire.exchange import Exchange
+from gateway.wire.flow import FlowControl
+from gateway.wire.request_queue import RequestQueue
+from gateway.wire.write_coalescer import CoalescingWriter
+
+
+class RequestHandler(Protocol):
+    """The handler of all requests."""
+
+    handle: Callable[[Exchange], Awaitable[None]]
+    """Responds to one request; raises nothing."""
+    refusal: Callable[[GatewayError, str], bytes]
+    """Returns the whole response to what could not be read, from the client at an address."""
+
+
+class LoopConnection(Protocol):
+    """The connection whose requests are handled."""
+
+    peer: str
+    gone: bool
+    flow: FlowControl
+    input: ClientInput
+    requests: RequestQueue
+    writer: CoalescingWriter
+
+    def close(self, *, linger: bool) -> None:
+        """Close after the response; linger if the client still sends."""
+
+
+class RequestLoop:
+    """Handles the requests of one connection."""
+
+    __slots__ = ("_connection", "_handler")
+
+    def __init__(self, connection: LoopConnection, handler: RequestHandler) -> None:
+        self._connection = connection
+        self._handler = handler
+
+    async def serve(self) -> None:
+        """Handle requests until no more can come, then close the connection."""
+        connection, requests = self._connection, self._connection.requests
+        unread = False
+        try:
+            while (item := await self._next()) is not None:
+                if isinstance(item, GatewayError):
+                    connection.writer.write(self._handler.refusal(item, connection.peer))
+                    unread = True
+                    break
+                await self._handler.handle(item)
+                requests.finish()
+                if not item.keep_alive or not item.body.complete or connection.gone:
+                    unread = not item.body.complete
+                    break
+                if requests.waiting:
+                    # Each of many small requests would be handled before anybody else is served.
+                    await asyncio.sleep(0)
+                else:
+                    connection.input.resume_reading()
+        finally:
+            requests.finish()
+            connection.close(linger=unread)
+
+    async def _next(self) -> Exchange | GatewayError | None:
+        """Return the next request or refusal, None if no more can come."""
+        connection, requests = self._connection, self._connection.requests
+        while connection.flow.blocked or not requests.waiting:
+            if connection.gone:
+                return None
+            if not connection.flow.blocked:
+                # A request whose head has begun still may come.
+                coming = connection.input.state is OPEN and (not requests.shut or connection.input.coming > 0)
+                if not coming:
+                    return None
+            await requests.change()
+        return requests.take()
