@@ -23,8 +23,9 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 
 from gateway.cli import cli
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import KeyStore, MemoryKeyStore
+from gateway.keys.store import KeyStore
 from tests.core_stand_in import RecordingUpstream
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import Config, load_config
+from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, mint_id, mint_key
-from gateway.keys.store import KeyRecord, KeyStore
+from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.store import KeyStore
 from gateway.server.build import build
 from gateway.server.gateway import Gateway
 from gateway.server.parts import Options
@@ -96,10 +98,9 @@ class Running:
                 name="minted by a test",
                 owner=owner,
                 scopes=scopes,
-                expires_at=_written(now + timedelta(days=-1 if expired else 365)),
-                created_at=_written(now),
-                last_used_at="0001-01-01T00:00:00Z",
-                revoked_at=_written(now) if revoked else None,
+                expires_at=Instant.of(now + timedelta(days=-1 if expired else 365)),
+                created_at=Instant.of(now),
+                revocation=Revocation(Instant.of(now)) if revoked else None,
                 created_by="master",
             )
         )
@@ -174,7 +175,3 @@ async def eventually(holds: Callable[[], bool], what: str, patience: float = PAT
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"never came: {what}") from None
-
-
-def _written(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.errors import Code
 from gateway.keys.errors import StoreUnavailableError
-from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
 from tests.conftest import Start
 from tests.core_stand_in import RecordingUpstream, abort, answering, held, never
 from tests.raw_client import Answer, request
@@ -25,7 +26,7 @@ NEW_KEY = b'{"name":"k","owner":"%b","scopes":["%b"],"expires_at":"2099-01-01T00
 class UnreachableKeyStore(MemoryKeyStore):
     """Answers nothing."""
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         raise StoreUnavailableError
 
 

@@ -16,7 +16,7 @@ from gateway.admin.errors import PageError
 from gateway.admin.responses import failure_response, json_response
 from gateway.config import Config
 from gateway.errors import Code, GatewayError
-from gateway.keys.authority import KnownKeys
+from gateway.keys.store import KeysById
 from gateway.policy.explanation import EACH_KIND, explain, members
 from gateway.policy.verdicts import (
     HOLDABLE,
@@ -34,7 +34,7 @@ class Explaining:
     """The sources of an explanation: the live configuration, the keys, the time in Unix seconds."""
 
     config: Callable[[], Config]
-    keys: KnownKeys
+    keys: KeysById
     now: Callable[[], float]
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from gateway.admin.errors import PageError
 from gateway.config import Config
 from gateway.errors import Code
-from gateway.keys.authority import KnownKeys
+from gateway.keys.store import KeysById
 from gateway.telemetry.access_log import Timestamps
 from gateway.telemetry.scope_use import ScopeUse
 
@@ -25,7 +25,7 @@ MOST_KEYS: Final = 1_000
 class ScopesPage:
     """Shows the counts of one process, by the live routes and the keys' records."""
 
-    def __init__(self, use: ScopeUse, keys: KnownKeys, config: Callable[[], Config], *, since: float) -> None:
+    def __init__(self, use: ScopeUse, keys: KeysById, config: Callable[[], Config], *, since: float) -> None:
         """`since` is when the counting began, in Unix seconds."""
         self._use = use
         self._known = keys

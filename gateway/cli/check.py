@@ -15,8 +15,9 @@ import click
 
 from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, missing_file_advice, output_option, say
+from gateway.cli.keys.store import authority_of
 from gateway.config import Config, ConfigError, UnreadableConfigError, load_config
-from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING
+from gateway.keys.authority import CORE_PACKAGES_MISSING
 from gateway.policy.coverage import Remark
 from gateway.policy.problems import Problem
 from gateway.server.exit_codes import Exit
@@ -128,7 +129,7 @@ def _check_file(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Repo
         *_of_problems(_Severity.WARNING, config.warnings),
         *(_of_remark(path, remark) for remark in _remarks(config, coverage=coverage, env=env)),
     ]
-    if env and config.keys.authority == "core" and not all(map(find_spec, CORE_PACKAGES)):
+    if env and not all(map(find_spec, authority_of(config).packages)):
         found.append(_Diagnostic(_Severity.PROBLEM, str(path), 0, CORE_PACKAGES_MISSING))
     elif env:
         found += _of_dependencies(path, config)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from gateway.cli.failures import CORE, DATABASE, STORE
-from gateway.cli.keys.store import open_core_rows
+from gateway.cli.keys.store import authority_of, open_core_rows
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
@@ -35,7 +35,7 @@ async def check_dependencies(config: Config) -> list[DependencyStatus]:
     checks: list[Coroutine[None, None, DependencyStatus]] = [_check_core(config)]
     if not config.keys.store.startswith("memory:"):
         checks.append(_check_store(config))
-    if config.keys.authority == "core":
+    if not authority_of(config).store_is_record:
         checks.append(_check_database(config))
     return await asyncio.gather(*checks)
 

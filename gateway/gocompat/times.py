@@ -9,7 +9,6 @@ Rules kept here:
 from __future__ import annotations
 
 import calendar
-import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -81,6 +80,8 @@ class Instant:
 
     def stored(self) -> Instant:
         """Return the instant as PostgreSQL stores it and Core lists it: in UTC, in whole microseconds."""
+        if self.seconds.tzinfo is UTC and not self.nanoseconds % 1000:
+            return self
         moment = self._in_utc()
         return self if moment is None else Instant.of(moment)
 
@@ -113,10 +114,11 @@ def _read_plain(text: bytes) -> Instant | None:
     match = _PLAIN.fullmatch(text)
     if match is None:
         return None
-    with contextlib.suppress(ValueError):
+    try:
         seconds = datetime.fromisoformat(f"{match[1].decode()}+00:00")
-        return Instant(seconds, int(match[2].ljust(9, b"0")) if match[2] else 0)
-    return None
+    except ValueError:
+        return None
+    return Instant(seconds, int(match[2].ljust(9, b"0")) if match[2] else 0)
 
 
 def _read_by_fields(text: bytes) -> Instant:

@@ -1,1 +1,1 @@
-"""Who is calling: minting, storing and caching keys, and the `/api-keys` resource."""
+"""Keys: make, store, cache and look them up, and the `/api-keys` resource."""

@@ -23,6 +23,7 @@ from gateway.errors import GatewayError
 from gateway.fairness.fair_queue import FairQueue
 from gateway.fairness.shares import Caller
 from gateway.keys.errors import KeysUnavailableError, LookupOverloadError
+from gateway.keys.singleflight import result_of
 
 Found = TypeVar("Found")
 
@@ -93,11 +94,7 @@ class BatchLoader(Generic[Found]):
         # Each network waits for itself: another network's wait for the name may be at the end of a long
         # queue.
         wait = self._waits.get((party, name)) or self._begin(party, name)
-        # Shielded: a client that leaves must not fail the others that wait.
-        outcome = await asyncio.shield(wait.outcome)
-        if isinstance(outcome, GatewayError):
-            raise outcome.again() from outcome
-        return outcome
+        return await result_of(wait.outcome)
 
     async def close(self) -> None:
         """Stop reading; every name that waits fails."""

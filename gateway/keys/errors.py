@@ -1,4 +1,4 @@
-"""The failures of whoever is asked about keys: the key store, Core's database, Core."""
+"""The failures of the dependencies that know keys: the key store, Core's database, Core."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.errors import GatewayError
 
 
 class KeysUnavailableError(GatewayError):
-    """Nobody can tell whose key it is, or a key cannot be changed."""
+    """A key cannot be identified, or cannot be changed."""
 
     summary: ClassVar[str] = "Key store unavailable"
 
@@ -18,11 +18,11 @@ class StoreUnavailableError(KeysUnavailableError):
 
 
 class UnacknowledgedError(StoreUnavailableError):
-    """A change stands, and too few replicas of the store have said that they have it."""
+    """A change stands, but too few replicas of the store have acknowledged it."""
 
 
 class UncertainError(StoreUnavailableError):
-    """A change was asked for, and the store has not said whether it made it."""
+    """A change was sent, and it is not known whether the store made it."""
 
 
 class DatabaseUnavailableError(KeysUnavailableError):
@@ -30,7 +30,7 @@ class DatabaseUnavailableError(KeysUnavailableError):
 
 
 class LookupOverloadError(KeysUnavailableError):
-    """Too many ask at once, so that this one was refused; nothing is said of the dependency, which works."""
+    """Too many callers look up keys at once, so this one was refused; the dependency itself works."""
 
 
 class UnreadableListError(GatewayError):

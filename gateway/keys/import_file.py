@@ -1,11 +1,11 @@
-"""Keys from elsewhere into the store: a file of digests, or any other records.
+"""Import records into the store, from a file or from elsewhere.
 
 Rules kept here:
-- A file is read whole before anything is stored, and every problem in it is told with its line.
+- A file is read whole before anything is stored, and every problem in it is reported with its line.
 - No text repeats a value of the file, in which someone may have left a key.
-- Each batch is stored whole or not at all, and what is there already is never written over: an import that
-  was cut short is finished by doing it again.
-- The one thing that an import changes in a record that is there: what is revoked in the import is revoked.
+- Each batch is stored whole or not at all, and a record that is there already is never overwritten. So an
+  import that was cut short is finished by repeating it.
+- An import changes one thing in a record that is there: a key that is revoked in the import is revoked.
 """
 
 from __future__ import annotations
@@ -13,34 +13,41 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from gateway.gocompat.times import read_instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key_id
 from gateway.keys.record import EVENTS, MAX_COST, PENDING, KeyRecord, is_bcrypt
-from gateway.keys.store import KeyStore
+from gateway.keys.record_json import RecordJson, from_members
+from gateway.keys.revocation import revoke_key
+from gateway.keys.store import BatchAdder, RecordReviser
 from gateway.policy.principals import KeyState
 from gateway.policy.problems import Problem
 from gateway.policy.verdicts import HOLDABLE, HOLDABLE_FORM
 
 BATCH: Final = 500
 MAX_LINE: Final = 1 << 18
-"""Bytes of a line: what fits into a body of POST /api-keys, and much history."""
+"""Bytes of a line: enough for a body of POST /api-keys, and a long history."""
 NEEDED: Final = ("digest", "id", "name", "owner", "scopes", "expires_at", "created_at")
 
-_MEMBERS: Final = frozenset(item.name for item in fields(KeyRecord))
+_MEMBERS: Final = frozenset(RecordJson.__struct_fields__)
 _TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
+_WRITE_TIME: Final = "{}: write RFC 3339, as 2027-01-31T00:00:00Z"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
+class ImportStore(BatchAdder, RecordReviser, Protocol):
+    """The store that records are imported into."""
+
+
 @dataclass(slots=True)
 class ImportResult:
-    """What an import did, or would do: ids by what became of them, `there` a number alone."""
+    """The effect of an import, or of a dry run: numbers, and ids where an operator may need them."""
 
     added: int = 0
     there: int = 0
@@ -49,19 +56,19 @@ class ImportResult:
 
 
 class BadRecordError(ValueError):
-    """What was read is no record that can be kept; the text says why, without quoting it."""
+    """A record cannot be kept; the text says why, without quoting it."""
 
 
 def read_records(
     lines: Iterable[bytes], by: str, *, now: float | None = None
 ) -> tuple[list[KeyRecord], list[Problem]]:
-    """The records of a file with one JSON object a line, and everything that is wrong with it.
+    """Return the records of a file with one JSON object a line, and every problem in it.
 
     Args:
         lines: of the file.
-        by: who created or revoked a key whose line does not say.
-        now: Unix seconds; the scopes of keys that are live then must be such as open something. None: any may
-            stand.
+        by: named as who created or revoked a key, where its line does not say.
+        now: Unix seconds; the scopes of keys that are live then must be such as a route can accept. None: any
+            scopes are accepted.
     """
     records: list[KeyRecord] = []
     problems: list[Problem] = []
@@ -78,7 +85,7 @@ def read_records(
             continue
         twins = {seen.setdefault(name, number) for name in (record.id, record.digest)} - {number}
         if twins:
-            problems.append(Problem(number, f"its id or its digest stands on line {min(twins)} too"))
+            problems.append(Problem(number, f"its id or its digest is on line {min(twins)} too"))
         records.append(record)
     return records, problems
 
@@ -99,20 +106,23 @@ def _read_record(line: bytes, by: str) -> KeyRecord:
     if missing:
         raise BadRecordError(f"{', '.join(missing)} is missing")
     _check_times(members)
-    # Whoever imports a record vouches for what it does not say.
+    # Whoever imports a record is named where it does not say.
     members["created_by"] = members.get("created_by") or by
     if members.get("revoked_at") is not None:
         members["revoked_by"] = members.get("revoked_by") or by
     try:
-        record = msgspec.convert(members, KeyRecord)
+        record = from_members(members)
     except msgspec.ValidationError as error:
         raise BadRecordError(str(error)) from None
+    except ValueError:
+        # The other times were checked above.
+        raise BadRecordError(_WRITE_TIME.format("history")) from None
     check_record(record)
     return record
 
 
 def _check_scopes(record: KeyRecord, now: float | None) -> None:
-    # What a dead key was once given opens nothing, and is history.
+    # The scopes of a dead key grant nothing.
     if now is None or record.state(now) in (KeyState.REVOKED, KeyState.EXPIRED):
         return
     wrong = [number for number, scope in enumerate(record.scopes, 1) if scope not in HOLDABLE]
@@ -132,11 +142,11 @@ def _check_time(name: str, text: str) -> None:
     try:
         read_instant(text.encode())
     except ValueError:
-        raise BadRecordError(f"{name}: write RFC 3339, as 2027-01-31T00:00:00Z") from None
+        raise BadRecordError(_WRITE_TIME.format(name)) from None
 
 
 def check_record(record: KeyRecord) -> None:
-    """Return if the record can be kept; raises BadRecordError."""
+    """Return if the record can be kept. Raises BadRecordError."""
     if not is_key_id(record.id):
         raise BadRecordError("id: write api_key_ and a UUID in lower case")
     if record.digest == PENDING + record.id:
@@ -152,17 +162,16 @@ def check_record(record: KeyRecord) -> None:
     for event in record.history:
         if event.what not in EVENTS:
             raise BadRecordError(f"history: write what as {' or '.join(EVENTS)}")
-        _check_time("history", event.at)
 
 
 async def import_records(
-    store: KeyStore,
+    store: ImportStore,
     records: Iterable[KeyRecord],
     *,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> ImportResult:
-    """Store what is new; `progress` is told how many were dealt with, batch by batch.
+    """Store the records that are new; `progress` gets the size of each batch that is done.
 
     Raises:
         GatewayError: the store failed; whole batches may be stored by then.
@@ -176,7 +185,7 @@ async def import_records(
 
 
 async def _import_batch(
-    store: KeyStore, batch: Sequence[KeyRecord], outcome: ImportResult, *, dry_run: bool
+    store: ImportStore, batch: Sequence[KeyRecord], outcome: ImportResult, *, dry_run: bool
 ) -> None:
     found = await store.add_all(batch, dry_run=dry_run)
     for record, there in zip(batch, found, strict=True):
@@ -186,12 +195,12 @@ async def _import_batch(
             outcome.conflicts.append(record.id)
         else:
             outcome.there += 1
-            if record.revoked_at is not None and not there.revoked:
+            if record.revocation is not None and not there.revoked:
                 outcome.revoked.append(record.id)
                 if not dry_run:
-                    await store.revoke(record.id, record.revoked_at, record.revoked_by, record.revoked_reason)
+                    await revoke_key(store, record.id, record.revocation)
 
 
 def _is_another(record: KeyRecord, there: KeyRecord) -> bool:
-    """Whether two records of one id are of two keys; of a pending one nobody knows."""
+    """Return whether two records of one id are of two keys; of a pending one nobody knows."""
     return not record.pending and not there.pending and record.digest != there.digest

@@ -1,12 +1,12 @@
-"""Records of keys that ended long ago: which of them can go, and their way out of the store.
+"""Find the records of keys that ended long ago and can be removed, and remove them from the store.
 
 Rules kept here:
-- A key whose record is gone is refused like any key that nobody knows. So a record goes only once its key has
-  ended for whoever may be asked about it.
-- What revoking a key with its descendants walks along stays: the record of a key while that of a key which it
-  created stays, and of a key that descends from another one while that of its successor stays.
-- A record goes only as it was exported: one that somebody changed in between stays.
-- Batch by batch, so that it can be broken off, and done again.
+- A key whose record was removed is refused like any unknown key. So a record is removed only once its key has
+  ended for every authority.
+- The records that a revocation with descendants reads are kept: that of a key while a key that it created has
+  one, and that of a key which descends from another one while its successor has one.
+- A record is removed only as it was exported: one that somebody changed in between is kept.
+- Records are removed in batches, so that the work can be stopped and repeated.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import KeyStore
+from gateway.keys.store import RecordRemover
 
 BATCH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What ties one record to others; `ended`: its key has been dead for long enough."""
+    """The ties of one record to others; `ended`: its key ended long enough ago."""
 
     id: str
     created_by: str
@@ -33,19 +33,19 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """The ids of the records that can go, and how many stay only for those that descend from them."""
+    """The ids of the records that can be removed, and how many are kept only for their descendants."""
 
     ids: tuple[str, ...]
     needed: int
 
 
 def link_of(record: KeyRecord, *, ended: bool) -> Link:
-    """What ties a record to others."""
+    """Return the ties of a record to others."""
     return Link(record.id, record.created_by, record.replaces, ended)
 
 
 def removable(links: Iterable[Link]) -> Removable:
-    """Which records can go; `links` are those of all records that may be tied to each other."""
+    """Return the records that can be removed; `links` are those of all records that may be tied."""
     by_id = {link.id: link for link in links}
     descends = _descending(by_id)
     ended = {link.id: None for link in by_id.values() if link.ended}
@@ -62,7 +62,7 @@ def removable(links: Iterable[Link]) -> Removable:
 
 
 def _descending(by_id: Mapping[str, Link]) -> set[str]:
-    """The ids of keys that a key created, and of what those were rotated into."""
+    """Return the ids of keys that a key created, and of their successors."""
     successors: dict[str, list[str]] = {}
     for link in by_id.values():
         successors.setdefault(link.replaces, []).append(link.id)
@@ -77,20 +77,20 @@ def _descending(by_id: Mapping[str, Link]) -> set[str]:
 
 
 async def remove(
-    store: KeyStore,
+    store: RecordRemover,
     ids: Sequence[str],
     ended: Callable[[Sequence[KeyRecord]], Awaitable[set[str]]],
     export: Callable[[Sequence[KeyRecord]], None],
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Remove records; returns how many went.
+    """Remove records; return how many were removed.
 
     Args:
-        store: where they are.
+        store: where the records are.
         ids: of the records.
-        ended: tells of records, as they are now, the ids of those whose keys have ended.
-        export: keeps records for good; called before they are removed.
-        progress: told how many were dealt with, batch by batch.
+        ended: returns, of the records as they are now, the ids of those whose keys have ended.
+        export: saves records; called before they are removed.
+        progress: gets the size of each batch that is done.
 
     Raises:
         GatewayError: the store failed; whole batches may be removed by then.
@@ -99,7 +99,7 @@ async def remove(
     removed = 0
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
-        records = await store.get_all(batch)
+        records = await store.get_many(batch)
         still = await ended(records)
         going = [record for record in records if record.id in still]
         if going:

@@ -1,11 +1,11 @@
-"""How many keys one owner may have, and how long what is written of a key may be.
+"""Bounds on the number of keys of one owner, and on the texts of a key.
 
 Rules kept here:
-- Live keys are counted: neither revoked nor expired. A disabled key is live, for it can be enabled.
-- A record outlives its key, so records are bounded as well, at RECORDS_PER_KEY for each key of the quota:
-  an owner that creates and revokes in a loop must not fill the store.
+- Live keys are counted: those neither revoked nor expired. A disabled key is live, for it can be enabled.
+- A record outlives its key, so records are bounded as well, at RECORDS_PER_KEY for each key of the quota. An
+  owner that creates and revokes in a loop must not fill the store.
 - A key is counted in the same step that stores it, so creations at the same time do not exceed the quota.
-- Texts are bounded, so that a record is, and with the number of records the list of an owner.
+- Texts are bounded, so that a record is bounded, and the list of an owner too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_LISTED: Final = 4096
 
 
 class QuotaError(RefusedRecordError):
-    """The owner may have no further key; the text tells a client what to do."""
+    """The owner may have no further key; the text tells the client what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Quota:
 
     @property
     def records(self) -> int:
-        """How many records of one owner there may be, dead keys included."""
+        """The most records of one owner, those of dead keys included."""
         return self.live * RECORDS_PER_KEY
 
     def check_records(self, records: int) -> None:
-        """Raises QuotaError if an owner with so many records may have no further one."""
+        """Raise QuotaError if an owner with so many records may have no further one."""
         if self.live and records >= self.records:
             raise QuotaError(
                 f"Too many API keys: records of this owner: {records}, at most {self.records}, with those of "
@@ -50,7 +50,7 @@ class Quota:
             )
 
     def check_live(self, live: int) -> None:
-        """Raises QuotaError if an owner with so many live keys may have no further one."""
+        """Raise QuotaError if an owner with so many live keys may have no further one."""
         if self.live and live >= self.live:
             raise QuotaError(
                 f"Too many API keys: live keys of this owner: {live}, at most {self.live} (keys.per_owner); "

@@ -1,11 +1,11 @@
-"""What the gateway keeps of a key, and how that may change.
+"""The record of a key, and the changes that may be made to it.
 
 Rules kept here:
-- A record outlives its key: who created it and who revoked it, when and why, stays readable until an operator
-  removes records of keys that have long ended.
+- A record outlives its key: who created it and who revoked it, when and why, stays readable until an
+  operator removes records of keys that ended long ago.
 - A revocation is final: revoking again changes nothing, not even its time, and nothing takes it back.
-- A key can be disabled and enabled again; each time leaves an entry in the record's history.
-- What a record did not know when it was written has a default, so that old records are still read.
+- A key can be disabled and enabled again; each time adds an event to the history of the record.
+- Every member that an old record may lack has a default, so that old records can still be read.
 """
 
 from __future__ import annotations
@@ -15,53 +15,58 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway.gocompat.times import ZERO, Instant, read_instant
+from gateway.gocompat.times import Instant
 from gateway.policy.principals import ApiKey, KeyState
 
 PENDING: Final = "pending:"
 ROTATED: Final = "rotated"
 EVENTS: Final = (ROTATED, "disabled", "enabled")
-"""What the history of a key is made of."""
+"""The kinds of events in the history of a key."""
 MAX_COST: Final = 14
-"""Of a bcrypt hash: 2^14 rounds take 2 s. Core writes 2^10, which take 0.1 s."""
+"""The highest cost of a bcrypt hash: 2^14 rounds take 2 s. Core writes 2^10, which take 0.1 s."""
 
 _BCRYPT: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 
 def is_bcrypt(text: str) -> bool:
-    """Whether a text is a bcrypt hash, and not too dear to compare a key with."""
+    """Return whether a text is a bcrypt hash of at most 2^MAX_COST rounds."""
     shape = _BCRYPT.fullmatch(text)
     return shape is not None and 4 <= int(shape[1]) <= MAX_COST
 
 
 class RefusedRecordError(Exception):
-    """A record cannot be stored, or not be changed as asked; the text says why."""
+    """A record cannot be stored, or cannot be changed as requested; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was done to a key: when (RFC 3339), what, by whom, and why if that was said."""
+    """Something that was done to a key: when, what, by whom, and why if that was given."""
 
-    at: str
+    at: Instant
     what: str
     by: str
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """When a key was revoked, by whom, and why; `at` is None where nobody knows when."""
+
+    at: Instant | None
+    by: str = ""
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key as it is stored; times are RFC 3339 as Core would write them.
+    """A key as it is stored.
 
-    `created_by` and `revoked_by` name who did it: a key id, `master`, or `cli:` and a login. `revoked_at` is
-    empty where nobody knows when.
-    `replaces` is the id of the key that this one was rotated from. `retiring`: Core is still to be asked to
-    revoke the key's row, once the key has ended here.
+    `created_by`, and `by` of events and of the revocation, name who did it: a key id, `master`, or `cli:` and
+    a login. `last_used_at` is None for never. `replaces` is the id of the key that this one was rotated from.
+    `awaiting_core_revocation`: the key's row in Core is still to be revoked, once the key has ended here.
 
-    A pending record has come from Core's table with the prefix and the bcrypt hash of a key whose
-    digest nobody knows yet; its `digest` is `pending:` and its id, which is the digest of no key.
-
-    Raises:
-        ValueError: `expires_at` or `created_at` is not RFC 3339.
+    A pending record was made from a row of Core's table: it has the prefix and the bcrypt hash of a key whose
+    digest is not known yet. Its `digest` is `pending:` and its id, which is the digest of no key.
     """
 
     id: str
@@ -69,135 +74,127 @@ class KeyRecord:
     name: str
     owner: str
     scopes: tuple[str, ...]
-    expires_at: str
-    created_at: str
+    expires_at: Instant
+    created_at: Instant
     created_by: str
-    last_used_at: str = ZERO
-    revoked_at: str | None = None
-    revoked_by: str = ""
-    revoked_reason: str = ""
+    last_used_at: Instant | None = None
+    revocation: Revocation | None = None
     disabled: bool = False
     replaces: str = ""
-    retiring: bool = False
+    awaiting_core_revocation: bool = False
     prefix: str = ""
     bcrypt: str = ""
     history: tuple[Event, ...] = ()
 
-    def __post_init__(self) -> None:
-        for text in (self.expires_at, self.created_at):
-            read_instant(text.encode())
-
-    @property
-    def created(self) -> Instant:
-        """When it was created."""
-        return read_instant(self.created_at.encode())
-
-    @property
-    def expires(self) -> Instant:
-        """When it expires."""
-        return read_instant(self.expires_at.encode())
-
     @property
     def revoked(self) -> bool:
-        """Whether it was revoked."""
-        return self.revoked_at is not None
+        """True if the key was revoked."""
+        return self.revocation is not None
 
     @property
     def rotated(self) -> bool:
-        """Whether another key took its place; it ends when it expires."""
+        """True if a successor took the key's place; the key ends when it expires."""
         return any(event.what == ROTATED for event in self.history)
 
     @property
     def ends(self) -> float:
-        """When the key ends by itself (Unix seconds); 0 once it is revoked."""
-        return 0.0 if self.revoked else self.expires.unix
+        """The Unix seconds at which the key expires; 0 once it is revoked."""
+        return 0.0 if self.revoked else self.expires_at.unix
 
     @property
     def ended_at(self) -> float:
-        """When the key ended, or will: revoked or expired, whichever came first (Unix seconds).
+        """The Unix seconds of the revocation or of the expiry, whichever comes first.
 
-        Of a revocation of which nobody knows when it was the expiry counts.
+        Where nobody knows when the key was revoked, the expiry counts.
         """
-        revoked_at = read_instant(self.revoked_at.encode()).unix if self.revoked_at else float("inf")
-        return min(revoked_at, self.expires.unix)
-
-    @property
-    def unused(self) -> KeyRecord:
-        """This record without its last use, which is no change of it."""
-        return replace(self, last_used_at=ZERO)
+        expires_at = self.expires_at.unix
+        if self.revocation is None or self.revocation.at is None:
+            return expires_at
+        return min(self.revocation.at.unix, expires_at)
 
     @property
     def pending(self) -> bool:
-        """Whether its digest is still to be learned, from the first request with the key."""
+        """True if the digest is not known yet; the first request with the key shows it."""
         return self.digest.startswith(PENDING)
 
     def principal(self) -> ApiKey:
-        """Whom a request with this key comes from."""
+        """Return the principal of a request with this key."""
         return ApiKey(
             id=self.id,
             owner=self.owner,
             scopes=self.scopes,
-            expires_at=self.expires.unix,
-            revoked=self.revoked,
+            expires_at=self.expires_at.unix,
+            revoked=self.revocation is not None,
             disabled=self.disabled,
         )
 
     def state(self, now: float) -> KeyState:
-        """What the key is worth at `now`, in Unix seconds."""
+        """Return the state of the key at `now`, in Unix seconds."""
         return self.principal().state(now)
 
-    def revoke(self, at: str, by: str, reason: str = "", *, retiring: bool = False) -> KeyRecord:
-        """This record revoked, by whoever was first; with `retiring`, in Core it is still to be."""
-        revoked = self if self.revoked else replace(self, revoked_at=at, revoked_by=by, revoked_reason=reason)
-        return replace(revoked, retiring=True) if retiring else revoked
+    # Copies of the record after a change.
 
-    def disable(self, at: str, by: str, reason: str = "") -> KeyRecord:
-        """This record disabled; itself if it was already, or is revoked."""
+    def as_revoked(self, revocation: Revocation, *, awaiting_core: bool = False) -> KeyRecord:
+        """Return the record revoked; the first revocation stays.
+
+        With `awaiting_core` the key's row in Core is still to be revoked.
+        """
+        revoked = self if self.revoked else replace(self, revocation=revocation)
+        return replace(revoked, awaiting_core_revocation=True) if awaiting_core else revoked
+
+    def as_disabled(self, at: Instant, by: str, reason: str = "") -> KeyRecord:
+        """Return the record disabled; the same record if it is disabled already, or revoked."""
         if self.disabled or self.revoked:
             return self
         return replace(self, disabled=True, history=(*self.history, Event(at, "disabled", by, reason)))
 
-    def enable(self, at: str, by: str, reason: str = "") -> KeyRecord:
-        """This record no longer disabled; itself if it was not. A revoked one stays revoked."""
+    def as_enabled(self, at: Instant, by: str, reason: str = "") -> KeyRecord:
+        """Return the record enabled; the same record if it was not disabled, or is revoked."""
         if not self.disabled or self.revoked:
             return self
         return replace(self, disabled=False, history=(*self.history, Event(at, "enabled", by, reason)))
 
-    def retire(
-        self, until: Instant, at: str, by: str, reason: str = "", *, retiring: bool = False
-    ) -> KeyRecord:
-        """This record with its expiry moved to `until`, unless it expires earlier anyway.
+    def as_rotated(self, ends_at: Instant, event: Event, *, awaiting_core: bool = False) -> KeyRecord:
+        """Return the record with its expiry moved to `ends_at`, unless it expires earlier anyway.
 
-        With `retiring`, Core is to revoke it then.
+        With `awaiting_core`, the key's row in Core is to be revoked then.
 
         Raises:
-            RefusedRecordError: it is not live at `at`, and a successor would bring it back; or it has one.
+            RefusedRecordError: the key is not live at the time of the event, and a successor would bring it
+                back; or it has a successor already.
         """
-        state = self.state(read_instant(at.encode()).unix)
+        state = self.state(event.at.unix)
         if self.rotated and not self.revoked:
             raise RefusedRecordError(f"{self.id} was rotated already: rotate the key that took its place")
         if state is not KeyState.LIVE:
             raise RefusedRecordError(f"{self.id} is {state.value}")
-        expires_at = str(until) if until.unix < self.expires.unix else self.expires_at
-        event = Event(at, ROTATED, by, reason)
-        history = (*self.history, event)
-        return replace(self, expires_at=expires_at, retiring=retiring or self.retiring, history=history)
+        return replace(
+            self,
+            expires_at=ends_at if ends_at.unix < self.expires_at.unix else self.expires_at,
+            awaiting_core_revocation=awaiting_core or self.awaiting_core_revocation,
+            history=(*self.history, event),
+        )
 
-    def ended(self, at: str) -> KeyRecord:
-        """This record, whose overlap has ended: revoked by who rotated it, if nobody revoked it before."""
+    def as_overlap_ended(self, at: Instant) -> KeyRecord:
+        """Return the rotated record revoked by whoever rotated it, unless somebody revoked it before."""
         rotated_by = next((event.by for event in self.history if event.what == ROTATED), "")
-        return self.revoke(at, rotated_by, ROTATED)
+        return self.as_revoked(Revocation(at, rotated_by, ROTATED))
 
-    def retired(self) -> KeyRecord:
-        """This revoked record, now that Core's row is revoked, too, or gone."""
-        return replace(self, retiring=False)
+    def as_revoked_in_core(self) -> KeyRecord:
+        """Return the record of a key whose row in Core is revoked, or gone."""
+        return replace(self, awaiting_core_revocation=False)
 
-    def settle(self, digest: str) -> KeyRecord:
-        """This pending record under the digest of its key, now that it is known."""
+    def as_bound(self, digest: str) -> KeyRecord:
+        """Return the pending record under the digest of its key, which is known now."""
         return replace(self, digest=digest, bcrypt="")
 
-    def used(self, at: float) -> KeyRecord:
-        """This record, last used at `at` (Unix seconds, 0 for never) if that is later than it says."""
-        if not at or (self.last_used_at != ZERO and at <= read_instant(self.last_used_at.encode()).unix):
+    def with_last_use(self, at: float) -> KeyRecord:
+        """Return the record last used at `at` (Unix seconds, 0 for never), if that is later than it says."""
+        if not at or (self.last_used_at is not None and at <= self.last_used_at.unix):
             return self
-        return replace(self, last_used_at=str(Instant.of(datetime.fromtimestamp(at, UTC))))
+        return replace(self, last_used_at=Instant.of(datetime.fromtimestamp(at, UTC)))
+
+
+def without_use(record: KeyRecord) -> KeyRecord:
+    """Return a record without its last use, which does not count as a change of it."""
+    return replace(record, last_used_at=None)

@@ -1,29 +1,22 @@
-"""When each key was last used: noted in process, written to the store in batches.
+"""Note in process when each key was last used, and write it to the store in batches.
 
 Rules kept here:
-- A request costs one dictionary write, whatever the store does; the store is written every few seconds,
+- A request costs one dictionary write, whatever the store does. The store is written every few seconds,
   once for all keys used since.
-- What could not be written is kept and written with the next batch, up to a bound; keys noted beyond it
-  while the store is down lose their note, never a request.
+- A batch that could not be written is written with the next one, up to a bound. While the store is down,
+  uses of further keys are not noted; their requests are served all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.errors import GatewayError
+from gateway.keys.store import UsageStore
 
 WRITE_SECONDS: Final = 5.0
 MAX_NOTED: Final = 50_000
-
-
-class UsageStore(Protocol):
-    """Where last uses are kept; a failure is a GatewayError."""
-
-    async def used(self, times: Mapping[str, float]) -> None:
-        """Note when keys, by id, were last used (Unix seconds); an earlier time than is known is ignored."""
 
 
 class LastUsed:
@@ -40,23 +33,23 @@ class LastUsed:
         self._noted: dict[str, float] = {}
 
     def note(self, key_id: str, now: float) -> None:
-        """A request with this key was let through at `now` (Unix seconds)."""
+        """Note that a request with this key was accepted at `now` (Unix seconds)."""
         if len(self._noted) < self._max_noted or key_id in self._noted:
             self._noted[key_id] = now
 
     async def run(self, every: float = WRITE_SECONDS) -> None:
-        """Write what was noted, every so many seconds, for ever; returns only by cancellation."""
+        """Write the noted uses every so many seconds, for ever; returns only by cancellation."""
         while True:
             await asyncio.sleep(every)
             await self.write()
 
     async def write(self) -> None:
-        """Write what was noted since the last time; what the store refuses is kept for the next."""
+        """Write the uses noted since the last time; what the store refuses is kept for the next."""
         noted, self._noted = self._noted, {}
         if not noted:
             return
         try:
-            await self._store.used(noted)
+            await self._store.record_uses(noted)
         except asyncio.CancelledError:
             self._keep(noted)
             raise

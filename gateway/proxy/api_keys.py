@@ -59,7 +59,7 @@ class ApiKeysStage:
         elif method == "GET":
             response = await self._list(context, principal, target)
         else:
-            response = await self._resource.revoke(principal, target.segments[1], target.query)
+            response = await self._resource.delete(principal, target.segments[1], target.query)
         self._observer.store_failed(None)
         if isinstance(response, ApiResponse) and (response.created or response.revoked):
             self._observer.keys_changed(context.entry, response)

@@ -65,7 +65,7 @@ class Authenticator:
 
     async def look_up(self, unknown: UnknownKey) -> ApiKey | Deny:
         """Return the caller by the authority. Raises GatewayError where it cannot tell."""
-        known = await self._authority.find(unknown.digest, unknown.key, unknown.client)
+        known = await self._authority.identify(unknown.digest, unknown.key, unknown.client)
         self._observer.store_failed(None)
         return known if known is not None else _deny(Code.INVALID_KEY)
 

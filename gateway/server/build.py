@@ -21,8 +21,9 @@ from gateway.admin.health import Health
 from gateway.admin.scopes import ScopesPage
 from gateway.admin.server import PrivateLimits
 from gateway.config import Config, read_secret
+from gateway.keys.authorities import OpenAuthority, authority_kind
 from gateway.keys.authority import Authority
-from gateway.keys.cache import KeyCache
+from gateway.keys.cache import ChangeCallbacks, KeyCache
 from gateway.keys.usage import LastUsed
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.core_access import CoreAccess
@@ -37,7 +38,7 @@ from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.server.gateway import Gateway
-from gateway.server.keys import OpenAuthority, open_authority, open_store
+from gateway.server.keys import open_authority, open_store
 from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
 from gateway.server.live_policy import LivePolicy
@@ -180,9 +181,10 @@ def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
         base.log.events.bind(store=settings.shown_store),
         base.health,
         observer.store_failed,
-        only_record=settings.authority == "gateway",
+        only_record=authority_kind(settings.authority, settings.core_database).store_is_record,
     )
-    cache = KeyCache(store, uptime, grace=settings.grace, learnt=observer.key_changed, missed=watch.missed)
+    callbacks = ChangeCallbacks(on_change=observer.key_changed, on_gap=watch.missed)
+    cache = KeyCache(store, uptime, grace=settings.grace, callbacks=callbacks)
     return KeyParts(store, cache, watch, LastUsed(store), ScopeUse())
 
 

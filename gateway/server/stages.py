@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from gateway.keys.authorities import OpenAuthority
 from gateway.proxy.api_keys import ApiKeysStage
 from gateway.proxy.authenticate import Authenticator
 from gateway.proxy.authorize import Authorizer
@@ -21,7 +22,6 @@ from gateway.proxy.responses import Responder
 from gateway.proxy.stages import Stages
 from gateway.proxy.stamp_queue import StampQueue
 from gateway.server.clocks import request_ids, uptime
-from gateway.server.keys import OpenAuthority
 from gateway.server.observer import GatewayObserver
 from gateway.server.parts import Base, KeyParts
 from gateway.server.upstream import host_line

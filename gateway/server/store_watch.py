@@ -17,8 +17,7 @@ from gateway.admin.health import Health
 from gateway.errors import GatewayError
 from gateway.keys.authority import Authority
 from gateway.keys.redis.durability import NEARLY_FULL, NEARLY_FULL_RATIO, ROOM_RATIO
-from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import KeyStore
+from gateway.keys.store import StoreHealth
 
 EMPTY: Final = "the key store is empty: every client but one with the master key will get 401"
 MISSED: Final = "changes in the key store were missed: it was emptied, restored, or much was changed at once"
@@ -42,7 +41,7 @@ class StoreWatch:
 
     def __init__(
         self,
-        store: KeyStore,
+        store: StoreHealth,
         log: Any,
         health: Health,
         failed: Callable[[GatewayError], None],
@@ -86,9 +85,7 @@ class StoreWatch:
         return SOON_SECONDS if EMPTY in found else every
 
     async def _found(self) -> tuple[str, ...]:
-        empty = (EMPTY,) if self._only_record and await self._store.empty() else ()
-        if not isinstance(self._store, RedisKeyStore):
-            return empty
+        empty = (EMPTY,) if self._only_record and await self._store.is_empty() else ()
         warnings = await self._store.warnings()
         self.memory = await self._store.memory_ratio()
         most = ROOM_RATIO if NEARLY_FULL in self._said else NEARLY_FULL_RATIO

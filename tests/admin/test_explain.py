@@ -15,14 +15,16 @@ from gateway.admin.checks import Access
 from gateway.admin.explain import Explaining
 from gateway.config import Config
 from gateway.keys.errors import StoreUnavailableError
-from gateway.keys.store import KeyRecord, KeyStore, MemoryKeyStore
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import KeyStore
 from tests.admin.test_application import Text, admin, error, metrics_of, ready_health
-from tests.keys.records import RECORD
+from tests.keys.records import RECORD, revocation
 from tests.running import shipped_config
 
 NOW = 1_800_000_000.0
 KEY = "A_b-0" * 8 + "xyz="  # the shape of a key
-REVOKED = replace(RECORD, id="api_key_revoked", digest="d", revoked_at="2026-01-02T00:00:00Z")
+REVOKED = replace(RECORD, id="api_key_revoked", digest="d", revocation=revocation("2026-01-02T00:00:00Z", ""))
 ASKED = {"method": "GET", "path": "/ledgers"}
 MALFORMED = "GEN_MALFORMED_REQUEST"
 MEMBERS = "write method and path, and at most one of scopes (a list) and key_id"

@@ -31,7 +31,7 @@ from gateway.policy.verdicts import (
     read_request,
     verdict,
 )
-from tests.keys.records import RECORD
+from tests.keys.records import RECORD, instant, revocation
 from tests.running import MASTER_KEY, Running
 
 ROOT = Path(__file__).parents[2]
@@ -194,8 +194,8 @@ class TestAStoredKey:
         ("changes", "named", "exit_code"),
         [
             ({}, "live, with ledgers:read", 0),
-            ({"expires_at": "2020-01-01T00:00:00Z"}, "expired, with ledgers:read", 1),
-            ({"revoked_at": "2026-01-02T00:00:00Z"}, "revoked, with ledgers:read", 1),
+            ({"expires_at": instant("2020-01-01T00:00:00Z")}, "expired, with ledgers:read", 1),
+            ({"revocation": revocation("2026-01-02T00:00:00Z", "master")}, "revoked, with ledgers:read", 1),
             ({"scopes": ("balances:read",)}, "live, with balances:read", 1),
         ],
         ids=["live", "expired", "revoked", "another scope"],
@@ -203,7 +203,7 @@ class TestAStoredKey:
     def test_is_shown_with_its_state_and_never_itself(
         self,
         redis_url: str,
-        changes: dict[str, str | tuple[str, ...]],
+        changes: dict[str, object],
         named: str,
         exit_code: int,
     ) -> None:

@@ -27,9 +27,10 @@ from gateway.cli.keys.operator import operator_name, utc_now
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, is_key, mint_key
 from gateway.keys.record import Event, KeyRecord
+from gateway.keys.revocation import revoke_key
 from tests.conftest import SHIPPED, Keys, Stored
 from tests.keys.mute import mute_after
-from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation
 from tests.keys.redis_setups import until
 from tests.redis_server import RedisServer
 from tests.running import ROOT
@@ -70,12 +71,12 @@ class TestCreate:
     def test_the_key_alone_goes_to_standard_output(self, keys: Keys, stored: Stored) -> None:
         result = keys(*CREATE, "--name", "payments", "--print-key")
         key = result.stdout.removesuffix("\n")
-        record: KeyRecord = stored(lambda store: store.find(digest(key)))
+        record: KeyRecord = stored(lambda store: store.get_by_digest(digest(key)))
         assert is_key(key)
         assert result.exit_code == 0
         assert (record.owner, record.name, record.scopes) == ("acme", "payments", ("ledgers:read",))
         assert record.created_by == operator_name()
-        assert record.expires.unix - record.created.unix == 90 * 86400
+        assert record.expires_at.unix - record.created_at.unix == 90 * 86400
         assert key not in result.stderr
         curl = """printf 'X-Blnk-Key: %s' "$BLNK_KEY" | curl http://127.0.0.1:5001/ledgers -H @-"""
         assert f"try          read -rs BLNK_KEY; {curl}\n" in result.stderr
@@ -88,7 +89,7 @@ class TestCreate:
         key = file.read_text().removesuffix("\n")
         assert (result.exit_code, result.stdout) == (0, "")
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert stored(lambda store: store.find(digest(key))) is not None
+        assert stored(lambda store: store.get_by_digest(digest(key))) is not None
         assert key not in result.stderr
         assert f"""try          printf 'X-Blnk-Key: %s' "$(cat {file})" | curl """ in result.stderr
         assert outcome(keys(*CREATE, "--out", str(file))) == (
@@ -142,18 +143,22 @@ class TestCreate:
     ) -> None:
         """It is stored; if the key were lost, a rotation would have ended the old key without a successor."""
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__REPLICAS="1")
-        record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        record: KeyRecord = stored(
+            lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n")))
+        )
         text = (
             f"{record.id} is stored, but a failover may lose it: 0 of 1 replicas have acknowledged the write"
         )
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, text)
         result = keys("rotate", record.id, "--overlap", "0s", "--print-key", BLNK_GATEWAY_KEYS__REPLICAS="1")
-        new: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        new: KeyRecord = stored(lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n"))))
         assert (result.exit_code, new.replaces) == (3, record.id)
 
     def test_a_key_that_may_be_stored_is_handed_over(self, keys: Keys, stored: Stored, mute_url: str) -> None:
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=mute_url)
-        record: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        record: KeyRecord = stored(
+            lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n")))
+        )
         doubt = f"it is not known whether {record.id} is stored: Redis does not answer in time"
         told = f"{doubt}; look at 'blnk-gateway keys show {record.id}'"
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
@@ -315,22 +320,28 @@ class TestRotate:
     def test_the_new_key_is_the_old_ones_successor(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         result = keys("rotate", RECORD.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
-        new: KeyRecord = stored(lambda store: store.find(digest(result.stdout.removesuffix("\n"))))
+        new: KeyRecord = stored(lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n"))))
         old: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert result.exit_code == 0
         assert (new.owner, new.name, new.scopes, new.replaces) == ("acme", "n", RECORD.scopes, RECORD.id)
-        assert abs((new.expires.unix - new.created.unix) - (RECORD.expires.unix - RECORD.created.unix)) < 1
-        assert old.expires.unix - new.created.unix == 7200
+        assert (
+            abs(
+                (new.expires_at.unix - new.created_at.unix)
+                - (RECORD.expires_at.unix - RECORD.created_at.unix)
+            )
+            < 1
+        )
+        assert old.expires_at.unix - new.created_at.unix == 7200
         assert [(event.what, event.by, event.reason) for event in old.history] == [
             ("rotated", operator_name(), "yearly")
         ]
 
     def test_an_earlier_end_is_kept(self, keys: Keys, stored: Stored) -> None:
         soon = str(Instant.of(utc_now() + timedelta(hours=1)))
-        stored(lambda store: store.add(replace(RECORD, expires_at=soon)))
+        stored(lambda store: store.add(replace(RECORD, expires_at=instant(soon))))
         assert keys("rotate", RECORD.id, "--expires", "1d", "--print-key").exit_code == 0
         old: KeyRecord = stored(lambda store: store.get(RECORD.id))
-        assert old.expires_at == soon
+        assert str(old.expires_at) == soon
 
     def test_a_key_is_rotated_once(self, keys: Keys, stored: Stored) -> None:
         """The rotation moved its end; its successor can be rotated."""
@@ -351,7 +362,7 @@ class TestRotate:
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
         (successor,) = stored(lambda store: store.children(RECORD.id))
-        stored(lambda store: store.revoke(successor.id, AT, "master"))
+        stored(lambda store: revoke_key(store, successor.id, revocation(AT, "master")))
         text = f"{RECORD.id} was rotated already: its successor is revoked: create a new key\n"
         assert outcome(keys("rotate", RECORD.id, "--print-key")) == (1, "", text)
 
@@ -362,20 +373,20 @@ class TestRotate:
         file = tmp_path / "new.key"
         stored(lambda store: store.add(RECORD))
         result = keys("rotate", RECORD.id, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=mute_url)
-        new: KeyRecord = stored(lambda store: store.find(digest(file.read_text().strip())))
+        new: KeyRecord = stored(lambda store: store.get_by_digest(digest(file.read_text().strip())))
         doubt = f"it is not known whether {new.id} has replaced {RECORD.id}: Redis does not answer in time"
         told = f"{doubt}; look at 'blnk-gateway keys show {RECORD.id}'"
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
         assert stored(lambda store: store.get(RECORD.id)).rotated
 
     def test_a_key_without_an_end_has_a_successor_without_one(self, keys: Keys, stored: Stored) -> None:
-        stored(lambda store: store.add(replace(RECORD, expires_at="9999-12-31T23:59:59Z")))
+        stored(lambda store: store.add(replace(RECORD, expires_at=instant("9999-12-31T23:59:59Z"))))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
         (successor,) = stored(lambda store: store.children(RECORD.id))
-        assert successor.expires_at == "9999-12-31T23:59:59Z"
+        assert str(successor.expires_at) == "9999-12-31T23:59:59Z"
 
     def test_a_revoked_key_has_no_successor(self, keys: Keys, stored: Stored, tmp_path: Path) -> None:
-        stored(lambda store: store.add(RECORD.revoke(AT, "master")))
+        stored(lambda store: store.add(RECORD.as_revoked(revocation(AT, "master"))))
         file = tmp_path / "new.key"
         assert outcome(keys("rotate", RECORD.id, "--out", str(file))) == (1, "", f"{RECORD.id} is revoked\n")
         assert not file.exists()
@@ -394,8 +405,9 @@ class TestChanges:
         stored(lambda store: store.add(RECORD))
         assert outcome(keys("revoke", RECORD.id, "--reason", "stolen")) == (0, f"{RECORD.id}\trevoked\n", "")
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
-        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, operator_name(), "stolen")
-        when = f"{str(record.revoked_at)[:19]}Z"
+        assert record.revocation is not None
+        assert (record.revocation.by, record.revocation.reason) == (operator_name(), "stolen")
+        when = f"{str(record.revocation.at)[:19]}Z"
         text = f"it was revoked before, {when} by {operator_name()}: the new reason is not recorded\n"
         again = keys("revoke", RECORD.id, "--reason", "again")
         assert outcome(again) == (0, f"{RECORD.id}\trevoked\n", text)
@@ -453,7 +465,7 @@ class TestChanges:
 
     @pytest.mark.parametrize("command", ["disable", "enable"])
     def test_a_revoked_key_stays_revoked(self, keys: Keys, stored: Stored, command: str) -> None:
-        revoked = RECORD.revoke(AT, "master")
+        revoked = RECORD.as_revoked(revocation(AT, "master"))
         stored(lambda store: store.add(revoked))
         result = keys(command, RECORD.id)
         assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays revoked\n")
@@ -491,14 +503,18 @@ class TestReading:
 
     def test_times_have_the_same_number_of_digits_everywhere(self, keys: Keys, stored: Stored) -> None:
         """JSON has six, in UTC; people see none. A time at the end of the years is unchanged."""
-        event = Event("2026-01-01T00:00:00.5Z", "disabled", "cli:ann")
+        event = Event(instant("2026-01-01T00:00:00.5Z"), "disabled", "cli:ann")
         record = replace(
             RECORD,
-            created_at="2026-01-01T01:00:00.12345+01:00",
-            expires_at="2999-01-02T03:04:05.123456789Z",
+            created_at=instant("2026-01-01T01:00:00.12345+01:00"),
+            expires_at=instant("2999-01-02T03:04:05.123456789Z"),
             history=(event,),
         )
-        stored(lambda store: store.add_all([record, replace(OTHER, expires_at="9999-12-31T23:59:59-01:00")]))
+        stored(
+            lambda store: store.add_all(
+                [record, replace(OTHER, expires_at=instant("9999-12-31T23:59:59-01:00"))]
+            )
+        )
         members = shown(keys("show", RECORD.id, "--output", "json"))
         assert {
             name: members[name] for name in ("created_at", "expires_at", "last_used_at", "revoked_at")
@@ -516,8 +532,8 @@ class TestReading:
 
     def test_a_list_on_a_pipe_is_lines_with_tabs(self, keys: Keys, stored: Stored) -> None:
         hostile = replace(GLOBEX, name="\x1b[2Jgone\n", scopes=("a:b", "c:d"))
-        stored(lambda store: store.add_all([RECORD.revoke(AT, "master"), OTHER, hostile]))
-        stored(lambda store: store.used({OTHER.id: 1_800_000_000.0}))
+        stored(lambda store: store.add_all([RECORD.as_revoked(revocation(AT, "master")), OTHER, hostile]))
+        stored(lambda store: store.record_uses({OTHER.id: 1_800_000_000.0}))
         head = "id\towner\tname\tscopes\tstate\texpires\tlast used\n"
         lines = (
             f"{OTHER.id}\tacme\tn\tledgers:read\tlive\t2999-01-02T03:04:05Z\t2027-01-15T08:00:00Z\n",
@@ -572,7 +588,9 @@ class TestReading:
         assert (code, text.count("\tacme\t")) == (0, 1001)
 
     def test_show_prints_everything_about_a_revoked_key(self, keys: Keys, stored: Stored) -> None:
-        record = RECORD.disable(AT, "cli:ann", "unpaid").revoke(AT, "cli:bob", "stolen")
+        record = RECORD.as_disabled(instant(AT), "cli:ann", "unpaid").as_revoked(
+            revocation(AT, "cli:bob", "stolen")
+        )
         stored(lambda store: store.add(record))
         text = (
             f"id           {RECORD.id}\nstate        revoked\nowner        acme\nname         n\n"
@@ -586,7 +604,7 @@ class TestReading:
 
     def test_no_event_controls_the_terminal(self, keys: Keys, stored: Stored) -> None:
         """An import refuses such an event, but others may write to the store."""
-        stored(lambda store: store.add(replace(RECORD, history=(Event(AT, "\x1b[2J", "x"),))))
+        stored(lambda store: store.add(replace(RECORD, history=(Event(instant(AT), "\x1b[2J", "x"),))))
         assert "\n\\x1b[2J" in keys("show", RECORD.id).stdout
 
     @pytest.mark.parametrize("command", [("list",), ("show", PENDING.id), ("export",)])
@@ -600,7 +618,11 @@ class TestReading:
     def test_an_export_with_digests_can_be_imported(
         self, keys: Keys, stored: Stored, redis_server: RedisServer
     ) -> None:
-        records = [RECORD.revoke(AT, "master"), OTHER.disable(AT, "cli:ann"), PENDING]
+        records = [
+            RECORD.as_revoked(revocation(AT, "master")),
+            OTHER.as_disabled(instant(AT), "cli:ann"),
+            PENDING,
+        ]
         stored(lambda store: store.add_all(records))
         exported = keys("export", "--digests")
         redis_server.command("FLUSHALL")
@@ -619,9 +641,9 @@ class TestVerify:
         ("record", "state", "code"),
         [
             (RECORD, "live", 0),
-            (RECORD.revoke(AT, "master"), "revoked", 1),
-            (RECORD.disable(AT, "master"), "disabled", 1),
-            (replace(RECORD, expires_at=AT), "expired", 1),
+            (RECORD.as_revoked(revocation(AT, "master")), "revoked", 1),
+            (RECORD.as_disabled(instant(AT), "master"), "disabled", 1),
+            (replace(RECORD, expires_at=instant(AT)), "expired", 1),
         ],
     )
     def test_it_shows_whose_key_it_is(
@@ -635,7 +657,7 @@ class TestVerify:
 
     def test_it_shows_when_the_key_was_last_used(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
-        stored(lambda store: store.used({RECORD.id: 1_800_000_000.0}))
+        stored(lambda store: store.record_uses({RECORD.id: 1_800_000_000.0}))
         assert "\nlast used    2027-01-15T08:00:00Z\n" in keys("verify", stdin="first").stdout
         told = json.loads(keys("disable", RECORD.id, "--output", "json").stdout)
         assert told[0]["last_used_at"] == "2027-01-15T08:00:00.000000Z"
@@ -681,8 +703,8 @@ class TestImport:
             "name": "n",
             "owner": "acme",
             "scopes": ["ledgers:read"],
-            "expires_at": RECORD.expires_at,
-            "created_at": RECORD.created_at,
+            "expires_at": str(RECORD.expires_at),
+            "created_at": str(RECORD.created_at),
         }
     )
 
@@ -694,7 +716,7 @@ class TestImport:
             "1 would be imported, 0 already in the store\n",
             "",
         )
-        assert stored(lambda store: store.find(RECORD.digest)) is None
+        assert stored(lambda store: store.get_by_digest(RECORD.digest)) is None
         assert shown(keys("import", str(file), "--output", "json")) == {
             "dry_run": False,
             "added": 1,
@@ -704,7 +726,9 @@ class TestImport:
             "unprefixed": [],
             "unusable": [],
         }
-        assert stored(lambda store: store.find(RECORD.digest)) == replace(RECORD, created_by=operator_name())
+        assert stored(lambda store: store.get_by_digest(RECORD.digest)) == replace(
+            RECORD, created_by=operator_name()
+        )
         assert outcome(keys("import", str(file))) == (0, "0 imported, 1 already in the store\n", "")
 
     def test_a_file_with_a_bad_line_imports_nothing(self, keys: Keys, stored: Stored) -> None:
@@ -712,7 +736,7 @@ class TestImport:
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith("-:2: a key does not belong here")
         assert "secret" not in result.stderr
-        assert stored(lambda store: store.empty())
+        assert stored(lambda store: store.is_empty())
 
     def test_scopes_are_those_that_create_accepts(self, keys: Keys, stored: Stored) -> None:
         """This holds for live keys; --any-scopes accepts what Core would."""

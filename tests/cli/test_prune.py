@@ -18,23 +18,23 @@ from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore
 from tests.cli.test_keys import in_a_shell, on_a_terminal, outcome, shown
 from tests.conftest import Keys, Start, Stored
-from tests.keys.records import GLOBEX, KEY_ID, OTHER, PENDING, RECORD
+from tests.keys.records import GLOBEX, KEY_ID, OTHER, PENDING, RECORD, instant, revocation
 from tests.running import MASTER_KEY
 
 pytestmark = pytest.mark.redis
 
 AT = "2026-02-01T00:00:00Z"
 BEFORE = ("prune", "--dead-before", "2026-03-01")
-REVOKED = replace(RECORD.revoke(AT, "master", "left"), scopes=("ledger:raed",))
-EXPIRED = replace(OTHER, expires_at=AT)
-DEAD = (REVOKED, EXPIRED, PENDING.revoke(AT, "core"))
+REVOKED = replace(RECORD.as_revoked(revocation(AT, "master", "left")), scopes=("ledger:raed",))
+EXPIRED = replace(OTHER, expires_at=instant(AT))
+DEAD = (REVOKED, EXPIRED, PENDING.as_revoked(revocation(AT, "core")))
 
 
 def ids(stored: Stored) -> set[str]:
     """Return the ids of all records."""
 
     async def read(store: KeyStore) -> set[str]:
-        return {record.id async for batch in store.every() for record in batch}
+        return {record.id async for batch in store.scan() for record in batch}
 
     found: set[str] = stored(read)
     return found
@@ -46,22 +46,26 @@ def test_removed_records_are_in_the_file_and_can_be_imported(
     """With their last use, and also with a scope that an import refuses for a live key."""
     file = tmp_path / "dead.jsonl"
     stored(lambda store: store.add_all([*DEAD, GLOBEX]))
-    stored(lambda store: store.used({REVOKED.id: 1_700_000_000.0}))
-    before = {record.id: record for record in stored(lambda store: store.get_all([each.id for each in DEAD]))}
+    stored(lambda store: store.record_uses({REVOKED.id: 1_700_000_000.0}))
+    before = {
+        record.id: record for record in stored(lambda store: store.get_many([each.id for each in DEAD]))
+    }
     assert outcome(keys(*BEFORE, "--export", str(file))) == (0, f"3 removed, in {file}\n", "")
     assert ids(stored) == {GLOBEX.id}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert outcome(keys("import", str(file))) == (0, "3 imported, 0 already in the store\n", "")
-    after: list[KeyRecord] = stored(lambda store: store.get_all(list(before)))
+    after: list[KeyRecord] = stored(lambda store: store.get_many(list(before)))
     assert {record.id: record for record in after} == before
 
 
 def test_only_keys_that_ended_before_are_removed(keys: Keys, stored: Stored) -> None:
     """Not those that ended later, and no disabled keys."""
     yesterday = str(Instant.of(utc_now() - timedelta(days=1)))
-    stored(lambda store: store.add_all([REVOKED, OTHER.revoke(yesterday, "master")]))
+    stored(lambda store: store.add_all([REVOKED, OTHER.as_revoked(revocation(yesterday, "master"))]))
     stored(
-        lambda store: store.add_all([GLOBEX.disable(AT, "master"), replace(PENDING, expires_at=yesterday)])
+        lambda store: store.add_all(
+            [GLOBEX.as_disabled(instant(AT), "master"), replace(PENDING, expires_at=instant(yesterday))]
+        )
     )
     assert outcome(keys("prune", "--dead-before", "30d", "--no-export")) == (0, "1 removed\n", "")
     assert ids(stored) == {OTHER.id, GLOBEX.id, PENDING.id}
@@ -70,7 +74,7 @@ def test_only_keys_that_ended_before_are_removed(keys: Keys, stored: Stored) -> 
 
 
 def test_owner_limits_it_to_one_owners_keys(keys: Keys, stored: Stored) -> None:
-    stored(lambda store: store.add_all([REVOKED, GLOBEX.revoke(AT, "master")]))
+    stored(lambda store: store.add_all([REVOKED, GLOBEX.as_revoked(revocation(AT, "master"))]))
     assert keys(*BEFORE, "--owner", "globex", "--no-export").stdout == "1 removed\n"
     assert ids(stored) == {REVOKED.id}
 
@@ -85,7 +89,7 @@ def test_a_dry_run_removes_and_writes_nothing(keys: Keys, stored: Stored, tmp_pa
 def test_ancestors_of_live_keys_stay(keys: Keys, stored: Stored) -> None:
     """So that `revoke --descendants` still finds those keys."""
     minted = replace(OTHER, created_by=RECORD.id)
-    stored(lambda store: store.add_all([REVOKED, minted, GLOBEX.revoke(AT, "master")]))
+    stored(lambda store: store.add_all([REVOKED, minted, GLOBEX.as_revoked(revocation(AT, "master"))]))
     told = shown(keys(*BEFORE, "--no-export", "--output", "json"))
     assert told == {
         "dry_run": False,

@@ -10,7 +10,8 @@ import asyncio
 
 import pytest
 
-from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
 from gateway.stamping.batches import MAX_ITEMS
 from tests.conftest import Start
 from tests.core_stand_in import RecordingUpstream, held

@@ -102,7 +102,7 @@ async def ask(stage: Stage, method: str, target: str, **more: Any) -> Answer:
     before = await owned(stage, "alice")
     answer = await stage.running.ask(method, target, key=stage.key("minter"), **more)
     assert await owned(stage, "alice") == before
-    assert [record.revoked_at for record in before] == [None]
+    assert [record.revocation for record in before] == [None]
     assert stage.forwarded() == []
     return answer
 
@@ -190,7 +190,7 @@ async def test_no_other_owners_key_is_revoked(stage: Stage, path: str, query: st
     for name in ("victim", "reader"):
         record = await stage.running.gateway.store.get(stage.keys[name].id)
         assert record is not None
-        assert record.revoked_at is None
+        assert record.revocation is None
 
 
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "get", "Post", "TRACE", "X"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import settings
-from gateway.keys import cache, quota
+from gateway.keys import quota
+from gateway.keys.cache import DEFAULT_LIMITS as KEPT
 from gateway.keys.core import verifier as verifying
 from gateway.keys.redis.durability import NEARLY_FULL_RATIO
 from gateway.proxy.stamp_queue import MOST_WAITING, TURN_SECONDS
@@ -49,7 +50,7 @@ BOUNDS = {
     "comparisons with bcrypt": f"{verifying.THREADS} at once, {verifying.MAX_WAITING} that wait",
     "Redis's memory": f"{counted('keys.per_owner')} live keys and {quota.RECORDS_PER_KEY} times as many "
     f"records; name and owner {quota.MAX_TEXT} characters, {quota.MAX_SCOPES} scopes of {quota.MAX_SCOPE}",
-    "memory for keys": f"{cache.MAX_ENTRIES:,} principals, {cache.MAX_REVOKED:,} revoked ids",
+    "memory for keys": f"{KEPT.entries:,} principals, {KEPT.revoked:,} revoked ids",
     "lines of the log that wait": f"{sink.MOST_WAITING // MIB} MiB",
 }
 SHARES = {

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 import gateway
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
-from gateway.keys.store import KeyChangeBatch, KeyRecord, MemoryKeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import KeyChangeBatch
 from tests.conftest import Start
 from tests.raw_client import Answer
 from tests.running import MASTER_KEY
@@ -50,9 +52,9 @@ class CountingStore(MemoryKeyStore):
         super().__init__()
         self.asked: list[str] = []
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         self.asked.append(digest)
-        return await super().find(digest, client)
+        return await super().get_by_digest(digest, client)
 
 
 class QuietStore(MemoryKeyStore):

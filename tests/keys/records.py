@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.minting import digest
-from gateway.keys.store import KeyRecord
+from gateway.keys.record import KeyRecord, Revocation
 
 KEY_ID = "api_key_00000000-0000-4000-8000-00000000000"
+
+
+def instant(text: str) -> Instant:
+    """The instant of a text in RFC 3339."""
+    return read_instant(text.encode())
+
+
+def revocation(when: str, by: str, reason: str = "") -> Revocation:
+    """A revocation at a time in RFC 3339."""
+    return Revocation(instant(when), by, reason)
+
+
+def revoker(record: KeyRecord) -> str | None:
+    """Who revoked a key; None if nobody did."""
+    return None if record.revocation is None else record.revocation.by
+
 
 RECORD = KeyRecord(
     id=f"{KEY_ID}1",
@@ -15,11 +32,11 @@ RECORD = KeyRecord(
     name="n",
     owner="acme",
     scopes=("ledgers:read",),
-    expires_at="2999-01-02T03:04:05Z",
-    created_at="2026-01-01T00:00:00Z",
+    expires_at=instant("2999-01-02T03:04:05Z"),
+    created_at=instant("2026-01-01T00:00:00Z"),
     created_by="master",
 )
-OTHER = replace(RECORD, id=f"{KEY_ID}2", digest=digest("second"), created_at="2026-01-02T00:00:00Z")
+OTHER = replace(RECORD, id=f"{KEY_ID}2", digest=digest("second"), created_at=instant("2026-01-02T00:00:00Z"))
 GLOBEX = replace(RECORD, id=f"{KEY_ID}3", digest=digest("third"), owner="globex")
 PENDING = replace(
     RECORD,

@@ -10,11 +10,15 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import Code, GatewayError
-from gateway.keys.cache import KeyCache
+from gateway.keys.cache import ChangeCallbacks, KeyCache, revocation_bound
+from gateway.keys.cache_entries import CacheLimits
 from gateway.keys.errors import LookupOverloadError, StoreUnavailableError
-from gateway.keys.store import KeyChange, KeyChangeBatch, KeyRecord, KeyStore, MemoryKeyStore
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.revocation import revoke_key
+from gateway.keys.store import KeyChange, KeyChangeBatch, KeyStore
 from gateway.proxy.errors import code_of
-from tests.keys.records import GLOBEX, OTHER, RECORD
+from tests.keys.records import GLOBEX, OTHER, RECORD, revocation
 
 AT = "2026-02-01T00:00:00Z"
 KEY = RECORD.principal()
@@ -50,10 +54,14 @@ class ScriptedStore(MemoryKeyStore):
         self._asked: asyncio.Queue[str] = asyncio.Queue()
         self._answers: asyncio.Queue[KeyChangeBatch | GatewayError] = asyncio.Queue()
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         self.finds.append(digest)
         self.clients.append(client)
-        let_go, down, record = self.let_go, self.down, self.stale or await super().find(digest, client)
+        let_go, down, record = (
+            self.let_go,
+            self.down,
+            self.stale or await super().get_by_digest(digest, client),
+        )
         await let_go.wait()
         if down:
             raise self.failure.again()
@@ -61,7 +69,7 @@ class ScriptedStore(MemoryKeyStore):
 
     def forget(self) -> None:
         """Lose every record, without a change."""
-        self._records.clear()
+        self._table = type(self._table)()
 
     async def last_position(self) -> str:
         return "start"
@@ -142,9 +150,9 @@ async def test_a_found_key_is_honoured_while_the_link_is_proven(
 ) -> None:
     await scripted.tell()
     assert cache.peek(RECORD.digest) is None
-    assert await cache.find(RECORD.digest) == KEY
+    assert await cache.lookup(RECORD.digest) == KEY
     assert cache.peek(RECORD.digest) == KEY
-    assert await cache.find(RECORD.digest) == KEY
+    assert await cache.lookup(RECORD.digest) == KEY
     assert scripted.finds == [RECORD.digest]
 
 
@@ -153,7 +161,7 @@ async def test_the_proof_counts_from_when_the_read_was_sent(
 ) -> None:
     clock.now += 0.6
     await scripted.tell()
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     clock.now += 0.09
     assert (cache.peek(RECORD.digest), cache.linked) == (KEY, True)
     clock.now += 0.02
@@ -161,7 +169,7 @@ async def test_the_proof_counts_from_when_the_read_was_sent(
 
 
 async def test_without_a_proof_every_request_asks_the_store(cache: KeyCache, scripted: ScriptedStore) -> None:
-    assert [await cache.find(RECORD.digest) for _ in range(3)] == [KEY] * 3
+    assert [await cache.lookup(RECORD.digest) for _ in range(3)] == [KEY] * 3
     assert len(scripted.finds) == 3
 
 
@@ -169,19 +177,19 @@ async def test_a_cut_link_is_asked_around_once_the_proof_has_lapsed(
     cache: KeyCache, scripted: ScriptedStore, clock: Clock
 ) -> None:
     await scripted.tell()
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     await scripted.cut()
     assert cache.peek(RECORD.digest) == KEY
     assert isinstance(cache.failure, GatewayError)
     clock.now += 0.7
-    await cache.find(RECORD.digest)
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     assert len(scripted.finds) == 3
 
 
 async def test_a_link_that_was_down_drops_every_entry(cache: KeyCache, scripted: ScriptedStore) -> None:
     await scripted.tell(position="5")
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     # The position stays: what happened during the outage is still to be read.
     assert await scripted.cut() == "5"
     await scripted.tell(position="5")
@@ -192,7 +200,7 @@ async def test_an_entry_is_honoured_for_ten_seconds_at_most(
     cache: KeyCache, scripted: ScriptedStore, clock: Clock
 ) -> None:
     await scripted.tell()
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     began = clock.now
     await keep_proven(scripted, clock, until=began + 7.9)
     assert cache.peek(RECORD.digest) == KEY
@@ -204,7 +212,7 @@ async def test_the_age_counts_from_when_the_look_up_began(
     cache: KeyCache, scripted: ScriptedStore, clock: Clock
 ) -> None:
     scripted.let_go.clear()
-    look_up = asyncio.create_task(cache.find(RECORD.digest))
+    look_up = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
     clock.now += 0.5
     scripted.let_go.set()
@@ -216,8 +224,8 @@ async def test_the_age_counts_from_when_the_look_up_began(
 async def test_a_change_drops_the_entry_of_its_key_alone(cache: KeyCache, scripted: ScriptedStore) -> None:
     await scripted.add(OTHER)
     await scripted.tell()
-    await cache.find(RECORD.digest)
-    await cache.find(OTHER.digest)
+    await cache.lookup(RECORD.digest)
+    await cache.lookup(OTHER.digest)
     await scripted.tell(KeyChange(RECORD.digest, RECORD.id, revoked=False))
     assert (cache.peek(RECORD.digest), cache.peek(OTHER.digest)) == (None, OTHER.principal())
 
@@ -227,11 +235,11 @@ async def test_a_look_up_from_before_a_revocation_counts_for_nobody(
 ) -> None:
     await scripted.tell()
     scripted.let_go.clear()
-    before = asyncio.create_task(cache.find(RECORD.digest))
+    before = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
-    await scripted.revoke(RECORD.id, AT, "master")
+    await revoke_key(scripted, RECORD.id, revocation(AT, "master"))
     await scripted.tell(REVOCATION)
-    after = asyncio.create_task(cache.find(RECORD.digest))
+    after = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 2)
     scripted.let_go.set()
     assert (await before, await after) == (REVOKED, REVOKED)
@@ -244,7 +252,7 @@ async def test_a_look_up_from_before_any_change_counts_for_nobody(
     await scripted.tell()
     scripted.stale = replace(RECORD, scopes=("*:*",))
     scripted.let_go.clear()
-    before = asyncio.create_task(cache.find(RECORD.digest))
+    before = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
     scripted.stale = None
     await scripted.tell(KeyChange(RECORD.digest, RECORD.id, revoked=False))
@@ -258,13 +266,13 @@ async def test_a_look_up_from_before_a_change_is_not_kept_when_it_comes_late(
     await scripted.tell()
     scripted.stale = replace(RECORD, scopes=("*:*",))
     scripted.let_go.clear()
-    before = asyncio.create_task(cache.find(RECORD.digest))
+    before = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
     late, scripted.let_go = scripted.let_go, asyncio.Event()
     scripted.let_go.set()
     scripted.stale = None
     await scripted.tell(KeyChange(RECORD.digest, RECORD.id, revoked=False))
-    assert await cache.find(RECORD.digest) == KEY
+    assert await cache.lookup(RECORD.digest) == KEY
     before.cancel()
     late.set()
     for _ in range(5):
@@ -277,9 +285,9 @@ async def test_a_look_up_from_before_a_gap_counts_for_nobody(
 ) -> None:
     await scripted.tell()
     scripted.let_go.clear()
-    before = asyncio.create_task(cache.find(RECORD.digest))
+    before = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
-    await scripted.revoke(RECORD.id, AT, "master")
+    await revoke_key(scripted, RECORD.id, revocation(AT, "master"))
     await scripted.tell(continuous=False)
     scripted.let_go.set()
     assert await before == REVOKED
@@ -288,7 +296,7 @@ async def test_a_look_up_from_before_a_gap_counts_for_nobody(
 
 async def test_a_gap_drops_every_entry(cache: KeyCache, scripted: ScriptedStore) -> None:
     await scripted.tell()
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     assert await scripted.tell(position="9", continuous=False) == "9"
     assert (cache.peek(RECORD.digest), cache.linked) == (None, True)
 
@@ -297,7 +305,7 @@ async def test_what_was_found_before_the_first_position_is_dropped(
     scripted: ScriptedStore, clock: Clock
 ) -> None:
     cache = KeyCache(scripted, clock)
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     async with following(cache):
         await scripted.asked()
         await scripted.tell()
@@ -308,44 +316,44 @@ async def test_a_key_once_seen_revoked_in_the_changes_stays_revoked(
     cache: KeyCache, scripted: ScriptedStore
 ) -> None:
     await scripted.tell(REVOCATION)
-    assert await cache.find(RECORD.digest) == REVOKED
+    assert await cache.lookup(RECORD.digest) == REVOKED
 
 
 async def test_a_key_once_found_revoked_stays_revoked(cache: KeyCache, scripted: ScriptedStore) -> None:
-    await scripted.revoke(RECORD.id, AT, "master")
-    assert await cache.find(RECORD.digest) == REVOKED
+    await revoke_key(scripted, RECORD.id, revocation(AT, "master"))
+    assert await cache.lookup(RECORD.digest) == REVOKED
     scripted.stale = RECORD
-    assert await cache.find(RECORD.digest) == REVOKED
+    assert await cache.lookup(RECORD.digest) == REVOKED
 
 
 async def test_revoked_ids_are_remembered_up_to_a_bound(scripted: ScriptedStore, clock: Clock) -> None:
-    cache = KeyCache(scripted, clock, max_revoked=1)
-    cache.learn(replace(RECORD, revoked_at=AT))
-    cache.learn(replace(RECORD, revoked_at=AT))
-    assert await cache.find(RECORD.digest) == REVOKED
-    cache.learn(replace(OTHER, revoked_at=AT))
-    assert await cache.find(RECORD.digest) == KEY
+    cache = KeyCache(scripted, clock, limits=CacheLimits(revoked=1))
+    cache.apply_record(replace(RECORD, revocation=revocation(AT, "")))
+    cache.apply_record(replace(RECORD, revocation=revocation(AT, "")))
+    assert await cache.lookup(RECORD.digest) == REVOKED
+    cache.apply_record(replace(OTHER, revocation=revocation(AT, "")))
+    assert await cache.lookup(RECORD.digest) == KEY
 
 
 async def test_a_revoked_id_that_is_seen_again_is_remembered_anew(
     scripted: ScriptedStore, clock: Clock
 ) -> None:
     """An import of many revoked keys pushes out those that nobody saw since."""
-    cache = KeyCache(scripted, clock, max_revoked=2)
+    cache = KeyCache(scripted, clock, limits=CacheLimits(revoked=2))
     for record in (RECORD, OTHER, RECORD, GLOBEX):
-        cache.learn(replace(record, revoked_at=AT))
-    assert await cache.find(RECORD.digest) == REVOKED
+        cache.apply_record(replace(record, revocation=revocation(AT, "")))
+    assert await cache.lookup(RECORD.digest) == REVOKED
 
 
 async def test_an_own_revocation_counts_before_it_is_read_back(
     cache: KeyCache, scripted: ScriptedStore
 ) -> None:
     await scripted.tell()
-    await cache.find(RECORD.digest)
-    revoked = await scripted.revoke(RECORD.id, AT, "master")
+    await cache.lookup(RECORD.digest)
+    revoked = await revoke_key(scripted, RECORD.id, revocation(AT, "master"))
     assert revoked is not None
-    cache.learn(revoked)
-    assert await cache.find(RECORD.digest) == REVOKED
+    cache.apply_record(revoked)
+    assert await cache.lookup(RECORD.digest) == REVOKED
 
 
 async def test_a_key_in_use_is_looked_up_again_on_the_side(
@@ -353,7 +361,7 @@ async def test_a_key_in_use_is_looked_up_again_on_the_side(
 ) -> None:
     """Before it is too old, and once; nobody waits for it, behind whatever flood of other keys."""
     await scripted.tell()
-    await cache.find(RECORD.digest)
+    await cache.lookup(RECORD.digest)
     await keep_proven(scripted, clock, until=clock.now + 8)
     scripted.let_go.clear()
     assert [cache.peek(RECORD.digest) for _ in range(3)] == [KEY] * 3
@@ -369,20 +377,20 @@ async def test_only_a_key_that_the_store_has_not_known_is_looked_up_for_its_clie
 ) -> None:
     """Also where nothing is left of what was known of it; so it never waits in a flood of unknown ones."""
     await scripted.tell()
-    await cache.find(RECORD.digest, "192.0.2.1")
-    await cache.find(OTHER.digest, "192.0.2.1")
+    await cache.lookup(RECORD.digest, "192.0.2.1")
+    await cache.lookup(OTHER.digest, "192.0.2.1")
     await scripted.tell(REVOCATION, continuous=False)
-    await cache.find(RECORD.digest, "192.0.2.1")
-    await cache.find(OTHER.digest, "192.0.2.1")
+    await cache.lookup(RECORD.digest, "192.0.2.1")
+    await cache.lookup(OTHER.digest, "192.0.2.1")
     assert scripted.clients == ["192.0.2.1", "192.0.2.1", "", "192.0.2.1"]
 
 
 async def test_a_key_that_is_gone_is_an_unknown_one_again(cache: KeyCache, scripted: ScriptedStore) -> None:
     await scripted.tell()
-    await cache.find(RECORD.digest, "192.0.2.1")
+    await cache.lookup(RECORD.digest, "192.0.2.1")
     scripted.forget()
     await scripted.tell(continuous=False)
-    assert [await cache.find(RECORD.digest, "192.0.2.1") for _ in range(2)] == [None, None]
+    assert [await cache.lookup(RECORD.digest, "192.0.2.1") for _ in range(2)] == [None, None]
     assert scripted.clients == ["192.0.2.1", "", "192.0.2.1"]
 
 
@@ -390,8 +398,8 @@ async def test_a_refused_look_up_says_nothing_of_the_store(cache: KeyCache, scri
     await scripted.tell()
     scripted.down, scripted.failure = True, LookupOverloadError()
     with pytest.raises(LookupOverloadError):
-        await cache.find(OTHER.digest, "192.0.2.1")
-    assert (cache.silent, cache.counts) == (False, {"hit": 0, "miss": 0, "refused": 1})
+        await cache.lookup(OTHER.digest, "192.0.2.1")
+    assert (cache.last_lookup_failed, cache.counts) == (False, {"hit": 0, "miss": 0, "refused": 1})
 
 
 async def test_a_read_that_left_some_changes_unread_proves_nothing(
@@ -406,7 +414,9 @@ async def test_a_read_that_left_some_changes_unread_proves_nothing(
 
 async def test_it_is_told_that_changes_were_missed(scripted: ScriptedStore, clock: Clock) -> None:
     missed: list[bool] = []
-    async with following(KeyCache(scripted, clock, missed=lambda: missed.append(True))):
+    async with following(
+        KeyCache(scripted, clock, callbacks=ChangeCallbacks(on_gap=lambda: missed.append(True)))
+    ):
         await scripted.asked()
         await scripted.tell()
         assert missed == []
@@ -418,7 +428,7 @@ async def test_a_hundred_requests_for_one_key_are_one_look_up(
     cache: KeyCache, scripted: ScriptedStore
 ) -> None:
     scripted.let_go.clear()
-    requests = [asyncio.create_task(cache.find(RECORD.digest)) for _ in range(100)]
+    requests = [asyncio.create_task(cache.lookup(RECORD.digest)) for _ in range(100)]
     await begun(scripted, 1)
     await asyncio.sleep(0)
     scripted.let_go.set()
@@ -430,7 +440,7 @@ async def test_a_request_that_leaves_does_not_take_the_others_with_it(
     cache: KeyCache, scripted: ScriptedStore
 ) -> None:
     scripted.let_go.clear()
-    first, second = (asyncio.create_task(cache.find(RECORD.digest)) for _ in range(2))
+    first, second = (asyncio.create_task(cache.lookup(RECORD.digest)) for _ in range(2))
     await begun(scripted, 1)
     await asyncio.sleep(0)
     first.cancel()
@@ -446,7 +456,7 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_silent(
 ) -> None:
     scripted.down = True
     scripted.let_go.clear()
-    request = asyncio.create_task(cache.find(RECORD.digest))
+    request = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -455,36 +465,36 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_silent(
     scripted.down = False
     for _ in range(5):
         await asyncio.sleep(0)
-    assert await cache.find(RECORD.digest) == KEY
+    assert await cache.lookup(RECORD.digest) == KEY
 
 
 async def test_a_failure_is_shared_but_not_kept(cache: KeyCache, scripted: ScriptedStore) -> None:
     await scripted.tell()
     scripted.down = True
-    failures = await asyncio.gather(*(cache.find(RECORD.digest) for _ in range(3)), return_exceptions=True)
+    failures = await asyncio.gather(*(cache.lookup(RECORD.digest) for _ in range(3)), return_exceptions=True)
     assert [code_of(failure) for failure in failures if isinstance(failure, GatewayError)] == [
         Code.KEY_STORE_UNAVAILABLE
     ] * 3
     assert len(scripted.finds) == 1
     scripted.down = False
-    assert await cache.find(RECORD.digest) == KEY
+    assert await cache.lookup(RECORD.digest) == KEY
 
 
 async def test_an_unknown_key_is_not_kept(cache: KeyCache, scripted: ScriptedStore) -> None:
     await scripted.tell()
-    assert await cache.find(OTHER.digest) is None
+    assert await cache.lookup(OTHER.digest) is None
     await scripted.add(OTHER)
-    assert await cache.find(OTHER.digest) == OTHER.principal()
+    assert await cache.lookup(OTHER.digest) == OTHER.principal()
 
 
 async def test_entries_are_bounded_and_the_oldest_goes_first(scripted: ScriptedStore, clock: Clock) -> None:
     await scripted.add(OTHER)
-    cache = KeyCache(scripted, clock, max_entries=1)
+    cache = KeyCache(scripted, clock, limits=CacheLimits(entries=1))
     async with following(cache):
         await scripted.asked()
         await scripted.tell()
-        await cache.find(RECORD.digest)
-        await cache.find(OTHER.digest)
+        await cache.lookup(RECORD.digest)
+        await cache.lookup(OTHER.digest)
         assert (cache.peek(RECORD.digest), cache.peek(OTHER.digest)) == (None, OTHER.principal())
 
 
@@ -513,13 +523,13 @@ async def test_a_revocation_reaches_a_cache_over_a_real_store(store: KeyStore) -
     async with following(cache), asyncio.timeout(5):
         while not cache.linked:
             await asyncio.sleep(0.01)
-        assert await cache.find(RECORD.digest) == KEY
-        await store.revoke(RECORD.id, AT, "master")
+        assert await cache.lookup(RECORD.digest) == KEY
+        await revoke_key(store, RECORD.id, revocation(AT, "master"))
         revoked = loop.time()
         while cache.peek(RECORD.digest) == KEY:
             await asyncio.sleep(0.001)
         assert loop.time() - revoked < 1
-        assert await cache.find(RECORD.digest) == REVOKED
+        assert await cache.lookup(RECORD.digest) == REVOKED
 
 
 async def test_an_answer_that_took_too_long_is_a_failure(
@@ -527,7 +537,7 @@ async def test_an_answer_that_took_too_long_is_a_failure(
 ) -> None:
     await scripted.tell()
     scripted.let_go.clear()
-    look_up = asyncio.create_task(cache.find(RECORD.digest))
+    look_up = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
     clock.now += 0.95
     scripted.let_go.set()
@@ -540,9 +550,9 @@ async def test_an_answer_that_took_too_long_is_a_failure(
 async def test_a_revocation_counts_however_long_its_answer_took(
     cache: KeyCache, scripted: ScriptedStore, clock: Clock
 ) -> None:
-    await scripted.revoke(RECORD.id, AT, "master")
+    await revoke_key(scripted, RECORD.id, revocation(AT, "master"))
     scripted.let_go.clear()
-    look_up = asyncio.create_task(cache.find(RECORD.digest))
+    look_up = asyncio.create_task(cache.lookup(RECORD.digest))
     await begun(scripted, 1)
     clock.now += 5
     scripted.let_go.set()
@@ -551,18 +561,18 @@ async def test_a_revocation_counts_however_long_its_answer_took(
 
 async def test_changes_that_are_read_are_told(scripted: ScriptedStore, clock: Clock) -> None:
     told: list[KeyChange] = []
-    cache = KeyCache(scripted, clock, learnt=told.append)
+    cache = KeyCache(scripted, clock, callbacks=ChangeCallbacks(on_change=told.append))
     async with following(cache):
         await scripted.asked()
         await scripted.tell(REVOCATION)
-        cache.learn(OTHER)
+        cache.apply_record(OTHER)
         assert told == [REVOCATION]
 
 
 def test_the_bound_is_said_with_its_grace() -> None:
     sentence = "every replica refuses a revoked key within 1 s"
     cut_off = "one that is cut off from the key store, within"
-    assert [KeyCache(MemoryKeyStore(), Clock(), grace=grace).bound for grace in (0, 60, 0.5)] == [
+    assert [revocation_bound(grace) for grace in (0, 60, 0.5)] == [
         sentence,
         f"{sentence}; {cut_off} 61 s (keys.grace)",
         f"{sentence}; {cut_off} 1.5 s (keys.grace)",
@@ -579,7 +589,7 @@ class TestGrace:
         async with following(cache):
             await scripted.asked()
             await scripted.tell()
-            assert await cache.find(RECORD.digest) == KEY
+            assert await cache.lookup(RECORD.digest) == KEY
             yield cache
 
     async def lose(self, scripted: ScriptedStore, clock: Clock) -> None:
@@ -592,34 +602,34 @@ class TestGrace:
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await self.lose(scripted, clock)
-        assert (cache.peek(RECORD.digest), await cache.find(RECORD.digest)) == (None, KEY)
+        assert (cache.peek(RECORD.digest), await cache.lookup(RECORD.digest)) == (None, KEY)
 
     async def test_it_ends_so_long_after_the_store_was_last_heard_of(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await self.lose(scripted, clock)
         clock.now += 59.9
-        assert await cache.find(RECORD.digest) == KEY
+        assert await cache.lookup(RECORD.digest) == KEY
         clock.now += 0.2
         with pytest.raises(GatewayError):
-            await cache.find(RECORD.digest)
+            await cache.lookup(RECORD.digest)
 
     async def test_it_counts_from_the_last_read_of_the_changes_for_a_key_found_long_ago(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await keep_proven(scripted, clock, until=clock.now + 100)
         await self.lose(scripted, clock)
-        assert await cache.find(RECORD.digest) == KEY
+        assert await cache.lookup(RECORD.digest) == KEY
 
     async def test_it_counts_from_the_look_up_where_the_link_was_cut_before(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await scripted.cut()
         clock.now += 100
-        assert await cache.find(RECORD.digest) == KEY
+        assert await cache.lookup(RECORD.digest) == KEY
         scripted.down = True
         clock.now += 60
-        assert await cache.find(RECORD.digest) == KEY
+        assert await cache.lookup(RECORD.digest) == KEY
 
     async def test_a_look_up_of_another_key_that_fails_covers_no_revoked_one(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
@@ -627,22 +637,22 @@ class TestGrace:
         """The store answers; its changes cannot be read, and one record cannot either."""
         await scripted.cut()
         clock.now += 50
-        await scripted.revoke(RECORD.id, AT, "master")
+        await revoke_key(scripted, RECORD.id, revocation(AT, "master"))
         scripted.down = True
         with pytest.raises(GatewayError):
-            await cache.find(OTHER.digest)
+            await cache.lookup(OTHER.digest)
         scripted.down = False
-        assert await asyncio.gather(*(cache.find(RECORD.digest) for _ in range(5))) == [REVOKED] * 5
+        assert await asyncio.gather(*(cache.lookup(RECORD.digest) for _ in range(5))) == [REVOKED] * 5
 
     async def test_nobody_waits_long_for_a_store_that_fails(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await self.lose(scripted, clock)
-        await cache.find(RECORD.digest)
+        await cache.lookup(RECORD.digest)
         scripted.let_go.clear()
         asked = len(scripted.finds)
         async with asyncio.timeout(5):
-            assert [await cache.find(RECORD.digest) for _ in range(10)] == [KEY] * 10
+            assert [await cache.lookup(RECORD.digest) for _ in range(10)] == [KEY] * 10
         # It is asked on the side, once at a time.
         await begun(scripted, asked + 1)
         assert len(scripted.finds) == asked + 1
@@ -652,20 +662,20 @@ class TestGrace:
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await self.lose(scripted, clock)
-        await cache.find(RECORD.digest)
+        await cache.lookup(RECORD.digest)
         scripted.down = False
-        await scripted.revoke(RECORD.id, AT, "master")
-        await cache.find(RECORD.digest)
+        await revoke_key(scripted, RECORD.id, revocation(AT, "master"))
+        await cache.lookup(RECORD.digest)
         await begun(scripted, 3)
         await asyncio.sleep(0)
-        assert await cache.find(RECORD.digest) == REVOKED
+        assert await cache.lookup(RECORD.digest) == REVOKED
 
     async def test_an_unknown_key_is_not_covered(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
     ) -> None:
         await self.lose(scripted, clock)
         with pytest.raises(GatewayError):
-            await cache.find(OTHER.digest)
+            await cache.lookup(OTHER.digest)
 
     @pytest.mark.parametrize("change", [REVOCATION, KeyChange(RECORD.digest, RECORD.id, revoked=False)])
     async def test_a_key_whose_change_was_seen_is_not_covered(
@@ -674,7 +684,7 @@ class TestGrace:
         await scripted.tell(change)
         await self.lose(scripted, clock)
         with pytest.raises(GatewayError):
-            await cache.find(RECORD.digest)
+            await cache.lookup(RECORD.digest)
 
     async def test_a_key_that_the_store_lost_is_not_covered(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
@@ -683,16 +693,16 @@ class TestGrace:
         clock.now += 0.7
         scripted.stale = None
         scripted.forget()
-        assert await cache.find(RECORD.digest) is None
+        assert await cache.lookup(RECORD.digest) is None
         scripted.down = True
         with pytest.raises(GatewayError):
-            await cache.find(RECORD.digest)
+            await cache.lookup(RECORD.digest)
 
     async def test_a_gap_ends_it(self, cache: KeyCache, scripted: ScriptedStore, clock: Clock) -> None:
         await scripted.tell(continuous=False)
         await self.lose(scripted, clock)
         with pytest.raises(GatewayError):
-            await cache.find(RECORD.digest)
+            await cache.lookup(RECORD.digest)
 
     async def test_a_store_that_comes_and_goes_leaves_its_keys_covered(
         self, cache: KeyCache, scripted: ScriptedStore, clock: Clock
@@ -701,4 +711,4 @@ class TestGrace:
         await scripted.tell(position="1")
         assert (cache.linked, cache.peek(RECORD.digest)) == (True, None)
         await self.lose(scripted, clock)
-        assert await cache.find(RECORD.digest) == KEY
+        assert await cache.lookup(RECORD.digest) == KEY

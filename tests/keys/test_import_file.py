@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 
 from gateway.errors import GatewayError
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.import_file import BATCH, ImportResult, import_records, read_records
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import Event, KeyRecord
-from gateway.keys.store import KeyStore, MemoryKeyStore
+from gateway.keys.record_json import encode_record
+from gateway.keys.revocation import revoke_key
+from gateway.keys.store import KeyStore
 from gateway.policy.problems import Problem
-from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation
 
 AT = "2026-02-01T00:00:00Z"
 LINE: dict[str, Any] = {
@@ -25,8 +27,8 @@ LINE: dict[str, Any] = {
     "name": "n",
     "owner": "acme",
     "scopes": ["ledgers:read"],
-    "expires_at": RECORD.expires_at,
-    "created_at": RECORD.created_at,
+    "expires_at": str(RECORD.expires_at),
+    "created_at": str(RECORD.created_at),
 }
 
 
@@ -47,7 +49,10 @@ def many(count: int) -> list[KeyRecord]:
 def test_who_imports_vouches_for_what_a_line_does_not_say() -> None:
     """Of whoever revoked or made a key; the mark that some editors put first is no part of a line."""
     records, problems = read_records([b"\xef\xbb\xbf" + line(revoked_at=AT, created_by="")], "cli:ann")
-    assert (records, problems) == ([replace(RECORD, created_by="cli:ann").revoke(AT, "cli:ann")], [])
+    assert (records, problems) == (
+        [replace(RECORD, created_by="cli:ann").as_revoked(revocation(AT, "cli:ann"))],
+        [],
+    )
 
 
 def test_the_members_that_a_file_needs_suffice() -> None:
@@ -57,14 +62,16 @@ def test_the_members_that_a_file_needs_suffice() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        RECORD.revoke(AT, "cli:ann", "stolen"),
-        replace(RECORD, disabled=True, history=(Event(AT, "disabled", "cli:ann"),), replaces=OTHER.id),
+        RECORD.as_revoked(revocation(AT, "cli:ann", "stolen")),
+        replace(
+            RECORD, disabled=True, history=(Event(instant(AT), "disabled", "cli:ann"),), replaces=OTHER.id
+        ),
         PENDING,
     ],
     ids=["revoked", "disabled", "pending"],
 )
 def test_what_an_export_writes_is_read(record: KeyRecord) -> None:
-    assert read_records([msgspec.json.encode(record)], "cli:ann") == ([record], [])
+    assert read_records([encode_record(record)], "cli:ann") == ([record], [])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +128,7 @@ def test_a_member_that_is_not_known_is_refused() -> None:
 def test_every_problem_is_told_and_twins_are_one() -> None:
     lines = [line(), b"x", line(id=OTHER.id), line(digest=OTHER.digest)]
     _, problems = read_records(lines, "cli:ann")
-    twin = "its id or its digest stands on line 1 too"
+    twin = "its id or its digest is on line 1 too"
     assert problems == [Problem(2, "write one JSON object"), Problem(3, twin), Problem(4, twin)]
 
 
@@ -136,7 +143,7 @@ async def test_what_is_new_is_stored_batch_by_batch(store: KeyStore) -> None:
 async def test_an_import_again_changes_nothing(store: KeyStore) -> None:
     records = [RECORD, OTHER, PENDING]
     await import_records(store, records)
-    await store.settle(PENDING.id, "d" * 64)
+    await store.bind_digest(PENDING.id, "d" * 64)
     before = await store.last_position()
     assert await import_records(store, records) == ImportResult(there=3)
     assert await store.last_position() == before
@@ -144,18 +151,18 @@ async def test_an_import_again_changes_nothing(store: KeyStore) -> None:
 
 async def test_an_import_never_undoes_a_revocation(store: KeyStore) -> None:
     await store.add(RECORD)
-    revoked = await store.revoke(RECORD.id, AT, "master")
+    revoked = await revoke_key(store, RECORD.id, revocation(AT, "master"))
     assert await import_records(store, [RECORD]) == ImportResult(there=1)
-    assert await store.find(RECORD.digest) == revoked
+    assert await store.get_by_digest(RECORD.digest) == revoked
 
 
 async def test_what_is_revoked_in_the_import_is_revoked(store: KeyStore) -> None:
     await store.add(RECORD)
-    revoked = RECORD.revoke(AT, "cli:ann", "stolen")
+    revoked = RECORD.as_revoked(revocation(AT, "cli:ann", "stolen"))
     assert await import_records(store, [revoked], dry_run=True) == ImportResult(there=1, revoked=[RECORD.id])
-    assert await store.find(RECORD.digest) == RECORD
+    assert await store.get_by_digest(RECORD.digest) == RECORD
     assert await import_records(store, [revoked]) == ImportResult(there=1, revoked=[RECORD.id])
-    assert await store.find(RECORD.digest) == revoked
+    assert await store.get_by_digest(RECORD.digest) == revoked
 
 
 async def test_another_key_under_the_same_id_or_digest_is_a_conflict(store: KeyStore) -> None:
@@ -168,7 +175,7 @@ async def test_another_key_under_the_same_id_or_digest_is_a_conflict(store: KeyS
 async def test_a_dry_run_stores_nothing(store: KeyStore) -> None:
     await store.add(RECORD)
     assert await import_records(store, [RECORD, GLOBEX], dry_run=True) == ImportResult(added=1, there=1)
-    assert await store.find(GLOBEX.digest) is None
+    assert await store.get_by_digest(GLOBEX.digest) is None
 
 
 async def test_an_import_that_was_cut_short_is_finished_by_another() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keys.authority import IN_MEMORY
+from gateway.keys.authorities import IN_MEMORY
 from gateway.keys.redis.store import RedisKeyStore
 from tests.conftest import Start
 from tests.raw_client import Answer

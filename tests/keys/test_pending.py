@@ -12,11 +12,13 @@ from gateway.keys.authority import StoreAuthority
 from gateway.keys.cache import KeyCache
 from gateway.keys.core.verifier import Verifier
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
 from gateway.keys.pending import PendingKeys
-from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.revocation import revoke_key
 from gateway.proxy.errors import code_of
-from tests.keys.records import PENDING, RECORD
+from tests.keys.records import PENDING, RECORD, revocation
 
 KEY = "A" * 43 + "="
 ALIKE = "A" * 42 + "B="
@@ -51,9 +53,9 @@ class Store(MemoryKeyStore):
         super().__init__()
         self.prefixes: list[str] = []
 
-    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
+    async def get_by_prefix(self, prefix: str, client: str = "") -> list[KeyRecord]:
         self.prefixes.append(prefix)
-        return await super().prefixed(prefix, client)
+        return await super().get_by_prefix(prefix, client)
 
 
 class Scene:
@@ -64,7 +66,7 @@ class Scene:
         self.pending = PendingKeys(self.store, self.verifier, lambda: self.now)
 
     async def claim(self, key: str) -> bool:
-        return await self.pending.claim(key, digest(key))
+        return await self.pending.bind(key, digest(key))
 
 
 @pytest.fixture
@@ -76,14 +78,14 @@ async def scene() -> Scene:
 
 async def test_the_first_use_of_a_key_puts_it_under_its_digest(scene: Scene) -> None:
     assert await scene.claim(KEY)
-    assert await scene.store.find(digest(KEY)) == replace(PENDING, digest=digest(KEY), bcrypt="")
+    assert await scene.store.get_by_digest(digest(KEY)) == replace(PENDING, digest=digest(KEY), bcrypt="")
 
 
 async def test_a_real_hash_is_compared(scene: Scene) -> None:
     verifier = Verifier()
     pending = PendingKeys(scene.store, verifier, lambda: 0.0)
-    assert not await pending.claim(ALIKE, digest(ALIKE))
-    assert await pending.claim(KEY, digest(KEY))
+    assert not await pending.bind(ALIKE, digest(ALIKE))
+    assert await pending.bind(KEY, digest(KEY))
     pending.close()
 
 
@@ -99,14 +101,14 @@ async def test_requests_with_one_key_share_one_comparison(scene: Scene) -> None:
 
 
 async def test_a_key_that_another_replica_settled_is_known(scene: Scene) -> None:
-    await scene.store.settle(PENDING.id, digest(KEY))
+    await scene.store.bind_digest(PENDING.id, digest(KEY))
     assert await scene.claim(KEY)
     assert scene.verifier.asked == []
 
 
 @pytest.mark.parametrize("key", ["", "short", "A" * 44, "A" * 42 + "\udcff="])
 async def test_what_has_not_the_shape_of_a_key_asks_nobody(scene: Scene, key: str) -> None:
-    assert not await scene.pending.claim(key, "0" * 64)
+    assert not await scene.pending.bind(key, "0" * 64)
     assert scene.store.prefixes == []
 
 
@@ -128,7 +130,7 @@ async def test_a_bad_key_with_a_known_prefix_is_compared_once_in_a_while(scene: 
 async def test_the_memory_of_bad_keys_is_bounded(scene: Scene) -> None:
     pending = PendingKeys(scene.store, scene.verifier, lambda: 0.0, max_refused=1)
     for key in (ALIKE, "A" * 42 + "C=", ALIKE):
-        assert not await pending.claim(key, digest(key))
+        assert not await pending.bind(key, digest(key))
     assert len(scene.verifier.asked) == 3
 
 
@@ -144,18 +146,18 @@ async def test_a_failure_is_one_and_concludes_nothing(scene: Scene) -> None:
 async def test_without_bcrypt_a_key_that_may_be_pending_is_a_failure(scene: Scene) -> None:
     pending = PendingKeys(scene.store, None, lambda: 0.0)
     with pytest.raises(GatewayError):
-        await pending.claim(KEY, digest(KEY))
-    assert not await pending.claim(OTHERWISE, digest(OTHERWISE))
+        await pending.bind(KEY, digest(KEY))
+    assert not await pending.bind(OTHERWISE, digest(OTHERWISE))
     pending.close()
 
 
 async def test_a_pending_key_that_was_revoked_is_known_as_revoked(scene: Scene) -> None:
     """By way of the cache, as the proxy asks."""
-    await scene.store.revoke(PENDING.id, "2026-02-01T00:00:00Z", "master")
-    authority = StoreAuthority(scene.store, KeyCache(scene.store, lambda: scene.now), scene.pending)
-    known = await authority.find(digest(KEY), KEY)
+    await revoke_key(scene.store, PENDING.id, revocation("2026-02-01T00:00:00Z", "master"))
+    authority = StoreAuthority(scene.store, KeyCache(scene.store, lambda: scene.now), scene.pending, "")
+    known = await authority.identify(digest(KEY), KEY)
     assert known == replace(PENDING.principal(), revoked=True)
-    assert await authority.find(digest(OTHERWISE), OTHERWISE) is None
-    assert await authority.find(RECORD.digest, "first") == RECORD.principal()
+    assert await authority.identify(digest(OTHERWISE), OTHERWISE) is None
+    assert await authority.identify(RECORD.digest, "first") == RECORD.principal()
     await authority.close()
     assert scene.verifier.closed

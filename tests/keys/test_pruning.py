@@ -11,15 +11,16 @@ import pytest
 from gateway.gocompat.times import read_instant
 from gateway.keys.cache import KeyCache
 from gateway.keys.pruning import BATCH, Link, Removable, removable, remove
-from gateway.keys.record import Event, KeyRecord
+from gateway.keys.record import Event, KeyRecord, Revocation
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyChange, KeyStore
 from gateway.policy.principals import KeyState
-from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation
 from tests.redis_server import RedisServer, verbs_of_clients, verbs_of_scripts
 
 AT = "2026-02-01T00:00:00Z"
-DEAD = RECORD.revoke(AT, "master", "left")
+DEAD = RECORD.as_revoked(revocation(AT, "master", "left"))
 BEFORE = read_instant(b"2026-03-01T00:00:00Z").unix
 
 
@@ -58,8 +59,8 @@ def test_what_descendants_are_found_by_stays(links: list[Link], going: list[int]
     [
         (RECORD, "2999-01-02T03:04:05Z"),
         (DEAD, AT),
-        (replace(DEAD, expires_at="2026-01-15T00:00:00Z"), "2026-01-15T00:00:00Z"),
-        (replace(DEAD, revoked_at=""), "2999-01-02T03:04:05Z"),
+        (replace(DEAD, expires_at=instant("2026-01-15T00:00:00Z")), "2026-01-15T00:00:00Z"),
+        (replace(DEAD, revocation=Revocation(None, "")), "2999-01-02T03:04:05Z"),
     ],
     ids=["live", "revoked", "expired before", "revoked nobody knows when"],
 )
@@ -70,30 +71,30 @@ def test_a_key_ended_when_it_was_first_refused(record: KeyRecord, ended_at: str)
 async def test_a_record_that_is_removed_leaves_nothing_behind(store: KeyStore) -> None:
     """And its id and digest may be stored anew, as an import does."""
     await store.add_all([DEAD, OTHER])
-    await store.used({DEAD.id: 1_700_000_000.0})
-    (given,) = await store.get_all([DEAD.id])
+    await store.record_uses({DEAD.id: 1_700_000_000.0})
+    (given,) = await store.get_many([DEAD.id])
     assert await store.remove_all([given]) == [DEAD]
-    assert (await store.find(DEAD.digest), await store.get(DEAD.id)) == (None, None)
+    assert (await store.get_by_digest(DEAD.digest), await store.get(DEAD.id)) == (None, None)
     assert await store.owned("acme") == [OTHER]
-    assert await store.last_used([DEAD.id]) == [0.0]
-    assert await store.add_all([given]) == [None]
-    assert await store.get(DEAD.id) == given
+    assert await store.add_all([DEAD]) == [None]
+    # Nor is its last use still known.
+    assert await store.get(DEAD.id) == DEAD
 
 
 async def test_a_record_that_was_changed_meanwhile_stays(store: KeyStore) -> None:
     """So does one that is not there, and neither holds up the others."""
-    expired = replace(RECORD, expires_at=AT)
-    await store.add_all([expired, GLOBEX.revoke(AT, "master")])
-    revoked = await store.revoke(expired.id, AT, "master")
-    given = [expired, OTHER, GLOBEX.revoke(AT, "master")]
-    assert await store.remove_all(given) == [GLOBEX.revoke(AT, "master")]
+    expired = replace(RECORD, expires_at=instant(AT))
+    await store.add_all([expired, GLOBEX.as_revoked(revocation(AT, "master"))])
+    revoked = await revoke_key(store, expired.id, revocation(AT, "master"))
+    given = [expired, OTHER, GLOBEX.as_revoked(revocation(AT, "master"))]
+    assert await store.remove_all(given) == [GLOBEX.as_revoked(revocation(AT, "master"))]
     assert await store.get(expired.id) == revoked
 
 
 async def test_readers_of_the_changes_are_told(store: KeyStore) -> None:
-    await store.add_all([DEAD, replace(OTHER, expires_at=AT)])
+    await store.add_all([DEAD, replace(OTHER, expires_at=instant(AT))])
     start = await store.last_position()
-    await store.remove_all([DEAD, replace(OTHER, expires_at=AT)])
+    await store.remove_all([DEAD, replace(OTHER, expires_at=instant(AT))])
     assert (await store.changes(start, 1)).changes == (
         KeyChange(DEAD.digest, DEAD.id, revoked=True),
         KeyChange(OTHER.digest, OTHER.id, revoked=False),
@@ -104,12 +105,12 @@ async def test_a_gateway_never_takes_a_revocation_back(store: KeyStore) -> None:
     """Whatever an import brings back under the id of a key that was removed."""
     cache = KeyCache(store, lambda: 0.0)
     await store.add(DEAD)
-    assert (await cache.find(DEAD.digest)) is not None
+    assert (await cache.lookup(DEAD.digest)) is not None
     await store.remove_all([DEAD])
-    cache.learn(DEAD)
-    assert await cache.find(DEAD.digest) is None
+    cache.apply_record(DEAD)
+    assert await cache.lookup(DEAD.digest) is None
     await store.add(RECORD)
-    found = await cache.find(RECORD.digest)
+    found = await cache.lookup(RECORD.digest)
     assert found is not None
     assert found.state(0.0) is KeyState.REVOKED
 
@@ -117,10 +118,10 @@ async def test_a_gateway_never_takes_a_revocation_back(store: KeyStore) -> None:
 @pytest.mark.redis
 async def test_in_redis_no_name_is_left_of_it(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
     """But the stream of changes; a key that it created stays listed under its id, for it may come back."""
-    minted = replace(OTHER, created_by=RECORD.id).revoke(AT, "master")
-    pending = replace(PENDING.revoke(AT, "core"), owner="acme", replaces=RECORD.id)
+    minted = replace(OTHER, created_by=RECORD.id).as_revoked(revocation(AT, "master"))
+    pending = replace(PENDING.as_revoked(revocation(AT, "core")), owner="acme", replaces=RECORD.id)
     await redis_store.add_all([DEAD, minted, pending])
-    await redis_store.used({record.id: 1.0 for record in (DEAD, minted, pending)})
+    await redis_store.record_uses({record.id: 1.0 for record in (DEAD, minted, pending)})
     for record in (minted, pending, DEAD):
         assert await redis_store.remove_all([record]) == [record]
     names = re.findall(rb"\r\n(\{[^\r\n]*)", redis_server.command("KEYS", "*"))
@@ -143,7 +144,7 @@ async def test_a_batch_goes_whole_or_not_at_all(
 
 async def test_nothing_is_removed_before_it_was_exported(store: KeyStore) -> None:
     """Nor what has come back to life since it was chosen, or was not exported."""
-    await store.add_all([DEAD, OTHER, GLOBEX.revoke(AT, "master")])
+    await store.add_all([DEAD, OTHER, GLOBEX.as_revoked(revocation(AT, "master"))])
     exported: list[KeyRecord] = []
 
     async def ended(records: Sequence[KeyRecord]) -> set[str]:
@@ -155,19 +156,19 @@ async def test_nothing_is_removed_before_it_was_exported(store: KeyStore) -> Non
     told: list[int] = []
     ids = [DEAD.id, OTHER.id, GLOBEX.id]
     assert await remove(store, ids, ended, export, told.append) == 2
-    assert exported == [DEAD, GLOBEX.revoke(AT, "master")]
-    assert (await store.get_all(ids), told) == ([OTHER], [3])
+    assert exported == [DEAD, GLOBEX.as_revoked(revocation(AT, "master"))]
+    assert (await store.get_many(ids), told) == ([OTHER], [3])
 
     def full(records: Sequence[KeyRecord]) -> None:
         raise OSError
 
-    await store.revoke(OTHER.id, AT, "master")
+    await revoke_key(store, OTHER.id, revocation(AT, "master"))
     with pytest.raises(OSError):  # noqa: PT011  # whatever the file says
         await remove(store, ids, ended, full)
-    assert len(await store.get_all(ids)) == 1
+    assert len(await store.get_many(ids)) == 1
 
 
 async def test_a_change_of_the_history_is_a_change(store: KeyStore) -> None:
-    changed = replace(DEAD, history=(Event(AT, "disabled", "cli:ann"),))
+    changed = replace(DEAD, history=(Event(instant(AT), "disabled", "cli:ann"),))
     await store.add(changed)
     assert await store.remove_all([DEAD]) == []

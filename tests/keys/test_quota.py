@@ -20,11 +20,12 @@ from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT, Quot
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.revocation import revoke_key
 from gateway.keys.store import CreatorRevokedError, KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from tests.conftest import Start
-from tests.keys.records import GLOBEX, RECORD
+from tests.keys.records import GLOBEX, RECORD, instant, revocation
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY
 
@@ -63,7 +64,7 @@ async def test_an_owner_has_as_many_live_keys_as_its_quota(store: KeyStore) -> N
 
 async def test_a_revoked_key_is_told_nothing_of_it(store: KeyStore) -> None:
     """It is refused as such first."""
-    minter = made(0).revoke(AT, "master")
+    minter = made(0).as_revoked(revocation(AT, "master"))
     await store.add_all([minter, made(1)])
     with pytest.raises(CreatorRevokedError):
         await store.add(made(2, created_by=minter.id), Quota(1))
@@ -72,33 +73,35 @@ async def test_a_revoked_key_is_told_nothing_of_it(store: KeyStore) -> None:
 async def test_a_revoked_key_makes_room_and_a_disabled_one_does_not(store: KeyStore) -> None:
     for number in range(2):
         await store.add(made(number), Quota(2))
-    await store.revise(made(0).id, lambda record: record.disable(AT, "master"))
+    await store.revise(made(0).id, lambda record: record.as_disabled(instant(AT), "master"))
     assert await refusal(store.add(made(2), Quota(2))) == TOO_MANY.format(2)
-    await store.revoke(made(1).id, AT, "master")
+    await revoke_key(store, made(1).id, revocation(AT, "master"))
     assert await refusal(store.add(made(2), Quota(2))) == ""
 
 
 async def test_an_expired_key_makes_room(store: KeyStore) -> None:
     """By the time at which the new one is created."""
     for number in range(2):
-        await store.add(made(number, expires_at="2026-01-05T00:00:00Z"), Quota(2))
+        await store.add(made(number, expires_at=instant("2026-01-05T00:00:00Z")), Quota(2))
     second_before, then = "2026-01-04T23:59:59Z", "2026-01-05T00:00:00Z"
-    assert await refusal(store.add(made(2, created_at=second_before), Quota(2))) == TOO_MANY.format(2)
-    assert await refusal(store.add(made(2, created_at=then), Quota(2))) == ""
+    assert await refusal(store.add(made(2, created_at=instant(second_before)), Quota(2))) == TOO_MANY.format(
+        2
+    )
+    assert await refusal(store.add(made(2, created_at=instant(then)), Quota(2))) == ""
 
 
 async def test_a_rotation_at_the_quota_works(store: KeyStore) -> None:
     """The old key counts until its overlap has ended."""
     for number in range(2):
         await store.add(made(number), Quota(2))
-    until = made(0).created
+    until = made(0).created_at
     ended = await store.revise(
-        made(0).id, lambda record: replace(record, expires_at=str(until)), successor=made(2)
+        made(0).id, lambda record: replace(record, expires_at=until), successor=made(2)
     )
     assert ended is not None
-    assert await refusal(store.add(made(3, created_at=AT), Quota(2))) == TOO_MANY.format(2)
-    await store.revoke(made(1).id, AT, "master")
-    assert await refusal(store.add(made(3, created_at=AT), Quota(2))) == ""
+    assert await refusal(store.add(made(3, created_at=instant(AT)), Quota(2))) == TOO_MANY.format(2)
+    await revoke_key(store, made(1).id, revocation(AT, "master"))
+    assert await refusal(store.add(made(3, created_at=instant(AT)), Quota(2))) == ""
 
 
 async def test_an_import_is_held_to_no_quota_and_counts(store: KeyStore) -> None:
@@ -109,7 +112,7 @@ async def test_an_import_is_held_to_no_quota_and_counts(store: KeyStore) -> None
 async def test_a_pending_key_that_settles_counts_once(store: KeyStore) -> None:
     pending = made(0, digest=f"pending:{made(0).id}", prefix="A" * 16)
     await store.add_all([pending])
-    await store.settle(pending.id, made(0).digest)
+    await store.bind_digest(pending.id, made(0).digest)
     assert await refusal(store.add(made(1), Quota(2))) == ""
     assert await refusal(store.add(made(2), Quota(2))) == TOO_MANY.format(2)
 
@@ -118,9 +121,9 @@ async def test_who_creates_and_revokes_in_a_loop_comes_to_an_end(store: KeyStore
     """Dead records are records; four for each key of the quota are kept."""
     for number in range(8):
         await store.add(made(number), Quota(2))
-        await store.revoke(made(number).id, AT, "master")
+        await revoke_key(store, made(number).id, revocation(AT, "master"))
     assert await refusal(store.add(made(8), Quota(2))) == FULL.format(8)
-    assert await store.kept("acme") == 8
+    assert await store.count_owned("acme") == 8
     await store.remove_all(await store.owned("acme"))
     assert await refusal(store.add(made(8), Quota(2))) == ""
 
@@ -128,7 +131,7 @@ async def test_who_creates_and_revokes_in_a_loop_comes_to_an_end(store: KeyStore
 async def test_so_does_who_creates_keys_that_have_expired(store: KeyStore) -> None:
     """Core takes an expiry in the past; so does the gateway."""
     told = [
-        await refusal(store.add(made(number, expires_at="2020-01-01T00:00:00Z"), Quota(2)))
+        await refusal(store.add(made(number, expires_at=instant("2020-01-01T00:00:00Z")), Quota(2)))
         for number in range(9)
     ]
     assert told == [*[""] * 8, FULL.format(8)]
@@ -145,7 +148,7 @@ class TestRedis:
     ) -> None:
         """It knows nothing of when keys end; an index that is gone is made anew likewise."""
         await redis_store.add_all([made(number) for number in range(600)])
-        await redis_store.revoke(made(7).id, AT, "master")
+        await revoke_key(redis_store, made(7).id, revocation(AT, "master"))
         redis_server.command("DEL", f"{PREFIX}ends:acme")
         # As another gateway writes it meanwhile, for one of the keys.
         redis_server.command("ZADD", f"{PREFIX}ends:acme", "0", made(3).digest)
@@ -260,7 +263,7 @@ async def test_an_owner_at_every_bound_leaves_room_to_revoke_in_a_small_redis(tm
         for start in range(0, quota.records, 500):
             await store.add_all(records(range(start, start + 500), **largest))
         assert await refusal(store.add(made(9999, owner="mallory"), quota)) == FULL.format(quota.records)
-        revoked = await store.revoke(RECORD.id, AT, "master")
+        revoked = await revoke_key(store, RECORD.id, revocation(AT, "master"))
         assert revoked is not None
         assert revoked.revoked
     finally:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
 import pytest
 
 from gateway.gocompat.times import read_instant
-from gateway.keys.record import Event, KeyRecord, RefusedRecordError
+from gateway.keys.record import Event, KeyRecord, RefusedRecordError, Revocation
+from gateway.keys.record_json import decode_record, encode_record
 from gateway.policy.principals import ApiKey, KeyState
-from tests.keys.records import PENDING, RECORD
+from tests.keys.records import PENDING, RECORD, instant, revocation
 
 AT = "2026-02-01T00:00:00Z"
 LATER = "2026-03-01T00:00:00Z"
-REVOKED = RECORD.revoke(AT, "cli:ann", "stolen")
-DISABLED = RECORD.disable(AT, "cli:ann", "unpaid")
+REVOKED = RECORD.as_revoked(revocation(AT, "cli:ann", "stolen"))
+DISABLED = RECORD.as_disabled(instant(AT), "cli:ann", "unpaid")
 
 
 def test_the_principal_of_a_record() -> None:
-    record = replace(RECORD, expires_at="1970-01-01T00:00:01.5Z")
+    record = replace(RECORD, expires_at=instant("1970-01-01T00:00:01.5Z"))
     live = ApiKey(RECORD.id, "acme", ("ledgers:read",), 1.5)
     assert record.principal() == live
-    assert replace(record, revoked_at=AT).principal() == replace(live, revoked=True)
+    assert replace(record, revocation=revocation(AT, "")).principal() == replace(live, revoked=True)
     assert replace(record, disabled=True).principal() == replace(live, disabled=True)
 
 
@@ -33,7 +33,7 @@ def test_the_principal_of_a_record() -> None:
         (DISABLED, KeyState.DISABLED),
         (REVOKED, KeyState.REVOKED),
         (replace(REVOKED, disabled=True), KeyState.REVOKED),
-        (replace(RECORD, expires_at=AT), KeyState.EXPIRED),
+        (replace(RECORD, expires_at=instant(AT)), KeyState.EXPIRED),
     ],
 )
 def test_the_state_of_a_record(record: KeyRecord, state: KeyState) -> None:
@@ -42,65 +42,77 @@ def test_the_state_of_a_record(record: KeyRecord, state: KeyState) -> None:
 
 def test_a_record_without_a_readable_time_is_none() -> None:
     with pytest.raises(ValueError, match="parsing time"):
-        replace(RECORD, expires_at="tomorrow")
+        replace(RECORD, expires_at=instant("tomorrow"))
     with pytest.raises(ValueError, match="parsing time"):
-        replace(RECORD, created_at="")
+        replace(RECORD, created_at=instant(""))
 
 
 def test_a_record_from_before_the_newer_members_is_read() -> None:
     old = (
-        '{"id":"i","digest":"d","name":"n","owner":"o","scopes":["a:b"],"expires_at":"2999-01-01T00:00:00Z",'
-        '"created_at":"2026-01-01T00:00:00Z","created_by":"master","last_used_at":"0001-01-01T00:00:00Z",'
-        '"revoked_at":null,"revoked_by":""}'
+        b'{"id":"i","digest":"d","name":"n","owner":"o","scopes":["a:b"],"expires_at":"2999-01-01T00:00:00Z",'
+        b'"created_at":"2026-01-01T00:00:00Z","created_by":"master","last_used_at":"0001-01-01T00:00:00Z",'
+        b'"revoked_at":null,"revoked_by":""}'
     )
-    record = msgspec.json.decode(old, type=KeyRecord)
+    record = decode_record(old)
     assert (record.disabled, record.history, record.pending) == (False, (), False)
 
 
 def test_a_record_survives_being_written() -> None:
-    record = DISABLED.enable(LATER, "cli:bob")
-    assert msgspec.json.decode(msgspec.json.encode(record), type=KeyRecord) == record
+    record = DISABLED.as_enabled(instant(LATER), "cli:bob")
+    assert decode_record(encode_record(record)) == record
 
 
 def test_a_revocation_is_final() -> None:
-    assert (REVOKED.revoked_at, REVOKED.revoked_by, REVOKED.revoked_reason) == (AT, "cli:ann", "stolen")
-    assert REVOKED.revoke(LATER, "master") is REVOKED
-    assert REVOKED.disable(LATER, "master") is REVOKED
-    revoked_while_disabled = DISABLED.revoke(LATER, "master")
-    assert revoked_while_disabled.enable(LATER, "master") is revoked_while_disabled
+    assert REVOKED.revocation == Revocation(instant(AT), "cli:ann", "stolen")
+    assert REVOKED.as_revoked(revocation(LATER, "master")) is REVOKED
+    assert REVOKED.as_disabled(instant(LATER), "master") is REVOKED
+    revoked_while_disabled = DISABLED.as_revoked(revocation(LATER, "master"))
+    assert revoked_while_disabled.as_enabled(instant(LATER), "master") is revoked_while_disabled
 
 
 def test_disabling_and_enabling_leave_their_history() -> None:
-    assert DISABLED.disable(LATER, "cli:bob") is DISABLED
-    assert RECORD.enable(LATER, "cli:bob") is RECORD
-    assert DISABLED.enable(LATER, "cli:bob") == replace(
-        RECORD, history=(Event(AT, "disabled", "cli:ann", "unpaid"), Event(LATER, "enabled", "cli:bob"))
+    assert DISABLED.as_disabled(instant(LATER), "cli:bob") is DISABLED
+    assert RECORD.as_enabled(instant(LATER), "cli:bob") is RECORD
+    assert DISABLED.as_enabled(instant(LATER), "cli:bob") == replace(
+        RECORD,
+        history=(
+            Event(instant(AT), "disabled", "cli:ann", "unpaid"),
+            Event(instant(LATER), "enabled", "cli:bob"),
+        ),
     )
 
 
 def test_a_retired_key_ends_earlier_and_never_later() -> None:
-    event = Event(AT, "rotated", "cli:ann", "yearly")
+    event = Event(instant(AT), "rotated", "cli:ann", "yearly")
     until = read_instant(LATER.encode())
-    assert RECORD.retire(until, AT, "cli:ann", "yearly") == replace(
-        RECORD, expires_at=LATER, history=(event,)
+    assert RECORD.as_rotated(until, Event(instant(AT), "rotated", "cli:ann", "yearly")) == replace(
+        RECORD, expires_at=instant(LATER), history=(event,)
     )
-    short = replace(RECORD, expires_at="2026-02-15T00:00:00Z")
-    assert short.retire(until, AT, "cli:ann", "yearly") == replace(short, history=(event,))
+    short = replace(RECORD, expires_at=instant("2026-02-15T00:00:00Z"))
+    assert short.as_rotated(until, Event(instant(AT), "rotated", "cli:ann", "yearly")) == replace(
+        short, history=(event,)
+    )
 
 
 def test_a_retiring_key_ends_in_the_name_of_who_ended_it() -> None:
     """Who revoked it, when and why stays; else it is who rotated it."""
-    rotated = RECORD.retire(read_instant(LATER.encode()), AT, "cli:ann", "yearly", retiring=True)
-    assert rotated.retiring
-    assert rotated.ended(LATER) == rotated.revoke(LATER, "cli:ann", "rotated")
-    assert rotated.ended(LATER).retired() == replace(rotated.ended(LATER), retiring=False)
-    revoked = REVOKED.revoke(LATER, "cli:bob", "again", retiring=True)
-    assert revoked == replace(REVOKED, retiring=True)
-    assert (revoked.ended(LATER), revoked.retired()) == (revoked, REVOKED)
-    assert rotated.revoke(LATER, "master").retiring
+    rotated = RECORD.as_rotated(
+        read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann", "yearly"), awaiting_core=True
+    )
+    assert rotated.awaiting_core_revocation
+    assert rotated.as_overlap_ended(instant(LATER)) == rotated.as_revoked(
+        revocation(LATER, "cli:ann", "rotated")
+    )
+    assert rotated.as_overlap_ended(instant(LATER)).as_revoked_in_core() == replace(
+        rotated.as_overlap_ended(instant(LATER)), awaiting_core_revocation=False
+    )
+    revoked = REVOKED.as_revoked(revocation(LATER, "cli:bob", "again"), awaiting_core=True)
+    assert revoked == replace(REVOKED, awaiting_core_revocation=True)
+    assert (revoked.as_overlap_ended(instant(LATER)), revoked.as_revoked_in_core()) == (revoked, REVOKED)
+    assert rotated.as_revoked(revocation(LATER, "master")).awaiting_core_revocation
 
 
-ROTATED = RECORD.retire(read_instant(LATER.encode()), AT, "cli:ann")
+ROTATED = RECORD.as_rotated(read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann"))
 ALREADY = "was rotated already: rotate the key that took its place"
 
 
@@ -109,24 +121,24 @@ ALREADY = "was rotated already: rotate the key that took its place"
     [
         (REVOKED, "is revoked"),
         (DISABLED, "is disabled"),
-        (replace(RECORD, expires_at=AT), "is expired"),
+        (replace(RECORD, expires_at=instant(AT)), "is expired"),
         (ROTATED, ALREADY),
-        (replace(ROTATED, expires_at=AT), ALREADY),
-        (ROTATED.revoke(AT, "master"), "is revoked"),
+        (replace(ROTATED, expires_at=instant(AT)), ALREADY),
+        (ROTATED.as_revoked(revocation(AT, "master")), "is revoked"),
     ],
 )
 def test_a_key_that_is_dead_or_was_rotated_is_not_rotated(record: KeyRecord, text: str) -> None:
     with pytest.raises(RefusedRecordError, match=f"^{RECORD.id} {text}$"):
-        record.retire(read_instant(LATER.encode()), AT, "cli:ann")
+        record.as_rotated(read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann"))
 
 
 def test_a_pending_record_settles_and_forgets_its_hash() -> None:
-    settled = PENDING.settle("d" * 64)
+    settled = PENDING.as_bound("d" * 64)
     assert (PENDING.pending, settled.pending, settled.bcrypt) == (True, False, "")
 
 
 def test_the_later_use_counts() -> None:
-    used = RECORD.used(1_800_000_000.5)
-    assert used.last_used_at == "2027-01-15T08:00:00.5Z"
-    assert used.used(1_700_000_000.0) is used
-    assert RECORD.used(0.0) is RECORD
+    used = RECORD.with_last_use(1_800_000_000.5)
+    assert used.last_used_at == instant("2027-01-15T08:00:00.5Z")
+    assert used.with_last_use(1_700_000_000.0) is used
+    assert RECORD.with_last_use(0.0) is RECORD

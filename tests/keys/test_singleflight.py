@@ -1,4 +1,4 @@
-"""One flight for all who ask the same at once: who has what of it."""
+"""The same work runs once for all who ask for it at the same time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from gateway.errors import GatewayError
 from gateway.keys.errors import StoreUnavailableError
-from gateway.keys.singleflight import shared
+from gateway.keys.singleflight import SingleFlight
 
 
 class Work:
@@ -15,13 +15,13 @@ class Work:
     def __init__(self, failure: GatewayError | None = None) -> None:
         self.begun = 0
         self.let_go = asyncio.Event()
-        self.flights: dict[str, asyncio.Task[int | GatewayError]] = {}
+        self.calls: SingleFlight[int] = SingleFlight()
         self._failure = failure
 
     async def ask(self, name: str = "a") -> int:
-        return await shared(self.flights, name, self._run)
+        return await self.calls.do(name, self.run)
 
-    async def _run(self) -> int:
+    async def run(self) -> int:
         self.begun += 1
         number = self.begun
         await self.let_go.wait()
@@ -30,18 +30,16 @@ class Work:
         return number
 
 
-async def test_who_asks_meanwhile_shares_it_and_who_asks_later_does_not() -> None:
+async def test_callers_at_the_same_time_share_it_and_later_ones_do_not() -> None:
     work = Work()
     asking = [asyncio.ensure_future(work.ask(name)) for name in ("a", "a", "b")]
     await asyncio.sleep(0)
     work.let_go.set()
     assert await asyncio.gather(*asking) == [1, 1, 2]
     assert await work.ask() == 3
-    await asyncio.sleep(0)
-    assert work.flights == {}
 
 
-async def test_it_goes_on_where_who_began_it_leaves() -> None:
+async def test_it_goes_on_where_the_caller_that_began_it_leaves() -> None:
     work = Work()
     first, second = asyncio.ensure_future(work.ask()), asyncio.ensure_future(work.ask())
     await asyncio.sleep(0)
@@ -51,7 +49,7 @@ async def test_it_goes_on_where_who_began_it_leaves() -> None:
     assert first.cancelled()
 
 
-async def test_each_has_a_failure_of_his_own() -> None:
+async def test_each_caller_gets_a_failure_of_his_own() -> None:
     """One that is raised twice would gather the tracebacks of all."""
     work = Work(StoreUnavailableError(reason="away"))
     work.let_go.set()
@@ -59,3 +57,30 @@ async def test_each_has_a_failure_of_his_own() -> None:
     assert isinstance(one, GatewayError)
     assert isinstance(other, GatewayError)
     assert (one.reason, other.reason, one is other) == ("away", "away", False)
+
+
+async def test_a_call_that_is_forgotten_ends_and_the_next_caller_begins_anew() -> None:
+    work = Work()
+    asking = [asyncio.ensure_future(work.ask(name)) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    call = work.calls.start("a", lambda _: work.run())
+    other = work.calls.start("b", lambda _: work.run())
+    work.calls.forget("a")
+    assert (call.forgotten, other.forgotten) == (True, False)
+    asking.append(asyncio.ensure_future(work.ask()))
+    await asyncio.sleep(0)
+    work.calls.forget_all()
+    assert other.forgotten
+    work.let_go.set()
+    assert await asyncio.gather(*asking) == [1, 2, 3]
+
+
+async def test_closing_cancels_the_calls_under_way() -> None:
+    work = Work()
+    asking = asyncio.ensure_future(work.ask())
+    async with asyncio.timeout(5):
+        while not work.begun:
+            await asyncio.sleep(0)
+    await work.calls.close()
+    await asyncio.wait([asking])
+    assert (work.begun, asking.cancelled()) == (1, True)

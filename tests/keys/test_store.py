@@ -8,65 +8,59 @@ from dataclasses import replace
 import pytest
 
 from gateway.gocompat.times import read_instant
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
-from gateway.keys.record import RefusedRecordError
-from gateway.keys.store import (
-    CreatorRevokedError,
-    DuplicateKeyError,
-    KeyChange,
-    KeyChangeBatch,
-    KeyRecord,
-    KeyStore,
-    MemoryKeyStore,
-)
-from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from gateway.keys.record import Event, KeyRecord, RefusedRecordError
+from gateway.keys.revocation import revoke_key
+from gateway.keys.store import CreatorRevokedError, DuplicateKeyError, KeyChange, KeyChangeBatch, KeyStore
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation
 
 AT = "2026-02-01T00:00:00Z"
-REVOKED = replace(RECORD, revoked_at=AT, revoked_by="master")
+REVOKED = replace(RECORD, revocation=revocation(AT, "master"))
 
 
 async def test_a_new_store_is_empty_and_answers(store: KeyStore) -> None:
     await store.ping()
-    assert await store.empty()
+    assert await store.is_empty()
 
 
 async def test_a_record_is_found_by_digest_and_by_id(store: KeyStore) -> None:
     await store.add(RECORD)
-    assert (await store.find(RECORD.digest), await store.get(RECORD.id)) == (RECORD, RECORD)
-    assert not await store.empty()
+    assert (await store.get_by_digest(RECORD.digest), await store.get(RECORD.id)) == (RECORD, RECORD)
+    assert not await store.is_empty()
 
 
 async def test_what_was_never_stored_is_not_found(store: KeyStore) -> None:
     await store.add(RECORD)
-    assert (await store.find(OTHER.digest), await store.get(OTHER.id)) == (None, None)
-    assert await store.revoke(OTHER.id, AT, "master") is None
+    assert (await store.get_by_digest(OTHER.digest), await store.get(OTHER.id)) == (None, None)
+    assert await revoke_key(store, OTHER.id, revocation(AT, "master")) is None
 
 
 async def test_a_digest_is_stored_once(store: KeyStore) -> None:
     await store.add(REVOKED)
     with pytest.raises(DuplicateKeyError):
         await store.add(RECORD)
-    assert await store.find(RECORD.digest) == REVOKED
+    assert await store.get_by_digest(RECORD.digest) == REVOKED
 
 
 async def test_a_revoked_record_stays_and_keeps_its_first_revocation(store: KeyStore) -> None:
     await store.add(RECORD)
-    assert await store.revoke(RECORD.id, AT, "master") == REVOKED
-    assert await store.revoke(RECORD.id, "2026-03-01T00:00:00Z", "other") == REVOKED
-    assert await store.find(RECORD.digest) == REVOKED
+    assert await revoke_key(store, RECORD.id, revocation(AT, "master")) == REVOKED
+    assert await revoke_key(store, RECORD.id, revocation("2026-03-01T00:00:00Z", "other")) == REVOKED
+    assert await store.get_by_digest(RECORD.digest) == REVOKED
 
 
 async def test_of_many_revocations_at_once_one_counts(store: KeyStore) -> None:
     await store.add(RECORD)
     by = [f"caller {number}" for number in range(8)]
-    revoked = await asyncio.gather(*(store.revoke(RECORD.id, AT, name) for name in by))
-    assert set(revoked) == {await store.find(RECORD.digest)}
+    revoked = await asyncio.gather(*(revoke_key(store, RECORD.id, revocation(AT, name)) for name in by))
+    assert set(revoked) == {await store.get_by_digest(RECORD.digest)}
 
 
 async def test_an_owners_records_come_newest_first(store: KeyStore) -> None:
     for record in (RECORD, OTHER, GLOBEX):
         await store.add(record)
-    await store.revoke(RECORD.id, AT, "master")
+    await revoke_key(store, RECORD.id, revocation(AT, "master"))
     assert await store.owned("acme") == [OTHER, REVOKED]
     assert await store.owned("globex") == [GLOBEX]
 
@@ -74,10 +68,10 @@ async def test_an_owners_records_come_newest_first(store: KeyStore) -> None:
 async def test_records_come_by_their_ids_in_order(store: KeyStore) -> None:
     """Unknown ones are left out."""
     await store.add_all([RECORD, OTHER])
-    await store.used({OTHER.id: 1_800_000_000.0})
-    found = await store.get_all([OTHER.id, GLOBEX.id, RECORD.id])
-    assert found == [OTHER.used(1_800_000_000.0), RECORD]
-    assert await store.get_all([]) == []
+    await store.record_uses({OTHER.id: 1_800_000_000.0})
+    found = await store.get_many([OTHER.id, GLOBEX.id, RECORD.id])
+    assert found == [OTHER.with_last_use(1_800_000_000.0), RECORD]
+    assert await store.get_many([]) == []
 
 
 @pytest.mark.parametrize("owner", ["", "nobody", "acme ", "\udcff", "a\x00b"])
@@ -90,7 +84,7 @@ async def test_an_owner_without_records_has_none(store: KeyStore, owner: str) ->
 async def test_any_text_survives_being_stored(store: KeyStore, text: str) -> None:
     record = replace(RECORD, name=text, owner=text, scopes=(text,))
     await store.add(record)
-    assert await store.find(record.digest) == record
+    assert await store.get_by_digest(record.digest) == record
     assert await store.owned(text) == [record]
 
 
@@ -98,7 +92,7 @@ async def test_changes_are_read_in_order_from_a_position(store: KeyStore) -> Non
     await store.add(OTHER)
     start = await store.last_position()
     await store.add(RECORD)
-    await store.revoke(RECORD.id, AT, "master")
+    await revoke_key(store, RECORD.id, revocation(AT, "master"))
     news = await store.changes(start, 1)
     first, second = (
         KeyChange(RECORD.digest, RECORD.id, revoked=False),
@@ -111,7 +105,7 @@ async def test_changes_are_read_in_order_from_a_position(store: KeyStore) -> Non
 async def test_revoking_again_is_no_change(store: KeyStore) -> None:
     await store.add(REVOKED)
     before = await store.last_position()
-    await store.revoke(RECORD.id, AT, "master")
+    await revoke_key(store, RECORD.id, revocation(AT, "master"))
     assert await store.last_position() == before
 
 
@@ -151,8 +145,8 @@ async def test_a_position_that_memory_never_reached_is_a_gap() -> None:
 
 async def test_a_revocation_keeps_its_reason(store: KeyStore) -> None:
     await store.add(RECORD)
-    revoked = replace(REVOKED, revoked_reason="stolen")
-    assert await store.revoke(RECORD.id, AT, "master", "stolen") == revoked
+    revoked = replace(REVOKED, revocation=revocation(AT, "master", "stolen"))
+    assert await revoke_key(store, RECORD.id, revocation(AT, "master", "stolen")) == revoked
     assert await store.get(RECORD.id) == revoked
 
 
@@ -160,24 +154,24 @@ async def test_a_disabled_key_is_told_as_changed_and_not_as_revoked(store: KeySt
     """So that caches forget it, and do not remember it as revoked for ever."""
     await store.add(RECORD)
     start = await store.last_position()
-    disabled = await store.revise(RECORD.id, lambda record: record.disable(AT, "cli:ann"))
-    enabled = await store.revise(RECORD.id, lambda record: record.enable(AT, "cli:ann"))
+    disabled = await store.revise(RECORD.id, lambda record: record.as_disabled(instant(AT), "cli:ann"))
+    enabled = await store.revise(RECORD.id, lambda record: record.as_enabled(instant(AT), "cli:ann"))
     assert disabled is not None
     assert enabled is not None
     assert (disabled.disabled, enabled.disabled) == (True, False)
-    assert await store.find(RECORD.digest) == enabled
+    assert await store.get_by_digest(RECORD.digest) == enabled
     news = await store.changes(start, 1)
     assert [(change.key_id, change.revoked) for change in news.changes] == [(RECORD.id, False)] * 2
 
 
 async def test_a_revision_of_an_unknown_key_is_none(store: KeyStore) -> None:
     assert await store.revise(RECORD.id, lambda record: record, successor=OTHER) is None
-    assert await store.find(OTHER.digest) is None
+    assert await store.get_by_digest(OTHER.digest) is None
 
 
 async def test_a_successor_is_stored_with_the_revision(store: KeyStore) -> None:
     await store.add(RECORD)
-    retired = replace(RECORD, expires_at="2026-02-02T00:00:00Z")
+    retired = replace(RECORD, expires_at=instant("2026-02-02T00:00:00Z"))
     assert await store.revise(RECORD.id, lambda _: retired, successor=OTHER) == retired
     assert await store.owned("acme") == [OTHER, retired]
 
@@ -186,7 +180,7 @@ async def test_what_a_revision_refuses_changes_nothing(store: KeyStore) -> None:
     await store.add(REVOKED)
 
     def retire(record: KeyRecord) -> KeyRecord:
-        return record.retire(record.expires, AT, "cli:ann")
+        return record.as_rotated(record.expires_at, Event(instant(AT), "rotated", "cli:ann"))
 
     with pytest.raises(RefusedRecordError, match="is revoked"):
         await store.revise(RECORD.id, retire, successor=OTHER)
@@ -210,17 +204,17 @@ async def test_a_dead_key_mints_nothing(store: KeyStore, dead: KeyRecord) -> Non
     await store.add(dead)
     with pytest.raises(CreatorRevokedError):
         await store.add(replace(OTHER, created_by=RECORD.id))
-    assert await store.find(OTHER.digest) is None
+    assert await store.get_by_digest(OTHER.digest) is None
 
 
 # Many at once.
 
 
 async def test_every_record_comes_once(store: KeyStore) -> None:
-    assert [batch async for batch in store.every() if batch] == []
+    assert [batch async for batch in store.scan() if batch] == []
     for record in (RECORD, OTHER, GLOBEX):
         await store.add(record)
-    found = [record async for batch in store.every() for record in batch]
+    found = [record async for batch in store.scan() for record in batch]
     assert sorted(found, key=lambda record: record.id) == [RECORD, OTHER, GLOBEX]
 
 
@@ -237,7 +231,7 @@ async def test_a_batch_is_added_and_what_is_there_stays(store: KeyStore) -> None
 async def test_a_dry_run_adds_nothing(store: KeyStore) -> None:
     await store.add(RECORD)
     assert await store.add_all([RECORD, OTHER], dry_run=True) == [RECORD, None]
-    assert await store.find(OTHER.digest) is None
+    assert await store.get_by_digest(OTHER.digest) is None
 
 
 async def test_every_record_of_a_batch_is_a_change(store: KeyStore) -> None:
@@ -253,34 +247,34 @@ async def test_every_record_of_a_batch_is_a_change(store: KeyStore) -> None:
 
 async def test_a_pending_record_is_listed_and_found_by_its_prefix(store: KeyStore) -> None:
     await store.add_all([PENDING, RECORD])
-    assert await store.prefixed(PENDING.prefix) == [PENDING]
-    assert await store.prefixed("0123456789abcdef") == []
+    assert await store.get_by_prefix(PENDING.prefix) == [PENDING]
+    assert await store.get_by_prefix("0123456789abcdef") == []
     assert await store.owned(PENDING.owner) == [PENDING]
 
 
 async def test_a_pending_record_settles_once(store: KeyStore) -> None:
     await store.add_all([PENDING])
     settled = replace(PENDING, digest="d" * 64, bcrypt="")
-    assert await store.settle(PENDING.id, "d" * 64) == settled
-    assert await store.settle(PENDING.id, "e" * 64) is None
-    assert await store.find("d" * 64) == settled
-    assert await store.find(PENDING.digest) is None
+    assert await store.bind_digest(PENDING.id, "d" * 64) == settled
+    assert await store.bind_digest(PENDING.id, "e" * 64) is None
+    assert await store.get_by_digest("d" * 64) == settled
+    assert await store.get_by_digest(PENDING.digest) is None
     assert await store.get(PENDING.id) == settled
     assert await store.owned(PENDING.owner) == [settled]
-    assert await store.prefixed(PENDING.prefix) == [settled]
+    assert await store.get_by_prefix(PENDING.prefix) == [settled]
 
 
 async def test_settling_never_undoes_a_revocation(store: KeyStore) -> None:
     await store.add_all([PENDING])
-    await store.revoke(PENDING.id, AT, "master")
-    settled = await store.settle(PENDING.id, "d" * 64)
+    await revoke_key(store, PENDING.id, revocation(AT, "master"))
+    settled = await store.bind_digest(PENDING.id, "d" * 64)
     assert settled is not None
-    assert settled.revoked_at == AT
+    assert settled.revocation == revocation(AT, "master")
 
 
 async def test_settling_never_replaces_a_record(store: KeyStore) -> None:
     await store.add_all([PENDING, REVOKED])
-    assert await store.settle(PENDING.id, RECORD.digest) == REVOKED
+    assert await store.bind_digest(PENDING.id, RECORD.digest) == REVOKED
     assert await store.get(PENDING.id) == PENDING
 
 
@@ -292,29 +286,30 @@ async def test_a_revocation_meets_a_record_that_settles_meanwhile(store: KeyStor
         )
         await store.add_all([record])
         _, revoked = await asyncio.gather(
-            store.settle(record.id, f"{number:064}"), store.revoke(record.id, AT, "master")
+            store.bind_digest(record.id, f"{number:064}"),
+            revoke_key(store, record.id, revocation(AT, "master")),
         )
         stored = await store.get(record.id)
         assert revoked is not None
         assert stored is not None
-        assert (stored.digest, stored.revoked_at) == (f"{number:064}", AT)
+        assert (stored.digest, stored.revocation) == (f"{number:064}", revocation(AT, "master"))
 
 
 # Last use.
 
 
 async def test_a_key_that_was_never_used_says_so(store: KeyStore) -> None:
-    assert await store.last_used([]) == []
-    assert await store.last_used([RECORD.id]) == [0]
-    await store.used({})
+    await store.add(RECORD)
+    await store.record_uses({})
+    assert await store.get_many([]) == []
+    assert await store.get_many([RECORD.id]) == [RECORD]
 
 
 async def test_a_last_use_is_in_lists_and_never_goes_back(store: KeyStore) -> None:
     await store.add(RECORD)
-    await store.used({RECORD.id: 1_800_000_000.25, OTHER.id: 5.0})
-    await store.used({RECORD.id: 1_700_000_000.0})
-    assert await store.last_used([OTHER.id, RECORD.id]) == [5.0, 1_800_000_000.25]
-    used = replace(RECORD, last_used_at="2027-01-15T08:00:00.25Z")
+    await store.record_uses({RECORD.id: 1_800_000_000.25, OTHER.id: 5.0})
+    await store.record_uses({RECORD.id: 1_700_000_000.0})
+    used = replace(RECORD, last_used_at=instant("2027-01-15T08:00:00.25Z"))
     assert await store.owned("acme") == [used]
     assert await store.get(RECORD.id) == used
 
@@ -322,7 +317,7 @@ async def test_a_last_use_is_in_lists_and_never_goes_back(store: KeyStore) -> No
 async def test_a_last_use_is_no_change(store: KeyStore) -> None:
     await store.add(RECORD)
     before = await store.last_position()
-    await store.used({RECORD.id: 1_800_000_000.0})
+    await store.record_uses({RECORD.id: 1_800_000_000.0})
     assert await store.last_position() == before
 
 
@@ -339,30 +334,32 @@ async def test_keys_are_retiring_until_they_are_retired(store: KeyStore) -> None
     end = read_instant(b"2026-03-01T00:00:00Z")
 
     def retire(record: KeyRecord) -> KeyRecord:
-        return record.retire(end, AT, "cli:ann", retiring=True)
+        return record.as_rotated(end, Event(instant(AT), "rotated", "cli:ann"), awaiting_core=True)
 
     async def ids() -> list[str]:
-        return sorted(record.id for record in await store.retiring())
+        return sorted(record.id for record in await store.awaiting_core_revocation())
 
     await store.add_all([RECORD, PENDING, OTHER, GLOBEX])
-    assert await store.retiring() == []
+    assert await store.awaiting_core_revocation() == []
     for record in (RECORD, PENDING):
         await store.revise(record.id, retire)
-    await store.revise(GLOBEX.id, lambda record: record.retire(end, AT, "cli:ann"))
-    await store.revoke(OTHER.id, AT, "master", retiring=True)
+    await store.revise(
+        GLOBEX.id, lambda record: record.as_rotated(end, Event(instant(AT), "rotated", "cli:ann"))
+    )
+    await revoke_key(store, OTHER.id, revocation(AT, "master"), awaiting_core=True)
     assert await ids() == [RECORD.id, OTHER.id, PENDING.id]
-    await store.settle(PENDING.id, digest("fourth"))
-    await store.revoke(RECORD.id, AT, "master")
+    await store.bind_digest(PENDING.id, digest("fourth"))
+    await revoke_key(store, RECORD.id, revocation(AT, "master"))
     assert await ids() == [RECORD.id, OTHER.id, PENDING.id]
     for key_id in (RECORD.id, OTHER.id):
-        await store.revise(key_id, lambda record: record.ended(AT).retired())
-    assert await store.retiring() == [retire(PENDING).settle(digest("fourth"))]
+        await store.revise(key_id, lambda record: record.as_overlap_ended(instant(AT)).as_revoked_in_core())
+    assert await store.awaiting_core_revocation() == [retire(PENDING).as_bound(digest("fourth"))]
 
 
 async def test_a_lease_is_one_holders_until_it_ends(store: KeyStore) -> None:
-    assert await store.lease("one", 0.2)
-    assert not await store.lease("one", 0.2)
-    assert await store.lease("two", 0.2)
+    assert await store.take_lease("one", 0.2)
+    assert not await store.take_lease("one", 0.2)
+    assert await store.take_lease("two", 0.2)
     async with asyncio.timeout(5):
-        while not await store.lease("one", 0.2):
+        while not await store.take_lease("one", 0.2):
             await asyncio.sleep(0.01)

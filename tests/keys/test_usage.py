@@ -18,7 +18,7 @@ class Recording:
         self.down = False
         self.told = asyncio.Event()
 
-    async def used(self, times: Mapping[str, float]) -> None:
+    async def record_uses(self, times: Mapping[str, float]) -> None:
         if self.down:
             raise StoreUnavailableError
         self.writes.append(dict(times))
@@ -51,9 +51,9 @@ async def test_what_could_not_be_written_is_written_later() -> None:
 
 async def test_a_use_during_a_write_that_fails_is_the_later_one() -> None:
     class Slow(Recording):
-        async def used(self, times: Mapping[str, float]) -> None:
+        async def record_uses(self, times: Mapping[str, float]) -> None:
             last_used.note("a", 2.0)
-            await super().used(times)
+            await super().record_uses(times)
 
     store = Slow()
     store.down = True
@@ -71,10 +71,10 @@ async def test_a_use_whose_write_is_cut_short_is_written_at_the_end() -> None:
     class Stuck(Recording):
         stuck = True
 
-        async def used(self, times: Mapping[str, float]) -> None:
+        async def record_uses(self, times: Mapping[str, float]) -> None:
             if self.stuck:
                 await asyncio.Event().wait()
-            await super().used(times)
+            await super().record_uses(times)
 
     store = Stuck()
     last_used = LastUsed(store)

@@ -6,9 +6,9 @@ import asyncio
 import time
 
 from gateway.gocompat.times import read_instant
-from gateway.keys.store import MemoryKeyStore
+from gateway.keys.memory_store import MemoryKeyStore
 from tests.conftest import Start
-from tests.keys.records import PENDING
+from tests.keys.records import PENDING, instant
 from tests.running import MASTER_KEY
 
 KEY = "A" * 43 + "="
@@ -23,16 +23,17 @@ async def test_only_a_request_that_is_let_through_is_a_use(start_gateway: Start)
     assert (await gateway.ask("POST", "/ledgers", key=refused.key)).status == 403
     assert (await gateway.ask("GET", "/ledgers", key=MASTER_KEY)).status == 200
     await gateway.close()
-    of_used, of_refused = await store.last_used([used.id, refused.id])
-    assert before <= of_used <= time.time()
-    assert of_refused == 0
+    of_used, of_refused = (record.last_used_at for record in await store.get_many([used.id, refused.id]))
+    assert of_used is not None
+    assert before <= of_used.unix <= time.time()
+    assert of_refused is None
 
 
 async def test_a_use_is_seen_in_the_list(start_gateway: Start) -> None:
     store = MemoryKeyStore()
     gateway = await start_gateway(store=store)
     minted = await gateway.mint("ledgers:read", "api-keys:read")
-    await store.used({minted.id: read_instant(b"2026-01-02T03:04:05.5Z").unix})
+    await store.record_uses({minted.id: read_instant(b"2026-01-02T03:04:05.5Z").unix})
     answer = await gateway.ask("GET", "/api-keys", key=minted.key)
     assert b'"last_used_at":"2026-01-02T03:04:05.5Z"' in answer.body
 
@@ -63,7 +64,11 @@ async def test_a_disabled_key_is_refused_and_works_again_once_enabled(start_gate
                     return answer.body
 
     await becomes(200)
-    await store.revise(minted.id, lambda record: record.disable("2026-02-01T00:00:00Z", "cli:ann"))
+    await store.revise(
+        minted.id, lambda record: record.as_disabled(instant("2026-02-01T00:00:00Z"), "cli:ann")
+    )
     assert b"AUTH_EXPIRED_API_KEY" in await becomes(401)
-    await store.revise(minted.id, lambda record: record.enable("2026-02-01T00:00:00Z", "cli:ann"))
+    await store.revise(
+        minted.id, lambda record: record.as_enabled(instant("2026-02-01T00:00:00Z"), "cli:ann")
+    )
     await becomes(200)

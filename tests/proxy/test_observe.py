@@ -17,7 +17,8 @@ import pytest
 
 from gateway.admin.scopes import ScopesPage
 from gateway.keys.errors import StoreUnavailableError
-from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Stamp, compile_routes
 from gateway.proxy.observe import NOTICE
 from gateway.server.build import build
@@ -40,12 +41,12 @@ class SlowStore(MemoryKeyStore):
         self.failing = False
         self.silent = False
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         if self.silent:
             await asyncio.sleep(3600)
         if self.failing:
             raise StoreUnavailableError
-        return await super().find(digest, client)
+        return await super().get_by_digest(digest, client)
 
 
 Observe = Callable[..., Awaitable[Running]]

@@ -18,8 +18,9 @@ import pytest
 from gateway.config import Secret
 from gateway.errors import Code
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.quota import NO_QUOTA, Quota
-from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.keys.record import KeyRecord
 from tests.conftest import Start
 from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, of_size, raw
 from tests.raw_client import BrokenAnswer, request
@@ -40,10 +41,10 @@ class FailingStore(MemoryKeyStore):
         self.failing = False
         self.asked = 0
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         self.asked += 1
         self._fail()
-        return await super().find(digest, client)
+        return await super().get_by_digest(digest, client)
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         self._fail()

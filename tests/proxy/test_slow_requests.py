@@ -18,10 +18,12 @@ from gateway.keys.cache import (
 )
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import MemoryKeyStore
+from gateway.keys.revocation import revoke_key
 from tests.conftest import Start
 from tests.core_stand_in import RecordingUpstream, held
+from tests.keys.records import instant, revocation
 from tests.raw_client import Answer, chunked, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ
@@ -38,15 +40,15 @@ End = Callable[[MemoryKeyStore, str], Awaitable[KeyRecord | None]]
 
 
 async def revoked(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
-    return await store.revoke(key_id, AT, "master")
+    return await revoke_key(store, key_id, revocation(AT, "master"))
 
 
 async def disabled(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
-    return await store.revise(key_id, lambda record: record.disable(AT, "master"))
+    return await store.revise(key_id, lambda record: record.as_disabled(instant(AT), "master"))
 
 
 async def expired(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
-    return await store.revise(key_id, lambda record: replace(record, expires_at=AT))
+    return await store.revise(key_id, lambda record: replace(record, expires_at=instant(AT)))
 
 
 async def narrowed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
@@ -196,7 +198,7 @@ async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
     """It may still mint, but neither what it could grant before nor for its owner of before."""
     answer = await stage.dawdle(*stage.minting(), change)
     assert (answer.status, answer.code) == (403, code)
-    assert len([record async for batch in stage.store.every() for record in batch]) == 1
+    assert len([record async for batch in stage.store.scan() for record in batch]) == 1
 
 
 async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: RecordingUpstream) -> None:
@@ -219,10 +221,10 @@ async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstrea
     class Failing(MemoryKeyStore):
         failing = False
 
-        async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
             if self.failing:
                 raise StoreUnavailableError
-            return await super().find(digest, client)
+            return await super().get_by_digest(digest, client)
 
     store = Failing()
     gateway = await start_gateway(store=store)

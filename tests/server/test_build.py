@@ -10,11 +10,14 @@ import pytest
 
 from gateway.config import Address
 from gateway.keys.errors import StoreUnavailableError
-from gateway.keys.store import KeyChangeBatch, KeyRecord, MemoryKeyStore
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.store import KeyChangeBatch
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
 from tests.conftest import Start
 from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, like_core, never
+from tests.keys.records import instant
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
 from tests.running import MASTER_KEY, Running
 from tests.serving import serving
@@ -32,13 +35,13 @@ class FailingStore(MemoryKeyStore):
         super().__init__()
         self.failing = False
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         self._fail()
-        return await super().find(digest, client)
+        return await super().get_by_digest(digest, client)
 
-    async def empty(self) -> bool:
+    async def is_empty(self) -> bool:
         self._fail()
-        return await super().empty()
+        return await super().is_empty()
 
     async def ping(self) -> None:
         self._fail()
@@ -434,9 +437,9 @@ def record(number: int) -> KeyRecord:
         name="one of many" + "." * 300,
         owner="acme",
         scopes=("ledgers:read",),
-        expires_at="2099-01-01T00:00:00Z",
-        created_at="2026-01-01T00:00:00Z",
-        last_used_at="0001-01-01T00:00:00Z",
-        revoked_at=None,
+        expires_at=instant("2099-01-01T00:00:00Z"),
+        created_at=instant("2026-01-01T00:00:00Z"),
+        last_used_at=None,
+        revocation=None,
         created_by="master",
     )

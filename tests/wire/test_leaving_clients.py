@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import Code
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import MemoryKeyStore
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
 from gateway.wire.deadlines import TICK
 from tests.conftest import Start
@@ -104,10 +104,10 @@ async def test_what_waits_for_a_slow_key_store_is_not_sent(
         asked = asyncio.Event()
         answer = asyncio.Event()
 
-        async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
             self.asked.set()
             await self.answer.wait()
-            return await super().find(digest, client)
+            return await super().get_by_digest(digest, client)
 
     store = Slow()
     gateway = await start_gateway(store=store)
@@ -194,11 +194,11 @@ async def test_a_key_is_not_made_for_a_client_that_has_left(start_gateway: Start
         answer = asyncio.Event()
         slow = False
 
-        async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+        async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
             if self.slow:
                 self.asked.set()
                 await self.answer.wait()
-            return await super().find(digest, client)
+            return await super().get_by_digest(digest, client)
 
     store = Slow()
     gateway = await start_gateway(store=store)

@@ -9,16 +9,16 @@ from typing import Final
 from gateway.cli.failures import UnfinishedError, unfinished
 from gateway.errors import GatewayError
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import KeyStore
+from gateway.keys.store import ManyKeysById
 
 NOT_SHOWN: Final = "the change was applied, but its result cannot be shown"
 _REPEAT: Final = "some of the keys are revoked, others are not: run the command again"
 
 
-async def read_changed(store: KeyStore, changed: Sequence[KeyRecord]) -> list[KeyRecord]:
+async def read_changed(store: ManyKeysById, changed: Sequence[KeyRecord]) -> list[KeyRecord]:
     """Return the changed records with their last uses. Raises UnfinishedError."""
     with unfinished(NOT_SHOWN):
-        return await store.get_all([record.id for record in changed])
+        return await store.get_many([record.id for record in changed])
 
 
 @contextlib.contextmanager

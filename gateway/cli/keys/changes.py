@@ -39,7 +39,7 @@ from gateway.cli.keys.writer import KeyWriter, open_key_writer
 from gateway.cli.signals import first_signal_held_back
 from gateway.config import Config
 from gateway.gocompat.times import Instant
-from gateway.keys.api.bodies import Creation
+from gateway.keys.creation import Creation
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable
@@ -206,8 +206,8 @@ def disable(*, key_id: str, reason: str, output: str, path: Path) -> None:
     Examples:
       blnk-gateway keys disable api_key_... --reason "invoice unpaid"
     """
-    at, by = str(Instant.of(utc_now())), operator_name()
-    _revise(path, key_id, output, lambda record: record.disable(at, by, reason))
+    at, by = Instant.of(utc_now()), operator_name()
+    _revise(path, key_id, output, lambda record: record.as_disabled(at, by, reason))
 
 
 @click.command(epilog=EXIT_CODES, short_help="Accept a disabled key again.")
@@ -219,8 +219,8 @@ def enable(*, key_id: str, reason: str, output: str, path: Path) -> None:
     Examples:
       blnk-gateway keys enable api_key_...
     """
-    at, by = str(Instant.of(utc_now())), operator_name()
-    _revise(path, key_id, output, lambda record: record.enable(at, by, reason))
+    at, by = Instant.of(utc_now()), operator_name()
+    _revise(path, key_id, output, lambda record: record.as_enabled(at, by, reason))
 
 
 def _revise(path: Path, key_id: str, output: str, revision: Callable[[KeyRecord], KeyRecord]) -> None:
@@ -254,9 +254,10 @@ def _show_changed(key_id: str, records: list[KeyRecord], output: str) -> None:
 
 def _say_kept_reason(record: KeyRecord, reason: str) -> None:
     """Say that a reason was not recorded, because the key had been revoked before."""
-    if reason and record.revoked_reason != reason:
-        when = in_utc(record.revoked_at, 0) if record.revoked_at else "at an unknown time"
-        who = printable(record.revoked_by)
+    revocation = record.revocation
+    if reason and revocation is not None and revocation.reason != reason:
+        when = "at an unknown time" if revocation.at is None else in_utc(revocation.at, 0)
+        who = printable(revocation.by)
         say(f"it was revoked before, {when} by {who}: the new reason is not recorded", err=True)
 
 

@@ -34,13 +34,13 @@ from gateway.cli.keys.rotation import (
 )
 from gateway.errors import GatewayError
 from gateway.gocompat.times import Instant
-from gateway.keys.api.bodies import Creation
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
-from gateway.keys.core.records import CoreRow, today, with_row
+from gateway.keys.core.records import CoreRow, current_record, with_row
 from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.creation import Creation
 from gateway.keys.minting import is_key_id
-from gateway.keys.record import KeyRecord, RefusedRecordError
+from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.store import KeyStore, Revision
 from gateway.policy.explanation import printable
 from gateway.wire.errors import UpstreamError
@@ -86,7 +86,7 @@ class CoreKeyWriter:
         async with self._quota.turn(creation.owner):
             made = await self._mint(creation)
             async with self._withdrawn_unless_stored(made.record):
-                return await store_new_key(made, self._writes.keep(made.record))
+                return await store_new_key(made, self._writes.store_created(made.record))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Let Core create a key that replaces one; a gateway revokes the old one in Core once it has ended.
@@ -96,8 +96,8 @@ class CoreKeyWriter:
         row = await self._row(key_id)
         if row is None:
             return None
-        end_old_key = end_of_old_key(rotation, self._at, retiring=True)
-        old = with_row(await self._writes.remember(row), row)
+        end_old_key = end_of_old_key(rotation, self._at, awaiting_core=True)
+        old = with_row(await self._writes.store_row(row), row)
         # A key that may not be replaced is refused before Core creates another.
         await refuse_second_rotation(self._store, old)
         end_old_key(old)
@@ -112,12 +112,12 @@ class CoreKeyWriter:
 
         Returns the revoked records, the key's own first, or none for an unknown id.
         """
-        revocation = (str(Instant.of(self._at)), operator_name(), reason)
+        revocation = Revocation(Instant.of(self._at), operator_name(), reason)
         row = await self._row(key_id)
         with advise_to_repeat(self._revoked):
-            revoked = await self._writes.revoke_here(key_id, row, revocation, descendants=descendants)
+            revoked = await self._writes.revoke_in_store(key_id, row, revocation, descendants=descendants)
         with unfinished(_CORE_LATER):
-            refused = await self._writes.retire(revoked)
+            refused = await self._writes.revoke_in_core(revoked)
             if refused is not None:
                 raise _unexpected(refused)
         return await read_changed(self._store, revoked)
@@ -134,17 +134,17 @@ class CoreKeyWriter:
             with unfinished(NOT_SHOWN):
                 return await self._store.get(key_id)
         if revised is None and row is not None:
-            await self._writes.remember(row)
+            await self._writes.store_row(row)
             await self._store.revise(key_id, revision)
         with unfinished(NOT_SHOWN):
-            return today(await self._store.get(key_id), row, Instant.of(self._at))
+            return current_record(await self._store.get(key_id), row, Instant.of(self._at))
 
     async def _row(self, key_id: str) -> CoreRow | None:
         return await self._writes.row(key_id) if is_key_id(key_id) else None
 
     async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
-        response = await self._writes.mint(creation)
-        made = await self._writes.made(response, operator_name(), replaces=replaces)
+        response = await self._writes.create_in_core(creation)
+        made = await self._writes.created(response, operator_name(), replaces=replaces)
         if made is not None:
             return NewKey(*made)
         if response.status == 201:

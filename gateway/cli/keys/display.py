@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -22,9 +21,10 @@ import click
 import msgspec
 
 from gateway.cli.console import say
-from gateway.gocompat.times import ZERO, read_instant
+from gateway.gocompat.times import Instant
 from gateway.keys.minting import PREFIX_LENGTH
-from gateway.keys.record import ROTATED, KeyRecord, is_bcrypt
+from gateway.keys.record import ROTATED, KeyRecord, Revocation, is_bcrypt
+from gateway.keys.record_json import to_members
 from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
 
@@ -48,7 +48,6 @@ STATE_STYLES: Final = {
     "expired": "yellow",
     "disabled": "yellow",
 }
-_TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
 
 
 def output_option_with(help_text: str) -> Callable[[_Command], _Command]:
@@ -66,25 +65,25 @@ def public(record: KeyRecord, now: datetime) -> dict[str, Any]:
 
     Times are in UTC, with six digits after the second; None stands for never.
     """
-    members = {name: value for name, value in asdict(record).items() if name not in SECRET}
-    for name in _TIMES:
-        members[name] = members[name] and in_utc(members[name], 6)
-    if record.last_used_at == ZERO:
-        members["last_used_at"] = None
-    for event in members["history"]:
-        event["at"] = in_utc(event["at"], 6)
+    members = {name: value for name, value in to_members(record).items() if name not in SECRET}
+    members["created_at"], members["expires_at"] = in_utc(record.created_at, 6), in_utc(record.expires_at, 6)
+    members["last_used_at"] = None if record.last_used_at is None else in_utc(record.last_used_at, 6)
+    if record.revocation is not None and record.revocation.at is not None:
+        members["revoked_at"] = in_utc(record.revocation.at, 6)
+    for member, event in zip(members["history"], record.history, strict=True):
+        member["at"] = in_utc(event.at, 6)
     more = {"state": record.state(now.timestamp()).value, "rotated": record.rotated}
     return {**members, **more, "pending": record.pending}
 
 
-def in_utc(text: str, digits: int) -> str:
+def in_utc(at: Instant, digits: int) -> str:
     """Return a time of a record in UTC, with so many digits after the second.
 
     A time in the first or last day of the years that RFC 3339 can write is returned unchanged.
     """
-    stored = str(read_instant(text.encode()).stored())
+    stored = str(at.stored())
     if not stored.endswith("Z"):
-        return text
+        return str(at)
     whole, _, fraction = stored.removesuffix("Z").partition(".")
     return f"{whole}.{fraction:0<{digits}.{digits}}Z" if digits else f"{whole}Z"
 
@@ -146,13 +145,13 @@ def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
         ("owner", record.owner),
         ("name", record.name),
         ("scopes", ", ".join(record.scopes)),
-        ("created", _event_text(record.created_at, record.created_by, "")),
+        ("created", _event_text(record.created_at, record.created_by)),
         ("expires", in_utc(record.expires_at, 0)),
         ("last used", _last_use(record)),
         ("replaces", record.replaces),
-        ("revoked", _event_text(record.revoked_at or "", record.revoked_by, record.revoked_reason)),
+        ("revoked", _revocation_text(record.revocation)),
         *((event.what, _event_text(event.at, event.by, event.reason)) for event in record.history),
-        ("retiring", "Core revokes it once it has ended" if record.retiring else ""),
+        ("retiring", "Core revokes it once it has ended" if record.awaiting_core_revocation else ""),
         ("pending", _pending(record)),
     ]
 
@@ -173,11 +172,15 @@ def _row(record: KeyRecord, now: datetime) -> tuple[str, ...]:
 
 
 def _last_use(record: KeyRecord) -> str:
-    return "never" if record.last_used_at == ZERO else in_utc(record.last_used_at, 0)
+    return "never" if record.last_used_at is None else in_utc(record.last_used_at, 0)
 
 
-def _event_text(at: str, by: str, reason: str) -> str:
-    if not at and not by:
+def _revocation_text(revocation: Revocation | None) -> str:
+    return "" if revocation is None else _event_text(revocation.at, revocation.by, revocation.reason)
+
+
+def _event_text(at: Instant | None, by: str, reason: str = "") -> str:
+    if at is None and not by:
         return ""
-    when = in_utc(at, 0) if at else ""
+    when = "" if at is None else in_utc(at, 0)
     return f"{when} by {by}".strip() + (f": {reason}" if reason else "")

@@ -151,7 +151,7 @@ def _say_record(config: Config, record: KeyRecord, destination: KeyDestination) 
             ("owner", record.owner),
             ("name", record.name),
             ("scopes", ", ".join(record.scopes)),
-            ("expires", record.expires_at),
+            ("expires", str(record.expires_at)),
             ("replaces", record.replaces),
             ("key", "shown once, above" if destination.out is None else f"in {destination.out}"),
             ("try", curl_line(config, record, destination.out)),

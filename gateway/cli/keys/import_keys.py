@@ -19,13 +19,12 @@ import click
 from gateway.cli.console import EXIT_CODES, config_option, fail, say
 from gateway.cli.keys.display import output_option_with, write_json
 from gateway.cli.keys.operator import operator_name, utc_now
-from gateway.cli.keys.store import load_for_keys, run_with_store
+from gateway.cli.keys.store import authority_of, load_for_keys, run_with_store
 from gateway.cli.progress import progress, resumable
 from gateway.config import Config
 from gateway.gocompat.times import Instant
 from gateway.keys.authority import CORE_PACKAGES_INSTALLED
-from gateway.keys.core.import_rows import Left, pending_records
-from gateway.keys.errors import DatabaseUnavailableError
+from gateway.keys.core.import_rows import RowsLeftOut, pending_records
 from gateway.keys.import_file import ImportResult, import_records, read_records
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable
@@ -70,12 +69,12 @@ def import_keys(
     if core is (file is not None):
         raise click.UsageError("name a FILE, or use --core")
     config = load_for_keys(path, changing=False)
-    if config.keys.authority != "gateway":
+    if not authority_of(config).store_is_record:
         fail(
             f"{path}: keys.authority is core: the keys are in Core's table, so none can be imported",
             Exit.USAGE,
         )
-    left = Left()
+    left = RowsLeftOut()
     if file is not None:
         result = _from_file(config, file, any_scopes=any_scopes, dry_run=dry_run)
     else:
@@ -108,14 +107,14 @@ def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) ->
         return run_with_store(config, work, advice=_RESUME)
 
 
-def _from_core(config: Config, left: Left, *, dry_run: bool) -> ImportResult:
+def _from_core(config: Config, left: RowsLeftOut, *, dry_run: bool) -> ImportResult:
     url = config.keys.core_database
     if "keys.core_database" in config.unset:
         fail("keys.core_database names a variable that is not set in the environment", Exit.FAILED)
     if not url:
         fail("keys.core_database is not set: write postgres://user:password@host:5432/database", Exit.USAGE)
     try:
-        from gateway.keys.core.table import UnreadableTableError, read_table
+        from gateway.keys.core.rows import CoreRows
     except ImportError:
         fail(f"for --core, install {CORE_PACKAGES_INSTALLED}", Exit.USAGE)
     at = Instant.of(utc_now())
@@ -123,7 +122,7 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> ImportResult:
     async def import_all(store: KeyStore, stack: contextlib.ExitStack) -> ImportResult:
         whole = ImportResult()
         advance: Callable[[int], None] | None = None
-        async for total, rows in read_table(url):
+        async for total, rows in CoreRows(url).scan():
             advance = advance or stack.enter_context(progress(total))
             _add(whole, await import_records(store, pending_records(rows, at, left), dry_run=dry_run))
             advance(len(rows))
@@ -131,10 +130,7 @@ def _from_core(config: Config, left: Left, *, dry_run: bool) -> ImportResult:
 
     async def work(store: KeyStore) -> ImportResult:
         with resumable(_RESUME), contextlib.ExitStack() as stack:
-            try:
-                return await import_all(store, stack)
-            except UnreadableTableError as error:
-                raise DatabaseUnavailableError(reason=str(error)) from error
+            return await import_all(store, stack)
 
     return run_with_store(config, work, advice=_RESUME)
 
@@ -144,7 +140,7 @@ def _add(whole: ImportResult, part: ImportResult) -> None:
         setattr(whole, item.name, getattr(whole, item.name) + getattr(part, item.name))
 
 
-def _say_result(result: ImportResult, left: Left, output: str, *, dry_run: bool) -> None:
+def _say_result(result: ImportResult, left: RowsLeftOut, output: str, *, dry_run: bool) -> None:
     if output == "json":
         write_json({"dry_run": dry_run, **asdict(result), **asdict(left)})
         return

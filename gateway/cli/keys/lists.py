@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-import msgspec
 
 from gateway.cli.arguments import KeyId, RecordText
 from gateway.cli.console import EXIT_CODES, config_option, fail
@@ -30,6 +29,7 @@ from gateway.cli.keys.operator import utc_now
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.keys.record import KeyRecord
+from gateway.keys.record_json import to_members
 from gateway.keys.store import KeyStore, newest_first
 from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
@@ -59,7 +59,7 @@ def list_keys(*, owner: str | None, output: str, path: Path) -> None:
     async def work(reader: KeyReader) -> list[KeyRecord]:
         if owner is not None:
             return await reader.owned(owner)
-        return list({record.id: record async for batch in reader.every() for record in batch}.values())
+        return list({record.id: record async for batch in reader.scan() for record in batch}.values())
 
     records = sorted(_read(path, work), key=newest_first, reverse=True)
     if output == "json":
@@ -117,7 +117,7 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
     key = _read_key()
     if not key:
         fail("no key was given: type it, or send it to standard input", Exit.USAGE)
-    record = _read(path, lambda reader: reader.find(key))
+    record = _read(path, lambda reader: reader.get_by_key(key))
     state = "unknown" if record is None else record.state(utc_now().timestamp()).value
     if output == "json":
         write_json({"state": state} if record is None else public(record, utc_now()))
@@ -146,11 +146,11 @@ def export(*, digests: bool, path: Path) -> None:
 
     async def work(reader: KeyReader) -> None:
         seen: set[str] = set()
-        async for batch in reader.every():
+        async for batch in reader.scan():
             for record in batch:
                 if record.id not in seen:
                     seen.add(record.id)
-                    write_json(record if digests else _without_secrets(record))
+                    write_json(_exported(record, digests=digests))
 
     _read(path, work)
 
@@ -165,9 +165,9 @@ def _read(path: Path, work: Callable[[KeyReader], Awaitable[Done]]) -> Done:
     return run_with_store(config, with_reader)
 
 
-def _without_secrets(record: KeyRecord) -> dict[str, object]:
-    members: dict[str, object] = msgspec.to_builtins(record)
-    return {name: value for name, value in members.items() if name not in SECRET}
+def _exported(record: KeyRecord, *, digests: bool) -> dict[str, object]:
+    members = to_members(record)
+    return {name: value for name, value in members.items() if digests or name not in SECRET}
 
 
 def _read_key() -> bytes:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import msgspec
 
 from gateway.cli.arguments import PastTime, RecordText, When, resolve_past
 from gateway.cli.console import EXIT_CODES, config_option, say
@@ -27,6 +26,7 @@ from gateway.config import Config
 from gateway.gocompat.times import Instant
 from gateway.keys.pruning import Link, Removable, link_of, removable, remove
 from gateway.keys.record import KeyRecord
+from gateway.keys.record_json import encode_record
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable
 
@@ -124,7 +124,7 @@ class _Export:
         """Write records, and return once they are on disk."""
         if self._open is None:
             return
-        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        lines = b"".join(encode_record(record) + b"\n" for record in records)
         with self._exit_on_error():
             while lines:
                 lines = lines[os.write(self._open, lines) :]
@@ -171,7 +171,7 @@ async def _links(store: KeyStore, reader: KeyReader, before: float, owner: str |
         # A key, the keys it creates and its successor have one owner.
         await read(await store.owned(owner))
     else:
-        async for batch in store.every():
+        async for batch in store.scan():
             await read(batch)
     return links
 

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.cli.console import fail
 from gateway.cli.keys.rotation import successors_of
-from gateway.cli.keys.store import open_core_rows
+from gateway.cli.keys.store import authority_of, open_core_rows
 from gateway.config import Config
 from gateway.gocompat.times import Instant
 from gateway.keys.authority import CORE_PACKAGES_INSTALLED
-from gateway.keys.core.records import CoreRow, row_of, today
-from gateway.keys.errors import DatabaseUnavailableError
+from gateway.keys.core.records import CoreRow, current_record, row_of
 from gateway.keys.minting import PREFIX_LENGTH, digest, is_key
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import KeyStore
+from gateway.keys.store import RecordReader
 from gateway.server.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class KeyReader(Protocol):
     async def get(self, key_id: str) -> KeyRecord | None:
         """Return the record of a key by its id."""
 
-    async def find(self, key: bytes) -> KeyRecord | None:
+    async def get_by_key(self, key: bytes) -> KeyRecord | None:
         """Return the record of a key by the key itself."""
 
     async def successors(self, key_id: str) -> list[KeyRecord]:
@@ -44,7 +43,7 @@ class KeyReader(Protocol):
     async def owned(self, owner: str) -> list[KeyRecord]:
         """Return the records of an owner, in no order."""
 
-    def every(self) -> AsyncIterator[list[KeyRecord]]:
+    def scan(self) -> AsyncIterator[list[KeyRecord]]:
         """Return all records, in batches and in no order; a record may come twice."""
 
     async def ended(self, records: Sequence[KeyRecord], before: float) -> set[str]:
@@ -54,19 +53,19 @@ class KeyReader(Protocol):
 class StoreKeyReader:
     """A KeyReader with the store as the authority."""
 
-    def __init__(self, store: KeyStore) -> None:
+    def __init__(self, store: RecordReader) -> None:
         self._store = store
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """Return the record of a key by its id."""
         return await self._store.get(key_id)
 
-    async def find(self, key: bytes) -> KeyRecord | None:
+    async def get_by_key(self, key: bytes) -> KeyRecord | None:
         """Return the record of a key, which may still be pending."""
-        found = await self._store.find(digest(key))
+        found = await self._store.get_by_digest(digest(key))
         text = key.decode("ascii", "replace")
         if found is None and is_key(text):
-            pending = await self._store.prefixed(text[:PREFIX_LENGTH])
+            pending = await self._store.get_by_prefix(text[:PREFIX_LENGTH])
             found = next((each for each in pending if each.pending and _matches(text, each.bcrypt)), None)
         # A look-up by digest, which is for requests, leaves the last use out.
         return None if found is None else await self._store.get(found.id)
@@ -79,9 +78,9 @@ class StoreKeyReader:
         """Return the records of an owner."""
         return await self._store.owned(owner)
 
-    def every(self) -> AsyncIterator[list[KeyRecord]]:
+    def scan(self) -> AsyncIterator[list[KeyRecord]]:
         """Return all records."""
-        return self._store.every()
+        return self._store.scan()
 
     async def ended(self, records: Sequence[KeyRecord], before: float) -> set[str]:
         """Return the ids of those whose keys ended before then."""
@@ -93,26 +92,24 @@ class CoreKeyReader:
 
     Args:
         store: keeps what Core's table does not.
-        rows: Core's table, for single keys.
-        url: the URL of Core's database, for reading many keys.
+        rows: Core's table.
         at: the time of which the states are.
     """
 
-    def __init__(self, store: KeyStore, rows: CoreRows, url: str, at: datetime) -> None:
+    def __init__(self, store: RecordReader, rows: CoreRows, at: datetime) -> None:
         self._store = store
         self._rows = rows
-        self._url = url
         self._at = Instant.of(at)
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """Return the record of a key by its id."""
         row = await row_of(self._rows, key_id)
-        return today(await self._store.get(key_id), row, self._at)
+        return current_record(await self._store.get(key_id), row, self._at)
 
-    async def find(self, key: bytes) -> KeyRecord | None:
+    async def get_by_key(self, key: bytes) -> KeyRecord | None:
         """Return the record of a key, which no gateway need have seen yet."""
         text = key.decode("ascii", "replace")
-        record = await self._store.find(digest(key))
+        record = await self._store.get_by_digest(digest(key))
         if record is not None:
             row = await row_of(self._rows, record.id)
             if row is None or record.bcrypt in ("", row.hashed) or _matches(text, row.hashed):
@@ -138,17 +135,17 @@ class CoreKeyReader:
         elsewhere = await self._rows.by_ids([record.id for record in others])
         return found + self._without_row(record for record in others if record.id not in elsewhere)
 
-    async def every(self) -> AsyncIterator[list[KeyRecord]]:
+    async def scan(self) -> AsyncIterator[list[KeyRecord]]:
         """Return all records."""
         known: set[str] = set()
         async for batch in self._read(None):
             known |= {record.id for record in batch}
             yield batch
-        async for remembered in self._store.every():
+        async for remembered in self._store.scan():
             others = [record for record in remembered if record.id not in known]
             # Their rows were created since the table was read, or are gone from it.
             rows = await self._rows.by_ids([record.id for record in others])
-            found = (today(record, rows.get(record.id), self._at) for record in others)
+            found = (current_record(record, rows.get(record.id), self._at) for record in others)
             yield [record for record in found if record is not None]
 
     async def ended(self, records: Sequence[KeyRecord], before: float) -> set[str]:
@@ -162,43 +159,38 @@ class CoreKeyReader:
         def has_ended(record: KeyRecord) -> bool:
             row = rows.get(record.id)
             if row is None:
-                return record.created.unix < before
-            found = today(record, row, self._at)
+                return record.created_at.unix < before
+            found = current_record(record, row, self._at)
             return found is not None and found.ended_at < before and (row.revoked or row.expires_at < before)
 
-        return {record.id for record in records if not record.retiring and has_ended(record)}
+        return {record.id for record in records if not record.awaiting_core_revocation and has_ended(record)}
 
     async def _read(self, owner: str | None) -> AsyncIterator[list[KeyRecord]]:
-        from gateway.keys.core.table import UnreadableTableError, read_table
-
-        try:
-            async for _, rows in read_table(self._url, owner):
-                yield await self._current_records(rows)
-        except UnreadableTableError as error:
-            raise DatabaseUnavailableError(reason=str(error)) from error
+        async for _, rows in self._rows.scan(owner):
+            yield await self._current_records(rows)
 
     async def _current_records(self, rows: list[CoreRow]) -> list[KeyRecord]:
-        known = {record.id: record for record in await self._store.get_all([row.id for row in rows])}
-        found = (today(known.get(row.id), row, self._at) for row in rows)
+        known = {record.id: record for record in await self._store.get_many([row.id for row in rows])}
+        found = (current_record(known.get(row.id), row, self._at) for row in rows)
         return [record for record in found if record is not None]
 
     def _without_row(self, records: Iterable[KeyRecord]) -> list[KeyRecord]:
-        found = (today(record, None, self._at) for record in records)
+        found = (current_record(record, None, self._at) for record in records)
         return [record for record in found if record is not None]
 
 
 @contextlib.asynccontextmanager
-async def open_key_reader(config: Config, store: KeyStore, at: datetime) -> AsyncIterator[KeyReader]:
+async def open_key_reader(config: Config, store: RecordReader, at: datetime) -> AsyncIterator[KeyReader]:
     """Open the reader for this configuration; exit with 2 if a package for it is missing.
 
     `at` is the time of which the states are.
     """
-    if config.keys.authority == "gateway":
+    if authority_of(config).store_is_record:
         yield StoreKeyReader(store)
         return
     rows = open_core_rows(config)
     try:
-        yield CoreKeyReader(store, rows, config.keys.core_database, at)
+        yield CoreKeyReader(store, rows, at)
     finally:
         rows.close()
 

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name
 from gateway.gocompat.times import Instant
-from gateway.keys.api.bodies import Creation
-from gateway.keys.record import KeyRecord, RefusedRecordError
-from gateway.keys.store import KeyStore, Revision
+from gateway.keys.creation import Creation
+from gateway.keys.record import ROTATED, Event, KeyRecord, RefusedRecordError
+from gateway.keys.store import KeyChildren, RecordReviser, Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,21 @@ def successor_of(old: KeyRecord, rotation: Rotation, at: datetime) -> Creation:
     """Return the wish for the new key: the old key's name, owner and scopes."""
     expires_at = rotation.expires_at
     if expires_at is None:
-        lifetime = max(old.expires.unix - old.created.unix, 1)
+        lifetime = max(old.expires_at.unix - old.created_at.unix, 1)
         expires_at = Instant.after(at, timedelta(seconds=lifetime))
     return Creation(old.name, old.scopes, old.owner, expires_at)
 
 
-def end_of_old_key(rotation: Rotation, at: datetime, *, retiring: bool = False) -> Revision:
+def end_of_old_key(rotation: Rotation, at: datetime, *, awaiting_core: bool = False) -> Revision:
     """Return the change of the old key's record; it raises RefusedRecordError for a key that is not live.
 
-    With `retiring`, Core is to revoke the old key once it has ended.
+    With `awaiting_core`, Core is to revoke the old key once it has ended.
     """
-    by = operator_name()
-    return lambda record: record.retire(
-        rotation.old_ends_at, str(Instant.of(at)), by, rotation.reason, retiring=retiring
-    )
+    event = Event(Instant.of(at), ROTATED, operator_name(), rotation.reason)
+    return lambda record: record.as_rotated(rotation.old_ends_at, event, awaiting_core=awaiting_core)
 
 
-async def store_rotation(store: KeyStore, key_id: str, end_old_key: Revision, made: NewKey) -> NewKey:
+async def store_rotation(store: RecordReviser, key_id: str, end_old_key: Revision, made: NewKey) -> NewKey:
     """Store the new key and the end of the one it replaces in one step.
 
     Raises:
@@ -68,12 +66,12 @@ async def store_rotation(store: KeyStore, key_id: str, end_old_key: Revision, ma
     return await store_new_key(made, change())
 
 
-async def successors_of(store: KeyStore, key_id: str) -> list[KeyRecord]:
+async def successors_of(store: KeyChildren, key_id: str) -> list[KeyRecord]:
     """Return the records of the keys that replaced this one in a rotation."""
     return [record for record in await store.children(key_id) if record.replaces == key_id]
 
 
-async def refuse_second_rotation(store: KeyStore, old: KeyRecord) -> None:
+async def refuse_second_rotation(store: KeyChildren, old: KeyRecord) -> None:
     """Raise RefusedRecordError, with the successor to rotate instead, if this key was rotated already."""
     if old.rotated and not old.revoked:
         unrevoked = [key.id for key in await successors_of(store, old.id) if not key.revoked]

@@ -23,6 +23,7 @@ from gateway.config import Config, ConfigError, parse_config
 from gateway.config.environment import variable
 from gateway.config.presets import preset
 from gateway.errors import GatewayError
+from gateway.keys.authorities import AuthorityKind, authority_kind
 from gateway.keys.authority import CORE_PACKAGES_MISSING
 from gateway.keys.record import RefusedRecordError
 from gateway.keys.store import KeyStore
@@ -50,9 +51,14 @@ def load_for_keys(path: Path, *, changing: bool) -> Config:
             "keys.store is memory://, which no other process can use: name a Redis there",
             Exit.USAGE,
         )
-    if changing and config.keys.authority == "core":
+    if changing and not authority_of(config).store_is_record:
         return _load_or_preset(path, secrets=True)
     return config
+
+
+def authority_of(config: Config) -> AuthorityKind:
+    """Return the authority that the configuration names."""
+    return authority_kind(config.keys.authority, config.keys.core_database)
 
 
 def _load_or_preset(path: Path, *, secrets: bool) -> Config:

@@ -17,11 +17,10 @@ from gateway.cli.keys.rotation import (
     successor_of,
 )
 from gateway.gocompat.times import Instant
-from gateway.keys.api.bodies import Creation
-from gateway.keys.descendants import revoke_with_descendants
-from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.creation import Creation, Origin, mint
 from gateway.keys.quota import Quota
-from gateway.keys.record import KeyRecord
+from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import KeyStore, Revision
 
 
@@ -49,13 +48,14 @@ class StoreKeyWriter:
 
     async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
         """Revoke a key; return the revoked records, the key's own first, or none for an unknown id."""
-        revocation = (str(Instant.of(self._at)), operator_name(), reason)
+        revocation = Revocation(Instant.of(self._at), operator_name(), reason)
         if not descendants:
-            revoked = await self._store.revoke(key_id, *revocation)
+            revoked = await revoke_key(self._store, key_id, revocation)
             return [] if revoked is None else await read_changed(self._store, [revoked])
         some: list[KeyRecord] = []
         with advise_to_repeat(some):
-            await revoke_with_descendants(self._store, key_id, revocation, some.append)
+            hooks = RevocationHooks(on_change=some.append)
+            await revoke_with_descendants(self._store, key_id, revocation, hooks)
         return await read_changed(self._store, some)
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
@@ -66,16 +66,5 @@ class StoreKeyWriter:
             return await self._store.get(key_id)
 
     def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
-        key = mint_key(os.urandom)
-        record = KeyRecord(
-            id=mint_id(os.urandom),
-            digest=digest(key),
-            name=creation.name,
-            owner=creation.owner,
-            scopes=creation.scopes,
-            expires_at=str(creation.expires_at),
-            created_at=str(Instant.of(self._at)),
-            created_by=operator_name(),
-            replaces=replaces,
-        )
-        return NewKey(record, key)
+        origin = Origin(Instant.of(self._at), operator_name(), replaces)
+        return NewKey(*mint(creation, origin, os.urandom))

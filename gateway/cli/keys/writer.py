@@ -10,12 +10,12 @@ from typing import Protocol
 from gateway.cli.keys.core_writer import CoreKeyWriter
 from gateway.cli.keys.new_key import NewKey
 from gateway.cli.keys.rotation import Rotation
-from gateway.cli.keys.store import open_core_rows
+from gateway.cli.keys.store import authority_of, open_core_rows
 from gateway.cli.keys.store_writer import StoreKeyWriter
 from gateway.config import Config
-from gateway.keys.api.bodies import Creation
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.creation import Creation
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, Revision
@@ -48,7 +48,7 @@ async def open_key_writer(config: Config, store: KeyStore, at: datetime) -> Asyn
     `at` is the time that records state.
     """
     quota = Quota(config.keys.per_owner)
-    if config.keys.authority == "gateway":
+    if authority_of(config).store_is_record:
         yield StoreKeyWriter(store, at, quota)
         return
     from gateway.cli.keys.core_client import open_core_client

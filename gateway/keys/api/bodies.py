@@ -1,23 +1,23 @@
-"""The JSON of `/api-keys`, read and written as Core does with Go's `encoding/json` and gin.
+"""Read and write the JSON of `/api-keys` as Core does with Go's `encoding/json` and gin.
 
 Rules kept here:
-- Faults in Core's order: the JSON itself, a bad `expires_at`, the first member of a wrong type, then
-  every missing member in the order of Core's struct; texts are Core's (recorded from a live Core).
-- Texts and the number of scopes are bounded (`quota`), as they are not in Core: a list must not grow without.
-- Members bind by exact name: Go folds case and takes the last, so `Owner` would outrank the `owner`
-  that was checked. Of a repeated member the last counts. Nothing may follow the object.
-- `is_disabled` is the gateway's own member, sent of a disabled key only.
-- Strings leave as Go escapes them, `<`, `>`, `&`, U+2028 and U+2029 included; no newline at the end.
-- A list is written a slice at a time, so that an owner with 30,000 keys holds up no one.
+- Faults are reported in Core's order: the JSON itself, a bad `expires_at`, the first member of a wrong
+  type, then every missing member in the order of Core's struct; texts are Core's (recorded from a live
+  Core).
+- Texts and the number of scopes are bounded (`quota`), which they are not in Core, so that a list is
+  bounded.
+- Members bind by exact name: Go folds case and takes the last, so `Owner` would override the `owner` that
+  was checked. Of a repeated member the last counts. Nothing may follow the object.
+- `is_disabled` is the gateway's own member, sent for a disabled key only.
+- Strings are written as Go escapes them, `<`, `>`, `&`, U+2028 and U+2029 included; no newline at the end.
+- A list is written a slice at a time, so that an owner with 30,000 keys delays no other request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
@@ -25,6 +25,7 @@ import msgspec
 from gateway.errors import Code, go_json
 from gateway.gocompat.json_errors import syntax_fault
 from gateway.gocompat.times import ZERO, Instant, read_instant
+from gateway.keys.creation import Creation
 from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT
 from gateway.keys.record import KeyRecord
 from gateway.policy.decisions import Deny
@@ -34,8 +35,6 @@ Item = TypeVar("Item")
 _TYPE: Final = "CreateAPIKeyRequest"
 # About 1 ms of work, and 5 ms of the largest keys that a client can make.
 _SLICE: Final = 100
-# A time of a record, which was read before, that PostgreSQL would give back as it is.
-_AS_STORED: Final = re.compile(r"[0-9T:-]{19}(?:\.[0-9]{0,5}[1-9])?Z", re.ASCII)
 _MEMBERS: Final = {"name": "Name", "scopes": "Scopes", "owner": "Owner", "expires_at": "ExpiresAt"}
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -47,22 +46,12 @@ _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _KINDS: Final = {b'"': "string", b"[": "array", b"{": "object", b"t": "bool", b"f": "bool", b"n": "null"}
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
-    """What a client asks for with POST /api-keys."""
-
-    name: str
-    scopes: tuple[str, ...]
-    owner: str
-    expires_at: Instant
-
-
 class _MistypedError(ValueError):
     """A member is of another type than Core's struct."""
 
 
 def read_creation(body: bytes) -> Creation | Deny:
-    """The request to create a key, or 400 GEN_MALFORMED_REQUEST with Core's text."""
+    """Return the request to create a key, or 400 GEN_MALFORMED_REQUEST with Core's text."""
     try:
         # msgspec does not look into the strings of members that it leaves raw.
         body.decode()
@@ -76,7 +65,7 @@ def read_creation(body: bytes) -> Creation | Deny:
 
 
 def _read_members(body: bytes) -> dict[str, bytes]:
-    """The members of the body that count, each as it stands; null is an object without any."""
+    """Return the known members of the body, each as it is written; null is an object without any."""
     kind = _kind(_ANY.decode(body))
     if kind == "null":
         return {}
@@ -87,7 +76,7 @@ def _read_members(body: bytes) -> dict[str, bytes]:
 
 
 def _reading_order(members: dict[str, bytes]) -> list[str]:
-    """The body's order, but `expires_at` first: Go stops there, and reports other types at the end."""
+    """Return the body's order, but `expires_at` first: Go stops there, and reports other types at the end."""
     return sorted(members, key=lambda name: name != "expires_at")
 
 
@@ -151,7 +140,7 @@ def _bind(values: dict[str, object]) -> Creation | Deny:
 
 
 def faults_of(creation: Creation) -> list[str]:
-    """What is too long for a record, a sentence for each."""
+    """Return what is too long for a record, a sentence for each."""
     faults = [
         f"{name} must have at most {MAX_TEXT} characters"
         for name, text in (("name", creation.name), ("owner", creation.owner))
@@ -167,7 +156,7 @@ def faults_of(creation: Creation) -> list[str]:
 
 
 def _is_missing(value: object) -> bool:
-    """What gin's `required` takes for missing: the zero value of the type, but not an empty list."""
+    """Return whether gin's `required` takes it for missing: a zero value, but not an empty list."""
     return value is None or value == "" or (isinstance(value, Instant) and str(value) == ZERO)
 
 
@@ -180,17 +169,17 @@ def _malformed(message: str) -> Deny:
 
 
 def write_created(record: KeyRecord, key: str) -> bytes:
-    """The body of 201: the one time that the key itself is shown; times as they were sent."""
+    """Return the body of 201, the only response that shows the key; times as they were sent."""
     return go_json(_members(record, key, record.expires_at, record.created_at))
 
 
 async def write_list(records: Sequence[KeyRecord]) -> bytes:
-    """The body of a list, `null` if empty; never a key or a hash, times as PostgreSQL gives them back."""
+    """Return the body of a list, `null` if empty; never a key or a hash, times as PostgreSQL returns them."""
     return await write_slices(records, _listed)
 
 
 async def write_slices(items: Sequence[Item], members: Callable[[Item], object]) -> bytes:
-    """A list of what `members` makes of each item, `null` if empty; others get their turn in between."""
+    """Return a list of what `members` makes of each item, `null` if empty; other tasks run in between."""
     if not items:
         return b"null"
     slices: list[bytes] = []
@@ -203,27 +192,28 @@ async def write_slices(items: Sequence[Item], members: Callable[[Item], object])
 
 
 def _listed(record: KeyRecord) -> dict[str, object]:
-    return _members(record, "", _stored(record.expires_at), _stored(record.created_at))
+    return _members(record, "", record.expires_at.stored(), record.created_at.stored())
 
 
-def _stored(text: str) -> str:
-    return text if _AS_STORED.fullmatch(text) else str(read_instant(text.encode()).stored())
+def written_or_empty(at: Instant | None) -> str:
+    """Return a time in RFC 3339, or an empty text for one that nobody knows."""
+    return "" if at is None else str(at)
 
 
-def _members(record: KeyRecord, key: str, expires_at: str, created_at: str) -> dict[str, object]:
+def _members(record: KeyRecord, key: str, expires_at: Instant, created_at: Instant) -> dict[str, object]:
     members: dict[str, object] = {
         "api_key_id": record.id,
         "key": key,
         "name": record.name,
         "owner_id": record.owner,
         "scopes": record.scopes,
-        "expires_at": expires_at,
-        "created_at": created_at,
-        "last_used_at": record.last_used_at,
+        "expires_at": str(expires_at),
+        "created_at": str(created_at),
+        "last_used_at": ZERO if record.last_used_at is None else str(record.last_used_at),
         "is_revoked": record.revoked,
     }
-    if record.revoked:
-        members["revoked_at"] = record.revoked_at
+    if record.revocation is not None:
+        members["revoked_at"] = written_or_empty(record.revocation.at)
     if record.disabled:
         members["is_disabled"] = True
     return members

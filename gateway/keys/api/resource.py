@@ -1,13 +1,14 @@
-"""`/api-keys`: create, list and revoke keys, answered by the gateway as Core answers.
+"""Serve `/api-keys`: create, list and revoke keys, with the responses of Core.
 
 Rules kept here:
-- The order of Core's handlers: the body, the owner, the scopes, then the store.
-- Requests are never forwarded raw: Go takes the first `owner` parameter and folds the case of
-  members, so what was checked here could differ from what Core would do with the master key.
-- A new key is counted within the write that stores it, against the quota of its owner; the master key's too.
-- A revocation is in the store, in its changes, and known to this process before its 204.
-- `descendants=true` is the gateway's own addition, for the master key alone: a key is revoked with every
-  key that it minted.
+- Requests are checked in the order of Core's handlers: the body, the owner, the scopes, then the store.
+- Requests are never forwarded raw: Go takes the first `owner` parameter and folds the case of members, so
+  what was checked here could differ from what Core would do with the master key.
+- A new key is counted against the quota of its owner within the write that stores it, also if the master
+  key creates it.
+- Before its 204, a revocation is in the store, in the changes of the store, and known to this process.
+- `descendants=true` is the gateway's own addition, for the master key alone: it revokes a key with every
+  key that it created, and those created in turn.
 """
 
 from __future__ import annotations
@@ -21,11 +22,20 @@ from typing import Final, Protocol
 
 from gateway.errors import Code
 from gateway.gocompat.times import Instant
-from gateway.keys.api.bodies import Creation, read_creation, write_created, write_list
-from gateway.keys.descendants import revoke_with_descendants
-from gateway.keys.minting import digest, is_key_id, mint_id, mint_key
+from gateway.keys.api.bodies import read_creation, write_created, write_list
+from gateway.keys.creation import Creation, Origin, mint
+from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota, QuotaError
-from gateway.keys.store import CreatorRevokedError, KeyRecord, KeyStore
+from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
+from gateway.keys.store import (
+    CreatorRevokedError,
+    KeyChildren,
+    KeysById,
+    KeysOfOwner,
+    RecordAdder,
+    RecordReviser,
+)
 from gateway.policy.decisions import Deny, may_grant, may_manage
 from gateway.policy.principals import Master, Principal
 
@@ -34,10 +44,10 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """A good answer of the resource; the body is JSON, empty for 204.
+    """A response of the resource that is no refusal; the body is JSON, empty for 204.
 
-    `created` is the id of the key that the request made, `revoked` the id of the one that it revoked, and
-    `descendants` how many of the keys that this one minted went with it.
+    `created` is the id of the key that the request created, `revoked` the id of the one that it revoked, and
+    `descendants` the number of descendants that were revoked with it.
     """
 
     status: int
@@ -48,7 +58,7 @@ class ApiResponse:
 
 
 class KeysResource(Protocol):
-    """Answers `/api-keys`; every method raises GatewayError where a dependency fails."""
+    """Serves `/api-keys`; every method raises GatewayError where a dependency fails."""
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys."""
@@ -56,50 +66,54 @@ class KeysResource(Protocol):
     async def list(self, principal: Principal, query: str) -> ApiResponse | Deny:
         """GET /api-keys."""
 
-    async def revoke(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
+    async def delete(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
         """DELETE /api-keys/{id}."""
+
+
+class ApiKeysStore(RecordAdder, RecordReviser, KeysById, KeysOfOwner, KeyChildren, Protocol):
+    """The store of the resource's keys."""
 
 
 class ApiKeys:
     """The resource over one store.
 
     Args:
-        store: where the keys live.
-        learn: told of every record that changed, before the answer: `KeyCache.learn`.
+        store: where the keys are.
+        on_change: gets every record that changed, before the response is sent: `KeyCache.apply_record`.
         now: the time, aware and in UTC.
         random_bytes: a cryptographic source, such as `os.urandom`.
-        quota: how many keys an owner may have now.
+        quota: returns how many keys an owner may have now.
     """
 
     def __init__(
         self,
-        store: KeyStore,
-        learn: Callable[[KeyRecord], None],
+        store: ApiKeysStore,
+        on_change: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
         quota: Callable[[], Quota] = lambda: NO_QUOTA,
     ) -> None:
         self._store = store
-        self._learn = learn
+        self._on_change = on_change
         self._now = now
         self._random_bytes = random_bytes
         self._quota = quota
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
-        """POST /api-keys: mint a key; raises GatewayError if the store fails."""
-        creation = wanted(principal, body)
+        """POST /api-keys: create a key; raises GatewayError if the store fails."""
+        creation = authorize_creation(principal, body)
         if isinstance(creation, Deny):
             return creation
-        key = mint_key(self._random_bytes)
-        record = self._mint(key, creation, principal)
+        origin = Origin(Instant.of(self._now()), name_of(principal))
+        record, key = mint(creation, origin, self._random_bytes)
         try:
             await self._store.add(record, self._quota())
         except CreatorRevokedError:
-            # The caller was revoked after this process judged it.
+            # The caller was revoked after this process accepted it.
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
         except QuotaError as refused:
             return Deny(Code.KEY_QUOTA, str(refused))
-        self._learn(record)
+        self._on_change(record)
         return ApiResponse(201, write_created(record, key), created=record.id)
 
     async def list(self, principal: Principal, query: str) -> ApiResponse | Deny:
@@ -109,8 +123,8 @@ class ApiKeys:
             return owner
         return ApiResponse(200, await write_list(await self._store.owned(owner)))
 
-    async def revoke(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
-        """DELETE /api-keys/{id}: raises GatewayError if the store fails, and then nothing is promised."""
+    async def delete(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
+        """DELETE /api-keys/{id}: revoke a key; raises GatewayError if the store fails; it may be revoked."""
         asked = read_revocation(principal, query)
         if isinstance(asked, Deny):
             return asked
@@ -120,31 +134,20 @@ class ApiKeys:
         # Another owner's key looks unknown, so ids cannot be probed.
         if record is None or record.owner != owner:
             return unknown
-        at, by = str(Instant.of(self._now())), name_of(principal)
+        revocation = Revocation(Instant.of(self._now()), name_of(principal))
         if descendants:
-            revoked = await revoke_with_descendants(self._store, key_id, (at, by, ""), self._learn)
-            return done(key_id, at, revoked) if revoked else unknown
-        alone = await self._store.revoke(key_id, at, by)
+            hooks = RevocationHooks(on_change=self._on_change)
+            revoked = await revoke_with_descendants(self._store, key_id, revocation, hooks)
+            return revoked_response(key_id, revocation, revoked) if revoked else unknown
+        alone = await revoke_key(self._store, key_id, revocation)
         if alone is None:
             return unknown
-        self._learn(alone)
-        return done(key_id, at, [alone])
-
-    def _mint(self, key: str, creation: Creation, principal: Principal) -> KeyRecord:
-        return KeyRecord(
-            id=mint_id(self._random_bytes),
-            digest=digest(key),
-            name=creation.name,
-            owner=creation.owner,
-            scopes=creation.scopes,
-            expires_at=str(creation.expires_at),
-            created_at=str(Instant.of(self._now())),
-            created_by=name_of(principal),
-        )
+        self._on_change(alone)
+        return revoked_response(key_id, revocation, [alone])
 
 
-def wanted(principal: Principal, body: bytes) -> Creation | Deny:
-    """The key that a body asks for, if the caller may make it; its owner is whose keys the caller manages."""
+def authorize_creation(principal: Principal, body: bytes) -> Creation | Deny:
+    """Return the key that a body asks for, if the caller may create it, with the owner that he manages."""
     creation = read_creation(body)
     if isinstance(creation, Deny):
         return creation
@@ -155,12 +158,12 @@ def wanted(principal: Principal, body: bytes) -> Creation | Deny:
 
 
 def managed_owner(principal: Principal, query: str) -> str | Deny:
-    """The owner whose keys a query means."""
+    """Return the owner whose keys a query is about, if the caller may manage them."""
     return may_manage(principal, read_owner(query), required=isinstance(principal, Master))
 
 
 def read_revocation(principal: Principal, query: str) -> tuple[str, bool] | Deny:
-    """Whose key is to be revoked, and whether with what it minted."""
+    """Return the owner of the key to revoke, and whether its descendants are to be revoked too."""
     owner = managed_owner(principal, query)
     if isinstance(owner, Deny):
         return owner
@@ -169,42 +172,45 @@ def read_revocation(principal: Principal, query: str) -> tuple[str, bool] | Deny
 
 
 def _wants_descendants(principal: Principal, query: str) -> bool | Deny:
-    """Whether what the key minted is to go too; anything but one true or false is no answer to that.
+    """Return whether descendants are to be revoked too; anything but one true or false is refused.
 
-    Core knows no such parameter, so there is no reading of it to copy: what Go would drop in silence, as
-    `descendants=true;x`, would leave the descendants alive behind a 204.
+    Core has no such parameter, so there is no reading of it to copy. What Go would drop in silence, as
+    `descendants=true;x`, would leave the descendants live behind a 204.
     """
     pairs = [pair.partition("=") for pair in re.split("[&;]", query)]
-    said = [value for name, _, value in pairs if _unescape(name) == "descendants"]
+    sent = [value for name, _, value in pairs if _unescape(name) == "descendants"]
     asked = read_parameter(query, "descendants")
-    if len(said) > 1 or (said and asked not in ("true", "false")):
+    if len(sent) > 1 or (sent and asked not in ("true", "false")):
         return Deny(Code.MALFORMED_BODY, "descendants must be true or false, and be said once")
     if asked == "true" and not isinstance(principal, Master):
         return Deny(Code.MASTER_REQUIRED, "revoking descendants requires the master key")
     return asked == "true"
 
 
-def done(key_id: str, at: str, records: Iterable[KeyRecord]) -> ApiResponse:
-    """The answer to the revocation of a key at `at`; descendants that were revoked earlier do not count."""
-    others = sum(record.id != key_id and record.revoked_at == at for record in records)
+def revoked_response(key_id: str, revocation: Revocation, records: Iterable[KeyRecord]) -> ApiResponse:
+    """Return the response to the revocation of a key; descendants that were revoked earlier do not count."""
+    others = sum(
+        record.id != key_id and record.revocation is not None and record.revocation.at == revocation.at
+        for record in records
+    )
     return ApiResponse(204, revoked=key_id, descendants=others)
 
 
 def name_of(principal: Principal) -> str:
-    """Who did it, as records name them."""
+    """Return the name that records give to a principal."""
     return "master" if isinstance(principal, Master) else principal.id
 
 
 def read_owner(query: str) -> str:
-    """The `owner` of a query; empty if there is none."""
+    """Return the `owner` of a query; empty if there is none."""
     return read_parameter(query, "owner")
 
 
 def read_parameter(query: str, wanted: str) -> str:
-    """A parameter of a query as Go's `url.ParseQuery` reads it; empty if there is none.
+    """Return a parameter of a query as Go's `url.ParseQuery` reads it; empty if there is none.
 
-    The first value counts, and a pair with `;` or a bad escape is as good as absent.
-    Bytes that are no UTF-8 become lone surrogates, which equal no owner.
+    The first value counts, and a pair with `;` or a bad escape counts as absent.
+    Bytes that are not UTF-8 become lone surrogates, which equal no owner.
     """
     for pair in query.split("&"):
         name, _, value = pair.partition("=")

@@ -1,12 +1,12 @@
-"""`/api-keys` with Core as the authority: checked here, then done by Core with the master key.
+"""Serve `/api-keys` with Core as the authority: check a request, then let Core do it with the master key.
 
 Rules kept here:
-- Nothing of a client's request is sent on: what Core is asked is written anew (`core_writes`).
-- The owner and the scopes are judged here, for Core grants the master key everything.
-- A key that Core made is in the store before its 201, so that every replica knows it at once and who
-  made it stands in its record; where the store fails, the key, which nobody has seen, is withdrawn.
+- Nothing of a client's request is forwarded: the request to Core is written anew (`core.writer`).
+- The owner and the scopes are checked here: Core grants the master key everything.
+- A key that Core created is in the store before its 201, so that every replica knows it at once, and its
+  record names its creator. Where the store fails, the key, which nobody has seen, is withdrawn.
 - A revocation is in the store and in Core's table before its 204.
-- Other answers of Core go to the client as they are.
+- Other responses of Core go to the client as they are.
 """
 
 from __future__ import annotations
@@ -21,14 +21,23 @@ import msgspec
 
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
-from gateway.keys.api.bodies import Creation, write_slices
-from gateway.keys.api.resource import ApiResponse, done, managed_owner, name_of, read_revocation, wanted
+from gateway.keys.api.bodies import write_slices, written_or_empty
+from gateway.keys.api.resource import (
+    ApiResponse,
+    authorize_creation,
+    managed_owner,
+    name_of,
+    read_revocation,
+    revoked_response,
+)
 from gateway.keys.core.quota import CoreQuota
-from gateway.keys.core.writer import Ask, CoreKeyWrites, escape
+from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.creation import Creation
 from gateway.keys.errors import UnreadableListError
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import QuotaError
-from gateway.keys.store import CreatorRevokedError, KeyRecord, KeyStore
+from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.store import CreatorRevokedError, ManyKeysById
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import Principal
 
@@ -40,33 +49,30 @@ class CoreApiKeys:
     """The resource over Core's own.
 
     Args:
-        ask: asks Core.
-        writes: changes what Core has.
-        store: where the digests are.
-        learn: told of every record that changed, before the answer: `KeyCache.learn`.
+        writes: changes keys in Core and in the store.
+        store: where the records are.
+        on_change: gets every new record, before the response is sent: `KeyCache.apply_record`.
         now: the time, aware and in UTC.
-        quota: counts before Core is asked for a key.
+        quota: counts keys before Core is asked for another.
     """
 
     def __init__(
         self,
-        ask: Ask,
         writes: CoreKeyWrites,
-        store: KeyStore,
-        learn: Callable[[KeyRecord], None],
+        store: ManyKeysById,
+        on_change: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
         quota: CoreQuota,
     ) -> None:
-        self._ask = ask
         self._writes = writes
         self._store = store
-        self._learn = learn
+        self._on_change = on_change
         self._now = now
         self._quota = quota
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
-        """POST /api-keys: let Core mint a key; raises GatewayError if Core cannot be asked."""
-        creation = wanted(principal, body)
+        """POST /api-keys: let Core create a key; raises GatewayError if Core cannot be asked."""
+        creation = authorize_creation(principal, body)
         if isinstance(creation, Deny):
             return creation
         if not creation.expires_at.listable:
@@ -74,53 +80,53 @@ class CoreApiKeys:
             return Deny(Code.MALFORMED_BODY, _LAST_YEAR)
         try:
             async with self._quota.turn(creation.owner):
-                return await self._made_by_core(principal, creation)
+                return await self._create_in_core(principal, creation)
         except QuotaError as refused:
             return Deny(Code.KEY_QUOTA, str(refused))
 
-    async def _made_by_core(self, principal: Principal, creation: Creation) -> ApiResponse | Deny:
-        answer = await self._writes.mint(creation)
-        made = await self._writes.made(answer, name_of(principal))
-        if made is None:
-            return answer
-        record, _ = made
+    async def _create_in_core(self, principal: Principal, creation: Creation) -> ApiResponse | Deny:
+        response = await self._writes.create_in_core(creation)
+        created = await self._writes.created(response, name_of(principal))
+        if created is None:
+            return response
+        record, _ = created
         try:
-            await self._writes.keep(record)
+            await self._writes.store_created(record)
         except CreatorRevokedError:
-            # Revoked while Core minted: the new key, which nobody has seen, goes too.
+            # Revoked while Core created the key: the new key, which nobody has seen, is revoked too.
             await self._writes.withdraw(record.id, record.owner)
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
         except GatewayError:
-            # Unrecorded it would have no maker, and `descendants` would pass it by.
+            # Without a record it would have no creator, and `descendants` would miss it.
             with contextlib.suppress(GatewayError):
                 await self._writes.withdraw(record.id, record.owner)
             raise
-        self._learn(record)
-        return replace(answer, created=record.id)
+        self._on_change(record)
+        return replace(response, created=record.id)
 
     async def list(self, principal: Principal, query: str) -> ApiResponse | Deny:
         """GET /api-keys: Core's list without its hashes; raises GatewayError if Core or the store fails."""
         owner = managed_owner(principal, query)
         if isinstance(owner, Deny):
             return owner
-        answer = await self._ask("GET", f"/api-keys?owner={escape(owner)}", b"")
-        if answer.status != 200:
-            return answer
+        response = await self._writes.list_in_core(owner)
+        if response.status != 200:
+            return response
         try:
-            listed = _LIST.decode(answer.body)
+            listed = _LIST.decode(response.body)
         except msgspec.DecodeError:
             # Core's list is empty text where it cannot write a time of one of the keys.
             raise UnreadableListError("Upstream gave no list of keys") from None
         if not listed:
             return ApiResponse(200, b"null")
         ids = [str(item.get("api_key_id")) for item in listed]
-        known = {record.id: record for record in await self._store.get_all(ids)}
+        known = {record.id: record for record in await self._store.get_many(ids)}
         return ApiResponse(200, await write_slices(listed, lambda item: _shown(item, known)))
 
-    async def revoke(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
-        """DELETE /api-keys/{id}: raises GatewayError if Core, its database or the store fails.
+    async def delete(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
+        """DELETE /api-keys/{id}: revoke a key; raises GatewayError if Core, its database or the store fails.
 
-        The key may be revoked by then, and is in Core later; it can be sent again.
+        The key may be revoked here by then, and will be in Core; the request can be repeated.
         """
         asked = read_revocation(principal, query)
         if isinstance(asked, Deny):
@@ -130,15 +136,15 @@ class CoreApiKeys:
         # Another owner's key looks unknown, as in Core.
         if row is None or row.owner != owner:
             return Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
-        revocation = (str(Instant.of(self._now())), name_of(principal), "")
-        revoked = await self._writes.revoke_here(key_id, row, revocation, descendants=descendants)
-        made = done(key_id, revocation[0], revoked)
-        refused = await self._writes.retire(revoked)
-        return made if refused is None else replace(made, status=refused.status, body=refused.body)
+        revocation = Revocation(Instant.of(self._now()), name_of(principal))
+        revoked = await self._writes.revoke_in_store(key_id, row, revocation, descendants=descendants)
+        response = revoked_response(key_id, revocation, revoked)
+        refused = await self._writes.revoke_in_core(revoked)
+        return response if refused is None else replace(response, status=refused.status, body=refused.body)
 
 
 def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:
-    """A key of Core's list without its hash, and with what the store alone knows of it."""
+    """Return a key of Core's list without its hash, and with what the store alone knows of it."""
     shown = {**item, "key": ""}
     record = known.get(str(item.get("api_key_id")))
     if record is None:
@@ -146,15 +152,18 @@ def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:
     shown["last_used_at"] = _chosen(max, str(item.get("last_used_at", "")), record.last_used_at)
     if record.rotated:
         shown["expires_at"] = _chosen(min, str(item.get("expires_at", "")), record.expires_at)
-    if record.revoked and not item.get("is_revoked"):
-        shown |= {"is_revoked": True, "revoked_at": record.revoked_at}
+    if record.revocation is not None and not item.get("is_revoked"):
+        shown |= {"is_revoked": True, "revoked_at": written_or_empty(record.revocation.at)}
     if record.disabled:
         shown["is_disabled"] = True
     return shown
 
 
-def _chosen(choose: Callable[..., str], theirs: str, ours: str) -> str:
-    """The later or the earlier of two times; theirs where either cannot be read."""
+def _chosen(choose: Callable[..., float], theirs: str, ours: Instant | None) -> str:
+    """Return the later or the earlier of two times; theirs where it cannot be read, or ours is none."""
+    if ours is None:
+        return theirs
     with contextlib.suppress(ValueError):
-        return choose(theirs, ours, key=lambda text: read_instant(text.encode()).unix)
+        unix = read_instant(theirs.encode()).unix
+        return theirs if choose(unix, ours.unix) == unix else str(ours)
     return theirs

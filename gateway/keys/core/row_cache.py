@@ -1,9 +1,10 @@
-"""The rows of principals in use: each honoured for 1.7 s after it was last asked for, and read again.
+"""Cache the rows of principals in use: each is valid for 1.7 s after the read that confirmed it was sent.
 
 Rules kept here:
-- They count from the moment that the read was sent: what a row said then may have changed since. With what
-  a peek may be relied on for (`cache.CACHED_VALID_SECONDS`) they are less than the 2 s of the bound.
-- A row that is gone, or whose hash or prefix is another, is dropped; who asks for its key asks anew.
+- The time counts from the moment the read was sent: the row may have changed since. With the time for which
+  the result of a peek is valid (`cache.CACHED_VALID_SECONDS`) it is less than the 2 s of the bound.
+- A row that is gone, or whose hash or prefix has changed, is dropped; the next request with its key reads
+  it anew.
 - A row that nobody asked for during 30 reads is no longer in use.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
+from gateway.keys.bounded_dict import BoundedDict
 from gateway.keys.core.records import CoreRow
 from gateway.policy.principals import ApiKey
 
@@ -23,12 +25,12 @@ MAX_IN_USE: Final = 20_000
 READ_SIZE: Final = 1000
 
 Read = Callable[[list[str]], Awaitable[Mapping[str, tuple[CoreRow, float]]]]
-"""The rows of these key ids by id, each with the moment that its read was sent; raises GatewayError."""
+"""Returns the rows of key ids by id, each with the moment that its read was sent; raises GatewayError."""
 
 
 @dataclass(slots=True)
-class Confirmed:
-    """A principal by its row, which was read at `sent`; it ends at `ends_at` (Unix seconds) at the latest."""
+class ConfirmedRow:
+    """A principal by its row, whose read was sent at `sent`; it ends by `ends_at` (Unix seconds)."""
 
     row: CoreRow
     ends_at: float
@@ -37,10 +39,10 @@ class Confirmed:
     idle: int = 0
 
     def __post_init__(self) -> None:
-        self.judge()
+        self.update_key()
 
-    def judge(self) -> None:
-        """Take the principal from the row, and its end from whoever ends it first."""
+    def update_key(self) -> None:
+        """Take the principal from the row, and its end from the row or `ends_at`, whichever is earlier."""
         self.key = replace(self.row.principal(), expires_at=min(self.row.expires_at, self.ends_at))
 
 
@@ -50,7 +52,7 @@ class RowCache:
     Args:
         clock: monotonic seconds.
         read: reads rows again.
-        see: told of every row that was.
+        on_row: gets every row that was.
         idle_reads: how often a row is read again that nobody asks for.
     """
 
@@ -58,35 +60,36 @@ class RowCache:
         self,
         clock: Callable[[], float],
         read: Read,
-        see: Callable[[CoreRow], None],
+        on_row: Callable[[CoreRow], None],
         *,
         idle_reads: int = IDLE_READS,
     ) -> None:
         self._idle_reads = idle_reads
         self._clock = clock
         self._read = read
-        self._see = see
-        self._kept: dict[str, Confirmed] = {}
+        self._on_row = on_row
+        self._kept: BoundedDict[str, ConfirmedRow] = BoundedDict(MAX_IN_USE)
+        # Bound once, as in `KeyCache`.
+        self._row_of = self._kept.get
 
-    def get(self, digest: str) -> Confirmed | None:
-        """What was last confirmed, however long ago."""
+    def get(self, digest: str) -> ConfirmedRow | None:
+        """Return the row that was last confirmed, however long ago."""
         return self._kept.get(digest)
 
-    def fresh(self, digest: str) -> Confirmed | None:
-        """What was confirmed no longer ago than that."""
-        confirmed = self._kept.get(digest)
+    def fresh(self, digest: str) -> ConfirmedRow | None:
+        """Return the confirmed row; None if it is older than CONFIRMED_SECONDS."""
+        confirmed = self._row_of(digest)
         if confirmed is None or self._clock() >= confirmed.sent + CONFIRMED_SECONDS:
             return None
         return confirmed
 
-    def keep(self, digest: str, row: CoreRow, sent: float, ends_at: float) -> Confirmed:
-        """Confirm a row, or what was read of it later; of too many, the one that was first confirmed goes."""
-        before = self._kept.pop(digest, None)
+    def keep(self, digest: str, row: CoreRow, sent: float, ends_at: float) -> ConfirmedRow:
+        """Keep a confirmed row, or a later read of it; of too many, drop the one that was kept first."""
+        before = self._kept.get(digest)
         if before is not None and before.sent > sent and before.row.hashed == row.hashed:
             row, sent = before.row, before.sent
-        if len(self._kept) >= MAX_IN_USE:
-            del self._kept[next(iter(self._kept))]
-        kept = self._kept[digest] = Confirmed(row, ends_at, sent)
+        kept = ConfirmedRow(row, ends_at, sent)
+        self._kept.put(digest, kept)
         return kept
 
     def drop(self, digest: str) -> None:
@@ -94,7 +97,7 @@ class RowCache:
         self._kept.pop(digest, None)
 
     async def read_again(self) -> None:
-        """Read every row in use; raises GatewayError, and what was confirmed before stays so long it may."""
+        """Read every row in use. Raises GatewayError; confirmed rows stay valid for their time."""
         for digest, confirmed in list(self._kept.items()):
             confirmed.idle += 1
             if confirmed.idle > self._idle_reads:
@@ -102,14 +105,14 @@ class RowCache:
         in_use = iter(list(self._kept.items()))
         while True:
             batch = list(islice(in_use, READ_SIZE))
-            # Without any in use it is still asked, so that an outage is known before it is felt.
+            # Read even if none is in use, so that an outage is known before a request meets it.
             found = await self._read([confirmed.row.id for _, confirmed in batch])
             for digest, confirmed in batch:
                 self._renew(digest, confirmed, found.get(confirmed.row.id))
             if len(batch) < READ_SIZE:
                 return
 
-    def _renew(self, digest: str, confirmed: Confirmed, found: tuple[CoreRow, float] | None) -> None:
+    def _renew(self, digest: str, confirmed: ConfirmedRow, found: tuple[CoreRow, float] | None) -> None:
         if self._kept.get(digest) is not confirmed:
             return
         if found is None:
@@ -119,7 +122,7 @@ class RowCache:
         if (row.hashed, row.prefix) != (confirmed.row.hashed, confirmed.row.prefix):
             del self._kept[digest]
             return
-        self._see(row)
+        self._on_row(row)
         if sent > confirmed.sent:
             confirmed.row, confirmed.sent = row, sent
-            confirmed.judge()
+            confirmed.update_key()

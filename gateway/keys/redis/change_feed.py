@@ -30,7 +30,7 @@ class ChangeFeed:
     def __init__(self, link: RedisLink) -> None:
         self.link = link
 
-    async def empty(self) -> bool:
+    async def is_empty(self) -> bool:
         """Return True if no key was ever stored: every one leaves a change in the stream."""
         async with redis_errors():
             return not await self.link.changes.exists(CHANGES)

@@ -35,7 +35,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 
 from gateway.errors import GatewayError
 from gateway.keys.errors import StoreUnavailableError, UnacknowledgedError, UncertainError
-from gateway.keys.store import RefusedRecordError
+from gateway.keys.record import RefusedRecordError
 
 ANSWER_SECONDS: Final = 1.5
 

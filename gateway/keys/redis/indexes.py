@@ -17,10 +17,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import KeyRecord
+from gateway.keys.record_json import encode_record
 from gateway.keys.redis import names as names
 from gateway.keys.redis.script import Command, Word
 
@@ -43,23 +42,22 @@ class RecordCommands:
         scores: defaultdict[bytes, list[Word]] = defaultdict(list)
         members: defaultdict[bytes, list[Word]] = defaultdict(list)
         for record in records:
-            scores[names.owner_name(record.owner)] += (round(record.created.unix * 1e6), record.digest)
+            scores[names.owner_name(record.owner)] += (round(record.created_at.unix * 1e6), record.digest)
             scores[names.ends_name(record.owner)] += (record.ends, record.digest)
-            if record.retiring:
+            if record.awaiting_core_revocation:
                 scores[names.RETIRING] += (record.ends, record.id)
             for index in _sets_of(record):
                 members[index].append(record.id)
-        retired: list[Word] = [record.id for record in records if record.revoked and not record.retiring]
+        revoked_in_core: list[Word] = [
+            record.id for record in records if record.revoked and not record.awaiting_core_revocation
+        ]
         return [
             *_each("ZADD", scores),
             *_each("SADD", members),
-            *_each("ZREM", {names.RETIRING: retired}),
+            *_each("ZREM", {names.RETIRING: revoked_in_core}),
             *(self._entry(record, NEWLY_REVOKED if record.id in live else _REVOKED) for record in records),
             *(Command("SET", names.id_name(record.id), (record.digest,)) for record in records),
-            *(
-                Command("SET", names.key_name(record.digest), (msgspec.json.encode(record),))
-                for record in records
-            ),
+            *(Command("SET", names.key_name(record.digest), (encode_record(record),)) for record in records),
         ]
 
     def replace(self, pending: KeyRecord, written: Sequence[Command]) -> list[Command]:

@@ -38,17 +38,17 @@ class Lookups:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._reader = BatchReader(client)
-        self._known: BatchLoader[KeyRecord] = BatchLoader(self._find_all, _KNOWN)
-        self._unknown: BatchLoader[KeyRecord] = BatchLoader(self._find_all, _UNKNOWN)
-        self._prefixes: BatchLoader[list[KeyRecord]] = BatchLoader(self._prefixed_all, _UNKNOWN)
+        self._known: BatchLoader[KeyRecord] = BatchLoader(self._read_digests, _KNOWN)
+        self._unknown: BatchLoader[KeyRecord] = BatchLoader(self._read_digests, _UNKNOWN)
+        self._prefixes: BatchLoader[list[KeyRecord]] = BatchLoader(self._read_prefixes, _UNKNOWN)
 
-    async def find(self, digest: str, client: str) -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str) -> KeyRecord | None:
         """Return the record of a key by its digest; without a `client`, of one that is known here."""
         if client:
             return await self._unknown.get(digest, network_of(client))
         return await self._known.get(digest)
 
-    async def prefixed(self, prefix: str, client: str) -> list[KeyRecord]:
+    async def get_by_prefix(self, prefix: str, client: str) -> list[KeyRecord]:
         """Return the records that were pending at first, of keys that begin with `prefix`."""
         return await self._prefixes.get(prefix, network_of(client)) or []
 
@@ -57,13 +57,13 @@ class Lookups:
         for each in (self._known, self._unknown, self._prefixes):
             await each.close()
 
-    async def _find_all(self, digests: list[str]) -> Mapping[str, KeyRecord | GatewayError]:
+    async def _read_digests(self, digests: list[str]) -> Mapping[str, KeyRecord | GatewayError]:
         async with redis_errors(), asyncio.timeout(COMMAND_SECONDS):
             texts = await self._client.mget(list(map(names.key_name, digests)))
             found = zip(digests, texts, strict=True)
         return {digest: _record(digest, text) for digest, text in found if text is not None}
 
-    async def _prefixed_all(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord]]:
+    async def _read_prefixes(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord]]:
         places = list(map(names.prefix_name, prefixes))
         async with redis_errors(), asyncio.timeout(COMMAND_SECONDS):
             # Random keys have no record, and one command says so for all of them.
@@ -75,7 +75,7 @@ class Lookups:
                 members = await pipe.execute()
         key_ids = {member.decode() for found in members for member in found}
         by_prefix: defaultdict[str, list[KeyRecord]] = defaultdict(list)
-        for record in await self._reader.get_all(list(key_ids)):
+        for record in await self._reader.get_many(list(key_ids)):
             # The index may be wrong; the record names its prefix.
             by_prefix[record.prefix].append(record)
         return by_prefix

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
 from gateway.keys.record import KeyRecord
+from gateway.keys.record_json import decode_record
 from gateway.keys.redis import names as names
 from gateway.keys.redis.errors import UnreadableRecordError, redis_errors
 
@@ -23,8 +22,6 @@ RECORDS: Final = 100
 
 Stored = list[KeyRecord | None]
 
-_RECORD: Final = msgspec.json.Decoder(KeyRecord)
-
 
 class BatchReader:
     """Reads many records over one client of redis-py (`Any`: it types every command as perhaps awaitable)."""
@@ -32,7 +29,7 @@ class BatchReader:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+    async def get_many(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         """Return the records of keys by their ids, with their last use; unknown ones are left out."""
         found = await self._by_ids(key_ids)
         if len(found) == len(key_ids):
@@ -51,7 +48,7 @@ class BatchReader:
             async with redis_errors():
                 found = [record for record in await read_all(self._client, batch) if record is not None]
             times = await self.last_used([record.id for record in found])
-            records += [record.used(at) for record, at in zip(found, times, strict=True)]
+            records += [record.with_last_use(at) for record, at in zip(found, times, strict=True)]
         return records
 
     async def last_used(self, key_ids: Sequence[str]) -> list[float]:
@@ -99,8 +96,8 @@ def read_records(digests: Sequence[str], texts: Sequence[bytes | None]) -> Store
 def read_record(digest: str, text: bytes) -> KeyRecord:
     """Return the record in a text that stands under a digest. Raises UnreadableRecordError."""
     try:
-        record = _RECORD.decode(text)
-    except msgspec.DecodeError:
+        record = decode_record(text)
+    except ValueError:
         record = None
     if record is None or record.digest != digest:
         raise UnreadableRecordError(names.key_name(digest).decode())

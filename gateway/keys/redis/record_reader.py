@@ -27,26 +27,26 @@ class RecordReader:
         self._lists = BatchReader(link.lists)
         self._look_ups = Lookups(link.look_ups)
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         """Return the record of a key by its digest; with `client`, of one that is not known here."""
-        return await self._look_ups.find(digest, client)
+        return await self._look_ups.get_by_digest(digest, client)
 
-    async def prefixed(self, prefix: str, client: str = "") -> list[KeyRecord]:
+    async def get_by_prefix(self, prefix: str, client: str = "") -> list[KeyRecord]:
         """Return the records that were pending at first, of keys that begin with `prefix`."""
-        return await self._look_ups.prefixed(prefix, client)
+        return await self._look_ups.get_by_prefix(prefix, client)
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """Return the record of a key by its id."""
-        records = await self._single.get_all([key_id])
+        records = await self._single.get_many([key_id])
         return records[0] if records else None
 
-    async def get_all(self, key_ids: Sequence[str]) -> list[KeyRecord]:
+    async def get_many(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         """Return the records of keys by their ids; those that are unknown are left out."""
-        return await self._lists.get_all(key_ids)
+        return await self._lists.get_many(key_ids)
 
     async def children(self, key_id: str) -> list[KeyRecord]:
-        """Return the records that a key created, and what it was rotated into, revoked ones included."""
-        records = await self._single.get_all(await self._single.members(names.offspring_name(key_id)))
+        """Return the records that a key created, and its successors, revoked ones included."""
+        records = await self._single.get_many(await self._single.members(names.offspring_name(key_id)))
         return [record for record in records if key_id in (record.created_by, record.replaces)]
 
     async def owned(self, owner: str) -> list[KeyRecord]:
@@ -56,8 +56,8 @@ class RecordReader:
         records = await self._lists.by_digests([member.decode() for member in members])
         return [record for record in records if record.owner == owner]
 
-    async def every(self) -> AsyncIterator[list[KeyRecord]]:
-        """Yield all records, in batches and in no order; one that is settled meanwhile may come twice."""
+    async def scan(self) -> AsyncIterator[list[KeyRecord]]:
+        """Yield all records, in batches and in no order; one that moves meanwhile may come twice."""
         seen: set[str] = set()
         cursor: int | None = None
         while cursor != 0:
@@ -68,14 +68,14 @@ class RecordReader:
             seen |= digests
             yield await self._lists.by_digests(list(digests))
 
-    async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
+    async def awaiting_core_revocation(self, until: float = float("inf")) -> list[KeyRecord]:
         """Return the records of keys that Core is still to revoke, in the order in which they end."""
         async with redis_errors():
             members = await self.link.changes.zrangebyscore(names.RETIRING, "-inf", until)
-        records = await self._single.get_all([member.decode() for member in members])
-        return [record for record in records if record.retiring and record.ends <= until]
+        records = await self._single.get_many([member.decode() for member in members])
+        return [record for record in records if record.awaiting_core_revocation and record.ends <= until]
 
-    async def kept(self, owner: str) -> int:
+    async def count_owned(self, owner: str) -> int:
         """Return how many records of an owner there are, dead keys included."""
         async with redis_errors():
             return int(await self.link.changes.zcard(names.owner_name(owner)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota
-from gateway.keys.record import PENDING, KeyRecord
+from gateway.keys.record import PENDING, KeyRecord, without_use
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import redis_errors
@@ -57,17 +57,11 @@ class RecordWriter:
                 raise CreatorRevokedError(record.id)
             return self._commands.write([record], read.live)
 
-        counted = OwnerQuota(record.owner, quota, record.created.unix) if quota.live else None
+        counted = OwnerQuota(record.owner, quota, record.created_at.unix) if quota.live else None
         async with redis_errors(), self._transactions.adding():
             creator = await self._digest(record.created_by) if is_key_id(record.created_by) else None
             digests = [record.digest] if creator is None else [record.digest, creator]
             await self._transactions.run(plan, digests, [record.id], counted)
-
-    async def revoke(
-        self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
-    ) -> KeyRecord | None:
-        """Revoke a key and return its record; None for an unknown id. Done when this returns."""
-        return await self.revise(key_id, lambda record: record.revoke(at, by, reason, retiring=retiring))
 
     async def revise(
         self, key_id: str, revision: Revision, *, successor: KeyRecord | None = None
@@ -108,14 +102,14 @@ class RecordWriter:
 
     async def remove_all(self, records: Sequence[KeyRecord]) -> list[KeyRecord]:
         """Remove the records of dead keys that are still as given, all or none, and return those."""
-        given = {record.digest: record.unused for record in records}
+        given = {record.digest: without_use(record) for record in records}
         removed: list[KeyRecord] = []
 
         def plan(read: Snapshot) -> list[Command]:
             removed[:] = [
                 record
                 for record in read.by_id
-                if record is not None and record.unused == given.get(record.digest)
+                if record is not None and without_use(record) == given.get(record.digest)
             ]
             return self._commands.remove(removed)
 
@@ -123,14 +117,14 @@ class RecordWriter:
             await self._transactions.run(plan, list(given), [record.id for record in records])
         return removed
 
-    async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
+    async def bind_digest(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
         """Put a pending record under the digest of its key, unless that has a record."""
 
         def plan(read: Snapshot) -> list[Command]:
             pending, there = read.by_digest
             if pending is None or there is not None:
                 return []
-            written = self._commands.write([pending.settle(digest)], read.live)
+            written = self._commands.write([pending.as_bound(digest)], read.live)
             return self._commands.replace(pending, written)
 
         async with redis_errors():
@@ -140,7 +134,7 @@ class RecordWriter:
             (stored,) = await read_all(self.link.changes, [digest])
         return stored
 
-    async def lease(self, name: str, seconds: float) -> bool:
+    async def take_lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds; it comes free by itself. Return False while somebody has it."""
         async with redis_errors():
             taken = await self.link.changes.set(

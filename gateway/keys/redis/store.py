@@ -9,6 +9,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.keys.redis.change_feed import ChangeFeed
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.durability import durability_warnings, memory_ratio, too_few_acknowledge
@@ -30,6 +32,8 @@ class RedisKeyStore(RecordReader, RecordWriter, ChangeFeed, KeyUsage):
     Raises:
         ValueError: the URL is not one of Redis; the message does not repeat it.
     """
+
+    shared: Final = True
 
     def __init__(self, url: str, *, replicas: int = 0, changes_kept: int = 10_000) -> None:
         link = RedisLink(url)

@@ -10,9 +10,10 @@ import pytest
 
 from gateway.errors import Code
 from gateway.gocompat.times import read_instant
-from gateway.keys.api.bodies import Creation, read_creation, write_created, write_list
+from gateway.keys.api.bodies import read_creation, write_created, write_list
+from gateway.keys.creation import Creation
 from gateway.policy.decisions import Deny
-from tests.keys.records import RECORD
+from tests.keys.records import RECORD, instant, revocation
 
 EXPIRES = '"2999-01-02T03:04:05Z"'
 GOOD = {"name": '"n"', "scopes": '["ledgers:read"]', "owner": '"acme"', "expires_at": EXPIRES}
@@ -162,7 +163,7 @@ def test_what_core_would_take_and_repair_is_refused(sent: bytes) -> None:
 
 def test_the_201_shows_the_key_once_in_cores_order() -> None:
     record = replace(
-        RECORD, name="<b>&\"'/\u2028\u2029\x01\b\x7f\u00e9", expires_at="2999-01-02T03:04:05.5+02:00"
+        RECORD, name="<b>&\"'/\u2028\u2029\x01\b\x7f\u00e9", expires_at=instant("2999-01-02T03:04:05.5+02:00")
     )
     assert write_created(record, "KEY=") == (
         b'{"api_key_id":"api_key_00000000-0000-4000-8000-000000000001","key":"KEY=",'
@@ -174,7 +175,10 @@ def test_the_201_shows_the_key_once_in_cores_order() -> None:
 
 async def test_the_list_shows_no_key_and_the_times_that_postgresql_keeps() -> None:
     record = replace(
-        RECORD, scopes=(), expires_at="2999-01-02T03:04:05.123456789+05:30", revoked_at="2026-01-03T00:00:00Z"
+        RECORD,
+        scopes=(),
+        expires_at=instant("2999-01-02T03:04:05.123456789+05:30"),
+        revocation=revocation("2026-01-03T00:00:00Z", ""),
     )
     assert await write_list([record]) == (
         b'[{"api_key_id":"api_key_00000000-0000-4000-8000-000000000001","key":"","name":"n","owner_id":"acme",'

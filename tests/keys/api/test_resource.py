@@ -13,12 +13,15 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.keys.api.resource import ApiKeys, ApiResponse, read_owner
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
-from gateway.keys.store import KeyRecord, KeyStore, MemoryKeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.revocation import revoke_key
+from gateway.keys.store import KeyStore
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey
-from tests.keys.records import GLOBEX, OTHER, RECORD
+from tests.keys.records import GLOBEX, OTHER, RECORD, instant, revocation
 
 CALLER = ApiKey("api_key_caller", "acme", ("api-keys:*", "ledgers:read"), 4e9)
 NEW_KEY = "A" * 43 + "="
@@ -56,7 +59,7 @@ async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
         RECORD,
         id=NEW_ID,
         digest=digest(NEW_KEY),
-        created_at="2026-02-01T00:00:00Z",
+        created_at=instant("2026-02-01T00:00:00Z"),
         created_by="api_key_caller",
     )
     assert await api_keys.create(CALLER, body()) == ApiResponse(
@@ -66,12 +69,12 @@ async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
         '"last_used_at":"0001-01-01T00:00:00Z","is_revoked":false}'.encode(),
         created=NEW_ID,
     )
-    assert (await store.find(digest(NEW_KEY)), learned) == (record, [record])
+    assert (await store.get_by_digest(digest(NEW_KEY)), learned) == (record, [record])
 
 
 async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKeys, store: KeyStore) -> None:
     answer = await api_keys.create(MASTER, body(owner="globex", scopes='["*:*","nonsense",""]'))
-    stored = await store.find(digest(NEW_KEY))
+    stored = await store.get_by_digest(digest(NEW_KEY))
     assert isinstance(answer, ApiResponse)
     assert stored is not None
     assert (answer.status, stored.owner, stored.created_by) == (201, "globex", "master")
@@ -92,7 +95,7 @@ async def test_what_core_refuses_is_refused_and_nothing_stored(
     api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord], sent: bytes, refusal: Deny
 ) -> None:
     assert await api_keys.create(CALLER, sent) == refusal
-    assert (await store.empty(), learned) == (True, [])
+    assert (await store.is_empty(), learned) == (True, [])
 
 
 async def test_a_bad_body_is_named_before_another_owner(api_keys: ApiKeys) -> None:
@@ -127,15 +130,15 @@ async def test_a_revocation_is_answered_twice_and_keeps_its_first_time(
     api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
 ) -> None:
     await store.add(RECORD)
-    revoked = replace(RECORD, revoked_at="2026-02-01T00:00:00Z", revoked_by="api_key_caller")
-    assert await api_keys.revoke(CALLER, RECORD.id, "owner=acme") == ApiResponse(204, revoked=RECORD.id)
-    assert await api_keys.revoke(CALLER, RECORD.id, "") == ApiResponse(204, revoked=RECORD.id)
-    assert (await store.find(RECORD.digest), learned) == (revoked, [revoked, revoked])
+    revoked = replace(RECORD, revocation=revocation("2026-02-01T00:00:00Z", "api_key_caller"))
+    assert await api_keys.delete(CALLER, RECORD.id, "owner=acme") == ApiResponse(204, revoked=RECORD.id)
+    assert await api_keys.delete(CALLER, RECORD.id, "") == ApiResponse(204, revoked=RECORD.id)
+    assert (await store.get_by_digest(RECORD.digest), learned) == (revoked, [revoked, revoked])
 
 
 async def test_a_revoked_key_stays_listed(api_keys: ApiKeys, store: KeyStore) -> None:
     await store.add(RECORD)
-    await api_keys.revoke(CALLER, RECORD.id, "")
+    await api_keys.delete(CALLER, RECORD.id, "")
     assert await listed(api_keys, CALLER, "") == [RECORD.id]
 
 
@@ -160,32 +163,30 @@ async def test_a_key_that_is_not_the_callers_looks_unknown(
     await store.add(RECORD)
     await store.add(GLOBEX)
     before = await store.last_position()
-    assert await api_keys.revoke(principal, key_id, query) == refusal
+    assert await api_keys.delete(principal, key_id, query) == refusal
     assert await store.last_position() == before
 
 
 async def test_a_record_that_goes_while_it_is_revoked_is_unknown(learned: list[KeyRecord]) -> None:
     class Vanishing(MemoryKeyStore):
-        async def revoke(
-            self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
-        ) -> KeyRecord | None:
+        async def revise(self, *_: object, **__: object) -> KeyRecord | None:
             return None
 
     store = Vanishing()
     await store.add(RECORD)
     api_keys = ApiKeys(store, learned.append, seconds_of_2026(), bytes)
-    assert await api_keys.revoke(CALLER, RECORD.id, "") == NOT_FOUND
-    assert await api_keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == NOT_FOUND
+    assert await api_keys.delete(CALLER, RECORD.id, "") == NOT_FOUND
+    assert await api_keys.delete(MASTER, RECORD.id, "owner=acme&descendants=true") == NOT_FOUND
 
 
 async def test_a_caller_that_was_revoked_meanwhile_mints_nothing(
     api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
 ) -> None:
-    await store.add(replace(RECORD, revoked_at="2026-01-02T00:00:00Z"))
+    await store.add(replace(RECORD, revocation=revocation("2026-01-02T00:00:00Z", "")))
     caller = replace(CALLER, id=RECORD.id)
     refusal = Deny(Code.EXPIRED_KEY, "API key is expired or revoked")
     assert await api_keys.create(caller, body()) == refusal
-    assert (await store.find(digest(NEW_KEY)), learned) == (None, [])
+    assert (await store.get_by_digest(digest(NEW_KEY)), learned) == (None, [])
 
 
 async def plant(store: KeyStore) -> tuple[KeyRecord, ...]:
@@ -195,7 +196,7 @@ async def plant(store: KeyStore) -> tuple[KeyRecord, ...]:
     stranger = replace(RECORD, id=f"{RECORD.id[:-1]}9", digest="9" * 64)
     for record in (RECORD, child, grandchild, stranger):
         await store.add(record)
-    await store.revoke(child.id, "2026-01-03T00:00:00Z", "cli:ann")
+    await revoke_key(store, child.id, revocation("2026-01-03T00:00:00Z", "cli:ann"))
     return RECORD, child, grandchild, stranger
 
 
@@ -203,18 +204,18 @@ async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
     api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
 ) -> None:
     key, child, grandchild, stranger = await plant(store)
-    assert await api_keys.revoke(MASTER, key.id, "owner=acme&descendants=true") == ApiResponse(
+    assert await api_keys.delete(MASTER, key.id, "owner=acme&descendants=true") == ApiResponse(
         204, revoked=key.id, descendants=1
     )
     at = "2026-02-01T00:00:00Z"
     revoked = [
-        replace(key, revoked_at=at, revoked_by="master"),
-        replace(child, revoked_at="2026-01-03T00:00:00Z", revoked_by="cli:ann"),
-        replace(grandchild, revoked_at=at, revoked_by="master", revoked_reason=f"descendant of {key.id}"),
+        replace(key, revocation=revocation(at, "master")),
+        replace(child, revocation=revocation("2026-01-03T00:00:00Z", "cli:ann")),
+        replace(grandchild, revocation=revocation(at, "master", f"descendant of {key.id}")),
     ]
-    assert [await store.find(record.digest) for record in revoked] == revoked
+    assert [await store.get_by_digest(record.digest) for record in revoked] == revoked
     assert learned == revoked
-    assert await store.find(stranger.digest) == stranger
+    assert await store.get_by_digest(stranger.digest) == stranger
 
 
 @pytest.mark.parametrize(
@@ -224,8 +225,8 @@ async def test_descendants_outlive_a_key_unless_they_are_named(
     api_keys: ApiKeys, store: KeyStore, query: str
 ) -> None:
     key, _, grandchild, _ = await plant(store)
-    assert await api_keys.revoke(MASTER, key.id, query) == ApiResponse(204, revoked=key.id)
-    assert await store.find(grandchild.digest) == grandchild
+    assert await api_keys.delete(MASTER, key.id, query) == ApiResponse(204, revoked=key.id)
+    assert await store.get_by_digest(grandchild.digest) == grandchild
 
 
 UNCLEAR = Deny(Code.MALFORMED_BODY, "descendants must be true or false, and be said once")
@@ -260,7 +261,7 @@ async def test_descendants_are_for_the_master_key(
 ) -> None:
     key, *_ = await plant(store)
     before = await store.last_position()
-    assert await api_keys.revoke(principal, key.id, query) == refusal
+    assert await api_keys.delete(principal, key.id, query) == refusal
     assert await store.last_position() == before
 
 

@@ -18,14 +18,16 @@ from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, pending_record
 from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
-from gateway.keys.store import KeyRecord, MemoryKeyStore
+from gateway.keys.record import Event, KeyRecord, Revocation
+from gateway.keys.revocation import revoke_key
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.proxy.errors import code_of
 from gateway.wire.errors import UpstreamUnreachableError
-from tests.keys.records import KEY_ID, RECORD
+from tests.keys.records import KEY_ID, RECORD, instant, revocation, revoker
 
 KEY = "NY4VdwmYfa_u2ZhkpJ1UDT9XarI7sEGUniKKSIg411k="
 ACME = ApiKey(f"{KEY_ID}9", "acme", ("api-keys:*", "ledgers:read"), 1e12)
@@ -90,7 +92,7 @@ def resource(
     learned: list[KeyRecord] = []
     writes = CoreKeyWrites(core.ask, core, store, learned.append, now)
     limit = CoreQuota(core, store, lambda: quota)
-    return Resource(CoreApiKeys(core.ask, writes, store, learned.append, now, limit), core, store, learned)
+    return Resource(CoreApiKeys(writes, store, learned.append, now, limit), core, store, learned)
 
 
 def body(**changes: Any) -> bytes:
@@ -108,7 +110,7 @@ async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
             b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-02T03:04:05Z"}',
         )
     ]
-    record = await made.store.find(digest(KEY))
+    record = await made.store.get_by_digest(digest(KEY))
     assert made.learned == [record]
     assert record == KeyRecord(
         id=f"{KEY_ID}1",
@@ -116,8 +118,8 @@ async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
         name="n",
         owner="acme",
         scopes=("ledgers:read",),
-        expires_at="2999-01-02T03:04:05Z",
-        created_at="2026-11-23T16:57:49.115568574Z",
+        expires_at=instant("2999-01-02T03:04:05Z"),
+        created_at=instant("2026-11-23T16:57:49.115568574Z"),
         created_by=ACME.id,
     )
 
@@ -176,8 +178,8 @@ async def test_other_answers_of_core_pass_as_they_are(answer: ApiResponse) -> No
     made = resource(answer, answer, answer, rows=[row("1")])
     assert await made.keys.create(MASTER, body()) == answer
     assert await made.keys.list(MASTER, "owner=acme") == answer
-    assert (await made.store.empty(), made.learned) == (True, [])
-    refused = await made.keys.revoke(MASTER, f"{KEY_ID}1", "owner=acme")
+    assert (await made.store.is_empty(), made.learned) == (True, [])
+    refused = await made.keys.delete(MASTER, f"{KEY_ID}1", "owner=acme")
     assert refused == replace(answer, revoked=f"{KEY_ID}1")
 
 
@@ -194,7 +196,7 @@ async def test_other_answers_of_core_pass_as_they_are(answer: ApiResponse) -> No
 async def test_a_201_of_another_make_is_passed_on_and_not_kept(answered: bytes) -> None:
     made = resource(ApiResponse(201, answered))
     assert await made.keys.create(MASTER, body()) == ApiResponse(201, answered)
-    assert await made.store.empty()
+    assert await made.store.is_empty()
 
 
 async def test_a_store_that_fails_behind_a_201_leaves_no_key_without_a_maker() -> None:
@@ -215,7 +217,7 @@ async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
     """What Core made is revoked before anybody has it."""
     made = resource(CREATED, DONE)
     await made.store.add(RECORD)
-    await made.store.revoke(RECORD.id, "2026-01-01T00:00:00Z", "master")
+    await revoke_key(made.store, RECORD.id, revocation("2026-01-01T00:00:00Z", "master"))
     caller = ApiKey(RECORD.id, "acme", ("api-keys:*", "ledgers:read"), 1e12)
     made.core.answers[0] = ApiResponse(201, MADE.replace(RECORD.id.encode(), f"{KEY_ID}7".encode()))
     assert await made.keys.create(caller, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
@@ -238,7 +240,7 @@ async def test_an_owner_is_escaped_anew(owner: str, sent: str) -> None:
     of = read_owner(f"owner={owner}")
     made = resource(ApiResponse(200, b"null"), DONE, rows=[row("1", of)])
     await made.keys.list(MASTER, f"owner={owner}&owner=second")
-    await made.keys.revoke(MASTER, f"{KEY_ID}1", f"owner={owner}")
+    await made.keys.delete(MASTER, f"{KEY_ID}1", f"owner={owner}")
     assert [target for _, target, _ in made.core.asked] == [
         f"/api-keys?owner={sent}",
         f"/api-keys/{KEY_ID}1?owner={sent}",
@@ -253,7 +255,7 @@ async def test_an_owner_is_judged_before_core_is_asked(principal: ApiKey, query:
     made = resource()
     for refused in (
         await made.keys.list(principal, query),
-        await made.keys.revoke(principal, f"{KEY_ID}1", query),
+        await made.keys.delete(principal, f"{KEY_ID}1", query),
     ):
         assert isinstance(refused, Deny)
         assert refused.code is code
@@ -272,7 +274,9 @@ async def test_a_key_whose_row_somebody_met_first_has_its_maker() -> None:
 async def test_a_dead_key_has_no_key_whose_row_somebody_met_first() -> None:
     made = resource(CREATED, DONE)
     minter = replace(RECORD, id=ACME.id, digest=digest("minter"))
-    await made.store.add_all([pending_record(row("1"), Instant.of(now())), minter.revoke("", "master")])
+    await made.store.add_all(
+        [pending_record(row("1"), Instant.of(now())), minter.as_revoked(Revocation(None, "master"))]
+    )
     assert await made.keys.create(ACME, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
     assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
 
@@ -294,12 +298,12 @@ async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
             name="n",
             owner="acme",
             scopes=(),
-            expires_at="2999-01-02T03:04:05Z",
-            created_at="2026-01-01T00:00:00Z",
+            expires_at=instant("2999-01-02T03:04:05Z"),
+            created_at=instant("2026-01-01T00:00:00Z"),
             created_by="master",
         )
         await made.store.add(record)
-        await made.store.used({record.id: datetime(2026, 2, 1, tzinfo=UTC).timestamp()})
+        await made.store.record_uses({record.id: datetime(2026, 2, 1, tzinfo=UTC).timestamp()})
     shown = await made.keys.list(ACME, "")
     assert isinstance(shown, ApiResponse)
     expected = b"[" + b",".join(lines).replace(b"$2a$10$h", b"") + b"]"
@@ -315,9 +319,9 @@ async def test_a_list_tells_what_the_store_alone_knows() -> None:
     end = read_instant(b"2026-02-01T00:00:00Z")
     await made.store.add_all(
         [
-            records[0].disable("2026-01-01T00:00:00Z", "cli:ann"),
-            records[1].retire(end, "2026-01-01T00:00:00Z", "cli:ann"),
-            records[2].revoke("2026-01-01T00:00:00Z", "cli:ann", retiring=True),
+            records[0].as_disabled(instant("2026-01-01T00:00:00Z"), "cli:ann"),
+            records[1].as_rotated(end, Event(instant("2026-01-01T00:00:00Z"), "rotated", "cli:ann")),
+            records[2].as_revoked(revocation("2026-01-01T00:00:00Z", "cli:ann"), awaiting_core=True),
         ]
     )
     shown = await made.keys.list(ACME, "")
@@ -335,7 +339,7 @@ async def test_the_hash_of_a_new_key_is_kept_where_it_can_be_read() -> None:
     """So that nobody has to compare the key with it."""
     made = resource(CREATED, rows=[row("1")])
     await made.keys.create(ACME, body())
-    record = await made.store.find(digest(KEY))
+    record = await made.store.get_by_digest(digest(KEY))
     assert record is not None
     assert record.bcrypt == "hash"
 
@@ -363,13 +367,13 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
 
     writes = CoreKeyWrites(ask, made.core, made.store, made.learned.append, now)
     limit = CoreQuota(made.core, made.store, lambda: NO_QUOTA)
-    keys = CoreApiKeys(ask, writes, made.store, made.learned.append, now, limit)
-    assert await keys.revoke(ACME, RECORD.id, "") == REVOKED
+    keys = CoreApiKeys(writes, made.store, made.learned.append, now, limit)
+    assert await keys.delete(ACME, RECORD.id, "") == REVOKED
     (before,), after = by_then, await made.store.get(RECORD.id)
     assert before is not None
     assert after is not None
-    assert (before.revoked_at, before.revoked_by) == ("2026-01-02T00:00:00Z", ACME.id)
-    assert (before.retiring, after) == (True, replace(before, retiring=False))
+    assert before.revocation == revocation("2026-01-02T00:00:00Z", ACME.id)
+    assert (before.awaiting_core_revocation, after) == (True, replace(before, awaiting_core_revocation=False))
     assert made.learned == [before, after]
 
 
@@ -382,25 +386,23 @@ async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
     await made.store.add(RECORD)
     if isinstance(answer, GatewayError):
         with pytest.raises(GatewayError):
-            await made.keys.revoke(ACME, RECORD.id, "")
+            await made.keys.delete(ACME, RECORD.id, "")
     else:
-        assert await made.keys.revoke(ACME, RECORD.id, "") == replace(answer, revoked=RECORD.id)
-    assert [record.revoked_by for record in await made.store.retiring()] == [ACME.id]
-    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme") == REVOKED
+        assert await made.keys.delete(ACME, RECORD.id, "") == replace(answer, revoked=RECORD.id)
+    assert [revoker(record) for record in await made.store.awaiting_core_revocation()] == [ACME.id]
+    assert await made.keys.delete(MASTER, RECORD.id, "owner=acme") == REVOKED
     (record,) = await made.store.owned("acme")
-    assert (record.revoked_by, await made.store.retiring()) == (ACME.id, [])
+    assert (revoker(record), await made.store.awaiting_core_revocation()) == (ACME.id, [])
 
 
 async def test_a_store_that_fails_leaves_core_alone() -> None:
     class Failing(MemoryKeyStore):
-        async def revoke(
-            self, key_id: str, at: str, by: str, reason: str = "", *, retiring: bool = False
-        ) -> KeyRecord | None:
+        async def revise(self, *_: object, **__: object) -> KeyRecord | None:
             raise StoreUnavailableError
 
     made = resource(rows=[row("1")], store=Failing())
     with pytest.raises(GatewayError) as failure:
-        await made.keys.revoke(ACME, RECORD.id, "")
+        await made.keys.delete(ACME, RECORD.id, "")
     assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
     assert made.core.asked == []
 
@@ -411,10 +413,10 @@ async def test_a_key_that_was_revoked_in_core_was_revoked_by_core(known: bool) -
     made = resource(rows=[replace(row("1", revoked=True), revoked_at=86400.0)])
     if known:
         await made.store.add(RECORD)
-    assert await made.keys.revoke(ACME, RECORD.id, "") == REVOKED
+    assert await made.keys.delete(ACME, RECORD.id, "") == REVOKED
     revoked = await made.store.get(RECORD.id)
     assert revoked is not None
-    assert (revoked.revoked_at, revoked.revoked_by) == ("1970-01-02T00:00:00Z", "core")
+    assert revoked.revocation == revocation("1970-01-02T00:00:00Z", "core")
     assert made.core.asked == []
 
 
@@ -424,14 +426,14 @@ async def test_a_key_that_is_nobodys_or_anothers_looks_unknown(rows: list[CoreRo
     made = resource(rows=rows)
     await made.store.add(RECORD)
     unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
-    assert await made.keys.revoke(ACME, RECORD.id, "") == unknown
+    assert await made.keys.delete(ACME, RECORD.id, "") == unknown
     assert (await made.store.get(RECORD.id), made.core.asked) == (RECORD, [])
 
 
 @pytest.mark.parametrize("key_id", ["x", f"{KEY_ID}1/x", KEY_ID.upper() + "1", "%00", ""])
 async def test_what_is_no_id_is_not_asked_about(key_id: str) -> None:
     made = resource()
-    assert await made.keys.revoke(ACME, key_id, "") == Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+    assert await made.keys.delete(ACME, key_id, "") == Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
 
 
 async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
@@ -440,7 +442,7 @@ async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
     made = resource(DONE, DONE, rows=rows)
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}4"), ("6", f"{KEY_ID}1")):
         await made.store.add(child(number, minter))
-    assert await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true") == replace(
+    assert await made.keys.delete(MASTER, RECORD.id, "owner=acme&descendants=true") == replace(
         REVOKED, descendants=3
     )
     assert [target for _, target, _ in made.core.asked] == [
@@ -449,10 +451,10 @@ async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
     ]
     ids = {KEY_ID + number for number in "1456"}
     assert {record.id for record in made.learned if record.revoked} == ids
-    assert await made.store.retiring() == []
-    by = {record.id[-1]: record.revoked_by for record in await made.store.get_all(sorted(ids))}
+    assert await made.store.awaiting_core_revocation() == []
+    by = {record.id[-1]: revoker(record) for record in await made.store.get_many(sorted(ids))}
     assert by == {"1": "master", "4": "master", "5": "master", "6": "core"}
-    refused = await made.keys.revoke(ACME, RECORD.id, "descendants=true")
+    refused = await made.keys.delete(ACME, RECORD.id, "descendants=true")
     assert isinstance(refused, Deny)
 
 
@@ -460,9 +462,9 @@ async def test_a_descendant_that_core_does_not_revoke_is_told_of_and_holds_up_no
     made = resource(DONE, ApiResponse(500, b"{}"), DONE, rows=[row("1"), row("4"), row("5")])
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}1")):
         await made.store.add(child(number, minter))
-    answer = await made.keys.revoke(MASTER, RECORD.id, "owner=acme&descendants=true")
+    answer = await made.keys.delete(MASTER, RECORD.id, "owner=acme&descendants=true")
     assert answer == ApiResponse(500, b"{}", revoked=RECORD.id, descendants=2)
-    (left,) = await made.store.retiring()
+    (left,) = await made.store.awaiting_core_revocation()
     assert left.revoked
     assert made.core.asked[1][1] == f"/api-keys/{left.id}?owner=acme"
 

@@ -15,18 +15,22 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.cache import LATE_SECONDS, LINK_PROOF_SECONDS, KeyCache
-from gateway.keys.core.authority import READ_SECONDS, CoreKeys
-from gateway.keys.core.records import GONE, CoreRow, pending_record, record_of, today, with_row
+from gateway.keys.core.authority import READ_SECONDS, CoreAuthority
+from gateway.keys.core.records import GONE, CoreRow, current_record, pending_record, record_of, with_row
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS
 from gateway.keys.core.rows import CoreRows
+from gateway.keys.core.sources import CoreSources, KeyClocks
 from gateway.keys.core.verifier import MAX_WAITING_PER_PREFIX, Verifier
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest, mint_id, mint_key
-from gateway.keys.record import KeyRecord
-from gateway.keys.store import KeyChangeBatch, KeyStore, MemoryKeyStore
+from gateway.keys.record import Event, KeyRecord, Revocation
+from gateway.keys.revocation import revoke_key
+from gateway.keys.store import KeyChangeBatch, KeyStore
 from gateway.policy.principals import ApiKey, KeyState
 from gateway.proxy.errors import code_of
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
+from tests.keys.records import instant, revocation
 
 pytestmark = pytest.mark.postgres
 
@@ -64,7 +68,7 @@ class CountingRows(CoreRows):
 class Replica:
     """One gateway's view of the keys."""
 
-    keys: CoreKeys
+    keys: CoreAuthority
     cache: KeyCache
     verifier: CountingVerifier
     rows: CountingRows
@@ -72,7 +76,7 @@ class Replica:
     async def find(self, key: str, client: str = "192.0.2.1") -> ApiKey | None:
         """As the proxy asks."""
         name = digest(key)
-        return self.keys.peek(name) or await self.keys.find(name, key, client)
+        return self.keys.peek(name) or await self.keys.identify(name, key, client)
 
     async def state(self, key: str, client: str = "192.0.2.1") -> KeyState | str:
         try:
@@ -100,8 +104,8 @@ async def replica(
 ) -> AsyncIterator[Replica]:
     rows, verifier = CountingRows(url), CountingVerifier()
     cache = KeyCache(store, time.monotonic, grace=grace)
-    clock = time.monotonic
-    keys = CoreKeys(cache, store, rows, verifier, clock=clock, now=now, idle_reads=idle_reads)
+    sources, clocks = CoreSources(store, rows, verifier), KeyClocks(time.monotonic, now)
+    keys = CoreAuthority(cache, sources, clocks, idle_reads=idle_reads)
     following = asyncio.create_task(keys.follow())
     try:
         yield Replica(keys, cache, verifier, rows)
@@ -222,31 +226,30 @@ async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> No
     assert await first.state(key.key) is KeyState.REVOKED
     record = await first.keys.get(key.id)
     assert record is not None
-    assert (record.revoked_at, record.revoked_by) == (AT, "core")
+    assert record.revocation == revocation(AT, "core")
 
 
 class Emptiable(MemoryKeyStore):
     """Loses everything, as a Redis does that persists nothing; or is silent."""
 
     silent = False
+    emptied = False
 
     def empty_out(self) -> None:
-        self._records.clear()
-        self._digests.clear()
-        # Whoever follows finds a gap.
-        self._position += 1
-        self._changes.clear()
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._table = type(self._table)()
+        self.emptied = True
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         if self.silent:
             raise StoreUnavailableError
-        return await super().find(digest, client)
+        return await super().get_by_digest(digest, client)
 
     async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         if self.silent:
             raise StoreUnavailableError
+        if self.emptied:
+            self.emptied = False
+            return KeyChangeBatch(await self.last_position(), continuous=False)
         return await super().changes(after, wait)
 
 
@@ -258,8 +261,10 @@ async def test_a_store_that_was_emptied_brings_nothing_back(postgres: Postgres, 
         rotated, revoked, other = keys
         assert [await one.state(key.key) for key in keys] == [KeyState.LIVE] * 3
         end = Instant.of(now())
-        await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
-        await store.revoke(revoked.id, AT, "cli:ann")
+        await store.revise(
+            rotated.id, lambda record: record.as_rotated(end, Event(instant(AT), "rotated", "cli:ann"))
+        )
+        await revoke_key(store, revoked.id, revocation(AT, "cli:ann"))
         ended = [KeyState.EXPIRED, KeyState.REVOKED, KeyState.LIVE]
 
         async def seen() -> bool:
@@ -282,7 +287,9 @@ async def test_a_grace_covers_a_key_whose_row_was_long_not_read(postgres: Postgr
         key, rotated = await table.mint("ledgers:read"), await table.mint("ledgers:read")
         assert [await one.state(each.key) for each in (key, rotated)] == [KeyState.LIVE] * 2
         end = Instant.of(now())
-        await store.revise(rotated.id, lambda record: record.retire(end, AT, "cli:ann"))
+        await store.revise(
+            rotated.id, lambda record: record.as_rotated(end, Event(instant(AT), "rotated", "cli:ann"))
+        )
 
         async def ended() -> bool:
             return await one.state(rotated.key) is KeyState.EXPIRED
@@ -344,7 +351,7 @@ async def test_a_key_that_took_anothers_place_in_its_row_is_known_by_the_rows_re
         compared = one.verifier.asked
         assert [await one.state(new) for _ in range(5)] == [KeyState.LIVE] * 5
         assert one.verifier.asked == compared
-        await store.revise(key.id, lambda record: record.disable(AT, "cli:ann"))
+        await store.revise(key.id, lambda record: record.as_disabled(instant(AT), "cli:ann"))
 
         async def refused() -> bool:
             return await one.state(new) is KeyState.DISABLED
@@ -393,7 +400,7 @@ async def test_a_revocation_in_the_store_stands_whatever_the_row_says(
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
         assert await one.state(key.key) is KeyState.LIVE
-        await store.revoke(key.id, str(Instant.of(now())), "master")
+        await revoke_key(store, key.id, revocation(str(Instant.of(now())), "master"))
         async with replica(postgres.url(), store) as two:
             assert await two.state(key.key) is KeyState.REVOKED
     assert await table.value(key, "is_revoked") is False
@@ -406,7 +413,7 @@ async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Ta
     async with replica(postgres.url(), store) as one:
         assert await one.state(key.key) is KeyState.LIVE
         until = Instant.of(now())
-        await store.revise(key.id, lambda record: record.retire(until, str(until), "cli:me"))
+        await store.revise(key.id, lambda record: record.as_rotated(until, Event(until, "rotated", "cli:me")))
 
         async def ended() -> bool:
             return await one.state(key.key) is KeyState.EXPIRED
@@ -437,7 +444,7 @@ async def test_a_bad_key_is_remembered_for_a_second(first: Replica, table: Table
 @pytest.mark.parametrize("text", ["", "x", "k" * 44, "k" * 43 + "é", "\udcff" * 44, "k" * 5000])
 async def test_what_is_no_key_costs_nothing(first: Replica, text: str) -> None:
     """Only 44 characters of base64url are looked up."""
-    assert await first.keys.find("d" * 64, text) is None
+    assert await first.keys.identify("d" * 64, text) is None
     assert first.rows.reads == 0
 
 
@@ -557,8 +564,8 @@ class SlowStore(MemoryKeyStore):
         super().__init__()
         self.look_up = self.reading = 0.0
 
-    async def find(self, digest: str, client: str = "") -> KeyRecord | None:
-        record = await super().find(digest, client)
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
+        record = await super().get_by_digest(digest, client)
         await asyncio.sleep(self.look_up)
         return record
 
@@ -584,14 +591,14 @@ async def test_a_row_that_grew_old_while_the_store_was_asked_is_not_relied_on(
     key, store, rows = await table.mint("ledgers:read"), SlowStore(), SlowRows(postgres.url())
     cache = KeyCache(store, time.monotonic)
     # Its rows are not read again by itself, as on a gateway that has not seen the key for 30 s.
-    keys = CoreKeys(cache, store, rows, Verifier(), clock=time.monotonic, now=now)
+    keys = CoreAuthority(cache, CoreSources(store, rows, Verifier()), KeyClocks(time.monotonic, now))
     following = asyncio.create_task(cache.follow())
-    assert await keys.find(digest(key.key), key.key) is not None
+    assert await keys.identify(digest(key.key), key.key) is not None
     await asyncio.sleep(CONFIRMED_SECONDS + 0.05)
     rows.delay, store.look_up = CONFIRMED_SECONDS - 0.1, LATE_SECONDS - 0.4
     with pytest.raises(GatewayError) as failure:
-        await keys.find(digest(key.key), key.key)
-    assert failure.value.reason == "Core's database answers too late"
+        await keys.identify(digest(key.key), key.key)
+    assert failure.value.reason == "Core's database responds too late"
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     await keys.close()
@@ -606,7 +613,9 @@ async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres
         await asyncio.sleep(2 * store.reading)
         assert not one.cache.linked
         end = Instant.of(now() + timedelta(seconds=1.5))
-        await store.revise(key.id, lambda record: record.retire(end, AT, "cli:ann"))
+        await store.revise(
+            key.id, lambda record: record.as_rotated(end, Event(instant(AT), "rotated", "cli:ann"))
+        )
         for _ in range(5):
             await one.find(key.key)
             await asyncio.sleep(0.1)
@@ -637,7 +646,10 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
     await table.change(key, "expires_at = '294000-01-01', created_at = '-infinity', is_revoked = true")
     row = (await first.rows.by_ids([key.id]))[key.id]
     record = record_of(row, "d")
-    assert (record.expires_at, record.created_at) == ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
+    assert (str(record.expires_at), str(record.created_at)) == (
+        "9999-12-31T23:59:59Z",
+        "0001-01-01T00:00:00Z",
+    )
     assert (record.created_by, record.revoked) == ("core", False)
     assert record.bcrypt == row.hashed
     assert row.hashed not in repr(row)
@@ -647,9 +659,12 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
     ("change", "state"),
     [
         (lambda record: record, KeyState.LIVE),
-        (lambda record: record.disable(AT, "cli:ann"), KeyState.DISABLED),
-        (lambda record: record.revoke(AT, "cli:ann"), KeyState.REVOKED),
-        (lambda record: record.retire(Instant.of(now()), AT, "cli:ann"), KeyState.EXPIRED),
+        (lambda record: record.as_disabled(instant(AT), "cli:ann"), KeyState.DISABLED),
+        (lambda record: record.as_revoked(revocation(AT, "cli:ann")), KeyState.REVOKED),
+        (
+            lambda record: record.as_rotated(Instant.of(now()), Event(instant(AT), "rotated", "cli:ann")),
+            KeyState.EXPIRED,
+        ),
     ],
 )
 async def test_what_was_done_to_a_key_before_its_first_use_counts(
@@ -663,10 +678,10 @@ async def test_what_was_done_to_a_key_before_its_first_use_counts(
         pending = change(pending_record(row, Instant.of(now())))
         await store.add_all([pending])
         assert await one.state(key.key) == state
-        assert await store.find(digest(key.key)) == replace(
+        assert await store.get_by_digest(digest(key.key)) == replace(
             pending, digest=digest(key.key), bcrypt=row.hashed
         )
-        assert [batch async for batch in store.every()] == [[await store.get(key.id)]]
+        assert [batch async for batch in store.scan()] == [[await store.get(key.id)]]
 
 
 async def test_a_command_may_come_between_a_keys_first_look_and_its_record(
@@ -675,8 +690,8 @@ async def test_a_command_may_come_between_a_keys_first_look_and_its_record(
     """It has stored the id as pending and disabled; the arrival finds that, and does not write over it."""
 
     class Late(MemoryKeyStore):
-        async def settle(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
-            known = await super().settle(key_id, digest, moved=moved)
+        async def bind_digest(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
+            known = await super().bind_digest(key_id, digest, moved=moved)
             if await self.get(key_id) is None:
                 await self.add_all([pending])
             return known
@@ -685,21 +700,26 @@ async def test_a_command_may_come_between_a_keys_first_look_and_its_record(
     store = Late()
     async with replica(postgres.url(), store) as one:
         row = (await one.rows.by_ids([key.id]))[key.id]
-        pending = pending_record(row, Instant.of(now())).disable(AT, "cli:ann")
+        pending = pending_record(row, Instant.of(now())).as_disabled(instant(AT), "cli:ann")
         assert await one.state(key.key) is KeyState.DISABLED
 
 
-def test_a_row_says_what_a_record_is_today() -> None:
+def test_a_row_says_what_a_record_is_current_record() -> None:
     """But for its revocation; an end that was set here stays if it comes first."""
     row = CoreRow("api_key_1", "hash", "new", "globex", ("a:b",), 2e9, 1e9, True, "AAAAAAAAAAAAAAAA")
     record = pending_record(replace(row, name="old", owner="acme", revoked=False), Instant.of(now()))
     later = with_row(record, row)
     assert later == replace(record, name="new", owner="globex")
     end = read_instant(b"2026-03-01T00:00:00Z")
-    assert with_row(later.retire(end, AT, "cli:ann"), row).expires == end
-    assert with_row(later.retire(end, AT, "cli:ann"), replace(row, expires_at=1e9)).expires.unix == 1e9
+    assert with_row(later.as_rotated(end, Event(instant(AT), "rotated", "cli:ann")), row).expires_at == end
+    assert (
+        with_row(
+            later.as_rotated(end, Event(instant(AT), "rotated", "cli:ann")), replace(row, expires_at=1e9)
+        ).expires_at.unix
+        == 1e9
+    )
     revoked = pending_record(row, end)
-    assert (revoked.revoked_at, revoked.revoked_by) == (str(end), "core")
+    assert revoked.revocation == Revocation(end, "core")
 
 
 def test_a_key_is_today_what_its_row_and_its_record_say() -> None:
@@ -708,14 +728,18 @@ def test_a_key_is_today_what_its_row_and_its_record_say() -> None:
     row = CoreRow("api_key_1", "hash", "n", "acme", ("a:b",), 2e9, 1e9, False, "AAAAAAAAAAAAAAAA")
     dead = replace(row, revoked=True)
     record = record_of(row, "d")
-    assert today(None, None, now_) is None
-    assert today(None, row, now_) == pending_record(row, now_)
-    assert today(record, row, now_) == record
-    assert today(record, replace(row, owner="globex"), now_) == replace(record, owner="globex")
-    assert today(record, dead, now_) == record.revoke(str(now_), "core")
-    assert today(record, replace(dead, revoked_at=at.unix), now_) == record.revoke(AT, "core")
-    assert today(record.revoke(AT, "master"), dead, now_) == record.revoke(AT, "master")
-    assert today(record, None, now_) == record.revoke("", "core", GONE)
+    assert current_record(None, None, now_) is None
+    assert current_record(None, row, now_) == pending_record(row, now_)
+    assert current_record(record, row, now_) == record
+    assert current_record(record, replace(row, owner="globex"), now_) == replace(record, owner="globex")
+    assert current_record(record, dead, now_) == record.as_revoked(Revocation(now_, "core"))
+    assert current_record(record, replace(dead, revoked_at=at.unix), now_) == record.as_revoked(
+        revocation(AT, "core")
+    )
+    assert current_record(record.as_revoked(revocation(AT, "master")), dead, now_) == record.as_revoked(
+        revocation(AT, "master")
+    )
+    assert current_record(record, None, now_) == record.as_revoked(Revocation(None, "core", GONE))
     used = replace(row, last_used_at=at.unix)
-    assert today(record, used, now_) == replace(record, last_used_at=AT)
-    assert today(record.used(now_.unix), used, now_) == replace(record, last_used_at=str(now_))
+    assert current_record(record, used, now_) == replace(record, last_used_at=instant(AT))
+    assert current_record(record.with_last_use(now_.unix), used, now_) == replace(record, last_used_at=now_)

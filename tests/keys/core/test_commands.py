@@ -19,7 +19,7 @@ from gateway.cli.keys.core_writer import CoreKeyWriter
 from gateway.cli.keys.operator import operator_name, utc_now
 from gateway.cli.keys.reader import CoreKeyReader
 from gateway.cli.keys.rotation import Rotation
-from gateway.gocompat.times import Instant, read_instant
+from gateway.gocompat.times import Instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, record_of
@@ -30,10 +30,12 @@ from gateway.keys.minting import digest
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.revocation import revoke_key
 from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, answering
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.mute import mute_after
+from tests.keys.records import instant, revocation
 from tests.redis_server import RedisServer
 from tests.running import MASTER_KEY, ROOT, configured
 
@@ -103,7 +105,7 @@ class TestCreate:
         """As with the store as the authority: the key alone on standard output, and who made it."""
         result = await keys(*CREATE, "--name", "payments")
         key = result.stdout.removesuffix("\n")
-        record = await store.find(digest(key))
+        record = await store.get_by_digest(digest(key))
         assert result.exit_code == 0
         assert record is not None
         assert [record.id] == core.minted
@@ -189,7 +191,7 @@ class TestRotate:
         old = await table.mint("ledgers:read", "balances:read")
         result = await keys("rotate", old.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
         assert result.exit_code == 0, result.stderr
-        new = await store.find(digest(result.stdout.removesuffix("\n")))
+        new = await store.get_by_digest(digest(result.stdout.removesuffix("\n")))
         assert new is not None
         assert (new.owner, new.name, new.scopes) == ("acme", "n", ("ledgers:read", "balances:read"))
         assert (new.replaces, new.created_by, [new.id]) == (old.id, operator_name(), core.minted)
@@ -197,8 +199,8 @@ class TestRotate:
         (event,) = record.history
         assert (event.what, event.by, event.reason) == ("rotated", operator_name(), "yearly")
         assert record.pending
-        assert record.expires.unix - read_instant(event.at.encode()).unix == 7200
-        assert await store.retiring() == [record]
+        assert record.expires_at.unix - event.at.unix == 7200
+        assert await store.awaiting_core_revocation() == [record]
         assert not await revoked(table, old.id)
 
     async def test_what_was_narrowed_in_core_is_not_widened_again(
@@ -206,12 +208,12 @@ class TestRotate:
     ) -> None:
         """The store may remember scopes and an owner that Core has taken away since."""
         key = (await keys(*CREATE)).stdout.removesuffix("\n")
-        record = await store.find(digest(key))
+        record = await store.get_by_digest(digest(key))
         assert record is not None
         made = CoreKey(key, record.id, "acme")
         await table.change(made, "scopes = '{balances:read}', owner_id = 'globex'")
         result = await keys("rotate", made.id, "--print-key")
-        new = await store.find(digest(result.stdout.removesuffix("\n")))
+        new = await store.get_by_digest(digest(result.stdout.removesuffix("\n")))
         assert new is not None
         assert (new.owner, new.scopes) == ("globex", ("balances:read",))
 
@@ -225,7 +227,7 @@ class TestRotate:
             await table.change(old, "is_revoked = true")
         else:
             await keys("disable", old.id)
-            await store.revoke(old.id, "2026-02-01T00:00:00Z", "master")
+            await revoke_key(store, old.id, revocation("2026-02-01T00:00:00Z", "master"))
         assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
         assert core.minted == []
 
@@ -236,7 +238,7 @@ class TestRotate:
         old = await table.mint("ledgers:read")
 
         async def revoked_first(exchange: Exchange) -> None:
-            await store.revoke(old.id, "2026-02-01T00:00:00Z", "master")
+            await revoke_key(store, old.id, revocation("2026-02-01T00:00:00Z", "master"))
             await core.answer(exchange)
 
         core.failing = [revoked_first]
@@ -252,7 +254,7 @@ class TestRotate:
         with mute_after(b"EVAL", redis_url) as url:
             result = await keys("rotate", old.id, "--print-key", BLNK_GATEWAY_KEYS__STORE=url)
         key = result.stdout.removesuffix("\n")
-        new = await store.find(digest(key))
+        new = await store.get_by_digest(digest(key))
         assert new is not None
         assert (result.exit_code, new.replaces) == (3, old.id)
         assert f"it is not known whether {new.id} has replaced {old.id}" in result.stderr
@@ -325,7 +327,8 @@ class TestRevoke:
             assert (result.exit_code, result.stdout) == (0, f"{key.id}\trevoked\n")
         assert await revoked(table, key.id)
         record = await stored(store, key.id)
-        assert (record.revoked, record.revoked_by, record.revoked_reason) == (True, operator_name(), "stolen")
+        assert record.revocation is not None
+        assert (record.revocation.by, record.revocation.reason) == (operator_name(), "stolen")
 
     async def test_descendants_go_too(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
         """In Core and in the store."""
@@ -375,11 +378,12 @@ class TestRevoke:
         text = f"upstream.url ({upstream.url}): {told}; {later}\n"
         assert outcome(await keys("revoke", key.id, "--reason", "stolen")) == (3, "", text)
         record = await stored(store, key.id)
-        assert (record.revoked_by, record.revoked_reason) == (operator_name(), "stolen")
-        assert (await store.retiring(), await revoked(table, key.id)) == ([record], False)
+        assert record.revocation is not None
+        assert (record.revocation.by, record.revocation.reason) == (operator_name(), "stolen")
+        assert (await store.awaiting_core_revocation(), await revoked(table, key.id)) == ([record], False)
         assert outcome(await keys("revoke", key.id)) == (0, f"{key.id}\trevoked\n", "")
-        assert (await store.retiring(), await revoked(table, key.id)) == ([], True)
-        assert await stored(store, key.id) == replace(record, retiring=False)
+        assert (await store.awaiting_core_revocation(), await revoked(table, key.id)) == ([], True)
+        assert await stored(store, key.id) == replace(record, awaiting_core_revocation=False)
 
 
 class TestDisable:
@@ -441,17 +445,19 @@ class TestPrune:
         for key in (dead, taken_back, retiring):
             record = record_of(await row_of_table(table, key), digest(key.key))
             await store.add(
-                replace(record, created_at=long_ago).revoke(long_ago, "master", retiring=key is retiring)
+                replace(record, created_at=instant(long_ago)).as_revoked(
+                    revocation(long_ago, "master"), awaiting_core=key is retiring
+                )
             )
         for key, created_at in ((gone, long_ago), (young, "2999-01-01T00:00:00Z")):
             record = record_of(await row_of_table(table, key), digest(key.key))
-            await store.add(replace(record, created_at=created_at))
+            await store.add(replace(record, created_at=instant(created_at)))
             await table.delete(key)
         for key in (dead, retiring):
             await table.change(key, f"is_revoked = true, revoked_at = '{long_ago}'")
         result = await keys("prune", "--dead-before", "30d", "--no-export")
         assert outcome(result) == (0, "2 removed\n", "")
-        left = {record.id async for batch in store.every() for record in batch}
+        left = {record.id async for batch in store.scan() for record in batch}
         assert left == {taken_back.id, retiring.id, young.id}
 
     async def test_a_key_that_was_revoked_in_core_is_refused_once_its_record_is_gone(
@@ -459,7 +465,9 @@ class TestPrune:
     ) -> None:
         """By its row; verifying it says why."""
         key = await table.mint("ledgers:read")
-        await store.add(record_of(await row_of_table(table, key), digest(key.key)).revoke(AT, "master"))
+        await store.add(
+            record_of(await row_of_table(table, key), digest(key.key)).as_revoked(revocation(AT, "master"))
+        )
         await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
         assert (await keys("prune", "--dead-before", "30d", "--no-export")).stdout == "1 removed\n"
         verified = await keys("verify", stdin=key.key)
@@ -512,16 +520,16 @@ class TestReading:
         await table.mint("ledgers:read")
 
         class Later(RedisKeyStore):
-            async def every(self) -> AsyncIterator[list[KeyRecord]]:
+            async def scan(self) -> AsyncIterator[list[KeyRecord]]:
                 new = await table.mint("ledgers:read")
                 row = (await rows.by_ids([new.id]))[new.id]
                 await self.add(record_of(row, digest(new.key)))
-                async for batch in super().every():
+                async for batch in super().scan():
                     yield batch
 
         rows, later = CoreRows(postgres.url()), Later(redis_url)
-        readings = CoreKeyReader(later, rows, postgres.url(), utc_now())
-        found = [record async for batch in readings.every() for record in batch]
+        readings = CoreKeyReader(later, rows, utc_now())
+        found = [record async for batch in readings.scan() for record in batch]
         assert [record.revoked for record in found] == [False, False]
         await later.close()
         rows.close()
@@ -574,7 +582,7 @@ class TestReading:
         key = await table.mint("ledgers:read")
         result = await keys("verify", stdin=key.key)
         assert (result.exit_code, f"id           {key.id}\nstate        live\n" in result.stdout) == (0, True)
-        assert await store.empty()
+        assert await store.is_empty()
         bad = key.key[:20] + ("A" if key.key[20] != "A" else "B") + key.key[21:]
         assert outcome(await keys("verify", stdin=bad)) == (1, "state        unknown\n", "")
         await table.change(key, "is_revoked = true")
@@ -586,7 +594,7 @@ class TestReading:
     ) -> None:
         """Where the row's hash was replaced, the key is another's no longer."""
         key = (await keys(*CREATE)).stdout.removesuffix("\n")
-        record = await store.find(digest(key))
+        record = await store.get_by_digest(digest(key))
         assert record is not None
         made = CoreKey(key, record.id, "acme")
         assert (await keys("verify", stdin=key)).exit_code == 0

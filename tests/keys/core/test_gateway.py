@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.keys.core.authority import READ_SECONDS
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import mint_id, mint_key
-from gateway.keys.store import MemoryKeyStore
 from gateway.server.build import build
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
@@ -23,6 +23,7 @@ from tests.conftest import Start
 from tests.core_stand_in import Exchange, RecordingUpstream
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import Postgres, Table, hashed
+from tests.keys.records import revoker
 from tests.raw_client import Answer, request
 from tests.running import MASTER_KEY, Running, configured
 
@@ -136,7 +137,7 @@ async def test_who_revoked_a_key_is_kept_however_long_core_takes(
     assert (await one.ask("DELETE", f"/api-keys/{key.id}", key=caller.key)).status == 204
     record = await store.get(key.id)
     assert record is not None
-    assert (record.revoked_by, record.retiring) == (caller.id, False)
+    assert (revoker(record), record.awaiting_core_revocation) == (caller.id, False)
 
 
 @pytest.mark.parametrize("change", ["is_revoked = true", "scopes = '{balances:read}'"])

@@ -6,26 +6,28 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.gocompat.times import ZERO, Instant
+from gateway.gocompat.times import Instant
 from gateway.keys.authority import StoreAuthority
 from gateway.keys.cache import KeyCache
-from gateway.keys.core.import_rows import Left, pending_records
-from gateway.keys.core.table import UnreadableTableError, read_table
+from gateway.keys.core.import_rows import RowsLeftOut, pending_records
+from gateway.keys.core.rows import CoreRows
 from gateway.keys.core.verifier import Verifier
+from gateway.keys.errors import DatabaseUnavailableError
 from gateway.keys.import_file import ImportResult, import_records
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
 from gateway.keys.pending import PendingKeys
 from gateway.keys.record import KeyRecord
-from gateway.keys.store import MemoryKeyStore
 from tests.keys.core.conftest import CoreKey, Postgres, Table
+from tests.keys.records import instant, revocation
 
 pytestmark = pytest.mark.postgres
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 
-async def read(postgres: Postgres) -> tuple[list[KeyRecord], Left]:
-    rows, left = [row async for _, batch in read_table(postgres.url()) for row in batch], Left()
+async def read(postgres: Postgres) -> tuple[list[KeyRecord], RowsLeftOut]:
+    rows, left = [row async for _, batch in CoreRows(postgres.url()).scan() for row in batch], RowsLeftOut()
     return pending_records(rows, Instant(NOW), left), left
 
 
@@ -40,14 +42,14 @@ async def test_a_row_becomes_a_pending_record(postgres: Postgres, table: Table) 
         name="n",
         owner="acme",
         scopes=("ledgers:read", "*:*"),
-        expires_at="2999-01-02T03:04:05Z",
-        created_at="2025-01-02T03:04:05.123456Z",
+        expires_at=instant("2999-01-02T03:04:05Z"),
+        created_at=instant("2025-01-02T03:04:05.123456Z"),
         created_by="core",
-        last_used_at="2026-01-01T00:00:00Z",
+        last_used_at=instant("2026-01-01T00:00:00Z"),
         prefix=key.key[:16],
         bcrypt=await table.value(key, "key"),
     )
-    assert await read(postgres) == ([expected], Left())
+    assert await read(postgres) == ([expected], RowsLeftOut())
 
 
 async def test_revoked_rows_come_revoked_with_or_without_a_time(postgres: Postgres, table: Table) -> None:
@@ -55,9 +57,9 @@ async def test_revoked_rows_come_revoked_with_or_without_a_time(postgres: Postgr
     await table.change(timed, "is_revoked = true, revoked_at = '2026-01-05T00:00:00Z'")
     await table.change(untimed, "is_revoked = true")
     records, _ = await read(postgres)
-    assert [(record.revoked_at, record.revoked_by) for record in records] == [
-        ("2026-01-05T00:00:00Z", "core"),
-        ("2026-02-01T00:00:00Z", "core"),
+    assert [record.revocation for record in records] == [
+        revocation("2026-01-05T00:00:00Z", "core"),
+        revocation("2026-02-01T00:00:00Z", "core"),
     ]
 
 
@@ -84,7 +86,7 @@ async def test_a_table_with_nulls_fails_no_row_beside_them(postgres: Postgres, t
     await table.change(empty, ", ".join(f"{column} = NULL" for column in columns))
     records, left = await read(postgres)
     assert [record.id for record in records] == [good.id]
-    assert left == Left(unusable=[""])
+    assert left == RowsLeftOut(unusable=[""])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ async def test_a_time_beyond_the_years_is_their_last_or_first(
     key = await table.mint()
     await table.change(key, f"expires_at = '{written}'")
     records, _ = await read(postgres)
-    assert [record.expires_at for record in records] == [read_as]
+    assert [record.expires_at for record in records] == [instant(read_as)]
 
 
 async def test_a_key_that_nobody_used_was_never_used(postgres: Postgres, table: Table) -> None:
@@ -104,7 +106,7 @@ async def test_a_key_that_nobody_used_was_never_used(postgres: Postgres, table: 
     key = await table.mint()
     await table.change(key, "last_used_at = '0001-01-01T00:00:00Z'")
     records, _ = await read(postgres)
-    assert [record.last_used_at for record in records] == [ZERO]
+    assert [record.last_used_at for record in records] == [None]
 
 
 async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table) -> None:
@@ -115,16 +117,18 @@ async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table)
         " FROM generate_series(1, 1001) AS n"
     )
     await table.mint(owner="acme")
-    batches = [(total, len(batch)) async for total, batch in read_table(postgres.url(), "o")]
+    batches = [(total, len(batch)) async for total, batch in CoreRows(postgres.url()).scan("o")]
     assert batches == [(1001, 500), (1001, 500), (1001, 1)]
-    assert [(total, len(batch)) async for total, batch in read_table(postgres.url())][2:] == [(1002, 2)]
+    assert [(total, len(batch)) async for total, batch in CoreRows(postgres.url()).scan()][2:] == [(1002, 2)]
 
 
 async def used(store: MemoryKeyStore, verifier: Verifier, key: CoreKey) -> str:
     """What the first request with a key of Core comes to."""
-    authority = StoreAuthority(store, KeyCache(store, lambda: 0.0), PendingKeys(store, verifier, lambda: 0.0))
+    authority = StoreAuthority(
+        store, KeyCache(store, lambda: 0.0), PendingKeys(store, verifier, lambda: 0.0), ""
+    )
 
-    known = await authority.find(digest(key.key), key.key)
+    known = await authority.identify(digest(key.key), key.key)
     return "unknown" if known is None else known.state(NOW.timestamp()).value
 
 
@@ -153,8 +157,8 @@ async def test_a_database_that_fails_is_told_without_its_url(
         (postgres.url("postgres", "postgres"), "no table blnk.api_keys: run Core's migrations first"),
         ("postgres://u:secret@[", "failed: ValueError"),
     ):
-        with pytest.raises(UnreadableTableError) as failure:
-            [batch async for batch in read_table(url)]
-        assert str(failure.value).startswith("Core's database ")
-        assert text in str(failure.value)
-        assert "secret" not in str(failure.value)
+        with pytest.raises(DatabaseUnavailableError) as failure:
+            [batch async for batch in CoreRows(url).scan()]
+        assert failure.value.reason.startswith("Core's database ")
+        assert text in failure.value.reason
+        assert "secret" not in failure.value.reason

@@ -11,13 +11,13 @@ import pytest
 from gateway.errors import Code
 from gateway.keys.core.quota import TURNS, CoreQuota
 from gateway.keys.core.rows import CoreRows
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
 from gateway.keys.quota import Quota, QuotaError
-from gateway.keys.store import MemoryKeyStore
 from gateway.policy.decisions import Deny
 from tests.keys.core.conftest import Postgres, Table
 from tests.keys.core.test_api import ACME, CREATED, NEW, body, resource, row
-from tests.keys.records import KEY_ID, RECORD
+from tests.keys.records import KEY_ID, RECORD, revocation
 from tests.running import eventually
 
 
@@ -47,7 +47,7 @@ async def test_below_it_core_makes_the_key() -> None:
 async def test_records_are_counted_in_the_store() -> None:
     """Which creating and revoking in a loop would fill."""
     store = MemoryKeyStore()
-    dead = replace(RECORD, revoked_at="2026-01-01T00:00:00Z", revoked_by="master")
+    dead = replace(RECORD, revocation=revocation("2026-01-01T00:00:00Z", "master"))
     ids = [f"{KEY_ID}{number}" for number in range(4)]
     await store.add_all([replace(dead, id=key_id, digest=digest(key_id)) for key_id in ids])
     text = (

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import UnusableAuthorityError
-from gateway.keys.core.rows import CoreRows, reason
+from gateway.keys.core.database import reason
+from gateway.keys.core.rows import CoreRows
 from gateway.proxy.errors import code_of
 from tests.addresses import DEAD, dropping_packets, names, run
 from tests.keys.core.conftest import Postgres, Table
@@ -72,7 +73,7 @@ async def test_every_missing_column_is_named(postgres: Postgres, table: Table) -
 
 async def test_missing_rights_are_named(postgres: Postgres, table: Table) -> None:
     text = (
-        "Core's database lets the user of keys.core_database not read: "
+        "Core's database does not let the user of keys.core_database read: "
         "GRANT USAGE ON SCHEMA blnk and GRANT SELECT ON blnk.api_keys to it"
     )
     assert await unusable(postgres.url("stranger")) == text

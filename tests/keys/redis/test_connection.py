@@ -13,12 +13,13 @@ import pytest
 from redis.crc import key_slot
 
 from gateway.errors import Code, GatewayError
+from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.store import KeyRecord
+from gateway.keys.revocation import revoke_key
 from gateway.proxy.errors import code_of
 from tests import redis_acl
-from tests.keys.records import OTHER, RECORD
+from tests.keys.records import OTHER, RECORD, revocation
 from tests.keys.redis_setups import (
     SERVICE,
     Cluster,
@@ -35,7 +36,7 @@ from tests.redis_server import RedisServer, free_port, start_redis, verbs_of_cli
 from tests.running import ROOT
 
 AT = "2026-02-01T00:00:00Z"
-REVOKED = RECORD.revoke(AT, "master")
+REVOKED = RECORD.as_revoked(revocation(AT, "master"))
 SLOT = key_slot(PREFIX.encode())
 
 
@@ -120,7 +121,7 @@ class TestSingle:
         try:
             async with opened(f"{url}?ssl_ca_certs={made.authority}") as store:
                 await store.add(RECORD)
-                assert await store.find(RECORD.digest) == RECORD
+                assert await store.get_by_digest(RECORD.digest) == RECORD
             async with opened(url) as store:
                 assert "certificate verify failed" in (await assert_down(store)).lower()
             other = redis_acl.url(f"localhost:{port}", scheme="rediss")
@@ -139,7 +140,7 @@ async def revoked_during(
     async def revoke(some: Sequence[KeyRecord]) -> None:
         for record in some:
             with contextlib.suppress(GatewayError):
-                await store.revoke(record.id, AT, "master")
+                await revoke_key(store, record.id, revocation(AT, "master"))
                 acknowledged.append(record)
 
     async def follow() -> None:
@@ -167,7 +168,7 @@ class TestReplicas:
     async def test_a_revocation_is_on_the_replica_when_it_is_done(self, pair: Replicated) -> None:
         async with opened(pair.primary.url) as store:
             await store.add(RECORD)
-            assert await store.revoke(RECORD.id, AT, "master") == REVOKED
+            assert await revoke_key(store, RECORD.id, revocation(AT, "master")) == REVOKED
             assert b'"revoked_at":"2026' in pair.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
 
     async def test_one_that_a_connected_replica_does_not_acknowledge_is_a_failure(
@@ -179,9 +180,9 @@ class TestReplicas:
                 # The second finds the record revoked, and still owes the acknowledgement.
                 for _ in range(2):
                     with pytest.raises(GatewayError) as failure:
-                        await store.revoke(RECORD.id, AT, "master")
+                        await revoke_key(store, RECORD.id, revocation(AT, "master"))
                     assert str(failure.value.__cause__) == "0 of 1 replicas have acknowledged the write"
-            assert await store.revoke(RECORD.id, AT, "master") == REVOKED
+            assert await revoke_key(store, RECORD.id, revocation(AT, "master")) == REVOKED
 
     async def test_as_many_as_are_configured_must_be_there(self, pair: Replicated) -> None:
         async with opened(pair.primary.url, replicas=2) as store:
@@ -194,7 +195,7 @@ class TestReplicas:
         async with opened(pair.primary.url) as store:
             await store.add(RECORD)
             with pair.primary.monitored() as seen:
-                await store.revoke(RECORD.id, AT, "master")
+                await revoke_key(store, RECORD.id, revocation(AT, "master"))
                 lines = [line for line in seen() if '"EVAL"' in line or '"WAIT"' in line]
             assert verbs_of_clients(lines) == ["EVAL", "WAIT"]
             assert '"WAIT" "1"' in lines[1]
@@ -218,12 +219,12 @@ class TestSentinel:
     ) -> None:
         async with opened(watching.url) as store:
             await store.add(RECORD)
-            await store.revoke(RECORD.id, AT, "master")
+            await revoke_key(store, RECORD.id, revocation(AT, "master"))
             position = await store.last_position()
             pair.primary.kill()
             await asyncio.to_thread(until, pair.promoted, "a promotion")
             await answers(store)
-            assert await store.find(RECORD.digest) == REVOKED
+            assert await store.get_by_digest(RECORD.digest) == REVOKED
             assert (await store.changes(position, 0.05)).continuous
             await store.add(OTHER)
 
@@ -247,7 +248,7 @@ class TestSentinel:
                     await store.add_all(others)
                     acknowledged = await revoked_during(fail_over(), store, others)
                     await answers(store)
-                    kept = await store.get_all([record.id for record in acknowledged])
+                    kept = await store.get_many([record.id for record in acknowledged])
         assert acknowledged
         assert [record.id for record in kept if not record.revoked] == []
 
@@ -258,15 +259,15 @@ class TestSentinel:
         async with opened(watching.url) as reader, opened(watching.url) as writer:
             await reader.add(RECORD)
             position = await reader.last_position()
-            assert await reader.find(RECORD.digest) == RECORD
+            assert await reader.get_by_digest(RECORD.digest) == RECORD
             with pair.primary.stalled():
                 await asyncio.to_thread(until, lambda: watching.name(pair.replica.port), "a promotion")
                 await answers(writer)
-                await writer.revoke(RECORD.id, AT, "master")
+                await revoke_key(writer, RECORD.id, revocation(AT, "master"))
                 with pytest.raises(GatewayError):
                     await reader.changes(position, 0.05)
             # The connections that `reader` had to it would work again now.
-            assert await reader.find(RECORD.digest) == REVOKED
+            assert await reader.get_by_digest(RECORD.digest) == REVOKED
 
     async def test_a_sentinel_in_the_place_of_a_redis_is_told_as_one(self, watching: Sentinels) -> None:
         async with opened(f"redis://127.0.0.1:{watching.ports[0]}/0") as store:
@@ -279,14 +280,14 @@ class TestSentinel:
         async with opened(watching.url) as store:
             await store.add(RECORD)
             # Over a connection that stays open; none can be made later.
-            assert await store.find(RECORD.digest) == RECORD
+            assert await store.get_by_digest(RECORD.digest) == RECORD
             position = await store.last_position()
             await store.changes(position, 0.05)
             for server in watching.servers:
                 server.kill()
             with pytest.raises(GatewayError):
                 await store.changes(position, 0.05)
-            assert await store.find(RECORD.digest) == RECORD
+            assert await store.get_by_digest(RECORD.digest) == RECORD
 
     async def test_one_sentinel_that_is_away_costs_nothing(
         self, pair: Replicated, watching: Sentinels
@@ -311,11 +312,11 @@ class TestCluster:
         async with opened(nodes.url) as store:
             await store.add(RECORD)
             position = await store.last_position()
-            await store.revoke(RECORD.id, AT, "master")
-            assert await store.find(RECORD.digest) == REVOKED
+            await revoke_key(store, RECORD.id, revocation(AT, "master"))
+            assert await store.get_by_digest(RECORD.digest) == REVOKED
             assert await store.owned("acme") == [REVOKED]
             assert len((await store.changes(position, 0.05)).changes) == 1
-            assert [record async for batch in store.every() for record in batch] == [REVOKED]
+            assert [record async for batch in store.scan() for record in batch] == [REVOKED]
         assert b"keys=" not in nodes.other.command("INFO", "keyspace")
 
     async def test_a_failover_is_followed(self, nodes: Cluster) -> None:
@@ -326,7 +327,7 @@ class TestCluster:
 
             async def revoked() -> bool:
                 try:
-                    return await store.revoke(RECORD.id, AT, "master") == REVOKED
+                    return await revoke_key(store, RECORD.id, revocation(AT, "master")) == REVOKED
                 except GatewayError:
                     return False
 

@@ -208,7 +208,12 @@ async def test_a_node_of_a_cluster_in_the_place_of_a_redis_is_told(tmp_path: Pat
     with cluster(tmp_path, key_slot(PREFIX.encode())) as nodes:
         store = RedisKeyStore(redis_acl.url(f"127.0.0.1:{nodes.other.port}"))
         told: list[object] = []
-        for call in (store.add(RECORD), store.find("0" * 64), store.changes("0-0", 0.05), store.empty()):
+        for call in (
+            store.add(RECORD),
+            store.get_by_digest("0" * 64),
+            store.changes("0-0", 0.05),
+            store.is_empty(),
+        ):
             with pytest.raises(GatewayError) as failure:
                 await call
             told.append((type(failure.value), failure.value.reason))

@@ -17,8 +17,9 @@ from gateway.keys.errors import LookupOverloadError, StoreUnavailableError
 from gateway.keys.minting import digest, mint_key
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.revocation import revoke_key
 from tests import redis_acl
-from tests.keys.records import OTHER, PENDING, RECORD
+from tests.keys.records import OTHER, PENDING, RECORD, revocation
 from tests.keys.slow_link import slow_link
 from tests.redis_server import RedisServer
 
@@ -75,7 +76,7 @@ async def test_those_who_ask_at_once_share_a_round_trip(
     await redis_store.add(RECORD)
     with redis_server.monitored() as seen:
         asked = [RECORD.digest, *(unknown() for _ in range(49))]
-        found = await asyncio.gather(*(redis_store.find(each, CLIENT) for each in asked))
+        found = await asyncio.gather(*(redis_store.get_by_digest(each, CLIENT) for each in asked))
         words = [line.split('"')[1].upper() for line in seen() if "SELECT" not in line.upper()]
     assert found == [RECORD] + [None] * 49
     assert words.count("MGET") == 1
@@ -84,8 +85,8 @@ async def test_those_who_ask_at_once_share_a_round_trip(
 async def test_a_first_use_waits_for_no_flood_of_another_address(distant: RedisKeyStore) -> None:
     """The flood alone would take 2 s."""
     await distant.add(RECORD)
-    async with flooded(lambda key: distant.find(digest(key), ATTACKER), 1500):
-        found, took = await timed(distant.find(RECORD.digest, CLIENT))
+    async with flooded(lambda key: distant.get_by_digest(digest(key), ATTACKER), 1500):
+        found, took = await timed(distant.get_by_digest(RECORD.digest, CLIENT))
     assert found == RECORD
     # What is under way, and its own.
     assert took < 0.35
@@ -94,7 +95,7 @@ async def test_a_first_use_waits_for_no_flood_of_another_address(distant: RedisK
 async def test_a_flood_gets_what_redis_can_answer_in_time_and_the_rest_is_refused(
     distant: RedisKeyStore,
 ) -> None:
-    asked = (distant.find(unknown(), ATTACKER) for _ in range(1500))
+    asked = (distant.get_by_digest(unknown(), ATTACKER) for _ in range(1500))
     outcomes, took = await timed(asyncio.gather(*asked, return_exceptions=True))
     assert isinstance(outcomes, list)
     assert {type(outcome) for outcome in outcomes} == {type(None), LookupOverloadError}
@@ -105,8 +106,8 @@ async def test_a_flood_gets_what_redis_can_answer_in_time_and_the_rest_is_refuse
 
 async def test_a_known_key_waits_for_no_unknown_one_of_its_own_address(distant: RedisKeyStore) -> None:
     await distant.add(RECORD)
-    async with flooded(lambda key: distant.find(digest(key), ATTACKER), 1500):
-        found, took = await timed(distant.find(RECORD.digest))
+    async with flooded(lambda key: distant.get_by_digest(digest(key), ATTACKER), 1500):
+        found, took = await timed(distant.get_by_digest(RECORD.digest))
     assert found == RECORD
     # What is under way, and its own.
     assert took < 0.35
@@ -114,8 +115,8 @@ async def test_a_known_key_waits_for_no_unknown_one_of_its_own_address(distant: 
 
 async def test_a_pending_key_waits_for_no_flood_of_another_address(distant: RedisKeyStore) -> None:
     await distant.add_all([PENDING])
-    async with flooded(lambda key: distant.prefixed(key[:16], ATTACKER), 1500):
-        found, took = await timed(distant.prefixed(PENDING.prefix, CLIENT))
+    async with flooded(lambda key: distant.get_by_prefix(key[:16], ATTACKER), 1500):
+        found, took = await timed(distant.get_by_prefix(PENDING.prefix, CLIENT))
     assert found == [PENDING]
     # What is under way, and five steps of its own.
     assert took < 0.8
@@ -124,10 +125,10 @@ async def test_a_pending_key_waits_for_no_flood_of_another_address(distant: Redi
 async def test_changes_and_lists_wait_for_no_look_up(redis_store: RedisKeyStore) -> None:
     """None of them shares a connection with those who need no key."""
     await redis_store.add_all([RECORD, OTHER])
-    async with flooded(lambda key: redis_store.find(digest(key), ATTACKER), 500):
-        revoked, took = await timed(redis_store.revoke(RECORD.id, AT, "master"))
+    async with flooded(lambda key: redis_store.get_by_digest(digest(key), ATTACKER), 500):
+        revoked, took = await timed(revoke_key(redis_store, RECORD.id, revocation(AT, "master")))
         listed, listing = await timed(redis_store.owned("acme"))
-    assert revoked == RECORD.revoke(AT, "master")
+    assert revoked == RECORD.as_revoked(revocation(AT, "master"))
     assert listed == [OTHER, revoked]
     assert max(took, listing) < 0.5
 
@@ -138,9 +139,9 @@ async def test_revoking_waits_for_no_flood_of_new_keys(distant: RedisKeyStore) -
     many = [replace(OTHER, id=f"{OTHER.id[:-4]}1{n:03}", digest=f"{n:064x}") for n in range(200)]
     adding = asyncio.gather(*map(distant.add, many), return_exceptions=True)
     await asyncio.sleep(0.3)
-    revoked, took = await timed(distant.revoke(RECORD.id, AT, "master"))
+    revoked, took = await timed(revoke_key(distant, RECORD.id, revocation(AT, "master")))
     assert StoreUnavailableError in {type(outcome) for outcome in await adding}
-    assert revoked == RECORD.revoke(AT, "master")
+    assert revoked == RECORD.as_revoked(revocation(AT, "master"))
     assert took < 1.2
 
 
@@ -150,7 +151,7 @@ async def test_a_record_that_cannot_be_read_fails_alone(
     await redis_store.add_all([RECORD, OTHER])
     redis_server.command("SET", f"{PREFIX}key:{OTHER.digest}", "{")
     found, unread = await asyncio.gather(
-        *(redis_store.find(each.digest, CLIENT) for each in (RECORD, OTHER)), return_exceptions=True
+        *(redis_store.get_by_digest(each.digest, CLIENT) for each in (RECORD, OTHER)), return_exceptions=True
     )
     assert found == RECORD
     assert isinstance(unread, GatewayError)
@@ -164,5 +165,5 @@ async def test_prefixes_that_are_asked_for_at_once_are_told_apart(
     settled = replace(PENDING, id=f"{PENDING.id[:-1]}5", digest=digest("fifth"), prefix="B" * 16, bcrypt="")
     await redis_store.add_all([PENDING, settled])
     redis_server.command("SADD", f"{PREFIX}prefix:{'C' * 16}", PENDING.id)
-    asked = (redis_store.prefixed(each * 16, CLIENT) for each in "ABCD")
+    asked = (redis_store.get_by_prefix(each * 16, CLIENT) for each in "ABCD")
     assert await asyncio.gather(*asked) == [[PENDING], [settled], [], []]

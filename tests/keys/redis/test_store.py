@@ -19,10 +19,11 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.reading import BatchReader
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyChange, KeyChangeBatch
 from gateway.proxy.errors import code_of
 from tests.keys.mute import mute_after
-from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation
 from tests.redis_server import RedisServer, start_redis, verbs_of_clients, verbs_of_scripts
 
 pytestmark = pytest.mark.redis
@@ -30,20 +31,21 @@ pytestmark = pytest.mark.redis
 Call = Callable[[RedisKeyStore], Awaitable[object]]
 
 CALLS: dict[str, Call] = {
-    "find": lambda store: store.find(RECORD.digest),
+    "find": lambda store: store.get_by_digest(RECORD.digest),
     "get": lambda store: store.get(RECORD.id),
     "add": lambda store: store.add(RECORD),
-    "revoke": lambda store: store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master"),
+    "revoke": lambda store: revoke_key(store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")),
     "owned": lambda store: store.owned("acme"),
-    "revise": lambda store: store.revise(RECORD.id, lambda record: record.disable("", "master")),
+    "revise": lambda store: store.revise(
+        RECORD.id, lambda record: record.as_disabled(RECORD.created_at, "master")
+    ),
     "offspring": lambda store: store.children(RECORD.id),
-    "every": lambda store: anext(store.every()),
+    "every": lambda store: anext(store.scan()),
     "add_all": lambda store: store.add_all([RECORD, OTHER]),
-    "prefixed": lambda store: store.prefixed("AAAAAAAAAAAAAAAA"),
-    "settle": lambda store: store.settle(RECORD.id, OTHER.digest),
-    "used": lambda store: store.used({RECORD.id: 1.0}),
-    "last_used": lambda store: store.last_used([RECORD.id]),
-    "empty": lambda store: store.empty(),
+    "prefixed": lambda store: store.get_by_prefix("AAAAAAAAAAAAAAAA"),
+    "settle": lambda store: store.bind_digest(RECORD.id, OTHER.digest),
+    "used": lambda store: store.record_uses({RECORD.id: 1.0}),
+    "empty": lambda store: store.is_empty(),
     "ping": lambda store: store.ping(),
     "last_position": lambda store: store.last_position(),
     "changes": lambda store: store.changes("0-0", 0.05),
@@ -77,9 +79,9 @@ async def test_every_name_is_under_one_prefix(redis_store: RedisKeyStore, redis_
 async def test_a_look_up_is_one_round_trip(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
     await redis_store.add(RECORD)
     # It connects for the first of them.
-    await redis_store.find(OTHER.digest)
+    await redis_store.get_by_digest(OTHER.digest)
     redis_server.command("CONFIG", "RESETSTAT")
-    assert await redis_store.find(RECORD.digest) == RECORD
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD
     counted = redis_server.command("INFO", "commandstats")
     calls = {name: int(count) for name, count in re.findall(rb"cmdstat_([^:]+):calls=(\d+)", counted)}
     calls.pop(b"config|resetstat")
@@ -114,7 +116,7 @@ async def test_an_index_without_its_record_finds_nothing(
     await redis_store.add(RECORD)
     redis_server.command("DEL", f"{PREFIX}key:{RECORD.digest}")
     assert await redis_store.get(RECORD.id) is None
-    assert await redis_store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master") is None
+    assert await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "{}", '{"id":1}', "\xff"])
@@ -132,7 +134,7 @@ async def test_a_record_under_the_digest_of_another_key_is_a_failure(
 ) -> None:
     await redis_store.add(RECORD)
     redis_server.command("RENAME", f"{PREFIX}key:{RECORD.digest}", f"{PREFIX}key:{OTHER.digest}")
-    await assert_unavailable(redis_store.find(OTHER.digest))
+    await assert_unavailable(redis_store.get_by_digest(OTHER.digest))
 
 
 async def test_a_name_of_another_type_is_no_key(
@@ -141,7 +143,7 @@ async def test_a_name_of_another_type_is_no_key(
     """A look-up of many cannot tell it from one that is not there; it is refused like one."""
     redis_server.command("LPUSH", f"{PREFIX}owner:acme", "x")
     redis_server.command("LPUSH", f"{PREFIX}key:{RECORD.digest}", "x")
-    assert await redis_store.find(RECORD.digest) is None
+    assert await redis_store.get_by_digest(RECORD.digest) is None
     await assert_unavailable(redis_store.owned("acme"))
 
 
@@ -159,9 +161,9 @@ async def test_a_write_that_others_keep_overtaking_is_a_failure(
     # A commit still gets through now and then, so it is either done or said to have failed.
     others = [asyncio.create_task(asyncio.to_thread(overtake)) for _ in range(4)]
     try:
-        revoked = await redis_store.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        revoked = await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master"))
         assert revoked is not None
-        assert revoked.revoked_at == "2026-02-01T00:00:00Z"
+        assert revoked.revocation == revocation("2026-02-01T00:00:00Z", "master")
     except GatewayError as failure:
         assert code_of(failure) is Code.KEY_STORE_UNAVAILABLE  # noqa: PT017
     finally:
@@ -256,7 +258,7 @@ async def test_a_server_that_does_not_answer_is_a_failure_in_time_and_recovers(
     with redis_server.stalled():
         failures = [assert_unavailable(call(redis_store)) for call in CALLS.values()]
         await asyncio.gather(*failures)
-    assert await redis_store.find(RECORD.digest) == RECORD
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
 
 async def test_a_wrong_password_is_a_failure_that_does_not_repeat_it(tmp_path: Path) -> None:
@@ -276,9 +278,9 @@ async def test_a_restart_costs_no_request_after_it(tmp_path: Path) -> None:
     try:
         await store.add(RECORD)
         server.kill()
-        await assert_unavailable(store.find(RECORD.digest))
+        await assert_unavailable(store.get_by_digest(RECORD.digest))
         server = start_redis(tmp_path, "--appendonly", "yes", port=server.port)
-        assert await store.find(RECORD.digest) == RECORD
+        assert await store.get_by_digest(RECORD.digest) == RECORD
     finally:
         await store.close()
         server.kill()
@@ -326,21 +328,21 @@ async def test_a_record_that_settles_while_it_is_read_is_found(redis_store: Redi
         async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:
             if not self.settled:
                 self.settled = True
-                await redis_store.settle(PENDING.id, digest("fourth"))
+                await redis_store.bind_digest(PENDING.id, digest("fourth"))
             return await super().by_digests(digests)
 
     await redis_store.add_all([PENDING, RECORD])
-    found = await Settling(redis_store.link.lists).get_all([RECORD.id, PENDING.id, OTHER.id])
+    found = await Settling(redis_store.link.lists).get_many([RECORD.id, PENDING.id, OTHER.id])
     assert [(record.id, record.pending) for record in found] == [(RECORD.id, False), (PENDING.id, False)]
 
 
 async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> None:
     """An import of keys that were revoked long ago tells nothing of how fast revocations are learnt."""
     start = await redis_store.last_position()
-    await redis_store.add_all([RECORD.revoke("2020-01-01T00:00:00Z", "master"), PENDING])
+    await redis_store.add_all([RECORD.as_revoked(revocation("2020-01-01T00:00:00Z", "master")), PENDING])
     before = time.time()
-    await redis_store.revoke(PENDING.id, "2026-02-01T00:00:00Z", "master")
-    await redis_store.settle(PENDING.id, digest("fourth"))
+    await revoke_key(redis_store, PENDING.id, revocation("2026-02-01T00:00:00Z", "master"))
+    await redis_store.bind_digest(PENDING.id, digest("fourth"))
     imported, added, revoked, settled = (await redis_store.changes(start, 0.05)).changes
     assert [change.revoked for change in (imported, added, revoked, settled)] == [True, False, True, True]
     assert [change.at for change in (imported, added, settled)] == [None, None, None]
@@ -356,7 +358,7 @@ async def test_a_change_made_while_a_connection_was_lost_is_not_written_over(
 
     async def revoke() -> None:
         other = RedisKeyStore(redis_url)
-        await other.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
+        await revoke_key(other, RECORD.id, revocation("2026-02-01T00:00:00Z", "master"))
         await other.close()
 
     def disable_late(record: KeyRecord) -> KeyRecord:
@@ -364,10 +366,12 @@ async def test_a_change_made_while_a_connection_was_lost_is_not_written_over(
             redis_store.link.drop().send(None)
         with ThreadPoolExecutor() as elsewhere:
             elsewhere.submit(asyncio.run, revoke()).result()
-        return record.disable("2026-02-01T00:00:00Z", "master")
+        return record.as_disabled(instant("2026-02-01T00:00:00Z"), "master")
 
     await assert_unavailable(redis_store.revise(RECORD.id, disable_late))
-    assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD.as_revoked(
+        revocation("2026-02-01T00:00:00Z", "master")
+    )
 
 
 class TestUncertain:
@@ -384,13 +388,15 @@ class TestUncertain:
         with pytest.raises(UncertainError) as failure:
             await mute.add(RECORD)
         assert failure.value.reason == "Redis does not answer in time"
-        assert await redis_store.find(RECORD.digest) == RECORD
+        assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
     async def test_so_may_a_revocation(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
         await redis_store.add(RECORD)
         with pytest.raises(UncertainError):
-            await mute.revoke(RECORD.id, "2026-02-01T00:00:00Z", "master")
-        assert await redis_store.find(RECORD.digest) == RECORD.revoke("2026-02-01T00:00:00Z", "master")
+            await revoke_key(mute, RECORD.id, revocation("2026-02-01T00:00:00Z", "master"))
+        assert await redis_store.get_by_digest(RECORD.digest) == RECORD.as_revoked(
+            revocation("2026-02-01T00:00:00Z", "master")
+        )
 
     async def test_a_change_that_redis_has_confirmed_is_certain(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
@@ -419,7 +425,7 @@ class TestUncertain:
         finally:
             redis_server.command("CONFIG", "SET", "maxmemory", "0")
         assert type(failure.value) is StoreUnavailableError
-        assert await redis_store.find(RECORD.digest) is None
+        assert await redis_store.get_by_digest(RECORD.digest) is None
 
 
 async def test_writes_that_a_silent_redis_cut_short_hold_no_connection(
@@ -438,7 +444,7 @@ async def test_writes_that_a_silent_redis_cut_short_hold_no_connection(
         took = await asyncio.gather(*(write(number) for number in range(40)))
     assert max(took) < 2
     began = time.monotonic()
-    assert await redis_store.find(RECORD.digest) == RECORD
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD
     await redis_store.add(OTHER)
     assert time.monotonic() - began < 1
 
@@ -476,7 +482,7 @@ async def test_a_batch_and_its_indexes_are_one_script(
 
 async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
     with redis_server.monitored() as seen:
-        await redis_store.used({f"api_key_{number}": 1.0 for number in range(1000)})
+        await redis_store.record_uses({f"api_key_{number}": 1.0 for number in range(1000)})
         lines = [line for line in seen() if "zadd" in line.lower()]
     assert len(lines) == 1
 
@@ -488,7 +494,7 @@ async def test_what_an_index_says_wrongly_is_not_believed(
     redis_server.command("SADD", f"{PREFIX}offspring:{OTHER.id}", RECORD.id, "gone")
     redis_server.command("SADD", f"{PREFIX}prefix:AAAAAAAAAAAAAAAA", RECORD.id)
     assert await redis_store.children(OTHER.id) == []
-    assert await redis_store.prefixed("AAAAAAAAAAAAAAAA") == []
+    assert await redis_store.get_by_prefix("AAAAAAAAAAAAAAAA") == []
 
 
 async def test_an_id_whose_record_is_gone_is_stored_anew(
@@ -497,7 +503,7 @@ async def test_an_id_whose_record_is_gone_is_stored_anew(
     await redis_store.add(RECORD)
     redis_server.command("DEL", f"{PREFIX}key:{RECORD.digest}")
     assert await redis_store.add_all([RECORD]) == [None]
-    assert await redis_store.find(RECORD.digest) == RECORD
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
 
 async def test_a_call_that_is_cancelled_ends_cancelled(redis_url: str) -> None:

@@ -23,9 +23,10 @@ from gateway.keys.redis.indexes import RecordCommands
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.script import Command, Outcome, eval_command, read_outcome
 from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.revocation import revoke_key
 from gateway.keys.store import DuplicateKeyError
 from tests import redis_acl
-from tests.keys.records import OTHER, PENDING, RECORD
+from tests.keys.records import OTHER, PENDING, RECORD, instant, revocation
 from tests.keys.redis.cut_link import cut_after
 from tests.keys.redis_setups import Replicated, replicated
 from tests.redis_server import RedisServer, start_redis, verbs_of_clients
@@ -33,12 +34,12 @@ from tests.redis_server import RedisServer, start_redis, verbs_of_clients
 pytestmark = pytest.mark.redis
 
 AT = "2026-02-01T00:00:00Z"
-REVOKED = RECORD.revoke(AT, "master")
+REVOKED = RECORD.as_revoked(revocation(AT, "master"))
 NAME = f"{PREFIX}name".encode()
 
 
 def disable(record: KeyRecord) -> KeyRecord:
-    return record.disable(AT, "cli:ann")
+    return record.as_disabled(instant(AT), "cli:ann")
 
 
 def elsewhere(url: str, work: Callable[[RedisKeyStore], Awaitable[object]]) -> None:
@@ -76,12 +77,12 @@ async def test_a_change_that_came_first_is_kept(redis_store: RedisKeyStore, redi
     def disable_late(record: KeyRecord) -> KeyRecord:
         seen.append(record)
         if len(seen) == 1:
-            elsewhere(redis_url, lambda store: store.revoke(RECORD.id, AT, "master"))
+            elsewhere(redis_url, lambda store: revoke_key(store, RECORD.id, revocation(AT, "master")))
         return disable(record)
 
     assert await redis_store.revise(RECORD.id, disable_late) == REVOKED
     assert seen == [RECORD, REVOKED]
-    assert await redis_store.find(RECORD.digest) == REVOKED
+    assert await redis_store.get_by_digest(RECORD.digest) == REVOKED
 
 
 async def test_a_creator_that_is_revoked_meanwhile_creates_nothing(
@@ -98,7 +99,9 @@ async def test_a_creator_that_is_revoked_meanwhile_creates_nothing(
         )
         await redis_store.add(creator)
         added, _ = await asyncio.gather(
-            redis_store.add(created), redis_store.revoke(creator.id, AT, "master"), return_exceptions=True
+            redis_store.add(created),
+            revoke_key(redis_store, creator.id, revocation(AT, "master")),
+            return_exceptions=True,
         )
         there = await redis_store.children(creator.id)
         assert there == ([created] if added is None else [])
@@ -110,7 +113,7 @@ async def test_of_twenty_that_store_the_same_key_one_does(redis_url: str) -> Non
     outcomes = await asyncio.gather(*adding, return_exceptions=True)
     (won,) = (number for number, outcome in enumerate(outcomes) if outcome is None)
     assert [type(outcome) for outcome in outcomes].count(DuplicateKeyError) == 19
-    assert await stores[0].find(RECORD.digest) == replace(RECORD, name=f"{won}")
+    assert await stores[0].get_by_digest(RECORD.digest) == replace(RECORD, name=f"{won}")
     for store in stores:
         await store.close()
 
@@ -159,8 +162,8 @@ async def test_every_name_is_declared_to_the_script(
     record = replace(PENDING, created_by=RECORD.id, replaces=OTHER.id)
     with redis_server.monitored() as seen:
         await redis_store.add_all([record])
-        await redis_store.revoke(record.id, AT, "master", retiring=True)
-        await redis_store.settle(record.id, digest("fourth"))
+        await revoke_key(redis_store, record.id, revocation(AT, "master"), awaiting_core=True)
+        await redis_store.bind_digest(record.id, digest("fourth"))
         stored = await redis_store.get(record.id)
         assert stored is not None
         await redis_store.remove_all([stored])
@@ -195,7 +198,7 @@ async def test_a_command_that_is_forbidden_leaves_nothing_that_is_believed(
     finally:
         await poor.close()
         redis_server.command("ACL", "DELUSER", "poor")
-    assert (await redis_store.find(record.digest), await redis_store.get(record.id)) == (None, None)
+    assert (await redis_store.get_by_digest(record.digest), await redis_store.get(record.id)) == (None, None)
     assert (await redis_store.owned("acme"), await redis_store.children(creator.id)) == ([creator], [])
     await redis_store.add(record)
     assert await redis_store.children(creator.id) == [record]
@@ -209,7 +212,7 @@ async def test_an_index_of_another_type_is_a_failure_and_the_record_stays(
     redis_server.command("LPUSH", f"{PREFIX}owner:acme", "x")
     told = (StoreUnavailableError, "Redis failed: ResponseError")
     assert await failure_of(redis_store.revise(RECORD.id, disable)) == told
-    assert await redis_store.find(RECORD.digest) == RECORD
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
 
 async def test_a_full_redis_takes_nothing_of_a_change_and_can_be_pruned(
@@ -228,7 +231,7 @@ async def test_a_full_redis_takes_nothing_of_a_change_and_can_be_pruned(
         assert await redis_store.remove_all([REVOKED]) == [REVOKED]
     finally:
         redis_server.command("CONFIG", "SET", "maxmemory", "0")
-    assert await redis_store.find(RECORD.digest) is None
+    assert await redis_store.get_by_digest(RECORD.digest) is None
 
 
 # A connection that is lost.
@@ -241,12 +244,12 @@ async def test_what_is_lost_behind_the_script_may_be_done_and_is_not_repeated(
     async with cut_after(b"EVAL", redis_server.port) as url:
         store = RedisKeyStore(url)
         with redis_server.monitored() as seen:
-            told = await failure_of(store.revoke(RECORD.id, AT, "master"))
+            told = await failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
             verbs = verbs_of_clients(seen())
         await store.close()
     assert told == (UncertainError, "Redis closed the connection")
     assert verbs.count("EVAL") == 1
-    assert await redis_store.find(RECORD.digest) == REVOKED
+    assert await redis_store.get_by_digest(RECORD.digest) == REVOKED
 
 
 async def test_what_is_lost_before_the_script_is_certain(
@@ -255,10 +258,10 @@ async def test_what_is_lost_before_the_script_is_certain(
     await redis_store.add(RECORD)
     async with cut_after(b"MGET", redis_server.port) as url:
         store = RedisKeyStore(url)
-        told = await failure_of(store.revoke(RECORD.id, AT, "master"))
+        told = await failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
         await store.close()
     assert told == (StoreUnavailableError, "Redis closed the connection")
-    assert await redis_store.find(RECORD.digest) == RECORD
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
 
 async def test_a_connection_that_is_closed_before_the_script_is_not_replaced(
@@ -277,7 +280,7 @@ async def test_a_connection_that_is_closed_before_the_script_is_not_replaced(
         verbs = verbs_of_clients(seen())
     assert told == (StoreUnavailableError, "the connection to Redis was closed before the command was sent")
     assert "EVAL" not in verbs
-    assert await redis_store.find(RECORD.digest) == RECORD
+    assert await redis_store.get_by_digest(RECORD.digest) == RECORD
     # The next one connects.
     assert await redis_store.revise(RECORD.id, disable) == disable(RECORD)
 
@@ -295,10 +298,10 @@ class TestReplicas:
         async with cut_after(b"EVAL", pair.primary.port, passed=1) as url:
             cut = RedisKeyStore(url)
             with pair.replica.stalled():
-                told = await failure_of(cut.revoke(RECORD.id, AT, "master"))
+                told = await failure_of(revoke_key(cut, RECORD.id, revocation(AT, "master")))
             await cut.close()
         assert told == (UncertainError, "Redis closed the connection")
-        assert await store.find(RECORD.digest) == REVOKED
+        assert await store.get_by_digest(RECORD.digest) == REVOKED
         await store.close()
 
     async def test_a_primary_that_becomes_a_replica_before_the_script_takes_nothing(
@@ -316,7 +319,7 @@ class TestReplicas:
         assert told == (StoreUnavailableError, "Redis has no primary that takes changes")
         await store.close()
         promoted = RedisKeyStore(pair.replica.url)
-        assert await promoted.find(RECORD.digest) == RECORD
+        assert await promoted.get_by_digest(RECORD.digest) == RECORD
         await promoted.close()
 
     async def test_a_primary_that_becomes_a_replica_behind_the_script_leaves_it_open(
@@ -326,7 +329,9 @@ class TestReplicas:
         store = RedisKeyStore(pair.primary.url)
         await store.add(RECORD)
         with pair.replica.stalled(), pair.primary.monitored() as seen:
-            revoking = asyncio.ensure_future(failure_of(store.revoke(RECORD.id, AT, "master")))
+            revoking = asyncio.ensure_future(
+                failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
+            )
             async with asyncio.timeout(5):
                 while "WAIT" not in verbs_of_clients(seen()):
                     await asyncio.sleep(0.01)
@@ -343,7 +348,7 @@ class TestReplicas:
                 await store.add(RECORD)
             kind, told = await failure_of(store.add(OTHER))
         assert (kind, told) == (UnacknowledgedError, "0 of 1 replicas have acknowledged the write")
-        assert await store.find(OTHER.digest) == OTHER
+        assert await store.get_by_digest(OTHER.digest) == OTHER
         await store.close()
 
     async def test_changes_of_many_writers_are_all_acknowledged(self, pair: Replicated) -> None:
@@ -357,7 +362,7 @@ class TestReplicas:
 
         for _ in range(5):
             await asyncio.gather(*(store.revise(RECORD.id, add_scope) for store in stores))
-        found = await stores[0].find(RECORD.digest)
+        found = await stores[0].get_by_digest(RECORD.digest)
         assert found is not None
         assert len(found.scopes) == 1 + 15
         text = pair.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
@@ -388,7 +393,7 @@ async def test_a_read_only_redis_is_told_by_the_script(tmp_path: Path) -> None:
     try:
         told = "Redis takes no change: too few of its replicas are well (min-replicas-to-write)"
         assert await failure_of(store.add(RECORD)) == (StoreUnavailableError, told)
-        assert await store.find(RECORD.digest) is None
+        assert await store.get_by_digest(RECORD.digest) is None
     finally:
         await store.close()
         server.kill()

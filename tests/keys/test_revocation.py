@@ -6,52 +6,56 @@ import asyncio
 import contextlib
 from dataclasses import replace
 
-from gateway.keys.descendants import revoke_with_descendants
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
-from gateway.keys.store import CreatorRevokedError, KeyRecord, KeyStore, MemoryKeyStore
-from tests.keys.records import OTHER, RECORD
+from gateway.keys.record import Event, KeyRecord
+from gateway.keys.revocation import RevocationHooks, revoke_with_descendants
+from gateway.keys.store import CreatorRevokedError, KeyStore
+from tests.keys.records import OTHER, RECORD, instant, revocation
 
-REVOCATION = ("2026-02-01T00:00:00Z", "cli:ann", "stolen")
+AT = "2026-02-01T00:00:00Z"
+REVOCATION = revocation(AT, "cli:ann", "stolen")
+HOOKS = RevocationHooks()
 
 
 async def test_the_reason_goes_down(store: KeyStore) -> None:
     await store.add(RECORD)
     await store.add(replace(OTHER, created_by=RECORD.id))
-    revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION)
-    assert [(record.id, record.revoked_reason) for record in revoked] == [
-        (RECORD.id, "stolen"),
-        (OTHER.id, f"descendant of {RECORD.id}: stolen"),
+    revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION, HOOKS)
+    assert [(record.id, record.revocation) for record in revoked] == [
+        (RECORD.id, REVOCATION),
+        (OTHER.id, revocation(AT, "cli:ann", f"descendant of {RECORD.id}: stolen")),
     ]
 
 
 async def test_a_rotation_cuts_off_no_descendant(store: KeyStore) -> None:
     """What a minted key was rotated into goes, and what that minted; what replaced the top itself stays."""
-    end = RECORD.expires
+    end = RECORD.expires_at
     top, child, grandchild, heir, heirs_child = (
         replace(RECORD, id=f"{RECORD.id[:-1]}{number}", digest=digest(str(number))) for number in range(5)
     )
     await store.add_all(
         [
-            top.retire(end, REVOCATION[0], "cli:ann"),
+            top.as_rotated(end, Event(instant(AT), "rotated", "cli:ann")),
             replace(OTHER, id=f"{RECORD.id[:-1]}9", created_by="cli:ann", replaces=top.id),
-            replace(child, created_by=top.id).retire(end, REVOCATION[0], "cli:ann"),
+            replace(child, created_by=top.id).as_rotated(end, Event(instant(AT), "rotated", "cli:ann")),
             replace(grandchild, created_by=child.id),
             replace(heir, created_by="cli:ann", replaces=child.id),
             replace(heirs_child, created_by=heir.id),
         ]
     )
-    revoked = await revoke_with_descendants(store, top.id, REVOCATION)
+    revoked = await revoke_with_descendants(store, top.id, REVOCATION, HOOKS)
     assert {record.id for record in revoked} == {top.id, child.id, grandchild.id, heir.id, heirs_child.id}
 
 
 async def test_an_imported_circle_ends(store: KeyStore) -> None:
     await store.add_all([replace(RECORD, created_by=OTHER.id), replace(OTHER, created_by=RECORD.id)])
-    revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION)
+    revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION, HOOKS)
     assert [record.id for record in revoked] == [RECORD.id, OTHER.id]
 
 
 async def test_an_unknown_key_has_none(store: KeyStore) -> None:
-    assert await revoke_with_descendants(store, RECORD.id, REVOCATION) == []
+    assert await revoke_with_descendants(store, RECORD.id, REVOCATION, HOOKS) == []
 
 
 async def test_a_descendant_that_goes_meanwhile_is_passed_over() -> None:
@@ -61,7 +65,7 @@ async def test_a_descendant_that_goes_meanwhile_is_passed_over() -> None:
 
     store = Vanishing()
     await store.add(RECORD)
-    assert [record.id for record in await revoke_with_descendants(store, RECORD.id, REVOCATION)] == [
+    assert [record.id for record in await revoke_with_descendants(store, RECORD.id, REVOCATION, HOOKS)] == [
         RECORD.id
     ]
 
@@ -79,6 +83,6 @@ async def test_what_is_minted_during_the_revocation_is_not_missed(store: KeyStor
             with contextlib.suppress(CreatorRevokedError):
                 await store.add(child)
 
-        await asyncio.gather(mint(), revoke_with_descendants(store, minter.id, REVOCATION))
+        await asyncio.gather(mint(), revoke_with_descendants(store, minter.id, REVOCATION, HOOKS))
         stored = await store.get(child.id)
         assert stored is None or stored.revoked

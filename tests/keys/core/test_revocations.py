@@ -14,18 +14,18 @@ from gateway.errors import GatewayError
 from gateway.gocompat.times import Instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.records import CoreRow
-from gateway.keys.core.retirement import Retirements
+from gateway.keys.core.revocations import CoreRevocations
 from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
-from gateway.keys.record import KeyRecord
-from gateway.keys.store import MemoryKeyStore
+from gateway.keys.record import Event, KeyRecord
 from gateway.wire.errors import UpstreamTimeoutError
 from tests.conftest import Start
 from tests.core_stand_in import RecordingUpstream, abort
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table
-from tests.keys.records import GLOBEX, OTHER, RECORD
+from tests.keys.records import GLOBEX, OTHER, RECORD, instant, revocation, revoker
 from tests.running import MASTER_KEY
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -34,7 +34,9 @@ DONE, UNKNOWN, BROKEN = ApiResponse(204), ApiResponse(404, b"{}"), ApiResponse(5
 
 
 def rotated(record: KeyRecord = RECORD, end: Instant = END) -> KeyRecord:
-    return record.retire(end, "2026-02-28T12:00:00Z", "cli:ann", "yearly", retiring=True)
+    return record.as_rotated(
+        end, Event(instant("2026-02-28T12:00:00Z"), "rotated", "cli:ann", "yearly"), awaiting_core=True
+    )
 
 
 @dataclass(slots=True)
@@ -69,15 +71,15 @@ class Replica:
     now: datetime = AT
     learned: list[KeyRecord] = field(default_factory=list)
 
-    def __call__(self, left: Callable[[str, str], None] = lambda *_: None) -> Retirements:
+    def __call__(self, left: Callable[[str, str], None] = lambda *_: None) -> CoreRevocations:
         writes = CoreKeyWrites(self.core.ask, self.core, self.store, self.learned.append, lambda: self.now)
-        return Retirements(self.store, writes, lambda: self.now, left)
+        return CoreRevocations(self.store, writes, lambda: self.now, left)
 
 
 class Leasing(MemoryKeyStore):
     """One in which nobody else has a lease."""
 
-    async def lease(self, name: str, seconds: float) -> bool:
+    async def take_lease(self, name: str, seconds: float) -> bool:
         return True
 
 
@@ -97,11 +99,11 @@ async def test_a_key_is_revoked_when_its_overlap_has_ended_and_not_before() -> N
     replica.now = AT
     await replica().revoke_ended()
     assert replica.core.asked == [("DELETE", f"/api-keys/{RECORD.id}?owner=a%26b")]
-    revoked = rotated().revoke(str(END), "cli:ann", "rotated")
-    retired = replace(revoked, retiring=False)
+    revoked = rotated().as_revoked(revocation(str(END), "cli:ann", "rotated"))
+    retired = replace(revoked, awaiting_core_revocation=False)
     assert (await store.get(RECORD.id), await store.get(OTHER.id)) == (retired, OTHER)
     assert replica.learned == [revoked, retired]
-    assert await store.retiring() == []
+    assert await store.awaiting_core_revocation() == []
 
 
 @pytest.mark.parametrize("rows", [{}, {RECORD.id: row(RECORD, revoked=True)}])
@@ -111,7 +113,7 @@ async def test_a_row_that_is_revoked_or_gone_needs_no_core(rows: dict[str, CoreR
     assert replica.core.asked == []
     record = await replica.store.get(RECORD.id)
     assert record is not None
-    assert (record.revoked_by, record.retiring) == ("core" if rows else "cli:ann", False)
+    assert (revoker(record), record.awaiting_core_revocation) == ("core" if rows else "cli:ann", False)
 
 
 async def test_who_rotated_a_key_is_kept_before_core_is_asked() -> None:
@@ -125,20 +127,20 @@ async def test_who_rotated_a_key_is_kept_before_core_is_asked() -> None:
             return DONE
 
     await Replica(store, Slow([], {RECORD.id: row(RECORD)}))().revoke_ended()
-    assert by_then == [rotated().revoke(str(END), "cli:ann", "rotated")]
+    assert by_then == [rotated().as_revoked(revocation(str(END), "cli:ann", "rotated"))]
 
 
 @pytest.mark.parametrize("revoked", [False, True])
 async def test_a_revocation_that_was_cut_short_is_finished(revoked: bool) -> None:
     """Whether Core had heard of it by then or not; who revoked it, when and why stays."""
-    cut_short = RECORD.revoke("2026-02-01T00:00:00Z", "master", "stolen", retiring=True)
+    cut_short = RECORD.as_revoked(revocation("2026-02-01T00:00:00Z", "master", "stolen"), awaiting_core=True)
     core = Core([DONE], {RECORD.id: row(RECORD, revoked=revoked)})
     replica = Replica(await with_keys(cut_short), core)
     await replica().revoke_ended()
     assert len(core.asked) == (0 if revoked else 1)
-    done = RECORD.revoke("2026-02-01T00:00:00Z", "master", "stolen")
+    done = RECORD.as_revoked(revocation("2026-02-01T00:00:00Z", "master", "stolen"))
     assert (replica.learned, await replica.store.get(RECORD.id)) == ([done], done)
-    assert await replica.store.retiring() == []
+    assert await replica.store.awaiting_core_revocation() == []
 
 
 async def test_what_core_refuses_is_left_for_the_next_time_and_holds_up_no_other() -> None:
@@ -146,8 +148,10 @@ async def test_what_core_refuses_is_left_for_the_next_time_and_holds_up_no_other
     core = Core([BROKEN, DONE], {record.id: row(record) for record in keys})
     replica = Replica(await with_keys(*keys), core)
     await replica().revoke_ended()
-    assert [record.id for record in replica.learned if not record.retiring] == [GLOBEX.id]
-    assert await replica.store.retiring() == [rotated().revoke(str(END), "cli:ann", "rotated")]
+    assert [record.id for record in replica.learned if not record.awaiting_core_revocation] == [GLOBEX.id]
+    assert await replica.store.awaiting_core_revocation() == [
+        rotated().as_revoked(revocation(str(END), "cli:ann", "rotated"))
+    ]
 
 
 async def test_replicas_take_turns() -> None:
@@ -176,14 +180,14 @@ async def test_a_key_that_core_does_not_revoke_is_told_of_once() -> None:
     await retirements.revoke_ended()
     assert told[2:] == [(RECORD.id, "Core answered 500")]
     await retirements.revoke_ended()
-    assert [record.id for record in await store.retiring()] == [RECORD.id]
+    assert [record.id for record in await store.awaiting_core_revocation()] == [RECORD.id]
     assert len(told) == 3
 
 
 async def test_without_anything_to_do_no_lease_is_taken() -> None:
     replica = Replica(await with_keys(RECORD), Core([]))
     await replica().revoke_ended()
-    assert await replica.store.lease("retirements", 1.0)
+    assert await replica.store.take_lease("retirements", 1.0)
 
 
 async def test_a_failure_ends_nothing() -> None:
@@ -192,7 +196,7 @@ async def test_a_failure_ends_nothing() -> None:
     class Failing(MemoryKeyStore):
         looks = 0
 
-        async def retiring(self, until: float = float("inf")) -> list[KeyRecord]:
+        async def awaiting_core_revocation(self, until: float = float("inf")) -> list[KeyRecord]:
             self.looks += 1
             raise StoreUnavailableError
 
@@ -231,10 +235,12 @@ async def test_a_gateway_that_starts_later_revokes_it_through_core(
         assert time.monotonic() - began < 25
         await asyncio.sleep(0.05)
     async with asyncio.timeout(5):
-        while await store.retiring():
+        while await store.awaiting_core_revocation():
             await asyncio.sleep(0.05)
     record = await store.get(old.id)
     assert record is not None
-    assert (record.revoked_by, record.revoked_reason) == ("cli:ann", "rotated")
+    assert record.revocation is not None
+    assert record.revocation is not None
+    assert (record.revocation.by, record.revocation.reason) == ("cli:ann", "rotated")
     assert not await table.value(CoreKey(new.key, new.id, "acme"), "is_revoked")
     assert {request.values("X-Blnk-Key")[0] for request in upstream.requests} == {MASTER_KEY}

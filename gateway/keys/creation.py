@@ -1,0 +1,50 @@
+"""Make the record of a new key, in one place for every way to create one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.gocompat.times import Instant
+from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.record import KeyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """The properties that somebody wants a new key to have."""
+
+    name: str
+    scopes: tuple[str, ...]
+    owner: str
+    expires_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """When and by whom a key is created, and the id of the key that it replaces, if any."""
+
+    at: Instant
+    by: str
+    replaces: str = ""
+
+
+def new_record(creation: Creation, origin: Origin, key_id: str, key: str) -> KeyRecord:
+    """Return the record of a new key."""
+    return KeyRecord(
+        id=key_id,
+        digest=digest(key),
+        name=creation.name,
+        owner=creation.owner,
+        scopes=creation.scopes,
+        expires_at=creation.expires_at,
+        created_at=origin.at,
+        created_by=origin.by,
+        replaces=origin.replaces,
+    )
+
+
+def mint(creation: Creation, origin: Origin, random_bytes: Callable[[int], bytes]) -> tuple[KeyRecord, str]:
+    """Return the record of a new key and the key itself; `random_bytes` must be a cryptographic source."""
+    key = mint_key(random_bytes)
+    return new_record(creation, origin, mint_id(random_bytes), key), key
