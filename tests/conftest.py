@@ -26,7 +26,7 @@ from gateway.cli import cli
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
@@ -89,14 +89,14 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[RecordingUpstream]:
+async def upstream() -> AsyncIterator[StandInCore]:
     """A stand-in for Core that records."""
-    async with RecordingUpstream(MASTER_KEY) as recording:
+    async with StandInCore(MASTER_KEY) as recording:
         yield recording
 
 
 @pytest.fixture
-async def start_gateway(upstream: RecordingUpstream) -> AsyncIterator[Start]:
+async def start_gateway(upstream: StandInCore) -> AsyncIterator[Start]:
     """Starts gateways with changed values: `await start_gateway(timeouts={"head": 0.3})`."""
     started: list[Running] = []
     async with AsyncExitStack() as stack:

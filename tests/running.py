@@ -26,7 +26,7 @@ from gateway.keys.store import KeyStore
 from gateway.server.build import build
 from gateway.server.gateway import Gateway
 from gateway.server.parts import Options
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def shipped_config() -> Config:
     )
 
 
-def configured(upstream: RecordingUpstream, changes: Changes) -> Config:
+def configured(upstream: StandInCore, changes: Changes) -> Config:
     """The shipped configuration in front of this upstream; `changes` maps a section to its values."""
     config = shipped_config()
     sections: dict[str, Any] = {
@@ -81,7 +81,7 @@ class Running:
 
     gateway: Gateway
     log: io.StringIO
-    upstream: RecordingUpstream
+    upstream: StandInCore
     secrets: set[str] = field(default_factory=lambda: {MASTER_KEY})
     forbidden: set[str] = field(default_factory=set)
     _clients: list[RawClient] = field(default_factory=list)
@@ -150,7 +150,7 @@ class Running:
 
 
 async def start(
-    upstream: RecordingUpstream,
+    upstream: StandInCore,
     /,
     *,
     ready: bool = True,

@@ -14,7 +14,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, abort, answering, held, never
+from tests.core_stand_in import StandInCore, abort, answering, held, never
 from tests.raw_client import Answer, request
 from tests.running import MASTER_KEY, Running
 
@@ -35,7 +35,7 @@ class Scene:
     """What a provocation works with."""
 
     start: Start
-    upstream: RecordingUpstream
+    upstream: StandInCore
 
     async def ask(self, method: str, target: str, *scopes: str, **more: Any) -> Answer:
         """One request of a key with these scopes to a gateway as it ships."""
@@ -213,7 +213,7 @@ def test_every_code_is_provoked() -> None:
 
 
 @pytest.mark.parametrize("code", list(Code), ids=lambda code: code.name)
-async def test_over_http(start_gateway: Start, upstream: RecordingUpstream, code: Code) -> None:
+async def test_over_http(start_gateway: Start, upstream: StandInCore, code: Code) -> None:
     """Status, body and headers of the answer are the catalogue's, byte for byte."""
     answer = await PROVOCATIONS[code](Scene(start_gateway, upstream))
     message = MESSAGES.get(code, code.message)

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import Answer, RawClient
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
@@ -89,7 +89,7 @@ class Stage:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage() -> AsyncIterator[Stage]:
-    async with RecordingUpstream(MASTER_KEY) as upstream:
+    async with StandInCore(MASTER_KEY) as upstream:
         running = await start(upstream)
         try:
             yield Stage(running, {scope: await running.mint(scope) for scope in SCOPES + ODD})

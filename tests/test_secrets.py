@@ -12,7 +12,7 @@ import asyncio
 import pytest
 
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, abort, answering, never
+from tests.core_stand_in import StandInCore, abort, answering, never
 from tests.raw_client import request
 from tests.running import MASTER_KEY, Running, shipped_config
 
@@ -31,7 +31,7 @@ def found(secret: str, text: str) -> set[str]:
     return {piece for piece in pieces(secret) if piece in text}
 
 
-async def provoke(gateway: Running, upstream: RecordingUpstream, key: str) -> None:
+async def provoke(gateway: Running, upstream: StandInCore, key: str) -> None:
     """Sends the key through every stage that could repeat it."""
     places = [
         request("GET", "/ledgers?limit=1", key=key),
@@ -65,7 +65,7 @@ async def provoke(gateway: Running, upstream: RecordingUpstream, key: str) -> No
 @pytest.mark.parametrize("level", ["info", "debug"])
 @pytest.mark.parametrize("format_", ["json", "console"])
 async def test_no_key_comes_out_of_any_request(
-    start_gateway: Start, upstream: RecordingUpstream, level: str, format_: str
+    start_gateway: Start, upstream: StandInCore, level: str, format_: str
 ) -> None:
     """Whatever is sent where: no piece of a key is logged, answered or reported."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2}, log={"level": level, "format": format_})

@@ -23,7 +23,7 @@ from tests.contract.judge import (
     pick,
     request_bytes,
 )
-from tests.core_stand_in import RecordingUpstream, is_public
+from tests.core_stand_in import StandInCore, is_public
 from tests.raw_client import BrokenAnswer
 from tests.running import MASTER_KEY, Running, start
 
@@ -86,7 +86,7 @@ async def minted(running: Running, run: str) -> dict[str, dict[str, str]]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage() -> AsyncIterator[Stage]:
     run = uuid.uuid4().hex[:10]
-    async with RecordingUpstream(MASTER_KEY) as upstream:
+    async with StandInCore(MASTER_KEY) as upstream:
         running = await start(upstream)
         try:
             known = await minted(running, run)

@@ -40,7 +40,7 @@ from tests.contract.judge import (
 )
 from tests.contract.test_contract import Stage
 from tests.core.live import Core
-from tests.core_stand_in import Exchange, RecordingUpstream
+from tests.core_stand_in import Exchange, StandInCore
 from tests.raw_client import Answer
 from tests.running import Running, start
 
@@ -202,7 +202,7 @@ async def fixtures(running: Running, run: str) -> dict[str, str]:
 async def tapped(core: Core) -> AsyncIterator[Tapped]:
     """One gateway for all cases, before a tap into the live Core."""
     run = uuid.uuid4().hex[:10]
-    async with RecordingUpstream(core.master_key) as upstream:
+    async with StandInCore(core.master_key) as upstream:
         tap = Tap(core)
         upstream.behaviour = upstream.probe_behaviour = tap
         running = await start(upstream, upstream={"master_key": Secret(core.master_key)})

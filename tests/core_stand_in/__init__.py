@@ -1,6 +1,6 @@
 """The tests' one stand-in for Core: a server that records, and behaviours that a test gives it.
 
-    async with RecordingUpstream(MASTER_KEY) as upstream:
+    async with StandInCore(MASTER_KEY) as upstream:
         upstream.script(delayed(0.1), cut_after(18), answering("503 Service Unavailable"))
 
 `creates`, `arrivals` and `api_keys` hold the behaviours that keep a state of their own.
@@ -23,7 +23,7 @@ from tests.core_stand_in.behaviours import (
     refuse,
 )
 from tests.core_stand_in.exchange import RECORDS, Behaviour, Connection, Exchange, Request
-from tests.core_stand_in.server import RecordingUpstream, is_public
+from tests.core_stand_in.server import StandInCore, is_public
 
 __all__ = [
     "RECORDS",
@@ -31,8 +31,8 @@ __all__ = [
     "Behaviour",
     "Connection",
     "Exchange",
-    "RecordingUpstream",
     "Request",
+    "StandInCore",
     "abort",
     "answering",
     "cut_after",

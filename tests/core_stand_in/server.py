@@ -28,7 +28,7 @@ def is_public(target: str) -> bool:
     return unquote(target.split("?", maxsplit=1)[0]) in ("/", "/health")
 
 
-class RecordingUpstream:
+class StandInCore:
     """Listens on a free port of the loopback, with `tls` if given; `async with` starts and closes it.
 
     Without `records` it lists no connections, requests and probes: for loads that last.
@@ -52,7 +52,7 @@ class RecordingUpstream:
         self._server: asyncio.Server | None = None
         self._resets = False
 
-    async def __aenter__(self) -> RecordingUpstream:
+    async def __aenter__(self) -> StandInCore:
         self._closing.clear()
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", self.port, limit=_LONGEST_HEAD, backlog=_BACKLOG, ssl=self._tls

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.core_stand_in.creates import RecordsCreates
 from tests.faults.balancer import Balancer
 from tests.faults.gateways import Replica, launch, mint
@@ -52,7 +52,7 @@ class Stage:
     """Everything that runs, for a fault to reach into."""
 
     pace: Pace
-    core: RecordingUpstream
+    core: StandInCore
     creates: RecordsCreates
     replicas: tuple[Replica, ...]
     load: Load
@@ -75,7 +75,7 @@ class Stage:
 async def staged(cast: Cast, pace: Pace, folder: Path) -> AsyncIterator[Stage]:
     """A stage whose load is not yet started. Raises StartError."""
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(RecordingUpstream(MASTER_KEY, records=False))
+        core = await stack.enter_async_context(StandInCore(MASTER_KEY, records=False))
         core.behaviour = core.probe_behaviour = creates = RecordsCreates()
         server, link = None, None
         settings = {

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.core_stand_in import RecordingUpstream, Request
+from tests.core_stand_in import Request, StandInCore
 from tests.running import MASTER_KEY, Minted, Running, start
 
 
 class Stage:
     """A running gateway, its upstream, and a key for each name."""
 
-    def __init__(self, running: Running, upstream: RecordingUpstream, keys: dict[str, Minted]) -> None:
+    def __init__(self, running: Running, upstream: StandInCore, keys: dict[str, Minted]) -> None:
         self.running = running
         self.upstream = upstream
         self.keys = keys
@@ -45,7 +45,7 @@ class Stage:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage() -> AsyncIterator[Stage]:
-    async with RecordingUpstream(MASTER_KEY) as upstream:
+    async with StandInCore(MASTER_KEY) as upstream:
         running = await start(upstream)
         keys = {
             "all": await running.mint("*:*", owner="mallory"),

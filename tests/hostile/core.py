@@ -16,7 +16,7 @@ import time
 
 import uvloop
 
-from tests.core_stand_in import Exchange, RecordingUpstream, delayed, like_core, of_size
+from tests.core_stand_in import Exchange, StandInCore, delayed, like_core, of_size
 from tests.core_stand_in.arrivals import NotesArrivals
 from tests.running import MASTER_KEY
 
@@ -67,7 +67,7 @@ class AttackedCore:
 
 async def serve() -> None:
     """Print the port that it listens on, then serve until standard input ends."""
-    async with RecordingUpstream(MASTER_KEY, records=False) as upstream:
+    async with StandInCore(MASTER_KEY, records=False) as upstream:
         upstream.keep_bodies = False
         upstream.behaviour = core = AttackedCore()
         looking = asyncio.ensure_future(core.clock.run())

@@ -14,7 +14,7 @@ from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
 from gateway.stamping.batches import MAX_ITEMS
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, held
+from tests.core_stand_in import StandInCore, held
 from tests.raw_client import Answer, RawClient, chunked, request
 from tests.running import Running, eventually
 
@@ -62,7 +62,7 @@ async def refused(clients: list[RawClient], count: int) -> tuple[list[RawClient]
 
 @pytest.mark.parametrize(("headers", "body"), FRAMINGS.values(), ids=FRAMINGS.keys())
 async def test_bodies_are_bounded_over_all_connections(
-    start_gateway: Start, upstream: RecordingUpstream, headers: list[tuple[str, str]], body: bytes
+    start_gateway: Start, upstream: StandInCore, headers: list[tuple[str, str]], body: bytes
 ) -> None:
     """Of fifty slow uploads only as many are held as fit; the others get 503, and no place is lost."""
     gateway = await start_gateway(limits=SCALED)
@@ -90,9 +90,7 @@ async def test_what_is_announced_costs_nothing(start_gateway: Start) -> None:
     assert (await gateway.ask("POST", "/ledgers", key=other.key, body=CONTENT)).status == 200
 
 
-async def test_the_key_that_holds_most_yields_to_another(
-    start_gateway: Start, upstream: RecordingUpstream
-) -> None:
+async def test_the_key_that_holds_most_yields_to_another(start_gateway: Start, upstream: StandInCore) -> None:
     """A lone key may hold all bytes with bodies that never end; another's body takes the place of one."""
     gateway = await start_gateway(limits=SCALED)
     greedy, other = await gateway.mint("ledgers:write"), await gateway.mint("ledgers:write")
@@ -107,7 +105,7 @@ async def test_the_key_that_holds_most_yields_to_another(
 
 
 async def test_bodies_that_core_works_on_leave_some_to_another_key(
-    start_gateway: Start, upstream: RecordingUpstream
+    start_gateway: Start, upstream: StandInCore
 ) -> None:
     """They are whole and cannot be given up, however long Core takes, so some bytes are kept on top."""
     gateway = await start_gateway(limits=SCALED, upstream={"connections": 20})
@@ -156,9 +154,7 @@ async def test_lists_of_keys_are_made_one_at_a_time_for_each_owner(start_gateway
     assert (sorted(statuses[:-1]), statuses[-1]) == ([200] * 9 + [503] * 3, 200)
 
 
-async def test_a_client_that_leaves_gives_its_place_back(
-    start_gateway: Start, upstream: RecordingUpstream
-) -> None:
+async def test_a_client_that_leaves_gives_its_place_back(start_gateway: Start, upstream: StandInCore) -> None:
     """Neither a reset in mid-body nor a refused body keeps bytes reserved."""
     gateway = await start_gateway(limits={"body": BODY, "buffered": BODY})
     key = (await gateway.mint("ledgers:write")).key
@@ -174,7 +170,7 @@ async def test_a_client_that_leaves_gives_its_place_back(
 
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_read(
-    start_gateway: Start, upstream: RecordingUpstream
+    start_gateway: Start, upstream: StandInCore
 ) -> None:
     """Declared or found: 413, and nothing is forwarded."""
     gateway = await start_gateway(limits=SCALED)
@@ -189,7 +185,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(
 
 @pytest.mark.parametrize("item", [b"{}", b'{"meta_data":{"BLNK_GENERATED_BY":"forged"}}'])
 async def test_what_leaves_is_at_most_a_mebibyte_more(
-    start_gateway: Start, upstream: RecordingUpstream, item: bytes
+    start_gateway: Start, upstream: StandInCore, item: bytes
 ) -> None:
     """The most items, in a body of exactly the limit, each of them stamped."""
     gateway = await start_gateway(upstream={"max_body": SHIPPED_BODY + MEBIBYTE})
@@ -203,7 +199,7 @@ async def test_what_leaves_is_at_most_a_mebibyte_more(
 
 
 async def test_a_body_that_its_stamps_make_too_long_for_core_is_not_sent(
-    gateway: Running, upstream: RecordingUpstream
+    gateway: Running, upstream: StandInCore
 ) -> None:
     """413 names both sizes and Core's limit, so that the client can split its batch; a byte less passes."""
     key = await gateway.mint("transactions:write")
@@ -225,7 +221,7 @@ async def test_a_body_that_its_stamps_make_too_long_for_core_is_not_sent(
 
 
 async def test_a_body_that_core_would_not_take_unstamped_is_refused_before_it_is_read(
-    start_gateway: Start, upstream: RecordingUpstream
+    start_gateway: Start, upstream: StandInCore
 ) -> None:
     """However large `limits.body` is."""
     gateway = await start_gateway(limits={"body": 2 * BODY}, upstream={"max_body": BODY})

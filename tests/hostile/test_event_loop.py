@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.config import Address
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import request
 from tests.running import Running
 from tests.stamping.test_bounds import BULK, CASES, SIZE
@@ -109,7 +109,7 @@ def exchange(address: Address, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_no_body_holds_it_for_long(gateway: Running, upstream: RecordingUpstream, name: str) -> None:
+async def test_no_body_holds_it_for_long(gateway: Running, upstream: StandInCore, name: str) -> None:
     """Other requests get their turn while a body is read, counted, stamped and sent."""
     upstream.keep_bodies = False
     key = (await gateway.mint("*:*")).key
@@ -128,7 +128,7 @@ async def test_no_body_holds_it_for_long(gateway: Running, upstream: RecordingUp
     assert min(turns) < LONGEST, turns
 
 
-async def test_many_bodies_of_one_key_hold_nobody_up(gateway: Running, upstream: RecordingUpstream) -> None:
+async def test_many_bodies_of_one_key_hold_nobody_up(gateway: Running, upstream: StandInCore) -> None:
     """Two hundred bodies of 30 kB, some 10 s of work, end in one turn; another key is served meanwhile."""
     upstream.keep_bodies = False
     mallory, acme = (await gateway.mint("transactions:write")).key, (await gateway.mint("ledgers:*")).key

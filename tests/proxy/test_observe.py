@@ -24,7 +24,7 @@ from gateway.proxy.observe import NOTICE
 from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
-from tests.core_stand_in import REFUSAL, RecordingUpstream, answering, held
+from tests.core_stand_in import REFUSAL, StandInCore, answering, held
 from tests.raw_client import Answer, chunked, request
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
 from tests.serving import serving
@@ -53,7 +53,7 @@ Observe = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
-async def observe(upstream: RecordingUpstream) -> AsyncIterator[Observe]:
+async def observe(upstream: StandInCore) -> AsyncIterator[Observe]:
     started: list[Running] = []
 
     async def begin(*, store: MemoryKeyStore | None = None, **changes: Any) -> Running:
@@ -93,9 +93,7 @@ async def accepted(running: Running, *scopes: str) -> Minted:
 
 
 class TestPassing:
-    async def test_key_and_body_go_on_as_they_came(
-        self, observe: Observe, upstream: RecordingUpstream
-    ) -> None:
+    async def test_key_and_body_go_on_as_they_came(self, observe: Observe, upstream: StandInCore) -> None:
         """The client's own key, every byte of its body, and nothing of the gateway's key."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:write")
@@ -107,7 +105,7 @@ class TestPassing:
         assert await noted(gateway, "/ledgers") == ("would_stamp", "", "", 200, False)
 
     async def test_credentials_pass_in_any_spelling_and_number(
-        self, observe: Observe, upstream: RecordingUpstream
+        self, observe: Observe, upstream: StandInCore
     ) -> None:
         """What Core makes of them is Core's business."""
         gateway = await observe()
@@ -118,9 +116,7 @@ class TestPassing:
         assert [header for header in sent.headers if header in headers] == headers
         assert await noted(gateway, "/ledgers") == ("would_deny", "AUTH_INVALID_API_KEY", "", 401, False)
 
-    async def test_core_has_as_long_as_its_route_says(
-        self, observe: Observe, upstream: RecordingUpstream
-    ) -> None:
+    async def test_core_has_as_long_as_its_route_says(self, observe: Observe, upstream: StandInCore) -> None:
         """A route's own `first_byte` holds here, too."""
         shipped = shipped_config().routes.routes
         routes = [
@@ -135,7 +131,7 @@ class TestPassing:
         release.set()
 
     async def test_a_refusal_of_core_is_no_refusal_of_the_gateway(
-        self, observe: Observe, upstream: RecordingUpstream
+        self, observe: Observe, upstream: StandInCore
     ) -> None:
         """Core's 401 is about the client's key here, and passes."""
         gateway = await observe()
@@ -144,9 +140,7 @@ class TestPassing:
         assert "core refused the master key" not in gateway.log.getvalue()
 
     @pytest.mark.parametrize("length", [10, 200_000])
-    async def test_a_chunked_body_passes(
-        self, observe: Observe, upstream: RecordingUpstream, length: int
-    ) -> None:
+    async def test_a_chunked_body_passes(self, observe: Observe, upstream: StandInCore, length: int) -> None:
         """Held for its stamp to be tried, it is the same bytes."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:write")
@@ -159,7 +153,7 @@ class TestPassing:
 
     @pytest.mark.parametrize("framing", ["length", "chunks", "late"])
     async def test_a_body_that_is_too_large_to_stamp_passes(
-        self, observe: Observe, upstream: RecordingUpstream, framing: str
+        self, observe: Observe, upstream: StandInCore, framing: str
     ) -> None:
         """However it comes: what was held of it goes on first."""
         gateway = await observe(limits={"body": 100_000})
@@ -179,7 +173,7 @@ class TestPassing:
         assert bytes(upstream.requests[0].body) == body
         assert await noted(gateway, "/ledgers") == ("would_deny", "GEN_PAYLOAD_TOO_LARGE", "", 200, False)
 
-    async def test_what_http_forbids_is_refused(self, observe: Observe, upstream: RecordingUpstream) -> None:
+    async def test_what_http_forbids_is_refused(self, observe: Observe, upstream: StandInCore) -> None:
         """Two lengths are no request that could be passed on."""
         gateway = await observe()
         client = await gateway.connect()
@@ -188,7 +182,7 @@ class TestPassing:
         )
         assert (answer.status, upstream.requests) == (400, [])
 
-    async def test_a_lost_core_is_told_as_ever(self, observe: Observe, upstream: RecordingUpstream) -> None:
+    async def test_a_lost_core_is_told_as_ever(self, observe: Observe, upstream: StandInCore) -> None:
         """502, and what would have been done beside it."""
         gateway = await observe()
         async with upstream.refusing():
@@ -196,7 +190,7 @@ class TestPassing:
         found = await noted(gateway, "/ledgers")
         assert found == ("would_deny", "AUTH_INVALID_API_KEY", "GATEWAY_UPSTREAM_UNREACHABLE", 502, False)
 
-    async def test_nothing_passes_before_core_was_seen(self, upstream: RecordingUpstream) -> None:
+    async def test_nothing_passes_before_core_was_seen(self, upstream: StandInCore) -> None:
         """Also here Core must be one that asks for keys."""
         upstream.probe_behaviour = answering("503 Service Unavailable")
         gateway = build(configured(upstream, {}), io.StringIO(), Options(observe=True))
@@ -224,7 +218,7 @@ class TestVerdicts:
     async def test_each_is_noted_and_passes(
         self,
         observe: Observe,
-        upstream: RecordingUpstream,
+        upstream: StandInCore,
         method: str,
         target: str,
         decision: str,
@@ -251,7 +245,7 @@ class TestVerdicts:
         ],
     )
     async def test_the_stamp_is_tried_on_the_body(
-        self, observe: Observe, upstream: RecordingUpstream, body: bytes, decision: str, code: str
+        self, observe: Observe, upstream: StandInCore, body: bytes, decision: str, code: str
     ) -> None:
         """What would be refused of a body is known before it is."""
         gateway = await observe()
@@ -261,14 +255,14 @@ class TestVerdicts:
         assert (await noted(gateway, "/ledgers"))[:2] == (decision, code)
 
     async def test_the_master_key_of_a_client_passes_and_is_not_stamped(
-        self, observe: Observe, upstream: RecordingUpstream
+        self, observe: Observe, upstream: StandInCore
     ) -> None:
         gateway = await observe()
         assert (await gateway.ask("POST", "/ledgers", key=MASTER_KEY, body=LEDGER)).status == 200
         assert bytes(upstream.requests[0].body) == LEDGER
         assert await noted(gateway, "/ledgers") == ("allow", "", "", 200, False)
 
-    async def test_a_rate_limit_is_noted(self, observe: Observe, upstream: RecordingUpstream) -> None:
+    async def test_a_rate_limit_is_noted(self, observe: Observe, upstream: StandInCore) -> None:
         gateway = await observe(limits={"rate": 1})
         key = await accepted(gateway, "ledgers:read")
         for _ in range(2):
@@ -276,7 +270,7 @@ class TestVerdicts:
         await gateway.logged("GEN_RATE_LIMITED")
         assert len(upstream.requests) == 2
 
-    async def test_a_spent_budget_is_noted(self, observe: Observe, upstream: RecordingUpstream) -> None:
+    async def test_a_spent_budget_is_noted(self, observe: Observe, upstream: StandInCore) -> None:
         """There is no room to try the stamp, and the request passes without."""
         gateway = await observe(limits={"buffered": 10})
         key = await accepted(gateway, "ledgers:write")
@@ -286,7 +280,7 @@ class TestVerdicts:
 
     @pytest.mark.parametrize("how", ["failing", "silent"])
     async def test_a_store_that_does_not_answer_costs_a_moment(
-        self, observe: Observe, upstream: RecordingUpstream, how: str
+        self, observe: Observe, upstream: StandInCore, how: str
     ) -> None:
         """The request goes on; what would have been answered is 503."""
         store = SlowStore()
@@ -319,7 +313,7 @@ async def scopes(running: Running, query: str = "") -> Answer:
 
 
 class TestLog:
-    async def test_it_says_at_the_start_that_nothing_is_enforced(self, upstream: RecordingUpstream) -> None:
+    async def test_it_says_at_the_start_that_nothing_is_enforced(self, upstream: StandInCore) -> None:
         """And nothing of revoked keys, which Core honours or refuses as it will."""
         async with serving(upstream.url, {"DRAIN__DELAY": "0s"}, options=["--observe"]) as process:
             await process.event("ready")

@@ -22,7 +22,7 @@ from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, of_size, raw
+from tests.core_stand_in import Exchange, StandInCore, abort, answering, held, of_size, raw
 from tests.raw_client import BrokenAnswer, request
 from tests.running import MASTER_KEY, Minted, Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
@@ -118,7 +118,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("target", [READ, "/hooks", "/nothing", "/a//b", "/api-keys"])
     async def test_a_denied_master_key_is_an_unknown_key(
-        self, start_gateway: Start, upstream: RecordingUpstream, target: str
+        self, start_gateway: Start, upstream: StandInCore, target: str
     ) -> None:
         """With `keys.master: deny` a client's master key says nothing, whatever it asks for."""
         gateway = await start_gateway(keys={"master": "deny"})
@@ -138,7 +138,7 @@ class TestKeys:
         answer = await gateway.ask("GET", f"/ledgers?X-Blnk-Key={key}&api_key={key}")
         assert_error(answer, Code.MISSING_KEY)
 
-    async def test_a_rate_limited_key_is_429(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+    async def test_a_rate_limited_key_is_429(self, start_gateway: Start, upstream: StandInCore) -> None:
         """The request over the rate does not reach Core; another key's does."""
         gateway = await start_gateway(limits={"rate": 1})
         one, other = [(await gateway.mint("ledgers:read")).key for _ in range(2)]
@@ -168,7 +168,7 @@ class TestKeys:
 
 class TestRefusedByCore:
     async def test_our_key_refused_is_502_and_no_fault_of_the_client(
-        self, gateway: Running, upstream: RecordingUpstream
+        self, gateway: Running, upstream: StandInCore
     ) -> None:
         """A 401 about the master key is counted and logged as ours; no word of it is passed on."""
         key = (await gateway.mint("ledgers:read")).key
@@ -190,7 +190,7 @@ class TestRefusedByCore:
         assert "blnk_gateway_upstream_refused_total 1.0" in page.decode().splitlines()
 
     async def test_many_refusals_are_one_line_and_counted(
-        self, gateway: Running, upstream: RecordingUpstream
+        self, gateway: Running, upstream: StandInCore
     ) -> None:
         """A rotation that is half done fails every request: the log tells it once a minute."""
         key = (await gateway.mint("ledgers:read")).key
@@ -214,7 +214,7 @@ class TestRefusedByCore:
         ids=["length", "length, in pieces", "chunked", "until its end"],
     )
     async def test_it_is_noticed_however_it_comes(
-        self, gateway: Running, upstream: RecordingUpstream, pieces: list[bytes]
+        self, gateway: Running, upstream: StandInCore, pieces: list[bytes]
     ) -> None:
         """A proxy before Core may cut or frame the answer otherwise; the client must not be blamed."""
         key = (await gateway.mint("ledgers:read")).key
@@ -225,7 +225,7 @@ class TestRefusedByCore:
         "body", [b"", b'{"error":"log in"}', b'{"error_detail":{"code":"GEN_X"}}', b"A" * 200_000]
     )
     async def test_another_401_passes_through(
-        self, gateway: Running, upstream: RecordingUpstream, body: bytes
+        self, gateway: Running, upstream: StandInCore, body: bytes
     ) -> None:
         """A 401 without an AUTH code is Core's own business with the client."""
         key = (await gateway.mint("ledgers:read")).key
@@ -234,7 +234,7 @@ class TestRefusedByCore:
         assert (answer.status, answer.body, answer.values("proxy-status")) == (401, body, [])
 
     async def test_a_401_on_a_public_route_passes_through(
-        self, gateway: Running, upstream: RecordingUpstream
+        self, gateway: Running, upstream: StandInCore
     ) -> None:
         """No key of ours was sent, so none was refused."""
         upstream.script(answering("401 Unauthorized", BLAMES_KEY))
@@ -242,7 +242,7 @@ class TestRefusedByCore:
         assert (answer.status, answer.body) == (401, BLAMES_KEY)
 
     async def test_a_rotated_key_works_with_the_next_request(
-        self, start_gateway: Start, upstream: RecordingUpstream, tmp_path: Path
+        self, start_gateway: Start, upstream: StandInCore, tmp_path: Path
     ) -> None:
         """`master_key_file` is read again after a refusal, so that rotation needs no restart."""
         file = tmp_path / "master"
@@ -259,7 +259,7 @@ class TestRefusedByCore:
         assert upstream.requests[-1].values("x-blnk-key") == [rotated]
 
     async def test_the_rotated_key_is_the_one_that_clients_may_send(
-        self, start_gateway: Start, upstream: RecordingUpstream, tmp_path: Path
+        self, start_gateway: Start, upstream: StandInCore, tmp_path: Path
     ) -> None:
         """After rotation the old master key is unknown, and the new one is the master's."""
         file = tmp_path / "master"
@@ -273,7 +273,7 @@ class TestRefusedByCore:
         assert (await gateway.ask("GET", READ, key=rotated)).status == 200
 
     async def test_an_unreadable_file_leaves_the_key_as_it_was(
-        self, start_gateway: Start, upstream: RecordingUpstream, tmp_path: Path
+        self, start_gateway: Start, upstream: StandInCore, tmp_path: Path
     ) -> None:
         """A file in the middle of its rotation costs nothing."""
         file = tmp_path / "master"
@@ -301,7 +301,7 @@ SPOKEN = [
 
 
 class TestTrustedProxies:
-    async def test_their_word_crosses(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+    async def test_their_word_crosses(self, start_gateway: Start, upstream: StandInCore) -> None:
         """Each forwarding header stands once, the address appended, the trace as it came."""
         gateway = await start_gateway(**LOOPBACK)
         answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
@@ -314,7 +314,7 @@ class TestTrustedProxies:
         assert (line["path"], line["client"]) == ("/ledgers", "203.0.113.7")
 
     async def test_several_of_their_lines_become_one(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Repeated X-Forwarded-For lines are one list, in order."""
         gateway = await start_gateway(**LOOPBACK)
@@ -326,7 +326,7 @@ class TestTrustedProxies:
 
     @pytest.mark.parametrize("changes", [{}, OTHERS], ids=["none", "others"])
     async def test_nobody_elses_word_does(
-        self, start_gateway: Start, upstream: RecordingUpstream, changes: dict[str, Any]
+        self, start_gateway: Start, upstream: StandInCore, changes: dict[str, Any]
     ) -> None:
         """A client that is no trusted proxy is named by its connection alone."""
         gateway = await start_gateway(**changes)
@@ -353,7 +353,7 @@ class TestTrustedProxies:
 class TestHeads:
     @pytest.mark.parametrize(("version", "via"), [("HTTP/1.1", "1.1"), ("HTTP/1.0", "1.0")])
     async def test_via_names_the_version_received(
-        self, gateway: Running, upstream: RecordingUpstream, version: str, via: str
+        self, gateway: Running, upstream: StandInCore, version: str, via: str
     ) -> None:
         """RFC 9110 section 7.6.3; what came before us stays before us."""
         async with await gateway.connect() as client:
@@ -361,9 +361,7 @@ class TestHeads:
         (got,) = upstream.requests
         assert (got.version, got.values("via")) == ("HTTP/1.1", ["1.0 edge", f"{via} blnk-gateway"])
 
-    async def test_the_head_for_core_is_exactly_this(
-        self, gateway: Running, upstream: RecordingUpstream
-    ) -> None:
+    async def test_the_head_for_core_is_exactly_this(self, gateway: Running, upstream: StandInCore) -> None:
         """Host is the upstream's, the client's headers come next, the master key goes in last."""
         key = (await gateway.mint("ledgers:read")).key
         answer = await gateway.ask("GET", READ, key=key, headers=[("Accept", "*/*")])
@@ -389,9 +387,7 @@ class TestHeads:
 
 
 class TestBounds:
-    async def test_stamped_bodies_share_one_budget(
-        self, start_gateway: Start, upstream: RecordingUpstream
-    ) -> None:
+    async def test_stamped_bodies_share_one_budget(self, start_gateway: Start, upstream: StandInCore) -> None:
         """What does not fit beside the bodies that are held is 503; it fits once they are gone."""
         gateway = await start_gateway(limits={"buffered": 100})
         key = (await gateway.mint("ledgers:*")).key
@@ -411,7 +407,7 @@ class TestBounds:
 
     @pytest.mark.parametrize("failing", ["refused", "core gone", "client gone"])
     async def test_the_budget_is_given_back_whatever_happens(
-        self, start_gateway: Start, upstream: RecordingUpstream, failing: str
+        self, start_gateway: Start, upstream: StandInCore, failing: str
     ) -> None:
         """Failures leave nothing reserved."""
         gateway = await start_gateway(limits={"buffered": 100})
@@ -451,7 +447,7 @@ class TestBounds:
                 pass
 
     async def test_a_client_that_reads_nothing_makes_core_work_no_further(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Pipelined requests wait until the answers before them have been taken; then all is cut in time."""
         gateway = await start_gateway(timeouts={"write": 0.5})
@@ -463,7 +459,7 @@ class TestBounds:
         assert len(upstream.requests) < 400
 
     async def test_a_client_that_reads_nothing_cannot_buy_time_with_more_requests(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A request behind an answer that is not taken does not lift the deadline of that answer."""
         gateway = await start_gateway(timeouts={"write": 1.0})
@@ -516,7 +512,7 @@ class TestLog:
         assert line["gateway_ms"] > 0
         assert (line["upstream_ms"] > 0) == (expected.get("answered_by") == "core")
 
-    async def test_of_a_forwarded_request(self, gateway: Running, upstream: RecordingUpstream) -> None:
+    async def test_of_a_forwarded_request(self, gateway: Running, upstream: StandInCore) -> None:
         """Who asked for what, by which route, and what Core answered; never the query."""
         minted: Minted = await gateway.mint("ledgers:read", owner="globex")
         gateway.forbidden.add("in-the-query")
@@ -672,7 +668,7 @@ class TestLog:
             bytes_out=len(answer.body),
         )
 
-    async def test_of_a_core_that_is_gone(self, gateway: Running, upstream: RecordingUpstream) -> None:
+    async def test_of_a_core_that_is_gone(self, gateway: Running, upstream: StandInCore) -> None:
         """A 5xx of ours is at error level, with its code; the time that Core took is Core's."""
         upstream.script(abort)
         answer = await gateway.ask("POST", STREAMED, key=MASTER_KEY, body=b"{}")
@@ -688,7 +684,7 @@ class TestLog:
         }
         assert line["upstream_ms"] > 0
 
-    async def test_of_an_answer_that_broke(self, gateway: Running, upstream: RecordingUpstream) -> None:
+    async def test_of_an_answer_that_broke(self, gateway: Running, upstream: StandInCore) -> None:
         """Status 0: the client has no whole answer; what it got of it is counted."""
 
         async def cut(exchange: Exchange) -> None:

@@ -22,7 +22,7 @@ from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from gateway.policy.targets import parse_target
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import Answer
 from tests.running import MASTER_KEY, Running, shipped_config
 
@@ -220,7 +220,7 @@ async def ask(gateway: Running, key: str, method: str = "POST", target: str = "/
 
 class TestGateway:
     async def test_it_passes_stamped_and_is_counted(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """As if the key held the scope, but for the log, the metrics and readiness."""
         gateway = await start_gateway(routes=reporting("POST /ledgers"))
@@ -248,7 +248,7 @@ class TestGateway:
         assert gateway.gateway.health.notices() == [f"report-only until {last_day(LATER)}: POST /ledgers"]
 
     async def test_a_key_passes_everywhere_but_at_what_is_never_let_pass(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Its dates let it take any route to Core that asks for a scope, and no other."""
         gateway = await start_gateway()

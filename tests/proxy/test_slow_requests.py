@@ -22,7 +22,7 @@ from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
 from gateway.keys.revocation import revoke_key
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, held
+from tests.core_stand_in import StandInCore, held
 from tests.keys.records import instant, revocation
 from tests.raw_client import Answer, chunked, request
 from tests.running import Minted, Running
@@ -108,7 +108,7 @@ async def stage(start_gateway: Start) -> Stage:
 
 @pytest.mark.parametrize(("end", "status"), ENDS)
 async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
-    stage: Stage, upstream: RecordingUpstream, end: End, status: int
+    stage: Stage, upstream: StandInCore, end: End, status: int
 ) -> None:
     """Whatever has become of the key; Core has not heard of it."""
     head, rest = stage.request("POST", "/ledgers", BODY, 3)
@@ -121,7 +121,7 @@ async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("trailing", [b"", b" "])
 async def test_no_more_of_a_streamed_body_reaches_core(
-    stage: Stage, upstream: RecordingUpstream, framing: str, trailing: bytes
+    stage: Stage, upstream: StandInCore, framing: str, trailing: bytes
 ) -> None:
     """Core could act on a body whose last byte is still to come, so every part is held back, not the last."""
     first, last = b'{"pad":"' + b"x" * 70_000, b'","status":"commit"}'
@@ -140,7 +140,7 @@ async def test_no_more_of_a_streamed_body_reaches_core(
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_a_small_body_that_comes_whole_too_late_is_refused(
-    stage: Stage, upstream: RecordingUpstream, framing: str
+    stage: Stage, upstream: StandInCore, framing: str
 ) -> None:
     """It is held until it is whole, so Core has not heard of it."""
     if framing == "length":
@@ -153,7 +153,7 @@ async def test_a_small_body_that_comes_whole_too_late_is_refused(
 
 
 async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
-    start_gateway: Start, upstream: RecordingUpstream
+    start_gateway: Start, upstream: StandInCore
 ) -> None:
     store, release = MemoryKeyStore(), asyncio.Event()
     gateway = await start_gateway(store=store, upstream={"connections": 1})
@@ -201,7 +201,7 @@ async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
     assert len([record async for batch in stage.store.scan() for record in batch]) == 1
 
 
-async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: RecordingUpstream) -> None:
+async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: StandInCore) -> None:
     """Its body arrives as it came, though the key has to be asked for again on the way."""
     head, rest = stage.request("PUT", PUT, UPDATE, 4)
     assert (await stage.dawdle(head, rest, renamed)).status == 200
@@ -215,7 +215,7 @@ async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: Rec
     }
 
 
-async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstream: RecordingUpstream) -> None:
+async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstream: StandInCore) -> None:
     """Nobody can tell whether the key still lives."""
 
     class Failing(MemoryKeyStore):

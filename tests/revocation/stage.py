@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import redis_acl
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.core_stand_in.arrivals import NotesArrivals
 from tests.faults.gateways import Replica, launch, mint
 from tests.faults.requests import OWNER, Key
@@ -56,7 +56,7 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """Gateways that are ready; `stores` gives the URL of a store by the link to `port`, if that is given."""
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(RecordingUpstream(MASTER_KEY, records=False))
+        core = await stack.enter_async_context(StandInCore(MASTER_KEY, records=False))
         core.behaviour = arrivals = NotesArrivals()
         links = [await stack.enter_async_context(Link(port)) for _ in range(REPLICAS)] if port else []
         names = (f"gateway-{number}" for number in itertools.count())

@@ -16,7 +16,7 @@ from gateway.keys.store import KeyChangeBatch
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, held, like_core, never
+from tests.core_stand_in import Exchange, StandInCore, abort, answering, held, like_core, never
 from tests.keys.records import instant
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
 from tests.running import MASTER_KEY, Running
@@ -103,7 +103,7 @@ class TestReadiness:
 
     @pytest.mark.parametrize("path", ["/health/alive", "/health/ready"])
     async def test_a_gateway_that_waits_for_core_is_alive_and_not_ready(
-        self, start_gateway: Start, upstream: RecordingUpstream, path: str
+        self, start_gateway: Start, upstream: StandInCore, path: str
     ) -> None:
         """Restarting it would not help; sending clients neither."""
         upstream.probe_behaviour = answering("503 Service Unavailable")
@@ -111,7 +111,7 @@ class TestReadiness:
         assert (await look(gateway, path)).status == {"/health/alive": 200, "/health/ready": 503}[path]
 
     async def test_a_lost_core_is_degraded_at_200_and_back(
-        self, gateway: Running, upstream: RecordingUpstream
+        self, gateway: Running, upstream: StandInCore
     ) -> None:
         """All replicas share Core: failing readiness would turn clear 502s into refused connections."""
         upstream.behaviour = upstream.probe_behaviour = abort
@@ -137,7 +137,7 @@ class TestReadiness:
         await shows(gateway, 200, status="ready", degraded={})
 
     async def test_a_required_core_costs_readiness_and_gives_it_back_by_itself(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """503 keeps requests away, so that the way back must not need one."""
         gateway = await start_gateway(ready_requires=("upstream",))
@@ -268,7 +268,7 @@ class TestListeners:
         assert gateway.gateway.admin_address.host == "127.0.0.1"
 
     async def test_the_clients_listener_shows_neither_health_nor_metrics_of_ours(
-        self, gateway: Running, upstream: RecordingUpstream
+        self, gateway: Running, upstream: StandInCore
     ) -> None:
         """What is private is no route of the public side."""
         for path in ("/metrics", "/health/ready", "/health/alive"):
@@ -317,9 +317,7 @@ class TestDrain:
         assert await used.ended()
         assert await unused.ended()
 
-    async def test_what_is_in_flight_is_finished(
-        self, start_gateway: Start, upstream: RecordingUpstream
-    ) -> None:
+    async def test_what_is_in_flight_is_finished(self, start_gateway: Start, upstream: StandInCore) -> None:
         """An answer that comes within the timeout is given whole: exit 0."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": 5.0})
         release = asyncio.Event()
@@ -349,9 +347,7 @@ class TestDrain:
         assert len((await client.answer()).json()) == 30_000
         assert await draining == Exit.OK
 
-    async def test_what_does_not_finish_is_cut(
-        self, start_gateway: Start, upstream: RecordingUpstream
-    ) -> None:
+    async def test_what_does_not_finish_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
         """After the timeout the rest is broken off: exit 1."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": 0.2})
         upstream.script(never)
@@ -362,9 +358,7 @@ class TestDrain:
         with pytest.raises(BrokenAnswer):
             await client.answer()
 
-    async def test_an_answer_that_stalls_is_cut(
-        self, start_gateway: Start, upstream: RecordingUpstream
-    ) -> None:
+    async def test_an_answer_that_stalls_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
         """What was begun is not made to look whole: exit 1."""
 
         async def stall(exchange: Exchange) -> None:
@@ -388,7 +382,7 @@ class TestDrain:
 
 
 class TestProcess:
-    async def test_sigterm_drains_and_exits_0(self, upstream: RecordingUpstream) -> None:
+    async def test_sigterm_drains_and_exits_0(self, upstream: StandInCore) -> None:
         """Not ready at once, serving through the delay, finishing what is in flight."""
         settings = {"DRAIN__DELAY": "500ms", "DRAIN__TIMEOUT": "10s"}
         async with serving(upstream.url, settings) as process:
@@ -415,7 +409,7 @@ class TestProcess:
         assert (ended.code, ended.stderr) == (0, "")
         assert ended.events[-1]["event"] in ("stopped", "request")
 
-    async def test_sigterm_exits_1_where_something_was_cut(self, upstream: RecordingUpstream) -> None:
+    async def test_sigterm_exits_1_where_something_was_cut(self, upstream: StandInCore) -> None:
         """A request that outlives `drain.timeout` is told to whoever reads exit codes."""
         upstream.behaviour = never
         settings = {"DRAIN__DELAY": "0s", "DRAIN__TIMEOUT": "200ms"}

@@ -20,8 +20,8 @@ from tests.conftest import Start
 from tests.core_stand_in import (
     REFUSAL,
     Behaviour,
-    RecordingUpstream,
     Request,
+    StandInCore,
     answering,
     like_core,
     never,
@@ -42,7 +42,7 @@ INSECURE += ["404 Not Found"]
 UNSETTLED = ["429 Too Many Requests", "500 Oops", "503 Service Unavailable"]
 
 
-class Core(RecordingUpstream):
+class Core(StandInCore):
     """A Core whose answers with and without its master key are a test's."""
 
     def __init__(self) -> None:
@@ -271,7 +271,7 @@ class TestProcess:
     ) -> None:
         """Until then the log and the health page say how; nothing was sent to it."""
         shown = self_signed(tmp_path, "DNS:localhost", "IP:127.0.0.1")
-        async with RecordingUpstream(MASTER_KEY, shown.listener()) as core:
+        async with StandInCore(MASTER_KEY, shown.listener()) as core:
             async with serving(core.url, {}) as process:
                 _, admin = await process.listening()
                 waiting = await process.event("waiting for core")

@@ -19,7 +19,7 @@ from gateway.server.descriptors import LEAST, Room, Shortfall, hard_limit, room,
 from gateway.server.parts import Options
 from gateway.server.reload import Source
 from tests.bench.processes import free_ports
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import RawClient
 from tests.running import MASTER_KEY, ROOT, eventually, shipped_config
 from tests.running import configured as configured_for
@@ -127,7 +127,7 @@ async def flood(address: Address, count: int) -> list[RawClient]:
 
 
 class TestServe:
-    async def test_the_soft_limit_is_raised_to_the_hard_one(self, upstream: RecordingUpstream) -> None:
+    async def test_the_soft_limit_is_raised_to_the_hard_one(self, upstream: StandInCore) -> None:
         async with serving(upstream.url, {}, command=limited(FEW, soft=True)) as process:
             await process.event("ready")
             (line,) = [
@@ -137,7 +137,7 @@ class TestServe:
             ]
         assert line.split()[3:5] == [str(hard_limit())] * 2
 
-    async def test_what_cannot_be_had_is_said_at_the_start(self, upstream: RecordingUpstream) -> None:
+    async def test_what_cannot_be_had_is_said_at_the_start(self, upstream: StandInCore) -> None:
         async with serving(upstream.url, {}, command=limited(FEW)) as process:
             await process.event("listening")
         (clients, pool) = [event for event in process.events if event["event"].startswith("fewer conn")]
@@ -154,7 +154,7 @@ class TestServe:
         }
         assert (pool["setting"], pool["configured"], pool["possible"]) == ("upstream.connections", 128, 24)
 
-    async def test_too_few_are_said_in_words(self, upstream: RecordingUpstream) -> None:
+    async def test_too_few_are_said_in_words(self, upstream: StandInCore) -> None:
         async with serving(upstream.url, {}, command=limited(100)) as process:
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (1, f"blnk-gateway: {too_few(100)}\n")
@@ -163,7 +163,7 @@ class TestServe:
         "loop", ["", "import sys; sys.modules['uvloop'] = None; "], ids=["uvloop", "asyncio"]
     )
     async def test_a_flood_of_connections_takes_no_descriptor_from_anybody(
-        self, upstream: RecordingUpstream, loop: str
+        self, upstream: StandInCore, loop: str
     ) -> None:
         """To all three listeners at once, on either event loop."""
         health = Address("127.0.0.1", *free_ports(1))
@@ -201,9 +201,7 @@ class TestServe:
 
 
 class TestReload:
-    async def test_a_reload_is_kept_below_the_limit_too(
-        self, upstream: RecordingUpstream, tmp_path: Path
-    ) -> None:
+    async def test_a_reload_is_kept_below_the_limit_too(self, upstream: StandInCore, tmp_path: Path) -> None:
         """And says so again."""
         shipped, file, log = (ROOT / "gateway.yaml").read_text(), tmp_path / "gateway.yaml", io.StringIO()
         file.write_text(shipped)

@@ -18,7 +18,7 @@ from gateway.config import Address
 from gateway.server.listeners import ACCEPTED, Listeners
 from gateway.server.sockets import CannotListenError, bound
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, held
+from tests.core_stand_in import StandInCore, held
 from tests.raw_client import RawClient, request
 from tests.running import MASTER_KEY, ROOT, shipped_config
 from tests.serving import serving
@@ -180,7 +180,7 @@ class TestGateway:
 
 
 class TestProcess:
-    async def test_all_addresses_drain(self, upstream: RecordingUpstream) -> None:
+    async def test_all_addresses_drain(self, upstream: StandInCore) -> None:
         """What is in flight at each is finished; none takes new connections then."""
         settings = {"LISTEN": "127.0.0.2:0,127.0.0.3:0", "DRAIN__DELAY": "0s", "DRAIN__TIMEOUT": "10s"}
         async with serving(upstream.url, settings) as process:
@@ -207,7 +207,7 @@ class TestProcess:
 
     @pytest.mark.parametrize("setting", ["listen", "admin", "health"])
     async def test_a_taken_port_is_exit_1_and_names_its_setting(
-        self, upstream: RecordingUpstream, taken: Address, setting: str
+        self, upstream: StandInCore, taken: Address, setting: str
     ) -> None:
         async with serving(upstream.url, {setting.upper(): str(taken)}) as process:
             ended = await process.ended()

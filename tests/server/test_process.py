@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.server.process import ONE_SIGNAL_SECONDS
-from tests.core_stand_in import RecordingUpstream, held, never
+from tests.core_stand_in import StandInCore, held, never
 from tests.raw_client import RawClient, request
 from tests.running import MASTER_KEY
 from tests.serving import SERVE, Serving, serving
@@ -52,7 +52,7 @@ class TestLoading:
     @loads
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_a_signal_to_end_ends_it_with_0(
-        self, upstream: RecordingUpstream, module: str, number: signal.Signals
+        self, upstream: StandInCore, module: str, number: signal.Signals
     ) -> None:
         """As later; it has nothing to say."""
         async with serving(upstream.url, {}, script=loading(module, number)) as process:
@@ -60,7 +60,7 @@ class TestLoading:
         assert (ended.code, ended.events, ended.stderr) == (0, [], "")
 
     @loads
-    async def test_sighup_does_not_end_it(self, upstream: RecordingUpstream, module: str) -> None:
+    async def test_sighup_does_not_end_it(self, upstream: StandInCore, module: str) -> None:
         """It asks for a configuration that is read anyway."""
         async with serving(upstream.url, {}, script=loading(module, signal.SIGHUP)) as process:
             await process.event("ready")
@@ -68,7 +68,7 @@ class TestLoading:
     @pytest.mark.skipif(NO_NAMESPACES, reason="needs root and unshare, on Linux")
     @loads
     async def test_the_first_process_of_a_container_ends_too(
-        self, upstream: RecordingUpstream, module: str
+        self, upstream: StandInCore, module: str
     ) -> None:
         """Where SIGTERM without a handler is ignored."""
         script = loading(module, signal.SIGTERM)
@@ -77,9 +77,7 @@ class TestLoading:
         assert (ended.code, ended.events, ended.stderr) == (0, [], "")
 
     @pytest.mark.skipif(NO_NAMESPACES, reason="needs root and unshare, on Linux")
-    async def test_the_first_process_of_a_container_drains_and_reloads(
-        self, upstream: RecordingUpstream
-    ) -> None:
+    async def test_the_first_process_of_a_container_drains_and_reloads(self, upstream: StandInCore) -> None:
         """Once it serves."""
         script = loading(EARLY, signal.SIGHUP)
         settings = {"DRAIN__DELAY": "0s"}
@@ -116,7 +114,7 @@ def terminal() -> Iterator[int]:
 
 
 class TestEnd:
-    async def test_before_it_listens_sigterm_ends_it_at_once(self, upstream: RecordingUpstream) -> None:
+    async def test_before_it_listens_sigterm_ends_it_at_once(self, upstream: StandInCore) -> None:
         """Here it still waits for Core's database, which takes connections and says nothing."""
         arrived = asyncio.Event()
 
@@ -138,7 +136,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
     async def test_a_second_signal_ends_the_drain_at_once(
-        self, upstream: RecordingUpstream, second: signal.Signals
+        self, upstream: StandInCore, second: signal.Signals
     ) -> None:
         """Nothing was in flight: 0."""
         async with serving(upstream.url, LONG) as process:
@@ -152,7 +150,7 @@ class TestEnd:
         assert (ended.code, ended.stderr) == (0, "")
         assert (ended.events[-1]["event"], ended.events[-1]["cut"]) == ("stopped", 0)
 
-    async def test_a_second_signal_cuts_what_is_in_flight(self, upstream: RecordingUpstream) -> None:
+    async def test_a_second_signal_cuts_what_is_in_flight(self, upstream: StandInCore) -> None:
         """And tells so by 1."""
         upstream.behaviour = never
         async with serving(upstream.url, LONG | {"DRAIN__DELAY": "0s"}) as process:
@@ -170,7 +168,7 @@ class TestEnd:
         assert (ended.code, ended.stderr) == (1, "")
         assert [event["cut"] for event in ended.events if event["event"] == "stopped"] == [1]
 
-    async def test_one_signal_that_is_sent_twice_counts_once(self, upstream: RecordingUpstream) -> None:
+    async def test_one_signal_that_is_sent_twice_counts_once(self, upstream: StandInCore) -> None:
         """`timeout` sends SIGTERM to the process and to its group: what is in flight is finished."""
         release = asyncio.Event()
         upstream.behaviour = held(release)
@@ -189,7 +187,7 @@ class TestEnd:
         assert (ended.code, ended.stderr) == (0, "")
 
     async def test_ctrl_c_on_a_terminal_does_not_wait_for_load_balancers(
-        self, upstream: RecordingUpstream, terminal: int
+        self, upstream: StandInCore, terminal: int
     ) -> None:
         """`drain.delay` is for them."""
         async with serving(upstream.url, LONG, stdin=terminal) as process:
@@ -202,7 +200,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_without_a_terminal_the_delay_is_kept(
-        self, upstream: RecordingUpstream, number: signal.Signals
+        self, upstream: StandInCore, number: signal.Signals
     ) -> None:
         """Whoever sends the signal: a supervisor may stop its processes by SIGINT."""
         async with serving(upstream.url, LONG, stdin=asyncio.subprocess.DEVNULL) as process:

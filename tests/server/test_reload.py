@@ -26,7 +26,7 @@ from gateway.config import Config, ConfigError, load_config, parse_config
 from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.server.reload import MOST_PROBLEMS, Pace, Reload, ReloadResult, Source, needing_restart
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import RawClient
 from tests.running import MASTER_KEY, ROOT, Minted, Running, eventually
 from tests.serving import SERVE
@@ -295,7 +295,7 @@ class Reloading(Running):
 
 
 @pytest.fixture
-async def reloading(upstream: RecordingUpstream, path: Path) -> AsyncIterator[Reloading]:
+async def reloading(upstream: StandInCore, path: Path) -> AsyncIterator[Reloading]:
     path.write_text(SHIPPED, encoding="utf-8")
     environ = ENVIRON | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url}
     config = load_config(path, environ, secrets=True)
@@ -418,7 +418,7 @@ class TestGateway:
         assert gateway.gateway.health.last_reload["success"] is True
 
 
-async def test_sighup_reloads_a_process(upstream: RecordingUpstream, path: Path) -> None:
+async def test_sighup_reloads_a_process(upstream: StandInCore, path: Path) -> None:
     """And does not end it."""
     path.write_text(SHIPPED, encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
@@ -512,7 +512,7 @@ class Load:
 
 
 async def test_two_hundred_reloads_under_load_lose_misroute_and_unstamp_nothing(
-    reloading: Reloading, upstream: RecordingUpstream
+    reloading: Reloading, upstream: StandInCore
 ) -> None:
     """Half of the files are broken; after each try the last sound file's policy is the one that answers."""
     chance = random.Random("reload")  # noqa: S311 - for the same files each time

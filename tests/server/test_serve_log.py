@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Address
-from tests.core_stand_in import REFUSAL, RecordingUpstream, answering, held
+from tests.core_stand_in import REFUSAL, StandInCore, answering, held
 from tests.pipes import KINDS, opened
 from tests.raw_client import PATIENCE, Answer, RawClient, request
 from tests.running import MASTER_KEY, ROOT
@@ -77,7 +77,7 @@ async def _call(address: Address, data: bytes) -> Answer:
 
 @asynccontextmanager
 async def serve(
-    upstream: RecordingUpstream,
+    upstream: StandInCore,
     folder: Path,
     ports: Callable[[], int],
     stdout: int,
@@ -180,7 +180,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("stream", STREAMS)
 async def test_it_answers_reloads_and_drains_all_the_same(
-    stream: str, upstream: RecordingUpstream, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+    stream: str, upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     with STREAMS[stream]() as stdout:
         async with serve(upstream, tmp_path, unused_tcp_port_factory, stdout) as process:
@@ -199,7 +199,7 @@ async def test_it_answers_reloads_and_drains_all_the_same(
 
 
 async def test_it_starts_with_standard_output_closed(
-    upstream: RecordingUpstream, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+    upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     """As `serve >&-` does; its descriptor must not become a client's."""
     stdout = os.open(os.devnull, os.O_WRONLY)
@@ -214,7 +214,7 @@ async def test_it_starts_with_standard_output_closed(
 
 
 async def test_a_disk_that_has_room_again_takes_whole_lines(
-    upstream: RecordingUpstream, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+    upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     """What was lost is counted; of the line that was cut the rest is missing, of no other."""
     log = tmp_path / "log"
@@ -248,7 +248,7 @@ def limited(size: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("stream", ["a pipe that nobody reads", "a reader that has gone", "a full disk"])
 async def test_a_start_that_fails_exits_by_its_code_whoever_reads_why(
-    stream: str, upstream: RecordingUpstream, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+    stream: str, upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     """Whoever started it goes by the code: a Core that refuses the master key is 3."""
     upstream.probe_behaviour = answering("401 Unauthorized", REFUSAL)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.errors import Code
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import Answer
 from tests.running import Running
 
@@ -52,7 +52,7 @@ def assert_error(answer: Answer, code: Code) -> None:
     assert answer.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
 
 
-async def assert_nothing_forwarded(gateway: Running, upstream: RecordingUpstream) -> None:
+async def assert_nothing_forwarded(gateway: Running, upstream: StandInCore) -> None:
     """A later request passes, and is all that the upstream has ever read."""
     passer = await gateway.mint("ledgers:read")
     assert (await gateway.ask("GET", "/ledgers/passer", key=passer.key)).status == 200
@@ -60,7 +60,7 @@ async def assert_nothing_forwarded(gateway: Running, upstream: RecordingUpstream
     assert [connection.tail for connection in upstream.used()] == [b""]
 
 
-async def assert_never_completed(gateway: Running, upstream: RecordingUpstream, target: str) -> None:
+async def assert_never_completed(gateway: Running, upstream: StandInCore, target: str) -> None:
     """What reached the upstream of the request is at most a part of it, on a connection then given up."""
     passer = await gateway.mint("ledgers:read")
     assert (await gateway.ask("GET", "/ledgers/passer", key=passer.key)).status == 200

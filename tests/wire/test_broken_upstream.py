@@ -13,7 +13,7 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream, abort, answering, echo, like_core, never, raw
+from tests.core_stand_in import Exchange, StandInCore, abort, answering, echo, like_core, never, raw
 from tests.raw_client import BrokenAnswer, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
@@ -42,7 +42,7 @@ class TestBrokenUpstream:
     @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
     @pytest.mark.parametrize("data", TRUNCATED.values(), ids=TRUNCATED.keys())
     async def test_a_truncated_answer_is_a_broken_connection(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, data: bytes, reset: bool
+        self, gateway: Running, upstream: StandInCore, caller: Minted, data: bytes, reset: bool
     ) -> None:
         """What Core cut short is cut short for the client too: never a whole, shorter answer."""
         upstream.script(raw(data, b"", pause=0.1, reset=reset))
@@ -54,7 +54,7 @@ class TestBrokenUpstream:
         assert_error(answer, Code.UPSTREAM_UNREACHABLE)
 
     async def test_a_truncated_answer_to_http_1_0_is_a_reset_or_502(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """Where only the end of the connection tells the length, that end must not look clean."""
         upstream.script(raw(TRUNCATED["without the last chunk"], b"", pause=0.1))
@@ -65,7 +65,7 @@ class TestBrokenUpstream:
 
     @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
     async def test_an_unreadable_answer_is_502(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, data: bytes
+        self, gateway: Running, upstream: StandInCore, caller: Minted, data: bytes
     ) -> None:
         """What is no answer becomes 502 in Core's error shape, and the connection is not used again."""
         upstream.script(raw(data))
@@ -76,7 +76,7 @@ class TestBrokenUpstream:
         assert upstream.targets == [STREAMED, READ]
 
     async def test_an_unreachable_core_is_502(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """No connection to Core: 502 in Core's error shape, and the client's connection lives on."""
         async with await gateway.connect() as client:
@@ -88,7 +88,7 @@ class TestBrokenUpstream:
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     async def test_a_silent_core_is_504(
-        self, start_gateway: Start, upstream: RecordingUpstream, method: str
+        self, start_gateway: Start, upstream: StandInCore, method: str
     ) -> None:
         """No first byte in time: 504 in Core's error shape; the request is not repeated."""
         gateway = await start_gateway(timeouts={"first_byte": 0.2})
@@ -99,7 +99,7 @@ class TestBrokenUpstream:
         assert upstream.targets == [target]
 
     async def test_a_core_that_stalls_within_its_answer_breaks_it(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """No next byte in time: the connection breaks, since the head has been sent."""
         gateway = await start_gateway(timeouts={"between_bytes": 0.2})
@@ -116,7 +116,7 @@ class TestBrokenUpstream:
         assert broken.value.received == b"hello"
 
     async def test_a_core_that_stalls_within_its_head_is_504_or_502(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A head that stays unfinished is answered by the gateway."""
         gateway = await start_gateway(timeouts={"first_byte": 0.2, "between_bytes": 0.2})
@@ -129,9 +129,7 @@ class TestBrokenUpstream:
         upstream.script(stall)
         assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_TIMEOUT)
 
-    async def test_slow_but_steady_is_no_timeout(
-        self, start_gateway: Start, upstream: RecordingUpstream
-    ) -> None:
+    async def test_slow_but_steady_is_no_timeout(self, start_gateway: Start, upstream: StandInCore) -> None:
         """The deadline is between two bytes, not for the whole answer."""
         gateway = await start_gateway(timeouts={"first_byte": 0.4, "between_bytes": 0.4})
         key = (await gateway.mint("ledgers:*")).key
@@ -140,7 +138,7 @@ class TestBrokenUpstream:
         assert (await gateway.ask("GET", READ, key=key)).body == b"12345678"
 
     async def test_bytes_after_the_answer_never_reach_the_next_client(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A second answer that nobody asked for ends that connection to Core (response splitting)."""
         gateway = await start_gateway(upstream={"connections": 1})
@@ -153,7 +151,7 @@ class TestBrokenUpstream:
             assert (await gateway.ask("GET", target, key=key)).json() == ["GET", target, 0]
 
     async def test_an_unasked_answer_on_an_idle_connection_is_dropped(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """What Core sends while nothing was asked is never taken for the next answer."""
         gateway = await start_gateway(upstream={"connections": 1})
@@ -174,7 +172,7 @@ class TestBrokenUpstream:
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     async def test_an_interim_answer_of_core_does_not_shorten_its_time(
-        self, start_gateway: Start, upstream: RecordingUpstream, method: str
+        self, start_gateway: Start, upstream: StandInCore, method: str
     ) -> None:
         """Core still has `first_byte` for its answer, and not the pause that it may make within one."""
 
@@ -189,7 +187,7 @@ class TestBrokenUpstream:
         assert (await gateway.ask(method, READ if method == "GET" else STREAMED, key=key)).status == 200
 
     async def test_an_interim_answer_of_core_is_passed_over(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """100 and 103 of Core do not count as its answer."""
         whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -200,7 +198,7 @@ class TestBrokenUpstream:
             assert (answer.status, answer.body, answer.values("link")) == (200, b"{}", [])
 
     async def test_core_refusing_the_master_key_is_502(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A 401 with an AUTH code blames the gateway's key, not the client's, and is logged as an error."""
         body = b'{"error":"Invalid API key","error_detail":{"code":"AUTH_INVALID_API_KEY","message":"x"}}'
@@ -209,7 +207,7 @@ class TestBrokenUpstream:
         assert "error" in await gateway.logged(Code.UPSTREAM_REFUSED.code)
 
     async def test_another_401_of_core_passes(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A 401 without an AUTH code is a matter between the client and Core."""
         upstream.script(answering("401 Unauthorized", b'{"error":"no"}'))
@@ -219,7 +217,7 @@ class TestBrokenUpstream:
 
 class TestRepeating:
     async def test_a_get_is_repeated_on_a_fresh_connection(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A reused connection that gave no byte was probably closed as the request left."""
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
@@ -228,7 +226,7 @@ class TestRepeating:
         assert upstream.targets == [READ] * 3
 
     async def test_a_get_is_repeated_once(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A fresh connection that gives no byte is Core's failure."""
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
@@ -237,7 +235,7 @@ class TestRepeating:
         assert len(upstream.requests) <= 3
 
     async def test_a_get_whose_answer_began_is_not_repeated(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """One byte of an answer shows that Core acted."""
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
@@ -255,7 +253,7 @@ class TestRepeating:
         ],
     )
     async def test_nothing_else_is_repeated(
-        self, gateway: Running, upstream: RecordingUpstream, method: str, target: str
+        self, gateway: Running, upstream: StandInCore, method: str, target: str
     ) -> None:
         """A write reaches Core at most once, even on a reused connection that gave no byte."""
         key = (await gateway.mint("*:*")).key
@@ -267,16 +265,14 @@ class TestRepeating:
 
 
 class TestConnectionsToCore:
-    async def test_are_kept_alive(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
-    ) -> None:
+    async def test_are_kept_alive(self, gateway: Running, upstream: StandInCore, caller: Minted) -> None:
         """Requests of several clients in turn use one connection."""
         for _ in range(5):
             await gateway.ask("GET", READ, key=caller.key)
             await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
         assert [len(connection.requests) for connection in upstream.used()] == [10]
 
-    async def test_are_bounded(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+    async def test_are_bounded(self, start_gateway: Start, upstream: StandInCore) -> None:
         """No more connections than configured, however many clients ask at once; all are answered."""
         gateway = await start_gateway(upstream={"connections": 3})
         key = (await gateway.mint("ledgers:read")).key
@@ -287,7 +283,7 @@ class TestConnectionsToCore:
         assert len(upstream.used()) <= 3
 
     async def test_that_core_wants_closed_are_not_used_again(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """`Connection: close` of Core holds for its hop alone."""
         upstream.script(answering(headers=[("Connection", "close")]))
@@ -297,7 +293,7 @@ class TestConnectionsToCore:
             assert (await client.ask("GET", READ, key=caller.key)).status == 200
         assert [len(connection.requests) for connection in upstream.used()] == [1, 1]
 
-    async def test_are_closed_when_idle(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+    async def test_are_closed_when_idle(self, start_gateway: Start, upstream: StandInCore) -> None:
         """An unused connection does not wait for ever."""
         gateway = await start_gateway(timeouts={"upstream_idle": 0.2})
         key = (await gateway.mint("ledgers:read")).key
@@ -306,7 +302,7 @@ class TestConnectionsToCore:
         await asyncio.wait_for(connection.gone.wait(), 5)
 
     async def test_that_core_closed_while_idle_cost_no_write_its_answer(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A connection seen closed is not used for a POST, which could not be repeated."""
         upstream.script(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import chunked, request
 from tests.running import Minted, Running
 from tests.wire.asserting import EMPTY_CHUNKS, READ, SMUGGLED, STAMPED, STREAMED, assert_never_completed
@@ -31,7 +31,7 @@ MALFORMED_CHUNKS = {
 class TestChunks:
     @pytest.mark.parametrize("body", MALFORMED_CHUNKS.values(), ids=MALFORMED_CHUNKS.keys())
     async def test_malformed_ones_never_complete_a_request(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, body: bytes
+        self, gateway: Running, upstream: StandInCore, writer: Minted, body: bytes
     ) -> None:
         """A malformed chunk is refused or broken off; the upstream sees no whole request."""
         client = await gateway.connect()
@@ -45,7 +45,7 @@ class TestChunks:
 
     @pytest.mark.parametrize("target", [STREAMED, STAMPED])
     async def test_extensions_never_cross(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, target: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, target: str
     ) -> None:
         """A chunk extension is refused or dropped (RFC 9112, 7.1.1); the body is what the chunks held."""
         client = await gateway.connect()
@@ -80,7 +80,7 @@ class TestTrailers:
     @pytest.mark.parametrize("target", [STREAMED, STAMPED])
     @pytest.mark.parametrize("split", ["one segment", "two segments", "a partial successor", "byte by byte"])
     async def test_never_reaches_a_request(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, target: str, split: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, target: str, split: str
     ) -> None:
         """The request with trailers is answered without them or refused; the next has none of them."""
         client = await gateway.connect()
@@ -111,7 +111,7 @@ class TestTrailers:
         }[split]
 
     async def test_with_a_forwarded_successor_leaves_it_clean(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+        self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """A keyed request after trailers is forwarded with its own headers alone."""
         client = await gateway.connect()
@@ -123,7 +123,7 @@ class TestTrailers:
         assert [got.values("x-trailed") for got in upstream.requests] == [[]] * len(upstream.requests)
 
     async def test_malformed_is_refused(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+        self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """A trailer section that is no header section never completes a request."""
         client = await gateway.connect()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream, echo, held
+from tests.core_stand_in import Exchange, StandInCore, echo, held
 from tests.raw_client import chunked, request
 from tests.running import MASTER_KEY, Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed, assert_nothing_forwarded
@@ -15,7 +15,7 @@ from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed
 
 class TestVersions:
     async def test_http_1_0_is_answered_and_closed(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """HTTP/1.0 without keep-alive gets its answer, then the end of the connection."""
         client = await gateway.connect()
@@ -32,7 +32,7 @@ class TestVersions:
         ).status == 200
 
     async def test_http_1_0_never_gets_chunks(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """An answer of unknown length ends with the connection on HTTP/1.0 (RFC 9112, 6.1)."""
 
@@ -55,7 +55,7 @@ class TestVersions:
 
     @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
     async def test_upgrade_is_ignored_and_the_connection_closed(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted, protocol: str
+        self, gateway: Running, upstream: StandInCore, reader: Minted, protocol: str
     ) -> None:
         """Upgrade never crosses; the request is answered as if it were absent, then the connection ends."""
         client = await gateway.connect()
@@ -72,7 +72,7 @@ class TestVersions:
         assert [got.values(name) for name in ("upgrade", "http2-settings")] == [[], []]
 
     async def test_what_follows_an_upgrade_is_not_forwarded(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """Bytes after a request with Upgrade may be of another protocol: none becomes a request."""
         client = await gateway.connect()
@@ -87,7 +87,7 @@ class TestExpectations:
 
     @pytest.mark.parametrize("target", [STREAMED, STAMPED])
     async def test_the_body_is_asked_for_once_it_is_wanted(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, target: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, target: str
     ) -> None:
         """A request that passes every check gets 100 and then its answer; Expect stops at the gateway."""
         client = await gateway.connect()
@@ -107,7 +107,7 @@ class TestExpectations:
 
     @pytest.mark.parametrize("target", [STREAMED, STAMPED])
     async def test_a_refused_request_never_gets_100(
-        self, gateway: Running, upstream: RecordingUpstream, target: str
+        self, gateway: Running, upstream: StandInCore, target: str
     ) -> None:
         """The refusal comes instead of 100, so that the body is never sent."""
         client = await gateway.connect()
@@ -134,7 +134,7 @@ class TestBodiesCutShort:
     async def test_never_complete_a_request(
         self,
         gateway: Running,
-        upstream: RecordingUpstream,
+        upstream: StandInCore,
         writer: Minted,
         target: str,
         framing: str,
@@ -161,7 +161,7 @@ class TestBodiesCutShort:
 
     @pytest.mark.parametrize("how", ["half close", "close", "reset"])
     async def test_never_reach_core_where_they_are_small(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, how: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, how: str
     ) -> None:
         """A small body is held until it is whole: Core is not asked for a connection before."""
         client = await gateway.connect()
@@ -177,7 +177,7 @@ class TestBodiesCutShort:
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_a_client_that_leaves_spoils_nobody_elses_answer(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A late answer to a client that left is never given to the next one on the same pool."""
         gateway = await start_gateway(upstream={"connections": 1})
@@ -195,7 +195,7 @@ class TestBodiesCutShort:
         assert (await stayer.answer()).json() == ["GET", "/ledgers/stayed", 0]
 
     async def test_a_half_close_after_a_whole_request_still_gets_its_answer(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+        self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """The end of the client's side is no abort."""
         release = asyncio.Event()
@@ -209,7 +209,7 @@ class TestBodiesCutShort:
         assert await client.ended()
 
     async def test_a_half_close_after_pipelined_requests_gets_every_answer(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """What came whole before the end is answered whole."""
         upstream.behaviour = echo
@@ -223,7 +223,7 @@ class TestBodiesCutShort:
 class TestRefusedUploads:
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_413_reaches_a_client_that_is_still_sending(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, framing: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, framing: str
     ) -> None:
         """The answer to a body over the limit is not lost in a reset."""
         client = await gateway.connect()
@@ -241,7 +241,7 @@ class TestRefusedUploads:
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_401_reaches_a_client_that_is_still_sending(
-        self, gateway: Running, upstream: RecordingUpstream
+        self, gateway: Running, upstream: StandInCore
     ) -> None:
         """A refusal does not wait for the body, and no byte of the body is read as a request."""
         client = await gateway.connect()
@@ -254,7 +254,7 @@ class TestRefusedUploads:
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_a_small_refused_body_is_no_request(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """After a refusal the connection goes on behind the body, or ends; never within it."""
         client = await gateway.connect()

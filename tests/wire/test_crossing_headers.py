@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from tests.conftest import Start
-from tests.core_stand_in import RECORDS, RecordingUpstream, answering, raw
+from tests.core_stand_in import RECORDS, StandInCore, answering, raw
 from tests.raw_client import chunked
 from tests.running import MASTER_KEY, Minted, Running
 from tests.wire.asserting import READ, STREAMED
@@ -16,7 +16,7 @@ from tests.wire.asserting import READ, STREAMED
 
 class TestRequestHeaders:
     async def test_hop_by_hop_and_nominated_ones_stay_on_their_hop(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """What concerns the client's connection never reaches Core's (RFC 9110, 7.6.1)."""
         hop = ["Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "TE", "Trailer", "Upgrade", "X-Named"]
@@ -29,7 +29,7 @@ class TestRequestHeaders:
 
     @pytest.mark.parametrize("named", ["X-Blnk-Key", "Host", "Content-Length", "Via", "X-Request-Id"])
     async def test_connection_cannot_nominate_what_the_gateway_writes(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, named: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, named: str
     ) -> None:
         """The master key, Host and framing survive a client that names them."""
         answer = await gateway.ask(
@@ -44,7 +44,7 @@ class TestRequestHeaders:
     @pytest.mark.parametrize("name", ["X_Blnk_Key", "x_blnk-key", "X-Blnk_Key", "Authorization", "X-API-Key"])
     @pytest.mark.parametrize("target", [READ, "/health"])
     async def test_a_credential_never_crosses(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, name: str, target: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, name: str, target: str
     ) -> None:
         """However it is spelled, and on public routes too, the client's key ends here."""
         other = await gateway.mint("ledgers:read")
@@ -56,7 +56,7 @@ class TestRequestHeaders:
 
     @pytest.mark.parametrize("name", ["X-Blnk-Key", "x-blnk-key", "X-BLNK-KEY", "x-Blnk-kEY"])
     async def test_the_key_is_replaced_by_the_master_key(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, name: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, name: str
     ) -> None:
         """Core sees exactly one key, the master key, in the last header."""
         assert (await gateway.ask("GET", READ, headers=[(name, caller.key)])).status == 200
@@ -65,7 +65,7 @@ class TestRequestHeaders:
         assert caller.key.encode() not in got.raw
 
     async def test_a_public_route_carries_no_master_key(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """What needs no key gets none, whatever the client sent."""
         await gateway.ask("GET", "/health", key=caller.key)
@@ -74,7 +74,7 @@ class TestRequestHeaders:
         assert all(MASTER_KEY.encode() not in got.raw for got in upstream.requests)
 
     async def test_a_client_cannot_speak_for_the_proxy(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """Forwarding and trace headers of an untrusted client are dropped; ours stand once."""
         names = [
@@ -100,7 +100,7 @@ class TestRequestHeaders:
         ["/ledgers/a%252fb", "/ledgers/a+b", "/ledgers/%ff", "/ledgers/%41", "/ledgers?a=%2f..&b;c=//?"],
     )
     async def test_the_target_crosses_byte_for_byte(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, target: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, target: str
     ) -> None:
         """The bytes matched are the bytes forwarded."""
         assert (await gateway.ask("GET", target, key=caller.key)).status == 200
@@ -109,7 +109,7 @@ class TestRequestHeaders:
 
 class TestAnswerHeaders:
     async def test_hop_by_hop_nominated_and_internal_ones_stay_inside(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """Core's connection headers and its rate limits of the gateway do not reach the client."""
         inner = ["Keep-Alive", "Proxy-Authenticate", "X-Named", "X-Rate-Limit-Limit", "X-Rate-Limit-Duration"]
@@ -131,7 +131,7 @@ class TestAnswerHeaders:
         assert len(answer.values("x-request-id")) == 1
 
     async def test_the_request_id_is_the_one_core_saw(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """One id names the request in the answer, in Core's headers and in the log."""
         answer = await gateway.ask("GET", READ, key=caller.key)
@@ -141,7 +141,7 @@ class TestAnswerHeaders:
         await gateway.logged(request_id)
 
     async def test_a_trailer_of_core_surfaces_nowhere(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Neither as a header of its own answer, nor of the next one on the same connection to Core."""
         gateway = await start_gateway(upstream={"connections": 1})
@@ -155,7 +155,7 @@ class TestAnswerHeaders:
         assert [answer.values("trailer") for answer in answers] == [[], []]
 
     async def test_a_response_has_a_date(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """Core's where it has one; else the gateway's, as a proxy with a clock owes it (RFC 9110, 6.6.1)."""
         given = "Tue, 15 Nov 1994 08:12:31 GMT"
@@ -169,7 +169,7 @@ class TestAnswerHeaders:
 
     @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
     async def test_an_answer_without_a_body_leaves_the_connection_whole(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, status: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, status: str
     ) -> None:
         """204 and 304 end with their head (RFC 9112, 6.3)."""
         upstream.script(raw(f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode(), close=False))
@@ -180,7 +180,7 @@ class TestAnswerHeaders:
 
     @pytest.mark.parametrize("status", ["201 Created", "301 Moved Permanently", "404 Not Found", "500 Oops"])
     async def test_the_rest_passes_unchanged(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, status: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, status: str
     ) -> None:
         """Status and body of Core are the client's, whatever they say."""
         upstream.script(answering(status, b'{"error":"as Core said"}', [("Location", "/x")]))

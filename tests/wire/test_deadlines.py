@@ -8,7 +8,7 @@ import pytest
 
 from gateway.wire.deadlines import NEVER, TICK, Deadlines
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, of_size
+from tests.core_stand_in import StandInCore, of_size
 from tests.raw_client import RawClient, request
 from tests.running import eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed, assert_refused
@@ -31,7 +31,7 @@ class TestDeadlines:
         assert b" 200 " not in await client.rest()
 
     async def test_an_idle_connection_is_closed_silently(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Between requests the end comes without an answer that the next request could take for its own."""
         gateway = await start_gateway(timeouts={"idle": 0.2})
@@ -41,7 +41,7 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("target", [STREAMED, STAMPED])
     async def test_a_stalled_body_is_cut(
-        self, start_gateway: Start, upstream: RecordingUpstream, target: str
+        self, start_gateway: Start, upstream: StandInCore, target: str
     ) -> None:
         """A body that stops is answered 408 and the connection ends; Core sees no whole request."""
         gateway = await start_gateway(timeouts={"body": 0.2})
@@ -67,7 +67,7 @@ class TestDeadlines:
         drip.cancel()
 
     async def test_a_client_that_reads_nothing_is_cut(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """An answer that the client does not take is given up in time, and Core's connection with it."""
         gateway = await start_gateway(timeouts={"write": 0.3})

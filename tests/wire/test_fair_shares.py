@@ -16,7 +16,7 @@ from gateway.wire.client_phase import ClientLimits
 from gateway.wire.clients import Clients
 from gateway.wire.exchange import Exchange as Answering
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream, echo, held, of_size
+from tests.core_stand_in import Exchange, StandInCore, echo, held, of_size
 from tests.raw_client import Answer, BrokenAnswer, RawClient, request
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_error
@@ -34,7 +34,7 @@ def connections(gateway: Running, state: str) -> int:
 
 class TestPlaces:
     async def test_some_are_kept_for_a_key_that_holds_none(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """However long Core works on the requests of another, which are not broken off for it."""
         gateway = await start_gateway(upstream={"connections": 4})
@@ -52,7 +52,7 @@ class TestPlaces:
         assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
 
     async def test_some_are_kept_for_an_address_that_holds_none(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Another cannot take those by many keys, each of which holds little."""
         full = await Crowded.of(await start_gateway(upstream={"connections": 4}), upstream, 10)
@@ -62,7 +62,7 @@ class TestPlaces:
         await full.emptied()
 
     async def test_a_full_queue_turns_away_the_address_that_fills_it(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Though each of its keys has no more than one request that waits."""
         full = await Crowded.of(await start_gateway(upstream={"connections": 1, "queue": 3}), upstream, 5)
@@ -75,7 +75,7 @@ class TestPlaces:
         assert [(await client.answer()).status for client in ones] == [200, 200]
 
     async def test_a_response_that_is_not_taken_gives_way_to_another_address(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Though each of those that do not read has a key of its own."""
         gateway = await start_gateway(upstream={"connections": 3})
@@ -88,7 +88,7 @@ class TestPlaces:
         one = await from_address(gateway, "127.0.0.4")
         assert (await one.ask("GET", READ, key=(await gateway.mint("ledgers:*")).key)).status == 200
 
-    async def test_are_given_in_turn_by_key(self, start_gateway: Start, upstream: RecordingUpstream) -> None:
+    async def test_are_given_in_turn_by_key(self, start_gateway: Start, upstream: StandInCore) -> None:
         """A key with one request waits for one place, not behind the many requests of another."""
         full = await Full.of(await start_gateway(upstream={"connections": 1}), upstream)
         gateway, many, one = full.gateway, full.keys[0], await full.gateway.mint("ledgers:*")
@@ -101,7 +101,7 @@ class TestPlaces:
         assert "/ledgers/one" in upstream.targets[2:5]
 
     async def test_a_full_queue_turns_away_the_key_that_fills_it(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """The newest of its requests gets 503, and another key's waits in its place."""
         full = await Full.of(await start_gateway(upstream={"connections": 1, "queue": 2}), upstream)
@@ -115,7 +115,7 @@ class TestPlaces:
         assert [answer.status for answer in await full.emptied([asked[0], other])] == [200, 200]
 
     async def test_large_bodies_hold_a_part_of_them_only(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Uploads that stand still leave room for requests that go at Core's pace, of any key."""
         gateway = await start_gateway(upstream={"connections": 4})
@@ -128,7 +128,7 @@ class TestPlaces:
             assert (await gateway.ask("GET", READ, key=key)).status == 200
 
     async def test_an_upload_that_stands_still_gives_way_to_another_key(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """The key that holds most of the places loses one whose client sends nothing."""
         gateway = await start_gateway(upstream={"connections": 4})
@@ -144,7 +144,7 @@ class TestPlaces:
         assert (sorted(statuses, key=str), last) == ([503, None], None)
 
     async def test_uploads_that_go_slowly_leave_some_to_another_key(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Those of one key move on all the time, and hold every place that uploads of one key may hold."""
         gateway = await start_gateway(upstream={"connections": 4})
@@ -159,7 +159,7 @@ class TestPlaces:
         await asyncio.gather(trickling, return_exceptions=True)
 
     async def test_a_response_that_is_not_taken_gives_way_to_another_key(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """Readers that take nothing hold every place of Core only until somebody else needs one."""
         gateway = await start_gateway(upstream={"connections": 3})
@@ -170,9 +170,7 @@ class TestPlaces:
         await eventually(lambda: connections(gateway, "busy") == 3, "three readers")
         assert (await gateway.ask("GET", READ, key=other.key)).status == 200
 
-    async def test_a_lone_key_may_hold_them_all(
-        self, start_gateway: Start, upstream: RecordingUpstream
-    ) -> None:
+    async def test_a_lone_key_may_hold_them_all(self, start_gateway: Start, upstream: StandInCore) -> None:
         """Nobody else waits, so its own requests wait for each other."""
         gateway = await start_gateway(upstream={"connections": 2}, timeouts={"connect": 0.5})
         key = (await gateway.mint("ledgers:*")).key
@@ -192,7 +190,7 @@ class Full:
         self._busy: list[asyncio.Task[Answer]] = []
 
     @classmethod
-    async def of(cls, gateway: Running, upstream: RecordingUpstream) -> Full:
+    async def of(cls, gateway: Running, upstream: StandInCore) -> Full:
         full = cls(gateway, [(await gateway.mint("ledgers:*")).key for _ in range(2)])
         upstream.behaviour = echo
         upstream.script(held(full._release), held(full._release))
@@ -216,7 +214,7 @@ class Crowded:
         self.release = asyncio.Event()
 
     @classmethod
-    async def of(cls, gateway: Running, upstream: RecordingUpstream, count: int) -> Crowded:
+    async def of(cls, gateway: Running, upstream: StandInCore, count: int) -> Crowded:
         clients = [await from_address(gateway, "127.0.0.1") for _ in range(count)]
         full = cls(gateway, clients, (await gateway.mint("ledgers:*")).key)
 
@@ -246,7 +244,7 @@ class Crowded:
 
 class TestReaders:
     async def test_one_that_takes_a_byte_now_and_then_is_cut(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A response has a slowest pace, as a body has."""
         gateway = await start_gateway(timeouts={"write": 0.4})
@@ -265,7 +263,7 @@ class TestReaders:
             await asyncio.gather(dripping, return_exceptions=True)
 
     async def test_one_that_is_slow_but_steady_gets_it_all(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         gateway = await start_gateway(timeouts={"write": 0.4})
         key = (await gateway.mint("ledgers:*")).key
@@ -310,7 +308,7 @@ class TestConnections:
         assert (await newcomer.ask("GET", "/health")).status == 200
 
     async def test_one_whose_response_is_not_taken_gives_way(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         gateway = await start_gateway(limits={"connections": 2})
         key = (await gateway.mint("ledgers:*")).key
@@ -324,7 +322,7 @@ class TestConnections:
         assert (await newcomer.ask("GET", "/health")).status == 200
 
     async def test_one_that_streams_a_body_to_core_is_never_closed_for_another(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         gateway = await start_gateway(limits={"connections": 2})
         key = (await gateway.mint("ledgers:*")).key
@@ -347,7 +345,7 @@ class TestConnections:
         assert [(await client.ask("GET", "/health")).status for client in taken] == [200] * 3
 
     async def test_one_in_use_is_never_closed_for_another(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         gateway = await start_gateway(limits={"connections": 2})
         key = (await gateway.mint("ledgers:*")).key

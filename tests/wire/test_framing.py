@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import request
 from tests.running import Minted, Running
 from tests.wire.asserting import (
@@ -101,7 +101,7 @@ MALFORMED = {
 class TestMalformedHeads:
     @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
     async def test_is_refused_and_nothing_is_forwarded(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, canary: str, data: bytes
+        self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str, data: bytes
     ) -> None:
         """A malformed head is answered 400 and the connection ends; the upstream never hears of it."""
         client = await gateway.connect()
@@ -111,7 +111,7 @@ class TestMalformedHeads:
 
     @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
     async def test_takes_the_good_request_before_it_in_the_same_segment_along(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, canary: str, data: bytes
+        self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str, data: bytes
     ) -> None:
         """A good request with a malformed successor in its segment is not forwarded: only the 400 is sent."""
         client = await gateway.connect()
@@ -121,7 +121,7 @@ class TestMalformedHeads:
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_after_an_answered_request_leaves_that_answer_alone(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, canary: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str
     ) -> None:
         """On a kept-alive connection the good request is answered, the malformed one after it refused."""
         client = await gateway.connect()
@@ -148,7 +148,7 @@ class TestMalformedHeads:
         ids=["one large header", "many headers", "a long target", "a long name"],
     )
     async def test_too_large_is_refused(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted, canary: str, head: bytes
+        self, gateway: Running, upstream: StandInCore, reader: Minted, canary: str, head: bytes
     ) -> None:
         """A head over the limit is 431 or 400, and the answer reaches the client."""
         client = await gateway.connect()
@@ -165,7 +165,7 @@ class TestMalformedHeads:
         assert_refused(await client.answer(), 431, 400)
 
     async def test_is_refused_though_it_comes_byte_by_byte(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, canary: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str
     ) -> None:
         """How a head is cut into segments changes nothing."""
         client = await gateway.connect()
@@ -178,7 +178,7 @@ class TestMalformedHeads:
 
 class TestTabBeforeChunked:
     async def test_is_read_as_chunked_or_refused(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+        self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """A tab is optional whitespace (RFC 9110, 5.6.3): the body is empty, or the request refused."""
         client = await gateway.connect()
@@ -190,7 +190,7 @@ class TestTabBeforeChunked:
 
 class TestBytesUpstream:
     async def test_one_request_is_one_request(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+        self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """The wire to Core is exactly head and body of what was asked, with one framing header."""
         body = json.dumps({"a": "b"}).encode()
@@ -207,7 +207,7 @@ class TestBytesUpstream:
         assert get_request.values("content-length") + get_request.values("transfer-encoding") == []
 
     async def test_a_header_value_cannot_end_its_line(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """Header values cross byte for byte, none of them a line of its own."""
         value = "a\tb \xe9 %0d%0aX-Evil: 1 \\r\\n"
@@ -217,7 +217,7 @@ class TestBytesUpstream:
         assert all(got.values("x-evil") == [] for got in upstream.requests)
 
     async def test_requests_of_a_connection_are_independent(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """No header of one request is sent with the next."""
         client = await gateway.connect()

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
-from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, answering, held, never
+from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, answering, held, never
 from tests.raw_client import BrokenAnswer
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
@@ -41,9 +41,7 @@ def detached(gateway: Running) -> int:
 
 
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
-async def test_a_change_is_never_cancelled(
-    start_gateway: Start, upstream: RecordingUpstream, target: str
-) -> None:
+async def test_a_change_is_never_cancelled(start_gateway: Start, upstream: StandInCore, target: str) -> None:
     """The client gets 504; Core is left to finish, and how it ended is logged."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
     key = await gateway.mint("ledgers:*")
@@ -60,7 +58,7 @@ async def test_a_change_is_never_cancelled(
 
 
 async def test_a_change_whose_connection_breaks_in_the_end_is_logged_without_a_status(
-    start_gateway: Start, upstream: RecordingUpstream
+    start_gateway: Start, upstream: StandInCore
 ) -> None:
     """Nobody can tell then whether it was done."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
@@ -74,7 +72,7 @@ async def test_a_change_whose_connection_breaks_in_the_end_is_logged_without_a_s
 
 
 async def test_a_change_that_stalls_within_its_response_is_not_cancelled_either(
-    start_gateway: Start, upstream: RecordingUpstream
+    start_gateway: Start, upstream: StandInCore
 ) -> None:
     """Its client's connection breaks, for the response has begun; Core's does not."""
     gateway = await start_gateway(timeouts={"between_bytes": 0.2})
@@ -98,7 +96,7 @@ async def test_a_change_that_stalls_within_its_response_is_not_cancelled_either(
     assert events(gateway) == [{"route": "POST /ledgers", "key_id": key.id, "status": 200}]
 
 
-async def test_a_read_is_cut(start_gateway: Start, upstream: RecordingUpstream) -> None:
+async def test_a_read_is_cut(start_gateway: Start, upstream: StandInCore) -> None:
     """It changes nothing, and Core need not work on."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
     key = (await gateway.mint("ledgers:*")).key
@@ -108,7 +106,7 @@ async def test_a_read_is_cut(start_gateway: Start, upstream: RecordingUpstream) 
     assert detached(gateway) == 0
 
 
-async def test_it_holds_no_place_that_others_need(start_gateway: Start, upstream: RecordingUpstream) -> None:
+async def test_it_holds_no_place_that_others_need(start_gateway: Start, upstream: StandInCore) -> None:
     """With one place in all, the next request is served while the late one runs on."""
     gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 0.2})
     key = (await gateway.mint("ledgers:*")).key
@@ -120,7 +118,7 @@ async def test_it_holds_no_place_that_others_need(start_gateway: Start, upstream
     await gateway.logged(LATE)
 
 
-async def test_how_many_run_on_is_bounded(start_gateway: Start, upstream: RecordingUpstream) -> None:
+async def test_how_many_run_on_is_bounded(start_gateway: Start, upstream: StandInCore) -> None:
     """As many as there are places; one more keeps its place, and the next request waits in vain."""
     gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 0.2, "connect": 0.3})
     key = (await gateway.mint("ledgers:*")).key
@@ -134,7 +132,7 @@ async def test_how_many_run_on_is_bounded(start_gateway: Start, upstream: Record
     assert (await gateway.ask("GET", READ, key=key)).status == 200
 
 
-async def test_a_route_has_a_time_of_its_own(start_gateway: Start, upstream: RecordingUpstream) -> None:
+async def test_a_route_has_a_time_of_its_own(start_gateway: Start, upstream: StandInCore) -> None:
     """The shipped file gives a bulk 15 minutes, whatever `timeouts.first_byte` says."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
     key = (await gateway.mint("transactions:*")).key
@@ -151,7 +149,7 @@ async def test_a_route_has_a_time_of_its_own(start_gateway: Start, upstream: Rec
 
 @pytest.mark.parametrize("behaviour", [answering(), abort], ids=["answers", "breaks"])
 async def test_the_drain_waits_for_it(
-    start_gateway: Start, upstream: RecordingUpstream, behaviour: Behaviour
+    start_gateway: Start, upstream: StandInCore, behaviour: Behaviour
 ) -> None:
     """A gateway that ends does not cancel what it has told a client to be late."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2}, drain={"delay": 0.0, "timeout": 5.0})
@@ -167,9 +165,7 @@ async def test_the_drain_waits_for_it(
     assert len(events(gateway)) == 1
 
 
-async def test_the_drain_cuts_it_in_the_end_and_says_so(
-    start_gateway: Start, upstream: RecordingUpstream
-) -> None:
+async def test_the_drain_cuts_it_in_the_end_and_says_so(start_gateway: Start, upstream: StandInCore) -> None:
     """Its exit code is that of requests that were cut."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2}, drain={"delay": 0.0, "timeout": 0.3})
     key = (await gateway.mint("ledgers:*")).key

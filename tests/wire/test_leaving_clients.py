@@ -14,7 +14,7 @@ from gateway.keys.record import KeyRecord
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
 from gateway.wire.deadlines import TICK
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, held
+from tests.core_stand_in import StandInCore, held
 from tests.raw_client import RawClient, request
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
@@ -37,7 +37,7 @@ def waiting(gateway: Running) -> int:
 class OnePlace:
     """A gateway with one place at Core, which a request holds until `release`."""
 
-    def __init__(self, gateway: Running, upstream: RecordingUpstream, key: str) -> None:
+    def __init__(self, gateway: Running, upstream: StandInCore, key: str) -> None:
         self.gateway, self.upstream, self.key = gateway, upstream, key
         self.release = asyncio.Event()
 
@@ -55,7 +55,7 @@ class OnePlace:
 
 
 @pytest.fixture
-async def one_place(start_gateway: Start, upstream: RecordingUpstream) -> OnePlace:
+async def one_place(start_gateway: Start, upstream: StandInCore) -> OnePlace:
     gateway = await start_gateway(upstream={"connections": 1})
     return OnePlace(gateway, upstream, (await gateway.mint("ledgers:*")).key)
 
@@ -96,7 +96,7 @@ async def leave(client: RawClient, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["reset", "close"])
 async def test_what_waits_for_a_slow_key_store_is_not_sent(
-    start_gateway: Start, upstream: RecordingUpstream, how: str
+    start_gateway: Start, upstream: StandInCore, how: str
 ) -> None:
     """Whose key it was is known when nobody waits any more."""
 
@@ -145,7 +145,7 @@ async def test_a_read_whose_client_ended_its_side_gives_way_to_the_next(one_plac
 
 
 async def test_a_read_whose_client_ended_its_side_is_cut_after_a_moment(
-    gateway: Running, upstream: RecordingUpstream
+    gateway: Running, upstream: StandInCore
 ) -> None:
     """Core cannot tell by itself that nobody waits."""
     key = (await gateway.mint("ledgers:*")).key
@@ -160,7 +160,7 @@ async def test_a_read_whose_client_ended_its_side_is_cut_after_a_moment(
 
 
 async def test_a_quick_read_is_answered_though_its_client_has_ended_its_side(
-    gateway: Running, upstream: RecordingUpstream
+    gateway: Running, upstream: StandInCore
 ) -> None:
     """Some clients say so that they send nothing more."""
     key = (await gateway.mint("ledgers:*")).key

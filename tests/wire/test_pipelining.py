@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, answering, echo, held
+from tests.core_stand_in import StandInCore, answering, echo, held
 from tests.raw_client import chunked, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, SMUGGLED, STREAMED
 
 
 class TestPipelining:
-    async def test_answers_in_order(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
-    ) -> None:
+    async def test_answers_in_order(self, gateway: Running, upstream: StandInCore, reader: Minted) -> None:
         """Requests in one segment are answered in their order, however late the first answer is."""
         release = asyncio.Event()
         upstream.behaviour = echo
@@ -27,9 +25,7 @@ class TestPipelining:
         assert [(await client.answer()).json()[1] for _ in targets] == targets
         assert upstream.targets == targets
 
-    async def test_mixes_no_bodies_in(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
-    ) -> None:
+    async def test_mixes_no_bodies_in(self, gateway: Running, upstream: StandInCore, writer: Minted) -> None:
         """Bodies that look like requests stay bodies."""
         upstream.behaviour = echo
         inner = SMUGGLED.replace(b"%KEY%", writer.key.encode())
@@ -48,7 +44,7 @@ class TestPipelining:
         assert [bytes(got.body) for got in upstream.requests] == [inner, inner * 2, b""]
 
     async def test_refused_ones_keep_their_place(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """An answer of the gateway itself does not overtake one of Core."""
         release = asyncio.Event()
@@ -59,7 +55,7 @@ class TestPipelining:
         release.set()
         assert [(await client.answer()).status for _ in range(2)] == [200, 401]
 
-    async def test_is_bounded(self, gateway: Running, upstream: RecordingUpstream, reader: Minted) -> None:
+    async def test_is_bounded(self, gateway: Running, upstream: StandInCore, reader: Minted) -> None:
         """While one request waits for Core the gateway stops reading: the client's sending stalls."""
         release = asyncio.Event()
         upstream.script(held(release))
@@ -75,7 +71,7 @@ class TestPipelining:
         release.set()
 
     async def test_stops_where_the_client_takes_no_answers(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """Answers that nobody reads are not collected: what comes after them waits."""
         upstream.behaviour = answering(body=bytes(500_000))
@@ -90,7 +86,7 @@ class TestPipelining:
         client.abort()
 
     async def test_gets_every_answer_though_the_client_is_slow(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A connection to Core that was held back for a slow client reads on for the next request."""
         gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 3.0})
@@ -110,7 +106,7 @@ class TestPipelining:
         assert [(await client.answer(head=head)).status for head in (True, False)] == [404, 200]
 
     async def test_of_concurrent_clients_never_mixes_answers(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """Each of many clients gets exactly the answers to its own requests."""
         upstream.behaviour = echo

@@ -11,7 +11,7 @@ from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
 from gateway.wire.request_heads import MAX_HEAD, malformed, with_placeholders
 from gateway.wire.request_parser import Parsed, RequestReader
-from tests.core_stand_in import RecordingUpstream
+from tests.core_stand_in import StandInCore
 from tests.raw_client import chunked, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_nothing_forwarded
@@ -28,7 +28,7 @@ def twice(name: str) -> list[tuple[str, str]]:
 class TestHeadersSentTwice:
     @pytest.mark.parametrize("name", TWICE)
     async def test_reach_core_as_they_came(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted, name: str
+        self, gateway: Running, upstream: StandInCore, reader: Minted, name: str
     ) -> None:
         """Core takes the first; which one counts is its business."""
         answer = await gateway.ask("GET", READ, key=reader.key, headers=twice(name))
@@ -38,7 +38,7 @@ class TestHeadersSentTwice:
 
     @pytest.mark.parametrize("name", ["Host", "Content-Length", "Transfer-Encoding"])
     async def test_are_refused_by_name_where_they_frame_a_message(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted, name: str
+        self, gateway: Running, upstream: StandInCore, writer: Minted, name: str
     ) -> None:
         """Also beside one that Core takes twice."""
         value = "chunked" if name == "Transfer-Encoding" else "0"
@@ -51,7 +51,7 @@ class TestHeadersSentTwice:
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_do_not_make_two_keys_one(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """A key sent twice is no key."""
         headers = [*twice("Server"), ("x-blnk-key", reader.key)]
@@ -60,7 +60,7 @@ class TestHeadersSentTwice:
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_share_a_connection_with_any_other_request(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+        self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """Before and behind them, with bodies by length and chunked, each is one request."""
         client = await gateway.connect()
@@ -79,7 +79,7 @@ class TestHeadersSentTwice:
 class TestBytesBeyondASCII:
     @pytest.mark.parametrize("raw", ["\u00e9".encode(), "\U0001f600".encode(), b"\xe9", b"\xff\xfe"])
     async def test_cross_in_a_query(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted, raw: bytes
+        self, gateway: Running, upstream: StandInCore, reader: Minted, raw: bytes
     ) -> None:
         """Byte for byte, whatever text they are; so does what is percent-encoded beside them."""
         target = "/ledgers?name=" + raw.decode("latin-1") + "&a=%C3%A9"
@@ -87,7 +87,7 @@ class TestBytesBeyondASCII:
         assert upstream.targets == [target]
 
     async def test_are_refused_in_a_path(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted
+        self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """The answer says how to write them."""
         answer = await gateway.ask("GET", "/ledgers/\xc3\xa9?a=\xc3\xa9", key=reader.key)
@@ -99,7 +99,7 @@ class TestBytesBeyondASCII:
 
     @pytest.mark.parametrize("byte", [b"\x00", b"\x01", b"\x7f", b"\t"])
     async def test_open_a_query_to_no_other_byte(
-        self, gateway: Running, upstream: RecordingUpstream, reader: Minted, byte: bytes
+        self, gateway: Running, upstream: StandInCore, reader: Minted, byte: bytes
     ) -> None:
         """Control bytes stay refused."""
         answer = await gateway.ask("GET", f"/ledgers?\xe9{byte.decode()}", key=reader.key)
@@ -190,7 +190,7 @@ class TestLength:
     @pytest.mark.parametrize("size", [1 << 20, 4096, 997])
     @pytest.mark.parametrize("doubled", [b"", b"Server: a\r\nServer: b\r\n"])
     async def test_of_a_whole_head_is_bounded(
-        self, gateway: Running, upstream: RecordingUpstream, size: int, doubled: bytes
+        self, gateway: Running, upstream: StandInCore, size: int, doubled: bytes
     ) -> None:
         """However it is cut into segments: MAX_HEAD bytes pass, one more is 431."""
         for length, status in ((MAX_HEAD, 200), (MAX_HEAD + 1, 431)):
@@ -213,7 +213,7 @@ class TestLength:
         assert (await client.answer()).status == 431
 
     async def test_counts_from_the_last_whole_request_on(
-        self, gateway: Running, upstream: RecordingUpstream, writer: Minted
+        self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """Neither bodies nor heads before it count, in whatever segments they come."""
         body = b"x" * (2 * MAX_HEAD)

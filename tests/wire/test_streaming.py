@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream, early
+from tests.core_stand_in import Exchange, StandInCore, early
 from tests.raw_client import chunked, request
 from tests.running import Minted, Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_nothing_forwarded
@@ -34,7 +34,7 @@ class TestLargeBodies:
     @pytest.mark.parametrize("megabytes", SIZES)
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_an_upload_streams_in_flat_memory(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, megabytes: int, framing: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, megabytes: int, framing: str
     ) -> None:
         """Every byte arrives in order, while the gateway holds only a few of them."""
         digest = hashlib.sha256()
@@ -71,7 +71,7 @@ class TestLargeBodies:
     @pytest.mark.parametrize("megabytes", SIZES)
     @pytest.mark.parametrize("framing", ["length", "chunked", "until close"])
     async def test_a_download_streams_in_flat_memory(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, megabytes: int, framing: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, megabytes: int, framing: str
     ) -> None:
         """Every byte arrives in order, though the client reads more slowly than Core writes."""
         piece = bytes(range(256)) * 256
@@ -109,7 +109,7 @@ class TestLargeBodies:
         assert resident() - before < FLAT
 
     async def test_a_download_in_pieces_is_passed_on_as_it_comes(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A piece reaches the client before the next has been written."""
         second = asyncio.Event()
@@ -128,7 +128,7 @@ class TestLargeBodies:
         assert await client.read_some() == b"two"
 
     async def test_an_upload_in_pieces_is_passed_on_as_it_comes(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A piece of a large body reaches Core before the next has been sent."""
         client = await gateway.connect()
@@ -143,7 +143,7 @@ class TestLargeBodies:
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_a_small_body_is_held_until_it_is_whole(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, framing: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
         """It takes no connection to Core while its client takes its time."""
         client = await gateway.connect()
@@ -161,7 +161,7 @@ class TestLargeBodies:
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_a_get_has_no_large_body(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, framing: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
         """Nobody needs one, and it would hold a connection to Core at its client's pace."""
         client = await gateway.connect()
@@ -180,7 +180,7 @@ class TestLargeBodies:
 class TestEarlyAnswers:
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_stop_the_upload(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted, framing: str
+        self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
         """Core's answer before the body's end reaches the client, and the rest is not sent on."""
         upstream.script(early("413 Payload Too Large", b'{"error":"large"}'))
@@ -200,7 +200,7 @@ class TestEarlyAnswers:
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
 
     async def test_may_take_longer_than_one_pause_of_theirs(
-        self, start_gateway: Start, upstream: RecordingUpstream
+        self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """The deadline counts from byte to byte of the response, though the upload never became whole."""
 
@@ -219,7 +219,7 @@ class TestEarlyAnswers:
         assert (answer.status, answer.body) == (200, b"xxxxxx")
 
     async def test_never_lend_the_connection_to_the_next_request(
-        self, gateway: Running, upstream: RecordingUpstream, caller: Minted
+        self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A connection to Core with a part of a body on it is not used again."""
 

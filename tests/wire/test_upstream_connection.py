@@ -26,7 +26,7 @@ from gateway.wire.upstream_phase import PoolLimits
 from gateway.wire.upstream_request import OwnRequest
 from gateway.wire.upstream_response import UpstreamResponse
 from gateway.wire.upstream_upload import UpstreamUpload
-from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, echo, held, never, raw
+from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, echo, held, never, raw
 from tests.running import eventually
 
 LIMITS = PoolLimits(connections=4, queue=8, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
@@ -39,13 +39,13 @@ MakePool = Callable[..., Pool]
 
 
 @pytest.fixture
-async def core() -> AsyncIterator[RecordingUpstream]:
-    async with RecordingUpstream(KEY) as recording:
+async def core() -> AsyncIterator[StandInCore]:
+    async with StandInCore(KEY) as recording:
         yield recording
 
 
 @pytest.fixture
-async def make_pool(core: RecordingUpstream) -> AsyncIterator[MakePool]:
+async def make_pool(core: StandInCore) -> AsyncIterator[MakePool]:
     pools: list[Pool] = []
 
     def make(**changes: float) -> Pool:
@@ -121,14 +121,14 @@ def answered(head: bytes, body: bytes = b"", *, close: bool = False) -> Behaviou
     return raw(b"HTTP/1.1 " + head + b"\r\n\r\n" + body, close=close)
 
 
-def connections(core: RecordingUpstream) -> list[list[str]]:
+def connections(core: StandInCore) -> list[list[str]]:
     """The targets that each connection carried."""
     return [[got.target for got in connection.requests] for connection in core.used()]
 
 
 class TestReuse:
     async def test_one_connection_carries_one_request_after_the_other(
-        self, core: RecordingUpstream, pool: Pool
+        self, core: StandInCore, pool: Pool
     ) -> None:
         """A kept-alive connection is used again, and each answer is the one to its request."""
         core.behaviour = echo
@@ -137,9 +137,7 @@ class TestReuse:
         assert connections(core) == [["/a", "/b", "/c"]]
         assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
-    async def test_concurrent_requests_have_a_connection_each(
-        self, core: RecordingUpstream, pool: Pool
-    ) -> None:
+    async def test_concurrent_requests_have_a_connection_each(self, core: StandInCore, pool: Pool) -> None:
         """No request waits behind another while there are places."""
         release = asyncio.Event()
         core.behaviour = held(release, then=echo)
@@ -161,7 +159,7 @@ class TestReuse:
         ids=["Connection: close", "HTTP/1.0", "delimited by its end"],
     )
     async def test_an_answer_that_ends_the_connection_ends_it(
-        self, core: RecordingUpstream, pool: Pool, behaviour: Behaviour
+        self, core: StandInCore, pool: Pool, behaviour: Behaviour
     ) -> None:
         """What Core closes is not used again."""
         core.script(behaviour)
@@ -169,18 +167,14 @@ class TestReuse:
         await get(pool, "/b")
         assert connections(core) == [["/a"], ["/b"]]
 
-    async def test_an_idle_connection_ends_in_time(
-        self, core: RecordingUpstream, make_pool: MakePool
-    ) -> None:
+    async def test_an_idle_connection_ends_in_time(self, core: StandInCore, make_pool: MakePool) -> None:
         """After `idle` seconds without a request the connection is closed."""
         pool = make_pool(idle=0.2)
         await get(pool)
         await asyncio.wait_for(core.used()[0].gone.wait(), 5)
         await eventually(lambda: pool.counts["idle"] == 0, "an empty pool")
 
-    async def test_a_connection_in_use_ends_at_its_age(
-        self, core: RecordingUpstream, make_pool: MakePool
-    ) -> None:
+    async def test_a_connection_in_use_ends_at_its_age(self, core: StandInCore, make_pool: MakePool) -> None:
         """Or a name that moves would not be followed as long as there is a load."""
         pool = make_pool(age=0.3)
         await get(pool, "/a")
@@ -201,7 +195,7 @@ class TestReuse:
         assert pool.counts["idle"] == 1
         assert sys.getrefcount(asked) == references
 
-    async def test_an_unasked_byte_ends_an_idle_connection(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_an_unasked_byte_ends_an_idle_connection(self, core: StandInCore, pool: Pool) -> None:
         """What Core says without being asked is never read as an answer."""
         spoken = asyncio.Event()
 
@@ -220,7 +214,7 @@ class TestReuse:
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     @pytest.mark.parametrize("split", [False, True], ids=["at once", "streamed"])
     async def test_a_second_answer_behind_the_first_is_never_given(
-        self, core: RecordingUpstream, pool: Pool, framing: str, split: bool
+        self, core: StandInCore, pool: Pool, framing: str, split: bool
     ) -> None:
         """Two answers to one request: the first counts, and the connection is not used again."""
         head, body = {
@@ -248,9 +242,7 @@ class TestReuse:
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
         assert connections(core) == [["/a"], ["/b"]]
 
-    async def test_a_trailer_never_leaks_into_the_next_answer(
-        self, core: RecordingUpstream, pool: Pool
-    ) -> None:
+    async def test_a_trailer_never_leaks_into_the_next_answer(self, core: StandInCore, pool: Pool) -> None:
         """A trailer is dropped; the next answer on the connection has its own headers only."""
         core.script(
             answered(b"200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\nX-Trailer: leak\r\n\r\n"),
@@ -267,9 +259,7 @@ class TestReuse:
 
 
 class TestBounds:
-    async def test_no_more_connections_than_allowed(
-        self, core: RecordingUpstream, make_pool: MakePool
-    ) -> None:
+    async def test_no_more_connections_than_allowed(self, core: StandInCore, make_pool: MakePool) -> None:
         """What is over the bound waits for a place, and gets it."""
         pool = make_pool(connections=2)
         release = asyncio.Event()
@@ -284,7 +274,7 @@ class TestBounds:
         assert len(core.connections) == 2
         assert pool.counts == {**EMPTY, "idle": 2, "busy": 0, "waiting": 0}
 
-    async def test_a_full_queue_is_503(self, core: RecordingUpstream, make_pool: MakePool) -> None:
+    async def test_a_full_queue_is_503(self, core: StandInCore, make_pool: MakePool) -> None:
         """What does not even fit the queue is refused at once."""
         pool = make_pool(connections=1, queue=1)
         release = asyncio.Event()
@@ -295,7 +285,7 @@ class TestBounds:
         release.set()
         assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
 
-    async def test_waiting_too_long_is_503(self, core: RecordingUpstream, make_pool: MakePool) -> None:
+    async def test_waiting_too_long_is_503(self, core: StandInCore, make_pool: MakePool) -> None:
         """A place that does not come free within `connect` seconds is not waited for any longer."""
         pool = make_pool(connections=1, connect=0.1)
         release = asyncio.Event()
@@ -307,7 +297,7 @@ class TestBounds:
         await holder
 
     async def test_one_that_gave_up_takes_no_place_in_the_queue(
-        self, core: RecordingUpstream, make_pool: MakePool
+        self, core: StandInCore, make_pool: MakePool
     ) -> None:
         """Who waited in vain has left the queue: the next may wait in it, and the count says so."""
         pool = make_pool(connections=1, queue=1, connect=0.5)
@@ -324,7 +314,7 @@ class TestBounds:
         await holder
 
     async def test_a_lost_connection_gives_its_place_to_one_that_waits(
-        self, core: RecordingUpstream, make_pool: MakePool
+        self, core: StandInCore, make_pool: MakePool
     ) -> None:
         """A failure frees a place as an answer does."""
         pool = make_pool(connections=1)
@@ -340,9 +330,7 @@ class TestBounds:
         assert (await waiting).status == 200
         assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
-    async def test_a_refused_connection_frees_its_place(
-        self, core: RecordingUpstream, make_pool: MakePool
-    ) -> None:
+    async def test_a_refused_connection_frees_its_place(self, core: StandInCore, make_pool: MakePool) -> None:
         """Connections that never came about leave the pool as it was."""
         pool = make_pool(connections=1)
         async with core.refusing():
@@ -365,7 +353,7 @@ class TestBounds:
                 (await get(pool)).abandon()
             assert pool.counts["busy"] == 0
 
-    async def test_an_aborted_pool_keeps_no_connection(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_an_aborted_pool_keeps_no_connection(self, core: StandInCore, pool: Pool) -> None:
         """Every connection is closed at once, and no request is sent any more."""
         release = asyncio.Event()
         core.script(echo, held(release))
@@ -408,7 +396,7 @@ class TestDeadlines:
             for filler in fillers:
                 filler.close()
 
-    async def test_no_first_byte_is_504(self, core: RecordingUpstream, make_pool: MakePool) -> None:
+    async def test_no_first_byte_is_504(self, core: StandInCore, make_pool: MakePool) -> None:
         """A silent Core is asked once, and its connection given up."""
         core.behaviour = never
         pool = make_pool(first_byte=0.2)
@@ -416,9 +404,7 @@ class TestDeadlines:
         assert connections(core) == [["/a"]]
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
 
-    async def test_a_request_has_a_time_of_its_own(
-        self, core: RecordingUpstream, make_pool: MakePool
-    ) -> None:
+    async def test_a_request_has_a_time_of_its_own(self, core: StandInCore, make_pool: MakePool) -> None:
         """Its route may give Core longer than the others do."""
         release = asyncio.Event()
         core.behaviour = held(release)
@@ -433,9 +419,7 @@ class TestDeadlines:
         [b"HTTP/1.1 200 OK\r\nConte", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"],
         ids=["within the head", "within the body"],
     )
-    async def test_no_next_byte_is_504(
-        self, core: RecordingUpstream, make_pool: MakePool, data: bytes
-    ) -> None:
+    async def test_no_next_byte_is_504(self, core: StandInCore, make_pool: MakePool, data: bytes) -> None:
         """An answer that stalls is given up after `between_bytes` seconds."""
 
         async def stall(exchange: Exchange) -> None:
@@ -446,7 +430,7 @@ class TestDeadlines:
         assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
 
     async def test_interim_answers_do_not_count_as_the_answer(
-        self, core: RecordingUpstream, make_pool: MakePool
+        self, core: StandInCore, make_pool: MakePool
     ) -> None:
         """A Core that only says 102 is too slow in the end."""
 
@@ -461,7 +445,7 @@ class TestDeadlines:
 class TestStaleConnections:
     """A kept-alive connection may end while a request is on its way to it."""
 
-    async def stale(self, core: RecordingUpstream, pool: Pool, count: int = 1) -> None:
+    async def stale(self, core: StandInCore, pool: Pool, count: int = 1) -> None:
         """Leaves `count` idle connections that end at their next request."""
         release = asyncio.Event()
         core.script(*[held(release)] * count)
@@ -471,7 +455,7 @@ class TestStaleConnections:
         await asyncio.gather(*asked)
         core.take()
 
-    async def test_a_get_is_sent_once_more(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_a_get_is_sent_once_more(self, core: StandInCore, pool: Pool) -> None:
         """On a new connection, whatever else is idle: the others may be as stale."""
         await self.stale(core, pool, 3)
         core.script(abort)
@@ -483,36 +467,34 @@ class TestStaleConnections:
             ["/second"],
         ]
 
-    async def test_a_get_is_never_sent_three_times(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_a_get_is_never_sent_three_times(self, core: StandInCore, pool: Pool) -> None:
         """The second try is the last."""
         await self.stale(core, pool)
         core.behaviour = abort
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a", "/a"]
 
-    async def test_a_post_is_never_sent_twice(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_a_post_is_never_sent_twice(self, core: StandInCore, pool: Pool) -> None:
         """Money must not move twice: 502, though Core may not have seen it."""
         await self.stale(core, pool)
         core.behaviour = abort
         assert await failure_of(pool, "POST") is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a"]
 
-    async def test_a_get_on_a_new_connection_is_not_sent_twice(
-        self, core: RecordingUpstream, pool: Pool
-    ) -> None:
+    async def test_a_get_on_a_new_connection_is_not_sent_twice(self, core: StandInCore, pool: Pool) -> None:
         """Who accepts and hangs up is broken, not stale."""
         core.behaviour = abort
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a"]
 
-    async def test_a_get_that_got_a_byte_is_not_sent_twice(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_a_get_that_got_a_byte_is_not_sent_twice(self, core: StandInCore, pool: Pool) -> None:
         """A byte of an answer proves that Core has read the request."""
         await self.stale(core, pool)
         core.behaviour = raw(b"H")
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a"]
 
-    async def test_an_upload_is_never_sent_twice(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_an_upload_is_never_sent_twice(self, core: StandInCore, pool: Pool) -> None:
         """A streamed body is gone once sent."""
         await self.stale(core, pool)
         core.behaviour = abort
@@ -550,9 +532,7 @@ class Asked:
 class TestGate:
     """What is judged anew where a request's bytes are to leave."""
 
-    async def test_a_connection_that_ended_meanwhile_is_replaced(
-        self, core: RecordingUpstream, pool: Pool
-    ) -> None:
+    async def test_a_connection_that_ended_meanwhile_is_replaced(self, core: StandInCore, pool: Pool) -> None:
         """Nothing was sent on it, so that any request may go over another."""
         ended = asyncio.Event()
 
@@ -573,7 +553,7 @@ class TestGate:
         assert connections(core) == [["/a"], ["/b"]]
 
     async def test_a_connection_that_is_given_back_unused_ends_in_time(
-        self, core: RecordingUpstream, make_pool: MakePool
+        self, core: StandInCore, make_pool: MakePool
     ) -> None:
         pool = make_pool(idle=0.2)
         gate = Asked(partial(asyncio.sleep, 0), StoreUnavailableError())
@@ -586,7 +566,7 @@ class TestGate:
 
 class TestAnswers:
     @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-    async def test_204_and_304_have_no_body(self, core: RecordingUpstream, pool: Pool, status: bytes) -> None:
+    async def test_204_and_304_have_no_body(self, core: StandInCore, pool: Pool, status: bytes) -> None:
         """They end with their head, whatever it says, and leave the connection usable."""
         core.script(answered(status + b"\r\nETag: x"))
         core.behaviour = echo
@@ -595,16 +575,14 @@ class TestAnswers:
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
         assert connections(core) == [["/a", "/b"]]
 
-    async def test_head_has_no_body_whatever_its_length_says(
-        self, core: RecordingUpstream, pool: Pool
-    ) -> None:
+    async def test_head_has_no_body_whatever_its_length_says(self, core: StandInCore, pool: Pool) -> None:
         """The length is passed on; no byte of the next answer is taken for a body."""
         core.behaviour = echo
         head = await pool.request(request("HEAD", "/a"), OwnRequest(bodiless=True))
         assert (head.complete, head.body, head.length) == (True, b"", 15)
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
 
-    async def test_headers_keep_their_order_and_bytes(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_headers_keep_their_order_and_bytes(self, core: StandInCore, pool: Pool) -> None:
         """Also repeated ones, and those beyond ASCII."""
         core.script(answered(b"200 OK\r\nX-B: 1\r\nx-a: \xff\r\nX-B: 2\r\nContent-Length: 0"))
         expected: list[Header] = [
@@ -616,9 +594,7 @@ class TestAnswers:
         assert (await get(pool)).headers == expected
 
     @pytest.mark.parametrize("count", [1, 3])
-    async def test_interim_answers_are_passed_over(
-        self, core: RecordingUpstream, pool: Pool, count: int
-    ) -> None:
+    async def test_interim_answers_are_passed_over(self, core: StandInCore, pool: Pool, count: int) -> None:
         """The final answer counts, without the headers of those before it."""
         interim = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * count
         core.script(raw(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", close=False))
@@ -638,16 +614,14 @@ class TestAnswers:
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
         ],
     )
-    async def test_what_is_no_whole_answer_is_502(
-        self, core: RecordingUpstream, pool: Pool, data: bytes
-    ) -> None:
+    async def test_what_is_no_whole_answer_is_502(self, core: StandInCore, pool: Pool, data: bytes) -> None:
         """Upgrades, garbage, contradictory lengths and answers cut short are failures, each asked once."""
         core.script(raw(data))
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert (await get(pool, "/b")).status == 200
         assert connections(core) == [["/a"], ["/b"]]
 
-    async def test_an_answer_may_be_abandoned(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_an_answer_may_be_abandoned(self, core: StandInCore, pool: Pool) -> None:
         """An answer that nobody wants costs its connection, and the place is free again."""
 
         async def long(exchange: Exchange) -> None:
@@ -674,14 +648,14 @@ async def upload(pool: Pool, *pieces: bytes) -> UpstreamResponse:
 
 
 class TestUploads:
-    async def test_a_body_arrives_as_it_was_sent(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_a_body_arrives_as_it_was_sent(self, core: StandInCore, pool: Pool) -> None:
         """Piece by piece, and the connection is used again after it."""
         assert (await upload(pool, b"one", b"two")).status == 200
         assert bytes(core.requests[0].body) == b"onetwo"
         assert (await get(pool)).status == 200
         assert connections(core) == [["/up", "/a"]]
 
-    async def test_an_early_answer_ends_the_upload(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_an_early_answer_ends_the_upload(self, core: StandInCore, pool: Pool) -> None:
         """The answer is given before the body is whole, and the connection never used again."""
         taken: list[UpstreamUpload] = []
 
@@ -699,7 +673,7 @@ class TestUploads:
         assert connections(core) == [["/up"], ["/a"]]
 
     async def test_an_upload_in_progress_has_no_deadline_of_the_answer(
-        self, core: RecordingUpstream, make_pool: MakePool
+        self, core: StandInCore, make_pool: MakePool
     ) -> None:
         """Core owes nothing while the client still sends; its time begins with the last byte."""
         pool = make_pool(first_byte=0.2, between_bytes=0.2)
@@ -727,7 +701,7 @@ class Slow:
 
 
 class TestBackPressure:
-    async def test_a_slow_reader_holds_core_back(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_a_slow_reader_holds_core_back(self, core: StandInCore, pool: Pool) -> None:
         """Of 64 MB Core gets rid of no more than the buffers between hold; then the rest comes whole."""
         written = 0
         total = 64 * MEGABYTE
@@ -755,7 +729,7 @@ class TestBackPressure:
         assert reader.taken == total
 
     async def test_a_reader_slow_from_the_first_bytes_holds_core_back(
-        self, core: RecordingUpstream, pool: Pool
+        self, core: StandInCore, pool: Pool
     ) -> None:
         """Also where the bytes that came with the head are those that fill it."""
         written = 0
@@ -782,7 +756,7 @@ class TestBackPressure:
         with pytest.raises(GatewayError):
             await streaming
 
-    async def test_a_slow_core_holds_the_client_back(self, core: RecordingUpstream, pool: Pool) -> None:
+    async def test_a_slow_core_holds_the_client_back(self, core: StandInCore, pool: Pool) -> None:
         """A Core that does not read pauses the source, and lets it go on as soon as it does."""
         reading = asyncio.Event()
         core.keep_bodies = False
@@ -808,7 +782,7 @@ class TestBackPressure:
         assert core.requests[0].body_length == total
 
     async def test_a_core_that_takes_nothing_more_is_504(
-        self, core: RecordingUpstream, make_pool: MakePool
+        self, core: StandInCore, make_pool: MakePool
     ) -> None:
         """An upload that Core stops taking is given up in time, and its source set free."""
         pool = make_pool(between_bytes=0.2)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream
+from tests.core_stand_in import Exchange, StandInCore
 from tests.raw_client import chunked, request
 from tests.wire.asserting import STAMPED, STREAMED
 
@@ -51,7 +51,7 @@ def segments(data: bytes, body: bytes, how: str) -> Iterator[bytes]:
 @pytest.mark.parametrize("size", LENGTHS)
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
 async def test_is_answered(
-    start_gateway: Start, upstream: RecordingUpstream, target: str, size: str, framing: str, how: str
+    start_gateway: Start, upstream: StandInCore, target: str, size: str, framing: str, how: str
 ) -> None:
     gateway = await start_gateway(timeouts=SECONDS)
     key = (await gateway.mint("ledgers:*")).key
@@ -73,7 +73,7 @@ async def test_is_answered(
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
 @pytest.mark.parametrize("size", LENGTHS)
 async def test_is_answered_where_it_waited_for_100(
-    start_gateway: Start, upstream: RecordingUpstream, target: str, size: str
+    start_gateway: Start, upstream: StandInCore, target: str, size: str
 ) -> None:
     gateway = await start_gateway(timeouts=SECONDS)
     key = (await gateway.mint("ledgers:*")).key
@@ -88,7 +88,7 @@ async def test_is_answered_where_it_waited_for_100(
 
 
 async def test_is_answered_behind_another_that_took_its_time(
-    start_gateway: Start, upstream: RecordingUpstream
+    start_gateway: Start, upstream: StandInCore
 ) -> None:
     """Its body came while the response before it was waited for."""
     gateway = await start_gateway(timeouts=SECONDS)

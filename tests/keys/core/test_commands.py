@@ -31,7 +31,7 @@ from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
-from tests.core_stand_in import Behaviour, Exchange, RecordingUpstream, abort, answering
+from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, answering
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.mute import mute_after
@@ -50,14 +50,14 @@ Keys = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
-def core(upstream: RecordingUpstream, table: Table) -> CoreApi:
+def core(upstream: StandInCore, table: Table) -> CoreApi:
     api = CoreApi(table)
     upstream.behaviour = api
     return api
 
 
 @pytest.fixture
-def keys(redis_url: str, postgres: Postgres, core: CoreApi, upstream: RecordingUpstream) -> Keys:
+def keys(redis_url: str, postgres: Postgres, core: CoreApi, upstream: StandInCore) -> Keys:
     """Runs `blnk-gateway keys ...` in a thread, for the stand-in answers on this one."""
     given = {
         "BLNK_MASTER_KEY": MASTER_KEY,
@@ -100,7 +100,7 @@ async def revoked(table: Table, key_id: str) -> Any:
 
 class TestCreate:
     async def test_core_makes_the_key_and_the_store_knows_it(
-        self, keys: Keys, core: CoreApi, upstream: RecordingUpstream, store: RedisKeyStore
+        self, keys: Keys, core: CoreApi, upstream: StandInCore, store: RedisKeyStore
     ) -> None:
         """As with the store as the authority: the key alone on standard output, and who made it."""
         result = await keys(*CREATE, "--name", "payments")
@@ -118,7 +118,7 @@ class TestCreate:
         assert MASTER_KEY not in result.stderr
 
     async def test_a_core_that_refuses_is_a_dependency(
-        self, keys: Keys, core: CoreApi, upstream: RecordingUpstream, tmp_path: Path
+        self, keys: Keys, core: CoreApi, upstream: StandInCore, tmp_path: Path
     ) -> None:
         core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
         file = tmp_path / "new.key"
@@ -130,7 +130,7 @@ class TestCreate:
         assert not file.exists()
 
     async def test_an_answer_that_is_no_key_is_told(
-        self, keys: Keys, core: CoreApi, upstream: RecordingUpstream
+        self, keys: Keys, core: CoreApi, upstream: StandInCore
     ) -> None:
         core.failing = [answering("201 Created", b"[]")]
         reason = f"upstream.url ({upstream.url}): Core responded with 201: a body that cannot be read"
@@ -145,7 +145,7 @@ class TestCreate:
         refused = f"connection refused (127.0.0.1:{unused_tcp_port})"
         assert outcome(result) == (3, "", f"upstream.url ({url}): {refused}; {CORRECT}\n")
 
-    async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: RecordingUpstream) -> None:
+    async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: StandInCore) -> None:
         result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
         text = f"upstream.url ({upstream.url}): Core refuses the master key; {CORRECT}\n"
         assert outcome(result) == (3, "", text)
@@ -262,7 +262,7 @@ class TestRotate:
         assert not await revoked(table, new.id)
 
     async def test_one_that_is_broken_off_behind_core_leaves_no_key_behind(
-        self, core: CoreApi, upstream: RecordingUpstream, table: Table, redis_url: str, postgres: Postgres
+        self, core: CoreApi, upstream: StandInCore, table: Table, redis_url: str, postgres: Postgres
     ) -> None:
         """By the second Ctrl-C."""
         reached = asyncio.Event()
@@ -342,7 +342,7 @@ class TestRevoke:
         assert [await revoked(table, key_id) for key_id in (top.id, minted, other)] == [True, True, False]
 
     async def test_a_key_whose_row_is_gone_is_revoked_in_the_store(
-        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: RecordingUpstream
+        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: StandInCore
     ) -> None:
         key = await table.mint("ledgers:read")
         await keys("disable", key.id)
@@ -365,7 +365,7 @@ class TestRevoke:
         self,
         keys: Keys,
         core: CoreApi,
-        upstream: RecordingUpstream,
+        upstream: StandInCore,
         table: Table,
         store: RedisKeyStore,
         failure: Behaviour,
@@ -388,7 +388,7 @@ class TestRevoke:
 
 class TestDisable:
     async def test_a_key_that_the_store_does_not_know_is_disabled(
-        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: RecordingUpstream
+        self, keys: Keys, table: Table, store: RedisKeyStore, upstream: StandInCore
     ) -> None:
         """And enabled; Core hears nothing of it, and no master key is needed."""
         key = await table.mint("ledgers:read")

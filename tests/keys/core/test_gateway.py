@@ -20,7 +20,7 @@ from gateway.server.build import build
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, RecordingUpstream
+from tests.core_stand_in import Exchange, StandInCore
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import Postgres, Table, hashed
 from tests.keys.records import revoker
@@ -61,7 +61,7 @@ async def lag(gateway: Running, key: str, wanted: int) -> float:
 
 
 async def test_a_key_of_core_is_forwarded_and_stamped(
-    open_gateway: Open, upstream: RecordingUpstream, table: Table
+    open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
     """Nobody re-issued it; Core gets the master key and the key's id."""
     gateway = await open_gateway()
@@ -75,7 +75,7 @@ async def test_a_key_of_core_is_forwarded_and_stamped(
 
 
 async def test_a_key_minted_at_one_replica_works_at_once_at_the_other(
-    open_gateway: Open, upstream: RecordingUpstream, table: Table
+    open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
     """Without bcrypt: its digest came with Core's 201."""
     store = MemoryKeyStore()
@@ -96,7 +96,7 @@ async def test_a_key_minted_at_one_replica_works_at_once_at_the_other(
 
 
 async def test_a_key_revoked_at_one_replica_is_dead_at_once_at_the_other(
-    open_gateway: Open, upstream: RecordingUpstream, table: Table
+    open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
     """The store's changes tell it before the row does."""
     store = MemoryKeyStore()
@@ -119,7 +119,7 @@ async def test_a_key_revoked_at_one_replica_is_dead_at_once_at_the_other(
 
 
 async def test_who_revoked_a_key_is_kept_however_long_core_takes(
-    open_gateway: Open, upstream: RecordingUpstream, table: Table
+    open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
     """Its row is read again by every replica before Core has answered the one that asked."""
     store = MemoryKeyStore()
@@ -161,7 +161,7 @@ async def test_a_row_changed_in_core_is_honoured_within_2_s(
 
 
 async def test_a_flood_of_bad_keys_costs_neither_core_nor_the_loop(
-    open_gateway: Open, upstream: RecordingUpstream, table: Table
+    open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
     """Random ones, and ones that begin like a real key, while a good key goes on working."""
     gateway = await open_gateway()
@@ -249,7 +249,7 @@ async def test_a_gateway_starts_without_its_database_and_serves_when_it_is_back(
 
 
 async def test_a_table_that_is_missing_ends_the_start(
-    upstream: RecordingUpstream, postgres: Postgres, table: Table
+    upstream: StandInCore, postgres: Postgres, table: Table
 ) -> None:
     """One line that says what to do, and exit code 3."""
     await table.connection.execute("DROP TABLE blnk.api_keys")
@@ -261,7 +261,7 @@ async def test_a_table_that_is_missing_ends_the_start(
     await gateway.close()
 
 
-async def test_the_url_of_the_database_is_in_no_repr(postgres: Postgres, upstream: RecordingUpstream) -> None:
+async def test_the_url_of_the_database_is_in_no_repr(postgres: Postgres, upstream: StandInCore) -> None:
     keys = {"authority": "core", "core_database": "postgres://u:pass-word@127.0.0.1:1/blnk"}
     config = configured(upstream, {"keys": keys})
     assert "pass-word" not in repr(config)

@@ -22,7 +22,7 @@ from gateway.keys.minting import digest
 from gateway.keys.record import Event, KeyRecord
 from gateway.wire.errors import UpstreamTimeoutError
 from tests.conftest import Start
-from tests.core_stand_in import RecordingUpstream, abort
+from tests.core_stand_in import StandInCore, abort
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table
 from tests.keys.records import GLOBEX, OTHER, RECORD, instant, revocation, revoker
@@ -211,7 +211,7 @@ async def test_a_failure_ends_nothing() -> None:
 
 @pytest.mark.postgres
 async def test_a_gateway_that_starts_later_revokes_it_through_core(
-    start_gateway: Start, upstream: RecordingUpstream, postgres: Postgres, table: Table
+    start_gateway: Start, upstream: StandInCore, postgres: Postgres, table: Table
 ) -> None:
     """Core fails at first; two replicas and one restart, and the old key is dead from the end on."""
     core = CoreApi(table, failing=[abort])
