@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Caller
@@ -20,6 +21,10 @@ from gateway.proxy.limits import BufferBudget, Hold
 from gateway.proxy.stamp_queue import StampQueue
 from gateway.proxy.stream import SMALL
 from gateway.wire.errors import BodyTooLargeError
+
+# Bound once: each look-up of a member through its class takes 0.1 to 0.2 us in Python 3.11.
+_NO_STAMP: Final = Stamp.NONE
+_PUBLIC: Final = Access.PUBLIC
 
 
 class BodyReader:
@@ -86,12 +91,12 @@ class BodyReader:
 
 def stamps(context: RequestContext) -> bool:
     """Return True if the body of an admitted request gets the key's id."""
-    return context.route.stamp is not Stamp.NONE and isinstance(context.principal, ApiKey)
+    return context.route.stamp is not _NO_STAMP and isinstance(context.principal, ApiKey)
 
 
 def _streams(context: RequestContext) -> bool:
     """Return True if a large body may stream: nobody needs one of a GET, or without a key."""
-    return context.changes and context.route.access is not Access.PUBLIC
+    return context.changes and context.route.access is not _PUBLIC
 
 
 def _give_up(context: RequestContext) -> Callable[[], None]:
