@@ -40,11 +40,14 @@ def test_the_state_of_a_record(record: KeyRecord, state: KeyState) -> None:
     assert record.state(read_instant(LATER.encode()).unix) is state
 
 
-def test_a_record_without_a_readable_time_is_none() -> None:
+@pytest.mark.parametrize("time", ["2999-01-02T03:04:05Z", "2026-01-01T00:00:00Z"])
+@pytest.mark.parametrize("unreadable", ["tomorrow", ""])
+def test_a_record_without_a_readable_time_is_none(time: str, unreadable: str) -> None:
+    """Neither as its expiry nor as its creation."""
+    text = encode_record(RECORD)
+    assert time.encode() in text
     with pytest.raises(ValueError, match="parsing time"):
-        replace(RECORD, expires_at=instant("tomorrow"))
-    with pytest.raises(ValueError, match="parsing time"):
-        replace(RECORD, created_at=instant(""))
+        decode_record(text.replace(time.encode(), unreadable.encode()))
 
 
 def test_a_record_from_before_the_newer_members_is_read() -> None:
@@ -60,6 +63,21 @@ def test_a_record_from_before_the_newer_members_is_read() -> None:
 def test_a_record_survives_being_written() -> None:
     record = DISABLED.as_enabled(instant(LATER), "cli:bob")
     assert decode_record(encode_record(record)) == record
+
+
+@pytest.mark.parametrize("revoked_at", ["null", '""', '"2026-03-01T00:00:00.25Z"'])
+def test_a_record_is_written_as_every_version_has_written_it(revoked_at: str) -> None:
+    """Byte for byte: with all its members, in their order, and with times as Go writes them."""
+    by = "" if revoked_at == "null" else "cli:ann"
+    text = (
+        '{"id":"i","digest":"pending:i","name":"n","owner":"o","scopes":["a:b"],'
+        '"expires_at":"2999-01-01T00:00:00.123456789+05:30","created_at":"2026-01-01T00:00:00Z",'
+        '"created_by":"master","last_used_at":"0001-01-01T00:00:00Z",'
+        f'"revoked_at":{revoked_at},"revoked_by":"{by}","revoked_reason":"","disabled":true,"replaces":"r",'
+        '"retiring":true,"prefix":"p","bcrypt":"b",'
+        '"history":[{"at":"2026-02-01T00:00:00Z","what":"disabled","by":"cli:ann","reason":"unpaid"}]}'
+    ).encode()
+    assert encode_record(decode_record(text)) == text
 
 
 def test_a_revocation_is_final() -> None:
