@@ -18,7 +18,7 @@ from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.server.core_check import Finding, check_core
-from gateway.server.upstream import core_probe, open_probe_pool, read_master_key
+from gateway.server.upstream import core_access, core_probe, open_probe_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ async def check_dependencies(config: Config) -> list[DependencyStatus]:
 
 
 async def _check_core(config: Config) -> DependencyStatus:
-    master = read_master_key(config)
+    core = core_access(config)
     pool = open_probe_pool(config, asyncio.get_running_loop())
     try:
-        found = await check_core(pool, core_probe(config, master.line))
+        found = await check_core(pool, core_probe(config, core))
     finally:
         pool.abort()
     good = f"Core at {config.upstream.url} responds and accepts the master key"

@@ -73,8 +73,18 @@ def authenticate(key: ApiKey | None, now: float) -> Deny | None:
 def decide(
     principal: Principal, method: str, target: Target | Ambiguous, policy: Policy, now: float
 ) -> Allow | Deny:
-    """Decide one request at `now` (Unix seconds)."""
-    checked = _check(principal, method, target, policy.table, now)
+    """Decide one request at `now` (Unix seconds): `authenticate`, but on a public route, then `authorize`."""
+    public = isinstance(target, Target) and policy.table.public(method, target.segments) is not None
+    if not public and isinstance(principal, ApiKey) and (refusal := authenticate(principal, now)) is not None:
+        return refusal
+    return authorize(principal, method, target, policy, now)
+
+
+def authorize(
+    principal: Principal, method: str, target: Target | Ambiguous, policy: Policy, now: float
+) -> Allow | Deny:
+    """Decide one request of a principal that `authenticate` found live at `now` (Unix seconds)."""
+    checked = _check(principal, method, target, policy.table)
     refusal = None
     if isinstance(checked, Deny):
         reported = _report_only_route(checked, principal, now, policy.report_only)
@@ -98,14 +108,10 @@ def _report_only_route(deny: Deny, principal: Principal, now: float, dates: KeyD
     return route if now < max(route.report_until, dates.until(principal.id)) else None
 
 
-def _check(
-    principal: Principal, method: str, target: Target | Ambiguous, table: RouteTable, now: float
-) -> Route | Deny:
+def _check(principal: Principal, method: str, target: Target | Ambiguous, table: RouteTable) -> Route | Deny:
     route = table.match(method, target.segments) if isinstance(target, Target) else None
     if route is not None and route.access is _PUBLIC:
         return route
-    if isinstance(principal, ApiKey) and (refusal := authenticate(principal, now)) is not None:
-        return refusal
     if isinstance(target, Ambiguous):
         return _deny(Code.AMBIGUOUS_TARGET)
     if route is None:

@@ -1,6 +1,7 @@
-"""Authentication: from the `X-Blnk-Key` of a request to a principal.
+"""Authentication: from the `X-Blnk-Key` of a request to a live principal, or to 401.
 
 Rules kept here:
+- A key that is expired, revoked or disabled gets 401 before anything else is said of its request.
 - Exactly one `X-Blnk-Key` is a key. A key in another header is an invalid key.
 - Unknown, malformed and wrong keys take the same path, so that no response time tells them apart.
 - The master key is compared by digest, in constant time.
@@ -10,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.errors import Code, GatewayError
 from gateway.keys.authority import Authority
-from gateway.policy.decisions import Deny
+from gateway.policy.decisions import Deny, authenticate
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess
@@ -42,15 +44,28 @@ class StoreObserver(Protocol):
 
 
 class Authenticator:
-    """Finds the principals of requests, by the authority of keys."""
+    """Authenticates requests, by the authority of keys.
 
-    def __init__(self, authority: Authority, core: CoreAccess, observer: StoreObserver) -> None:
+    Args:
+        authority: knows the keys.
+        core: has the master key.
+        observer: is told whether the key store responds.
+        unix: gives Unix seconds.
+    """
+
+    def __init__(
+        self, authority: Authority, core: CoreAccess, observer: StoreObserver, unix: Callable[[], float]
+    ) -> None:
         self._authority = authority
         self._core = core
         self._observer = observer
+        self._unix = unix
 
-    def identify(self, context: RequestContext) -> Principal | Deny | UnknownKey:
-        """Return the caller as far as is known at once."""
+    def authenticate(self, context: RequestContext) -> Principal | Deny | UnknownKey:
+        """Return the live principal of a request, or its refusal, as far as is known at once.
+
+        The log entry names the key.
+        """
         exchange = context.exchange
         values = exchange.headers.getall(_KEY, ())
         if len(values) != 1:
@@ -60,14 +75,27 @@ class Authenticator:
             return _deny(Code.MISSING_KEY)
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         if hmac.compare_digest(digest, self._core.master.digest):
-            return MASTER if context.config.keys.master == "accept" else _deny(Code.INVALID_KEY)
-        return self._authority.peek(digest) or UnknownKey(digest, key, context.entry.client)
+            return self._master(context)
+        known = self._authority.peek(digest)
+        return UnknownKey(digest, key, context.entry.client) if known is None else self._live(context, known)
 
-    async def look_up(self, unknown: UnknownKey) -> ApiKey | Deny:
-        """Return the caller by the authority. Raises GatewayError where it cannot tell."""
+    async def look_up(self, context: RequestContext, unknown: UnknownKey) -> ApiKey | Deny:
+        """Return what `authenticate` does, by asking the authority. Raises GatewayError if it cannot tell."""
         known = await self._authority.identify(unknown.digest, unknown.key, unknown.client)
         self._observer.store_failed(None)
-        return known if known is not None else _deny(Code.INVALID_KEY)
+        return _deny(Code.INVALID_KEY) if known is None else self._live(context, known)
+
+    def _live(self, context: RequestContext, key: ApiKey) -> ApiKey | Deny:
+        """Return the key if it is live, else the refusal of an expired, revoked or disabled one."""
+        context.entry.key_id, context.entry.owner = key.id, key.owner
+        return authenticate(key, self._unix()) or key
+
+    @staticmethod
+    def _master(context: RequestContext) -> Principal | Deny:
+        if context.config.keys.master != "accept":
+            return _deny(Code.INVALID_KEY)
+        context.entry.key_id = "master"
+        return MASTER
 
 
 def _deny(code: Code) -> Deny:

@@ -1,7 +1,6 @@
-"""Authorization: whether a request may take its route as its principal.
+"""Authorization: the decision whether a request may take its route as its principal, and the rate limit.
 
 Rules kept here:
-- A key that is not live gets 401, before anything else is said of the request.
 - Refused requests count against the rate limit as well, or floods of 403 and 404 would be free.
 """
 
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 from gateway.config import Config
 from gateway.keys.usage import LastUsed
-from gateway.policy.decisions import Allow, Deny, decide
+from gateway.policy.decisions import Allow, Deny, authorize
 from gateway.policy.principals import ApiKey, Principal
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
@@ -33,16 +32,9 @@ class Authorizer:
         self._rate.follow(config.limits.rate)
 
     def authorize(self, context: RequestContext, principal: Principal) -> Allow | Deny:
-        """Match the route, decide, and count the request. Raises RateLimitedError."""
+        """Match the route, decide, and count the request; raises RateLimitedError for one too many."""
         entry, config, now = context.entry, context.config, self._unix()
-        if isinstance(principal, ApiKey):
-            entry.key_id, entry.owner = principal.id, principal.owner
-        else:
-            entry.key_id = "master"
-        decision = decide(principal, context.exchange.method, context.target, config.policy, now)
-        if isinstance(decision, Deny) and decision.code.status == 401:
-            context.label()
-            return decision
+        decision = authorize(principal, context.exchange.method, context.target, config.policy, now)
         if not self._rate.allows(entry.key_id, self._monotonic()):
             context.label()
             entry.decision = "rate_limited"

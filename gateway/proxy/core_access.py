@@ -26,10 +26,17 @@ class MasterKey:
 
 
 class CoreAccess:
-    """The state that all requests share: Core's URL, the master key, and whether Core was verified."""
+    """The state that all requests share: where Core is, the master key, and whether Core was verified.
 
-    def __init__(self, url: str, master: MasterKey) -> None:
+    Args:
+        url: that of Core.
+        authority: its host and port as `Host` names them.
+        master: the master key.
+    """
+
+    def __init__(self, url: str, authority: str, master: MasterKey) -> None:
         self.url = url
+        self.host_line = b"Host: %b\r\n" % authority.encode()
         self.master = master
         self.verified = False
 

@@ -15,13 +15,12 @@ _LARGE: Final = 1 << 26
 
 
 class CoreClient:
-    """Asks Core. `host_line` is the header line `Host` of Core, with its CRLF."""
+    """Asks Core."""
 
-    def __init__(self, pool: Pool, core: CoreAccess, observer: CoreObserver, host_line: bytes) -> None:
+    def __init__(self, pool: Pool, core: CoreAccess, observer: CoreObserver) -> None:
         self._pool = pool
         self._core = core
         self._observer = observer
-        self._host_line = host_line
 
     async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
         """Return Core's response to a request with the master key; `body` is JSON, or empty.
@@ -33,7 +32,7 @@ class CoreClient:
         head = b"%b %b HTTP/1.1\r\n%bVia: 1.1 blnk-gateway\r\n" % (
             method.encode(),
             target.encode(),
-            self._host_line,
+            self._core.host_line,
         )
         reads = method == "GET"
         response = await self._pool.request(

@@ -2,7 +2,6 @@
 
 Rules kept here:
 - Nothing is forwarded before Core was verified, and nothing for a client that has left.
-- Heads are built new. The credentials go in last: the gateway's master key, or none on a public route.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.core_responses import ResponseRelay
-from gateway.proxy.request_heads import core_head
 from gateway.proxy.stream import Upload
 from gateway.wire.pool import Pool
 
@@ -28,28 +26,24 @@ class Forwarder:
         pool: the connections to Core.
         core: tells whether Core was verified.
         relay: passes the responses back.
-        host_line: the header line `Host` of Core, with its CRLF.
         clocks: the time.
     """
 
-    def __init__(
-        self, pool: Pool, core: CoreAccess, relay: ResponseRelay, host_line: bytes, clocks: Clocks
-    ) -> None:
+    def __init__(self, pool: Pool, core: CoreAccess, relay: ResponseRelay, clocks: Clocks) -> None:
         self._pool = pool
         self._core = core
         self._relay = relay
-        self._host_line = host_line
         self._monotonic = clocks.monotonic
 
-    async def forward(self, context: RequestContext, body: bytes | None, credentials: bytes) -> None:
+    async def forward(self, context: RequestContext, head: bytes, body: bytes | None) -> None:
         """Send an admitted request to Core, and Core's response to the client.
 
         The request's permission is asked whenever bytes leave for Core, for a client may take its time.
 
         Args:
             context: the request.
+            head: its head but for its framing and its end.
             body: its whole body; None for one that streams as it comes.
-            credentials: header lines that say who calls.
 
         Raises:
             GatewayError: Core or the client failed.
@@ -57,7 +51,6 @@ class Forwarder:
             DeniedMeanwhileError: the request is not allowed any more.
         """
         self._core.require_verified()
-        head = core_head(context, self._host_line, credentials)
         if body is None:
             await self._stream(context, head)
             return

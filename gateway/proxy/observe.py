@@ -23,6 +23,7 @@ from gateway.policy.routes import Access, Route, Stamp
 from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.context import RequestContext
 from gateway.proxy.errors import code_of
+from gateway.proxy.request_heads import core_head
 from gateway.proxy.stages import Stages
 from gateway.proxy.stream import SMALL
 from gateway.wire.errors import BodyTooLargeError
@@ -58,7 +59,8 @@ class ObservePipeline:
             body = await self._read_small(context)
         else:
             body = await self._try_stamp(context, *stamping)
-        await self._forwarder.forward(context, body, credential_lines(exchange.raw_headers))
+        head = core_head(context, self._core, master=False) + credential_lines(exchange.raw_headers)
+        await self._forwarder.forward(context, head, body)
 
     async def _judge(self, context: RequestContext, matched: Route | None) -> tuple[Route, ApiKey] | None:
         """Note the verdict; return the route and the key by which the body would be stamped, if it would."""
@@ -87,12 +89,12 @@ class ObservePipeline:
         return (route, principal) if isinstance(principal, ApiKey) and route.stamp is not Stamp.NONE else None
 
     async def _authenticate(self, context: RequestContext) -> Principal | Deny:
-        found = self._authenticator.identify(context)
+        found = self._authenticator.authenticate(context)
         if not isinstance(found, UnknownKey):
             return found
         try:
             async with asyncio.timeout(_LOOKUP_SECONDS):
-                return await self._authenticator.look_up(found)
+                return await self._authenticator.look_up(context, found)
         except (TimeoutError, GatewayError):
             return Deny(Code.KEY_STORE_UNAVAILABLE, Code.KEY_STORE_UNAVAILABLE.message)
 

@@ -3,7 +3,8 @@
 Rules kept here:
 - The order is the design's: public route, key, target, route, scope, limit, body, Core.
 - Without a live key nothing but 401 is said (503 where the key store cannot tell).
-- What a key may do is decided anew whenever bytes leave for Core later than the decision counts.
+- A key is authenticated and authorized anew whenever bytes leave for Core later than the decision counts.
+- The master key is added here, and leaves only for Core.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.bodies import stamps
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
+from gateway.proxy.request_heads import core_head
 from gateway.proxy.stages import Stages
 
 
@@ -45,12 +47,12 @@ class Pipeline:
         else:
             # Authenticate.
             valid_until = context.began + CACHED_VALID_SECONDS
-            principal = self._authenticator.identify(context)
+            principal = self._authenticator.authenticate(context)
             if not isinstance(principal, ApiKey):
                 # The log names the route also where the key is not good or cannot be looked up.
                 context.label()
             if isinstance(principal, UnknownKey):
-                principal = await self._authenticator.look_up(principal)
+                principal = await self._authenticator.look_up(context, principal)
                 valid_until = self._monotonic() + LOOKUP_VALID_SECONDS
             if isinstance(principal, Deny):
                 self._responder.deny(context, principal)
@@ -77,8 +79,9 @@ class Pipeline:
         else:
             body = await self._bodies.read(context)
 
-        # Forward.
-        await self._forwarder.forward(context, body, b"" if route is not None else self._core.master.line)
+        # Forward, with the master key but for a public route.
+        head = core_head(context, self._core, master=route is None)
+        await self._forwarder.forward(context, head, body)
 
     async def _serve(self, context: RequestContext, principal: Principal, target: Target) -> None:
         """Answer a request to `/api-keys`."""

@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
-from gateway.policy.decisions import Deny, decide
+from gateway.policy.decisions import Deny, authorize
 from gateway.policy.principals import ApiKey, Principal
 from gateway.proxy.authenticate import Authenticator, UnknownKey
 from gateway.proxy.clocks import Clocks
@@ -36,21 +36,21 @@ class Reauthorizer:
         """Return True if the key may still make the request; False also where the authority must be asked."""
         if self._monotonic() < context.valid_until:
             return True
-        found = self._authenticator.identify(context)
+        found = self._authenticator.authenticate(context)
         return isinstance(found, ApiKey) and self._decide(context, found, CACHED_VALID_SECONDS) is None
 
     async def renew(self, context: RequestContext) -> None:
         """Decide on the key as it is now. Raises DeniedMeanwhileError; GatewayError where nobody can tell."""
-        found = self._authenticator.identify(context)
+        found = self._authenticator.authenticate(context)
         if isinstance(found, UnknownKey):
-            found = await self._authenticator.look_up(found)
+            found = await self._authenticator.look_up(context, found)
         refusal = found if isinstance(found, Deny) else self._decide(context, found, LOOKUP_VALID_SECONDS)
         if refusal is not None:
             raise DeniedMeanwhileError(refusal)
 
     def _decide(self, context: RequestContext, principal: Principal, valid: float) -> Deny | None:
         policy = context.config.policy
-        decision = decide(principal, context.exchange.method, context.target, policy, self._unix())
+        decision = authorize(principal, context.exchange.method, context.target, policy, self._unix())
         if isinstance(decision, Deny):
             return decision
         context.reauthorized(principal, self._monotonic() + valid)

@@ -1,21 +1,16 @@
-"""The heads of requests to Core, built new from what the client sent."""
+"""The heads of requests to Core, built new from what the client sent, with the master key."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from gateway.proxy.context import RequestContext
+from gateway.proxy.core_access import CoreAccess
 from gateway.wire.headers import request_lines
 
 
-def core_head(context: RequestContext, host_line: bytes, credentials: bytes) -> bytes:
-    """Return the head for Core but for its framing and its end.
-
-    Args:
-        context: the request.
-        host_line: the header line `Host` of Core, with its CRLF.
-        credentials: header lines that say who calls; they go in last.
-    """
+def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> bytes:
+    """Return the head for Core without its framing and its end; `master` adds the master key, last."""
     exchange = context.exchange
     trusted = context.config.trusts(exchange.peer)
     headers = exchange.headers
@@ -27,13 +22,13 @@ def core_head(context: RequestContext, host_line: bytes, credentials: bytes) -> 
         % (
             exchange.method.encode(),
             exchange.target.encode("utf-8", "surrogateescape"),
-            host_line,
+            core.host_line,
             request_lines(exchange.raw_headers, trusted=trusted),
             exchange.minor,
             forwarded.encode("utf-8", "surrogateescape"),
             _forwarded_lines(headers, trusted=trusted),
             context.entry.request_id.encode(),
-            credentials,
+            core.master.line if master else b"",
         )
     )
 

@@ -26,7 +26,6 @@ from gateway.keys.authority import Authority
 from gateway.keys.cache import ChangeCallbacks, KeyCache
 from gateway.keys.usage import LastUsed
 from gateway.proxy.clocks import Clocks
-from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.core_client import CoreClient
 from gateway.proxy.handler import RequestHandler
 from gateway.proxy.observe import MEANING, NOTICE
@@ -49,8 +48,8 @@ from gateway.server.stages import build_handler
 from gateway.server.store_watch import StoreWatch, report_failures
 from gateway.server.tasks import BackgroundTasks
 from gateway.server.upstream import (
+    core_access,
     core_probe,
-    host_line,
     open_pool,
     open_probe_pool,
     pool_limits,
@@ -87,7 +86,7 @@ def build(config: Config, log: TextIO, options: Options | None = None) -> Gatewa
         telemetry, base.dependencies, base.access, core.watch, partial(_reread_master_key, base)
     )
     keys = _keys(base, observer)
-    client = CoreClient(core.pool, base.access, observer, host_line(config))
+    client = CoreClient(core.pool, base.access, observer)
     authority = open_authority(base.live, keys.store, keys.cache, client, observer)
     handler = build_handler(base, core.pool, keys, authority, observer)
     clients = _clients(base, handler)
@@ -149,7 +148,7 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         live=LiveConfig(config, options.open_files, lines.events),
         health=health,
         dependencies=Dependencies(health, lines.events, time.monotonic),
-        access=CoreAccess(config.upstream.url, read_master_key(config)),
+        access=core_access(config),
         id_prefix=os.urandom(6).hex(),
     )
 
@@ -167,7 +166,7 @@ def _core(base: Base) -> Core:
     probe_pool = open_probe_pool(live.config, base.loop)
 
     async def check() -> Check:
-        return await check_core(probe_pool, core_probe(live.config, access.master.line, base.id_prefix))
+        return await check_core(probe_pool, core_probe(live.config, access, base.id_prefix))
 
     watch = CoreWatch(check, access, base.health, base.dependencies, base.log.events)
     return Core(pool=pool, probe_pool=probe_pool, watch=watch)

@@ -24,7 +24,6 @@ from gateway.proxy.stamp_queue import StampQueue
 from gateway.server.clocks import request_ids, uptime
 from gateway.server.observer import GatewayObserver
 from gateway.server.parts import Base, KeyParts
-from gateway.server.upstream import host_line
 from gateway.wire.pool import Pool
 
 _CLOCKS: Final = Clocks(time.time, uptime)
@@ -36,7 +35,7 @@ def build_handler(
     """Return what handles requests, with all their stages; it follows the live configuration."""
     live, config = base.live, base.live.config
     budget = BufferBudget(config.limits.buffered)
-    authenticator = Authenticator(authority.authority, base.access, observer)
+    authenticator = Authenticator(authority.authority, base.access, observer, time.time)
     authorizer = Authorizer(config, keys.last_used, keys.scope_use, _CLOCKS)
     bodies = BodyReader(budget, StampQueue(time.monotonic))
     relay = ResponseRelay(observer, _CLOCKS)
@@ -47,7 +46,7 @@ def build_handler(
         api_keys=ApiKeysStage(authority.api_keys, bodies, observer),
         bodies=bodies,
         core=base.access,
-        forwarder=Forwarder(pool, base.access, relay, host_line(config), _CLOCKS),
+        forwarder=Forwarder(pool, base.access, relay, _CLOCKS),
         responder=Responder(time.time),
     )
     pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)

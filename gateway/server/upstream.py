@@ -6,7 +6,7 @@ import asyncio
 import ssl
 
 from gateway.config import Config, Secret, read_secret
-from gateway.proxy.core_access import MasterKey
+from gateway.proxy.core_access import CoreAccess, MasterKey
 from gateway.server.core_check import CoreProbe, probe_limits
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_phase import PoolLimits
@@ -19,14 +19,14 @@ def read_master_key(config: Config) -> MasterKey:
     return MasterKey(secret.reveal())
 
 
-def host_line(config: Config) -> bytes:
-    """Return the header line `Host` of Core, with its CRLF."""
-    return b"Host: %b\r\n" % config.upstream.authority.encode()
+def core_access(config: Config) -> CoreAccess:
+    """Return the access to Core, which is not verified yet; raises as `read_master_key`."""
+    return CoreAccess(config.upstream.url, config.upstream.authority, read_master_key(config))
 
 
-def core_probe(config: Config, key_line: bytes, own_ids: str = "") -> CoreProbe:
+def core_probe(config: Config, core: CoreAccess, own_ids: str = "") -> CoreProbe:
     """Return what checks the Core of the configuration."""
-    return CoreProbe(host_line(config), key_line, tls=config.upstream.tls, own_ids=own_ids)
+    return CoreProbe(core.host_line, core.master.line, tls=config.upstream.tls, own_ids=own_ids)
 
 
 def pool_limits(config: Config) -> PoolLimits:

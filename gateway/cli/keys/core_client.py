@@ -10,9 +10,8 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.writer import Ask
-from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.core_client import CoreClient
-from gateway.server.upstream import host_line, open_pool, read_master_key
+from gateway.server.upstream import core_access, open_pool
 
 
 class _NoObserver:
@@ -34,9 +33,9 @@ async def open_core_client(config: Config) -> AsyncIterator[Ask]:
     async def ask(method: str, target: str, body: bytes) -> ApiResponse:
         nonlocal client
         if client is None:
-            access = CoreAccess(config.upstream.url, read_master_key(config))
+            access = core_access(config)
             access.verify()
-            client = CoreClient(pool, access, _NoObserver(), host_line(config))
+            client = CoreClient(pool, access, _NoObserver())
         return await client.ask(method, target, body)
 
     try:
