@@ -1,4 +1,4 @@
-"""The catalogue of what the gateway itself answers: code, status, message, and who said no.
+"""The catalogue of the gateway's own error responses: code, status, message, and who said no.
 
 Rules kept here:
 - The body is Core's, byte for byte: `{"error":MSG,"error_detail":{"code":CODE,"message":MSG}}`,
@@ -25,7 +25,7 @@ _GO_ESCAPES: Final = (
 
 
 class Code(enum.Enum):
-    """One answer of the gateway: (code, HTTP status, default message, RFC 9209 error type)."""
+    """One error response: (code, HTTP status, default message, RFC 9209 error type)."""
 
     MISSING_KEY = (
         "AUTH_MISSING_API_KEY",

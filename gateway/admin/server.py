@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler, Middleware
 from gateway.config.model import TimeoutsConfig
 from gateway.fairness.shares import network_of
 from gateway.wire.client_address import peer_of
-from gateway.wire.deadlines import NEVER, Deadlines
+from gateway.wire.deadline_timer import NEVER, Deadlines
 
 MAX_BYTES: Final = 64 * 1024
 """Bytes of one request, head and body."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.config import Config
-from gateway.server.descriptors import hard_limit, room, too_few
+from gateway.server.descriptors import fit, hard_limit, too_few
 from gateway.server.sockets import CannotListenError, bound
 
 
@@ -15,7 +15,7 @@ def describe_missing_files(config: Config) -> Iterator[str]:
     if problem := too_few(limit):
         yield problem
     else:
-        yield from map(str, room(config, limit).shortfalls)
+        yield from map(str, fit(config, limit).shortfalls)
 
 
 def describe_taken_ports(config: Config) -> Iterator[str]:

@@ -98,7 +98,7 @@ class _Changes:
 
 
 class _LastUses:
-    """When keys, by id, were last used (Unix seconds)."""
+    """The last use of each key, by its id (Unix seconds)."""
 
     def __init__(self) -> None:
         self._times: dict[str, float] = {}

@@ -50,7 +50,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """When a key was revoked, by whom, and why; `at` is None where nobody knows when."""
+    """A revocation: when, by whom and why; `at` is None if nobody knows when."""
 
     at: Instant | None
     by: str = ""

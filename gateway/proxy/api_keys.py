@@ -1,4 +1,4 @@
-"""The stage that answers `/api-keys` instead of Core.
+"""The stage that responds to `/api-keys` instead of Core.
 
 Rules kept here:
 - A body is read under a limit of its own, and its key is authorized anew once the body is whole.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from gateway.errors import GatewayError
 from gateway.fairness.concurrency import ConcurrencyLimit
 from gateway.keys.api.resource import ApiResponse, KeysResource
 from gateway.policy.decisions import Deny
@@ -31,15 +30,15 @@ _LISTS_WAITING: Final = 8
 class KeysObserver(Protocol):
     """Is told what happens to keys."""
 
-    def store_failed(self, failure: GatewayError | None) -> None:
-        """Take note that the key store failed, or responded (None)."""
+    def store_responded(self) -> None:
+        """Take note that the key store responded."""
 
     def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:
         """Take note that a request has made or revoked keys."""
 
 
 class ApiKeysStage:
-    """Answers `/api-keys`."""
+    """Responds to `/api-keys`."""
 
     def __init__(self, resource: KeysResource, bodies: BodyReader, observer: KeysObserver) -> None:
         self._resource = resource
@@ -47,11 +46,11 @@ class ApiKeysStage:
         self._observer = observer
         self._lists = ConcurrencyLimit(1, total=_LISTS, waiting=_LISTS_WAITING)
 
-    async def respond(
-        self, context: RequestContext, principal: Principal, target: Target
-    ) -> ApiResponse | Deny:
+    async def respond(self, context: RequestContext, principal: Principal) -> ApiResponse | Deny:
         """Return the response to an admitted request. Raises GatewayError, or ClientGoneError."""
-        method = context.route.method
+        method, target = context.route.method, context.target
+        if not isinstance(target, Target):
+            raise TypeError("a request that is admitted has a target that can be read")
         if method == "POST":
             body = await self._read_body(context)
             # Its scopes and its owner may be others than when its request began.
@@ -60,7 +59,7 @@ class ApiKeysStage:
             response = await self._list(context, principal, target)
         else:
             response = await self._resource.delete(principal, target.segments[1], target.query)
-        self._observer.store_failed(None)
+        self._observer.store_responded()
         if isinstance(response, ApiResponse) and (response.created or response.revoked):
             self._observer.keys_changed(context.entry, response)
         return response

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code
 from gateway.keys.authority import Authority
 from gateway.policy.decisions import Deny, authenticate
 from gateway.policy.principals import MASTER, ApiKey, Principal
@@ -37,10 +37,10 @@ class UnknownKey:
 
 
 class StoreObserver(Protocol):
-    """Is told whether the key store responds."""
+    """Is told that the key store responds."""
 
-    def store_failed(self, failure: GatewayError | None) -> None:
-        """Take note that the key store failed, or responded (None)."""
+    def store_responded(self) -> None:
+        """Take note that the key store responded."""
 
 
 class Authenticator:
@@ -49,7 +49,7 @@ class Authenticator:
     Args:
         authority: knows the keys.
         core: has the master key.
-        observer: is told whether the key store responds.
+        observer: is told that the key store responds.
         unix: gives Unix seconds.
     """
 
@@ -82,7 +82,7 @@ class Authenticator:
     async def look_up(self, context: RequestContext, unknown: UnknownKey) -> ApiKey | Deny:
         """Return what `authenticate` does, by asking the authority. Raises GatewayError if it cannot tell."""
         known = await self._authority.identify(unknown.digest, unknown.key, unknown.client)
-        self._observer.store_failed(None)
+        self._observer.store_responded()
         return _deny(Code.INVALID_KEY) if known is None else self._live(context, known)
 
     def _live(self, context: RequestContext, key: ApiKey) -> ApiKey | Deny:

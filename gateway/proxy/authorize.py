@@ -13,7 +13,7 @@ from gateway.policy.principals import ApiKey, Principal
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
 from gateway.proxy.errors import RateLimitedError
-from gateway.proxy.limits import RateLimit
+from gateway.proxy.rate_limit import RateLimit
 from gateway.telemetry.scope_use import ScopeUse
 
 

@@ -16,8 +16,8 @@ from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Caller
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Access, Route, Stamp
+from gateway.proxy.body_budget import BufferBudget, Hold
 from gateway.proxy.context import RequestContext
-from gateway.proxy.limits import BufferBudget, Hold
 from gateway.proxy.stamp_queue import StampQueue
 from gateway.proxy.stream import SMALL
 from gateway.wire.errors import BodyTooLargeError

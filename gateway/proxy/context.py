@@ -9,7 +9,7 @@ from gateway.fairness.shares import network_of
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Route
 from gateway.policy.targets import Ambiguous, Target, parse_target
-from gateway.proxy.limits import Hold
+from gateway.proxy.body_budget import Hold
 from gateway.telemetry import AccessEntry
 from gateway.wire.exchange import Exchange
 
@@ -34,7 +34,7 @@ class LateEnding(Protocol):
 
 
 class RequestContext:
-    """A request on its way; a `Call` of the wire once it is admitted.
+    """A request on its way; a `wire.upstream_request.UpstreamRequest` once it is admitted.
 
     Args:
         exchange: the client's side of it.
@@ -46,7 +46,7 @@ class RequestContext:
     Attributes:
         target: the request target as it can be read, or that it is ambiguous.
         route: the route that it takes, once it is admitted.
-        principal: the caller; None on a public route.
+        principal: the caller; None on a public route, and where Core decides.
         recheck: None where nothing can change meanwhile.
         valid_until: until when the principal counts without a new look (monotonic seconds).
         first_byte: seconds until Core's response begins; 0 for the pool's own.
@@ -107,7 +107,7 @@ class RequestContext:
         return hold
 
     def release(self) -> None:
-        """Hold nothing any more; the request has ended."""
+        """Hold none of the body's bytes any more."""
         if self.hold is not None:
             self.hold.release()
 

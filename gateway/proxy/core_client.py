@@ -42,5 +42,5 @@ class CoreClient:
         if response.status == 401:
             await refuse_blame(response, method, self._observer)
         await response.read(_LARGE)
-        self._observer.upstream(None)
+        self._observer.core_responded()
         return ApiResponse(response.status, response.body)

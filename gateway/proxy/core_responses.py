@@ -25,8 +25,8 @@ _BODILESS: Final = frozenset({204, 304})
 class CoreObserver(Protocol):
     """Is told how Core behaves."""
 
-    def upstream(self, failure: GatewayError | None) -> None:
-        """Take note that Core failed, or responded (None)."""
+    def core_responded(self) -> None:
+        """Take note that Core responded."""
 
     def refused(self) -> None:
         """Take note that Core refused the gateway's master key."""
@@ -57,7 +57,7 @@ class ResponseRelay:
     def _head(self, context: RequestContext, response: UpstreamResponse) -> tuple[bytes, bool]:
         """Return the head for the client, and whether it says that the body is chunked."""
         exchange, entry = context.exchange, context.entry
-        self._observer.upstream(None)
+        self._observer.core_responded()
         entry.answered_by = "core"
         persistent = exchange.settle_keep_alive()
         bare = response.status in _BODILESS or exchange.method == "HEAD"

@@ -32,11 +32,11 @@ class Observer(LateEnding, Protocol):
     def record(self, entry: AccessEntry) -> None:
         """Take note of a request that has ended."""
 
-    def upstream(self, failure: GatewayError | None) -> None:
-        """Take note that Core failed, or responded (None)."""
+    def core_failed(self, failure: GatewayError) -> None:
+        """Take note that Core failed."""
 
-    def store_failed(self, failure: GatewayError | None) -> None:
-        """Take note that the key store failed, or responded (None)."""
+    def store_failed(self, failure: GatewayError) -> None:
+        """Take note that the key store failed."""
 
     def fault(self, problem: Exception) -> None:
         """Take note of a fault of the gateway itself."""
@@ -84,7 +84,7 @@ class RequestHandler:
         except DeniedMeanwhileError as late:
             self._responder.deny(context, late.deny)
         except ClientGoneError:
-            entry.status = 0
+            exchange.cut()
         except Exception as problem:  # the last resort: one request fails, not the gateway
             self._observer.fault(problem)
             self._fail(context, GatewayError())
@@ -115,7 +115,7 @@ class RequestHandler:
 
     def _fail(self, context: RequestContext, failure: GatewayError) -> None:
         if isinstance(failure, _UPSTREAM_FAILED):
-            self._observer.upstream(failure)
+            self._observer.core_failed(failure)
         elif isinstance(failure, KeysUnavailableError) and not isinstance(failure, LookupOverloadError):
             self._observer.store_failed(failure)
         self._responder.fail(context, failure)

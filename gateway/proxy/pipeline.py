@@ -12,7 +12,6 @@ from __future__ import annotations
 from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
 from gateway.policy.decisions import Deny
 from gateway.policy.principals import ApiKey, Principal
-from gateway.policy.targets import Target
 from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.bodies import stamps
 from gateway.proxy.clocks import Clocks
@@ -63,16 +62,17 @@ class Pipeline:
             if isinstance(decision, Deny):
                 self._responder.deny(context, decision)
                 return
-            context.admit(decision.route, principal, self._reauthorizer)
+            recheck = self._reauthorizer if isinstance(principal, ApiKey) else None
+            context.admit(decision.route, principal, recheck)
             context.reauthorized(principal, valid_until)
             entry.allow(decision.route.name)
             if decision.would_deny is not None:
                 entry.would_deny(decision.would_deny.code.code)
-            if decision.route.served and isinstance(context.target, Target):
-                await self._serve(context, principal, context.target)
+            if decision.route.served:
+                await self._serve(context, principal)
                 return
 
-        # Stamp. Before Core was verified no body is read.
+        # Stamp. Before Core was verified no body is read. Most bodies are whole by now, and need no stage.
         self._core.require_verified()
         if exchange.body.complete and not stamps(context):
             body: bytes | None = exchange.body.take_buffered()
@@ -83,9 +83,9 @@ class Pipeline:
         head = core_head(context, self._core, master=route is None)
         await self._forwarder.forward(context, head, body)
 
-    async def _serve(self, context: RequestContext, principal: Principal, target: Target) -> None:
-        """Answer a request to `/api-keys`."""
-        response = await self._api_keys.respond(context, principal, target)
+    async def _serve(self, context: RequestContext, principal: Principal) -> None:
+        """Respond to a request for `/api-keys`, which never goes to Core."""
+        response = await self._api_keys.respond(context, principal)
         if isinstance(response, Deny):
             self._responder.deny(context, response)
         else:

@@ -31,7 +31,7 @@ class Responder:
         self._refuse(context, deny.code, deny.message)
 
     def fail(self, context: RequestContext, failure: GatewayError) -> None:
-        """Answer a request that failed; break the connection if its response has begun."""
+        """Respond to a request that failed; break the connection if its response has begun."""
         code = code_of(failure)
         if context.exchange.responded:
             context.entry.code = code.code

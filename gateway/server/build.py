@@ -25,7 +25,6 @@ from gateway.keys.authorities import OpenAuthority, authority_kind
 from gateway.keys.authority import Authority
 from gateway.keys.cache import ChangeCallbacks, KeyCache
 from gateway.keys.usage import LastUsed
-from gateway.proxy.clocks import Clocks
 from gateway.proxy.core_client import CoreClient
 from gateway.proxy.handler import RequestHandler
 from gateway.proxy.observe import MEANING, NOTICE
@@ -58,11 +57,10 @@ from gateway.server.upstream import (
 from gateway.telemetry import Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics
-from gateway.wire.client_phase import ClientLimits
+from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
 
 VERSION: Final = version("blnk-gateway")
-_CLOCKS: Final = Clocks(time.time, uptime)
 
 
 def build(config: Config, log: TextIO, options: Options | None = None) -> Gateway:
@@ -127,7 +125,7 @@ def _work(
         *authority.background,
         core.watch.verify,
         core.watch.watch,
-        partial(report_failures, authority.authority, observer.store_failed),
+        partial(report_failures, authority.authority, observer),
         base.dependencies.run,
         keys.watch.run,
     ]
@@ -220,8 +218,8 @@ def _front(
 ) -> Front:
     live, config = base.live, base.live.config
     handler, clients = incoming
-    listeners = Listeners(_private_limits(live.room), base.loop)
-    live.room_followed_by(lambda room: listeners.adopt(_private_limits(room)))
+    listeners = Listeners(_private_limits(live.fitted), base.loop)
+    live.fitted_followed_by(lambda fitted: listeners.adopt(_private_limits(fitted)))
     token = read_secret(config.admin_token_file) if config.admin_token_file else None
     scopes = ScopesPage(keys.scope_use, authority, lambda: live.config, since=time.time())
     admin = admin_application(
@@ -240,8 +238,8 @@ def _front(
     )
 
 
-def _private_limits(room: descriptors.Room) -> PrivateLimits:
-    return PrivateLimits(room.private, room.config.timeouts)
+def _private_limits(fitted: descriptors.FittedConfig) -> PrivateLimits:
+    return PrivateLimits(fitted.private, fitted.config.timeouts)
 
 
 async def _say_bound(base: Base, cache: KeyCache, authority: Authority) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 from gateway.errors import GatewayError
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.pool import Pool
-from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_deadlines import PoolLimits
 from gateway.wire.upstream_request import OwnRequest
 from gateway.wire.upstream_response import UpstreamResponse
 

@@ -90,7 +90,7 @@ class CoreWatch:
                 continue
             found = await self._check()
             if found.finding is Finding.SAFE:
-                self._dependencies.answered(UPSTREAM)
+                self._dependencies.responded(UPSTREAM)
             else:
                 self._dependencies.failed(UPSTREAM, found.reason)
 

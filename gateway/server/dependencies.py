@@ -61,7 +61,7 @@ class Dependencies:
         """Return True if a dependency responded last, and, of Core, if it was verified."""
         return name not in self._health.degraded and (name != UPSTREAM or self._health.core_seen)
 
-    def answered(self, name: str) -> None:
+    def responded(self, name: str) -> None:
         """Take note that a dependency responded."""
         if self._health.restore(name):
             self._changed(name, "up")

@@ -76,7 +76,7 @@ class Shortfall:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FittedConfig:
     """The configuration with numbers of connections that fit, and the number for each private listener."""
 
     config: Config
@@ -84,13 +84,13 @@ class Room:
     shortfalls: tuple[Shortfall, ...]
 
 
-def room(config: Config, limit: int) -> Room:
+def fit(config: Config, limit: int) -> FittedConfig:
     """Return what fits into `limit` open files, which are at least `LEAST`."""
     clients, upstream = config.limits.connections, config.upstream.connections
     listeners = 1 if config.health is None else 2
     needed = _FIXED + clients + upstream * _UPSTREAM_TWICE + _PRIVATE * listeners
     if needed <= limit:
-        return Room(config, _PRIVATE, ())
+        return FittedConfig(config, _PRIVATE, ())
     rest = limit - _FIXED
     private = min(_PRIVATE, max(1, rest // _PRIVATE_PART))
     pool = min(upstream, max(1, rest // _UPSTREAM_PART))
@@ -100,7 +100,7 @@ def room(config: Config, limit: int) -> Room:
         limits=replace(config.limits, connections=taken),
         upstream=replace(config.upstream, connections=pool),
     )
-    return Room(fitted, private, tuple(_shortfalls(config, fitted, limit, needed)))
+    return FittedConfig(fitted, private, tuple(_shortfalls(config, fitted, limit, needed)))
 
 
 def _shortfalls(config: Config, fitted: Config, limit: int, needed: int) -> Iterator[Shortfall]:

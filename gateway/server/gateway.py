@@ -1,7 +1,6 @@
 """The life of a gateway: start, ready, drain, end.
 
 Rules kept here:
-- Nothing is forwarded before Core was seen secure and accepted the master key.
 - Draining: not ready at once, accepting for a while, then closing as responses end.
 """
 
@@ -121,7 +120,8 @@ class Gateway:
         deadline = self._loop.time() + config.timeout
         self._cut += await front.clients.emptied(config.timeout)
         self._cut += await pool.settle(deadline - self._loop.time())
-        return await self._stopped()
+        await _end(self._parts)
+        return self._stopped()
 
     async def cut_off(self) -> int:
         """Stop at once; return the exit code: 0, or 1 if something in flight was cut."""
@@ -131,16 +131,16 @@ class Gateway:
         # Redis, for one, may be what hangs.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CUT_OFF_SECONDS):
-                return await self._stopped()
-        return Exit.FAILED if self._cut else Exit.OK
+                await _end(self._parts)
+        return self._stopped()
 
     async def close(self) -> None:
         """Stop at once; wait for nothing but what is already being written."""
         await _end(self._parts)
         self._parts.telemetry.log.close()
 
-    async def _stopped(self) -> int:
-        await _end(self._parts)
+    def _stopped(self) -> Exit:
+        """Log the end, and return the exit code."""
         self.log.info("stopped", cut=self._cut)
         self._parts.telemetry.log.close()
         return Exit.FAILED if self._cut else Exit.OK

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config import Config
-from gateway.server.descriptors import Room, room
+from gateway.server.descriptors import FittedConfig, fit
 
 
 class LiveConfig:
@@ -21,33 +21,33 @@ class LiveConfig:
     def __init__(self, config: Config, open_files: int, log: FilteringBoundLogger) -> None:
         self._open_files = open_files
         self._log = log
-        self._adopters: list[Callable[[Room], None]] = []
-        self.room = room(config, open_files)
+        self._adopters: list[Callable[[FittedConfig], None]] = []
+        self.fitted = fit(config, open_files)
         self._warn()
 
     @property
     def config(self) -> Config:
         """The live configuration."""
-        return self.room.config
+        return self.fitted.config
 
     def followed_by(self, *adopters: Callable[[Config], None]) -> None:
         """Call `adopters` with every configuration that is adopted from now on."""
         for adopt in adopters:
             self._adopters.append(lambda fitted, adopt=adopt: adopt(fitted.config))  # type: ignore[misc]
 
-    def room_followed_by(self, adopt: Callable[[Room], None]) -> None:
+    def fitted_followed_by(self, adopt: Callable[[FittedConfig], None]) -> None:
         """Call `adopt` with what fits of every configuration that is adopted from now on."""
         self._adopters.append(adopt)
 
     def adopt(self, config: Config) -> None:
         """Make another configuration live, for everything that follows."""
-        self.room = room(config, self._open_files)
+        self.fitted = fit(config, self._open_files)
         for adopt in self._adopters:
-            adopt(self.room)
+            adopt(self.fitted)
         self._warn()
 
     def _warn(self) -> None:
-        for shortfall in self.room.shortfalls:
+        for shortfall in self.fitted.shortfalls:
             self._log.warning(
                 "fewer connections than configured",
                 setting=shortfall.setting,

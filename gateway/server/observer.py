@@ -74,21 +74,24 @@ class GatewayObserver:
         if response.revoked:
             log.info("key revoked", key_id=response.revoked, descendants=response.descendants)
 
-    def upstream(self, failure: GatewayError | None) -> None:
-        """Remember whether Core responds."""
-        if failure is None:
-            self._dependencies.answered(UPSTREAM)
-        elif not self._core.verified:
-            self._watch.ask_now()
-        else:
-            self._dependencies.failed(UPSTREAM, failure.reason)
+    def core_responded(self) -> None:
+        """Remember that Core responds."""
+        self._dependencies.responded(UPSTREAM)
 
-    def store_failed(self, failure: GatewayError | None) -> None:
-        """Remember whether the key store responds."""
-        if failure is None:
-            self._dependencies.answered(STORE)
+    def core_failed(self, failure: GatewayError) -> None:
+        """Remember that Core fails; before it was verified, ask it again."""
+        if self._core.verified:
+            self._dependencies.failed(UPSTREAM, failure.reason)
         else:
-            self._dependencies.failed(STORE, failure.reason)
+            self._watch.ask_now()
+
+    def store_responded(self) -> None:
+        """Remember that the key store responds."""
+        self._dependencies.responded(STORE)
+
+    def store_failed(self, failure: GatewayError) -> None:
+        """Remember that the key store fails."""
+        self._dependencies.failed(STORE, failure.reason)
 
     def refused(self) -> None:
         """Read the master key again, which Core refused, and log it."""

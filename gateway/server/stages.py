@@ -10,11 +10,11 @@ from gateway.proxy.api_keys import ApiKeysStage
 from gateway.proxy.authenticate import Authenticator
 from gateway.proxy.authorize import Authorizer
 from gateway.proxy.bodies import BodyReader
+from gateway.proxy.body_budget import BufferBudget
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.core_responses import ResponseRelay
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.handler import RequestHandler
-from gateway.proxy.limits import BufferBudget
 from gateway.proxy.observe import ObservePipeline
 from gateway.proxy.pipeline import Pipeline
 from gateway.proxy.reauthorize import Reauthorizer

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gateway.admin.health import Health
 from gateway.errors import GatewayError
@@ -23,6 +23,16 @@ EMPTY: Final = "the key store is empty: every client but one with the master key
 MISSED: Final = "changes in the key store were missed: it was emptied, restored, or much was changed at once"
 LOOK_SECONDS: Final = 10.0
 SOON_SECONDS: Final = 0.5
+
+
+class StoreObserver(Protocol):
+    """Is told whether the key store responds."""
+
+    def store_responded(self) -> None:
+        """Take note that it responded."""
+
+    def store_failed(self, failure: GatewayError) -> None:
+        """Take note that it failed."""
 
 
 class StoreWatch:
@@ -94,9 +104,12 @@ class StoreWatch:
 
 
 async def report_failures(
-    authority: Authority, report: Callable[[GatewayError | None], None], seconds: float = SOON_SECONDS
+    authority: Authority, observer: StoreObserver, seconds: float = SOON_SECONDS
 ) -> None:
     """Report every so many seconds whether the authority of keys fails, for ever, without any request."""
     while True:
         await asyncio.sleep(seconds)
-        report(authority.failure)
+        if authority.failure is None:
+            observer.store_responded()
+        else:
+            observer.store_failed(authority.failure)

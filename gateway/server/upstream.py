@@ -9,7 +9,7 @@ from gateway.config import Config, Secret, read_secret
 from gateway.proxy.core_access import CoreAccess, MasterKey
 from gateway.server.core_check import CoreProbe, probe_limits
 from gateway.wire.pool import Pool
-from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_deadlines import PoolLimits
 
 
 def read_master_key(config: Config) -> MasterKey:

@@ -13,12 +13,24 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.fairness.errors import OverloadedError
-from gateway.wire import client_input, client_phase
+from gateway.wire import client_input
 from gateway.wire.client_address import peer_of
+from gateway.wire.client_deadlines import (
+    BODY,
+    CLOSED,
+    HANDLING,
+    HEAD,
+    HELD,
+    IDLE,
+    LINGERING,
+    SENDING,
+    SLOWEST,
+    ClientLimits,
+    ClientPhase,
+)
 from gateway.wire.client_input import ClientInput
-from gateway.wire.client_phase import SLOWEST, ClientLimits, ClientPhase
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS, STALLED_SECONDS
-from gateway.wire.deadlines import NEVER, Deadlines
+from gateway.wire.deadline_timer import NEVER, Deadlines
 from gateway.wire.errors import RequestTimeoutError
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import FlowControl
@@ -90,7 +102,7 @@ class ClientConnection(asyncio.Protocol):
         self.peer = ""
         self.party = ""
         self.counted = 0
-        self.phase = client_phase.IDLE
+        self.phase = IDLE
         self.deadline = NEVER
         self.ended_at = NEVER
         self.gone = False
@@ -100,19 +112,19 @@ class ClientConnection(asyncio.Protocol):
     def advance(self) -> None:
         """Enter the phase that the connection is in now."""
         if self.gone:
-            phase = client_phase.CLOSED
+            phase = CLOSED
         elif self.flow.blocked:
-            phase = client_phase.SENDING
+            phase = SENDING
         elif self.input.state is client_input.LINGERING:
-            phase = client_phase.LINGERING
+            phase = LINGERING
         elif self.input.receiving is not None:
-            phase = client_phase.HELD if self.flow.paused else client_phase.BODY
+            phase = HELD if self.flow.paused else BODY
         elif self.requests.current is not None or self.requests.waiting:
-            phase = client_phase.HANDLING
+            phase = HANDLING
         else:
-            phase = client_phase.HEAD if self.input.head_begun else client_phase.IDLE
+            phase = HEAD if self.input.head_begun else IDLE
         # The time of a body begins anew with each of its bytes.
-        if phase is not self.phase or phase is client_phase.BODY:
+        if phase is not self.phase or phase is BODY:
             self._enter(phase)
 
     def _enter(self, phase: ClientPhase) -> None:
@@ -120,23 +132,23 @@ class ClientConnection(asyncio.Protocol):
         self.phase = phase
         self._entered = now = self._owner.deadlines.now
         seconds = self._owner.seconds[phase.number]
-        if phase is client_phase.BODY and (receiving := self.input.receiving) is not None:
+        if phase is BODY and (receiving := self.input.receiving) is not None:
             pace = receiving.body.began + seconds + receiving.body.bytes_in / SLOWEST
             seconds = min(seconds, pace - now)
         self.deadline = now + seconds
 
     def expire(self) -> None:
         """End the phase whose deadline has passed."""
-        if self.phase is client_phase.SENDING:
+        if self.phase is SENDING:
             if self.flow.taken() < SLOWEST * self._owner.limits.write:
                 self.abort()
             else:
                 self.flow.measure_anew()
-                self._enter(client_phase.SENDING)
-        elif self.phase is client_phase.BODY and self.input.receiving is not None:
+                self._enter(SENDING)
+        elif self.phase is BODY and self.input.receiving is not None:
             self.input.ignore()
             self.input.receiving.body.break_off(RequestTimeoutError())
-        elif self.phase is client_phase.HEAD:
+        elif self.phase is HEAD:
             self.input.refuse(RequestTimeoutError())
         else:
             self.abort()
@@ -146,16 +158,16 @@ class ClientConnection(asyncio.Protocol):
 
         A body that streams is Core's business as well: it never counts.
         """
-        if self.phase in (client_phase.IDLE, client_phase.HEAD):
+        if self.phase in (IDLE, HEAD):
             return True
         now = self._owner.deadlines.now
         since = now - self._entered
-        if self.phase is client_phase.BODY and self.input.receiving is not None:
+        if self.phase is BODY and self.input.receiving is not None:
             body = self.input.receiving.body
             return not body.streams and now - body.began >= STALLED_SECONDS
-        if self.phase is client_phase.SENDING:
+        if self.phase is SENDING:
             return since >= STALLED_SECONDS and self.flow.taken() < SLOWEST * since
-        return self.phase is client_phase.LINGERING and since >= STALLED_SECONDS
+        return self.phase is LINGERING and since >= STALLED_SECONDS
 
     # asyncio's callbacks.
 
@@ -174,7 +186,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
             return
         self.party = party
-        self._enter(client_phase.IDLE)
+        self._enter(IDLE)
         self._owner.run(RequestLoop(self, self._owner).serve())
 
     def data_received(self, data: bytes) -> None:

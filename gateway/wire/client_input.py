@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import GatewayError
-from gateway.wire.deadlines import Deadlines
+from gateway.wire.deadline_timer import Deadlines
 from gateway.wire.exchange import ClientLink, Exchange
 from gateway.wire.flow import FlowControl
 from gateway.wire.parse_budget import PIECE, ParseBudget

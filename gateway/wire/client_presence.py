@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.fairness.errors import OverloadedError
-from gateway.wire.deadlines import NEVER
+from gateway.wire.deadline_timer import NEVER
 from gateway.wire.errors import ClientGoneError
 
 HALF_CLOSED_SECONDS: Final = 0.5
@@ -21,7 +21,7 @@ class ClientPresence(Protocol):
 
     @property
     def ended_at(self) -> float:
-        """When the client ended its side, in seconds of the loop's clock; `NEVER` if it has not."""
+        """The time when the client ended its side, in seconds of the loop's clock; `NEVER` if it has not."""
 
     @property
     def gone(self) -> bool:

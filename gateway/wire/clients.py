@@ -18,8 +18,8 @@ from typing import Final
 from gateway.errors import GatewayError
 from gateway.fairness.shares import Shares, network_of
 from gateway.wire.client_connection import ClientConnection
-from gateway.wire.client_phase import ClientLimits, ClientPhase
-from gateway.wire.deadlines import Deadlines, seconds_of
+from gateway.wire.client_deadlines import ClientLimits, ClientPhase
+from gateway.wire.deadline_timer import Deadlines, seconds_of
 from gateway.wire.exchange import Exchange
 from gateway.wire.held_bytes import HELD_BYTES, HeldBytes
 from gateway.wire.parse_budget import ParseBudget

@@ -94,7 +94,7 @@ class Exchange:
 
     @property
     def ended_at(self) -> float:
-        """When the client ended its side, in seconds of the loop's clock; `NEVER` if it has not."""
+        """The time when the client ended its side, in seconds of the loop's clock; `NEVER` if it has not."""
         return self._connection.ended_at
 
     @property

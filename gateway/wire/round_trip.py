@@ -17,12 +17,21 @@ from typing import Protocol
 from gateway.errors import GatewayError
 from gateway.fairness.errors import OverloadedError
 from gateway.fairness.futures import fail
-from gateway.wire import upstream_phase
 from gateway.wire.client_presence import STALLED_SECONDS, require_present
 from gateway.wire.connect_errors import BROKEN_OFF, too_slow, unreachable
-from gateway.wire.deadlines import NEVER, Deadlines
+from gateway.wire.deadline_timer import NEVER, Deadlines
 from gateway.wire.errors import ClientGoneError, UpstreamTimeoutError
-from gateway.wire.upstream_phase import PoolLimits, UpstreamPhase
+from gateway.wire.upstream_deadlines import (
+    DETACHED,
+    HALF_CLOSED,
+    HELD,
+    READING,
+    WAITING,
+    WITH_CLIENT,
+    WITH_CORE,
+    PoolLimits,
+    UpstreamPhase,
+)
 from gateway.wire.upstream_request import UpstreamRequest
 from gateway.wire.upstream_response import UpstreamResponse
 from gateway.wire.upstream_upload import UpstreamUpload
@@ -146,7 +155,7 @@ class RoundTrip:
     @property
     def unwanted(self) -> bool:
         """True if its client has ended its side, and has most likely left."""
-        return self._connection.phase is upstream_phase.HALF_CLOSED
+        return self._connection.phase is HALF_CLOSED
 
     @property
     def waits_for_client(self) -> bool:
@@ -158,7 +167,7 @@ class RoundTrip:
             return True
         connection = self._connection
         since = connection.owner.deadlines.now - connection.entered
-        return connection.phase in upstream_phase.WITH_CLIENT and since >= STALLED_SECONDS
+        return connection.phase in WITH_CLIENT and since >= STALLED_SECONDS
 
     def give_way(self) -> None:
         """End the request, which waits for its client: another party needs the connection."""
@@ -180,8 +189,8 @@ class RoundTrip:
         elif client.gone:
             self.fail(ClientGoneError())
             self._connection.abort()
-        elif self._connection.phase is upstream_phase.WAITING:
-            self._connection.enter(upstream_phase.HALF_CLOSED)
+        elif self._connection.phase is WAITING:
+            self._connection.enter(HALF_CLOSED)
 
     def _forget_client(self) -> None:
         if self.request.client is not None:
@@ -193,13 +202,13 @@ class RoundTrip:
         """Stop reading the response: the client is slower than Core. Its time does not count against Core."""
         if self._transport.is_reading():
             self._transport.pause_reading()
-            self._connection.enter(upstream_phase.HELD)
+            self._connection.enter(HELD)
 
     def resume_reading(self) -> None:
         """Read on."""
         if not self._transport.is_reading():
             self._transport.resume_reading()
-            self._connection.enter(upstream_phase.READING)
+            self._connection.enter(READING)
 
     def abort(self) -> None:
         """Close the connection: the response does not come to its end."""
@@ -207,7 +216,7 @@ class RoundTrip:
 
     def deliver(self, response: UpstreamResponse) -> None:
         """Pass on what has come of the response."""
-        detached = self._connection.phase is upstream_phase.DETACHED
+        detached = self._connection.phase is DETACHED
         if self._incoming is None and self._failure is None:
             self._incoming = response
             if not response.complete:
@@ -248,16 +257,16 @@ class RoundTrip:
         self.fail(unreachable(BROKEN_OFF))
         if self.upload is not None:
             self.upload.lose()
-        if self._connection.phase is upstream_phase.DETACHED:
+        if self._connection.phase is DETACHED:
             self.request.ended_late(None)
 
     # Its time.
 
     def expire(self) -> None:
         """End the phase whose deadline has passed."""
-        if self.request.changes and self._connection.phase in upstream_phase.WITH_CORE:
+        if self.request.changes and self._connection.phase in WITH_CORE:
             failure = self._too_late()
-            self._connection.enter(upstream_phase.DETACHED)
+            self._connection.enter(DETACHED)
             self.fail(failure)
             if self._incoming is not None:
                 self._incoming.discard()
@@ -272,7 +281,7 @@ class RoundTrip:
     def _too_late(self) -> UpstreamTimeoutError:
         """Return the failure that says what was not done in time."""
         limits = self._connection.owner.limits
-        if self._connection.phase is upstream_phase.READING:
+        if self._connection.phase is READING:
             return too_slow(f"Core's response stalled for {limits.between_bytes:g} s")
         if self.uploads:
             return too_slow(f"Core took no byte of a request for {limits.between_bytes:g} s")

@@ -10,13 +10,22 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from gateway.wire import response_parser, upstream_phase
-from gateway.wire.deadlines import NEVER, Deadlines
+from gateway.wire import response_parser
+from gateway.wire.deadline_timer import NEVER, Deadlines
 from gateway.wire.errors import UpstreamUnreachableError
 from gateway.wire.flow import Pausable
 from gateway.wire.response_parser import ResponseParser
 from gateway.wire.round_trip import RoundTrip, StaleError
-from gateway.wire.upstream_phase import PoolLimits, UpstreamPhase
+from gateway.wire.upstream_deadlines import (
+    CLAIMED,
+    IDLE,
+    OF_RESPONSE,
+    READING,
+    UPLOADING,
+    WAITING,
+    PoolLimits,
+    UpstreamPhase,
+)
 from gateway.wire.upstream_request import UpstreamRequest
 from gateway.wire.upstream_upload import UpstreamUpload
 from gateway.wire.write_coalescer import WriteCoalescer
@@ -72,7 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._born = self.entered = owner.deadlines.now
         self.loop = owner.loop
         self.trip: RoundTrip | None = None
-        self.phase = upstream_phase.CLAIMED
+        self.phase = CLAIMED
         self.deadline = NEVER
         self.reused = False
 
@@ -83,7 +92,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.phase = phase
         owner = self.owner
         seconds = owner.seconds[phase.number]
-        if phase is upstream_phase.WAITING and self.trip is not None:
+        if phase is WAITING and self.trip is not None:
             seconds = self.trip.request.first_byte or seconds
         self.entered = now = owner.deadlines.now
         self.deadline = now + seconds
@@ -112,12 +121,12 @@ class UpstreamConnection(asyncio.Protocol):
             raise StaleError
         if source is None:
             trip = self.trip = RoundTrip(self, transport, request, data, None)
-            self.enter(upstream_phase.WAITING)
+            self.enter(WAITING)
             self.owner.outbox.add(trip)
         else:
             upload = UpstreamUpload(self, transport, source, request)
             trip = self.trip = RoundTrip(self, transport, request, b"", upload)
-            self.enter(upstream_phase.UPLOADING)
+            self.enter(UPLOADING)
             # At once: its body follows from callbacks, and could not be taken back.
             transport.write(data)
         self._parser.expect(trip, bodiless=request.bodiless)
@@ -126,7 +135,7 @@ class UpstreamConnection(asyncio.Protocol):
     def withdraw(self) -> None:
         """Let go of the request, of which nothing was sent; the connection stays claimed."""
         self.trip = None
-        self.enter(upstream_phase.CLAIMED)
+        self.enter(CLAIMED)
 
     def detach(self) -> None:
         """Tell the pool that the request runs to its end without its caller."""
@@ -135,7 +144,7 @@ class UpstreamConnection(asyncio.Protocol):
     def put_back(self) -> None:
         """Give the connection back to its pool, or close it if it is too old: no request is on it."""
         self.reused = True
-        self.enter(upstream_phase.IDLE)
+        self.enter(IDLE)
         if self.owner.deadlines.now > self._born + self.owner.limits.age:
             self.abort()
         else:
@@ -156,12 +165,12 @@ class UpstreamConnection(asyncio.Protocol):
             if response.complete:
                 self._conclude(trip)
                 return
-        if self.phase in upstream_phase.OF_RESPONSE:
+        if self.phase in OF_RESPONSE:
             if parser.part is response_parser.NONE:
                 # Nothing but interim responses: the time until the response begins anew.
-                self.enter(upstream_phase.WAITING)
-            elif self.phase is not upstream_phase.READING:
-                self.enter(upstream_phase.READING)
+                self.enter(WAITING)
+            elif self.phase is not READING:
+                self.enter(READING)
 
     def _conclude(self, trip: RoundTrip) -> None:
         """Let go of a request whose response is whole; the connection is free again, or closed."""
@@ -188,9 +197,9 @@ class UpstreamConnection(asyncio.Protocol):
         if trip is None:
             self.abort()
             return
-        if self.phase is upstream_phase.READING:
+        if self.phase is READING:
             # Its time begins anew with each part.
-            self.enter(upstream_phase.READING)
+            self.enter(READING)
         try:
             self._parser.feed(data)
         except UpstreamUnreachableError as failure:

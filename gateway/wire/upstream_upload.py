@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from gateway.wire import upstream_phase
 from gateway.wire.flow import Pausable
-from gateway.wire.upstream_phase import UpstreamPhase
+from gateway.wire.upstream_deadlines import CLOGGED, UPLOADING, WAITING, UpstreamPhase
 from gateway.wire.upstream_request import UpstreamRequest
 
 
@@ -65,27 +64,27 @@ class UpstreamUpload:
         if self._source is None:
             return
         connection = self._connection
-        if connection.phase is upstream_phase.UPLOADING:
+        if connection.phase is UPLOADING:
             # Its time begins anew with each part.
-            connection.enter(upstream_phase.UPLOADING)
+            connection.enter(UPLOADING)
         if data:
             self._transport.write(data)
         if last:
             self._source = None
-            if connection.phase in (upstream_phase.UPLOADING, upstream_phase.CLOGGED):
-                connection.enter(upstream_phase.WAITING)
+            if connection.phase in (UPLOADING, CLOGGED):
+                connection.enter(WAITING)
             connection.owner.uploaded(self._request)
 
     def pause(self) -> None:
         """Hold back the client: Core takes no more for now."""
-        if self._source is not None and self._connection.phase is upstream_phase.UPLOADING:
-            self._connection.enter(upstream_phase.CLOGGED)
+        if self._source is not None and self._connection.phase is UPLOADING:
+            self._connection.enter(CLOGGED)
             self._source.pause_reading()
 
     def resume(self) -> None:
         """Let the client send on."""
-        if self._source is not None and self._connection.phase is upstream_phase.CLOGGED:
-            self._connection.enter(upstream_phase.UPLOADING)
+        if self._source is not None and self._connection.phase is CLOGGED:
+            self._connection.enter(UPLOADING)
             self._source.resume_reading()
 
     def stop(self) -> bool:

@@ -16,7 +16,7 @@ from gateway.admin.server import MAX_BYTES, PrivateLimits
 from gateway.config import Address
 from gateway.config.model import TimeoutsConfig
 from gateway.server.listeners import Listeners
-from gateway.wire.deadlines import TICK
+from gateway.wire.deadline_timer import TICK
 from tests.conftest import Start
 from tests.raw_client import PATIENCE
 

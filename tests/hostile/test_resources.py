@@ -13,7 +13,7 @@ from gateway.proxy.stamp_queue import MOST_WAITING, TURN_SECONDS
 from gateway.server.listeners import ACCEPTED
 from gateway.server.sockets import QUEUE
 from gateway.telemetry import sink
-from gateway.wire.client_phase import SLOWEST
+from gateway.wire.client_deadlines import SLOWEST
 from gateway.wire.client_presence import STALLED_SECONDS
 from gateway.wire.held_bytes import HELD_BYTES
 from gateway.wire.parse_budget import PER_TURN

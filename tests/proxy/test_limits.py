@@ -6,8 +6,9 @@ import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.fairness.shares import Caller
+from gateway.proxy.body_budget import BufferBudget
 from gateway.proxy.errors import code_of
-from gateway.proxy.limits import BufferBudget, RateLimit
+from gateway.proxy.rate_limit import RateLimit
 
 NOW = 1000.25
 

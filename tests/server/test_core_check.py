@@ -15,7 +15,7 @@ from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
 from gateway.wire.pool import Pool
-from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_deadlines import PoolLimits
 from tests.conftest import Start
 from tests.core_stand_in import (
     REFUSAL,

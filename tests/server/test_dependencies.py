@@ -43,7 +43,7 @@ class Stage:
         for _ in range(times):
             self.dependencies.failed(UPSTREAM, REFUSED)
             self.passes(each)
-            self.dependencies.answered(UPSTREAM)
+            self.dependencies.responded(UPSTREAM)
             self.passes(each)
 
     @property
@@ -73,7 +73,7 @@ def flapping(changes: int) -> dict[str, Any]:
 def test_health_shows_a_change_at_once(stage: Stage) -> None:
     stage.dependencies.failed(UPSTREAM, REFUSED)
     down = dict(stage.health.degraded)
-    stage.dependencies.answered(UPSTREAM)
+    stage.dependencies.responded(UPSTREAM)
     assert (down, stage.health.degraded, stage.logged) == ({UPSTREAM: REFUSED}, {}, [])
 
 
@@ -81,7 +81,7 @@ def test_a_change_that_lasts_is_logged_once(stage: Stage) -> None:
     for _ in range(20):
         stage.dependencies.failed(UPSTREAM, REFUSED)
         stage.passes(LASTING_SECONDS)
-    stage.dependencies.answered(UPSTREAM)
+    stage.dependencies.responded(UPSTREAM)
     stage.passes(20 * LASTING_SECONDS)
     assert stage.logged == [degraded(1), restored(1)]
 
@@ -129,7 +129,7 @@ def test_an_outage_after_flapping_is_logged_as_ever(stage: Stage) -> None:
 def test_each_dependency_has_lines_of_its_own(stage: Stage) -> None:
     stage.dependencies.failed(UPSTREAM, REFUSED)
     stage.dependencies.failed(STORE, REFUSED)
-    stage.dependencies.answered(UPSTREAM)
+    stage.dependencies.responded(UPSTREAM)
     stage.passes(LASTING_SECONDS)
     assert stage.logged == [degraded(1, STORE)]
 

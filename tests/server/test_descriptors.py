@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gateway.cli import cli
 from gateway.config import Address, Config
 from gateway.server.build import build
-from gateway.server.descriptors import LEAST, Room, Shortfall, hard_limit, room, too_few
+from gateway.server.descriptors import LEAST, FittedConfig, Shortfall, fit, hard_limit, too_few
 from gateway.server.parts import Options
 from gateway.server.reload import Source
 from tests.bench.processes import free_ports
@@ -47,7 +47,7 @@ def configured(*, clients: int = 10_000, upstream: int = 128, health: bool = Tru
     )
 
 
-def numbers(found: Room) -> tuple[int, int, int]:
+def numbers(found: FittedConfig) -> tuple[int, int, int]:
     return found.config.limits.connections, found.config.upstream.connections, found.private
 
 
@@ -56,11 +56,11 @@ class TestRoom:
         """Core's connections count twice: as many run to their end apart from the pool."""
         config = configured(clients=500)
         needed = BESIDE + 500 + 2 * 128 + 2 * 64
-        assert room(config, needed) == Room(config, 64, ())
-        assert room(config, needed - 1) != Room(config, 64, ())
+        assert fit(config, needed) == FittedConfig(config, 64, ())
+        assert fit(config, needed - 1) != FittedConfig(config, 64, ())
 
     def test_the_usual_1024_cost_clients_first(self) -> None:
-        found = room(configured(), 1024)
+        found = fit(configured(), 1024)
         assert numbers(found) == (542, 128, 57)
         assert found.shortfalls == (Shortfall("limits.connections", 10_000, 542, 1024, 10_496),)
         assert str(found.shortfalls[0]) == (
@@ -69,7 +69,7 @@ class TestRoom:
         )
 
     def test_with_256_every_purpose_has_a_share(self) -> None:
-        found = room(configured(), FEW)
+        found = fit(configured(), FEW)
         assert numbers(found) == (78, 24, 9)
         assert found.shortfalls == (
             Shortfall("limits.connections", 10_000, 78, FEW, 10_496),
@@ -80,7 +80,7 @@ class TestRoom:
     def test_nothing_is_beyond_the_limit_and_nothing_is_without_a_place(
         self, limit: int, clients: int, upstream: int, health: bool
     ) -> None:
-        found = room(configured(clients=clients, upstream=upstream, health=health), limit)
+        found = fit(configured(clients=clients, upstream=upstream, health=health), limit)
         taken, pool, private = numbers(found)
         assert 1 <= taken <= clients
         assert 1 <= pool <= upstream
@@ -235,5 +235,5 @@ class TestCheck:
         """A note, for the file may be meant for another machine; with --env a warning."""
         found = CliRunner().invoke(cli, ["check", "--config", str(file), *arguments], env=ENVIRON)
         said = found.stdout.splitlines()
-        (shortfall, *_) = room(configured(clients=1_000_000, health=False), hard_limit()).shortfalls
+        (shortfall, *_) = fit(configured(clients=1_000_000, health=False), hard_limit()).shortfalls
         assert (found.exit_code, said[0]) == (0, f"{file}: {word}: {shortfall}")

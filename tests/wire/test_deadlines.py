@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.wire.deadlines import NEVER, TICK, Deadlines
+from gateway.wire.deadline_timer import NEVER, TICK, Deadlines
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, of_size
 from tests.raw_client import RawClient, request

@@ -12,7 +12,7 @@ import pytest
 from gateway.config import Address
 from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
-from gateway.wire.client_phase import ClientLimits
+from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
 from gateway.wire.exchange import Exchange as Answering
 from tests.conftest import Start

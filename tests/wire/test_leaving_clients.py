@@ -12,7 +12,7 @@ from gateway.errors import Code
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
-from gateway.wire.deadlines import TICK
+from gateway.wire.deadline_timer import TICK
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
 from tests.raw_client import RawClient, request

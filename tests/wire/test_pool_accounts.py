@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.wire.deadlines import NEVER
+from gateway.wire.deadline_timer import NEVER
 from gateway.wire.errors import ClientGoneError
 from gateway.wire.pool import Pool
-from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_deadlines import PoolLimits
 from gateway.wire.upstream_response import UpstreamResponse
 from gateway.wire.upstream_upload import UpstreamUpload
 from tests.running import eventually

@@ -22,7 +22,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.proxy.errors import code_of
 from gateway.wire.headers import Header
 from gateway.wire.pool import Pool
-from gateway.wire.upstream_phase import PoolLimits
+from gateway.wire.upstream_deadlines import PoolLimits
 from gateway.wire.upstream_request import OwnRequest
 from gateway.wire.upstream_response import UpstreamResponse
 from gateway.wire.upstream_upload import UpstreamUpload

@@ -39,7 +39,7 @@ from gateway.cli.keys.writer import KeyWriter, open_key_writer
 from gateway.cli.signals import first_signal_held_back
 from gateway.config import Config
 from gateway.gocompat.times import Instant
-from gateway.keys.creation import Creation
+from gateway.keys.new_record import Creation
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable

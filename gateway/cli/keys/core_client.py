@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.config import Config
-from gateway.errors import GatewayError
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.writer import Ask
 from gateway.proxy.core_client import CoreClient
@@ -17,8 +16,8 @@ from gateway.server.upstream import core_access, open_pool
 class _NoObserver:
     """Ignores what a gateway would count: a command reports its own failures."""
 
-    def upstream(self, failure: GatewayError | None) -> None:
-        """Ignore whether Core responded."""
+    def core_responded(self) -> None:
+        """Keep no state of Core."""
 
     def refused(self) -> None:
         """Ignore that Core refused the master key."""

@@ -38,8 +38,8 @@ from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, current_record, with_row
 from gateway.keys.core.writer import CoreKeyWrites
-from gateway.keys.creation import Creation
 from gateway.keys.minting import is_key_id
+from gateway.keys.new_record import Creation
 from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.store import KeyStore, Revision
 from gateway.policy.explanation import printable

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name
 from gateway.gocompat.times import Instant
-from gateway.keys.creation import Creation
+from gateway.keys.new_record import Creation
 from gateway.keys.record import ROTATED, Event, KeyRecord, RefusedRecordError
 from gateway.keys.store import KeyChildren, RecordReviser, Revision
 

@@ -17,7 +17,7 @@ from gateway.cli.keys.rotation import (
     successor_of,
 )
 from gateway.gocompat.times import Instant
-from gateway.keys.creation import Creation, Origin, mint
+from gateway.keys.new_record import Creation, Origin, mint
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants

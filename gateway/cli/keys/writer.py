@@ -15,7 +15,7 @@ from gateway.cli.keys.store_writer import StoreKeyWriter
 from gateway.config import Config
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.writer import CoreKeyWrites
-from gateway.keys.creation import Creation
+from gateway.keys.new_record import Creation
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, Revision

@@ -25,7 +25,7 @@ import msgspec
 from gateway.errors import Code, go_json
 from gateway.gocompat.json_errors import syntax_fault
 from gateway.gocompat.times import ZERO, Instant, read_instant
-from gateway.keys.creation import Creation
+from gateway.keys.new_record import Creation
 from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT
 from gateway.keys.record import KeyRecord
 from gateway.policy.decisions import Deny

@@ -23,8 +23,8 @@ from typing import Final, Protocol
 from gateway.errors import Code
 from gateway.gocompat.times import Instant
 from gateway.keys.api.bodies import read_creation, write_created, write_list
-from gateway.keys.creation import Creation, Origin, mint
 from gateway.keys.minting import is_key_id
+from gateway.keys.new_record import Creation, Origin, mint
 from gateway.keys.quota import NO_QUOTA, Quota, QuotaError
 from gateway.keys.record import KeyRecord, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants

@@ -32,9 +32,9 @@ from gateway.keys.api.resource import (
 )
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.writer import CoreKeyWrites
-from gateway.keys.creation import Creation
 from gateway.keys.errors import UnreadableListError
 from gateway.keys.minting import is_key_id
+from gateway.keys.new_record import Creation
 from gateway.keys.quota import QuotaError
 from gateway.keys.record import KeyRecord, Revocation
 from gateway.keys.store import CreatorRevokedError, ManyKeysById

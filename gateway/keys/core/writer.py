@@ -24,8 +24,8 @@ from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.records import CoreRow, RowsById, pending_record, revoked_as, row_of
-from gateway.keys.creation import Creation, Origin, new_record
 from gateway.keys.minting import is_key, is_key_id
+from gateway.keys.new_record import Creation, Origin, new_record
 from gateway.keys.record import KeyRecord, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (

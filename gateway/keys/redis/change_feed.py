@@ -1,4 +1,4 @@
-"""The stream of changes to keys in Redis, as replicas of the gateway follow it.
+"""The stream of changes to keys in Redis: written with each record, followed by every replica.
 
 Rules kept here:
 - What a read of the changes brings is from the primary: it says so itself in the same round trip, and where
@@ -12,16 +12,35 @@ import asyncio
 from typing import Any, Final
 
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.record import KeyRecord
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import redis_errors
-from gateway.keys.redis.indexes import NEWLY_REVOKED
 from gateway.keys.redis.names import CHANGES
 from gateway.keys.redis.role import is_primary
+from gateway.keys.redis.script import Command
 from gateway.keys.store import KeyChange, KeyChangeBatch
+
+_REVOKED: Final = b"1"
+NEWLY_REVOKED: Final = b"2"
+"""In an entry of the stream: revoked by this very change, not one that an import brings or that is bound."""
 
 _START: Final = "0-0"
 _COUNT: Final = 1000
 """How many changes are read at once."""
+
+
+def change_entry(record: KeyRecord, changes_kept: int, *, newly: bool) -> Command:
+    """Return the command that adds the change of a record to the stream.
+
+    Args:
+        record: the record after the change.
+        changes_kept: about how many entries the stream keeps.
+        newly: True if this very change revokes a key that was not revoked before.
+    """
+    limit = ("MAXLEN", "~", changes_kept, "*")
+    revoked = NEWLY_REVOKED if newly else _REVOKED
+    state = revoked if record.revoked else b"0"
+    return Command("XADD", CHANGES, (*limit, "digest", record.digest, "id", record.id, "revoked", state))
 
 
 class ChangeFeed:

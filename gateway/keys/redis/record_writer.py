@@ -19,8 +19,8 @@ from gateway.keys.record import PENDING, KeyRecord, without_use
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import redis_errors
-from gateway.keys.redis.indexes import RecordCommands
 from gateway.keys.redis.reading import read_all
+from gateway.keys.redis.record_commands import RecordCommands
 from gateway.keys.redis.script import Command, OwnerQuota
 from gateway.keys.redis.transactions import Snapshot, Transactions
 from gateway.keys.store import CreatorRevokedError, DuplicateKeyError, Revision

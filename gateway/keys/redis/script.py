@@ -4,8 +4,8 @@ Rules kept here:
 - Nothing is written unless every value is still as it was read. So of two writers the second one is refused,
   and a script that is sent twice changes nothing the second time.
 - The keys of an owner are counted in the same script that adds one: a quota is exact.
-- Commands run in the order given and stop at the first error. `indexes` puts what is authoritative last, so
-  that a command which Redis refuses leaves no part of a change that anybody believes.
+- Commands run in the order given and stop at the first error. `record_commands` puts the record last, so that
+  a command which Redis refuses leaves no part of a change that anybody believes.
 - Every name is among KEYS, as a Cluster demands. Values are compared and written as bytes.
 - EVAL, never EVALSHA: Redis may forget a script at any time, and a second attempt could run twice.
 """
@@ -79,7 +79,7 @@ return outcome
 
 
 class Outcome(enum.Enum):
-    """What the script did."""
+    """The outcome of a script."""
 
     WRITTEN = b"written"
     CHANGED = b"changed"  # a value is not as it was read: nothing was written
@@ -99,7 +99,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class OwnerQuota:
-    """How many keys an owner may have when a further one is added at `time` (Unix seconds)."""
+    """The number of keys that an owner may have when one is added at `time` (Unix seconds)."""
 
     owner: str
     quota: Quota

@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import Code
 from gateway.gocompat.times import read_instant
 from gateway.keys.api.bodies import read_creation, write_created, write_list
-from gateway.keys.creation import Creation
+from gateway.keys.new_record import Creation
 from gateway.policy.decisions import Deny
 from tests.keys.records import RECORD, instant, revocation
 

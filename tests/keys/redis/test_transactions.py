@@ -19,8 +19,8 @@ from gateway.keys.errors import StoreUnavailableError, UnacknowledgedError, Unce
 from gateway.keys.minting import digest
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
-from gateway.keys.redis.indexes import RecordCommands
 from gateway.keys.redis.names import PREFIX
+from gateway.keys.redis.record_commands import RecordCommands
 from gateway.keys.redis.script import Command, Outcome, eval_command, read_outcome
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key

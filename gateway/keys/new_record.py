@@ -22,7 +22,7 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """When and by whom a key is created, and the id of the key that it replaces, if any."""
+    """The time and the creator of a key, and the id of the key that it replaces, if any."""
 
     at: Instant
     by: str

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
-from gateway.wire.deadlines import NEVER, TimedPhase
+from gateway.wire.deadline_timer import NEVER, TimedPhase
 
 
 @dataclass(frozen=True, slots=True)

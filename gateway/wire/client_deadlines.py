@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.wire.deadlines import NEVER, TimedPhase
+from gateway.wire.deadline_timer import NEVER, TimedPhase
 
 LINGER_SECONDS: Final = 5.0
 SLOWEST: Final = 1024

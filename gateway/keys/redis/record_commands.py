@@ -21,11 +21,8 @@ from gateway.keys.minting import is_key_id
 from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import encode_record
 from gateway.keys.redis import names as names
+from gateway.keys.redis.change_feed import change_entry
 from gateway.keys.redis.script import Command, Word
-
-_REVOKED: Final = b"1"
-NEWLY_REVOKED: Final = b"2"
-"""In an entry of the stream: revoked by this very change, not one that an import brings or that is bound."""
 
 _WORDS: Final = 2000
 """How many words one command has at most. Lua takes fewer than 8,000 on its stack."""
@@ -55,7 +52,7 @@ class RecordCommands:
             *_each("ZADD", scores),
             *_each("SADD", members),
             *_each("ZREM", {names.RETIRING: revoked_in_core}),
-            *(self._entry(record, NEWLY_REVOKED if record.id in live else _REVOKED) for record in records),
+            *(change_entry(record, self._changes_kept, newly=record.id in live) for record in records),
             *(Command("SET", names.id_name(record.id), (record.digest,)) for record in records),
             *(Command("SET", names.key_name(record.digest), (encode_record(record),)) for record in records),
         ]
@@ -83,18 +80,10 @@ class RecordCommands:
         return [
             *_each("ZREM", scored),
             *_each("SREM", members),
-            *(self._entry(record, _REVOKED) for record in records),
+            *(change_entry(record, self._changes_kept, newly=False) for record in records),
             *(Command("DEL", names.id_name(record.id)) for record in records),
             *(Command("DEL", names.key_name(record.digest)) for record in records),
         ]
-
-    def _entry(self, record: KeyRecord, revoked: bytes) -> Command:
-        """Return what adds an entry to the stream; `revoked` is what it says of a record that is."""
-        limit = ("MAXLEN", "~", self._changes_kept, "*")
-        state = revoked if record.revoked else b"0"
-        return Command(
-            "XADD", names.CHANGES, (*limit, "digest", record.digest, "id", record.id, "revoked", state)
-        )
 
 
 def _each(verb: str, words: Mapping[bytes, list[Word]]) -> Iterator[Command]:
