@@ -147,7 +147,7 @@ def _code(found: Iterable[_Diagnostic], *, strict: bool) -> Exit:
 
 def _of_dependencies(path: Path, config: Config) -> Iterator[_Diagnostic]:
     """Connect to Core, the key store and Core's database; yield the result for each."""
-    from gateway.cli.dependency_checks import check_dependencies
+    from gateway.cli.env_checks import check_dependencies
     from gateway.cli.signals import run_until_signal
     from gateway.server.core_check import Finding
 

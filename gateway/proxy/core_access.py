@@ -1,4 +1,4 @@
-"""The gateway's access to Core: its master key, and whether Core may be sent requests.
+"""The gateway's access to Core: the master key, which `core_requests` sends, and whether Core was verified.
 
 Rules kept here:
 - Nothing is forwarded before Core was seen secure and accepted the master key.

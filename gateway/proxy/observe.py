@@ -22,8 +22,8 @@ from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Access, Route, Stamp
 from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.context import RequestContext
+from gateway.proxy.core_requests import core_head
 from gateway.proxy.errors import code_of
-from gateway.proxy.request_heads import core_head
 from gateway.proxy.stages import Stages
 from gateway.proxy.stream import SMALL
 from gateway.wire.errors import BodyTooLargeError

@@ -16,7 +16,7 @@ from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.bodies import stamps
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
-from gateway.proxy.request_heads import core_head
+from gateway.proxy.core_requests import core_head
 from gateway.proxy.stages import Stages
 
 

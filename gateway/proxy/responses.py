@@ -2,19 +2,25 @@
 
 Rules kept here:
 - A response that has begun cannot be replaced: a failure then breaks the connection.
+- The gateway's own responses say so: `Proxy-Status` (RFC 9209), `Cache-Control: no-store`, `X-Request-Id`.
+- 401 names the header for the key. 429 and 503 say when to try again.
+- Nothing that the client sent is echoed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code, GatewayError, error_body
 from gateway.keys.api.resource import ApiResponse
 from gateway.policy.decisions import Deny
 from gateway.proxy.context import RequestContext
 from gateway.proxy.errors import code_of, message_of
 from gateway.wire.exchange import Exchange
-from gateway.wire.response_heads import connection_line, own_head, refusal
+from gateway.wire.response_heads import connection_line, date_line, status_line
+
+_JSON: Final = b"application/json; charset=utf-8"
 
 
 class Responder:
@@ -59,3 +65,28 @@ class Responder:
 
 def _connection(exchange: Exchange) -> bytes:
     return connection_line(persistent=exchange.settle_keep_alive(), minor=exchange.minor)
+
+
+def own_head(status: int, length: int, request_id: bytes, connection: bytes, now: float) -> bytes:
+    """Return the head of a response of the gateway's own, without its end; `now` is in Unix seconds."""
+    typed = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (_JSON, length) if status != 204 else b""
+    return b"%b%bCache-Control: no-store\r\n%bX-Request-Id: %b\r\n%b" % (
+        status_line(status),
+        typed,
+        date_line(now),
+        request_id,
+        connection,
+    )
+
+
+def refusal(
+    code: Code, message: str, request_id: bytes, connection: bytes, now: float
+) -> tuple[bytes, bytes]:
+    """Return (head, body) of an error response of the catalogue; `now` is in Unix seconds."""
+    body = error_body(code.code, message)
+    extra = b"Proxy-Status: blnk-gateway; error=%b\r\n" % code.proxy_status.encode()
+    if code.status == 401:
+        extra += b"WWW-Authenticate: X-Blnk-Key\r\n"
+    elif code.status in (429, 503):
+        extra += b"Retry-After: 1\r\n"
+    return own_head(code.status, len(body), request_id, connection, now) + extra + b"\r\n", body

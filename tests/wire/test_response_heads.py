@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import Code, error_body
-from gateway.wire.response_heads import connection_line, own_head, refusal, status_line
+from gateway.proxy.responses import own_head, refusal
+from gateway.wire.response_heads import connection_line, status_line
 
 NOW = 784111777.4  # the date that RFC 9110 section 5.6.7 shows
 DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"

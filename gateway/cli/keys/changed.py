@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from gateway.cli.failures import UnfinishedError, unfinished
+from gateway.cli.dependency_failures import UnfinishedError, unfinished
 from gateway.errors import GatewayError
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import ManyKeysById

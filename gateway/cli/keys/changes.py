@@ -28,7 +28,7 @@ from gateway.cli.arguments import (
     time_after,
 )
 from gateway.cli.console import EXIT_CODES, config_option, fail, say
-from gateway.cli.failures import unfinished
+from gateway.cli.dependency_failures import unfinished
 from gateway.cli.keys.changed import NOT_SHOWN
 from gateway.cli.keys.display import in_utc, output_option, public, write_json
 from gateway.cli.keys.hand_over import KeyDestination, hand_over, out_option, print_option

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from gateway.cli.console import say
-from gateway.cli.failures import UnfinishedError, unfinished
+from gateway.cli.dependency_failures import UnfinishedError, unfinished
 from gateway.cli.keys.changed import NOT_SHOWN, advise_to_repeat, read_changed
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name

@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from gateway.cli.console import fail, load
-from gateway.cli.failures import UnfinishedError, describe
+from gateway.cli.dependency_failures import UnfinishedError, describe
 from gateway.cli.signals import run_until_signal
 from gateway.config import Config, ConfigError, parse_config
 from gateway.config.environment import variable

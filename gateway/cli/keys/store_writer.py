@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 
-from gateway.cli.failures import unfinished
+from gateway.cli.dependency_failures import unfinished
 from gateway.cli.keys.changed import NOT_SHOWN, advise_to_repeat, read_changed
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name

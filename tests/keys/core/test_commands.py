@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.cli.failures import UnfinishedError
+from gateway.cli.dependency_failures import UnfinishedError
 from gateway.cli.keys.core_client import open_core_client
 from gateway.cli.keys.core_writer import CoreKeyWriter
 from gateway.cli.keys.operator import operator_name, utc_now

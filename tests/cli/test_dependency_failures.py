@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.cli.failures import CommandFailure, UnfinishedError, describe, unfinished
+from gateway.cli.dependency_failures import CommandFailure, UnfinishedError, describe, unfinished
 from gateway.config import Config, parse_config
 from gateway.errors import GatewayError
 from gateway.fairness.errors import OverloadedError

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
-from gateway.cli.failures import CORE, DATABASE, STORE
+from gateway.cli.dependency_failures import CORE, DATABASE, STORE
 from gateway.cli.keys.store import authority_of, open_core_rows
 from gateway.config import Config
 from gateway.errors import GatewayError
