@@ -41,7 +41,7 @@ from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
 from gateway.server.live_policy import LivePolicy
 from gateway.server.observer import GatewayObserver, Telemetry
-from gateway.server.parts import Background, Base, Core, Front, KeyParts, Keys, Options, Parts, Work
+from gateway.server.parts import Background, Base, CoreParts, Front, KeyParts, Options, Parts, Work
 from gateway.server.revocation_notice import say_once_true
 from gateway.server.stages import build_handler
 from gateway.server.store_watch import StoreWatch, report_failures
@@ -66,14 +66,20 @@ VERSION: Final = version("blnk-gateway")
 def build(config: Config, log: TextIO, options: Options | None = None) -> Gateway:
     """Return a gateway that is not started yet. `log` takes the log lines.
 
-    Raises StartError where it cannot run, ValueError where the master key or the admin token cannot be read.
+    Raises StartError where it cannot run.
     """
-    options = options or Options()
+    try:
+        return _build(config, log, options or Options())
+    except ValueError as unreadable:  # the file of the master key, or of the admin token
+        raise StartError(str(unreadable), Exit.USAGE) from unreadable
+
+
+def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     base = _base(config, log, options)
     core = _core(base)
     policy = LivePolicy(base.live, base.health, base.log.events, NOTICE if options.observe else "", time.time)
     sources = Sources(
-        connections=lambda: len(clients),
+        connections=lambda: len(front.clients),
         upstream_connections=lambda: core.pool.counts,
         key_cache=lambda: keys.cache.counts,
         log_lines_dropped=lambda: base.log.dropped,
@@ -81,13 +87,13 @@ def build(config: Config, log: TextIO, options: Options | None = None) -> Gatewa
     )
     telemetry = Telemetry(base.log, Metrics(sources, version=VERSION), policy.metrics)
     observer = GatewayObserver(
-        telemetry, base.dependencies, base.access, core.watch, partial(_reread_master_key, base)
+        telemetry, base.dependencies, base.core_access, core.watch, partial(_reread_master_key, base)
     )
     keys = _keys(base, observer)
-    client = CoreClient(core.pool, base.access, observer)
+    client = CoreClient(core.pool, base.core_access, observer)
     authority = open_authority(base.live, keys.store, keys.cache, client, observer)
     handler = build_handler(base, core.pool, keys, authority, observer)
-    clients = _clients(base, handler)
+    front = _front(base, keys, authority.authority, telemetry.metrics, handler)
     for collector in (
         policy.metrics,
         StoreMetrics(lambda: keys.watch.memory),
@@ -104,9 +110,10 @@ def build(config: Config, log: TextIO, options: Options | None = None) -> Gatewa
             health=base.health,
             telemetry=telemetry,
             observer=observer,
-            keys=Keys(store=keys.store, authority=authority.authority, last_used=keys.last_used),
+            keys=keys,
+            authority=authority.authority,
             core=core,
-            front=_front(base, keys, authority.authority, telemetry.metrics, (handler, clients)),
+            front=front,
             background=Background(tasks=BackgroundTasks(base.loop, observer.task_failed), work=work),
             reload=reload,
             notice=MEANING if options.observe else "",
@@ -115,7 +122,7 @@ def build(config: Config, log: TextIO, options: Options | None = None) -> Gatewa
 
 
 def _work(
-    base: Base, core: Core, keys: KeyParts, authority: OpenAuthority, observer: GatewayObserver
+    base: Base, core: CoreParts, keys: KeyParts, authority: OpenAuthority, observer: GatewayObserver
 ) -> list[Work]:
     """Return what runs in the background from the start to the end."""
     work: list[Work] = [
@@ -146,7 +153,7 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         live=LiveConfig(config, options.open_files, lines.events),
         health=health,
         dependencies=Dependencies(health, lines.events, time.monotonic),
-        access=core_access(config),
+        core_access=core_access(config),
         id_prefix=os.urandom(6).hex(),
     )
 
@@ -154,11 +161,11 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
 def _reread_master_key(base: Base) -> None:
     """Send the master key that its file holds now; one that cannot be read is no reason to fail."""
     with contextlib.suppress(ValueError):
-        base.access.use(read_master_key(base.live.config))
+        base.core_access.use(read_master_key(base.live.config))
 
 
-def _core(base: Base) -> Core:
-    live, access = base.live, base.access
+def _core(base: Base) -> CoreParts:
+    live, access = base.live, base.core_access
     pool = open_pool(live.config, base.loop)
     live.followed_by(lambda config: pool.adopt(pool_limits(config)))
     probe_pool = open_probe_pool(live.config, base.loop)
@@ -167,7 +174,7 @@ def _core(base: Base) -> Core:
         return await check_core(probe_pool, core_probe(live.config, access, base.id_prefix))
 
     watch = CoreWatch(check, access, base.health, base.dependencies, base.log.events)
-    return Core(pool=pool, probe_pool=probe_pool, watch=watch)
+    return CoreParts(pool=pool, probe_pool=probe_pool, watch=watch)
 
 
 def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
@@ -214,10 +221,9 @@ def _front(
     keys: KeyParts,
     authority: Authority,
     metrics: Metrics,
-    incoming: tuple[RequestHandler, Clients],
+    handler: RequestHandler,
 ) -> Front:
     live, config = base.live, base.live.config
-    handler, clients = incoming
     listeners = Listeners(_private_limits(live.fitted), base.loop)
     live.fitted_followed_by(lambda fitted: listeners.adopt(_private_limits(fitted)))
     token = read_secret(config.admin_token_file) if config.admin_token_file else None
@@ -231,7 +237,7 @@ def _front(
     )
     return Front(
         handler=handler,
-        clients=clients,
+        clients=_clients(base, handler),
         listeners=listeners,
         admin=admin,
         health=health_application(base.health, metrics),

@@ -148,7 +148,7 @@ class Gateway:
 
 async def _check_authority(parts: Parts) -> None:
     try:
-        await parts.keys.authority.check()
+        await parts.authority.check()
     except UnusableAuthorityError as problem:
         raise StartError(str(problem), Exit.DEPENDENCY) from problem
     except GatewayError as failure:
@@ -175,6 +175,6 @@ async def _end(parts: Parts) -> None:
     await parts.front.listeners.close_all()
     parts.core.probe_pool.abort()
     await parts.keys.last_used.write()
-    await parts.keys.authority.close()
+    await parts.authority.close()
     await parts.keys.store.close()
     parts.core.watch.close()

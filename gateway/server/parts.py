@@ -61,7 +61,7 @@ class Base:
     live: LiveConfig
     health: Health
     dependencies: Dependencies
-    access: CoreAccess
+    core_access: CoreAccess
     id_prefix: str
 
 
@@ -77,16 +77,7 @@ class KeyParts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """The store of keys, the authority over them, and the last uses that are written once more at the end."""
-
-    store: KeyStore
-    authority: Authority
-    last_used: LastUsed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
+class CoreParts:
     """The connections to Core, of requests and of checks, and what asks Core."""
 
     pool: Pool
@@ -121,8 +112,9 @@ class Parts:
     health: Health
     telemetry: Telemetry
     observer: GatewayObserver
-    keys: Keys
-    core: Core
+    keys: KeyParts
+    authority: Authority
+    core: CoreParts
     front: Front
     background: Background
     reload: Reload | None

@@ -70,7 +70,7 @@ async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
     try:
         options = Options(source=source, observe=observe, open_files=raise_limit())
         gateway = build(config, sys.stdout, options)
-    except (StartError, ValueError) as problem:
+    except StartError as problem:
         return _fail(problem)
     loop.add_signal_handler(signal.SIGHUP, gateway.reload)
     loop.set_exception_handler(lambda _, context: gateway.loop_fault(context.get("exception")))
@@ -120,9 +120,9 @@ def _has_terminal() -> bool:
         return False
 
 
-def _fail(problem: Exception) -> int:
+def _fail(problem: StartError) -> int:
     # Standard error may be full or closed as well; the process exits with its code all the same.
     sink = open_sink(sys.stderr)
     sink.put(f"blnk-gateway: {problem}\n".encode("utf-8", "backslashreplace"))
     sink.close(patience=1.0)
-    return problem.exit_code if isinstance(problem, StartError) else Exit.USAGE
+    return problem.exit_code

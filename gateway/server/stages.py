@@ -35,7 +35,7 @@ def build_handler(
     """Return what handles requests, with all their stages; it follows the live configuration."""
     live, config = base.live, base.live.config
     budget = BufferBudget(config.limits.buffered)
-    authenticator = Authenticator(authority.authority, base.access, observer, time.time)
+    authenticator = Authenticator(authority.authority, base.core_access, observer, time.time)
     authorizer = Authorizer(config, keys.last_used, keys.scope_use, _CLOCKS)
     bodies = BodyReader(budget, StampQueue(time.monotonic))
     relay = ResponseRelay(observer, _CLOCKS)
@@ -45,8 +45,8 @@ def build_handler(
         reauthorizer=Reauthorizer(authenticator, _CLOCKS),
         api_keys=ApiKeysStage(authority.api_keys, bodies, observer),
         bodies=bodies,
-        core=base.access,
-        forwarder=Forwarder(pool, base.access, relay, _CLOCKS),
+        core=base.core_access,
+        forwarder=Forwarder(pool, base.core_access, relay, _CLOCKS),
         responder=Responder(time.time),
     )
     pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)
