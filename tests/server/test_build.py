@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -379,6 +380,35 @@ class TestDrain:
             await gateway.ask("GET", "/health")
         await gateway.gateway.drain()
         assert gateway.log.getvalue().count('"event":"request"') == 5
+
+
+class HangingStore(MemoryKeyStore):
+    """A key store that takes no last uses of keys until `released`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = asyncio.Event()
+
+    async def record_uses(self, times: Mapping[str, float]) -> None:
+        await self.released.wait()
+
+
+class TestCutOff:
+    async def test_a_store_that_hangs_keeps_no_line_from_the_log(
+        self, start_gateway: Start, upstream: StandInCore
+    ) -> None:
+        """The request that was cut and the end of the gateway are logged all the same."""
+        store = HangingStore()
+        gateway = await start_gateway(store=store)
+        key = (await gateway.mint("ledgers:read")).key
+        upstream.behaviour = never
+        client = await gateway.connect()
+        await client.send(request("GET", READ, key=key))
+        await upstream.arrived()
+        assert await gateway.gateway.cut_off() == Exit.FAILED
+        store.released.set()
+        events = [json.loads(line)["event"] for line in gateway.log.getvalue().splitlines()]
+        assert events[-2:] == ["request", "stopped"]
 
 
 class TestProcess:

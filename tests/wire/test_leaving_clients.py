@@ -14,7 +14,7 @@ from gateway.keys.record import KeyRecord
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
 from gateway.wire.deadline_timer import TICK
 from tests.conftest import Start
-from tests.core_stand_in import StandInCore, held
+from tests.core_stand_in import StandInCore, held, raw
 from tests.raw_client import RawClient, request
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
@@ -129,6 +129,19 @@ async def test_a_read_is_cut_at_once(one_place: OnePlace) -> None:
     await one_place.upstream.arrived()
     client.abort()
     assert (await one_place.gateway.ask("GET", READ, key=one_place.key)).status == 200
+    await one_place.gateway.logged('"status":0')
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_response_is_logged_as_gone(
+    one_place: OnePlace,
+) -> None:
+    """The status of the log is 0, although the client has received the head with a 200."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+    one_place.upstream.script(raw(head + b"x" * 100, *[b"x" * 1000] * 500, pause=0.01))
+    client = await one_place.gateway.connect()
+    await client.send(request("GET", READ, key=one_place.key))
+    assert (await client.read_head())[0] == 200
+    client.abort()
     await one_place.gateway.logged('"status":0')
 
 
