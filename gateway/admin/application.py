@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.admin.checks import ALIVE, Access, Check
+from gateway.admin.checks import ALIVE, AdminAccess, Check
 from gateway.admin.errors import PageError
 from gateway.admin.explain import Explaining, ExplainPage
 from gateway.admin.health import Health
@@ -31,7 +31,7 @@ Page = Callable[[Mapping[str, str]], Awaitable[object]]
 def admin_application(
     health: Health,
     metrics: Metrics,
-    access: Access,
+    access: AdminAccess,
     *,
     explaining: Explaining | None = None,
     pages: Mapping[str, Page] | None = None,

@@ -34,7 +34,7 @@ class Revealable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AdminAccess:
     """The conditions of using the admin listener.
 
     Attributes:

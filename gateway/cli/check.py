@@ -213,13 +213,15 @@ def _members(path: Path, report: _Report) -> dict[str, object]:
 
 
 def _check_reach(url: str, output: str) -> Exit:
-    from gateway.cli.reach import Responder, identify_responder
+    from gateway.cli.reach import ResponderKind, identify_responder
 
     try:
         found = identify_responder(url)
     except ValueError:
         refuse_option("--reach", "write http://host:port or https://host:port")
-    code = {Responder.CORE: Exit.FAILED, Responder.UNKNOWN: Exit.DEPENDENCY}.get(found.responder, Exit.OK)
+    code = {ResponderKind.CORE: Exit.FAILED, ResponderKind.UNKNOWN: Exit.DEPENDENCY}.get(
+        found.responder, Exit.OK
+    )
     if output == "json":
         say(json.dumps({"url": url, "who": found.responder.name.lower(), "text": found.text}, indent=2))
     else:

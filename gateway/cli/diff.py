@@ -43,7 +43,7 @@ class _Side:
 
 
 @dataclass(frozen=True, slots=True)
-class _Comparison:
+class _DiffSides:
     """Two configurations, and the differences between them."""
 
     old: _Side
@@ -119,7 +119,7 @@ def diff(old: str, new: str | None, path: Path, output: str, *, fail_on_widening
     from gateway.config.presets import core_table
 
     found = changes(before.config.routes, after.config.routes, core_table())
-    compared = _Comparison(before, after, found, differences(before.config, after.config))
+    compared = _DiffSides(before, after, found, differences(before.config, after.config))
     if output == "json":
         say(json.dumps(_members(compared), indent=2))
     else:
@@ -141,7 +141,7 @@ def _read_sides(*names: str) -> list[_Side]:
     return sides
 
 
-def _print_comparison(compared: _Comparison) -> None:
+def _print_comparison(compared: _DiffSides) -> None:
     printer = Printer()
     printer.line((f"{compared.old.name} -> {compared.new.name}", "bold"))
     names = [f"{change.method} {change.path}" for change in compared.changes]
@@ -155,7 +155,7 @@ def _print_comparison(compared: _Comparison) -> None:
     printer.line(_summary(compared))
 
 
-def _place(change: PolicyChange, compared: _Comparison) -> str:
+def _place(change: PolicyChange, compared: _DiffSides) -> str:
     """Return the place of the new route, or else of the old one."""
     if change.new is not None:
         return compared.new.place(change.new)
@@ -212,7 +212,7 @@ def _values(one: Difference) -> str:
     return f"{one.old} -> {one.new}" if one.old != one.new else f"changed, {one.new}"
 
 
-def _summary(compared: _Comparison) -> Part:
+def _summary(compared: _DiffSides) -> Part:
     total = len(compared.changes) + len(compared.settings)
     if not total:
         return "no change", "bold green"
@@ -222,7 +222,7 @@ def _summary(compared: _Comparison) -> Part:
     return text, "bold red" if wider else "bold green"
 
 
-def _members(compared: _Comparison) -> dict[str, object]:
+def _members(compared: _DiffSides) -> dict[str, object]:
     """Return the members of the JSON object with the comparison."""
     return {
         "old": {"name": compared.old.name, "sha256": compared.old.config.sha256},

@@ -28,7 +28,7 @@ _CORE_AT_ROOT = b"server running"
 _MAX_BODY = 64 * 1024
 
 
-class Responder(enum.Enum):
+class ResponderKind(enum.Enum):
     """The kind of server at an address."""
 
     NOBODY = "nobody"
@@ -42,12 +42,12 @@ class Responder(enum.Enum):
 class Reached:
     """The kind of server at an address, and a text for operators."""
 
-    responder: Responder
+    responder: ResponderKind
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Response:
+class _ReachResponse:
     status: int
     proxy_status: str
     body: bytes
@@ -66,16 +66,18 @@ def identify_responder(url: str) -> Reached:
     try:
         connection, distrust = _connect(base.scheme, host, base.port)
     except socket.gaierror:
-        return Reached(Responder.UNKNOWN, "this machine does not know the host name: use Core's IP address")
+        return Reached(
+            ResponderKind.UNKNOWN, "this machine does not know the host name: use Core's IP address"
+        )
     except ssl.SSLError:
-        return Reached(Responder.UNKNOWN, "something listens, but does not speak TLS: use http://")
+        return Reached(ResponderKind.UNKNOWN, "something listens, but does not speak TLS: use http://")
     except OSError as error:
-        return Reached(Responder.NOBODY, f"nothing responds: {error.strerror or error}")
+        return Reached(ResponderKind.NOBODY, f"nothing responds: {error.strerror or error}")
     try:
         found = _identify(_get(connection, _PROTECTED), connection)
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        return Reached(Responder.UNKNOWN, f"something listens, but sends no HTTP response: {reason}")
+        return Reached(ResponderKind.UNKNOWN, f"something listens, but sends no HTTP response: {reason}")
     return replace(found, text=found.text + distrust)
 
 
@@ -108,27 +110,29 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _get(connection: http.client.HTTPConnection, target: str) -> _Response:
+def _get(connection: http.client.HTTPConnection, target: str) -> _ReachResponse:
     """Return the response to one request; close the connection, which the next request opens again."""
     with closing(connection):
         connection.request("GET", target, headers={"User-Agent": "blnk-gateway-check"})
         response = connection.getresponse()
-        return _Response(response.status, response.getheader("Proxy-Status", ""), response.read(_MAX_BODY))
+        return _ReachResponse(
+            response.status, response.getheader("Proxy-Status", ""), response.read(_MAX_BODY)
+        )
 
 
-def _identify(protected: _Response, connection: http.client.HTTPConnection) -> Reached:
+def _identify(protected: _ReachResponse, connection: http.client.HTTPConnection) -> Reached:
     if protected.proxy_status.startswith(_GATEWAY):
-        return Reached(Responder.GATEWAY, "the gateway responds")
+        return Reached(ResponderKind.GATEWAY, "the gateway responds")
     asks_for_key = _error_code(protected.body).startswith("AUTH_")
     if not asks_for_key and _CORE_AT_ROOT not in _get(connection, "/").body:
         if protected.status == HTTPStatus.TOO_MANY_REQUESTS or protected.status >= 500:
             text = f"a server responds with {protected.status}: try again, or use Core's own address"
-            return Reached(Responder.UNKNOWN, text)
-        return Reached(Responder.OTHER, f"another server responds, with {protected.status}")
+            return Reached(ResponderKind.UNKNOWN, text)
+        return Reached(ResponderKind.OTHER, f"another server responds, with {protected.status}")
     text = "a Core responds, so clients can bypass the gateway: let only the gateway connect to Core"
     if protected.status == HTTPStatus.OK:
         text += "; it requires no key at all: set server.secure to true"
-    return Reached(Responder.CORE, text)
+    return Reached(ResponderKind.CORE, text)
 
 
 def _error_code(body: bytes) -> str:

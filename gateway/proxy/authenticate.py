@@ -36,7 +36,7 @@ class UnknownKey:
     client: str
 
 
-class StoreObserver(Protocol):
+class LookupObserver(Protocol):
     """Is told that the key store responds."""
 
     def store_responded(self) -> None:
@@ -54,7 +54,7 @@ class Authenticator:
     """
 
     def __init__(
-        self, authority: Authority, core: CoreAccess, observer: StoreObserver, unix: Callable[[], float]
+        self, authority: Authority, core: CoreAccess, observer: LookupObserver, unix: Callable[[], float]
     ) -> None:
         self._authority = authority
         self._core = core

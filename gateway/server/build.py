@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Final, TextIO
 
 from gateway.admin.application import admin_application, health_application
-from gateway.admin.checks import Access
+from gateway.admin.checks import AdminAccess
 from gateway.admin.explain import Explaining
 from gateway.admin.health import Health
 from gateway.admin.scopes import ScopesPage
@@ -41,7 +41,7 @@ from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
 from gateway.server.live_policy import LivePolicy
 from gateway.server.observer import GatewayObserver, Telemetry
-from gateway.server.parts import Background, Base, CoreParts, Front, KeyParts, Options, Parts, Work
+from gateway.server.parts import Background, Base, CoreParts, Front, GatewayParts, KeyParts, Options, Work
 from gateway.server.revocation_notice import say_once_true
 from gateway.server.stages import build_handler
 from gateway.server.store_watch import StoreWatch, report_failures
@@ -105,7 +105,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     if reload is not None:
         work.append(reload.run)
     return Gateway(
-        Parts(
+        GatewayParts(
             live=base.live,
             health=base.health,
             telemetry=telemetry,
@@ -231,7 +231,7 @@ def _front(
     admin = admin_application(
         base.health,
         metrics,
-        Access([config.admin.host], token),
+        AdminAccess([config.admin.host], token),
         explaining=Explaining(lambda: live.config, authority, time.time),
         pages={"/scopes": scopes.page},
     )

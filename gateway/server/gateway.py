@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
-from gateway.server.parts import Parts
+from gateway.server.parts import GatewayParts
 from gateway.server.sockets import CannotListenError
 from gateway.telemetry import Metrics
 from gateway.wire.parser_check import parser_misreads
@@ -28,7 +28,7 @@ _CUT_OFF_SECONDS: Final = 1.0
 class Gateway:
     """A gateway that can be started once."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: GatewayParts) -> None:
         self._parts = parts
         self._loop = asyncio.get_running_loop()
         self._cut = 0
@@ -146,7 +146,7 @@ class Gateway:
         return Exit.FAILED if self._cut else Exit.OK
 
 
-async def _check_authority(parts: Parts) -> None:
+async def _check_authority(parts: GatewayParts) -> None:
     try:
         await parts.authority.check()
     except UnusableAuthorityError as problem:
@@ -156,7 +156,7 @@ async def _check_authority(parts: Parts) -> None:
         parts.telemetry.log.events.warning(failure.reason, authority=parts.live.config.keys.authority)
 
 
-async def _listen(parts: Parts) -> None:
+async def _listen(parts: GatewayParts) -> None:
     config, front = parts.live.config, parts.front
     try:
         await front.listeners.open_private("admin", config.admin, front.admin)
@@ -167,7 +167,7 @@ async def _listen(parts: Parts) -> None:
         raise StartError(str(problem), Exit.FAILED) from problem
 
 
-async def _end(parts: Parts) -> None:
+async def _end(parts: GatewayParts) -> None:
     parts.front.listeners.close("listen")
     await parts.front.clients.emptied(0)
     await parts.background.tasks.stop()

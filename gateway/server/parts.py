@@ -105,7 +105,7 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class GatewayParts:
     """The parts of one gateway, which `server.build` makes; `notice` is logged at the start, if any."""
 
     live: LiveConfig

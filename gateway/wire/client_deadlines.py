@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.wire.deadline_timer import NEVER, TimedPhase
+from gateway.wire.held_bytes import HELD_BYTES
 
 LINGER_SECONDS: Final = 5.0
 SLOWEST: Final = 1024
@@ -20,13 +21,14 @@ SLOWEST: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Bounds of the client's side: a count of connections, and deadlines in seconds."""
+    """Bounds of the client's side: a count of connections, deadlines in seconds, bytes that all hold."""
 
     connections: int
     head: float
     body: float
     idle: float
     write: float
+    held_bytes: int = HELD_BYTES
 
 
 class ClientPhase(TimedPhase):

@@ -21,7 +21,7 @@ from gateway.wire.client_connection import ClientConnection
 from gateway.wire.client_deadlines import ClientLimits, ClientPhase
 from gateway.wire.deadline_timer import Deadlines, seconds_of
 from gateway.wire.exchange import Exchange
-from gateway.wire.held_bytes import HELD_BYTES, HeldBytes
+from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
 from gateway.wire.write_coalescer import WriteCoalescer
 
@@ -38,7 +38,6 @@ class Clients:
         limits: replaced whole by a reload.
         loop: the event loop.
         trusts: returns True for the address of a trusted proxy.
-        held_bytes: the most that connections hold together.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class Clients:
         loop: asyncio.AbstractEventLoop,
         *,
         trusts: Callable[[str], bool] = lambda _: False,
-        held_bytes: int = HELD_BYTES,
     ) -> None:
         self.handle = handle
         self.refusal = refusal
@@ -58,7 +56,7 @@ class Clients:
         self.outbox = WriteCoalescer(loop)
         self.deadlines = Deadlines(loop)
         self.parse_budget = ParseBudget(loop)
-        self.held_bytes = HeldBytes(held_bytes)
+        self.held_bytes = HeldBytes(limits.held_bytes)
         self._trusts = trusts
         # In the order in which they came, so that the oldest of those that may go goes first.
         self._connections: defaultdict[str, dict[ClientConnection, None]] = defaultdict(dict)

@@ -21,7 +21,7 @@ from gateway.wire.request_queue import RequestQueue
 from gateway.wire.write_coalescer import CoalescingWriter
 
 
-class RequestHandler(Protocol):
+class RequestLoopOwner(Protocol):
     """The handler of all requests."""
 
     handle: Callable[[Exchange], Awaitable[None]]
@@ -49,7 +49,7 @@ class RequestLoop:
 
     __slots__ = ("_connection", "_handler")
 
-    def __init__(self, connection: LoopConnection, handler: RequestHandler) -> None:
+    def __init__(self, connection: LoopConnection, handler: RequestLoopOwner) -> None:
         self._connection = connection
         self._handler = handler
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from gateway.admin.application import admin_application, health_application
-from gateway.admin.checks import Access
+from gateway.admin.checks import AdminAccess
 from gateway.admin.health import Health
 from gateway.telemetry import Metrics, Sources
 
@@ -52,7 +52,7 @@ def admin(
     health: Health | None = None, *, token: Text | None = None, hosts: tuple[str, ...] = ()
 ) -> web.Application:
     health = health or ready_health()
-    return admin_application(health, metrics_of(health), Access(hosts, token))
+    return admin_application(health, metrics_of(health), AdminAccess(hosts, token))
 
 
 def error(code: str, message: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
 from gateway.admin.application import MAX_BODY, admin_application, health_application
-from gateway.admin.checks import Access
+from gateway.admin.checks import AdminAccess
 from gateway.admin.explain import Explaining
 from gateway.config import Config
 from gateway.keys.errors import StoreUnavailableError
@@ -50,7 +50,7 @@ async def application(
     return admin_application(
         health,
         metrics_of(health),
-        Access((), token),
+        AdminAccess((), token),
         explaining=Explaining(lambda: config, store, lambda: NOW),
     )
 

@@ -383,8 +383,8 @@ class TestHeldBytes:
             return b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % code_of(problem).status
 
         loop = asyncio.get_running_loop()
-        limits = ClientLimits(connections=100, head=5.0, body=5.0, idle=5.0, write=5.0)
-        clients = Clients(answer, refuse, limits, loop, held_bytes=100_000)
+        limits = ClientLimits(connections=100, head=5.0, body=5.0, idle=5.0, write=5.0, held_bytes=100_000)
+        clients = Clients(answer, refuse, limits, loop)
         server = await loop.create_server(clients.connect, "127.0.0.1", 0)
         yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
         server.close()

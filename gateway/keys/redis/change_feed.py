@@ -43,7 +43,7 @@ def change_entry(record: KeyRecord, changes_kept: int, *, newly: bool) -> Comman
     return Command("XADD", CHANGES, (*limit, "digest", record.digest, "id", record.id, "revoked", state))
 
 
-class ChangeFeed:
+class RedisChangeFeed:
     """Reads the stream over one link."""
 
     def __init__(self, link: RedisLink) -> None:

@@ -18,7 +18,7 @@ from gateway.keys.redis.lookups import Lookups
 from gateway.keys.redis.reading import BATCH, BatchReader
 
 
-class RecordReader:
+class RedisRecordReader:
     """Finds records over one link."""
 
     def __init__(self, link: RedisLink) -> None:

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.keys.redis.change_feed import ChangeFeed
+from gateway.keys.redis.change_feed import RedisChangeFeed
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.durability import durability_warnings, memory_ratio, too_few_acknowledge
 from gateway.keys.redis.errors import redis_errors
-from gateway.keys.redis.record_reader import RecordReader
+from gateway.keys.redis.record_reader import RedisRecordReader
 from gateway.keys.redis.record_writer import RecordWriter
 from gateway.keys.redis.role import connected_replicas
 from gateway.keys.redis.usage import KeyUsage
 
 
-class RedisKeyStore(RecordReader, RecordWriter, ChangeFeed, KeyUsage):
+class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, KeyUsage):
     """Keys in one Redis, shared by every replica of the gateway.
 
     Args:
@@ -37,9 +37,9 @@ class RedisKeyStore(RecordReader, RecordWriter, ChangeFeed, KeyUsage):
 
     def __init__(self, url: str, *, replicas: int = 0, changes_kept: int = 10_000) -> None:
         link = RedisLink(url)
-        RecordReader.__init__(self, link)
+        RedisRecordReader.__init__(self, link)
         RecordWriter.__init__(self, link, changes_kept, replicas)
-        ChangeFeed.__init__(self, link)
+        RedisChangeFeed.__init__(self, link)
         KeyUsage.__init__(self, link)
         self._least_replicas = replicas
 
