@@ -32,7 +32,7 @@ from tests.keys.redis_setups import (
     sentinels,
     until,
 )
-from tests.redis_server import RedisServer, free_port, start_redis, verbs_of_clients
+from tests.redis_server import RedisServer, commands_of_clients, free_port, start_redis
 from tests.running import ROOT
 
 AT = "2026-02-01T00:00:00Z"
@@ -197,7 +197,7 @@ class TestReplicas:
             with pair.primary.monitored() as seen:
                 await revoke_key(store, RECORD.id, revocation(AT, "master"))
                 lines = [line for line in seen() if '"EVAL"' in line or '"WAIT"' in line]
-            assert verbs_of_clients(lines) == ["EVAL", "WAIT"]
+            assert commands_of_clients(lines) == ["EVAL", "WAIT"]
             assert '"WAIT" "1"' in lines[1]
             assert len({line.split("[")[1].split("]")[0] for line in lines}) == 1
 

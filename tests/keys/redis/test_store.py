@@ -24,7 +24,7 @@ from gateway.keys.store import KeyChange, KeyChangeBatch
 from gateway.proxy.errors import code_of
 from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation
-from tests.redis_server import RedisServer, start_redis, verbs_of_clients, verbs_of_scripts
+from tests.redis_server import RedisServer, commands_of_clients, commands_of_scripts, start_redis
 
 pytestmark = pytest.mark.redis
 
@@ -404,8 +404,8 @@ class TestUncertain:
         """Nothing follows the script that could fail."""
         with redis_server.monitored() as seen:
             await redis_store.add(RECORD)
-            verbs = verbs_of_clients(seen())
-        assert verbs[-1] == "EVAL"
+            commands = commands_of_clients(seen())
+        assert commands[-1] == "EVAL"
 
     async def test_what_was_never_asked_for_is_certain(self, redis_url: str) -> None:
         with mute_after(b"MGET", redis_url) as url:
@@ -475,9 +475,9 @@ async def test_a_batch_and_its_indexes_are_one_script(
     with redis_server.monitored() as seen:
         await redis_store.add_all([RECORD, PENDING])
         lines = seen()
-    assert verbs_of_clients(lines).count("EVAL") == 1
+    assert commands_of_clients(lines).count("EVAL") == 1
     indexes = [*["ZADD"] * 4, "SADD"]
-    assert verbs_of_scripts(lines) == [*["MGET"] * 4, *indexes, "XADD", "XADD", *["SET"] * 4]
+    assert commands_of_scripts(lines) == [*["MGET"] * 4, *indexes, "XADD", "XADD", *["SET"] * 4]
 
 
 async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:

@@ -29,7 +29,7 @@ from tests import redis_acl
 from tests.keys.records import OTHER, PENDING, RECORD, instant, revocation
 from tests.keys.redis.cut_link import cut_after
 from tests.keys.redis_setups import Replicated, replicated
-from tests.redis_server import RedisServer, start_redis, verbs_of_clients
+from tests.redis_server import RedisServer, commands_of_clients, start_redis
 
 pytestmark = pytest.mark.redis
 
@@ -182,18 +182,18 @@ async def test_every_name_is_declared_to_the_script(
 # A command that is refused.
 
 
-@pytest.mark.parametrize("verb", ["eval", "mget", "zcard", "zadd", "sadd", "xadd", "set"])
+@pytest.mark.parametrize("command", ["eval", "mget", "zcard", "zadd", "sadd", "xadd", "set"])
 async def test_a_command_that_is_forbidden_leaves_nothing_that_is_believed(
-    redis_store: RedisKeyStore, redis_server: RedisServer, verb: str
+    redis_store: RedisKeyStore, redis_server: RedisServer, command: str
 ) -> None:
     """And it is certain that the change was not made."""
     creator = replace(OTHER, id=RECORD.id.replace("0", "9"), digest=digest("creator"))
     record = replace(RECORD, created_by=creator.id)
     await redis_store.add(creator)
-    redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), f"-{verb}")
+    redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), f"-{command}")
     poor = RedisKeyStore(f"redis://poor:p@127.0.0.1:{redis_server.port}/0")
     try:
-        told = f"Redis does not let the user of keys.store run {verb}: see the rights in deploy/README.md"
+        told = f"Redis does not let the user of keys.store run {command}: see the rights in deploy/README.md"
         assert await failure_of(poor.add(record, Quota(5))) == (StoreUnavailableError, told)
     finally:
         await poor.close()
@@ -245,10 +245,10 @@ async def test_what_is_lost_behind_the_script_may_be_done_and_is_not_repeated(
         store = RedisKeyStore(url)
         with redis_server.monitored() as seen:
             told = await failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
-            verbs = verbs_of_clients(seen())
+            commands = commands_of_clients(seen())
         await store.close()
     assert told == (UncertainError, "Redis closed the connection")
-    assert verbs.count("EVAL") == 1
+    assert commands.count("EVAL") == 1
     assert await redis_store.get_by_digest(RECORD.digest) == REVOKED
 
 
@@ -277,9 +277,9 @@ async def test_a_connection_that_is_closed_before_the_script_is_not_replaced(
 
     with redis_server.monitored() as seen:
         told = await failure_of(redis_store.revise(RECORD.id, disable_late))
-        verbs = verbs_of_clients(seen())
+        commands = commands_of_clients(seen())
     assert told == (StoreUnavailableError, "the connection to Redis was closed before the command was sent")
-    assert "EVAL" not in verbs
+    assert "EVAL" not in commands
     assert await redis_store.get_by_digest(RECORD.digest) == RECORD
     # The next one connects.
     assert await redis_store.revise(RECORD.id, disable) == disable(RECORD)
@@ -333,7 +333,7 @@ class TestReplicas:
                 failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
             )
             async with asyncio.timeout(5):
-                while "WAIT" not in verbs_of_clients(seen()):
+                while "WAIT" not in commands_of_clients(seen()):
                     await asyncio.sleep(0.01)
             pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
             kind, _ = await revoking
