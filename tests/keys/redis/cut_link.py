@@ -36,7 +36,7 @@ async def cut_after(word: bytes, redis_port: int, *, passed: int = 0) -> AsyncIt
 
         redis = Ends(*await asyncio.open_connection("127.0.0.1", redis_port))
         try:
-            # At the end; asyncio's own callback would report a cancelled handler.
+            # The end of the block cancels this task, and asyncio would report a handler that ends cancelled.
             with contextlib.suppress(asyncio.CancelledError):
                 await join(Ends(reader, writer), redis, up, down)
         finally:
