@@ -184,7 +184,7 @@ async def test_other_responses_of_core_are_passed_on_unchanged(answer: ApiRespon
 
 
 @pytest.mark.parametrize(
-    "answered",
+    "sent",
     [
         b"{}",
         b"nothing",
@@ -193,9 +193,9 @@ async def test_other_responses_of_core_are_passed_on_unchanged(answer: ApiRespon
         MADE.replace(b"2999", b"x"),
     ],
 )
-async def test_a_201_that_cannot_be_read_is_passed_on_and_not_stored(answered: bytes) -> None:
-    made = resource(ApiResponse(201, answered))
-    assert await made.keys.create(MASTER, body()) == ApiResponse(201, answered)
+async def test_a_201_that_cannot_be_read_is_passed_on_and_not_stored(sent: bytes) -> None:
+    made = resource(ApiResponse(201, sent))
+    assert await made.keys.create(MASTER, body()) == ApiResponse(201, sent)
     assert await made.store.is_empty()
 
 
