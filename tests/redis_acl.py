@@ -1,4 +1,4 @@
-"""The user of gateways in Redis: the rights that they need and no others, as in deploy/README.md."""
+"""The Redis user of the gateway: it has the rights in deploy/README.md and no others."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ RULES = (
 
 
 def options() -> list[str]:
-    """The user as options of redis-server; tests look inside as the one who needs no password."""
+    """Return the user as options of redis-server; tests inspect Redis as the default user."""
     return ["--user", USER, "on", f">{PASSWORD}", *RULES.split()]
 
 
 def url(*places: str, scheme: str = "redis", path: str = "/0") -> str:
-    """A URL that logs in as that user."""
+    """Return a URL that logs in as that user."""
     return f"{scheme}://{USER}:{PASSWORD}@{','.join(places)}{path}"

@@ -1,7 +1,7 @@
 """A real redis-server on a free loopback port, for tests and tools.
 
 Rules kept here:
-- Stores log in as the user of deploy/README.md, so that every test runs with no right more than that.
+- Stores log in as the user in deploy/README.md, so every test runs with those rights and no others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests import redis_acl
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """A redis-server of the test session."""
+    """A redis-server that one test or the test session owns."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -34,10 +34,10 @@ class RedisServer:
         return redis_acl.url(f"127.0.0.1:{self.port}")
 
     def answers(self) -> bool:
-        """Wait until it does, for 10 s at most or until it has ended."""
+        """Wait until the server responds; return False after 10 s, or once it has ended."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and self.process.poll() is None:
-            # While it loads what it had persisted it answers -LOADING.
+            # While it loads its data, it responds -LOADING.
             with contextlib.suppress(OSError):
                 if self.command("PING").startswith((b"+PONG", b"-NOAUTH")):
                     return True
@@ -50,7 +50,7 @@ class RedisServer:
 
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
-        """The server accepts and reads nothing, as behind a link that drops packets."""
+        """Suspend the server: it accepts connections and reads nothing, as if a link dropped packets."""
         os.kill(self.process.pid, signal.SIGSTOP)
         try:
             yield
@@ -59,7 +59,7 @@ class RedisServer:
 
     @contextlib.contextmanager
     def monitored(self) -> Iterator[Callable[[], list[str]]]:
-        """What other connections send meanwhile: a function that gives a line for each so far."""
+        """Yield a function that returns the lines of MONITOR for the commands of other connections."""
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection,
             connection.makefile("r") as lines,
@@ -68,14 +68,14 @@ class RedisServer:
             assert lines.readline() == "+OK\n"
 
             def seen() -> list[str]:
-                # A command of our own ends what came before it.
+                # This command marks the end of the lines of all commands before it.
                 self.command("ECHO", "monitored")
                 return list(iter(lambda: _until_echo(lines.readline()), ""))
 
             yield seen
 
     def command(self, *words: str | bytes) -> bytes:
-        """The raw answer to one command, on a connection of its own."""
+        """Send one command on a connection of its own, and return the raw response."""
         parts = [word.encode() if isinstance(word, str) else word for word in words]
         request = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
@@ -84,17 +84,17 @@ class RedisServer:
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def verbs_of_clients(lines: Iterable[str]) -> list[str]:
-    """The commands in lines of MONITOR that clients sent, by their first word in capitals."""
-    return [_verb(line) for line in lines if " lua] " not in line]
+def commands_of_clients(lines: Iterable[str]) -> list[str]:
+    """Return the first word, in capitals, of each command that a client sent, from lines of MONITOR."""
+    return [_first_word(line) for line in lines if " lua] " not in line]
 
 
-def verbs_of_scripts(lines: Iterable[str]) -> list[str]:
-    """Those that scripts called."""
-    return [_verb(line) for line in lines if " lua] " in line]
+def commands_of_scripts(lines: Iterable[str]) -> list[str]:
+    """Return the first word, in capitals, of each command that a script called, from lines of MONITOR."""
+    return [_first_word(line) for line in lines if " lua] " in line]
 
 
-def _verb(line: str) -> str:
+def _first_word(line: str) -> str:
     return line.partition("] ")[2].split('"')[1].upper()
 
 
@@ -103,7 +103,7 @@ def _until_echo(line: str) -> str:
 
 
 def start_redis(folder: Path, *options: str, port: int = 0) -> RedisServer:
-    """A redis-server that answers, on a free port if none is given; the caller ends it."""
+    """Start a redis-server on `port`, or on a free port if it is 0; the caller stops it."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         pytest.skip("no redis-server is installed")

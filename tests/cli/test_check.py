@@ -1,4 +1,4 @@
-"""`check`: remarks beyond problems, and `--reach`, which identifies what responds at an address."""
+"""`check`: warnings and other remarks, and `--reach`, which identifies the server at an address."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def members(result: Result) -> Any:
 
 
 def test_json_has_every_finding_and_the_file_by_its_sha256(file: Path) -> None:
-    """Line by line the same as the text; a finding without a line has null."""
+    """JSON has the same findings as the text, in the same order; a finding without a line has null."""
     result = run("--config", file, "--output", "json")
     text = run("--config", file).stdout
     assert (result.exit_code, result.stderr) == (0, "")
@@ -258,7 +258,7 @@ def test_reach_can_print_json() -> None:
     assert (result.exit_code, members(result)) == (1, {"url": url, "who": "core", "text": CORE})
 
 
-def test_no_response_is_good() -> None:
+def test_an_address_without_a_response_passes() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

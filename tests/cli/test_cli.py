@@ -1,4 +1,4 @@
-"""The commands: what they print and how they exit, with real files and real listeners."""
+"""All commands: their output and exit codes, with real files and real listeners."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ ABSENT = (
 BAD = "listen: 5001\nroutes:\n  GET /health: pubic\n"
 
 
-class Asked(BaseHTTPRequestHandler):
-    """A stand-in for the private listener: alive, not ready, and 404 for the rest."""
+class AdminListener(BaseHTTPRequestHandler):
+    """A stand-in for the private listener: it is alive, not ready, and responds 404 to other paths."""
 
     answers: ClassVar = {
         "/health/alive": (200, b'{"status":"alive"}\n'),
@@ -54,7 +54,7 @@ class Asked(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def listening(handler: type[BaseHTTPRequestHandler] = Asked) -> Iterator[int]:
+def listening(handler: type[BaseHTTPRequestHandler] = AdminListener) -> Iterator[int]:
     """Open a listener on a free port of loopback; yield the port."""
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -202,7 +202,7 @@ def test_health_asks_the_given_address_and_no_proxy() -> None:
 
 
 def test_a_response_without_a_body_is_reported_by_its_status() -> None:
-    class Elsewhere(Asked):
+    class Elsewhere(AdminListener):
         answers: ClassVar = {}
 
     with listening(Elsewhere) as port:
@@ -212,7 +212,7 @@ def test_a_response_without_a_body_is_reported_by_its_status() -> None:
 
 
 def test_no_response_is_an_unreachable_dependency() -> None:
-    with HTTPServer(("127.0.0.1", 0), Asked, bind_and_activate=False) as closed:
+    with HTTPServer(("127.0.0.1", 0), AdminListener, bind_and_activate=False) as closed:
         closed.server_bind()
         url = f"http://127.0.0.1:{closed.server_address[1]}"
         reason = "Connection refused; start the gateway, or name its address with --url"
@@ -230,7 +230,7 @@ def test_a_malformed_address_is_wrong_usage(url: str) -> None:
 
 
 def test_ctrl_c_while_it_loads_prints_no_traceback() -> None:
-    """The first import of a library is interrupted."""
+    """Ctrl-C during the first import of a library ends the command without a traceback."""
     interrupted = """
 import os, signal, sys
 
@@ -306,7 +306,7 @@ def test_a_command_loads_nothing_of_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "told"),
+    ("line", "code", "text"),
     [
         ("schema >/dev/full", 2, "blnk-gateway: No space left on device\n"),
         ("schema >&-", 0, ""),
@@ -315,12 +315,12 @@ def test_a_command_loads_nothing_of_the_others() -> None:
         ("check --config /absent 2>&-", 2, ""),
     ],
 )
-def test_a_full_or_closed_stream_prints_no_traceback(line: str, code: int, told: str) -> None:
+def test_a_full_or_closed_stream_prints_no_traceback(line: str, code: int, text: str) -> None:
     main = shlex.join((sys.executable, "-c", "from gateway.__main__ import main; main()"))
     done = subprocess.run(
         ["bash", "-c", f"{main} {line}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", text)
 
 
 def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:

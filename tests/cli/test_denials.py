@@ -1,4 +1,4 @@
-"""`blnk-gateway denials`: refused requests, and those that would have been, by key and route."""
+"""`blnk-gateway denials`: refused requests, and requests that a policy would refuse, by key and route."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ RANKED = [
 ]
 
 
-def test_the_most_frequent_denials_come_first_and_failures_are_none() -> None:
-    """A pipe gets lines with tabs, without requests that were allowed or failed."""
+def test_the_most_frequent_denials_come_first() -> None:
+    """A pipe gets lines with tabs; requests that were allowed or failed are not counted."""
     code, out, err = run()
     assert (code, err) == (0, "")
     assert [tuple(line.split("\t")) for line in out.splitlines()] == RANKED
@@ -85,7 +85,7 @@ def test_top_cuts_the_list() -> None:
 
 
 def test_json_has_every_member() -> None:
-    """Those of a row, and the number of all requests."""
+    """JSON has every member of a row, and the number of all requests."""
     found = json.loads(run("--output", "json", "--top", "1")[1])
     row = {"count": 3, "kind": "would_deny", "key_id": "api_key_1", "owner": "acme"}
     assert found == {
@@ -101,7 +101,7 @@ MANY = log_of(*(deny(key_id=f"api_key_{number:03}") for number in range(200)))
 
 
 def test_json_has_every_row() -> None:
-    """A program must not mistake the first rows for all."""
+    """JSON has every row, because a program must not mistake the first rows for all."""
     code, out, err = run("--output", "json", stdin=MANY)
     found = json.loads(out)
     assert (code, err, found["rows_left_out"]) == (0, "", 0)
@@ -110,14 +110,14 @@ def test_json_has_every_row() -> None:
 
 @pytest.mark.parametrize("output", ["text", "table"])
 def test_rows_that_are_left_out_are_counted(output: str) -> None:
-    """With the option that shows them."""
+    """The last line counts the rows that are left out, and names the option that shows them."""
     code, out, err = run("--output", output, stdin=MANY)
     assert (code, out.count("api_key_")) == (0, 30)
     assert err == "rows left out: 170; see them with --top 200\n"
 
 
 def test_a_log_for_people_gives_the_same_ranking() -> None:
-    """It is the format of a terminal, or of `log.format: console`; a path may hold anything."""
+    """The format of a terminal and of `log.format: console` is read too, and a path may hold anything."""
     entries = [
         would(key_id="api_key_1", owner="the ops", path="/a b=c"),
         deny(key_id="api_key_2", route="", path='/x" decision=allow', method="DELETE"),
@@ -143,7 +143,7 @@ def test_a_table_has_a_title_for_each_column() -> None:
 
 @pytest.mark.parametrize("columns", [40, 80, 120, 165])
 def test_ids_and_codes_are_never_wrapped(columns: int) -> None:
-    """They can be copied on the narrowest terminal."""
+    """Ids and codes can be copied on the narrowest terminal."""
     out = on_a_terminal(columns, deny(key_id=KEY_ID, owner="acme"), would(code="AUTH_MISSING_API_KEY"))
     assert [text for text in (KEY_ID, LACKS, READ, "acme", "would deny") if text not in out] == []
 
@@ -164,7 +164,7 @@ def test_a_caller_without_an_id_is_named_by_the_code(code: str, shown: str) -> N
 
 
 def test_lines_of_other_programs_are_counted() -> None:
-    """They may write to the same stream; a collector may put text in front of each line."""
+    """Other programs may write to the same stream, and a collector may put text before each line."""
     others = b'starting up\n[1]\n{"half": \n\n{"event":"listening"}\n' + b"[" * 100_000 + b"\n" + b'"x"\n'
     code, out, err = run("--top", "1", stdin=others + b"pod-1 | " + LOG)
     assert (code, out.split("\t")[0]) == (0, "3")

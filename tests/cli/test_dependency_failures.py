@@ -1,4 +1,4 @@
-"""Failures of dependencies in words for operators: which dependency, why, what to do, the exit code."""
+"""Failures of dependencies in words for operators: the dependency, the reason, what to do, the exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WAIT = "run the command again in a moment"
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    """The file that ships, with passwords in its URLs."""
+    """Return the configuration that ships, with passwords in its URLs."""
     environ = {
         "BLNK_GATEWAY_KEYS__STORE": "redis://user:secret@127.0.0.1:6379/0",
         "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://user:secret@127.0.0.1/blnk",
@@ -84,7 +84,7 @@ def test_every_failure_of_a_dependency_names_its_setting(base: type[GatewayError
     assert [text for text in texts if not text.startswith(("keys.", "upstream."))] == []
 
 
-def test_a_command_may_know_better_what_to_do(config: Config) -> None:
+def test_a_command_may_replace_the_advice(config: Config) -> None:
     text, _ = describe(StoreUnavailableError(reason="x"), config, "resume it")
     assert text == f"{STORE}: x; resume it"
 

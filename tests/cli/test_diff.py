@@ -1,4 +1,4 @@
-"""`diff`: its output for people and programs, the sources of its sides, and its exit codes."""
+"""`diff`: its output for people and programs, its two sides, and its exit codes."""
 
 from __future__ import annotations
 
@@ -121,12 +121,12 @@ def test_a_setting_that_lets_someone_do_more_is_a_widening(sides: tuple[Path, Pa
 
 def test_json_has_every_member(sides: tuple[Path, Path]) -> None:
     old, new = sides
-    told = json.loads(run(old, new, "--output", "json").stdout)
-    assert (told["wider"], told["settings"]) == (
+    result = json.loads(run(old, new, "--output", "json").stdout)
+    assert (result["wider"], result["settings"]) == (
         True,
         [{"setting": "limits.rate", "wider": False, "old": "0", "new": "9"}],
     )
-    assert [one["kind"] for one in told["changes"]] == [
+    assert [one["kind"] for one in result["changes"]] == [
         "open to anyone", "open to any key", "open to scopes", "unstamped", "open to the master key",
         "closed", "refused otherwise",
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_json_has_every_member(sides: tuple[Path, Path]) -> None:
         "stamp": "none",
         "first_byte": None,
     }
-    assert told["changes"][1] == {
+    assert result["changes"][1] == {
         "kind": "open to any key",
         "wider": True,
         "method": "GET",
@@ -149,8 +149,8 @@ def test_json_has_every_member(sides: tuple[Path, Path]) -> None:
         "new": {**route, "line": 5, "body_optional": False, "report_only_until": "2001-01-02"},
         "core": "GET /ledgers",
     }
-    assert told["changes"][0]["old"] is None
-    assert [sorted(told[name]) for name in ("old", "new")] == [["name", "sha256"]] * 2
+    assert result["changes"][0]["old"] is None
+    assert [sorted(result[name]) for name in ("old", "new")] == [["name", "sha256"]] * 2
 
 
 def test_the_new_side_is_the_configuration_unless_named(sides: tuple[Path, Path]) -> None:

@@ -45,7 +45,7 @@ class CoreHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def a_core(
+def running_core(
     *, secret: str = MASTER_KEY, secure: bool = True, tls: ssl.SSLContext | None = None
 ) -> Iterator[tuple[int, list[str | None]]]:
     """Run a Core on loopback; yield its port, and the keys that it gets."""
@@ -67,7 +67,7 @@ def a_core(
 
 
 @contextmanager
-def nobody() -> Iterator[int]:
+def closed_port() -> Iterator[int]:
     """Yield a port on which nothing listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -91,7 +91,7 @@ def check(url: str, *options: str, store: str = "memory://", **more: str) -> tup
 
 
 def test_a_usable_core_is_a_note() -> None:
-    with a_core() as (port, seen):
+    with running_core() as (port, seen):
         url = f"http://127.0.0.1:{port}"
         good = f"note: upstream.url: Core at {url} responds and accepts the master key"
         assert check(url, "--strict") == (0, [good, OK])
@@ -99,8 +99,8 @@ def test_a_usable_core_is_a_note() -> None:
 
 
 def test_an_unreachable_core_is_a_warning_with_the_reason() -> None:
-    """`serve` waits for it."""
-    with nobody() as port:
+    """An unreachable Core is a warning, because `serve` waits for it."""
+    with closed_port() as port:
         reason = f"Core is not reachable: connection refused (127.0.0.1:{port})"
         warning = f"warning: upstream.url: {reason}"
         url = f"http://127.0.0.1:{port}"
@@ -109,7 +109,7 @@ def test_an_unreachable_core_is_a_warning_with_the_reason() -> None:
 
 
 def test_a_core_that_requires_no_key_is_unsafe() -> None:
-    with a_core(secure=False) as (port, seen):
+    with running_core(secure=False) as (port, seen):
         code, lines = check(f"http://127.0.0.1:{port}")
         assert (code, len(lines)) == (3, 1)
         reason = "Core answers 200 to a request without a key: set server.secure to true"
@@ -118,13 +118,13 @@ def test_a_core_that_requires_no_key_is_unsafe() -> None:
 
 
 def test_a_core_with_another_master_key_is_unsafe() -> None:
-    with a_core(secret="another") as (port, _):
+    with running_core(secret="another") as (port, _):
         text = "Core refuses the master key: upstream.master_key must be server.secret_key of blnk.json"
         assert check(f"http://127.0.0.1:{port}") == (3, [f"error: upstream.url: {text}"])
 
 
 def test_an_unreachable_key_store_is_a_warning() -> None:
-    with a_core() as (port, _), nobody() as redis:
+    with running_core() as (port, _), closed_port() as redis:
         code, lines = check(f"http://127.0.0.1:{port}", store=f"redis://127.0.0.1:{redis}/0")
         assert (code, lines[-1]) == (0, OK)
         assert [line.startswith("warning: keys.store: Redis ") for line in lines] == [False, True, False]
@@ -133,7 +133,7 @@ def test_an_unreachable_key_store_is_a_warning() -> None:
 def test_a_certificate_is_trusted_by_ssl_cert_file_and_without_it_no_key_is_sent(
     localhost: SelfSigned,
 ) -> None:
-    with a_core(tls=localhost.listener()) as (port, seen):
+    with running_core(tls=localhost.listener()) as (port, seen):
         url = f"https://localhost:{port}"
         reason = f"Core is not reachable: the certificate of localhost is not trusted {UNTRUSTED}"
         assert check(url) == (0, [f"warning: upstream.url: {reason}", OK])

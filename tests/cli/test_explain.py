@@ -36,7 +36,7 @@ from tests.running import MASTER_KEY, Running
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "gateway.yaml"
-KEY = "A_b-0" * 8 + "xyz="  # the shape of a key
+KEY = "A_b-0" * 8 + "xyz="  # has the form of a key
 LINES = {
     route.name: f"{SHIPPED}:{route.line}" for route in load_config(SHIPPED, {}, secrets=False).routes.routes
 }
@@ -133,7 +133,7 @@ allow     a key with *:delete
     assert outcome(run("DELETE", "/api-keys/x", "--scopes", "*:delete")) == (0, text, "")
 
 
-def test_a_public_route_is_open_to_all_of_them() -> None:
+def test_a_public_route_is_open_to_every_kind_of_caller() -> None:
     result = run("GET", "/health")
     allowed = "allow     a key without any scope\nallow     the master key\nallow     no key\n"
     assert (result.exit_code, result.stdout.endswith(f"\n\n{allowed}")) == (0, True)
@@ -309,25 +309,25 @@ REQUESTS = (
 )  # fmt: skip
 
 
-async def test_the_data_path_answers_as_explained(gateway: Running) -> None:
-    """Every kind of caller and request has the same status, and every refusal the same bytes."""
+async def test_the_data_path_responds_as_explained(gateway: Running) -> None:
+    """For every caller and request, the status is the same, and a refusal has the same bytes."""
     policy = Policy(gateway.gateway.config.routes)
     keys = {"no key": None, "master": MASTER_KEY}
     for name, scopes in (("no scope", ()), ("ledgers", ("ledgers:read", "hooks:*")), ("all", ("*:*",))):
         keys[name] = (await gateway.mint(*scopes)).key
-    explained, answered = {}, {}
+    explained, responses = {}, {}
     for line in REQUESTS:
         request = read_request(*line.split(" ", 1))
         assert isinstance(request, PolicyRequest)
         for name, caller in CALLERS.items():
-            explained[line, name] = told(request, verdict(request, caller, policy, 0.0).decision)
+            explained[line, name] = refusal_bytes(request, verdict(request, caller, policy, 0.0).decision)
             answer = await gateway.ask(request.method, request.raw, key=keys[name])
             by_gateway = answer.value("Proxy-Status") is not None
-            answered[line, name] = (answer.status, answer.body) if by_gateway else None
-    assert answered == explained
+            responses[line, name] = (answer.status, answer.body) if by_gateway else None
+    assert responses == explained
     assert {None, (Code.NOT_FOUND.status, b"")} < set(explained.values())
 
 
-def told(request: PolicyRequest, decision: Allow | Deny) -> tuple[int, bytes] | None:
+def refusal_bytes(request: PolicyRequest, decision: Allow | Deny) -> tuple[int, bytes] | None:
     """Return the status and body of a refusal; None for a request that is forwarded."""
     return (decision.code.status, body_of(request, decision)) if isinstance(decision, Deny) else None

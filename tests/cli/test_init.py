@@ -1,4 +1,4 @@
-"""`init` and `schema`: what they write; no file is overwritten."""
+"""`init` and `schema`: the files that they write, and that they overwrite none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`blnk-gateway keys` against a real Redis: its output, where keys are written, its exit codes."""
+"""`blnk-gateway keys` against a real Redis: its output, the places where keys are written, its exit codes."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class TestCreate:
         assert stored(lambda store: store.owned("acme")) == []
 
     def test_a_key_that_cannot_be_printed_is_named_by_its_id(self, redis_url: str, stored: Stored) -> None:
-        """It is in the store by then."""
+        """The key is in the store by then, so the operator needs its id to revoke it."""
         ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >/dev/full")
         (record,) = stored(lambda store: store.owned("acme"))
         unread = f"{record.id} is stored, and nobody has the key: revoke it"
@@ -127,21 +127,19 @@ class TestCreate:
 
     def test_no_key_is_created_for_a_closed_output(self, redis_url: str, stored: Stored) -> None:
         ended = in_a_shell(redis_url, f"{{keys}} {shlex.join(CREATE)} --print-key >&-")
-        told = "standard output is closed, so the key would be lost: write it into a file with --out FILE\n"
-        assert ended == (2, "", told)
+        text = "standard output is closed, so the key would be lost: write it into a file with --out FILE\n"
+        assert ended == (2, "", text)
         assert stored(lambda store: store.owned("acme")) == []
 
     def test_a_key_in_its_file_is_not_reported_as_lost(self, redis_url: str, tmp_path: Path) -> None:
-        """If only the text about the key has no room."""
+        """This holds though there is no room for the text about the key."""
         file = tmp_path / "acme.key"
         line = f"{{keys}} {shlex.join(CREATE)} --out {file} --output json >/dev/full"
         assert in_a_shell(redis_url, line) == (2, "", "blnk-gateway: No space left on device\n")
         assert is_key(file.read_text().strip())
 
-    def test_a_key_without_acknowledgement_of_a_replica_is_handed_over(
-        self, keys: Keys, stored: Stored
-    ) -> None:
-        """It is stored; if the key were lost, a rotation would have ended the old key without a successor."""
+    def test_a_key_that_no_replica_acknowledged_is_printed(self, keys: Keys, stored: Stored) -> None:
+        """The key is stored; without it, the owner of the old key would have no successor."""
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__REPLICAS="1")
         record: KeyRecord = stored(
             lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n")))
@@ -154,21 +152,21 @@ class TestCreate:
         new: KeyRecord = stored(lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n"))))
         assert (result.exit_code, new.replaces) == (3, record.id)
 
-    def test_a_key_that_may_be_stored_is_handed_over(self, keys: Keys, stored: Stored, mute_url: str) -> None:
+    def test_a_key_that_may_be_stored_is_printed(self, keys: Keys, stored: Stored, mute_url: str) -> None:
         result = keys(*CREATE, "--print-key", BLNK_GATEWAY_KEYS__STORE=mute_url)
         record: KeyRecord = stored(
             lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n")))
         )
         doubt = f"it is not known whether {record.id} is stored: Redis does not answer in time"
-        told = f"{doubt}; look at 'blnk-gateway keys show {record.id}'"
-        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
+        text = f"{doubt}; look at 'blnk-gateway keys show {record.id}'"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, text)
 
     @pytest.mark.parametrize(
         ("signals", "code"),
         [([signal.SIGTERM], 3), ([signal.SIGINT], 3), ([signal.SIGTERM] * 2, 143), ([signal.SIGINT] * 2, 1)],
         ids=["SIGTERM", "Ctrl-C", "SIGTERM twice", "Ctrl-C twice"],
     )
-    def test_the_first_signal_is_held_back_and_the_second_ends_the_command(
+    def test_the_first_signal_waits_and_the_second_ends_the_command(
         self,
         redis_server: RedisServer,
         redis_url: str,
@@ -176,7 +174,7 @@ class TestCreate:
         signals: list[signal.Signals],
         code: int,
     ) -> None:
-        """No file stays that has no key in it."""
+        """The second signal ends the command, and no file without a key is left."""
         file = tmp_path / "acme.key"
 
         def ended() -> int:
@@ -198,7 +196,7 @@ class TestCreate:
                     process.kill()
 
         with redis_server.stalled():
-            # Redis is given up after 1.5 s; where this test was held up for as long it comes too late.
+            # The command gives up on Redis after 1.5 s, and on a slow machine the signal may come later.
             codes = [ended() for _ in range(3)]
         assert code in codes
         assert set(codes) <= {code, 3}
@@ -244,16 +242,16 @@ class TestCreate:
         ],
     )
     def test_a_wrong_option_is_wrong_usage(self, keys: Keys, wrong: tuple[str, str]) -> None:
-        """It is reported in one form, also if only the present time makes it wrong."""
+        """The error has one form, also for an option that only the present time makes wrong."""
         result = keys(*CREATE, "--print-key", *wrong)
         assert (result.exit_code, result.stdout) == (2, "")
-        said = result.stderr.splitlines()
-        assert said[:3] == [
+        lines = result.stderr.splitlines()
+        assert lines[:3] == [
             "Usage: cli keys create [OPTIONS]",
             "Try 'cli keys create --help' for help.",
             "",
         ]
-        assert said[3].startswith(f"Error: Invalid value for '{wrong[0]}': ")
+        assert lines[3].startswith(f"Error: Invalid value for '{wrong[0]}': ")
 
     def test_a_scope_is_stored_once(self, keys: Keys, stored: Stored) -> None:
         keys(*CREATE, "--scopes", "ledgers:read, ledgers:read,ledgers:write", "--print-key")
@@ -275,9 +273,9 @@ class TestCreate:
         assert len(re.findall(r"[A-Za-z0-9_-]{43}=", text)) == 1
 
 
-# Whoever runs the tests in the background has Ctrl-C ignored.
-_HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-COMMAND = (sys.executable, "-c", f"{_HEARS}; from gateway.__main__ import main; main()", "keys")
+# If the tests run in the background, Ctrl-C is ignored; this restores it.
+_RESTORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = (sys.executable, "-c", f"{_RESTORE_CTRL_C}; from gateway.__main__ import main; main()", "keys")
 
 
 def environment(redis_url: str) -> dict[str, str]:
@@ -310,7 +308,7 @@ def on_a_terminal(redis_url: str, *arguments: str, columns: int = 200, **environ
         while chunk := os.read(terminal, 65536):
             text += chunk
     except OSError:
-        # Linux says so when the last writer is gone.
+        # Linux raises this error once the last writer has closed the terminal.
         pass
     os.close(terminal)
     return process.wait(timeout=20), text.decode()
@@ -336,7 +334,7 @@ class TestRotate:
             ("rotated", operator_name(), "yearly")
         ]
 
-    def test_an_earlier_end_is_kept(self, keys: Keys, stored: Stored) -> None:
+    def test_an_end_before_that_of_the_overlap_is_kept(self, keys: Keys, stored: Stored) -> None:
         soon = str(Instant.of(utc_now() + timedelta(hours=1)))
         stored(lambda store: store.add(replace(RECORD, expires_at=instant(soon))))
         assert keys("rotate", RECORD.id, "--expires", "1d", "--print-key").exit_code == 0
@@ -344,7 +342,7 @@ class TestRotate:
         assert str(old.expires_at) == soon
 
     def test_a_key_is_rotated_once(self, keys: Keys, stored: Stored) -> None:
-        """The rotation moved its end; its successor can be rotated."""
+        """A rotated key cannot be rotated again, but its successor can."""
         stored(lambda store: store.add(RECORD))
         assert keys("rotate", RECORD.id, "--print-key").exit_code == 0
         (successor,) = stored(lambda store: store.children(RECORD.id))
@@ -375,8 +373,8 @@ class TestRotate:
         result = keys("rotate", RECORD.id, "--out", str(file), BLNK_GATEWAY_KEYS__STORE=mute_url)
         new: KeyRecord = stored(lambda store: store.get_by_digest(digest(file.read_text().strip())))
         doubt = f"it is not known whether {new.id} has replaced {RECORD.id}: Redis does not answer in time"
-        told = f"{doubt}; look at 'blnk-gateway keys show {RECORD.id}'"
-        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, told)
+        text = f"{doubt}; look at 'blnk-gateway keys show {RECORD.id}'"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, text)
         assert stored(lambda store: store.get(RECORD.id)).rotated
 
     def test_a_key_without_an_end_has_a_successor_without_one(self, keys: Keys, stored: Stored) -> None:
@@ -419,22 +417,22 @@ class TestChanges:
         self, keys: Keys, stored: Stored, mute_url: str, command: str
     ) -> None:
         stored(lambda store: store.add(RECORD))
-        code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
+        code, out, text = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__STORE=mute_url))
         assert (code, out) == (3, "")
-        assert told.endswith(
+        assert text.endswith(
             "): Redis does not answer in time; the change may have been applied; run the command again\n"
         )
         record: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert record.revoked or record.disabled
 
     @pytest.mark.parametrize("command", ["revoke", "disable"])
-    def test_a_change_without_acknowledgement_of_a_replica_is_applied(
+    def test_a_change_that_no_replica_acknowledged_is_applied(
         self, keys: Keys, stored: Stored, command: str
     ) -> None:
         stored(lambda store: store.add(RECORD))
-        code, out, told = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
+        code, out, text = outcome(keys(command, RECORD.id, BLNK_GATEWAY_KEYS__REPLICAS="1"))
         assert (code, out) == (3, "")
-        assert told.endswith(
+        assert text.endswith(
             "): 0 of 1 replicas have acknowledged the write; "
             "the change was applied, but a failover may lose it; "
             "run the command again until it exits with 0\n"
@@ -472,8 +470,8 @@ class TestChanges:
         assert stored(lambda store: store.get(RECORD.id)) == revoked
 
     @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
-    def test_a_key_in_the_place_of_its_id_is_not_repeated(self, keys: Keys, command: str) -> None:
-        """Terminals keep their lines, and many people read those of a CI pipeline."""
+    def test_a_key_that_is_given_as_an_id_is_not_printed(self, keys: Keys, command: str) -> None:
+        """A key that is given as an id is not printed: terminals and CI logs keep what they show."""
         key = mint_key(os.urandom)
         result = keys(command, "--", key)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -489,7 +487,7 @@ class TestChanges:
 
 class TestReading:
     def test_a_rotated_key_is_listed_as_such(self, keys: Keys, stored: Stored) -> None:
-        """It is live until its overlap has ended."""
+        """A rotated key is live until its overlap has ended."""
         stored(lambda store: store.add(RECORD))
         keys("rotate", RECORD.id, "--print-key")
         states = {line.split("\t")[0]: line.split("\t")[4] for line in keys("list").stdout.splitlines()[1:]}
@@ -502,7 +500,7 @@ class TestReading:
         ]
 
     def test_times_have_the_same_number_of_digits_everywhere(self, keys: Keys, stored: Stored) -> None:
-        """JSON has six, in UTC; people see none. A time at the end of the years is unchanged."""
+        """In JSON, times have six decimals and are in UTC; for people they have none; the last year stays."""
         event = Event(instant("2026-01-01T00:00:00.5Z"), "disabled", "cli:ann")
         record = replace(
             RECORD,
@@ -525,9 +523,9 @@ class TestReading:
             "revoked_at": None,
         }
         assert members["history"][0]["at"] == "2026-01-01T00:00:00.500000Z"
-        told = keys("show", RECORD.id).stdout
-        assert "created      2026-01-01T00:00:00Z by master\nexpires      2999-01-02T03:04:05Z\n" in told
-        assert "disabled     2026-01-01T00:00:00Z by cli:ann\n" in told
+        text = keys("show", RECORD.id).stdout
+        assert "created      2026-01-01T00:00:00Z by master\nexpires      2999-01-02T03:04:05Z\n" in text
+        assert "disabled     2026-01-01T00:00:00Z by cli:ann\n" in text
         assert "9999-12-31T23:59:59-01:00" in keys("show", OTHER.id, "--output", "json").stdout
 
     def test_a_list_on_a_pipe_is_lines_with_tabs(self, keys: Keys, stored: Stored) -> None:
@@ -547,7 +545,7 @@ class TestReading:
 
     @pytest.mark.parametrize("columns", [80, 160])
     def test_ids_in_a_table_are_whole(self, redis_url: str, stored: Stored, columns: int) -> None:
-        """Names that clients chose do not shorten them."""
+        """Long names, which clients choose, do not shorten the ids."""
         stored(lambda store: store.add_all([RECORD, replace(OTHER, owner="x" * 300, name="y" * 300)]))
         code, text = on_a_terminal(redis_url, "list", columns=columns)
         assert code == 0
@@ -558,8 +556,8 @@ class TestReading:
     def test_missing_columns_are_named(self, redis_url: str, stored: Stored, columns: int) -> None:
         stored(lambda store: store.add(RECORD))
         _, text = on_a_terminal(redis_url, "list", columns=columns)
-        said = "not shown: name, scopes, last used (widen to 140 columns, or --output json)"
-        assert (said in text) is (columns < 140)
+        note = "not shown: name, scopes, last used (widen to 140 columns, or --output json)"
+        assert (note in text) is (columns < 140)
 
     def test_a_letter_that_the_terminal_cannot_show_is_escaped(self, redis_url: str, stored: Stored) -> None:
         stored(lambda store: store.add(replace(RECORD, owner="h\u00e9")))
@@ -575,13 +573,13 @@ class TestReading:
         assert "\t" not in text
 
     def test_a_list_on_a_narrow_terminal_is_lines(self, redis_url: str, stored: Stored) -> None:
-        """An id that is cut cannot be copied."""
+        """Lines show the whole ids, which a narrow table would cut."""
         stored(lambda store: store.add(RECORD))
         code, text = on_a_terminal(redis_url, "list", columns=60)
         assert (code, f"{RECORD.id}\tacme\t" in text) == (0, True)
 
     def test_a_long_list_on_a_terminal_is_lines_too(self, redis_url: str, stored: Stored) -> None:
-        """To lay 30,000 rows out as a table takes most of a minute."""
+        """A table of 30,000 rows would take most of a minute."""
         many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(1001)]
         stored(lambda store: store.add_all(many))
         code, text = on_a_terminal(redis_url, "list", "--owner", "acme")
@@ -603,12 +601,12 @@ class TestReading:
         assert (members["state"], members["revoked_by"]) == ("revoked", "cli:bob")
 
     def test_no_event_controls_the_terminal(self, keys: Keys, stored: Stored) -> None:
-        """An import refuses such an event, but others may write to the store."""
+        """An import refuses such an event, but other programs may write to the store."""
         stored(lambda store: store.add(replace(RECORD, history=(Event(instant(AT), "\x1b[2J", "x"),))))
         assert "\n\\x1b[2J" in keys("show", RECORD.id).stdout
 
     @pytest.mark.parametrize("command", [("list",), ("show", PENDING.id), ("export",)])
-    def test_nothing_reveals_the_key(self, keys: Keys, stored: Stored, command: tuple[str, ...]) -> None:
+    def test_no_command_reveals_the_key(self, keys: Keys, stored: Stored, command: tuple[str, ...]) -> None:
         stored(lambda store: store.add_all([PENDING, replace(RECORD, owner="initech")]))
         for more in ((), ("--output", "json")) if command != ("export",) else ((),):
             text = keys(*command, *more).stdout
@@ -646,7 +644,7 @@ class TestVerify:
             (replace(RECORD, expires_at=instant(AT)), "expired", 1),
         ],
     )
-    def test_it_shows_whose_key_it_is(
+    def test_verify_shows_the_owner(
         self, keys: Keys, stored: Stored, record: KeyRecord, state: str, code: int
     ) -> None:
         stored(lambda store: store.add(record))
@@ -655,16 +653,16 @@ class TestVerify:
         assert f"id           {RECORD.id}\nstate        {state}\nowner        acme\n" in result.stdout
         assert keys("verify", "--output", "json", stdin="first").exit_code == code
 
-    def test_it_shows_when_the_key_was_last_used(self, keys: Keys, stored: Stored) -> None:
+    def test_verify_shows_the_last_use(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add(RECORD))
         stored(lambda store: store.record_uses({RECORD.id: 1_800_000_000.0}))
         assert "\nlast used    2027-01-15T08:00:00Z\n" in keys("verify", stdin="first").stdout
-        told = json.loads(keys("disable", RECORD.id, "--output", "json").stdout)
-        assert told[0]["last_used_at"] == "2027-01-15T08:00:00.000000Z"
+        changed = json.loads(keys("disable", RECORD.id, "--output", "json").stdout)
+        assert changed[0]["last_used_at"] == "2027-01-15T08:00:00.000000Z"
 
     @pytest.mark.parametrize("cost", ["00", "31", "99"])
     def test_a_hash_that_is_too_expensive_matches_no_key(self, keys: Keys, stored: Stored, cost: str) -> None:
-        """A gateway treats it alike; an import refuses such a hash."""
+        """A gateway ignores such a hash too, and an import refuses it."""
         dear = PENDING.bcrypt[:4] + cost + PENDING.bcrypt[6:]
         stored(lambda store: store.add_all([replace(PENDING, bcrypt=dear)]))
         assert outcome(keys("verify", stdin="A" * 43 + "=")) == (1, "state        unknown\n", "")
@@ -682,13 +680,13 @@ class TestVerify:
             "no key was given: type it, or send it to standard input\n",
         )
 
-    def test_a_pending_key_is_compared_and_stays_pending(self, keys: Keys, stored: Stored) -> None:
+    def test_a_pending_key_is_verified_and_stays_pending(self, keys: Keys, stored: Stored) -> None:
         stored(lambda store: store.add_all([PENDING]))
         assert keys("verify", stdin="A" * 43 + "=").exit_code == 0
         assert keys("verify", stdin="A" * 42 + "B=").exit_code == 1
         assert stored(lambda store: store.get(PENDING.id)) == PENDING
 
-    def test_a_key_is_no_argument(self, keys: Keys) -> None:
+    def test_a_key_is_not_accepted_as_an_argument(self, keys: Keys) -> None:
         assert keys("verify", "first").exit_code == 2
 
 
@@ -738,8 +736,8 @@ class TestImport:
         assert "secret" not in result.stderr
         assert stored(lambda store: store.is_empty())
 
-    def test_scopes_are_those_that_create_accepts(self, keys: Keys, stored: Stored) -> None:
-        """This holds for live keys; --any-scopes accepts what Core would."""
+    def test_an_import_accepts_the_scopes_that_create_accepts(self, keys: Keys, stored: Stored) -> None:
+        """The scopes of live keys must be known; --any-scopes accepts all that Core accepts."""
         odd = json.dumps({**json.loads(self.LINE), "scopes": ["ledgers:read", "ledger:raed"]})
         result = keys("import", "-", stdin=odd)
         text = "a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
@@ -774,17 +772,17 @@ class TestImport:
             ) as process:
                 silent.settimeout(20)
                 connection, _ = silent.accept()
-                # It is connected once it has sent something, and waits for an answer.
+                # Once the command has sent something, it is connected and waits for a response.
                 assert connection.recv(1)
                 process.send_signal(number)
-                _, told = process.communicate(timeout=20)
+                _, text = process.communicate(timeout=20)
                 connection.close()
-        told = told.removesuffix("\nAborted!\n")
-        assert told.strip() == f"stopped before the end; {RESUME}"
+        text = text.removesuffix("\nAborted!\n")
+        assert text.strip() == f"stopped before the end; {RESUME}"
         assert process.returncode == code
 
-    def test_an_import_without_acknowledgement_of_a_replica_fails_again(self, keys: Keys) -> None:
-        """It succeeds once the replica acknowledges it."""
+    def test_an_import_fails_until_a_replica_acknowledges_it(self, keys: Keys) -> None:
+        """The import fails each time until a replica acknowledges it."""
         for _ in range(2):
             result = keys("import", "-", stdin=self.LINE, BLNK_GATEWAY_KEYS__REPLICAS="1")
             assert (result.exit_code, result.stdout) == (3, "")
@@ -826,11 +824,11 @@ class TestImport:
 
 
 class TestWithoutAFile:
-    """The environment alone may name the store."""
+    """Without a configuration file, the environment alone may name the store."""
 
     @pytest.fixture
     def bare(self, tmp_path: Path) -> Keys:
-        """Run `blnk-gateway keys ...` in a directory without a file."""
+        """Return a function that runs `blnk-gateway keys ...` in a directory without a file."""
 
         def run(*arguments: str, **environ: str | None) -> Result:
             with contextlib.chdir(tmp_path):
@@ -851,8 +849,8 @@ class TestWithoutAFile:
     def test_a_named_file_must_exist(self, bare: Keys, redis_url: str) -> None:
         result = bare("list", "--config", "gateway.yaml", BLNK_GATEWAY_KEYS__STORE=redis_url)
         advice = "write one with 'blnk-gateway init', or name another with --config"
-        told = f"gateway.yaml: cannot be read: No such file or directory; {advice}\n"
-        assert outcome(result) == (2, "", told)
+        text = f"gateway.yaml: cannot be read: No such file or directory; {advice}\n"
+        assert outcome(result) == (2, "", text)
 
     def test_a_file_or_the_variable_is_needed(self, bare: Keys) -> None:
         result = bare("list", BLNK_GATEWAY_KEYS__STORE=None)
@@ -908,7 +906,7 @@ def test_a_store_url_with_an_unset_variable_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", EVERY, ids=" ".join)
 def test_with_core_as_the_authority_its_table_is_needed(keys: Keys, command: tuple[str, ...]) -> None:
-    """Commands that change keys in Core need its master key, too."""
+    """Commands that change keys in Core need the master key too."""
     environ = {
         "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
         "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://reader@127.0.0.1:1/blnk",
@@ -948,6 +946,6 @@ def test_the_help_of_each_command_has_examples_and_the_exit_codes(command: str) 
 
 
 def test_the_operator_is_the_user_of_the_process() -> None:
-    """An environment variable does not change it."""
+    """An environment variable does not change the name of the operator."""
     named = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout
     assert operator_name() == f"cli:{named.strip()}"

@@ -1,4 +1,4 @@
-"""The command `test`: what it prints, writes and how it exits; and the repository's own policy tests."""
+"""The command `test`: its output, its report and its exit codes; and the policy tests of this repository."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class TestTheRepositorysOwn:
         assert outcome(run(OWN)) == (0, f"{count} policy tests passed\n", "")
 
     def test_every_route_is_allowed_once_and_refused_once(self) -> None:
-        """Public routes are allowed only."""
+        """Every route has a test that is allowed and, unless it is public, one that is refused."""
         policy = Policy(load_config(SHIPPED, {}, secrets=False).routes)
         outcomes = [run_test(test, policy) for test in load_policy_tests(OWN)]
         allowed = {found.route for found in outcomes if found.test.expect == ALLOW}
@@ -194,7 +194,7 @@ class TestTheRepositorysOwn:
         assert stamped - asked == set()
 
     def test_refusals_of_every_kind_are_tested(self) -> None:
-        """Also for the master key, /metrics, unknown paths and ambiguous targets."""
+        """There are refusals of the master key, of /metrics, of unknown paths and of ambiguous targets."""
         tests = load_policy_tests(OWN)
         assert {test.expect for test in tests} == {
             "allow",
@@ -214,7 +214,7 @@ class TestTheRepositorysOwn:
         assert any(isinstance(test.caller, Master) and test.expect != ALLOW for test in tests)
 
     def test_they_detect_a_policy_that_opens_more(self) -> None:
-        """With a `master` route opened to a scope, the test of that route fails."""
+        """If a `master` route is opened to a scope, the test of that route fails."""
         opened = SHIPPED.read_text().replace("GET /hooks:         master", "GET /hooks: hooks:read")
         config = parse_config(opened.encode(), Path("gateway.yaml"), {}, secrets=False)
         outcomes = [run_test(test, Policy(config.routes)) for test in load_policy_tests(OWN)]

@@ -1,4 +1,4 @@
-"""`blnk-gateway keys prune` against a real Redis: what goes, what stays, and where it is kept."""
+"""`blnk-gateway keys prune` against a real Redis: the records that go, those that stay, and the export."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ids(stored: Stored) -> set[str]:
 def test_removed_records_are_in_the_file_and_can_be_imported(
     keys: Keys, stored: Stored, tmp_path: Path
 ) -> None:
-    """With their last use, and also with a scope that an import refuses for a live key."""
+    """The last use is imported too, and so is a scope that is refused for a live key."""
     file = tmp_path / "dead.jsonl"
     stored(lambda store: store.add_all([*DEAD, GLOBEX]))
     stored(lambda store: store.record_uses({REVOKED.id: 1_700_000_000.0}))
@@ -59,7 +59,7 @@ def test_removed_records_are_in_the_file_and_can_be_imported(
 
 
 def test_only_keys_that_ended_before_are_removed(keys: Keys, stored: Stored) -> None:
-    """Not those that ended later, and no disabled keys."""
+    """Keys that ended later stay, and so do disabled keys."""
     yesterday = str(Instant.of(utc_now() - timedelta(days=1)))
     stored(lambda store: store.add_all([REVOKED, OTHER.as_revoked(revocation(yesterday, "master"))]))
     stored(
@@ -87,11 +87,11 @@ def test_a_dry_run_removes_and_writes_nothing(keys: Keys, stored: Stored, tmp_pa
 
 
 def test_ancestors_of_live_keys_stay(keys: Keys, stored: Stored) -> None:
-    """So that `revoke --descendants` still finds those keys."""
+    """`revoke --descendants` needs the ancestors to find those keys."""
     minted = replace(OTHER, created_by=RECORD.id)
     stored(lambda store: store.add_all([REVOKED, minted, GLOBEX.as_revoked(revocation(AT, "master"))]))
-    told = shown(keys(*BEFORE, "--no-export", "--output", "json"))
-    assert told == {
+    result = shown(keys(*BEFORE, "--no-export", "--output", "json"))
+    assert result == {
         "dry_run": False,
         "dead_before": "2026-03-01T00:00:00Z",
         "removed": 1,
@@ -179,7 +179,7 @@ def test_many_are_removed_in_batches_with_a_bar_on_a_terminal(
 async def test_a_key_stays_refused_by_a_gateway_that_runs(
     start_gateway: Start, redis_store: RedisKeyStore, keys: Keys
 ) -> None:
-    """It becomes an unknown key; a live key keeps working."""
+    """A removed key is an unknown key for that gateway, and a live key keeps working."""
     gateway = await start_gateway(store=redis_store, keys={"per_owner": 1})
     dead, expired, live = (
         await gateway.mint("ledgers:read", revoked=True),

@@ -1,4 +1,4 @@
-"""Clients that send one unknown key after the other, as fast as they are answered."""
+"""Clients that each send one unknown key after the other without a pause."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ATTACKER = "127.0.0.66"
 
 @asynccontextmanager
 async def flood(address: Endpoint, connections: int, source: str = ATTACKER) -> AsyncIterator[Counter[int]]:
-    """Keep so many connections busy meanwhile; what they are answered, by status."""
-    told: Counter[int] = Counter()
-    clients = [asyncio.create_task(_ask(address, source, told)) for _ in range(connections)]
+    """Keep `connections` clients busy; yield how many responses each status has had."""
+    statuses: Counter[int] = Counter()
+    clients = [asyncio.create_task(_send_unknown_keys(address, source, statuses)) for _ in range(connections)]
     try:
         async with asyncio.timeout(10):
-            while told.total() < connections:
+            while statuses.total() < connections:
                 await asyncio.sleep(0.01)
-        yield told
+        yield statuses
     finally:
         for client in clients:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
 
 
-async def _ask(address: Endpoint, source: str, told: Counter[int]) -> None:
+async def _send_unknown_keys(address: Endpoint, source: str, statuses: Counter[int]) -> None:
     reader, writer = await asyncio.open_connection(address.host, address.port, local_addr=(source, 0))
     try:
         while True:
@@ -40,6 +40,6 @@ async def _ask(address: Endpoint, source: str, told: Counter[int]) -> None:
             writer.write(request("GET", "/ledgers", key=key))
             status, length = read_status_and_length(await reader.readuntil(HEAD_END))
             await reader.readexactly(length)
-            told[int(status)] += 1
+            statuses[int(status)] += 1
     finally:
         writer.close()

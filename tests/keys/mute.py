@@ -1,4 +1,4 @@
-"""A link to Redis that loses the answers to what it has passed on."""
+"""A link to Redis that passes commands on and drops the responses to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.faults.pipes import Ends, join
 
 @contextlib.contextmanager
 def mute_after(word: bytes, url: str) -> Iterator[str]:
-    """A URL that leads to a Redis; a connection over it that has sent the word hears nothing any more."""
+    """Yield a URL of the Redis; a connection over it that has sent `word` gets no further response."""
     redis_port = urlsplit(url).port
     assert redis_port is not None
     loop = asyncio.new_event_loop()
@@ -52,19 +52,19 @@ class _Mute:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        said = False
+        muted = False
 
         def up(data: bytes) -> bytes:
-            nonlocal said
-            said = said or self._word in data
+            nonlocal muted
+            muted = muted or self._word in data
             return data
 
         def down(data: bytes) -> bytes:
-            return b"" if said else data
+            return b"" if muted else data
 
         redis = Ends(*await asyncio.open_connection("127.0.0.1", self._redis_port))
         try:
-            # By `close`; asyncio's own callback would report a cancelled handler.
+            # `close` cancels this task, and asyncio would report a handler that ends cancelled.
             with contextlib.suppress(asyncio.CancelledError):
                 await join(Ends(reader, writer), redis, up, down)
         finally:

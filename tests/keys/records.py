@@ -1,4 +1,4 @@
-"""Records for tests."""
+"""Key records for tests."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ KEY_ID = "api_key_00000000-0000-4000-8000-00000000000"
 
 
 def instant(text: str) -> Instant:
-    """The instant of a text in RFC 3339."""
+    """Return the instant that a text in RFC 3339 names."""
     return read_instant(text.encode())
 
 
 def revocation(when: str, by: str, reason: str = "") -> Revocation:
-    """A revocation at a time in RFC 3339."""
+    """Return a revocation at a time given in RFC 3339."""
     return Revocation(instant(when), by, reason)
 
 
 def revoker(record: KeyRecord) -> str | None:
-    """Who revoked a key; None if nobody did."""
+    """Return who revoked a key, or None if it is not revoked."""
     return None if record.revocation is None else record.revocation.by
 
 
@@ -45,6 +45,6 @@ PENDING = replace(
     owner="initech",
     created_by="core",
     prefix="AAAAAAAAAAAAAAAA",
-    # Of 43 A and "=", in the fewest rounds.
+    # The hash of 43 times "A" and "=", at bcrypt's lowest cost.
     bcrypt="$2b$04$NFUb7Qr2wyVEZlbwPNGkaOO5SX08QFOnobkpWzWfO0qAd9FcdJlQi",
 )

@@ -1,4 +1,4 @@
-"""A link to Redis on which every answer takes its time, however many are under way."""
+"""A link to Redis that delays every response by a fixed time, however many are under way."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def slow_link(redis_port: int, seconds: float) -> AsyncIterator[int]:
-    """The port of the link."""
+    """Yield the port of a link that delays every response by `seconds`."""
     loop = asyncio.get_running_loop()
     transports: list[asyncio.Transport] = []
 
     class Answers(asyncio.Protocol):
-        """What Redis says, passed on later."""
+        """Passes data from Redis on, `seconds` later."""
 
         def __init__(self, client: asyncio.Transport) -> None:
             self._client = client
@@ -26,8 +26,8 @@ async def slow_link(redis_port: int, seconds: float) -> AsyncIterator[int]:
         def connection_lost(self, _: Exception | None) -> None:
             self._client.close()
 
-    class Questions(asyncio.Protocol):
-        """What a client says, kept until Redis is there."""
+    class Commands(asyncio.Protocol):
+        """Passes data of a client on to Redis, and keeps it until Redis is connected."""
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             assert isinstance(transport, asyncio.Transport)
@@ -45,7 +45,7 @@ async def slow_link(redis_port: int, seconds: float) -> AsyncIterator[int]:
         def data_received(self, data: bytes) -> None:
             self._pass(data)
 
-    server = await loop.create_server(Questions, "127.0.0.1", 0)
+    server = await loop.create_server(Commands, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

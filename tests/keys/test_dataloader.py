@@ -1,4 +1,4 @@
-"""Reads that many wait for, done as few."""
+"""Reads that many callers wait for are done in few batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = BatchLimits(size=3, waiting=5)
 
 
 class Reads:
-    """Reads that end when the test says so; keeps what each was asked for."""
+    """Records what each read was asked for; a test decides when a read ends, and whether it fails."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -39,8 +39,8 @@ async def started(batches: BatchLoader[str], *names: str, party: str = "") -> li
     return tasks
 
 
-async def test_what_is_wanted_meanwhile_is_read_next() -> None:
-    """One read at a time, each with everybody who waits, and the same name once."""
+async def test_names_that_are_wanted_during_a_read_are_in_the_next() -> None:
+    """There is one read at a time; the next one has each name once, for all who wait for it."""
     reads = Reads()
     batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
@@ -51,14 +51,14 @@ async def test_what_is_wanted_meanwhile_is_read_next() -> None:
     assert reads.asked == [["a"], ["a", "b", "nobody"]]
 
 
-async def test_a_read_is_no_larger_than_its_bound() -> None:
+async def test_a_read_is_no_larger_than_its_limit() -> None:
     reads = Reads()
     batches = BatchLoader(reads.read, LIMITS)
     assert await asyncio.gather(*(batches.get(name) for name in "abcde")) == list("ABCDE")
     assert reads.asked == [["a", "b", "c"], ["d", "e"]]
 
 
-async def test_who_would_be_too_many_fails_at_once() -> None:
+async def test_a_caller_beyond_the_limit_fails_at_once() -> None:
     reads = Reads()
     batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
@@ -79,12 +79,12 @@ async def test_a_flood_from_one_party_delays_another_by_one_name() -> None:
     reads.going.set()
     await asyncio.gather(*flood, *other, return_exceptions=True)
     assert reads.asked == [["a"], ["b", "x", "c"], ["d", "e"]]
-    # One too many; it was the flood's last.
+    # The flood has one name too many, and its last one is refused.
     assert [type(task.exception()) for task in flood] == [type(None)] * 5 + [LookupOverloadError]
 
 
-async def test_a_name_that_two_parties_want_is_read_once_and_at_the_first_turn() -> None:
-    """Nobody pushes another back by asking for the same name at the end of a long queue."""
+async def test_a_name_that_two_parties_want_is_read_once_at_the_earlier_turn() -> None:
+    """A name is read at the earliest turn of those who want it, so a long queue delays nobody else."""
     reads = Reads()
     batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
@@ -95,7 +95,7 @@ async def test_a_name_that_two_parties_want_is_read_once_and_at_the_first_turn()
     assert reads.asked == [["a"], ["b", "x", "c"], ["x"]]
 
 
-async def test_who_waited_for_too_long_is_refused_and_not_read() -> None:
+async def test_a_caller_that_waited_too_long_is_refused_and_not_read() -> None:
     reads, now = Reads(), 100.0
     batches = BatchLoader(reads.read, BatchLimits(size=3, waiting=5, patience=0.5), lambda: now)
     reads.going.clear()
@@ -112,8 +112,8 @@ async def test_who_waited_for_too_long_is_refused_and_not_read() -> None:
     assert reads.asked == [["a"], ["d"]]
 
 
-async def test_no_turn_of_the_loop_answers_more_than_a_read_and_as_many_refusals() -> None:
-    """So that others have their turns in between, be it in a flood or when all fail."""
+async def test_one_turn_of_the_loop_completes_no_more_callers_than_one_read_has() -> None:
+    """Other tasks get their turns in between, in a flood and also when all callers fail."""
     reads, now = Reads(), 100.0
     batches = BatchLoader(reads.read, BatchLimits(size=3, waiting=100, patience=0.5), lambda: now)
     reads.going.clear()
@@ -155,7 +155,7 @@ async def test_a_failure_fails_all_who_wait_and_nobody_after() -> None:
     assert reads.asked == [["a"], ["c"]]
 
 
-async def test_who_leaves_fails_nobody_else() -> None:
+async def test_a_caller_that_is_cancelled_fails_nobody_else() -> None:
     reads = Reads()
     batches = BatchLoader(reads.read, LIMITS)
     reads.going.clear()
@@ -176,5 +176,5 @@ async def test_closing_fails_all_who_wait() -> None:
     assert [type(failure) for failure in failures] == [KeysUnavailableError] * 2
 
 
-async def test_closing_what_never_read_is_nothing() -> None:
+async def test_a_loader_that_never_read_can_be_closed() -> None:
     await BatchLoader(Reads().read, LIMITS).close()

@@ -1,4 +1,4 @@
-"""Keys from a file: every problem by its line, batches whole, and never over what is there."""
+"""Keys imported from a file: each problem is named by its line, and no record is overwritten."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVENT = {"at": AT, "what": "disabled", "by": "cli:ann"}
 
 
 def line(**changes: Any) -> bytes:
-    """A good line with changes; None takes a member out."""
+    """Return a good line with changes; None removes a member."""
     members = {name: value for name, value in {**LINE, **changes}.items() if value is not None}
     return json.dumps(members).encode()
 
@@ -46,8 +46,8 @@ def many(count: int) -> list[KeyRecord]:
     return [replace(RECORD, id=f"{RECORD.id[:-6]}{n:06}", digest=f"{n:064}") for n in range(count)]
 
 
-def test_who_imports_vouches_for_what_a_line_does_not_say() -> None:
-    """Of whoever revoked or made a key; the mark that some editors put first is no part of a line."""
+def test_missing_names_are_those_of_the_importer() -> None:
+    """The importer is named as who created or revoked a key if the line does not say; a BOM is ignored."""
     records, problems = read_records([b"\xef\xbb\xbf" + line(revoked_at=AT, created_by="")], "cli:ann")
     assert (records, problems) == (
         [replace(RECORD, created_by="cli:ann").as_revoked(revocation(AT, "cli:ann"))],
@@ -55,7 +55,7 @@ def test_who_imports_vouches_for_what_a_line_does_not_say() -> None:
     )
 
 
-def test_the_members_that_a_file_needs_suffice() -> None:
+def test_the_required_members_suffice() -> None:
     assert read_records([line(), b"", b"  \n"], "cli:ann") == ([replace(RECORD, created_by="cli:ann")], [])
 
 
@@ -70,7 +70,7 @@ def test_the_members_that_a_file_needs_suffice() -> None:
     ],
     ids=["revoked", "disabled", "pending"],
 )
-def test_what_an_export_writes_is_read(record: KeyRecord) -> None:
+def test_a_line_of_an_export_is_read(record: KeyRecord) -> None:
     assert read_records([encode_record(record)], "cli:ann") == ([record], [])
 
 
@@ -120,27 +120,27 @@ def test_a_bad_line_is_named_and_not_quoted(written: bytes, text: str) -> None:
     assert read_records([b"", written], "cli:ann") == ([], [Problem(2, text)])
 
 
-def test_a_member_that_is_not_known_is_refused() -> None:
+def test_an_unknown_member_is_refused() -> None:
     _, problems = read_records([line(revokd_at=AT)], "cli:ann")
     assert [problem.text.partition(";")[0] for problem in problems] == ["unknown member"]
 
 
-def test_every_problem_is_told_and_twins_are_one() -> None:
+def test_every_problem_is_reported_and_so_are_repeated_keys() -> None:
     lines = [line(), b"x", line(id=OTHER.id), line(digest=OTHER.digest)]
     _, problems = read_records(lines, "cli:ann")
     twin = "its id or its digest is on line 1 too"
     assert problems == [Problem(2, "write one JSON object"), Problem(3, twin), Problem(4, twin)]
 
 
-async def test_what_is_new_is_stored_batch_by_batch(store: KeyStore) -> None:
+async def test_new_keys_are_stored_batch_by_batch(store: KeyStore) -> None:
     records = many(BATCH + 1)
-    told: list[int] = []
-    assert await import_records(store, records, progress=told.append) == ImportResult(added=BATCH + 1)
-    assert told == [BATCH, 1]
+    batches: list[int] = []
+    assert await import_records(store, records, progress=batches.append) == ImportResult(added=BATCH + 1)
+    assert batches == [BATCH, 1]
     assert len(await store.owned("acme")) == BATCH + 1
 
 
-async def test_an_import_again_changes_nothing(store: KeyStore) -> None:
+async def test_a_second_import_changes_nothing(store: KeyStore) -> None:
     records = [RECORD, OTHER, PENDING]
     await import_records(store, records)
     await store.bind_digest(PENDING.id, "d" * 64)
@@ -156,7 +156,7 @@ async def test_an_import_never_undoes_a_revocation(store: KeyStore) -> None:
     assert await store.get_by_digest(RECORD.digest) == revoked
 
 
-async def test_what_is_revoked_in_the_import_is_revoked(store: KeyStore) -> None:
+async def test_a_key_that_the_file_says_is_revoked_becomes_revoked(store: KeyStore) -> None:
     await store.add(RECORD)
     revoked = RECORD.as_revoked(revocation(AT, "cli:ann", "stolen"))
     assert await import_records(store, [revoked], dry_run=True) == ImportResult(there=1, revoked=[RECORD.id])
@@ -178,7 +178,7 @@ async def test_a_dry_run_stores_nothing(store: KeyStore) -> None:
     assert await store.get_by_digest(GLOBEX.digest) is None
 
 
-async def test_an_import_that_was_cut_short_is_finished_by_another() -> None:
+async def test_an_interrupted_import_is_finished_by_another() -> None:
     class Failing(MemoryKeyStore):
         batches = 0
 

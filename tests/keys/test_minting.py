@@ -1,4 +1,4 @@
-"""New keys, ids and digests."""
+"""New keys, their ids and their digests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_an_id_is_a_version_4_uuid_of_16_bytes() -> None:
     assert mint_id(lambda size: b"\xff" * size) == "api_key_ffffffff-ffff-4fff-bfff-ffffffffffff"
 
 
-def test_what_is_minted_has_the_shape_that_is_looked_up() -> None:
+def test_a_minted_key_has_the_form_that_is_looked_up() -> None:
     assert all(is_key(mint_key(os.urandom)) and is_key_id(mint_id(os.urandom)) for _ in range(100))
 
 
@@ -30,7 +30,7 @@ def test_the_digest_is_sha256_of_the_text_as_it_was_sent() -> None:
 @pytest.mark.parametrize(
     "text", ["", "a" * 43, "a" * 44, "a" * 42 + "==", "a" * 43 + "=\n", "+" * 43 + "=", "é" * 43 + "="]
 )
-def test_any_other_text_is_no_key(text: str) -> None:
+def test_a_text_of_another_form_is_no_key(text: str) -> None:
     assert not is_key(text)
 
 
@@ -44,5 +44,5 @@ def test_any_other_text_is_no_key(text: str) -> None:
         "api_key_ffffffff-ffff-4fff-bfff-ffffffffffff ",
     ],
 )
-def test_any_other_text_is_no_key_id(text: str) -> None:
+def test_a_text_of_another_form_is_no_key_id(text: str) -> None:
     assert not is_key_id(text)

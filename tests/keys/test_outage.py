@@ -1,4 +1,4 @@
-"""A gateway whose Redis goes away, and comes back."""
+"""A gateway whose Redis stops and comes back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOUND = "every replica refuses a revoked key within 1 s"
 
 
 class Outage:
-    """A Redis that persists, to be killed and started again."""
+    """A Redis that persists; a test stops it and starts it again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,8 +55,8 @@ async def read(gateway: Running, key: str) -> Answer:
     return await gateway.ask("GET", "/ledgers", key=key)
 
 
-async def comes_to(gateway: Running, minted: Minted, status: int) -> float:
-    """Ask until the answer has this status; returns how long that took, in seconds."""
+async def wait_for_status(gateway: Running, minted: Minted, status: int) -> float:
+    """Ask until the response has this status; return how many seconds that took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.timeout(10):
@@ -65,14 +65,12 @@ async def comes_to(gateway: Running, minted: Minted, status: int) -> float:
     return loop.time() - began
 
 
-async def test_an_outage_is_503_and_over_as_soon_as_redis_is_back(
-    start_gateway: Start, outage: Outage
-) -> None:
+async def test_requests_get_503_until_redis_is_back(start_gateway: Start, outage: Outage) -> None:
     gateway = await start_gateway(store=RedisKeyStore(outage.server.url))
     minted = await gateway.mint("ledgers:read", "api-keys:*")
     assert (await read(gateway, minted.key)).status == 200
     outage.begin()
-    await comes_to(gateway, minted, 503)
+    await wait_for_status(gateway, minted, 503)
     asked = [
         ("GET", "/ledgers", b""),
         ("GET", "/api-keys", b""),
@@ -82,13 +80,11 @@ async def test_an_outage_is_503_and_over_as_soon_as_redis_is_back(
         assert shown(await gateway.ask(method, target, key=minted.key, body=body or None)) == UNAVAILABLE
     assert shown(await read(gateway, "A" * 43 + "=")) == UNAVAILABLE
     outage.end()
-    assert await comes_to(gateway, minted, 200) < RECOVERY_SECONDS
+    assert await wait_for_status(gateway, minted, 200) < RECOVERY_SECONDS
     assert (await read(gateway, "A" * 43 + "=")).status == 401
 
 
-async def test_with_a_grace_known_keys_work_on_and_nothing_else_does(
-    start_gateway: Start, outage: Outage
-) -> None:
+async def test_with_a_grace_only_known_keys_keep_working(start_gateway: Start, outage: Outage) -> None:
     gateway = await start_gateway(store=RedisKeyStore(outage.server.url), keys={"grace": 60.0})
     known, unknown, revoked = [await gateway.mint("ledgers:read") for _ in range(3)]
     for minted in (known, revoked):
@@ -96,12 +92,12 @@ async def test_with_a_grace_known_keys_work_on_and_nothing_else_does(
     target = f"/api-keys/{revoked.id}?owner=acme"
     assert (await gateway.ask("DELETE", target, key=MASTER_KEY)).status == 204
     outage.begin()
-    await comes_to(gateway, unknown, 503)
+    await wait_for_status(gateway, unknown, 503)
     assert (await read(gateway, known.key)).status == 200
-    # What was read of it last was its revocation; it is not known to be good.
+    # Its last change was its revocation, so the grace does not cover it.
     assert (await read(gateway, revoked.key)).status in (401, 503)
     outage.end()
-    assert await comes_to(gateway, unknown, 200) < RECOVERY_SECONDS
+    assert await wait_for_status(gateway, unknown, 200) < RECOVERY_SECONDS
     assert (await read(gateway, revoked.key)).status == 401
 
 
@@ -112,14 +108,16 @@ async def test_with_a_grace_known_keys_work_on_and_nothing_else_does(
         (60.0, "one that is cut off from the key store, within 61 s (keys.grace)"),
     ],
 )
-async def test_the_bound_is_said_at_the_start(
+async def test_the_bound_is_logged_at_the_start(
     start_gateway: Start, outage: Outage, grace: float, sentence: str
 ) -> None:
     gateway = await start_gateway(store=RedisKeyStore(outage.server.url), keys={"grace": grace})
     await gateway.logged(sentence)
 
 
-async def test_the_bound_is_not_said_before_redis_has_answered(start_gateway: Start, outage: Outage) -> None:
+async def test_the_bound_is_not_logged_before_redis_has_responded(
+    start_gateway: Start, outage: Outage
+) -> None:
     outage.begin()
     gateway = await start_gateway(store=RedisKeyStore(outage.server.url))
     assert BOUND not in await gateway.logged("degraded")
@@ -127,7 +125,7 @@ async def test_the_bound_is_not_said_before_redis_has_answered(start_gateway: St
     assert (await gateway.logged(BOUND)).count(BOUND) == 1
 
 
-async def test_of_keys_in_memory_it_is_said_that_no_other_replica_knows_them(start_gateway: Start) -> None:
-    """What a revocation is worth there is another thing."""
+async def test_the_log_says_that_no_other_replica_knows_keys_in_memory(start_gateway: Start) -> None:
+    """With keys in memory, the log names no bound, because other replicas never see a revocation."""
     gateway = await start_gateway()
     assert BOUND not in await gateway.logged(IN_MEMORY)

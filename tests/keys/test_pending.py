@@ -1,4 +1,4 @@
-"""Keys that came from Core as prefix and hash: their first use, and floods of keys that are none."""
+"""Pending keys, which came from Core as prefix and hash: their first use, and floods of bad keys."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ALIKE = "A" * 42 + "B="
 OTHERWISE = "B" * 43 + "="
 
 
-class Counting:
-    """Compares with a hash as `Verifier` does, and counts; or is held, or fails."""
+class CountingVerifier:
+    """Compares keys with a hash as `Verifier` does, and counts; a test can hold it or make it fail."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -47,7 +47,7 @@ class Counting:
 
 
 class Store(MemoryKeyStore):
-    """Memory that counts look-ups by prefix."""
+    """A store in memory that records look-ups by prefix."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Scene:
     def __init__(self) -> None:
         self.now = 1000.0
         self.store = Store()
-        self.verifier = Counting()
+        self.verifier = CountingVerifier()
         self.pending = PendingKeys(self.store, self.verifier, lambda: self.now)
 
     async def claim(self, key: str) -> bool:
@@ -76,7 +76,7 @@ async def scene() -> Scene:
     return scene
 
 
-async def test_the_first_use_of_a_key_puts_it_under_its_digest(scene: Scene) -> None:
+async def test_the_first_use_of_a_key_stores_it_by_its_digest(scene: Scene) -> None:
     assert await scene.claim(KEY)
     assert await scene.store.get_by_digest(digest(KEY)) == replace(PENDING, digest=digest(KEY), bcrypt="")
 
@@ -100,14 +100,14 @@ async def test_requests_with_one_key_share_one_comparison(scene: Scene) -> None:
     assert scene.verifier.asked == [KEY]
 
 
-async def test_a_key_that_another_replica_settled_is_known(scene: Scene) -> None:
+async def test_a_key_that_another_replica_bound_is_known(scene: Scene) -> None:
     await scene.store.bind_digest(PENDING.id, digest(KEY))
     assert await scene.claim(KEY)
     assert scene.verifier.asked == []
 
 
 @pytest.mark.parametrize("key", ["", "short", "A" * 44, "A" * 42 + "\udcff="])
-async def test_what_has_not_the_shape_of_a_key_asks_nobody(scene: Scene, key: str) -> None:
+async def test_a_text_without_the_form_of_a_key_causes_no_look_up(scene: Scene, key: str) -> None:
     assert not await scene.pending.bind(key, "0" * 64)
     assert scene.store.prefixes == []
 
@@ -118,7 +118,7 @@ async def test_a_flood_of_bad_keys_computes_no_hash(scene: Scene) -> None:
     assert scene.verifier.asked == []
 
 
-async def test_a_bad_key_with_a_known_prefix_is_compared_once_in_a_while(scene: Scene) -> None:
+async def test_a_bad_key_with_a_known_prefix_is_compared_once_every_few_seconds(scene: Scene) -> None:
     for _ in range(10):
         assert not await scene.claim(ALIKE)
     assert scene.verifier.asked == [ALIKE]
@@ -134,7 +134,7 @@ async def test_the_memory_of_bad_keys_is_bounded(scene: Scene) -> None:
     assert len(scene.verifier.asked) == 3
 
 
-async def test_a_failure_is_one_and_concludes_nothing(scene: Scene) -> None:
+async def test_a_failed_comparison_is_a_failure_and_the_next_one_can_succeed(scene: Scene) -> None:
     scene.verifier.failing = True
     with pytest.raises(GatewayError) as failure:
         await scene.claim(KEY)
@@ -152,7 +152,7 @@ async def test_without_bcrypt_a_key_that_may_be_pending_is_a_failure(scene: Scen
 
 
 async def test_a_pending_key_that_was_revoked_is_known_as_revoked(scene: Scene) -> None:
-    """By way of the cache, as the proxy asks."""
+    """The cache, which the proxy uses, returns such a key as revoked."""
     await revoke_key(scene.store, PENDING.id, revocation("2026-02-01T00:00:00Z", "master"))
     authority = StoreAuthority(scene.store, KeyCache(scene.store, lambda: scene.now), scene.pending, "")
     known = await authority.identify(digest(KEY), KEY)

@@ -1,4 +1,4 @@
-"""How many keys an owner may have: over each store, over HTTP, and in a Redis that is nearly full."""
+"""The quota of keys for an owner: over each store, over HTTP, and in a Redis that is nearly full."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ BODY = b'{"name":"n","owner":"acme","scopes":[],"expires_at":"2999-01-02T03:04:0
 
 
 def made(number: int, **changes: Any) -> KeyRecord:
-    """The record of one more key of acme."""
+    """Return the record of one more key of acme."""
     key_id = f"api_key_11111111-0000-4000-8000-{number:012}"
     return replace(replace(RECORD, id=key_id, digest=digest(key_id)), **changes)
 
 
 async def refusal(adding: Awaitable[None]) -> str:
-    """Why a record was not stored; empty if it was."""
+    """Return why a record was not stored; empty if it was stored."""
     try:
         await adding
     except QuotaError as refused:
@@ -55,15 +55,15 @@ async def refusal(adding: Awaitable[None]) -> str:
 
 
 async def test_an_owner_has_as_many_live_keys_as_its_quota(store: KeyStore) -> None:
-    """Another owner has its own."""
-    told = [await refusal(store.add(made(number), Quota(3))) for number in range(5)]
-    assert told == ["", "", "", *[TOO_MANY.format(3)] * 2]
+    """An owner can have as many live keys as its quota; the keys of another owner do not count."""
+    outcomes = [await refusal(store.add(made(number), Quota(3))) for number in range(5)]
+    assert outcomes == ["", "", "", *[TOO_MANY.format(3)] * 2]
     assert await refusal(store.add(GLOBEX, Quota(3))) == ""
     assert len(await store.owned("acme")) == 3
 
 
-async def test_a_revoked_key_is_told_nothing_of_it(store: KeyStore) -> None:
-    """It is refused as such first."""
+async def test_a_revoked_creator_learns_nothing_of_the_quota(store: KeyStore) -> None:
+    """A revoked creator is refused for its revocation, not for the quota."""
     minter = made(0).as_revoked(revocation(AT, "master"))
     await store.add_all([minter, made(1)])
     with pytest.raises(CreatorRevokedError):
@@ -80,7 +80,7 @@ async def test_a_revoked_key_makes_room_and_a_disabled_one_does_not(store: KeySt
 
 
 async def test_an_expired_key_makes_room(store: KeyStore) -> None:
-    """By the time at which the new one is created."""
+    """A key counts as expired if its expiry is before the creation time of the new key."""
     for number in range(2):
         await store.add(made(number, expires_at=instant("2026-01-05T00:00:00Z")), Quota(2))
     second_before, then = "2026-01-04T23:59:59Z", "2026-01-05T00:00:00Z"
@@ -91,7 +91,7 @@ async def test_an_expired_key_makes_room(store: KeyStore) -> None:
 
 
 async def test_a_rotation_at_the_quota_works(store: KeyStore) -> None:
-    """The old key counts until its overlap has ended."""
+    """A rotation is allowed at the quota, and the old key counts until its overlap has ended."""
     for number in range(2):
         await store.add(made(number), Quota(2))
     until = made(0).created_at
@@ -109,7 +109,7 @@ async def test_an_import_is_held_to_no_quota_and_counts(store: KeyStore) -> None
     assert await refusal(store.add(made(9), Quota(2))) == TOO_MANY.format(2).replace("2", "5", 1)
 
 
-async def test_a_pending_key_that_settles_counts_once(store: KeyStore) -> None:
+async def test_a_pending_key_that_is_bound_counts_once(store: KeyStore) -> None:
     pending = made(0, digest=f"pending:{made(0).id}", prefix="A" * 16)
     await store.add_all([pending])
     await store.bind_digest(pending.id, made(0).digest)
@@ -117,8 +117,8 @@ async def test_a_pending_key_that_settles_counts_once(store: KeyStore) -> None:
     assert await refusal(store.add(made(2), Quota(2))) == TOO_MANY.format(2)
 
 
-async def test_who_creates_and_revokes_in_a_loop_comes_to_an_end(store: KeyStore) -> None:
-    """Dead records are records; four for each key of the quota are kept."""
+async def test_creating_and_revoking_in_a_loop_is_refused_in_the_end(store: KeyStore) -> None:
+    """For each key of the quota, an owner may have at most four records of dead keys."""
     for number in range(8):
         await store.add(made(number), Quota(2))
         await revoke_key(store, made(number).id, revocation(AT, "master"))
@@ -128,13 +128,13 @@ async def test_who_creates_and_revokes_in_a_loop_comes_to_an_end(store: KeyStore
     assert await refusal(store.add(made(8), Quota(2))) == ""
 
 
-async def test_so_does_who_creates_keys_that_have_expired(store: KeyStore) -> None:
-    """Core takes an expiry in the past; so does the gateway."""
-    told = [
+async def test_creating_expired_keys_in_a_loop_is_refused_in_the_end(store: KeyStore) -> None:
+    """Core accepts an expiry in the past, and so does the gateway; such records count too."""
+    outcomes = [
         await refusal(store.add(made(number, expires_at=instant("2020-01-01T00:00:00Z")), Quota(2)))
         for number in range(9)
     ]
-    assert told == [*[""] * 8, FULL.format(8)]
+    assert outcomes == [*[""] * 8, FULL.format(8)]
 
 
 async def test_without_a_quota_nothing_is_counted(store: KeyStore) -> None:
@@ -143,19 +143,19 @@ async def test_without_a_quota_nothing_is_counted(store: KeyStore) -> None:
 
 @pytest.mark.redis
 class TestRedis:
-    async def test_a_store_of_an_older_version_is_counted_as_well(
+    async def test_keys_without_an_index_of_ends_are_counted(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
     ) -> None:
-        """It knows nothing of when keys end; an index that is gone is made anew likewise."""
+        """Keys of an older version, or whose index of ends is gone, are counted, and the index is rebuilt."""
         await redis_store.add_all([made(number) for number in range(600)])
         await revoke_key(redis_store, made(7).id, revocation(AT, "master"))
         redis_server.command("DEL", f"{PREFIX}ends:acme")
-        # As another gateway writes it meanwhile, for one of the keys.
+        # Another gateway may have written the index for one of the keys meanwhile.
         redis_server.command("ZADD", f"{PREFIX}ends:acme", "0", made(3).digest)
         assert await refusal(redis_store.add(made(900), Quota(598))) == TOO_MANY.format(598)
         assert await refusal(redis_store.add(made(900), Quota(599))) == ""
 
-    async def test_an_owner_with_few_records_costs_one_question(
+    async def test_an_owner_with_few_records_costs_one_command(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
     ) -> None:
         await redis_store.add(made(0), Quota(10))
@@ -168,7 +168,7 @@ class TestRedis:
     async def test_at_the_quota_no_record_is_read(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
     ) -> None:
-        """Whoever is refused in a loop must not cost a scan of the owner's records."""
+        """A refused creation reads none of the owner's records, so a loop of them is cheap."""
         await redis_store.add_all([made(number) for number in range(20)])
         with redis_server.monitored() as seen:
             assert await refusal(redis_store.add(made(50), Quota(20))) != ""
@@ -176,20 +176,20 @@ class TestRedis:
         asked = {found for line in lines for found in re.findall(f"{re.escape(PREFIX)}key:([0-9a-f]+)", line)}
         assert asked == {made(50).digest}
 
-    async def test_creations_at_the_same_time_do_not_exceed_it(self, redis_url: str) -> None:
-        """Three replicas, 40 creations each."""
+    async def test_simultaneous_creations_do_not_exceed_the_quota(self, redis_url: str) -> None:
+        """Forty creations at each of three replicas, all at the same time, do not exceed the quota."""
         stores = [RedisKeyStore(redis_url) for _ in range(3)]
         numbers = itertools.count()
-        told = await asyncio.gather(
+        outcomes = await asyncio.gather(
             *(refusal(store.add(made(next(numbers)), Quota(20))) for _ in range(40) for store in stores)
         )
-        assert told.count("") == 20
+        assert outcomes.count("") == 20
         assert len(await stores[0].owned("acme")) == 20
         for store in stores:
             await store.close()
 
 
-# /api-keys.
+# The quota in /api-keys.
 
 
 def resource(store: KeyStore, quota: int) -> ApiKeys:
@@ -204,7 +204,7 @@ def resource(store: KeyStore, quota: int) -> ApiKeys:
 
 
 @pytest.mark.parametrize("principal", [MASTER, CALLER], ids=["master", "scoped"])
-async def test_beyond_it_a_creation_is_403_for_whoever_asks(store: KeyStore, principal: Principal) -> None:
+async def test_beyond_the_quota_every_caller_gets_403(store: KeyStore, principal: Principal) -> None:
     api_keys = resource(store, 2)
     answers = [await api_keys.create(principal, BODY) for _ in range(3)]
     assert [isinstance(answer, ApiResponse) for answer in answers] == [True, True, False]
@@ -217,7 +217,7 @@ SCOPES = ",".join(['"a:read"'] * MAX_SCOPES)
 
 
 @pytest.mark.parametrize(
-    ("name", "owner", "scopes", "told"),
+    ("name", "owner", "scopes", "message"),
     [
         (LONG, LONG, SCOPES, ""),
         (LONG + "é", "o", "", f"name must have at most {MAX_TEXT} characters"),
@@ -235,16 +235,16 @@ SCOPES = ",".join(['"a:read"'] * MAX_SCOPES)
         ("<" * MAX_TEXT, "<" * MAX_TEXT, f'"{"<" * MAX_SCOPE}",' * 3 + '"<"', LISTED),
     ],
 )
-async def test_what_a_record_holds_is_bounded(
-    store: KeyStore, name: str, owner: str, scopes: str, told: str
+async def test_the_size_of_each_member_is_limited(
+    store: KeyStore, name: str, owner: str, scopes: str, message: str
 ) -> None:
-    """Each thing that is too long is named, none is repeated; what a list writes in six bytes counts so."""
+    """The error names every member that is too long, and repeats no value."""
     body = f'{{"name":"{name}","owner":"{owner}","scopes":[{scopes}],"expires_at":"2999-01-02T03:04:05Z"}}'
     answer = await resource(store, 2).create(MASTER, body.encode())
-    assert answer == Deny(Code.MALFORMED_BODY, told) if told else isinstance(answer, ApiResponse)
+    assert answer == Deny(Code.MALFORMED_BODY, message) if message else isinstance(answer, ApiResponse)
 
 
-# A Redis that takes no more.
+# A full Redis.
 
 
 def records(numbers: Iterable[int], **changes: Any) -> list[KeyRecord]:
@@ -252,8 +252,8 @@ def records(numbers: Iterable[int], **changes: Any) -> list[KeyRecord]:
 
 
 @pytest.mark.redis
-async def test_an_owner_at_every_bound_leaves_room_to_revoke_in_a_small_redis(tmp_path: Path) -> None:
-    """24 MB, which take no more when they are full; names of characters that JSON writes in six bytes."""
+async def test_an_owner_at_every_limit_leaves_room_to_revoke_in_a_small_redis(tmp_path: Path) -> None:
+    """An owner at every limit, in names of six bytes a character, can be revoked in a full Redis of 24 MB."""
     quota = Quota(1000)
     server = start_redis(tmp_path, "--maxmemory", "24mb", "--maxmemory-policy", "noeviction")
     store = RedisKeyStore(server.url)
@@ -275,7 +275,7 @@ async def test_an_owner_at_every_bound_leaves_room_to_revoke_in_a_small_redis(tm
 async def test_minting_in_a_loop_ends_and_every_key_can_be_revoked(
     start_gateway: Start, tmp_path: Path
 ) -> None:
-    """With names of any length, live keys and revoked ones, over HTTP."""
+    """This holds over HTTP, for names of any length, and for live and revoked keys."""
     server = start_redis(tmp_path, "--maxmemory", "24mb", "--maxmemory-policy", "noeviction")
     store = RedisKeyStore(server.url)
     try:

@@ -1,4 +1,4 @@
-"""The record of a key: its principal, and what may happen to it."""
+"""The record of a key: its principal, its JSON, and its changes of state."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def test_the_state_of_a_record(record: KeyRecord, state: KeyState) -> None:
 
 @pytest.mark.parametrize("time", ["2999-01-02T03:04:05Z", "2026-01-01T00:00:00Z"])
 @pytest.mark.parametrize("unreadable", ["tomorrow", ""])
-def test_a_record_without_a_readable_time_is_none(time: str, unreadable: str) -> None:
-    """Neither as its expiry nor as its creation."""
+def test_a_record_without_a_readable_time_is_refused(time: str, unreadable: str) -> None:
+    """A record is refused if its expiry or its creation time cannot be read."""
     text = encode_record(RECORD)
     assert time.encode() in text
     with pytest.raises(ValueError, match="parsing time"):
         decode_record(text.replace(time.encode(), unreadable.encode()))
 
 
-def test_a_record_from_before_the_newer_members_is_read() -> None:
+def test_a_record_without_the_newer_members_is_read() -> None:
     old = (
         b'{"id":"i","digest":"d","name":"n","owner":"o","scopes":["a:b"],"expires_at":"2999-01-01T00:00:00Z",'
         b'"created_at":"2026-01-01T00:00:00Z","created_by":"master","last_used_at":"0001-01-01T00:00:00Z",'
@@ -60,14 +60,14 @@ def test_a_record_from_before_the_newer_members_is_read() -> None:
     assert (record.disabled, record.history, record.pending) == (False, (), False)
 
 
-def test_a_record_survives_being_written() -> None:
+def test_a_written_record_is_read_back_equal() -> None:
     record = DISABLED.as_enabled(instant(LATER), "cli:bob")
     assert decode_record(encode_record(record)) == record
 
 
 @pytest.mark.parametrize("revoked_at", ["null", '""', '"2026-03-01T00:00:00.25Z"'])
 def test_a_record_is_written_as_every_version_has_written_it(revoked_at: str) -> None:
-    """Byte for byte: with all its members, in their order, and with times as Go writes them."""
+    """Every version writes the same bytes: all members, in their order, with times as Go writes them."""
     by = "" if revoked_at == "null" else "cli:ann"
     text = (
         '{"id":"i","digest":"pending:i","name":"n","owner":"o","scopes":["a:b"],'
@@ -88,7 +88,7 @@ def test_a_revocation_is_final() -> None:
     assert revoked_while_disabled.as_enabled(instant(LATER), "master") is revoked_while_disabled
 
 
-def test_disabling_and_enabling_leave_their_history() -> None:
+def test_disabling_and_enabling_are_in_the_history() -> None:
     assert DISABLED.as_disabled(instant(LATER), "cli:bob") is DISABLED
     assert RECORD.as_enabled(instant(LATER), "cli:bob") is RECORD
     assert DISABLED.as_enabled(instant(LATER), "cli:bob") == replace(
@@ -100,7 +100,7 @@ def test_disabling_and_enabling_leave_their_history() -> None:
     )
 
 
-def test_a_retired_key_ends_earlier_and_never_later() -> None:
+def test_a_rotation_moves_the_end_earlier_and_never_later() -> None:
     event = Event(instant(AT), "rotated", "cli:ann", "yearly")
     until = read_instant(LATER.encode())
     assert RECORD.as_rotated(until, Event(instant(AT), "rotated", "cli:ann", "yearly")) == replace(
@@ -112,8 +112,8 @@ def test_a_retired_key_ends_earlier_and_never_later() -> None:
     )
 
 
-def test_a_retiring_key_ends_in_the_name_of_who_ended_it() -> None:
-    """Who revoked it, when and why stays; else it is who rotated it."""
+def test_a_key_that_awaits_core_keeps_who_ended_it() -> None:
+    """A revocation keeps who, when and why; without one, the key was ended by who rotated it."""
     rotated = RECORD.as_rotated(
         read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann", "yearly"), awaiting_core=True
     )
@@ -150,12 +150,12 @@ def test_a_key_that_is_dead_or_was_rotated_is_not_rotated(record: KeyRecord, tex
         record.as_rotated(read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann"))
 
 
-def test_a_pending_record_settles_and_forgets_its_hash() -> None:
+def test_a_pending_record_gets_its_digest_and_loses_its_hash() -> None:
     settled = PENDING.as_bound("d" * 64)
     assert (PENDING.pending, settled.pending, settled.bcrypt) == (True, False, "")
 
 
-def test_the_later_use_counts() -> None:
+def test_the_later_of_two_uses_is_kept() -> None:
     used = RECORD.with_last_use(1_800_000_000.5)
     assert used.last_used_at == instant("2027-01-15T08:00:00.5Z")
     assert used.with_last_use(1_700_000_000.0) is used

@@ -1,4 +1,4 @@
-"""Revoking what a key minted, where the resource's own tests do not reach."""
+"""Revocation of a key with its descendants, in the cases that the tests of the API do not reach."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REVOCATION = revocation(AT, "cli:ann", "stolen")
 HOOKS = RevocationHooks()
 
 
-async def test_the_reason_goes_down(store: KeyStore) -> None:
+async def test_descendants_get_the_reason(store: KeyStore) -> None:
     await store.add(RECORD)
     await store.add(replace(OTHER, created_by=RECORD.id))
     revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION, HOOKS)
@@ -28,8 +28,8 @@ async def test_the_reason_goes_down(store: KeyStore) -> None:
     ]
 
 
-async def test_a_rotation_cuts_off_no_descendant(store: KeyStore) -> None:
-    """What a minted key was rotated into goes, and what that minted; what replaced the top itself stays."""
+async def test_descendants_are_found_across_rotations(store: KeyStore) -> None:
+    """Successors of a descendant, and what they minted, are revoked; the successor of the top key stays."""
     end = RECORD.expires_at
     top, child, grandchild, heir, heirs_child = (
         replace(RECORD, id=f"{RECORD.id[:-1]}{number}", digest=digest(str(number))) for number in range(5)
@@ -48,17 +48,17 @@ async def test_a_rotation_cuts_off_no_descendant(store: KeyStore) -> None:
     assert {record.id for record in revoked} == {top.id, child.id, grandchild.id, heir.id, heirs_child.id}
 
 
-async def test_an_imported_circle_ends(store: KeyStore) -> None:
+async def test_a_circle_of_imported_keys_is_followed_once(store: KeyStore) -> None:
     await store.add_all([replace(RECORD, created_by=OTHER.id), replace(OTHER, created_by=RECORD.id)])
     revoked = await revoke_with_descendants(store, RECORD.id, REVOCATION, HOOKS)
     assert [record.id for record in revoked] == [RECORD.id, OTHER.id]
 
 
-async def test_an_unknown_key_has_none(store: KeyStore) -> None:
+async def test_an_unknown_key_has_no_descendants(store: KeyStore) -> None:
     assert await revoke_with_descendants(store, RECORD.id, REVOCATION, HOOKS) == []
 
 
-async def test_a_descendant_that_goes_meanwhile_is_passed_over() -> None:
+async def test_a_descendant_whose_record_vanishes_is_skipped() -> None:
     class Vanishing(MemoryKeyStore):
         async def children(self, key_id: str) -> list[KeyRecord]:
             return [OTHER]
@@ -71,7 +71,7 @@ async def test_a_descendant_that_goes_meanwhile_is_passed_over() -> None:
 
 
 async def test_what_is_minted_during_the_revocation_is_not_missed(store: KeyStore) -> None:
-    """Either the store refuses the new key, or the key is revoked with its minter."""
+    """Either the store refuses the new key, or the key is revoked with its creator."""
     for number in range(20):
         minter = replace(RECORD, id=f"{RECORD.id[:-2]}{number:02}", digest=f"{number:064}")
         child = replace(

@@ -1,7 +1,7 @@
 """Figures with 100,000 keys in a real Redis: import, look-ups, the list of one owner.
 
 Rules kept here:
-- What is compared is measured in turns in one run, so that a slow machine is slow for both.
+- Figures that are compared are measured alternately in one run, so that a slow machine slows both.
 - The figures are printed: `pytest -m slow tests/keys/test_scale.py -s`.
 """
 
@@ -48,7 +48,7 @@ def line(number: int) -> str:
 
 
 async def micros(ask: Callable[[int], Awaitable[object]]) -> float:
-    """The median time of one answer, in microseconds."""
+    """Return the median time of one call, in microseconds."""
     times = []
     for number in range(ASKED):
         began = time.perf_counter()
@@ -58,7 +58,7 @@ async def micros(ask: Callable[[int], Awaitable[object]]) -> float:
 
 
 def run_import(url: str, file: Path) -> float:
-    """Seconds of the whole command, in a process of its own."""
+    """Return the seconds that the whole command takes in a process of its own."""
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", "from gateway.__main__ import main; main()", "keys", "import", str(file)],
@@ -73,7 +73,7 @@ def run_import(url: str, file: Path) -> float:
 async def test_100_000_keys_are_no_slower_than_ten(
     redis_url: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Import in under a minute; a look-up and an owner's list within 1.5 times what they take among ten."""
+    """The import takes under a minute, and a look-up or a list at most 1.5 times as long as with ten."""
     few, many = tmp_path / "few.jsonl", tmp_path / "many.jsonl"
     few.write_text("\n".join(map(line, range(OWNED))))
     many.write_text("\n".join(map(line, range(KEYS))))

@@ -1,4 +1,4 @@
-"""The same work runs once for all who ask for it at the same time."""
+"""Callers that ask for the same work at the same time share one run of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.keys.singleflight import SingleFlight
 
 
 class Work:
-    """Counts how often it is begun; ends once it is let go."""
+    """Counts how often it is started; ends when a test lets it."""
 
     def __init__(self, failure: GatewayError | None = None) -> None:
         self.begun = 0
@@ -30,7 +30,7 @@ class Work:
         return number
 
 
-async def test_callers_at_the_same_time_share_it_and_later_ones_do_not() -> None:
+async def test_simultaneous_callers_share_one_run_and_later_callers_do_not() -> None:
     work = Work()
     asking = [asyncio.ensure_future(work.ask(name)) for name in ("a", "a", "b")]
     await asyncio.sleep(0)
@@ -39,7 +39,7 @@ async def test_callers_at_the_same_time_share_it_and_later_ones_do_not() -> None
     assert await work.ask() == 3
 
 
-async def test_it_goes_on_where_the_caller_that_began_it_leaves() -> None:
+async def test_the_run_continues_if_the_caller_that_started_it_leaves() -> None:
     work = Work()
     first, second = asyncio.ensure_future(work.ask()), asyncio.ensure_future(work.ask())
     await asyncio.sleep(0)
@@ -49,8 +49,8 @@ async def test_it_goes_on_where_the_caller_that_began_it_leaves() -> None:
     assert first.cancelled()
 
 
-async def test_each_caller_gets_a_failure_of_his_own() -> None:
-    """One that is raised twice would gather the tracebacks of all."""
+async def test_each_caller_gets_its_own_copy_of_a_failure() -> None:
+    """An exception that several callers raised would collect the tracebacks of all."""
     work = Work(StoreUnavailableError(reason="away"))
     work.let_go.set()
     one, other = await asyncio.gather(work.ask(), work.ask(), return_exceptions=True)
@@ -59,7 +59,7 @@ async def test_each_caller_gets_a_failure_of_his_own() -> None:
     assert (one.reason, other.reason, one is other) == ("away", "away", False)
 
 
-async def test_a_call_that_is_forgotten_ends_and_the_next_caller_begins_anew() -> None:
+async def test_a_forgotten_run_ends_and_the_next_caller_starts_another() -> None:
     work = Work()
     asking = [asyncio.ensure_future(work.ask(name)) for name in ("a", "b")]
     await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_a_call_that_is_forgotten_ends_and_the_next_caller_begins_anew() -
     assert await asyncio.gather(*asking) == [1, 2, 3]
 
 
-async def test_closing_cancels_the_calls_under_way() -> None:
+async def test_closing_cancels_the_runs_under_way() -> None:
     work = Work()
     asking = asyncio.ensure_future(work.ask())
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""What every key store does, memory and Redis alike."""
+"""Behaviour that all key stores share, in memory and in Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT = "2026-02-01T00:00:00Z"
 REVOKED = replace(RECORD, revocation=revocation(AT, "master"))
 
 
-async def test_a_new_store_is_empty_and_answers(store: KeyStore) -> None:
+async def test_a_new_store_is_empty_and_responds(store: KeyStore) -> None:
     await store.ping()
     assert await store.is_empty()
 
@@ -66,7 +66,7 @@ async def test_an_owners_records_come_newest_first(store: KeyStore) -> None:
 
 
 async def test_records_come_by_their_ids_in_order(store: KeyStore) -> None:
-    """Unknown ones are left out."""
+    """Records are returned in the order of the ids, without those that are unknown."""
     await store.add_all([RECORD, OTHER])
     await store.record_uses({OTHER.id: 1_800_000_000.0})
     found = await store.get_many([OTHER.id, GLOBEX.id, RECORD.id])
@@ -81,7 +81,7 @@ async def test_an_owner_without_records_has_none(store: KeyStore, owner: str) ->
 
 
 @pytest.mark.parametrize("text", ["", " ", "<é&>", "a\x00b", "\U0001f600" * 100])
-async def test_any_text_survives_being_stored(store: KeyStore, text: str) -> None:
+async def test_any_text_is_read_back_equal(store: KeyStore, text: str) -> None:
     record = replace(RECORD, name=text, owner=text, scopes=(text,))
     await store.add(record)
     assert await store.get_by_digest(record.digest) == record
@@ -109,11 +109,11 @@ async def test_revoking_again_is_no_change(store: KeyStore) -> None:
     assert await store.last_position() == before
 
 
-async def test_a_reader_that_waits_is_told_of_a_change_at_once(store: KeyStore) -> None:
+async def test_a_waiting_reader_gets_a_change_at_once(store: KeyStore) -> None:
     await store.add(OTHER)
     start = await store.last_position()
     reader = asyncio.create_task(store.changes(start, 30))
-    # The reader's connection may still be opening; a change is told either way.
+    # The reader may still be connecting; it gets the change either way.
     await asyncio.sleep(0)
     await store.add(RECORD)
     async with asyncio.timeout(5):
@@ -140,7 +140,7 @@ async def test_a_position_that_memory_never_reached_is_a_gap() -> None:
     assert await store.changes("7", 0) == KeyChangeBatch("0", continuous=False)
 
 
-# Changes by id.
+# Changes of a record by its id.
 
 
 async def test_a_revocation_keeps_its_reason(store: KeyStore) -> None:
@@ -150,8 +150,8 @@ async def test_a_revocation_keeps_its_reason(store: KeyStore) -> None:
     assert await store.get(RECORD.id) == revoked
 
 
-async def test_a_disabled_key_is_told_as_changed_and_not_as_revoked(store: KeyStore) -> None:
-    """So that caches forget it, and do not remember it as revoked for ever."""
+async def test_a_disabled_key_is_a_change_and_no_revocation(store: KeyStore) -> None:
+    """The change of a disabled key lets caches forget the key, and not remember it as revoked."""
     await store.add(RECORD)
     start = await store.last_position()
     disabled = await store.revise(RECORD.id, lambda record: record.as_disabled(instant(AT), "cli:ann"))
@@ -176,7 +176,7 @@ async def test_a_successor_is_stored_with_the_revision(store: KeyStore) -> None:
     assert await store.owned("acme") == [OTHER, retired]
 
 
-async def test_what_a_revision_refuses_changes_nothing(store: KeyStore) -> None:
+async def test_a_revision_that_refuses_changes_nothing(store: KeyStore) -> None:
     await store.add(REVOKED)
 
     def retire(record: KeyRecord) -> KeyRecord:
@@ -187,10 +187,10 @@ async def test_what_a_revision_refuses_changes_nothing(store: KeyStore) -> None:
     assert await store.owned("acme") == [REVOKED]
 
 
-# What keys mint.
+# Keys that keys created.
 
 
-async def test_what_a_key_minted_and_what_took_its_place_is_known(store: KeyStore) -> None:
+async def test_the_children_and_the_successor_of_a_key_are_known(store: KeyStore) -> None:
     minted, successor = replace(OTHER, created_by=RECORD.id), replace(PENDING, replaces=OTHER.id)
     for record in (RECORD, minted, successor, GLOBEX):
         await store.add(record)
@@ -207,10 +207,10 @@ async def test_a_dead_key_mints_nothing(store: KeyStore, dead: KeyRecord) -> Non
     assert await store.get_by_digest(OTHER.digest) is None
 
 
-# Many at once.
+# Batches.
 
 
-async def test_every_record_comes_once(store: KeyStore) -> None:
+async def test_a_scan_returns_every_record_once(store: KeyStore) -> None:
     assert [batch async for batch in store.scan() if batch] == []
     for record in (RECORD, OTHER, GLOBEX):
         await store.add(record)
@@ -218,7 +218,7 @@ async def test_every_record_comes_once(store: KeyStore) -> None:
     assert sorted(found, key=lambda record: record.id) == [RECORD, OTHER, GLOBEX]
 
 
-async def test_a_batch_is_added_and_what_is_there_stays(store: KeyStore) -> None:
+async def test_a_batch_is_added_and_existing_records_stay(store: KeyStore) -> None:
     await store.add(REVOKED)
     same_digest = replace(RECORD, id=PENDING.id)
     assert await store.add_all([RECORD, OTHER, GLOBEX]) == [REVOKED, None, None]
@@ -252,7 +252,7 @@ async def test_a_pending_record_is_listed_and_found_by_its_prefix(store: KeyStor
     assert await store.owned(PENDING.owner) == [PENDING]
 
 
-async def test_a_pending_record_settles_once(store: KeyStore) -> None:
+async def test_a_pending_record_is_bound_to_a_digest_once(store: KeyStore) -> None:
     await store.add_all([PENDING])
     settled = replace(PENDING, digest="d" * 64, bcrypt="")
     assert await store.bind_digest(PENDING.id, "d" * 64) == settled
@@ -264,7 +264,7 @@ async def test_a_pending_record_settles_once(store: KeyStore) -> None:
     assert await store.get_by_prefix(PENDING.prefix) == [settled]
 
 
-async def test_settling_never_undoes_a_revocation(store: KeyStore) -> None:
+async def test_binding_a_digest_never_undoes_a_revocation(store: KeyStore) -> None:
     await store.add_all([PENDING])
     await revoke_key(store, PENDING.id, revocation(AT, "master"))
     settled = await store.bind_digest(PENDING.id, "d" * 64)
@@ -272,14 +272,14 @@ async def test_settling_never_undoes_a_revocation(store: KeyStore) -> None:
     assert settled.revocation == revocation(AT, "master")
 
 
-async def test_settling_never_replaces_a_record(store: KeyStore) -> None:
+async def test_binding_a_digest_never_replaces_a_record(store: KeyStore) -> None:
     await store.add_all([PENDING, REVOKED])
     assert await store.bind_digest(PENDING.id, RECORD.digest) == REVOKED
     assert await store.get(PENDING.id) == PENDING
 
 
-async def test_a_revocation_meets_a_record_that_settles_meanwhile(store: KeyStore) -> None:
-    """Whichever comes first, the key ends revoked."""
+async def test_a_key_that_is_revoked_while_it_is_bound_ends_revoked(store: KeyStore) -> None:
+    """A key that is revoked while its digest is bound ends revoked, whichever comes first."""
     for number in range(20):
         record = replace(
             PENDING, id=f"{PENDING.id[:-2]}{number:02}", digest=f"pending:{PENDING.id[:-2]}{number:02}"
@@ -295,17 +295,17 @@ async def test_a_revocation_meets_a_record_that_settles_meanwhile(store: KeyStor
         assert (stored.digest, stored.revocation) == (f"{number:064}", revocation(AT, "master"))
 
 
-# Last use.
+# Last uses.
 
 
-async def test_a_key_that_was_never_used_says_so(store: KeyStore) -> None:
+async def test_a_key_that_was_never_used_has_no_last_use(store: KeyStore) -> None:
     await store.add(RECORD)
     await store.record_uses({})
     assert await store.get_many([]) == []
     assert await store.get_many([RECORD.id]) == [RECORD]
 
 
-async def test_a_last_use_is_in_lists_and_never_goes_back(store: KeyStore) -> None:
+async def test_a_last_use_is_in_lists_and_never_moves_back(store: KeyStore) -> None:
     await store.add(RECORD)
     await store.record_uses({RECORD.id: 1_800_000_000.25, OTHER.id: 5.0})
     await store.record_uses({RECORD.id: 1_700_000_000.0})
@@ -322,15 +322,15 @@ async def test_a_last_use_is_no_change(store: KeyStore) -> None:
 
 
 async def test_an_id_stands_for_one_key(store: KeyStore) -> None:
-    """A second record under a known id would hide the first one's revocation."""
+    """A second record with a known id is refused, because it would hide the first one's revocation."""
     await store.add(RECORD)
     with pytest.raises(DuplicateKeyError):
         await store.add(replace(RECORD, digest=digest("another")))
     assert await store.get(RECORD.id) == RECORD
 
 
-async def test_keys_are_retiring_until_they_are_retired(store: KeyStore) -> None:
-    """Whatever else happens to them; pending ones too, before and after their digest is known."""
+async def test_keys_await_their_revocation_in_core_until_it_is_done(store: KeyStore) -> None:
+    """A key stays in the list whatever else happens to it, also while it is pending."""
     end = read_instant(b"2026-03-01T00:00:00Z")
 
     def retire(record: KeyRecord) -> KeyRecord:
@@ -356,7 +356,7 @@ async def test_keys_are_retiring_until_they_are_retired(store: KeyStore) -> None
     assert await store.awaiting_core_revocation() == [retire(PENDING).as_bound(digest("fourth"))]
 
 
-async def test_a_lease_is_one_holders_until_it_ends(store: KeyStore) -> None:
+async def test_a_lease_has_one_holder_until_it_ends(store: KeyStore) -> None:
     assert await store.take_lease("one", 0.2)
     assert not await store.take_lease("one", 0.2)
     assert await store.take_lease("two", 0.2)

@@ -1,4 +1,4 @@
-"""Last uses: noted for nothing, written in batches, kept while the store is down."""
+"""Last uses of keys: recorded without I/O, written in batches, and kept while the store is down."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from gateway.keys.usage import LastUsed
 
 
 class Recording:
-    """A store that keeps what it is told, or fails."""
+    """A store that keeps the last uses that it gets, or fails."""
 
     def __init__(self) -> None:
         self.writes: list[dict[str, float]] = []
         self.down = False
-        self.told = asyncio.Event()
+        self.written = asyncio.Event()
 
     async def record_uses(self, times: Mapping[str, float]) -> None:
         if self.down:
             raise StoreUnavailableError
         self.writes.append(dict(times))
-        self.told.set()
+        self.written.set()
 
 
 async def test_many_uses_are_one_write() -> None:
@@ -36,7 +36,7 @@ async def test_many_uses_are_one_write() -> None:
     assert store.writes == [{"a": 999.0, "b": 5.0}]
 
 
-async def test_what_could_not_be_written_is_written_later() -> None:
+async def test_uses_that_could_not_be_written_are_written_later() -> None:
     store = Recording()
     store.down = True
     last_used = LastUsed(store)
@@ -49,7 +49,7 @@ async def test_what_could_not_be_written_is_written_later() -> None:
     assert store.writes == [{"a": 1.0, "b": 2.0}]
 
 
-async def test_a_use_during_a_write_that_fails_is_the_later_one() -> None:
+async def test_a_use_during_a_failed_write_wins_over_the_earlier_one() -> None:
     class Slow(Recording):
         async def record_uses(self, times: Mapping[str, float]) -> None:
             last_used.note("a", 2.0)
@@ -65,8 +65,8 @@ async def test_a_use_during_a_write_that_fails_is_the_later_one() -> None:
     assert store.writes == [{"a": 2.0}]
 
 
-async def test_a_use_whose_write_is_cut_short_is_written_at_the_end() -> None:
-    """Whether it arrived nobody knows, and twice does no harm."""
+async def test_a_use_whose_write_was_cancelled_is_written_at_the_end() -> None:
+    """A write that was cancelled is repeated at the end, because it may not have arrived."""
 
     class Stuck(Recording):
         stuck = True
@@ -89,7 +89,7 @@ async def test_a_use_whose_write_is_cut_short_is_written_at_the_end() -> None:
     assert store.writes == [{"a": 1.0}]
 
 
-async def test_what_is_noted_is_bounded_also_while_the_store_is_down() -> None:
+async def test_the_number_of_recorded_uses_is_limited_also_while_the_store_is_down() -> None:
     store = Recording()
     store.down = True
     last_used = LastUsed(store, max_noted=2)
@@ -103,13 +103,13 @@ async def test_what_is_noted_is_bounded_also_while_the_store_is_down() -> None:
     assert store.writes == [{"a": 2.0, "b": 1.0}]
 
 
-async def test_it_writes_by_itself() -> None:
+async def test_uses_are_written_periodically() -> None:
     store = Recording()
     last_used = LastUsed(store)
     last_used.note("a", 1.0)
     task = asyncio.create_task(last_used.run(every=0.001))
     async with asyncio.timeout(5):
-        await store.told.wait()
+        await store.written.wait()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

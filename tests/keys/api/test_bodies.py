@@ -1,4 +1,4 @@
-"""Bodies of /api-keys; texts were recorded from a live Core."""
+"""Bodies of /api-keys; their texts were recorded from a live Core."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CREATION = Creation("n", ("ledgers:read",), "acme", read_instant(b"2999-01-02T03
 
 
 def body(**members: str | None) -> bytes:
-    """A good body, with some members as given; None leaves one out."""
+    """Return a good body with some members changed; None removes a member."""
     sent = ",".join(f'"{name}":{value}' for name, value in (GOOD | members).items() if value is not None)
     return f"{{{sent}}}".encode()
 
@@ -55,7 +55,7 @@ def test_a_good_body_is_read() -> None:
         (body(meta_data='[1,{"a":1e999}]'), CREATION),
     ],
 )
-def test_values_are_taken_as_core_takes_them(sent: bytes, creation: Creation) -> None:
+def test_values_are_read_as_core_reads_them(sent: bytes, creation: Creation) -> None:
     assert read_creation(sent) == creation
 
 
@@ -71,7 +71,7 @@ def test_an_escaped_name_is_the_same_name() -> None:
 
 
 @pytest.mark.parametrize("first", ['"name":1', '"owner":"victim"', '"scopes":["*:*"]', '"expires_at":"x"'])
-def test_of_a_repeated_member_the_last_counts(first: str) -> None:
+def test_the_last_of_repeated_members_counts(first: str) -> None:
     assert read_creation(f"{{{first},".encode() + body()[1:]) == CREATION
 
 
@@ -109,18 +109,18 @@ def test_missing_members_are_named_in_cores_order(sent: bytes, fields: tuple[str
         ("scopes", "[[]]", "array into Go struct field CreateAPIKeyRequest.scopes of type string"),
     ],
 )
-def test_a_member_of_a_wrong_type_is_refused_in_gos_words(member: str, value: str, text: str) -> None:
+def test_a_member_of_a_wrong_type_is_refused_with_the_text_of_go(member: str, value: str, text: str) -> None:
     assert read_creation(body(**{member: value})) == malformed(f"json: cannot unmarshal {text}")
 
 
 @pytest.mark.parametrize("value", ["1", "true", "[]", "{}"])
-def test_a_time_that_is_no_string_is_refused_in_gos_words(value: str) -> None:
+def test_a_time_that_is_no_string_is_refused_with_the_text_of_go(value: str) -> None:
     assert read_creation(body(expires_at=value)) == malformed(
         "Time.UnmarshalJSON: input is not a JSON string"
     )
 
 
-def test_a_bad_time_is_named_before_any_other_type_and_those_in_the_bodys_order() -> None:
+def test_a_bad_time_is_named_first_and_wrong_types_in_the_order_of_the_body() -> None:
     parse = 'parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"'
     owner = "json: cannot unmarshal number into Go struct field CreateAPIKeyRequest.owner of type string"
     assert read_creation(b'{"owner":1,"name":1,"expires_at":"x"}') == malformed(parse)
@@ -141,7 +141,7 @@ def test_a_bad_time_is_named_before_any_other_type_and_those_in_the_bodys_order(
         (b"true", "json: cannot unmarshal bool into Go value of type model.CreateAPIKeyRequest"),
     ],
 )
-def test_what_is_no_object_is_refused_in_gos_words(sent: bytes, text: str) -> None:
+def test_a_body_that_is_no_object_is_refused_with_the_text_of_go(sent: bytes, text: str) -> None:
     assert read_creation(sent) == malformed(text)
 
 
@@ -157,11 +157,11 @@ def test_what_is_no_object_is_refused_in_gos_words(sent: bytes, text: str) -> No
         b"[" * 70_000,
     ],
 )
-def test_what_core_would_take_and_repair_is_refused(sent: bytes) -> None:
+def test_a_body_that_core_would_repair_is_refused(sent: bytes) -> None:
     assert read_creation(sent) == malformed("Request body must be one JSON object")
 
 
-def test_the_201_shows_the_key_once_in_cores_order() -> None:
+def test_the_201_has_the_key_and_the_order_of_core() -> None:
     record = replace(
         RECORD, name="<b>&\"'/\u2028\u2029\x01\b\x7f\u00e9", expires_at=instant("2999-01-02T03:04:05.5+02:00")
     )
@@ -173,7 +173,7 @@ def test_the_201_shows_the_key_once_in_cores_order() -> None:
     )
 
 
-async def test_the_list_shows_no_key_and_the_times_that_postgresql_keeps() -> None:
+async def test_the_list_has_no_key_and_the_times_that_postgresql_keeps() -> None:
     record = replace(
         RECORD,
         scopes=(),
@@ -191,13 +191,13 @@ async def test_an_empty_list_is_null() -> None:
     assert await write_list([]) == b"null"
 
 
-async def test_only_a_disabled_key_is_said_to_be_disabled() -> None:
+async def test_only_a_disabled_key_has_is_disabled() -> None:
     assert b"is_disabled" not in await write_list([RECORD])
     assert b'"is_revoked":false,"is_disabled":true}]' in await write_list([replace(RECORD, disabled=True)])
 
 
-async def test_a_long_list_lets_others_have_their_turn() -> None:
-    """30,000 keys are written a slice at a time."""
+async def test_a_long_list_lets_other_tasks_run() -> None:
+    """A list of 30,000 keys is written in slices, and other tasks run in between."""
     turns = 0
 
     async def other() -> None:

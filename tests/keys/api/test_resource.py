@@ -1,4 +1,4 @@
-"""/api-keys over each store: owners, escalation, revocation, and the bytes of the answers."""
+"""/api-keys over each store: owners, scope escalation, revocation, and the bytes of the responses."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def body(owner: str = "acme", scopes: str = '["ledgers:read"]') -> bytes:
 
 
 def seconds_of_2026() -> Callable[[], datetime]:
-    """A clock that gains a second whenever it is read."""
+    """Return a clock that advances one second each time it is read."""
     ticks = itertools.count()
     return lambda: datetime(2026, 2, 1, tzinfo=UTC) + timedelta(seconds=next(ticks))
 
 
 @pytest.fixture
-async def learned() -> list[KeyRecord]:
+async def changed() -> list[KeyRecord]:
     return []
 
 
 @pytest.fixture
-async def api_keys(store: KeyStore, learned: list[KeyRecord]) -> ApiKeys:
-    return ApiKeys(store, learned.append, seconds_of_2026(), lambda size: bytes(size))
+async def api_keys(store: KeyStore, changed: list[KeyRecord]) -> ApiKeys:
+    return ApiKeys(store, changed.append, seconds_of_2026(), lambda size: bytes(size))
 
 
-async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
-    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+async def test_a_new_key_is_in_the_response_and_stored_by_its_digest(
+    api_keys: ApiKeys, store: KeyStore, changed: list[KeyRecord]
 ) -> None:
     record = replace(
         RECORD,
@@ -69,7 +69,7 @@ async def test_a_new_key_is_answered_once_and_stored_by_its_digest(
         '"last_used_at":"0001-01-01T00:00:00Z","is_revoked":false}'.encode(),
         created=NEW_ID,
     )
-    assert (await store.get_by_digest(digest(NEW_KEY)), learned) == (record, [record])
+    assert (await store.get_by_digest(digest(NEW_KEY)), changed) == (record, [record])
 
 
 async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKeys, store: KeyStore) -> None:
@@ -91,11 +91,11 @@ async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKe
         (body(scopes='[""]'), ESCALATION),
     ],
 )
-async def test_what_core_refuses_is_refused_and_nothing_stored(
-    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord], sent: bytes, refusal: Deny
+async def test_a_creation_that_core_refuses_is_refused_and_nothing_is_stored(
+    api_keys: ApiKeys, store: KeyStore, changed: list[KeyRecord], sent: bytes, refusal: Deny
 ) -> None:
     assert await api_keys.create(CALLER, sent) == refusal
-    assert (await store.is_empty(), learned) == (True, [])
+    assert (await store.is_empty(), changed) == (True, [])
 
 
 async def test_a_bad_body_is_named_before_another_owner(api_keys: ApiKeys) -> None:
@@ -105,7 +105,7 @@ async def test_a_bad_body_is_named_before_another_owner(api_keys: ApiKeys) -> No
 
 
 async def listed(api_keys: ApiKeys, principal: ApiKey, query: str) -> list[str]:
-    """The ids in a list."""
+    """Return the ids in a list."""
     answer = await api_keys.list(principal, query)
     assert isinstance(answer, ApiResponse)
     return [member["api_key_id"] for member in msgspec.json.decode(answer.body)]
@@ -126,14 +126,14 @@ async def test_the_master_key_lists_the_owner_that_it_names(api_keys: ApiKeys, s
     assert await api_keys.list(MASTER, "owner=%ff") == ApiResponse(200, b"null")
 
 
-async def test_a_revocation_is_answered_twice_and_keeps_its_first_time(
-    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+async def test_a_second_revocation_gets_204_and_the_first_time_is_kept(
+    api_keys: ApiKeys, store: KeyStore, changed: list[KeyRecord]
 ) -> None:
     await store.add(RECORD)
     revoked = replace(RECORD, revocation=revocation("2026-02-01T00:00:00Z", "api_key_caller"))
     assert await api_keys.delete(CALLER, RECORD.id, "owner=acme") == ApiResponse(204, revoked=RECORD.id)
     assert await api_keys.delete(CALLER, RECORD.id, "") == ApiResponse(204, revoked=RECORD.id)
-    assert (await store.get_by_digest(RECORD.digest), learned) == (revoked, [revoked, revoked])
+    assert (await store.get_by_digest(RECORD.digest), changed) == (revoked, [revoked, revoked])
 
 
 async def test_a_revoked_key_stays_listed(api_keys: ApiKeys, store: KeyStore) -> None:
@@ -167,30 +167,30 @@ async def test_a_key_that_is_not_the_callers_looks_unknown(
     assert await store.last_position() == before
 
 
-async def test_a_record_that_goes_while_it_is_revoked_is_unknown(learned: list[KeyRecord]) -> None:
+async def test_a_record_that_vanishes_while_it_is_revoked_is_unknown(changed: list[KeyRecord]) -> None:
     class Vanishing(MemoryKeyStore):
         async def revise(self, *_: object, **__: object) -> KeyRecord | None:
             return None
 
     store = Vanishing()
     await store.add(RECORD)
-    api_keys = ApiKeys(store, learned.append, seconds_of_2026(), bytes)
+    api_keys = ApiKeys(store, changed.append, seconds_of_2026(), bytes)
     assert await api_keys.delete(CALLER, RECORD.id, "") == NOT_FOUND
     assert await api_keys.delete(MASTER, RECORD.id, "owner=acme&descendants=true") == NOT_FOUND
 
 
-async def test_a_caller_that_was_revoked_meanwhile_mints_nothing(
-    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+async def test_a_caller_that_was_revoked_meanwhile_creates_nothing(
+    api_keys: ApiKeys, store: KeyStore, changed: list[KeyRecord]
 ) -> None:
     await store.add(replace(RECORD, revocation=revocation("2026-01-02T00:00:00Z", "")))
     caller = replace(CALLER, id=RECORD.id)
     refusal = Deny(Code.EXPIRED_KEY, "API key is expired or revoked")
     assert await api_keys.create(caller, body()) == refusal
-    assert (await store.get_by_digest(digest(NEW_KEY)), learned) == (None, [])
+    assert (await store.get_by_digest(digest(NEW_KEY)), changed) == (None, [])
 
 
-async def plant(store: KeyStore) -> tuple[KeyRecord, ...]:
-    """A key, one that it minted and that is revoked, one minted by that, and one of nobody's."""
+async def store_a_family(store: KeyStore) -> tuple[KeyRecord, ...]:
+    """Store a key, its revoked child, the live child of that one, and an unrelated key; return all four."""
     child = replace(OTHER, created_by=RECORD.id)
     grandchild = replace(GLOBEX, owner="acme", created_by=OTHER.id)
     stranger = replace(RECORD, id=f"{RECORD.id[:-1]}9", digest="9" * 64)
@@ -200,10 +200,10 @@ async def plant(store: KeyStore) -> tuple[KeyRecord, ...]:
     return RECORD, child, grandchild, stranger
 
 
-async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
-    api_keys: ApiKeys, store: KeyStore, learned: list[KeyRecord]
+async def test_a_key_is_revoked_with_its_descendants(
+    api_keys: ApiKeys, store: KeyStore, changed: list[KeyRecord]
 ) -> None:
-    key, child, grandchild, stranger = await plant(store)
+    key, child, grandchild, stranger = await store_a_family(store)
     assert await api_keys.delete(MASTER, key.id, "owner=acme&descendants=true") == ApiResponse(
         204, revoked=key.id, descendants=1
     )
@@ -214,17 +214,17 @@ async def test_a_key_is_revoked_with_what_it_minted_and_what_that_minted(
         replace(grandchild, revocation=revocation(at, "master", f"descendant of {key.id}")),
     ]
     assert [await store.get_by_digest(record.digest) for record in revoked] == revoked
-    assert learned == revoked
+    assert changed == revoked
     assert await store.get_by_digest(stranger.digest) == stranger
 
 
 @pytest.mark.parametrize(
     "query", ["owner=acme", "owner=acme&descendants=false", "owner=acme&descendant=true"]
 )
-async def test_descendants_outlive_a_key_unless_they_are_named(
+async def test_descendants_stay_live_unless_the_query_names_them(
     api_keys: ApiKeys, store: KeyStore, query: str
 ) -> None:
-    key, _, grandchild, _ = await plant(store)
+    key, _, grandchild, _ = await store_a_family(store)
     assert await api_keys.delete(MASTER, key.id, query) == ApiResponse(204, revoked=key.id)
     assert await store.get_by_digest(grandchild.digest) == grandchild
 
@@ -256,24 +256,24 @@ UNCLEARLY = (
         (MASTER, "owner=globex&descendants=true", NOT_FOUND),
     ],
 )
-async def test_descendants_are_for_the_master_key(
+async def test_only_the_master_key_revokes_descendants(
     api_keys: ApiKeys, store: KeyStore, principal: ApiKey, query: str, refusal: Deny
 ) -> None:
-    key, *_ = await plant(store)
+    key, *_ = await store_a_family(store)
     before = await store.last_position()
     assert await api_keys.delete(principal, key.id, query) == refusal
     assert await store.last_position() == before
 
 
-async def test_nothing_is_learned_or_answered_when_the_store_fails(learned: list[KeyRecord]) -> None:
+async def test_no_change_is_reported_when_the_store_fails(changed: list[KeyRecord]) -> None:
     class Failing(MemoryKeyStore):
         async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
             raise StoreUnavailableError
 
-    api_keys = ApiKeys(Failing(), learned.append, seconds_of_2026(), bytes)
+    api_keys = ApiKeys(Failing(), changed.append, seconds_of_2026(), bytes)
     with pytest.raises(GatewayError):
         await api_keys.create(CALLER, body())
-    assert learned == []
+    assert changed == []
 
 
 @pytest.mark.parametrize(
@@ -308,5 +308,5 @@ async def test_nothing_is_learned_or_answered_when_the_store_fails(learned: list
         ("owner=a%00", "a\x00"),
     ],
 )
-def test_the_owner_of_a_query_is_the_one_that_go_reads(query: str, owner: str) -> None:
+def test_the_owner_of_a_query_is_read_as_go_reads_it(query: str, owner: str) -> None:
     assert read_owner(query) == owner

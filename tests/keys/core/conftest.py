@@ -1,8 +1,8 @@
 """A real PostgreSQL with Core's table of keys.
 
 Rules kept here:
-- The cluster is the session's own: in a temporary folder, on a free loopback port.
-- PostgreSQL refuses to run as root, so there it runs as the user `postgres`.
+- The test session has a cluster of its own, in a temporary folder and on a free loopback port.
+- If the tests run as root, PostgreSQL runs as the user `postgres`, because it refuses to run as root.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pytest
 
 from gateway.keys.minting import mint_id, mint_key
 
-COST = 4  # of the tests' hashes; Core's is 10
+COST = 4  # bcrypt's lowest cost; Core uses 10
 TABLE = """
 CREATE SCHEMA blnk;
 CREATE TABLE blnk.api_keys (
@@ -53,13 +53,13 @@ CREATE ROLE stranger LOGIN;
 
 
 def program(name: str) -> str | None:
-    """Where a program of PostgreSQL is: Debian keeps them off the PATH."""
+    """Return the path of a program of PostgreSQL; Debian does not put them on the PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
     return shutil.which(name) or (str(found[0]) if found else None)
 
 
 def unprivileged() -> dict[str, Any]:
-    """Further arguments for `subprocess`, so that a program of PostgreSQL does not run as root."""
+    """Return arguments for `subprocess` with which a program of PostgreSQL does not run as root."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("postgres")
@@ -78,7 +78,7 @@ class Postgres:
         return f"postgres://{user}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the cluster, and wait until it accepts connections."""
         server = program("postgres")
         assert server is not None
         options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
@@ -99,12 +99,12 @@ class Postgres:
         pytest.fail("postgres did not start")
 
     def answers(self) -> bool:
-        """Whether it accepts connections; for a while after its start it does not yet."""
+        """Return whether it accepts connections; after a start that takes a while."""
         asked = [program("pg_isready") or "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(asked, check=False).returncode == 0
 
     def stop(self) -> None:
-        """End it at once, and every connection with it."""
+        """Stop it at once, with every connection to it."""
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(timeout=20)
@@ -112,7 +112,7 @@ class Postgres:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """The server is gone, and its port closed."""
+        """Stop the server for a while, so that its port refuses connections."""
         self.stop()
         try:
             yield
@@ -121,9 +121,9 @@ class Postgres:
 
     @contextmanager
     def stalled(self) -> Iterator[None]:
-        """No process of the cluster does anything, as behind a link that drops packets."""
+        """Suspend every process of the cluster, as if a link dropped packets."""
         assert self.process is not None
-        stopped = [self.process.pid, *children(self.process.pid)]
+        stopped = [self.process.pid, *child_pids(self.process.pid)]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -133,7 +133,7 @@ class Postgres:
                 os.kill(pid, signal.SIGCONT)
 
 
-def children(pid: int) -> list[int]:
+def child_pids(pid: int) -> list[int]:
     listed = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(pid)], check=False, capture_output=True, text=True
     )
@@ -142,11 +142,11 @@ def children(pid: int) -> list[int]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A cluster that anybody on loopback may use as any of its users."""
+    """Yield a cluster on which every client from loopback may log in as any user."""
     initdb = program("initdb")
     if initdb is None or program("postgres") is None:
         pytest.skip("no PostgreSQL is installed")
-    # Not below pytest's own folder, which another user may not enter.
+    # Other users may not enter the folder of pytest.
     parent = Path(tempfile.mkdtemp(prefix="blnk-gateway-postgres-"))
     if os.geteuid() == 0:
         shutil.chown(parent, "postgres")
@@ -168,7 +168,7 @@ def postgres() -> Iterator[Postgres]:
 
 @dataclass(frozen=True, slots=True)
 class CoreKey:
-    """A key that Core minted, as its owner has it."""
+    """A key that Core created, as its owner has it."""
 
     key: str = field(repr=False)
     id: str
@@ -177,12 +177,12 @@ class CoreKey:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Core's table, changed as Core or an operator would."""
+    """Core's table, and changes to it as Core or an operator makes them."""
 
     connection: asyncpg.Connection[asyncpg.Record]
 
     async def mint(self, *scopes: str, owner: str = "acme", cost: int = COST) -> CoreKey:
-        """A key in the table, as Core's own API puts it there."""
+        """Insert a new key into the table as the API of Core does."""
         key, key_id = mint_key(os.urandom), mint_id(os.urandom)
         await self.insert(key, key_id, scopes, owner, cost)
         return CoreKey(key, key_id, owner)
@@ -201,7 +201,7 @@ class Table:
         )
 
     async def revoke(self, key_id: str, owner: str) -> bool:
-        """As Core's own API does; False if the owner has no key of this id."""
+        """Revoke a key as the API of Core does; return False if the owner has no key with this id."""
         done: str = await self.connection.execute(
             "UPDATE blnk.api_keys SET is_revoked = true, revoked_at = now()"
             " WHERE api_key_id = $1 AND owner_id = $2",
@@ -211,7 +211,7 @@ class Table:
         return done == "UPDATE 1"
 
     async def change(self, key: CoreKey, what: str) -> None:
-        """`change(key, "is_revoked = true")`"""
+        """Set columns of a row: `change(key, "is_revoked = true")`."""
         await self.connection.execute(f"UPDATE blnk.api_keys SET {what} WHERE api_key_id = $1", key.id)  # noqa: S608
 
     async def delete(self, key: CoreKey) -> None:
@@ -228,7 +228,7 @@ def hashed(key: str, cost: int = COST) -> str:
 
 @pytest.fixture
 async def table(postgres: Postgres) -> AsyncIterator[Table]:
-    """Core's table in a database of the test's own."""
+    """Yield Core's table in a database that only this test uses."""
     admin = await asyncpg.connect(postgres.url("postgres", "postgres"))
     await admin.execute("DROP DATABASE IF EXISTS blnk WITH (FORCE)")
     await admin.execute("DROP ROLE IF EXISTS reader")
@@ -238,5 +238,5 @@ async def table(postgres: Postgres) -> AsyncIterator[Table]:
     connection = await asyncpg.connect(postgres.url("postgres"))
     await connection.execute(TABLE)
     yield Table(connection)
-    # The cluster may have been restarted under it.
+    # The connection may be broken, because a test may have restarted the cluster.
     connection.terminate()

@@ -1,4 +1,4 @@
-"""`/api-keys` by way of Core: what Core is sent, and what of its answers is kept and shown."""
+"""`/api-keys` through Core: the requests that Core gets, and which parts of its responses are used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MADE = (
 )
 CREATED = ApiResponse(201, MADE)
 DONE = ApiResponse(204)
-# What is answered then, with what the log says of it.
+# The responses with the ids for the log.
 NEW = replace(CREATED, created=RECORD.id)
 REVOKED = replace(DONE, revoked=RECORD.id)
 
@@ -50,7 +50,7 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class Core:
-    """Answers as it is told, and keeps what it was asked; `rows` are its table, by id."""
+    """Returns the responses that a test sets, and records its requests; `rows` is its table, by id."""
 
     answers: list[ApiResponse | GatewayError]
     rows: dict[str, CoreRow]
@@ -79,7 +79,7 @@ class Resource:
     keys: CoreApiKeys
     core: Core
     store: MemoryKeyStore
-    learned: list[KeyRecord]
+    changed: list[KeyRecord]
 
 
 def resource(
@@ -89,18 +89,18 @@ def resource(
     quota: Quota = NO_QUOTA,
 ) -> Resource:
     core, store = Core(list(answers), {row.id: row for row in rows}), store or MemoryKeyStore()
-    learned: list[KeyRecord] = []
-    writes = CoreKeyWrites(core.ask, core, store, learned.append, now)
+    changed: list[KeyRecord] = []
+    writes = CoreKeyWrites(core.ask, core, store, changed.append, now)
     limit = CoreQuota(core, store, lambda: quota)
-    return Resource(CoreApiKeys(writes, store, learned.append, now, limit), core, store, learned)
+    return Resource(CoreApiKeys(writes, store, changed.append, now, limit), core, store, changed)
 
 
 def body(**changes: Any) -> bytes:
     return json.dumps(WANTED | changes).encode()
 
 
-async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
-    """The answer is Core's, byte for byte; the record has the digest and who made it."""
+async def test_a_key_is_created_by_core_and_known_before_its_201() -> None:
+    """The response is Core's, byte for byte, and the record has the digest and the creator."""
     made = resource(CREATED)
     assert await made.keys.create(ACME, body()) == NEW
     assert made.core.asked == [
@@ -111,7 +111,7 @@ async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
         )
     ]
     record = await made.store.get_by_digest(digest(KEY))
-    assert made.learned == [record]
+    assert made.changed == [record]
     assert record == KeyRecord(
         id=f"{KEY_ID}1",
         digest=digest(KEY),
@@ -134,8 +134,8 @@ async def test_a_key_is_made_by_core_and_known_before_its_201() -> None:
         b'"expires_at":"2999-01-02T03:04:05.000Z"} ',
     ],
 )
-async def test_nothing_of_a_body_reaches_core_as_it_came(sent: bytes) -> None:
-    """Core folds names and takes the last; it gets four members, each once."""
+async def test_core_gets_a_new_body(sent: bytes) -> None:
+    """Core ignores case and takes the last of repeated members, so it gets four members, each once."""
     made = resource(CREATED)
     assert await made.keys.create(ACME, sent) == NEW
     assert made.core.asked[0][2] == (
@@ -156,8 +156,8 @@ async def test_nothing_of_a_body_reaches_core_as_it_came(sent: bytes) -> None:
         (body(expires_at="9999-12-31T23:59:59.9999999Z"), Code.MALFORMED_BODY),
     ],
 )
-async def test_what_is_refused_here_never_reaches_core(sent: bytes, code: Code) -> None:
-    """Core would do anything for the master key, and break its own list with a late enough time."""
+async def test_a_refused_creation_never_reaches_core(sent: bytes, code: Code) -> None:
+    """Core would accept these from the master key, and fail to list a key whose expiry is too late."""
     made = resource()
     refused = await made.keys.create(ACME, sent)
     assert isinstance(refused, Deny)
@@ -165,7 +165,7 @@ async def test_what_is_refused_here_never_reaches_core(sent: bytes, code: Code) 
 
 
 @pytest.mark.parametrize("expires_at", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+02:00"])
-async def test_the_first_and_the_last_time_that_core_can_list_pass(expires_at: str) -> None:
+async def test_the_first_and_the_last_time_that_core_can_list_are_accepted(expires_at: str) -> None:
     made = resource(CREATED)
     assert await made.keys.create(MASTER, body(expires_at=expires_at)) == NEW
 
@@ -174,17 +174,17 @@ async def test_the_first_and_the_last_time_that_core_can_list_pass(expires_at: s
     "answer",
     [ApiResponse(500, b'{"error":"internal server error"}'), ApiResponse(429, b"{}"), ApiResponse(500)],
 )
-async def test_other_answers_of_core_pass_as_they_are(answer: ApiResponse) -> None:
+async def test_other_responses_of_core_are_passed_on_unchanged(answer: ApiResponse) -> None:
     made = resource(answer, answer, answer, rows=[row("1")])
     assert await made.keys.create(MASTER, body()) == answer
     assert await made.keys.list(MASTER, "owner=acme") == answer
-    assert (await made.store.is_empty(), made.learned) == (True, [])
+    assert (await made.store.is_empty(), made.changed) == (True, [])
     refused = await made.keys.delete(MASTER, f"{KEY_ID}1", "owner=acme")
     assert refused == replace(answer, revoked=f"{KEY_ID}1")
 
 
 @pytest.mark.parametrize(
-    "answered",
+    "sent",
     [
         b"{}",
         b"nothing",
@@ -193,14 +193,14 @@ async def test_other_answers_of_core_pass_as_they_are(answer: ApiResponse) -> No
         MADE.replace(b"2999", b"x"),
     ],
 )
-async def test_a_201_of_another_make_is_passed_on_and_not_kept(answered: bytes) -> None:
-    made = resource(ApiResponse(201, answered))
-    assert await made.keys.create(MASTER, body()) == ApiResponse(201, answered)
+async def test_a_201_that_cannot_be_read_is_passed_on_and_not_stored(sent: bytes) -> None:
+    made = resource(ApiResponse(201, sent))
+    assert await made.keys.create(MASTER, body()) == ApiResponse(201, sent)
     assert await made.store.is_empty()
 
 
-async def test_a_store_that_fails_behind_a_201_leaves_no_key_without_a_maker() -> None:
-    """Core's new key, which nobody has seen, is withdrawn, and the caller is told to try again."""
+async def test_a_store_that_fails_after_the_201_leaves_no_live_key() -> None:
+    """Core's new key is revoked before anybody has it, and the caller gets 503."""
 
     class Failing(MemoryKeyStore):
         async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
@@ -213,8 +213,8 @@ async def test_a_store_that_fails_behind_a_201_leaves_no_key_without_a_maker() -
     assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
 
 
-async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
-    """What Core made is revoked before anybody has it."""
+async def test_a_caller_that_was_revoked_meanwhile_creates_no_live_key() -> None:
+    """The key that Core created is revoked before anybody has it."""
     made = resource(CREATED, DONE)
     await made.store.add(RECORD)
     await revoke_key(made.store, RECORD.id, revocation("2026-01-01T00:00:00Z", "master"))
@@ -236,7 +236,7 @@ async def test_a_key_that_was_revoked_meanwhile_mints_none() -> None:
     ],
 )
 async def test_an_owner_is_escaped_anew(owner: str, sent: str) -> None:
-    """Whatever stands in it is one value for Core."""
+    """Core reads one value, whatever characters the owner contains."""
     of = read_owner(f"owner={owner}")
     made = resource(ApiResponse(200, b"null"), DONE, rows=[row("1", of)])
     await made.keys.list(MASTER, f"owner={owner}&owner=second")
@@ -251,7 +251,7 @@ async def test_an_owner_is_escaped_anew(owner: str, sent: str) -> None:
     ("principal", "query", "code"),
     [(MASTER, "", Code.OWNER_REQUIRED), (ACME, "owner=globex", Code.CROSS_OWNER)],
 )
-async def test_an_owner_is_judged_before_core_is_asked(principal: ApiKey, query: str, code: Code) -> None:
+async def test_the_owner_is_checked_before_core_is_asked(principal: ApiKey, query: str, code: Code) -> None:
     made = resource()
     for refused in (
         await made.keys.list(principal, query),
@@ -261,8 +261,8 @@ async def test_an_owner_is_judged_before_core_is_asked(principal: ApiKey, query:
         assert refused.code is code
 
 
-async def test_a_key_whose_row_somebody_met_first_has_its_maker() -> None:
-    """A command may have put the row into the store, as pending, before Core had answered."""
+async def test_a_key_whose_row_is_already_stored_as_pending_gets_its_creator() -> None:
+    """The creator is stored even if a command stored the row as pending before Core responded."""
     made = resource(CREATED)
     await made.store.add_all([pending_record(row("1"), Instant.of(now()))])
     assert await made.keys.create(ACME, body()) == NEW
@@ -271,7 +271,7 @@ async def test_a_key_whose_row_somebody_met_first_has_its_maker() -> None:
     assert [child.id for child in await made.store.children(ACME.id)] == [record.id]
 
 
-async def test_a_dead_key_has_no_key_whose_row_somebody_met_first() -> None:
+async def test_a_dead_creator_gets_no_key_whose_row_is_already_stored_as_pending() -> None:
     made = resource(CREATED, DONE)
     minter = replace(RECORD, id=ACME.id, digest=digest("minter"))
     await made.store.add_all(
@@ -281,8 +281,8 @@ async def test_a_dead_key_has_no_key_whose_row_somebody_met_first() -> None:
     assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
 
 
-async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
-    """All else is Core's, unknown members and Go's escapes included."""
+async def test_a_list_has_no_hashes_and_the_later_of_two_last_uses() -> None:
+    """Everything else is as Core wrote it, also unknown members and the escapes of Go."""
     first = (
         b'{"api_key_id":"%b1","key":"$2a$10$h","name":"\\u003c",'
         b'"last_used_at":"2026-01-01T00:00:00Z","x":[1.5]}'
@@ -310,8 +310,8 @@ async def test_a_list_has_no_hashes_and_the_later_of_both_uses() -> None:
     assert shown.body == expected.replace(b"2026-01-01T", b"2026-02-01T")
 
 
-async def test_a_list_tells_what_the_store_alone_knows() -> None:
-    """By the id of each key: the store may remember another owner of it."""
+async def test_a_list_has_what_only_the_store_knows() -> None:
+    """A list adds what only the store knows, by the id of each key, whatever owner the store has for it."""
     item = {"key": "$2a$10$h", "expires_at": "2999-01-02T03:04:05Z", "is_revoked": False}
     listed = [{"api_key_id": KEY_ID + number, **item} for number in "1234"]
     made = resource(ApiResponse(200, json.dumps(listed).encode()))
@@ -335,8 +335,8 @@ async def test_a_list_tells_what_the_store_alone_knows() -> None:
     ]
 
 
-async def test_the_hash_of_a_new_key_is_kept_where_it_can_be_read() -> None:
-    """So that nobody has to compare the key with it."""
+async def test_the_hash_of_a_new_key_is_stored_if_the_row_can_be_read() -> None:
+    """The hash of the row is stored, so that no replica compares the key with it."""
     made = resource(CREATED, rows=[row("1")])
     await made.keys.create(ACME, body())
     record = await made.store.get_by_digest(digest(KEY))
@@ -345,7 +345,7 @@ async def test_the_hash_of_a_new_key_is_kept_where_it_can_be_read() -> None:
 
 
 async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
-    """Core answers 200 without a body where a time is beyond its years."""
+    """Core responds with 200 and no body if a time is outside the years that it can write."""
     made = resource(ApiResponse(200), ApiResponse(200, b"null"))
     with pytest.raises(GatewayError) as failure:
         await made.keys.list(ACME, "")
@@ -355,33 +355,33 @@ async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) -> None:
-    """So that nobody reads it off Core's row first, and takes Core for who did it."""
+    """Otherwise a replica could read the revoked row first, and store Core as who revoked it."""
     made = resource(rows=[row("1")])
     if known:
         await made.store.add(RECORD)
-    by_then: list[KeyRecord | None] = []
+    stored: list[KeyRecord | None] = []
 
     async def ask(method: str, target: str, body: bytes) -> ApiResponse:
-        by_then.append(await made.store.get(RECORD.id))
+        stored.append(await made.store.get(RECORD.id))
         return DONE
 
-    writes = CoreKeyWrites(ask, made.core, made.store, made.learned.append, now)
+    writes = CoreKeyWrites(ask, made.core, made.store, made.changed.append, now)
     limit = CoreQuota(made.core, made.store, lambda: NO_QUOTA)
-    keys = CoreApiKeys(writes, made.store, made.learned.append, now, limit)
+    keys = CoreApiKeys(writes, made.store, made.changed.append, now, limit)
     assert await keys.delete(ACME, RECORD.id, "") == REVOKED
-    (before,), after = by_then, await made.store.get(RECORD.id)
+    (before,), after = stored, await made.store.get(RECORD.id)
     assert before is not None
     assert after is not None
     assert before.revocation == revocation("2026-01-02T00:00:00Z", ACME.id)
     assert (before.awaiting_core_revocation, after) == (True, replace(before, awaiting_core_revocation=False))
-    assert made.learned == [before, after]
+    assert made.changed == [before, after]
 
 
 @pytest.mark.parametrize("answer", [ApiResponse(500, b"{}"), UpstreamUnreachableError()])
-async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
+async def test_a_revocation_that_core_fails_to_apply_stands_and_is_pending(
     answer: ApiResponse | GatewayError,
 ) -> None:
-    """The caller is told, and the gateways refuse the key meanwhile."""
+    """The caller gets the failure, and the gateways refuse the key and keep asking Core to revoke it."""
     made = resource(answer, DONE, rows=[row("1")])
     await made.store.add(RECORD)
     if isinstance(answer, GatewayError):
@@ -395,7 +395,7 @@ async def test_a_revocation_that_core_does_not_take_stands_and_is_left_to_do(
     assert (revoker(record), await made.store.awaiting_core_revocation()) == (ACME.id, [])
 
 
-async def test_a_store_that_fails_leaves_core_alone() -> None:
+async def test_core_is_not_asked_when_the_store_fails() -> None:
     class Failing(MemoryKeyStore):
         async def revise(self, *_: object, **__: object) -> KeyRecord | None:
             raise StoreUnavailableError
@@ -409,7 +409,7 @@ async def test_a_store_that_fails_leaves_core_alone() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_key_that_was_revoked_in_core_was_revoked_by_core(known: bool) -> None:
-    """Revoking it again is answered as Core does, and changes nothing, not even in Core."""
+    """A second revocation gets 204 and changes nothing, neither here nor in Core."""
     made = resource(rows=[replace(row("1", revoked=True), revoked_at=86400.0)])
     if known:
         await made.store.add(RECORD)
@@ -421,8 +421,8 @@ async def test_a_key_that_was_revoked_in_core_was_revoked_by_core(known: bool) -
 
 
 @pytest.mark.parametrize("rows", [[], [row("1", "globex")]])
-async def test_a_key_that_is_nobodys_or_anothers_looks_unknown(rows: list[CoreRow]) -> None:
-    """By the owner that Core's row has now, whatever the store remembers."""
+async def test_a_key_without_a_row_or_of_another_owner_looks_unknown(rows: list[CoreRow]) -> None:
+    """The owner in Core's row counts, whatever owner the store has."""
     made = resource(rows=rows)
     await made.store.add(RECORD)
     unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
@@ -431,13 +431,13 @@ async def test_a_key_that_is_nobodys_or_anothers_looks_unknown(rows: list[CoreRo
 
 
 @pytest.mark.parametrize("key_id", ["x", f"{KEY_ID}1/x", KEY_ID.upper() + "1", "%00", ""])
-async def test_what_is_no_id_is_not_asked_about(key_id: str) -> None:
+async def test_a_text_that_is_no_id_is_not_looked_up(key_id: str) -> None:
     made = resource()
     assert await made.keys.delete(ACME, key_id, "") == Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
 
 
 async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
-    """Those of other owners too, each under the one in its row; one without a row needs no Core."""
+    """Each is revoked in Core under the owner in its row; one without a row is revoked in the store alone."""
     rows = [row("1"), row("4", "owner-of-today"), row("6", revoked=True)]
     made = resource(DONE, DONE, rows=rows)
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}4"), ("6", f"{KEY_ID}1")):
@@ -450,7 +450,7 @@ async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
         f"/api-keys/{KEY_ID}4?owner=owner-of-today",
     ]
     ids = {KEY_ID + number for number in "1456"}
-    assert {record.id for record in made.learned if record.revoked} == ids
+    assert {record.id for record in made.changed if record.revoked} == ids
     assert await made.store.awaiting_core_revocation() == []
     by = {record.id[-1]: revoker(record) for record in await made.store.get_many(sorted(ids))}
     assert by == {"1": "master", "4": "master", "5": "master", "6": "core"}
@@ -458,7 +458,7 @@ async def test_descendants_are_revoked_in_the_store_and_in_core() -> None:
     assert isinstance(refused, Deny)
 
 
-async def test_a_descendant_that_core_does_not_revoke_is_told_of_and_holds_up_no_other() -> None:
+async def test_a_descendant_that_core_does_not_revoke_is_reported_and_the_others_are_revoked() -> None:
     made = resource(DONE, ApiResponse(500, b"{}"), DONE, rows=[row("1"), row("4"), row("5")])
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}1")):
         await made.store.add(child(number, minter))
@@ -470,5 +470,5 @@ async def test_a_descendant_that_core_does_not_revoke_is_told_of_and_holds_up_no
 
 
 def child(number: str, minter: str) -> KeyRecord:
-    """A key that another one minted."""
+    """Return the record of a key that the key `minter` created."""
     return replace(RECORD, id=KEY_ID + number, digest=digest(number), created_by=minter)

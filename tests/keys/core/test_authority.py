@@ -43,7 +43,7 @@ def now() -> datetime:
 
 
 class CountingVerifier(Verifier):
-    """Counts what it is asked, and the most that it was asked at once."""
+    """Counts the comparisons that it is asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class CountingRows(CoreRows):
 
 @dataclass(slots=True)
 class Replica:
-    """One gateway's view of the keys."""
+    """The keys as one gateway sees them."""
 
     keys: CoreAuthority
     cache: KeyCache
@@ -74,7 +74,7 @@ class Replica:
     rows: CountingRows
 
     async def find(self, key: str, client: str = "192.0.2.1") -> ApiKey | None:
-        """As the proxy asks."""
+        """Look up a principal as the proxy does."""
         name = digest(key)
         return self.keys.peek(name) or await self.keys.identify(name, key, client)
 
@@ -86,7 +86,7 @@ class Replica:
         return "unknown" if found is None else found.state(time.time())
 
     async def lag(self, holds: Callable[[], Awaitable[bool]]) -> float:
-        """Seconds until it holds, and it stays so for a while."""
+        """Return the seconds until `holds` returns True; then check for a while that it stays so."""
         began = time.monotonic()
         while not await holds():
             assert time.monotonic() - began < 3 * BOUND
@@ -117,13 +117,13 @@ async def replica(
 
 @pytest.fixture
 async def first(postgres: Postgres, table: Table) -> AsyncIterator[Replica]:
-    """A replica with an empty store of its own, and the right to read alone."""
+    """Yield a replica with an empty store, whose user in the database may only read."""
     async with replica(postgres.url(), MemoryKeyStore()) as made:
         yield made
 
 
 async def test_a_key_of_core_is_known_by_its_prefix_and_its_hash(first: Replica, table: Table) -> None:
-    """It is compared once, and is then as its row says."""
+    """The key is compared once, and then has the owner, scopes and expiry in its row."""
     key = await table.mint("ledgers:read", "api-keys:*", owner="globex")
     found = await first.find(key.key)
     assert found is not None
@@ -134,7 +134,7 @@ async def test_a_key_of_core_is_known_by_its_prefix_and_its_hash(first: Replica,
 
 
 async def test_a_key_in_use_costs_no_look_up(first: Replica, table: Table) -> None:
-    """Once it is known, `peek` says so without a database."""
+    """Once a key is known, `peek` returns it without asking the database."""
     key = await table.mint("ledgers:read")
     assert await first.state(key.key) is KeyState.LIVE
     await first.lag(lambda: peeked(first, key))
@@ -158,10 +158,10 @@ async def peeked(on: Replica, key: CoreKey) -> bool:
         ("key = 'no hash'", "unknown"),
     ],
 )
-async def test_a_changed_row_is_honoured_within_2_s(
+async def test_a_key_whose_row_becomes_invalid_is_refused_within_2_s(
     first: Replica, table: Table, change: str, state: KeyState | str
 ) -> None:
-    """However the row stops being a good one, the key is refused."""
+    """The key is refused whatever change of its row makes it invalid."""
     key = await table.mint("ledgers:read")
     await first.lag(lambda: peeked(first, key))
     await table.change(key, change)
@@ -172,8 +172,8 @@ async def test_a_changed_row_is_honoured_within_2_s(
     assert await first.lag(refused) < BOUND
 
 
-async def test_a_deleted_row_is_honoured_within_2_s(first: Replica, table: Table) -> None:
-    """A key whose row is gone is unknown."""
+async def test_a_key_whose_row_was_deleted_is_unknown_within_2_s(first: Replica, table: Table) -> None:
+    """A key whose row was deleted is unknown."""
     key = await table.mint("ledgers:read")
     await first.lag(lambda: peeked(first, key))
     await table.delete(key)
@@ -184,8 +184,8 @@ async def test_a_deleted_row_is_honoured_within_2_s(first: Replica, table: Table
     assert await first.lag(unknown) < BOUND
 
 
-async def test_changed_scopes_owner_and_expiry_are_honoured_within_2_s(first: Replica, table: Table) -> None:
-    """In both directions: a row may also give more."""
+async def test_changed_scopes_owner_and_expiry_count_within_2_s(first: Replica, table: Table) -> None:
+    """The row counts also if it now allows more than before."""
     key = await table.mint("ledgers:read")
     await first.lag(lambda: peeked(first, key))
     await table.change(
@@ -199,19 +199,19 @@ async def test_changed_scopes_owner_and_expiry_are_honoured_within_2_s(first: Re
     assert await first.lag(changed) < BOUND
 
 
-async def test_an_expiry_that_python_cannot_say_is_read(first: Replica, table: Table) -> None:
-    """It must not fail the rows beside it either."""
+async def test_an_expiry_beyond_the_years_of_python_is_read(first: Replica, table: Table) -> None:
+    """The rows that are read with such a row are read too."""
     far, other = await table.mint("ledgers:read"), await table.mint("ledgers:read")
     await table.change(far, "expires_at = '294000-01-01'")
     never = await table.mint("ledgers:read")
     await table.change(never, "expires_at = 'infinity'")
     states = [await first.state(key.key) for key in (far, other, never)]
-    # Core cannot read `infinity`, and accepts such a key no longer.
+    # Core cannot read `infinity`, and refuses such a key.
     assert states == [KeyState.LIVE, KeyState.LIVE, KeyState.EXPIRED]
 
 
 async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> None:
-    """Seen once, it goes into the store with its time: taking it back does not bring the key back."""
+    """A revocation that was seen is stored with its time, and the key stays revoked if Core takes it back."""
     key = await table.mint("ledgers:read")
     assert await first.state(key.key) is KeyState.LIVE
     await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
@@ -230,7 +230,7 @@ async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> No
 
 
 class Emptiable(MemoryKeyStore):
-    """Loses everything, as a Redis does that persists nothing; or is silent."""
+    """A store that can lose everything, as a Redis that persists nothing does, or fail."""
 
     silent = False
     emptied = False
@@ -253,8 +253,8 @@ class Emptiable(MemoryKeyStore):
         return await super().changes(after, wait)
 
 
-async def test_a_store_that_was_emptied_brings_nothing_back(postgres: Postgres, table: Table) -> None:
-    """Neither a rotated key nor a revoked one; and what was compared is not compared again."""
+async def test_a_store_that_was_emptied_makes_no_dead_key_live(postgres: Postgres, table: Table) -> None:
+    """Rotated and revoked keys stay refused, and no key is compared again."""
     store = Emptiable()
     async with replica(postgres.url(), store) as one:
         keys = [await table.mint("ledgers:read") for _ in range(3)]
@@ -280,8 +280,8 @@ async def test_a_store_that_was_emptied_brings_nothing_back(postgres: Postgres, 
         assert one.verifier.asked == compared
 
 
-async def test_a_grace_covers_a_key_whose_row_was_long_not_read(postgres: Postgres, table: Table) -> None:
-    """It has been idle; what the cache knows of its end counts."""
+async def test_a_grace_covers_a_key_whose_row_was_not_read_for_long(postgres: Postgres, table: Table) -> None:
+    """The grace covers a key that was idle, and the end that the cache knows still counts."""
     store = Emptiable()
     async with replica(postgres.url(), store, grace=60, idle_reads=0) as one:
         key, rotated = await table.mint("ledgers:read"), await table.mint("ledgers:read")
@@ -297,13 +297,13 @@ async def test_a_grace_covers_a_key_whose_row_was_long_not_read(postgres: Postgr
         await one.lag(ended)
         assert await one.state(key.key) is KeyState.LIVE
         store.silent = True
-        # By then their rows are in use no longer.
+        # After this time, their rows are not in use any more.
         await asyncio.sleep(max(2 * READ_SECONDS, LINK_PROOF_SECONDS))
         assert [await one.state(each.key) for each in (key, rotated)] == [KeyState.LIVE, KeyState.EXPIRED]
 
 
-async def test_a_row_that_core_would_not_find_by_its_prefix_is_no_keys(first: Replica, table: Table) -> None:
-    """Core looks for keys by it."""
+async def test_a_row_that_core_would_not_find_by_its_prefix_is_ignored(first: Replica, table: Table) -> None:
+    """A row whose prefix does not match the key is ignored, because Core looks keys up by prefix."""
     nulled, changed = await table.mint("ledgers:read"), await table.mint("ledgers:read")
     assert [await first.state(key.key) for key in (nulled, changed)] == [KeyState.LIVE] * 2
     await table.change(nulled, "key_prefix = NULL")
@@ -315,10 +315,8 @@ async def test_a_row_that_core_would_not_find_by_its_prefix_is_no_keys(first: Re
     assert await first.lag(unknown) < BOUND
 
 
-async def test_a_key_that_was_never_compared_is_where_its_hash_may_have_been_replaced(
-    postgres: Postgres, table: Table
-) -> None:
-    """As one that Core made for a gateway whose database was away at that moment: once, for all replicas."""
+async def test_a_key_whose_record_has_no_hash_is_compared_once(postgres: Postgres, table: Table) -> None:
+    """A record without a hash, stored while the database was down, is compared once for all replicas."""
     store = MemoryKeyStore()
     key = await table.mint("ledgers:read")
     async with replica(postgres.url(), store) as one:
@@ -333,10 +331,10 @@ async def test_a_key_that_was_never_compared_is_where_its_hash_may_have_been_rep
         assert await two.state(key.key) == "unknown"
 
 
-async def test_a_key_that_took_anothers_place_in_its_row_is_known_by_the_rows_record(
+async def test_a_key_that_replaced_another_in_its_row_is_known_by_the_record_of_that_row(
     postgres: Postgres, table: Table
 ) -> None:
-    """It is compared once, and whatever is done to the id counts for it."""
+    """The new key is compared once, and a change of the record with that id applies to it."""
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
         key = await table.mint("ledgers:read")
@@ -359,10 +357,10 @@ async def test_a_key_that_took_anothers_place_in_its_row_is_known_by_the_rows_re
         assert await one.lag(refused) < 1
 
 
-async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
+async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_key_is_known(
     postgres: Postgres, table: Table
 ) -> None:
-    """A digest stands for the hash that it was compared with, on every replica."""
+    """A digest counts only with the hash that its key was compared with, on every replica."""
     key = await table.mint("ledgers:read")
     store = MemoryKeyStore()
     new = key.key[:16] + mint_key(os.urandom)[16:]
@@ -380,10 +378,10 @@ async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_one_known(
         assert (await two.state(new), await two.state(key.key)) == (KeyState.LIVE, "unknown")
 
 
-async def test_what_one_replica_found_the_others_know_without_bcrypt(
+async def test_a_key_that_one_replica_found_costs_the_others_no_bcrypt(
     postgres: Postgres, table: Table
 ) -> None:
-    """The digest is in the store that they share."""
+    """The digest is in the store that the replicas share."""
     key = await table.mint("ledgers:read")
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
@@ -392,10 +390,10 @@ async def test_what_one_replica_found_the_others_know_without_bcrypt(
         assert (one.verifier.asked, two.verifier.asked) == (1, 0)
 
 
-async def test_a_revocation_in_the_store_stands_whatever_the_row_says(
+async def test_a_revocation_in_the_store_counts_more_than_a_live_row(
     first: Replica, postgres: Postgres, table: Table
 ) -> None:
-    """A replica that finds the key later must not take the row's word either."""
+    """A replica that finds the key later refuses it too, though its row is live."""
     key = await table.mint("ledgers:read")
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
@@ -407,7 +405,7 @@ async def test_a_revocation_in_the_store_stands_whatever_the_row_says(
 
 
 async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Table) -> None:
-    """The row still says 2999; the store knows better."""
+    """The end in the store counts, though the row has a later one."""
     key = await table.mint("ledgers:read")
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
@@ -421,15 +419,15 @@ async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Ta
         assert await one.lag(ended) < BOUND
 
 
-async def test_requests_that_come_together_share_one_comparison(first: Replica, table: Table) -> None:
-    """Fifty first requests with one key are one look-up and one bcrypt."""
+async def test_simultaneous_requests_share_one_comparison(first: Replica, table: Table) -> None:
+    """Fifty first requests with one key cause one look-up and one comparison."""
     key = await table.mint("ledgers:read")
     assert await asyncio.gather(*(first.state(key.key) for _ in range(50))) == [KeyState.LIVE] * 50
     assert (first.verifier.asked, first.rows.reads) == (1, 1)
 
 
 async def test_a_bad_key_is_remembered_for_a_second(first: Replica, table: Table) -> None:
-    """The same bad key again costs no look-up; a key minted meanwhile is known a second later."""
+    """A bad key that is sent again causes no look-up, and is known a second after it was created."""
     key, key_id = mint_key(os.urandom), mint_id(os.urandom)
     assert [await first.state(key) for _ in range(20)] == ["unknown"] * 20
     assert first.rows.reads == 1
@@ -442,14 +440,14 @@ async def test_a_bad_key_is_remembered_for_a_second(first: Replica, table: Table
 
 
 @pytest.mark.parametrize("text", ["", "x", "k" * 44, "k" * 43 + "é", "\udcff" * 44, "k" * 5000])
-async def test_what_is_no_key_costs_nothing(first: Replica, text: str) -> None:
-    """Only 44 characters of base64url are looked up."""
+async def test_a_text_that_is_no_key_causes_no_look_up(first: Replica, text: str) -> None:
+    """Only texts of 44 characters of base64url are looked up."""
     assert await first.keys.identify("d" * 64, text) is None
     assert first.rows.reads == 0
 
 
-async def test_a_flood_of_unknown_keys_is_a_few_reads(first: Replica, table: Table) -> None:
-    """1,000 bad keys at once: no bcrypt, a read for some hundred of them, and the loop goes on."""
+async def test_a_flood_of_unknown_keys_causes_few_reads(first: Replica, table: Table) -> None:
+    """A thousand bad keys at once cause eight reads and no comparison, and the loop keeps running."""
     good = await table.mint("ledgers:read")
     assert await first.state(good.key) is KeyState.LIVE
     stalls: list[float] = []
@@ -464,7 +462,7 @@ async def test_a_flood_of_unknown_keys_is_a_few_reads(first: Replica, table: Tab
 
 
 async def test_a_first_use_waits_for_no_flood_of_another_address(first: Replica, table: Table) -> None:
-    """Of 40 reads that the flood needs, it waits for a few only."""
+    """A first use waits for fewer than 6 of the 40 reads that the flood needs."""
     good = await table.mint("ledgers:read")
     flood = [asyncio.create_task(first.state(mint_key(os.urandom), "192.0.2.66")) for _ in range(5000)]
     await asyncio.sleep(0.1)
@@ -478,7 +476,7 @@ async def test_a_first_use_waits_for_no_flood_of_another_address(first: Replica,
 async def test_a_first_use_waits_for_no_flood_of_known_prefixes_from_another_address(
     first: Replica, table: Table
 ) -> None:
-    """Every owner of keys knows how they begin; to compare 100 of them takes longer than a second."""
+    """Owners of keys know prefixes, and to compare 100 keys takes longer than a second."""
     good = await table.mint("ledgers:read")
     begun = hashed("another", 9)[:29]
     known = [mint_key(os.urandom) for _ in range(100)]
@@ -495,8 +493,8 @@ async def test_a_first_use_waits_for_no_flood_of_known_prefixes_from_another_add
     assert await asyncio.gather(*flood) == ["unknown"] * 100
 
 
-async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table: Table) -> None:
-    """Whoever knows how a key begins gets few comparisons, and holds up nobody else."""
+async def test_a_flood_of_one_prefix_waits_in_a_queue_of_its_own(first: Replica, table: Table) -> None:
+    """Keys with the prefix of another key get few comparisons, and delay no other key."""
     victim = await table.mint("ledgers:read", cost=10)
     other = await table.mint("ledgers:read")
     stalls: list[float] = []
@@ -509,7 +507,7 @@ async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table
     states = await flood
     watching.cancel()
     assert set(states) == {"unknown", Code.KEY_STORE_UNAVAILABLE.code}
-    # One is compared, and so many wait.
+    # One is compared, and MAX_WAITING_PER_PREFIX wait.
     assert states.count("unknown") == MAX_WAITING_PER_PREFIX + 1
     assert first.verifier.asked <= 201
     assert max(stalls) < 0.5
@@ -517,7 +515,7 @@ async def test_a_flood_of_one_prefix_waits_in_its_own_line(first: Replica, table
 
 
 async def watch_loop(stalls: list[float]) -> None:
-    """How much longer than 10 ms the loop takes for 10 ms."""
+    """Record by how many seconds more than 0.01 s each sleep of 0.01 s takes."""
     while True:
         began = time.monotonic()
         await asyncio.sleep(0.01)
@@ -525,10 +523,10 @@ async def watch_loop(stalls: list[float]) -> None:
 
 
 @pytest.mark.parametrize("outage", ["down", "stalled"])
-async def test_without_the_database_every_key_is_a_failure_and_then_good_again(
+async def test_without_the_database_every_key_fails_until_it_is_back(
     first: Replica, postgres: Postgres, table: Table, outage: str
 ) -> None:
-    """Known keys at most 2 s later, unknown ones at once; both are back within 2 s."""
+    """Known keys fail within 2 s and unknown ones at once, and all work 2 s after the database is back."""
     known, unknown = await table.mint("ledgers:read"), await table.mint("ledgers:read")
     await first.lag(lambda: peeked(first, known))
     unavailable = Code.KEY_STORE_UNAVAILABLE.code
@@ -558,7 +556,7 @@ async def sound(on: Replica) -> bool:
 
 
 class SlowStore(MemoryKeyStore):
-    """Takes so many seconds for a look-up, or for a read of the changes."""
+    """Delays look-ups and reads of the changes by as many seconds as a test sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -575,10 +573,10 @@ class SlowStore(MemoryKeyStore):
         return changes
 
 
-async def test_a_row_that_grew_old_while_the_store_was_asked_is_not_relied_on(
+async def test_a_row_that_became_too_old_during_the_look_up_is_not_used(
     postgres: Postgres, table: Table
 ) -> None:
-    """Both in time for themselves: the row may have changed 2.5 s ago by then."""
+    """Each of the two is in time, but together they take so long that the row may be 2.5 s old."""
 
     class SlowRows(CountingRows):
         delay = 0.0
@@ -590,7 +588,7 @@ async def test_a_row_that_grew_old_while_the_store_was_asked_is_not_relied_on(
 
     key, store, rows = await table.mint("ledgers:read"), SlowStore(), SlowRows(postgres.url())
     cache = KeyCache(store, time.monotonic)
-    # Its rows are not read again by itself, as on a gateway that has not seen the key for 30 s.
+    # `keys.follow` does not run, so rows are read as for a key that was not used for 30 s.
     keys = CoreAuthority(cache, CoreSources(store, rows, Verifier()), KeyClocks(time.monotonic, now))
     following = asyncio.create_task(cache.follow())
     assert await keys.identify(digest(key.key), key.key) is not None
@@ -604,8 +602,8 @@ async def test_a_row_that_grew_old_while_the_store_was_asked_is_not_relied_on(
     await keys.close()
 
 
-async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres, table: Table) -> None:
-    """The store answers look-ups, and what it says of the key's end is kept."""
+async def test_a_rotation_counts_though_its_change_is_late(postgres: Postgres, table: Table) -> None:
+    """The store responds to look-ups, and the end of the key in them is kept."""
     key, store = await table.mint("ledgers:read"), SlowStore()
     async with replica(postgres.url(), store) as one:
         assert await one.state(key.key) is KeyState.LIVE
@@ -628,8 +626,8 @@ async def test_a_rotation_counts_though_the_changes_come_late(postgres: Postgres
         assert time.time() < end.unix + 0.5
 
 
-async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table) -> None:
-    """A key that cannot be remembered is not let in: its revocation could be missed."""
+async def test_a_key_that_cannot_be_stored_is_refused(postgres: Postgres, table: Table) -> None:
+    """A key that cannot be stored is refused, because its revocation could be missed."""
 
     class Failing(MemoryKeyStore):
         async def add(self, record: object, quota: object = None) -> None:
@@ -640,8 +638,10 @@ async def test_a_store_that_fails_is_a_failure(postgres: Postgres, table: Table)
         assert await one.state(key.key) == Code.KEY_STORE_UNAVAILABLE.code
 
 
-async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Postgres, table: Table) -> None:
-    """Times beyond the years of RFC 3339 are cut to them; no revocation is taken over from the row."""
+async def test_the_record_of_a_row_has_times_that_can_be_written(
+    first: Replica, postgres: Postgres, table: Table
+) -> None:
+    """Times outside the years of RFC 3339 are cut to them, and the revocation of the row is not copied."""
     key = await table.mint("ledgers:read")
     await table.change(key, "expires_at = '294000-01-01', created_at = '-infinity', is_revoked = true")
     row = (await first.rows.by_ids([key.id]))[key.id]
@@ -667,10 +667,10 @@ async def test_the_record_of_a_row_says_what_it_can(first: Replica, postgres: Po
         ),
     ],
 )
-async def test_what_was_done_to_a_key_before_its_first_use_counts(
+async def test_a_change_of_a_key_before_its_first_use_counts(
     postgres: Postgres, table: Table, change: Callable[[KeyRecord], KeyRecord], state: KeyState
 ) -> None:
-    """A command knew its id alone; after the first use its record has its digest, and its hash."""
+    """A command stored the id alone; the first use adds the digest and the hash, and the change stays."""
     store = MemoryKeyStore()
     async with replica(postgres.url(), store) as one:
         key = await table.mint("ledgers:read")
@@ -684,10 +684,10 @@ async def test_what_was_done_to_a_key_before_its_first_use_counts(
         assert [batch async for batch in store.scan()] == [[await store.get(key.id)]]
 
 
-async def test_a_command_may_come_between_a_keys_first_look_and_its_record(
+async def test_a_command_may_store_a_record_during_the_first_use_of_its_key(
     postgres: Postgres, table: Table
 ) -> None:
-    """It has stored the id as pending and disabled; the arrival finds that, and does not write over it."""
+    """The record that a command stored during the first use, pending and disabled, is not overwritten."""
 
     class Late(MemoryKeyStore):
         async def bind_digest(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
@@ -704,8 +704,8 @@ async def test_a_command_may_come_between_a_keys_first_look_and_its_record(
         assert await one.state(key.key) is KeyState.DISABLED
 
 
-def test_a_row_says_what_a_record_is_current_record() -> None:
-    """But for its revocation; an end that was set here stays if it comes first."""
+def test_a_row_updates_its_record() -> None:
+    """A row replaces members of its record, except the revocation and an earlier end."""
     row = CoreRow("api_key_1", "hash", "new", "globex", ("a:b",), 2e9, 1e9, True, "AAAAAAAAAAAAAAAA")
     record = pending_record(replace(row, name="old", owner="acme", revoked=False), Instant.of(now()))
     later = with_row(record, row)
@@ -722,8 +722,8 @@ def test_a_row_says_what_a_record_is_current_record() -> None:
     assert revoked.revocation == Revocation(end, "core")
 
 
-def test_a_key_is_today_what_its_row_and_its_record_say() -> None:
-    """Who revoked it first stays; by a row that says no time it was now; without a row nobody accepts it."""
+def test_the_current_record_combines_the_row_and_the_stored_record() -> None:
+    """The first revocation stays, one without a time counts from now, and a key without a row is revoked."""
     at, now_ = read_instant(AT.encode()), read_instant(b"2026-03-01T00:00:00Z")
     row = CoreRow("api_key_1", "hash", "n", "acme", ("a:b",), 2e9, 1e9, False, "AAAAAAAAAAAAAAAA")
     dead = replace(row, revoked=True)

@@ -1,4 +1,4 @@
-"""`blnk-gateway keys` with Core as the authority: real Redis and PostgreSQL, a stand-in for Core's API."""
+"""`blnk-gateway keys` with Core as the authority: a real Redis and PostgreSQL, and a stand-in for Core."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def core(upstream: StandInCore, table: Table) -> CoreApi:
 
 @pytest.fixture
 def keys(redis_url: str, postgres: Postgres, core: CoreApi, upstream: StandInCore) -> Keys:
-    """Runs `blnk-gateway keys ...` in a thread, for the stand-in answers on this one."""
+    """Return a function that runs `blnk-gateway keys ...` in a thread; the stand-in runs in this one."""
     given = {
         "BLNK_MASTER_KEY": MASTER_KEY,
         "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
@@ -99,10 +99,10 @@ async def revoked(table: Table, key_id: str) -> Any:
 
 
 class TestCreate:
-    async def test_core_makes_the_key_and_the_store_knows_it(
+    async def test_core_creates_the_key_and_the_store_knows_it(
         self, keys: Keys, core: CoreApi, upstream: StandInCore, store: RedisKeyStore
     ) -> None:
-        """As with the store as the authority: the key alone on standard output, and who made it."""
+        """Standard output has the key alone, and the record says who created it."""
         result = await keys(*CREATE, "--name", "payments")
         key = result.stdout.removesuffix("\n")
         record = await store.get_by_digest(digest(key))
@@ -117,7 +117,7 @@ class TestCreate:
         assert key not in result.stderr
         assert MASTER_KEY not in result.stderr
 
-    async def test_a_core_that_refuses_is_a_dependency(
+    async def test_an_error_of_core_is_a_failed_dependency(
         self, keys: Keys, core: CoreApi, upstream: StandInCore, tmp_path: Path
     ) -> None:
         core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
@@ -129,7 +129,7 @@ class TestCreate:
         assert outcome(result) == (3, "", text)
         assert not file.exists()
 
-    async def test_an_answer_that_is_no_key_is_told(
+    async def test_a_response_without_a_key_is_reported(
         self, keys: Keys, core: CoreApi, upstream: StandInCore
     ) -> None:
         core.failing = [answering("201 Created", b"[]")]
@@ -137,7 +137,7 @@ class TestCreate:
         advice = "Core may have created a key that nobody has: look at 'blnk-gateway keys list'"
         assert outcome(await keys(*CREATE)) == (3, "", f"{reason}; {advice}\n")
 
-    async def test_a_core_that_does_not_answer_is_a_dependency(
+    async def test_a_core_that_does_not_respond_is_a_failed_dependency(
         self, keys: Keys, unused_tcp_port: int
     ) -> None:
         url = f"http://127.0.0.1:{unused_tcp_port}"
@@ -145,7 +145,7 @@ class TestCreate:
         refused = f"connection refused (127.0.0.1:{unused_tcp_port})"
         assert outcome(result) == (3, "", f"upstream.url ({url}): {refused}; {CORRECT}\n")
 
-    async def test_a_wrong_master_key_is_told(self, keys: Keys, upstream: StandInCore) -> None:
+    async def test_a_wrong_master_key_is_reported(self, keys: Keys, upstream: StandInCore) -> None:
         result = await keys(*CREATE, BLNK_MASTER_KEY="not-the-master-key-of-this-core")
         text = f"upstream.url ({upstream.url}): Core refuses the master key; {CORRECT}\n"
         assert outcome(result) == (3, "", text)
@@ -166,14 +166,14 @@ class TestCreate:
     async def test_a_store_that_is_down_leaves_no_key_behind(
         self, keys: Keys, core: CoreApi, unused_tcp_port: int
     ) -> None:
-        """Core is not even asked."""
+        """Core is not asked when the store is down."""
         url = f"redis://127.0.0.1:{unused_tcp_port}/0"
         result = await keys(*CREATE, BLNK_GATEWAY_KEYS__STORE=url)
         assert (result.exit_code, result.stdout) == (3, "")
         assert core.minted == []
 
     async def test_beyond_the_quota_core_is_not_asked(self, keys: Keys, table: Table, core: CoreApi) -> None:
-        """By the keys in its table; one that takes another's place is made all the same."""
+        """The keys in Core's table count, and a rotation is allowed all the same."""
         key = await table.mint("ledgers:read")
         quota = {"BLNK_GATEWAY_KEYS__PER_OWNER": "1"}
         text = "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); revoke one first\n"
@@ -187,7 +187,7 @@ class TestRotate:
     async def test_the_end_of_the_overlap_is_stored_with_the_new_key(
         self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
     ) -> None:
-        """A key that only Core knew, with what its row says today; Core's row lives on until the end."""
+        """A key that only Core knew gets a record with the end, and Core's row stays live until then."""
         old = await table.mint("ledgers:read", "balances:read")
         result = await keys("rotate", old.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
         assert result.exit_code == 0, result.stderr
@@ -203,10 +203,10 @@ class TestRotate:
         assert await store.awaiting_core_revocation() == [record]
         assert not await revoked(table, old.id)
 
-    async def test_what_was_narrowed_in_core_is_not_widened_again(
+    async def test_a_successor_has_no_scope_that_core_has_taken_away(
         self, keys: Keys, table: Table, store: RedisKeyStore
     ) -> None:
-        """The store may remember scopes and an owner that Core has taken away since."""
+        """The successor has the owner and the scopes in Core's row, though the store has more."""
         key = (await keys(*CREATE)).stdout.removesuffix("\n")
         record = await store.get_by_digest(digest(key))
         assert record is not None
@@ -221,7 +221,7 @@ class TestRotate:
     async def test_a_revoked_key_has_no_successor(
         self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore, where: str
     ) -> None:
-        """Wherever it was revoked, nothing is made."""
+        """Nothing is created, whether the key was revoked in Core or in the store."""
         old = await table.mint("ledgers:read")
         if where == "core":
             await table.change(old, "is_revoked = true")
@@ -234,7 +234,7 @@ class TestRotate:
     async def test_a_key_revoked_meanwhile_has_no_successor(
         self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
     ) -> None:
-        """What Core has made by then is withdrawn: nobody has seen it."""
+        """The key that Core has created by then is revoked, because nobody has it."""
         old = await table.mint("ledgers:read")
 
         async def revoked_first(exchange: Exchange) -> None:
@@ -245,10 +245,10 @@ class TestRotate:
         assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
         assert [await revoked(table, key_id) for key_id in core.minted] == [True]
 
-    async def test_a_successor_outlives_an_answer_that_is_lost(
+    async def test_a_successor_survives_a_lost_response(
         self, keys: Keys, table: Table, redis_url: str, store: RedisKeyStore
     ) -> None:
-        """The old key ends by then, and the new one is all that its owner will have."""
+        """The old key is about to end, so its owner needs the new one."""
         old = await table.mint("ledgers:read")
         await keys("enable", old.id)
         with mute_after(b"EVAL", redis_url) as url:
@@ -261,10 +261,10 @@ class TestRotate:
         assert (await stored(store, old.id)).rotated
         assert not await revoked(table, new.id)
 
-    async def test_one_that_is_broken_off_behind_core_leaves_no_key_behind(
+    async def test_a_rotation_that_is_cancelled_after_the_response_of_core_leaves_no_key(
         self, core: CoreApi, upstream: StandInCore, table: Table, redis_url: str, postgres: Postgres
     ) -> None:
-        """By the second Ctrl-C."""
+        """A rotation that the second Ctrl-C ends after Core's response revokes the new key."""
         reached = asyncio.Event()
 
         class Stuck(RedisKeyStore):
@@ -289,10 +289,10 @@ class TestRotate:
         await store.close()
         rows.close()
 
-    async def test_a_store_that_fails_behind_core_leaves_no_key_behind(
+    async def test_a_store_that_fails_after_the_response_of_core_leaves_no_key(
         self, keys: Keys, core: CoreApi, table: Table, redis_server: RedisServer, redis_url: str
     ) -> None:
-        """The new key is revoked in Core, or named where that fails too."""
+        """The new key is revoked in Core; if that fails too, the error names the key."""
         old = await table.mint("ledgers:read")
         store = f"keys.store (redis://{redis_url.rpartition('@')[2]})"
 
@@ -312,15 +312,15 @@ class TestRotate:
             result = await keys("rotate", old.id, "--print-key")
         finally:
             redis_server.command("CONFIG", "SET", "maxmemory", "0")
-        told = f"{core.minted[1]}, a new key that nobody has, is still live in Core: revoke it\n"
-        assert outcome(result) == (3, "", f"{reason}; {told}")
+        warning = f"{core.minted[1]}, a new key that nobody has, is still live in Core: revoke it\n"
+        assert outcome(result) == (3, "", f"{reason}; {warning}")
 
 
 class TestRevoke:
-    async def test_it_is_in_core_and_in_the_store(
+    async def test_a_revocation_is_in_core_and_in_the_store(
         self, keys: Keys, table: Table, store: RedisKeyStore
     ) -> None:
-        """Also of a key that the store had never heard of; doing it again changes nothing."""
+        """A key that the store did not know is revoked too, and a second revocation changes nothing."""
         key = await table.mint("ledgers:read", owner="a&b=c")
         for reason in ("stolen", "again"):
             result = await keys("revoke", key.id, "--reason", reason)
@@ -330,8 +330,8 @@ class TestRevoke:
         assert record.revocation is not None
         assert (record.revocation.by, record.revocation.reason) == (operator_name(), "stolen")
 
-    async def test_descendants_go_too(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
-        """In Core and in the store."""
+    async def test_descendants_are_revoked_too(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
+        """Descendants are revoked in Core and in the store."""
         top = await table.mint("api-keys:write")
         minted = json.loads((await keys(*CREATE, "--output", "json")).stdout)["id"]
         other = json.loads((await keys(*CREATE, "--output", "json")).stdout)["id"]
@@ -352,7 +352,7 @@ class TestRevoke:
         assert upstream.requests == []
 
     @pytest.mark.parametrize(
-        ("failure", "told"),
+        ("failure", "reason"),
         [
             (
                 answering("429 Too Many Requests", b'{"error":"slow down"}'),
@@ -361,7 +361,7 @@ class TestRevoke:
             (abort, "Core closed the connection without a byte of a response"),
         ],
     )
-    async def test_where_core_does_not_revoke_it_the_key_is_dead_here_already(
+    async def test_a_key_that_core_fails_to_revoke_is_refused_by_the_gateways_at_once(
         self,
         keys: Keys,
         core: CoreApi,
@@ -369,13 +369,13 @@ class TestRevoke:
         table: Table,
         store: RedisKeyStore,
         failure: Behaviour,
-        told: str,
+        reason: str,
     ) -> None:
-        """Core's row is left to the gateways, and doing it again does it, too."""
+        """The gateways keep asking Core, and a second command revokes the key in Core, too."""
         key = await table.mint("ledgers:read")
         core.failing = [failure]
         later = "the gateways already refuse the key, and keep asking Core to revoke it"
-        text = f"upstream.url ({upstream.url}): {told}; {later}\n"
+        text = f"upstream.url ({upstream.url}): {reason}; {later}\n"
         assert outcome(await keys("revoke", key.id, "--reason", "stolen")) == (3, "", text)
         record = await stored(store, key.id)
         assert record.revocation is not None
@@ -390,7 +390,7 @@ class TestDisable:
     async def test_a_key_that_the_store_does_not_know_is_disabled(
         self, keys: Keys, table: Table, store: RedisKeyStore, upstream: StandInCore
     ) -> None:
-        """And enabled; Core hears nothing of it, and no master key is needed."""
+        """Such a key is disabled and enabled without Core and without the master key."""
         key = await table.mint("ledgers:read")
         result = await keys("disable", key.id, "--reason", "unpaid", BLNK_MASTER_KEY=None)
         assert outcome(result) == (0, f"{key.id}\tdisabled\n", "")
@@ -398,7 +398,7 @@ class TestDisable:
         assert outcome(await keys("enable", key.id)) == (0, f"{key.id}\tlive\n", "")
         assert upstream.requests == []
 
-    async def test_a_key_that_is_revoked_in_core_stays_so(self, keys: Keys, table: Table) -> None:
+    async def test_a_key_that_is_revoked_in_core_stays_revoked(self, keys: Keys, table: Table) -> None:
         key = await table.mint("ledgers:read")
         await table.change(key, "is_revoked = true")
         result = await keys("disable", key.id)
@@ -406,14 +406,14 @@ class TestDisable:
 
 
 @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "rotate"])
-async def test_an_unknown_id_is_a_no(keys: Keys, command: str) -> None:
+async def test_an_unknown_id_is_a_failure(keys: Keys, command: str) -> None:
     more = ["--print-key"] if command == "rotate" else []
     assert outcome(await keys(command, UNKNOWN, *more)) == (1, "", f"{UNKNOWN}: no such key\n")
     assert (await keys(command, "\x1b[2J", *more)).stderr == "\\x1b[2J: no such key\n"
 
 
 @pytest.mark.parametrize("command", ["revoke", "disable", "rotate"])
-async def test_a_database_that_does_not_answer_is_a_dependency(
+async def test_a_database_that_does_not_respond_is_a_failed_dependency(
     keys: Keys, command: str, unused_tcp_port: int
 ) -> None:
     url = f"postgres://reader:secret@127.0.0.1:{unused_tcp_port}/blnk"
@@ -423,8 +423,8 @@ async def test_a_database_that_does_not_answer_is_a_dependency(
     assert outcome(result) == (3, "", f"keys.core_database: {reason}; {CORRECT}\n")
 
 
-async def test_an_address_of_the_database_that_is_not_set_is_not_guessed(keys: Keys, tmp_path: Path) -> None:
-    """The client of PostgreSQL would look for one in the environment."""
+async def test_a_database_url_with_an_unset_variable_is_refused(keys: Keys, tmp_path: Path) -> None:
+    """The PostgreSQL client, which would read other variables of the environment, is not started."""
     file = tmp_path / "gateway.yaml"
     shipped = (ROOT / "gateway.yaml").read_text()
     file.write_text(shipped.replace("\nkeys:\n", "\nkeys:\n  core_database: ${ABSENT_DATABASE}\n"))
@@ -436,10 +436,10 @@ async def test_an_address_of_the_database_that_is_not_set_is_not_guessed(keys: K
 
 
 class TestPrune:
-    async def test_what_core_still_accepts_stays(
+    async def test_keys_that_core_still_accepts_stay(
         self, keys: Keys, table: Table, store: RedisKeyStore, core: CoreApi
     ) -> None:
-        """Nor what Core is still to revoke; of a row that is gone the age of its key counts."""
+        """Keys that Core is yet to revoke stay too; a key without a row is removed by its age."""
         long_ago = "2020-01-01T00:00:00Z"
         dead, taken_back, retiring, gone, young = [await table.mint("ledgers:read") for _ in range(5)]
         for key in (dead, taken_back, retiring):
@@ -463,7 +463,7 @@ class TestPrune:
     async def test_a_key_that_was_revoked_in_core_is_refused_once_its_record_is_gone(
         self, keys: Keys, table: Table, store: RedisKeyStore
     ) -> None:
-        """By its row; verifying it says why."""
+        """Its row says that it is revoked, and `verify` shows that."""
         key = await table.mint("ledgers:read")
         await store.add(
             record_of(await row_of_table(table, key), digest(key.key)).as_revoked(revocation(AT, "master"))
@@ -475,14 +475,14 @@ class TestPrune:
 
 
 async def row_of_table(table: Table, key: CoreKey) -> CoreRow:
-    """Its row as it is read."""
+    """Return the row of a key as the gateway reads it."""
     hashed = await table.value(key, "key")
     return CoreRow(key.id, hashed, "n", key.owner, ("ledgers:read",), 32_472_144_245.0, 0.0, revoked=False)
 
 
 class TestReading:
-    async def test_keys_that_nobody_used_here_yet_are_told(self, keys: Keys, table: Table) -> None:
-        """A team that has just moved in sees the keys that it has; no master key is needed."""
+    async def test_keys_that_were_never_used_here_are_listed(self, keys: Keys, table: Table) -> None:
+        """A team that has just started with the gateway sees all its keys, without the master key."""
         live = await table.mint("ledgers:read")
         dead = await table.mint("ledgers:read", owner="globex")
         await table.change(dead, "is_revoked = true, revoked_at = '2026-02-01T00:00:00Z'")
@@ -500,10 +500,10 @@ class TestReading:
         assert [json.loads(line)["id"] for line in exported.splitlines()] == [live.id, dead.id]
         assert live.key[:16] not in listed + exported
 
-    async def test_a_key_is_what_its_row_and_the_store_say_today(
+    async def test_a_key_is_shown_with_its_current_row_and_its_record(
         self, keys: Keys, table: Table, store: RedisKeyStore
     ) -> None:
-        """The row has its scopes and its owner, the store who disabled it."""
+        """The scopes and the owner are those of the row; the store knows who disabled the key."""
         key = await table.mint("ledgers:read")
         await keys("disable", key.id, "--reason", "unpaid")
         await table.change(key, "scopes = '{balances:read}', owner_id = 'globex'")
@@ -513,10 +513,10 @@ class TestReading:
         assert f" by {operator_name()}: unpaid\n" in (await keys("show", key.id)).stdout
         assert (await stored(store, key.id)).owner == "acme"
 
-    async def test_a_key_that_is_made_meanwhile_is_live(
+    async def test_a_key_that_is_created_during_a_list_is_live(
         self, table: Table, redis_url: str, postgres: Postgres
     ) -> None:
-        """The table was read a moment before; what the store knows besides is asked about again."""
+        """A key that is in the store, but not in the rows that were read before, is looked up again."""
         await table.mint("ledgers:read")
 
         class Later(RedisKeyStore):
@@ -534,14 +534,14 @@ class TestReading:
         await later.close()
         rows.close()
 
-    async def test_a_use_beyond_the_years_fails_no_command(self, keys: Keys, table: Table) -> None:
+    async def test_a_last_use_beyond_the_years_fails_no_command(self, keys: Keys, table: Table) -> None:
         key = await table.mint("ledgers:read")
         await table.change(key, "last_used_at = '30000-01-01'")
         for command in ("show", "disable", "enable", "revoke"):
             assert (await keys(command, key.id)).exit_code == 0
 
-    async def test_what_the_row_says_is_told_of_a_change_too(self, keys: Keys, table: Table) -> None:
-        """The store may have nothing against a key that Core has revoked, or has lost."""
+    async def test_a_change_prints_the_state_in_the_row(self, keys: Keys, table: Table) -> None:
+        """Core may have revoked or lost a key that is live in the store."""
         expired, revoked_, gone = [await table.mint("ledgers:read") for _ in range(3)]
         for key in (expired, revoked_, gone):
             await keys("disable", key.id)
@@ -554,7 +554,7 @@ class TestReading:
             assert (result.exit_code, result.stderr) == (1, f"{key.id} is revoked, and stays revoked\n")
 
     @pytest.mark.parametrize("command", ["show", "verify", "list"])
-    async def test_a_database_that_is_down_is_not_the_stores_fault(
+    async def test_a_database_that_is_down_is_not_reported_as_a_failure_of_the_store(
         self, keys: Keys, table: Table, unused_tcp_port: int, command: str
     ) -> None:
         url = f"postgres://reader@127.0.0.1:{unused_tcp_port}/blnk"
@@ -565,7 +565,7 @@ class TestReading:
         assert result.stderr.startswith("keys.core_database: Core's database ")
 
     async def test_a_key_whose_row_is_gone_is_dead(self, keys: Keys, table: Table) -> None:
-        """Ledger records may still name it."""
+        """A key whose row is gone is shown as revoked, because records of the ledger may still name it."""
         key = await table.mint("ledgers:read")
         await keys("disable", key.id)
         await keys("enable", key.id)
@@ -578,7 +578,7 @@ class TestReading:
         assert outcome(await keys("show", UNKNOWN)) == (1, "", f"{UNKNOWN}: no such key\n")
 
     async def test_a_key_is_verified_by_its_row(self, keys: Keys, table: Table, store: RedisKeyStore) -> None:
-        """Whether anybody has used it here or not, and nothing is kept of it."""
+        """A key is verified whether it was used here or not, and nothing is stored."""
         key = await table.mint("ledgers:read")
         result = await keys("verify", stdin=key.key)
         assert (result.exit_code, f"id           {key.id}\nstate        live\n" in result.stdout) == (0, True)
@@ -592,7 +592,7 @@ class TestReading:
     async def test_a_key_that_the_store_knows_is_verified_by_its_row_too(
         self, keys: Keys, table: Table, store: RedisKeyStore
     ) -> None:
-        """Where the row's hash was replaced, the key is another's no longer."""
+        """A key whose hash in the row was replaced is unknown, though the store knows it."""
         key = (await keys(*CREATE)).stdout.removesuffix("\n")
         record = await store.get_by_digest(digest(key))
         assert record is not None
@@ -606,10 +606,10 @@ class TestReading:
         assert outcome(await keys("verify", stdin=key)) == (1, "state        unknown\n", "")
 
 
-async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_of(
+async def test_descendants_that_are_not_revoked_are_reported(
     table: Table, postgres: Postgres, redis_url: str
 ) -> None:
-    """Nobody goes on with what the store could not even name."""
+    """If the store cannot name the descendants, the command says that they may not be revoked."""
     failure = StoreUnavailableError(reason="Redis cannot be reached")
 
     class Failing(RedisKeyStore):
@@ -619,10 +619,10 @@ async def test_descendants_that_are_not_revoked_yet_are_not_told_as_taken_care_o
     async def never_asked(method: str, target: str, body: bytes) -> ApiResponse:
         raise AssertionError
 
-    key, told = await table.mint("api-keys:write"), list[KeyRecord]()
+    key, changed = await table.mint("api-keys:write"), list[KeyRecord]()
     store, rows = Failing(redis_url), CoreRows(postgres.url())
-    writes = CoreKeyWrites(never_asked, rows, store, told.append, utc_now)
-    changes = CoreKeyWriter(store, writes, told, utc_now(), CoreQuota(rows, store, Quota))
+    writes = CoreKeyWrites(never_asked, rows, store, changed.append, utc_now)
+    changes = CoreKeyWriter(store, writes, changed, utc_now(), CoreQuota(rows, store, Quota))
     with pytest.raises(UnfinishedError) as unfinished:
         await changes.revoke(key.id, "stolen", descendants=True)
     advice = "some of the keys are revoked, others are not: run the command again"

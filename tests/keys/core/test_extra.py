@@ -1,4 +1,4 @@
-"""`keys.authority: core` without the packages of its extra."""
+"""`keys.authority: core` without the optional packages that it needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENVIRON = {
 
 
 def run(package: str, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command in a Python that lacks a package."""
+    """Run a command in a Python that lacks a package."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
     environment |= {f"BLNK_GATEWAY_KEYS__{name}": value for name, value in settings.items()}
     return subprocess.run(
@@ -48,8 +48,8 @@ def run(package: str, *command: str, **settings: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize("package", ["asyncpg", "bcrypt"])
-def test_core_without_its_packages_is_one_line_that_names_them(package: str) -> None:
-    """No traceback, exit code 2; who does not use it needs neither package."""
+def test_serve_names_the_missing_packages(package: str) -> None:
+    """The command prints one line and exits with 2; without `authority: core` it needs neither package."""
     ended = run(package, "serve", AUTHORITY="core", CORE_DATABASE="postgres://u:pass-word@127.0.0.1:1/blnk")
     assert (ended.returncode, ended.stderr) == (
         Exit.USAGE,
@@ -58,15 +58,15 @@ def test_core_without_its_packages_is_one_line_that_names_them(package: str) -> 
 
 
 @pytest.mark.parametrize("package", ["asyncpg", "bcrypt"])
-def test_a_check_of_what_serve_needs_finds_that_they_are_missing(package: str) -> None:
+def test_check_names_the_missing_packages(package: str) -> None:
     settings = {"AUTHORITY": "core", "CORE_DATABASE": "postgres://u:pass-word@127.0.0.1:1/blnk"}
     ended = run(package, "check", "--env", **settings)
     assert (ended.returncode, ended.stdout) == (Exit.FAILED, f"{ROOT / 'gateway.yaml'}: {MISSING}\n")
     assert run(package, "check", **settings).returncode == Exit.OK
 
 
-def test_a_command_without_its_packages_names_them_too() -> None:
-    """Before it asks anybody; the store is not reached for either."""
+def test_a_command_names_the_missing_packages() -> None:
+    """The command names them before it connects to anything, also before it connects to the store."""
     settings = {
         "AUTHORITY": "core",
         "CORE_DATABASE": "postgres://u:pass-word@127.0.0.1:1/blnk",

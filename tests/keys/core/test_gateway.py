@@ -39,7 +39,7 @@ Open = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 def open_gateway(start_gateway: Start, postgres: Postgres, table: Table) -> Open:
-    """Starts replicas that may read the table; `await open_gateway(store=...)` to share one."""
+    """Return a function that starts replicas; they share the store that it is given."""
 
     async def begin(**more: Any) -> Running:
         keys = {"authority": "core", "core_database": postgres.url()}
@@ -60,10 +60,10 @@ async def lag(gateway: Running, key: str, wanted: int) -> float:
     return time.monotonic() - began
 
 
-async def test_a_key_of_core_is_forwarded_and_stamped(
+async def test_a_request_with_a_key_of_core_is_forwarded_and_stamped(
     open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
-    """Nobody re-issued it; Core gets the master key and the key's id."""
+    """A key that Core created is accepted, and Core gets the master key and the id of that key."""
     gateway = await open_gateway()
     key = await table.mint("ledgers:*")
     answer = await gateway.ask("POST", "/ledgers", key=key.key, body=b'{"name":"x"}')
@@ -77,7 +77,7 @@ async def test_a_key_of_core_is_forwarded_and_stamped(
 async def test_a_key_minted_at_one_replica_works_at_once_at_the_other(
     open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
-    """Without bcrypt: its digest came with Core's 201."""
+    """No comparison is needed, because the digest was stored with Core's 201."""
     store = MemoryKeyStore()
     one, two = await open_gateway(store=store), await open_gateway(store=store)
     core = CoreApi(table)
@@ -95,10 +95,10 @@ async def test_a_key_minted_at_one_replica_works_at_once_at_the_other(
     assert record.created_by == "master"
 
 
-async def test_a_key_revoked_at_one_replica_is_dead_at_once_at_the_other(
+async def test_a_key_revoked_at_one_replica_is_refused_at_once_at_the_other(
     open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
-    """The store's changes tell it before the row does."""
+    """The change feed of the store reports it before the row is read again."""
     store = MemoryKeyStore()
     one, two = await open_gateway(store=store), await open_gateway(store=store)
     caller, key = await table.mint("api-keys:delete"), await table.mint("ledgers:read")
@@ -118,10 +118,10 @@ async def test_a_key_revoked_at_one_replica_is_dead_at_once_at_the_other(
     assert await lag(two, key.key, 401) < 1
 
 
-async def test_who_revoked_a_key_is_kept_however_long_core_takes(
+async def test_the_record_names_who_revoked_a_key_however_long_core_takes(
     open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
-    """Its row is read again by every replica before Core has answered the one that asked."""
+    """Every replica reads the revoked row before Core responds, and the record still names the caller."""
     store = MemoryKeyStore()
     one, two = await open_gateway(store=store), await open_gateway(store=store)
     caller, key = await table.mint("api-keys:delete"), await table.mint("ledgers:read")
@@ -141,10 +141,8 @@ async def test_who_revoked_a_key_is_kept_however_long_core_takes(
 
 
 @pytest.mark.parametrize("change", ["is_revoked = true", "scopes = '{balances:read}'"])
-async def test_a_row_changed_in_core_is_honoured_within_2_s(
-    open_gateway: Open, table: Table, change: str
-) -> None:
-    """Ten keys in use, changed one after the other; prints the lag."""
+async def test_a_row_changed_in_core_counts_within_2_s(open_gateway: Open, table: Table, change: str) -> None:
+    """Ten keys in use are changed one after the other; the test prints the lag."""
     gateway = await open_gateway()
     keys = [await table.mint("ledgers:read") for _ in range(10)]
     lags = []
@@ -160,10 +158,10 @@ async def test_a_row_changed_in_core_is_honoured_within_2_s(
     assert lags[-1] < BOUND
 
 
-async def test_a_flood_of_bad_keys_costs_neither_core_nor_the_loop(
+async def test_a_flood_of_bad_keys_loads_neither_core_nor_the_loop(
     open_gateway: Open, upstream: StandInCore, table: Table
 ) -> None:
-    """Random ones, and ones that begin like a real key, while a good key goes on working."""
+    """A good key keeps working during a flood of random keys, and of keys with the prefix of a real one."""
     gateway = await open_gateway()
     good = await table.mint("ledgers:read")
     costly = mint_key(os.urandom)
@@ -176,9 +174,9 @@ async def test_a_flood_of_bad_keys_costs_neither_core_nor_the_loop(
     )
     assert await status(gateway, good.key) == 200
     upstream.take()
-    before = await queries(table)
+    before = await transactions(table)
     stop = time.monotonic() + 2
-    told: list[int] = []
+    statuses: list[int] = []
 
     took: list[float] = []
 
@@ -186,7 +184,7 @@ async def test_a_flood_of_bad_keys_costs_neither_core_nor_the_loop(
         async with await gateway.connect(keep=False) as client:
             while time.monotonic() < stop:
                 key = mint_key(os.urandom)
-                told.append((await client.ask("GET", LEDGERS, key=prefix + key[len(prefix) :])).status)
+                statuses.append((await client.ask("GET", LEDGERS, key=prefix + key[len(prefix) :])).status)
 
     async def work() -> None:
         async with await gateway.connect() as client:
@@ -199,18 +197,18 @@ async def test_a_flood_of_bad_keys_costs_neither_core_nor_the_loop(
     attackers = [attack("" if number % 2 else costly[:16]) for number in range(20)]
     await asyncio.gather(work(), *attackers)
     took.sort()
-    print(f"{len(told)} bad keys in 2 s; a good one: p50 {took[len(took) // 2] * 1e3:.0f} ms, ", end="")  # noqa: T201
-    print(f"max {took[-1] * 1e3:.0f} ms; {await queries(table) - before} transactions")  # noqa: T201
-    assert set(told) <= {401, 503}
-    assert told.count(401) > 50
+    print(f"{len(statuses)} bad keys in 2 s; a good one: p50 {took[len(took) // 2] * 1e3:.0f} ms, ", end="")  # noqa: T201
+    print(f"max {took[-1] * 1e3:.0f} ms; {await transactions(table) - before} transactions")  # noqa: T201
+    assert set(statuses) <= {401, 503}
+    assert statuses.count(401) > 50
     assert took[-1] < 0.5
-    # Every request that Core got was the good key's.
+    # Core got the requests with the good key and no others.
     assert len(upstream.take()) == len(took)
-    assert await queries(table) - before < 50 * 2 + 100
+    assert await transactions(table) - before < 50 * 2 + 100
 
 
-async def queries(table: Table) -> int:
-    """Transactions of this database so far, but for the ones of the last moment."""
+async def transactions(table: Table) -> int:
+    """Return the number of committed transactions of this database; the newest ones may be missing."""
     await table.connection.execute("SELECT pg_stat_clear_snapshot()")
     found = await table.connection.fetchval(
         "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
@@ -218,10 +216,10 @@ async def queries(table: Table) -> int:
     return int(found)
 
 
-async def test_a_database_that_is_down_is_503_and_back_within_2_s(
+async def test_a_known_key_gets_503_while_the_database_is_down(
     open_gateway: Open, postgres: Postgres, table: Table
 ) -> None:
-    """Readiness tells it, if the store is required; nothing else is lost."""
+    """Known keys get 503 while the database is down; the log reports the failure and the recovery."""
     gateway = await open_gateway()
     key = await table.mint("ledgers:read")
     assert await status(gateway, key.key) == 200
@@ -238,7 +236,7 @@ async def test_a_database_that_is_down_is_503_and_back_within_2_s(
 async def test_a_gateway_starts_without_its_database_and_serves_when_it_is_back(
     open_gateway: Open, postgres: Postgres, table: Table
 ) -> None:
-    """As it does without its store; what a revocation is worth is said then."""
+    """The log names the bound of a revocation only once the database is back."""
     key = await table.mint("ledgers:read")
     with postgres.down():
         gateway = await open_gateway()
@@ -251,7 +249,7 @@ async def test_a_gateway_starts_without_its_database_and_serves_when_it_is_back(
 async def test_a_table_that_is_missing_ends_the_start(
     upstream: StandInCore, postgres: Postgres, table: Table
 ) -> None:
-    """One line that says what to do, and exit code 3."""
+    """The start fails with one line that says what to do, and with exit code 3."""
     await table.connection.execute("DROP TABLE blnk.api_keys")
     keys = {"authority": "core", "core_database": postgres.url()}
     gateway = build(configured(upstream, {"keys": keys}), StringIO())
@@ -268,26 +266,26 @@ async def test_the_url_of_the_database_is_in_no_repr(postgres: Postgres, upstrea
     assert "pass-word" not in repr(replace(config.keys, master="deny"))
 
 
-async def test_the_private_pages_tell_of_a_key_by_its_row(open_gateway: Open, table: Table) -> None:
-    """Of one that nobody has used here, too; the store may remember more scopes than the row has left."""
+async def test_the_private_pages_show_a_key_as_its_row_says(open_gateway: Open, table: Table) -> None:
+    """Pages show the scopes in the row, also of a key that was never used or has more scopes in the store."""
     gateway = await open_gateway()
     key = await table.mint("ledgers:read")
     asked = json.dumps({"method": "GET", "path": "/ledgers", "key_id": key.id}).encode()
 
-    async def told() -> tuple[str, list[str]]:
-        explained = await look(gateway, "/explain", asked)
-        page = await look(gateway, f"/scopes?key_id={key.id}")
+    async def shown() -> tuple[str, list[str]]:
+        explained = await ask_admin(gateway, "/explain", asked)
+        page = await ask_admin(gateway, f"/scopes?key_id={key.id}")
         return explained.json()["verdicts"][0]["decision"], page.json()["keys"][0]["holds"]
 
-    assert await told() == ("allow", ["ledgers:read"])
+    assert await shown() == ("allow", ["ledgers:read"])
     assert await status(gateway, key.key) == 200
     await table.change(key, "scopes = '{balances:read}'")
-    assert await told() == ("deny", ["balances:read"])
-    assert (await look(gateway, "/scopes?key_id=nobody")).status == 404
+    assert await shown() == ("deny", ["balances:read"])
+    assert (await ask_admin(gateway, "/scopes?key_id=nobody")).status == 404
 
 
-async def look(gateway: Running, path: str, body: bytes | None = None) -> Answer:
-    """One request to the admin listener."""
+async def ask_admin(gateway: Running, path: str, body: bytes | None = None) -> Answer:
+    """Send one request to the admin listener, and return the response."""
     async with await gateway.connect(gateway.gateway.admin_address) as client:
         asked = request("POST" if body else "GET", path, body=body, headers=[("Connection", "close")])
         return await client.call(asked.replace(b"gateway.test", b"127.0.0.1"))

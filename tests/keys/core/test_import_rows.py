@@ -1,4 +1,4 @@
-"""Core's table into the store: pending rows, what is left out, and a database that fails."""
+"""Import of Core's table into the store: pending rows, rows that are left out, and failures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ async def test_a_row_becomes_a_pending_record(postgres: Postgres, table: Table) 
     assert await read(postgres) == ([expected], RowsLeftOut())
 
 
-async def test_revoked_rows_come_revoked_with_or_without_a_time(postgres: Postgres, table: Table) -> None:
+async def test_revoked_rows_become_revoked_records_with_or_without_a_time(
+    postgres: Postgres, table: Table
+) -> None:
     timed, untimed = await table.mint(), await table.mint()
     await table.change(timed, "is_revoked = true, revoked_at = '2026-01-05T00:00:00Z'")
     await table.change(untimed, "is_revoked = true")
@@ -63,7 +65,7 @@ async def test_revoked_rows_come_revoked_with_or_without_a_time(postgres: Postgr
     ]
 
 
-async def test_rows_that_cannot_be_taken_over_are_named(postgres: Postgres, table: Table) -> None:
+async def test_rows_that_cannot_be_imported_are_named(postgres: Postgres, table: Table) -> None:
     unprefixed, plain, strange, short, dear, ownerless, good = [await table.mint() for _ in range(7)]
     await table.change(short, "key_prefix = 'abc'")
     await table.change(dear, "key = replace(key, '$04$', '$15$')")
@@ -77,8 +79,8 @@ async def test_rows_that_cannot_be_taken_over_are_named(postgres: Postgres, tabl
     assert left.unusable == [plain.id, "mine", dear.id, ownerless.id]
 
 
-async def test_a_table_with_nulls_fails_no_row_beside_them(postgres: Postgres, table: Table) -> None:
-    """Core's own has none of these; one that was made by hand may."""
+async def test_a_null_fails_no_other_row(postgres: Postgres, table: Table) -> None:
+    """Core's own table has no such NULLs, but one that was made by hand may have them."""
     columns = ("api_key_id", "key", "name", "owner_id", "scopes", "expires_at", "created_at", "last_used_at")
     for column in columns:
         await table.connection.execute(f"ALTER TABLE blnk.api_keys ALTER COLUMN {column} DROP NOT NULL")
@@ -92,7 +94,7 @@ async def test_a_table_with_nulls_fails_no_row_beside_them(postgres: Postgres, t
 @pytest.mark.parametrize(
     ("written", "read_as"), [("294000-01-01", "9999-12-31T23:59:59Z"), ("-infinity", "0001-01-01T00:00:00Z")]
 )
-async def test_a_time_beyond_the_years_is_their_last_or_first(
+async def test_a_time_outside_the_years_becomes_the_first_or_the_last(
     postgres: Postgres, table: Table, written: str, read_as: str
 ) -> None:
     key = await table.mint()
@@ -101,15 +103,15 @@ async def test_a_time_beyond_the_years_is_their_last_or_first(
     assert [record.expires_at for record in records] == [instant(read_as)]
 
 
-async def test_a_key_that_nobody_used_was_never_used(postgres: Postgres, table: Table) -> None:
-    """Core writes the first moment of the year 1 for it."""
+async def test_an_unused_key_has_no_last_use(postgres: Postgres, table: Table) -> None:
+    """The last use that Core writes for an unused key, in the year 1, is read as none."""
     key = await table.mint()
     await table.change(key, "last_used_at = '0001-01-01T00:00:00Z'")
     records, _ = await read(postgres)
     assert [record.last_used_at for record in records] == [None]
 
 
-async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table) -> None:
+async def test_rows_beyond_the_first_batch_are_read_too(postgres: Postgres, table: Table) -> None:
     await table.connection.execute(
         "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, expires_at)"
         " SELECT 'api_key_00000000-0000-4000-8000-' || lpad(n::text, 12, '0'),"
@@ -123,7 +125,7 @@ async def test_more_rows_than_a_batch_all_come(postgres: Postgres, table: Table)
 
 
 async def used(store: MemoryKeyStore, verifier: Verifier, key: CoreKey) -> str:
-    """What the first request with a key of Core comes to."""
+    """Use a key of Core for the first time, and return its state."""
     authority = StoreAuthority(
         store, KeyCache(store, lambda: 0.0), PendingKeys(store, verifier, lambda: 0.0), ""
     )
@@ -144,7 +146,7 @@ async def test_a_key_of_core_works_once_it_is_imported(postgres: Postgres, table
     assert states == ["live", "revoked", "unknown"]
 
 
-async def test_a_database_that_fails_is_told_without_its_url(
+async def test_a_failed_database_is_reported_without_its_url(
     postgres: Postgres, table: Table, unused_tcp_port: int
 ) -> None:
     await table.connection.execute("REVOKE ALL ON blnk.api_keys FROM reader")

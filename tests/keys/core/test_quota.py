@@ -1,4 +1,4 @@
-"""How many keys an owner may have, with Core as the authority."""
+"""The quota of keys for an owner, with Core as the authority."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.running import eventually
 
 
 class Counted:
-    """Core's table, of which only the number of live keys is asked."""
+    """A stand-in for Core's table that counts live keys."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -31,21 +31,21 @@ class Counted:
         return self.count
 
 
-async def test_beyond_it_core_is_not_asked() -> None:
-    """Live keys are those of Core's table: the store knows only what was used here."""
+async def test_beyond_the_quota_core_is_not_asked() -> None:
+    """The live keys in Core's table count, because the store has only those that were used here."""
     made = resource(rows=[row("2"), row("3"), row("4", "globex"), row("5", revoked=True)], quota=Quota(2))
     text = "Too many API keys: live keys of this owner: 2, at most 2 (keys.per_owner); revoke one first"
     assert await made.keys.create(ACME, body()) == Deny(Code.KEY_QUOTA, text)
     assert made.core.asked == []
 
 
-async def test_below_it_core_makes_the_key() -> None:
+async def test_below_the_quota_core_creates_the_key() -> None:
     made = resource(CREATED, rows=[row("2")], quota=Quota(2))
     assert await made.keys.create(ACME, body()) == NEW
 
 
 async def test_records_are_counted_in_the_store() -> None:
-    """Which creating and revoking in a loop would fill."""
+    """Records in the store are limited too, because creating and revoking in a loop would fill it."""
     store = MemoryKeyStore()
     dead = replace(RECORD, revocation=revocation("2026-01-01T00:00:00Z", "master"))
     ids = [f"{KEY_ID}{number}" for number in range(4)]
@@ -59,8 +59,8 @@ async def test_records_are_counted_in_the_store() -> None:
     assert made.core.asked == []
 
 
-async def test_creations_at_the_same_time_take_turns_by_owner() -> None:
-    """So that they exceed the quota by fewer than the turns; those of another owner do not wait."""
+async def test_simultaneous_creations_of_one_owner_take_turns() -> None:
+    """Simultaneous creations may exceed the quota by fewer than the turns; other owners do not wait."""
     rows, release, inside = Counted(), asyncio.Event(), list[str]()
     quota = CoreQuota(rows, MemoryKeyStore(), lambda: Quota(2))
 
@@ -82,8 +82,8 @@ async def test_creations_at_the_same_time_take_turns_by_owner() -> None:
 
 
 @pytest.mark.postgres
-async def test_the_table_is_counted(postgres: Postgres, table: Table) -> None:
-    """Neither revoked nor expired keys, nor another owner's; text that PostgreSQL cannot hold is nobody's."""
+async def test_live_keys_in_the_table_are_counted(postgres: Postgres, table: Table) -> None:
+    """Dead keys and keys of other owners do not count; an owner that PostgreSQL cannot store has none."""
     rows = CoreRows(postgres.url())
     await table.mint("ledgers:read", owner="acme")
     await table.change(await table.mint("ledgers:read", owner="acme"), "is_revoked = true")

@@ -1,4 +1,4 @@
-"""Rotated keys are revoked through Core once their overlap has ended."""
+"""The gateways revoke rotated keys in Core once their overlap has ended."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rotated(record: KeyRecord = RECORD, end: Instant = END) -> KeyRecord:
 
 @dataclass(slots=True)
 class Core:
-    """Rows and answers as they are told; keeps what it was asked."""
+    """Returns the rows and the responses that a test sets, and records its requests."""
 
     answers: list[ApiResponse | GatewayError]
     rows: dict[str, CoreRow] = field(default_factory=dict)
@@ -64,20 +64,20 @@ def row(record: KeyRecord, *, owner: str = "acme", revoked: bool = False) -> Cor
 
 @dataclass(slots=True)
 class Replica:
-    """One gateway's retirements at a time that a test sets."""
+    """The pending revocations of one gateway, at a time that a test sets."""
 
     store: MemoryKeyStore
     core: Core
     now: datetime = AT
-    learned: list[KeyRecord] = field(default_factory=list)
+    changed: list[KeyRecord] = field(default_factory=list)
 
     def __call__(self, left: Callable[[str, str], None] = lambda *_: None) -> CoreRevocations:
-        writes = CoreKeyWrites(self.core.ask, self.core, self.store, self.learned.append, lambda: self.now)
+        writes = CoreKeyWrites(self.core.ask, self.core, self.store, self.changed.append, lambda: self.now)
         return CoreRevocations(self.store, writes, lambda: self.now, left)
 
 
 class Leasing(MemoryKeyStore):
-    """One in which nobody else has a lease."""
+    """A store that grants every lease."""
 
     async def take_lease(self, name: str, seconds: float) -> bool:
         return True
@@ -91,7 +91,7 @@ async def with_keys(*records: KeyRecord) -> MemoryKeyStore:
 
 
 async def test_a_key_is_revoked_when_its_overlap_has_ended_and_not_before() -> None:
-    """By the owner in its row, and in the name of who rotated it."""
+    """The request to Core has the owner in the row, and the record names who rotated the key."""
     store = await with_keys(rotated(), OTHER)
     replica = Replica(store, Core([DONE], {RECORD.id: row(RECORD, owner="a&b")}), AT - timedelta(seconds=1))
     await replica().revoke_ended()
@@ -100,9 +100,9 @@ async def test_a_key_is_revoked_when_its_overlap_has_ended_and_not_before() -> N
     await replica().revoke_ended()
     assert replica.core.asked == [("DELETE", f"/api-keys/{RECORD.id}?owner=a%26b")]
     revoked = rotated().as_revoked(revocation(str(END), "cli:ann", "rotated"))
-    retired = replace(revoked, awaiting_core_revocation=False)
-    assert (await store.get(RECORD.id), await store.get(OTHER.id)) == (retired, OTHER)
-    assert replica.learned == [revoked, retired]
+    revoked_in_core = replace(revoked, awaiting_core_revocation=False)
+    assert (await store.get(RECORD.id), await store.get(OTHER.id)) == (revoked_in_core, OTHER)
+    assert replica.changed == [revoked, revoked_in_core]
     assert await store.awaiting_core_revocation() == []
 
 
@@ -116,46 +116,46 @@ async def test_a_row_that_is_revoked_or_gone_needs_no_core(rows: dict[str, CoreR
     assert (revoker(record), record.awaiting_core_revocation) == ("core" if rows else "cli:ann", False)
 
 
-async def test_who_rotated_a_key_is_kept_before_core_is_asked() -> None:
-    """As with a revocation: while Core takes its time its row can be read, and says nobody's name."""
+async def test_who_rotated_a_key_is_stored_before_core_is_asked() -> None:
+    """Otherwise a replica could read the revoked row first, and store Core as who revoked it."""
     store = await with_keys(rotated())
-    by_then: list[KeyRecord | None] = []
+    stored: list[KeyRecord | None] = []
 
     class Slow(Core):
         async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
-            by_then.append(await store.get(RECORD.id))
+            stored.append(await store.get(RECORD.id))
             return DONE
 
     await Replica(store, Slow([], {RECORD.id: row(RECORD)}))().revoke_ended()
-    assert by_then == [rotated().as_revoked(revocation(str(END), "cli:ann", "rotated"))]
+    assert stored == [rotated().as_revoked(revocation(str(END), "cli:ann", "rotated"))]
 
 
 @pytest.mark.parametrize("revoked", [False, True])
-async def test_a_revocation_that_was_cut_short_is_finished(revoked: bool) -> None:
-    """Whether Core had heard of it by then or not; who revoked it, when and why stays."""
+async def test_an_interrupted_revocation_is_finished(revoked: bool) -> None:
+    """It is finished whether Core got the request or not, and the record keeps who, when and why."""
     cut_short = RECORD.as_revoked(revocation("2026-02-01T00:00:00Z", "master", "stolen"), awaiting_core=True)
     core = Core([DONE], {RECORD.id: row(RECORD, revoked=revoked)})
     replica = Replica(await with_keys(cut_short), core)
     await replica().revoke_ended()
     assert len(core.asked) == (0 if revoked else 1)
     done = RECORD.as_revoked(revocation("2026-02-01T00:00:00Z", "master", "stolen"))
-    assert (replica.learned, await replica.store.get(RECORD.id)) == ([done], done)
+    assert (replica.changed, await replica.store.get(RECORD.id)) == ([done], done)
     assert await replica.store.awaiting_core_revocation() == []
 
 
-async def test_what_core_refuses_is_left_for_the_next_time_and_holds_up_no_other() -> None:
+async def test_a_revocation_that_core_refuses_is_repeated_later_and_the_others_are_done() -> None:
     keys = rotated(), rotated(GLOBEX)
     core = Core([BROKEN, DONE], {record.id: row(record) for record in keys})
     replica = Replica(await with_keys(*keys), core)
     await replica().revoke_ended()
-    assert [record.id for record in replica.learned if not record.awaiting_core_revocation] == [GLOBEX.id]
+    assert [record.id for record in replica.changed if not record.awaiting_core_revocation] == [GLOBEX.id]
     assert await replica.store.awaiting_core_revocation() == [
         rotated().as_revoked(revocation(str(END), "cli:ann", "rotated"))
     ]
 
 
 async def test_replicas_take_turns() -> None:
-    """While one has the lease the other leaves it alone, whatever came of it."""
+    """While one replica has the lease, the other does nothing, whether the first one succeeds or not."""
     core = Core([UpstreamTimeoutError()], {RECORD.id: row(RECORD)})
     replica = Replica(await with_keys(rotated()), core)
     for _ in range(2):
@@ -163,9 +163,9 @@ async def test_replicas_take_turns() -> None:
     assert len(core.asked) == 1
 
 
-async def test_a_key_that_core_does_not_revoke_is_told_of_once() -> None:
-    """And holds up no other, whatever becomes of it."""
-    told: list[tuple[str, str]] = []
+async def test_a_key_that_core_does_not_revoke_is_logged_once() -> None:
+    """It is logged once, and it does not stop the revocation of the others."""
+    reported: list[tuple[str, str]] = []
     keys = rotated(), rotated(GLOBEX), rotated(OTHER)
     core = Core(
         [UpstreamTimeoutError(), BROKEN, DONE, BROKEN, DONE, BROKEN],
@@ -174,24 +174,24 @@ async def test_a_key_that_core_does_not_revoke_is_told_of_once() -> None:
     store = Leasing()
     for record in keys:
         await store.add(record)
-    retirements = Replica(store, core)(lambda *left: told.append(left))
-    await retirements.revoke_ended()
-    assert told == [(RECORD.id, "Upstream timed out"), (GLOBEX.id, "Core answered 500")]
-    await retirements.revoke_ended()
-    assert told[2:] == [(RECORD.id, "Core answered 500")]
-    await retirements.revoke_ended()
+    revocations = Replica(store, core)(lambda *left: reported.append(left))
+    await revocations.revoke_ended()
+    assert reported == [(RECORD.id, "Upstream timed out"), (GLOBEX.id, "Core answered 500")]
+    await revocations.revoke_ended()
+    assert reported[2:] == [(RECORD.id, "Core answered 500")]
+    await revocations.revoke_ended()
     assert [record.id for record in await store.awaiting_core_revocation()] == [RECORD.id]
-    assert len(told) == 3
+    assert len(reported) == 3
 
 
-async def test_without_anything_to_do_no_lease_is_taken() -> None:
+async def test_no_lease_is_taken_when_no_key_is_due() -> None:
     replica = Replica(await with_keys(RECORD), Core([]))
     await replica().revoke_ended()
     assert await replica.store.take_lease("retirements", 1.0)
 
 
-async def test_a_failure_ends_nothing() -> None:
-    """It looks again for ever."""
+async def test_a_failure_does_not_end_the_loop() -> None:
+    """After a failure of the store, the loop keeps running."""
 
     class Failing(MemoryKeyStore):
         looks = 0
@@ -210,10 +210,10 @@ async def test_a_failure_ends_nothing() -> None:
 
 
 @pytest.mark.postgres
-async def test_a_gateway_that_starts_later_revokes_it_through_core(
+async def test_a_gateway_that_starts_later_revokes_the_key_in_core(
     start_gateway: Start, upstream: StandInCore, postgres: Postgres, table: Table
 ) -> None:
-    """Core fails at first; two replicas and one restart, and the old key is dead from the end on."""
+    """A gateway that starts after Core failed revokes the old key, which is refused from its end on."""
     core = CoreApi(table, failing=[abort])
     upstream.behaviour = core
     old, new = await table.mint("ledgers:read"), await table.mint("ledgers:read")

@@ -1,4 +1,4 @@
-"""Core's table as it is read: with which rights, and what is said where it cannot be."""
+"""Reads of Core's table: the rights that they need, and the reasons for failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.postgres
 
 @pytest.fixture
 async def rows(postgres: Postgres, table: Table) -> AsyncIterator[CoreRows]:
-    """The table, for a user who may read and no more."""
+    """Yield Core's table for a user who may only read."""
     read = CoreRows(postgres.url("reader"))
     yield read
     read.close()
@@ -40,7 +40,7 @@ async def unusable(url: str) -> str:
 
 
 async def test_the_right_to_read_is_enough(rows: CoreRows, table: Table) -> None:
-    """A role with USAGE on the schema and SELECT on the table."""
+    """A role with USAGE on the schema and SELECT on the table is enough."""
     key = await table.mint("ledgers:read")
     await rows.check()
     assert list(await rows.by_ids([key.id, "nobody"])) == [key.id]
@@ -60,7 +60,7 @@ async def test_a_missing_schema_is_a_missing_table(postgres: Postgres, table: Ta
 
 
 async def test_every_missing_column_is_named(postgres: Postgres, table: Table) -> None:
-    """So is one of another type: an old Core has no prefixes."""
+    """A column of another type is named too; an old Core has no prefixes."""
     await table.connection.execute(
         "ALTER TABLE blnk.api_keys DROP COLUMN key_prefix, ALTER COLUMN is_revoked DROP DEFAULT,"
         " ALTER COLUMN is_revoked TYPE text"
@@ -95,7 +95,7 @@ async def test_a_wrong_user_or_database_is_named_without_the_url(postgres: Postg
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "text"),
     [
         (asyncpg.UndefinedTableError("s3cret"), "Core's database has no table blnk.api_keys: "),
         (ssl.SSLCertVerificationError("s3cret"), "the certificate of Core's database is not trusted: "),
@@ -109,14 +109,14 @@ async def test_a_wrong_user_or_database_is_named_without_the_url(postgres: Postg
         (ValueError("s3cret"), "Core's database failed: ValueError"),
     ],
 )
-def test_a_failure_is_told_by_its_kind(error: Exception, told: str) -> None:
-    """Never by its text."""
-    assert reason(error).startswith(told)
+def test_a_failure_is_reported_by_its_kind(error: Exception, text: str) -> None:
+    """The reason comes from the kind of the failure, never from its text."""
+    assert reason(error).startswith(text)
     assert "s3cret" not in reason(error)
 
 
-async def test_a_server_that_does_not_answer_is_a_failure(postgres: Postgres, table: Table) -> None:
-    """That passes; what is wrong with a table does not."""
+async def test_a_server_that_is_down_is_a_temporary_failure(postgres: Postgres, table: Table) -> None:
+    """The check fails while the server is down, and passes once it is back."""
     rows = CoreRows(postgres.url())
     with postgres.down(), pytest.raises(GatewayError) as failure:
         await rows.check()
@@ -125,10 +125,10 @@ async def test_a_server_that_does_not_answer_is_a_failure(postgres: Postgres, ta
     rows.close()
 
 
-async def test_a_connection_that_the_server_ended_is_not_felt(
+async def test_a_connection_that_the_server_closed_fails_no_read(
     postgres: Postgres, rows: CoreRows, table: Table
 ) -> None:
-    """A read is sent once more, on a new connection."""
+    """If the server has closed the connection, the read is sent once more on a new one."""
     key = await table.mint()
     assert list(await rows.by_ids([key.id])) == [key.id]
     admin = await asyncpg.connect(postgres.url("postgres"))
@@ -145,7 +145,7 @@ def test_a_host_whose_first_address_drops_packets_is_reached_by_its_second(postg
         return await unusable(url), time.monotonic() - began
 
     with dropping_packets(postgres.port):
-        told, took = run(checked, names(database=[DEAD, "127.0.0.1"]))
-    # It answered: there is no such table in this database.
-    assert told.startswith("Core's database has no table blnk.api_keys")
+        problem, took = run(checked, names(database=[DEAD, "127.0.0.1"]))
+    # The server responded, for the database has no such table.
+    assert problem.startswith("Core's database has no table blnk.api_keys")
     assert took < 0.7

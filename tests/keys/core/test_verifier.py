@@ -1,4 +1,4 @@
-"""A key against a bcrypt hash, in threads."""
+"""Comparison of a key with a bcrypt hash, in threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GOOD = hashed(KEY)
 
 
 class Comparing:
-    """Notes the keys in the order in which their comparisons begin."""
+    """Records the keys in the order in which their comparisons start."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -54,55 +54,57 @@ def verifier(comparing: Comparing) -> Iterator[Verifier]:
     ],
 )
 async def test_a_hash_matches_or_does_not(verifier: Verifier, text: str, matches: bool) -> None:
-    """What is no hash, or too dear a one, matches nothing."""
+    """A text that is no hash, or a hash that is too expensive, matches no key."""
     assert await verifier.matches(KEY, text, client="192.0.2.1") is matches
 
 
-def beginning(number: int) -> str:
-    """A key that begins otherwise than those of other numbers."""
+def with_prefix(number: int) -> str:
+    """Return a key whose first 16 characters are those of `number`."""
     return f"{number:016}{KEY[16:]}"
 
 
-async def test_so_many_of_one_address_wait_for_keys_that_begin_alike(verifier: Verifier) -> None:
-    """Beyond it is a refusal, not a verdict; other keys and addresses go on."""
-    # One is compared meanwhile.
+async def test_the_queue_of_one_address_for_one_prefix_is_limited(verifier: Verifier) -> None:
+    """Beyond the limit, a comparison is refused, while other prefixes and addresses are served."""
+    # The first one is compared and does not wait.
     alike = [verifier.matches(KEY, GOOD, client="a") for _ in range(MAX_WAITING_PER_PREFIX + 2)]
-    others = [verifier.matches(KEY, GOOD, client="b"), verifier.matches(beginning(1), GOOD, client="a")]
+    others = [verifier.matches(KEY, GOOD, client="b"), verifier.matches(with_prefix(1), GOOD, client="a")]
     outcomes = await asyncio.gather(*alike, *others, return_exceptions=True)
     expected = [bool] * (MAX_WAITING_PER_PREFIX + 1) + [LookupOverloadError] + [bool] * 2
     assert [type(outcome) for outcome in outcomes] == expected
 
 
-async def test_beyond_all_places_who_has_the_most_loses_one(verifier: Verifier) -> None:
-    flood = [verifier.matches(beginning(number), GOOD, client="a") for number in range(MAX_WAITING + THREADS)]
+async def test_when_all_places_are_taken_the_client_with_the_most_loses_one(verifier: Verifier) -> None:
+    flood = [
+        verifier.matches(with_prefix(number), GOOD, client="a") for number in range(MAX_WAITING + THREADS)
+    ]
     other = verifier.matches(KEY, GOOD, client="b")
     outcomes = await asyncio.gather(*flood, other, return_exceptions=True)
     expected = [bool] * (MAX_WAITING + THREADS - 1) + [LookupOverloadError] + [bool]
     assert [type(outcome) for outcome in outcomes] == expected
 
 
-async def test_a_flood_delays_another_address_by_what_is_under_way(
+async def test_a_flood_delays_another_address_by_the_comparisons_under_way(
     verifier: Verifier, comparing: Comparing
 ) -> None:
-    """Whoever floods many known beginnings of keys keeps no other address from its first use."""
-    flood = [verifier.matches(beginning(number), GOOD, client="a") for number in range(30)]
+    """An address that floods many known prefixes delays a first use from another address by one turn."""
+    flood = [verifier.matches(with_prefix(number), GOOD, client="a") for number in range(30)]
     await asyncio.gather(*flood, verifier.matches(KEY, GOOD, client="b"))
-    # What the threads were at before it came, a turn of the flood, and what begins at the same time.
+    # One comparison for each thread, one turn of the flood, and those that start at the same time.
     assert comparing.begun.index(KEY) <= THREADS + 1 + (THREADS - 1)
 
 
-async def test_a_flood_delays_another_key_of_its_address_by_one_hash_for_each_beginning(
+async def test_a_flood_delays_another_key_of_its_address_by_one_comparison_for_each_prefix(
     verifier: Verifier, comparing: Comparing
 ) -> None:
-    keys = [beginning(number) for number in range(6) for _ in range(MAX_WAITING_PER_PREFIX)]
+    keys = [with_prefix(number) for number in range(6) for _ in range(MAX_WAITING_PER_PREFIX)]
     await asyncio.gather(*(verifier.matches(key, GOOD, client="a") for key in [*keys, KEY]))
     assert comparing.begun.index(KEY) <= 6 + THREADS + (THREADS - 1)
 
 
-async def test_a_flood_of_one_beginning_from_many_addresses_leaves_a_thread_to_others(
+async def test_a_flood_of_one_prefix_from_many_addresses_leaves_a_thread_to_others(
     verifier: Verifier, comparing: Comparing
 ) -> None:
-    flood = [verifier.matches(beginning(1), GOOD, client=f"192.0.2.{number}") for number in range(30)]
+    flood = [verifier.matches(with_prefix(1), GOOD, client=f"192.0.2.{number}") for number in range(30)]
     await asyncio.gather(*flood, verifier.matches(KEY, GOOD, client="b"))
     assert comparing.begun.index(KEY) <= 1 + (THREADS - 1)
 

@@ -1,4 +1,4 @@
-"""A link to Redis that ends its connections once a command has arrived there."""
+"""A link to Redis that closes a connection once a given command has passed over it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from tests.faults.pipes import Ends, join
 
 @asynccontextmanager
 async def cut_after(word: bytes, redis_port: int, *, passed: int = 0) -> AsyncIterator[str]:
-    """Yield a URL that leads to a Redis.
-
-    A connection over it that has sent the word gets so many segments of responses, and is ended when the next
-    one comes from Redis.
-    """
+    """Yield a URL of the Redis; after `word`, a connection gets `passed` more segments and is closed."""
     connections: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +36,7 @@ async def cut_after(word: bytes, redis_port: int, *, passed: int = 0) -> AsyncIt
 
         redis = Ends(*await asyncio.open_connection("127.0.0.1", redis_port))
         try:
-            # At the end; asyncio's own callback would report a cancelled handler.
+            # The end of the block cancels this task, and asyncio would report a handler that ends cancelled.
             with contextlib.suppress(asyncio.CancelledError):
                 await join(Ends(reader, writer), redis, up, down)
         finally:

@@ -1,4 +1,4 @@
-"""A Redis by a name with several addresses, the first of which drops every packet."""
+"""A Redis whose name has several addresses, the first of which drops every packet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMED = names(redis=[DEAD, "127.0.0.1"])
 
 
 def reached(url: str) -> float:
-    """In how many seconds the first command was answered."""
+    """Return the seconds until the first command had a response."""
 
     async def ping() -> float:
         store = RedisKeyStore(url)
@@ -39,7 +39,7 @@ def test_the_second_address_is_tried_in_time(redis_server: RedisServer) -> None:
         assert reached(redis_acl.url(f"redis:{redis_server.port}")) < 0.5
 
 
-def test_it_is_over_tls_and_the_certificate_is_for_the_name(tmp_path: Path) -> None:
+def test_the_second_address_works_over_tls_with_a_certificate_for_the_name(tmp_path: Path) -> None:
     made, port = certificates(tmp_path, "DNS:redis"), free_port()
     server = start_redis(tmp_path, *made.options(port))
     path = f"/0?ssl_ca_certs={made.authority}"
@@ -53,7 +53,7 @@ def test_it_is_over_tls_and_the_certificate_is_for_the_name(tmp_path: Path) -> N
     assert failure.value.reason.startswith("the certificate of Redis is for another name")
 
 
-def test_a_sentinel_has_its_say_in_time(tmp_path: Path) -> None:
+def test_the_second_address_of_a_sentinel_is_tried_in_time(tmp_path: Path) -> None:
     with (
         replicated(tmp_path) as pair,
         sentinels(tmp_path, pair.primary.port) as watching,

@@ -1,4 +1,4 @@
-"""What Redis gets to see of keys: nothing while they are warm, and never a key."""
+"""The commands that Redis gets for keys in use, and the data that it has of them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.redis
 REQUESTS = 10_000
 CLIENTS = 16
 MOST_RUNS = 5
-# What one read of the changes sends, four times a second at most while nothing changes.
+# The commands of one read of the changes, sent at most four times a second while nothing changes.
 FOLLOWING = {"XREAD", "XRANGE", "XREVRANGE", "ROLE"}
 
 
-async def test_ten_thousand_requests_with_a_warm_key_send_redis_nothing(
+async def test_ten_thousand_requests_with_a_cached_key_send_redis_no_command_each(
     start_gateway: Start, redis_url: str, redis_server: RedisServer
 ) -> None:
-    """Not one command per request: the stream is followed, and the key looked up every ten seconds."""
+    """Only the change feed is read, and the key is looked up every ten seconds."""
     store = RedisKeyStore(redis_url)
     gateway = await start_gateway(store=store)
     minted = await gateway.mint("ledgers:read")
@@ -50,13 +50,13 @@ async def test_ten_thousand_requests_with_a_warm_key_send_redis_nothing(
         return sum(count for name, count in sent.items() if name not in FOLLOWING)
 
     def is_quiet(sent: Counter[str], took: float) -> bool:
-        # A look-up when it was kept for 10 s, what was used last in batches, the check of Redis's settings.
+        # A look-up every 10 s, batches of last uses, and the check of the settings of Redis.
         return others(sent) <= 10 + took
 
     share = REQUESTS // CLIENTS
     loop = asyncio.get_running_loop()
     runs: list[tuple[Counter[str], float]] = []
-    # Where this loop stood still for half a second, the link was unproven, and Redis was rightly asked.
+    # If this loop stops for half a second, the link is not proven, and Redis has to be asked.
     while len(runs) < MOST_RUNS and not (runs and is_quiet(*runs[-1])):
         runs.append(await run())
     assert is_quiet(*runs[-1]), runs
@@ -64,8 +64,8 @@ async def test_ten_thousand_requests_with_a_warm_key_send_redis_nothing(
     assert all(sent.total() - others(sent) <= len(FOLLOWING) * (4 * took + 2) for sent, took in runs), runs
 
 
-async def test_a_dump_of_redis_gives_nobody_a_key(start_gateway: Start, tmp_path: Path) -> None:
-    """SHA-256 of 256 random bits stands there, which nobody can search; not the key in any spelling."""
+async def test_a_dump_of_redis_contains_no_key(start_gateway: Start, tmp_path: Path) -> None:
+    """A dump has SHA-256 of 256 random bits, which cannot be searched, and a key in no spelling."""
     server = start_redis(tmp_path, "--appendonly", "yes", "--rdbcompression", "no")
     try:
         gateway = await start_gateway(store=RedisKeyStore(server.url))
@@ -84,7 +84,7 @@ async def test_a_dump_of_redis_gives_nobody_a_key(start_gateway: Start, tmp_path
             )
             assert [spelling for spelling in spellings if spelling in dump] == []
         assert re.findall(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}=", dump) == []
-        # What does stand there opens nothing.
+        # The digests in the dump are accepted by no route.
         assert (await gateway.ask("GET", "/ledgers", key=digest(keys[0]))).status == 401
         assert (await gateway.ask("GET", "/ledgers", key=keys[0])).status == 200
     finally:
@@ -95,7 +95,7 @@ async def minted_over_http(gateway: Running, number: int) -> str:
     body = (
         b'{"name":"%d","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-01T00:00:00Z"}' % number
     )
-    # Its answer is the one place where a key is shown, so it is not kept for the grep for secrets.
+    # Only this response may contain a key, so the search for secrets at the end must not see it.
     async with await gateway.connect(keep=False) as client:
         made = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=body)
     return str(made.json()["key"])

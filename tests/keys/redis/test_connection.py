@@ -1,4 +1,4 @@
-"""Connections that reach the primary wherever it is."""
+"""Connections that find the primary of every kind of Redis."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.keys.redis_setups import (
     sentinels,
     until,
 )
-from tests.redis_server import RedisServer, free_port, start_redis, verbs_of_clients
+from tests.redis_server import RedisServer, commands_of_clients, free_port, start_redis
 from tests.running import ROOT
 
 AT = "2026-02-01T00:00:00Z"
@@ -41,7 +41,7 @@ SLOT = key_slot(PREFIX.encode())
 
 
 def test_the_documented_rights_are_those_of_the_tests() -> None:
-    """The line that operators paste is the one that these tests run under."""
+    """The tests use the same ACL line that operators copy from the documentation."""
     line = f"ACL SETUSER {redis_acl.USER} on >PASSWORD {redis_acl.RULES}"
     assert line in (ROOT / "deploy/README.md").read_text()
 
@@ -56,7 +56,7 @@ async def opened(url: str, replicas: int = 0) -> AsyncIterator[RedisKeyStore]:
 
 
 async def answers(store: RedisKeyStore) -> None:
-    """Wait until the store does, which fails at once while Redis is away."""
+    """Wait until the store responds; a call fails at once while Redis is away."""
     async with asyncio.timeout(20):
         while True:
             try:
@@ -66,7 +66,7 @@ async def answers(store: RedisKeyStore) -> None:
 
 
 async def assert_down(store: RedisKeyStore) -> str:
-    """The store fails; returns the reason."""
+    """Check that the store fails, and return the reason."""
     with pytest.raises(GatewayError) as failure:
         await store.ping()
     assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
@@ -76,7 +76,7 @@ async def assert_down(store: RedisKeyStore) -> str:
 @pytest.mark.redis
 class TestSingle:
     async def test_the_documented_user_can_do_nothing_else(self, redis_server: RedisServer) -> None:
-        """Not even read a name of somebody else's, or ask for a password."""
+        """The user cannot read other names, nor change a setting, nor load a script."""
         async with opened(redis_server.url) as store:
             for words in (
                 ["GET", "other"],
@@ -90,7 +90,7 @@ class TestSingle:
                     await store.link.changes.execute_command(*words)
 
     async def test_a_replica_is_refused(self, tmp_path: Path) -> None:
-        """It could lag behind for ever, and would say that all is well."""
+        """A replica could lag behind for ever and report no failure."""
         with replicated(tmp_path) as pair:
             async with opened(pair.replica.url) as store:
                 assert (
@@ -98,14 +98,14 @@ class TestSingle:
                     == "the Redis that answers is a replica: name its primary, or its Sentinels"
                 )
 
-    async def test_a_primary_that_becomes_a_replica_is_let_go(self, tmp_path: Path) -> None:
-        """Even if nothing is written: the Redis that the changes are read from names its role."""
+    async def test_a_primary_that_becomes_a_replica_is_refused(self, tmp_path: Path) -> None:
+        """Each read of the changes checks the role, so this is noticed without a write."""
         with replicated(tmp_path) as pair:
             async with opened(pair.primary.url) as store:
                 await store.add(RECORD)
                 position = await store.last_position()
                 pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
-                # The first may be told no more than that its read was ended.
+                # The first call may fail only because its read was cut off.
                 for _ in range(2):
                     with pytest.raises(GatewayError):
                         await store.changes(position, 0.05)
@@ -134,7 +134,7 @@ class TestSingle:
 async def revoked_during(
     event: Coroutine[None, None, None], store: RedisKeyStore, records: Sequence[KeyRecord]
 ) -> list[KeyRecord]:
-    """The records whose revocation is acknowledged, by four at once, while the stream is followed."""
+    """Revoke records, four at a time, during `event`; return those whose revocation was acknowledged."""
     acknowledged: list[KeyRecord] = []
 
     async def revoke(some: Sequence[KeyRecord]) -> None:
@@ -171,33 +171,33 @@ class TestReplicas:
             assert await revoke_key(store, RECORD.id, revocation(AT, "master")) == REVOKED
             assert b'"revoked_at":"2026' in pair.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
 
-    async def test_one_that_a_connected_replica_does_not_acknowledge_is_a_failure(
+    async def test_a_revocation_that_a_connected_replica_does_not_acknowledge_is_a_failure(
         self, pair: Replicated
     ) -> None:
         async with opened(pair.primary.url) as store:
             await store.add(RECORD)
             with pair.replica.stalled():
-                # The second finds the record revoked, and still owes the acknowledgement.
+                # The second call finds the record revoked, and still needs the acknowledgement.
                 for _ in range(2):
                     with pytest.raises(GatewayError) as failure:
                         await revoke_key(store, RECORD.id, revocation(AT, "master"))
                     assert str(failure.value.__cause__) == "0 of 1 replicas have acknowledged the write"
             assert await revoke_key(store, RECORD.id, revocation(AT, "master")) == REVOKED
 
-    async def test_as_many_as_are_configured_must_be_there(self, pair: Replicated) -> None:
+    async def test_as_many_replicas_as_are_configured_must_acknowledge(self, pair: Replicated) -> None:
         async with opened(pair.primary.url, replicas=2) as store:
             with pytest.raises(GatewayError) as failure:
                 await store.add(RECORD)
             assert str(failure.value.__cause__) == "1 of 2 replicas have acknowledged the write"
 
-    async def test_wait_is_sent_by_the_connection_that_wrote(self, pair: Replicated) -> None:
-        """On another it would wait for nothing."""
+    async def test_wait_is_sent_on_the_connection_that_wrote(self, pair: Replicated) -> None:
+        """WAIT on another connection would wait for no write."""
         async with opened(pair.primary.url) as store:
             await store.add(RECORD)
             with pair.primary.monitored() as seen:
                 await revoke_key(store, RECORD.id, revocation(AT, "master"))
                 lines = [line for line in seen() if '"EVAL"' in line or '"WAIT"' in line]
-            assert verbs_of_clients(lines) == ["EVAL", "WAIT"]
+            assert commands_of_clients(lines) == ["EVAL", "WAIT"]
             assert '"WAIT" "1"' in lines[1]
             assert len({line.split("[")[1].split("]")[0] for line in lines}) == 1
 
@@ -231,7 +231,7 @@ class TestSentinel:
     async def test_a_planned_failover_loses_no_acknowledged_revocation(
         self, pair: Replicated, tmp_path: Path
     ) -> None:
-        """The promoted replica disconnects first; until the Sentinels name it, only one is there."""
+        """The promoted replica disconnects before the Sentinels name it, so one replica is left till then."""
         others = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(3000)]
 
         async def fail_over() -> None:
@@ -255,7 +255,7 @@ class TestSentinel:
     async def test_a_primary_that_was_replaced_is_not_read_when_it_comes_back(
         self, pair: Replicated, watching: Sentinels
     ) -> None:
-        """It does not know that it was replaced, and would call a revoked key live."""
+        """Such a primary does not know that it was replaced, and would report a revoked key as live."""
         async with opened(watching.url) as reader, opened(watching.url) as writer:
             await reader.add(RECORD)
             position = await reader.last_position()
@@ -266,20 +266,20 @@ class TestSentinel:
                 await revoke_key(writer, RECORD.id, revocation(AT, "master"))
                 with pytest.raises(GatewayError):
                     await reader.changes(position, 0.05)
-            # The connections that `reader` had to it would work again now.
+            # The old connections of `reader` to this primary work again now.
             assert await reader.get_by_digest(RECORD.digest) == REVOKED
 
-    async def test_a_sentinel_in_the_place_of_a_redis_is_told_as_one(self, watching: Sentinels) -> None:
+    async def test_a_sentinel_in_the_place_of_a_redis_is_reported_as_one(self, watching: Sentinels) -> None:
         async with opened(f"redis://127.0.0.1:{watching.ports[0]}/0") as store:
-            told = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
-            assert await assert_down(store) == told
+            expected = "what answers is a Sentinel: write redis+sentinel://host:port/NAME/0"
+            assert await assert_down(store) == expected
 
-    async def test_no_sentinel_is_no_proof_yet_the_primary_is_asked(
+    async def test_without_a_sentinel_the_link_is_not_proven_but_the_primary_is_asked(
         self, pair: Replicated, watching: Sentinels
     ) -> None:
         async with opened(watching.url) as store:
             await store.add(RECORD)
-            # Over a connection that stays open; none can be made later.
+            # This connection stays open, because without a Sentinel none can be opened later.
             assert await store.get_by_digest(RECORD.digest) == RECORD
             position = await store.last_position()
             await store.changes(position, 0.05)
@@ -289,7 +289,7 @@ class TestSentinel:
                 await store.changes(position, 0.05)
             assert await store.get_by_digest(RECORD.digest) == RECORD
 
-    async def test_one_sentinel_that_is_away_costs_nothing(
+    async def test_sentinels_that_are_away_cause_no_failure(
         self, pair: Replicated, watching: Sentinels
     ) -> None:
         watching.servers[0].kill()
@@ -307,8 +307,8 @@ class TestCluster:
         with cluster(tmp_path, SLOT) as nodes:
             yield nodes
 
-    async def test_keys_are_where_their_slot_is(self, nodes: Cluster) -> None:
-        """Records, indexes and changes together, so that one script writes them."""
+    async def test_all_names_are_in_one_slot(self, nodes: Cluster) -> None:
+        """Records, indexes and changes have one slot, so that one script can write them."""
         async with opened(nodes.url) as store:
             await store.add(RECORD)
             position = await store.last_position()
@@ -336,8 +336,8 @@ class TestCluster:
                     await asyncio.sleep(0.02)
             assert b'"revoked_at":"2026' in nodes.replica.command("GET", f"{PREFIX}key:{RECORD.digest}")
 
-    async def test_nodes_that_were_configured_may_go(self, nodes: Cluster) -> None:
-        """The other nodes were read from them."""
+    async def test_a_configured_node_may_go_away(self, nodes: Cluster) -> None:
+        """Configured nodes may go away once the other nodes are known."""
         async with opened(nodes.url) as store:
             await store.add(RECORD)
             await store.link.find()

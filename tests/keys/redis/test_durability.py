@@ -1,4 +1,4 @@
-"""What is said of a Redis that would lose keys."""
+"""Warnings about a Redis that could lose keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EMPTY = "the key store is empty: every client but one with the master key will g
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that persists nothing, for tests to change."""
+    """Start a Redis that persists nothing; tests change its settings."""
     server = start_redis(tmp_path)
     yield server
     server.kill()
@@ -83,7 +83,7 @@ async def test_settings_that_lose_keys_are_named(
         ),
     ],
 )
-async def test_what_may_not_be_asked_is_said_to_be_unchecked(
+async def test_settings_that_may_not_be_read_are_reported_as_unchecked(
     store: RedisKeyStore,
     server: RedisServer,
     settings: dict[str, str],
@@ -103,16 +103,16 @@ async def test_a_redis_that_is_down_is_asked_again(store: RedisKeyStore, server:
     assert code_of(failure.value) is Code.KEY_STORE_UNAVAILABLE
 
 
-async def test_readiness_and_the_log_carry_the_warnings(start_gateway: Start, store: RedisKeyStore) -> None:
+async def test_readiness_and_the_log_have_the_warnings(start_gateway: Start, store: RedisKeyStore) -> None:
     gateway = await start_gateway(store=store)
     await shows(gateway, 200, warnings=[EMPTY, NOT_PERSISTED])
     await gateway.logged("Redis persists nothing")
 
 
-async def test_a_store_that_is_emptied_is_told_of(
+async def test_a_store_that_is_emptied_is_reported(
     start_gateway: Start, store: RedisKeyStore, server: RedisServer
 ) -> None:
-    """Every client gets 401 then, and it is not the clients' fault."""
+    """An emptied store is reported, because every client gets 401 through no fault of its own."""
     await store.add(RECORD)
     gateway = await start_gateway(store=store)
     await shows(gateway, 200, warnings=[NOT_PERSISTED])
@@ -122,17 +122,17 @@ async def test_a_store_that_is_emptied_is_told_of(
 
 
 def fill(server: RedisServer, ratio: float) -> None:
-    """Have the server use that part of its memory."""
-    told = server.command("INFO", "memory")
+    """Set `maxmemory` so that the server uses that part of it."""
+    info = server.command("INFO", "memory")
     used, apart = (
         int(found[1])
-        for found in (re.search(rb"used_memory:(\d+)", told), re.search(rb"for_evict:(\d+)", told))
+        for found in (re.search(rb"used_memory:(\d+)", info), re.search(rb"for_evict:(\d+)", info))
         if found is not None
     )
     server.command("CONFIG", "SET", "maxmemory", str(round((used - apart) / ratio)))
 
 
-async def test_how_full_a_redis_is_can_be_asked(store: RedisKeyStore, server: RedisServer) -> None:
+async def test_the_store_returns_how_full_redis_is(store: RedisKeyStore, server: RedisServer) -> None:
     assert await store.memory_ratio() is None
     fill(server, 0.5)
     assert await store.memory_ratio() == pytest.approx(0.5, rel=0.2)
@@ -140,10 +140,10 @@ async def test_how_full_a_redis_is_can_be_asked(store: RedisKeyStore, server: Re
     assert await store.memory_ratio() is None
 
 
-async def test_a_redis_that_is_nearly_full_is_told_before_it_takes_no_change(
+async def test_a_nearly_full_redis_is_reported_before_it_refuses_changes(
     start_gateway: Start, store: RedisKeyStore, server: RedisServer
 ) -> None:
-    """In health, log and metrics."""
+    """The warning is on the health page, in the log and in the metrics."""
     await store.add(RECORD)
     fill(server, 0.93)
     gateway = await start_gateway(store=store)
@@ -154,7 +154,9 @@ async def test_a_redis_that_is_nearly_full_is_told_before_it_takes_no_change(
     assert float(shown) > 0.9
 
 
-async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, server: RedisServer) -> None:
+async def test_a_nearly_full_redis_is_reported_once_until_there_is_room_again(
+    store: RedisKeyStore, server: RedisServer
+) -> None:
     class Log:
         def __init__(self) -> None:
             self.lines: list[str] = []
@@ -164,20 +166,20 @@ async def test_it_is_told_once_until_there_is_room_again(store: RedisKeyStore, s
 
     log, health = Log(), Health(version="")
     watch = StoreWatch(store, log, health, lambda _: None, only_record=False)
-    # Beside it, what connections take is nothing.
+    # Compared with this, the memory of connections is negligible.
     server.command("SET", "ballast", b"x" * 20_000_000)
 
-    async def said_at(ratio: float) -> bool:
+    async def reported_at(ratio: float) -> bool:
         fill(server, ratio)
         await eventually(lambda: round(watch.memory or 0.0, 2) == ratio, f"a look at {ratio}")
-        # What is said of it is said in the same step.
+        # The warning is set in the same step as the ratio.
         return NEARLY_FULL in health.warnings
 
     watching = asyncio.create_task(watch.run(every=0.02))
     try:
-        said = [await said_at(ratio) for ratio in (0.7, 0.93, 0.87, 0.94, 0.7, 0.87, 0.93)]
+        reported = [await reported_at(ratio) for ratio in (0.7, 0.93, 0.87, 0.94, 0.7, 0.87, 0.93)]
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-    assert said == [False, True, True, True, False, False, True]
+    assert reported == [False, True, True, True, False, False, True]
     assert log.lines.count(NEARLY_FULL) == 2

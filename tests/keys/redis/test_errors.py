@@ -1,4 +1,4 @@
-"""What an operator is told where Redis fails: by the kind of the failure, and by real ones."""
+"""Reasons that operators get for failures of Redis, from exceptions and from real servers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NODE = "the Redis that keys.store names is a node of a Cluster: write redis+clus
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "text"),
     [
         (exceptions.NoPermissionError("... the 'config|get' command"), f"{USER} run config|get: {RIGHTS}"),
         (
@@ -86,19 +86,19 @@ NODE = "the Redis that keys.store names is a node of a Cluster: write redis+clus
         (IndexError("secret"), "Redis failed: IndexError"),
     ],
 )
-def test_a_failure_is_told_by_its_kind(error: Exception, told: str) -> None:
-    """Never by its text, which may hold what a record does."""
-    assert reason(error) == told
+def test_a_failure_is_reported_by_its_kind(error: Exception, text: str) -> None:
+    """The reason comes from the kind of the failure, never from its text, which may contain a record."""
+    assert reason(error) == text
 
 
-def test_what_led_to_a_failure_tells_more() -> None:
-    """redis-py says only that a connection was lost."""
+def test_the_cause_of_a_lost_connection_is_reported() -> None:
+    """The cause is used if redis-py says only that a connection was lost."""
     lost = exceptions.ConnectionError()
     lost.__cause__ = ssl.SSLCertVerificationError()
     assert reason(lost) == UNTRUSTED
 
 
-async def told_by(url: str) -> str:
+async def reason_of(url: str) -> str:
     store = RedisKeyStore(url)
     try:
         with pytest.raises(GatewayError) as failure:
@@ -111,52 +111,52 @@ async def told_by(url: str) -> str:
 
 
 @pytest.mark.redis
-async def test_a_real_redis_is_told_of_as_it_fails(redis_server: RedisServer, redis_url: str) -> None:
-    assert await told_by(f"redis://127.0.0.1:{free_port()}") == f"{UNREACHABLE}: connection refused"
+async def test_failures_of_a_real_redis_are_reported(redis_server: RedisServer, redis_url: str) -> None:
+    assert await reason_of(f"redis://127.0.0.1:{free_port()}") == f"{UNREACHABLE}: connection refused"
     refused = "Redis refuses the user or the password of keys.store"
-    assert await told_by(redis_url.replace(redis_acl.PASSWORD, "wrong")) == refused
+    assert await reason_of(redis_url.replace(redis_acl.PASSWORD, "wrong")) == refused
     redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), "-zadd")
     try:
         url = f"redis://poor:p@127.0.0.1:{redis_server.port}/0"
-        assert await told_by(url) == f"{USER} run zadd: {RIGHTS}"
+        assert await reason_of(url) == f"{USER} run zadd: {RIGHTS}"
     finally:
         redis_server.command("ACL", "DELUSER", "poor")
     with redis_server.stalled():
-        assert await told_by(redis_url) == "Redis does not answer in time"
+        assert await reason_of(redis_url) == "Redis does not answer in time"
 
 
 @pytest.mark.redis
 class TestTls:
-    async def test_what_is_wrong_with_a_certificate_is_told(self, tmp_path: Path) -> None:
+    async def test_problems_of_a_certificate_are_reported(self, tmp_path: Path) -> None:
         made, port = certificates(tmp_path, "DNS:elsewhere"), free_port()
         server = start_redis(tmp_path, *made.options(port))
         place = f"127.0.0.1:{port}"
         try:
-            assert await told_by(redis_acl.url(place, scheme="rediss")) == UNTRUSTED
+            assert await reason_of(redis_acl.url(place, scheme="rediss")) == UNTRUSTED
             url = redis_acl.url(place, scheme="rediss", path="/0?ssl_ca_certs=/nowhere.pem")
-            assert await told_by(url) == "a certificate that keys.store names cannot be read"
+            assert await reason_of(url) == "a certificate that keys.store names cannot be read"
             url = redis_acl.url(place, scheme="rediss", path=f"/0?ssl_ca_certs={made.authority}")
             other = "the certificate of Redis is for another name than the one in keys.store"
-            assert await told_by(url) == other
+            assert await reason_of(url) == other
         finally:
             server.kill()
 
-    async def test_a_scheme_that_is_the_other_one_is_told(self, tmp_path: Path) -> None:
+    async def test_tls_on_one_side_only_is_reported(self, tmp_path: Path) -> None:
         made, port = certificates(tmp_path), free_port()
         server = start_redis(tmp_path, *made.options(port))
         try:
             speaks = f"{CLOSED} before it answered: if it speaks TLS, write rediss in keys.store"
-            assert await told_by(redis_acl.url(f"127.0.0.1:{port}")) == speaks
-            assert await told_by(f"redis://127.0.0.1:{port}/0") == speaks
+            assert await reason_of(redis_acl.url(f"127.0.0.1:{port}")) == speaks
+            assert await reason_of(f"redis://127.0.0.1:{port}/0") == speaks
             speaks_not = (
                 f"{UNREACHABLE}: no connection over TLS in time; if it speaks no TLS, write redis instead "
                 "of rediss in keys.store"
             )
-            assert await told_by(redis_acl.url(f"127.0.0.1:{server.port}", scheme="rediss")) == speaks_not
+            assert await reason_of(redis_acl.url(f"127.0.0.1:{server.port}", scheme="rediss")) == speaks_not
         finally:
             server.kill()
 
-    async def test_a_peer_that_answers_a_handshake_otherwise_is_told(self) -> None:
+    async def test_a_peer_that_speaks_no_tls_is_reported(self) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(1)
             writer.write(b"-ERR unknown command\r\n")
@@ -164,50 +164,50 @@ class TestTls:
             writer.close()
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            told = await told_by(f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
-        assert told == "what answers where keys.store points speaks no TLS: write redis instead of rediss"
+            found = await reason_of(f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        assert found == "what answers where keys.store points speaks no TLS: write redis instead of rediss"
 
 
 @pytest.mark.redis
-async def test_an_address_that_drops_packets_is_told() -> None:
+async def test_an_address_that_drops_packets_is_reported() -> None:
     port = free_port()
     with dropping_packets(port):
-        told = await told_by(f"redis://{DEAD}:{port}/0")
+        found = await reason_of(f"redis://{DEAD}:{port}/0")
     expected = "no connection in time; its address is wrong, or something drops every packet"
-    assert told == f"{UNREACHABLE}: {expected}"
+    assert found == f"{UNREACHABLE}: {expected}"
 
 
 @pytest.mark.redis
-async def test_a_full_redis_is_told(tmp_path: Path) -> None:
+async def test_a_redis_without_a_free_connection_is_reported(tmp_path: Path) -> None:
     server = start_redis(tmp_path, "--maxclients", "1")
     try:
         with socket.create_connection(("127.0.0.1", server.port)) as only:
             only.sendall(b"PING\r\n")
             assert only.recv(100) == b"+PONG\r\n"
-            assert await told_by(server.url) == "Redis takes no further client (maxclients)"
+            assert await reason_of(server.url) == "Redis takes no further client (maxclients)"
     finally:
         server.kill()
 
 
 @pytest.mark.redis
-async def test_a_busy_redis_is_told(tmp_path: Path) -> None:
+async def test_a_busy_redis_is_reported(tmp_path: Path) -> None:
     server = start_redis(tmp_path, "--busy-reply-threshold", "10")
     try:
         with socket.create_connection(("127.0.0.1", server.port)) as somebody:
             somebody.sendall(b'EVAL "while true do end" 0\r\n')
             await asyncio.sleep(0.1)
             busy = "Redis is busy with somebody's script, and answers nothing else: see SCRIPT KILL"
-            assert await told_by(server.url) == busy
+            assert await reason_of(server.url) == busy
     finally:
         server.kill()
 
 
 @pytest.mark.redis
-async def test_a_node_of_a_cluster_in_the_place_of_a_redis_is_told(tmp_path: Path) -> None:
-    """Be the slot served by another node or by nobody; whatever is asked, and the change is in no doubt."""
+async def test_a_node_of_a_cluster_in_the_place_of_a_redis_is_reported(tmp_path: Path) -> None:
+    """Every call reports it, whether another node serves the slot or none; no change is uncertain."""
     with cluster(tmp_path, key_slot(PREFIX.encode())) as nodes:
         store = RedisKeyStore(redis_acl.url(f"127.0.0.1:{nodes.other.port}"))
-        told: list[object] = []
+        failures: list[object] = []
         for call in (
             store.add(RECORD),
             store.get_by_digest("0" * 64),
@@ -216,34 +216,34 @@ async def test_a_node_of_a_cluster_in_the_place_of_a_redis_is_told(tmp_path: Pat
         ):
             with pytest.raises(GatewayError) as failure:
                 await call
-            told.append((type(failure.value), failure.value.reason))
+            failures.append((type(failure.value), failure.value.reason))
         await store.close()
-    assert told == [(StoreUnavailableError, NODE)] * 4
+    assert failures == [(StoreUnavailableError, NODE)] * 4
     alone = start_redis(tmp_path, "--cluster-enabled", "yes")
     try:
-        assert await told_by(alone.url) == NODE
+        assert await reason_of(alone.url) == NODE
     finally:
         alone.kill()
 
 
 @pytest.mark.redis
-async def test_why_nobody_knows_the_primary_is_told(redis_server: RedisServer) -> None:
+async def test_the_reason_why_the_primary_is_unknown_is_reported(redis_server: RedisServer) -> None:
     nobody = "no Sentinel answers, or none knows a primary called keys"
     ports = ",".join(f"127.0.0.1:{free_port()}" for _ in range(2))
     refused = f"{nobody} (Redis cannot be reached: connection refused)"
-    assert await told_by(f"redis+sentinel://{ports}/keys/0") == refused
-    # What answers is no Sentinel, and knows no such command.
-    assert await told_by(f"redis+sentinel://127.0.0.1:{redis_server.port}/keys/0") == nobody
+    assert await reason_of(f"redis+sentinel://{ports}/keys/0") == refused
+    # This server is no Sentinel, and does not know the command.
+    assert await reason_of(f"redis+sentinel://127.0.0.1:{redis_server.port}/keys/0") == nobody
     none = "no node of a Redis Cluster answers, or none knows the primary"
     no_node = "the Redis that keys.store names is in no Cluster: write redis://host:port"
-    assert await told_by(f"redis+cluster://127.0.0.1:{redis_server.port}") == f"{none} ({no_node})"
+    assert await reason_of(f"redis+cluster://127.0.0.1:{redis_server.port}") == f"{none} ({no_node})"
 
 
 @pytest.mark.redis
-async def test_a_right_that_is_missing_is_told_by_the_gateway(
+async def test_a_missing_right_is_reported_by_the_gateway(
     start_gateway: Start, redis_server: RedisServer
 ) -> None:
-    """In its log and on its health page; clients learn no more than that the store is unavailable."""
+    """The log and the health page name the right; clients are told only that the store is unavailable."""
     redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), "-xread")
     store = RedisKeyStore(f"redis://poor:p@127.0.0.1:{redis_server.port}/0")
     gateway = await start_gateway(store=store)

@@ -1,4 +1,4 @@
-"""What is read from a response to ROLE."""
+"""Responses to ROLE."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_only_a_primary_has_replicas(role: Any, primary: bool, replicas: int) ->
 
 
 def test_a_replica_that_has_left_counts_for_a_while() -> None:
-    """A failover disconnects the one that it promotes before anybody names it."""
+    """A failover disconnects the replica that it promotes before a Sentinel names it."""
     recent = RecentReplicas()
     assert [recent.observe(2, now=0.0), recent.observe(1, now=RECENT_SECONDS)] == [2, 2]
     assert [recent.observe(1, now=RECENT_SECONDS + 0.1), recent.observe(0, now=RECENT_SECONDS + 0.2)] == [

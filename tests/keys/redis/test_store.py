@@ -1,4 +1,4 @@
-"""What Redis adds: names, one round trip, trimmed streams, and every way to be down."""
+"""The store in Redis: names, round trips, the change feed, and every way in which Redis can fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gateway.keys.store import KeyChange, KeyChangeBatch
 from gateway.proxy.errors import code_of
 from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation
-from tests.redis_server import RedisServer, start_redis, verbs_of_clients, verbs_of_scripts
+from tests.redis_server import RedisServer, commands_of_clients, commands_of_scripts, start_redis
 
 pytestmark = pytest.mark.redis
 
@@ -54,7 +54,7 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 
 
 async def assert_unavailable(call: Awaitable[object]) -> BaseException | None:
-    """The call fails as the store being down, within its bound; returns the cause."""
+    """Check that a call fails within its limit because the store is down; return the cause."""
     began = time.monotonic()
     with pytest.raises(GatewayError) as failure:
         await call
@@ -78,7 +78,7 @@ async def test_every_name_is_under_one_prefix(redis_store: RedisKeyStore, redis_
 
 async def test_a_look_up_is_one_round_trip(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
     await redis_store.add(RECORD)
-    # It connects for the first of them.
+    # The first look-up connects.
     await redis_store.get_by_digest(OTHER.digest)
     redis_server.command("CONFIG", "RESETSTAT")
     assert await redis_store.get_by_digest(RECORD.digest) == RECORD
@@ -102,7 +102,7 @@ async def test_a_list_of_many_batches_is_complete(
     assert len(await redis_store.owned("acme")) == 1201
 
 
-async def test_the_record_and_not_the_index_says_who_owns_a_key(
+async def test_the_record_and_not_the_index_names_the_owner_of_a_key(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(GLOBEX)
@@ -137,17 +137,17 @@ async def test_a_record_under_the_digest_of_another_key_is_a_failure(
     await assert_unavailable(redis_store.get_by_digest(OTHER.digest))
 
 
-async def test_a_name_of_another_type_is_no_key(
+async def test_a_name_of_another_type_is_an_unknown_key(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """A look-up of many cannot tell it from one that is not there; it is refused like one."""
+    """MGET returns nothing for such a name, so its key is unknown."""
     redis_server.command("LPUSH", f"{PREFIX}owner:acme", "x")
     redis_server.command("LPUSH", f"{PREFIX}key:{RECORD.digest}", "x")
     assert await redis_store.get_by_digest(RECORD.digest) is None
     await assert_unavailable(redis_store.owned("acme"))
 
 
-async def test_a_write_that_others_keep_overtaking_is_a_failure(
+async def test_a_write_that_other_writers_keep_overtaking_is_a_failure(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(RECORD)
@@ -158,7 +158,7 @@ async def test_a_write_that_others_keep_overtaking_is_a_failure(
         while not done.is_set():
             redis_server.command("SET", f"{PREFIX}key:{RECORD.digest}", text)
 
-    # A commit still gets through now and then, so it is either done or said to have failed.
+    # A write can succeed between two others, so either it is done or it fails.
     others = [asyncio.create_task(asyncio.to_thread(overtake)) for _ in range(4)]
     try:
         revoked = await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master"))
@@ -171,7 +171,7 @@ async def test_a_write_that_others_keep_overtaking_is_a_failure(
         await asyncio.gather(*others)
 
 
-async def test_a_stream_cut_after_the_position_is_a_gap(
+async def test_a_stream_that_is_trimmed_beyond_the_position_is_a_gap(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(RECORD)
@@ -195,14 +195,14 @@ async def test_a_stream_that_is_gone_is_a_gap_once(
     assert await redis_store.changes("0-0", 0.05) == KeyChangeBatch("0-0")
 
 
-async def test_a_stream_that_stepped_back_is_a_gap(
+async def test_a_stream_that_ends_before_the_position_is_a_gap(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     redis_server.command("XADD", f"{PREFIX}changes", "5-0", "digest", "d", "id", "i", "revoked", "0")
     assert await redis_store.changes("9-0", 0.05) == KeyChangeBatch("5-0", continuous=False)
 
 
-async def test_an_entry_that_is_not_ours_is_a_gap(
+async def test_an_entry_that_cannot_be_read_is_a_gap(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     for number, fields in ((1, ("x", "y")), (2, ("digest", "d", "id", "i", "revoked", "1"))):
@@ -212,14 +212,14 @@ async def test_an_entry_that_is_not_ours_is_a_gap(
     assert await redis_store.changes("0-1", 0.05) == expected
 
 
-async def test_the_stream_is_bounded(redis_url: str, redis_server: RedisServer) -> None:
+async def test_the_length_of_the_stream_is_limited(redis_url: str, redis_server: RedisServer) -> None:
     store = RedisKeyStore(redis_url, changes_kept=1)
     for number in range(300):
         redis_server.command("XADD", f"{PREFIX}changes", "*", "number", str(number))
     await store.add(RECORD)
     length = int(redis_server.command("XLEN", f"{PREFIX}changes")[1:-2])
     await store.close()
-    # Redis cuts whole nodes, of 100 entries each.
+    # Redis trims a stream by whole nodes of 100 entries.
     assert length <= 101
 
 
@@ -294,8 +294,8 @@ def test_a_url_of_something_else_is_refused_without_repeating_it(url: str) -> No
     assert failure.value.__context__ is None or failure.value.__suppress_context__
 
 
-async def test_more_changes_than_one_read_takes_come_in_order(redis_store: RedisKeyStore) -> None:
-    """And no read but the last proves that there was no other."""
+async def test_more_changes_than_one_read_holds_come_in_order(redis_store: RedisKeyStore) -> None:
+    """Changes beyond one read come in order, and only the last read says that no change is left."""
     start = await redis_store.last_position()
     many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(1001)]
     await redis_store.add_all(many)
@@ -303,14 +303,14 @@ async def test_more_changes_than_one_read_takes_come_in_order(redis_store: Redis
     second = await redis_store.changes(first.position, 0.05)
     assert (len(first.changes), first.whole, len(second.changes), second.whole) == (1000, False, 1, True)
     assert [change.digest for change in first.changes + second.changes] == [r.digest for r in many]
-    # From before the first entry on, it cannot be told whether some were cut.
+    # Whether entries before the first one were trimmed is unknown.
     assert (first.continuous, second.continuous) == (False, True)
 
 
 async def test_a_position_that_is_no_longer_there_is_a_gap(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """Whatever lies around it: it is another stream by now."""
+    """A stream without the position is another stream, whatever entries it has around it."""
     await redis_store.add(RECORD)
     await redis_store.add(OTHER)
     first, second = (await redis_store.changes("0-0", 0.05)).position, await redis_store.last_position()
@@ -319,8 +319,8 @@ async def test_a_position_that_is_no_longer_there_is_a_gap(
     assert not (await redis_store.changes(second, 0.05)).continuous
 
 
-async def test_a_record_that_settles_while_it_is_read_is_found(redis_store: RedisKeyStore) -> None:
-    """Its digest is another by the time that the record is asked for."""
+async def test_a_record_that_gets_its_digest_while_it_is_read_is_found(redis_store: RedisKeyStore) -> None:
+    """A record is found though its digest changes between the reads of the index and of the record."""
 
     class Settling(BatchReader):
         settled = False
@@ -336,8 +336,8 @@ async def test_a_record_that_settles_while_it_is_read_is_found(redis_store: Redi
     assert [(record.id, record.pending) for record in found] == [(RECORD.id, False), (PENDING.id, False)]
 
 
-async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> None:
-    """An import of keys that were revoked long ago tells nothing of how fast revocations are learnt."""
+async def test_only_a_revocation_has_a_time_in_the_change_feed(redis_store: RedisKeyStore) -> None:
+    """Imported revocations have no time in the feed, because the lag of revocations is measured by it."""
     start = await redis_store.last_position()
     await redis_store.add_all([RECORD.as_revoked(revocation("2020-01-01T00:00:00Z", "master")), PENDING])
     before = time.time()
@@ -350,10 +350,10 @@ async def test_only_what_revokes_a_key_says_when(redis_store: RedisKeyStore) -> 
     assert abs(revoked.at - before) < 5
 
 
-async def test_a_change_made_while_a_connection_was_lost_is_not_written_over(
+async def test_a_change_during_a_lost_connection_is_not_overwritten(
     redis_store: RedisKeyStore, redis_url: str
 ) -> None:
-    """Dropped between reading a record and writing it; what another gateway revoked meanwhile stays so."""
+    """If the connection is lost between read and write, a revocation by another gateway meanwhile stays."""
     await redis_store.add(RECORD)
 
     async def revoke() -> None:
@@ -375,7 +375,7 @@ async def test_a_change_made_while_a_connection_was_lost_is_not_written_over(
 
 
 class TestUncertain:
-    """The answer to a change is lost: it was made."""
+    """In these tests, the response to a change is lost, but the change was made."""
 
     @pytest.fixture
     async def mute(self, redis_url: str) -> AsyncIterator[RedisKeyStore]:
@@ -384,13 +384,13 @@ class TestUncertain:
             yield store
             await store.close()
 
-    async def test_a_new_record_may_stand(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
+    async def test_a_new_record_may_be_stored(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
         with pytest.raises(UncertainError) as failure:
             await mute.add(RECORD)
         assert failure.value.reason == "Redis does not answer in time"
         assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
-    async def test_so_may_a_revocation(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
+    async def test_a_revocation_may_be_stored(self, mute: RedisKeyStore, redis_store: RedisKeyStore) -> None:
         await redis_store.add(RECORD)
         with pytest.raises(UncertainError):
             await revoke_key(mute, RECORD.id, revocation("2026-02-01T00:00:00Z", "master"))
@@ -401,13 +401,13 @@ class TestUncertain:
     async def test_a_change_that_redis_has_confirmed_is_certain(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
     ) -> None:
-        """Nothing follows the script that could fail."""
+        """The script is the last command, so nothing can fail after it."""
         with redis_server.monitored() as seen:
             await redis_store.add(RECORD)
-            verbs = verbs_of_clients(seen())
-        assert verbs[-1] == "EVAL"
+            commands = commands_of_clients(seen())
+        assert commands[-1] == "EVAL"
 
-    async def test_what_was_never_asked_for_is_certain(self, redis_url: str) -> None:
+    async def test_a_change_that_was_never_sent_is_certain(self, redis_url: str) -> None:
         with mute_after(b"MGET", redis_url) as url:
             store = RedisKeyStore(url)
             with pytest.raises(GatewayError) as failure:
@@ -415,7 +415,7 @@ class TestUncertain:
             await store.close()
         assert type(failure.value) is StoreUnavailableError
 
-    async def test_so_is_what_redis_refused(
+    async def test_a_change_that_redis_refused_is_certain(
         self, redis_store: RedisKeyStore, redis_server: RedisServer
     ) -> None:
         redis_server.command("CONFIG", "SET", "maxmemory", "1")
@@ -428,10 +428,10 @@ class TestUncertain:
         assert await redis_store.get_by_digest(RECORD.digest) is None
 
 
-async def test_writes_that_a_silent_redis_cut_short_hold_no_connection(
+async def test_writes_that_time_out_keep_no_connection(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """More of them than there are connections, and the first command afterwards is answered at once."""
+    """After more failed writes than there are connections, the next command is served at once."""
     await redis_store.add(RECORD)
 
     async def write(number: int) -> float:
@@ -449,8 +449,8 @@ async def test_writes_that_a_silent_redis_cut_short_hold_no_connection(
     assert time.monotonic() - began < 1
 
 
-async def test_a_peer_that_accepts_and_says_nothing_holds_nobody(unused_tcp_port: int) -> None:
-    """Not even while a transaction is cleared away; it logs in for ever."""
+async def test_a_peer_that_accepts_connections_and_sends_nothing_blocks_no_call(unused_tcp_port: int) -> None:
+    """Calls fail in time though the login on every connection never ends."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
@@ -471,13 +471,13 @@ async def test_a_peer_that_accepts_and_says_nothing_holds_nobody(unused_tcp_port
 async def test_a_batch_and_its_indexes_are_one_script(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """Nothing is half-imported: one script compares and writes the whole batch, the records last."""
+    """One script compares and writes the whole batch, the records last, so no import is done by half."""
     with redis_server.monitored() as seen:
         await redis_store.add_all([RECORD, PENDING])
         lines = seen()
-    assert verbs_of_clients(lines).count("EVAL") == 1
+    assert commands_of_clients(lines).count("EVAL") == 1
     indexes = [*["ZADD"] * 4, "SADD"]
-    assert verbs_of_scripts(lines) == [*["MGET"] * 4, *indexes, "XADD", "XADD", *["SET"] * 4]
+    assert commands_of_scripts(lines) == [*["MGET"] * 4, *indexes, "XADD", "XADD", *["SET"] * 4]
 
 
 async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:
@@ -487,7 +487,7 @@ async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_serve
     assert len(lines) == 1
 
 
-async def test_what_an_index_says_wrongly_is_not_believed(
+async def test_a_wrong_entry_in_an_index_is_ignored(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(RECORD)
@@ -497,7 +497,7 @@ async def test_what_an_index_says_wrongly_is_not_believed(
     assert await redis_store.get_by_prefix("AAAAAAAAAAAAAAAA") == []
 
 
-async def test_an_id_whose_record_is_gone_is_stored_anew(
+async def test_an_id_whose_record_is_gone_is_stored_again(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(RECORD)
@@ -506,8 +506,8 @@ async def test_an_id_whose_record_is_gone_is_stored_anew(
     assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
 
-async def test_a_call_that_is_cancelled_ends_cancelled(redis_url: str) -> None:
-    """At whatever moment: a task that goes on instead would keep a gateway from ending."""
+async def test_a_cancelled_call_ends_at_any_moment(redis_url: str) -> None:
+    """A call ends when it is cancelled at any moment; otherwise it would keep a gateway from stopping."""
     unfinished = 0
     for turns in range(60):
         store = RedisKeyStore(redis_url)

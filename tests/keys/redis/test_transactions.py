@@ -1,4 +1,4 @@
-"""Changes to keys in Redis: what a write is compared with, and what a failure in the midst of one leaves."""
+"""Changes of keys in Redis: the values that a write is compared with, and failures during a write."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests import redis_acl
 from tests.keys.records import OTHER, PENDING, RECORD, instant, revocation
 from tests.keys.redis.cut_link import cut_after
 from tests.keys.redis_setups import Replicated, replicated
-from tests.redis_server import RedisServer, start_redis, verbs_of_clients
+from tests.redis_server import RedisServer, commands_of_clients, start_redis
 
 pytestmark = pytest.mark.redis
 
@@ -43,7 +43,7 @@ def disable(record: KeyRecord) -> KeyRecord:
 
 
 def elsewhere(url: str, work: Callable[[RedisKeyStore], Awaitable[object]]) -> None:
-    """Do something with another store, to its end, in the midst of a function that does not wait."""
+    """Run a task with another store to its end, in a thread, from a function that cannot await."""
 
     async def run() -> None:
         store = RedisKeyStore(url)
@@ -55,22 +55,22 @@ def elsewhere(url: str, work: Callable[[RedisKeyStore], Awaitable[object]]) -> N
 
 
 async def run(client: Any, request: list[Any]) -> Any:
-    """Send one command by way of a client of redis-py, whose type covers synchronous clients, too."""
+    """Send one command through a client of redis-py, whose type also covers synchronous clients."""
     return await client.execute_command(*request)
 
 
 async def failure_of(change: Awaitable[object]) -> tuple[type[Exception], str]:
-    """The kind of a failure, and its reason for operators."""
+    """Return the type of a failure, and its reason for operators."""
     with pytest.raises(GatewayError) as failure:
         await change
     return type(failure.value), failure.value.reason
 
 
-# One writer before another.
+# Two writers.
 
 
 async def test_a_change_that_came_first_is_kept(redis_store: RedisKeyStore, redis_url: str) -> None:
-    """The second is worked out anew from it: a key that is revoked meanwhile is not written over as live."""
+    """The second change is made again from the first one, so a revoked key is never overwritten as live."""
     await redis_store.add(RECORD)
     seen: list[KeyRecord] = []
 
@@ -88,7 +88,7 @@ async def test_a_change_that_came_first_is_kept(redis_store: RedisKeyStore, redi
 async def test_a_creator_that_is_revoked_meanwhile_creates_nothing(
     redis_store: RedisKeyStore, redis_url: str
 ) -> None:
-    """Of the two whichever came first counts."""
+    """Either the creation or the revocation comes first, and the list of children agrees with that."""
     for number in range(20):
         creator = replace(RECORD, id=f"{RECORD.id[:-2]}{number:02}", digest=digest(f"creator {number}"))
         created = replace(
@@ -107,7 +107,7 @@ async def test_a_creator_that_is_revoked_meanwhile_creates_nothing(
         assert there == ([created] if added is None else [])
 
 
-async def test_of_twenty_that_store_the_same_key_one_does(redis_url: str) -> None:
+async def test_one_of_twenty_simultaneous_writers_of_a_key_succeeds(redis_url: str) -> None:
     stores = [RedisKeyStore(redis_url) for _ in range(3)]
     adding = (stores[number % 3].add(replace(RECORD, name=f"{number}")) for number in range(20))
     outcomes = await asyncio.gather(*adding, return_exceptions=True)
@@ -147,7 +147,7 @@ async def test_a_record_with_bytes_of_any_kind_is_compared(redis_store: RedisKey
     assert await redis_store.owned(odd.owner) == [disable(odd)]
 
 
-async def test_a_batch_of_more_words_than_lua_takes_at_once_is_written(redis_url: str) -> None:
+async def test_a_batch_of_more_arguments_than_lua_takes_at_once_is_written(redis_url: str) -> None:
     many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(5000)]
     request = eval_command({}, RecordCommands(changes_kept=10).write(many, live=()))
     async with Redis.from_url(redis_url) as client:
@@ -158,7 +158,7 @@ async def test_a_batch_of_more_words_than_lua_takes_at_once_is_written(redis_url
 async def test_every_name_is_declared_to_the_script(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """As a Cluster demands."""
+    """A Cluster requires that a script declares every name that it writes."""
     record = replace(PENDING, created_by=RECORD.id, replaces=OTHER.id)
     with redis_server.monitored() as seen:
         await redis_store.add_all([record])
@@ -179,22 +179,22 @@ async def test_every_name_is_declared_to_the_script(
     assert len(written) == 11
 
 
-# A command that is refused.
+# Commands that Redis refuses.
 
 
-@pytest.mark.parametrize("verb", ["eval", "mget", "zcard", "zadd", "sadd", "xadd", "set"])
-async def test_a_command_that_is_forbidden_leaves_nothing_that_is_believed(
-    redis_store: RedisKeyStore, redis_server: RedisServer, verb: str
+@pytest.mark.parametrize("command", ["eval", "mget", "zcard", "zadd", "sadd", "xadd", "set"])
+async def test_a_forbidden_command_leaves_no_record(
+    redis_store: RedisKeyStore, redis_server: RedisServer, command: str
 ) -> None:
-    """And it is certain that the change was not made."""
+    """No record is found afterwards, and the failure says that the change was not made."""
     creator = replace(OTHER, id=RECORD.id.replace("0", "9"), digest=digest("creator"))
     record = replace(RECORD, created_by=creator.id)
     await redis_store.add(creator)
-    redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), f"-{verb}")
+    redis_server.command("ACL", "SETUSER", "poor", "on", ">p", *redis_acl.RULES.split(), f"-{command}")
     poor = RedisKeyStore(f"redis://poor:p@127.0.0.1:{redis_server.port}/0")
     try:
-        told = f"Redis does not let the user of keys.store run {verb}: see the rights in deploy/README.md"
-        assert await failure_of(poor.add(record, Quota(5))) == (StoreUnavailableError, told)
+        text = f"Redis does not let the user of keys.store run {command}: see the rights in deploy/README.md"
+        assert await failure_of(poor.add(record, Quota(5))) == (StoreUnavailableError, text)
     finally:
         await poor.close()
         redis_server.command("ACL", "DELUSER", "poor")
@@ -210,12 +210,12 @@ async def test_an_index_of_another_type_is_a_failure_and_the_record_stays(
     await redis_store.add(RECORD)
     redis_server.command("DEL", f"{PREFIX}owner:acme")
     redis_server.command("LPUSH", f"{PREFIX}owner:acme", "x")
-    told = (StoreUnavailableError, "Redis failed: ResponseError")
-    assert await failure_of(redis_store.revise(RECORD.id, disable)) == told
+    expected = (StoreUnavailableError, "Redis failed: ResponseError")
+    assert await failure_of(redis_store.revise(RECORD.id, disable)) == expected
     assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
 
-async def test_a_full_redis_takes_nothing_of_a_change_and_can_be_pruned(
+async def test_a_full_redis_applies_no_part_of_a_change_and_can_be_pruned(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(REVOKED)
@@ -223,9 +223,9 @@ async def test_a_full_redis_takes_nothing_of_a_change_and_can_be_pruned(
     before = redis_server.command("KEYS", "*")
     redis_server.command("CONFIG", "SET", "maxmemory", "1")
     try:
-        told = (StoreUnavailableError, "Redis takes no change: it is out of memory (maxmemory)")
-        assert await failure_of(redis_store.add(OTHER)) == told
-        assert await failure_of(redis_store.revise(RECORD.id, lambda r: replace(r, name="new"))) == told
+        expected = (StoreUnavailableError, "Redis takes no change: it is out of memory (maxmemory)")
+        assert await failure_of(redis_store.add(OTHER)) == expected
+        assert await failure_of(redis_store.revise(RECORD.id, lambda r: replace(r, name="new"))) == expected
         assert sorted(redis_server.command("KEYS", "*").split()) == sorted(before.split())
         assert await redis_store.last_position() == position
         assert await redis_store.remove_all([REVOKED]) == [REVOKED]
@@ -234,40 +234,40 @@ async def test_a_full_redis_takes_nothing_of_a_change_and_can_be_pruned(
     assert await redis_store.get_by_digest(RECORD.digest) is None
 
 
-# A connection that is lost.
+# Connections that are lost.
 
 
-async def test_what_is_lost_behind_the_script_may_be_done_and_is_not_repeated(
+async def test_a_change_whose_response_is_lost_is_uncertain_and_not_repeated(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(RECORD)
     async with cut_after(b"EVAL", redis_server.port) as url:
         store = RedisKeyStore(url)
         with redis_server.monitored() as seen:
-            told = await failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
-            verbs = verbs_of_clients(seen())
+            failure = await failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
+            commands = commands_of_clients(seen())
         await store.close()
-    assert told == (UncertainError, "Redis closed the connection")
-    assert verbs.count("EVAL") == 1
+    assert failure == (UncertainError, "Redis closed the connection")
+    assert commands.count("EVAL") == 1
     assert await redis_store.get_by_digest(RECORD.digest) == REVOKED
 
 
-async def test_what_is_lost_before_the_script_is_certain(
+async def test_a_change_whose_script_was_not_sent_is_certain(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     await redis_store.add(RECORD)
     async with cut_after(b"MGET", redis_server.port) as url:
         store = RedisKeyStore(url)
-        told = await failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
+        failure = await failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
         await store.close()
-    assert told == (StoreUnavailableError, "Redis closed the connection")
+    assert failure == (StoreUnavailableError, "Redis closed the connection")
     assert await redis_store.get_by_digest(RECORD.digest) == RECORD
 
 
 async def test_a_connection_that_is_closed_before_the_script_is_not_replaced(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """redis-py would connect anew, perhaps to another primary than the one that was read."""
+    """redis-py would connect again, perhaps to another primary than the one that was read."""
     await redis_store.add(RECORD)
 
     def disable_late(record: KeyRecord) -> KeyRecord:
@@ -276,12 +276,15 @@ async def test_a_connection_that_is_closed_before_the_script_is_not_replaced(
         return disable(record)
 
     with redis_server.monitored() as seen:
-        told = await failure_of(redis_store.revise(RECORD.id, disable_late))
-        verbs = verbs_of_clients(seen())
-    assert told == (StoreUnavailableError, "the connection to Redis was closed before the command was sent")
-    assert "EVAL" not in verbs
+        failed = await failure_of(redis_store.revise(RECORD.id, disable_late))
+        commands = commands_of_clients(seen())
+    assert failed == (
+        StoreUnavailableError,
+        "the connection to Redis was closed before the command was sent",
+    )
+    assert "EVAL" not in commands
     assert await redis_store.get_by_digest(RECORD.digest) == RECORD
-    # The next one connects.
+    # The next call connects again.
     assert await redis_store.revise(RECORD.id, disable) == disable(RECORD)
 
 
@@ -291,20 +294,20 @@ class TestReplicas:
         with replicated(tmp_path) as pair:
             yield pair
 
-    async def test_what_is_lost_behind_the_acknowledgement_may_be_done(self, pair: Replicated) -> None:
-        """The script has responded, the replica has not, and the connection ends."""
+    async def test_a_change_whose_acknowledgement_is_lost_is_uncertain(self, pair: Replicated) -> None:
+        """The change is uncertain if the connection ends between the script and the acknowledgement."""
         store = RedisKeyStore(pair.primary.url)
         await store.add(RECORD)
         async with cut_after(b"EVAL", pair.primary.port, passed=1) as url:
             cut = RedisKeyStore(url)
             with pair.replica.stalled():
-                told = await failure_of(revoke_key(cut, RECORD.id, revocation(AT, "master")))
+                failure = await failure_of(revoke_key(cut, RECORD.id, revocation(AT, "master")))
             await cut.close()
-        assert told == (UncertainError, "Redis closed the connection")
+        assert failure == (UncertainError, "Redis closed the connection")
         assert await store.get_by_digest(RECORD.digest) == REVOKED
         await store.close()
 
-    async def test_a_primary_that_becomes_a_replica_before_the_script_takes_nothing(
+    async def test_a_primary_that_becomes_a_replica_before_the_script_applies_nothing(
         self, pair: Replicated
     ) -> None:
         store = RedisKeyStore(pair.primary.url)
@@ -315,17 +318,17 @@ class TestReplicas:
             pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
             return disable(record)
 
-        told = await failure_of(store.revise(RECORD.id, demote))
-        assert told == (StoreUnavailableError, "Redis has no primary that takes changes")
+        failure = await failure_of(store.revise(RECORD.id, demote))
+        assert failure == (StoreUnavailableError, "Redis has no primary that takes changes")
         await store.close()
         promoted = RedisKeyStore(pair.replica.url)
         assert await promoted.get_by_digest(RECORD.digest) == RECORD
         await promoted.close()
 
-    async def test_a_primary_that_becomes_a_replica_behind_the_script_leaves_it_open(
+    async def test_a_primary_that_becomes_a_replica_after_the_script_leaves_it_uncertain(
         self, pair: Replicated
     ) -> None:
-        """The write may be on the new primary, or lost."""
+        """The change is uncertain: it may be on the new primary, or lost."""
         store = RedisKeyStore(pair.primary.url)
         await store.add(RECORD)
         with pair.replica.stalled(), pair.primary.monitored() as seen:
@@ -333,7 +336,7 @@ class TestReplicas:
                 failure_of(revoke_key(store, RECORD.id, revocation(AT, "master")))
             )
             async with asyncio.timeout(5):
-                while "WAIT" not in verbs_of_clients(seen()):
+                while "WAIT" not in commands_of_clients(seen()):
                     await asyncio.sleep(0.01)
             pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
             kind, _ = await revoking
@@ -346,13 +349,13 @@ class TestReplicas:
         with pair.replica.stalled():
             with pytest.raises(DuplicateKeyError):
                 await store.add(RECORD)
-            kind, told = await failure_of(store.add(OTHER))
-        assert (kind, told) == (UnacknowledgedError, "0 of 1 replicas have acknowledged the write")
+            kind, reason = await failure_of(store.add(OTHER))
+        assert (kind, reason) == (UnacknowledgedError, "0 of 1 replicas have acknowledged the write")
         assert await store.get_by_digest(OTHER.digest) == OTHER
         await store.close()
 
     async def test_changes_of_many_writers_are_all_acknowledged(self, pair: Replicated) -> None:
-        """Each by the connection that made it; one after another sees what came before."""
+        """Each connection waits for the acknowledgement of its own change, and no change is lost."""
         stores = [RedisKeyStore(pair.primary.url) for _ in range(3)]
         await stores[0].add(RECORD)
         numbers = itertools.count()
@@ -380,19 +383,19 @@ class TestRights:
             "return redis.call('KEYS', '*')",
         ],
     )
-    async def test_a_script_has_no_right_that_its_user_has_not(self, redis_url: str, script: str) -> None:
+    async def test_a_script_has_no_right_that_its_user_lacks(self, redis_url: str, script: str) -> None:
         async with Redis.from_url(redis_url) as client:
             with pytest.raises(ResponseError, match=r"ACL failure|executing the script can't"):
                 await run(client, ["EVAL", script, "0"])
 
 
-async def test_a_read_only_redis_is_told_by_the_script(tmp_path: Path) -> None:
-    """As by one of its commands: the kind of the failure is kept."""
+async def test_a_script_reports_a_read_only_redis(tmp_path: Path) -> None:
+    """The failure has the same type as if a command outside a script had failed."""
     server = start_redis(tmp_path, "--min-replicas-to-write", "1")
     store = RedisKeyStore(server.url)
     try:
-        told = "Redis takes no change: too few of its replicas are well (min-replicas-to-write)"
-        assert await failure_of(store.add(RECORD)) == (StoreUnavailableError, told)
+        expected = "Redis takes no change: too few of its replicas are well (min-replicas-to-write)"
+        assert await failure_of(store.add(RECORD)) == (StoreUnavailableError, expected)
         assert await store.get_by_digest(RECORD.digest) is None
     finally:
         await store.close()

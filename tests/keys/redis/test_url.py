@@ -1,4 +1,4 @@
-"""What the URL of a Redis says, and what is wrong with one that says something else."""
+"""The parts of a URL of Redis, and the errors for other URLs."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ TLS = f"{ONCE}ssl_ca_certs, ssl_certfile, ssl_keyfile"
         ("rediss://h?ssl_ca_certs=a&ssl_ca_certs=b", TLS),
     ],
 )
-def test_what_is_no_url_of_redis_is_refused_in_words(text: str, problem: str) -> None:
+def test_a_url_that_is_not_of_redis_is_refused_with_a_reason(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(problem)}$"):
         read_url(text)
 
 
-def test_no_repr_shows_a_password() -> None:
+def test_no_repr_contains_a_password() -> None:
     url = read_url("redis+sentinel://u:secret@a/keys?sentinel_password=secret")
     assert "secret" not in repr(url)
