@@ -1,1 +1,1 @@
-"""How fast the gateway is, beside nginx and a plain aiohttp proxy: `python3 -m tests.bench`."""
+"""How fast the gateway is, compared with nginx and a plain aiohttp proxy: `python3 -m tests.bench`."""

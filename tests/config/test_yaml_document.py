@@ -1,4 +1,4 @@
-"""YAML with lines: what it may hold, and that every shape of file is read or refused, never a traceback."""
+"""YAML is read with line numbers, and every file is read or refused, never with a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy tests: what they expect is compared with what a request gets."""
+"""Policy tests compare what they expect with what a request gets."""
 
 from __future__ import annotations
 

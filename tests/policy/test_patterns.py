@@ -1,4 +1,4 @@
-"""Patterns: their shape, their faults, which include others."""
+"""Path patterns have a shape, report their faults, and know which other patterns they include."""
 
 from __future__ import annotations
 

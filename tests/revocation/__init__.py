@@ -1,1 +1,1 @@
-"""How long a revoked key lives: three gateways on one Redis, and everything between them that can fail."""
+"""How long a revoked key lives, with three gateways on one Redis and failures of everything between them."""
