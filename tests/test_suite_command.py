@@ -33,7 +33,7 @@ CORE = {"BLNK_CORE_URL": "http://127.0.0.1:5100", "BLNK_CORE_MASTER_KEY": "key"}
         ),
     ],
 )
-def test_how_long_it_takes_and_what_is_skipped_is_said_first(
+def test_how_long_it_takes_and_what_is_skipped_is_printed_first(
     arguments: list[str], environ: Mapping[str, str], lines: list[str]
 ) -> None:
     assert beginning(arguments, environ) == lines

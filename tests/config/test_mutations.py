@@ -100,7 +100,7 @@ def read(text: str) -> Config | ConfigError:
 
 @examples(50)
 @given(name=st.sampled_from(PRESETS), mutations=st.lists(edits, min_size=1, max_size=3))
-def test_a_mutation_is_refused_by_line_or_told(name: str, mutations: list[Edit]) -> None:
+def test_a_mutation_is_refused_by_line_or_reported(name: str, mutations: list[Edit]) -> None:
     """Each request that one file allows and the other denies is covered by a reported change."""
     old, lines = PRESET[name], preset(name).splitlines()
     for mutate in mutations:

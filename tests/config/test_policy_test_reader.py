@@ -154,7 +154,7 @@ def test_each_problem_has_its_line_and_what_to_write(text: str, line: int, probl
     assert read_policy_tests(text.encode()) == ((), (Problem(line, problem),))
 
 
-def test_every_problem_is_told_at_once_by_line() -> None:
+def test_every_problem_is_reported_at_once_by_line() -> None:
     text = (
         b"- {as: x, do: x, expect: x}\n- word\n- {as: none, do: GET /, expect: allow}\n- {as: none, as: none}"
     )
@@ -191,7 +191,9 @@ def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"), [("absent.yaml", "No such file or directory"), ("nul\0", "this is not a path")]
 )
-def test_a_file_that_cannot_be_read_is_told_from_a_bad_one(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_bad_one(
+    tmp_path: Path, name: str, reason: str
+) -> None:
     with pytest.raises(UnreadableConfigError) as unreadable:
         load_policy_tests(tmp_path / name)
     assert str(unreadable.value) == f"{tmp_path / name}: cannot be read: {reason}"

@@ -221,7 +221,7 @@ def open_mapping(line: int) -> str:
         ("a: !<x y\n", Problem(1, TAG)),
     ],
 )  # fmt: skip
-def test_bad_yaml_is_told_in_words_at_the_line_of_the_mistake(data: str, problem: Problem) -> None:
+def test_bad_yaml_is_reported_at_the_line_of_the_mistake(data: str, problem: Problem) -> None:
     assert read_document(data.encode()) == (YamlMapping((), 1), (problem,))
 
 

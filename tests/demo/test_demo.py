@@ -109,7 +109,7 @@ def served_by(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1", b'{"key":7}', b"\xff\x00"])
-async def test_no_answer_makes_the_walk_raise(
+async def test_no_response_makes_the_steps_raise(
     body: bytes, aiohttp_client: Callable[..., Awaitable[Ledger]]
 ) -> None:
     """A gateway that gives any response gets twelve crosses and no traceback."""
@@ -122,7 +122,7 @@ async def test_no_answer_makes_the_walk_raise(
     assert [step.as_expected async for step in walkthrough.steps()] == [False] * 12
 
 
-async def test_a_gateway_that_is_gone_is_told() -> None:
+async def test_a_gateway_that_is_gone_fails_every_step() -> None:
     """Without a connection every step fails and shows the reason."""
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

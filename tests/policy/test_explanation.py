@@ -113,7 +113,7 @@ def explained(line: str, *callers: PolicyCaller) -> Explanation:
         ("GET //", None, ()),
     ],
 )
-def test_the_losers_are_told_with_the_reason(
+def test_the_losers_are_shown_with_the_reason(
     line: str, won: Route | None, lost: tuple[LosingRoute, ...]
 ) -> None:
     found = explained(line)
@@ -183,7 +183,7 @@ def kinds(pattern: str) -> list[int]:
         ("GET /a//b", "another target: an ambiguous target is refused for everyone"),
     ],
 )
-def test_what_is_needed_is_told_in_one_line(line: str, text: str) -> None:
+def test_what_is_needed_is_shown_in_one_line(line: str, text: str) -> None:
     assert needs(explained(line)) == text
 
 
@@ -286,7 +286,7 @@ def test_machines_get_the_reason_of_an_ambiguous_target() -> None:
     }
 
 
-def test_what_the_gateway_answers_itself_is_told() -> None:
+def test_what_the_gateway_serves_itself_is_shown() -> None:
     assert members(explained("GET /api-keys"))["route"] == reported(KEYS, served_by="gateway")
 
 
@@ -300,7 +300,7 @@ def test_bytes_that_are_no_text_are_escaped_for_machines() -> None:
     }
 
 
-def test_a_key_that_report_only_lets_pass_is_told_with_the_answer_it_is_spared() -> None:
+def test_a_key_that_report_only_lets_pass_is_shown_with_its_later_code() -> None:
     """The explanation shows the code that the key will get after the date."""
     spared = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",), report_until=NOW + 1, line=4)
     table = compile_routes((spared,))

@@ -263,7 +263,7 @@ class TestCompile:
         ]
         assert len(table_of(map(listed, names)).routes) == len(names)
 
-    def test_every_problem_is_told_in_the_order_of_the_lines(self) -> None:
+    def test_every_problem_is_reported_in_the_order_of_the_lines(self) -> None:
         assert problems(
             listed("GET /a", line=9),
             listed("GET /a", line=3),

@@ -109,7 +109,7 @@ def test_a_line_that_only_moves_or_is_renamed_changes_nothing() -> None:
     assert changes(old, new, NOTHING) == ()
 
 
-def test_deny_in_place_of_no_line_is_told_and_no_one_gains() -> None:
+def test_deny_in_place_of_no_line_is_reported_and_no_one_gains() -> None:
     assert reported(NOTHING, table("GET /a: deny")) == [("GET /a", "refused otherwise", "", "")]
 
 
@@ -135,7 +135,7 @@ def test_a_removed_literal_leaves_its_requests_to_the_placeholder() -> None:
     ]
 
 
-def test_requests_of_two_routes_that_cross_are_told_apart() -> None:
+def test_requests_that_two_routes_share_are_reported_apart() -> None:
     """Neither pattern includes the other, and only requests for /a/b, which both match, lose the stamp."""
     old, new = table(f"POST /a/{{x}}: {READ} create"), table(f"POST /{{y}}/b: {READ}")
     assert reported(old, new) == [
@@ -145,7 +145,7 @@ def test_requests_of_two_routes_that_cross_are_told_apart() -> None:
     ]
 
 
-def test_what_a_wildcard_keeps_is_told_apart_by_length() -> None:
+def test_what_a_wildcard_keeps_is_not_reported() -> None:
     """Requests of one more segment stay with the other route, so they are not reported."""
     both = "GET /a/{x}: deny"
     assert reported(table(both), table(both, f"GET /a/{{rest...}}: {READ}")) == [
@@ -153,7 +153,7 @@ def test_what_a_wildcard_keeps_is_told_apart_by_length() -> None:
     ]
 
 
-def test_no_wildcard_is_told_to_reach_what_is_reserved() -> None:
+def test_no_wildcard_is_reported_to_reach_what_is_reserved() -> None:
     served = f"DELETE /api-keys/{{id}}: {WRITE}"
     assert reported(table(served), table(f"DELETE /{{rest...}}: {WRITE}")) == [
         ("DELETE /{rest...}", "open to scopes", f"{WRITE} master", ""),
@@ -232,14 +232,14 @@ MOMENTS = (0.0, 1.5, 3.0)  # before, between and after the dates of report-only
 
 @examples(40)
 @given(old=tables(), new=tables(), core=tables())
-def test_whatever_differs_is_told(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
+def test_whatever_differs_is_reported(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
     """A request that only the new table allows is covered by a widening; other differences likewise."""
     assert list(unreported(old, new, changes(old, new, core), REQUESTS, CALLERS, MOMENTS)) == []
 
 
 @examples(40)
 @given(old=tables(), new=tables(), core=tables())
-def test_whatever_is_told_is_so(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
+def test_whatever_is_reported_is_true(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
     for change in changes(old, new, core):
         request = change.method, example(change.shape)
         for whom, refusing, allowing in ((change.opened, old, new), (change.closed, new, old)):
@@ -271,7 +271,7 @@ def test_a_table_changes_nothing_against_itself(only: RouteTable, core: RouteTab
     assert changes(only, only, core) == ()
 
 
-def test_the_comparison_itself_sees_what_is_not_told() -> None:
+def test_the_comparison_itself_sees_what_is_not_reported() -> None:
     """Without the changes the brute force finds the differences, so the test above can fail."""
     old, new = table(f"POST /a: {READ} create"), table(f"POST /a: {READ}|{WRITE}")
     assert len(list(unreported(old, new, (), REQUESTS, CALLERS))) == 3

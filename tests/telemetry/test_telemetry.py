@@ -563,7 +563,7 @@ class TestMetrics:
         assert len({page.result() for page in asking[:20]}) == 1
         assert len({page.result() for page in asking}) == 2
 
-    async def test_who_leaves_takes_the_page_from_nobody(self) -> None:
+    async def test_a_scrape_that_is_given_up_does_not_end_the_others(self) -> None:
         counted = metrics()
         asking = [asyncio.ensure_future(counted.shared_exposition("")) for _ in range(2)]
         await asyncio.sleep(0)
