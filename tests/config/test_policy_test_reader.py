@@ -191,9 +191,7 @@ def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"), [("absent.yaml", "No such file or directory"), ("nul\0", "this is not a path")]
 )
-def test_a_file_that_cannot_be_read_is_not_taken_for_a_bad_one(
-    tmp_path: Path, name: str, reason: str
-) -> None:
+def test_an_unreadable_file_is_not_taken_for_a_bad_one(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UnreadableConfigError) as unreadable:
         load_policy_tests(tmp_path / name)
     assert str(unreadable.value) == f"{tmp_path / name}: cannot be read: {reason}"

@@ -1,1 +1,1 @@
-"""What clients get while each dependency of the gateway is killed, stalled or corrupted under load."""
+"""Responses that clients get while each dependency of the gateway is killed, stalled or corrupted under load."""

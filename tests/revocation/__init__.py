@@ -1,1 +1,1 @@
-"""How long a revoked key lives, with three gateways on one Redis and failures of everything between them."""
+"""The life of a revoked key, with three gateways on one Redis and failures of everything between them."""
