@@ -1,10 +1,10 @@
 """Set up what the tests need and run them: `python3 -m tests [PYTEST ARGUMENTS]`.
 
 Rules kept here:
-- What it does, and how long that takes, is said before it is done.
+- Each step is announced before it begins, with the time that it takes.
 - Standard library only: this file runs before anything is installed, and without `python3-venv`.
-- The suite starts its servers itself, on free ports; here they are only made available.
-- Under `CI=true` missing system packages are installed, and a skipped real-server test is a failure.
+- The suite starts its servers itself, on free ports; this command only makes the programs available.
+- With `CI=true` missing system packages are installed, and a skipped test of a real server is a failure.
 """
 
 from __future__ import annotations
@@ -22,59 +22,59 @@ from tests.sdk import node_packages
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv" / "tests"
 PYTHON = ENVIRONMENT / "bin" / "python"
-INSTALLED = ENVIRONMENT / "installed"  # the digest of what was installed for
-# Program the suite starts -> Debian package.
+INSTALLED = ENVIRONMENT / "installed"  # contains the digest for which the environment was installed
+# Program that the suite starts -> its Debian package.
 PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql"}
-# Where Debian keeps programs that it leaves off the PATH.
+# Debian installs some programs here, which is not on the PATH.
 ELSEWHERE = "/usr/lib/postgresql/*/bin"
 OLDEST_PYTHON = (3, 11)
 LIVE_CORE = ("BLNK_CORE_URL", "BLNK_CORE_MASTER_KEY")  # `tests.core.live` cannot be imported yet
 HELP = f"""{__doc__.splitlines()[0]}
 
 usage: python3 -m tests                    everything that this machine can run
-       python3 -m tests tests/policy       some; every argument is one of pytest's
+       python3 -m tests tests/policy       one package; all arguments are passed to pytest
        python3 -m tests -k pipelining
-       CI=true python3 -m tests            installs the servers that are missing, and skips nothing for them
+       CI=true python3 -m tests            installs missing servers, so that their tests are not skipped
 """
 
 
 def run(*command: str | Path) -> None:
-    """Runs a command that must succeed; raises `subprocess.CalledProcessError`."""
+    """Run a command that must succeed. Raises `subprocess.CalledProcessError`."""
     subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def environment_works() -> bool:
-    """Whether the virtual environment's Python starts (its base may have been upgraded away)."""
+    """Return whether the environment's Python starts (an upgrade may have removed its base)."""
     if not PYTHON.exists():
         return False
     return subprocess.run([PYTHON, "-c", ""], check=False, capture_output=True).returncode == 0
 
 
 def wanted() -> str:
-    """A digest of all that decides what is installed."""
+    """Return a digest of everything that decides what is installed."""
     return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
 
 
 def prepare_environment() -> None:
-    """Makes the virtual environment and installs the tests' extra, where pyproject.toml has changed."""
+    """Make the virtual environment with the extra `tests`, if it is missing or pyproject.toml has changed."""
     if environment_works() and INSTALLED.exists() and INSTALLED.read_text() == wanted():
         return
     if sys.prefix == str(ENVIRONMENT):
-        raise OSError("pyproject.toml has changed, and the environment cannot replace itself: run python3")
+        raise OSError("pyproject.toml has changed; run this command with a Python outside .venv/tests")
     say(f"installing what the tests need into {ENVIRONMENT.relative_to(ROOT)}: about a minute")
     run(sys.executable, "-m", "venv", "--clear", "--without-pip", ENVIRONMENT)
-    # pip of this Python installs into the environment, so that ensurepip is not needed.
+    # The pip of this Python installs into the environment, so that ensurepip is not needed.
     run(sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--editable", ".[tests]")
     INSTALLED.write_text(wanted())
 
 
 def is_installed(program: str) -> bool:
-    """Whether the program is on the PATH or where Debian keeps it."""
+    """Return whether the program is on the PATH or where Debian installs it."""
     return shutil.which(program) is not None or any(Path("/").glob(f"{ELSEWHERE[1:]}/{program}"))
 
 
 def prepare_servers(*, install: bool) -> None:
-    """Installs the servers that are missing, or prints the line that would."""
+    """Install the servers that are missing, or print the command that would."""
     missing = [package for program, package in PACKAGES.items() if not is_installed(program)]
     if not missing:
         return
@@ -92,7 +92,7 @@ def prepare_servers(*, install: bool) -> None:
 
 
 def prepare_sdks(*, strict: bool) -> None:
-    """Installs the npm packages of the SDK tests where node is; else those tests are skipped by name."""
+    """Install the npm packages of the SDK tests if node is installed; else those tests are skipped."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return
     try:
@@ -109,15 +109,15 @@ def say(text: str) -> None:
 
 
 def beginning(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """What to say before pytest runs with these arguments, line by line."""
+    """Return the lines to print before pytest runs with these arguments."""
     if arguments:
-        return ["running pytest; it collects the tests first, for some seconds without a word"]
+        return ["running pytest; it prints nothing for some seconds while it collects tests"]
     lines = [
-        "running the whole suite: about ten minutes on two cores; the first line comes after some seconds"
+        "running the whole suite: about ten minutes on two cores; the first output comes after some seconds"
     ]
     if not all(environ.get(name) for name in LIVE_CORE):
-        wanted = " and ".join(LIVE_CORE)
-        lines.append(f"tests against a live Blnk Core are skipped; to run them: set {wanted}")
+        variables = " and ".join(LIVE_CORE)
+        lines.append(f"tests against a live Blnk Core are skipped; to run them: set {variables}")
     return lines
 
 
@@ -126,7 +126,7 @@ def main() -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         sys.stdout.write(HELP)
         return 0
-    # So that options of pytest can follow it, as for other programs.
+    # Other programs allow `--` before options too.
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments
     if sys.version_info < OLDEST_PYTHON:
         say(f"needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, this is {sys.version.split()[0]}")

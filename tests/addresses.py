@@ -1,4 +1,4 @@
-"""Names with several addresses, on loopback and without a name server."""
+"""Host names with several addresses, on loopback and without a name server."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aiohappyeyeballs import AddrInfoType
 from gateway.server.loop import Resolve, new_loop
 
 DEAD = "127.0.0.8"
-"""Stands first in names of these tests."""
+"""The first address of the host names in the tests; nothing responds there."""
 Done = TypeVar("Done")
 
 
 @contextlib.contextmanager
 def dropping_packets(port: int, host: str = DEAD) -> Iterator[None]:
-    """Nobody gets an answer from this address: the backlog of its listener is full."""
+    """Let this address accept no connection within the block: its listener's backlog is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,7 +36,7 @@ def dropping_packets(port: int, host: str = DEAD) -> Iterator[None]:
 
 
 def names(**addresses: Sequence[str]) -> Resolve:
-    """A name server that knows these names, each with its addresses in order."""
+    """Return a resolver of these host names, each with its addresses in order."""
 
     async def resolve(host: str, port: int) -> list[AddrInfoType]:
         if host not in addresses:
@@ -50,6 +50,6 @@ def names(**addresses: Sequence[str]) -> Resolve:
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Done]], resolve: Resolve, *, fast: bool = True) -> Done:
-    """The outcome of a coroutine in a loop that resolves names so."""
+    """Run a coroutine in an event loop that resolves names with `resolve`; return its result."""
     with asyncio.Runner(loop_factory=lambda: new_loop(fast=fast, resolve=resolve)) as runner:
         return runner.run(work())

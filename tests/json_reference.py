@@ -1,6 +1,6 @@
-"""JSON as Core reads it and the stamp as it is specified, in plain Python over the json module.
+"""JSON as Core reads it, and the stamp as it is specified, in plain Python with the module json.
 
-Slow and simple on purpose: `gateway.stamping.stamp` is held against it.
+It is slow and simple on purpose: tests compare `gateway.stamping.stamp` with it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class RefusedError(Exception):
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _reader() -> json.JSONDecoder:
@@ -39,7 +39,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def members(text: str) -> Members:
-    """The members of a valid object in order: the name as it reads, the value as it is written."""
+    """Return the members of a valid object in order: names decoded, values as they are written."""
     found: Members = []
     at = _skip(text, _skip(text, 0) + 1)
     while text[at] != "}":
@@ -54,7 +54,7 @@ def members(text: str) -> Members:
 
 
 def elements(text: str) -> list[str]:
-    """The elements of a valid array as they are written."""
+    """Return the elements of a valid array as they are written."""
     found = []
     at = _skip(text, 1)
     while text[at] != "]":
@@ -67,7 +67,7 @@ def elements(text: str) -> list[str]:
 
 
 def valid(body: bytes) -> str:
-    """The body as text, if it is UTF-8 and one JSON object; an escaped lone surrogate is a character."""
+    """Return the body as text if it is UTF-8 and one JSON object; a lone surrogate in it is a character."""
     try:
         text = body.decode()
         if not text.strip(" \t\r\n").startswith("{"):
@@ -79,13 +79,13 @@ def valid(body: bytes) -> str:
 
 
 def fold(name: str) -> str:
-    """encoding/json's foldName: ASCII case, and the two other runes that fold to ASCII letters."""
+    """Return the name as foldName of encoding/json does: ASCII case, and two other runes become ASCII."""
     table = {0x17F: "s", 0x212A: "k"} | {upper: chr(upper + 32) for upper in range(65, 91)}
     return name.translate(table)
 
 
 def settled(found: Members, reserved: set[str]) -> Members:
-    """The members with only the last of each reserved name; refuses other spellings."""
+    """Return the members with only the last of each reserved name; refuse other spellings."""
     if any(fold(name) in reserved and name not in reserved for name, _ in found):
         raise RefusedError(AMBIGUOUS)
     last = {name: at for at, (name, _) in enumerate(found)}
@@ -99,7 +99,7 @@ def without_stamp(meta_data: str) -> Members:
 
 
 def record(text: str, how: str, key_id: str) -> list[tuple[str, object]]:
-    """The members of a record as they must leave; meta_data that was touched as members itself."""
+    """Return the members of a stamped record; a meta_data that changed is a list of members itself."""
     found: list[tuple[str, object]] = list(settled(members(text), {"meta_data"}))
     names = [name for name, _ in found]
     at = names.index("meta_data") if "meta_data" in names else None
@@ -115,7 +115,7 @@ def record(text: str, how: str, key_id: str) -> list[tuple[str, object]]:
 
 
 def batch(text: str, key_id: str) -> list[tuple[str, object]]:
-    """The members of a batch as they must leave, the items as members."""
+    """Return the members of a stamped batch, with its items as lists of members."""
     found: list[tuple[str, object]] = list(settled(members(text), {"transactions", "meta_data"}))
     names = [name for name, _ in found]
     if "transactions" not in names:
@@ -137,7 +137,7 @@ def batch(text: str, key_id: str) -> list[tuple[str, object]]:
 
 
 def core_meta_data(found: Members) -> dict[str, str] | None:
-    """meta_data as Core's decoder leaves it: names fold, repeated objects merge, null erases."""
+    """Return meta_data as Core's decoder reads it: names fold, repeated objects merge, null erases."""
     merged: dict[str, str] | None = None
     for name, value in found:
         if fold(name) == "meta_data":
@@ -146,7 +146,7 @@ def core_meta_data(found: Members) -> dict[str, str] | None:
 
 
 def core_items(text: str) -> list[dict[str, str] | None]:
-    """meta_data of each item as Core's decoder leaves it: a later list is read over an earlier one."""
+    """Return meta_data of each item as Core's decoder reads it: a later list is read over an earlier one."""
     items: list[Members] = []
     for name, value in members(text):
         if fold(name) != "transactions":

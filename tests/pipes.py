@@ -1,4 +1,4 @@
-"""Real pipes and terminals as streams of a log, full or not, read by the test as it likes."""
+"""Real pipes and terminals as streams of a log, which a test fills and reads as it likes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Closable(Protocol):
     """A log, or a sink."""
 
     def close(self, patience: float) -> None:
-        """Write what is left."""
+        """Write what is left, for at most `patience` seconds."""
 
 
 class Pipe:
-    """Two descriptors: what is written to `stream`, the test reads from `reader`."""
+    """Two descriptors: the test reads from `reader` what is written to `stream`."""
 
     def __init__(self, reader: int, writer: int) -> None:
         self.reader = reader
@@ -28,7 +28,7 @@ class Pipe:
         self._filled = 0
 
     def fill(self) -> None:
-        """Write until not a byte more goes in; a terminal makes room once more after it was full."""
+        """Write until no more fits; a terminal has room once more after it was full."""
         os.set_blocking(self.stream.fileno(), False)
         while self._took(b"x" * 64) + self._took(b"x"):
             select.select([], [self.stream], [], 0.05)
@@ -42,12 +42,12 @@ class Pipe:
         return self._filled - before
 
     def drained(self, log: Closable) -> bytes:
-        """Everything that comes until `log`, which is closed, has written its last line."""
+        """Close the stream; return all that comes until `log` has written its last line and is closed."""
         self.stream.close()
         closing = threading.Thread(target=log.close, args=(10.0,))
         closing.start()
         text = b""
-        # A terminal whose other end is closed is not empty but an error.
+        # To read from a terminal whose other end is closed is an error.
         with suppress(OSError):
             while piece := os.read(self.reader, 1 << 16):
                 text += piece
@@ -68,7 +68,7 @@ def _terminal() -> tuple[int, int]:
 
 @contextmanager
 def opened(kind: Callable[[], tuple[int, int]]) -> Iterator[Pipe]:
-    """A pipe of this kind, closed at the end."""
+    """Yield a pipe of this kind, and close it at the end."""
     pipe = Pipe(*kind())
     try:
         yield pipe

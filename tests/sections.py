@@ -1,4 +1,4 @@
-"""Write the sections of `tests/README.md` that come from tools, each between two markers."""
+"""Write the sections of `tests/README.md` that tools generate, each between two markers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _README = ROOT / "tests" / "README.md"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The section that `command` writes under `heading`; the markers contain `name`."""
+    """A section under `heading` that `command` writes; its markers contain `name`."""
 
     name: str
     heading: str
     command: str
 
     def write(self, text: str, say: Callable[[str], None]) -> None:
-        """Write into the README; tell `say` if there is none."""
+        """Write into the README; if there is none, say so with `say`."""
         if _README.exists():
             self.write_into(_README, text)
         else:
             say(f"there is no {_README.relative_to(ROOT)} to write the table into")
 
     def write_into(self, file: Path, text: str) -> None:
-        """Put the text between the markers of a file; without markers, add a section at its end."""
+        """Write the text between the markers of a file; if it has none, add a section at its end."""
         begin = f"<!-- {self.name}: begin, written by {self.command} -->"
         end = f"<!-- {self.name}: end -->"
         written = file.read_text()
@@ -43,5 +43,5 @@ class Section:
 
 
 def paragraph(text: str) -> str:
-    """The text, wrapped to the width of the page."""
+    """Return the text wrapped to the width of the page."""
     return textwrap.fill(text, _PAGE, break_long_words=False, break_on_hyphens=False)

@@ -38,14 +38,14 @@ def instructions() -> list[Instruction]:
 
 
 def last_stage() -> list[Instruction]:
-    """The instructions of the last stage, from its FROM on."""
+    """Return the instructions of the last stage, from its FROM on."""
     found = instructions()
     start = max(number for number, instruction in enumerate(found) if instruction.name == "FROM")
     return found[start:]
 
 
 def only(name: str) -> str:
-    """The value of the one instruction of this name in the last stage."""
+    """Return the value of the only instruction of this name in the last stage."""
     [value] = [instruction.value for instruction in last_stage() if instruction.name == name]
     return value
 
@@ -61,12 +61,12 @@ def services() -> dict[str, Service]:
 
 
 def filled_in(value: object) -> str:
-    """A value with its variables as a compose run would fill them in."""
+    """Return a value with its variables filled in, as `docker compose` would."""
     return re.sub(r"\$\{(\w+)[^}]*\}", lambda found: SECRETS[found[1]], str(value))
 
 
 def gateway_config() -> Config:
-    """The configuration of the gateway in compose.yaml, from its environment and the file in its image."""
+    """Return the gateway's configuration in compose.yaml, from its environment and the file in its image."""
     environ = {name: filled_in(value) for name, value in services()["gateway"]["environment"].items()}
     return load_config(ROOT / "gateway.yaml", environ, secrets=True)
 
@@ -82,7 +82,7 @@ def test_the_image_is_slim_and_its_python_is_one_that_the_package_allows() -> No
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    """A numeric user, which Kubernetes' runAsNonRoot can check, and set after the last RUN."""
+    """The user is a number, which runAsNonRoot of Kubernetes can check, and is set after the last RUN."""
     user, group = only("USER").split(":")
     assert int(user) > 0
     assert int(group) > 0
@@ -91,20 +91,20 @@ def test_the_image_does_not_run_as_root() -> None:
 
 
 def test_signals_reach_the_gateway() -> None:
-    """Exec form: no shell stands between SIGTERM and the drain."""
+    """The command has the exec form, so SIGTERM goes to the gateway and not to a shell."""
     command = json.loads(only("ENTRYPOINT")) + json.loads(only("CMD"))
     assert command == ["blnk-gateway", "serve"]
 
 
 def test_the_image_reports_its_readiness() -> None:
-    """By the command that reads the same configuration as `serve`."""
+    """The health check is the command that reads the same configuration as `serve`."""
     options, command = only("HEALTHCHECK").split("CMD")
     assert json.loads(command) == ["blnk-gateway", "health", "ready"]
     assert {option.partition("=")[0] for option in shlex.split(options)} >= {"--interval", "--timeout"}
 
 
 def test_the_image_carries_what_serve_reads() -> None:
-    """The working directory holds the file that ships."""
+    """The working directory contains the file that ships."""
     copied = [instruction.value.split() for instruction in last_stage() if instruction.name == "COPY"]
     assert ["gateway.yaml", f"{only('WORKDIR')}/gateway.yaml"] in copied
 
@@ -124,7 +124,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 
 
 def test_no_secret_is_baked_in() -> None:
-    """Neither ENV nor ARG nor a copied file holds one."""
+    """No ENV, ARG or copied file contains a secret."""
     baked = [instruction.value for instruction in instructions() if instruction.name in ("ENV", "ARG")]
     assert [value for value in baked if re.search("KEY|PASSWORD|SECRET", value)] == []
 
@@ -148,15 +148,15 @@ def test_clients_share_a_network_with_the_gateway_alone() -> None:
 
 @pytest.mark.parametrize("name", CORE)
 def test_core_is_secure_and_has_the_gateways_master_key(name: str) -> None:
-    """Core asks for keys, and the one master key is the one that the gateway sends."""
+    """Core demands keys, and its master key is the one that the gateway sends."""
     environment = services()[name]["environment"]
     assert environment["BLNK_SERVER_SECURE"] == "true"
     master_key = gateway_config().upstream.master_key.reveal()
     assert filled_in(environment["BLNK_SERVER_SECRET_KEY"]) == master_key == SECRETS["BLNK_MASTER_KEY"]
 
 
-def test_the_gateway_stands_before_core() -> None:
-    """Its settings load, and name the services and ports of this file."""
+def test_the_gateway_is_configured_for_these_services() -> None:
+    """The gateway's settings load, and name the services and ports of this file."""
     config = gateway_config()
     [published] = services()["gateway"]["ports"]
     assert (config.listen[0].host, str(config.listen[0].port)) == ("0.0.0.0", published.rpartition(":")[2])
@@ -176,20 +176,20 @@ def test_redis_loses_no_key() -> None:
 
 
 def test_core_and_the_gateway_keep_apart_in_redis() -> None:
-    """The gateway has a database of its own."""
+    """The gateway uses another database of Redis than Core."""
     store = gateway_config().keys.store
     core = services()["core"]["environment"]["BLNK_REDIS_DNS"]
     assert (store, core) == ("redis://redis:6379/1", "redis:6379")
 
 
 def test_every_service_that_stays_up_is_checked() -> None:
-    """The gateway by its image, the others here; migrate ends."""
+    """The image has the gateway's health check, the other services have one here; migrate ends."""
     unchecked = [name for name, service in services().items() if "healthcheck" not in service]
     assert unchecked == ["gateway", "migrate"]
 
 
 def test_dependencies_are_services_that_can_be_waited_for() -> None:
-    """`service_healthy` needs a health check, and Core needs its migrations."""
+    """`service_healthy` names a service with a health check, and Core waits for its migrations."""
     waited = {
         (other, how["condition"])
         for service in services().values()
@@ -209,7 +209,7 @@ def test_the_gateway_has_time_to_drain() -> None:
 
 
 def test_core_takes_the_bodies_that_the_gateway_sends() -> None:
-    """Core's limit, in MiB, is the one that the gateway knows, and holds a stamped batch of any size."""
+    """Core's limit in MiB is the gateway's upstream.max_body, and a stamped batch of any size fits."""
     core = int(services()["core"]["environment"]["BLNK_SERVER_MAX_REQUEST_BODY_SIZE_MB"])
     config = gateway_config()
     assert config.upstream.max_body == core * 1024**2
@@ -217,7 +217,7 @@ def test_core_takes_the_bodies_that_the_gateway_sends() -> None:
 
 
 def test_the_gateway_has_no_privileges() -> None:
-    """It cannot write to its file system, and has no capability and cannot get one."""
+    """The gateway cannot write to its file system, has no capability and can get none."""
     gateway = services()["gateway"]
     hardening = {name: gateway[name] for name in ("read_only", "cap_drop", "security_opt")}
     assert hardening == {
@@ -227,8 +227,8 @@ def test_the_gateway_has_no_privileges() -> None:
     }
 
 
-def test_no_secret_stands_in_the_file() -> None:
-    """Each comes from the environment, and a missing one stops compose."""
+def test_no_secret_is_in_the_file() -> None:
+    """Each secret comes from the environment, and compose stops if one is missing."""
     text = (DEPLOY / "compose.yaml").read_text()
     named = re.findall(r"^\s*(\w*(?:KEY|PASSWORD)): (.*)$", text, re.MULTILINE)
     assert len(named) == 3
@@ -240,7 +240,7 @@ def test_no_secret_stands_in_the_file() -> None:
 
 
 def test_the_page_has_its_sections_and_is_short() -> None:
-    """In the order in which a team needs them."""
+    """The sections are in the order in which a team needs them."""
     text = (DEPLOY / "README.md").read_text()
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert sections == [

@@ -1,8 +1,8 @@
-"""Compares the documents with the code: settings, codes, commands, exit codes, metrics, names and YAML.
+"""Compare the documents with the code: settings, codes, commands, exit codes, metrics, names and YAML.
 
 Rules kept here:
-- A fact that the code knows is compared with the code, defaults and statuses included.
-- A table row is matched by its cells; the same word elsewhere in the text does not count.
+- A fact that is in the code is compared with the code, also defaults and statuses.
+- Cells of table rows are compared; the same word elsewhere in the text does not count.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DOCUMENTS = (README, DEPLOY, ARCHITECTURE, SUITE, CONTRIBUTING, SECURITY, CHANGE
 
 SETTINGS = settings()
 SECTIONS = {path.partition(".")[0] for path in SETTINGS} | {"routes"}
-# Sections that an example may leave out, and what is used for each.
+# Sections that an example may leave out, and their replacements.
 MISSING = {
     "upstream": "upstream: {url: 'http://127.0.0.1:5100', master_key: x}",
     "keys": "keys: {store: 'memory://'}",
@@ -67,7 +67,7 @@ def name_of(document: Path) -> str:
 
 
 def blocks(document: Path, language: str) -> list[str]:
-    """The fenced blocks of one language."""
+    """Return the fenced blocks of one language."""
     return [body for named, body in _FENCE.findall(text_of(document)) if named == language]
 
 
@@ -76,7 +76,7 @@ def prose(document: Path) -> str:
 
 
 def rows(*documents: Path) -> Iterator[list[str]]:
-    """The cells of every table row, without the blanks around them."""
+    """Yield the cells of every table row, without the blanks around them."""
     for document in documents:
         for line in prose(document).splitlines():
             if line.startswith("|"):
@@ -84,12 +84,12 @@ def rows(*documents: Path) -> Iterator[list[str]]:
 
 
 def named_in_tables(*documents: Path) -> set[str]:
-    """Everything in backquotes in the first cell of a row."""
+    """Return everything in backquotes in the first cell of a row."""
     return {name for row in rows(*documents) for name in _QUOTED.findall(row[0])}
 
 
 def default_of(setting: Setting, cell: str) -> Any:
-    """The value in the `default` cell, read as gateway.yaml would read it."""
+    """Return the value in the `default` cell, read as gateway.yaml would read it."""
     if cell == "none":
         return setting.default if setting.default in (None, "", NO_DATES) else None
     written = cell.strip("`")
@@ -97,12 +97,12 @@ def default_of(setting: Setting, cell: str) -> Any:
 
 
 def section(document: Path, heading: str) -> str:
-    """The text below a heading of the second level, up to the next heading of that level or above."""
+    """Return the text below a heading of the second level, up to the next heading of that level or above."""
     return re.split(r"^##? ", text_of(document).partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
 
 
 def names_of(statement: ast.stmt) -> set[str]:
-    """The names that a statement of a module or class defines."""
+    """Return the names that a statement of a module or class defines."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return {statement.name}
     if isinstance(statement, ast.AnnAssign):
@@ -113,7 +113,7 @@ def names_of(statement: ast.stmt) -> set[str]:
 
 
 def defines(module: Path, name: str) -> bool:
-    """True if the module defines this function, class, constant or member of a class (`Class.method`)."""
+    """Return whether the module defines this function, class, constant or member (`Class.member`)."""
     statements = ast.parse(module.read_bytes()).body if module.exists() else []
     for part in name.split("."):
         found = [statement for statement in statements if part in names_of(statement)]
@@ -124,13 +124,13 @@ def defines(module: Path, name: str) -> bool:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub makes of the headings."""
+    """Return the anchors that GitHub makes of the headings."""
     headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def examples() -> list[Any]:
-    """Every YAML block that has only sections of gateway.yaml."""
+    """Yield every YAML block that has only sections of gateway.yaml."""
     found = []
     for document in DOCUMENTS:
         for number, block in enumerate(blocks(document, "yaml")):
@@ -141,7 +141,7 @@ def examples() -> list[Any]:
 
 
 def complete(block: str) -> str:
-    """The example with the sections that a configuration must have."""
+    """Return the example with all sections that a configuration must have."""
     missing = [line for name, line in MISSING.items() if not re.search(rf"(?m)^{name}:", block)]
     return "\n".join([block, *missing])
 
@@ -159,13 +159,13 @@ class TestFacts:
             assert default_of(setting, cells[0]) == setting.default
 
     def test_every_documented_setting_exists(self) -> None:
-        """A setting that was removed is removed from the documents too."""
+        """The documents do not name a setting that was removed."""
         names = {name.partition(":")[0] for name in named_in_tables(README, DEPLOY)}
         of_sections = {name for name in names if "." in name and name.partition(".")[0] in sections()}
         assert of_sections - SETTINGS.keys() == set()
 
     def test_every_documented_variable_exists(self) -> None:
-        """`BLNK_GATEWAY_*` in any document names a setting."""
+        """Every `BLNK_GATEWAY_*` in a document is the variable of a setting."""
         known = {"BLNK_GATEWAY_" + path.replace(".", "__").upper() for path in SETTINGS}
         named = {
             name for document in DOCUMENTS for name in re.findall(r"BLNK_GATEWAY_[A-Z_]+", text_of(document))
@@ -174,12 +174,12 @@ class TestFacts:
 
     @pytest.mark.parametrize("code", Code, ids=lambda code: code.name)
     def test_every_code_is_documented_with_its_status_and_message(self, code: Code) -> None:
-        """One row for each response of the catalogue."""
+        """Each response of the catalogue has one row."""
         expected = [f"`{code.code}`", str(code.status), f"`{code.message}`"]
         assert [row[:3] for row in rows(README) if row[:3] == expected] == [expected]
 
     def test_every_command_is_documented(self) -> None:
-        """And no command is documented that does not exist."""
+        """The table names every command and nothing else."""
         named = set(re.findall(r"`blnk-gateway (\w+)", prose(README)))
         assert named == set(cli.commands)
 
@@ -190,19 +190,19 @@ class TestFacts:
         assert set(_QUOTED.findall(commands)) == set(keys.commands)
 
     def test_the_difference_that_is_shown_is_real(self) -> None:
-        """The example has lines that `diff` prints, in the same order; some are left out."""
+        """`diff` prints the lines of the example in this order, and more."""
         (shown,) = (block for block in blocks(README, "") if block.startswith("core -> recommended"))
-        told = CliRunner().invoke(cli, ["diff", "--preset", "core", "--preset", "recommended"]).output
+        printed = CliRunner().invoke(cli, ["diff", "--preset", "core", "--preset", "recommended"]).output
         lines = shown.splitlines()
-        assert [line for line in told.splitlines() if line in lines] == lines
+        assert [line for line in printed.splitlines() if line in lines] == lines
 
     @pytest.mark.parametrize("code", Exit, ids=lambda code: code.name)
     def test_every_exit_code_is_documented(self, code: Exit) -> None:
-        """One row for each."""
+        """Each exit code has one row."""
         assert [row[0] for row in rows(README) if row[0] == str(int(code))] == [str(int(code))]
 
     def test_every_metric_is_documented(self) -> None:
-        """And no metric is documented that does not exist."""
+        """The table names every metric and nothing else."""
         sources = Sources(
             connections=lambda: 0,
             upstream_connections=dict,
@@ -223,7 +223,7 @@ class TestFacts:
         assert named == families
 
     def test_every_member_of_a_log_line_is_documented(self) -> None:
-        """`time` is shown as `timestamp`."""
+        """The README names every member of a log line; `time` is shown as `timestamp`."""
         written = set(AccessEntry.__struct_fields__) - {"time"} | {"timestamp", "level", "event"}
         assert written - set(_QUOTED.findall(prose(README))) == set()
 
@@ -234,7 +234,7 @@ class TestFacts:
         assert markers - named_in_tables(SUITE) == set()
 
     def test_the_differences_from_core_are_a_table(self) -> None:
-        """The behaviour of Core and of the gateway, side by side."""
+        """Each row has the behaviour of Core and that of the gateway."""
         lines = section(README, "Differences from Core").splitlines()
         table = [line for line in lines if line.startswith("|")]
         assert table[0] == "| | Core | here |"
@@ -243,7 +243,7 @@ class TestFacts:
 
 class TestArchitecture:
     def test_every_place_that_the_index_names_is_defined_there(self) -> None:
-        """Each row names at least one, in the module that defines it and not in one that imports it."""
+        """Each row names a definition, in the module that defines it and not in one that imports it."""
         rows_of_index = [line for line in index().splitlines() if line.startswith("| ")]
         places = _PLACE.findall(index())
         assert len(places) > 45
@@ -251,7 +251,7 @@ class TestArchitecture:
         assert [place for place in places if not defines(ARCHITECTURE.parent / place[0], place[1])] == []
 
     def test_each_question_of_the_index_is_asked_once(self) -> None:
-        """A question in two rows could get two answers."""
+        """No question has two rows, because their places could differ."""
         asked = [line.split("|")[1].strip() for line in index().splitlines() if line.startswith("| ")]
         assert sorted(set(asked)) == sorted(asked)
 
@@ -268,11 +268,11 @@ class TestArchitecture:
         ],
     )
     def test_a_name_that_is_not_defined_is_noticed(self, module: str, name: str, defined: bool) -> None:
-        """Such as one that is only imported."""
+        """The check does not accept a name that is only imported, for example."""
         assert defines(ARCHITECTURE.parent / module, name) is defined
 
     def test_every_package_has_a_row(self) -> None:
-        """And no row names a package that does not exist."""
+        """The table names every package and nothing else."""
         packages = {
             found.parent.relative_to(ARCHITECTURE.parent).as_posix() + "/"
             for found in ARCHITECTURE.parent.rglob("__init__.py")
@@ -287,12 +287,12 @@ def index() -> str:
 
 class TestExamples:
     def test_the_readme_has_one(self) -> None:
-        """The test below is not empty."""
+        """The README has an example, so the next test checks something."""
         assert [case.id for case in examples() if case.id.startswith("README.md")] != []
 
     @pytest.mark.parametrize("block", examples())
     def test_every_example_of_gateway_yaml_loads(self, block: str) -> None:
-        """It is read as by `check`; sections that an example leaves out are filled in."""
+        """An example is accepted as by `check`, once the sections that it leaves out are filled in."""
         config = parse_config(complete(block).encode(), Path("gateway.yaml"), {}, secrets=False)
         assert config.routes.routes != ()
 
@@ -300,7 +300,7 @@ class TestExamples:
 class TestNames:
     @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
     def test_every_link_leads_somewhere(self, document: Path) -> None:
-        """Relative links and their anchors are checked; web addresses are not."""
+        """Relative links and their anchors exist; web addresses are not checked."""
         broken = []
         for link in _LINK.findall(prose(document)):
             if re.match(r"https?:", link):
@@ -313,14 +313,14 @@ class TestNames:
 
     @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
     def test_every_file_that_is_named_exists(self, document: Path) -> None:
-        """A name is relative to the document's own folder or to the top level."""
+        """A file name is relative to the document's own folder or to the top level."""
         named = {name.partition("::")[0] for name in _QUOTED.findall(prose(document))}
         files = {name for name in named if _FILE.fullmatch(name)}
         places = (document.parent, ROOT)
         assert {name for name in files if not any((place / name).exists() for place in places)} == set()
 
     def test_every_test_that_is_named_exists(self) -> None:
-        """The threat model names the test of each row."""
+        """Every test that the threat model names exists."""
         named = re.findall(r"`([\w/]+\.py)::(\w+)`", text_of(SUITE))
         assert len(named) > 30
         assert [

@@ -1,4 +1,4 @@
-"""Every code of the catalogue, provoked over HTTP, and the one shape that all its answers have."""
+"""Every code of the catalogue is caused over HTTP, and all its responses have one shape."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEW_KEY = b'{"name":"k","owner":"%b","scopes":["%b"],"expires_at":"2099-01-01T00
 
 
 class UnreachableKeyStore(MemoryKeyStore):
-    """Answers nothing."""
+    """A key store whose look-ups fail."""
 
     async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         raise StoreUnavailableError
@@ -32,13 +32,13 @@ class UnreachableKeyStore(MemoryKeyStore):
 
 @dataclass(slots=True)
 class Scene:
-    """What a provocation works with."""
+    """The parts that a provocation uses."""
 
     start: Start
     upstream: StandInCore
 
     async def ask(self, method: str, target: str, *scopes: str, **more: Any) -> Answer:
-        """One request of a key with these scopes to a gateway as it ships."""
+        """Send a request with a new key of these scopes to a gateway as it ships."""
         gateway: Running = await self.start()
         minted = await gateway.mint(*scopes)
         return await gateway.ask(method, target, key=minted.key, **more)
@@ -208,13 +208,13 @@ MESSAGES = {
 
 
 def test_every_code_is_provoked() -> None:
-    """A new code of the catalogue needs a provocation here."""
+    """Every code of the catalogue has a provocation."""
     assert set(Code) == PROVOCATIONS.keys()
 
 
 @pytest.mark.parametrize("code", list(Code), ids=lambda code: code.name)
 async def test_over_http(start_gateway: Start, upstream: StandInCore, code: Code) -> None:
-    """Status, body and headers of the answer are the catalogue's, byte for byte."""
+    """Status, body and headers of the response are the catalogue's, byte for byte."""
     answer = await PROVOCATIONS[code](Scene(start_gateway, upstream))
     message = MESSAGES.get(code, code.message)
     assert (answer.status, answer.body.decode()) == (

@@ -1,4 +1,4 @@
-"""The catalogue of answers: one status, message and RFC 9209 error type for each code."""
+"""The catalogue has one status, message and RFC 9209 error type for each code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROXY_STATUS = {
     "proxy_internal_error",
 }
 
-# What clients written for Core switch on, and what the README promises.
+# Clients that were written for Core depend on these, and the README promises them.
 CATALOGUE = {
     ("AUTH_MISSING_API_KEY", 401, "Authentication required. Use X-Blnk-Key header"),
     ("AUTH_INVALID_API_KEY", 401, "Invalid API key"),
@@ -55,20 +55,20 @@ CATALOGUE = {
 
 
 def test_the_catalogue_is_what_was_promised() -> None:
-    """Codes, statuses and messages are what clients switch on, so none moves unseen."""
+    """Codes, statuses and messages, on which clients depend, do not change unnoticed."""
     assert {(code.code, code.status, code.message) for code in Code} == CATALOGUE
     assert len(Code) == len(CATALOGUE)
 
 
 @pytest.mark.parametrize("code", Code)
 def test_every_code_names_a_registered_error_type(code: Code) -> None:
-    """`Proxy-Status` says a word of RFC 9209's registry, and a refusal is no failure of the gateway."""
+    """`Proxy-Status` has a registered type of RFC 9209, and a refusal is not a failure of the gateway."""
     assert code.proxy_status in PROXY_STATUS
     assert (code.status >= 500) == (not code.proxy_status.startswith("http_request_"))
 
 
 def test_an_error_body_is_cores_byte_for_byte() -> None:
-    """Two members, in Core's order, without blanks or a line feed."""
+    """The body has two members in Core's order, without blanks or a line feed."""
     assert error_body("GEN_NOT_FOUND", "Route not found") == (
         b'{"error":"Route not found","error_detail":{"code":"GEN_NOT_FOUND","message":"Route not found"}}'
     )
@@ -84,7 +84,7 @@ def test_an_error_body_quotes_what_it_is_given() -> None:
 
 
 def failures(kind: type[GatewayError] = GatewayError) -> Iterator[type[GatewayError]]:
-    """Every class of failure."""
+    """Yield every class of failure."""
     yield kind
     for narrower in kind.__subclasses__():
         yield from failures(narrower)
@@ -92,14 +92,14 @@ def failures(kind: type[GatewayError] = GatewayError) -> Iterator[type[GatewayEr
 
 @pytest.mark.parametrize("kind", list(failures()))
 def test_every_failure_has_a_response_of_its_layer(kind: type[GatewayError]) -> None:
-    """Its own, or that of the kind that it belongs to; only the base alone may be none in particular."""
+    """A class has its own code or that of its kind; only the most general have GATEWAY_UNAVAILABLE."""
     general = {GatewayError, OverloadedError}
     assert (code_of(kind()) is Code.UNAVAILABLE) == (kind in general)
     assert message_of(kind()) == code_of(kind()).message
 
 
 def test_a_failure_may_say_it_more_closely() -> None:
-    """A message given stands in for the catalogue's."""
+    """A message of the failure replaces the catalogue's."""
     failure = BadBodyError("meta_data must be a JSON object")
     assert (code_of(failure), message_of(failure), str(failure)) == (
         Code.MALFORMED_BODY,
@@ -109,7 +109,7 @@ def test_a_failure_may_say_it_more_closely() -> None:
 
 
 def test_a_failure_tells_operators_more_than_clients() -> None:
-    """As often as it is raised; without a reason of its own it is the summary of its class."""
+    """The reason is kept when a failure is raised again; by default it is the summary of its class."""
     failure = StoreUnavailableError(reason="Redis cannot be reached").again()
     assert (type(failure), message_of(failure), failure.reason) == (
         StoreUnavailableError,
@@ -120,7 +120,7 @@ def test_a_failure_tells_operators_more_than_clients() -> None:
 
 
 def test_exit_codes_are_one_table() -> None:
-    """Scripts rely on the numbers."""
+    """Scripts rely on these numbers."""
     assert {exit_code.name: int(exit_code) for exit_code in Exit} == {
         "OK": 0,
         "FAILED": 1,

@@ -4,7 +4,7 @@ Rules kept here:
 - A module imports its own package and packages of lower layers, never one of its own layer or above.
 - Of `keys`, what lies in the package itself imports none of its parts; `redis` and `core` import nothing of
   each other. `keys.authorities` alone, which chooses between them, imports `api` and `core`.
-- The pure packages know nothing of the network, files, clocks or the event loop.
+- Pure packages import nothing for the network, files, clocks or the event loop.
 - The environment is read in `cli` and `config` only.
 """
 
@@ -32,7 +32,7 @@ LAYERS = (
     {"__main__"},
 )
 LAYER_OF = {package: number for number, layer in enumerate(LAYERS) for package in layer}
-# What a part of `keys` imports of the other parts.
+# The other parts of `keys` that each part may import.
 PARTS_OF_KEYS: dict[str, set[str]] = {
     "": set(),
     "api": set(),
@@ -50,14 +50,14 @@ PURE = (
     "errors.py", "policy/*.py", "gocompat/*.py", "stamping/*.py", "fairness/shares.py", "keys/minting.py",
     "keys/redis/url.py", "proxy/body_budget.py", "wire/headers.py",
 )  # fmt: skip
-# A time as a value; the clock is not read.
+# Times are used as values; the clock is not read.
 VALUES = {"gateway/gocompat/times.py": {"datetime"}}
 MODULES = sorted((ROOT / "gateway").rglob("*.py"))
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One import: the module's dotted name, and where it stands."""
+    """An import: the module's dotted name, and its place as `file:line`."""
 
     name: str
     place: str
@@ -73,7 +73,7 @@ class Import:
 
     @property
     def part(self) -> str:
-        """The part of `keys` that a name such as `gateway.keys.redis.url` is of; empty for `keys` itself."""
+        """The part of `keys` to which a name like `gateway.keys.redis.url` belongs, or an empty text."""
         return part_of(ROOT.joinpath(*self.name.split(".")))
 
 
@@ -86,13 +86,13 @@ def package_of(path: Path) -> str:
 
 
 def part_of(path: Path) -> str:
-    """The part of `keys` in which a module lies; empty for what lies in `keys` itself."""
+    """Return the part of `keys` that contains a module; empty for modules of `keys` itself."""
     part = path.relative_to(ROOT / "gateway" / "keys").parts[0].removesuffix(".py")
     return part if part in PARTS_OF_KEYS else ""
 
 
 def imports(path: Path) -> Iterator[Import]:
-    """Every import of a module, also those within functions."""
+    """Yield every import of a module, also those within functions."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -124,7 +124,7 @@ def test_imports_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", every([path for path in MODULES if package_of(path) == "keys"]))
 def test_the_parts_of_keys_are_apart(path: Path) -> None:
-    """A store can be changed without a look at the other, and both without a look at `/api-keys`."""
+    """No part of `keys` imports another part, except as PARTS_OF_KEYS allows."""
     part = part_of(path)
     allowed = {part, ""} | PARTS_OF_KEYS[part]
     assert [
@@ -138,7 +138,7 @@ def test_the_parts_of_keys_are_apart(path: Path) -> None:
     "path", every([path for pattern in PURE for path in sorted((ROOT / "gateway").glob(pattern))])
 )
 def test_pure_modules_import_nothing_impure(path: Path) -> None:
-    """What decides and rewrites needs no I/O, clock, randomness or event loop to be tested."""
+    """Modules that decide and rewrite can be tested without I/O, clock, randomness or event loop."""
     assert [
         f"{found.place} imports {found.name}"
         for found in imports(path)
@@ -147,7 +147,7 @@ def test_pure_modules_import_nothing_impure(path: Path) -> None:
 
 
 def test_every_pure_module_is_there() -> None:
-    """A renamed module must not fall out of the test above unseen."""
+    """Every entry of PURE is a module, so that a renamed one is not left out of the test above."""
     assert [pattern for pattern in PURE if not list((ROOT / "gateway").glob(pattern))] == []
 
 
@@ -155,7 +155,7 @@ def test_every_pure_module_is_there() -> None:
     "path", every([path for path in MODULES if package_of(path) not in ("cli", "config")])
 )
 def test_the_environment_is_read_at_the_edge(path: Path) -> None:
-    """`os.environ` and `os.getenv` stand in `cli` and `config` alone."""
+    """Only `cli` and `config` use `os.environ` and `os.getenv`."""
     read = [
         f"{name_of(path)}:{node.lineno}"
         for node in ast.walk(ast.parse(path.read_bytes()))
@@ -166,7 +166,7 @@ def test_the_environment_is_read_at_the_edge(path: Path) -> None:
 
 
 def test_allow_is_built_on_one_line() -> None:
-    """Default deny: a second place that builds `Allow` would be a second policy."""
+    """Only one line builds `Allow`, because a second one would be a second policy."""
     built = [
         f"{name_of(path)}:{node.lineno}"
         for path in MODULES

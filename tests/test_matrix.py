@@ -1,8 +1,8 @@
-"""The access matrix, generated from the gateway.yaml that ships: every route against every scope.
+"""The access matrix, made from the gateway.yaml that ships: every route with every scope.
 
 Rules kept here:
-- The expectation is worked out from the file's text here, not by the code under test.
-- A refused request never reaches the upstream; the covering scopes are the control: theirs do.
+- This test derives the expectation from the text of the file, not with the code under test.
+- A refused request never reaches the upstream; requests with a covering scope do, which is the control.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WORDS = {"public", "master", "deny"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of `routes:`, as its text says it."""
+    """One line of `routes:`, as it is written."""
 
     method: str
     pattern: str
@@ -37,7 +37,7 @@ class Line:
 
     @property
     def target(self) -> str:
-        """A path that takes this route: each placeholder becomes a word of its own."""
+        """A path that matches this route: each placeholder becomes a word of its own."""
         segments = (
             f"some_{part[1:-1]}" if part.startswith("{") else part for part in self.pattern.split("/")
         )
@@ -65,7 +65,7 @@ ODD = ["", ":", "*", "ledgers", "ledgers:", ":read", "ledgers:read:x", "LEDGERS:
 
 
 def opens(granted: str, line: Line) -> bool:
-    """Whether a key with this scope alone may take the route: resource and action each equal or `*`."""
+    """Return whether this scope alone opens the route: resource and action are each equal or `*`."""
     resource, action = granted.split(":")
     return any(
         resource in (wanted.split(":")[0], "*") and action in (wanted.split(":")[1], "*")
@@ -114,7 +114,7 @@ async def test_covers_every_line_of_the_file() -> None:
 
 @pytest.mark.parametrize("line", among(KEYED))
 async def test_no_scope_that_does_not_cover_the_route_opens_it(stage: Stage, line: Line) -> None:
-    """For every scope that does not cover it: 403, and nothing reaches the upstream."""
+    """A key with another scope gets 403, and nothing reaches the upstream."""
     stage.running.upstream.take()
     lacking = [scope for scope in SCOPES if not opens(scope, line)] + ODD
     async with await stage.running.connect() as client:
@@ -130,7 +130,7 @@ async def test_no_scope_that_does_not_cover_the_route_opens_it(stage: Stage, lin
 
 @pytest.mark.parametrize("line", among([line for line in LINES if line.scopes]))
 async def test_every_scope_that_covers_the_route_opens_it(stage: Stage, line: Line) -> None:
-    """The control: for every scope that covers it, one request reaches the upstream, or is served."""
+    """As a control, a request with a covering scope reaches the upstream, or is served."""
     stage.running.upstream.take()
     covering = [scope for scope in SCOPES if opens(scope, line)]
     async with await stage.running.connect() as client:
@@ -145,7 +145,7 @@ async def test_every_scope_that_covers_the_route_opens_it(stage: Stage, line: Li
 
 @pytest.mark.parametrize("line", among(KEYED))
 async def test_no_route_is_open_without_a_key(stage: Stage, line: Line) -> None:
-    """Neither without a key, nor with one that nobody minted."""
+    """A request without a key, or with an unknown one, is refused."""
     stage.running.upstream.take()
     async with await stage.running.connect() as client:
         answers = [await stage.ask(client, line, key) for key in (None, "", "x", "A" * 43 + "=")]
@@ -160,7 +160,7 @@ async def test_no_route_is_open_without_a_key(stage: Stage, line: Line) -> None:
 
 @pytest.mark.parametrize("line", among(LINES))
 async def test_the_master_key_takes_every_route_but_deny(stage: Stage, line: Line) -> None:
-    """The master key needs no scope and is never stamped; what it sends crosses byte for byte."""
+    """The master key needs no scope and is never stamped; its requests are forwarded byte for byte."""
     stage.running.upstream.take()
     async with await stage.running.connect() as client:
         answer = await stage.ask(client, line, MASTER_KEY)
@@ -176,7 +176,7 @@ async def test_the_master_key_takes_every_route_but_deny(stage: Stage, line: Lin
 
 @pytest.mark.parametrize("line", among([line for line in LINES if line.stamp in ("create", "bulk")]))
 async def test_every_creating_route_stamps_the_caller(stage: Stage, line: Line) -> None:
-    """What a scoped key creates carries that key's id, and no other."""
+    """Each record that a scoped key creates has that key's id and no other."""
     stage.running.upstream.take()
     minted = stage.keys["*:*"]
     stamp = '"meta_data":{"BLNK_GENERATED_BY":"forged"}'
@@ -191,7 +191,7 @@ async def test_every_creating_route_stamps_the_caller(stage: Stage, line: Line) 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PATCH", "TRACE", "get", "FOO"])
 @pytest.mark.parametrize("pattern", sorted({line.pattern for line in KEYED}))
 async def test_no_unlisted_method_reaches_core(stage: Stage, pattern: str, method: str) -> None:
-    """A method that the file does not list for a path is refused, for the master key too."""
+    """A method that the file does not list for a path is refused, also for the master key."""
     stage.running.upstream.take()
     target = Line(method, pattern, (), "", "none").target
     for key in (stage.keys["*:*"].key, MASTER_KEY):

@@ -1,4 +1,4 @@
-"""The code is linted, formatted and typed; CI holds it through the suite itself."""
+"""The code is linted, formatted and typed; CI checks it with the suite itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.running import ROOT
     ids=["lint", "format", "types"],
 )
 def test_the_whole_tree_is_clean(check: tuple[str, ...]) -> None:
-    """Each tool finds nothing to say, with the configuration of pyproject.toml."""
+    """Each tool reports nothing, with the configuration of pyproject.toml."""
     done = subprocess.run(
         [sys.executable, "-m", *check, *(["."] if check[0] == "ruff" else [])],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Checks the files around the code: changelog, workflow, forms, hooks.
+"""Check the files around the code: changelog, workflow, forms, hooks.
 
 Rules kept here:
 - Commands are run, or looked up where they are defined; they are never compared with a copy.
@@ -35,7 +35,7 @@ HOOKS = ROOT / ".pre-commit-config.yaml"
 YAML = (*WORKFLOWS, *(GITHUB / "ISSUE_TEMPLATE").glob("*.yml"), HOOKS)
 TEXTS = (*GITHUB.rglob("*.md"), *FORMS, CHANGELOG)
 
-# Keep a Changelog 1.1.0, in its order; what an upgrade asks for comes before.
+# The kinds of Keep a Changelog 1.1.0, in its order; notes on upgrading come before them.
 KINDS = ("Upgrading from", "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
 
 
@@ -88,31 +88,31 @@ def hooks() -> list[Any]:
 
 @pytest.mark.parametrize("path", YAML, ids=name_of)
 def test_every_file_of_yaml_can_be_read(path: Path) -> None:
-    """GitHub silently ignores a form or workflow that cannot be read."""
+    """Every file is valid YAML, because GitHub silently ignores others."""
     assert isinstance(loaded(path), dict)
 
 
 class TestChangelog:
     def test_the_newest_release_is_the_version_of_the_package(self) -> None:
-        """Only the unreleased changes are above it."""
+        """Above the newest release there are only unreleased changes."""
         unreleased, newest, *_ = versions()
         assert (unreleased.name, newest.name) == ("Unreleased", project()["version"])
 
     def test_every_release_has_its_date(self) -> None:
-        """In ISO 8601; newest first."""
+        """Dates are in ISO 8601, and the newest release comes first."""
         dates = [version.date for version in versions()[1:]]
         assert [date for date in dates if not re.fullmatch(r"\d{4}-\d\d-\d\d", date)] == []
         assert dates == sorted(dates, reverse=True)
 
     @pytest.mark.parametrize("version", versions(), ids=lambda version: version.name)
     def test_changes_are_grouped_by_their_kind(self, version: Version) -> None:
-        """Each kind once, in the order of Keep a Changelog."""
+        """Each kind comes once, in the order of Keep a Changelog."""
         titles = re.findall(r"^### (.+)$", version.text, re.MULTILINE)
         kinds = [next((kind for kind in KINDS if title.startswith(kind)), title) for title in titles]
         assert kinds == [kind for kind in KINDS if kind in kinds]
 
     def test_what_is_added_exists(self) -> None:
-        """Settings, error codes and metrics that the next version adds, by their names."""
+        """Settings, error codes and metrics that the next version adds exist."""
         added = versions()[0].text.partition("### Added\n")[2].partition("\n### ")[0]
         named = set(re.findall(r"`([\w.]+)`", added))
         of_settings = {name for name in named if name.partition(".")[0] in sections() and "." in name}
@@ -120,43 +120,43 @@ class TestChangelog:
         of_metrics = {name for name in named if name.startswith("blnk_gateway_")}
         assert of_settings - settings().keys() == set()
         assert of_codes - {code.code for code in Code} == set()
-        # That its table names the metrics that there are is held by test_docs.py.
+        # test_docs.py compares the table of this page with the metrics that exist.
         assert of_metrics - set(re.findall(r"`(\w+)`", text_of(ROOT / "deploy" / "README.md"))) == set()
 
 
 class TestWorkflows:
     def test_one_runs_the_whole_suite(self) -> None:
-        """It runs the command that the documents name, which anybody can run."""
+        """A workflow runs the command that the documents name, which anybody can run."""
         assert ".ci/run" in [step.get("run") for step in steps()]
 
     def test_every_command_is_there_and_can_be_executed(self) -> None:
-        """Programs of the clone by their path, others on the PATH."""
+        """Programs with a path are in the clone, others are on the PATH."""
         lines = [line for step in steps() for line in step.get("run", "").splitlines()]
         programs = {shlex.split(line)[0] for line in lines}
         missing = [name for name in programs if not shutil.which(ROOT / name if "/" in name else name)]
         assert missing == []
 
     def test_the_suite_is_started_by_what_they_run(self) -> None:
-        """With --help it prints the usage of the tests."""
-        told = subprocess.run(
+        """With --help the command prints the usage of the tests."""
+        shown = subprocess.run(
             [ROOT / ".ci" / "run", "--help"], capture_output=True, text=True, check=True, timeout=60
         )
-        assert "usage: python3 -m tests " in told.stdout
+        assert "usage: python3 -m tests " in shown.stdout
 
     def test_the_oldest_python_is_the_one_of_the_package(self) -> None:
-        """The matrix begins where `requires-python` does."""
+        """The matrix begins with the version of `requires-python`."""
         (matrix,) = (job["strategy"]["matrix"] for job in jobs() if "strategy" in job)
         oldest = min(matrix["python"], key=lambda text: tuple(map(int, text.split("."))))
         assert f">={oldest}" == project()["requires-python"]
 
     def test_actions_are_held_to_a_major_version(self) -> None:
-        """All actions belong to GitHub itself."""
+        """All actions are GitHub's own, with a major version."""
         used = [step["uses"] for step in steps() if "uses" in step]
         assert [action for action in used if not re.fullmatch(r"actions/[\w-]+@v\d+", action)] == []
 
     @pytest.mark.parametrize("workflow", WORKFLOWS, ids=name_of)
     def test_they_may_only_read_and_know_no_secret(self, workflow: Path) -> None:
-        """A pull request of a stranger runs with the same rights."""
+        """A workflow can only read and has no secrets, because strangers' pull requests run it."""
         assert loaded(workflow)["permissions"] == {"contents": "read"}
         assert [job["permissions"] for job in loaded(workflow)["jobs"].values() if "permissions" in job] == []
         assert re.findall(r"secrets\b|pull_request_target", text_of(workflow)) == []
@@ -164,7 +164,7 @@ class TestWorkflows:
         assert [step["with"]["persist-credentials"] for step in kept] == [False] * len(kept)
 
     def test_every_job_ends(self) -> None:
-        """Within an hour, where GitHub's own limit is six."""
+        """Every job ends within an hour; GitHub's own limit is six."""
         assert [
             job.get("timeout-minutes", 360) for job in jobs() if job.get("timeout-minutes", 360) > 60
         ] == []
@@ -173,7 +173,7 @@ class TestWorkflows:
 class TestCommands:
     @pytest.mark.parametrize("command", hooks())
     def test_a_hook_runs_what_is_in_the_environment_of_the_tests(self, command: list[str]) -> None:
-        """It starts, and prints its version."""
+        """The tool of a hook starts and prints its version."""
         assert command[:2] == [".venv/tests/bin/python", "-m"]
         subprocess.run(
             [sys.executable, "-m", command[2], "--version"], check=True, capture_output=True, timeout=60
@@ -181,7 +181,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("path", TEXTS, ids=name_of)
     def test_every_command_that_is_named_exists(self, path: Path) -> None:
-        """With its options, with `blnk-gateway` before it or without."""
+        """A command exists with its options, whether `blnk-gateway` is written before it or not."""
         assert [line for line in commands(text_of(path)) if not is_command(line.split())] == []
 
     @pytest.mark.parametrize(
@@ -197,12 +197,12 @@ class TestCommands:
         ],
     )
     def test_a_command_that_does_not_exist_is_noticed(self, line: str, exists: bool) -> None:
-        """A wrong name, a wrong command of a group, or a wrong option."""
+        """The check finds a wrong command, a wrong command of a group, and a wrong option."""
         assert (commands(f"`blnk-gateway {line}`"), is_command(line.split())) == ([line], exists)
 
     @pytest.mark.parametrize("path", TEXTS, ids=name_of)
     def test_every_tool_and_path_of_a_command_line_exists(self, path: Path) -> None:
-        """`python3 -m tests...`, tests to run, and programs of the clone."""
+        """`python3 -m tests...`, tests to run and programs of the clone exist."""
         text = text_of(path)
         modules = [ROOT.joinpath(*name.split(".")) for name in re.findall(r"python3 -m (tests[.\w]*)", text)]
         paths = [ROOT / name for name in re.findall(r"(?<![\w/.])((?:tests|\.ci)/[\w./]*\w)", text)]
@@ -211,9 +211,10 @@ class TestCommands:
 
 
 def commands(text: str) -> list[str]:
-    """The command lines in a text, without `blnk-gateway`.
+    """Return the command lines in a text, without `blnk-gateway`.
 
-    They follow it in quotes or at the beginning of a line of shell, or are in backquotes and have an option.
+    A command line follows `blnk-gateway` in quotes or at the beginning of a line, or is in backquotes and
+    has an option.
     """
     named = re.findall(r'(?:^|[`"/])blnk-gateway ([^`"\n#]+)', text, re.MULTILINE)
     short = [
@@ -223,7 +224,7 @@ def commands(text: str) -> list[str]:
 
 
 def is_command(words: list[str]) -> bool:
-    """True if the command exists and has these options."""
+    """Return whether the command exists and has these options."""
     found: click.Command = cli
     rest = list(words)
     while isinstance(found, click.Group) and rest and rest[0] in found.commands:

@@ -1,8 +1,8 @@
-"""Nothing secret comes out: not in a log line, an answer, a metric, a health report or a repr.
+"""No secret is in a log line, a response, a metric, a health report or a repr.
 
 Rules kept here:
-- Every gateway of the suite is grepped when it is torn down (`Running.leaks`); this file provokes the rest.
-- A secret is the master key, a minted key, and their pieces: eight characters of one are too many.
+- Every gateway of the suite is searched for secrets when it stops (`Running.leaks`); here are more requests.
+- A secret is the master key or a minted key, and every piece of eight characters of one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REFUSED_KEY = (
 
 
 def pieces(secret: str) -> set[str]:
-    """Every run of `PIECE` characters of a secret."""
+    """Return every run of `PIECE` characters of a secret."""
     return {secret[at : at + PIECE] for at in range(len(secret) - PIECE + 1)}
 
 
@@ -32,7 +32,7 @@ def found(secret: str, text: str) -> set[str]:
 
 
 async def provoke(gateway: Running, upstream: StandInCore, key: str) -> None:
-    """Sends the key through every stage that could repeat it."""
+    """Send the key to every place that could repeat it."""
     places = [
         request("GET", "/ledgers?limit=1", key=key),
         request("GET", "/ledgers?limit=1", key=key + "x"),
@@ -67,7 +67,7 @@ async def provoke(gateway: Running, upstream: StandInCore, key: str) -> None:
 async def test_no_key_comes_out_of_any_request(
     start_gateway: Start, upstream: StandInCore, level: str, format_: str
 ) -> None:
-    """Whatever is sent where: no piece of a key is logged, answered or reported."""
+    """No piece of a key is logged, returned or reported, wherever the key was sent."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2}, log={"level": level, "format": format_})
     key = (await gateway.mint("ledgers:*", "api-keys:*")).key
     await provoke(gateway, upstream, key)
@@ -81,7 +81,7 @@ async def test_no_key_comes_out_of_any_request(
 
 
 async def test_the_master_key_of_a_client_is_not_logged(gateway: Running) -> None:
-    """The principal is named `master`; the key is not."""
+    """The log names the principal `master`, and not the key."""
     await gateway.ask("GET", "/ledgers?limit=1", key=MASTER_KEY)
     await gateway.ask("GET", "/ledgers/a/b", key=MASTER_KEY)
     await gateway.gateway.drain()
@@ -90,7 +90,7 @@ async def test_the_master_key_of_a_client_is_not_logged(gateway: Running) -> Non
 
 
 async def test_a_minted_key_is_shown_once_and_never_logged(gateway: Running) -> None:
-    """POST /api-keys answers with the key; no log line and no list repeats it."""
+    """Only the response of POST /api-keys contains the key; no log line and no list repeats it."""
     body = b'{"name":"k","owner":"acme","scopes":["ledgers:read"],"expires_at":"2099-01-01T00:00:00Z"}'
     key = (await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).json()["key"]
     listed = await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)
@@ -102,7 +102,7 @@ async def test_a_minted_key_is_shown_once_and_never_logged(gateway: Running) -> 
 
 
 async def test_no_repr_shows_the_master_key(gateway: Running) -> None:
-    """A traceback with locals, or a careless log call, must not print it."""
+    """A traceback with locals, or a careless log call, does not print the key."""
     parts = [shipped_config(), gateway.gateway, gateway.gateway.config, gateway.gateway.handler]
     parts += [value for part in parts[1:] for value in vars_of(part)]
     assert [part for part in parts if MASTER_KEY in f"{part!r}{part!s}"] == []

@@ -1,4 +1,4 @@
-"""The tools write their tables between the markers of a page."""
+"""Tools write their tables between the markers of a page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRITTEN = """# T
     ],
     ids=["no section yet", "an older table", "the same table"],
 )
-def test_the_table_stands_between_its_markers(tmp_path: Path, before: str, after: str) -> None:
+def test_the_table_is_written_between_its_markers(tmp_path: Path, before: str, after: str) -> None:
     """A missing section is added with both markers; nothing else in the file changes."""
     file = tmp_path / "README.md"
     file.write_text(before)

@@ -1,4 +1,4 @@
-"""`python3 -m tests`: what it says before it works, and which arguments it takes."""
+"""`python3 -m tests` says what it will do, and passes its arguments to pytest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.__main__ import LIVE_CORE, beginning
 from tests.core.live import REQUIRED
 from tests.running import ROOT
 
-WHOLE = "running the whole suite: about ten minutes on two cores; the first line comes after some seconds"
+WHOLE = "running the whole suite: about ten minutes on two cores; the first output comes after some seconds"
 SKIPPED = (
     "tests against a live Blnk Core are skipped; to run them: set BLNK_CORE_URL and BLNK_CORE_MASTER_KEY"
 )
@@ -26,10 +26,14 @@ CORE = {"BLNK_CORE_URL": "http://127.0.0.1:5100", "BLNK_CORE_MASTER_KEY": "key"}
         ([], {}, [WHOLE, SKIPPED]),
         ([], CORE | {"BLNK_CORE_MASTER_KEY": ""}, [WHOLE, SKIPPED]),
         ([], CORE, [WHOLE]),
-        (["-k", "x"], {}, ["running pytest; it collects the tests first, for some seconds without a word"]),
+        (
+            ["-k", "x"],
+            {},
+            ["running pytest; it prints nothing for some seconds while it collects tests"],
+        ),
     ],
 )
-def test_how_long_it_takes_and_what_is_skipped_is_said_first(
+def test_how_long_it_takes_and_what_is_skipped_is_printed_first(
     arguments: list[str], environ: Mapping[str, str], lines: list[str]
 ) -> None:
     assert beginning(arguments, environ) == lines
@@ -41,7 +45,7 @@ def test_the_variables_of_a_live_core_are_those_that_its_tests_ask_for() -> None
 
 @pytest.mark.parametrize("dashes", [(), ("--",)])
 def test_options_of_pytest_are_taken_with_and_without_dashes(dashes: tuple[str, ...]) -> None:
-    """Without node the npm packages of other tests are left alone."""
+    """Options reach pytest with and without `--`; PATH is empty, so that no npm packages are installed."""
     done = subprocess.run(
         [sys.executable, "-m", "tests", *dashes, "-k", "nothing-is-called-so", "tests/policy/test_scopes.py"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Certificates made at run time, and TLS listeners that show them."""
+"""Certificates made at run time, and TLS contexts for listeners and clients."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pytest
 
 @dataclass(frozen=True, slots=True)
 class SelfSigned:
-    """A certificate that is its own authority, and its key; both PEM."""
+    """A certificate that is its own authority, and its key, both in PEM."""
 
     certificate: Path
     key: Path
 
     def listener(self) -> ssl.SSLContext:
-        """What a listener shows it with."""
+        """Return a context with which a listener shows the certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context
 
     def trusting(self) -> ssl.SSLContext:
-        """What a client trusts it with, and nothing else."""
+        """Return a context with which a client trusts this certificate and no other."""
         return ssl.create_default_context(cafile=self.certificate)
 
 
 def self_signed(folder: Path, *names: str) -> SelfSigned:
-    """A new one for `names` such as `DNS:localhost`, made by openssl."""
+    """Make a certificate for `names` such as `DNS:localhost`, with openssl."""
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("no openssl is installed")

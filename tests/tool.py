@@ -1,8 +1,8 @@
-"""Run one of the suite's tools in the tests' virtual environment, as `python3 -m tests.NAME` does.
+"""Run one of the suite's tools in the tests' virtual environment, for `python3 -m tests.NAME`.
 
 Rules kept here:
 - Standard library only: this file runs before anything is installed.
-- What is missing is named in one line that installs it, exit 2.
+- If programs are missing, one line says how to install them, and the exit code is 2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.__main__ import OLDEST_PYTHON, PYTHON, ROOT, prepare_environment
 
 
 def run_tool(name: str, missing: Sequence[str]) -> int:
-    """Runs `tests.NAME.run` with this command's arguments; `missing` are Debian packages that it lacks."""
+    """Run `tests.NAME.run` with this command's arguments; `missing` are Debian packages that it needs."""
     if sys.version_info < OLDEST_PYTHON:
         wanted, found = ".".join(map(str, OLDEST_PYTHON)), sys.version.split()[0]
         return refuse(name, f"needs Python {wanted} or newer, this is {found}")
@@ -31,7 +31,7 @@ def run_tool(name: str, missing: Sequence[str]) -> int:
 
 
 def refuse(name: str, text: str) -> int:
-    """Says why the tool does not run; returns its exit code."""
+    """Print why the tool does not run; return its exit code."""
     sys.stderr.write(f"tests.{name}: {text}\n")
     sys.stderr.flush()
     return 2

@@ -1,1 +1,1 @@
-"""How fast the gateway is, beside nginx and a plain aiohttp proxy: `python3 -m tests.bench`."""
+"""The speed of the gateway, compared with nginx and a plain aiohttp proxy: `python3 -m tests.bench`."""

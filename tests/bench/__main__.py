@@ -12,7 +12,7 @@ PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}  # program -> Debian package
 
 def main() -> int:
     if sys.platform != "linux":
-        return refuse("bench", "measures by /proc and CPU affinity: needs Linux")
+        return refuse("bench", "needs Linux, for /proc and CPU affinity")
     return run_tool("bench", [package for program, package in PACKAGES.items() if find(program) is None])
 
 

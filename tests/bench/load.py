@@ -1,7 +1,7 @@
-"""Load by wrk, and what it saw.
+"""Send load with wrk, and read what it measured.
 
 Rules kept here:
-- An answer that is no success fails the run: refusals are cheap, and would pass for speed.
+- A response that is not a success fails the run: refusals are cheap, and would look like speed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ SCRIPT = Path(__file__).with_name("load.lua")
 
 
 class LoadError(Exception):
-    """wrk did not run, or saw anything but successes."""
+    """wrk did not run, or a response was not a success."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent again and again: to which port, with which key."""
+    """A request that is sent again and again, with its port and key."""
 
     port: int
     method: str
@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What wrk counted: whole answers, seconds, and latencies in milliseconds."""
+    """The counts of wrk: whole responses, seconds, and latencies in milliseconds."""
 
     requests: int
     seconds: float
@@ -42,7 +42,7 @@ class Seen:
 
 
 def load(request: Request, *, seconds: int, connections: int, core: int) -> Seen:
-    """Sends the request over `connections` connections for whole `seconds`, from `core`. Raises LoadError."""
+    """Send the request over `connections` connections for `seconds`, from `core`. Raises LoadError."""
     command = [
         find("wrk") or "wrk",
         "--threads=1",
@@ -63,7 +63,9 @@ def load(request: Request, *, seconds: int, connections: int, core: int) -> Seen
         raise LoadError(text)
     counted = json.loads(text.splitlines()[-1])
     if counted["failed"] or not counted["requests"]:
-        raise LoadError(f"{request.method} {request.target}: {counted['failed']} answers failed\n{text}")
+        raise LoadError(
+            f"{request.method} {request.target}: {counted['failed']} responses were not a success\n{text}"
+        )
     return Seen(
         requests=counted["requests"],
         seconds=counted["duration_us"] / 1e6,

@@ -1,6 +1,6 @@
-"""The proxy one writes with aiohttp in ten minutes: `python -m tests.bench.plain_proxy PORT UPSTREAM KEY`.
+"""A proxy as one writes it in ten minutes: `python -m tests.bench.plain_proxy PORT UPSTREAM KEY`.
 
-Checks nothing, stamps nothing, logs nothing; buffers both bodies.
+It checks nothing, stamps nothing and logs nothing, and buffers both bodies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OWN = frozenset(
 
 
 def application(upstream: str, master_key: str) -> web.Application:
-    """Forwards everything to `upstream`, as http://127.0.0.1:5100, with the master key."""
+    """Forward everything to `upstream` (such as http://127.0.0.1:5100) with the master key."""
 
     async def forward(request: web.Request) -> web.Response:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN}

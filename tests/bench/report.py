@@ -1,4 +1,4 @@
-"""What was measured, as a table and as ratios against their bounds."""
+"""Show the measurements as a table, and as ratios with their bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One server under one load; CPU time is the server's own, in microseconds per request."""
+    """The figures of one server under one load; `cpu_us` is its own CPU time for a request."""
 
     cpu_us: float
     rate: float
@@ -23,7 +23,7 @@ Samples = dict[tuple[str, str], list[Sample]]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """CPU time of the gateway may be at most `most` times that of another server, for one method."""
+    """A bound for one method: the gateway may take at most `most` times the CPU time of the other server."""
 
     method: str
     other: str
@@ -39,7 +39,7 @@ BOUNDS = (
 
 
 def table(samples: Samples) -> Iterator[str]:
-    """Medians over the rounds, and the span of the CPU time, as lines of Markdown."""
+    """Yield lines of Markdown: medians of the rounds, and the span of the CPU time."""
     yield f"| request | {'server':<13} | CPU us/request | lowest-highest | requests/s | p50 ms | p99 ms |"
     yield f"|{'-' * 9}|{'-' * 15}|{'-' * 15}:|{'-' * 15}:|{'-' * 11}:|{'-' * 7}:|{'-' * 7}:|"
     for (server, method), rounds in samples.items():
@@ -56,7 +56,7 @@ def table(samples: Samples) -> Iterator[str]:
 
 
 def ratio(samples: Samples, bound: Bound) -> float:
-    """The gateway's median CPU time over the other server's."""
+    """Return the gateway's median CPU time divided by the other server's."""
     ours, theirs = (
         median(sample.cpu_us for sample in samples[server, bound.method])
         for server in ("gateway", bound.other)
@@ -65,7 +65,7 @@ def ratio(samples: Samples, bound: Bound) -> float:
 
 
 def verdicts(samples: Samples) -> Iterator[tuple[bool, str]]:
-    """For each bound whether it is kept, and a line that says so."""
+    """Yield for each bound whether it holds, and a line that says so."""
     for bound in BOUNDS:
         found = ratio(samples, bound)
         kept = found <= bound.most

@@ -1,9 +1,9 @@
-"""Measure everything in turn, several times over, and print what came out; in the tests' environment.
+"""Measure each server in turn, several times, and print the results; runs in the tests' environment.
 
 Rules kept here:
-- The loads are interleaved (A B C A B C ...), so that a noisy neighbour hits all of them alike.
-- CPU time per request is the figure to trust; rates and latencies depend on who else uses the machine.
-- CPU time is read once the work put off to later, such as writing the log, is done.
+- The loads alternate (A B C A B C ...), so that other load on the machine affects all of them alike.
+- CPU time per request is the figure to trust; rates and latencies depend on other load on the machine.
+- CPU time is read after postponed work, such as writing the log, is done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SETTLED_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How long each load lasts, how often it is repeated, and over how many connections it comes."""
+    """Seconds of each load, how often it is repeated, and its number of connections."""
 
     seconds: int
     rounds: int
@@ -37,13 +37,15 @@ class Settings:
 
 
 def settings() -> Settings:
-    """What the command line asks for."""
+    """Return the settings of the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=_positive, default=1, help="of each load, whole ones (default: 1)")
     parser.add_argument(
-        "--rounds", type=_positive, default=7, help="in which each load has a turn (default: 7)"
+        "--seconds", type=_positive, default=1, help="whole seconds of each load (default: 1)"
     )
-    parser.add_argument("--connections", type=_positive, default=16, help="of wrk (default: 16)")
+    parser.add_argument(
+        "--rounds", type=_positive, default=7, help="how often each load is repeated (default: 7)"
+    )
+    parser.add_argument("--connections", type=_positive, default=16, help="connections of wrk (default: 16)")
     given = parser.parse_args()
     return Settings(given.seconds, given.rounds, given.connections)
 
@@ -56,7 +58,7 @@ def _positive(text: str) -> int:
 
 
 def measure(server: Server, request: Request, wanted: Settings, core: int) -> Sample:
-    """One load on one server. Raises LoadError."""
+    """Measure one load on one server. Raises LoadError."""
     before = cpu_seconds(server.process.pid)
     seen = load(request, seconds=wanted.seconds, connections=wanted.connections, core=core)
     time.sleep(_SETTLED_SECONDS)
@@ -65,7 +67,7 @@ def measure(server: Server, request: Request, wanted: Settings, core: int) -> Sa
 
 
 def compare(wanted: Settings, cores: Cores, directory: Path) -> Samples:
-    """A sample of each round for every server and method. Raises StartError, LoadError."""
+    """Return a sample of each round for every server and method. Raises StartError, LoadError."""
     with servers(directory, cores) as running:
         loads = running.loads()
         samples: Samples = {(server.name, request.method): [] for server, request in loads}
@@ -77,14 +79,14 @@ def compare(wanted: Settings, cores: Cores, directory: Path) -> Samples:
 
 def main() -> int:
     wanted = settings()
-    # Ended from outside, it still ends the servers.
+    # SIGTERM must end the servers too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     cores = Cores.available()
     if cores is None:
         sys.stderr.write("tests.bench: needs two cores\n")
         return 2
     with TemporaryDirectory(prefix="blnk-gateway-bench-") as directory:
-        # nginx, started by root, works as another user.
+        # If root starts nginx, it works as another user.
         Path(directory).chmod(0o755)
         try:
             samples = compare(wanted, cores, Path(directory))
@@ -95,7 +97,7 @@ def main() -> int:
 
 
 def report(wanted: Settings, samples: Samples) -> int:
-    """Prints what was measured; 1 if a bound was missed, else 0."""
+    """Print the results; return 1 if a bound was missed, else 0."""
     judged = list(verdicts(samples))
     lines = [
         f"{wanted.rounds} rounds of {wanted.seconds} s, {wanted.connections} connections, medians; "

@@ -1,10 +1,10 @@
-"""What is measured: the gateway, nginx and a plain aiohttp proxy, all in front of one upstream.
+"""The servers that are measured: the gateway, nginx and a plain aiohttp proxy, in front of one upstream.
 
 Rules kept here:
-- Each proxy does what it is known for: all forward with the master key; nginx and the gateway log every
-  request, and the gateway checks a scoped key and stamps.
+- All proxies forward with the master key; nginx and the gateway log every request; the gateway also checks
+  a scoped key and stamps.
 - The gateway runs as shipped, by its command and its `gateway.yaml`, with its keys in memory.
-- A server counts as started once it gives the upstream's answer.
+- A server counts as started once it returns the upstream's response.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ Command = Sequence[str | Path]
 
 
 class StartError(Exception):
-    """A server did not start; the text holds what it said."""
+    """A server did not start; the text is its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Everything that is measured; `key` is a scoped key of the gateway."""
+    """All servers that are measured; `key` is a scoped key of the gateway."""
 
     upstream: Server
     nginx: Server
@@ -86,7 +86,7 @@ class Servers:
     key: str
 
     def loads(self) -> list[tuple[Server, Request]]:
-        """What is measured in each round: a read of everything, then a write through every proxy."""
+        """Return the loads of a round: a read from each server, then a write through each proxy."""
         proxies = (self.nginx, self.gateway, self.plain)
         reads = [(server, self._get(server)) for server in (self.upstream, *proxies)]
         return reads + [(server, self._post(server)) for server in proxies]
@@ -103,21 +103,21 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """One core for the proxy that is measured, one for the load and the upstream."""
+    """Two CPU cores: one for the proxy that is measured, one for the load and the upstream."""
 
     proxy: int
     load: int
 
     @classmethod
     def available(cls) -> Cores | None:
-        """Two cores of those that this process may use; None if there is but one."""
+        """Return two cores that this process may use, or None if there is only one."""
         cores = sorted(os.sched_getaffinity(0))
         return cls(proxy=cores[1], load=cores[0]) if len(cores) > 1 else None
 
 
 @contextlib.contextmanager
 def servers(directory: Path, cores: Cores) -> Iterator[Servers]:
-    """Everything that is measured, running, with its files in `directory`. Raises StartError."""
+    """Run all servers with their files in `directory`. Raises StartError."""
     upstream, nginx, gateway, admin, plain = free_ports(5)
     url = f"http://127.0.0.1:{upstream}"
     shipped: Command = [
@@ -139,7 +139,7 @@ def servers(directory: Path, cores: Cores) -> Iterator[Servers]:
         def run(name: str, port: int, command: Command, core: int) -> Server:
             output = directory / f"{name}.out"
             process = running.enter_context(started(command, core, output, _environ() | settings))
-            _await_answer(port, process, output)
+            _wait_until_started(port, process, output)
             return Server(name, port, process)
 
         yield Servers(
@@ -154,7 +154,7 @@ def servers(directory: Path, cores: Cores) -> Iterator[Servers]:
 
 
 def _environ() -> dict[str, str]:
-    """The environment without what would change the gateway's configuration."""
+    """Return the environment without variables that change the gateway's configuration."""
     return {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
 
 
@@ -166,8 +166,8 @@ def _nginx(directory: Path, template: str, **values: int) -> Command:
     return [find("nginx") or "nginx", "-p", directory, "-c", directory / template, "-e", "stderr"]
 
 
-def _await_answer(port: int, process: subprocess.Popen[bytes], output: Path) -> None:
-    """Waits for the upstream's answer to come through. Raises StartError."""
+def _wait_until_started(port: int, process: subprocess.Popen[bytes], output: Path) -> None:
+    """Wait until the server returns the upstream's response. Raises StartError."""
     deadline = time.monotonic() + _PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -188,7 +188,7 @@ def _mint(port: int) -> str:
 
 
 def _ask(port: int, method: str, target: str, body: bytes | None = None) -> bytes:
-    """The body of a successful answer. Raises OSError for any other."""
+    """Return the body of a successful response. Raises OSError for any other."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{target}", body, {"X-Blnk-Key": MASTER_KEY}, method=method
     )

@@ -1,4 +1,4 @@
-"""Files that are read whole, but never much more of them than they may hold."""
+"""Files are read whole, but at most one byte more than they may have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.policy.problems import Problem
 
 
 def test_one_byte_more_than_the_bound_is_read(tmp_path: Path) -> None:
-    """So that the reader of the document sees that the file is too large."""
+    """One more byte is read, so that the caller can tell that the file is too large."""
     file = tmp_path / "gateway.yaml"
     file.write_bytes(b"x" * (MAX_BYTES + 100))
     assert len(read_bounded(file)) == MAX_BYTES + 1

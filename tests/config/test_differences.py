@@ -1,4 +1,4 @@
-"""Settings that differ between two configurations: what is shown, what is hidden, what is wider."""
+"""Settings that differ between two configurations: which are shown, which are hidden, and which widen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overrides of settings, and variables inside values."""
+"""The environment overrides settings, and fills in variables inside values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_overrides_are_found_by_path_and_other_names_left_alone() -> None:
 
 
 def service(base: str) -> dict[str, str]:
-    """The variables that Kubernetes injects for one Service with two named ports."""
+    """Return the variables that Kubernetes injects for a Service with two named ports."""
     link = "tcp://10.0.0.9:5002"
     return {
         f"{base}_SERVICE_HOST": "10.0.0.9",

@@ -1,4 +1,4 @@
-"""The file and the environment into one Config, or every problem at once."""
+"""The file and the environment become one Config, or every problem is reported at once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def problems(text: str, environ: Mapping[str, str] | None = None, *, secrets: bo
 
 
 def with_line(line: str) -> str:
-    """The small file with one more line, the first."""
+    """Return the small file with this line added at the top."""
     return f"{line}\n{SMALL}"
 
 
@@ -318,7 +318,7 @@ def warned(text: str, environ: Mapping[str, str] | None = None, *, secrets: bool
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "warning"),
     [
         ("$BLNK_MASTER_KEY", UNREPLACED),
         ("${A}$B", UNREPLACED),
@@ -326,13 +326,13 @@ def warned(text: str, environ: Mapping[str, str] | None = None, *, secrets: bool
         ("pa$5", IN_CLEAR),
     ],
 )
-def test_a_master_key_that_the_file_shows_or_names_wrongly_is_warned_of(value: str, told: str) -> None:
+def test_a_master_key_that_the_file_shows_or_names_wrongly_is_warned_of(value: str, warning: str) -> None:
     text = SMALL.replace("${KEY}", value)
-    assert warned(text, {"A": "a"}) == [f"gateway.yaml:3: upstream.master_key: {told}"]
+    assert warned(text, {"A": "a"}) == [f"gateway.yaml:3: upstream.master_key: {warning}"]
 
 
 @pytest.mark.parametrize(
-    ("store", "told"),
+    ("store", "warnings"),
     [
         ("redis://:$PASSWORD@host", [UNREPLACED]),
         ("redis://user:s3cret@host", [IN_CLEAR]),
@@ -345,11 +345,11 @@ def test_a_master_key_that_the_file_shows_or_names_wrongly_is_warned_of(value: s
     ],
 )
 def test_a_store_whose_password_the_file_shows_or_names_wrongly_is_warned_of(
-    store: str, told: list[str]
+    store: str, warnings: list[str]
 ) -> None:
     environ = {"KEY": "k", "PASSWORD": "p", "STORE": "redis://u:p@h"}
     lines = warned(SMALL.replace("memory://", f'"{store}"'), environ)
-    assert lines == [f"gateway.yaml:5: keys.store: {text}" for text in told]
+    assert lines == [f"gateway.yaml:5: keys.store: {text}" for text in warnings]
 
 
 def test_a_database_and_a_path_are_looked_at_too() -> None:
@@ -372,13 +372,13 @@ def test_a_secret_file_that_holds_the_name_of_a_variable_is_warned_of(tmp_path: 
     assert warned(text) == [f"gateway.yaml:3: upstream.master_key_file: {UNREPLACED}"]
 
 
-@pytest.mark.parametrize(("token", "told"), [("fifteen-letters", [SHORT]), ("sixteen--letters", [])])
+@pytest.mark.parametrize(("token", "warnings"), [("fifteen-letters", [SHORT]), ("sixteen--letters", [])])
 def test_a_short_admin_token_is_warned_of_where_secrets_are_read(
-    tmp_path: Path, token: str, told: list[str]
+    tmp_path: Path, token: str, warnings: list[str]
 ) -> None:
     (tmp_path / "token").write_text(f"{token}\n")
     text = with_line(f"admin_token_file: {tmp_path}/token")
-    assert warned(text) == [f"gateway.yaml:1: admin_token_file: {each}" for each in told]
+    assert warned(text) == [f"gateway.yaml:1: admin_token_file: {each}" for each in warnings]
     assert warned(text, secrets=False) == []
 
 

@@ -1,4 +1,4 @@
-"""The file that ships, mutated at random: never a traceback, and never wider without `diff` saying so."""
+"""A random mutation of the file that ships gives no traceback, and `diff` reports whatever it widens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINES = preset(CORE).splitlines()
 ROUTES = range(LINES.index("routes:") + 1, len(LINES))
 CORE_TABLE = core_table()
 METHODS = sorted({route.method for route in CORE_TABLE.routes})
-# Every route of Core with an unheard-of word for each placeholder, and those words in other places.
+# Requests for every route of Core with a new word for each placeholder, and with those words elsewhere.
 PATHS = {
     tuple(name if segment == "{}" else segment for segment in example(route.shape))
     for route in CORE_TABLE.routes
@@ -91,7 +91,7 @@ PRESET = {
 
 
 def read(text: str) -> Config | ConfigError:
-    """The configuration, or its problems; anything else is a traceback."""
+    """Return the configuration, or the error with its problems; any other exception fails the test."""
     try:
         return parse_config(text.encode("utf-8", "surrogatepass"), Path("gateway.yaml"), {}, secrets=False)
     except ConfigError as error:
@@ -100,8 +100,8 @@ def read(text: str) -> Config | ConfigError:
 
 @examples(50)
 @given(name=st.sampled_from(PRESETS), mutations=st.lists(edits, min_size=1, max_size=3))
-def test_a_mutation_is_refused_by_line_or_told(name: str, mutations: list[Edit]) -> None:
-    """Whoever is allowed what was denied before, or the reverse: a change that covers the request says so."""
+def test_a_mutation_is_refused_by_line_or_reported(name: str, mutations: list[Edit]) -> None:
+    """Each request that one file allows and the other denies is covered by a reported change."""
     old, lines = PRESET[name], preset(name).splitlines()
     for mutate in mutations:
         lines = mutate(lines)
@@ -110,7 +110,7 @@ def test_a_mutation_is_refused_by_line_or_told(name: str, mutations: list[Edit])
         assert all(problem.text.isprintable() for problem in new.problems)
         return
     for before, after in ((old, new), (new, old)):
-        told = changes(before.routes, after.routes, CORE_TABLE)
-        assert list(unreported(before.routes, after.routes, told, REQUESTS, CALLERS, MOMENTS)) == []
+        reported = changes(before.routes, after.routes, CORE_TABLE)
+        assert list(unreported(before.routes, after.routes, reported, REQUESTS, CALLERS, MOMENTS)) == []
         accepts = before.keys.master == "deny" and after.keys.master == "accept"
         assert accepts == any(one.path == "keys.master" and one.widens for one in differences(before, after))

@@ -1,4 +1,4 @@
-"""A policy test file: what it may say, and every refusal with its line."""
+"""A file of policy tests: what it may contain, and every refusal with its line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def asked(line: str) -> PolicyRequest:
 
 def test_each_line_is_a_test() -> None:
     data = b"""\xef\xbb\xbf---
-# who may read
+# the caller
 - {as: [ledgers:read, "*:write"], do: "GET /ledgers?limit=1", expect: allow}
 - as: master
   do: GET /hooks
@@ -154,7 +154,7 @@ def test_each_problem_has_its_line_and_what_to_write(text: str, line: int, probl
     assert read_policy_tests(text.encode()) == ((), (Problem(line, problem),))
 
 
-def test_every_problem_is_told_at_once_by_line() -> None:
+def test_every_problem_is_reported_at_once_by_line() -> None:
     text = (
         b"- {as: x, do: x, expect: x}\n- word\n- {as: none, do: GET /, expect: allow}\n- {as: none, as: none}"
     )
@@ -191,7 +191,7 @@ def test_a_file_is_read_whole_or_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"), [("absent.yaml", "No such file or directory"), ("nul\0", "this is not a path")]
 )
-def test_a_file_that_cannot_be_read_is_told_from_a_bad_one(tmp_path: Path, name: str, reason: str) -> None:
+def test_an_unreadable_file_is_not_taken_for_a_bad_one(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UnreadableConfigError) as unreadable:
         load_policy_tests(tmp_path / name)
     assert str(unreadable.value) == f"{tmp_path / name}: cannot be read: {reason}"
@@ -203,7 +203,7 @@ def test_a_file_that_cannot_be_read_is_told_from_a_bad_one(tmp_path: Path, name:
     inserted=st.binary(max_size=6) | st.text(alphabet=" \n\t:-[]{}*&!|>'\"#%", max_size=6).map(str.encode),
 )
 def test_a_damaged_file_gives_tests_or_problems(start: int, length: int, inserted: bytes) -> None:
-    """A thousand bytes around the damage are enough, and quick."""
+    """A damaged file gives tests or problems; to be quick, only 1,000 bytes around the damage are read."""
     data = SHIPPED[max(start - 500, 0) : start] + inserted + SHIPPED[start + length : start + length + 500]
     tests, problems = read_policy_tests(data)
     assert tests or problems

@@ -1,4 +1,4 @@
-"""The policies that ship: where they differ, and that neither surprises."""
+"""The presets differ as documented, and neither has effects that its author may not intend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes section: what a line may say, and the text of every refusal."""
+"""The section `routes`: what a line may say, and the text of every refusal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCOPE = "a scope is a resource of Core and read, write or delete, as ledgers:rea
 
 
 def read(text: str) -> RouteTable | tuple[Problem, ...]:
-    """The outcome of a section whose first line is line 1."""
+    """Return the result of reading a section whose first line is line 1."""
     document, problems = read_document(text.encode())
     assert problems == ()
     return read_routes(document)

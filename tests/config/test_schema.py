@@ -1,7 +1,7 @@
-"""The JSON Schema: the file in deploy/ is this one, and it refuses nothing that `check` accepts.
+"""The JSON Schema in deploy/ is the one that the command prints, and accepts all that `check` accepts.
 
 Rules kept here:
-- Judged by a validator of JSON Schema that is not ours, on what a YAML parser of an editor reads.
+- A third-party validator judges the schema, on values that a YAML parser of an editor would read.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ NAMES = (
 
 
 def accepts(text: str) -> bool:
-    """Return whether `check` accepts it."""
+    """Return whether `check` accepts the text."""
     try:
         parse_config(text.encode(), Path("gateway.yaml"), {}, secrets=False)
     except ConfigError:
@@ -69,7 +69,7 @@ def complaints(text: str) -> list[str]:
 
 
 def test_the_schema_in_deploy_is_the_one_that_the_command_prints() -> None:
-    """Made anew by: blnk-gateway schema > deploy/gateway.schema.json."""
+    """The file is up to date; `blnk-gateway schema > deploy/gateway.schema.json` writes it again."""
     assert json.loads((ROOT / "deploy/gateway.schema.json").read_text()) == SCHEMA
 
 
@@ -91,7 +91,7 @@ def test_it_accepts_what_ships(name: str) -> None:
 
 
 def test_it_knows_every_setting_every_option_and_every_route_of_core() -> None:
-    """Each setting with its meaning, as an editor shows it."""
+    """The schema describes every setting, as an editor shows it, and lists every option and route."""
     properties: dict[str, Any] = SCHEMA["properties"]
     found = {
         f"{name}.{below}" if name in sections() else name: entry["description"]
@@ -107,7 +107,7 @@ def test_it_knows_every_setting_every_option_and_every_route_of_core() -> None:
 
 
 def test_every_default_that_an_editor_fills_in_is_accepted() -> None:
-    """For settings the default, for Core's routes their permission."""
+    """`check` accepts the default of each setting, and the permission that each route of Core has."""
     routes = {name: entry["default"] for name, entry in SCHEMA["properties"]["routes"]["properties"].items()}
     assert accepts(json.dumps({**yaml.safe_load(LEAST), "routes": routes}))
     for name, entry in SCHEMA["properties"].items():
@@ -117,7 +117,7 @@ def test_every_default_that_an_editor_fills_in_is_accepted() -> None:
 
 
 def with_setting(path: str, value: str) -> str:
-    """A file that has this setting, and no more than it must."""
+    """Return a file with this setting and nothing else that is not required."""
     sections_of = dict.fromkeys(sections(), "")
     lines = [ROUTES]
     for one, text in (GIVEN | {path: value}).items():

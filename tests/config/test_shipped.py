@@ -1,4 +1,4 @@
-"""The gateway.yaml that ships: Core's own routes and scopes, and what happens when it is damaged."""
+"""The gateway.yaml that ships has Core's own routes and scopes, and a damaged copy never opens more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAMPS = {
 
 
 def recorded(entry: dict[str, Any]) -> Route:
-    """The route that a line of the contract stands for."""
+    """Return the route that a line of the contract describes."""
     if entry.get("exempt"):
         return Route(entry["method"], entry["path"], Access.PUBLIC)
     if entry.get("closed") or entry.get("master_only"):
@@ -51,7 +51,7 @@ def test_the_shipped_routes_are_exactly_the_contracts() -> None:
 
 
 def test_what_core_takes_long_for_has_a_time_of_its_own() -> None:
-    """A bulk or a reconciliation that is cut at a minute would be half done."""
+    """A bulk or a reconciliation that were cut after a minute would be half done."""
     shipped = load_config(SHIPPED, {}, secrets=False).routes.routes
     assert {route.name: route.first_byte for route in shipped if route.first_byte} == dict.fromkeys(
         (
@@ -84,7 +84,7 @@ def test_every_route_keeps_its_line() -> None:
 
 
 def read(data: bytes) -> Config | tuple[str, ...]:
-    """The configuration, or its problems; anything else would be a traceback."""
+    """Return the configuration, or the problems; any other exception fails the test."""
     try:
         return parse_config(data, Path("gateway.yaml"), {}, secrets=False)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The values that one setting may have."""
+"""Each setting accepts the documented values, and refuses others with a problem."""
 
 from __future__ import annotations
 

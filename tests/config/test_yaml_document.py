@@ -1,4 +1,4 @@
-"""YAML with lines: what it may hold, and that every shape of file is read or refused, never a traceback."""
+"""YAML is read with line numbers, and every file is read or refused, never with a traceback."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def open_mapping(line: int) -> str:
         ("a: !<x y\n", Problem(1, TAG)),
     ],
 )  # fmt: skip
-def test_bad_yaml_is_told_in_words_at_the_line_of_the_mistake(data: str, problem: Problem) -> None:
+def test_bad_yaml_is_reported_at_the_line_of_the_mistake(data: str, problem: Problem) -> None:
     assert read_document(data.encode()) == (YamlMapping((), 1), (problem,))
 
 

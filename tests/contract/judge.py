@@ -1,9 +1,9 @@
-"""What a case of the contract demands, and whether what happened meets it.
+"""Say what a case of the contract demands, and judge whether what happened meets it.
 
 Rules kept here:
 - Numbers are compared as written; the last duplicate of a member wins, as in Core, but may touch no stamp.
-- A forwarded request carries one X-Blnk-Key, the master key; on `GET /` and `GET /health` that or none.
-- A verdict is a sentence of what is wrong, or None.
+- A forwarded request has one X-Blnk-Key, the master key; on `GET /` and `GET /health` that or none.
+- A verdict is a sentence that says what is wrong, or None.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the client got (None: the connection ended without an answer) and what reached the upstream."""
+    """The client's response (None: the connection ended without one), and the requests at the upstream."""
 
     answer: Answer | None
     seen: list[Request]
@@ -67,7 +67,7 @@ def filled(value: Any, values: Values) -> Any:
 
 
 def context(principal: str | None, minted: Mapping[str, Mapping[str, str]], values: Values) -> dict[str, str]:
-    """What placeholders mean: fixtures, the principal's own key, and every NAME's as `key:NAME`."""
+    """Return the value of each placeholder: fixtures, the principal's own key, and `key:NAME` for others."""
     own = minted.get(principal or "") or {"key": "", "key_id": "", "owner": ""}
     every = {f"{kind}:{name}": known[kind] for name, known in minted.items() for kind in known}
     soon = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -75,7 +75,7 @@ def context(principal: str | None, minted: Mapping[str, Mapping[str, str]], valu
 
 
 def body_bytes(body: Any, values: Values) -> bytes | None:
-    """A body in the forms of the contract: text, base64, pieces repeated, or none."""
+    """Return a body in the forms of the contract: text, base64, repeated pieces, or none."""
     if body is None:
         return None
     if isinstance(body, str):
@@ -86,10 +86,10 @@ def body_bytes(body: Any, values: Values) -> bytes | None:
 
 
 def request_bytes(item: Item, values: Values) -> bytes:
-    """The request exactly as the case spells it.
+    """Return the request exactly as the case spells it.
 
-    Added only where the case does not name them: Host, Connection: close, the principal's
-    X-Blnk-Key, and Content-Length for a case with a body.
+    Headers that the case does not name are added: Host, Connection: close, the principal's X-Blnk-Key,
+    and Content-Length if the case has a body.
     """
     request = item["request"]
     headers = [(name, fill(value, values)) for name, value in request["headers"]]
@@ -109,7 +109,7 @@ def request_bytes(item: Item, values: Values) -> bytes:
 
 
 def pick(body: bytes, path: str) -> Any:
-    """The member at a dotted path of a JSON body, or None."""
+    """Return the member at a dotted path of a JSON body, or None."""
     try:
         document = json.loads(body)
         for part in path.split("."):
@@ -120,37 +120,37 @@ def pick(body: bytes, path: str) -> Any:
 
 
 def judge(item: Item, values: Values, outcome: Outcome, master_key: str) -> str | None:
-    """What is wrong with the outcome of a case or of a scenario's step."""
+    """Return what is wrong with the outcome of a case or of a scenario's step, or None."""
     expected = item["gateway"]
     if outcome.answer is not None and shows(outcome.answer, master_key):
         return "the master key reached a client"
     if "forwards" in expected:
-        return forwarded(expected["forwards"], item["request"], outcome, values, master_key)
+        return wrong_forwarding(expected["forwards"], item["request"], outcome, values, master_key)
     if outcome.seen:
         return f"reached the upstream: {outcome.seen[0].method} {outcome.seen[0].target}"
     if "serves" in expected:
-        return served(expected["serves"], expected.get("saw", {}), outcome.answer, values)
-    return answered(expected["answers"], outcome.answer, head=item["request"]["method"] == "HEAD")
+        return wrong_key_response(expected["serves"], expected.get("saw", {}), outcome.answer, values)
+    return wrong_response(expected["answers"], outcome.answer, head=item["request"]["method"] == "HEAD")
 
 
 def shows(answer: Answer, secret: str) -> bool:
     return secret.encode() in answer.body or any(secret in value for _, value in answer.headers)
 
 
-def answered(expected: Item, answer: Answer | None, *, head: bool) -> str | None:
-    """The gateway's own answer."""
+def wrong_response(expected: Item, answer: Answer | None, *, head: bool) -> str | None:
+    """Return what is wrong with a response of the gateway itself, or None."""
     if expected["status"] is None:
         if answer is None or 400 <= answer.status < 500:
             return None
-        return f"status {answer.status}, no refusal"
+        return f"status {answer.status}, not a refusal"
     if answer is None:
-        return "no answer"
+        return "no response"
     if answer.status != expected["status"]:
         return f"status {answer.status}, not {expected['status']}: {answer.body[:120]!r}"
     if expected["code"] is None or head:
         return None
     if answer.values("content-type") != ["application/json; charset=utf-8"]:
-        return "content type is not Core's"
+        return "the content type is not Core's"
     message = expected["message"] or json.loads(answer.body)["error"]
     want = {"error": message, "error_detail": {"code": expected["code"], "message": message}}
     if compact(want) != (answer.body if expected["message"] else compact(json.loads(answer.body))):
@@ -162,40 +162,43 @@ def compact(document: Any) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def forwarded(expected: Item, request: Item, outcome: Outcome, values: Values, master_key: str) -> str | None:
-    """One request reached the upstream, and it is the one that the client may send."""
+def wrong_forwarding(
+    expected: Item, request: Item, outcome: Outcome, values: Values, master_key: str
+) -> str | None:
+    """Return what is wrong unless one request reached the upstream, and it is the expected one."""
     if len(outcome.seen) != 1:
         return f"{len(outcome.seen)} requests reached the upstream, not 1; the client got {outcome.answer}"
     got, target = outcome.seen[0], fill(expected["target"], values)
     if (got.method, got.target) != (request["method"], target):
         return f"{got.method} {got.target!r}, not {request['method']} {target!r}"
-    problem = crossed(expected, request, got, values, master_key)
-    problem = problem or carried(expected["body"], bytes(got.body), sent_body(request, values), values)
+    problem = wrong_headers(expected, request, got, values, master_key)
+    sent = unframed_body(request, values)
+    problem = problem or wrong_body(expected["body"], bytes(got.body), sent, values)
     if problem:
         return problem
     if outcome.answer is None or (outcome.answer.status, outcome.answer.body) != (200, RECORDS):
-        return f"the client got {outcome.answer}, not Core's answer"
+        return f"the client got {outcome.answer}, not Core's response"
     return None
 
 
-def crossed(expected: Item, request: Item, got: Request, values: Values, master_key: str) -> str | None:
-    """What is wrong with the headers that arrived."""
+def wrong_headers(expected: Item, request: Item, got: Request, values: Values, master_key: str) -> str | None:
+    """Return what is wrong with the headers that reached the upstream, or None."""
     keys = [value for name, value in got.headers if name.lower().replace("_", "-") == "x-blnk-key"]
     if keys != [master_key] and not (is_public(got.target) and not keys):
-        return f"upstream saw {len(keys)} keys, or not the master key"
+        return f"{len(keys)} keys reached the upstream, or not the master key"
     if values["key"] not in ("", master_key) and any(values["key"] in value for _, value in got.headers):
-        return "the client's key crossed"
+        return "the client's key reached the upstream"
     for name in expected.get("absent_headers", []):
         sent = [fill(value, values) for value in values_of(request["headers"], name)]
         if any(value in arrived for value in sent for arrived in got.values(name)):
-            return f"{name} crossed"
+            return f"{name} reached the upstream"
     if len(got.values("content-length") + got.values("transfer-encoding")) > 1:
-        return "the upstream body is framed twice"
+        return "the body at the upstream is framed twice"
     return None
 
 
-def sent_body(request: Item, values: Values) -> bytes:
-    """The body the client meant: framing taken off."""
+def unframed_body(request: Item, values: Values) -> bytes:
+    """Return the body that the client sent, without its framing."""
     body = body_bytes(request["body"], values) or b""
     return dechunk(body) if values_of(request["headers"], "transfer-encoding") else body
 
@@ -212,16 +215,16 @@ def dechunk(data: bytes) -> bytes:
 
 
 def literal(data: bytes) -> Any:
-    """JSON with numbers as written; raises ValueError where a reserved member stands twice."""
+    """Return JSON with numbers as written; raise ValueError if a reserved member is repeated."""
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         spelled = [name.casefold() if name.casefold() in FOLDED else name for name, _ in pairs]
         if any(spelled.count(name) > 1 for name in (*FOLDED, STAMP)):
-            raise ValueError("a reserved member twice")
+            raise ValueError("a reserved member is repeated")
         return dict(pairs)
 
     def constant(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not JSON")
 
     return json.loads(
         data, object_pairs_hook=members, parse_int=Number, parse_float=Number, parse_constant=constant
@@ -229,7 +232,7 @@ def literal(data: bytes) -> Any:
 
 
 def stamped(data: bytes, paths: list[str], key_id: str) -> Any:
-    """The document with the caller's stamp at each path."""
+    """Return the document with the caller's stamp at each path."""
     document = literal(data)
     for path in paths:
         *parents, last = path.split(".")
@@ -240,8 +243,8 @@ def stamped(data: bytes, paths: list[str], key_id: str) -> Any:
     return document
 
 
-def carried(expected: Any, got: bytes, sent: bytes, values: Values) -> str | None:
-    """What is wrong with the body that arrived, given the body that was sent."""
+def wrong_body(expected: Any, got: bytes, sent: bytes, values: Values) -> str | None:
+    """Return what is wrong with the body that reached the upstream, compared with the one sent, or None."""
     if expected is None:
         return None if got == sent else f"body {got[:200]!r}, not {sent[:200]!r}"
     if expected["json"] is None:
@@ -251,14 +254,14 @@ def carried(expected: Any, got: bytes, sent: bytes, values: Values) -> str | Non
     try:
         document = literal(got)
     except ValueError as problem:
-        return f"upstream body is no clean JSON ({problem}): {got[:200]!r}"
-    return None if document == want else f"upstream body {got[:300]!r}, not {str(want)[:300]}"
+        return f"the body at the upstream is not clean JSON ({problem}): {got[:200]!r}"
+    return None if document == want else f"the body at the upstream is {got[:300]!r}, not {str(want)[:300]}"
 
 
-def served(expected: Item, saw: Item, answer: Answer | None, values: Values) -> str | None:
-    """The gateway answers from its own key store."""
+def wrong_key_response(expected: Item, saw: Item, answer: Answer | None, values: Values) -> str | None:
+    """Return what is wrong with a response of /api-keys, or None."""
     if answer is None:
-        return "no answer"
+        return "no response"
     if answer.status != expected["status"]:
         return f"status {answer.status}, not {expected['status']}: {answer.body[:160]!r}"
     if "body" in expected and answer.body.decode() != fill(expected["body"], values):

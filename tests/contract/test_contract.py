@@ -1,4 +1,4 @@
-"""Every case and scenario recorded from a live Core, held against the gateway."""
+"""Every case and scenario that was recorded from a live Core is played against the gateway."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Stage:
     values: dict[str, str]
 
     async def play(self, item: Item, values: Values) -> Outcome:
-        """Sends a case on a connection of its own; the upstream saw what came meanwhile."""
+        """Send a case on a connection of its own; return its outcome."""
         late = [got.target for got in self.running.upstream.take() if not is_public(got.target)]
-        assert late == [], "after an earlier case had ended, this reached the upstream"
+        assert late == [], "requests of an earlier case reached the upstream after its end"
         client = await self.running.connect(keep=False)
         try:
             await client.send(request_bytes(item, values))
@@ -64,7 +64,7 @@ class Stage:
 
 
 async def minted(running: Running, run: str) -> dict[str, dict[str, str]]:
-    """Every principal of the contract, made with the master key."""
+    """Mint every principal of the contract with the master key; return their keys, ids and owners by name."""
     known = {"master": {"key": MASTER_KEY, "key_id": "", "owner": ""}}
     async with await running.connect(keep=False) as client:
         for name, spec in json.loads((HERE / "principals.json").read_text()).items():
@@ -98,7 +98,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def listed(items: list[Item]) -> list[object]:
-    """Each item as a parameter under its id; one that is pending must fail."""
+    """Return each item as a parameter under its id; a pending item is expected to fail."""
     return [
         pytest.param(
             item,
@@ -113,14 +113,14 @@ def listed(items: list[Item]) -> list[object]:
 
 @pytest.mark.parametrize("case", listed(CASES))
 async def test_case(stage: Stage, case: Item) -> None:
-    """The gateway answers, serves or forwards as the case says, and nothing else reaches the upstream."""
+    """The gateway refuses, serves or forwards as the case says, and nothing else reaches the upstream."""
     known = context(case["principal"], stage.minted, stage.values)
     assert judge(case, known, await stage.play(case, known), MASTER_KEY) is None
 
 
 @pytest.mark.parametrize("scenario", listed(SCENARIOS))
 async def test_scenario(stage: Stage, scenario: Item) -> None:
-    """Every step of the story comes out as the contract says."""
+    """Every step of the scenario has the outcome that the contract says."""
     shared = stage.values | {"unique": uuid.uuid4().hex}
     for number, step in enumerate(scenario["steps"]):
         await asyncio.sleep(step.get("wait", 0))
@@ -132,5 +132,5 @@ async def test_scenario(stage: Stage, scenario: Item) -> None:
 
 
 async def test_what_is_pending_is_a_case() -> None:
-    """An id in pending.json that names nothing would hide a missing case."""
+    """Every id in pending.json names a case, so that no missing case is hidden."""
     assert PENDING.keys() - {item["id"] for item in CASES + SCENARIOS} == set()

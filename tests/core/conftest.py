@@ -1,7 +1,7 @@
-"""What tests against a live Core ask for: that Core, a gateway in front of it, its database.
+"""Fixtures of the tests against a live Core: that Core, a gateway in front of it, and its database.
 
 Rules kept here:
-- Where the environment names no Core, or not its database, the tests that ask for it are skipped.
+- Tests that use the Core or its database are skipped if the environment does not name it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The live Blnk Core named by the environment, and a gateway in front of it.
 
 Rules kept here:
-- What runs here writes to that Core, backs it up and recovers its queue: it must be one to throw away.
+- The tests write to that Core, back it up and recover its queue: its data must be worthless.
 - Core's master key is in no `repr`, so that no report of a failed test shows it.
 """
 
@@ -27,7 +27,7 @@ DATABASE = "BLNK_CORE_DATABASE"
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A live Blnk Core with `server.secure`; `database` is the URL of its PostgreSQL, where it is known."""
+    """A live Blnk Core with `server.secure`; `database` is the URL of its PostgreSQL, or None if unknown."""
 
     url: str
     master_key: str = field(repr=False)
@@ -35,19 +35,19 @@ class Core:
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The address on which Core listens."""
         split = urlsplit(self.url)
         return Address(split.hostname or "", split.port or 80)
 
     async def ask(self, data: bytes, *, head: bool = False) -> tuple[Answer, bytes]:
-        """Its answer to these bytes, read and as they came."""
+        """Return Core's response to these bytes: parsed, and as it came."""
         async with await RawClient.connect(self.address) as client:
             answer = await client.call(data, head=head)
             return answer, bytes(client.received)
 
 
 def named(environ: Mapping[str, str]) -> Core | None:
-    """The Core that the environment names, if it names one."""
+    """Return the Core that the environment names, or None."""
     if not all(environ.get(name) for name in REQUIRED):
         return None
     url, master_key = (environ[name] for name in REQUIRED)
@@ -63,7 +63,7 @@ class Fronted:
     log: io.StringIO
 
     async def ask(self, method: str, target: str, key: str, document: Any = None) -> Answer:
-        """A request through the gateway; a `document` that is text is sent as it is written."""
+        """Send a request through the gateway; a `document` that is text is sent as it is written."""
         text = document if isinstance(document, str) else json.dumps(document)
         body = None if document is None else text.encode()
         async with await RawClient.connect(self.gateway.address) as client:
@@ -73,14 +73,14 @@ class Fronted:
         return answer
 
     async def made(self, method: str, target: str, key: str, document: Any = None) -> dict[str, Any]:
-        """What was created or changed by a request that Core accepted."""
+        """Return the record that a request created or changed; fail if Core refused it."""
         answer = await self.ask(method, target, key, document)
         assert answer.status in (200, 201), (method, target, answer)
         found: dict[str, Any] = answer.json()
         return found
 
     async def mint(self, *scopes: str, owner: str = "acme") -> Minted:
-        """A key made through the gateway's own /api-keys."""
+        """Mint a key through the gateway's own /api-keys."""
         wanted = {"name": "e2e", "owner": owner, "scopes": scopes, "expires_at": "2099-01-01T00:00:00Z"}
         made = await self.made("POST", "/api-keys", self.core.master_key, wanted)
         return Minted(made["key"], made["api_key_id"], owner)
@@ -88,7 +88,7 @@ class Fronted:
 
 @asynccontextmanager
 async def fronted(core: Core) -> AsyncIterator[Fronted]:
-    """The shipped gateway in front of this Core, once its start-up checks have passed."""
+    """Run the shipped gateway in front of this Core; yield it once its checks at the start have passed."""
     config = shipped_config()
     upstream = replace(config.upstream, url=core.url, master_key=Secret(core.master_key))
     log = io.StringIO()

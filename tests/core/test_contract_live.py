@@ -1,11 +1,11 @@
-"""Every case and scenario of the contract, with a live Core behind the gateway.
+"""Every case and scenario of the contract is played with a live Core behind the gateway.
 
 Rules kept here:
-- A tap between the two records what the gateway sends, passes those bytes to Core and Core's back.
-- What the gateway answers or serves is judged as everywhere; of what it forwards, the bytes that crossed are,
-  and the client must hold exactly what Core answered to them.
-- Core accepts or refuses what is forwarded as it did when the contract was recorded with the client's own
-  key, but where the contract says that this differs, or `ELSEWHERE` why.
+- A tap between the two records what the gateway sends, and passes all bytes on in both directions.
+- The gateway's own responses are judged as without a live Core. Of a forwarded request, the bytes
+  that reached Core are judged, and the client must get exactly Core's response.
+- Core must accept or refuse a forwarded request as it did in the recording, which used the client's own key.
+  Exceptions are stated in the contract, or in `CHANGED_STATUS` with the reason.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tests.contract.judge import (
     Item,
     Outcome,
     Values,
-    carried,
     context,
-    crossed,
     fill,
     filled,
     judge,
     load,
     pick,
-    sent_body,
     shows,
+    unframed_body,
+    wrong_body,
+    wrong_headers,
 )
 from tests.contract.test_contract import Stage
 from tests.core.live import Core
@@ -47,13 +47,13 @@ from tests.running import Running, start
 CASES = load("cases.jsonl")
 SCENARIOS = load("scenarios.jsonl")
 
-# Cases whose status in Core is another than when recorded.
-ELSEWHERE = {
+# Cases in which the status of Core differs from the recorded one.
+CHANGED_STATUS = {
     "money/precise-point-zero": 400,  # 100.0: Core's own stamping makes an integer of it first
-    "money/precise-exponent": 400,  # 1e3: likewise
+    "money/precise-exponent": 400,  # 1e3: the same
 }
-# First segments whose outcome depends on what this Core is set up with.
-EQUIPMENT = {"backup", "backup-s3", "search", "multi-search"}
+# First segments whose outcome depends on the set-up of this Core.
+OPTIONAL_PARTS = {"backup", "backup-s3", "search", "multi-search"}
 REWRITTEN = {"connection", "content-length", "transfer-encoding", "x-request-id"}
 
 pytestmark = [pytest.mark.core, pytest.mark.asyncio(loop_scope="module")]
@@ -61,7 +61,7 @@ pytestmark = [pytest.mark.core, pytest.mark.asyncio(loop_scope="module")]
 
 @dataclass(slots=True)
 class Tap:
-    """Passes each exchange to Core byte for byte, and keeps Core's answers."""
+    """Passes each exchange to Core byte for byte, and keeps Core's responses."""
 
     core: Core
     answers: deque[Answer] = field(default_factory=deque)
@@ -79,47 +79,48 @@ class Tap:
 
 @dataclass(slots=True)
 class Tapped:
-    """The stage of the contract with a live Core behind its tap."""
+    """The stage of the contract, with a live Core behind its tap."""
 
     stage: Stage
     tap: Tap
 
     async def verdict(self, item: Item, known: Values) -> tuple[str | None, Outcome]:
-        """What is wrong with how this case or step came out, and how it did."""
+        """Play a case or step; return what is wrong with it, or None, and its outcome."""
         self.tap.answers.clear()
         outcome = await self.stage.play(item, known)
         if "forwards" not in item["gateway"]:
             return judge(item, known, outcome, self.tap.core.master_key), outcome
         if len(outcome.seen) != 1 or len(self.tap.answers) != 1 or outcome.answer is None:
             return f"{len(outcome.seen)} requests reached Core; the client got {outcome.answer}", outcome
-        problem = sent(item, known, outcome, self.tap.core.master_key)
-        problem = problem or returned(outcome.answer, self.tap.answers[0], self.tap.core.master_key)
-        return problem or told(item, known, outcome.answer), outcome
+        problem = wrong_request(item, known, outcome, self.tap.core.master_key)
+        problem = problem or wrong_copy(outcome.answer, self.tap.answers[0], self.tap.core.master_key)
+        return problem or wrong_content(item, known, outcome.answer), outcome
 
 
-def sent(item: Item, known: Values, outcome: Outcome, master_key: str) -> str | None:
-    """What is wrong with the request that reached Core."""
+def wrong_request(item: Item, known: Values, outcome: Outcome, master_key: str) -> str | None:
+    """Return what is wrong with the request that reached Core, or None."""
     expected, request, got = item["gateway"]["forwards"], item["request"], outcome.seen[0]
     target = fill(expected["target"], known)
     if (got.method, got.target) != (request["method"], target):
         return f"{got.method} {got.target!r}, not {request['method']} {target!r}"
-    problem = crossed(expected, request, got, known, master_key)
-    return problem or carried(expected["body"], bytes(got.body), sent_body(request, known), known)
+    problem = wrong_headers(expected, request, got, known, master_key)
+    return problem or wrong_body(expected["body"], bytes(got.body), unframed_body(request, known), known)
 
 
-def returned(answer: Answer, from_core: Answer, master_key: str) -> str | None:
-    """What the client holds that is not what Core answered."""
+def wrong_copy(answer: Answer, from_core: Answer, master_key: str) -> str | None:
+    """Return how the client's response differs from Core's, or None."""
     if shows(answer, master_key):
         return "the master key reached a client"
     if (answer.status, answer.body) != (from_core.status, from_core.body):
-        return f"the client got {answer}, Core answered {from_core}"
-    if ends_to_end(answer) != ends_to_end(from_core):
-        return f"the client got {ends_to_end(answer)}, Core answered {ends_to_end(from_core)}"
+        return f"the client got {answer}, the response of Core is {from_core}"
+    if end_to_end_headers(answer) != end_to_end_headers(from_core):
+        headers = end_to_end_headers(answer), end_to_end_headers(from_core)
+        return f"the client got {headers[0]}, the response of Core has {headers[1]}"
     return None
 
 
-def ends_to_end(answer: Answer) -> list[tuple[str, str]]:
-    """The headers that are for the client, less those that each side writes for itself."""
+def end_to_end_headers(answer: Answer) -> list[tuple[str, str]]:
+    """Return the headers that are for the client, without those that each side writes for itself."""
     return [
         (name, value)
         for name, value in answer.headers
@@ -127,13 +128,13 @@ def ends_to_end(answer: Answer) -> list[tuple[str, str]]:
     ]
 
 
-def told(item: Item, known: Values, answer: Answer) -> str | None:
-    """What of Core's answer is otherwise than the contract says."""
+def wrong_content(item: Item, known: Values, answer: Answer) -> str | None:
+    """Return how Core's response differs from what the contract says, or None."""
     target = item["gateway"]["forwards"]["target"]
-    status = ELSEWHERE.get(item.get("id", ""), item["native"]["status"])
-    fixed = "differs" not in item["gateway"] and target.strip("/").split("/")[0] not in EQUIPMENT
+    status = CHANGED_STATUS.get(item.get("id", ""), item["native"]["status"])
+    fixed = "differs" not in item["gateway"] and target.strip("/").split("/")[0] not in OPTIONAL_PARTS
     if fixed and answer.status != status:
-        return f"Core answered {answer.status}, not {status}: {answer.body[:200]!r}"
+        return f"the status of Core is {answer.status}, not {status}: {answer.body[:200]!r}"
     for path, want in item["gateway"].get("saw", {}).items():
         if pick(answer.body, path) != filled(want, known):
             return f"{path} {pick(answer.body, path)!r}, not {filled(want, known)!r}"
@@ -141,7 +142,7 @@ def told(item: Item, known: Values, answer: Answer) -> str | None:
 
 
 async def minted(running: Running, run: str) -> dict[str, dict[str, str]]:
-    """Every principal of the contract, in the gateway's store."""
+    """Mint every principal of the contract in the gateway's store; return keys, ids and owners by name."""
     known = {"master": {"key": running.upstream.master_key, "key_id": "", "owner": ""}}
     for name, spec in json.loads((HERE / "principals.json").read_text()).items():
         if spec["state"] in ("none", "master"):
@@ -157,7 +158,7 @@ async def minted(running: Running, run: str) -> dict[str, dict[str, str]]:
 
 
 async def fixtures(running: Running, run: str) -> dict[str, str]:
-    """Records that the cases refer to, made in Core with the master key: unstamped."""
+    """Create the records that the cases refer to with the master key, so that they have no stamp."""
 
     async def made(target: str, member: str, **document: Any) -> str:
         body = json.dumps(document).encode()
@@ -200,7 +201,7 @@ async def fixtures(running: Running, run: str) -> dict[str, str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def tapped(core: Core) -> AsyncIterator[Tapped]:
-    """One gateway for all cases, before a tap into the live Core."""
+    """One gateway for all cases, with a tap between it and the live Core."""
     run = uuid.uuid4().hex[:10]
     async with StandInCore(core.master_key) as upstream:
         tap = Tap(core)
@@ -219,7 +220,7 @@ async def tapped(core: Core) -> AsyncIterator[Tapped]:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
 async def test_case(tapped: Tapped, case: Item) -> None:
-    """The gateway says no as the contract says, or Core's own answer comes back."""
+    """The gateway refuses as the contract says, or the client gets Core's own response."""
     known = context(case["principal"], tapped.stage.minted, tapped.stage.values)
     problem, _ = await tapped.verdict(case, known)
     assert problem is None
@@ -227,7 +228,7 @@ async def test_case(tapped: Tapped, case: Item) -> None:
 
 @pytest.mark.parametrize("scenario", [pytest.param(scenario, id=scenario["id"]) for scenario in SCENARIOS])
 async def test_scenario(tapped: Tapped, scenario: Item) -> None:
-    """Every step of the story comes out as the contract says, in Core's own answers too."""
+    """Every step of the scenario has the outcome that the contract says, also in Core's own responses."""
     shared = tapped.stage.values | {"unique": uuid.uuid4().hex}
     for number, step in enumerate(scenario["steps"]):
         await asyncio.sleep(step.get("wait", 0))
@@ -238,6 +239,6 @@ async def test_scenario(tapped: Tapped, scenario: Item) -> None:
         shared |= {name: str(pick(body, path)) for name, path in step.get("save", {}).items()}
 
 
-async def test_elsewhere_names_cases() -> None:
-    """An entry for a case that is not in the contract would hide a missing one."""
-    assert ELSEWHERE.keys() - {case["id"] for case in CASES} == set()
+async def test_every_changed_status_is_of_a_case() -> None:
+    """Every entry names a case of the contract, so that no missing case is hidden."""
+    assert CHANGED_STATUS.keys() - {case["id"] for case in CASES} == set()

@@ -1,8 +1,8 @@
-"""End to end on a live Core: money, and who made each record, read back from API and database.
+"""End to end on a live Core: amounts, and who made each record, read back from API and database.
 
 Rules kept here:
-- Nothing stands between the gateway and Core; keys are minted through the gateway.
-- Amounts are compared as the text of JSON numbers and as PostgreSQL's numerics, never as floats.
+- The gateway is connected to Core directly; keys are minted through the gateway.
+- Amounts are compared as the text of JSON numbers and as numerics of PostgreSQL, never as floats.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.core
 
 
 class Books:
-    """A ledger with two balances made by one key, and what keys do with them."""
+    """A ledger with two balances that one key made, and requests of other keys."""
 
     def __init__(self, live: Fronted, opener: Minted, ledger: str, balances: tuple[str, str]) -> None:
         self.live = live
@@ -49,7 +49,7 @@ class Books:
         self.run = uuid.uuid4().hex
 
     def transaction(self, name: str, **more: Any) -> dict[str, Any]:
-        """A transfer between the two balances, executed at once."""
+        """Return a transfer between the two balances, which Core executes at once."""
         source, destination = self.balances
         return {
             "precise_amount": 100,
@@ -64,18 +64,18 @@ class Books:
         } | more
 
     async def transfer(self, key: Minted, name: str, **more: Any) -> dict[str, Any]:
-        """A transfer that Core accepted."""
+        """Make a transfer; fail if Core refuses it."""
         return await self.live.made("POST", "/transactions", key.key, self.transaction(name, **more))
 
     async def stored(self, target: str) -> Answer:
-        """A record as Core's API shows it; Core stores a queued one after it has answered."""
+        """Return a record as Core's API shows it; wait for it, because Core stores a queued one later."""
         async with asyncio.timeout(PATIENCE):
             while (found := await self.live.ask("GET", target, self.live.core.master_key)).status == 404:
                 await asyncio.sleep(0.05)
         return found
 
     async def maker(self, kind: str, record: str) -> str | None:
-        """Who made the record, as Core's API shows it."""
+        """Return who made the record, as Core's API shows it."""
         found = await self.stored(f"/{'identities' if kind == 'identity' else f'{kind}s'}/{record}")
         made_by: str | None = (found.json()["meta_data"] or {}).get(STAMP)
         return made_by
@@ -91,7 +91,7 @@ async def books(live: Fronted) -> Books:
 
 
 async def stored_maker(database: asyncpg.Connection, kind: str, record: str) -> str | None:
-    """Who made the record, as it stands in Core's table."""
+    """Return who made the record, as Core's table has it."""
     table, name = TABLES[kind]
     query = f"SELECT meta_data->>'{STAMP}' FROM {table} WHERE {name} = $1"  # noqa: S608
     made_by: str | None = await database.fetchval(query, record)
@@ -99,20 +99,20 @@ async def stored_maker(database: asyncpg.Connection, kind: str, record: str) -> 
 
 
 def literal(answer: Answer, member: str) -> str:
-    """The number as Core wrote it."""
+    """Return the number as Core wrote it."""
     found = re.search(rf'"{member}":([^,}}]*)'.encode(), answer.body)
     assert found is not None, answer
     return found[1].decode()
 
 
 async def test_ledger_and_balances_name_the_key_that_opened_them(books: Books) -> None:
-    """A ledger and its balances carry the id of the key that created them."""
+    """A ledger and its balances have the id of the key that created them."""
     assert await books.maker("ledger", books.ledger) == books.opener.id
     assert [await books.maker("balance", balance) for balance in books.balances] == [books.opener.id] * 2
 
 
 async def test_stored_ledger_and_balances_name_the_key(books: Books, database: asyncpg.Connection) -> None:
-    """The rows of a ledger and its balances carry the id of the key that created them."""
+    """The rows of a ledger and its balances have the id of the key that created them."""
     assert await stored_maker(database, "ledger", books.ledger) == books.opener.id
     makers = [await stored_maker(database, "balance", balance) for balance in books.balances]
     assert makers == [books.opener.id] * 2
@@ -120,7 +120,7 @@ async def test_stored_ledger_and_balances_name_the_key(books: Books, database: a
 
 @pytest.mark.parametrize("amount", AMOUNTS)
 async def test_every_digit_of_an_amount_comes_back(books: Books, amount: int) -> None:
-    """What Core answers to the create and to a read is the amount that was sent, with its maker."""
+    """Core's responses to the create and to a read have the amount that was sent, and its maker."""
     teller = await books.live.mint("transactions:*")
     transaction = books.transaction("digits", precise_amount=amount)
     created = await books.live.ask("POST", "/transactions", teller.key, transaction)
@@ -135,7 +135,7 @@ async def test_every_digit_of_an_amount_comes_back(books: Books, amount: int) ->
 async def test_every_digit_of_an_amount_is_stored(
     books: Books, database: asyncpg.Connection, amount: int
 ) -> None:
-    """The stored transaction and both balances hold the amount that was sent, to the last digit."""
+    """The stored transaction and both balances have the amount that was sent, to the last digit."""
     teller = await books.live.mint("transactions:*")
     made = await books.transfer(teller, "stored", precise_amount=amount)
     row = await database.fetchrow(
@@ -153,7 +153,7 @@ async def test_every_digit_of_an_amount_is_stored(
 
 
 async def test_bulk_names_its_key_on_every_item(books: Books) -> None:
-    """Three items in one request each carry the id of the key that sent them, a forged one included."""
+    """Each of three items in a request has the id of the key that sent them, even if it had a forged one."""
     teller = await books.live.mint("transactions:*")
     amounts = (9007199254740993, 12345678901234567890, 10**30)
     items = [
@@ -174,7 +174,7 @@ async def test_bulk_names_its_key_on_every_item(books: Books) -> None:
 
 
 async def test_commit_keeps_the_maker_of_the_hold(books: Books) -> None:
-    """An inflight transaction committed by another key stays its creator's, digits and all."""
+    """A hold that another key commits keeps the stamp of its creator, and every digit."""
     teller, approver = await books.live.mint("transactions:*"), await books.live.mint("transactions:*")
     amount = 12345678901234567890
     held = await books.transfer(teller, "hold", precise_amount=amount, inflight=True)
@@ -190,12 +190,12 @@ async def test_commit_keeps_the_maker_of_the_hold(books: Books) -> None:
     "body", [None, "", "  ", {}, {"skip_queue": True}, {"meta_data": {STAMP: "api_key_forged"}}]
 )
 async def test_refund_names_the_key_that_asked_for_it(books: Books, body: Any) -> None:
-    """A refund by another key carries that key's id, with or without a body; the original stays."""
+    """A refund by another key has that key's id, with or without a body; the original keeps its own."""
     teller, refunder = await books.live.mint("transactions:*"), await books.live.mint("transactions:*")
     amount = 9007199254740993
     paid = await books.transfer(teller, "paid", precise_amount=amount)
     asked = await books.live.ask("POST", f"/refund-transaction/{paid['transaction_id']}", refunder.key, body)
-    # Core at times hands one refund to its worker twice: it is made, and answered "already refunded".
+    # Core sometimes gives one refund to its worker twice: it is made, and the response is "already refunded".
     assert asked.status == 201 or asked.code == "GEN_CONFLICT", asked
     refund = await books.stored(f"/transactions/reference/{paid['transaction_id']}_refund")
     assert literal(refund, "precise_amount") == str(amount)
@@ -205,7 +205,7 @@ async def test_refund_names_the_key_that_asked_for_it(books: Books, body: Any) -
 
 
 async def test_identity_names_its_last_writer(books: Books) -> None:
-    """Replacing meta_data of an identity names the key that did; leaving it out keeps the creator."""
+    """An identity names the key that replaced its meta_data, and else its creator."""
     live = books.live
     creator, editor = await live.mint("identities:*"), await live.mint("identities:*")
     person = {"identity_type": "individual", "first_name": "Ada", "last_name": "Lovelace"}
@@ -218,7 +218,7 @@ async def test_identity_names_its_last_writer(books: Books) -> None:
 
 
 async def test_metadata_update_cannot_forge_the_maker(books: Books) -> None:
-    """A forged stamp in a metadata update is taken out; the rest is merged and the creator stays."""
+    """A forged stamp in a metadata update is removed; the rest is merged and the creator stays."""
     editor = await books.live.mint("metadata:write")
     change = {"meta_data": {"branch": "north", STAMP: "api_key_forged"}}
     await books.live.made("POST", f"/{books.ledger}/metadata", editor.key, change)
@@ -227,7 +227,7 @@ async def test_metadata_update_cannot_forge_the_maker(books: Books) -> None:
 
 
 async def test_dry_run_writes_nothing(books: Books) -> None:
-    """A dry run answers as Core does, and leaves no transaction and no money moved."""
+    """A dry run has Core's response, and leaves no transaction and moves no money."""
     teller = await books.live.mint("transactions:*")
     wanted = books.transaction("dry", precise_amount=10**30, dry_run=True)
     tried = await books.live.ask("POST", "/transactions", teller.key, wanted)
@@ -239,7 +239,7 @@ async def test_dry_run_writes_nothing(books: Books) -> None:
 
 
 async def test_master_key_is_never_stamped(books: Books) -> None:
-    """What the master key creates through the gateway is byte for byte the client's, unstamped."""
+    """A record that the master key creates through the gateway has no stamp."""
     live = books.live
     body = json.dumps({"name": "by the operator", "meta_data": {"a": 1}})
     made = await live.made("POST", "/ledgers", live.core.master_key, body)
@@ -247,7 +247,7 @@ async def test_master_key_is_never_stamped(books: Books) -> None:
 
 
 async def test_refusals_never_reach_core(books: Books) -> None:
-    """A key without the scope and a body that Core would read otherwise leave nothing in the ledger."""
+    """A key without the scope, and a body that Core would read differently, change nothing in the ledger."""
     reader = await books.live.mint("transactions:read")
     wanted = books.transaction("refused")
     refused = await books.live.ask("POST", "/transactions", reader.key, wanted)

@@ -1,9 +1,9 @@
-"""What a scoped key costs at Core and behind the gateway: `python3 -m tests.core.throughput [SECONDS]`.
+"""Measure a scoped key at Core and behind the gateway: `python3 -m tests.core.throughput [SECONDS]`.
 
 Rules kept here:
-- The live Core is on this machine; the runs take turns, so that what disturbs one disturbs all.
+- The live Core is on this machine. The runs alternate, so that other load affects all of them.
 - The gateway runs as shipped, by its command, with its keys in memory.
-- Both scoped keys are minted where they are used, with the same scope.
+- Each scoped key is minted at the server where it is used, with the same scope.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.bench.servers import Cores
 from tests.core.live import REQUIRED, Core, named
 
 ROUNDS = 2
-CONNECTIONS = 4  # more, and scoped requests at Core wait for longer than wrk does: 2 s
+CONNECTIONS = 4  # with more, scoped requests at Core take longer than the 2 s that wrk waits
 SECONDS = 8
 TARGET = "/ledgers?limit=1"
 PATIENCE = 15.0
@@ -35,7 +35,7 @@ PATIENCE = 15.0
 
 @contextmanager
 def gateway(core: Core, cpu: int) -> Iterator[int]:
-    """The port of a gateway in front of this Core, once it is ready."""
+    """Run a gateway in front of this Core; yield its port once it is ready."""
     listen, admin = free_ports(2)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")} | {
         "BLNK_MASTER_KEY": core.master_key,
@@ -53,7 +53,7 @@ def gateway(core: Core, cpu: int) -> Iterator[int]:
 
 
 def until_ready(admin: int) -> None:
-    """Returns once the gateway says that it is ready. Raises OSError after `PATIENCE` seconds."""
+    """Return once the gateway is ready. Raises OSError after `PATIENCE` seconds."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -67,7 +67,7 @@ def until_ready(admin: int) -> None:
 
 
 def opened(request: urllib.request.Request | str) -> HTTPResponse:
-    """A successful answer, past any proxy. Raises OSError for any other."""
+    """Return a successful response, without the use of a proxy. Raises OSError for any other."""
     answer: HTTPResponse = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
         request, timeout=PATIENCE
     )
@@ -75,7 +75,7 @@ def opened(request: urllib.request.Request | str) -> HTTPResponse:
 
 
 def mint(port: int, master_key: str) -> str:
-    """A key that may read ledgers, minted by whoever listens on the port."""
+    """Return a key that may read ledgers, minted at the server on this port."""
     wanted = {
         "name": "throughput",
         "owner": "throughput",
@@ -91,7 +91,7 @@ def mint(port: int, master_key: str) -> str:
 
 
 def measure(core: Core, cores: Cores, seconds: int) -> dict[str, list[Seen]]:
-    """What wrk saw of each way to ask, a list entry for each round."""
+    """Return what wrk measured for each way to send the request, once for each round."""
     native = core.address.port
     with gateway(core, cores.proxy) as port:
         ways = {
@@ -108,7 +108,7 @@ def measure(core: Core, cores: Cores, seconds: int) -> dict[str, list[Seen]]:
 
 
 def main() -> int:
-    """Prints a table in Markdown; the medians of the rounds."""
+    """Print the medians of the rounds as a table in Markdown."""
     core, cores = named(os.environ), Cores.available()
     if core is None or cores is None:
         sys.stderr.write(f"needs two cores and a live Blnk Core here: set {' and '.join(REQUIRED)}\n")

@@ -1,4 +1,4 @@
-"""The demo: every step is as expected, a step that is not is shown, and nothing ends in a traceback."""
+"""The demo: every step is as expected, a failed step is shown, and there is never a traceback."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Ledger = TestClient[Any, Any]
 
 
 async def run_demo(*, terminal: bool = False, width: int = 80, **options: Any) -> tuple[int, str]:
-    """The exit code and the text of `demo --once` on a free port."""
+    """Return the exit code and the text of `demo --once` on a free port."""
     out = io.StringIO()
     console = Console(
         file=out, force_terminal=terminal, width=width, color_system="standard" if terminal else None
@@ -51,15 +51,15 @@ async def run_demo(*, terminal: bool = False, width: int = 80, **options: Any) -
 
 
 def marks(text: str) -> list[tuple[str, str]]:
-    """The mark and the status of every step."""
+    """Return the mark and the status of every step."""
     return re.findall(r"^    (✓|✗) (\S+)", text, re.MULTILINE)
 
 
-# The walk.
+# The steps.
 
 
 async def test_every_step_comes_out() -> None:
-    """The walk over real HTTP: minting, 401, 403, stamp and digits in what was stored, revocation."""
+    """Every step is as expected over real HTTP: minting, 401, 403, stamps and digits stored, revocation."""
     code, text = await run_demo()
     assert (code, marks(text)) == (Exit.OK, [("✓", status) for status in STATUSES])
     ids = re.findall(r'"api_key_id":"(\w[\w-]+)"', text)
@@ -71,7 +71,7 @@ async def test_every_step_comes_out() -> None:
 
 
 async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> None:
-    """Each has a cross, and the exit code says so."""
+    """The steps that look at digits have a cross, and the exit code is that of a failure."""
 
     def rounding(master: Secret) -> web.Application:
         async def answer(request: web.Request) -> web.Response:
@@ -82,7 +82,7 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
             body = b'{"transaction_id":"txn_1","precise_amount":12345678901234567000}'
             return web.Response(status=201 if request.method == "POST" else 200, body=body)
 
-        return answering(answer)
+        return served_by(answer)
 
     code, text = await run_demo(ledger=rounding)
     crossed = [number for number, (mark, _) in enumerate(marks(text), 1) if mark == "✗"]
@@ -91,39 +91,39 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
 
 
 async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
-    """The gateway's own start-up check speaks, with its exit code."""
+    """The gateway's own check at the start gives the message and the exit code."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response()
 
-    code, text = await run_demo(ledger=lambda _: answering(answer))
+    code, text = await run_demo(ledger=lambda _: served_by(answer))
     assert code == Exit.DEPENDENCY
     assert "The gateway cannot start: Core answers 200 to a request without a key" in text
 
 
-def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
-    """An application that gives every request to one handler."""
+def served_by(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+    """Return an application that gives every request to one handler."""
     application = web.Application()
     application.router.add_route("*", "/{rest:.*}", handler)
     return application
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1", b'{"key":7}', b"\xff\x00"])
-async def test_no_answer_makes_the_walk_raise(
+async def test_no_response_makes_the_steps_raise(
     body: bytes, aiohttp_client: Callable[..., Awaitable[Ledger]]
 ) -> None:
-    """A gateway that answers anything at all gets twelve crosses, not a traceback."""
+    """A gateway that gives any response gets twelve crosses and no traceback."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=299, body=body)
 
-    client = await aiohttp_client(answering(answer))
+    client = await aiohttp_client(served_by(answer))
     walkthrough = Walkthrough(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
     assert [step.as_expected async for step in walkthrough.steps()] == [False] * 12
 
 
-async def test_a_gateway_that_is_gone_is_told() -> None:
-    """No connection is a step that does not hold, with the reason."""
+async def test_a_gateway_that_is_gone_fails_every_step() -> None:
+    """Without a connection every step fails and shows the reason."""
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()
@@ -136,7 +136,7 @@ async def test_a_gateway_that_is_gone_is_told() -> None:
 
 
 async def test_a_taken_port_is_left_alone() -> None:
-    """People who try the demo often have a Core running on 5001."""
+    """The demo uses another port if its own is taken, as by a Core on 5001."""
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         code, text = await run_demo(port=port)
@@ -146,7 +146,7 @@ async def test_a_taken_port_is_left_alone() -> None:
 
 
 async def test_a_port_that_is_free_is_used_without_a_word() -> None:
-    """Nothing is taken then."""
+    """The text says nothing of taken ports if the port is free."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -156,7 +156,7 @@ async def test_a_port_that_is_free_is_used_without_a_word() -> None:
 
 
 async def test_it_says_where_operators_connect_and_what_to_try_next() -> None:
-    """The admin listener, and the commands that need no gateway, as the program was called."""
+    """The text has the admin listener, and commands that need no gateway, with the name of the program."""
     _, text = await run_demo(program=".venv/bin/blnk-gateway")
     assert re.search(r"^  admin     http://127\.0\.0\.1:\d+   health, metrics, explain$", text, re.MULTILINE)
     assert re.findall(r"^\.venv/bin/blnk-gateway (\w+)", text, re.MULTILINE) == ["init", "explain", "diff"]
@@ -178,7 +178,7 @@ async def test_every_variable_of_a_command_is_set_above_it() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 async def test_on_a_terminal_no_word_is_cut(width: int) -> None:
-    """Every line fits, so that the terminal breaks none."""
+    """Every line fits the terminal, so that the terminal breaks none."""
     _, shown = await run_demo(terminal=True, width=width)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
     assert [line for line in lines if len(line) > width] == []
@@ -189,7 +189,7 @@ BODY = '{"a":["b","c"],"precise_amount":12345678901234567890,"meta_data":{"BLNK_
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80])
 def test_a_command_that_is_broken_into_lines_is_the_same_to_a_shell(width: int) -> None:
-    """Its words are the same, and its body the same JSON."""
+    """A command in several lines has the same words, and the same JSON as its body."""
     words = ["curl", '-H "X-Blnk-Key: $KEY"', f"-d {shlex.quote(BODY)}", "http://h/transactions"]
     lines = command_lines(words, width)
     assert len(lines) > 1
@@ -208,7 +208,7 @@ def test_what_has_no_place_to_break_stays_whole() -> None:
 
 
 async def test_a_pipe_gets_plain_text_and_a_terminal_colours() -> None:
-    """Escape sequences are for terminals; lines are whole on both, to be copied."""
+    """Only a terminal gets escape sequences; lines to be copied are whole on both."""
     _, piped = await run_demo()
     _, shown = await run_demo(terminal=True)
     assert ("\x1b" in piped, "\x1b" in shown) == (False, True)
@@ -216,7 +216,7 @@ async def test_a_pipe_gets_plain_text_and_a_terminal_colours() -> None:
 
 
 async def test_marks_are_words_where_the_encoding_has_no_others() -> None:
-    """An ASCII terminal is no reason for a traceback."""
+    """On an ASCII terminal the marks are words."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     code = await demo(Console(file=out), once=True, port=0)
     out.seek(0)
@@ -243,7 +243,7 @@ async def test_marks_are_words_where_the_encoding_has_no_others() -> None:
     ],
 )
 def test_a_shown_request_is_the_one_that_was_sent(request_: DemoRequest, words: list[str]) -> None:
-    """A shell turns the line into the same method, target, key and body."""
+    """A shell makes of the line the method, target, key and body that were sent."""
     assert shlex.split(" ".join(curl("http://h", request_))) == words
 
 
@@ -251,13 +251,13 @@ def test_a_shown_request_is_the_one_that_was_sent(request_: DemoRequest, words: 
 
 
 def test_once_exits_by_the_table() -> None:
-    """The command of the command line: all steps on standard output, nothing on standard error."""
+    """`demo --once` prints all steps on standard output and nothing on standard error, and exits with 0."""
     done = subprocess.run([*DEMO, "--once"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stderr, len(marks(done.stdout))) == (Exit.OK, "", len(STATUSES))
 
 
 def test_it_stays_up_until_ctrl_c() -> None:
-    """The pasted line works, with its live key and its real port, until SIGINT ends it with 0."""
+    """The first pasted command works, with its live key and port, until SIGINT ends the demo with 0."""
     with subprocess.Popen(
         DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     ) as process:
@@ -289,7 +289,7 @@ def get(url: str, header: str) -> tuple[int, bytes]:
 
 
 def test_a_reader_that_leaves_is_no_traceback() -> None:
-    """`demo --once | head -1` ends without a word on standard error."""
+    """`demo --once | head -1` writes nothing on standard error."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run([*DEMO, "--once"], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False)
@@ -298,13 +298,13 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
 
 
 def test_the_package_carries_the_configuration_that_ships() -> None:
-    """An installed gateway has no checkout to read it from."""
+    """An installed gateway, which has no checkout, reads the configuration from its package."""
     carried = resources.files("gateway").joinpath("gateway.yaml").read_bytes()
     assert carried == (ROOT / "gateway.yaml").read_bytes()
 
 
 async def test_the_readme_shows_what_it_prints() -> None:
-    """Line by line in its order; lines are left out, and so are the ends of ids."""
+    """The lines in the README are printed in their order; the README leaves out lines and the ends of ids."""
     (shown,) = re.findall(r"^```\n( 3 .*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     _, text = await run_demo(width=1000)
     printed = iter(text.splitlines())

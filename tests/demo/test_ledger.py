@@ -21,7 +21,7 @@ Ledger = TestClient[Any, Any]
 
 @pytest.fixture
 async def ledger(aiohttp_client: Callable[..., Awaitable[Ledger]]) -> Ledger:
-    """A stand-in ledger with ids that count up, asked with its master key."""
+    """Return a client of a stand-in ledger with counted ids, which sends the master key."""
     numbers = count(1)
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     stand_in = StandInLedger(MASTER, lambda: moment, lambda: str(next(numbers)))
@@ -35,7 +35,7 @@ async def ask(ledger: Ledger, method: str, path: str, body: str = "") -> tuple[i
 
 @pytest.mark.parametrize(("key", "code"), [("", Code.MISSING_KEY), ("wrong", Code.INVALID_KEY)])
 async def test_the_ledger_wants_the_master_key(ledger: Ledger, key: str, code: Code) -> None:
-    """Core's bodies, byte for byte."""
+    """Refusals have Core's bodies, byte for byte."""
     answer = await ledger.get("/ledgers", headers={"X-Blnk-Key": key})
     assert (answer.status, await answer.read()) == (401, error_body(code.code, code.message))
 
@@ -51,7 +51,7 @@ async def test_the_ledger_wants_the_master_key(ledger: Ledger, key: str, code: C
 async def test_the_ledger_returns_what_it_stored(
     ledger: Ledger, kind: str, id_member: str, prefix: str
 ) -> None:
-    """Every value keeps its literal, in the one record and in the list, newest first."""
+    """Every value keeps its literal, in the record and in the list, which begins with the newest."""
     amounts = '"balance":0,"credit_balance":0,"debit_balance":0,' if kind == "balances" else ""
     sent = '{"meta_data":{"n":1.10,"e":1e400},"name":"a"}'
     stored = f'{sent[:-1]},{amounts}"{id_member}":"{prefix}_1","created_at":"2026-01-02T03:04:05.000000Z"}}'
@@ -63,7 +63,7 @@ async def test_the_ledger_returns_what_it_stored(
 
 
 async def test_amounts_move_between_balances(ledger: Ledger) -> None:
-    """Exactly, by precise amount or by amount and precision, one by one or in bulk."""
+    """Amounts are exact, as precise amounts or with a precision, one by one or in bulk."""
     sides = '"currency":"USD","description":"d","source":"@world","destination":"@alice"'
     exact = f'{{"precise_amount":{AMOUNT},"reference":"r1",{sides}}}'
     reckoned = f'{{"amount":1.10,"precision":100,"reference":"r2",{sides}}}'
@@ -79,7 +79,7 @@ async def test_amounts_move_between_balances(ledger: Ledger) -> None:
 
 
 async def test_identities_are_replaced_and_deleted_and_metadata_merged(ledger: Ledger) -> None:
-    """As Core does: PUT replaces the members sent, the metadata route merges."""
+    """PUT replaces the members that were sent, and the metadata route merges, as in Core."""
     await ask(ledger, "POST", "/identities", '{"first_name":"Ada","meta_data":{"a":1}}')
     body = '{"identity_id":"idt_9","meta_data":{"b":2.0}}'
     status, changed = await ask(ledger, "PUT", "/identities/idt_1", body)
@@ -118,19 +118,19 @@ async def test_identities_are_replaced_and_deleted_and_metadata_merged(ledger: L
 async def test_what_the_ledger_does_not_hold(
     ledger: Ledger, method: str, path: str, code: str, message: str
 ) -> None:
-    """404 in Core's shape."""
+    """An unknown record is a 404 with Core's body."""
     assert await ask(ledger, method, path) == (404, error_body(code, message).decode())
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/hooks"), ("PATCH", "/ledgers"), ("POST", "/health")])
 async def test_a_route_that_the_ledger_does_not_have(ledger: Ledger, method: str, path: str) -> None:
-    """Core's own words for a route that it does not have."""
+    """An unknown route is a 404 with Core's own text."""
     assert await ask(ledger, method, path) == (404, "404 page not found")
 
 
 @pytest.mark.parametrize(("path", "text"), [("/", '"server running..."'), ("/health", '{"status":"UP"}')])
 async def test_public_pages_need_no_key(ledger: Ledger, path: str, text: str) -> None:
-    """As in Core."""
+    """Core's public pages need no key."""
     answer = await ledger.get(path, headers={"X-Blnk-Key": ""})
     assert (answer.status, await answer.text()) == (200, text)
 
@@ -158,6 +158,6 @@ SIDES = '"currency":"USD","reference":"r","description":"d","source":"@a","desti
     ],
 )
 async def test_a_body_that_the_ledger_cannot_read_is_a_400(ledger: Ledger, path: str, body: str) -> None:
-    """And nothing is stored of it."""
+    """An unreadable body gets 400, and nothing of it is stored."""
     assert (await ask(ledger, "POST", path, body))[0] == 400
     assert await ask(ledger, "GET", "/balances") == (200, "[]")

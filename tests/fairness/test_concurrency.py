@@ -1,4 +1,4 @@
-"""Dear work, of which only so much is done at once."""
+"""Expensive work is limited: only so many pieces run at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.proxy.errors import code_of
 
 
 class Work:
-    """Pieces of work that last until they are told to end, each begun by its name."""
+    """Pieces of work, each begun by its name, that run until the test ends them."""
 
     def __init__(self, turns: ConcurrencyLimit) -> None:
         self._turns = turns
@@ -21,20 +21,20 @@ class Work:
         self.begun: list[str] = []
 
     async def ask(self, *names: str) -> list[str]:
-        """Want pieces, as `a1` of the party `a`; those that were begun by then."""
+        """Begin pieces, such as `a1` of the party `a`; return the names of all that run or ran."""
         for name in names:
             self._ends[name] = asyncio.Event()
             self._tasks[name] = asyncio.create_task(self._do(name))
         return await self._settled()
 
     async def end(self, name: str) -> list[str]:
-        """End a piece that was begun."""
+        """End a piece that runs; return the names of all that run or ran."""
         self._ends[name].set()
         await self._tasks[name]
         return await self._settled()
 
     async def leave(self, name: str) -> list[str]:
-        """Want a piece no longer."""
+        """Cancel a piece; return the names of all that run or ran."""
         self._tasks[name].cancel()
         return await self._settled()
 
@@ -56,7 +56,7 @@ async def test_a_party_has_only_so_much_at_once() -> None:
 
 
 async def test_the_parties_are_served_in_turn() -> None:
-    """However much one has waiting, another's waits for one piece of it."""
+    """A party waits for at most one piece of another, however many pieces that one has waiting."""
     work = Work(ConcurrencyLimit(1, total=1))
     assert await work.ask("a1", "a2", "a3", "b1", "c1") == ["a1"]
     await work.end("a1")
@@ -78,7 +78,7 @@ async def test_beyond_its_bound_a_party_is_refused_and_no_other() -> None:
 
 
 async def test_nothing_is_kept_of_a_party_that_wants_nothing_more() -> None:
-    """Nor of one that left while it waited."""
+    """A party that has ended, or that left while it waited, uses no memory."""
     turns = ConcurrencyLimit(1, total=1)
     work = Work(turns)
     await work.ask("a1", "b1", "b2")

@@ -1,4 +1,4 @@
-"""A bounded queue that serves networks in turn, and of each network its keys."""
+"""A bounded queue serves networks in turn, and within a network its keys in turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.fairness.shares import Caller, PairedShares
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """An item such as `a1 x`: of key `a` in network `x`."""
+    """An item such as `a1 x`, of key `a` in network `x`."""
 
     name: str
 
@@ -75,7 +75,7 @@ def test_a_newcomer_waits_for_one_item_of_each_network_before_it() -> None:
 
 
 def test_an_item_keeps_its_place_until_its_turn_is_ended() -> None:
-    """A long item may be worked on for several turns."""
+    """An item stays the next one until its turn is ended, because a long one takes several turns."""
     queue = queued("a1 x", "b1 y")
     assert (queue.next().name, queue.next().name) == ("a1 x", "a1 x")
     queue.end_turn(Caller("a", "x"))
@@ -88,7 +88,7 @@ def test_an_item_keeps_its_place_until_its_turn_is_ended() -> None:
 
 
 def test_the_first_wanted_item_of_a_key_and_network_is_taken() -> None:
-    """Items behind the oldest of their key and network are not asked about; the one taken ends a turn."""
+    """Only the oldest item of each key and network is considered, and taking it ends a turn."""
     queue = queued("a1 x", "b1 x", "b2 x", "c1 y")
     found = queue.take_first(lambda item: item.name.startswith("b"))
     assert found is not None
@@ -138,7 +138,7 @@ NAMES = st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")).map(" ".join)
 
 @given(st.lists(NAMES | st.just("take"), max_size=40), st.integers(1, 6))
 def test_whoever_would_hold_less_than_the_largest_gets_in(steps: list[str], limit: int) -> None:
-    """Compared with counts made anew at every step: the bound holds, and nobody yields without need."""
+    """Compared with counts made anew at each step, the bound holds and no item is refused without need."""
     queue: FairQueue[Item] = FairQueue(limit)
     held: list[Item] = []
     for step in steps:
@@ -172,7 +172,7 @@ def test_whoever_would_hold_less_than_the_largest_gets_in(steps: list[str], limi
 
 
 def test_a_step_takes_no_longer_when_more_is_queued() -> None:
-    """20,000 networks with one item each, and one key with 20,000: each step takes microseconds."""
+    """With 20,000 networks of one item and one key of 20,000, each step takes microseconds."""
     queue: FairQueue[Item] = FairQueue(40_000)
     began = time.perf_counter()
     for number in range(20_000):

@@ -1,4 +1,4 @@
-"""Futures that somebody else may have settled already."""
+"""Results are set on futures that may be done already."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def test_a_future_fails_once() -> None:
 
 
 async def test_a_future_that_is_done_stays_as_it_is() -> None:
-    """Its client has got a result, or has given up."""
+    """A future that is done, because its waiter has a result or gave up, is not changed."""
     done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     cancelled: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     done.set_result(1)

@@ -1,4 +1,4 @@
-"""Shares of a bounded resource: how much each holds, and which one has to yield."""
+"""Shares of a bounded resource: how much each party holds, and which party has to yield."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_is_given_back_is_free() -> None:
 def test_an_eighth_more_is_for_a_key_that_holds_less_than_an_equal_part(
     held: dict[str, int], amount: int, fits: bool
 ) -> None:
-    """Of 16 units and 2 more; one unit is everybody's share, however many keys there are."""
+    """Of 16 units and 2 more, the share of each key is at least one unit, however many keys there are."""
     made = PairedShares(16)
     for key, units in held.items():
         made.take(Caller(key, "here"), units)
@@ -105,7 +105,7 @@ def test_a_client_is_an_ipv4_address_or_a_64_of_ipv6(address: str, party: str) -
 
 
 def paired(limit: int = 10, **held: int) -> PairedShares:
-    """Shares of the key named by the first letter, in the network named by the second."""
+    """Return the shares of the key named by the first letter, in the network named by the second."""
     made = PairedShares(limit)
     for names, amount in held.items():
         made.take(Caller(names[0], names[1]), amount)
@@ -139,7 +139,7 @@ PAIRS = st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")).map(lambda pai
 def test_whoever_yields_can_be_found(
     held: dict[Caller, int], holder: Caller, claimant: Caller, amount: int
 ) -> None:
-    """`may_yield` never hides one of them; and nobody takes back at once what it has yielded."""
+    """`may_yield` finds each party that has to yield, and none takes back at once what it has yielded."""
     shares = PairedShares(0)
     for caller, most in held.items():
         shares.take(caller, most)

@@ -1,1 +1,1 @@
-"""What clients see while each dependency of the gateway is killed, stalled or corrupted under load."""
+"""The responses that clients get while each dependency of the gateway fails under load."""

@@ -1,4 +1,4 @@
-"""Make the tests' virtual environment and play every fault in it: `python3 -m tests.faults`."""
+"""Make the tests' virtual environment and run every fault in it: `python3 -m tests.faults`."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A TCP balancer over replicas, which takes its time to believe that one is not ready.
+"""A TCP balancer over replicas, which notices late that a replica is not ready.
 
 Rules kept here:
-- New connections go round the replicas in rotation; no client is handed on to a second one.
-- A replica leaves the rotation `ignores` seconds after it was first seen not ready, and at once when it
-  refuses a connection, whose client is the last to suffer from it.
-- A connection stays with its replica to its end.
+- New connections go to the replicas in rotation; a client is never sent to a second one.
+- A replica leaves the rotation `ignores` seconds after it was first not ready, and at once when it refuses a
+  connection; only the client of this connection gets an error.
+- A connection stays with its replica until it ends.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Balancer:
         assert task is not None
         self._tasks.add(task)
         try:
-            # By __aexit__; asyncio's own callback would report a cancelled handler.
+            # __aexit__ cancels the handler, which asyncio's own callback would report.
             with contextlib.suppress(asyncio.CancelledError):
                 if (server := await self._connect()) is not None:
                     await join(Ends(reader, writer), server)

@@ -1,8 +1,8 @@
-"""Gateways as they are run: by their command, with the file that ships, each a process of its own.
+"""Run gateways by their command, with the file that ships, each as a process of its own.
 
 Rules kept here:
-- Single values are changed by the environment, as an operator would.
-- What a gateway writes is kept, and judged once it has ended.
+- Settings are changed by environment variables, as an operator would.
+- The output of a gateway is kept, and is judged after it has ended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.running import MASTER_KEY, ROOT
 _PATIENCE = 15.0
 _POLL_SECONDS = 0.02
 _QUICK = {
-    # So that whoever waits for a connection is refused within a fault of a second.
+    # Requests that wait for a connection must be refused within a fault of a second.
     "BLNK_GATEWAY_TIMEOUTS__CONNECT": "400ms",
 }
 _TROUBLE = re.compile(r'Traceback|never retrieved|"event": ?"fault"')
@@ -39,7 +39,7 @@ _IN_USE = re.compile(
 
 
 class StartError(Exception):
-    """A gateway did not start; the text holds what it said."""
+    """A gateway did not start; the text is its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Replica:
         return self.listen.port
 
     async def started(self) -> None:
-        """Waits until it is ready. Raises StartError."""
+        """Wait until the gateway is ready. Raises StartError."""
         deadline = time.monotonic() + _PATIENCE
         while not await self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -64,16 +64,16 @@ class Replica:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def ready(self) -> bool:
-        """Whether it says that it is."""
+        """Return whether the gateway says that it is ready."""
         try:
             return (await _get(self.admin, "/health/ready"))[0] == 200
         except (OSError, BrokenAnswer):
             return False
 
     async def held(self, patience: float) -> int:
-        """How many client connections, connections to Core in use and requests that wait for one it holds.
+        """Return how many client connections, busy connections to Core and waiting requests the gateway has.
 
-        Waits up to `patience` seconds for none.
+        Wait up to `patience` seconds until there are none.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -87,10 +87,10 @@ class Replica:
         self.process.send_signal(number)
 
     async def ended(self) -> None:
-        """Waits until it has; fails if it does not."""
+        """Wait until the gateway has ended; fail if it does not."""
         deadline = time.monotonic() + _PATIENCE
         while self.process.poll() is None:
-            assert time.monotonic() < deadline, "the gateway does not end"
+            assert time.monotonic() < deadline, "the gateway has not ended in time"
             await asyncio.sleep(_POLL_SECONDS)
 
     def kill(self) -> None:
@@ -98,27 +98,27 @@ class Replica:
         self.process.wait()
 
     def trouble(self) -> list[str]:
-        """Faults of its own that it wrote of, the master key if it wrote that, and a bad end."""
+        """Return logged faults of the gateway itself, the master key if it is logged, and a bad exit code."""
         written = self.output.read_text()
         found = [line for line in written.splitlines() if _TROUBLE.search(line)]
         if MASTER_KEY in written:
-            found.append("the master key stands in the log")
+            found.append("the master key is in the log")
         if self.process.poll() not in (None, 0, -signal.SIGKILL):
             found.append(f"a gateway ended with {self.process.returncode}")
         return found
 
 
 def launch(folder: Path, name: str, settings: Mapping[str, str]) -> Replica:
-    """A gateway that is starting, with a short timeout for connections to Core."""
+    """Start a gateway with a short timeout for connections to Core."""
     return serve(folder, name, _QUICK | dict(settings))
 
 
 def serve(
     folder: Path, name: str, settings: Mapping[str, str], *, files: int = 0, log: int | None = None
 ) -> Replica:
-    """A gateway that is starting, with the timeouts that ship.
+    """Start a gateway with the timeouts that ship.
 
-    It may open `files` files, where given, and logs to the descriptor `log`, or into a file.
+    It may open `files` files (0: no limit), and logs to the descriptor `log`, or into a file if that is None.
     """
     listen, admin = (Address("127.0.0.1", port) for port in free_ports(2))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
@@ -139,7 +139,7 @@ def serve(
 
 
 async def mint(replica: Replica, name: str) -> Key:
-    """A new key that may do what the load does."""
+    """Mint a key that may send all requests of the load."""
     async with await RawClient.connect(replica.listen) as client:
         body = key_wanted(name, ["transactions:read", "transactions:write"])
         answer = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(body).encode())
@@ -148,7 +148,7 @@ async def mint(replica: Replica, name: str) -> Key:
 
 
 async def key_names(replica: Replica) -> list[str]:
-    """The names of all keys that were made here."""
+    """Return the names of all keys that were minted at this gateway."""
     async with await RawClient.connect(replica.listen) as client:
         answer = await client.ask("GET", f"/api-keys?owner={OWNER}", key=MASTER_KEY)
     return [key["name"] for key in answer.json()]

@@ -1,12 +1,12 @@
-"""What a run must hold, and the figures of it.
+"""The rules that a run must follow, and its figures.
 
 Rules kept here:
-- Every request gets exactly one answer, its own; no POST reaches Core twice.
+- Every request gets exactly one response, its own; no POST reaches Core twice.
 - Every acknowledged create is in Core's record with the stamp of the key that sent it, and every
   acknowledged key is in the store, once.
-- A gateway ends a kept-alive connection only where it said so before (or was killed).
-- Requests fail only as the scenario says, from the fault's beginning to `bound` seconds behind its end.
-- A gateway writes of no fault of its own, and holds nothing for anybody once the load is over.
+- A gateway closes a kept-alive connection only after it said so (or if it was killed).
+- Requests fail only as the scenario says, from the fault's beginning to `bound` seconds after its end.
+- A gateway logs no fault of its own, and has no connections or requests left once the load is over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _POSTS = _CREATES | {Kind.STREAM}
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a scenario; `began` and `over` are the fault's, in seconds of the loop's clock."""
+    """The results of a scenario; `began` and `over` are the fault's, in seconds of the loop's clock."""
 
     began: float
     over: float
@@ -40,7 +40,7 @@ class Run:
 
     @classmethod
     async def of(cls, stage: Stage, began: float, over: float) -> Run:
-        """What a stage whose load has stopped holds."""
+        """Return the results of a stage whose load has stopped."""
         alive = [replica for replica in stage.replicas if replica.process.poll() is None]
         held = [await one.held(_IDLE_PATIENCE) for one in alive]
         busy = [f"a gateway still holds {count} connections or requests" for count in held if count]
@@ -62,17 +62,17 @@ class Run:
 
     @property
     def good(self) -> int:
-        """How many requests got Core's answer, or their key."""
+        """The number of requests that got Core's response, or their new key."""
         return len(self.outcomes) - len(self.failed)
 
     @property
     def said(self) -> Counter[str]:
-        """What the failed ones got, and how many."""
+        """The failures, and how many requests got each."""
         return Counter(outcome.said for outcome in self.failed)
 
     @property
     def in_doubt(self) -> int:
-        """Creates in the record whose client was not told: it has to ask before it sends one again."""
+        """The number of failed creates in the record; their clients have to ask before a new attempt."""
         return sum(
             outcome.request.reference in self.record
             for outcome in self.failed
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def first_good(self) -> float:
-        """Seconds from the fault's end to the first good answer to a request sent after it."""
+        """Seconds from the fault's end to the first good response to a request sent after it."""
         ends = [one.ended for one in self.outcomes if one.good and one.began >= self.over]
         return min(ends, default=float("inf")) - self.over
 
@@ -91,7 +91,7 @@ class Run:
         return max([outcome.ended - self.over for outcome in self.failed] + [0.0])
 
     def violations(self, failures: tuple[str, ...], bound: float) -> list[str]:
-        """Everything that does not hold; `failures` are the scenario's."""
+        """Return every rule that is broken; `failures` are those that the scenario allows."""
         return [
             *self.trouble,
             *self._unanswered(),
@@ -116,9 +116,9 @@ class Run:
             if outcome.said not in failures:
                 yield f"{request.reference} ({request.kind.name}) got {outcome.said}"
         if self.dropped and "lost" not in failures:
-            yield f"{self.dropped} connections ended between two requests, unannounced"
+            yield f"{self.dropped} connections were closed between two requests, without notice"
         if failures and not self.failed:
-            yield "nobody failed: the fault was not felt"
+            yield "no request failed: the fault had no effect"
 
     def _unrecorded(self) -> Iterator[str]:
         for (method, reference), count in self.arrivals.items():
@@ -147,6 +147,6 @@ class Run:
         if early:
             yield f"{len(early)} failed before the fault began"
         if self.first_good > bound:
-            yield f"the first good answer came {self.first_good:.2f} s after the fault"
+            yield f"the first good response came {self.first_good:.2f} s after the fault"
         if self.last_failed > bound:
             yield f"the last failure came {self.last_failed:.2f} s after the fault"

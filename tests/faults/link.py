@@ -1,4 +1,4 @@
-"""The link between the gateway and Redis, which can be cut, lose everything, or speak for Redis."""
+"""The link between the gateway and Redis, which can be cut, lose all bytes, or reply in place of Redis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.pipes import Ends, join
 
 
 class _Dialogue:
-    """One connection over the link; once `dead` it loses every byte, for ever."""
+    """One connection over the link; once `dead` it loses every byte."""
 
     def __init__(self, link: RedisLink, writer: asyncio.StreamWriter) -> None:
         self.dead = link.losing
@@ -21,14 +21,14 @@ class _Dialogue:
         self._commands = hiredis.Reader()
 
     def up(self, data: bytes) -> bytes:
-        saying = self._link.saying
+        reply = self._link.reply
         if self.dead:
             return b""
-        if saying is None:
+        if reply is None:
             return data
         self._commands.feed(data)
         while self._commands.gets() is not False:
-            self.writer.write(saying)
+            self.writer.write(reply)
         return b""
 
     def down(self, data: bytes) -> bytes:
@@ -41,7 +41,7 @@ class RedisLink:
     def __init__(self, redis_port: int) -> None:
         self.port = 0
         self.losing = False
-        self.saying: bytes | None = None
+        self.reply: bytes | None = None
         self._redis_port = redis_port
         self._server: asyncio.Server | None = None
         self._dialogues: dict[asyncio.Task[None], _Dialogue] = {}
@@ -54,12 +54,12 @@ class RedisLink:
         await self.cut()
 
     async def open(self) -> None:
-        """Accepts connections."""
+        """Accept connections."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Ends every connection and refuses new ones."""
+        """End every connection and refuse new ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -70,7 +70,7 @@ class RedisLink:
 
     @contextlib.contextmanager
     def lossy(self) -> Iterator[None]:
-        """Loses every byte inside the block; what was connected by its end stays dead."""
+        """Lose every byte within the block; connections that were open at its end stay dead."""
         self.losing = True
         for dialogue in self._dialogues.values():
             dialogue.dead = True
@@ -80,20 +80,20 @@ class RedisLink:
             self.losing = False
 
     @contextlib.contextmanager
-    def answering(self, reply: bytes) -> Iterator[None]:
-        """Answers every command so inside the block."""
-        self.saying = reply
+    def replying(self, reply: bytes) -> Iterator[None]:
+        """Reply to every command with `reply` within the block."""
+        self.reply = reply
         try:
             yield
         finally:
-            self.saying = None
+            self.reply = None
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         dialogue = self._dialogues[task] = _Dialogue(self, writer)
         try:
-            # By `cut`; asyncio's own callback would report a cancelled handler.
+            # `cut` cancels the handler, which asyncio's own callback would report.
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 redis = Ends(*await asyncio.open_connection("127.0.0.1", self._redis_port))
                 await join(Ends(reader, writer), redis, dialogue.up, dialogue.down)

@@ -1,10 +1,10 @@
-"""A paced load of requests, each with a reference of its own, and what came of each.
+"""A paced load of requests, each with a reference of its own, and the outcome of each.
 
 Rules kept here:
-- A request is sent at its time, whatever became of those before it; none is ever sent again.
-- Kept-alive connections are used in turn, so that none rests for long, and each for some requests only,
-  so that new ones keep coming.
-- A byte that no request asked for, and an answer to another's request, are outcomes of their own.
+- A request is sent at its time, whatever the outcome of earlier ones; no request is sent again.
+- Kept-alive connections are used in turn, so that none is idle for long, and each for a few requests only, so
+  that there are always new ones.
+- A byte that belongs to no response, and the response to another request, are outcomes of their own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _HALFWAY_SECONDS = 0.02
 _CONNECTIONS = 12
 _USES = 10
 _GOOD = ("200", "201")
-# Of 20 requests in a row; a mint asks the key store itself.
+# The kinds of 20 requests in a row; a mint writes to the key store.
 _MIX = "rcrcursrcrcrcuscrcrm"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a request, between two moments of the loop's clock; `said` is a status and a code."""
+    """The outcome of a request, between two moments of the loop's clock; `said` is a status and a code."""
 
     request: Request
     began: float
@@ -104,11 +104,11 @@ class _Connection(asyncio.Protocol):
 
 
 class Load:
-    """`rate` requests a second to a port of the loopback, once started."""
+    """`rate` requests a second to a port of the loopback interface, once started."""
 
     def __init__(self, port: int, keys: Sequence[Key], master_key: str, *, rate: float, mints: bool) -> None:
         self.outcomes: list[Outcome] = []
-        self.dropped = 0  # connections that ended between two requests, without a word of it before
+        self.dropped = 0  # connections that were closed between two requests, without notice
         self._port = port
         self._keys = itertools.cycle(keys)
         self._kinds = itertools.cycle([Kind(letter) for letter in _MIX if mints or letter != "m"])
@@ -123,7 +123,7 @@ class Load:
         self._pacer = asyncio.ensure_future(self._pace())
 
     async def stop(self) -> None:
-        """Sends no more, waits for what is in flight, and closes every connection."""
+        """Send no more requests, wait for those in progress, and close every connection."""
         if self._pacer is not None:
             self._pacer.cancel()
             await asyncio.gather(self._pacer, return_exceptions=True)
@@ -132,11 +132,11 @@ class Load:
             self._take().close()
 
     def also(self, kind: Kind, hold: float, port: int) -> None:
-        """Sends one more request, whose answer pauses halfway for `hold` seconds, to `port`."""
+        """Send one more request to `port`, whose response pauses halfway for `hold` seconds."""
         self._send(self._next(kind, hold), port)
 
     def burst(self, count: int) -> None:
-        """Sends so many requests at once, each with an unknown key and on a connection of its own."""
+        """Send `count` requests at once, each with an unknown key and on a connection of its own."""
         for _ in range(count):
             key = Key(mint_key(os.urandom), "")
             self._send(replace(self._next(Kind.STRANGER), key=key), self._port)
@@ -164,7 +164,7 @@ class Load:
             async with asyncio.timeout(_PATIENCE + request.hold):
                 said = await self._ask(request, port)
         except TimeoutError:
-            said = "no answer"
+            said = "no response"
         except _LostError as lost:
             said = str(lost)
         except OSError:
@@ -210,12 +210,12 @@ async def _connect(port: int) -> _Connection:
 
 
 def _said(status: int, body: bytes, request: Request) -> str:
-    """The status, with the code of an error; or that the answer is to another request."""
+    """Return the status, with the code of an error; or say that it is the response to another request."""
     try:
         content = json.loads(body)
         if status < 300:
             name = content["name" if request.kind is Kind.MINT else "reference"]
-            return str(status) if name == request.reference else "another's answer"
+            return str(status) if name == request.reference else "the response to another request"
         return f"{status} {content['error_detail']['code']}"
     except (ValueError, KeyError, TypeError):
-        return f"{status} with a body of nobody's"
+        return f"{status} with a body that is not the gateway's or Core's"

@@ -1,4 +1,4 @@
-"""Bytes between two connections, both ways."""
+"""Copy bytes between two connections, in both directions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _PIECE = 1 << 16
 
 
 class Ends(NamedTuple):
-    """A connection's two directions."""
+    """The two directions of a connection."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
 
 Filter = Callable[[bytes], bytes]
-"""What is passed on of what came."""
+"""Takes received bytes, and returns the bytes to pass on."""
 
 
 def _all(data: bytes) -> bytes:
@@ -26,7 +26,7 @@ def _all(data: bytes) -> bytes:
 
 
 async def join(client: Ends, server: Ends, up: Filter = _all, down: Filter = _all) -> None:
-    """Copies both ways until either side ends; what was copied by then still arrives."""
+    """Copy in both directions until either side ends; bytes that were read by then still arrive."""
     copies = {
         asyncio.ensure_future(_copy(client.reader, server.writer, up)),
         asyncio.ensure_future(_copy(server.reader, client.writer, down)),

@@ -1,4 +1,4 @@
-"""What came of every scenario, as a table."""
+"""Show the results of every scenario as a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A scenario with what came of it."""
+    """A scenario with its results."""
 
     scenario: Scenario
     run: Run
@@ -27,7 +27,7 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+    """Yield the lines of a Markdown table."""
     yield (
         "| dependency | fault | requests | good | failed, as | in doubt | first good, s | last failed, s "
         "| verdict |"
@@ -44,7 +44,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def violations(rows: Sequence[Row]) -> Iterator[str]:
-    """A line for each of the first violations of each scenario."""
+    """Yield a line for each of the first violations of each scenario."""
     for row in rows:
         found = row.violations
         yield from (f"{row.scenario.name}: {text[:_WIDTH]}" for text in found[:_SHOWN])

@@ -1,4 +1,4 @@
-"""The requests of the load: each has a reference of its own, by which the upstream knows it."""
+"""The requests of the load; each has a reference of its own, by which the upstream recognises it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ OWNER = "faults"
 
 
 class Kind(enum.Enum):
-    """Kinds of requests, by what they do and how their body is sent."""
+    """A kind of request: what it does, and how its body is sent."""
 
     READ = "r"
     CREATE = "c"
     SPLIT = "s"  # a create whose body comes in two segments
     STREAM = "u"  # a POST that is not stamped, so that it is streamed; its body in two segments
     MINT = "m"  # a new key, which the gateway itself writes into the key store
-    STRANGER = "x"  # a read with a key that nobody has, so that the key store is asked for it
+    STRANGER = "x"  # a read with an unknown key, which is looked up in the key store
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, sent with `key`; Core's response pauses before its end for `hold` seconds."""
+    """A request with `key`; Core's response pauses before its end for `hold` seconds."""
 
     reference: str
     kind: Kind

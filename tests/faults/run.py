@@ -1,4 +1,4 @@
-"""Play every scenario in turn and write its table into `tests/README.md`; in the tests' environment."""
+"""Run every scenario in turn and write the table into `tests/README.md`; runs in the tests' environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.sections import paragraph
 
 
 def legend(pace: Pace) -> str:
-    """What the table says of itself."""
+    """Return the text above the table."""
     return paragraph(
         f"{pace.rate:.0f} requests a second, a mix of reads, creates, streamed uploads and new keys: "
         f"{pace.calm:g} s without a fault, the fault, then again without. The verdict is ok if: every "
@@ -33,9 +33,9 @@ def legend(pace: Pace) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.faults", description=__doc__)
     parser.add_argument(
-        "--only", default="", help="scenarios whose name holds this; the table is only printed"
+        "--only", default="", help="only scenarios whose name contains this text; prints only"
     )
-    parser.add_argument("--short", action="store_true", help="as the suite plays them; likewise")
+    parser.add_argument("--short", action="store_true", help="short faults, as in the tests; prints only")
     given = parser.parse_args()
     pace = SHORT if given.short else FULL
     rows: list[Row] = []

@@ -1,9 +1,9 @@
-"""The faults, each done to one dependency of a gateway, or to a gateway among three.
+"""The faults, each of one dependency of a gateway, or of one of three gateways.
 
 Rules kept here:
-- A scenario says what requests that fail may get, and one must be seen to: a fault that
-  nobody felt proves nothing.
-- A fault is over when its block ends; what comes of a request later counts against recovery.
+- A scenario says which failures are allowed, and at least one must occur: a fault without an effect proves
+  nothing.
+- A fault is over when its block ends; later failures count against recovery.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _UNREACHABLE = ("502 GATEWAY_UPSTREAM_UNREACHABLE",)
 _TIMED_OUT = ("504 GATEWAY_UPSTREAM_TIMEOUT",)
 _OVERLOADED = ("503 GATEWAY_UNAVAILABLE",)
 _NO_STORE = ("503 GATEWAY_KEY_STORE_UNAVAILABLE",)
-# How long the cache speaks for a store that is gone, and how long a look-up waits for its answer.
-_UNFELT = LINK_PROOF_SECONDS
-_UNFELT_STALL = LINK_PROOF_SECONDS + COMMAND_SECONDS
-# More than the connections to Redis: one that died unseen is found.
+# How long the cache is used without the store; then also how long a look-up waits for a reply.
+_HIDDEN_SECONDS = LINK_PROOF_SECONDS
+_STALL_HIDDEN_SECONDS = LINK_PROOF_SECONDS + COMMAND_SECONDS
+# More than the connections to Redis, so that a dead one is used.
 _BURST = 40
 _HELD_SECONDS = 0.5
 _UNDER_WAY_SECONDS = 0.2
@@ -47,14 +47,14 @@ Blow = Callable[[Stage], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A fault of `dependency`; `failures` is what requests that fail may get: nothing, if none may fail."""
+    """A fault of `dependency`; `failures` are the allowed outcomes of failed requests, none if empty."""
 
     dependency: str
     fault: str
     blow: Blow
     failures: tuple[str, ...]
     cast: Cast = field(default_factory=Cast)
-    unfelt: float = 0.0  # seconds that nobody feels it
+    hidden: float = 0.0  # seconds before the fault has an effect
     burst: int = 0  # look-ups at once, before the fault and once it must be over
 
     @property
@@ -62,8 +62,8 @@ class Scenario:
         return f"{self.dependency}: {self.fault}"
 
     def seconds(self, pace: Pace) -> float:
-        """How long the fault lasts."""
-        return self.unfelt + pace.fault
+        """The duration of the fault in seconds."""
+        return self.hidden + pace.fault
 
 
 def _core(fault: Fault) -> Blow:
@@ -87,7 +87,7 @@ async def _core_resets(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _core_is_silent(stage: Stage) -> AsyncIterator[None]:
-    """Nobody gets a response; behind the fault each request that still waits gets its own."""
+    """Hold back every response during the fault; afterwards each waiting request gets its own."""
     over = asyncio.Event()
     try:
         with stage.creates.failing(partial(held, over)):
@@ -115,10 +115,10 @@ async def _half_open(stage: Stage) -> AsyncIterator[None]:
         yield
 
 
-def _answering(reply: bytes) -> Blow:
+def _redis_replies(reply: bytes) -> Blow:
     @asynccontextmanager
     async def blow(stage: Stage) -> AsyncIterator[None]:
-        with stage.redis_link.answering(reply):
+        with stage.redis_link.replying(reply):
             yield
 
     return blow
@@ -126,7 +126,7 @@ def _answering(reply: bytes) -> Blow:
 
 @asynccontextmanager
 async def _read_only(stage: Stage) -> AsyncIterator[None]:
-    # A replica of nobody: it answers reads with what it has, as one that was cut off by a failover.
+    # A replica of a primary that does not exist replies to reads with its data, as after a failover.
     assert stage.redis.command("REPLICAOF", "127.0.0.1", "1") == b"+OK\r\n"
     yield
     assert stage.redis.command("REPLICAOF", "NO", "ONE") == b"+OK\r\n"
@@ -143,7 +143,7 @@ async def _password_changed(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _terminated(stage: Stage) -> AsyncIterator[None]:
-    """SIGTERM to the first, with requests in flight that end only after it has closed its listener."""
+    """Send SIGTERM to the first gateway; its requests in progress end only after its listener is closed."""
     await _hold(stage, stage.pace.drain_delay + _HELD_SECONDS)
     stage.replicas[0].signal(signal.SIGTERM)
     yield
@@ -151,7 +151,7 @@ async def _terminated(stage: Stage) -> AsyncIterator[None]:
 
 
 async def _hold(stage: Stage, seconds: float) -> None:
-    """Requests that are in flight at the first gateway from now on, for so long."""
+    """Start requests at the first gateway that are in progress for so many seconds."""
     for kind in (Kind.READ, Kind.CREATE, Kind.SPLIT, Kind.STREAM):
         stage.load.also(kind, seconds, stage.replicas[0].port)
     await asyncio.sleep(_UNDER_WAY_SECONDS)
@@ -166,10 +166,10 @@ async def _killed(stage: Stage) -> AsyncIterator[None]:
 
 
 _REDIS = Cast(redis=True, mints=True)
-# Few look-ups at once, so that connections which a burst opened lie idle through the fault.
+# Few look-ups at once, so that connections of the burst are idle during the fault.
 _QUIET_REDIS = Cast(redis=True)
 _THREE = Cast(redis=True, replicas=3)
-# Here alone: on a busy machine the stand-in of Core may be slow, too.
+# Only in this scenario, because on a busy machine the stand-in of Core may be slow too.
 _HURRIED = Cast(settings={"BLNK_GATEWAY_TIMEOUTS__FIRST_BYTE": "400ms"})
 _NARROW = Cast(settings={"BLNK_GATEWAY_UPSTREAM__CONNECTIONS": "4", "BLNK_GATEWAY_UPSTREAM__QUEUE": "8"})
 
@@ -177,8 +177,8 @@ _HALF_A_HEAD = len("HTTP/1.1 201 Crea")
 _ALL_BUT_THE_END = -8
 
 
-def _slow(answer: Behaviour) -> Behaviour:
-    return delayed(_SLOW_SECONDS, in_halves(_SLOW_SECONDS, answer))
+def _slow(behaviour: Behaviour) -> Behaviour:
+    return delayed(_SLOW_SECONDS, in_halves(_SLOW_SECONDS, behaviour))
 
 
 SCENARIOS = (
@@ -191,20 +191,20 @@ SCENARIOS = (
     Scenario("Core", "silent, then late", _core_is_silent, _TIMED_OUT, _HURRIED),
     Scenario("Core", "slow", _core(_slow), ()),
     Scenario("Core", "slow, and too few connections", _core(_slow), _OVERLOADED, _NARROW),
-    Scenario("Redis", "refused", _cut, _NO_STORE, _REDIS, _UNFELT),
-    Scenario("Redis", "timed out", _stalled, _NO_STORE, _REDIS, _UNFELT_STALL),
-    Scenario("Redis", "half-open", _half_open, _NO_STORE, _QUIET_REDIS, _UNFELT_STALL, burst=_BURST),
-    Scenario("Redis", "`LOADING`", _answering(_LOADING), _NO_STORE, _REDIS, _UNFELT),
-    Scenario("Redis", "garbage", _answering(b"\x00\xff garbage\r\n"), _NO_STORE, _REDIS, _UNFELT),
-    Scenario("Redis", "`READONLY`", _read_only, _NO_STORE, _REDIS, _UNFELT),
-    Scenario("Redis", "auth failure", _password_changed, _NO_STORE, _REDIS, _UNFELT),
+    Scenario("Redis", "refused", _cut, _NO_STORE, _REDIS, _HIDDEN_SECONDS),
+    Scenario("Redis", "timed out", _stalled, _NO_STORE, _REDIS, _STALL_HIDDEN_SECONDS),
+    Scenario("Redis", "half-open", _half_open, _NO_STORE, _QUIET_REDIS, _STALL_HIDDEN_SECONDS, burst=_BURST),
+    Scenario("Redis", "`LOADING`", _redis_replies(_LOADING), _NO_STORE, _REDIS, _HIDDEN_SECONDS),
+    Scenario("Redis", "garbage", _redis_replies(b"\x00\xff garbage\r\n"), _NO_STORE, _REDIS, _HIDDEN_SECONDS),
+    Scenario("Redis", "`READONLY`", _read_only, _NO_STORE, _REDIS, _HIDDEN_SECONDS),
+    Scenario("Redis", "auth failure", _password_changed, _NO_STORE, _REDIS, _HIDDEN_SECONDS),
     Scenario("gateway", "SIGTERM, one of three", _terminated, (), _THREE),
     Scenario("gateway", "SIGKILL, one of three", _killed, ("cut", "lost"), _THREE),
 )
 
 
 async def play(scenario: Scenario, pace: Pace, folder: Path) -> Run:
-    """Plays a scenario from its calm to its end, and keeps what there is to judge. Raises StartError."""
+    """Run a scenario from the time before its fault to its end; return the results. Raises StartError."""
     loop = asyncio.get_running_loop()
     async with staged(scenario.cast, pace, folder) as stage:
         stage.load.start()

@@ -1,4 +1,4 @@
-"""What a scenario plays on: the gateways with their dependencies, and the load in front of them."""
+"""The stage of a scenario: gateways with their dependencies, and the load in front of them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _KEYS = 6
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things take, in seconds, and how many requests come in one."""
+    """Durations in seconds, and the requests in a second."""
 
     rate: float
     calm: float  # before the fault
     fault: float
-    settled: float  # without a failure, so that it counts as over
+    settled: float  # without a failure, after which the recovery is complete
     ignores: float  # how long the balancer ignores that a replica is not ready
     drain_delay: float
 
@@ -39,7 +39,7 @@ SHORT = Pace(rate=100, calm=0.2, fault=0.8, settled=0.3, ignores=0.8, drain_dela
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """What a scenario needs besides a gateway and a Core."""
+    """The parts that a scenario needs besides a gateway and a Core."""
 
     redis: bool = False
     replicas: int = 1
@@ -49,7 +49,7 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that runs, for a fault to reach into."""
+    """All running parts, on which a fault can act."""
 
     pace: Pace
     core: StandInCore
@@ -73,7 +73,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged(cast: Cast, pace: Pace, folder: Path) -> AsyncIterator[Stage]:
-    """A stage whose load is not yet started. Raises StartError."""
+    """Yield a stage whose load is not started yet. Raises StartError."""
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(StandInCore(MASTER_KEY, records=False))
         core.behaviour = core.probe_behaviour = creates = RecordsCreates()
@@ -103,7 +103,7 @@ async def staged(cast: Cast, pace: Pace, folder: Path) -> AsyncIterator[Stage]:
 
 
 async def watched(stage: Stage, until: float) -> None:
-    """Lets the load run on until nothing has failed for a while, or until a moment of the loop's clock."""
+    """Let the load run until nothing has failed for a while, at most until a moment of the loop's clock."""
     loop = asyncio.get_running_loop()
     calm_since = loop.time()
     while loop.time() < min(until, calm_since + stage.pace.settled):

@@ -1,4 +1,4 @@
-"""Syntax errors of texts that are not JSON; the expectations were recorded from a live Core."""
+"""Texts that are not JSON get the messages of Go, as recorded from a live Core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RFC 3339 as Go reads and writes it; the expectations were recorded from a live Core."""
+"""RFC 3339 times are read and written as in Go, as recorded from a live Core."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two route tables compared by brute force: every request of a set, by every caller of a set.
+"""Compare two route tables by brute force: every request of a set, by every caller of a set.
 
 Rules kept here:
-- The verdicts are those of `decide`, which the data path asks; nothing of `changes` is used to find them.
+- Verdicts come from `decide`, as for a request; the code under test (`changes`) is not used to find them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Segments = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
-    """A request that the new table judges otherwise, to which no change fits."""
+class UnreportedDifference:
+    """A request that the two tables judge differently, and that no change covers."""
 
     method: str
     segments: Segments
@@ -44,7 +44,7 @@ def target_of(segments: Segments) -> Target:
 def stamp_for(
     table: RouteTable, method: str, segments: Segments, caller: str | Scopes, now: float = 0.0
 ) -> Stamp | None:
-    """The stamp that the caller's request gets at `now`; None where it is refused."""
+    """Return the stamp that the caller's request gets at `now` (in seconds), or None if it is refused."""
     if caller == ANYONE:
         return Stamp.NONE if table.public(method, segments) else None
     key = THE_MASTER if caller == MASTER else ApiKey("k", "o", tuple(caller), float("inf"))
@@ -63,7 +63,7 @@ def covers(change: PolicyChange, method: str, segments: Segments, old: RouteTabl
 
 
 def means(whom: Iterable[str], caller: str | Scopes) -> bool:
-    """Return whether one of `whom` is the caller, or a scope that it holds."""
+    """Return whether `whom` contains the caller, any caller like it, or a scope that it has."""
     if isinstance(caller, str):
         return caller in whom or ANYONE in whom
     return any(one in (ANYONE, ANY_KEY) or (one != MASTER and holds(caller, one)) for one in whom)
@@ -72,23 +72,23 @@ def means(whom: Iterable[str], caller: str | Scopes) -> bool:
 def unreported(
     old: RouteTable,
     new: RouteTable,
-    told: Iterable[PolicyChange],
+    reported: Iterable[PolicyChange],
     requests: Iterable[tuple[str, Segments]],
     callers: Iterable[str | Scopes],
     moments: Iterable[float] = (0.0,),
-) -> Iterator[Untold]:
+) -> Iterator[UnreportedDifference]:
     """Yield the differences between the tables, at any of these times, that no change reports."""
     cases = tuple(product(callers, moments))
     for method, segments in requests:
-        fitting = [change for change in told if covers(change, method, segments, old, new)]
+        fitting = [change for change in reported if covers(change, method, segments, old, new)]
         for caller, now in cases:
             before = stamp_for(old, method, segments, caller, now)
             after = stamp_for(new, method, segments, caller, now)
-            if before is not after and not any(_tells(one, caller, before, after) for one in fitting):
-                yield Untold(method, segments, caller, before, after, now)
+            if before is not after and not any(_reports(one, caller, before, after) for one in fitting):
+                yield UnreportedDifference(method, segments, caller, before, after, now)
 
 
-def _tells(change: PolicyChange, caller: str | Scopes, before: Stamp | None, after: Stamp | None) -> bool:
+def _reports(change: PolicyChange, caller: str | Scopes, before: Stamp | None, after: Stamp | None) -> bool:
     if before is None:
         return change.widens and means(change.opened, caller)
     if after is None:

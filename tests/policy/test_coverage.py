@@ -1,4 +1,4 @@
-"""Effects of a table that its author may not intend: lost requests, gaps, unused scopes."""
+"""Coverage reports effects of a table that its author may not intend: lost requests, gaps, unused scopes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ READ, WRITE = "ledgers:read", "ledgers:write"
 
 
 def table(*lines: str) -> RouteTable:
-    """Routes from `GET /a: ledgers:read`, in lines 1, 2, 3."""
+    """Return a table of lines such as `GET /a: ledgers:read`, numbered 1, 2, 3."""
     routes = []
     for number, line in enumerate(lines, 1):
         name, _, who = line.partition(": ")

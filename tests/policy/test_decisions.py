@@ -1,4 +1,4 @@
-"""Decisions: every refusal, in its order, and what the contract recorded."""
+"""Decisions give every refusal in its order, and match the recorded contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy tests: what they expect is compared with what a request gets."""
+"""Policy tests compare what they expect with what a request gets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_comes_as_expected_holds(test: PolicyTest, route: Route | None) -> 
     assert outcome.holds
 
 
-def test_everything_that_comes_otherwise_is_told() -> None:
+def test_every_difference_is_reported() -> None:
     test = replace(WRITES, caller=READER, route="GET /ledgers", stamp=Stamp.BULK)
     outcome = run_test(test, policy())
     assert outcome.mismatches == (

@@ -1,4 +1,4 @@
-"""Why a request gets its answer: who wins, who loses and why, who may; for people and for machines."""
+"""An explanation says which route wins, why others lose, and who may use it, for people and for machines."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def explained(line: str, *callers: PolicyCaller) -> Explanation:
         ("GET //", None, ()),
     ],
 )
-def test_the_losers_are_told_with_the_reason(
+def test_the_losers_are_shown_with_the_reason(
     line: str, won: Route | None, lost: tuple[LosingRoute, ...]
 ) -> None:
     found = explained(line)
@@ -137,7 +137,7 @@ PATTERNS = [
 def test_the_winner_is_the_only_route_that_fits_and_has_not_lost(
     patterns: list[str], segments: list[str], slash: bool
 ) -> None:
-    """Fitting is worked out here by segments, the preference by the kinds of the patterns."""
+    """The winner is the route that the test finds itself, by segments and by the kinds of the patterns."""
     request = asked("GET /" + "/".join(segments) + "/" * slash)
     found = explain(request, (), policy(*(scoped("GET", pattern) for pattern in patterns)), NOW)
     path = [*segments, *([""] if slash else [])]
@@ -183,7 +183,7 @@ def kinds(pattern: str) -> list[int]:
         ("GET /a//b", "another target: an ambiguous target is refused for everyone"),
     ],
 )
-def test_what_is_needed_is_told_in_one_line(line: str, text: str) -> None:
+def test_what_is_needed_is_shown_in_one_line(line: str, text: str) -> None:
     assert needs(explained(line)) == text
 
 
@@ -217,7 +217,7 @@ def test_nothing_shown_can_steer_a_terminal(text: str, escaped: str) -> None:
 
 
 def reported(route: Route, **more: str) -> dict[str, Any]:
-    """A route as machines get it."""
+    """Return a route as machines get it."""
     return {
         "name": route.name,
         "line": route.line,
@@ -286,7 +286,7 @@ def test_machines_get_the_reason_of_an_ambiguous_target() -> None:
     }
 
 
-def test_what_the_gateway_answers_itself_is_told() -> None:
+def test_what_the_gateway_serves_itself_is_shown() -> None:
     assert members(explained("GET /api-keys"))["route"] == reported(KEYS, served_by="gateway")
 
 
@@ -300,8 +300,8 @@ def test_bytes_that_are_no_text_are_escaped_for_machines() -> None:
     }
 
 
-def test_a_key_that_report_only_lets_pass_is_told_with_the_answer_it_is_spared() -> None:
-    """The lack does not vanish from sight: whoever reads the explanation sees what comes after the date."""
+def test_a_key_that_report_only_lets_pass_is_shown_with_its_later_code() -> None:
+    """The explanation shows the code that the key will get after the date."""
     spared = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",), report_until=NOW + 1, line=4)
     table = compile_routes((spared,))
     assert isinstance(table, RouteTable)

@@ -1,4 +1,4 @@
-"""Shapes: which requests two of them share, one length at a time, and how near ones are found."""
+"""Shapes of paths: which requests two of them share, for each length, and how overlapping ones are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns: their shape, their faults, which include others."""
+"""Path patterns have a shape, report their faults, and know which other patterns they include."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_well_formed_pattern_has_no_fault(pattern: str) -> None:
         ),
     ],
 )
-def test_every_fault_of_a_pattern_is_told(pattern: str, expected: list[str]) -> None:
+def test_every_fault_of_a_pattern_is_reported(pattern: str, expected: list[str]) -> None:
     assert list(faults(pattern)) == expected
 
 
@@ -99,7 +99,7 @@ ONE_SEGMENT, REST_OF_PATH = "write '{%s}' for one segment", "write '{%s...}' for
         ("*.json", "write the segment out, or '{name}' for any one"),
     ],
 )
-def test_a_placeholder_of_another_router_is_told_to_be_written_in_braces(segment: str, advice: str) -> None:
+def test_a_placeholder_of_another_router_gets_advice_to_use_braces(segment: str, advice: str) -> None:
     assert list(faults(f"/ledgers/{segment}")) == [f"'{segment}' is not a placeholder here: {advice}"]
 
 

@@ -1,4 +1,4 @@
-"""Principals: when a key is live."""
+"""A principal knows whether its key is live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line of a report to the author of a file."""
+"""A problem is one line of a report to the author of a file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gateway.policy.problems import Problem
     ],
 )
 def test_a_problem_begins_with_its_place(problem: Problem, text: str) -> None:
-    """Editors and terminals link `file:line`; a variable and a whole file have no line."""
+    """A problem begins with `file:line`, which editors link; a variable and a whole file have no line."""
     assert str(problem) == text
 
 
 def test_a_problem_gets_the_name_of_its_file_later() -> None:
-    """The reader of a file collects problems without knowing the file's name."""
+    """The code that reads a file collects problems without knowing the name of the file."""
     assert Problem(3, "there is a tab here").in_source("keys.jsonl") == Problem(
         3, "there is a tab here", "keys.jsonl"
     )

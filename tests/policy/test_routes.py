@@ -1,4 +1,4 @@
-"""The route table: preference, ties, what may be listed, what a match costs."""
+"""The route table: which route is preferred, what is a tie, what may be listed, and what a match costs."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_the_tree_finds_what_trying_every_route_in_order_of_preference_finds(
 
 
 class CountedPath(tuple[str, ...]):
-    """A path that counts how often it is read: a match reads it once at each node that it visits."""
+    """A path that counts how often it is read; a match reads it once at each node that it visits."""
 
     reads = 0
 
@@ -219,7 +219,7 @@ class CountedPath(tuple[str, ...]):
 
 @functools.cache
 def wide_table(size: int) -> RouteTable:
-    """Every kind of sibling multiplied: literals beside each other, below and above placeholders."""
+    """Return a table with every kind of sibling: literals beside each other, above and below placeholders."""
     names = ["GET /{a}/{b}/{c}", "GET /hit/{id}/end", "GET /{rest...}"]
     forms = ["GET /n{}", "GET /n{}/{{id}}/end", "GET /hit/n{}", "GET /{{a}}/n{}", "GET /{{a}}/{{b}}/n{}"]
     names += [form.format(number) for number, form in product(range(size // len(forms)), forms)]
@@ -263,7 +263,7 @@ class TestCompile:
         ]
         assert len(table_of(map(listed, names)).routes) == len(names)
 
-    def test_every_problem_is_told_in_the_order_of_the_lines(self) -> None:
+    def test_every_problem_is_reported_in_the_order_of_the_lines(self) -> None:
         assert problems(
             listed("GET /a", line=9),
             listed("GET /a", line=3),

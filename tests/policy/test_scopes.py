@@ -1,4 +1,4 @@
-"""Scopes: what one covers, what Core implies, what may be granted."""
+"""Scopes: which requests a scope covers, which scope Core implies, and which scopes may be granted."""
 
 from __future__ import annotations
 

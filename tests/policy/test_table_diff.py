@@ -1,4 +1,4 @@
-"""Changes between two tables: each kind by example, and all of them against brute force."""
+"""Changes between two tables: each kind by an example, and all of them compared with brute force."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERYONE = {access.value: access for access in (Access.PUBLIC, Access.MASTER, Ac
 
 
 def route(line: str) -> Route:
-    """`POST /a: ledgers:read create optional @9`: who may, stamp, option, until when it only reports."""
+    """Return the route of a text such as `POST /a: ledgers:read create optional @9`; 9 ends report-only."""
     name, _, rest = line.partition(": ")
     method, pattern = name.split(" ")
     who, *options = rest.split(" ")
@@ -109,7 +109,7 @@ def test_a_line_that_only_moves_or_is_renamed_changes_nothing() -> None:
     assert changes(old, new, NOTHING) == ()
 
 
-def test_deny_in_place_of_no_line_is_told_and_no_one_gains() -> None:
+def test_deny_in_place_of_no_line_is_reported_and_no_one_gains() -> None:
     assert reported(NOTHING, table("GET /a: deny")) == [("GET /a", "refused otherwise", "", "")]
 
 
@@ -135,8 +135,8 @@ def test_a_removed_literal_leaves_its_requests_to_the_placeholder() -> None:
     ]
 
 
-def test_requests_of_two_routes_that_cross_are_told_apart() -> None:
-    """At /a/b neither pattern is a part of the other, and the stamp is lost only there."""
+def test_requests_that_two_routes_share_are_reported_apart() -> None:
+    """Neither pattern includes the other, and only requests for /a/b, which both match, lose the stamp."""
     old, new = table(f"POST /a/{{x}}: {READ} create"), table(f"POST /{{y}}/b: {READ}")
     assert reported(old, new) == [
         ("POST /{y}/b", "open to scopes", f"{READ} master", ""),
@@ -145,15 +145,15 @@ def test_requests_of_two_routes_that_cross_are_told_apart() -> None:
     ]
 
 
-def test_what_a_wildcard_keeps_is_told_apart_by_length() -> None:
-    """The requests of one more segment stay with the other route, so they are not reported."""
+def test_what_a_wildcard_keeps_is_not_reported() -> None:
+    """Requests of one more segment stay with the other route, so they are not reported."""
     both = "GET /a/{x}: deny"
     assert reported(table(both), table(both, f"GET /a/{{rest...}}: {READ}")) == [
         ("GET /a/{segment}/{rest...}", "open to scopes", f"{READ} master", "")
     ]
 
 
-def test_no_wildcard_is_told_to_reach_what_is_reserved() -> None:
+def test_no_wildcard_is_reported_to_reach_what_is_reserved() -> None:
     served = f"DELETE /api-keys/{{id}}: {WRITE}"
     assert reported(table(served), table(f"DELETE /{{rest...}}: {WRITE}")) == [
         ("DELETE /{rest...}", "open to scopes", f"{WRITE} master", ""),
@@ -214,7 +214,7 @@ permissions = st.sampled_from(
 
 @st.composite
 def tables(draw: st.DrawFn) -> RouteTable:
-    """Any routes, those that are refused left out one by one."""
+    """Draw routes, and leave out those that the table refuses."""
     kept: list[Route] = []
     for pattern, who in draw(st.lists(st.tuples(patterns, permissions), max_size=6)):
         if isinstance(compile_routes([*kept, route(f"POST {pattern}: {who}")]), RouteTable):
@@ -232,14 +232,14 @@ MOMENTS = (0.0, 1.5, 3.0)  # before, between and after the dates of report-only
 
 @examples(40)
 @given(old=tables(), new=tables(), core=tables())
-def test_whatever_differs_is_told(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
-    """Allowed under NEW and denied under OLD implies a widening that covers it; the same for the rest."""
+def test_whatever_differs_is_reported(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
+    """A request that only the new table allows is covered by a widening; other differences likewise."""
     assert list(unreported(old, new, changes(old, new, core), REQUESTS, CALLERS, MOMENTS)) == []
 
 
 @examples(40)
 @given(old=tables(), new=tables(), core=tables())
-def test_whatever_is_told_is_so(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
+def test_whatever_is_reported_is_true(old: RouteTable, new: RouteTable, core: RouteTable) -> None:
     for change in changes(old, new, core):
         request = change.method, example(change.shape)
         for whom, refusing, allowing in ((change.opened, old, new), (change.closed, new, old)):
@@ -271,8 +271,8 @@ def test_a_table_changes_nothing_against_itself(only: RouteTable, core: RouteTab
     assert changes(only, only, core) == ()
 
 
-def test_the_comparison_itself_sees_what_is_not_told() -> None:
-    """Without the changes, the brute force finds them: the test above is not blind."""
+def test_the_comparison_itself_sees_what_is_not_reported() -> None:
+    """Without the changes the brute force finds the differences, so the test above can fail."""
     old, new = table(f"POST /a: {READ} create"), table(f"POST /a: {READ}|{WRITE}")
     assert len(list(unreported(old, new, (), REQUESTS, CALLERS))) == 3
     assert target_of(("a", "b")).path == "/a/b"

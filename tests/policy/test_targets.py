@@ -1,4 +1,4 @@
-"""Targets: read one way, or refused."""
+"""A target can be read in one way only, or it is refused."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_what_is_accepted_can_be_read_one_way_only(raw: str) -> None:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "ledgers", "%41", ".x", ""]), min_size=1))
 def test_the_fast_path_reads_as_the_slow_one_does(segments: list[str]) -> None:
-    """An escaped letter at the end forces the slow path; all but that letter must read alike."""
+    """An escaped letter at the end forces the slow path; everything before it must be read alike."""
     plain, escaped = (
         parse_target("/" + "/".join([*segments, "a"])),
         parse_target("/" + "/".join([*segments, "%61"])),

@@ -1,4 +1,4 @@
-"""The verdict on one request of one caller, before a body is read."""
+"""The verdict on a request of a caller, before the body is read."""
 
 from __future__ import annotations
 

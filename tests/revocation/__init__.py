@@ -1,1 +1,1 @@
-"""How long a revoked key lives: three gateways on one Redis, and everything between them that can fail."""
+"""The life of a revoked key, with three gateways on one Redis and failures of everything between them."""

@@ -1,4 +1,4 @@
-"""The link between one gateway and Redis, on which the stream and the look-ups can fail apart."""
+"""The link between a gateway and Redis; its stream and its look-ups can fail separately."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tests.faults.pipes import Ends, join
 
 
 class Fault(enum.Enum):
-    """What the link does to a connection."""
+    """A fault of the link for a connection."""
 
     NONE = "none"
-    CUT = "cut"  # ends it, and each that is made instead
+    CUT = "cut"  # ends the connection, and each new one
     STALL = "stall"  # passes nothing on, as if every packet were dropped
-    HOLD = "hold"  # passes questions on and keeps the answers until the fault is over
+    HOLD = "hold"  # passes commands on, and keeps replies until the fault is over
 
 
 class Link:
-    """Listens on a free port of the loopback; a connection that has sent XREAD is the stream's."""
+    """Listens on a free port of the loopback interface; a connection that has sent XREAD is the stream's."""
 
     def __init__(self, redis_port: int) -> None:
         self.port = 0
@@ -44,11 +44,11 @@ class Link:
 
     @property
     def flowing(self) -> bool:
-        """Whether the stream's connection passes answers on."""
+        """Return whether the stream's connection passes replies on."""
         return any(dialogue.flowing for dialogue in self._dialogues.values())
 
     def fail(self, *, stream: Fault = Fault.NONE, look_ups: Fault = Fault.NONE) -> None:
-        """From now on until `heal`."""
+        """Begin these faults; they last until `heal`."""
         self.stream, self.look_ups = stream, look_ups
         for task, dialogue in list(self._dialogues.items()):
             if dialogue.fault is Fault.CUT:
@@ -57,7 +57,7 @@ class Link:
                 dialogue.dead = True
 
     def heal(self) -> None:
-        """Pass on what was held; what had stalled stays dead, as its peers may have given up."""
+        """Pass on what was held; stalled connections stay dead, because their peers may have given up."""
         self.stream = self.look_ups = Fault.NONE
         for dialogue in self._dialogues.values():
             dialogue.release()
@@ -68,13 +68,13 @@ class Link:
         dialogue = self._dialogues[task] = _Dialogue(self, writer)
         writers = [writer]
         try:
-            # By a cut; asyncio's own callback would report a cancelled handler.
+            # A cut cancels the handler, which asyncio's own callback would report.
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 redis = Ends(*await asyncio.open_connection("127.0.0.1", self._redis_port))
                 writers.append(redis.writer)
                 await join(Ends(reader, writer), redis, dialogue.up, dialogue.down)
         finally:
-            # `join` closes them too, but not if it is cancelled while it ends.
+            # `join` closes the writers too, but not if it is cancelled while it ends.
             for each in writers:
                 each.transport.abort()
             del self._dialogues[task]
@@ -88,7 +88,7 @@ class _Dialogue:
         self._link = link
         self._writer = writer
         self._is_stream = False
-        self._answered = False
+        self._has_replied = False
         self._held = b""
 
     @property
@@ -97,7 +97,7 @@ class _Dialogue:
 
     @property
     def flowing(self) -> bool:
-        return self._is_stream and self._answered and not self.dead
+        return self._is_stream and self._has_replied and not self.dead
 
     def up(self, data: bytes) -> bytes:
         self._is_stream = self._is_stream or b"XREAD\r\n" in data
@@ -112,7 +112,7 @@ class _Dialogue:
         if self.fault is Fault.HOLD:
             self._held += data
             return b""
-        self._answered = self._answered or self._is_stream
+        self._has_replied = self._has_replied or self._is_stream
         return data
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Lags as a table."""
+"""Show lags as a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.revocation.stage import BOUND
 
 
 def table(lags: Mapping[str, Sequence[float]]) -> Iterator[str]:
-    """The lines of a Markdown table: a line for each scenario, in milliseconds."""
+    """Yield the lines of a Markdown table: one for each scenario, in milliseconds."""
     yield "| while | revocations x replicas | p50, ms | p99, ms | max, ms | verdict |"
     yield "|---|--:|--:|--:|--:|---|"
     for name, found in lags.items():
@@ -21,5 +21,5 @@ def table(lags: Mapping[str, Sequence[float]]) -> Iterator[str]:
 
 
 def rank(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of them does not exceed."""
+    """Return the smallest value that is not exceeded by at least this share of the values."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

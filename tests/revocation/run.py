@@ -1,4 +1,4 @@
-"""Revoke keys while everything fails in turn, and print how long they lived; in the tests' environment."""
+"""Revoke keys during each failure, and print how long they lived; runs in the tests' environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def measure(
     plays: Sequence[Play] = SCENARIOS,
     kinds: Sequence[Failover] = FAILOVERS,
 ) -> dict[str, list[float]]:
-    """The lags of every scenario by its name, in seconds, one for each revocation and replica."""
+    """Return the lags of every scenario by its name, in seconds, one for each revocation and replica."""
     lags: dict[str, list[float]] = {}
     async with single(folder / "single") as playing:
         for play in plays:

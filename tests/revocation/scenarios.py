@@ -1,4 +1,4 @@
-"""What goes wrong while a key is revoked; the first replica's link stays good, and it takes the DELETE."""
+"""The failures during a revocation; the first replica, whose link stays good, gets the DELETE."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Single:
     folder: Path
 
     async def restart(self) -> None:
-        """Kill it, and have it back with what it wrote."""
+        """Kill Redis, and start it again with the data that it wrote."""
         self.server.kill()
         self.server = await asyncio.to_thread(start_redis, self.folder, *PERSISTS, port=self.server.port)
 
@@ -112,11 +112,11 @@ async def silent(playing: Single) -> list[float]:
 
 
 async def in_flight(playing: Single) -> list[float]:
-    """a look-up was read before the revocation and answered 0.6 to 1.05 s later; the stream is cut"""
-    held = 0.6 + 0.05 * random.randrange(10)  # noqa: S311  # which of them is of no consequence
+    """a look-up was read before the revocation, and its reply came 0.6 to 1.05 s later; the stream is cut"""
+    held = 0.6 + 0.05 * random.randrange(10)  # noqa: S311  # it does not matter which
     async with played(playing.stage, "inflight") as round_:
         playing.fail(stream=Fault.CUT)
-        # Unproven by now, so that every request is a look-up.
+        # By now the link is not proven any more, so every request is a look-up.
         await asyncio.sleep(0.8)
         playing.fail(stream=Fault.CUT, look_ups=Fault.HOLD)
         await asyncio.sleep(0.03)
@@ -148,16 +148,16 @@ async def _failing(
             await round_.lags()
         finally:
             playing.heal()
-        # A key that were honoured again once the link is good would be seen now.
+        # If a key were accepted again after the link is good, it would be noticed now.
         await asyncio.sleep(_HEALED)
         return (await round_.lags())[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class Replaceable:
-    """A primary, and whether another has taken its place for all who are asked where it is.
+    """A primary that can be replaced, and whether every client is now sent to another.
 
-    `fail_over` has it replaced although nothing is wrong with it.
+    `fail_over` replaces it although it works.
     """
 
     stage: Stage
@@ -166,14 +166,14 @@ class Replaceable:
     fail_over: Callable[[], object]
 
     async def promoted(self) -> float:
-        """When the replica was promoted, about."""
+        """Return about when the replica was promoted."""
         await asyncio.to_thread(until, self.is_promoted, "a promotion")
         return time.monotonic()
 
 
 @asynccontextmanager
 async def under_sentinels(folder: Path) -> AsyncIterator[Replaceable]:
-    """Three Sentinels, which fail over half a second after a failure, to one of two Redis replicas."""
+    """Three Sentinels, which fail over to one of two Redis replicas half a second after a failure."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         replicated(folder) as pair,
@@ -208,7 +208,7 @@ async def killed(playing: Replaceable) -> list[float]:
 
 
 async def replaced(playing: Replaceable) -> list[float]:
-    """the primary freezes, the key is revoked on its successor, it thaws"""
+    """the primary freezes, the key is revoked on its successor, and the old primary thaws"""
     async with played(playing.stage, "replaced") as round_:
         with playing.primary.stalled():
             promoted = await playing.promoted()
@@ -220,7 +220,7 @@ async def planned(playing: Replaceable) -> list[float]:
     """the primary is replaced on purpose, and the key is revoked meanwhile"""
     async with played(playing.stage, "planned") as round_:
         failing_over = asyncio.ensure_future(asyncio.to_thread(playing.fail_over))
-        await asyncio.sleep(0.3 * random.random())  # noqa: S311  # wherever the failover is by then
+        await asyncio.sleep(0.3 * random.random())  # noqa: S311  # at any point of the failover
         await round_.revoke()
         await failing_over
         return await _lags(round_, since=await playing.promoted())
@@ -232,7 +232,7 @@ async def _lags(round_: Round, since: float) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """One that is played once on a setup of its own, which `open` makes in a folder."""
+    """A failover that is played once, on a setup of its own that `open` makes in a folder."""
 
     where: str
     open: Callable[[Path], AbstractAsyncContextManager[Replaceable]]

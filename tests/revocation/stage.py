@@ -3,8 +3,8 @@
 Rules kept here:
 - A key lives as long as requests with it reach Core: the lag of a replica is the time from the 204 to the
   last arrival by way of that replica, 0 if there is none after it.
-- Requests with the key come all the time, over several connections to each replica, and some of them take
-  longer than the bound to come whole.
+- Requests with the key are sent all the time, over several connections to each replica, and some of them take
+  longer than the bound to arrive completely.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from tests.running import MASTER_KEY
 REPLICAS = 3
 BOUND = 1.0
 WATCHED = BOUND + 0.2
-"""How long after the bound's start requests go on, so that a key that lives longer is seen."""
+"""Seconds after the revocation in which requests go on, so that a key that lives too long is noticed."""
 
 _CLIENTS = 3
-_DAWDLERS = 6
-_DAWDLE = BOUND + 0.15
+_SLOW_SENDERS = 6
+_SLOW_SECONDS = BOUND + 0.15
 _PAUSE = 0.008
 _PATIENCE = 15.0
 
 
 @dataclass(slots=True)
 class Stage:
-    """What runs. `another` starts one more gateway, by the store's own address."""
+    """All running parts; `another` starts one more gateway, which uses the store's own address."""
 
     arrivals: NotesArrivals
     replicas: tuple[Replica, ...]
@@ -54,7 +54,7 @@ class Stage:
 async def staged(
     folder: Path, stores: Callable[[Link | None], str], port: int | None
 ) -> AsyncIterator[Stage]:
-    """Gateways that are ready; `stores` gives the URL of a store by the link to `port`, if that is given."""
+    """Yield ready gateways; `stores` gives the store's URL over the link to `port`, or over None."""
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(StandInCore(MASTER_KEY, records=False))
         core.behaviour = arrivals = NotesArrivals()
@@ -83,7 +83,7 @@ async def staged(
 
 
 def over_link(link: Link | None) -> str:
-    """The URL of the Redis behind a link."""
+    """Return the URL of the Redis behind a link."""
     assert link is not None
     return redis_acl.url(f"127.0.0.1:{link.port}")
 
@@ -99,7 +99,7 @@ class Round:
         self._key_id = key_id
 
     async def revoke(self, replica: int = 0) -> None:
-        """Until it is acknowledged, by the replica that stands next to its store."""
+        """Send the DELETE until it is acknowledged, to the replica whose link to the store is good."""
         async with asyncio.timeout(_PATIENCE):
             while True:
                 async with await RawClient.connect(self.stage.replicas[replica].listen) as client:
@@ -111,7 +111,7 @@ class Round:
         self.revoked_at = time.monotonic()
 
     async def lags(self, since: float = 0.0) -> list[float]:
-        """For each replica how long the key lived, in seconds after its revocation, or a later moment."""
+        """Return for each replica how many seconds the key lived after its revocation, or after `since`."""
         start = max(self.revoked_at, since)
         await asyncio.sleep(max(0.0, start + WATCHED - time.monotonic()))
         arrived = self.stage.arrivals.arrived
@@ -128,9 +128,9 @@ class Round:
                 await asyncio.sleep(0.005)
 
     async def lag_at_a_new_gateway(self) -> float:
-        """0 if one that starts now, and has seen nothing, refuses the key; else for ever.
+        """Return 0 if a gateway that starts now refuses the key, else infinity.
 
-        Right after a failover it may not reach the store yet, which says nothing of the key.
+        Right after a failover it may not reach the store yet; such a 503 does not count.
         """
         replica = await self.stage.another()
         async with asyncio.timeout(_PATIENCE):
@@ -141,8 +141,8 @@ class Round:
                     return 0.0 if answer.status == 401 else float("inf")
                 await asyncio.sleep(0.02)
 
-    async def dawdle(self, number: int, pause: float) -> None:
-        """Send creates by way of one replica for ever, whose bodies take longer than the bound to come."""
+    async def send_slowly(self, number: int, pause: float) -> None:
+        """Send creates to one replica for ever, whose bodies take longer than the bound to arrive."""
         address, body = self.stage.replicas[number].listen, b'{"amount": 1}'
         whole = request("POST", f"/transactions?mark={self._mark(number)}", key=self._key, body=body)
         await asyncio.sleep(pause)
@@ -150,11 +150,11 @@ class Round:
             with contextlib.suppress(BrokenAnswer, OSError):
                 async with await RawClient.connect(address, keep=False) as client:
                     await client.send(whole[:-5])
-                    await asyncio.sleep(_DAWDLE)
+                    await asyncio.sleep(_SLOW_SECONDS)
                     await client.call(whole[-5:])
 
     async def ask(self, number: int) -> None:
-        """Send requests by way of one replica for ever."""
+        """Send requests to one replica for ever."""
         target, address = self._read(number), self.stage.replicas[number].listen
         while True:
             with contextlib.suppress(BrokenAnswer, OSError):
@@ -164,7 +164,7 @@ class Round:
                         await asyncio.sleep(_PAUSE)
 
     def _mark(self, number: int) -> str:
-        """Return the mark of the requests that go by way of this replica."""
+        """Return the mark of the requests to this replica."""
         return f"{self._name}-{number}"
 
     def _read(self, number: int) -> str:
@@ -174,14 +174,14 @@ class Round:
 
 @asynccontextmanager
 async def played(stage: Stage, name: str) -> AsyncIterator[Round]:
-    """A round with a new key that every replica knows and lets through."""
+    """Yield a round with a new key that every replica knows and accepts."""
     name = f"{name}{next(stage.rounds)}"
     async with asyncio.timeout(_PATIENCE):
         key = await _minted(stage, name)
     round_ = Round(stage, name, key.key, key.id)
     asking = [asyncio.create_task(round_.ask(number)) for number in range(REPLICAS) for _ in range(_CLIENTS)]
-    pauses = [_DAWDLE * part / _DAWDLERS for part in range(_DAWDLERS)]
-    asking += [asyncio.create_task(round_.dawdle(n, pause)) for n in range(REPLICAS) for pause in pauses]
+    pauses = [_SLOW_SECONDS * part / _SLOW_SENDERS for part in range(_SLOW_SENDERS)]
+    asking += [asyncio.create_task(round_.send_slowly(n, pause)) for n in range(REPLICAS) for pause in pauses]
     try:
         await round_.warm()
         yield round_

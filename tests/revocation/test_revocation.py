@@ -1,4 +1,4 @@
-"""The bound, measured: a short form of `python3 -m tests.revocation`."""
+"""Measure the bound: a short form of `python3 -m tests.revocation`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SHORT = (calm, flooded, cut, stalled, silent, in_flight, restart)
 
 @pytest.mark.redis
 async def test_a_revoked_key_is_dead_everywhere_within_a_second(tmp_path: Path) -> None:
-    """Whatever fails meanwhile, and counted by what reaches Core."""
+    """During each failure, no request with the key reaches Core later than 1 s after the 204."""
     lags = await measure(1, 1, tmp_path, SHORT, [Failover("Sentinel", under_sentinels, replaced)])
-    print("\n".join(table(lags)))  # noqa: T201  # shown with -s, and where the test fails
+    print("\n".join(table(lags)))  # noqa: T201  # shown with -s, and if the test fails
     assert {name: max(found) for name, found in lags.items() if max(found) > BOUND} == {}
 
 

@@ -1,4 +1,4 @@
-"""The live Core, for what SDKs do there."""
+"""The fixture of the live Core, for the tests of SDKs against it."""
 
 from __future__ import annotations
 

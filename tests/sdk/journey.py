@@ -1,9 +1,9 @@
-"""What an application does with an SDK, and how it must come out through the gateway.
+"""The calls that an application makes with an SDK, and their outcomes through the gateway.
 
 Rules kept here:
 - Both SDKs make the same calls, in this order, each in a process of its own.
-- In front of a stand-in, what reaches the upstream is judged; in front of a live Core, what the
-  application sees must be what it sees at Core with a key of Core's own.
+- In front of a stand-in, the requests that reach the upstream are judged. In front of a live Core, the
+  application must see the same as at Core with a key of Core's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.running import ROOT, Running
 PATIENCE = 60.0
 STAMP = "BLNK_GENERATED_BY"
 EVERYTHING = "*:*"
-# What each call sends, given the ids that the stand-in answers with; None where the gateway answers itself.
+# The request of each call, with the ids in the stand-in's responses; None if the gateway itself responds.
 CALLS = {
     "health": "GET /health",
     "ledger": "POST /ledgers",
@@ -52,7 +52,7 @@ CALLS = {
     "key_revoke": None,
     "hooks": None,
 }
-STATUS = {"key": 201, "key_revoke": 204, "hooks": 403}  # all else is the stand-in's 200
+STATUS = {"key": 201, "key_revoke": 204, "hooks": 403}  # every other call gets 200 from the stand-in
 STAMPED = {
     "ledger",
     "balance",
@@ -65,15 +65,15 @@ STAMPED = {
     "monitor",
 }
 NOT_COMPARED = {
-    "metadata",  # documented: Core refuses every scoped key there, the gateway asks for metadata:write
-    "refund",  # Core at times hands one refund to its worker twice, and answers that it was made before
+    "metadata",  # a documented difference: Core refuses every scoped key, the gateway wants metadata:write
+    "refund",  # Core sometimes gives one refund to its worker twice, and says that it was made before
     "bare_refund",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the SDK returned for one call."""
+    """The result that the SDK returned for one call."""
 
     name: str
     status: int
@@ -82,13 +82,13 @@ class Seen:
 
     @property
     def kind(self) -> tuple[str, int, str | None, list[str] | str]:
-        """All of it that does not change from run to run."""
+        """The parts of the result that are the same in every run."""
         shape = sorted(self.data) if isinstance(self.data, dict) else type(self.data).__name__
         return self.name, self.status, self.code, shape
 
 
 def statement(directory: Path) -> Path:
-    """A file to reconcile, with a line that no upload before had."""
+    """Write a file to reconcile, with a line that no upload before had; return its path."""
     file = directory / "statement.csv"
     file.write_text(
         "id,amount,date,reference,description,currency\n"
@@ -98,8 +98,8 @@ def statement(directory: Path) -> Path:
 
 
 async def run(command: Sequence[str | Path], url: str, key: str, file: Path) -> list[Seen]:
-    """Makes every call against `url`; what the SDK logs is left aside."""
-    # A proxy of the machine's has no business between an SDK and the loopback.
+    """Make every call against `url`; return the results, without the SDK's log."""
+    # The SDK must not use a proxy that is configured on this machine.
     environ = os.environ | {"NO_PROXY": "*", "no_proxy": "*"}
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -118,7 +118,7 @@ async def run(command: Sequence[str | Path], url: str, key: str, file: Path) -> 
 
 
 async def through_stand_in(command: Sequence[str | Path], gateway: Running, directory: Path) -> None:
-    """Every call gets its answer, and reaches the upstream as the SDK meant it, stamped where it creates."""
+    """Check that every call succeeds and reaches the upstream as meant, stamped if it creates a record."""
     minted = await gateway.mint(EVERYTHING)
     file = statement(directory)
     seen = await run(command, f"http://{gateway.gateway.address}", minted.key, file)
@@ -136,12 +136,12 @@ async def through_stand_in(command: Sequence[str | Path], gateway: Running, dire
 
 
 def maker(got: Request) -> Any:
-    """Whom the record that was asked for would name."""
+    """Return the key id that the stamp in the request's body names, or None."""
     return json.loads(got.body)["meta_data"].get(STAMP)
 
 
 async def through_gateway_as_at_core(command: Sequence[str | Path], core: Core, directory: Path) -> None:
-    """The application sees the same answers through the gateway as at Core with a key of Core's own."""
+    """Check that an application sees the same through the gateway as at Core with a key of Core's own."""
     at_core = await run(command, core.url, await minted_by(core), statement(directory))
     async with fronted(core) as live:
         minted = await live.mint(EVERYTHING)
@@ -161,7 +161,7 @@ async def through_gateway_as_at_core(command: Sequence[str | Path], core: Core, 
 
 
 async def minted_by(core: Core) -> str:
-    """A key of Core's own that may do everything."""
+    """Return a key of Core's own that may do everything."""
     wanted = {
         "name": "sdk",
         "owner": "acme",

@@ -2,8 +2,8 @@
 
 Rules kept here:
 - Standard library only: the test command calls this before anything is installed.
-- They are installed outside the tree, in the user's cache, exactly as `package-lock.json` pins them.
-- Packages' own install scripts are not run.
+- They are installed in the user's cache, not in the tree, exactly as `package-lock.json` pins them.
+- The install scripts of packages are not run.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ COMMAND = "python3 -m tests.sdk.node_packages"
 
 
 def directory() -> Path:
-    """Where the packages are installed for what the lock file pins now."""
+    """Return the folder for the packages that the lock file pins now."""
     pinned = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in FILES)).hexdigest()
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache, "blnk-gateway-tests", f"node-{pinned[:16]}")
 
 
 def missing() -> str | None:
-    """What the SDK tests lack in one line, with what installs it; None if they can run."""
+    """Return what the SDK tests lack, and what installs it, in one line; None if they can run."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "needs node 18 or newer, and npm: sudo apt-get install --yes nodejs npm"
     if not (directory() / "installed").exists():
@@ -37,7 +37,7 @@ def missing() -> str | None:
 
 
 def install() -> None:
-    """Installs the packages where they are missing. Raises CalledProcessError."""
+    """Install the packages if they are missing. Raises CalledProcessError."""
     target = directory()
     if (target / "installed").exists():
         return

@@ -1,10 +1,10 @@
-"""The ordinary calls of an application that uses blnk-python.
+"""Make the usual calls of an application that uses blnk-python.
 
 Run as `python -m tests.sdk.python_calls URL KEY FILE`.
 
 Rules kept here:
-- The SDK is used as its README shows; nothing is changed but the base URL and the key.
-- The last line of output is a JSON list of what each call returned, in order, under its name.
+- The SDK is used as its README shows; only the base URL and the key are changed.
+- The last line of output is a JSON list of the calls in order, each with its name and what it returned.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from blnk_sdk import Blnk, BlnkClientOptions, blnk_init  # type: ignore[import-u
 
 
 class Journey:
-    """Calls made so far, each with what the SDK returned."""
+    """The calls made so far, each with what the SDK returned."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
 
     def call(self, name: str, made: Callable[[], Any]) -> dict[str, Any]:
-        """Makes a call and keeps what it returned; its data, if it is an object."""
+        """Make a call and keep its result; return the data if it is an object."""
         answer = made()
         code = answer.error.code if answer.error else None
         self.seen.append({"name": name, "status": answer.status, "code": code, "data": answer.data})
@@ -33,7 +33,7 @@ class Journey:
 
 
 def run(blnk: Blnk, file: str) -> list[dict[str, Any]]:
-    """Every call of the journey."""
+    """Make every call in order."""
     run = uuid.uuid4().hex
     journey = Journey()
     call = journey.call
@@ -93,7 +93,7 @@ def run(blnk: Blnk, file: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Runs the journey and prints what it saw."""
+    """Make the calls and print the results."""
     url, key, file = sys.argv[1:]
     with blnk_init(key, BlnkClientOptions(base_url=url)) as blnk:
         seen = run(blnk, file)

@@ -1,4 +1,4 @@
-"""The official Python SDK, as PyPI ships it, makes its ordinary calls through the gateway."""
+"""The official Python SDK, as PyPI ships it, makes its usual calls through the gateway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sdk.journey import through_gateway_as_at_core, through_stand_in
 
 @pytest.fixture
 def command() -> tuple[str, ...]:
-    """Runs the journey with the SDK; a warning is a failure."""
+    """Return the command that makes the calls, in which a warning is a failure."""
     return (sys.executable, "-W", "error", "-m", "tests.sdk.python_calls")
 
 
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.sdk
 
 
 async def test_calls_reach_the_upstream(gateway: Running, command: tuple[str, ...], tmp_path: Path) -> None:
-    """Every call, an upload included, crosses as the SDK meant it, with its key's id on what it creates."""
+    """Every call, also an upload, reaches the upstream as the SDK meant it; new records have the key's id."""
     await through_stand_in(command, gateway, tmp_path)
 
 
 @pytest.mark.core
 async def test_calls_come_out_as_at_core(core: Core, command: tuple[str, ...], tmp_path: Path) -> None:
-    """An application that moves from Core to the gateway sees the same answers."""
+    """An application that moves from Core to the gateway sees the same responses."""
     await through_gateway_as_at_core(command, core, tmp_path)

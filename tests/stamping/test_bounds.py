@@ -1,4 +1,4 @@
-"""No body holds the event loop for long, whatever it is made of: large ones take short steps."""
+"""No body blocks the event loop for long: a body that is slow to stamp is stamped in short steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.proxy.errors import code_of
 from gateway.stamping.stamp import CHEAP_SECONDS, is_cheap, stamp, stamp_in_steps
 
 SIZE = 5 * 1024 * 1024
-# Seconds of this thread's own time that one step may take, at its best in RUNS: 2 ms, and as much for noise.
+# Seconds of CPU time that one step may take in the best of RUNS: 2 ms, and as much again for noise.
 LONGEST = 0.004
 RUNS = 5
 
@@ -22,7 +22,7 @@ Outcome = Code | None
 
 
 def filled(head: bytes, part: bytes, tail: bytes) -> bytes:
-    """`part`, repeated with commas between to fill SIZE."""
+    """Return `part` repeated, with commas between, up to SIZE bytes."""
     times = (SIZE - len(head) - len(tail)) // (len(part) + 1)
     return head + b",".join([part] * times) + tail
 
@@ -78,7 +78,7 @@ CASES: dict[str, tuple[Stamp, bytes, Outcome]] = {
     "meta_data over and over": (Stamp.CREATE, filled(b"{", b'"meta_data":{}', b"}"), Code.MALFORMED_BODY),
     "30 kB of empty items": (Stamp.BULK, b'{"transactions":[%b]}' % b",".join([b"{}"] * 9999), None),
 }
-# Bodies that are stamped at once, as costly as they may be.
+# The most expensive bodies that are stamped without steps.
 CHEAP: dict[str, tuple[Stamp, bytes]] = {
     "one string": (Stamp.CREATE, b'{"a":"%b"}' % (b"x" * 60_000)),
     "brackets": (Stamp.CREATE, b'{"a":[%b]}' % b",".join([b"[]"] * 1500)),
@@ -98,14 +98,14 @@ CHEAP: dict[str, tuple[Stamp, bytes]] = {
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    """Without the garbage collector, which takes its time from the objects of all tests."""
+    """Switch off the garbage collector, whose time depends on the objects of all tests."""
     gc.disable()
     yield
     gc.enable()
 
 
 def step_seconds(how: Stamp, body: bytes) -> tuple[list[float], Outcome]:
-    """The seconds of each step, and what came of the body."""
+    """Return the seconds that each step took, and the outcome."""
     taken: list[float] = []
     outcome: Outcome = None
     steps = stamp_in_steps(body, how, "api_key_x", max_length=SIZE + 1024 * 1024)
@@ -124,13 +124,13 @@ def step_seconds(how: Stamp, body: bytes) -> tuple[list[float], Outcome]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_no_step_is_long(name: str) -> None:
-    """Each step of a body made to be slow stays below the bound, and what it comes to is known."""
+    """Each step of a body that is slow to stamp stays below the bound, and the outcome is as expected."""
     how, body, expected = CASES[name]
     best: list[float] = []
     for _ in range(RUNS):
         taken, outcome = step_seconds(how, body)
         assert outcome == expected
-        # Step by step: the noise of a shared machine falls on another step each time.
+        # The best time of each step counts, because noise hits another step in each run.
         best = list(map(min, best or taken, taken))
         if max(best) < LONGEST:
             return
@@ -145,7 +145,7 @@ def seconds_at_once(how: Stamp, body: bytes) -> float:
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_what_is_stamped_at_once_is_cheap(name: str) -> None:
-    """The estimate holds, twice over for noise, for what costs most by byte, by name and by item."""
+    """The most expensive bodies by byte, name and item take at most twice the estimate."""
     how, body = CHEAP[name]
     assert is_cheap(body, how)
     assert min(seconds_at_once(how, body) for _ in range(RUNS)) < 2 * CHEAP_SECONDS
@@ -153,6 +153,6 @@ def test_what_is_stamped_at_once_is_cheap(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_slow_is_not_stamped_at_once(name: str) -> None:
-    """All that is made to be slow takes steps."""
+    """Every body that is slow to stamp is stamped in steps."""
     how, body, _ = CASES[name]
     assert not is_cheap(body, how)

@@ -1,4 +1,4 @@
-"""Large JSON texts are checked and taken apart in steps exactly as a reader of whole texts does."""
+"""A large JSON text is checked and split in steps exactly as it would be when read whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def finished(steps: Generator[None, None, Any]) -> Any:
 
 
 def read(text: bytes) -> Any:
-    """JSON with the members of objects as pairs, and numbers of any length."""
+    """Return the JSON value, with members of objects as pairs and numbers of any length."""
     return json.loads(text, object_pairs_hook=list, parse_int=str)
 
 
@@ -49,7 +49,7 @@ def is_object(text: bytes) -> bool:
 @pytest.mark.parametrize("length", range(BLOCK - 8, BLOCK + 8))
 @pytest.mark.parametrize("text", [rb"\u0041", rb"\\", rb"\"", rb"\ud83d", rb"\\\"", "\u20ac".encode(), b"],"])
 def test_a_step_may_end_in_any_part_of_a_string(text: bytes, length: int) -> None:
-    """Escapes are not cut apart, and what follows is read as what it is."""
+    """A step that ends inside a string splits no escape, and the text after it is read correctly."""
     for body in (b'{"%b%b":[1,{}]}', b'{"a":"%b%b","b":2}'):
         sent = body % (b"x" * length, text)
         assert is_object(sent)
@@ -59,7 +59,7 @@ def test_a_step_may_end_in_any_part_of_a_string(text: bytes, length: int) -> Non
 
 @pytest.mark.parametrize("wrong", [rb"\u00", rb"\x", b"\n", b"\x00", rb"\ud8", b'"'])
 def test_what_is_wrong_far_inside_a_string_is_found(wrong: bytes) -> None:
-    """Also where whole steps before and behind it are part of the same string."""
+    """An error in a string is found even if whole steps before and after it are inside the same string."""
     around = b"x" * (3 * BLOCK)
     assert not is_object(b'{"a":"%b%b%b"}' % (around, wrong, around))
 
@@ -76,7 +76,7 @@ def test_what_is_wrong_far_inside_a_string_is_found(wrong: bytes) -> None:
     ],
 )
 def test_a_long_number_is_read_as_one(number: bytes, sound: bool) -> None:
-    """Digits are left out of what is read, and a leading zero or a second number is still found."""
+    """A leading zero or a second number is found although most digits of a long number are skipped."""
     assert is_object(b'{"a":%b}' % number) is sound
     assert is_object(b'{"a":[0,%b,0]}' % number) is sound
 
@@ -86,7 +86,7 @@ def test_a_long_number_is_read_as_one(number: bytes, sound: bool) -> None:
     [b"[1,]", b"[,1]", b"[1,,1]", b'{"a":1,}', b'{,"a":1}', b'{"a":1]', b"[1}", b"[1],", b",[1]", b"]"],
 )
 def test_commas_and_brackets_out_of_place_are_found(text: bytes) -> None:
-    """Cutting at a comma hides none of them."""
+    """Cutting the text at commas hides no misplaced comma or bracket."""
     for around in (b'{"a":%b}', b'{"a":[%b]}', b'{"a":[0,%b,0]}'):
         assert not is_object(around % text)
         assert not is_object(around % (b" " * 2 * BLOCK + text))
@@ -96,21 +96,21 @@ def test_commas_and_brackets_out_of_place_are_found(text: bytes) -> None:
     "text", [b"", b" ", b"1", b"null", b'"{}"', b"[{}]", b"{}{}", b"{},", b"\xef\xbb\xbf{}"]
 )
 def test_only_one_object_is_one(text: bytes) -> None:
-    """Nothing but blanks may stand around it."""
+    """Only blanks may come before and after the object."""
     assert is_object(b" {} ")
     assert not is_object(text)
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
 def test_how_deep_a_text_may_be_nested(depth: int) -> None:
-    """Counted over steps."""
+    """Nesting is counted across steps."""
     text = b'{"x":"%b","a":%b%b}' % (b"x" * 2 * BLOCK, b"[" * (depth - 1), b"]" * (depth - 1))
     assert is_object(text) is (depth == MAX_DEPTH)
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\xe2\x82", b"x" * (1 << 18) + b"\xe2\x82"])
 def test_what_is_not_utf_8_is_found(text: bytes) -> None:
-    """Also where it is cut short at the end of a step, or of the text."""
+    """Invalid UTF-8 is found even where a step or the text ends inside a character."""
     sound = b"x" * ((1 << 18) - 1) + "\u20ac".encode() * 3
     finished(decode_in_steps(sound))
     with pytest.raises(UnicodeDecodeError):
@@ -118,7 +118,7 @@ def test_what_is_not_utf_8_is_found(text: bytes) -> None:
 
 
 def units(name: str) -> list[int]:
-    r"""The name in units of UTF-16, with the replacements of `readable`: surrogates and the text `\ud`."""
+    r"""Return the name in UTF-16 units, after the replacements that `readable` makes for surrogates."""
     text = name.replace(r"\ud", r"\uf").replace(r"\uD", r"\uF")
     coded = text.encode("utf-16-be", "surrogatepass")
     pairs = zip(coded[::2], coded[1::2], strict=True)
@@ -129,7 +129,7 @@ def units(name: str) -> list[int]:
 @given(body=LARGE_BODIES)
 @example(body=rb'{"\\ud83d":"' + b"x" * 5000 + b'"}')
 def test_the_parts_of_an_object_are_its_members(body: bytes) -> None:
-    """In order; one that is large is a single member."""
+    """The members come in order, and a large one is one part."""
     try:
         pairs = read(body)
     except ValueError:
@@ -149,7 +149,7 @@ def test_the_parts_of_an_object_are_its_members(body: bytes) -> None:
 @examples(60)
 @given(array=arrays(LARGE_VALUES))
 def test_the_parts_of_an_array_are_its_elements(array: str) -> None:
-    """And one element more than asked for is too many."""
+    """The elements come in order, and one element more than the limit is refused."""
     text = array.encode()
     try:
         elements = read(text)

@@ -1,4 +1,4 @@
-"""The stamper against the recorded contract, and against a plain reading of JSON on generated bodies."""
+"""The stamper agrees with the recorded contract, and with a plain reading of JSON on generated bodies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUOTED_KEY_ID = json.dumps(KEY_ID)
 
 
 def recorded() -> list[Any]:
-    """The contract's cases that concern a stamp; the limit of a body is held where bodies are read."""
+    """Return the contract's cases about stamps; the limit of a body is tested where bodies are read."""
     cases = map(json.loads, (CONTRACT / "cases.jsonl").read_text().splitlines())
     groups = ("body", "bulk", "money", "attribution")
     return [
@@ -55,7 +55,7 @@ def sent(body: Any) -> bytes:
 
 
 def with_literals(text: bytes) -> Any:
-    """JSON with numbers as they are written."""
+    """Return the JSON value, with numbers as they are written."""
     return json.loads(text, parse_int=lambda digits: [digits], parse_float=lambda digits: [digits])
 
 
@@ -81,12 +81,12 @@ def test_the_contract_holds(case: dict[str, Any]) -> None:
 
 
 BLANK = st.sampled_from(["", "", "", " ", "\n\t", "\r"])
-# As they stand between quotes: exact, folded, escaped, and what only looks like a reserved name.
+# Text between quotes: exact, folded and escaped names, and names that only look reserved.
 META_DATA = ["META_DATA", "meta\\u005fdata", "\\u004deta_data", "\\u006d\\u0065ta_data", 'x\\"meta_data']
 TRANSACTIONS = ["Transactions", "tran\u017factions", "tran\\u017Factions", "transact\\u0069ons"]
 STAMP = ["blnk_generated_by", "BLNK\\u005FGENERATED_BY", "BLN\u212a_GENERATED_BY", 'x\\"BLNK_GENERATED_BY']
 OTHER = ["name", "name", "Name", "n\\u0061me", "", "\u00e9", "\\u00e9", "a\\nb", "\\\\u0041", "\\u212a"]
-# Lone surrogates, pairs, and what only looks like one.
+# Lone surrogates, pairs, and text that only looks like one.
 SURROGATES = [
     "\\ud83d",
     "x\\uDE00",
@@ -121,7 +121,7 @@ def arrays(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 VALUES = st.recursive(LITERAL, lambda inner: st.one_of(objects(inner), arrays(inner)), max_leaves=12)
-# Longer than a step of the stamper's.
+# Longer than one step of the stamper.
 LARGE = [
     '"' + "x" * 9000 + '"',
     '"' + "\\\\\\u0041" * 2000 + '"',
@@ -154,7 +154,7 @@ def expected_outcome(body: bytes, how: Stamp) -> Refused | list[tuple[str, objec
 
 
 def taken_apart(leaves: bytes | Refused, how: Stamp) -> Refused | list[tuple[str, object]]:
-    """Return the stamped body, taken apart as far as the reference does."""
+    """Return the stamped body as nested members, as deep as the reference goes."""
     if isinstance(leaves, Refused):
         return leaves
     found: list[tuple[str, object]] = []
@@ -177,7 +177,7 @@ def taken_apart(leaves: bytes | Refused, how: Stamp) -> Refused | list[tuple[str
 @example(body=b'{"transactions":[{"transactions":1}],"tr\\u0061nsactions":[{}]}')
 @example(body=b'{"meta_data":{"meta_data":1,"a\\u0041":2},"a":"\\u0041"}')
 def test_every_other_value_leaves_byte_for_byte_in_order(how: Stamp, body: bytes) -> None:
-    """Member by member, what leaves or is refused is what a plain reading of the text says."""
+    """The stamped body has the members that a plain reading predicts, or both refuse the body."""
     assert taken_apart(outcome(body, how), how) == expected_outcome(body, how)
 
 
@@ -185,7 +185,7 @@ def test_every_other_value_leaves_byte_for_byte_in_order(how: Stamp, body: bytes
 @examples(60)
 @given(body=LARGE_BODIES)
 def test_a_large_body_is_read_like_any_other(how: Stamp, body: bytes) -> None:
-    """In steps, whose ends fall into any of its strings, numbers, blanks, names and containers."""
+    """A body that is read in steps, which end at any place in it, is stamped as if it were read whole."""
     assert taken_apart(outcome(body, how), how) == expected_outcome(body, how)
 
 
@@ -197,7 +197,7 @@ def test_a_large_body_is_read_like_any_other(how: Stamp, body: bytes) -> None:
     change=st.one_of(st.binary(max_size=2), st.sampled_from([b'"', b"\\", b"{", b"]", b",", b":"])),
 )
 def test_a_broken_body_never_passes(body: bytes, how: Stamp, place: int, change: bytes) -> None:
-    """With a few bytes changed, what no longer is JSON is refused, and the rest is still read alike."""
+    """With a few bytes changed, a body that is not JSON is refused, and any other is stamped as predicted."""
     place %= len(body)
     broken = body[:place] + change + body[place + 1 :]
     if broken.strip(b" \t\r\n"):
@@ -207,7 +207,7 @@ def test_a_broken_body_never_passes(body: bytes, how: Stamp, place: int, change:
 @examples(150)
 @given(body=BODIES)
 def test_core_reads_exactly_the_callers_stamp(body: bytes) -> None:
-    """Core's decoder folds names and merges what repeats; it finds the caller's stamp in what leaves."""
+    """Core's decoder, which folds and merges names, finds the caller's stamp in the stamped body."""
     record = outcome(body)
     if isinstance(record, bytes):
         meta_data = reference.core_meta_data(reference.members(record.decode()))
@@ -229,7 +229,7 @@ def test_core_reads_exactly_the_callers_stamp(body: bytes) -> None:
     place=st.integers(0, 11),
 )
 def test_only_what_core_folds_is_ambiguous(character: str, name: str, place: int) -> None:
-    """A name that encoding/json would not bind to a reserved field is any other name."""
+    """A name that encoding/json would not bind to a reserved field is accepted like any other."""
     spelled = name[:place] + character + name[place + 1 :]
     ambiguous = reference.fold(spelled) == name != spelled
     for ascii_only in (True, False):

@@ -1,4 +1,4 @@
-"""The stamp goes into a JSON body, and nothing else in the body changes."""
+"""Stamping adds the stamp to a JSON body and changes nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STAMPING = [*RECORDS, Stamp.BULK]
 
 @dataclass(frozen=True)
 class Refused:
-    """The outcome of a body that does not leave."""
+    """The outcome of a body that is refused."""
 
     code: Code
     message: str
@@ -79,7 +79,7 @@ def malformed(message: str) -> Refused:
     ],
 )
 def test_a_created_record_names_its_creator(body: bytes, leaves: bytes) -> None:
-    """The caller's stamp is the only one in meta_data, which exists once; the rest is as it was sent."""
+    """The caller's stamp is the only one in meta_data, which exists once; every other byte stays."""
     assert outcome(body) == leaves.replace(b"%b", MEMBER)
 
 
@@ -95,7 +95,7 @@ def test_a_created_record_names_its_creator(body: bytes, leaves: bytes) -> None:
     ],
 )
 def test_a_replaced_meta_data_names_its_writer(body: bytes, leaves: bytes) -> None:
-    """If meta_data replaces the stored one it is stamped; if it is not sent nothing changes."""
+    """A body with meta_data, which replaces the stored one, is stamped; a body without it stays as it is."""
     assert outcome(body, Stamp.REPLACE) == leaves.replace(b"%b", MEMBER)
 
 
@@ -113,7 +113,7 @@ def test_a_replaced_meta_data_names_its_writer(body: bytes, leaves: bytes) -> No
     ],
 )
 def test_a_merged_meta_data_carries_no_stamp(body: bytes, leaves: bytes) -> None:
-    """If Core merges meta_data, a client's stamp is removed and the creator's is kept."""
+    """A client's stamp is removed from a meta_data that Core merges, so the creator's stamp is kept."""
     assert outcome(body, Stamp.MERGE) == leaves
 
 
@@ -135,14 +135,14 @@ def test_a_merged_meta_data_carries_no_stamp(body: bytes, leaves: bytes) -> None
     ],
 )
 def test_each_item_of_a_batch_names_its_creator(body: bytes, leaves: bytes) -> None:
-    """Every item is stamped; Core drops a meta_data of the batch itself, so it leaves as it came."""
+    """Every item is stamped; meta_data of the batch itself, which Core drops, is forwarded as it came."""
     assert outcome(body, Stamp.BULK) == leaves.replace(b"%b", MEMBER)
 
 
 @pytest.mark.parametrize("how", list(Stamp))
 @pytest.mark.parametrize("body", [b"", b" \r\n\t"])
 def test_a_blank_body_leaves_as_it_is(how: Stamp, body: bytes) -> None:
-    """Core decides how to respond to an empty body."""
+    """An empty body is forwarded, because Core decides how to respond to it."""
     assert outcome(body, how) == body
 
 
@@ -153,12 +153,12 @@ def test_an_optional_body_is_made_where_it_is_blank(body: bytes) -> None:
 
 
 def test_an_optional_body_that_was_sent_is_stamped() -> None:
-    """`body_optional` says nothing about a body that is there."""
+    """A body that was sent is stamped as usual with `body: optional`."""
     assert outcome(b"{}", body_optional=True) == b'{"meta_data":{%b}}' % MEMBER
 
 
 def test_a_route_without_a_stamp_leaves_any_body_alone() -> None:
-    """`none` reads nothing."""
+    """With `none` the body is not read."""
     assert outcome(b"\xff not JSON", Stamp.NONE) == b"\xff not JSON"
 
 
@@ -177,7 +177,7 @@ def test_a_route_without_a_stamp_leaves_any_body_alone() -> None:
     ],
 )
 def test_what_is_not_one_json_object_is_refused(how: Stamp, body: bytes) -> None:
-    """Core reads some of these otherwise than a strict reader does, so none may pass."""
+    """A body that Core reads in another way than a strict parser is refused."""
     assert outcome(body, how) == malformed("Request body must be one JSON object")
 
 
@@ -193,7 +193,7 @@ def test_meta_data_of_another_type_is_refused(how: Stamp, body: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"null", b"{}", b'"s"', b"1", b"[null]", b"[{},1]", b"[[]]"])
 def test_transactions_of_another_type_are_refused(value: bytes) -> None:
-    """An item that cannot be stamped does not leave."""
+    """A batch with an item that cannot be stamped is refused."""
     body = b'{"transactions":%b}' % value
     assert outcome(body, Stamp.BULK) == malformed("transactions must be an array of objects")
 
@@ -211,12 +211,12 @@ def test_transactions_of_another_type_are_refused(value: bytes) -> None:
     ],
 )
 def test_a_folded_spelling_of_a_reserved_name_is_refused(how: Stamp, body: bytes) -> None:
-    """Core binds it to the same field, over or under what the gateway wrote there."""
+    """Another spelling is refused, because Core would bind it to the same field as the stamp."""
     assert outcome(body, how) == malformed("Ambiguous spelling of a reserved field")
 
 
 def test_exactly_the_limit_of_items_is_stamped() -> None:
-    """Core takes 10,000 items; the decoder that counts them and the plain one agree."""
+    """Core accepts 10,000 items; the decoder that counts items and the plain one agree."""
     few, many = (b'{"transactions":[%b]}' % b",".join([b'{"a":1,"b":2}'] * n) for n in (2, MAX_ITEMS))
     item = b'{"a":1,"b":2,"meta_data":{%b}}' % MEMBER
     assert outcome(few, Stamp.BULK) == b'{"transactions":[%b]}' % b",".join([item] * 2)
@@ -225,14 +225,14 @@ def test_exactly_the_limit_of_items_is_stamped() -> None:
 
 @pytest.mark.parametrize("item", [b"{}", b"null", b'{"a":[{},{}]}'])
 def test_more_items_than_the_limit_are_refused(item: bytes) -> None:
-    """The text is Core's."""
+    """The refusal has Core's own message."""
     body = b'{"transactions":[%b]}' % b",".join([item] * (MAX_ITEMS + 1))
     assert outcome(body, Stamp.BULK) == Refused(Code.BULK_LIMIT, "too many transactions; max is 10000")
 
 
 @pytest.mark.parametrize("how", list(Stamp)[1:])
 def test_what_leaves_is_never_longer_than_the_limit(how: Stamp) -> None:
-    """One byte too many is refused with both sizes, whether the gateway added it or not."""
+    """One byte too many is refused with both sizes, whether the client or the gateway added it."""
     body = b'{"transactions":[{}],"meta_data":{"a":1}}'
     leaves = outcome(body, how)
     assert isinstance(leaves, bytes)
@@ -246,7 +246,7 @@ def test_what_leaves_is_never_longer_than_the_limit(how: Stamp) -> None:
 
 @pytest.mark.parametrize("name", ["meta_data", "transactions"])
 def test_a_reserved_name_repeated_too_often_is_refused(name: str) -> None:
-    """Each but the last is taken out of the body, which is bounded work."""
+    """Of a repeated reserved name only the last is kept, and too many repetitions are refused."""
     members = [b'"%b":null' % name.encode()] * (MAX_REPEATED - 1)
     repeated = outcome(b'{%b,"transactions":[{}]}' % b",".join(members), Stamp.BULK)
     assert isinstance(repeated, bytes)
@@ -260,7 +260,7 @@ MANY = b",".join(b'"%06d":1' % n for n in range(10_001))
 
 
 def test_any_number_of_names_is_looked_at() -> None:
-    """Escapes and second mentions are no reason to refuse a body, however many members it has."""
+    """A body with many members is accepted, whatever escapes and repeated names it has."""
     assert outcome(b"{%b}" % MANY) == b'{%b,"meta_data":{%b}}' % (MANY, MEMBER)
     inner = b'{"meta_data":{"\\u0061":1,%b' % MANY
     assert outcome(inner + b"}}") == inner + b",%b}}" % MEMBER
@@ -284,7 +284,7 @@ WHOLE = [rb"\ud83d\ude00", rb"\\ud83d", rb"\ufffd", rb"\uf83d", rb"\uD7FF"]
 
 @pytest.mark.parametrize("text", [*LONE, *WHOLE])
 def test_a_surrogate_passes_byte_for_byte(text: bytes) -> None:
-    """JSON.stringify writes a lone one where a text was cut inside an emoji, and Go reads U+FFFD for it."""
+    """A lone surrogate, which JSON.stringify may write and Go reads as U+FFFD, is forwarded as it came."""
     for body in (
         b'{"a":"%b"}',
         b'{"a":[{"b":"%b"}]}',
@@ -302,7 +302,7 @@ def test_a_surrogate_passes_byte_for_byte(text: bytes) -> None:
 
 
 def test_a_surrogate_hides_no_stamp() -> None:
-    """Whatever stands beside it, the client's own stamp is found."""
+    """A client's own stamp is found beside a lone surrogate."""
     body = rb'{"x":"\\\ud83d","meta_data":{"\ud83d":1,"BLNK\u005fGENERATED_BY":"\ud83d","b":"\\ud83d"}}'
     assert outcome(body) == rb'{"x":"\\\ud83d","meta_data":{"\ud83d":1,"b":"\\ud83d",%b}}'.replace(
         b"%b", MEMBER
@@ -310,7 +310,7 @@ def test_a_surrogate_hides_no_stamp() -> None:
 
 
 def test_a_large_item_is_stamped_like_any_other() -> None:
-    """An item above the size of a step takes steps of its own."""
+    """An item that is larger than a step is stamped in several steps."""
     item = b'{"a":"%b"' % (b"x" * 100_000)
     assert outcome(b'{"transactions":[%b}]}' % item, Stamp.BULK) == (
         b'{"transactions":[%b,"meta_data":{%b}}]}' % (item, MEMBER)
@@ -344,7 +344,7 @@ NESTING = {
 def test_how_deep_a_body_may_be_nested_is_the_stampers_to_say(
     how: Stamp, nested: Callable[[int], bytes]
 ) -> None:
-    """One level more is refused, whichever Python reads it."""
+    """The same nesting limit applies on every version of Python."""
     assert isinstance(outcome(nested(MAX_DEPTH), how), bytes)
     for depth in (MAX_DEPTH + 1, 11_000, 200_000):
         assert outcome(nested(depth), how) == malformed("Request body must be one JSON object")
@@ -352,7 +352,7 @@ def test_how_deep_a_body_may_be_nested_is_the_stampers_to_say(
 
 @pytest.mark.parametrize("pad", range(4))
 def test_brackets_in_strings_nest_nothing(pad: int) -> None:
-    """A text of many brackets is not a deep one, wherever an escape in it is cut."""
+    """Brackets in strings do not count as nesting, wherever a step ends within an escape."""
     body = b'{"a":"%b","b":["%b"],"c":"\\"%b","d":%b1%b}' % (
         *(b"[{" * 50_000, b"\\\\[" * 50_000, b"[" * 50_000),
         *(b"[" * 400, b"]" * 400),

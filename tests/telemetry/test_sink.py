@@ -1,4 +1,4 @@
-"""Lines onto descriptors that are full, gone, closed or out of space: nobody waits, nothing is raised."""
+"""Lines go to descriptors that are full, gone, closed or out of space; nothing waits or is raised."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lines(first: int, last: int) -> bytes:
 
 
 def at_once(sink: LineSink, text: bytes) -> None:
-    """Hand the text over, which takes no time."""
+    """Hand the text over, and check that this takes no time."""
     began = time.monotonic()
     sink.put(text)
     assert time.monotonic() - began < AT_ONCE
@@ -90,7 +90,7 @@ class TestNobodyReads:
             assert (nothing, terminal.drained(sink)) == ([], LINE)
 
     def test_a_socket_is_as_good(self) -> None:
-        """As the journal of systemd gives it."""
+        """A socket, which is what systemd's journal gives, is written like a pipe."""
         ours, theirs = socket.socketpair()
         with opened(lambda: (theirs.detach(), ours.detach())) as made:
             sink = open_sink(made.stream)
@@ -117,7 +117,7 @@ class TestErrors:
         assert sink.dropped == 3
 
     def test_a_stream_that_is_closed_meanwhile_costs_nothing(self) -> None:
-        """The sink has a descriptor of its own."""
+        """The sink has a descriptor of its own, so it goes on writing after its stream is closed."""
         with opened(os.pipe) as pipe:
             sink = open_sink(pipe.stream)
             pipe.stream.close()
@@ -126,7 +126,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("beneath", [False, True])
     def test_a_stream_that_was_closed_before_costs_the_lines(self, beneath: bool) -> None:
-        """It does not matter whether its owner closed it, or only its descriptor."""
+        """Lines are dropped, whether the stream was closed or only its descriptor."""
         reader, writer = os.pipe()
         os.close(reader)
         stream = os.fdopen(writer, "wb", buffering=0)

@@ -199,7 +199,7 @@ class TestLog:
         assert (before, stream.getvalue().count(b"\n")) == (b"", 1)
 
     def test_a_large_batch_does_not_wait_for_its_flush(self) -> None:
-        """Data from clients is not kept in memory for thousands of requests."""
+        """Lines of at most some hundred requests are kept in memory."""
         stream = io.StringIO()
         log = Log(stream)
         for _ in range(1000):
@@ -245,7 +245,7 @@ class TestLog:
 
 
 class SignallingStream(io.StringIO):
-    """A stream that says when it was written to."""
+    """A stream on which a test can wait for the next write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -409,7 +409,7 @@ def metrics() -> Metrics:
 
 
 class Made(Collector):
-    """Counts the pages that it was shown on."""
+    """A collector that counts the pages that it was part of."""
 
     pages = 0
 
@@ -549,7 +549,7 @@ class TestMetrics:
         assert samples(second, "requests_total") == {}
 
     async def test_one_page_is_made_for_all_who_ask_at_once(self) -> None:
-        """Each format in a turn of the event loop of its own: no number of scrapes makes one long."""
+        """Scrapes at once share one page of each format; a page is made in its own turn of the event loop."""
         counted, made = metrics(), Made()
         counted.add(made)
         asking = [asyncio.ensure_future(counted.shared_exposition("")) for _ in range(20)]
@@ -563,7 +563,7 @@ class TestMetrics:
         assert len({page.result() for page in asking[:20]}) == 1
         assert len({page.result() for page in asking}) == 2
 
-    async def test_who_leaves_takes_the_page_from_nobody(self) -> None:
+    async def test_a_scrape_that_is_given_up_does_not_end_the_others(self) -> None:
         counted = metrics()
         asking = [asyncio.ensure_future(counted.shared_exposition("")) for _ in range(2)]
         await asyncio.sleep(0)

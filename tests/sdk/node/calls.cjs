@@ -1,8 +1,8 @@
-// The ordinary calls of an application that uses the TypeScript SDK: node calls.cjs URL KEY FILE
+// The usual calls of an application that uses the TypeScript SDK: node calls.cjs URL KEY FILE
 //
 // Rules kept here:
-// - The SDK is used as its README shows; nothing is changed but the base URL and the key.
-// - The last line of output is a JSON list of what each call returned, in order, under its name.
+// - The SDK is used as its README shows; only the base URL and the key are changed.
+// - The last line of output is a JSON list of the calls in order, each with its name and what it returned.
 
 'use strict';
 
