@@ -26,7 +26,7 @@ class Endpoint(Protocol):
     def port(self) -> int: ...
 
 
-class BrokenAnswer(Exception):  # noqa: N818 - it names what came, not a fault of the client
+class BrokenResponse(Exception):  # noqa: N818 - it names what came, not a fault of the client
     """The connection ended before the response was whole; `received` holds what came of it."""
 
     def __init__(self, received: bytes) -> None:
@@ -35,7 +35,7 @@ class BrokenAnswer(Exception):  # noqa: N818 - it names what came, not a fault o
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """One final response, with the status codes of the interim ones before it."""
 
     status: int
@@ -168,23 +168,23 @@ class RawClient:
             data += more
         return bytes(data)
 
-    async def answer(self, *, head: bool = False) -> Answer:
-        """Return the next final response; `head` says that it is one to HEAD. Raises BrokenAnswer."""
+    async def response(self, *, head: bool = False) -> Response:
+        """Return the next final response; `head` says that it is one to HEAD. Raises BrokenResponse."""
         interim: list[int] = []
         while True:
             version, status, headers = await self._head()
             if status >= 200:
                 body = b"" if head or status in (204, 304) else await self._body(headers)
-                return Answer(status, headers, body, version, interim)
+                return Response(status, headers, body, version, interim)
             interim.append(status)
 
-    async def call(self, data: bytes, *, head: bool = False) -> Answer:
-        """Send a request and return its response. Raises BrokenAnswer."""
+    async def call(self, data: bytes, *, head: bool = False) -> Response:
+        """Send a request and return its response. Raises BrokenResponse."""
         await self.send(data)
-        return await self.answer(head=head)
+        return await self.response(head=head)
 
-    async def ask(self, method: str, target: str, **more: Any) -> Answer:
-        """Send the `request` with these arguments and return its response. Raises BrokenAnswer."""
+    async def ask(self, method: str, target: str, **more: Any) -> Response:
+        """Send the `request` with these arguments and return its response. Raises BrokenResponse."""
         return await self.call(request(method, target, **more), head=method == "HEAD")
 
     async def ended(self) -> bool:
@@ -236,7 +236,7 @@ class RawClient:
             searched = max(0, len(data) - len(mark))
             more = await self.read_some()
             if not more:
-                raise BrokenAnswer(bytes(data))
+                raise BrokenResponse(bytes(data))
             data += more
         end = found + len(mark)
         self._unread[:0] = data[end:]
@@ -247,7 +247,7 @@ class RawClient:
         while len(data) < length:
             more = await self.read_some()
             if not more:
-                raise BrokenAnswer(bytes(data))
+                raise BrokenResponse(bytes(data))
             data += more
         self._unread[:0] = data[length:]
         return bytes(data[:length])

@@ -27,7 +27,7 @@ from gateway.server.build import build
 from gateway.server.gateway import Gateway
 from gateway.server.parts import Options
 from tests.core_stand_in import StandInCore
-from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
+from tests.raw_client import PATIENCE, Endpoint, RawClient, Response
 
 ROOT = Path(__file__).resolve().parent.parent
 MASTER_KEY = "mk-5f0c1b7e2d9a4c68b3e1-of-the-tests"  # in no test but this one: greps look for it
@@ -113,7 +113,7 @@ class Running:
         self._clients.append(client)
         return client
 
-    async def ask(self, method: str, target: str, **more: Any) -> Answer:
+    async def ask(self, method: str, target: str, **more: Any) -> Response:
         """One request on a connection of its own; `more` as for `raw_client.request`."""
         async with await self.connect() as client:
             return await client.ask(method, target, **more)

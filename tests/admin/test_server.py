@@ -79,7 +79,7 @@ class Stage:
 
     async def start(self) -> None:
         application = web.Application()
-        application.router.add_get("/answer", self.answer)
+        application.router.add_get("/answer", self.respond)
         application.router.add_get("/large", self._large)
         application.router.add_get("/hold", self._hold)
         application.router.add_post("/body", self._body)
@@ -109,7 +109,7 @@ class Stage:
             with contextlib.suppress(OSError):
                 await client.writer.wait_closed()
 
-    async def answer(self, _: web.Request) -> web.Response:
+    async def respond(self, _: web.Request) -> web.Response:
         return web.Response(text="ok")
 
     async def _large(self, _: web.Request) -> web.Response:
@@ -300,7 +300,7 @@ class TestPlaces:
         """On `[::]` they show as `::ffff:a.b.c.d`, all in one network of IPv6."""
         stage = await listen(connections=3)
         application = web.Application()
-        application.router.add_get("/answer", stage.answer)
+        application.router.add_get("/answer", stage.respond)
         await stage.listeners.open_private("admin", Address("::", 0), application)
         (address,) = stage.listeners.addresses("admin")
         four = Address("127.0.0.1", address.port)

@@ -19,13 +19,13 @@ _READ_SECONDS = 0.005
 async def like_core(exchange: Exchange) -> None:
     """Read the body, then answer 200 and a record of every kind."""
     await exchange.body()
-    await exchange.answer()
+    await exchange.respond()
 
 
 async def refuse(exchange: Exchange) -> None:
     """Read the body, then answer 401, as Core does to a request without a valid key."""
     await exchange.body()
-    await exchange.answer("401 Unauthorized", REFUSAL)
+    await exchange.respond("401 Unauthorized", REFUSAL)
 
 
 async def echo(exchange: Exchange) -> None:
@@ -33,7 +33,7 @@ async def echo(exchange: Exchange) -> None:
     await exchange.body()
     request = exchange.request
     said = [request.method, request.target, request.body_length]
-    await exchange.answer(body=json.dumps(said, separators=(",", ":")).encode())
+    await exchange.respond(body=json.dumps(said, separators=(",", ":")).encode())
 
 
 async def never(exchange: Exchange) -> None:
@@ -48,14 +48,14 @@ async def abort(exchange: Exchange) -> None:
     exchange.abort()
 
 
-def answering(
+def responding(
     status: str = "200 OK", body: bytes = RECORDS, headers: Iterable[tuple[str, str]] = ()
 ) -> Behaviour:
     """Read the body, then give this response."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.body()
-        await exchange.answer(status, body, headers)
+        await exchange.respond(status, body, headers)
 
     return behave
 
@@ -64,7 +64,7 @@ def early(status: str = "413 Payload Too Large", body: bytes = RECORDS) -> Behav
     """Answer before the body has been read, and read none of it."""
 
     async def behave(exchange: Exchange) -> None:
-        await exchange.answer(status, body, [("Connection", "close")])
+        await exchange.respond(status, body, [("Connection", "close")])
         await exchange.never()
 
     return behave

@@ -56,7 +56,7 @@ class RecordsCreates:
 async def _acknowledge(exchange: Exchange) -> None:
     request = exchange.request
     status = "201 Created" if request.method == "POST" else "200 OK"
-    await exchange.answer(status, json.dumps({"reference": _reference(request)}).encode())
+    await exchange.respond(status, json.dumps({"reference": _reference(request)}).encode())
 
 
 def _reference(request: Request) -> str:

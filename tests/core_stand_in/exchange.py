@@ -185,7 +185,7 @@ class Exchange:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def answer(
+    async def respond(
         self, status: str = "200 OK", body: bytes = RECORDS, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Write one whole response with a Content-Length; HEAD gets no body."""

@@ -74,7 +74,7 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
     """Each has a cross, and the exit code says so."""
 
     def rounding(master: Secret) -> web.Application:
-        async def answer(request: web.Request) -> web.Response:
+        async def respond(request: web.Request) -> web.Response:
             if request.headers.get("X-Blnk-Key") != master.reveal():
                 return web.Response(status=401)
             if request.path == "/ledgers":
@@ -82,7 +82,7 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
             body = b'{"transaction_id":"txn_1","precise_amount":12345678901234567000}'
             return web.Response(status=201 if request.method == "POST" else 200, body=body)
 
-        return answering(answer)
+        return responding(respond)
 
     code, text = await run_demo(ledger=rounding)
     crossed = [number for number, (mark, _) in enumerate(marks(text), 1) if mark == "✗"]
@@ -93,15 +93,15 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
 async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
     """The gateway's own start-up check speaks, with its exit code."""
 
-    async def answer(_: web.Request) -> web.Response:
+    async def respond(_: web.Request) -> web.Response:
         return web.Response()
 
-    code, text = await run_demo(ledger=lambda _: answering(answer))
+    code, text = await run_demo(ledger=lambda _: responding(respond))
     assert code == Exit.DEPENDENCY
     assert "The gateway cannot start: Core answers 200 to a request without a key" in text
 
 
-def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+def responding(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
     """An application that gives every request to one handler."""
     application = web.Application()
     application.router.add_route("*", "/{rest:.*}", handler)
@@ -109,15 +109,15 @@ def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1", b'{"key":7}', b"\xff\x00"])
-async def test_no_answer_makes_the_walk_raise(
+async def test_no_response_makes_the_walk_raise(
     body: bytes, aiohttp_client: Callable[..., Awaitable[Ledger]]
 ) -> None:
     """A gateway that answers anything at all gets twelve crosses, not a traceback."""
 
-    async def answer(_: web.Request) -> web.Response:
+    async def respond(_: web.Request) -> web.Response:
         return web.Response(status=299, body=body)
 
-    client = await aiohttp_client(answering(answer))
+    client = await aiohttp_client(responding(respond))
     walkthrough = Walkthrough(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
     assert [step.as_expected async for step in walkthrough.steps()] == [False] * 12
 
@@ -282,8 +282,8 @@ def get(url: str, header: str) -> tuple[int, bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     connection.request("GET", parts.path, headers=dict([header.split(": ")]))
-    answer = connection.getresponse()
-    got = answer.status, answer.read()
+    response = connection.getresponse()
+    got = response.status, response.read()
     connection.close()
     return got
 

@@ -80,7 +80,7 @@ class RedisLink:
             self.losing = False
 
     @contextlib.contextmanager
-    def answering(self, reply: bytes) -> Iterator[None]:
+    def responding(self, reply: bytes) -> Iterator[None]:
         """Answers every command so inside the block."""
         self.saying = reply
         try:

@@ -115,10 +115,10 @@ async def _half_open(stage: Stage) -> AsyncIterator[None]:
         yield
 
 
-def _answering(reply: bytes) -> Blow:
+def _responding(reply: bytes) -> Blow:
     @asynccontextmanager
     async def blow(stage: Stage) -> AsyncIterator[None]:
-        with stage.redis_link.answering(reply):
+        with stage.redis_link.responding(reply):
             yield
 
     return blow
@@ -177,8 +177,8 @@ _HALF_A_HEAD = len("HTTP/1.1 201 Crea")
 _ALL_BUT_THE_END = -8
 
 
-def _slow(answer: Behaviour) -> Behaviour:
-    return delayed(_SLOW_SECONDS, in_halves(_SLOW_SECONDS, answer))
+def _slow(response: Behaviour) -> Behaviour:
+    return delayed(_SLOW_SECONDS, in_halves(_SLOW_SECONDS, response))
 
 
 SCENARIOS = (
@@ -194,8 +194,8 @@ SCENARIOS = (
     Scenario("Redis", "refused", _cut, _NO_STORE, _REDIS, _UNFELT),
     Scenario("Redis", "timed out", _stalled, _NO_STORE, _REDIS, _UNFELT_STALL),
     Scenario("Redis", "half-open", _half_open, _NO_STORE, _QUIET_REDIS, _UNFELT_STALL, burst=_BURST),
-    Scenario("Redis", "`LOADING`", _answering(_LOADING), _NO_STORE, _REDIS, _UNFELT),
-    Scenario("Redis", "garbage", _answering(b"\x00\xff garbage\r\n"), _NO_STORE, _REDIS, _UNFELT),
+    Scenario("Redis", "`LOADING`", _responding(_LOADING), _NO_STORE, _REDIS, _UNFELT),
+    Scenario("Redis", "garbage", _responding(b"\x00\xff garbage\r\n"), _NO_STORE, _REDIS, _UNFELT),
     Scenario("Redis", "`READONLY`", _read_only, _NO_STORE, _REDIS, _UNFELT),
     Scenario("Redis", "auth failure", _password_changed, _NO_STORE, _REDIS, _UNFELT),
     Scenario("gateway", "SIGTERM, one of three", _terminated, (), _THREE),

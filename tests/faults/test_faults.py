@@ -17,7 +17,7 @@ from tests.faults.stage import SHORT
         for scenario in SCENARIOS
     ],
 )
-async def test_a_fault_costs_nothing_but_its_own_answers(scenario: Scenario, tmp_path: Path) -> None:
+async def test_a_fault_costs_nothing_but_its_own_responses(scenario: Scenario, tmp_path: Path) -> None:
     """One answer each, no POST twice, every acknowledged create kept and stamped, recovery in 2 s."""
     run = await play(scenario, SHORT, tmp_path)
     assert run.violations(scenario.failures, RECOVERY_SECONDS) == []

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from gateway.config import Address
 from tests.hostile.bounds import Outcome, Revoked
 from tests.hostile.core import NOTED
-from tests.raw_client import PATIENCE, BrokenAnswer, RawClient, request
+from tests.raw_client import PATIENCE, BrokenResponse, RawClient, request
 from tests.running import MASTER_KEY
 
 LOCAL = "127.0.0.2"
@@ -105,7 +105,7 @@ class Caller(Paced):
                 said = await self.ask()
         except TimeoutError:
             said = "no response"
-        except BrokenAnswer as broken:
+        except BrokenResponse as broken:
             said = "cut" if broken.received else "lost"
         except OSError:
             said = "refused"
@@ -133,9 +133,9 @@ class WellBehaved(Caller):
             if self._kept
             else await RawClient.connect(self._address, keep=False, local=LOCAL)
         )
-        answer = await client.ask("GET", "/ledgers?limit=1", key=key)
+        response = await client.ask("GET", "/ledgers?limit=1", key=key)
         self._kept.append(client)
-        return str(answer.status)
+        return str(response.status)
 
     async def _create(self, key: str) -> str:
         body = json.dumps({"precise_amount": 10**30, "reference": "r"}).encode()
@@ -173,9 +173,9 @@ async def mint(address: Address, owner: str, *scopes: str) -> Key:
     """A new key. Raises AssertionError where it is refused."""
     wanted = {"name": "n", "owner": owner, "scopes": scopes, "expires_at": "2099-01-01T00:00:00Z"}
     async with await RawClient.connect(address, keep=False, local=LOCAL) as client:
-        answer = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(wanted).encode())
-    assert answer.status == 201, answer
-    made = answer.json()
+        response = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(wanted).encode())
+    assert response.status == 201, response
+    made = response.json()
     return Key(made["key"], made["api_key_id"], owner)
 
 
@@ -198,7 +198,7 @@ class Revocations(Paced):
         try:
             # Of several owners, each of whom may have only so many records.
             key = await mint(self._other, f"revoked-{number % _OWNERS}", "ledgers:read")
-        except (OSError, TimeoutError, BrokenAnswer, AssertionError) as problem:
+        except (OSError, TimeoutError, BrokenResponse, AssertionError) as problem:
             self.trouble.append(f"no key was made: {problem}")
             return
         used = asyncio.Event()
@@ -219,11 +219,11 @@ class Revocations(Paced):
 
     async def _use(self, key: Key, name: str, used: asyncio.Event) -> None:
         while True:
-            with contextlib.suppress(OSError, TimeoutError, BrokenAnswer):
+            with contextlib.suppress(OSError, TimeoutError, BrokenResponse):
                 async with await RawClient.connect(self._attacked, keep=False, local=LOCAL) as client:
                     while True:
-                        answer = await client.ask("GET", f"/ledgers?mark={name}", key=key.key)
-                        if answer.status == 200:
+                        response = await client.ask("GET", f"/ledgers?mark={name}", key=key.key)
+                        if response.status == 200:
                             used.set()
                         await asyncio.sleep(_PAUSE)
             await asyncio.sleep(_PAUSE)
@@ -231,7 +231,7 @@ class Revocations(Paced):
     async def _revoke(self, key: Key, at: Address) -> int:
         """Until it is acknowledged; returns how often it was refused before."""
         for refused in itertools.count():
-            with contextlib.suppress(OSError, TimeoutError, BrokenAnswer):
+            with contextlib.suppress(OSError, TimeoutError, BrokenResponse):
                 async with await RawClient.connect(at, keep=False, local=LOCAL) as client:
                     target = f"/api-keys/{key.id}?owner={key.owner}"
                     if (await client.ask("DELETE", target, key=MASTER_KEY)).status == 204:

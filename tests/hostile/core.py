@@ -60,7 +60,7 @@ class AttackedCore:
     async def __call__(self, exchange: Exchange) -> None:
         request = exchange.request
         if request.path == NOTED:
-            await exchange.answer(body=str(self._arrivals.arrived.get(request.query["mark"], 0.0)).encode())
+            await exchange.respond(body=str(self._arrivals.arrived.get(request.query["mark"], 0.0)).encode())
         else:
             await self._arrivals(exchange)
 

@@ -162,9 +162,9 @@ class Rotations(Paced):
         self.count += 1
         self._key = Key(new.read_text().strip(), json.loads(told)["id"], "rotated")
         async with await RawClient.connect(self._stage.attacked.listen, keep=False, local=LOCAL) as client:
-            answer = await client.ask("GET", "/ledgers", key=self._key.key)
-        if answer.status != 200:
-            self.trouble.append(f"a rotated key got {answer.status}")
+            response = await client.ask("GET", "/ledgers", key=self._key.key)
+        if response.status != 200:
+            self.trouble.append(f"a rotated key got {response.status}")
 
 
 @contextmanager

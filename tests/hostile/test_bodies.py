@@ -68,12 +68,12 @@ async def sent(stage: Stage, method: str, target: str, body: bytes, *, pieces: i
     else:
         data = request(method, target, key=key, body=body)
     async with await stage.running.connect() as client:
-        answer = await client.call(data)
+        response = await client.call(data)
     got = stage.forwarded()
-    if answer.status == 200:
+    if response.status == 200:
         assert [was.complete for was in got] == [True]
         return bytes(got[0].body)
-    assert (answer.status, answer.code, answer.json()["error"]) in REFUSALS
+    assert (response.status, response.code, response.json()["error"]) in REFUSALS
     assert got == []
     return None
 

@@ -15,7 +15,7 @@ from gateway.keys.record import KeyRecord
 from gateway.stamping.batches import MAX_ITEMS
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
-from tests.raw_client import Answer, RawClient, chunked, request
+from tests.raw_client import RawClient, Response, chunked, request
 from tests.running import Running, eventually
 
 BODY = 64 * 1024
@@ -42,10 +42,10 @@ async def upload(gateway: Running, key: str, headers: list[tuple[str, str]], par
 
 async def refused(clients: list[RawClient], count: int) -> tuple[list[RawClient], list[RawClient]]:
     """The clients that wait for the rest of their bodies, and the `count` that were answered before."""
-    reading: dict[asyncio.Future[Answer], RawClient] = {
-        asyncio.ensure_future(client.answer()): client for client in clients
+    reading: dict[asyncio.Future[Response], RawClient] = {
+        asyncio.ensure_future(client.response()): client for client in clients
     }
-    done: set[asyncio.Future[Answer]] = set()
+    done: set[asyncio.Future[Response]] = set()
     while len(done) < count:
         more, _ = await asyncio.wait(set(reading) - done, timeout=5, return_when=asyncio.FIRST_COMPLETED)
         assert more, f"only {len(done)} were answered"
@@ -54,9 +54,9 @@ async def refused(clients: list[RawClient], count: int) -> tuple[list[RawClient]
     for future in set(reading) - done:
         future.cancel()
     await asyncio.gather(*reading, return_exceptions=True)
-    answers = [future.result() for future in done]
-    assert {(answer.status, answer.code) for answer in answers} == {(503, "GATEWAY_UNAVAILABLE")}
-    assert {answer.value("retry-after") for answer in answers} == {"1"}
+    responses = [future.result() for future in done]
+    assert {(response.status, response.code) for response in responses} == {(503, "GATEWAY_UNAVAILABLE")}
+    assert {response.value("retry-after") for response in responses} == {"1"}
     return waiting, [reading[future] for future in done]
 
 
@@ -75,7 +75,7 @@ async def test_bodies_are_bounded_over_all_connections(
         waiting, _ = await refused(clients, CLIENTS - fitting)
         for client in waiting:
             await client.send(body[-10:])
-        assert {(await client.answer()).status for client in waiting} == {200}
+        assert {(await client.response()).status for client in waiting} == {200}
         # Some that were refused held bytes while others asked.
         assert fitting // 2 <= len(waiting) == len(upstream.take()) <= fitting
 
@@ -101,7 +101,7 @@ async def test_the_key_that_holds_most_yields_to_another(start_gateway: Start, u
     waiting, _ = await refused(clients, 1)
     for client in waiting:
         await client.send(body[-10:])
-    assert {(await client.answer()).status for client in waiting} == {200}
+    assert {(await client.response()).status for client in waiting} == {200}
 
 
 async def test_bodies_that_core_works_on_leave_some_to_another_key(
@@ -121,7 +121,7 @@ async def test_bodies_that_core_works_on_leave_some_to_another_key(
     late = await gateway.ask("POST", "/ledgers", key=greedy.key, body=CONTENT)
     assert (await gateway.ask("POST", "/ledgers", key=other.key, body=CONTENT)).status == 200
     release.set()
-    assert [answer.status for answer in [late, *await asyncio.gather(*asked)]] == [503] + [200] * whole
+    assert [response.status for response in [late, *await asyncio.gather(*asked)]] == [503] + [200] * whole
 
 
 class SlowLists(MemoryKeyStore):
@@ -150,7 +150,7 @@ async def test_lists_of_keys_are_made_one_at_a_time_for_each_owner(start_gateway
     await eventually(lambda: "one" in store.begun, "the list of another owner")
     assert ({answered.result().status for answered in early}, store.begun) == ({503}, ["many", "one"])
     store.let_go.set()
-    statuses = [answer.status for answer in await asyncio.gather(*asked)]
+    statuses = [response.status for response in await asyncio.gather(*asked)]
     assert (sorted(statuses[:-1]), statuses[-1]) == ([200] * 9 + [503] * 3, 200)
 
 
@@ -178,8 +178,8 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(
     declared = await upload(gateway, key, [("Content-Length", str(BODY + 1))], b"{")
     found = await upload(gateway, key, [("Transfer-Encoding", "chunked")], chunked(b"{" * (BODY + 1))[:-5])
     for client in (declared, found):
-        answer = await client.answer()
-        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+        response = await client.response()
+        assert (response.status, response.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
     assert upstream.requests == []
 
 
@@ -210,8 +210,8 @@ async def test_a_body_that_its_stamps_make_too_long_for_core_is_not_sent(
     assert (await gateway.ask("POST", "/transactions/bulk", key=key.key, body=body)).status == 200
     assert [got.body_length for got in upstream.take()] == [SHIPPED_BODY]
     longer = body[:-2] + b'x"}'
-    answer = await gateway.ask("POST", "/transactions/bulk", key=key.key, body=longer)
-    assert (answer.status, answer.code, answer.json()["error"]) == (
+    response = await gateway.ask("POST", "/transactions/bulk", key=key.key, body=longer)
+    assert (response.status, response.code, response.json()["error"]) == (
         413,
         "GEN_PAYLOAD_TOO_LARGE",
         f"Request body too large: {len(longer)} bytes, 5242881 with the stamp; "
@@ -227,6 +227,6 @@ async def test_a_body_that_core_would_not_take_unstamped_is_refused_before_it_is
     gateway = await start_gateway(limits={"body": 2 * BODY}, upstream={"max_body": BODY})
     key = (await gateway.mint("ledgers:write")).key
     client = await upload(gateway, key, [("Content-Length", str(BODY + 1))], b"{")
-    answer = await client.answer()
-    assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+    response = await client.response()
+    assert (response.status, response.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
     assert upstream.requests == []

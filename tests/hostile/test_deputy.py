@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import examples
 from tests.hostile.conftest import Stage
-from tests.raw_client import Answer
+from tests.raw_client import Response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -97,14 +97,14 @@ async def owned(stage: Stage, owner: str) -> list[Any]:
     return list(await stage.running.gateway.store.owned(owner))
 
 
-async def ask(stage: Stage, method: str, target: str, **more: Any) -> Answer:
+async def ask(stage: Stage, method: str, target: str, **more: Any) -> Response:
     """An answer to mallory's `minter`; alice's keys are as they were, and Core has heard nothing."""
     before = await owned(stage, "alice")
-    answer = await stage.running.ask(method, target, key=stage.key("minter"), **more)
+    response = await stage.running.ask(method, target, key=stage.key("minter"), **more)
     assert await owned(stage, "alice") == before
     assert [record.revocation for record in before] == [None]
     assert stage.forwarded() == []
-    return answer
+    return response
 
 
 @examples(300)
@@ -115,17 +115,17 @@ async def ask(stage: Stage, method: str, target: str, **more: Any) -> Answer:
 async def test_no_key_is_minted_for_another_owner_or_with_more_scopes(stage: Stage, body: str) -> None:
     """What is minted is the caller's owner's, and holds no scope that the caller does not."""
     before = len(await owned(stage, "mallory"))
-    answer = await ask(stage, "POST", "/api-keys", body=body.encode())
-    if answer.status != 201:
-        assert answer.status in (400, 403)
+    response = await ask(stage, "POST", "/api-keys", body=body.encode())
+    if response.status != 201:
+        assert response.status in (400, 403)
         assert len(await owned(stage, "mallory")) == before
         return
-    stage.running.secrets.discard(answer.json()["key"])
-    record = await stage.running.gateway.store.get(answer.json()["api_key_id"])
+    stage.running.secrets.discard(response.json()["key"])
+    record = await stage.running.gateway.store.get(response.json()["api_key_id"])
     assert record is not None
     assert (record.owner, record.created_by) == ("mallory", stage.keys["minter"].id)
     assert [scope for scope in record.scopes if not granted(scope)] == []
-    assert (answer.json()["owner_id"], tuple(answer.json()["scopes"])) == ("mallory", record.scopes)
+    assert (response.json()["owner_id"], tuple(response.json()["scopes"])) == ("mallory", record.scopes)
     assert len(await owned(stage, "mallory")) == before + 1
 
 
@@ -152,12 +152,12 @@ def queries(draw: st.DrawFn) -> str:
 @example(query="owner=mallory;owner=alice")
 async def test_no_other_owners_keys_are_listed(stage: Stage, query: str) -> None:
     """However `owner` is spelled, repeated or cut."""
-    answer = await ask(stage, "GET", f"/api-keys?{query}")
-    if answer.status == 200:
-        assert {item["owner_id"] for item in answer.json()} == {"mallory"}
-        assert {item["key"] for item in answer.json()} == {""}
+    response = await ask(stage, "GET", f"/api-keys?{query}")
+    if response.status == 200:
+        assert {item["owner_id"] for item in response.json()} == {"mallory"}
+        assert {item["key"] for item in response.json()} == {""}
     else:
-        assert (answer.status, answer.code) == (403, "AUTH_CROSS_OWNER_ACCESS")
+        assert (response.status, response.code) == (403, "AUTH_CROSS_OWNER_ACCESS")
 
 
 PATHS = [
@@ -185,8 +185,8 @@ async def test_no_other_owners_key_is_revoked(stage: Stage, path: str, query: st
     """However its id is spelled, or the path around it."""
     victim, own = stage.keys["victim"].id, stage.keys["reader"].id
     spelled = path.replace("{}", victim).replace("{uuid}", victim[8:]).replace("{upper}", victim.upper())
-    answer = await ask(stage, "DELETE", f"/api-keys/{spelled.replace('{own}', own)}{query}")
-    assert answer.status in (400, 403, 404)
+    response = await ask(stage, "DELETE", f"/api-keys/{spelled.replace('{own}', own)}{query}")
+    assert response.status in (400, 403, 404)
     for name in ("victim", "reader"):
         record = await stage.running.gateway.store.get(stage.keys[name].id)
         assert record is not None
@@ -219,7 +219,7 @@ async def test_no_scope_opens_what_is_the_master_keys(
     """Not even `*:*`, by any method, nor by a header that other servers obey."""
     body = b"{}" if method in ("POST", "PUT", "PATCH") else None
     headers = [(header, value)]
-    answer = await stage.running.ask(method, f"/{path}", key=stage.key("all"), headers=headers, body=body)
+    response = await stage.running.ask(method, f"/{path}", key=stage.key("all"), headers=headers, body=body)
     served = path == "api-keys" and method in ("GET", "POST")
-    assert answer.status in ((200, 400) if served else (400, 403, 404))
+    assert response.status in ((200, 400) if served else (400, 403, 404))
     assert stage.forwarded() == []

@@ -144,10 +144,10 @@ async def test_many_bodies_of_one_key_hold_nobody_up(gateway: Running, upstream:
         turns = []
         for _ in range(20):
             began = time.monotonic()
-            answer = await other.ask("POST", "/ledgers", key=acme, body=b'{"name":"x"}')
+            response = await other.ask("POST", "/ledgers", key=acme, body=b'{"name":"x"}')
             waits.append(time.monotonic() - began)
             turns.append(heart.longest())
-            assert answer.status == 200
+            assert response.status == 200
     # In the first, two hundred requests were read, which takes its time whatever their bodies.
     assert sorted(turns)[len(turns) // 2] < LONGEST, turns
     assert sorted(waits)[len(waits) // 2] < PATIENT, waits

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.conftest import examples
 from tests.core_stand_in import Request
 from tests.hostile.conftest import Stage
-from tests.raw_client import Answer, BrokenAnswer, RawClient
+from tests.raw_client import BrokenResponse, RawClient, Response
 from tests.running import MASTER_KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -139,13 +139,13 @@ def segments(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(bounds) if end > start]
 
 
-async def answers_of(client: RawClient) -> list[Answer]:
+async def responses_of(client: RawClient) -> list[Response]:
     """Every whole answer until the connection ends."""
     found = []
     while True:
         try:
-            found.append(await client.answer())
-        except BrokenAnswer:
+            found.append(await client.response())
+        except BrokenResponse:
             return found
 
 
@@ -204,14 +204,14 @@ async def test_core_reads_only_what_the_client_was_answered_for(
             await client.send(segment)
             await asyncio.sleep(0)  # the gateway reads it before the next
         await client.half_close()
-        answers = await answers_of(client)
+        responses = await responses_of(client)
     got = stage.forwarded()
     whole = [request for request in got if request.complete]
-    answered = [answer.value("x-request-id") for answer in answers if answer.status == 200]
-    assert [request.values("x-request-id") for request in whole] == [[answer] for answer in answered]
+    answered = [response.value("x-request-id") for response in responses if response.status == 200]
+    assert [request.values("x-request-id") for request in whole] == [[response] for response in answered]
     for request in got:
         public = request.target.partition("?")[0] in ("/", "/health")
         assert head_faults(request, public=public) == []
     for connection in stage.upstream.connections:
         assert len(connection.tail) == before.get(connection, 0)
-    assert all(answer.status in (200, 400, 401, 403, 404, 408, 413, 431) for answer in answers)
+    assert all(response.status in (200, 400, 401, 403, 404, 408, 413, 431) for response in responses)

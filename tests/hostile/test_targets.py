@@ -17,7 +17,7 @@ from gateway.policy.targets import parse_target
 from tests.conftest import examples
 from tests.hostile.conftest import Stage
 from tests.hostile.go_reading import is_clear, line_of, segments_of
-from tests.raw_client import Answer, request
+from tests.raw_client import Response, request
 from tests.test_matrix import LINES, Line, opens
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -97,7 +97,7 @@ def is_open(name: str, line: Line | None) -> bool:
     return line.word != "master" and opens(SCOPES[name], line)
 
 
-async def ask(stage: Stage, name: str, method: str, target: str) -> Answer:
+async def ask(stage: Stage, name: str, method: str, target: str) -> Response:
     stage.forwarded()
     body = b'{"transactions":[{}]}' if method in ("POST", "PUT", "PATCH") else None
     async with await stage.running.connect() as client:
@@ -120,18 +120,18 @@ async def test_what_is_forwarded_is_what_was_decided_on(
 ) -> None:
     """The upstream gets the very bytes, and reads in them the route that was decided and logged."""
     sent = target.encode("latin-1")
-    answer = await ask(stage, name, method, target)
+    response = await ask(stage, name, method, target)
     got = [(was.method, was.target.encode("latin-1")) for was in stage.forwarded()]
     line = line_of(method, segments_of(sent)) if is_clear(sent) else None
     assert got == ([(method, sent)] if is_open(name, line) else [])
     if line is None or line.pattern not in SERVED:
-        assert (answer.status == 200) is bool(got)
+        assert (response.status == 200) is bool(got)
     if got and line is not None:
         route = f"{line.method} {line.pattern}"
         decided = decide(MASTER, method, parse_target(target), stage.running.gateway.config.policy, now=0.0)
         assert isinstance(decided, Allow)
         assert decided.route.name == route
-        request_id = answer.value("x-request-id")
+        request_id = response.value("x-request-id")
         assert request_id is not None
         stage.routes[request_id] = route
 
@@ -143,8 +143,8 @@ async def test_what_could_be_read_apart_is_refused_once_the_key_is_good(
 ) -> None:
     """400 for any good key, the master key included; nothing crosses."""
     for name in ("all", "reader", "master"):
-        answer = await ask(stage, name, method, target)
-        assert (answer.status, answer.code) == (400, "GEN_BAD_REQUEST")
+        response = await ask(stage, name, method, target)
+        assert (response.status, response.code) == (400, "GEN_BAD_REQUEST")
     assert stage.forwarded() == []
 
 
@@ -155,6 +155,6 @@ async def test_what_could_be_read_apart_is_refused_once_the_key_is_good(
 async def test_a_trailing_slash_matches_nothing(stage: Stage, line: Line, query: str) -> None:
     """It is a path of its own, for the master key too, and no redirect."""
     for name in ("all", "master"):
-        answer = await ask(stage, name, line.method, f"{line.target}/{query}")
-        assert answer.status in (403, 404)
+        response = await ask(stage, name, line.method, f"{line.target}/{query}")
+        assert response.status in (403, 404)
     assert stage.forwarded() == []

@@ -22,7 +22,7 @@ from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyChangeBatch
 from tests.conftest import Start
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.running import MASTER_KEY
 
 # Everything that decides on a request. Only a text in the shape of a key can be a pending one: no secret.
@@ -86,8 +86,8 @@ def lines_run() -> Iterator[set[tuple[str, int]]]:
         sys.settrace(before)
 
 
-def said(answer: Answer) -> tuple[int, bytes, list[str]]:
-    return answer.status, answer.body, [name for name, _ in answer.headers]
+def said(response: Response) -> tuple[int, bytes, list[str]]:
+    return response.status, response.body, [name for name, _ in response.headers]
 
 
 @pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS.keys())
@@ -95,10 +95,10 @@ async def test_every_bad_key_costs_one_look_up(start_gateway: Start, key: str) -
     """Of its digest, each time anew, and is told the same."""
     store = CountingStore()
     gateway = await start_gateway(store=store)
-    answers = [await gateway.ask("GET", "/ledgers", key=key) for _ in range(2)]
+    responses = [await gateway.ask("GET", "/ledgers", key=key) for _ in range(2)]
     unknown = await gateway.ask("GET", "/ledgers", key=NO_KEYS["unknown"])
     assert store.asked == [digest(key.encode("latin-1"))] * 2 + [digest(NO_KEYS["unknown"])]
-    assert [said(answer) for answer in answers] == [said(unknown)] * 2
+    assert [said(response) for response in responses] == [said(unknown)] * 2
     assert (unknown.status, unknown.code) == (401, "AUTH_INVALID_API_KEY")
 
 

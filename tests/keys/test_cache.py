@@ -52,7 +52,7 @@ class ScriptedStore(MemoryKeyStore):
         self.let_go = asyncio.Event()
         self.let_go.set()
         self._asked: asyncio.Queue[str] = asyncio.Queue()
-        self._answers: asyncio.Queue[KeyChangeBatch | GatewayError] = asyncio.Queue()
+        self._responses: asyncio.Queue[KeyChangeBatch | GatewayError] = asyncio.Queue()
 
     async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         self.finds.append(digest)
@@ -76,10 +76,10 @@ class ScriptedStore(MemoryKeyStore):
 
     async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         self._asked.put_nowait(after)
-        answer = await self._answers.get()
-        if isinstance(answer, GatewayError):
-            raise answer
-        return answer
+        response = await self._responses.get()
+        if isinstance(response, GatewayError):
+            raise response
+        return response
 
     async def asked(self) -> str:
         """The position of the next read of changes, once it is sent."""
@@ -89,12 +89,12 @@ class ScriptedStore(MemoryKeyStore):
         self, *changes: KeyChange, position: str = "1", continuous: bool = True, whole: bool = True
     ) -> str:
         """Answer the read that is waiting; returns when the next is sent."""
-        self._answers.put_nowait(KeyChangeBatch(position, changes, continuous, whole))
+        self._responses.put_nowait(KeyChangeBatch(position, changes, continuous, whole))
         return await self.asked()
 
     async def cut(self) -> str:
         """Fail the read that is waiting; returns when the next is sent."""
-        self._answers.put_nowait(StoreUnavailableError())
+        self._responses.put_nowait(StoreUnavailableError())
         return await self.asked()
 
 
@@ -532,7 +532,7 @@ async def test_a_revocation_reaches_a_cache_over_a_real_store(store: KeyStore) -
         assert await cache.lookup(RECORD.digest) == REVOKED
 
 
-async def test_an_answer_that_took_too_long_is_a_failure(
+async def test_a_response_that_took_too_long_is_a_failure(
     cache: KeyCache, scripted: ScriptedStore, clock: Clock
 ) -> None:
     await scripted.tell()
@@ -547,7 +547,7 @@ async def test_an_answer_that_took_too_long_is_a_failure(
     assert cache.peek(RECORD.digest) is None
 
 
-async def test_a_revocation_counts_however_long_its_answer_took(
+async def test_a_revocation_counts_however_long_its_response_took(
     cache: KeyCache, scripted: ScriptedStore, clock: Clock
 ) -> None:
     await revoke_key(scripted, RECORD.id, revocation(AT, "master"))

@@ -300,7 +300,7 @@ def test_bytes_that_are_no_text_are_escaped_for_machines() -> None:
     }
 
 
-def test_a_key_that_report_only_lets_pass_is_told_with_the_answer_it_is_spared() -> None:
+def test_a_key_that_report_only_lets_pass_is_told_with_the_response_it_is_spared() -> None:
     """The lack does not vanish from sight: whoever reads the explanation sees what comes after the date."""
     spared = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",), report_until=NOW + 1, line=4)
     table = compile_routes((spared,))

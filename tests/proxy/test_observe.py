@@ -24,8 +24,8 @@ from gateway.proxy.observe import NOTICE
 from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
-from tests.core_stand_in import REFUSAL, StandInCore, answering, held
-from tests.raw_client import Answer, chunked, request
+from tests.core_stand_in import REFUSAL, StandInCore, held, responding
+from tests.raw_client import Response, chunked, request
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
 from tests.serving import serving
 
@@ -97,9 +97,9 @@ class TestPassing:
         """The client's own key, every byte of its body, and nothing of the gateway's key."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:write")
-        answer = await gateway.ask("POST", "/ledgers?a=b%20c", key=key.key, body=LEDGER)
+        response = await gateway.ask("POST", "/ledgers?a=b%20c", key=key.key, body=LEDGER)
         (sent,) = upstream.requests
-        assert (answer.status, sent.target, bytes(sent.body)) == (200, "/ledgers?a=b%20c", LEDGER)
+        assert (response.status, sent.target, bytes(sent.body)) == (200, "/ledgers?a=b%20c", LEDGER)
         assert sent.values("x-blnk-key") == [key.key]
         assert MASTER_KEY.encode() not in sent.raw
         assert await noted(gateway, "/ledgers") == ("would_stamp", "", "", 200, False)
@@ -126,8 +126,8 @@ class TestPassing:
         key = await accepted(gateway, "ledgers:read")
         release = asyncio.Event()
         upstream.script(held(release))
-        answer = await gateway.ask("GET", "/ledgers", key=key.key)
-        assert (answer.status, answer.code) == (504, "GATEWAY_UPSTREAM_TIMEOUT")
+        response = await gateway.ask("GET", "/ledgers", key=key.key)
+        assert (response.status, response.code) == (504, "GATEWAY_UPSTREAM_TIMEOUT")
         release.set()
 
     async def test_a_refusal_of_core_is_no_refusal_of_the_gateway(
@@ -135,8 +135,8 @@ class TestPassing:
     ) -> None:
         """Core's 401 is about the client's key here, and passes."""
         gateway = await observe()
-        answer = await gateway.ask("GET", "/ledgers", key=UNKNOWN)
-        assert (answer.status, answer.body) == (401, REFUSAL)
+        response = await gateway.ask("GET", "/ledgers", key=UNKNOWN)
+        assert (response.status, response.body) == (401, REFUSAL)
         assert "core refused the master key" not in gateway.log.getvalue()
 
     @pytest.mark.parametrize("length", [10, 200_000])
@@ -169,7 +169,7 @@ class TestPassing:
             await client.send(whole[:cut])
             await asyncio.sleep(0.05)
             await client.send(whole[cut:])
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert bytes(upstream.requests[0].body) == body
         assert await noted(gateway, "/ledgers") == ("would_deny", "GEN_PAYLOAD_TOO_LARGE", "", 200, False)
 
@@ -177,10 +177,10 @@ class TestPassing:
         """Two lengths are no request that could be passed on."""
         gateway = await observe()
         client = await gateway.connect()
-        answer = await client.call(
+        response = await client.call(
             b"POST /ledgers HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"
         )
-        assert (answer.status, upstream.requests) == (400, [])
+        assert (response.status, upstream.requests) == (400, [])
 
     async def test_a_lost_core_is_told_as_ever(self, observe: Observe, upstream: StandInCore) -> None:
         """502, and what would have been done beside it."""
@@ -192,7 +192,7 @@ class TestPassing:
 
     async def test_nothing_passes_before_core_was_seen(self, upstream: StandInCore) -> None:
         """Also here Core must be one that asks for keys."""
-        upstream.probe_behaviour = answering("503 Service Unavailable")
+        upstream.probe_behaviour = responding("503 Service Unavailable")
         gateway = build(configured(upstream, {}), io.StringIO(), Options(observe=True))
         await gateway.start()
         running = Running(gateway, io.StringIO(), upstream)
@@ -228,8 +228,8 @@ class TestVerdicts:
         """Whatever it would have been: Core gets the bytes of the target as they came."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:read", "api-keys:read")
-        answer = await gateway.ask(method, target, key=key.key)
-        assert (answer.status, [sent.target for sent in upstream.requests]) == (200, [target])
+        response = await gateway.ask(method, target, key=key.key)
+        assert (response.status, [sent.target for sent in upstream.requests]) == (200, [target])
         found = await line(gateway, target)
         assert (found["decision"], found["would_code"], found["route"]) == (decision, code, route)
         assert found["answered_by"] == "core"
@@ -306,7 +306,7 @@ class TestVerdicts:
         assert gateway.gateway.health.notices() == [NOTICE]
 
 
-async def scopes(running: Running, query: str = "") -> Answer:
+async def scopes(running: Running, query: str = "") -> Response:
     async with await running.connect(running.gateway.admin_address) as client:
         asked = request("GET", f"/scopes{query}", headers=[("Connection", "close")])
         return await client.call(asked.replace(b"gateway.test", b"127.0.0.1"))
@@ -357,8 +357,8 @@ class TestScopes:
         assert [(key["owner"], key["used"], key["unused"]) for key in one] == [("ops", {}, ["ledgers:read"])]
 
     async def test_a_key_that_nobody_knows_is_404(self, gateway: Running) -> None:
-        answer = await scopes(gateway, "?key_id=api_key_x")
-        assert (answer.status, answer.code) == (404, "APIKEY_NOT_FOUND")
+        response = await scopes(gateway, "?key_id=api_key_x")
+        assert (response.status, response.code) == (404, "APIKEY_NOT_FOUND")
 
     def test_what_only_report_only_let_pass_is_what_a_key_lacks(self) -> None:
         use, routes = ScopeUse(), shipped_config().routes

@@ -22,8 +22,8 @@ from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore, abort, answering, held, of_size, raw
-from tests.raw_client import BrokenAnswer, request
+from tests.core_stand_in import Exchange, StandInCore, abort, held, of_size, raw, responding
+from tests.raw_client import BrokenResponse, request
 from tests.running import MASTER_KEY, Minted, Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -81,10 +81,10 @@ class TestKeys:
         key = (await gateway.mint("ledgers:read")).key
         store.failing = True
         for sent in (key, "A" * 43 + "="):
-            answer = await gateway.ask("GET", READ, key=sent)
-            assert_error(answer, Code.KEY_STORE_UNAVAILABLE)
-            assert answer.value("retry-after") == "1"
-            assert answer.value("www-authenticate") is None
+            response = await gateway.ask("GET", READ, key=sent)
+            assert_error(response, Code.KEY_STORE_UNAVAILABLE)
+            assert response.value("retry-after") == "1"
+            assert response.value("www-authenticate") is None
 
     async def test_nothing_is_cached_from_a_failure(self, start_gateway: Start) -> None:
         """With the store back, the next request is answered as if nothing had been."""
@@ -113,8 +113,8 @@ class TestKeys:
         store = FailingStore()
         store.failing = True
         gateway = await start_gateway(store=store)
-        answer = await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=NEW_KEY)
-        assert_error(answer, Code.KEY_STORE_UNAVAILABLE)
+        response = await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=NEW_KEY)
+        assert_error(response, Code.KEY_STORE_UNAVAILABLE)
 
     @pytest.mark.parametrize("target", [READ, "/hooks", "/nothing", "/a//b", "/api-keys"])
     async def test_a_denied_master_key_is_an_unknown_key(
@@ -135,8 +135,8 @@ class TestKeys:
     async def test_a_key_in_the_query_is_missing(self, gateway: Running) -> None:
         """A query is no place for a key, and its text is not logged."""
         key = (await gateway.mint("ledgers:read")).key
-        answer = await gateway.ask("GET", f"/ledgers?X-Blnk-Key={key}&api_key={key}")
-        assert_error(answer, Code.MISSING_KEY)
+        response = await gateway.ask("GET", f"/ledgers?X-Blnk-Key={key}&api_key={key}")
+        assert_error(response, Code.MISSING_KEY)
 
     async def test_a_rate_limited_key_is_429(self, start_gateway: Start, upstream: StandInCore) -> None:
         """The request over the rate does not reach Core; another key's does."""
@@ -172,10 +172,10 @@ class TestRefusedByCore:
     ) -> None:
         """A 401 about the master key is counted and logged as ours; no word of it is passed on."""
         key = (await gateway.mint("ledgers:read")).key
-        upstream.script(answering("401 Unauthorized", BLAMES_KEY, [("WWW-Authenticate", "Core")]))
-        answer = await gateway.ask("GET", READ, key=key)
-        assert_error(answer, Code.UPSTREAM_REFUSED)
-        assert answer.value("www-authenticate") is None
+        upstream.script(responding("401 Unauthorized", BLAMES_KEY, [("WWW-Authenticate", "Core")]))
+        response = await gateway.ask("GET", READ, key=key)
+        assert_error(response, Code.UPSTREAM_REFUSED)
+        assert response.value("www-authenticate") is None
         log = await gateway.logged("core refused the master key")
         (event,) = [
             line for line in map(json.loads, log.splitlines()) if line["event"].startswith("core ref")
@@ -194,7 +194,7 @@ class TestRefusedByCore:
     ) -> None:
         """A rotation that is half done fails every request: the log tells it once a minute."""
         key = (await gateway.mint("ledgers:read")).key
-        upstream.script(*[answering("401 Unauthorized", BLAMES_KEY)] * 5)
+        upstream.script(*[responding("401 Unauthorized", BLAMES_KEY)] * 5)
         for _ in range(5):
             assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
         gateway.gateway.log.info("mark")
@@ -229,17 +229,17 @@ class TestRefusedByCore:
     ) -> None:
         """A 401 without an AUTH code is Core's own business with the client."""
         key = (await gateway.mint("ledgers:read")).key
-        upstream.script(answering("401 Unauthorized", body))
-        answer = await gateway.ask("GET", READ, key=key)
-        assert (answer.status, answer.body, answer.values("proxy-status")) == (401, body, [])
+        upstream.script(responding("401 Unauthorized", body))
+        response = await gateway.ask("GET", READ, key=key)
+        assert (response.status, response.body, response.values("proxy-status")) == (401, body, [])
 
     async def test_a_401_on_a_public_route_passes_through(
         self, gateway: Running, upstream: StandInCore
     ) -> None:
         """No key of ours was sent, so none was refused."""
-        upstream.script(answering("401 Unauthorized", BLAMES_KEY))
-        answer = await gateway.ask("GET", "/health")
-        assert (answer.status, answer.body) == (401, BLAMES_KEY)
+        upstream.script(responding("401 Unauthorized", BLAMES_KEY))
+        response = await gateway.ask("GET", "/health")
+        assert (response.status, response.body) == (401, BLAMES_KEY)
 
     async def test_a_rotated_key_works_with_the_next_request(
         self, start_gateway: Start, upstream: StandInCore, tmp_path: Path
@@ -281,7 +281,7 @@ class TestRefusedByCore:
         gateway = await start_gateway(upstream={"master_key": Secret(""), "master_key_file": file})
         key = (await gateway.mint("ledgers:read")).key
         file.unlink()
-        upstream.script(answering("401 Unauthorized", BLAMES_KEY))
+        upstream.script(responding("401 Unauthorized", BLAMES_KEY))
         assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
         assert (await gateway.ask("GET", READ, key=key)).status == 200
 
@@ -304,12 +304,12 @@ class TestTrustedProxies:
     async def test_their_word_crosses(self, start_gateway: Start, upstream: StandInCore) -> None:
         """Each forwarding header stands once, the address appended, the trace as it came."""
         gateway = await start_gateway(**LOOPBACK)
-        answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
+        response = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
         (got,) = upstream.requests
         expected = {name: [value] for name, value in SPOKEN}
         expected["X-Forwarded-For"] = ["203.0.113.7, 127.0.0.1"]
         assert {name: got.values(name) for name in expected} == expected
-        assert answer.value("x-request-id") == "edge-1"
+        assert response.value("x-request-id") == "edge-1"
         line = await line_of(gateway, "edge-1")
         assert (line["path"], line["client"]) == ("/ledgers", "203.0.113.7")
 
@@ -330,24 +330,24 @@ class TestTrustedProxies:
     ) -> None:
         """A client that is no trusted proxy is named by its connection alone."""
         gateway = await start_gateway(**changes)
-        answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
+        response = await gateway.ask("GET", READ, key=MASTER_KEY, headers=SPOKEN)
         (got,) = upstream.requests
         expected: dict[str, list[str]] = {name: [] for name, _ in SPOKEN} | {
             "X-Forwarded-For": ["127.0.0.1"],
             "X-Forwarded-Proto": ["http"],
             "X-Forwarded-Host": ["gateway.test"],
-            "X-Request-Id": answer.values("x-request-id"),
+            "X-Request-Id": response.values("x-request-id"),
         }
         assert {name: got.values(name) for name in expected} == expected
-        assert answer.value("x-request-id") != "edge-1"
-        assert (await line_of(gateway, answer.value("x-request-id")))["client"] == "127.0.0.1"
+        assert response.value("x-request-id") != "edge-1"
+        assert (await line_of(gateway, response.value("x-request-id")))["client"] == "127.0.0.1"
 
     @pytest.mark.parametrize("given", ["", "a" * 129, "\xe9", "a\tb"], ids=["empty", "long", "é", "tab"])
     async def test_an_unfit_request_id_is_replaced(self, start_gateway: Start, given: str) -> None:
         """What would not stand in a log line as it is is not taken over."""
         gateway = await start_gateway(**LOOPBACK)
-        answer = await gateway.ask("GET", READ, key=MASTER_KEY, headers=[("X-Request-Id", given)])
-        assert answer.value("x-request-id") not in (None, given)
+        response = await gateway.ask("GET", READ, key=MASTER_KEY, headers=[("X-Request-Id", given)])
+        assert response.value("x-request-id") not in (None, given)
 
 
 class TestHeads:
@@ -364,7 +364,7 @@ class TestHeads:
     async def test_the_head_for_core_is_exactly_this(self, gateway: Running, upstream: StandInCore) -> None:
         """Host is the upstream's, the client's headers come next, the master key goes in last."""
         key = (await gateway.mint("ledgers:read")).key
-        answer = await gateway.ask("GET", READ, key=key, headers=[("Accept", "*/*")])
+        response = await gateway.ask("GET", READ, key=key, headers=[("Accept", "*/*")])
         assert upstream.requests[0].head.decode().split("\r\n") == [
             f"GET {READ} HTTP/1.1",
             f"Host: 127.0.0.1:{upstream.port}",
@@ -373,7 +373,7 @@ class TestHeads:
             "X-Forwarded-For: 127.0.0.1",
             "X-Forwarded-Proto: http",
             "X-Forwarded-Host: gateway.test",
-            f"X-Request-Id: {answer.value('x-request-id')}",
+            f"X-Request-Id: {response.value('x-request-id')}",
             f"X-Blnk-Key: {MASTER_KEY}",
             "",
             "",
@@ -381,8 +381,8 @@ class TestHeads:
 
     async def test_request_ids_are_never_the_same(self, gateway: Running) -> None:
         """Each request has an id of its own, refused ones too."""
-        answers = [await gateway.ask("GET", READ, key=key) for key in (MASTER_KEY, None, MASTER_KEY, "x")]
-        ids = [answer.value("x-request-id") for answer in answers]
+        responses = [await gateway.ask("GET", READ, key=key) for key in (MASTER_KEY, None, MASTER_KEY, "x")]
+        ids = [response.value("x-request-id") for response in responses]
         assert len({*ids} - {None}) == 4
 
 
@@ -402,7 +402,7 @@ class TestBounds:
         assert refused.value("retry-after") == "1"
         assert (await gateway.ask("POST", STREAMED, key=key, body=body)).status == 200
         release.set()
-        assert (await holder.answer()).status == 200
+        assert (await holder.response()).status == 200
         assert (await gateway.ask("POST", STAMPED, key=key, body=body)).status == 200
 
     @pytest.mark.parametrize("failing", ["refused", "core gone", "client gone"])
@@ -432,7 +432,7 @@ class TestBounds:
         first, second = [await gateway.connect() for _ in range(2)]
         assert [(await client.ask("GET", "/health")).status for client in (first, second)] == [200, 200]
         third = await gateway.connect()
-        refused = await third.answer()
+        refused = await third.response()
         assert_error(refused, Code.UNAVAILABLE)
         assert (refused.value("retry-after"), refused.value("connection")) == ("1", "close")
         assert await third.ended()
@@ -451,7 +451,7 @@ class TestBounds:
     ) -> None:
         """Pipelined requests wait until the answers before them have been taken; then all is cut in time."""
         gateway = await start_gateway(timeouts={"write": 0.5})
-        upstream.behaviour = answering(body=b"x" * 100_000)
+        upstream.behaviour = responding(body=b"x" * 100_000)
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=MASTER_KEY) * 2000)
         await eventually(lambda: len(lines(gateway.log.getvalue())) > 0, "the first end")
@@ -516,28 +516,28 @@ class TestLog:
         """Who asked for what, by which route, and what Core answered; never the query."""
         minted: Minted = await gateway.mint("ledgers:read", owner="globex")
         gateway.forbidden.add("in-the-query")
-        answer = await gateway.ask(
+        response = await gateway.ask(
             "GET", "/ledgers?q=in-the-query", key=minted.key, headers=[("User-Agent", "curl/8")]
         )
         await self.assert_line(
             gateway,
-            answer.value("x-request-id"),
+            response.value("x-request-id"),
             user_agent="curl/8",
             route="GET /ledgers",
             key_id=minted.id,
             owner="globex",
             decision="allow",
             answered_by="core",
-            bytes_out=len(answer.body),
+            bytes_out=len(response.body),
         )
 
     async def test_of_a_stamped_request(self, gateway: Running) -> None:
         """Bytes as the client sent them, and that the stamp went in."""
         minted: Minted = await gateway.mint("ledgers:write")
-        answer = await gateway.ask("POST", STAMPED, key=minted.key, body=b'{"name":"x"}')
+        response = await gateway.ask("POST", STAMPED, key=minted.key, body=b'{"name":"x"}')
         await self.assert_line(
             gateway,
-            answer.value("x-request-id"),
+            response.value("x-request-id"),
             method="POST",
             route="POST /ledgers",
             key_id=minted.id,
@@ -546,34 +546,34 @@ class TestLog:
             answered_by="core",
             stamped=True,
             bytes_in=12,
-            bytes_out=len(answer.body),
+            bytes_out=len(response.body),
         )
 
     async def test_of_the_master_key(self, gateway: Running) -> None:
         """The master key has a name in the log, and no owner; it is never stamped."""
-        answer = await gateway.ask("POST", STAMPED, key=MASTER_KEY, body=b'{"name":"x"}')
+        response = await gateway.ask("POST", STAMPED, key=MASTER_KEY, body=b'{"name":"x"}')
         await self.assert_line(
             gateway,
-            answer.value("x-request-id"),
+            response.value("x-request-id"),
             method="POST",
             route="POST /ledgers",
             key_id="master",
             decision="allow",
             answered_by="core",
             bytes_in=12,
-            bytes_out=len(answer.body),
+            bytes_out=len(response.body),
         )
 
     async def test_of_a_request_without_a_key(self, gateway: Running) -> None:
         """Refused, by which code, on which route, and nobody's."""
-        answer = await gateway.ask("GET", READ)
+        response = await gateway.ask("GET", READ)
         await self.assert_line(
             gateway,
-            answer.value("x-request-id"),
+            response.value("x-request-id"),
             route="GET /ledgers",
             code="AUTH_MISSING_API_KEY",
             status=401,
-            bytes_out=len(answer.body),
+            bytes_out=len(response.body),
         )
 
     @pytest.mark.parametrize(
@@ -597,8 +597,8 @@ class TestLog:
             key = (await gateway.mint("*:*", expired=bad == "expired", revoked=bad != "expired")).key
         if bad == "remembered":
             await gateway.ask("GET", READ, key=key)
-        answer = await gateway.ask("GET", target, key=key)
-        line = await line_of(gateway, answer.value("x-request-id"))
+        response = await gateway.ask("GET", target, key=key)
+        line = await line_of(gateway, response.value("x-request-id"))
         assert (line["status"], line["decision"], line["route"]) == (401, "deny", route)
         page = gateway.gateway.metrics.exposition("")[0].decode()
         assert f'code="{line["code"]}",method="GET",route="{route}",status="401"}}' in page
@@ -608,8 +608,8 @@ class TestLog:
         store = FailingStore()
         gateway = await start_gateway(store=store)
         store.failing = True
-        answer = await gateway.ask("GET", "/ledgers/x", key="A" * 43 + "=")
-        line = await line_of(gateway, answer.value("x-request-id"))
+        response = await gateway.ask("GET", "/ledgers/x", key="A" * 43 + "=")
+        line = await line_of(gateway, response.value("x-request-id"))
         assert (line["status"], line["code"], line["route"]) == (
             503,
             "GATEWAY_KEY_STORE_UNAVAILABLE",
@@ -620,8 +620,8 @@ class TestLog:
         """The policy allows it, the rate does not."""
         gateway = await start_gateway(limits={"rate": 1})
         minted = await gateway.mint("ledgers:read")
-        answers = [await gateway.ask("GET", READ, key=minted.key) for _ in range(2)]
-        found = [await line_of(gateway, answer.value("x-request-id")) for answer in answers]
+        responses = [await gateway.ask("GET", READ, key=minted.key) for _ in range(2)]
+        found = [await line_of(gateway, response.value("x-request-id")) for response in responses]
         assert [(line["status"], line["decision"], line["route"]) for line in found] == [
             (200, "allow", "GET /ledgers"),
             (429, "rate_limited", "GET /ledgers"),
@@ -630,49 +630,49 @@ class TestLog:
     async def test_of_a_request_that_lacks_a_scope(self, gateway: Running) -> None:
         """The key and the route that it may not take."""
         minted: Minted = await gateway.mint("balances:read")
-        answer = await gateway.ask("GET", READ, key=minted.key)
+        response = await gateway.ask("GET", READ, key=minted.key)
         await self.assert_line(
             gateway,
-            answer.value("x-request-id"),
+            response.value("x-request-id"),
             route="GET /ledgers",
             key_id=minted.id,
             owner="acme",
             code="AUTH_INSUFFICIENT_PERMISSIONS",
             status=403,
-            bytes_out=len(answer.body),
+            bytes_out=len(response.body),
         )
 
     async def test_of_a_served_request(self, gateway: Running) -> None:
         """What the gateway answers itself is its own answer, on a route of its own."""
-        answer = await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)
+        response = await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)
         await self.assert_line(
             gateway,
-            answer.value("x-request-id"),
+            response.value("x-request-id"),
             route="GET /api-keys",
             path="/api-keys",
             key_id="master",
             decision="allow",
-            bytes_out=len(answer.body),
+            bytes_out=len(response.body),
         )
 
     async def test_of_a_public_request(self, gateway: Running) -> None:
         """Allowed, without anybody's name."""
-        answer = await gateway.ask("GET", "/health")
+        response = await gateway.ask("GET", "/health")
         await self.assert_line(
             gateway,
-            answer.value("x-request-id"),
+            response.value("x-request-id"),
             route="GET /health",
             path="/health",
             decision="allow",
             answered_by="core",
-            bytes_out=len(answer.body),
+            bytes_out=len(response.body),
         )
 
     async def test_of_a_core_that_is_gone(self, gateway: Running, upstream: StandInCore) -> None:
         """A 5xx of ours is at error level, with its code; the time that Core took is Core's."""
         upstream.script(abort)
-        answer = await gateway.ask("POST", STREAMED, key=MASTER_KEY, body=b"{}")
-        line = await line_of(gateway, answer.value("x-request-id"))
+        response = await gateway.ask("POST", STREAMED, key=MASTER_KEY, body=b"{}")
+        line = await line_of(gateway, response.value("x-request-id"))
         shown = {name: line[name] for name in ("level", "code", "status", "answered_by", "decision", "route")}
         assert shown == {
             "level": "error",
@@ -684,7 +684,7 @@ class TestLog:
         }
         assert line["upstream_ms"] > 0
 
-    async def test_of_an_answer_that_broke(self, gateway: Running, upstream: StandInCore) -> None:
+    async def test_of_a_response_that_broke(self, gateway: Running, upstream: StandInCore) -> None:
         """Status 0: the client has no whole answer; what it got of it is counted."""
 
         async def cut(exchange: Exchange) -> None:
@@ -701,8 +701,8 @@ class TestLog:
         assert (await client.read_head())[0] == 200
         await sent.wait()
         taken.set()
-        with pytest.raises(BrokenAnswer):
-            await client.answer()
+        with pytest.raises(BrokenResponse):
+            await client.response()
         await eventually(lambda: len(lines(gateway.log.getvalue())) == 1, "its line")
         (line,) = lines(gateway.log.getvalue())
         assert (line["level"], line["status"], line["code"]) == ("warning", 0, "GATEWAY_UPSTREAM_UNREACHABLE")
@@ -711,12 +711,12 @@ class TestLog:
         """Even what is no request has a line, with the address that it came from, and no word of it."""
         client = await gateway.connect()
         gateway.forbidden.add("in-the-head")
-        answer = await client.call(b"GET /in-the-head HTTP/1.1\r\nno colon in-the-head\r\n\r\n")
-        line = await line_of(gateway, answer.value("x-request-id"))
+        response = await client.call(b"GET /in-the-head HTTP/1.1\r\nno colon in-the-head\r\n\r\n")
+        line = await line_of(gateway, response.value("x-request-id"))
         assert {name: line[name] for name in DENIED} == DENIED | {
             "method": "",
             "path": "",
             "code": "GEN_BAD_REQUEST",
             "status": 400,
-            "bytes_out": len(answer.body),
+            "bytes_out": len(response.body),
         }

@@ -23,7 +23,7 @@ from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_rout
 from gateway.policy.targets import parse_target
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.running import MASTER_KEY, Running, shipped_config
 
 NOW = 1_795_452_240.0  # 2026-11-23 in UTC
@@ -214,7 +214,7 @@ def reporting(*names: str, until: float = LATER) -> RouteTable:
     )
 
 
-async def ask(gateway: Running, key: str, method: str = "POST", target: str = "/ledgers") -> Answer:
+async def ask(gateway: Running, key: str, method: str = "POST", target: str = "/ledgers") -> Response:
     return await gateway.ask(method, target, key=key, body=b'{"name":"x"}' if method == "POST" else None)
 
 

@@ -24,7 +24,7 @@ from gateway.keys.revocation import revoke_key
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
 from tests.keys.records import instant, revocation
-from tests.raw_client import Answer, chunked, request
+from tests.raw_client import Response, chunked, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ
 
@@ -71,7 +71,7 @@ class Stage:
         self.store = store
         self.caller = caller
 
-    async def dawdle(self, head: bytes, rest: bytes, end: End) -> Answer:
+    async def dawdle(self, head: bytes, rest: bytes, end: End) -> Response:
         """The answer to a request whose last bytes come once the key has ended."""
         async with await self.gateway.connect() as client:
             await client.send(head)
@@ -80,7 +80,7 @@ class Stage:
             await end(self.store, self.caller.id)
             await asyncio.sleep(RELIED_ON)
             await client.send(rest)
-            return await client.answer()
+            return await client.response()
 
     def request(self, method: str, target: str, body: bytes, sent: int) -> tuple[bytes, bytes]:
         """A request, cut where `sent` bytes of its body have left."""
@@ -112,8 +112,8 @@ async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
 ) -> None:
     """Whatever has become of the key; Core has not heard of it."""
     head, rest = stage.request("POST", "/ledgers", BODY, 3)
-    answer = await stage.dawdle(head, rest, end)
-    assert answer.status == status
+    response = await stage.dawdle(head, rest, end)
+    assert response.status == status
     assert upstream.requests == []
     assert '"decision":"deny"' in await stage.gateway.logged("/ledgers")
 
@@ -132,8 +132,8 @@ async def test_no_more_of_a_streamed_body_reaches_core(
         start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
         head, rest = start + b"%x\r\n%b\r\n" % (len(first), first), chunked(last + trailing)
         rest = rest.removesuffix(b"0\r\n\r\n") if trailing else rest
-    answer = await stage.dawdle(head, rest, revoked)
-    assert answer.status == 401
+    response = await stage.dawdle(head, rest, revoked)
+    assert response.status == 401
     (seen,) = upstream.requests
     assert first.startswith(bytes(seen.body))
 
@@ -196,8 +196,8 @@ async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
     stage: Stage, change: End, code: str
 ) -> None:
     """It may still mint, but neither what it could grant before nor for its owner of before."""
-    answer = await stage.dawdle(*stage.minting(), change)
-    assert (answer.status, answer.code) == (403, code)
+    response = await stage.dawdle(*stage.minting(), change)
+    assert (response.status, response.code) == (403, code)
     assert len([record async for batch in stage.store.scan() for record in batch]) == 1
 
 
@@ -236,8 +236,8 @@ async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstrea
 
     for method, target in (("POST", "/ledgers"), ("PUT", PUT)):
         Failing.failing = False
-        answer = await stage.dawdle(*stage.request(method, target, BODY, 4), down)
-        assert (answer.status, answer.values("Retry-After")) == (503, ["1"])
+        response = await stage.dawdle(*stage.request(method, target, BODY, 4), down)
+        assert (response.status, response.values("Retry-After")) == (503, ["1"])
 
 
 def test_what_is_relied_on_and_what_may_be_late_are_less_than_the_bound() -> None:

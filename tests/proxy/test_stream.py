@@ -77,7 +77,7 @@ class Stage:
         self.core.flow = self.upload
         self.upload.begin(cast("UpstreamUpload", cast("Any", self.core)))
 
-    async def answer(self) -> None:
+    async def respond(self) -> None:
         self.gate.answered.set()
         for _ in range(3):
             await asyncio.sleep(0)
@@ -92,7 +92,7 @@ async def test_what_comes_while_the_gate_is_asked_goes_on_in_order(stage: Stage)
     stage.upload.feed(b"a", last=False)
     stage.upload.feed(b"b", last=False)
     assert (stage.client.paused, stage.core.parts) == (True, [])
-    await stage.answer()
+    await stage.respond()
     stage.upload.feed(b"c", last=True)
     assert stage.core.parts == [(b"a", False), (b"b", False), (b"c", True)]
     assert not stage.client.paused
@@ -102,7 +102,7 @@ async def test_a_client_is_still_held_back_by_a_slow_core_once_the_gate_has_answ
     """Or the gateway would hold as much as it sends."""
     stage.core.slow = True
     stage.upload.feed(b"a", last=False)
-    await stage.answer()
+    await stage.respond()
     assert stage.client.paused
     stage.upload.resume_reading()
     assert not stage.client.paused
@@ -113,7 +113,7 @@ async def test_a_client_is_still_held_back_by_the_gate_once_core_takes_more(stag
     stage.upload.feed(b"a", last=False)
     stage.upload.resume_reading()
     assert stage.client.paused
-    await stage.answer()
+    await stage.respond()
     assert not stage.client.paused
 
 
@@ -121,6 +121,6 @@ async def test_nothing_goes_on_where_the_gate_refuses() -> None:
     failure = StoreUnavailableError()
     stage = Stage(Asked(failure))
     stage.upload.feed(b"a", last=False)
-    await stage.answer()
+    await stage.respond()
     stage.upload.feed(b"b", last=True)
     assert (stage.core.parts, stage.core.aborted, stage.upload.closed) == ([], True, failure)

@@ -17,9 +17,9 @@ from gateway.keys.store import KeyChangeBatch
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore, abort, answering, held, like_core, never
+from tests.core_stand_in import Exchange, StandInCore, abort, held, like_core, never, responding
 from tests.keys.records import instant
-from tests.raw_client import Answer, BrokenAnswer, RawClient, request
+from tests.raw_client import BrokenResponse, RawClient, Response, request
 from tests.running import MASTER_KEY, Running
 from tests.serving import serving
 from tests.wire.asserting import READ
@@ -63,7 +63,7 @@ class FailingStore(MemoryKeyStore):
             raise StoreUnavailableError
 
 
-async def look(gateway: Running, path: str = "/health/ready", address: Address | None = None) -> Answer:
+async def look(gateway: Running, path: str = "/health/ready", address: Address | None = None) -> Response:
     """One request to a private listener."""
     async with await gateway.connect(address or gateway.gateway.admin_address) as client:
         headers = [("Connection", "close")]
@@ -74,8 +74,8 @@ async def shows(gateway: Running, code: int, /, **expected: Any) -> None:
     """Waits until readiness shows this."""
     async with asyncio.timeout(5):
         while True:
-            answer = await look(gateway)
-            if (answer.status, {name: answer.json()[name] for name in expected}) == (code, expected):
+            response = await look(gateway)
+            if (response.status, {name: response.json()[name] for name in expected}) == (code, expected):
                 return
             await asyncio.sleep(0.02)
 
@@ -90,16 +90,16 @@ def gauges(gateway: Running) -> tuple[float, float]:
 class TestReadiness:
     async def test_ready_says_so_with_the_policy(self, gateway: Running) -> None:
         """200, and which policy and version it is."""
-        answer = await look(gateway)
-        assert (answer.status, answer.value("content-type")) == (200, "application/json; charset=utf-8")
-        assert answer.json() == {
+        response = await look(gateway)
+        assert (response.status, response.value("content-type")) == (200, "application/json; charset=utf-8")
+        assert response.json() == {
             "status": "ready",
             "reasons": [],
             "degraded": {},
             "warnings": ["the key store is empty: every client but one with the master key will get 401"],
             "policy_sha256": gateway.gateway.config.sha256,
             "last_reload": gateway.gateway.health.last_reload,
-            "version": answer.json()["version"],
+            "version": response.json()["version"],
         }
 
     @pytest.mark.parametrize("path", ["/health/alive", "/health/ready"])
@@ -107,7 +107,7 @@ class TestReadiness:
         self, start_gateway: Start, upstream: StandInCore, path: str
     ) -> None:
         """Restarting it would not help; sending clients neither."""
-        upstream.probe_behaviour = answering("503 Service Unavailable")
+        upstream.probe_behaviour = responding("503 Service Unavailable")
         gateway = await start_gateway(ready=False)
         assert (await look(gateway, path)).status == {"/health/alive": 200, "/health/ready": 503}[path]
 
@@ -203,7 +203,7 @@ class TestKeyChanges:
         target = f"/api-keys/{top_id}?owner=acme&descendants=true"
         gone = [await gateway.ask("DELETE", target, key=MASTER_KEY) for _ in range(2)]
         log = await gateway.logged(str(gone[1].value("x-request-id")))
-        assert [answer.status for answer in gone] == [204, 204]
+        assert [response.status for response in gone] == [204, 204]
         assert [secret for secret in (key, below.json()["key"]) if secret in log] == []
         made = {"level": "info", "event": "key created"}
         revoked = {"level": "info", "event": "key revoked", "key_id": top_id, "by": "master"}
@@ -224,15 +224,15 @@ class TestKeyChanges:
         """A refusal, a list, an id that nobody has."""
         target = {"POST": "/api-keys", "GET": "/api-keys?owner=acme", "DELETE": "/api-keys/x?owner=acme"}
         body = b"{}" if method == "POST" else b""
-        answer = await gateway.ask(method, target[method], key=MASTER_KEY, body=body)
-        log = await gateway.logged(str(answer.value("x-request-id")))
+        response = await gateway.ask(method, target[method], key=MASTER_KEY, body=body)
+        log = await gateway.logged(str(response.value("x-request-id")))
         assert '"event":"key ' not in log
 
 
 class TestListeners:
     async def test_the_admin_listener_lists_its_paths(self, gateway: Running) -> None:
-        answer = await look(gateway, "/")
-        assert (answer.status, answer.json()) == (
+        response = await look(gateway, "/")
+        assert (response.status, response.json()) == (
             200,
             {
                 "paths": [
@@ -292,14 +292,14 @@ class TestDrain:
         assert (await look(gateway, "/health/alive")).status == 200
         assert (await kept.ask("GET", "/health")).value("connection") == "close"
         assert await kept.ended()
-        answers = [
+        responses = [
             await gateway.ask("GET", "/health"),
             await gateway.ask("GET", READ, key=MASTER_KEY),
             await gateway.ask("GET", READ),
             await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY),
         ]
-        assert [answer.status for answer in answers] == [200, 200, 401, 200]
-        assert {answer.value("connection") for answer in answers} == {"close"}
+        assert [response.status for response in responses] == [200, 200, 401, 200]
+        assert {response.value("connection") for response in responses} == {"close"}
         assert await draining == Exit.OK
         with pytest.raises(ConnectionRefusedError):
             await RawClient.connect(address)
@@ -330,11 +330,11 @@ class TestDrain:
         draining = asyncio.create_task(gateway.gateway.drain())
         assert await idle.ended()
         release.set()
-        answer = await client.answer()
-        assert (answer.status, answer.value("connection")) == (200, "close")
+        response = await client.response()
+        assert (response.status, response.value("connection")) == (200, "close")
         assert await draining == Exit.OK
 
-    async def test_an_answer_on_its_way_is_taken_to_its_end(self, start_gateway: Start) -> None:
+    async def test_a_response_on_its_way_is_taken_to_its_end(self, start_gateway: Start) -> None:
         """An answer that only waits for its client to read is in flight as well."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": 10.0})
         for number in range(30_000):
@@ -345,7 +345,7 @@ class TestDrain:
         idle = await gateway.connect()
         draining = asyncio.create_task(gateway.gateway.drain())
         assert await idle.ended()
-        assert len((await client.answer()).json()) == 30_000
+        assert len((await client.response()).json()) == 30_000
         assert await draining == Exit.OK
 
     async def test_what_does_not_finish_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
@@ -356,10 +356,10 @@ class TestDrain:
         await client.send(request("GET", READ, key=MASTER_KEY))
         await upstream.arrived()
         assert await gateway.gateway.drain() == Exit.FAILED
-        with pytest.raises(BrokenAnswer):
-            await client.answer()
+        with pytest.raises(BrokenResponse):
+            await client.response()
 
-    async def test_an_answer_that_stalls_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
+    async def test_a_response_that_stalls_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
         """What was begun is not made to look whole: exit 1."""
 
         async def stall(exchange: Exchange) -> None:
@@ -432,7 +432,7 @@ class TestProcess:
                 assert (await late.ask("GET", "/health")).value("connection") == "close"
             assert await idle.ended()
             release.set()
-            assert (await client.answer()).status == 200
+            assert (await client.response()).status == 200
             await client.close()
             await idle.close()
             ended = await process.ended()

@@ -22,11 +22,11 @@ from tests.core_stand_in import (
     Behaviour,
     Request,
     StandInCore,
-    answering,
     like_core,
     never,
     raw,
     refuse,
+    responding,
 )
 from tests.raw_client import PATIENCE, RawClient
 from tests.running import MASTER_KEY, Running, eventually
@@ -86,7 +86,7 @@ class TestCheck:
     @pytest.mark.parametrize("status", INSECURE)
     async def test_a_core_that_answers_anyone_is_unsafe(self, upstream: Core, status: str) -> None:
         """Anything but a refusal without a key: the master key is not even shown to it."""
-        upstream.without_key = answering(status)
+        upstream.without_key = responding(status)
         found = await check(upstream)
         assert found.finding is Finding.UNSAFE
         assert found.reason.startswith(f"Core answers {status[:3]} to a request without a key: set server.se")
@@ -106,7 +106,7 @@ class TestCheck:
         self, upstream: Core, status: str, which: str
     ) -> None:
         """Overload and faults settle nothing, with a key or without."""
-        setattr(upstream, which, answering(status))
+        setattr(upstream, which, responding(status))
         assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core answers {status[:3]}")
 
     async def test_no_connection_is_not_reachable_yet(self, upstream: Core) -> None:
@@ -158,20 +158,20 @@ class TestCheck:
     async def test_a_gateway_without_its_core_is_told_from_core(self, upstream: Core) -> None:
         """A second gateway in a row is fine as long as a Core stands behind it."""
         own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "77aa-1")]
-        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        upstream.without_key = responding("401 Unauthorized", REFUSAL, own)
         assert await check(upstream) == Check(Finding.SAFE, "")
-        upstream.with_key = answering("502 Bad Gateway", REFUSAL, own)
+        upstream.with_key = responding("502 Bad Gateway", REFUSAL, own)
         assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core is not reachable: {GATEWAY}")
 
     async def test_a_gateway_that_asks_itself_is_unsafe_and_shows_no_master_key(self, upstream: Core) -> None:
         """It is known by the ids of its own requests."""
         own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "0b5e-1")]
-        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        upstream.without_key = responding("401 Unauthorized", REFUSAL, own)
         reason = "upstream.url is the address of this gateway itself, not of Core"
         assert await check(upstream) == Check(Finding.UNSAFE, reason)
         assert [got.values("x-blnk-key") for got in upstream.asked] == [[]]
 
-    async def test_a_long_answer_is_not_read(self, upstream: Core) -> None:
+    async def test_a_long_response_is_not_read(self, upstream: Core) -> None:
         """Only the status counts, so an answer without an end holds nothing up."""
         upstream.with_key = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=False)
         assert (await check(upstream)).finding is Finding.SAFE
@@ -192,7 +192,7 @@ class TestServer:
         self, start_gateway: Start, upstream: Core, status: str
     ) -> None:
         """A Core without `server.secure` makes the gateway pointless: exit 3."""
-        upstream.without_key = answering(status)
+        upstream.without_key = responding(status)
         running: Running = await start_gateway(ready=False)
         with pytest.raises(StartError) as refused:
             await asyncio.wait_for(running.gateway.ready(), PATIENCE)
@@ -214,7 +214,7 @@ class TestServer:
     ) -> None:
         """Not ready and 502 while Core settles nothing, public routes too; ready by itself afterwards."""
         before = getattr(upstream, which)
-        setattr(upstream, which, answering(status))
+        setattr(upstream, which, responding(status))
         running: Running = await start_gateway(ready=False)
         key = (await running.mint("ledgers:read")).key
         await eventually(lambda: len(upstream.asked) > 1, "a second look at Core")
@@ -240,16 +240,16 @@ class TestServer:
         self, start_gateway: Start, upstream: Core
     ) -> None:
         """A Core that comes up without `server.secure` is refused as one that was there from the start."""
-        upstream.without_key = answering("503 Service Unavailable")
+        upstream.without_key = responding("503 Service Unavailable")
         running: Running = await start_gateway(ready=False)
         await running.logged("waiting for core")
-        upstream.without_key = answering("200 OK")
+        upstream.without_key = responding("200 OK")
         with pytest.raises(StartError):
             await asyncio.wait_for(running.gateway.ready(), PATIENCE)
 
     async def test_the_reason_is_logged_once(self, start_gateway: Start, upstream: Core) -> None:
         """A Core that is down for hours does not fill the log."""
-        upstream.without_key = answering("503 Service Unavailable")
+        upstream.without_key = responding("503 Service Unavailable")
         running: Running = await start_gateway(ready=False)
         await eventually(lambda: len(upstream.asked) > 2, "a third look at Core")
         assert (await running.logged("waiting for core")).count("waiting for core") == 1
@@ -291,7 +291,7 @@ class TestProcess:
 
     async def test_an_insecure_core_is_exit_3(self, upstream: Core) -> None:
         """The last word on stderr says what to change; no traceback."""
-        upstream.without_key = answering("200 OK")
+        upstream.without_key = responding("200 OK")
         async with serving(upstream.url, {}) as process:
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (
@@ -314,7 +314,7 @@ class TestProcess:
 
     async def test_sigterm_while_core_is_awaited_is_exit_0(self, upstream: Core) -> None:
         """A gateway that never became ready stops as any other."""
-        upstream.without_key = answering("503 Service Unavailable")
+        upstream.without_key = responding("503 Service Unavailable")
         async with serving(upstream.url, {"DRAIN__DELAY": "0s"}) as process:
             await process.event("waiting for core")
             process.terminate()

@@ -199,7 +199,7 @@ class TestProcess:
                     while await asyncio.to_thread(connects, address.host, address.port):
                         await asyncio.sleep(0.01)
             release.set()
-            assert [(await client.answer()).status for client in clients] == [200, 200]
+            assert [(await client.response()).status for client in clients] == [200, 200]
             for client in clients:
                 await client.close()
             ended = await process.ended()

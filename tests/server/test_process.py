@@ -182,7 +182,7 @@ class TestEnd:
                 process.process.send_signal(signal.SIGINT)
                 await process.event("draining")
                 release.set()
-                assert (await client.answer()).status == 200
+                assert (await client.response()).status == 200
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (0, "")
 

@@ -528,9 +528,9 @@ async def test_two_hundred_reloads_under_load_lose_misroute_and_unstamp_nothing(
         if sound:
             live = WIDER if live == SHIPPED else SHIPPED
         outcome = await reloading.write(live if sound else broken(chance, environ))
-        answer = await probe.ask("GET", "/balances/x", key=keys[0].key)
+        response = await probe.ask("GET", "/balances/x", key=keys[0].key)
         expected = (sound, 200 if live == WIDER else 403, sha256_of(live))
-        found = (outcome["success"], answer.status, reloading.gateway.health.policy_sha256)
+        found = (outcome["success"], response.status, reloading.gateway.health.policy_sha256)
         if found != expected:
             wrong.append((number, found, expected))
     over.set()

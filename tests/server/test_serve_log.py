@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Address
-from tests.core_stand_in import REFUSAL, StandInCore, answering, held
+from tests.core_stand_in import REFUSAL, StandInCore, held, responding
 from tests.pipes import KINDS, opened
-from tests.raw_client import PATIENCE, Answer, RawClient, request
+from tests.raw_client import PATIENCE, RawClient, Response, request
 from tests.running import MASTER_KEY, ROOT
 from tests.serving import SERVE
 from tests.wire.asserting import READ
@@ -40,7 +40,7 @@ class Process:
         """The status of a request with the master key."""
         return (await _call(self.clients, request("GET", target, key=MASTER_KEY))).status
 
-    async def look(self, path: str) -> Answer:
+    async def look(self, path: str) -> Response:
         """An answer of the admin listener."""
         return await _call(self.admin, request("GET", path).replace(b"gateway.test", b"127.0.0.1"))
 
@@ -70,7 +70,7 @@ class Process:
         return next(float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(name))
 
 
-async def _call(address: Address, data: bytes) -> Answer:
+async def _call(address: Address, data: bytes) -> Response:
     async with await RawClient.connect(address) as client:
         return await client.call(data)
 
@@ -251,7 +251,7 @@ async def test_a_start_that_fails_exits_by_its_code_whoever_reads_why(
     stream: str, upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     """Whoever started it goes by the code: a Core that refuses the master key is 3."""
-    upstream.probe_behaviour = answering("401 Unauthorized", REFUSAL)
+    upstream.probe_behaviour = responding("401 Unauthorized", REFUSAL)
     with STREAMS[stream]() as stderr:
         async with serve(
             upstream, tmp_path, unused_tcp_port_factory, asyncio.subprocess.PIPE, stderr=stderr

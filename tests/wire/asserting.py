@@ -10,7 +10,7 @@ import asyncio
 
 from gateway.errors import Code
 from tests.core_stand_in import StandInCore
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.running import Running
 
 CANARY = "canary-9d41"  # stands in refused heads; no answer and no log line may hold it
@@ -34,22 +34,22 @@ def get(line: str = f"GET {READ}&{CANARY} HTTP/1.1", headers: bytes = b"") -> by
     return line.encode("latin-1") + b"\r\n" + GOOD_HEAD + headers + b"\r\n"
 
 
-def assert_refused(answer: Answer, *statuses: int) -> None:
+def assert_refused(response: Response, *statuses: int) -> None:
     """The answer is the gateway's own, in Core's error shape, and says that the connection ends."""
-    assert answer.status in (statuses or (400,)), answer
-    assert answer.code == "GEN_BAD_REQUEST"
-    assert answer.json() == {
-        "error": answer.json()["error"],
-        "error_detail": {"code": "GEN_BAD_REQUEST", "message": answer.json()["error"]},
+    assert response.status in (statuses or (400,)), response
+    assert response.code == "GEN_BAD_REQUEST"
+    assert response.json() == {
+        "error": response.json()["error"],
+        "error_detail": {"code": "GEN_BAD_REQUEST", "message": response.json()["error"]},
     }
-    assert answer.value("content-type") == "application/json; charset=utf-8"
-    assert answer.value("connection") == "close"
+    assert response.value("content-type") == "application/json; charset=utf-8"
+    assert response.value("connection") == "close"
 
 
-def assert_error(answer: Answer, code: Code) -> None:
+def assert_error(response: Response, code: Code) -> None:
     """The answer is the catalogue's, in Core's error shape."""
-    assert (answer.status, answer.code) == (code.status, code.code)
-    assert answer.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
+    assert (response.status, response.code) == (code.status, code.code)
+    assert response.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
 
 
 async def assert_nothing_forwarded(gateway: Running, upstream: StandInCore) -> None:

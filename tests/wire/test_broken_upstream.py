@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore, abort, answering, echo, like_core, never, raw
-from tests.raw_client import BrokenAnswer, request
+from tests.core_stand_in import Exchange, StandInCore, abort, echo, like_core, never, raw, responding
+from tests.raw_client import BrokenResponse, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -41,19 +41,19 @@ BROKEN = {
 class TestBrokenUpstream:
     @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
     @pytest.mark.parametrize("data", TRUNCATED.values(), ids=TRUNCATED.keys())
-    async def test_a_truncated_answer_is_a_broken_connection(
+    async def test_a_truncated_response_is_a_broken_connection(
         self, gateway: Running, upstream: StandInCore, caller: Minted, data: bytes, reset: bool
     ) -> None:
         """What Core cut short is cut short for the client too: never a whole, shorter answer."""
         upstream.script(raw(data, b"", pause=0.1, reset=reset))
         client = await gateway.connect()
         try:
-            answer = await client.ask("GET", READ, key=caller.key)
-        except BrokenAnswer:
+            response = await client.ask("GET", READ, key=caller.key)
+        except BrokenResponse:
             return
-        assert_error(answer, Code.UPSTREAM_UNREACHABLE)
+        assert_error(response, Code.UPSTREAM_UNREACHABLE)
 
-    async def test_a_truncated_answer_to_http_1_0_is_a_reset_or_502(
+    async def test_a_truncated_response_to_http_1_0_is_a_reset_or_502(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """Where only the end of the connection tells the length, that end must not look clean."""
@@ -64,7 +64,7 @@ class TestBrokenUpstream:
         assert client.was_reset or received.startswith(b"HTTP/1.1 502 ")
 
     @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-    async def test_an_unreadable_answer_is_502(
+    async def test_an_unreadable_response_is_502(
         self, gateway: Running, upstream: StandInCore, caller: Minted, data: bytes
     ) -> None:
         """What is no answer becomes 502 in Core's error shape, and the connection is not used again."""
@@ -98,7 +98,7 @@ class TestBrokenUpstream:
         assert_error(await gateway.ask(method, target, key=key, body=body), Code.UPSTREAM_TIMEOUT)
         assert upstream.targets == [target]
 
-    async def test_a_core_that_stalls_within_its_answer_breaks_it(
+    async def test_a_core_that_stalls_within_its_response_breaks_it(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """No next byte in time: the connection breaks, since the head has been sent."""
@@ -111,7 +111,7 @@ class TestBrokenUpstream:
 
         upstream.script(stall)
         client = await gateway.connect()
-        with pytest.raises(BrokenAnswer) as broken:
+        with pytest.raises(BrokenResponse) as broken:
             await client.ask("GET", READ, key=key)
         assert broken.value.received == b"hello"
 
@@ -137,7 +137,7 @@ class TestBrokenUpstream:
         upstream.script(raw(*(whole[at : at + 6] for at in range(0, len(whole), 6)), pause=0.1))
         assert (await gateway.ask("GET", READ, key=key)).body == b"12345678"
 
-    async def test_bytes_after_the_answer_never_reach_the_next_client(
+    async def test_bytes_after_the_response_never_reach_the_next_client(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A second answer that nobody asked for ends that connection to Core (response splitting)."""
@@ -150,7 +150,7 @@ class TestBrokenUpstream:
         for target in ("/ledgers/two", "/ledgers/three"):
             assert (await gateway.ask("GET", target, key=key)).json() == ["GET", target, 0]
 
-    async def test_an_unasked_answer_on_an_idle_connection_is_dropped(
+    async def test_an_unasked_response_on_an_idle_connection_is_dropped(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """What Core sends while nothing was asked is never taken for the next answer."""
@@ -158,20 +158,20 @@ class TestBrokenUpstream:
         key = (await gateway.mint("ledgers:*")).key
         late = asyncio.Event()
 
-        async def answer_twice(exchange: Exchange) -> None:
-            await exchange.answer(body=b"{}")
+        async def respond_twice(exchange: Exchange) -> None:
+            await exchange.respond(body=b"{}")
             await asyncio.sleep(0.1)
-            await exchange.answer(body=b"evil")
+            await exchange.respond(body=b"evil")
             late.set()
 
         upstream.behaviour = echo
-        upstream.script(answer_twice)
+        upstream.script(respond_twice)
         await gateway.ask("GET", "/ledgers/one", key=key)
         await late.wait()
         assert (await gateway.ask("GET", "/ledgers/two", key=key)).json() == ["GET", "/ledgers/two", 0]
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    async def test_an_interim_answer_of_core_does_not_shorten_its_time(
+    async def test_an_interim_response_of_core_does_not_shorten_its_time(
         self, start_gateway: Start, upstream: StandInCore, method: str
     ) -> None:
         """Core still has `first_byte` for its answer, and not the pause that it may make within one."""
@@ -186,7 +186,7 @@ class TestBrokenUpstream:
         upstream.script(processing)
         assert (await gateway.ask(method, READ if method == "GET" else STREAMED, key=key)).status == 200
 
-    async def test_an_interim_answer_of_core_is_passed_over(
+    async def test_an_interim_response_of_core_is_passed_over(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """100 and 103 of Core do not count as its answer."""
@@ -194,15 +194,15 @@ class TestBrokenUpstream:
         interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
         upstream.script(raw(interim + whole), raw(interim, whole, pause=0.05))
         for _ in range(2):
-            answer = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
-            assert (answer.status, answer.body, answer.values("link")) == (200, b"{}", [])
+            response = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
+            assert (response.status, response.body, response.values("link")) == (200, b"{}", [])
 
     async def test_core_refusing_the_master_key_is_502(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A 401 with an AUTH code blames the gateway's key, not the client's, and is logged as an error."""
         body = b'{"error":"Invalid API key","error_detail":{"code":"AUTH_INVALID_API_KEY","message":"x"}}'
-        upstream.script(answering("401 Unauthorized", body))
+        upstream.script(responding("401 Unauthorized", body))
         assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_REFUSED)
         assert "error" in await gateway.logged(Code.UPSTREAM_REFUSED.code)
 
@@ -210,9 +210,9 @@ class TestBrokenUpstream:
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A 401 without an AUTH code is a matter between the client and Core."""
-        upstream.script(answering("401 Unauthorized", b'{"error":"no"}'))
-        answer = await gateway.ask("GET", READ, key=caller.key)
-        assert (answer.status, answer.body) == (401, b'{"error":"no"}')
+        upstream.script(responding("401 Unauthorized", b'{"error":"no"}'))
+        response = await gateway.ask("GET", READ, key=caller.key)
+        assert (response.status, response.body) == (401, b'{"error":"no"}')
 
 
 class TestRepeating:
@@ -234,7 +234,7 @@ class TestRepeating:
         assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
         assert len(upstream.requests) <= 3
 
-    async def test_a_get_whose_answer_began_is_not_repeated(
+    async def test_a_get_whose_response_began_is_not_repeated(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """One byte of an answer shows that Core acted."""
@@ -259,8 +259,8 @@ class TestRepeating:
         key = (await gateway.mint("*:*")).key
         assert (await gateway.ask("GET", READ, key=key)).status == 200
         upstream.script(abort)
-        answer = await gateway.ask(method, target, key=key, body=b"{}")
-        assert_error(answer, Code.UPSTREAM_UNREACHABLE)
+        response = await gateway.ask(method, target, key=key, body=b"{}")
+        assert_error(response, Code.UPSTREAM_UNREACHABLE)
         assert upstream.targets == [READ, target]
 
 
@@ -278,18 +278,18 @@ class TestConnectionsToCore:
         key = (await gateway.mint("ledgers:read")).key
         upstream.behaviour = echo
         targets = [f"/ledgers/{number}" for number in range(40)]
-        answers = await asyncio.gather(*(gateway.ask("GET", target, key=key) for target in targets))
-        assert [answer.json()[1] for answer in answers] == targets
+        responses = await asyncio.gather(*(gateway.ask("GET", target, key=key) for target in targets))
+        assert [response.json()[1] for response in responses] == targets
         assert len(upstream.used()) <= 3
 
     async def test_that_core_wants_closed_are_not_used_again(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """`Connection: close` of Core holds for its hop alone."""
-        upstream.script(answering(headers=[("Connection", "close")]))
+        upstream.script(responding(headers=[("Connection", "close")]))
         async with await gateway.connect() as client:
-            answer = await client.ask("GET", READ, key=caller.key)
-            assert answer.values("connection") == []
+            response = await client.ask("GET", READ, key=caller.key)
+            assert response.values("connection") == []
             assert (await client.ask("GET", READ, key=caller.key)).status == 200
         assert [len(connection.requests) for connection in upstream.used()] == [1, 1]
 
@@ -301,7 +301,7 @@ class TestConnectionsToCore:
         (connection,) = upstream.used()
         await asyncio.wait_for(connection.gone.wait(), 5)
 
-    async def test_that_core_closed_while_idle_cost_no_write_its_answer(
+    async def test_that_core_closed_while_idle_cost_no_write_its_response(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A connection seen closed is not used for a POST, which could not be repeated."""
@@ -309,5 +309,5 @@ class TestConnectionsToCore:
         await gateway.ask("GET", READ, key=caller.key)
         await upstream.used()[0].gone.wait()
         await asyncio.sleep(0.05)
-        answer = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
-        assert answer.status == 200
+        response = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
+        assert response.status == 200

@@ -50,8 +50,8 @@ class TestChunks:
         """A chunk extension is refused or dropped (RFC 9112, 7.1.1); the body is what the chunks held."""
         client = await gateway.connect()
         head = request("POST", target, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
-        answer = await client.call(head + b'2;ext="a"\r\n{}\r\n0;end\r\n\r\n')
-        assert answer.status in (200, 400)
+        response = await client.call(head + b'2;ext="a"\r\n{}\r\n0;end\r\n\r\n')
+        assert response.status in (200, 400)
         for got in upstream.requests:
             assert b"ext" not in got.raw
             assert b"end" not in got.raw
@@ -92,10 +92,10 @@ class TestTrailers:
         for segment in self.segments(first, second, split):
             await client.send(segment)
             await asyncio.sleep(0.01)
-        answers = [await client.answer()]
-        if answers[0].status == 200:
-            answers.append(await client.answer())
-        assert [answer.status for answer in answers] in ([200, 401], [400])
+        responses = [await client.response()]
+        if responses[0].status == 200:
+            responses.append(await client.response())
+        assert [response.status for response in responses] in ([200, 401], [400])
         assert upstream.targets in ([], [target])
         for got in upstream.requests:
             assert b"X-Trailed" not in got.raw
@@ -118,7 +118,7 @@ class TestTrailers:
         data = request("POST", STREAMED, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
         data += chunked(b"{}", trailers=b"X-Trailed: 1\r\n") + request("GET", READ, key=writer.key)
         if (await client.call(data)).status == 200:
-            assert (await client.answer()).status == 200
+            assert (await client.response()).status == 200
             assert upstream.targets == [STREAMED, READ]
         assert [got.values("x-trailed") for got in upstream.requests] == [[]] * len(upstream.requests)
 

@@ -19,8 +19,8 @@ class TestVersions:
     ) -> None:
         """HTTP/1.0 without keep-alive gets its answer, then the end of the connection."""
         client = await gateway.connect()
-        answer = await client.call(request("GET", READ, key=reader.key, version="HTTP/1.0"))
-        assert answer.status == 200
+        response = await client.call(request("GET", READ, key=reader.key, version="HTTP/1.0"))
+        assert response.status == 200
         assert await client.ended()
         assert upstream.requests[0].version == "HTTP/1.1"
 
@@ -43,14 +43,14 @@ class TestVersions:
 
         upstream.script(in_chunks)
         client = await gateway.connect()
-        answer = await client.call(request("GET", READ, key=reader.key, version="HTTP/1.0"))
-        assert (answer.values("transfer-encoding"), answer.body) == ([], b"onetwo")
+        response = await client.call(request("GET", READ, key=reader.key, version="HTTP/1.0"))
+        assert (response.values("transfer-encoding"), response.body) == ([], b"onetwo")
 
     async def test_connection_close_is_kept(self, gateway: Running, reader: Minted) -> None:
         """A client that asks for the end gets it, and is told."""
         client = await gateway.connect()
-        answer = await client.ask("GET", READ, key=reader.key, headers=[("Connection", "close")])
-        assert (answer.status, answer.value("connection")) == (200, "close")
+        response = await client.ask("GET", READ, key=reader.key, headers=[("Connection", "close")])
+        assert (response.status, response.value("connection")) == (200, "close")
         assert await client.ended()
 
     @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
@@ -65,8 +65,8 @@ class TestVersions:
             ("HTTP2-Settings", "AAMAAABk"),
         ]
         data = request("GET", READ, key=reader.key, headers=headers)
-        answer = await client.call(data)
-        assert (answer.status, answer.values("upgrade")) == (200, [])
+        response = await client.call(data)
+        assert (response.status, response.values("upgrade")) == (200, [])
         assert await client.ended()
         (got,) = upstream.requests
         assert [got.values(name) for name in ("upgrade", "http2-settings")] == [[], []]
@@ -95,15 +95,15 @@ class TestExpectations:
         await client.send(data[:-7])
         assert (await client.read_head())[0] == 100
         await client.send(data[-7:])
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert upstream.requests[0].values("expect") == []
 
     async def test_a_body_that_is_there_needs_no_100(self, gateway: Running, writer: Minted) -> None:
         """A client that did not wait gets its answer, with at most one 100 before it."""
         client = await gateway.connect()
-        answer = await client.ask("POST", STAMPED, key=writer.key, headers=self.EXPECT, body=b"{}")
-        assert answer.status == 200
-        assert answer.interim in ([], [100])
+        response = await client.ask("POST", STAMPED, key=writer.key, headers=self.EXPECT, body=b"{}")
+        assert response.status == 200
+        assert response.interim in ([], [100])
 
     @pytest.mark.parametrize("target", [STREAMED, STAMPED])
     async def test_a_refused_request_never_gets_100(
@@ -112,8 +112,8 @@ class TestExpectations:
         """The refusal comes instead of 100, so that the body is never sent."""
         client = await gateway.connect()
         await client.send(request("POST", target, headers=self.EXPECT, body=b"{}")[:-2])
-        answer = await client.answer()
-        assert (answer.status, answer.interim) == (401, [])
+        response = await client.response()
+        assert (response.status, response.interim) == (401, [])
         assert upstream.requests == []
 
     async def test_a_declared_length_over_the_limit_never_gets_100(
@@ -123,8 +123,8 @@ class TestExpectations:
         client = await gateway.connect()
         headers = [*self.EXPECT, ("Content-Length", str(1 << 30))]
         await client.send(request("POST", STAMPED, key=writer.key, headers=headers))
-        answer = await client.answer()
-        assert (answer.status, answer.interim) == (413, [])
+        response = await client.response()
+        assert (response.status, response.interim) == (413, [])
 
 
 class TestBodiesCutShort:
@@ -176,7 +176,7 @@ class TestBodiesCutShort:
             client.abort()
         await assert_nothing_forwarded(gateway, upstream)
 
-    async def test_a_client_that_leaves_spoils_nobody_elses_answer(
+    async def test_a_client_that_leaves_spoils_nobody_elses_response(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
         """A late answer to a client that left is never given to the next one on the same pool."""
@@ -192,9 +192,9 @@ class TestBodiesCutShort:
         stayer = await gateway.connect()
         await stayer.send(request("GET", "/ledgers/stayed", key=key))
         release.set()
-        assert (await stayer.answer()).json() == ["GET", "/ledgers/stayed", 0]
+        assert (await stayer.response()).json() == ["GET", "/ledgers/stayed", 0]
 
-    async def test_a_half_close_after_a_whole_request_still_gets_its_answer(
+    async def test_a_half_close_after_a_whole_request_still_gets_its_response(
         self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
         """The end of the client's side is no abort."""
@@ -205,10 +205,10 @@ class TestBodiesCutShort:
         await client.half_close()
         await upstream.arrived()
         release.set()
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert await client.ended()
 
-    async def test_a_half_close_after_pipelined_requests_gets_every_answer(
+    async def test_a_half_close_after_pipelined_requests_gets_every_response(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """What came whole before the end is answered whole."""
@@ -217,7 +217,7 @@ class TestBodiesCutShort:
         targets = ["/ledgers/one", "/ledgers/two"]
         await client.send(b"".join(request("GET", target, key=reader.key) for target in targets))
         await client.half_close()
-        assert [(await client.answer()).json()[1] for _ in targets] == targets
+        assert [(await client.response()).json()[1] for _ in targets] == targets
 
 
 class TestRefusedUploads:
@@ -234,8 +234,8 @@ class TestRefusedUploads:
             data = request("POST", STAMPED, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
             data += chunked(*[piece] * 24)
         upload = asyncio.create_task(client.send(data))
-        answer = await client.answer()
-        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+        response = await client.response()
+        assert (response.status, response.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
         await client.rest()
         await upload
         await assert_nothing_forwarded(gateway, upstream)
@@ -247,8 +247,8 @@ class TestRefusedUploads:
         client = await gateway.connect()
         smuggled = request("GET", "/health/smuggled", key=MASTER_KEY)
         upload = asyncio.create_task(client.send(request("POST", STREAMED, body=smuggled * 20_000)))
-        answer = await client.answer()
-        assert answer.status == 401
+        response = await client.response()
+        assert response.status == 401
         await client.rest()
         await upload
         await assert_nothing_forwarded(gateway, upstream)
@@ -262,7 +262,7 @@ class TestRefusedUploads:
         await client.send(
             request("POST", STREAMED, body=inner) + request("GET", "/ledgers/after", key=reader.key)
         )
-        assert (await client.answer()).status == 401
+        assert (await client.response()).status == 401
         await client.half_close()
         await client.rest()
         assert "/ledgers/smuggled" not in upstream.targets

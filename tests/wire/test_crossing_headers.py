@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from tests.conftest import Start
-from tests.core_stand_in import RECORDS, StandInCore, answering, raw
+from tests.core_stand_in import RECORDS, StandInCore, raw, responding
 from tests.raw_client import chunked
 from tests.running import MASTER_KEY, Minted, Running
 from tests.wire.asserting import READ, STREAMED
@@ -32,10 +32,10 @@ class TestRequestHeaders:
         self, gateway: Running, upstream: StandInCore, caller: Minted, named: str
     ) -> None:
         """The master key, Host and framing survive a client that names them."""
-        answer = await gateway.ask(
+        response = await gateway.ask(
             "POST", STREAMED, key=caller.key, headers=[("Connection", named)], body=b'{"a":1}'
         )
-        assert answer.status == 200
+        assert response.status == 200
         (got,) = upstream.requests
         assert (got.values("x-blnk-key"), bytes(got.body)) == ([MASTER_KEY], b'{"a":1}')
         assert got.values("host") == [f"127.0.0.1:{upstream.port}"]
@@ -107,7 +107,7 @@ class TestRequestHeaders:
         assert upstream.targets == [target]
 
 
-class TestAnswerHeaders:
+class TestResponseHeaders:
     async def test_hop_by_hop_nominated_and_internal_ones_stay_inside(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
@@ -122,20 +122,20 @@ class TestAnswerHeaders:
             ("X-Twice", "1"),
             ("X-Twice", "2"),
         ]
-        upstream.script(answering(headers=headers))
-        answer = await gateway.ask("GET", READ, key=caller.key)
-        assert "inner-word" not in [value for _, value in answer.headers]
-        assert answer.values("cache-control") == ["no-store"]
-        assert answer.values("x-twice") == ["1", "2"]
-        assert answer.values("content-length") == [str(len(RECORDS))]
-        assert len(answer.values("x-request-id")) == 1
+        upstream.script(responding(headers=headers))
+        response = await gateway.ask("GET", READ, key=caller.key)
+        assert "inner-word" not in [value for _, value in response.headers]
+        assert response.values("cache-control") == ["no-store"]
+        assert response.values("x-twice") == ["1", "2"]
+        assert response.values("content-length") == [str(len(RECORDS))]
+        assert len(response.values("x-request-id")) == 1
 
     async def test_the_request_id_is_the_one_core_saw(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """One id names the request in the answer, in Core's headers and in the log."""
-        answer = await gateway.ask("GET", READ, key=caller.key)
-        request_id = answer.value("x-request-id")
+        response = await gateway.ask("GET", READ, key=caller.key)
+        request_id = response.value("x-request-id")
         assert upstream.requests[0].values("x-request-id") == [request_id]
         assert request_id is not None
         await gateway.logged(request_id)
@@ -149,10 +149,10 @@ class TestAnswerHeaders:
         first = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Trailed\r\n\r\n"
         upstream.script(raw(first + chunked(b"one", trailers=b"X-Trailed: 1\r\n"), close=False))
         async with await gateway.connect() as client:
-            answers = [await client.ask("GET", READ, key=key) for _ in range(2)]
-        assert [answer.body for answer in answers] == [b"one", RECORDS]
-        assert [answer.values("x-trailed") for answer in answers] == [[], []]
-        assert [answer.values("trailer") for answer in answers] == [[], []]
+            responses = [await client.ask("GET", READ, key=key) for _ in range(2)]
+        assert [response.body for response in responses] == [b"one", RECORDS]
+        assert [response.values("x-trailed") for response in responses] == [[], []]
+        assert [response.values("trailer") for response in responses] == [[], []]
 
     async def test_a_response_has_a_date(
         self, gateway: Running, upstream: StandInCore, caller: Minted
@@ -160,7 +160,7 @@ class TestAnswerHeaders:
         """Core's where it has one; else the gateway's, as a proxy with a clock owes it (RFC 9110, 6.6.1)."""
         given = "Tue, 15 Nov 1994 08:12:31 GMT"
         upstream.script(
-            answering(headers=[("Date", given)]), answering(headers=[("date", given)]), answering()
+            responding(headers=[("Date", given)]), responding(headers=[("date", given)]), responding()
         )
         dates = [(await gateway.ask("GET", READ, key=caller.key)).values("date") for _ in range(3)]
         assert dates[:2] == [[given], [given]]
@@ -168,7 +168,7 @@ class TestAnswerHeaders:
         assert abs(parsedate_to_datetime(made).timestamp() - time.time()) < 60
 
     @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-    async def test_an_answer_without_a_body_leaves_the_connection_whole(
+    async def test_a_response_without_a_body_leaves_the_connection_whole(
         self, gateway: Running, upstream: StandInCore, caller: Minted, status: str
     ) -> None:
         """204 and 304 end with their head (RFC 9112, 6.3)."""
@@ -183,7 +183,7 @@ class TestAnswerHeaders:
         self, gateway: Running, upstream: StandInCore, caller: Minted, status: str
     ) -> None:
         """Status and body of Core are the client's, whatever they say."""
-        upstream.script(answering(status, b'{"error":"as Core said"}', [("Location", "/x")]))
-        answer = await gateway.ask("GET", READ, key=caller.key)
-        assert (answer.status, answer.body) == (int(status[:3]), b'{"error":"as Core said"}')
-        assert (answer.value("location"), answer.values("proxy-status")) == ("/x", [])
+        upstream.script(responding(status, b'{"error":"as Core said"}', [("Location", "/x")]))
+        response = await gateway.ask("GET", READ, key=caller.key)
+        assert (response.status, response.body) == (int(status[:3]), b'{"error":"as Core said"}')
+        assert (response.value("location"), response.values("proxy-status")) == ("/x", [])

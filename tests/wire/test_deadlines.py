@@ -20,7 +20,7 @@ class TestDeadlines:
         gateway = await start_gateway(timeouts={"head": 0.3})
         client = await gateway.connect()
         drip = asyncio.create_task(self.drip(client, request("GET", READ)[:-2], 0.05))
-        assert_refused(await client.answer(), 408)
+        assert_refused(await client.response(), 408)
         assert await client.ended()
         drip.cancel()
 
@@ -48,7 +48,7 @@ class TestDeadlines:
         key = (await gateway.mint("ledgers:*")).key
         client = await gateway.connect()
         await client.send(request("POST", target, key=key, body=b'{"a":1}')[:-1])
-        assert_refused(await client.answer(), 408)
+        assert_refused(await client.response(), 408)
         assert await client.ended()
         await assert_never_completed(gateway, upstream, target)
 
@@ -62,7 +62,7 @@ class TestDeadlines:
         head, body = whole[:-5000], whole[-5000:]
         await client.send(head)
         drip = asyncio.create_task(self.drip(client, body, 0.05))
-        assert_refused(await client.answer(), 408)
+        assert_refused(await client.response(), 408)
         assert await client.ended()
         drip.cancel()
 

@@ -135,16 +135,16 @@ def inet(port: int, host: str = "127.0.0.1") -> SocketAddress:
     return socket.AF_INET, (host, port)
 
 
-def knowing(*answers: Sequence[SocketAddress] | Exception) -> tuple[Resolve, list[tuple[str, int]]]:
+def knowing(*responses: Sequence[SocketAddress] | Exception) -> tuple[Resolve, list[tuple[str, int]]]:
     """A resolver that gives these in turn, the last for ever, and what it was asked."""
-    left, asked = list(answers), list[tuple[str, int]]()
+    left, asked = list(responses), list[tuple[str, int]]()
 
     async def resolve(host: str, port: int) -> Sequence[SocketAddress]:
         asked.append((host, port))
-        answer = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     return resolve, asked
 

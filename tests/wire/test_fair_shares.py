@@ -14,10 +14,10 @@ from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
-from gateway.wire.exchange import Exchange as Answering
+from gateway.wire.exchange import Exchange as Responding
 from tests.conftest import Start
 from tests.core_stand_in import Exchange, StandInCore, echo, held, of_size
-from tests.raw_client import Answer, BrokenAnswer, RawClient, request
+from tests.raw_client import BrokenResponse, RawClient, Response, request
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_error
 
@@ -49,7 +49,7 @@ class TestPlaces:
         assert (await gateway.ask("GET", READ, key=one.key)).status == 200
         assert connections(gateway, "waiting") == 2
         release.set()
-        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+        assert {response.status for response in await asyncio.gather(*asked)} == {200}
 
     async def test_some_are_kept_for_an_address_that_holds_none(
         self, start_gateway: Start, upstream: StandInCore
@@ -70,9 +70,9 @@ class TestPlaces:
         await ones[0].send(request("GET", "/ledgers/busy", key=full.key))
         await upstream.arrived(3)
         await ones[1].send(request("GET", READ, key=full.key))
-        assert_error(await full.clients[4].answer(), Code.UNAVAILABLE)
+        assert_error(await full.clients[4].response(), Code.UNAVAILABLE)
         await full.emptied()
-        assert [(await client.answer()).status for client in ones] == [200, 200]
+        assert [(await client.response()).status for client in ones] == [200, 200]
 
     async def test_a_response_that_is_not_taken_gives_way_to_another_address(
         self, start_gateway: Start, upstream: StandInCore
@@ -97,7 +97,7 @@ class TestPlaces:
         await eventually(lambda: connections(gateway, "waiting") == 5, "the many that wait")
         asked.append(asyncio.create_task(gateway.ask("GET", "/ledgers/one", key=one.key)))
         await eventually(lambda: connections(gateway, "waiting") == 6, "all that wait")
-        assert {answer.status for answer in await full.emptied(asked)} == {200}
+        assert {response.status for response in await full.emptied(asked)} == {200}
         assert "/ledgers/one" in upstream.targets[2:5]
 
     async def test_a_full_queue_turns_away_the_key_that_fills_it(
@@ -112,7 +112,7 @@ class TestPlaces:
             await eventually(lambda: connections(gateway, "waiting") == len(asked), "one more that waits")
         other = asyncio.create_task(gateway.ask("GET", READ, key=one.key))
         assert_error(await asked[1], Code.UNAVAILABLE)
-        assert [answer.status for answer in await full.emptied([asked[0], other])] == [200, 200]
+        assert [response.status for response in await full.emptied([asked[0], other])] == [200, 200]
 
     async def test_large_bodies_hold_a_part_of_them_only(
         self, start_gateway: Start, upstream: StandInCore
@@ -138,8 +138,8 @@ class TestPlaces:
             clients.append(await gateway.connect())
             await clients[-1].send(request("POST", STREAMED, key=key, body=LARGE)[:-10])
         await eventually(lambda: connections(gateway, "busy") == 3, "two uploads, and the place that is kept")
-        answer = await gateway.ask("POST", STREAMED, key=other, body=LARGE)
-        assert answer.status == 200
+        response = await gateway.ask("POST", STREAMED, key=other, body=LARGE)
+        assert response.status == 200
         *statuses, last = await asyncio.gather(*(first_status(client) for client in clients))
         assert (sorted(statuses, key=str), last) == ([503, None], None)
 
@@ -187,7 +187,7 @@ class Full:
     def __init__(self, gateway: Running, keys: list[str]) -> None:
         self.gateway, self.keys = gateway, keys
         self._release = asyncio.Event()
-        self._busy: list[asyncio.Task[Answer]] = []
+        self._busy: list[asyncio.Task[Response]] = []
 
     @classmethod
     async def of(cls, gateway: Running, upstream: StandInCore) -> Full:
@@ -199,7 +199,7 @@ class Full:
             await upstream.arrived(number + 1)
         return full
 
-    async def emptied(self, asked: list[asyncio.Task[Answer]]) -> list[Answer]:
+    async def emptied(self, asked: list[asyncio.Task[Response]]) -> list[Response]:
         """Lets Core answer; the responses to what was `asked`."""
         self._release.set()
         await asyncio.gather(*self._busy)
@@ -332,16 +332,16 @@ class TestConnections:
             await client.send(whole[:-1])
         await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
         await asyncio.sleep(1.3)
-        assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.2")).response(), Code.UNAVAILABLE)
         for client in uploads:
             await client.send(whole[-1:])
-            assert (await client.answer()).status == 200
+            assert (await client.response()).status == 200
 
     async def test_one_more_of_the_address_that_has_most_is_refused(self, start_gateway: Start) -> None:
         """Those that it has are left alone."""
         gateway = await start_gateway(limits={"connections": 3})
         taken = [await from_address(gateway, "127.0.0.1") for _ in range(3)]
-        assert_error(await (await from_address(gateway, "127.0.0.1")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.1")).response(), Code.UNAVAILABLE)
         assert [(await client.ask("GET", "/health")).status for client in taken] == [200] * 3
 
     async def test_one_in_use_is_never_closed_for_another(
@@ -355,9 +355,9 @@ class TestConnections:
         for client in busy:
             await client.send(request("GET", READ, key=key))
         await upstream.arrived(2)
-        assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.2")).response(), Code.UNAVAILABLE)
         release.set()
-        assert [(await client.answer()).status for client in busy] == [200, 200]
+        assert [(await client.response()).status for client in busy] == [200, 200]
 
     async def test_those_of_a_trusted_proxy_are_its_clients(self, start_gateway: Start) -> None:
         """A balancer has most connections by its nature, and loses none to a client that comes directly."""
@@ -366,7 +366,7 @@ class TestConnections:
         )
         balancer = [await from_address(gateway, "127.0.0.2") for _ in range(3)]
         direct = [await from_address(gateway, "127.0.0.1")]
-        assert_error(await (await from_address(gateway, "127.0.0.1")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.1")).response(), Code.UNAVAILABLE)
         assert [(await client.ask("GET", "/health")).status for client in balancer + direct] == [200] * 4
 
 
@@ -375,7 +375,7 @@ class TestHeldBytes:
     async def address(self) -> AsyncIterator[Address]:
         """A listener whose connections may hold 100 kB together; it answers every request with 200."""
 
-        async def answer(exchange: Answering) -> None:
+        async def respond(exchange: Responding) -> None:
             await exchange.body.read(1 << 20, Uncounted())
             exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 200)
 
@@ -384,7 +384,7 @@ class TestHeldBytes:
 
         loop = asyncio.get_running_loop()
         limits = ClientLimits(connections=100, head=5.0, body=5.0, idle=5.0, write=5.0, held_bytes=100_000)
-        clients = Clients(answer, refuse, limits, loop)
+        clients = Clients(respond, refuse, limits, loop)
         server = await loop.create_server(clients.connect, "127.0.0.1", 0)
         yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
         server.close()
@@ -400,7 +400,7 @@ class TestHeldBytes:
             await other.send(half)
             await asyncio.sleep(0.1)
             await other.send(b"\r\n\r\n")
-            assert (await other.answer()).status == 200
+            assert (await other.response()).status == 200
         statuses = [await first_status(client, 0.05) for client in many]
         assert statuses.count(503) == 20 - 100_000 // len(half) + 1
         for client in many:
@@ -438,8 +438,8 @@ async def first_status(client: RawClient, seconds: float = 2.0) -> int | None:
     """The status of a response, if one comes within so many seconds."""
     try:
         async with asyncio.timeout(seconds):
-            return (await client.answer()).status
-    except (TimeoutError, BrokenAnswer):
+            return (await client.response()).status
+    except (TimeoutError, BrokenResponse):
         return None
 
 

@@ -120,7 +120,7 @@ class TestMalformedHeads:
         assert await client.ended()
         await assert_nothing_forwarded(gateway, upstream)
 
-    async def test_after_an_answered_request_leaves_that_answer_alone(
+    async def test_after_an_answered_request_leaves_that_response_alone(
         self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str
     ) -> None:
         """On a kept-alive connection the good request is answered, the malformed one after it refused."""
@@ -162,7 +162,7 @@ class TestMalformedHeads:
         await client.send(f"GET /{CANARY} HTTP/1.1\r\nHost: x\r\n".encode())
         for _ in range(200):
             await client.send(b"X-More: " + b"a" * 5000 + b"\r\n")
-        assert_refused(await client.answer(), 431, 400)
+        assert_refused(await client.response(), 431, 400)
 
     async def test_is_refused_though_it_comes_byte_by_byte(
         self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str
@@ -172,7 +172,7 @@ class TestMalformedHeads:
         for byte in MALFORMED["length and chunked"].replace(b"%KEY%", writer.key.encode()):
             await client.send(bytes([byte]))
             await asyncio.sleep(0)
-        assert_refused(await client.answer())
+        assert_refused(await client.response())
         await assert_nothing_forwarded(gateway, upstream)
 
 
@@ -183,9 +183,9 @@ class TestTabBeforeChunked:
         """A tab is optional whitespace (RFC 9110, 5.6.3): the body is empty, or the request refused."""
         client = await gateway.connect()
         data = post(b"Transfer-Encoding:\tchunked\r\n", EMPTY_CHUNKS).replace(b"%KEY%", writer.key.encode())
-        answer = await client.call(data)
-        assert answer.status in (200, 400)
-        assert len(upstream.requests) == (1 if answer.status == 200 else 0)
+        response = await client.call(data)
+        assert response.status in (200, 400)
+        assert len(upstream.requests) == (1 if response.status == 200 else 0)
 
 
 class TestBytesUpstream:
@@ -211,8 +211,8 @@ class TestBytesUpstream:
     ) -> None:
         """Header values cross byte for byte, none of them a line of its own."""
         value = "a\tb \xe9 %0d%0aX-Evil: 1 \\r\\n"
-        answer = await gateway.ask("GET", READ, key=reader.key, headers=[("X-Odd", value)])
-        if answer.status == 200:
+        response = await gateway.ask("GET", READ, key=reader.key, headers=[("X-Odd", value)])
+        if response.status == 200:
             assert upstream.requests[0].values("x-odd") == [value]
         assert all(got.values("x-evil") == [] for got in upstream.requests)
 

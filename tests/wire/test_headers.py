@@ -88,7 +88,7 @@ class TestRequestLines:
         assert request_lines([], trusted=False) == b""
 
 
-class TestAnswerLines:
+class TestResponseLines:
     def test_other_headers_cross_as_they_are(self) -> None:
         """What Core says of its answer is the client's."""
         headers = [

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
-from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, answering, held, never
-from tests.raw_client import BrokenAnswer
+from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, held, never, responding
+from tests.raw_client import BrokenResponse
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -87,7 +87,7 @@ async def test_a_change_that_stalls_within_its_response_is_not_cancelled_either(
 
     upstream.script(stall)
     client = await gateway.connect()
-    with pytest.raises(BrokenAnswer):
+    with pytest.raises(BrokenResponse):
         await client.ask("POST", STAMPED, key=key.key, body=BODY)
     (connection,) = upstream.used()
     assert not connection.gone.is_set()
@@ -140,14 +140,14 @@ async def test_a_route_has_a_time_of_its_own(start_gateway: Start, upstream: Sta
     async def slow(exchange: Exchange) -> None:
         await exchange.body()
         await asyncio.sleep(0.8)
-        await exchange.answer()
+        await exchange.respond()
 
     upstream.script(slow)
     body = b'{"transactions":[]}'
     assert (await gateway.ask("POST", "/transactions/bulk", key=key, body=body)).status == 200
 
 
-@pytest.mark.parametrize("behaviour", [answering(), abort], ids=["answers", "breaks"])
+@pytest.mark.parametrize("behaviour", [responding(), abort], ids=["answers", "breaks"])
 async def test_the_drain_waits_for_it(
     start_gateway: Start, upstream: StandInCore, behaviour: Behaviour
 ) -> None:

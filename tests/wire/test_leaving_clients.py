@@ -78,7 +78,7 @@ async def test_what_waits_for_a_client_that_only_ended_its_side_is_refused(one_p
     busy = await one_place.occupy()
     client = await one_place.queue(request("POST", STAMPED, key=one_place.key, body=BODY))
     await client.half_close()
-    assert_error(await client.answer(), Code.UNAVAILABLE)
+    assert_error(await client.response(), Code.UNAVAILABLE)
     one_place.release.set()
     await busy
     assert one_place.upstream.targets == [SLOW]
@@ -102,11 +102,11 @@ async def test_what_waits_for_a_slow_key_store_is_not_sent(
 
     class Slow(MemoryKeyStore):
         asked = asyncio.Event()
-        answer = asyncio.Event()
+        response = asyncio.Event()
 
         async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
             self.asked.set()
-            await self.answer.wait()
+            await self.response.wait()
             return await super().get_by_digest(digest, client)
 
     store = Slow()
@@ -116,7 +116,7 @@ async def test_what_waits_for_a_slow_key_store_is_not_sent(
     await client.send(request("POST", STAMPED, key=key, body=BODY))
     await store.asked.wait()
     await leave(client, how)
-    store.answer.set()
+    store.response.set()
     assert (await gateway.ask("GET", READ, key=key)).status == 200
     assert upstream.targets == [READ]
 
@@ -180,7 +180,7 @@ async def test_a_quick_read_is_answered_though_its_client_has_ended_its_side(
     client = await gateway.connect()
     await client.send(request("GET", READ, key=key))
     await client.half_close()
-    assert (await client.answer()).status == 200
+    assert (await client.response()).status == 200
 
 
 async def test_a_change_that_was_sent_runs_to_its_end(one_place: OnePlace) -> None:
@@ -204,13 +204,13 @@ async def test_a_key_is_not_made_for_a_client_that_has_left(start_gateway: Start
 
     class Slow(MemoryKeyStore):
         asked = asyncio.Event()
-        answer = asyncio.Event()
+        response = asyncio.Event()
         slow = False
 
         async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
             if self.slow:
                 self.asked.set()
-                await self.answer.wait()
+                await self.response.wait()
             return await super().get_by_digest(digest, client)
 
     store = Slow()
@@ -224,6 +224,6 @@ async def test_a_key_is_not_made_for_a_client_that_has_left(start_gateway: Start
     await client.send(request("POST", "/api-keys", key=key.key, body=wanted))
     await store.asked.wait()
     await leave(client, how)
-    store.answer.set()
+    store.response.set()
     await gateway.logged('"route":"POST /api-keys"')
     assert len(await store.owned(key.owner)) == 1

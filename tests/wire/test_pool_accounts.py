@@ -166,23 +166,23 @@ class Stage:
             raise
 
     async def _take(self, asked: Awaitable[UpstreamResponse], caller: Caller) -> None:
-        answer = await asked
-        if answer.complete:
+        response = await asked
+        if response.complete:
             return
         if self._chance.random() < 0.2:
-            answer.abandon()
+            response.abandon()
             return
-        streaming = asyncio.ensure_future(answer.stream(caller))
+        streaming = asyncio.ensure_future(response.stream(caller))
         await asyncio.sleep(0)
         try:
             if self._chance.random() < 0.3:
-                answer.pause_reading()
+                response.pause_reading()
                 await asyncio.sleep(self._chance.choice([0.02, 0.3, 1.3]))
-            answer.resume_reading()
+            response.resume_reading()
             await streaming
         finally:
             streaming.cancel()
-            answer.resume_reading()
+            response.resume_reading()
 
     async def change_limits(self) -> None:
         chance = self._chance

@@ -31,8 +31,8 @@ class TestHeadersSentTwice:
         self, gateway: Running, upstream: StandInCore, reader: Minted, name: str
     ) -> None:
         """Core takes the first; which one counts is its business."""
-        answer = await gateway.ask("GET", READ, key=reader.key, headers=twice(name))
-        assert answer.status == 200
+        response = await gateway.ask("GET", READ, key=reader.key, headers=twice(name))
+        assert response.status == 200
         (got,) = upstream.requests
         assert [line for line in got.headers if line[0].lower() in (name.lower(), "x-said")] == twice(name)
 
@@ -43,11 +43,11 @@ class TestHeadersSentTwice:
         """Also beside one that Core takes twice."""
         value = "chunked" if name == "Transfer-Encoding" else "0"
         headers = [*twice("User-Agent"), (name, value), (name.lower(), value)]
-        answer = await gateway.ask("POST", STREAMED, key=writer.key, headers=headers)
-        assert answer.status == 400
+        response = await gateway.ask("POST", STREAMED, key=writer.key, headers=headers)
+        assert response.status == 400
         # The client of the tests sends a Host of its own.
         again = name if name == "Host" else name.lower()
-        assert answer.json()["error"] == f"Malformed HTTP request: header {again} is sent twice"
+        assert response.json()["error"] == f"Malformed HTTP request: header {again} is sent twice"
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_do_not_make_two_keys_one(
@@ -55,8 +55,8 @@ class TestHeadersSentTwice:
     ) -> None:
         """A key sent twice is no key."""
         headers = [*twice("Server"), ("x-blnk-key", reader.key)]
-        answer = await gateway.ask("GET", READ, key=reader.key, headers=headers)
-        assert (answer.status, answer.code) == (401, "AUTH_INVALID_API_KEY")
+        response = await gateway.ask("GET", READ, key=reader.key, headers=headers)
+        assert (response.status, response.code) == (401, "AUTH_INVALID_API_KEY")
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_share_a_connection_with_any_other_request(
@@ -90,8 +90,8 @@ class TestBytesBeyondASCII:
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
         """The answer says how to write them."""
-        answer = await gateway.ask("GET", "/ledgers/\xc3\xa9?a=\xc3\xa9", key=reader.key)
-        assert (answer.status, answer.json()["error"]) == (
+        response = await gateway.ask("GET", "/ledgers/\xc3\xa9?a=\xc3\xa9", key=reader.key)
+        assert (response.status, response.json()["error"]) == (
             400,
             "Malformed HTTP request: a byte outside ASCII in the path; percent-encode it",
         )
@@ -102,8 +102,8 @@ class TestBytesBeyondASCII:
         self, gateway: Running, upstream: StandInCore, reader: Minted, byte: bytes
     ) -> None:
         """Control bytes stay refused."""
-        answer = await gateway.ask("GET", f"/ledgers?\xe9{byte.decode()}", key=reader.key)
-        assert answer.status == 400
+        response = await gateway.ask("GET", f"/ledgers?\xe9{byte.decode()}", key=reader.key)
+        assert response.status == 400
         await assert_nothing_forwarded(gateway, upstream)
 
 
@@ -135,8 +135,8 @@ class TestRefusals:
             client = await gateway.connect()
             for part in parts:
                 await client.send(part)
-            answer = await client.answer()
-            assert (answer.status, answer.json()["error"]) == (400, f"Malformed HTTP request: {why}")
+            response = await client.response()
+            assert (response.status, response.json()["error"]) == (400, f"Malformed HTTP request: {why}")
 
     @pytest.mark.parametrize(
         ("head", "why"),
@@ -167,11 +167,11 @@ class TestRefusals:
     async def test_of_too_many_headers_say_so(self, gateway: Running) -> None:
         """128 pass; one more is a head that is too large."""
         headers = [(f"X-{number}", "a") for number in range(128)]
-        answer = await gateway.ask("GET", "/health", headers=headers[:-1])
-        assert answer.status == 200
+        response = await gateway.ask("GET", "/health", headers=headers[:-1])
+        assert response.status == 200
         for more in ([], twice("Server")):
-            answer = await gateway.ask("GET", "/health", headers=[*more, *headers])
-            assert (answer.status, answer.json()["error"]) == (431, "Request head too large")
+            response = await gateway.ask("GET", "/health", headers=[*more, *headers])
+            assert (response.status, response.json()["error"]) == (431, "Request head too large")
 
 
 def head_of(length: int, name: str = "X") -> bytes:
@@ -200,17 +200,17 @@ class TestLength:
             client = await gateway.connect()
             for start in range(0, len(head), size):
                 await client.send(head[start : start + size])
-            answer = await client.answer()
-            assert answer.status == status
+            response = await client.response()
+            assert response.status == status
             if status == 431:
-                assert answer.json()["error"] == "Request head too large"
+                assert response.json()["error"] == "Request head too large"
 
     async def test_of_one_that_never_ends_is_bounded(self, gateway: Running) -> None:
         """It is refused as soon as it is too long, not collected."""
         client = await gateway.connect()
         await client.send(head_of(MAX_HEAD)[:-2])
         await client.send(b"X: ")
-        assert (await client.answer()).status == 431
+        assert (await client.response()).status == 431
 
     async def test_counts_from_the_last_whole_request_on(
         self, gateway: Running, upstream: StandInCore, writer: Minted
@@ -221,7 +221,7 @@ class TestLength:
         client = await gateway.connect()
         await client.send(one + one[:-100])
         await client.send(one[-100:])
-        assert [(await client.answer()).status for _ in range(4)] == [200] * 4
+        assert [(await client.response()).status for _ in range(4)] == [200] * 4
 
 
 def cuts(data: bytes) -> Iterator[list[bytes]]:

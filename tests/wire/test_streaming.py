@@ -43,7 +43,7 @@ class TestLargeBodies:
         async def take(exchange: Exchange) -> None:
             while piece := await exchange.piece():
                 digest.update(piece)
-            await exchange.answer()
+            await exchange.respond()
 
         upstream.script(take)
         piece = bytes(range(256)) * 256
@@ -63,7 +63,7 @@ class TestLargeBodies:
             sent.update(piece)
         if framing == "chunked":
             await client.send(b"0\r\n\r\n")
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert upstream.requests[0].body_length == count * len(piece)
         assert digest.digest() == sent.digest()
         assert resident() - before < FLAT
@@ -138,7 +138,7 @@ class TestLargeBodies:
         (got,) = await upstream.arrived()
         await eventually(lambda: bytes(got.body) == pieces[0], "the first piece at Core")
         await client.send(pieces[1])
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert bytes(got.body) == b"".join(pieces)
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -156,7 +156,7 @@ class TestLargeBodies:
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
         assert upstream.targets == [READ]
         await client.send(data[-3:])
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert bytes(upstream.requests[1].body) == b"onetwo"
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -172,12 +172,12 @@ class TestLargeBodies:
             data = request("GET", READ, key=caller.key, headers=[("Transfer-Encoding", "chunked")])
             data += chunked(piece)
         await client.send(data[:-10])
-        answer = await client.answer()
-        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+        response = await client.response()
+        assert (response.status, response.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
         await assert_nothing_forwarded(gateway, upstream)
 
 
-class TestEarlyAnswers:
+class TestEarlyResponses:
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_stop_the_upload(
         self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
@@ -192,8 +192,8 @@ class TestEarlyAnswers:
             data = request("POST", STREAMED, key=caller.key, headers=[("Transfer-Encoding", "chunked")])
             data += chunked(*[piece] * 64)
         upload = asyncio.create_task(client.send(data))
-        answer = await client.answer()
-        assert (answer.status, answer.body) == (413, b'{"error":"large"}')
+        response = await client.response()
+        assert (response.status, response.body) == (413, b'{"error":"large"}')
         await client.rest()
         await upload
         assert [got.complete for got in upstream.requests] == [False]
@@ -215,22 +215,22 @@ class TestEarlyAnswers:
         upstream.script(slow)
         client = await gateway.connect()
         await client.send(request("POST", STREAMED, key=writer.key, body=bytes(100_000))[:-1])
-        answer = await client.answer()
-        assert (answer.status, answer.body) == (200, b"xxxxxx")
+        response = await client.response()
+        assert (response.status, response.body) == (200, b"xxxxxx")
 
     async def test_never_lend_the_connection_to_the_next_request(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A connection to Core with a part of a body on it is not used again."""
 
-        async def answer_first(exchange: Exchange) -> None:
-            await exchange.answer("409 Conflict", b"{}")
+        async def respond_first(exchange: Exchange) -> None:
+            await exchange.respond("409 Conflict", b"{}")
 
-        upstream.script(answer_first)
+        upstream.script(respond_first)
         client = await gateway.connect()
         data = request("POST", STREAMED, key=caller.key, body=b'{"a":"' + b"x" * 100_000 + b'"}')
         await client.send(data[:-1])
-        assert (await client.answer()).status == 409
+        assert (await client.response()).status == 409
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
         first, second = upstream.used()
         assert [len(first.requests), len(second.requests)] == [1, 1]

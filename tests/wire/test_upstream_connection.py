@@ -103,11 +103,11 @@ async def post(pool: Pool, target: str = "/a") -> UpstreamResponse:
     return await pool.request(request("POST", target, b"{}"), OwnRequest(changes=True))
 
 
-async def whole(answer: UpstreamResponse) -> bytes:
-    if answer.complete:
-        return answer.body
+async def whole(response: UpstreamResponse) -> bytes:
+    if response.complete:
+        return response.body
     rest = Collected()
-    await answer.stream(rest)
+    await response.stream(rest)
     return bytes(rest.data)
 
 
@@ -117,7 +117,7 @@ async def failure_of(pool: Pool, method: str = "GET") -> Code:
     return code_of(failed.value)
 
 
-def answered(head: bytes, body: bytes = b"", *, close: bool = False) -> Behaviour:
+def responding(head: bytes, body: bytes = b"", *, close: bool = False) -> Behaviour:
     return raw(b"HTTP/1.1 " + head + b"\r\n\r\n" + body, close=close)
 
 
@@ -145,20 +145,20 @@ class TestReuse:
         await core.arrived(4)
         assert pool.counts == {**EMPTY, "idle": 0, "busy": 4, "waiting": 0}
         release.set()
-        bodies = [answer.body for answer in await asyncio.gather(*asked)]
+        bodies = [response.body for response in await asyncio.gather(*asked)]
         assert bodies == [b'["GET","/%d",0]' % number for number in range(4)]
         assert pool.counts == {**EMPTY, "idle": 4, "busy": 0, "waiting": 0}
 
     @pytest.mark.parametrize(
         "behaviour",
         [
-            answered(b"200 OK\r\nContent-Length: 2\r\nConnection: close", b"{}"),
+            responding(b"200 OK\r\nContent-Length: 2\r\nConnection: close", b"{}"),
             raw(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", close=False),
-            answered(b"200 OK", b"{}", close=True),
+            responding(b"200 OK", b"{}", close=True),
         ],
         ids=["Connection: close", "HTTP/1.0", "delimited by its end"],
     )
-    async def test_an_answer_that_ends_the_connection_ends_it(
+    async def test_a_response_that_ends_the_connection_ends_it(
         self, core: StandInCore, pool: Pool, behaviour: Behaviour
     ) -> None:
         """What Core closes is not used again."""
@@ -200,7 +200,7 @@ class TestReuse:
         spoken = asyncio.Event()
 
         async def speak_up(exchange: Exchange) -> None:
-            await exchange.answer()
+            await exchange.respond()
             await spoken.wait()
             await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
 
@@ -213,7 +213,7 @@ class TestReuse:
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     @pytest.mark.parametrize("split", [False, True], ids=["at once", "streamed"])
-    async def test_a_second_answer_behind_the_first_is_never_given(
+    async def test_a_second_response_behind_the_first_is_never_given(
         self, core: StandInCore, pool: Pool, framing: str, split: bool
     ) -> None:
         """Two answers to one request: the first counts, and the connection is not used again."""
@@ -235,18 +235,18 @@ class TestReuse:
             await exchange.never()
 
         core.script(speak_twice)
-        answer = await get(pool, "/a")
+        response = await get(pool, "/a")
         more.set()
-        assert (answer.status, await whole(answer)) == (200, b"first")
+        assert (response.status, await whole(response)) == (200, b"first")
         core.behaviour = echo
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
         assert connections(core) == [["/a"], ["/b"]]
 
-    async def test_a_trailer_never_leaks_into_the_next_answer(self, core: StandInCore, pool: Pool) -> None:
+    async def test_a_trailer_never_leaks_into_the_next_response(self, core: StandInCore, pool: Pool) -> None:
         """A trailer is dropped; the next answer on the connection has its own headers only."""
         core.script(
-            answered(b"200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\nX-Trailer: leak\r\n\r\n"),
-            answered(b"200 OK\r\nContent-Length: 0"),
+            responding(b"200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\nX-Trailer: leak\r\n\r\n"),
+            responding(b"200 OK\r\nContent-Length: 0"),
         )
         first = await get(pool)
         assert await whole(first) == b"x"
@@ -269,7 +269,7 @@ class TestBounds:
         await eventually(lambda: pool.counts["waiting"] == 4, "four that wait")
         assert (len(core.connections), pool.counts["busy"]) == (2, 2)
         release.set()
-        bodies = [answer.body for answer in await asyncio.gather(*asked)]
+        bodies = [response.body for response in await asyncio.gather(*asked)]
         assert bodies == [b'["GET","/%d",0]' % number for number in range(6)]
         assert len(core.connections) == 2
         assert pool.counts == {**EMPTY, "idle": 2, "busy": 0, "waiting": 0}
@@ -283,7 +283,7 @@ class TestBounds:
         await eventually(lambda: pool.counts == {**EMPTY, "idle": 0, "busy": 1, "waiting": 1}, "a full queue")
         assert await failure_of(pool) is Code.UNAVAILABLE
         release.set()
-        assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
+        assert [response.status for response in await asyncio.gather(*asked)] == [200, 200]
 
     async def test_waiting_too_long_is_503(self, core: StandInCore, make_pool: MakePool) -> None:
         """A place that does not come free within `connect` seconds is not waited for any longer."""
@@ -429,7 +429,7 @@ class TestDeadlines:
         core.script(stall)
         assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
 
-    async def test_interim_answers_do_not_count_as_the_answer(
+    async def test_interim_responses_do_not_count_as_the_response(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
         """A Core that only says 102 is too slow in the end."""
@@ -536,20 +536,20 @@ class TestGate:
         """Nothing was sent on it, so that any request may go over another."""
         ended = asyncio.Event()
 
-        async def answer_and_end(exchange: Exchange) -> None:
-            await exchange.answer()
+        async def respond_and_end(exchange: Exchange) -> None:
+            await exchange.respond()
             await ended.wait()
             await abort(exchange)
 
-        core.script(answer_and_end)
+        core.script(respond_and_end)
         await get(pool)
 
         async def end() -> None:
             ended.set()
             await eventually(lambda: pool.counts["busy"] == 0, "an end of the connection")
 
-        answer = await pool.request(request("POST", "/b", b"{}"), Asked(end))
-        assert answer.status == 200
+        response = await pool.request(request("POST", "/b", b"{}"), Asked(end))
+        assert response.status == 200
         assert connections(core) == [["/a"], ["/b"]]
 
     async def test_a_connection_that_is_given_back_unused_ends_in_time(
@@ -564,11 +564,11 @@ class TestGate:
         assert core.targets == []
 
 
-class TestAnswers:
+class TestResponses:
     @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
     async def test_204_and_304_have_no_body(self, core: StandInCore, pool: Pool, status: bytes) -> None:
         """They end with their head, whatever it says, and leave the connection usable."""
-        core.script(answered(status + b"\r\nETag: x"))
+        core.script(responding(status + b"\r\nETag: x"))
         core.behaviour = echo
         first = await get(pool, "/a")
         assert (first.status, first.complete, first.body) == (int(status[:3]), True, b"")
@@ -584,7 +584,7 @@ class TestAnswers:
 
     async def test_headers_keep_their_order_and_bytes(self, core: StandInCore, pool: Pool) -> None:
         """Also repeated ones, and those beyond ASCII."""
-        core.script(answered(b"200 OK\r\nX-B: 1\r\nx-a: \xff\r\nX-B: 2\r\nContent-Length: 0"))
+        core.script(responding(b"200 OK\r\nX-B: 1\r\nx-a: \xff\r\nX-B: 2\r\nContent-Length: 0"))
         expected: list[Header] = [
             (b"X-B", b"1"),
             (b"x-a", b"\xff"),
@@ -594,12 +594,12 @@ class TestAnswers:
         assert (await get(pool)).headers == expected
 
     @pytest.mark.parametrize("count", [1, 3])
-    async def test_interim_answers_are_passed_over(self, core: StandInCore, pool: Pool, count: int) -> None:
+    async def test_interim_responses_are_passed_over(self, core: StandInCore, pool: Pool, count: int) -> None:
         """The final answer counts, without the headers of those before it."""
         interim = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * count
         core.script(raw(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", close=False))
-        answer = await get(pool)
-        assert (answer.status, answer.headers, answer.body) == (200, [(b"Content-Length", b"2")], b"{}")
+        response = await get(pool)
+        assert (response.status, response.headers, response.body) == (200, [(b"Content-Length", b"2")], b"{}")
 
     @pytest.mark.parametrize(
         "data",
@@ -614,14 +614,14 @@ class TestAnswers:
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
         ],
     )
-    async def test_what_is_no_whole_answer_is_502(self, core: StandInCore, pool: Pool, data: bytes) -> None:
+    async def test_what_is_no_whole_response_is_502(self, core: StandInCore, pool: Pool, data: bytes) -> None:
         """Upgrades, garbage, contradictory lengths and answers cut short are failures, each asked once."""
         core.script(raw(data))
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert (await get(pool, "/b")).status == 200
         assert connections(core) == [["/a"], ["/b"]]
 
-    async def test_an_answer_may_be_abandoned(self, core: StandInCore, pool: Pool) -> None:
+    async def test_a_response_may_be_abandoned(self, core: StandInCore, pool: Pool) -> None:
         """An answer that nobody wants costs its connection, and the place is free again."""
 
         async def long(exchange: Exchange) -> None:
@@ -655,24 +655,24 @@ class TestUploads:
         assert (await get(pool)).status == 200
         assert connections(core) == [["/up", "/a"]]
 
-    async def test_an_early_answer_ends_the_upload(self, core: StandInCore, pool: Pool) -> None:
+    async def test_an_early_response_ends_the_upload(self, core: StandInCore, pool: Pool) -> None:
         """The answer is given before the body is whole, and the connection never used again."""
         taken: list[UpstreamUpload] = []
 
         async def early(exchange: Exchange) -> None:
-            await exchange.answer("409 Conflict", b"{}")
+            await exchange.respond("409 Conflict", b"{}")
             await exchange.never()
 
         core.script(early)
         head = request("POST", "/up")[:-2] + b"Content-Length: 6\r\n\r\n"
-        answer = await pool.upload(head, OwnRequest(changes=True), Held(), taken.append)
+        response = await pool.upload(head, OwnRequest(changes=True), Held(), taken.append)
         taken[0].write(b"unsent", last=True)
-        assert (answer.status, await whole(answer)) == (409, b"{}")
+        assert (response.status, await whole(response)) == (409, b"{}")
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
         assert (await get(pool)).status == 200
         assert connections(core) == [["/up"], ["/a"]]
 
-    async def test_an_upload_in_progress_has_no_deadline_of_the_answer(
+    async def test_an_upload_in_progress_has_no_deadline_of_the_response(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
         """Core owes nothing while the client still sends; its time begins with the last byte."""
@@ -690,13 +690,13 @@ class TestUploads:
 class Slow:
     """A reader of the answer that holds Core back from its first byte on."""
 
-    def __init__(self, answer: UpstreamResponse) -> None:
-        self._answer = answer
+    def __init__(self, response: UpstreamResponse) -> None:
+        self._response = response
         self.taken = 0
 
     def write(self, data: bytes) -> None:
         if not self.taken:
-            self._answer.pause_reading()
+            self._response.pause_reading()
         self.taken += len(data)
 
 
@@ -716,15 +716,15 @@ class TestBackPressure:
                 written += MEGABYTE
 
         core.script(flood)
-        answer = await get(pool)
-        reader = Slow(answer)
-        streaming = asyncio.create_task(answer.stream(reader))
+        response = await get(pool)
+        reader = Slow(response)
+        streaming = asyncio.create_task(response.stream(reader))
         begin.set()
         await eventually(lambda: reader.taken > 0, "the first bytes")
         await settled(lambda: written)
         assert written < BUFFERS
         assert reader.taken <= BUFFERS
-        answer.resume_reading()
+        response.resume_reading()
         await streaming
         assert reader.taken == total
 
@@ -745,14 +745,14 @@ class TestBackPressure:
                 written += MEGABYTE
 
         core.script(flood)
-        answer = await get(pool)
-        reader = Slow(answer)
-        streaming = asyncio.create_task(answer.stream(reader))
+        response = await get(pool)
+        reader = Slow(response)
+        streaming = asyncio.create_task(response.stream(reader))
         await eventually(lambda: reader.taken > 0, "the first bytes")
         await settled(lambda: written)
         assert written < BUFFERS
         assert reader.taken <= BUFFERS
-        answer.abandon()
+        response.abandon()
         with pytest.raises(GatewayError):
             await streaming
 

@@ -27,7 +27,7 @@ async def take_time(exchange: Exchange) -> None:
     """Read the body whole, and answer long after every deadline of the client's side."""
     await exchange.body()
     await asyncio.sleep(CORE_SECONDS)
-    await exchange.answer()
+    await exchange.respond()
 
 
 def segments(data: bytes, body: bytes, how: str) -> Iterator[bytes]:
@@ -67,7 +67,7 @@ async def test_is_answered(
     for segment in segments(data, framed, how):
         await client.send(segment)
         await asyncio.sleep(0.01)
-    assert (await client.answer()).status == 200
+    assert (await client.response()).status == 200
 
 
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
@@ -84,7 +84,7 @@ async def test_is_answered_where_it_waited_for_100(
     await client.send(data[: -len(body)])
     assert (await client.read_head())[0] == 100
     await client.send(body)
-    assert (await client.answer()).status == 200
+    assert (await client.response()).status == 200
 
 
 async def test_is_answered_behind_another_that_took_its_time(
@@ -100,4 +100,4 @@ async def test_is_answered_behind_another_that_took_its_time(
     await client.send(data[:-10])
     await asyncio.sleep(0.05)
     await client.send(data[-10:])
-    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+    assert [(await client.response()).status for _ in range(2)] == [200, 200]

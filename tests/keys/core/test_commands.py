@@ -31,7 +31,7 @@ from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
-from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, answering
+from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, responding
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.mute import mute_after
@@ -120,7 +120,7 @@ class TestCreate:
     async def test_a_core_that_refuses_is_a_dependency(
         self, keys: Keys, core: CoreApi, upstream: StandInCore, tmp_path: Path
     ) -> None:
-        core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
+        core.failing = [responding("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
         file = tmp_path / "new.key"
         result = await keys(*CREATE[:-1], "--out", str(file))
         text = (
@@ -129,10 +129,10 @@ class TestCreate:
         assert outcome(result) == (3, "", text)
         assert not file.exists()
 
-    async def test_an_answer_that_is_no_key_is_told(
+    async def test_a_response_that_is_no_key_is_told(
         self, keys: Keys, core: CoreApi, upstream: StandInCore
     ) -> None:
-        core.failing = [answering("201 Created", b"[]")]
+        core.failing = [responding("201 Created", b"[]")]
         reason = f"upstream.url ({upstream.url}): Core responded with 201: a body that cannot be read"
         advice = "Core may have created a key that nobody has: look at 'blnk-gateway keys list'"
         assert outcome(await keys(*CREATE)) == (3, "", f"{reason}; {advice}\n")
@@ -239,13 +239,13 @@ class TestRotate:
 
         async def revoked_first(exchange: Exchange) -> None:
             await revoke_key(store, old.id, revocation("2026-02-01T00:00:00Z", "master"))
-            await core.answer(exchange)
+            await core.respond(exchange)
 
         core.failing = [revoked_first]
         assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
         assert [await revoked(table, key_id) for key_id in core.minted] == [True]
 
-    async def test_a_successor_outlives_an_answer_that_is_lost(
+    async def test_a_successor_outlives_a_response_that_is_lost(
         self, keys: Keys, table: Table, redis_url: str, store: RedisKeyStore
     ) -> None:
         """The old key ends by then, and the new one is all that its owner will have."""
@@ -298,7 +298,7 @@ class TestRotate:
 
         async def out_of_memory(exchange: Exchange) -> None:
             redis_server.command("CONFIG", "SET", "maxmemory", "1")
-            await core.answer(exchange)
+            await core.respond(exchange)
 
         core.failing = [out_of_memory]
         try:
@@ -355,7 +355,7 @@ class TestRevoke:
         ("failure", "told"),
         [
             (
-                answering("429 Too Many Requests", b'{"error":"slow down"}'),
+                responding("429 Too Many Requests", b'{"error":"slow down"}'),
                 "Core responded with 429: slow down",
             ),
             (abort, "Core closed the connection without a byte of a response"),
