@@ -154,7 +154,7 @@ async def test_lists_of_keys_are_made_one_at_a_time_for_each_owner(start_gateway
     assert (sorted(statuses[:-1]), statuses[-1]) == ([200] * 9 + [503] * 3, 200)
 
 
-async def test_a_client_that_leaves_gives_its_place_back(start_gateway: Start, upstream: StandInCore) -> None:
+async def test_a_client_that_leaves_gives_its_bytes_back(start_gateway: Start, upstream: StandInCore) -> None:
     """Neither a reset in mid-body nor a refused body keeps bytes reserved."""
     gateway = await start_gateway(limits={"body": BODY, "buffered": BODY})
     key = (await gateway.mint("ledgers:write")).key

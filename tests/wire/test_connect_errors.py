@@ -1,4 +1,4 @@
-"""Why Core is not reached, where no listener of a test can be made to cause it."""
+"""The reasons why Core is not reached that no listener of a test can cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which headers cross: none of another hop, no credential, nothing that speaks for the proxy."""
+"""Headers that cross: none of another hop, no credential, none that only a proxy may send."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TestRequestHeaders:
     async def test_hop_by_hop_and_nominated_ones_stay_on_their_hop(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """What concerns the client's connection never reaches Core's (RFC 9110, 7.6.1)."""
+        """Headers of the client's connection never reach Core's (RFC 9110, 7.6.1)."""
         hop = ["Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "TE", "Trailer", "Upgrade", "X-Named"]
         headers = [(name, "hop-word") for name in hop if name != "Upgrade"]
         headers += [("Connection", "X-Named , TE"), ("Connection", "keep-alive"), ("X-Kept", "1")]
@@ -31,7 +31,7 @@ class TestRequestHeaders:
     async def test_connection_cannot_nominate_what_the_gateway_writes(
         self, gateway: Running, upstream: StandInCore, caller: Minted, named: str
     ) -> None:
-        """The master key, Host and framing survive a client that names them."""
+        """A client cannot remove the master key, Host or framing by naming them in `Connection`."""
         response = await gateway.ask(
             "POST", STREAMED, key=caller.key, headers=[("Connection", named)], body=b'{"a":1}'
         )
@@ -46,7 +46,7 @@ class TestRequestHeaders:
     async def test_a_credential_never_crosses(
         self, gateway: Running, upstream: StandInCore, caller: Minted, name: str, target: str
     ) -> None:
-        """However it is spelled, and on public routes too, the client's key ends here."""
+        """The client's key never reaches Core, however its header is spelled, and on public routes too."""
         other = await gateway.mint("ledgers:read")
         key = caller.key if target == READ else None
         await gateway.ask("GET", target, key=key, headers=[(name, other.key)])
@@ -67,7 +67,7 @@ class TestRequestHeaders:
     async def test_a_public_route_carries_no_master_key(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """What needs no key gets none, whatever the client sent."""
+        """A public route, which needs no key, is forwarded without the master key."""
         await gateway.ask("GET", "/health", key=caller.key)
         await gateway.ask("GET", "/health", key=MASTER_KEY)
         assert [got.values("x-blnk-key") for got in upstream.requests] == [[], []]
@@ -76,7 +76,7 @@ class TestRequestHeaders:
     async def test_a_client_cannot_speak_for_the_proxy(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """Forwarding and trace headers of an untrusted client are dropped; ours stand once."""
+        """Forwarding and trace headers of an untrusted client are dropped; the gateway's own stand once."""
         names = [
             "Forwarded",
             "X-Forwarded-For",
@@ -102,7 +102,7 @@ class TestRequestHeaders:
     async def test_the_target_crosses_byte_for_byte(
         self, gateway: Running, upstream: StandInCore, caller: Minted, target: str
     ) -> None:
-        """The bytes matched are the bytes forwarded."""
+        """The target is forwarded byte for byte as it was matched."""
         assert (await gateway.ask("GET", target, key=caller.key)).status == 200
         assert upstream.targets == [target]
 
@@ -133,7 +133,7 @@ class TestResponseHeaders:
     async def test_the_request_id_is_the_one_core_saw(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """One id names the request in the answer, in Core's headers and in the log."""
+        """One id names the request in the response, in Core's headers and in the log."""
         response = await gateway.ask("GET", READ, key=caller.key)
         request_id = response.value("x-request-id")
         assert upstream.requests[0].values("x-request-id") == [request_id]
@@ -143,7 +143,7 @@ class TestResponseHeaders:
     async def test_a_trailer_of_core_surfaces_nowhere(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Neither as a header of its own answer, nor of the next one on the same connection to Core."""
+        """A trailer of Core becomes no header of its own response, nor of the next on that connection."""
         gateway = await start_gateway(upstream={"connections": 1})
         key = (await gateway.mint("ledgers:read")).key
         first = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Trailed\r\n\r\n"
@@ -157,7 +157,7 @@ class TestResponseHeaders:
     async def test_a_response_has_a_date(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """Core's where it has one; else the gateway's, as a proxy with a clock owes it (RFC 9110, 6.6.1)."""
+        """A response has Core's date, or else the gateway's (RFC 9110, 6.6.1)."""
         given = "Tue, 15 Nov 1994 08:12:31 GMT"
         upstream.script(
             responding(headers=[("Date", given)]), responding(headers=[("date", given)]), responding()
@@ -171,7 +171,7 @@ class TestResponseHeaders:
     async def test_a_response_without_a_body_leaves_the_connection_whole(
         self, gateway: Running, upstream: StandInCore, caller: Minted, status: str
     ) -> None:
-        """204 and 304 end with their head (RFC 9112, 6.3)."""
+        """Responses with 204 and 304 end with their head (RFC 9112, 6.3)."""
         upstream.script(raw(f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode(), close=False))
         async with await gateway.connect() as client:
             first = await client.ask("GET", READ, key=caller.key)
@@ -182,7 +182,7 @@ class TestResponseHeaders:
     async def test_the_rest_passes_unchanged(
         self, gateway: Running, upstream: StandInCore, caller: Minted, status: str
     ) -> None:
-        """Status and body of Core are the client's, whatever they say."""
+        """Status and body of Core reach the client unchanged, whatever they are."""
         upstream.script(responding(status, b'{"error":"as Core said"}', [("Location", "/x")]))
         response = await gateway.ask("GET", READ, key=caller.key)
         assert (response.status, response.body) == (int(status[:3]), b'{"error":"as Core said"}')

@@ -1,4 +1,4 @@
-"""Many requests on one connection: answered in order, bounded, never mixed."""
+"""Many requests on one connection: their responses come in order, are bounded, and are never mixed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.wire.asserting import READ, SMUGGLED, STREAMED
 
 class TestPipelining:
     async def test_answers_in_order(self, gateway: Running, upstream: StandInCore, reader: Minted) -> None:
-        """Requests in one segment are answered in their order, however late the first answer is."""
+        """Requests in one segment get their responses in order, however late the first one is."""
         release = asyncio.Event()
         upstream.behaviour = echo
         upstream.script(held(release, then=echo))
@@ -43,10 +43,10 @@ class TestPipelining:
         ]
         assert [bytes(got.body) for got in upstream.requests] == [inner, inner * 2, b""]
 
-    async def test_refused_ones_keep_their_place(
+    async def test_refused_ones_keep_their_order(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """An answer of the gateway itself does not overtake one of Core."""
+        """A response of the gateway itself does not overtake one of Core."""
         release = asyncio.Event()
         upstream.script(held(release))
         client = await gateway.connect()
@@ -56,7 +56,7 @@ class TestPipelining:
         assert [(await client.response()).status for _ in range(2)] == [200, 401]
 
     async def test_is_bounded(self, gateway: Running, upstream: StandInCore, reader: Minted) -> None:
-        """While one request waits for Core the gateway stops reading: the client's sending stalls."""
+        """While one request waits for Core, the gateway stops reading, and the client's sending stalls."""
         release = asyncio.Event()
         upstream.script(held(release))
         client = await gateway.connect(keep=False, send_buffer=1 << 16)
@@ -73,7 +73,7 @@ class TestPipelining:
     async def test_stops_where_the_client_takes_no_responses(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """Answers that nobody reads are not collected: what comes after them waits."""
+        """Requests whose responses nobody reads wait, so that responses are not collected."""
         upstream.behaviour = responding(body=bytes(500_000))
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=reader.key) * 200)
@@ -82,25 +82,25 @@ class TestPipelining:
         while before != len(upstream.requests):
             before = len(upstream.requests)
             await asyncio.sleep(0.3)
-        assert before < 80, f"{before} answers were fetched, and held"
+        assert before < 80, f"{before} responses were fetched and held"
         client.abort()
 
     async def test_gets_every_response_though_the_client_is_slow(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """A connection to Core that was held back for a slow client reads on for the next request."""
+        """A connection to Core that was paused for a slow client reads on for the next request."""
         gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 3.0})
         key = (await gateway.mint("ledgers:read")).key
         upstream.behaviour = responding(body=bytes(500_000))
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=key) * 60)
-        await asyncio.sleep(0.5)  # the client is slow: more is due to it than the kernel takes
+        await asyncio.sleep(0.5)  # the client is slow: more waits for it than the kernel holds
         assert [len((await client.response()).body) for _ in range(60)] == [500_000] * 60
 
     async def test_a_response_to_head_leaves_the_next_one_whole(
         self, gateway: Running, reader: Minted
     ) -> None:
-        """A refused HEAD has no body (RFC 9110, 9.3.2), so the next answer begins behind its head."""
+        """A refused HEAD has no body (RFC 9110, 9.3.2), so the next response begins right after its head."""
         client = await gateway.connect()
         await client.send(request("HEAD", READ, key=reader.key) + request("GET", READ, key=reader.key))
         assert [(await client.response(head=head)).status for head in (True, False)] == [404, 200]
@@ -108,7 +108,7 @@ class TestPipelining:
     async def test_of_concurrent_clients_never_mixes_responses(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """Each of many clients gets exactly the answers to its own requests."""
+        """Each of many clients gets exactly the responses to its own requests."""
         upstream.behaviour = echo
 
         async def converse(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Bodies between client and Core: streamed in flat memory, as they come, and stopped by an early answer."""
+"""Bodies between client and Core: streamed in flat memory, as they come, and stopped by an early response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAT = 60 * MEGABYTE
 
 
 def resident() -> int:
-    """The most memory this process has held so far, in bytes."""
+    """Return the most memory this process has held so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -36,7 +36,7 @@ class TestLargeBodies:
     async def test_an_upload_streams_in_flat_memory(
         self, gateway: Running, upstream: StandInCore, caller: Minted, megabytes: int, framing: str
     ) -> None:
-        """Every byte arrives in order, while the gateway holds only a few of them."""
+        """Every byte of an upload arrives in order, while the gateway holds only a few of them."""
         digest = hashlib.sha256()
         upstream.keep_bodies = False
 
@@ -73,7 +73,7 @@ class TestLargeBodies:
     async def test_a_download_streams_in_flat_memory(
         self, gateway: Running, upstream: StandInCore, caller: Minted, megabytes: int, framing: str
     ) -> None:
-        """Every byte arrives in order, though the client reads more slowly than Core writes."""
+        """Every byte of a download arrives in order, although the client reads slower than Core writes."""
         piece = bytes(range(256)) * 256
         count = megabytes * MEGABYTE // len(piece)
         head = {
@@ -111,7 +111,7 @@ class TestLargeBodies:
     async def test_a_download_in_pieces_is_passed_on_as_it_comes(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """A piece reaches the client before the next has been written."""
+        """A piece of a download reaches the client before the next has been written."""
         second = asyncio.Event()
 
         async def give(exchange: Exchange) -> None:
@@ -145,7 +145,7 @@ class TestLargeBodies:
     async def test_a_small_body_is_held_until_it_is_whole(
         self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
-        """It takes no connection to Core while its client takes its time."""
+        """A small body takes no connection to Core until it is whole."""
         client = await gateway.connect()
         if framing == "length":
             data = request("POST", STREAMED, key=caller.key, body=b"onetwo")
@@ -163,7 +163,7 @@ class TestLargeBodies:
     async def test_a_get_has_no_large_body(
         self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
-        """Nobody needs one, and it would hold a connection to Core at its client's pace."""
+        """A GET with a large body is refused: it would hold a connection to Core at its client's pace."""
         client = await gateway.connect()
         piece = b"x" * 70_000
         if framing == "length":
@@ -182,7 +182,7 @@ class TestEarlyResponses:
     async def test_stop_the_upload(
         self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
-        """Core's answer before the body's end reaches the client, and the rest is not sent on."""
+        """Core's response before the body's end reaches the client, and the rest of the body is not sent."""
         upstream.script(early("413 Payload Too Large", b'{"error":"large"}'))
         client = await gateway.connect()
         piece = bytes(MEGABYTE)
@@ -202,7 +202,7 @@ class TestEarlyResponses:
     async def test_may_take_longer_than_one_pause_of_theirs(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """The deadline counts from byte to byte of the response, though the upload never became whole."""
+        """A response before the body's end may take long: its deadline counts from byte to byte."""
 
         async def slow(exchange: Exchange) -> None:
             await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")

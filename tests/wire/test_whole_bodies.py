@@ -24,14 +24,14 @@ LENGTHS = {"small": SMALL, "large": LARGE}
 
 
 async def take_time(exchange: Exchange) -> None:
-    """Read the body whole, and answer long after every deadline of the client's side."""
+    """Read the body whole, and respond long after every deadline of the client's side."""
     await exchange.body()
     await asyncio.sleep(CORE_SECONDS)
     await exchange.respond()
 
 
 def segments(data: bytes, body: bytes, how: str) -> Iterator[bytes]:
-    """A request cut into the segments in which it is sent."""
+    """Return a request cut into the segments in which it is sent."""
     head_end = len(data) - len(body)
     cuts = {
         "at once": [],
@@ -90,7 +90,7 @@ async def test_is_answered_where_it_waited_for_100(
 async def test_is_answered_behind_another_that_took_its_time(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
-    """Its body came while the response before it was waited for."""
+    """A request whose body came while an earlier response was waited for gets its own response."""
     gateway = await start_gateway(timeouts=SECONDS)
     key = (await gateway.mint("ledgers:*")).key
     upstream.script(take_time, take_time)
