@@ -18,7 +18,7 @@ LARGEST = 1 << 22
 
 
 class Endpoint(Protocol):
-    """A place to connect to, such as the gateway's own `Address`."""
+    """An address to connect to, such as the gateway's own `Address`."""
 
     @property
     def host(self) -> str: ...
@@ -27,7 +27,7 @@ class Endpoint(Protocol):
 
 
 class BrokenResponse(Exception):  # noqa: N818 - it names what came, not a fault of the client
-    """The connection ended before the response was whole; `received` holds what came of it."""
+    """The connection ended before the response was whole; `received` holds the bytes that came of it."""
 
     def __init__(self, received: bytes) -> None:
         super().__init__(f"the connection ended after {received[:200]!r}")
@@ -48,7 +48,7 @@ class Response:
         return values_of(self.headers, name)
 
     def value(self, name: str) -> str | None:
-        """Return the value of a header, or None. Fails if the header is there more than once."""
+        """Return the value of a header, or None. Raises AssertionError if there are several."""
         found = self.values(name)
         assert len(found) <= 1, f"{name} is there {len(found)} times"
         return found[0] if found else None
@@ -58,7 +58,7 @@ class Response:
 
     @property
     def code(self) -> str | None:
-        """The code of an error body."""
+        """Return the code of an error body."""
         detail = self.json().get("error_detail")
         return None if detail is None else str(detail["code"])
 
@@ -73,7 +73,7 @@ def request(
     version: str = "HTTP/1.1",
     host: str = "gateway.test",
 ) -> bytes:
-    """Return the bytes of one request: Host, the key and Content-Length are added, nothing else."""
+    """Return the bytes of one request, with Host, the key and Content-Length added and nothing else."""
     named = [("Host", host)]
     if key is not None:
         named.append(("X-Blnk-Key", key))
@@ -84,7 +84,7 @@ def request(
 
 
 def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
-    """Return a chunked body, with a chunk for each piece."""
+    """Return a chunked body, with one chunk for each piece."""
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
 
 

@@ -18,7 +18,7 @@ UNAUTHORIZED = ("GATEWAY_ADMIN_UNAUTHORIZED", "Authorization: Bearer is missing 
 
 
 class Text:
-    """A secret as the listeners know it."""
+    """A secret as the listeners take it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -238,7 +238,7 @@ class TestBearer:
 
 
 async def exchange(port: int | None, head: str) -> tuple[int, bytes]:
-    """Send raw bytes; the status and body of the answer."""
+    """Send raw bytes; return the status and body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"{head}\r\nConnection: close\r\n\r\n".encode("latin-1"))
     response = await reader.read()

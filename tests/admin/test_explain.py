@@ -1,4 +1,4 @@
-"""`POST /explain` on the admin listener: what it takes, what it tells, and what it never repeats."""
+"""`POST /explain` on the admin listener: which bodies it takes, its responses, and what it never repeats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HELD = "the body holds a key, or what looks like one: give scopes, or the key's 
 
 
 class DownStore(MemoryKeyStore):
-    """A store that answers nothing."""
+    """A store that is down."""
 
     async def get(self, key_id: str) -> KeyRecord | None:
         raise StoreUnavailableError
@@ -61,7 +61,7 @@ def configured(master: str = "accept") -> Config:
 
 
 def verdicts(page: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Caller and decision, and the code of each refusal."""
+    """Return caller and decision of each verdict, and the code of each refusal."""
     return [
         (one["caller"], one["decision"], one.get("answer", {}).get("code", "")) for one in page["verdicts"]
     ]
@@ -71,7 +71,7 @@ STORED = {"kind": "key", "id": RECORD.id, "owner": "acme", "state": "live", "sco
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "expected"),
     [
         (
             {},
@@ -90,18 +90,18 @@ STORED = {"kind": "key", "id": RECORD.id, "owner": "acme", "state": "live", "sco
         ),
     ],
 )
-async def test_it_tells_what_the_caller_gets(
-    aiohttp_client: AiohttpClient, asked: dict[str, Any], told: list[tuple[Any, ...]]
+async def test_it_shows_what_the_caller_gets(
+    aiohttp_client: AiohttpClient, asked: dict[str, Any], expected: list[tuple[Any, ...]]
 ) -> None:
     client = await aiohttp_client(await application())
     response = await client.post("/explain", json=ASKED | asked)
     page = await response.json()
     assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
     assert (page["route"]["name"], page["policy_sha256"]) == ("GET /ledgers", shipped_config().sha256)
-    assert verdicts(page) == told
+    assert verdicts(page) == expected
 
 
-async def test_a_master_key_that_is_not_accepted_is_told_as_an_invalid_one(
+async def test_a_master_key_that_is_not_accepted_is_shown_as_an_invalid_one(
     aiohttp_client: AiohttpClient,
 ) -> None:
     client = await aiohttp_client(await application(master="deny"))
@@ -165,7 +165,9 @@ async def test_a_body_with_a_key_in_it_is_refused_and_not_repeated(
 
 
 @pytest.mark.parametrize("part", ["path", "scopes"])
-async def test_nor_is_one_that_hides_behind_escapes(aiohttp_client: AiohttpClient, part: str) -> None:
+async def test_a_body_that_hides_a_key_behind_escapes_is_refused_and_not_repeated(
+    aiohttp_client: AiohttpClient, part: str
+) -> None:
     hidden = f"{KEY[:-1]}\\u003d"
     body = (
         '{"method":"GET","path":"/","scopes":["%s"]}' if part == "scopes" else '{"method":"GET","path":"/%s"}'

@@ -24,7 +24,7 @@ class KeyTable(Protocol):
 
 @dataclass(slots=True)
 class CoreApi:
-    """A behaviour that mints and revokes in the table; `failing` behaves instead to the next requests."""
+    """A behaviour that mints and revokes in the table; the next requests get the behaviours in `failing`."""
 
     table: KeyTable
     minted: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ class CoreApi:
         await behave(exchange)
 
     async def respond(self, exchange: Exchange) -> None:
-        """Answer as Core does."""
+        """Respond as Core does."""
         body = await exchange.body()
         if exchange.request.method == "POST":
             await self._create(exchange, json.loads(body))

@@ -1,9 +1,10 @@
 """An attacker in a process of its own: `python -m tests.hostile.attacker NAME TARGET`.
 
 Rules kept here:
-- So many connections as the attack says, each begun anew when it is over, until standard input ends.
-- What the gateway answered is counted by status, and printed at the end as JSON.
-- Its processor time is what attackers would spend elsewhere, so that it yields to everybody else here.
+- It keeps as many connections as the attack says, and begins each anew when it is over, until standard
+  input ends.
+- Responses are counted by status, and printed at the end as JSON.
+- It has a low priority, since real attackers would use processors of their own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _AGAIN_SECONDS = 0.05
 
 
 async def carry_out(attack: Attack, target: Target, said: Counter[str]) -> None:
-    """Attacks until it is cancelled."""
+    """Attack until cancelled."""
     async with asyncio.TaskGroup() as group:
         for number in range(attack.connections):
             group.create_task(_again(attack, target, number, said))
@@ -55,7 +56,7 @@ async def _main(name: str, target: Target) -> Counter[str]:
     ending = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait({carrying, ending}, return_when=asyncio.FIRST_COMPLETED)
     carrying.cancel()
-    # What ended it of itself is a fault of the attack, and shown.
+    # An attack that ended before its time has a fault, which is raised.
     await asyncio.gather(carrying, return_exceptions=not carrying.done())
     return said
 

@@ -1,4 +1,4 @@
-"""What came of every attack, as a table."""
+"""The results of every attack, as a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TEXTS = (0, 2, 4, 12)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An attack with what came of it."""
+    """An attack with its results."""
 
     attack: Attack
     measured: Measured
@@ -62,7 +62,7 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     yield f"| {' | '.join(_HEADER)} |"
     yield "|" + "|".join("---" if number in _TEXTS else "--:" for number in range(len(_HEADER))) + "|"
     for row in rows:
@@ -75,7 +75,7 @@ def _made(attacker: Counter[str]) -> str:
 
 
 def failures(outcomes: Sequence[Outcome]) -> str:
-    """How many requests got what, of those that failed."""
+    """Return how many of the failed requests got which failure."""
     return _counted(Counter(outcome.said for outcome in outcomes if not outcome.good))
 
 

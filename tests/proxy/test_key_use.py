@@ -51,7 +51,7 @@ async def test_a_key_of_core_works_from_its_first_request(start_gateway: Start) 
 
 
 async def test_a_disabled_key_is_refused_and_works_again_once_enabled(start_gateway: Start) -> None:
-    """Known within a second, by the stream that tells of revocations."""
+    """A disabled key is refused within a second, and works again within a second of being enabled."""
     store = MemoryKeyStore()
     gateway = await start_gateway(store=store)
     minted = await gateway.mint("ledgers:read")

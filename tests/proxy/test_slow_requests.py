@@ -1,4 +1,4 @@
-"""A key that ends while its request is still coming in, or waits for Core: nothing of it is done any more."""
+"""A key that ends while its request is still coming in or waits for Core: the request is not carried out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PUT = "/transactions/inflight/x"  # its body is forwarded as it comes
 UPDATE = b'{"status":"commit"}'
 
 RELIED_ON = CACHED_VALID_SECONDS + 0.05
-"""What was judged so long ago is relied on no longer; a loop's timer may be a little early."""
+"""Seconds after which an earlier check is not relied on; a loop's timer may be a little early."""
 
 End = Callable[[MemoryKeyStore, str], Awaitable[KeyRecord | None]]
 
@@ -56,7 +56,7 @@ async def narrowed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
 
 
 async def renamed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
-    """No end; but the key has to be asked for again."""
+    """Change the record without ending the key, so that it has to be looked up again."""
     return await store.revise(key_id, lambda record: replace(record, name=f"{record.name}, renamed"))
 
 
@@ -64,7 +64,7 @@ ENDS = [(revoked, 401), (disabled, 401), (expired, 401), (narrowed, 403)]
 
 
 class Stage:
-    """A gateway whose store a test changes behind its back."""
+    """A gateway whose store a test changes directly."""
 
     def __init__(self, gateway: Running, store: MemoryKeyStore, caller: Minted) -> None:
         self.gateway = gateway
@@ -72,10 +72,10 @@ class Stage:
         self.caller = caller
 
     async def dawdle(self, head: bytes, rest: bytes, end: End) -> Response:
-        """The answer to a request whose last bytes come once the key has ended."""
+        """Send the last bytes of a request after the key has ended; return the response."""
         async with await self.gateway.connect() as client:
             await client.send(head)
-            # The head is judged meanwhile, and then the end of the key is learnt.
+            # The head is checked meanwhile, and then the end of the key is learnt.
             await asyncio.sleep(RELIED_ON)
             await end(self.store, self.caller.id)
             await asyncio.sleep(RELIED_ON)
@@ -83,13 +83,13 @@ class Stage:
             return await client.response()
 
     def request(self, method: str, target: str, body: bytes, sent: int) -> tuple[bytes, bytes]:
-        """A request, cut where `sent` bytes of its body have left."""
+        """Return a request, cut where `sent` bytes of its body have been sent."""
         whole = request(method, target, key=self.caller.key, body=body)
         cut = len(whole) - len(body) + sent
         return whole[:cut], whole[cut:]
 
     def minting(self) -> tuple[bytes, bytes]:
-        """A request for a key like the caller's, cut in its body."""
+        """Return a request for a key like the caller's, cut in its body."""
         wanted = {
             "name": "n",
             "owner": self.caller.owner,
@@ -110,7 +110,7 @@ async def stage(start_gateway: Start) -> Stage:
 async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
     stage: Stage, upstream: StandInCore, end: End, status: int
 ) -> None:
-    """Whatever has become of the key; Core has not heard of it."""
+    """A stamped body that is whole after its key has ended is refused, and Core gets nothing."""
     head, rest = stage.request("POST", "/ledgers", BODY, 3)
     response = await stage.dawdle(head, rest, end)
     assert response.status == status
@@ -123,7 +123,7 @@ async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
 async def test_no_more_of_a_streamed_body_reaches_core(
     stage: Stage, upstream: StandInCore, framing: str, trailing: bytes
 ) -> None:
-    """Core could act on a body whose last byte is still to come, so every part is held back, not the last."""
+    """Every part of a streamed body is held back, since Core could act before the last byte."""
     first, last = b'{"pad":"' + b"x" * 70_000, b'","status":"commit"}'
     if framing == "length":
         head, rest = stage.request("PUT", PUT, first + last + trailing, len(first))
@@ -142,7 +142,7 @@ async def test_no_more_of_a_streamed_body_reaches_core(
 async def test_a_small_body_that_comes_whole_too_late_is_refused(
     stage: Stage, upstream: StandInCore, framing: str
 ) -> None:
-    """It is held until it is whole, so Core has not heard of it."""
+    """A small body that is whole after its key has ended is refused, and Core gets nothing."""
     if framing == "length":
         head, rest = stage.request("PUT", PUT, UPDATE, 4)
     else:
@@ -159,7 +159,7 @@ async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
     gateway = await start_gateway(store=store, upstream={"connections": 1})
     first, second = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
     upstream.take()
-    # One more place is kept for a key that holds none.
+    # One more slot is kept for a key that holds none.
     upstream.script(held(release), held(release))
     busy = asyncio.create_task(gateway.ask("GET", READ, key=first.key))
     kept = asyncio.create_task(gateway.ask("GET", READ, key=(await gateway.mint("ledgers:*")).key))
@@ -176,7 +176,7 @@ async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
 
 @pytest.mark.parametrize("end", [revoked, disabled, expired])
 async def test_a_dead_key_mints_none(stage: Stage, end: End) -> None:
-    """However long its request for one was on its way."""
+    """A key that ends while its request for a new key is on its way mints none."""
     assert (await stage.dawdle(*stage.minting(), end)).status == 401
     assert len(await stage.store.owned(stage.caller.owner)) == 1
 
@@ -195,14 +195,14 @@ async def moved(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
 async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
     stage: Stage, change: End, code: str
 ) -> None:
-    """It may still mint, but neither what it could grant before nor for its owner of before."""
+    """A key mints by its record when its request is whole, not by its earlier scopes and owner."""
     response = await stage.dawdle(*stage.minting(), change)
     assert (response.status, response.code) == (403, code)
     assert len([record async for batch in stage.store.scan() for record in batch]) == 1
 
 
-async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: StandInCore) -> None:
-    """Its body arrives as it came, though the key has to be asked for again on the way."""
+async def test_a_key_that_lives_on_is_not_disturbed(stage: Stage, upstream: StandInCore) -> None:
+    """The body of a key that lives on is forwarded unchanged, even if the key is looked up on the way."""
     head, rest = stage.request("PUT", PUT, UPDATE, 4)
     assert (await stage.dawdle(head, rest, renamed)).status == 200
     head, rest = stage.request("POST", "/ledgers", BODY, 4)
@@ -216,7 +216,7 @@ async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: Sta
 
 
 async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstream: StandInCore) -> None:
-    """Nobody can tell whether the key still lives."""
+    """A store that fails meanwhile is 503, since nobody can tell whether the key still lives."""
 
     class Failing(MemoryKeyStore):
         failing = False

@@ -282,12 +282,12 @@ class TestReasons:
         ],
         ids=["unknown", "no name server", "not a name"],
     )
-    async def test_why_a_name_is_not_resolved_is_told(self, error: Exception, reason: str) -> None:
+    async def test_why_a_name_is_not_resolved_is_reported(self, error: Exception, reason: str) -> None:
         """A name server that is down is reported otherwise than a name that does not exist."""
         dialer = Dialer("core.test", 1, resolve=knowing(error)[0])
         assert await failure_of(dialer) == (Code.UPSTREAM_UNREACHABLE, reason)
 
-    async def test_each_address_is_told_with_what_happened_there(self) -> None:
+    async def test_each_address_is_reported_with_its_failure(self) -> None:
         """Each address is named with its failure; addresses with the same failure stand together."""
         with closed() as one, closed() as two, dropping() as dead:
             dialer = Dialer("core.test", 1, resolve=knowing([one, inet(dead), two])[0])
@@ -320,7 +320,7 @@ class TestTls:
             assert core.received == b""
 
     @pytest.mark.parametrize("host", ["core.test", "127.0.0.2"])
-    async def test_a_certificate_for_another_name_is_told(self, localhost: SelfSigned, host: str) -> None:
+    async def test_a_certificate_for_another_name_is_reported(self, localhost: SelfSigned, host: str) -> None:
         """A certificate of a trusted authority for another name than Core's is refused, with the reason."""
         async with listening(tls=localhost.listener()) as core:
             resolve = knowing([core.address])[0]
@@ -341,7 +341,7 @@ class TestTls:
         ],
         ids=["HTTP", "nothing"],
     )
-    async def test_tls_to_a_plain_port_is_told(
+    async def test_tls_to_a_plain_port_is_reported(
         self, localhost: SelfSigned, response: bytes, reason: str
     ) -> None:
         """TLS to a plain port is reported, whether the port responds in HTTP or closes the connection."""
@@ -349,7 +349,7 @@ class TestTls:
             dialer = Dialer("localhost", core.port, localhost.trusting(), resolve=knowing([core.address])[0])
             assert await failure_of(dialer) == (Code.UPSTREAM_UNREACHABLE, reason)
 
-    async def test_a_handshake_that_is_not_done_in_time_is_told(self, localhost: SelfSigned) -> None:
+    async def test_a_handshake_that_is_not_done_in_time_is_reported(self, localhost: SelfSigned) -> None:
         """A handshake not done in time is reported, as with a plain server that waits for a whole head."""
         async with listening() as core:
             dialer = Dialer("localhost", core.port, localhost.trusting(), resolve=knowing([core.address])[0])

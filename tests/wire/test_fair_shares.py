@@ -32,7 +32,7 @@ def connections(gateway: Running, state: str) -> int:
     return int(float(line.split()[1]))
 
 
-class TestPlaces:
+class TestSlots:
     async def test_some_are_kept_for_a_key_that_holds_none(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:

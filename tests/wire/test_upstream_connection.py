@@ -529,7 +529,7 @@ class Asked:
         self._renewed = True
 
 
-class TestGate:
+class TestSendPermission:
     """Send permission is checked when the bytes of a request are about to be sent."""
 
     async def test_a_connection_that_ended_meanwhile_is_replaced(self, core: StandInCore, pool: Pool) -> None:
@@ -556,9 +556,9 @@ class TestGate:
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
         pool = make_pool(idle=0.2)
-        gate = Asked(partial(asyncio.sleep, 0), StoreUnavailableError())
+        permission = Asked(partial(asyncio.sleep, 0), StoreUnavailableError())
         with pytest.raises(GatewayError):
-            await pool.request(request("GET", "/a"), gate)
+            await pool.request(request("GET", "/a"), permission)
         assert pool.counts == {**EMPTY, "idle": 1}
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
         assert core.targets == []

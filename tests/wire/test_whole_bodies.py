@@ -50,7 +50,7 @@ def segments(data: bytes, body: bytes, how: str) -> Iterator[bytes]:
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("size", LENGTHS)
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
-async def test_is_answered(
+async def test_gets_its_response(
     start_gateway: Start, upstream: StandInCore, target: str, size: str, framing: str, how: str
 ) -> None:
     gateway = await start_gateway(timeouts=SECONDS)
@@ -72,7 +72,7 @@ async def test_is_answered(
 
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
 @pytest.mark.parametrize("size", LENGTHS)
-async def test_is_answered_where_it_waited_for_100(
+async def test_gets_its_response_after_it_waited_for_100(
     start_gateway: Start, upstream: StandInCore, target: str, size: str
 ) -> None:
     gateway = await start_gateway(timeouts=SECONDS)
@@ -87,7 +87,7 @@ async def test_is_answered_where_it_waited_for_100(
     assert (await client.response()).status == 200
 
 
-async def test_is_answered_behind_another_that_took_its_time(
+async def test_gets_its_response_behind_another_that_took_its_time(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
     """A request whose body came while an earlier response was waited for gets its own response."""
