@@ -32,8 +32,8 @@ async def echo(exchange: Exchange) -> None:
     """Read the body, then respond with the method, the target and the length of the body."""
     await exchange.body()
     request = exchange.request
-    said = [request.method, request.target, request.body_length]
-    await exchange.respond(body=json.dumps(said, separators=(",", ":")).encode())
+    seen = [request.method, request.target, request.body_length]
+    await exchange.respond(body=json.dumps(seen, separators=(",", ":")).encode())
 
 
 async def never(exchange: Exchange) -> None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a request, `wait` seconds after it was due; `said` is a status or a failure."""
+    """A finished request, `wait` seconds after it was due; `result` is a status or a failure."""
 
     wait: float
-    said: str
+    result: str
 
     @property
     def good(self) -> bool:
-        return self.said in ("200", "201")
+        return self.result in ("200", "201")
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,14 +101,14 @@ class Caller(Paced):
         began = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE):
-                said = await self.ask()
+                result = await self.ask()
         except TimeoutError:
-            said = "no response"
+            result = "no response"
         except BrokenResponse as broken:
-            said = "cut" if broken.received else "lost"
+            result = "cut" if broken.received else "lost"
         except OSError:
-            said = "refused"
-        self.outcomes.append(Outcome(time.monotonic() - began, said))
+            result = "refused"
+        self.outcomes.append(Outcome(time.monotonic() - began, result))
 
 
 class WellBehaved(Caller):

@@ -40,7 +40,7 @@ async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
         await asyncio.sleep(_CALM)
         pid = stage.attacked.process.pid
         at_rest = memory(pid)
-        async with watched(pid) as seen, attacked(attack, target) as said:
+        async with watched(pid) as seen, attacked(attack, target) as counts:
             client.take(), probe.take()
             revocations.start()
             await asyncio.sleep(max(0.0, seconds - LINGERS))
@@ -54,7 +54,7 @@ async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
         held = await stage.attacked.held(_IDLE_PATIENCE)
         left = [f"{held} connections or requests were held behind the attack's end"] if held else []
         trouble = (*revocations.trouble, *stage.attacked.trouble(), *left)
-    return Measured(client.outcomes, probe.outcomes, revocations.revoked, usage, said, trouble)
+    return Measured(client.outcomes, probe.outcomes, revocations.revoked, usage, counts, trouble)
 
 
 async def target_of(stage: Stage) -> Target:
@@ -68,11 +68,11 @@ async def target_of(stage: Stage) -> Target:
 @asynccontextmanager
 async def attacked(attack: Attack, target: Target) -> AsyncIterator[Counter[str]]:
     """Attack inside the block; the counter is filled at its end."""
-    said: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     async with module("tests.hostile.attacker", attack.name, json.dumps(asdict(target))) as attacker:
-        yield said
+        yield counts
         counted, _ = await attacker.communicate(b"")
-    said.update(json.loads(counted))
+    counts.update(json.loads(counted))
 
 
 @asynccontextmanager

@@ -70,17 +70,17 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _made(attacker: Counter[str]) -> str:
-    got = Counter({said: count for said, count in attacker.items() if said != CONNECTED})
+    got = Counter({result: count for result, count in attacker.items() if result != CONNECTED})
     return f"{attacker[CONNECTED]:,}" + (f": {_counted(got)}" if got else "")
 
 
 def failures(outcomes: Sequence[Outcome]) -> str:
     """Return how many of the failed requests got which failure."""
-    return _counted(Counter(outcome.said for outcome in outcomes if not outcome.good))
+    return _counted(Counter(outcome.result for outcome in outcomes if not outcome.good))
 
 
-def _counted(said: Counter[str]) -> str:
-    return ", ".join(f"{count:,} x {text}" for text, count in said.most_common()) or "none"
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} x {text}" for text, count in counts.most_common()) or "none"
 
 
 def _ms(seconds: float) -> str:

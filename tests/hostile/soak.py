@@ -155,12 +155,12 @@ class Rotations(Paced):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        told, problem = await process.communicate()
+        output, problem = await process.communicate()
         if process.returncode != 0:
             self.trouble.append(f"a key could not be rotated: {problem.decode().strip()}")
             return
         self.count += 1
-        self._key = Key(new.read_text().strip(), json.loads(told)["id"], "rotated")
+        self._key = Key(new.read_text().strip(), json.loads(output)["id"], "rotated")
         async with await RawClient.connect(self._stage.attacked.listen, keep=False, local=LOCAL) as client:
             response = await client.ask("GET", "/ledgers", key=self._key.key)
         if response.status != 200:

@@ -47,7 +47,7 @@ async def test_a_soak_is_played_and_leaves_samples(tmp_path: Path) -> None:
     """A soak takes a sample after each burst, and all requests, revocations and rotations succeed."""
     soaked = await soak(0.05, tmp_path, ["refusals"])
     assert len(soaked.samples) >= 3
-    assert {outcome.said for outcome in [*soaked.asked, *soaked.alive]} == {"200"}
+    assert {outcome.result for outcome in [*soaked.asked, *soaked.alive]} == {"200"}
     assert (len(soaked.revoked) > 0, soaked.rotated, soaked.trouble) == (True, 1, [])
 
 

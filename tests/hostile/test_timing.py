@@ -86,7 +86,7 @@ def lines_run() -> Iterator[set[tuple[str, int]]]:
         sys.settrace(before)
 
 
-def said(response: Response) -> tuple[int, bytes, list[str]]:
+def visible(response: Response) -> tuple[int, bytes, list[str]]:
     return response.status, response.body, [name for name, _ in response.headers]
 
 
@@ -98,7 +98,7 @@ async def test_every_bad_key_costs_one_look_up(start_gateway: Start, key: str) -
     responses = [await gateway.ask("GET", "/ledgers", key=key) for _ in range(2)]
     unknown = await gateway.ask("GET", "/ledgers", key=NO_KEYS["unknown"])
     assert store.asked == [digest(key.encode("latin-1"))] * 2 + [digest(NO_KEYS["unknown"])]
-    assert [said(response) for response in responses] == [said(unknown)] * 2
+    assert [visible(response) for response in responses] == [visible(unknown)] * 2
     assert (unknown.status, unknown.code) == (401, "AUTH_INVALID_API_KEY")
 
 

@@ -71,11 +71,11 @@ class Stage:
         self.store = store
         self.caller = caller
 
-    async def dawdle(self, head: bytes, rest: bytes, end: End) -> Response:
+    async def send_slowly(self, head: bytes, rest: bytes, end: End) -> Response:
         """Send the last bytes of a request after the key has ended; return the response."""
         async with await self.gateway.connect() as client:
             await client.send(head)
-            # The head is checked meanwhile, and then the end of the key is learnt.
+            # Meanwhile the head is checked; then the end of the key becomes known.
             await asyncio.sleep(RELIED_ON)
             await end(self.store, self.caller.id)
             await asyncio.sleep(RELIED_ON)
@@ -112,7 +112,7 @@ async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
 ) -> None:
     """A stamped body that is whole after its key has ended is refused, and Core gets nothing."""
     head, rest = stage.request("POST", "/ledgers", BODY, 3)
-    response = await stage.dawdle(head, rest, end)
+    response = await stage.send_slowly(head, rest, end)
     assert response.status == status
     assert upstream.requests == []
     assert '"decision":"deny"' in await stage.gateway.logged("/ledgers")
@@ -132,7 +132,7 @@ async def test_no_more_of_a_streamed_body_reaches_core(
         start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
         head, rest = start + b"%x\r\n%b\r\n" % (len(first), first), chunked(last + trailing)
         rest = rest.removesuffix(b"0\r\n\r\n") if trailing else rest
-    response = await stage.dawdle(head, rest, revoked)
+    response = await stage.send_slowly(head, rest, revoked)
     assert response.status == 401
     (seen,) = upstream.requests
     assert first.startswith(bytes(seen.body))
@@ -148,7 +148,7 @@ async def test_a_small_body_that_comes_whole_too_late_is_refused(
     else:
         start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
         head, rest = start + b"4\r\n%b\r\n" % UPDATE[:4], chunked(UPDATE[4:])
-    assert (await stage.dawdle(head, rest, revoked)).status == 401
+    assert (await stage.send_slowly(head, rest, revoked)).status == 401
     assert upstream.requests == []
 
 
@@ -177,7 +177,7 @@ async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
 @pytest.mark.parametrize("end", [revoked, disabled, expired])
 async def test_a_dead_key_mints_none(stage: Stage, end: End) -> None:
     """A key that ends while its request for a new key is on its way mints none."""
-    assert (await stage.dawdle(*stage.minting(), end)).status == 401
+    assert (await stage.send_slowly(*stage.minting(), end)).status == 401
     assert len(await stage.store.owned(stage.caller.owner)) == 1
 
 
@@ -196,7 +196,7 @@ async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
     stage: Stage, change: End, code: str
 ) -> None:
     """A key mints by its record when its request is whole, not by its earlier scopes and owner."""
-    response = await stage.dawdle(*stage.minting(), change)
+    response = await stage.send_slowly(*stage.minting(), change)
     assert (response.status, response.code) == (403, code)
     assert len([record async for batch in stage.store.scan() for record in batch]) == 1
 
@@ -204,9 +204,9 @@ async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
 async def test_a_key_that_lives_on_is_not_disturbed(stage: Stage, upstream: StandInCore) -> None:
     """The body of a key that lives on is forwarded unchanged, even if the key is looked up on the way."""
     head, rest = stage.request("PUT", PUT, UPDATE, 4)
-    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    assert (await stage.send_slowly(head, rest, renamed)).status == 200
     head, rest = stage.request("POST", "/ledgers", BODY, 4)
-    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    assert (await stage.send_slowly(head, rest, renamed)).status == 200
     streamed, stamped = upstream.requests
     assert bytes(streamed.body) == UPDATE
     assert json.loads(bytes(stamped.body)) == {
@@ -236,7 +236,7 @@ async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstrea
 
     for method, target in (("POST", "/ledgers"), ("PUT", PUT)):
         Failing.failing = False
-        response = await stage.dawdle(*stage.request(method, target, BODY, 4), down)
+        response = await stage.send_slowly(*stage.request(method, target, BODY, 4), down)
         assert (response.status, response.values("Retry-After")) == (503, ["1"])
 
 

@@ -182,8 +182,8 @@ class TestReminder:
         """A reason is logged when it is new and then once a minute, even if two reasons alternate."""
         reminder = Reminder()
         come = [(now, reason) for now in range(0, 150, 5) for reason in ("a", "b")]
-        said = [(now, reason) for now, reason in come if reminder.due(reason, now)]
-        assert said == [(0, "a"), (0, "b"), (60, "a"), (60, "b"), (120, "a"), (120, "b")]
+        due = [(now, reason) for now, reason in come if reminder.due(reason, now)]
+        assert due == [(0, "a"), (0, "b"), (60, "a"), (60, "b"), (120, "a"), (120, "b")]
 
 
 class TestServer:

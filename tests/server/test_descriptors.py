@@ -102,7 +102,7 @@ class TestRoom:
             (100, "100 open files are too few: raise the hard limit to at least 128 (ulimit -Hn)"),
         ],
     )
-    def test_there_is_a_least(self, limit: int, text: str) -> None:
+    def test_too_few_open_files_are_refused_with_the_least(self, limit: int, text: str) -> None:
         assert too_few(limit) == text
 
 
@@ -234,6 +234,6 @@ class TestCheck:
     ) -> None:
         """A file that needs more than this machine has is a note, and with --env a warning."""
         found = CliRunner().invoke(cli, ["check", "--config", str(file), *arguments], env=ENVIRON)
-        said = found.stdout.splitlines()
+        lines = found.stdout.splitlines()
         (shortfall, *_) = fit(configured(clients=1_000_000, health=False), hard_limit()).shortfalls
-        assert (found.exit_code, said[0]) == (0, f"{file}: {word}: {shortfall}")
+        assert (found.exit_code, lines[0]) == (0, f"{file}: {word}: {shortfall}")

@@ -109,7 +109,7 @@ class TestTurns:
     @pytest.mark.parametrize(
         "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
     )
-    def test_one_takes_several_of_those_who_wait(
+    def test_a_turn_accepts_several_connections_that_wait(
         self, new_loop: Callable[[], asyncio.AbstractEventLoop]
     ) -> None:
         """Each turn accepts several of the waiting connections, as many on either event loop."""

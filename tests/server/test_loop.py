@@ -112,7 +112,7 @@ def test_connections_that_are_made_at_the_same_time_share_a_look_up() -> None:
     assert asked == ["core", "core"]
 
 
-def test_who_leaves_takes_no_look_up_from_the_others() -> None:
+def test_one_that_leaves_takes_no_look_up_from_the_others() -> None:
     async def resolve(host: str, port: int) -> list[AddrInfoType]:
         await asyncio.sleep(0.05)
         return list(await names(core=[LIVE])(host, port))

@@ -47,7 +47,7 @@ async def waiting(slots: Slots, call: OwnRequest, count: int, *, streams: bool =
     return task
 
 
-async def test_who_is_refused_and_leaves_in_one_turn_gives_nothing_back(
+async def test_one_that_is_refused_and_leaves_in_one_turn_gives_nothing_back(
     slots: Slots, held: OwnRequest
 ) -> None:
     """A request that is refused and leaves in the same turn gives no slot back, since it never had one."""
@@ -63,7 +63,7 @@ async def test_who_is_refused_and_leaves_in_one_turn_gives_nothing_back(
     assert (slots.held, slots.waiting) == (2, 0)
 
 
-async def test_who_leaves_as_its_turn_comes_gives_its_slot_back(slots: Slots, held: OwnRequest) -> None:
+async def test_one_that_leaves_as_its_turn_comes_gives_its_slot_back(slots: Slots, held: OwnRequest) -> None:
     task = await waiting(slots, one(), 1)
     slots.release(held)
     task.cancel()
@@ -72,7 +72,7 @@ async def test_who_leaves_as_its_turn_comes_gives_its_slot_back(slots: Slots, he
     assert (slots.held, slots.waiting) == (1, 0)
 
 
-async def test_who_waits_for_too_long_is_refused(slots: Slots, held: OwnRequest) -> None:
+async def test_one_that_waits_for_too_long_is_refused(slots: Slots, held: OwnRequest) -> None:
     slots.adopt(1, 1, 0.05)
     with pytest.raises(GatewayError):
         await slots.wait(one(), streams=False)
