@@ -397,7 +397,7 @@ class TestCutOff:
     async def test_a_store_that_hangs_keeps_no_line_from_the_log(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """The request that was cut and the end of the gateway are logged all the same."""
+        """A request that is cut and the end of the gateway are logged even while the store hangs."""
         store = HangingStore()
         gateway = await start_gateway(store=store)
         key = (await gateway.mint("ledgers:read")).key

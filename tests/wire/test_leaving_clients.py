@@ -135,7 +135,7 @@ async def test_a_read_is_cut_at_once(one_slot: OneSlot) -> None:
 async def test_a_client_that_leaves_in_the_middle_of_its_response_is_logged_as_gone(
     one_slot: OneSlot,
 ) -> None:
-    """The status of the log is 0, although the client has received the head with a 200."""
+    """The line of a client that leaves within its response has status 0, even if the client got a 200."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
     one_slot.upstream.script(raw(head + b"x" * 100, *[b"x" * 1000] * 500, pause=0.01))
     client = await one_slot.gateway.connect()
