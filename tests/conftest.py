@@ -1,8 +1,8 @@
-"""What every test may ask for: an upstream that records, a gateway in front of it, keys.
+"""The fixtures of every test: a Core that records, a gateway in front of it, keys and stores.
 
 Rules kept here:
-- A gateway is torn down with a grep of its log and of its clients' bytes for secrets.
-- With `--need-servers` a skipped test that needs a real server is a failure, so that CI never goes blind.
+- When a gateway is closed, its log and its clients' bytes are searched for secrets.
+- With `--need-servers` a skipped test that needs a real server is a failure, so that CI cannot pass without.
 - Slow tests run only where `-m` names them.
 - Hypothesis has two profiles: `fast`, and `deep` with `HYPOTHESIS_PROFILE=deep` or
   `--hypothesis-profile=deep`. A test states its examples for `fast` with `examples`; `deep` makes them
@@ -47,7 +47,7 @@ SHIPPED = str(ROOT / "gateway.yaml")
 
 
 def examples(fast: int) -> settings:
-    """The settings of a property test that takes `fast` examples, and its share more in a deep run."""
+    """Return the settings of a property test that takes `fast` examples, and more in a deep run."""
     return settings(max_examples=fast * settings().max_examples // _FAST_EXAMPLES)
 
 
@@ -97,7 +97,7 @@ async def upstream() -> AsyncIterator[StandInCore]:
 
 @pytest.fixture
 async def start_gateway(upstream: StandInCore) -> AsyncIterator[Start]:
-    """Starts gateways with changed values: `await start_gateway(timeouts={"head": 0.3})`."""
+    """Return a function that starts gateways: `await start_gateway(timeouts={"head": 0.3})`."""
     started: list[Running] = []
     async with AsyncExitStack() as stack:
 
@@ -121,7 +121,7 @@ async def gateway(start_gateway: Start) -> Running:
 
 @pytest.fixture
 def mint(gateway: Running) -> Mint:
-    """Mints keys of `gateway`: `await mint("ledgers:read", owner="acme")`."""
+    """Return a function that mints keys of `gateway`: `await mint("ledgers:read", owner="acme")`."""
     return gateway.mint
 
 
@@ -160,7 +160,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyStore]:
 
 @pytest.fixture
 def keys(redis_url: str) -> Keys:
-    """Runs `blnk-gateway keys ...` on an empty store; `stdin` is what it reads."""
+    """Return a function that runs `blnk-gateway keys ...` on an empty store; `stdin` is its input."""
 
     def run(*arguments: str, stdin: str | None = None, **environ: str) -> Result:
         given = {"BLNK_GATEWAY_KEYS__STORE": redis_url, **environ}
@@ -173,7 +173,7 @@ def keys(redis_url: str) -> Keys:
 
 @pytest.fixture
 def stored(redis_url: str) -> Stored:
-    """Does something with the store, outside of the commands."""
+    """Return a function that reads or changes the store directly, without the commands."""
 
     def run(work: Callable[[KeyStore], Any]) -> Any:
         async def with_store() -> Any:

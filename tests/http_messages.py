@@ -1,7 +1,7 @@
 """Heads of HTTP/1.1 messages as bytes: built and read, by the tests' clients and by their stand-in for Core.
 
 Rules kept here:
-- Nothing is checked: a message that the gateway should have refused is read as a careless peer reads it.
+- Nothing is checked: a message that the gateway should have refused is read as a careless server reads it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Headers = list[tuple[str, str]]
 
 
 def values_of(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
-    """Return every value of the header; case does not count in its name."""
+    """Return every value of the header; its name is compared without case."""
     wanted = name.lower()
     return [value for key, value in headers if key.lower() == wanted]
 
@@ -37,7 +37,7 @@ def read_head(data: bytes) -> tuple[str, Headers]:
 
 
 def read_header(line: str) -> tuple[str, str]:
-    """Return the name and the value of a header or trailer; a line without a colon is all name."""
+    """Return the name and the value of a header or trailer; a line without a colon is a name alone."""
     name, _, value = line.partition(":")
     return name, value.strip()
 

@@ -18,7 +18,7 @@ LARGEST = 1 << 22
 
 
 class Endpoint(Protocol):
-    """A place to connect to, such as the gateway's own `Address`."""
+    """An address to connect to, such as the gateway's own `Address`."""
 
     @property
     def host(self) -> str: ...
@@ -26,8 +26,8 @@ class Endpoint(Protocol):
     def port(self) -> int: ...
 
 
-class BrokenAnswer(Exception):  # noqa: N818 - it names what came, not a fault of the client
-    """The connection ended before the response was whole; `received` holds what came of it."""
+class BrokenResponse(Exception):  # noqa: N818 - it names what came, not a fault of the client
+    """The connection ended before the response was whole; `received` holds the bytes that came of it."""
 
     def __init__(self, received: bytes) -> None:
         super().__init__(f"the connection ended after {received[:200]!r}")
@@ -35,7 +35,7 @@ class BrokenAnswer(Exception):  # noqa: N818 - it names what came, not a fault o
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """One final response, with the status codes of the interim ones before it."""
 
     status: int
@@ -48,7 +48,7 @@ class Answer:
         return values_of(self.headers, name)
 
     def value(self, name: str) -> str | None:
-        """Return the value of a header, or None. Fails if the header is there more than once."""
+        """Return the value of a header, or None. Raises AssertionError if there are several."""
         found = self.values(name)
         assert len(found) <= 1, f"{name} is there {len(found)} times"
         return found[0] if found else None
@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        """The code of an error body."""
+        """Return the code of an error body."""
         detail = self.json().get("error_detail")
         return None if detail is None else str(detail["code"])
 
@@ -73,7 +73,7 @@ def request(
     version: str = "HTTP/1.1",
     host: str = "gateway.test",
 ) -> bytes:
-    """Return the bytes of one request: Host, the key and Content-Length are added, nothing else."""
+    """Return the bytes of one request, with Host, the key and Content-Length added and nothing else."""
     named = [("Host", host)]
     if key is not None:
         named.append(("X-Blnk-Key", key))
@@ -84,7 +84,7 @@ def request(
 
 
 def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
-    """Return a chunked body, with a chunk for each piece."""
+    """Return a chunked body, with one chunk for each piece."""
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
 
 
@@ -168,23 +168,23 @@ class RawClient:
             data += more
         return bytes(data)
 
-    async def answer(self, *, head: bool = False) -> Answer:
-        """Return the next final response; `head` says that it is one to HEAD. Raises BrokenAnswer."""
+    async def response(self, *, head: bool = False) -> Response:
+        """Return the next final response; `head` says that it is one to HEAD. Raises BrokenResponse."""
         interim: list[int] = []
         while True:
             version, status, headers = await self._head()
             if status >= 200:
                 body = b"" if head or status in (204, 304) else await self._body(headers)
-                return Answer(status, headers, body, version, interim)
+                return Response(status, headers, body, version, interim)
             interim.append(status)
 
-    async def call(self, data: bytes, *, head: bool = False) -> Answer:
-        """Send a request and return its response. Raises BrokenAnswer."""
+    async def call(self, data: bytes, *, head: bool = False) -> Response:
+        """Send a request and return its response. Raises BrokenResponse."""
         await self.send(data)
-        return await self.answer(head=head)
+        return await self.response(head=head)
 
-    async def ask(self, method: str, target: str, **more: Any) -> Answer:
-        """Send the `request` with these arguments and return its response. Raises BrokenAnswer."""
+    async def ask(self, method: str, target: str, **more: Any) -> Response:
+        """Send the `request` with these arguments and return its response. Raises BrokenResponse."""
         return await self.call(request(method, target, **more), head=method == "HEAD")
 
     async def ended(self) -> bool:
@@ -236,7 +236,7 @@ class RawClient:
             searched = max(0, len(data) - len(mark))
             more = await self.read_some()
             if not more:
-                raise BrokenAnswer(bytes(data))
+                raise BrokenResponse(bytes(data))
             data += more
         end = found + len(mark)
         self._unread[:0] = data[end:]
@@ -247,7 +247,7 @@ class RawClient:
         while len(data) < length:
             more = await self.read_some()
             if not more:
-                raise BrokenAnswer(bytes(data))
+                raise BrokenResponse(bytes(data))
             data += more
         self._unread[:0] = data[length:]
         return bytes(data[:length])

@@ -1,9 +1,9 @@
-"""A gateway in this process, in front of a recording upstream, with everything it says kept.
+"""A gateway in this process, in front of a recording upstream, whose log and responses are kept.
 
 Rules kept here:
 - The configuration is the file that ships; a test changes single values of it.
-- Closing a gateway greps its log, its metrics and all bytes its clients received, those of the admin
-  listener included, for every secret the test knows.
+- When a gateway is closed, its log, its metrics and all bytes its clients received, those of the admin
+  listener included, are searched for every secret the test knows.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from gateway.server.build import build
 from gateway.server.gateway import Gateway
 from gateway.server.parts import Options
 from tests.core_stand_in import StandInCore
-from tests.raw_client import PATIENCE, Answer, Endpoint, RawClient
+from tests.raw_client import PATIENCE, Endpoint, RawClient, Response
 
 ROOT = Path(__file__).resolve().parent.parent
-MASTER_KEY = "mk-5f0c1b7e2d9a4c68b3e1-of-the-tests"  # in no test but this one: greps look for it
+MASTER_KEY = (
+    "mk-5f0c1b7e2d9a4c68b3e1-of-the-tests"  # used by no other test, since the search for secrets looks for it
+)
 LOG_PATIENCE = 5.0
 
 Changes = Mapping[str, Mapping[str, Any]]
@@ -38,7 +40,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 @cache
 def shipped_config() -> Config:
-    """`gateway.yaml` of this repository, on free ports and with its keys in memory."""
+    """Return `gateway.yaml` of this repository, on free ports and with its keys in memory."""
     return load_config(
         ROOT / "gateway.yaml",
         {
@@ -55,7 +57,7 @@ def shipped_config() -> Config:
 
 
 def configured(upstream: StandInCore, changes: Changes) -> Config:
-    """The shipped configuration in front of this upstream; `changes` maps a section to its values."""
+    """Return the shipped configuration in front of this upstream; `changes` maps a section to its values."""
     config = shipped_config()
     sections: dict[str, Any] = {
         name: replace(getattr(config, name), **values) if isinstance(values, Mapping) else values
@@ -68,7 +70,7 @@ def configured(upstream: StandInCore, changes: Changes) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A key that stands in the gateway's store."""
+    """A key in the gateway's store."""
 
     key: str
     id: str
@@ -77,7 +79,7 @@ class Minted:
 
 @dataclass(slots=True)
 class Running:
-    """A started gateway with what is known of it."""
+    """A started gateway, with its log, its store and the secrets that the test knows."""
 
     gateway: Gateway
     log: io.StringIO
@@ -89,7 +91,7 @@ class Running:
     async def mint(
         self, *scopes: str, owner: str = "acme", expired: bool = False, revoked: bool = False
     ) -> Minted:
-        """Puts a new key straight into the store."""
+        """Add a new key to the store directly."""
         key, key_id, now = mint_key(os.urandom), mint_id(os.urandom), datetime.now(UTC)
         await self.gateway.store.add(
             KeyRecord(
@@ -108,18 +110,18 @@ class Running:
         return Minted(key, key_id, owner)
 
     async def connect(self, address: Endpoint | None = None, *, keep: bool = True, **more: Any) -> RawClient:
-        """A new connection, closed with the gateway; `keep` its bytes for the grep at the end."""
+        """Connect until the gateway is closed; `keep` keeps the connection's bytes for the search then."""
         client = await RawClient.connect(address or self.gateway.address, keep=keep, **more)
         self._clients.append(client)
         return client
 
-    async def ask(self, method: str, target: str, **more: Any) -> Answer:
-        """One request on a connection of its own; `more` as for `raw_client.request`."""
+    async def ask(self, method: str, target: str, **more: Any) -> Response:
+        """Send one request on a connection of its own; `more` as for `raw_client.request`."""
         async with await self.connect() as client:
             return await client.ask(method, target, **more)
 
     async def logged(self, text: str) -> str:
-        """The log, once `text` stands in it; it is written in batches."""
+        """Return the log once `text` is in it; lines are written in batches."""
         await eventually(lambda: text in self.log.getvalue(), f"{text!r} in the log", LOG_PATIENCE)
         return self.log.getvalue()
 
@@ -133,18 +135,18 @@ class Running:
         return page.decode()
 
     def received(self) -> list[str]:
-        """What each client received, byte for character."""
+        """Return the bytes that each client received, one character for each."""
         return [client.received.decode("latin-1") for client in self._clients]
 
     def leaks(self) -> list[str]:
-        """Where a secret, or what a test forbade, came out."""
-        places = {"the log": self.log.getvalue(), "the metrics": self._scraped()} | {
+        """Return the places where a secret, or text that a test forbade, was found."""
+        texts = {"the log": self.log.getvalue(), "the metrics": self._scraped()} | {
             f"what client {number} received": text for number, text in enumerate(self.received())
         }
         return sorted(
-            f"{word!r} in {place}"
+            f"{word!r} in {name}"
             for word in self.secrets | self.forbidden
-            for place, text in places.items()
+            for name, text in texts.items()
             if word in text
         )
 
@@ -157,7 +159,7 @@ async def start(
     store: KeyStore | None = None,
     **changes: Mapping[str, Any],
 ) -> Running:
-    """Starts a gateway in front of the upstream; by default it has accepted Core before this returns."""
+    """Start a gateway in front of the upstream; by default it has accepted Core before this returns."""
     log = io.StringIO()
     gateway = build(configured(upstream, changes), log, Options(store=store))
     await gateway.start()
@@ -168,7 +170,7 @@ async def start(
 
 
 async def eventually(holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Waits until it holds; fails, naming `what`, after `patience` seconds."""
+    """Wait until the condition holds; fail, naming `what`, after `patience` seconds."""
     try:
         async with asyncio.timeout(patience):
             while not holds():

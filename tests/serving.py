@@ -1,4 +1,4 @@
-"""`blnk-gateway serve` as a process of its own, for what only a process has: signals, exit codes, stderr."""
+"""`blnk-gateway serve` as a process of its own, for signals, exit codes and standard error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVE = "from gateway.__main__ import main; main()"
 
 @dataclass(slots=True)
 class Ended:
-    """How the process ended, and what it said."""
+    """The end of a process: its exit code and its output."""
 
     code: int
     events: list[dict[str, Any]]
@@ -30,13 +30,13 @@ class Ended:
 
 @dataclass(slots=True)
 class Serving:
-    """A running process; its log is read line by line."""
+    """A running process, whose log is read line by line."""
 
     process: asyncio.subprocess.Process
     events: list[dict[str, Any]] = field(default_factory=list)
 
     async def event(self, name: str) -> dict[str, Any]:
-        """The next event of this name in the log."""
+        """Return the next event of this name in the log."""
         assert self.process.stdout is not None
         async with asyncio.timeout(3 * PATIENCE):
             while line := await self.process.stdout.readline():
@@ -46,16 +46,16 @@ class Serving:
         raise AssertionError(f"ended without {name!r}: {self.events}")
 
     async def listening(self) -> tuple[Address, Address]:
-        """Where clients and the admin listener's callers connect."""
+        """Return the addresses of the clients' and the admin listener."""
         event = await self.event("listening")
         return _address(event["clients"]), _address(event["admin"])
 
     def terminate(self) -> None:
-        """Sends SIGTERM."""
+        """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> Ended:
-        """Waits for the end of the process."""
+        """Wait for the end of the process."""
         async with asyncio.timeout(3 * PATIENCE):
             out, err = await self.process.communicate()
         self.events += [json.loads(line) for line in out.splitlines()]
@@ -73,7 +73,7 @@ async def serving(
     options: Sequence[str] = (),
     stdin: int | None = None,
 ) -> AsyncIterator[Serving]:
-    """`serve` with the shipped file in front of `upstream`; `settings` are further `BLNK_GATEWAY_*`.
+    """Run `serve` with the shipped file in front of `upstream`; `settings` are further `BLNK_GATEWAY_*`.
 
     `command` starts it, as `timeout 5`; `script` is what Python runs, `options` are further ones of `serve`.
     """

@@ -14,8 +14,8 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
 from tests.conftest import Start
-from tests.core_stand_in import StandInCore, abort, answering, held, never
-from tests.raw_client import Answer, request
+from tests.core_stand_in import StandInCore, abort, held, never, responding
+from tests.raw_client import Response, request
 from tests.running import MASTER_KEY, Running
 
 READ = "/ledgers?limit=1"
@@ -37,136 +37,136 @@ class Scene:
     start: Start
     upstream: StandInCore
 
-    async def ask(self, method: str, target: str, *scopes: str, **more: Any) -> Answer:
+    async def ask(self, method: str, target: str, *scopes: str, **more: Any) -> Response:
         """Send a request with a new key of these scopes to a gateway as it ships."""
         gateway: Running = await self.start()
         minted = await gateway.mint(*scopes)
         return await gateway.ask(method, target, key=minted.key, **more)
 
 
-Provocation = Callable[[Scene], Awaitable[Answer]]
+Provocation = Callable[[Scene], Awaitable[Response]]
 
 
-async def no_key(scene: Scene) -> Answer:
+async def no_key(scene: Scene) -> Response:
     return await (await scene.start()).ask("GET", READ)
 
 
-async def unknown_key(scene: Scene) -> Answer:
+async def unknown_key(scene: Scene) -> Response:
     return await (await scene.start()).ask("GET", READ, key="A" * 43 + "=")
 
 
-async def revoked_key(scene: Scene) -> Answer:
+async def revoked_key(scene: Scene) -> Response:
     gateway = await scene.start()
     return await gateway.ask("GET", READ, key=(await gateway.mint("*:*", revoked=True)).key)
 
 
-async def dot_segments(scene: Scene) -> Answer:
+async def dot_segments(scene: Scene) -> Response:
     return await scene.ask("GET", "/ledgers/../api-keys", "*:*")
 
 
-async def no_request(scene: Scene) -> Answer:
+async def no_request(scene: Scene) -> Response:
     client = await (await scene.start()).connect()
     return await client.call(b"GET /ledgers HTTP/1.1\r\nno colon\r\n\r\n")
 
 
-async def slow_head(scene: Scene) -> Answer:
+async def slow_head(scene: Scene) -> Response:
     client = await (await scene.start(timeouts={"head": 0.2})).connect()
     return await client.call(b"GET /ledgers HTTP/1.1\r\nHost: x\r\n")
 
 
-async def large_head(scene: Scene) -> Answer:
+async def large_head(scene: Scene) -> Response:
     client = await (await scene.start()).connect()
     return await client.call(request("GET", READ, headers=[("X-Large", "a" * 100_000)]))
 
 
-async def lacking_scope(scene: Scene) -> Answer:
+async def lacking_scope(scene: Scene) -> Response:
     return await scene.ask("POST", "/ledgers", "ledgers:read", body=b"{}")
 
 
-async def unknown_resource(scene: Scene) -> Answer:
+async def unknown_resource(scene: Scene) -> Response:
     return await scene.ask("GET", "/nothing", "*:*")
 
 
-async def unlisted_path(scene: Scene) -> Answer:
+async def unlisted_path(scene: Scene) -> Response:
     return await scene.ask("GET", "/ledgers/a/b", "ledgers:read")
 
 
-async def hooks(scene: Scene) -> Answer:
+async def hooks(scene: Scene) -> Response:
     return await scene.ask("GET", "/hooks", "hooks:*")
 
 
-async def foreign_owner(scene: Scene) -> Answer:
+async def foreign_owner(scene: Scene) -> Response:
     return await scene.ask("POST", "/api-keys", "*:*", body=NEW_KEY % (b"globex", b"ledgers:read"))
 
 
-async def broader_scopes(scene: Scene) -> Answer:
+async def broader_scopes(scene: Scene) -> Response:
     return await scene.ask("POST", "/api-keys", "api-keys:*", body=NEW_KEY % (b"acme", b"ledgers:read"))
 
 
-async def trailing_bytes(scene: Scene) -> Answer:
+async def trailing_bytes(scene: Scene) -> Response:
     return await scene.ask("POST", "/ledgers", "ledgers:write", body=b"{} {}")
 
 
-async def large_bulk(scene: Scene) -> Answer:
+async def large_bulk(scene: Scene) -> Response:
     body = b'{"transactions":[' + b"{}," * 10_000 + b"{}]}"
     return await scene.ask("POST", "/transactions/bulk", "transactions:write", body=body)
 
 
-async def large_body(scene: Scene) -> Answer:
+async def large_body(scene: Scene) -> Response:
     return await scene.ask("POST", "/ledgers", "ledgers:write", body=b" " * (6 << 20))
 
 
-async def no_owner(scene: Scene) -> Answer:
+async def no_owner(scene: Scene) -> Response:
     return await (await scene.start()).ask("GET", "/api-keys", key=MASTER_KEY)
 
 
-async def unknown_key_id(scene: Scene) -> Answer:
+async def unknown_key_id(scene: Scene) -> Response:
     return await (await scene.start()).ask("DELETE", "/api-keys/api_key_x?owner=acme", key=MASTER_KEY)
 
 
-async def many_requests(scene: Scene) -> Answer:
+async def many_requests(scene: Scene) -> Response:
     gateway = await scene.start(limits={"rate": 1})
     key = (await gateway.mint("ledgers:read")).key
-    answers = [await gateway.ask("GET", READ, key=key) for _ in range(5)]
-    assert answers[0].status == 200
-    return answers[-1]
+    responses = [await gateway.ask("GET", READ, key=key) for _ in range(5)]
+    assert responses[0].status == 200
+    return responses[-1]
 
 
-async def store_down(scene: Scene) -> Answer:
+async def store_down(scene: Scene) -> Response:
     gateway = await scene.start(store=UnreachableKeyStore())
     return await gateway.ask("GET", READ, key="A" * 43 + "=")
 
 
-async def core_gone(scene: Scene) -> Answer:
+async def core_gone(scene: Scene) -> Response:
     scene.upstream.behaviour = abort
     return await scene.ask("GET", READ, "ledgers:read")
 
 
-async def core_silent(scene: Scene) -> Answer:
+async def core_silent(scene: Scene) -> Response:
     scene.upstream.behaviour = never
     gateway = await scene.start(timeouts={"first_byte": 0.2})
     return await gateway.ask("GET", READ, key=MASTER_KEY)
 
 
-async def core_refuses(scene: Scene) -> Answer:
-    scene.upstream.behaviour = answering("401 Unauthorized", REFUSED_KEY)
+async def core_refuses(scene: Scene) -> Response:
+    scene.upstream.behaviour = responding("401 Unauthorized", REFUSED_KEY)
     return await scene.ask("GET", READ, "ledgers:read")
 
 
-async def full_queue(scene: Scene) -> Answer:
+async def full_queue(scene: Scene) -> Response:
     gateway = await scene.start(upstream={"connections": 1, "queue": 0})
     release = asyncio.Event()
     scene.upstream.script(held(release))
     holder = await gateway.connect()
     await holder.send(request("GET", READ, key=MASTER_KEY))
     await scene.upstream.arrived()
-    answer = await gateway.ask("GET", READ, key=MASTER_KEY)
+    response = await gateway.ask("GET", READ, key=MASTER_KEY)
     release.set()
-    assert (await holder.answer()).status == 200
-    return answer
+    assert (await holder.response()).status == 200
+    return response
 
 
-async def too_many_keys(scene: Scene) -> Answer:
+async def too_many_keys(scene: Scene) -> Response:
     gateway = await scene.start(keys={"per_owner": 1})
     await gateway.mint("ledgers:read")
     body = NEW_KEY % (b"acme", b"ledgers:read")
@@ -215,17 +215,17 @@ def test_every_code_is_provoked() -> None:
 @pytest.mark.parametrize("code", list(Code), ids=lambda code: code.name)
 async def test_over_http(start_gateway: Start, upstream: StandInCore, code: Code) -> None:
     """Status, body and headers of the response are the catalogue's, byte for byte."""
-    answer = await PROVOCATIONS[code](Scene(start_gateway, upstream))
+    response = await PROVOCATIONS[code](Scene(start_gateway, upstream))
     message = MESSAGES.get(code, code.message)
-    assert (answer.status, answer.body.decode()) == (
+    assert (response.status, response.body.decode()) == (
         code.status,
         f'{{"error":"{message}","error_detail":{{"code":"{code.code}","message":"{message}"}}}}',
     )
-    assert answer.value("content-type") == "application/json; charset=utf-8"
-    assert answer.value("content-length") == str(len(answer.body))
-    assert answer.value("cache-control") == "no-store"
-    assert answer.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
-    assert answer.value("x-request-id")
-    assert answer.value("www-authenticate") == ("X-Blnk-Key" if code.status == 401 else None)
-    assert answer.value("retry-after") == ("1" if code.status in (429, 503) else None)
-    assert answer.values("server") == []
+    assert response.value("content-type") == "application/json; charset=utf-8"
+    assert response.value("content-length") == str(len(response.body))
+    assert response.value("cache-control") == "no-store"
+    assert response.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
+    assert response.value("x-request-id")
+    assert response.value("www-authenticate") == ("X-Blnk-Key" if code.status == 401 else None)
+    assert response.value("retry-after") == ("1" if code.status in (429, 503) else None)
+    assert response.values("server") == []

@@ -16,7 +16,7 @@ import pytest_asyncio
 import yaml
 
 from tests.core_stand_in import StandInCore
-from tests.raw_client import Answer, RawClient
+from tests.raw_client import RawClient, Response
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -80,7 +80,7 @@ class Stage:
     running: Running
     keys: dict[str, Minted]
 
-    async def ask(self, client: RawClient, line: Line, key: str | None) -> Answer:
+    async def ask(self, client: RawClient, line: Line, key: str | None) -> Response:
         body = b"{}" if line.method in ("POST", "PUT") else None
         if line.pattern == "/transactions/bulk":
             body = b'{"transactions":[]}'
@@ -118,9 +118,9 @@ async def test_no_scope_that_does_not_cover_the_route_opens_it(stage: Stage, lin
     stage.running.upstream.take()
     lacking = [scope for scope in SCOPES if not opens(scope, line)] + ODD
     async with await stage.running.connect() as client:
-        answers = {scope: await stage.ask(client, line, stage.keys[scope].key) for scope in lacking}
-    assert {scope: answer.status for scope, answer in answers.items() if answer.status != 403} == {}
-    assert {answer.code for answer in answers.values()} <= {
+        responses = {scope: await stage.ask(client, line, stage.keys[scope].key) for scope in lacking}
+    assert {scope: response.status for scope, response in responses.items() if response.status != 403} == {}
+    assert {response.code for response in responses.values()} <= {
         "AUTH_INSUFFICIENT_PERMISSIONS",
         "AUTH_MASTER_KEY_REQUIRED",
         "AUTH_UNKNOWN_RESOURCE",
@@ -148,8 +148,8 @@ async def test_no_route_is_open_without_a_key(stage: Stage, line: Line) -> None:
     """A request without a key, or with an unknown one, is refused."""
     stage.running.upstream.take()
     async with await stage.running.connect() as client:
-        answers = [await stage.ask(client, line, key) for key in (None, "", "x", "A" * 43 + "=")]
-    assert [answer.code for answer in answers] == [
+        responses = [await stage.ask(client, line, key) for key in (None, "", "x", "A" * 43 + "=")]
+    assert [response.code for response in responses] == [
         "AUTH_MISSING_API_KEY",
         "AUTH_MISSING_API_KEY",
         "AUTH_INVALID_API_KEY",
@@ -163,13 +163,13 @@ async def test_the_master_key_takes_every_route_but_deny(stage: Stage, line: Lin
     """The master key needs no scope and is never stamped; its requests are forwarded byte for byte."""
     stage.running.upstream.take()
     async with await stage.running.connect() as client:
-        answer = await stage.ask(client, line, MASTER_KEY)
+        response = await stage.ask(client, line, MASTER_KEY)
     if line.word == "deny":
-        assert answer.status == 403
+        assert response.status == 403
     elif line.pattern in SERVED:
-        assert answer.status not in (401, 403)
+        assert response.status not in (401, 403)
     else:
-        assert answer.status == 200
+        assert response.status == 200
         (got,) = stage.running.upstream.requests
         assert b"BLNK_GENERATED_BY" not in got.raw
 
@@ -182,8 +182,8 @@ async def test_every_creating_route_stamps_the_caller(stage: Stage, line: Line) 
     stamp = '"meta_data":{"BLNK_GENERATED_BY":"forged"}'
     forged = f'{{{stamp},"transactions":[{{{stamp}}}]}}'
     async with await stage.running.connect() as client:
-        answer = await client.ask("POST", line.target, key=minted.key, body=forged.encode())
-    assert answer.status == 200
+        response = await client.ask("POST", line.target, key=minted.key, body=forged.encode())
+    assert response.status == 200
     (got,) = stage.running.upstream.requests
     assert f'"BLNK_GENERATED_BY":"{minted.id}"'.encode() in got.body
 
@@ -195,6 +195,6 @@ async def test_no_unlisted_method_reaches_core(stage: Stage, pattern: str, metho
     stage.running.upstream.take()
     target = Line(method, pattern, (), "", "none").target
     for key in (stage.keys["*:*"].key, MASTER_KEY):
-        answer = await stage.running.ask(method, target, key=key)
-        assert answer.status in (400, 403, 404)
+        response = await stage.running.ask(method, target, key=key)
+        assert response.status in (400, 403, 404)
     assert stage.running.upstream.targets == []

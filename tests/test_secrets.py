@@ -12,7 +12,7 @@ import asyncio
 import pytest
 
 from tests.conftest import Start
-from tests.core_stand_in import StandInCore, abort, answering, never
+from tests.core_stand_in import StandInCore, abort, never, responding
 from tests.raw_client import request
 from tests.running import MASTER_KEY, Running, shipped_config
 
@@ -58,7 +58,7 @@ async def provoke(gateway: Running, upstream: StandInCore, key: str) -> None:
     for data in places:
         async with await gateway.connect() as client:
             await client.call(data)
-    upstream.script(abort, never, answering("401 Unauthorized", REFUSED_KEY))
+    upstream.script(abort, never, responding("401 Unauthorized", REFUSED_KEY))
     await asyncio.gather(*(gateway.ask("POST", "/ledgers/filter", key=key, body=b"{}") for _ in range(3)))
 
 

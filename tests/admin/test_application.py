@@ -18,7 +18,7 @@ UNAUTHORIZED = ("GATEWAY_ADMIN_UNAUTHORIZED", "Authorization: Bearer is missing 
 
 
 class Text:
-    """A secret as the listeners know it."""
+    """A secret as the listeners take it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -119,8 +119,8 @@ class TestHealth:
 class TestPages:
     async def test_alive_depends_on_nothing(self, aiohttp_client: AiohttpClient) -> None:
         client = await aiohttp_client(admin(Health(version="1.2.3")))
-        answer = await client.get("/health/alive")
-        assert (answer.status, await answer.read()) == (200, b'{"status":"alive"}')
+        response = await client.get("/health/alive")
+        assert (response.status, await response.read()) == (200, b'{"status":"alive"}')
 
     async def test_ready_follows_the_state(self, aiohttp_client: AiohttpClient) -> None:
         health = ready_health()
@@ -148,13 +148,13 @@ class TestPages:
         )
         assert (asked.content_type, (await asked.text())[-6:]) == ("application/openmetrics-text", "# EOF\n")
 
-    async def test_answers_are_not_cached_and_do_not_name_the_software_below(
+    async def test_responses_are_not_cached_and_do_not_name_the_software_below(
         self, aiohttp_client: AiohttpClient
     ) -> None:
         client = await aiohttp_client(admin())
-        answer = await client.get("/health/ready")
+        response = await client.get("/health/ready")
         assert {
-            name: value for name, value in answer.headers.items() if name not in {"Date", "Content-Length"}
+            name: value for name, value in response.headers.items() if name not in {"Date", "Content-Length"}
         } == {
             "Content-Type": "application/json; charset=utf-8",
             "Cache-Control": "no-store",
@@ -174,13 +174,13 @@ class TestPages:
         self, aiohttp_client: AiohttpClient, method: str, path: str, status: int, code: str, message: str
     ) -> None:
         client = await aiohttp_client(admin())
-        answer = await client.request(method, path)
-        assert (answer.status, await answer.json()) == (status, error(code, message))
+        response = await client.request(method, path)
+        assert (response.status, await response.json()) == (status, error(code, message))
 
     async def test_a_refused_method_names_the_allowed_ones(self, aiohttp_client: AiohttpClient) -> None:
         client = await aiohttp_client(admin())
-        answer = await client.delete("/metrics")
-        assert answer.headers["Allow"] == "GET,HEAD"
+        response = await client.delete("/metrics")
+        assert response.headers["Allow"] == "GET,HEAD"
 
     async def test_the_health_listener_has_the_same_pages_for_any_host(
         self, aiohttp_client: AiohttpClient
@@ -214,8 +214,8 @@ class TestBearer:
         self, aiohttp_client: AiohttpClient, path: str, given: str | None
     ) -> None:
         client = await aiohttp_client(admin(token=Text("s3cret")))
-        answer = await client.get(path, headers={} if given is None else {"Authorization": given})
-        assert (answer.status, answer.headers["WWW-Authenticate"], await answer.json()) == (
+        response = await client.get(path, headers={} if given is None else {"Authorization": given})
+        assert (response.status, response.headers["WWW-Authenticate"], await response.json()) == (
             401,
             "Bearer",
             error(*UNAUTHORIZED),
@@ -224,8 +224,8 @@ class TestBearer:
     @pytest.mark.parametrize("given", ["Bearer s3cret", "bearer s3cret", "Bearer  s3cret "])
     async def test_the_right_bearer_opens_every_page(self, aiohttp_client: AiohttpClient, given: str) -> None:
         client = await aiohttp_client(admin(token=Text("s3cret")))
-        answer = await client.get("/metrics", headers={"Authorization": given})
-        assert answer.status == 200
+        response = await client.get("/metrics", headers={"Authorization": given})
+        assert response.status == 200
 
     async def test_alive_needs_no_bearer(self, aiohttp_client: AiohttpClient) -> None:
         client = await aiohttp_client(admin(token=Text("s3cret")))
@@ -238,13 +238,13 @@ class TestBearer:
 
 
 async def exchange(port: int | None, head: str) -> tuple[int, bytes]:
-    """Send raw bytes; the status and body of the answer."""
+    """Send raw bytes; return the status and body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"{head}\r\nConnection: close\r\n\r\n".encode("latin-1"))
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
     await writer.wait_closed()
-    top, _, body = answer.partition(b"\r\n\r\n")
+    top, _, body = response.partition(b"\r\n\r\n")
     return int(top.split()[1]), body
 
 

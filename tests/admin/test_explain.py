@@ -1,4 +1,4 @@
-"""`POST /explain` on the admin listener: what it takes, what it tells, and what it never repeats."""
+"""`POST /explain` on the admin listener: which bodies it takes, its responses, and what it never repeats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HELD = "the body holds a key, or what looks like one: give scopes, or the key's 
 
 
 class DownStore(MemoryKeyStore):
-    """A store that answers nothing."""
+    """A store that is down."""
 
     async def get(self, key_id: str) -> KeyRecord | None:
         raise StoreUnavailableError
@@ -61,7 +61,7 @@ def configured(master: str = "accept") -> Config:
 
 
 def verdicts(page: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Caller and decision, and the code of each refusal."""
+    """Return caller and decision of each verdict, and the code of each refusal."""
     return [
         (one["caller"], one["decision"], one.get("answer", {}).get("code", "")) for one in page["verdicts"]
     ]
@@ -71,7 +71,7 @@ STORED = {"kind": "key", "id": RECORD.id, "owner": "acme", "state": "live", "sco
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "expected"),
     [
         (
             {},
@@ -90,18 +90,18 @@ STORED = {"kind": "key", "id": RECORD.id, "owner": "acme", "state": "live", "sco
         ),
     ],
 )
-async def test_it_tells_what_the_caller_gets(
-    aiohttp_client: AiohttpClient, asked: dict[str, Any], told: list[tuple[Any, ...]]
+async def test_it_shows_what_the_caller_gets(
+    aiohttp_client: AiohttpClient, asked: dict[str, Any], expected: list[tuple[Any, ...]]
 ) -> None:
     client = await aiohttp_client(await application())
-    answer = await client.post("/explain", json=ASKED | asked)
-    page = await answer.json()
-    assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
+    response = await client.post("/explain", json=ASKED | asked)
+    page = await response.json()
+    assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
     assert (page["route"]["name"], page["policy_sha256"]) == ("GET /ledgers", shipped_config().sha256)
-    assert verdicts(page) == told
+    assert verdicts(page) == expected
 
 
-async def test_a_master_key_that_is_not_accepted_is_told_as_an_invalid_one(
+async def test_a_master_key_that_is_not_accepted_is_shown_as_an_invalid_one(
     aiohttp_client: AiohttpClient,
 ) -> None:
     client = await aiohttp_client(await application(master="deny"))
@@ -138,8 +138,8 @@ async def test_a_master_key_that_is_not_accepted_is_told_as_an_invalid_one(
 )
 async def test_any_other_body_is_refused(aiohttp_client: AiohttpClient, body: bytes, message: str) -> None:
     client = await aiohttp_client(await application())
-    answer = await client.post("/explain", data=body)
-    assert (answer.status, await answer.json()) == (400, error(MALFORMED, message))
+    response = await client.post("/explain", data=body)
+    assert (response.status, await response.json()) == (400, error(MALFORMED, message))
 
 
 @pytest.mark.parametrize(
@@ -160,32 +160,34 @@ async def test_a_body_with_a_key_in_it_is_refused_and_not_repeated(
     aiohttp_client: AiohttpClient, body: str
 ) -> None:
     client = await aiohttp_client(await application())
-    answer = await client.post("/explain", data=body)
-    assert (answer.status, await answer.json()) == (400, error(MALFORMED, HELD))
+    response = await client.post("/explain", data=body)
+    assert (response.status, await response.json()) == (400, error(MALFORMED, HELD))
 
 
 @pytest.mark.parametrize("part", ["path", "scopes"])
-async def test_nor_is_one_that_hides_behind_escapes(aiohttp_client: AiohttpClient, part: str) -> None:
+async def test_a_body_that_hides_a_key_behind_escapes_is_refused_and_not_repeated(
+    aiohttp_client: AiohttpClient, part: str
+) -> None:
     hidden = f"{KEY[:-1]}\\u003d"
     body = (
         '{"method":"GET","path":"/","scopes":["%s"]}' if part == "scopes" else '{"method":"GET","path":"/%s"}'
     )
     client = await aiohttp_client(await application())
-    answer = await client.post("/explain", data=body % hidden)
-    assert (answer.status, KEY[:-1] in await answer.text()) == (400, False)
+    response = await client.post("/explain", data=body % hidden)
+    assert (response.status, KEY[:-1] in await response.text()) == (400, False)
 
 
 async def test_a_key_that_nobody_knows_is_not_found(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(await application())
-    answer = await client.post("/explain", json=ASKED | {"key_id": "nobody"})
-    assert (answer.status, await answer.json()) == (404, error("APIKEY_NOT_FOUND", "API key not found"))
+    response = await client.post("/explain", json=ASKED | {"key_id": "nobody"})
+    assert (response.status, await response.json()) == (404, error("APIKEY_NOT_FOUND", "API key not found"))
 
 
 async def test_a_store_that_is_down_is_unavailable(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(await application(DownStore()))
-    answer = await client.post("/explain", json=ASKED | {"key_id": RECORD.id})
+    response = await client.post("/explain", json=ASKED | {"key_id": RECORD.id})
     unavailable = error("GATEWAY_KEY_STORE_UNAVAILABLE", "Key store unavailable")
-    assert (answer.status, await answer.json()) == (503, unavailable)
+    assert (response.status, await response.json()) == (503, unavailable)
     assert (await client.post("/explain", json=ASKED)).status == 200
 
 
@@ -201,17 +203,17 @@ async def test_a_body_is_read_up_to_a_bound(aiohttp_client: AiohttpClient) -> No
 async def test_it_stands_behind_the_checks_of_the_listener(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(await application(token=Text("s3cret")))
     bearer = {"Authorization": "Bearer s3cret"}
-    answers = [
+    responses = [
         await client.post("/explain", json=ASKED, headers=headers)
         for headers in ({}, bearer, {**bearer, "Host": "evil.example"})
     ]
-    assert [answer.status for answer in answers] == [401, 200, 421]
+    assert [response.status for response in responses] == [401, 200, 421]
 
 
 async def test_it_is_a_post(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(await application())
-    answer = await client.get("/explain")
-    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    response = await client.get("/explain")
+    assert (response.status, response.headers["Allow"]) == (405, "POST")
 
 
 async def test_neither_probes_nor_a_listener_without_a_policy_have_it(aiohttp_client: AiohttpClient) -> None:

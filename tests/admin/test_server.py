@@ -1,4 +1,4 @@
-"""The private listeners under clients that are slow, greedy, or many."""
+"""The private listeners with clients that are slow, greedy or many."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.raw_client import PATIENCE
 
 LONG = TimeoutsConfig(head=60.0, body=60.0, idle=60.0, write=60.0)
 SHORT = 0.3
-SLACK = 2.0  # what a busy machine may add
+SLACK = 2.0  # seconds that a busy machine may add
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET /answer HTTP/1.1\r\nHost: x\r\nX-Half:"
 LARGE = 8 * 1024 * 1024
@@ -42,7 +42,7 @@ class Client:
         await self.writer.drain()
 
     async def status(self) -> int:
-        """Of the next response, whose body is `ok` or an error."""
+        """Return the status of the next response, whose body is `ok` or an error."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         await self.reader.readexactly(length)
@@ -53,7 +53,7 @@ class Client:
         return await self.status()
 
     async def ended(self) -> bool:
-        """Waits until the gateway has closed the connection."""
+        """Wait until the gateway has closed the connection."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while await self.reader.read(65536):
@@ -63,7 +63,7 @@ class Client:
         return True
 
     async def is_open(self) -> bool:
-        """Whether it is still served."""
+        """Return whether the connection is still served."""
         return not self.reader.at_eof() and await self.ask() == 200
 
 
@@ -79,21 +79,21 @@ class Stage:
 
     async def start(self) -> None:
         application = web.Application()
-        application.router.add_get("/answer", self.answer)
+        application.router.add_get("/answer", self.respond)
         application.router.add_get("/large", self._large)
         application.router.add_get("/hold", self._hold)
         application.router.add_post("/body", self._body)
         await self.listeners.open_private("health", Address("127.0.0.1", 0), application)
 
     async def connect(self, host: str = KUBELET, address: Address | None = None) -> Client:
-        """A new connection from `host`, to the listener of this stage or another."""
+        """Connect from `host`, to the listener of this stage or to another."""
         address = address or self.listeners.addresses("health")[0]
         streams = await asyncio.open_connection(address.host, address.port, local_addr=(host, 0))
         self._clients.append(Client(*streams))
         return self._clients[-1]
 
     async def holding(self, host: str) -> Client:
-        """A client whose request is being answered."""
+        """Return a client whose request is being served."""
         client, before = await self.connect(host), self.held
         await client.send(GET % b"/hold")
         async with asyncio.timeout(PATIENCE):
@@ -109,7 +109,7 @@ class Stage:
             with contextlib.suppress(OSError):
                 await client.writer.wait_closed()
 
-    async def answer(self, _: web.Request) -> web.Response:
+    async def respond(self, _: web.Request) -> web.Response:
         return web.Response(text="ok")
 
     async def _large(self, _: web.Request) -> web.Response:
@@ -130,7 +130,7 @@ Open = Callable[..., Awaitable[Stage]]
 
 @pytest.fixture
 async def listen() -> AsyncIterator[Open]:
-    """Starts listeners: `await listen(connections=3, head=0.3)`."""
+    """Return a function that starts listeners: `await listen(connections=3, head=0.3)`."""
     async with AsyncExitStack() as stack:
 
         async def begin(*, connections: int = 64, **timeouts: Any) -> Stage:
@@ -183,7 +183,7 @@ class TestDeadlines:
         assert await seconds_until_ended(client) < SHORT + SLACK
 
     async def test_a_client_that_does_not_take_its_response_is_closed(self, listen: Open) -> None:
-        """What the systems between hold for it is less than the whole response."""
+        """A client that does not read its response is cut once the buffers on the way are full."""
         stage = await listen(write=SHORT)
         client = await stage.connect()
         await client.send(GET % b"/large")
@@ -192,7 +192,7 @@ class TestDeadlines:
             await client.status()
 
     async def test_a_slow_handler_keeps_its_connection_within_the_time_for_a_body(self, listen: Open) -> None:
-        """The time of a head is over by then."""
+        """A slow handler keeps its connection for the time of a body, after the time of a head."""
         stage = await listen(head=SHORT, idle=SHORT)
         client = await stage.holding(KUBELET)
         await asyncio.sleep(SHORT + 3 * TICK)
@@ -200,7 +200,7 @@ class TestDeadlines:
         assert await client.status() == 200
 
     async def test_a_reload_changes_them(self, listen: Open) -> None:
-        """For phases that begin afterwards."""
+        """A reload changes the times of phases that begin after it."""
         stage = await listen()
         stage.listeners.adopt(replace(stage.limits, timeouts=replace(LONG, head=SHORT)))
         client = await stage.connect()
@@ -208,7 +208,7 @@ class TestDeadlines:
         assert await seconds_until_ended(client) < SHORT + SLACK
 
     async def test_admin_and_health_of_a_gateway_have_them(self, listen: Open, start_gateway: Start) -> None:
-        """Those of the clients' listener."""
+        """Admin and health listeners of a gateway have the times of the clients' listener."""
         stage = await listen()
         running = await start_gateway(health=Address("127.0.0.1", 0), timeouts={"head": SHORT})
         for address in (running.gateway.admin_address, running.gateway.health_address):
@@ -220,7 +220,7 @@ class TestDeadlines:
 class TestSize:
     @pytest.mark.parametrize("size", [MAX_BYTES // 2, MAX_BYTES + 1])
     async def test_a_request_that_is_too_large_is_closed(self, listen: Open, size: int) -> None:
-        """Each line of its head is short enough."""
+        """A request is closed for its size even if each line of its head is short enough."""
         client = await (await listen()).connect()
         line = b"X-Long: " + b"x" * 1014 + b"\r\n"
         await client.send(GET.removesuffix(b"\r\n") % b"/answer" + line * -(-size // len(line)))
@@ -238,9 +238,9 @@ class TestSize:
             assert await client.status() == 200
 
 
-class TestPlaces:
+class TestSlots:
     async def test_half_sent_requests_give_way_to_a_new_connection(self, listen: Open) -> None:
-        """The oldest first, of one address as of several."""
+        """Requests that are not whole give way to a new connection, the oldest first, of any address."""
         stage = await listen(connections=3)
         slow = [await stage.connect(ATTACKER) for _ in range(3)]
         for client in slow:
@@ -260,8 +260,8 @@ class TestPlaces:
         kubelet = await stage.connect(KUBELET)
         assert [await kubelet.ask(), await prometheus.ask()] == [200, 200]
 
-    async def test_an_address_that_has_all_places_gives_one_up_to_another(self, listen: Open) -> None:
-        """Even where all its requests are being answered."""
+    async def test_an_address_that_has_all_slots_gives_one_up_to_another(self, listen: Open) -> None:
+        """An address that has every slot loses one to another, even if all its requests are being served."""
         stage = await listen(connections=3)
         held = [await stage.holding(ATTACKER) for _ in range(3)]
         assert await (await stage.connect(KUBELET)).ask() == 200
@@ -270,7 +270,7 @@ class TestPlaces:
         assert [await client.status() for client in held[1:]] == [200, 200]
 
     async def test_a_request_that_is_answered_is_not_cut_for_its_own_client(self, listen: Open) -> None:
-        """The new connection is closed."""
+        """A new connection of a client whose requests have every slot is closed, and its requests go on."""
         stage = await listen(connections=3)
         held = [await stage.holding(ATTACKER) for _ in range(3)]
         assert await (await stage.connect(ATTACKER)).ended()
@@ -278,7 +278,7 @@ class TestPlaces:
         assert [await client.status() for client in held] == [200] * 3
 
     async def test_two_addresses_share_them(self, listen: Open) -> None:
-        """Neither gets more than half, however often it connects anew."""
+        """Of two addresses neither gets more than half, however often it connects anew."""
         stage = await listen(connections=4)
         held = [await stage.holding(ATTACKER) for _ in range(4)]
         held += [await stage.holding(KUBELET) for _ in range(2)]
@@ -286,8 +286,8 @@ class TestPlaces:
         stage.release.set()
         assert [await client.status() for client in held[2:]] == [200] * 4
 
-    async def test_places_are_free_again(self, listen: Open) -> None:
-        """Whoever leaves takes nothing along."""
+    async def test_slots_are_free_again(self, listen: Open) -> None:
+        """A client that leaves gives its slot back."""
         stage = await listen(connections=2)
         for _ in range(10):
             client = await stage.connect()
@@ -297,10 +297,10 @@ class TestPlaces:
         assert [await client.ask() for client in last] == [200, 200]
 
     async def test_ipv4_clients_of_a_listener_on_ipv6_are_told_apart(self, listen: Open) -> None:
-        """On `[::]` they show as `::ffff:a.b.c.d`, all in one network of IPv6."""
+        """IPv4 clients on `[::]` count as separate addresses, although they are one network of IPv6."""
         stage = await listen(connections=3)
         application = web.Application()
-        application.router.add_get("/answer", stage.answer)
+        application.router.add_get("/answer", stage.respond)
         await stage.listeners.open_private("admin", Address("::", 0), application)
         (address,) = stage.listeners.addresses("admin")
         four = Address("127.0.0.1", address.port)

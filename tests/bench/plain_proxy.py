@@ -26,9 +26,9 @@ def application(upstream: str, master_key: str) -> web.Application:
         body = await request.read()
         async with request.app[_SESSION].request(
             request.method, upstream + request.raw_path, headers=headers, data=body or None
-        ) as answer:
-            kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OWN}
-            return web.Response(status=answer.status, headers=kept, body=await answer.read())
+        ) as response:
+            kept = {name: value for name, value in response.headers.items() if name.lower() not in _OWN}
+            return web.Response(status=response.status, headers=kept, body=await response.read())
 
     made = web.Application()
     made.router.add_route("*", "/{path:.*}", forward)

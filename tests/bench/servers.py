@@ -27,7 +27,7 @@ from tests.bench.processes import find, free_ports, started
 HERE = Path(__file__).resolve().parent
 MASTER_KEY = "the-master-key-of-the-benchmark"
 TRANSACTION_ID = "txn_6164573b-6cc8-45a4-ad2e-7b4ba6a60f7d"
-ANSWER = json.dumps(
+RESPONSE = json.dumps(
     {
         "transaction_id": TRANSACTION_ID,
         "amount": 750,
@@ -159,7 +159,7 @@ def _environ() -> dict[str, str]:
 
 
 def _nginx(directory: Path, template: str, **values: int) -> Command:
-    text = (HERE / template).read_text().replace("@MASTER_KEY@", MASTER_KEY).replace("@ANSWER@", ANSWER)
+    text = (HERE / template).read_text().replace("@MASTER_KEY@", MASTER_KEY).replace("@ANSWER@", RESPONSE)
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     (directory / template).write_text(text)
@@ -171,7 +171,7 @@ def _wait_until_started(port: int, process: subprocess.Popen[bytes], output: Pat
     deadline = time.monotonic() + _PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            if _ask(port, "GET", "/ledgers") == ANSWER.encode():
+            if _ask(port, "GET", "/ledgers") == RESPONSE.encode():
                 return
         time.sleep(0.05)
     raise StartError(f"{output.stem} did not start:\n{output.read_text()}")
@@ -193,5 +193,5 @@ def _ask(port: int, method: str, target: str, body: bytes | None = None) -> byte
         f"http://127.0.0.1:{port}{target}", body, {"X-Blnk-Key": MASTER_KEY}, method=method
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=_PATIENCE) as answer:
-        return bytes(answer.read())
+    with opener.open(request, timeout=_PATIENCE) as response:
+        return bytes(response.read())

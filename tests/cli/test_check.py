@@ -167,13 +167,13 @@ def test_a_secret_in_plain_text_is_a_warning_and_fails_only_with_strict(file: Pa
 class Responding(BaseHTTPRequestHandler):
     """Responds to each path with the status, headers and body that a subclass has for it."""
 
-    answers: ClassVar[dict[str, tuple[int, dict[str, str], bytes]]] = {}
+    pages: ClassVar[dict[str, tuple[int, dict[str, str], bytes]]] = {}
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         """Record the request, and respond."""
         self.asked.append(f"{self.path} {'X-Blnk-Key' in self.headers}")
-        status, headers, body = self.answers.get(self.path, (404, {}, b"not found"))
+        status, headers, body = self.pages.get(self.path, (404, {}, b"not found"))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -189,19 +189,19 @@ ASKED = "/ledgers?limit=1"
 MISSING = json.dumps(
     {"error": "x", "error_detail": {"code": "AUTH_MISSING_API_KEY", "message": "x"}}
 ).encode()
-Answers = dict[str, tuple[int, dict[str, str], bytes]]
-HOME: Answers = {"/": (200, {}, b'"server running..."')}
+Pages = dict[str, tuple[int, dict[str, str], bytes]]
+HOME: Pages = {"/": (200, {}, b'"server running..."')}
 CORE = "a Core responds, so clients can bypass the gateway: let only the gateway connect to Core"
 
 
 @contextmanager
-def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def responding(pages: Pages, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Open a listener on a free port of loopback; yield its URL."""
 
     class Handler(Responding):
         asked: ClassVar[list[str]] = []
 
-    Handler.answers = answers
+    Handler.pages = pages
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
@@ -216,7 +216,7 @@ def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[s
 
 
 @pytest.mark.parametrize(
-    ("answers", "code", "text"),
+    ("pages", "code", "text"),
     [
         ({ASKED: (401, {}, MISSING)}, 1, CORE),
         ({ASKED: (401, {}, b'{"error":"older"}'), **HOME}, 1, CORE),
@@ -232,8 +232,8 @@ def answering(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[s
         ({ASKED: (503, {}, b"")}, 3, "a server responds with 503: try again, or use Core's own address"),
     ],
 )
-def test_reach_identifies_what_responds(answers: Answers, code: int, text: str) -> None:
-    with answering(answers) as url:
+def test_reach_identifies_what_responds(pages: Pages, code: int, text: str) -> None:
+    with responding(pages) as url:
         result = run("--reach", url, "--config", "absent.yaml")
     assert (result.exit_code, result.output) == (code, f"{url}: {text}\n")
 
@@ -243,7 +243,7 @@ def test_reach_names_an_untrusted_certificate(tmp_path: Path, monkeypatch: pytes
     made = certificates(tmp_path)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(made.certificate, made.key)
-    with answering({ASKED: (401, {}, MISSING)}, tls) as url:
+    with responding({ASKED: (401, {}, MISSING)}, tls) as url:
         distrusted = run("--reach", url)
         monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
         trusted = run("--reach", url)
@@ -253,7 +253,7 @@ def test_reach_names_an_untrusted_certificate(tmp_path: Path, monkeypatch: pytes
 
 
 def test_reach_can_print_json() -> None:
-    with answering({ASKED: (401, {}, MISSING)}) as url:
+    with responding({ASKED: (401, {}, MISSING)}) as url:
         result = run("--reach", url, "--output", "json")
     assert (result.exit_code, members(result)) == (1, {"url": url, "who": "core", "text": CORE})
 
@@ -272,7 +272,7 @@ def test_an_unknown_host_name_proves_nothing() -> None:
 
 
 def test_plain_http_at_an_https_address_proves_nothing() -> None:
-    with answering({ASKED: (401, {}, MISSING)}) as url:
+    with responding({ASKED: (401, {}, MISSING)}) as url:
         result = run("--reach", url.replace("http:", "https:"))
     assert result.exit_code == 3
     assert "something listens, but does not speak TLS: use http://" in result.stderr
@@ -281,13 +281,13 @@ def test_plain_http_at_an_https_address_proves_nothing() -> None:
 def test_another_protocol_proves_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def answer() -> None:
+        def respond() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.recv(4096)
                 connection.sendall(b"SSH-2.0-x\r\n")
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=respond)
         thread.start()
         result = run("--reach", f"http://127.0.0.1:{server.getsockname()[1]}")
         thread.join()

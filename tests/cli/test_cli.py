@@ -34,14 +34,14 @@ BAD = "listen: 5001\nroutes:\n  GET /health: pubic\n"
 class AdminListener(BaseHTTPRequestHandler):
     """A stand-in for the private listener: it is alive, not ready, and responds 404 to other paths."""
 
-    answers: ClassVar = {
+    pages: ClassVar = {
         "/health/alive": (200, b'{"status":"alive"}\n'),
         "/health/ready": (503, b'{"status":"draining"}'),
     }
 
     def do_GET(self) -> None:
-        """Respond as `answers` says; ready is 200 only with the token."""
-        status, body = self.answers.get(self.path, (404, b""))
+        """Respond as `pages` says; ready is 200 only with the token."""
+        status, body = self.pages.get(self.path, (404, b""))
         if self.path == "/health/ready" and self.headers["Authorization"] == "Bearer t0ken":
             status, body = 200, b'{"status":"ready"}'
         self.send_response(status)
@@ -203,7 +203,7 @@ def test_health_asks_the_given_address_and_no_proxy() -> None:
 
 def test_a_response_without_a_body_is_reported_by_its_status() -> None:
     class Elsewhere(AdminListener):
-        answers: ClassVar = {}
+        pages: ClassVar = {}
 
     with listening(Elsewhere) as port:
         url = f"http://127.0.0.1:{port}"

@@ -321,9 +321,9 @@ async def test_the_data_path_responds_as_explained(gateway: Running) -> None:
         assert isinstance(request, PolicyRequest)
         for name, caller in CALLERS.items():
             explained[line, name] = refusal_bytes(request, verdict(request, caller, policy, 0.0).decision)
-            answer = await gateway.ask(request.method, request.raw, key=keys[name])
-            by_gateway = answer.value("Proxy-Status") is not None
-            responses[line, name] = (answer.status, answer.body) if by_gateway else None
+            response = await gateway.ask(request.method, request.raw, key=keys[name])
+            by_gateway = response.value("Proxy-Status") is not None
+            responses[line, name] = (response.status, response.body) if by_gateway else None
     assert responses == explained
     assert {None, (Code.NOT_FOUND.status, b"")} < set(explained.values())
 

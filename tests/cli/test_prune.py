@@ -188,8 +188,8 @@ async def test_a_key_stays_refused_by_a_gateway_that_runs(
     )
 
     async def status(key: str) -> tuple[int, str]:
-        answer = await gateway.ask("GET", "/ledgers", key=key)
-        return answer.status, "" if answer.status == 200 else answer.json()["error_detail"]["code"]
+        response = await gateway.ask("GET", "/ledgers", key=key)
+        return response.status, "" if response.status == 200 else response.json()["error_detail"]["code"]
 
     assert {await status(each.key) for each in (dead, expired)} == {(401, "AUTH_EXPIRED_API_KEY")}
     pruned = await asyncio.to_thread(keys, "prune", "--dead-before", "0s", "--no-export")

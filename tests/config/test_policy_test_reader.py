@@ -25,7 +25,7 @@ CALLER = (
 )
 SCOPE = "as: a scope is a resource of Core or *, and read, write, delete or *, as ledgers:read"
 METHODS = "do: the method is one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE, in capitals"
-ANSWERS = (
+RESPONSES = (
     "expect: write one of allow, 401 AUTH_MISSING_API_KEY, 401 AUTH_INVALID_API_KEY, 400 GEN_BAD_REQUEST, "
     "403 AUTH_INSUFFICIENT_PERMISSIONS, 403 AUTH_UNKNOWN_RESOURCE, 403 AUTH_MASTER_KEY_REQUIRED, "
     "404 GEN_NOT_FOUND"
@@ -124,9 +124,9 @@ def test_each_line_is_a_test() -> None:
         ),
         ("- {as: none, do: 1, expect: allow}", 1, "do: write text, in quotes where YAML reads otherwise"),
         ("- {as: none, do: ~, expect: allow}", 1, "the value is missing: write one, or remove the line"),
-        ("- {as: none, do: GET /, expect: 404}", 1, ANSWERS),
-        ("- {as: none, do: GET /, expect: [allow]}", 1, ANSWERS),
-        ("- {as: none, do: GET /, expect: alow}", 1, f"{ANSWERS}; did you mean 'allow'?"),
+        ("- {as: none, do: GET /, expect: 404}", 1, RESPONSES),
+        ("- {as: none, do: GET /, expect: [allow]}", 1, RESPONSES),
+        ("- {as: none, do: GET /, expect: alow}", 1, f"{RESPONSES}; did you mean 'allow'?"),
         ("- {as: none, do: GET /, expect: ~}", 1, "the value is missing: write one, or remove the line"),
         (
             "- {as: none, do: GET /, expect: allow, stamp: creat}",

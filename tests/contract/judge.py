@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from tests.core_stand_in import RECORDS, Request, is_public
 from tests.http_messages import values_of
-from tests.raw_client import Answer
+from tests.raw_client import Response
 
 HERE = Path(__file__).resolve().parent
 FIXTURES = {
@@ -50,7 +50,7 @@ class Number(NamedTuple):
 class Outcome:
     """The client's response (None: the connection ended without one), and the requests at the upstream."""
 
-    answer: Answer | None
+    response: Response | None
     seen: list[Request]
 
 
@@ -122,39 +122,39 @@ def pick(body: bytes, path: str) -> Any:
 def judge(item: Item, values: Values, outcome: Outcome, master_key: str) -> str | None:
     """Return what is wrong with the outcome of a case or of a scenario's step, or None."""
     expected = item["gateway"]
-    if outcome.answer is not None and shows(outcome.answer, master_key):
+    if outcome.response is not None and shows(outcome.response, master_key):
         return "the master key reached a client"
     if "forwards" in expected:
         return wrong_forwarding(expected["forwards"], item["request"], outcome, values, master_key)
     if outcome.seen:
         return f"reached the upstream: {outcome.seen[0].method} {outcome.seen[0].target}"
     if "serves" in expected:
-        return wrong_key_response(expected["serves"], expected.get("saw", {}), outcome.answer, values)
-    return wrong_response(expected["answers"], outcome.answer, head=item["request"]["method"] == "HEAD")
+        return wrong_key_response(expected["serves"], expected.get("saw", {}), outcome.response, values)
+    return wrong_response(expected["answers"], outcome.response, head=item["request"]["method"] == "HEAD")
 
 
-def shows(answer: Answer, secret: str) -> bool:
-    return secret.encode() in answer.body or any(secret in value for _, value in answer.headers)
+def shows(response: Response, secret: str) -> bool:
+    return secret.encode() in response.body or any(secret in value for _, value in response.headers)
 
 
-def wrong_response(expected: Item, answer: Answer | None, *, head: bool) -> str | None:
+def wrong_response(expected: Item, response: Response | None, *, head: bool) -> str | None:
     """Return what is wrong with a response of the gateway itself, or None."""
     if expected["status"] is None:
-        if answer is None or 400 <= answer.status < 500:
+        if response is None or 400 <= response.status < 500:
             return None
-        return f"status {answer.status}, not a refusal"
-    if answer is None:
+        return f"status {response.status}, not a refusal"
+    if response is None:
         return "no response"
-    if answer.status != expected["status"]:
-        return f"status {answer.status}, not {expected['status']}: {answer.body[:120]!r}"
+    if response.status != expected["status"]:
+        return f"status {response.status}, not {expected['status']}: {response.body[:120]!r}"
     if expected["code"] is None or head:
         return None
-    if answer.values("content-type") != ["application/json; charset=utf-8"]:
+    if response.values("content-type") != ["application/json; charset=utf-8"]:
         return "the content type is not Core's"
-    message = expected["message"] or json.loads(answer.body)["error"]
+    message = expected["message"] or json.loads(response.body)["error"]
     want = {"error": message, "error_detail": {"code": expected["code"], "message": message}}
-    if compact(want) != (answer.body if expected["message"] else compact(json.loads(answer.body))):
-        return f"body {answer.body[:200]!r}, not {want}"
+    if compact(want) != (response.body if expected["message"] else compact(json.loads(response.body))):
+        return f"body {response.body[:200]!r}, not {want}"
     return None
 
 
@@ -167,7 +167,7 @@ def wrong_forwarding(
 ) -> str | None:
     """Return what is wrong unless one request reached the upstream, and it is the expected one."""
     if len(outcome.seen) != 1:
-        return f"{len(outcome.seen)} requests reached the upstream, not 1; the client got {outcome.answer}"
+        return f"{len(outcome.seen)} requests reached the upstream, not 1; the client got {outcome.response}"
     got, target = outcome.seen[0], fill(expected["target"], values)
     if (got.method, got.target) != (request["method"], target):
         return f"{got.method} {got.target!r}, not {request['method']} {target!r}"
@@ -176,8 +176,8 @@ def wrong_forwarding(
     problem = problem or wrong_body(expected["body"], bytes(got.body), sent, values)
     if problem:
         return problem
-    if outcome.answer is None or (outcome.answer.status, outcome.answer.body) != (200, RECORDS):
-        return f"the client got {outcome.answer}, not Core's response"
+    if outcome.response is None or (outcome.response.status, outcome.response.body) != (200, RECORDS):
+        return f"the client got {outcome.response}, not Core's response"
     return None
 
 
@@ -258,20 +258,20 @@ def wrong_body(expected: Any, got: bytes, sent: bytes, values: Values) -> str | 
     return None if document == want else f"the body at the upstream is {got[:300]!r}, not {str(want)[:300]}"
 
 
-def wrong_key_response(expected: Item, saw: Item, answer: Answer | None, values: Values) -> str | None:
+def wrong_key_response(expected: Item, saw: Item, response: Response | None, values: Values) -> str | None:
     """Return what is wrong with a response of /api-keys, or None."""
-    if answer is None:
+    if response is None:
         return "no response"
-    if answer.status != expected["status"]:
-        return f"status {answer.status}, not {expected['status']}: {answer.body[:160]!r}"
-    if "body" in expected and answer.body.decode() != fill(expected["body"], values):
-        return f"body {answer.body[:200]!r}"
-    document = json.loads(answer.body or b"null")
+    if response.status != expected["status"]:
+        return f"status {response.status}, not {expected['status']}: {response.body[:160]!r}"
+    if "body" in expected and response.body.decode() != fill(expected["body"], values):
+        return f"body {response.body[:200]!r}"
+    document = json.loads(response.body or b"null")
     for member, name in (("owner_id", "owner"), ("scopes", "scopes")):
         for listed in document if isinstance(document, list) else [document]:
             if name in expected and listed[member] != filled(expected[name], values):
                 return f"{member} {listed[member]!r}, not {filled(expected[name], values)!r}"
     for path, want in saw.items():
-        if pick(answer.body, path) != filled(want, values):
-            return f"{path} {pick(answer.body, path)!r}, not {filled(want, values)!r}"
+        if pick(response.body, path) != filled(want, values):
+            return f"{path} {pick(response.body, path)!r}, not {filled(want, values)!r}"
     return None

@@ -24,7 +24,7 @@ from tests.contract.judge import (
     request_bytes,
 )
 from tests.core_stand_in import StandInCore, is_public
-from tests.raw_client import BrokenAnswer
+from tests.raw_client import BrokenResponse
 from tests.running import MASTER_KEY, Running, start
 
 CASES = load("cases.jsonl")
@@ -51,16 +51,16 @@ class Stage:
             await client.send(request_bytes(item, values))
             if item["request"].get("half_close"):
                 await client.half_close()
-            answer = await client.answer(head=item["request"]["method"] == "HEAD")
-        except BrokenAnswer as broken:
+            response = await client.response(head=item["request"]["method"] == "HEAD")
+        except BrokenResponse as broken:
             if broken.received:
                 raise
-            answer = None
+            response = None
         finally:
             await client.close()
         named = "forwards" in item["gateway"] and is_public(item["gateway"]["forwards"]["target"])
         seen = [got for got in self.running.upstream.take() if named or not is_public(got.target)]
-        return Outcome(answer, seen)
+        return Outcome(response, seen)
 
 
 async def minted(running: Running, run: str) -> dict[str, dict[str, str]]:
@@ -127,7 +127,7 @@ async def test_scenario(stage: Stage, scenario: Item) -> None:
         known = context(step["principal"], stage.minted, shared)
         outcome = await stage.play(step, known)
         assert (number, judge(step, known, outcome, MASTER_KEY)) == (number, None)
-        body = outcome.answer.body if outcome.answer else b""
+        body = outcome.response.body if outcome.response else b""
         shared |= {name: str(pick(body, path)) for name, path in step.get("save", {}).items()}
 
 

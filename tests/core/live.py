@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from gateway.config import Address, Secret
 from gateway.server.build import build
 from gateway.server.gateway import Gateway
-from tests.raw_client import Answer, RawClient
+from tests.raw_client import RawClient, Response
 from tests.running import Minted, shipped_config
 
 REQUIRED = ("BLNK_CORE_URL", "BLNK_CORE_MASTER_KEY")
@@ -39,11 +39,11 @@ class Core:
         split = urlsplit(self.url)
         return Address(split.hostname or "", split.port or 80)
 
-    async def ask(self, data: bytes, *, head: bool = False) -> tuple[Answer, bytes]:
+    async def ask(self, data: bytes, *, head: bool = False) -> tuple[Response, bytes]:
         """Return Core's response to these bytes: parsed, and as it came."""
         async with await RawClient.connect(self.address) as client:
-            answer = await client.call(data, head=head)
-            return answer, bytes(client.received)
+            response = await client.call(data, head=head)
+            return response, bytes(client.received)
 
 
 def named(environ: Mapping[str, str]) -> Core | None:
@@ -62,21 +62,21 @@ class Fronted:
     core: Core
     log: io.StringIO
 
-    async def ask(self, method: str, target: str, key: str, document: Any = None) -> Answer:
+    async def ask(self, method: str, target: str, key: str, document: Any = None) -> Response:
         """Send a request through the gateway; a `document` that is text is sent as it is written."""
         text = document if isinstance(document, str) else json.dumps(document)
         body = None if document is None else text.encode()
         async with await RawClient.connect(self.gateway.address) as client:
             headers = [("Content-Type", "application/json")] if body else []
-            answer = await client.ask(method, target, key=key, headers=headers, body=body)
-        assert self.core.master_key.encode() not in answer.body
-        return answer
+            response = await client.ask(method, target, key=key, headers=headers, body=body)
+        assert self.core.master_key.encode() not in response.body
+        return response
 
     async def made(self, method: str, target: str, key: str, document: Any = None) -> dict[str, Any]:
         """Return the record that a request created or changed; fail if Core refused it."""
-        answer = await self.ask(method, target, key, document)
-        assert answer.status in (200, 201), (method, target, answer)
-        found: dict[str, Any] = answer.json()
+        response = await self.ask(method, target, key, document)
+        assert response.status in (200, 201), (method, target, response)
+        found: dict[str, Any] = response.json()
         return found
 
     async def mint(self, *scopes: str, owner: str = "acme") -> Minted:

@@ -41,7 +41,7 @@ from tests.contract.judge import (
 from tests.contract.test_contract import Stage
 from tests.core.live import Core
 from tests.core_stand_in import Exchange, StandInCore
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.running import Running, start
 
 CASES = load("cases.jsonl")
@@ -64,16 +64,16 @@ class Tap:
     """Passes each exchange to Core byte for byte, and keeps Core's responses."""
 
     core: Core
-    answers: deque[Answer] = field(default_factory=deque)
+    responses: deque[Response] = field(default_factory=deque)
 
     async def __call__(self, exchange: Exchange) -> None:
         await exchange.body()
         request = exchange.request
-        answer, received = await self.core.ask(bytes(request.raw), head=request.method == "HEAD")
+        response, received = await self.core.ask(bytes(request.raw), head=request.method == "HEAD")
         if not request.is_probe:
-            self.answers.append(answer)
+            self.responses.append(response)
         await exchange.write(received)
-        if answer.value("connection") == "close":
+        if response.value("connection") == "close":
             exchange.close()
 
 
@@ -86,15 +86,15 @@ class Tapped:
 
     async def verdict(self, item: Item, known: Values) -> tuple[str | None, Outcome]:
         """Play a case or step; return what is wrong with it, or None, and its outcome."""
-        self.tap.answers.clear()
+        self.tap.responses.clear()
         outcome = await self.stage.play(item, known)
         if "forwards" not in item["gateway"]:
             return judge(item, known, outcome, self.tap.core.master_key), outcome
-        if len(outcome.seen) != 1 or len(self.tap.answers) != 1 or outcome.answer is None:
-            return f"{len(outcome.seen)} requests reached Core; the client got {outcome.answer}", outcome
+        if len(outcome.seen) != 1 or len(self.tap.responses) != 1 or outcome.response is None:
+            return f"{len(outcome.seen)} requests reached Core; the client got {outcome.response}", outcome
         problem = wrong_request(item, known, outcome, self.tap.core.master_key)
-        problem = problem or wrong_copy(outcome.answer, self.tap.answers[0], self.tap.core.master_key)
-        return problem or wrong_content(item, known, outcome.answer), outcome
+        problem = problem or wrong_copy(outcome.response, self.tap.responses[0], self.tap.core.master_key)
+        return problem or wrong_content(item, known, outcome.response), outcome
 
 
 def wrong_request(item: Item, known: Values, outcome: Outcome, master_key: str) -> str | None:
@@ -107,37 +107,37 @@ def wrong_request(item: Item, known: Values, outcome: Outcome, master_key: str) 
     return problem or wrong_body(expected["body"], bytes(got.body), unframed_body(request, known), known)
 
 
-def wrong_copy(answer: Answer, from_core: Answer, master_key: str) -> str | None:
+def wrong_copy(response: Response, from_core: Response, master_key: str) -> str | None:
     """Return how the client's response differs from Core's, or None."""
-    if shows(answer, master_key):
+    if shows(response, master_key):
         return "the master key reached a client"
-    if (answer.status, answer.body) != (from_core.status, from_core.body):
-        return f"the client got {answer}, the response of Core is {from_core}"
-    if end_to_end_headers(answer) != end_to_end_headers(from_core):
-        headers = end_to_end_headers(answer), end_to_end_headers(from_core)
+    if (response.status, response.body) != (from_core.status, from_core.body):
+        return f"the client got {response}, the response of Core is {from_core}"
+    if end_to_end_headers(response) != end_to_end_headers(from_core):
+        headers = end_to_end_headers(response), end_to_end_headers(from_core)
         return f"the client got {headers[0]}, the response of Core has {headers[1]}"
     return None
 
 
-def end_to_end_headers(answer: Answer) -> list[tuple[str, str]]:
+def end_to_end_headers(response: Response) -> list[tuple[str, str]]:
     """Return the headers that are for the client, without those that each side writes for itself."""
     return [
         (name, value)
-        for name, value in answer.headers
+        for name, value in response.headers
         if name.lower() not in REWRITTEN and not name.lower().startswith(("ratelimit-", "x-rate-limit-"))
     ]
 
 
-def wrong_content(item: Item, known: Values, answer: Answer) -> str | None:
+def wrong_content(item: Item, known: Values, response: Response) -> str | None:
     """Return how Core's response differs from what the contract says, or None."""
     target = item["gateway"]["forwards"]["target"]
     status = CHANGED_STATUS.get(item.get("id", ""), item["native"]["status"])
     fixed = "differs" not in item["gateway"] and target.strip("/").split("/")[0] not in OPTIONAL_PARTS
-    if fixed and answer.status != status:
-        return f"the status of Core is {answer.status}, not {status}: {answer.body[:200]!r}"
+    if fixed and response.status != status:
+        return f"the status of Core is {response.status}, not {status}: {response.body[:200]!r}"
     for path, want in item["gateway"].get("saw", {}).items():
-        if pick(answer.body, path) != filled(want, known):
-            return f"{path} {pick(answer.body, path)!r}, not {filled(want, known)!r}"
+        if pick(response.body, path) != filled(want, known):
+            return f"{path} {pick(response.body, path)!r}, not {filled(want, known)!r}"
     return None
 
 
@@ -162,9 +162,9 @@ async def fixtures(running: Running, run: str) -> dict[str, str]:
 
     async def made(target: str, member: str, **document: Any) -> str:
         body = json.dumps(document).encode()
-        answer = await running.ask("POST", target, key=running.upstream.master_key, body=body)
-        assert answer.status == 201, (target, answer)
-        return str(answer.json()[member])
+        response = await running.ask("POST", target, key=running.upstream.master_key, body=body)
+        assert response.status == 201, (target, response)
+        return str(response.json()[member])
 
     async def transaction(name: str, **more: Any) -> str:
         return await made(
@@ -235,7 +235,7 @@ async def test_scenario(tapped: Tapped, scenario: Item) -> None:
         known = context(step["principal"], tapped.stage.minted, shared)
         problem, outcome = await tapped.verdict(step, known)
         assert (number, problem) == (number, None)
-        body = outcome.answer.body if outcome.answer else b""
+        body = outcome.response.body if outcome.response else b""
         shared |= {name: str(pick(body, path)) for name, path in step.get("save", {}).items()}
 
 

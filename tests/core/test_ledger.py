@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from tests.core.live import Fronted
-from tests.raw_client import PATIENCE, Answer
+from tests.raw_client import PATIENCE, Response
 from tests.running import Minted
 
 STAMP = "BLNK_GENERATED_BY"
@@ -67,7 +67,7 @@ class Books:
         """Make a transfer; fail if Core refuses it."""
         return await self.live.made("POST", "/transactions", key.key, self.transaction(name, **more))
 
-    async def stored(self, target: str) -> Answer:
+    async def stored(self, target: str) -> Response:
         """Return a record as Core's API shows it; wait for it, because Core stores a queued one later."""
         async with asyncio.timeout(PATIENCE):
             while (found := await self.live.ask("GET", target, self.live.core.master_key)).status == 404:
@@ -98,10 +98,10 @@ async def stored_maker(database: asyncpg.Connection, kind: str, record: str) -> 
     return made_by
 
 
-def literal(answer: Answer, member: str) -> str:
+def literal(response: Response, member: str) -> str:
     """Return the number as Core wrote it."""
-    found = re.search(rf'"{member}":([^,}}]*)'.encode(), answer.body)
-    assert found is not None, answer
+    found = re.search(rf'"{member}":([^,}}]*)'.encode(), response.body)
+    assert found is not None, response
     return found[1].decode()
 
 
@@ -127,8 +127,8 @@ async def test_every_digit_of_an_amount_comes_back(books: Books, amount: int) ->
     assert created.status == 201, created
     record = created.json()["transaction_id"]
     read = await books.live.ask("GET", f"/transactions/{record}", teller.key)
-    assert [literal(answer, "precise_amount") for answer in (created, read)] == [str(amount)] * 2
-    assert [answer.json()["meta_data"][STAMP] for answer in (created, read)] == [teller.id] * 2
+    assert [literal(response, "precise_amount") for response in (created, read)] == [str(amount)] * 2
+    assert [response.json()["meta_data"][STAMP] for response in (created, read)] == [teller.id] * 2
 
 
 @pytest.mark.parametrize("amount", AMOUNTS)
@@ -168,8 +168,8 @@ async def test_bulk_names_its_key_on_every_item(books: Books) -> None:
         await books.live.ask("GET", f"/transactions/reference/{item['reference']}", teller.key)
         for item in items
     ]
-    assert [literal(answer, "precise_amount") for answer in found] == [str(amount) for amount in amounts]
-    metadata = [answer.json()["meta_data"] for answer in found]
+    assert [literal(response, "precise_amount") for response in found] == [str(amount) for amount in amounts]
+    metadata = [response.json()["meta_data"] for response in found]
     assert [(data["n"], data[STAMP]) for data in metadata] == [(str(n), teller.id) for n in range(3)]
 
 
@@ -254,7 +254,7 @@ async def test_refusals_never_reach_core(books: Books) -> None:
     writer = await books.live.mint("transactions:write")
     trailing = json.dumps(wanted) + " {}"
     malformed = await books.live.ask("POST", "/transactions", writer.key, trailing)
-    assert [(answer.status, answer.code) for answer in (refused, malformed)] == [
+    assert [(response.status, response.code) for response in (refused, malformed)] == [
         (403, "AUTH_INSUFFICIENT_PERMISSIONS"),
         (400, "GEN_MALFORMED_REQUEST"),
     ]

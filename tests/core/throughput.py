@@ -68,10 +68,10 @@ def until_ready(admin: int) -> None:
 
 def opened(request: urllib.request.Request | str) -> HTTPResponse:
     """Return a successful response, without the use of a proxy. Raises OSError for any other."""
-    answer: HTTPResponse = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+    response: HTTPResponse = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
         request, timeout=PATIENCE
     )
-    return answer
+    return response
 
 
 def mint(port: int, master_key: str) -> str:
@@ -85,8 +85,8 @@ def mint(port: int, master_key: str) -> str:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api-keys", json.dumps(wanted).encode(), {"X-Blnk-Key": master_key}
     )
-    with opened(request) as answer:
-        key: str = json.load(answer)["key"]
+    with opened(request) as response:
+        key: str = json.load(response)["key"]
         return key
 
 

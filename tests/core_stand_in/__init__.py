@@ -1,7 +1,7 @@
 """The tests' one stand-in for Core: a server that records, and behaviours that a test gives it.
 
     async with StandInCore(MASTER_KEY) as upstream:
-        upstream.script(delayed(0.1), cut_after(18), answering("503 Service Unavailable"))
+        upstream.script(delayed(0.1), cut_after(18), responding("503 Service Unavailable"))
 
 `creates`, `arrivals` and `api_keys` hold the behaviours that keep a state of their own.
 """
@@ -9,7 +9,6 @@
 from tests.core_stand_in.behaviours import (
     REFUSAL,
     abort,
-    answering,
     cut_after,
     delayed,
     early,
@@ -21,6 +20,7 @@ from tests.core_stand_in.behaviours import (
     of_size,
     raw,
     refuse,
+    responding,
 )
 from tests.core_stand_in.exchange import RECORDS, Behaviour, Connection, Exchange, Request
 from tests.core_stand_in.server import StandInCore, is_public
@@ -34,7 +34,6 @@ __all__ = [
     "Request",
     "StandInCore",
     "abort",
-    "answering",
     "cut_after",
     "delayed",
     "early",
@@ -47,4 +46,5 @@ __all__ = [
     "of_size",
     "raw",
     "refuse",
+    "responding",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.keys.minting import mint_id, mint_key
-from tests.core_stand_in.behaviours import answering
+from tests.core_stand_in.behaviours import responding
 from tests.core_stand_in.exchange import Behaviour, Exchange
 
 
@@ -24,18 +24,18 @@ class KeyTable(Protocol):
 
 @dataclass(slots=True)
 class CoreApi:
-    """A behaviour that mints and revokes in the table; `failing` behaves instead to the next requests."""
+    """A behaviour that mints and revokes in the table; the next requests get the behaviours in `failing`."""
 
     table: KeyTable
     minted: list[str] = field(default_factory=list)
     failing: list[Behaviour] = field(default_factory=list)
 
     async def __call__(self, exchange: Exchange) -> None:
-        behave = self.failing.pop(0) if self.failing else self.answer
+        behave = self.failing.pop(0) if self.failing else self.respond
         await behave(exchange)
 
-    async def answer(self, exchange: Exchange) -> None:
-        """Answer as Core does."""
+    async def respond(self, exchange: Exchange) -> None:
+        """Respond as Core does."""
         body = await exchange.body()
         if exchange.request.method == "POST":
             await self._create(exchange, json.loads(body))
@@ -57,11 +57,11 @@ class CoreApi:
             "last_used_at": "0001-01-01T00:00:00Z",
             "is_revoked": False,
         }
-        await exchange.answer("201 Created", json.dumps(made).encode())
+        await exchange.respond("201 Created", json.dumps(made).encode())
 
     async def _revoke(self, exchange: Exchange) -> None:
         request = exchange.request
         if await self.table.revoke(request.path.rpartition("/")[2], request.query["owner"]):
             await exchange.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         else:
-            await answering("404 Not Found", b'{"error":"API key not found"}')(exchange)
+            await responding("404 Not Found", b'{"error":"API key not found"}')(exchange)

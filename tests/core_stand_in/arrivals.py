@@ -1,4 +1,4 @@
-"""When requests reached Core, by the mark that each carries; for measuring how long a revoked key lives."""
+"""The times at which requests reached Core, by the mark that each carries; to measure revocations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARK = re.compile(r"[?&]mark=([\w-]+)")
 
 @dataclass(slots=True)
 class NotesArrivals:
-    """A behaviour that notes when the head of the last request with a `mark` in its query arrived.
+    """A behaviour that records when the head of the last request with a `mark` in its query arrived.
 
     `arrived` maps the mark to that time, in seconds of `clock`.
     """

@@ -1,4 +1,4 @@
-"""Behaviours of the stand-in for Core, which can be put into each other: `delayed(0.1, cut_after(18))`."""
+"""Behaviours of the stand-in for Core, which can be nested: `delayed(0.1, cut_after(18))`."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from tests.http_messages import build_head
 REFUSAL = b'{"error":"no","error_detail":{"code":"AUTH_MISSING_API_KEY","message":"no"}}'
 
 _PIECE = b"x" * (64 * 1024)
-# A reset discards what the gateway has not read; it has read what came so long before.
+# A reset discards what the gateway has not read; after this time it has read what came before.
 _READ_SECONDS = 0.005
 
 
 async def like_core(exchange: Exchange) -> None:
-    """Read the body, then answer 200 and a record of every kind."""
+    """Read the body, then respond with 200 and a record of every kind."""
     await exchange.body()
-    await exchange.answer()
+    await exchange.respond()
 
 
 async def refuse(exchange: Exchange) -> None:
-    """Read the body, then answer 401, as Core does to a request without a valid key."""
+    """Read the body, then respond with 401, as Core does to a request without a valid key."""
     await exchange.body()
-    await exchange.answer("401 Unauthorized", REFUSAL)
+    await exchange.respond("401 Unauthorized", REFUSAL)
 
 
 async def echo(exchange: Exchange) -> None:
-    """Read the body, then answer with the method, the target and the length of the body."""
+    """Read the body, then respond with the method, the target and the length of the body."""
     await exchange.body()
     request = exchange.request
-    said = [request.method, request.target, request.body_length]
-    await exchange.answer(body=json.dumps(said, separators=(",", ":")).encode())
+    seen = [request.method, request.target, request.body_length]
+    await exchange.respond(body=json.dumps(seen, separators=(",", ":")).encode())
 
 
 async def never(exchange: Exchange) -> None:
-    """Read the body and never answer."""
+    """Read the body and never respond."""
     await exchange.body()
     await exchange.never()
 
@@ -48,23 +48,23 @@ async def abort(exchange: Exchange) -> None:
     exchange.abort()
 
 
-def answering(
+def responding(
     status: str = "200 OK", body: bytes = RECORDS, headers: Iterable[tuple[str, str]] = ()
 ) -> Behaviour:
-    """Read the body, then give this response."""
+    """Read the body, then send this response."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.body()
-        await exchange.answer(status, body, headers)
+        await exchange.respond(status, body, headers)
 
     return behave
 
 
 def early(status: str = "413 Payload Too Large", body: bytes = RECORDS) -> Behaviour:
-    """Answer before the body has been read, and read none of it."""
+    """Respond before the body has been read, and read none of it."""
 
     async def behave(exchange: Exchange) -> None:
-        await exchange.answer(status, body, [("Connection", "close")])
+        await exchange.respond(status, body, [("Connection", "close")])
         await exchange.never()
 
     return behave
@@ -88,7 +88,7 @@ def raw(*pieces: bytes, pause: float = 0.0, close: bool = True, reset: bool = Fa
 
 
 def of_size(size: int) -> Behaviour:
-    """Give a response of `size` bytes, at the pace at which the gateway takes them; the body is not read."""
+    """Send a response of `size` bytes as fast as the gateway reads it, without reading the request's body."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.write(build_head("HTTP/1.1 200 OK", [("Content-Length", str(size))]))
@@ -99,7 +99,7 @@ def of_size(size: int) -> Behaviour:
 
 
 def held(release: asyncio.Event, then: Behaviour = like_core) -> Behaviour:
-    """Wait for `release` before it behaves."""
+    """Wait for `release`, then behave as `then`."""
 
     async def behave(exchange: Exchange) -> None:
         await release.wait()
@@ -109,7 +109,7 @@ def held(release: asyncio.Event, then: Behaviour = like_core) -> Behaviour:
 
 
 def delayed(seconds: float, then: Behaviour = like_core) -> Behaviour:
-    """Wait before it behaves."""
+    """Wait, then behave as `then`."""
 
     async def behave(exchange: Exchange) -> None:
         await asyncio.sleep(seconds)
@@ -119,7 +119,7 @@ def delayed(seconds: float, then: Behaviour = like_core) -> Behaviour:
 
 
 def in_halves(pause: float, then: Behaviour = like_core) -> Behaviour:
-    """Hold the last eight bytes of each write back for `pause` seconds, if that is more than none."""
+    """Hold the last eight bytes of each write back for `pause` seconds, if it is above zero."""
 
     async def behave(exchange: Exchange) -> None:
         async def halve(data: bytes) -> None:
@@ -135,7 +135,7 @@ def in_halves(pause: float, then: Behaviour = like_core) -> Behaviour:
 
 
 def cut_after(count: int, then: Behaviour = like_core) -> Behaviour:
-    """Reset the connection behind `count` bytes of the first write; before its last bytes if negative."""
+    """Reset the connection after `count` bytes of the first write; if negative, before its last bytes."""
 
     async def behave(exchange: Exchange) -> None:
         async def cut(data: bytes) -> None:

@@ -1,8 +1,8 @@
-"""Core's record of what was created, and by whose key; for load that fails on purpose.
+"""Core's record of what was created, and with whose key; for load that fails on purpose.
 
 Rules kept here:
 - A request counts once its head has arrived; a create is recorded before it is acknowledged.
-- A fault holds from the moment it is switched on: a request whose body is still arriving is hit too.
+- A fault holds from the moment it is switched on: a request whose body is still arriving fails too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.core_stand_in.behaviours import in_halves
 from tests.core_stand_in.exchange import Behaviour, Exchange, Request
 
 Fault = Callable[[Behaviour], Behaviour]
-"""Makes of the behaviour that answers one that fails."""
+"""Makes, of a behaviour that responds, one that fails."""
 
 
 class RecordsCreates:
@@ -56,7 +56,7 @@ class RecordsCreates:
 async def _acknowledge(exchange: Exchange) -> None:
     request = exchange.request
     status = "201 Created" if request.method == "POST" else "200 OK"
-    await exchange.answer(status, json.dumps({"reference": _reference(request)}).encode())
+    await exchange.respond(status, json.dumps({"reference": _reference(request)}).encode())
 
 
 def _reference(request: Request) -> str:

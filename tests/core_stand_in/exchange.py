@@ -1,7 +1,7 @@
-"""One request that has reached the stand-in for Core, and what a behaviour can do with it.
+"""One request that has reached the stand-in for Core, and the means by which a behaviour responds to it.
 
 Rules kept here:
-- What arrives is recorded before it is judged: `Connection.received` holds the bytes of the wire in order,
+- Bytes are recorded before they are parsed: `Connection.received` holds the bytes of the wire in order,
   without the probes.
 - Reading is as lenient as in a careless server, so that a smuggled request is seen as a request.
 """
@@ -30,7 +30,7 @@ RECORDS = json.dumps(
     {"status": "UP"}
     | {f"{kind}_id": f"{kind}_stored" for kind in ("ledger", "balance", "transaction", "identity")}
 ).encode()
-"""The body of a response as of Core's: a record of every kind in one."""
+"""The body of a response like Core's: a record of every kind in one."""
 
 _JSON = (("Content-Type", "application/json; charset=utf-8"),)
 _PIECE = 1 << 18
@@ -38,7 +38,7 @@ _PIECE = 1 << 18
 
 @dataclass(eq=False)
 class Request:
-    """One request as it arrived; `complete` once the last byte of its body has."""
+    """One request as it arrived; `complete` is set once the last byte of its body has arrived."""
 
     method: str
     target: str
@@ -52,7 +52,7 @@ class Request:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def values(self, name: str) -> list[str]:
-        """Return every value of the header; case does not count in its name."""
+        """Return every value of the header; its name is compared without case."""
         return self._named.get(name.lower(), [])
 
     @cached_property
@@ -68,7 +68,7 @@ class Request:
 
     @property
     def is_probe(self) -> bool:
-        """Whether the gateway sent it of itself, to see what Core answers."""
+        """Return whether the gateway sent the request itself, to check Core."""
         return self.values("user-agent") == [PROBE_AGENT]
 
     @property
@@ -77,14 +77,14 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The first value of each parameter."""
+        """Return the first value of each parameter."""
         pairs = [pair.partition("=") for pair in self.target.partition("?")[2].split("&")]
         return {unquote(name): unquote(value) for name, _, value in reversed(pairs)}
 
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One accepted connection: the requests read from it without the probes, and the bytes behind them."""
+    """One accepted connection: the requests read from it without the probes, and the bytes after them."""
 
     requests: list[Request] = field(default_factory=list)
     tail: bytes = b""
@@ -92,7 +92,7 @@ class Connection:
 
     @property
     def received(self) -> bytes:
-        """The bytes of the wire in order, without the probes."""
+        """Return the bytes of the wire in order, without the probes."""
         return b"".join(bytes(request.raw) for request in self.requests) + self.tail
 
     async def next_request(self, reader: asyncio.StreamReader) -> Request | None:
@@ -114,8 +114,8 @@ class Connection:
 class Exchange:
     """One request whose head has arrived; a behaviour reads its body and writes its response.
 
-    `outlet` takes what is written where it is set: it may cut, hold back or replace the bytes before it
-    hands them to `send`.
+    `outlet`, if set, gets what is written: it may cut, hold back or replace the bytes before it passes them
+    to `send`.
     """
 
     def __init__(
@@ -181,11 +181,11 @@ class Exchange:
         await self._writer.drain()
 
     async def send(self, data: bytes) -> None:
-        """Write past the outlet."""
+        """Write without the outlet."""
         self._writer.write(data)
         await self._writer.drain()
 
-    async def answer(
+    async def respond(
         self, status: str = "200 OK", body: bytes = RECORDS, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Write one whole response with a Content-Length; HEAD gets no body."""
@@ -198,11 +198,11 @@ class Exchange:
         await self._closing.wait()
 
     def abort(self) -> None:
-        """Reset the connection; what the gateway has not read by then is lost."""
+        """Reset the connection; bytes that the gateway has not read are lost."""
         reset(self._writer)
 
     def close(self) -> None:
-        """End the connection behind what was written."""
+        """End the connection after what was written."""
         self._writer.close()
 
     async def _line(self) -> bytes:
@@ -221,7 +221,7 @@ class Exchange:
 
 
 Behaviour = Callable[[Exchange], Awaitable[None]]
-"""What the stand-in does with one request."""
+"""The reaction of the stand-in to one request."""
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

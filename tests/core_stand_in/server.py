@@ -1,9 +1,9 @@
 """The server of the stand-in for Core: HTTP/1.1 on raw asyncio, with the exact bytes of each connection.
 
 Rules kept here:
-- Like Core with `server.secure`, it answers 401 to a request without the master key, whatever a test sets.
+- Like Core with `server.secure`, it sends 401 to a request without the master key, whatever a test sets.
 - A request is recorded once its head has arrived, and before a behaviour sees it.
-- A test sets how it behaves: one behaviour for each request, which owns the exchange.
+- A test sets one behaviour for each request, which owns the exchange.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _BACKLOG = 1024  # connections that wait to be accepted: those of a whole pool m
 
 
 def is_public(target: str) -> bool:
-    """Return whether Core answers the target without a key."""
+    """Return whether Core serves the target without a key."""
     return unquote(target.split("?", maxsplit=1)[0]) in ("/", "/health")
 
 
 class StandInCore:
     """Listens on a free port of the loopback, with `tls` if given; `async with` starts and closes it.
 
-    Without `records` it lists no connections, requests and probes: for loads that last.
+    Without `records` it keeps no connections, requests and probes: for loads that last.
     """
 
     def __init__(self, master_key: str, tls: ssl.SSLContext | None = None, *, records: bool = True) -> None:
@@ -76,7 +76,7 @@ class StandInCore:
 
     @contextlib.asynccontextmanager
     async def refusing(self) -> AsyncIterator[None]:
-        """Reset every connection, and listen no more inside the block."""
+        """Reset every connection, and do not listen, inside the block."""
         self._reset_all()
         await self.__aexit__()
         try:
@@ -86,7 +86,7 @@ class StandInCore:
 
     @contextlib.contextmanager
     def resetting(self) -> Iterator[None]:
-        """Reset every connection, and each new one as soon as it is accepted inside the block."""
+        """Reset every connection, and inside the block each new one as soon as it is accepted."""
         self._resets = True
         self._reset_all()
         try:
@@ -99,7 +99,7 @@ class StandInCore:
         self._script.extend(behaviours)
 
     def take(self) -> list[Request]:
-        """Return the requests recorded since the last call, and begin their list anew."""
+        """Return the requests recorded since the last call."""
         taken, self.requests = self.requests, []
         return taken
 
@@ -120,7 +120,7 @@ class StandInCore:
         return [connection for connection in self.connections if connection.requests or connection.tail]
 
     def behaviour_for(self, request: Request) -> Behaviour:
-        """Return how to behave to this request; takes the next step of the script."""
+        """Return the behaviour for this request, and take it from the script."""
         if not is_public(request.target) and request.values("x-blnk-key") != [self.master_key]:
             return refuse
         if request.is_probe:
@@ -145,14 +145,14 @@ class StandInCore:
         try:
             await self._serve(connection, reader, writer)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
-            pass  # recorded so far; an incomplete request says so itself
+            pass  # what was read is recorded; an incomplete request is marked as such
         except asyncio.CancelledError:
-            pass  # by this class; asyncio's own callback would report a cancelled handler as a fault
+            pass  # cancelled by this class; asyncio's own callback would report it as a fault
         finally:
             connection.gone.set()
             for request in connection.requests:
                 request.ended.set()
-            if not writer.is_closing():  # what a behaviour closed goes out to its last byte
+            if not writer.is_closing():  # flush what a behaviour that closed has written
                 writer.transport.abort()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()

@@ -74,7 +74,7 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
     """The steps that look at digits have a cross, and the exit code is that of a failure."""
 
     def rounding(master: Secret) -> web.Application:
-        async def answer(request: web.Request) -> web.Response:
+        async def respond(request: web.Request) -> web.Response:
             if request.headers.get("X-Blnk-Key") != master.reveal():
                 return web.Response(status=401)
             if request.path == "/ledgers":
@@ -82,7 +82,7 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
             body = b'{"transaction_id":"txn_1","precise_amount":12345678901234567000}'
             return web.Response(status=201 if request.method == "POST" else 200, body=body)
 
-        return served_by(answer)
+        return served_by(respond)
 
     code, text = await run_demo(ledger=rounding)
     crossed = [number for number, (mark, _) in enumerate(marks(text), 1) if mark == "✗"]
@@ -93,10 +93,10 @@ async def test_a_ledger_that_rounds_fails_the_steps_that_look_at_digits() -> Non
 async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
     """The gateway's own check at the start gives the message and the exit code."""
 
-    async def answer(_: web.Request) -> web.Response:
+    async def respond(_: web.Request) -> web.Response:
         return web.Response()
 
-    code, text = await run_demo(ledger=lambda _: served_by(answer))
+    code, text = await run_demo(ledger=lambda _: served_by(respond))
     assert code == Exit.DEPENDENCY
     assert "The gateway cannot start: Core answers 200 to a request without a key" in text
 
@@ -114,10 +114,10 @@ async def test_no_response_makes_the_steps_raise(
 ) -> None:
     """A gateway that gives any response gets twelve crosses and no traceback."""
 
-    async def answer(_: web.Request) -> web.Response:
+    async def respond(_: web.Request) -> web.Response:
         return web.Response(status=299, body=body)
 
-    client = await aiohttp_client(served_by(answer))
+    client = await aiohttp_client(served_by(respond))
     walkthrough = Walkthrough(client.session, str(client.make_url("/")).rstrip("/"), Secret(MASTER))
     assert [step.as_expected async for step in walkthrough.steps()] == [False] * 12
 
@@ -282,8 +282,8 @@ def get(url: str, header: str) -> tuple[int, bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     connection.request("GET", parts.path, headers=dict([header.split(": ")]))
-    answer = connection.getresponse()
-    got = answer.status, answer.read()
+    response = connection.getresponse()
+    got = response.status, response.read()
     connection.close()
     return got
 

@@ -29,15 +29,15 @@ async def ledger(aiohttp_client: Callable[..., Awaitable[Ledger]]) -> Ledger:
 
 
 async def ask(ledger: Ledger, method: str, path: str, body: str = "") -> tuple[int, str]:
-    answer = await ledger.request(method, path, data=body or None)
-    return answer.status, await answer.text()
+    response = await ledger.request(method, path, data=body or None)
+    return response.status, await response.text()
 
 
 @pytest.mark.parametrize(("key", "code"), [("", Code.MISSING_KEY), ("wrong", Code.INVALID_KEY)])
 async def test_the_ledger_wants_the_master_key(ledger: Ledger, key: str, code: Code) -> None:
     """Refusals have Core's bodies, byte for byte."""
-    answer = await ledger.get("/ledgers", headers={"X-Blnk-Key": key})
-    assert (answer.status, await answer.read()) == (401, error_body(code.code, code.message))
+    response = await ledger.get("/ledgers", headers={"X-Blnk-Key": key})
+    assert (response.status, await response.read()) == (401, error_body(code.code, code.message))
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ async def test_a_route_that_the_ledger_does_not_have(ledger: Ledger, method: str
 @pytest.mark.parametrize(("path", "text"), [("/", '"server running..."'), ("/health", '{"status":"UP"}')])
 async def test_public_pages_need_no_key(ledger: Ledger, path: str, text: str) -> None:
     """Core's public pages need no key."""
-    answer = await ledger.get(path, headers={"X-Blnk-Key": ""})
-    assert (answer.status, await answer.text()) == (200, text)
+    response = await ledger.get(path, headers={"X-Blnk-Key": ""})
+    assert (response.status, await response.text()) == (200, text)
 
 
 SIDES = '"currency":"USD","reference":"r","description":"d","source":"@a","destination":"@b"'

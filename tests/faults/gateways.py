@@ -22,7 +22,7 @@ from pathlib import Path
 from gateway.config import Address
 from tests.bench.processes import free_ports
 from tests.faults.requests import OWNER, Key, key_wanted
-from tests.raw_client import BrokenAnswer, RawClient
+from tests.raw_client import BrokenResponse, RawClient
 from tests.running import MASTER_KEY, ROOT
 
 _PATIENCE = 15.0
@@ -67,7 +67,7 @@ class Replica:
         """Return whether the gateway says that it is ready."""
         try:
             return (await _get(self.admin, "/health/ready"))[0] == 200
-        except (OSError, BrokenAnswer):
+        except (OSError, BrokenResponse):
             return False
 
     async def held(self, patience: float) -> int:
@@ -142,19 +142,19 @@ async def mint(replica: Replica, name: str) -> Key:
     """Mint a key that may send all requests of the load."""
     async with await RawClient.connect(replica.listen) as client:
         body = key_wanted(name, ["transactions:read", "transactions:write"])
-        answer = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(body).encode())
-    made = answer.json()
+        response = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(body).encode())
+    made = response.json()
     return Key(made["key"], made["api_key_id"])
 
 
 async def key_names(replica: Replica) -> list[str]:
     """Return the names of all keys that were minted at this gateway."""
     async with await RawClient.connect(replica.listen) as client:
-        answer = await client.ask("GET", f"/api-keys?owner={OWNER}", key=MASTER_KEY)
-    return [key["name"] for key in answer.json()]
+        response = await client.ask("GET", f"/api-keys?owner={OWNER}", key=MASTER_KEY)
+    return [key["name"] for key in response.json()]
 
 
 async def _get(address: Address, path: str) -> tuple[int, str]:
     async with await RawClient.connect(address) as client:
-        answer = await client.ask("GET", path, host=str(address))
-    return answer.status, answer.body.decode()
+        response = await client.ask("GET", path, host=str(address))
+    return response.status, response.body.decode()

@@ -55,7 +55,7 @@ class _Connection(asyncio.Protocol):
         self.ends = False
         self.uses = 0
         self._received = b""
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._response: asyncio.Future[tuple[int, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -68,22 +68,22 @@ class _Connection(asyncio.Protocol):
     def ask(self, data: bytes) -> asyncio.Future[tuple[int, bytes]]:
         self.uses += 1
         self._received = b""
-        self._answer = asyncio.get_running_loop().create_future()
+        self._response = asyncio.get_running_loop().create_future()
         self.send(data)
-        return self._answer
+        return self._response
 
     def send(self, data: bytes) -> None:
         if self.transport is not None:
             self.transport.write(data)
-        elif self._answer is not None and not self._answer.done():
-            self._answer.set_exception(_LostError("lost"))
+        elif self._response is not None and not self._response.done():
+            self._response.set_exception(_LostError("lost"))
 
     def close(self) -> None:
         if self.transport is not None:
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._answer.done():
+        if self._response is None or self._response.done():
             self.surplus += data
             return
         self._received += data
@@ -95,12 +95,12 @@ class _Connection(asyncio.Protocol):
             return
         self.ends = b"\r\nconnection: close" in head.lower()
         self.surplus = rest[length:]
-        self._answer.set_result((int(status), rest[:length]))
+        self._response.set_result((int(status), rest[:length]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(_LostError("cut" if self._received else "lost"))
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(_LostError("cut" if self._received else "lost"))
 
 
 class Load:
@@ -174,12 +174,12 @@ class Load:
     async def _ask(self, request: Request, port: int | None) -> str:
         connection = await (self._free() if port is None else _connect(port))
         first, rest = request.pieces(self._master_key)
-        answer = connection.ask(first)
+        response = connection.ask(first)
         if rest:
-            await asyncio.wait({answer}, timeout=_HALFWAY_SECONDS)
-            if not answer.done():
+            await asyncio.wait({response}, timeout=_HALFWAY_SECONDS)
+            if not response.done():
                 connection.send(rest)
-        status, body = await answer
+        status, body = await response
         if connection.surplus:
             connection.close()
             return "surplus"

@@ -1,9 +1,10 @@
 """An attacker in a process of its own: `python -m tests.hostile.attacker NAME TARGET`.
 
 Rules kept here:
-- So many connections as the attack says, each begun anew when it is over, until standard input ends.
-- What the gateway answered is counted by status, and printed at the end as JSON.
-- Its processor time is what attackers would spend elsewhere, so that it yields to everybody else here.
+- It keeps as many connections as the attack says, and begins each anew when it is over, until standard
+  input ends.
+- Responses are counted by status, and printed at the end as JSON.
+- It has a low priority, since real attackers would use processors of their own.
 """
 
 from __future__ import annotations
@@ -26,38 +27,38 @@ _PAUSE = 0.02
 _AGAIN_SECONDS = 0.05
 
 
-async def carry_out(attack: Attack, target: Target, said: Counter[str]) -> None:
-    """Attacks until it is cancelled."""
+async def carry_out(attack: Attack, target: Target, counts: Counter[str]) -> None:
+    """Attack until cancelled."""
     async with asyncio.TaskGroup() as group:
         for number in range(attack.connections):
-            group.create_task(_again(attack, target, number, said))
+            group.create_task(_again(attack, target, number, counts))
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(_PAUSE)
 
 
-async def _again(attack: Attack, target: Target, number: int, said: Counter[str]) -> None:
+async def _again(attack: Attack, target: Target, number: int, counts: Counter[str]) -> None:
     address = target.address(number % attack.addresses)
     port = target.ports[attack.listeners[number % len(attack.listeners)]]
     while True:
         try:
-            async with Line(target, said, receive_buffer=attack.receive_buffer) as line:
+            async with Line(target, counts, receive_buffer=attack.receive_buffer) as line:
                 await line.connect(address, port)
                 await attack.behave(line)
         except (OSError, EOFError):
-            said["cut"] += 1
+            counts["cut"] += 1
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _main(name: str, target: Target) -> Counter[str]:
-    said: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     attack = next(attack for attack in ATTACKS if attack.name == name)
-    carrying = asyncio.ensure_future(carry_out(attack, target, said))
+    carrying = asyncio.ensure_future(carry_out(attack, target, counts))
     ending = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait({carrying, ending}, return_when=asyncio.FIRST_COMPLETED)
     carrying.cancel()
-    # What ended it of itself is a fault of the attack, and shown.
+    # An attack that ended before its time has a fault, which is raised.
     await asyncio.gather(carrying, return_exceptions=not carrying.done())
-    return said
+    return counts
 
 
 def main() -> None:
@@ -65,8 +66,8 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     name, target = sys.argv[1:]
-    said = uvloop.run(_main(name, Target(**json.loads(target))))
-    sys.stdout.write(json.dumps(said) + "\n")
+    counts = uvloop.run(_main(name, Target(**json.loads(target))))
+    sys.stdout.write(json.dumps(counts) + "\n")
 
 
 if __name__ == "__main__":

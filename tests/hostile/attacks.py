@@ -21,7 +21,7 @@ from tests.hostile.lines import Line
 from tests.raw_client import request
 
 _MEBIBYTE: Final = 1 << 20
-# Beyond what is held before Core is asked for a connection, so that the rest is streamed.
+# More than is buffered before Core is asked for a connection, so that the rest is streamed.
 _STREAMED: Final = 96 * 1024
 _ITEMS: Final = b'{"transactions":[' + b",".join([b"{}"] * 9_999) + b"]}"
 _ITEM: Final = b'{"precise_amount":%b,"reference":"%b","description":"a"}' % (b"1" * 60, b"r" * 80)
@@ -39,7 +39,7 @@ PRIVATE: Final = ("admin", "health")
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What is not as it ships: how many files it may open, who reads its log, how large Redis may become."""
+    """Settings that differ from the shipped ones: open files, the reader of the log, the size of Redis."""
 
     files: int = 0
     log_unread: bool = False
@@ -53,7 +53,7 @@ _STRICT: Final = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """So many connections, each of which does `behave` again and again."""
+    """As many connections as `count`, each of which does `behave` again and again."""
 
     behave: Callable[[Line], Awaitable[None]]
     connections: int
@@ -66,12 +66,12 @@ class Attack:
 
     @property
     def name(self) -> str:
-        """Unique, and short enough to be typed."""
+        """The attack's name, unique and short enough to type."""
         return self.behave.__name__.replace("_", " ") + (f", {self.variant}" if self.variant else "")
 
     @property
     def what(self) -> str:
-        """What it does, for the table."""
+        """A description of the attack, for the table."""
         return str(self.behave.__doc__) + (f", {self.variant}" if self.variant else "")
 
 
@@ -301,9 +301,9 @@ async def scrapes(line: Line) -> None:
         await line.response()
 
 
-# Held bytes: the budgets of heads and responses (64 MiB), and of bodies (64 MiB), with what Python adds.
+# Held bytes: the budgets of heads and responses (64 MiB) and of bodies (64 MiB), and Python's overhead.
 _HELD: Final = Bounds(growth=256 * _MEBIBYTE)
-# A place that a client keeps busy can be taken after 1 s, and is asked for every 0.25 s.
+# A slot that a client keeps busy can be taken after 1 s, and is asked for every 0.25 s.
 _PRESSED: Final = Bounds(wait=2.0, growth=256 * _MEBIBYTE)
 
 ATTACKS: Final = (

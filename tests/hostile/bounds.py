@@ -1,4 +1,4 @@
-"""What a well-behaved client, a revocation and the gateway's process are held to during an attack."""
+"""The bounds for a well-behaved client, a revocation and the gateway's process during an attack."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a request, `wait` seconds after it was due; `said` is a status, or what went wrong."""
+    """A finished request, `wait` seconds after it was due; `result` is a status or a failure."""
 
     wait: float
-    said: str
+    result: str
 
     @property
     def good(self) -> bool:
-        return self.said in ("200", "201")
+        return self.result in ("200", "201")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the process held: bytes at rest and at most, descriptors at most."""
+    """Resources of the process: bytes at rest and at most, descriptors at most."""
 
     at_rest: int
     memory: int
@@ -43,7 +43,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What came of one attack."""
+    """The measurements of one attack."""
 
     asked: Sequence[Outcome]
     alive: Sequence[Outcome]
@@ -67,7 +67,7 @@ class Bounds:
     descriptors: int = 10_600
 
     def broken(self, measured: Measured) -> Iterator[str]:
-        """What does not hold, each in a few words."""
+        """Return each bound that is broken, in a few words."""
         failed = sum(not outcome.good for outcome in measured.asked)
         waits, alive = worst(measured.asked), worst(measured.alive)
         dead = [outcome for outcome in measured.alive if not outcome.good]
@@ -95,5 +95,5 @@ class Bounds:
 
 
 def worst(outcomes: Sequence[Outcome]) -> float:
-    """The longest wait, in seconds."""
+    """Return the longest wait, in seconds."""
     return max([outcome.wait for outcome in outcomes], default=0.0)

@@ -1,8 +1,7 @@
-"""Those who must not feel an attack: a well-behaved client, a probe of health, keys that are revoked.
+"""Clients that an attack must not affect: a well-behaved one, a probe of health, and keys that are revoked.
 
 Rules kept here:
-- What is asked is asked at its time, whatever became of what was asked before: a wait counts from when it
-  was due.
+- Each request is sent when it is due, whatever became of those before: a wait counts from when it was due.
 - They call from an address that no attacker has.
 """
 
@@ -19,12 +18,12 @@ from dataclasses import dataclass
 from gateway.config import Address
 from tests.hostile.bounds import Outcome, Revoked
 from tests.hostile.core import NOTED
-from tests.raw_client import PATIENCE, BrokenAnswer, RawClient, request
+from tests.raw_client import PATIENCE, BrokenResponse, RawClient, request
 from tests.running import MASTER_KEY
 
 LOCAL = "127.0.0.2"
 LINGERS = 1.2
-"""Seconds that requests with a key go on once it is revoked, so that a key that lives longer is seen."""
+"""Seconds that requests with a key go on after its revocation, so that a key that lives longer is seen."""
 
 _STREAMED = 80 * 1024
 _PAUSE = 0.01
@@ -42,7 +41,7 @@ class Key:
 
 
 class Paced:
-    """Acts `rate` times a second, from `start` to `stop`."""
+    """A task that acts `rate` times a second, from `start` to `stop`."""
 
     def __init__(self, rate: float) -> None:
         self._gap = 1 / rate
@@ -51,14 +50,14 @@ class Paced:
         self._failures: list[BaseException] = []
 
     async def act(self) -> None:
-        """What is done each time."""
+        """Act once."""
         raise NotImplementedError
 
     def start(self) -> None:
         self._pacing = asyncio.ensure_future(self._pace())
 
     async def stop(self) -> None:
-        """Begins nothing more, and waits for what was begun. Raises what went wrong in it."""
+        """Begin nothing more, and wait for what was begun. Raises its failures."""
         if self._pacing is not None:
             self._pacing.cancel()
             await asyncio.gather(self._pacing, return_exceptions=True)
@@ -83,44 +82,44 @@ class Paced:
 
 
 class Caller(Paced):
-    """Asks, and keeps what came of it; `outcomes` begin anew with `take`."""
+    """A client that keeps its outcomes; `take` begins them anew."""
 
     def __init__(self, rate: float) -> None:
         super().__init__(rate)
         self.outcomes: list[Outcome] = []
 
     def take(self) -> list[Outcome]:
-        """What came since the last call."""
+        """Return the outcomes since the last call."""
         taken, self.outcomes = self.outcomes, []
         return taken
 
     async def ask(self) -> str:
-        """The status of one response."""
+        """Return the status of one response."""
         raise NotImplementedError
 
     async def act(self) -> None:
         began = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE):
-                said = await self.ask()
+                result = await self.ask()
         except TimeoutError:
-            said = "no response"
-        except BrokenAnswer as broken:
-            said = "cut" if broken.received else "lost"
+            result = "no response"
+        except BrokenResponse as broken:
+            result = "cut" if broken.received else "lost"
         except OSError:
-            said = "refused"
-        self.outcomes.append(Outcome(time.monotonic() - began, said))
+            result = "refused"
+        self.outcomes.append(Outcome(time.monotonic() - began, result))
 
 
 class WellBehaved(Caller):
-    """A read on a kept connection, a stamped create and a streamed upload on new ones, in turn."""
+    """A client that sends reads on a kept connection, and stamped creates and uploads on new ones."""
 
     def __init__(self, address: Address, keys: list[Key], rate: float) -> None:
         super().__init__(rate)
         self._address = address
         self._keys = itertools.cycle(keys)
         self._turns = itertools.cycle([self._read, self._create, self._upload])
-        # The one that has rested longest goes first, so that none rests until the gateway closes it.
+        # The connection that has rested longest goes first, so that none rests until the gateway closes it.
         self._kept: deque[RawClient] = deque()
 
     async def ask(self) -> str:
@@ -133,9 +132,9 @@ class WellBehaved(Caller):
             if self._kept
             else await RawClient.connect(self._address, keep=False, local=LOCAL)
         )
-        answer = await client.ask("GET", "/ledgers?limit=1", key=key)
+        response = await client.ask("GET", "/ledgers?limit=1", key=key)
         self._kept.append(client)
-        return str(answer.status)
+        return str(response.status)
 
     async def _create(self, key: str) -> str:
         body = json.dumps({"precise_amount": 10**30, "reference": "r"}).encode()
@@ -158,7 +157,7 @@ class WellBehaved(Caller):
 
 
 class Probe(Caller):
-    """Asks whether the process is alive, on a connection of its own each time."""
+    """A probe of whether the process is alive, on a new connection each time."""
 
     def __init__(self, address: Address, rate: float) -> None:
         super().__init__(rate)
@@ -170,17 +169,17 @@ class Probe(Caller):
 
 
 async def mint(address: Address, owner: str, *scopes: str) -> Key:
-    """A new key. Raises AssertionError where it is refused."""
+    """Mint a key. Raises AssertionError if it is refused."""
     wanted = {"name": "n", "owner": owner, "scopes": scopes, "expires_at": "2099-01-01T00:00:00Z"}
     async with await RawClient.connect(address, keep=False, local=LOCAL) as client:
-        answer = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(wanted).encode())
-    assert answer.status == 201, answer
-    made = answer.json()
+        response = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(wanted).encode())
+    assert response.status == 201, response
+    made = response.json()
     return Key(made["key"], made["api_key_id"], owner)
 
 
 class Revocations(Paced):
-    """Keys that are made, used at the attacked gateway, and revoked: there, or at the other one, in turn."""
+    """Keys that are made, used at the attacked gateway, and revoked there or at the other one, in turn."""
 
     def __init__(self, attacked: Address, other: Address, core: Address, rate: float) -> None:
         super().__init__(rate)
@@ -196,9 +195,9 @@ class Revocations(Paced):
         number, at = next(self._numbers), next(self._at)
         name, began = f"round{number}", time.monotonic()
         try:
-            # Of several owners, each of whom may have only so many records.
+            # Several owners, since each may have only so many records.
             key = await mint(self._other, f"revoked-{number % _OWNERS}", "ledgers:read")
-        except (OSError, TimeoutError, BrokenAnswer, AssertionError) as problem:
+        except (OSError, TimeoutError, BrokenResponse, AssertionError) as problem:
             self.trouble.append(f"no key was made: {problem}")
             return
         used = asyncio.Event()
@@ -219,19 +218,19 @@ class Revocations(Paced):
 
     async def _use(self, key: Key, name: str, used: asyncio.Event) -> None:
         while True:
-            with contextlib.suppress(OSError, TimeoutError, BrokenAnswer):
+            with contextlib.suppress(OSError, TimeoutError, BrokenResponse):
                 async with await RawClient.connect(self._attacked, keep=False, local=LOCAL) as client:
                     while True:
-                        answer = await client.ask("GET", f"/ledgers?mark={name}", key=key.key)
-                        if answer.status == 200:
+                        response = await client.ask("GET", f"/ledgers?mark={name}", key=key.key)
+                        if response.status == 200:
                             used.set()
                         await asyncio.sleep(_PAUSE)
             await asyncio.sleep(_PAUSE)
 
     async def _revoke(self, key: Key, at: Address) -> int:
-        """Until it is acknowledged; returns how often it was refused before."""
+        """Revoke a key until a 204 comes; return how often the DELETE was refused before."""
         for refused in itertools.count():
-            with contextlib.suppress(OSError, TimeoutError, BrokenAnswer):
+            with contextlib.suppress(OSError, TimeoutError, BrokenResponse):
                 async with await RawClient.connect(at, keep=False, local=LOCAL) as client:
                     target = f"/api-keys/{key.id}?owner={key.owner}"
                     if (await client.ask("DELETE", target, key=MASTER_KEY)).status == 204:

@@ -1,8 +1,8 @@
 """One gateway for each module of hostile tests, with the keys that they call with.
 
 Rules kept here:
-- A module's gateway is greped for secrets when it is closed, like every other of the suite.
-- What a test expects of the log is compared there too: lines are written in batches.
+- A module's gateway is searched for secrets when it is closed, like every other of the suite.
+- Expected log lines are compared there too, since lines are written in batches.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Stage:
         return "Stage()"  # Hypothesis shows it beside every example that fails
 
     def key(self, name: str) -> str:
-        """The key of that name, `master` being Core's own."""
+        """Return the key of that name; `master` is Core's own."""
         return MASTER_KEY if name == "master" else self.keys[name].key
 
     def forwarded(self) -> list[Request]:
-        """What reached the upstream since the last call."""
+        """Return the requests that reached Core since the last call."""
         return self.upstream.take()
 
     def logged_routes(self) -> dict[str, str]:
-        """Request id -> the route that its log line names, for the ids in `routes`."""
+        """Return the route that the log names for each request id in `routes`."""
         lines = (json.loads(line) for line in self.running.log.getvalue().splitlines())
         named = {line["request_id"]: line["route"] for line in lines if line["event"] == "request"}
         return {request_id: named[request_id] for request_id in self.routes}

@@ -1,10 +1,10 @@
 """Core behind an attacked gateway, in a process of its own: `python -m tests.hostile.core`.
 
 Rules kept here:
-- It answers at once and shortly, unless the query says otherwise: after `wait` seconds, with `size` bytes.
-- It notes when the last request with a `mark` arrived, by the clock that all processes share. A request that
-  arrived while this process was busy counts as arrived when the process last looked: so the time noted is
-  never too late, and too early by at most 40 ms while the process is not busy.
+- It responds at once and shortly, unless the query says otherwise: after `wait` seconds, with `size` bytes.
+- It records when the last request with a `mark` arrived, by the clock that all processes share. A request
+  that arrived while this process was busy counts as arrived when the process last looked: so the recorded
+  time is never too late, and too early by at most 40 ms while the process is not busy.
 - It keeps nothing of a request, and ends when its standard input does.
 """
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.02
 
 
 class LastLook:
-    """A clock that shows when this process last had the time to look at its sockets."""
+    """A clock that shows when this process last looked at its sockets."""
 
     def __init__(self) -> None:
         self._last = self._before = time.monotonic()
@@ -34,14 +34,14 @@ class LastLook:
         return self._before
 
     async def run(self) -> None:
-        """Look at the time for ever: late while the process is busy."""
+        """Look at the time for ever; late while the process is busy."""
         while True:
             self._before, self._last = self._last, time.monotonic()
             await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def as_asked(exchange: Exchange) -> None:
-    """Read the body, wait and answer as the query says."""
+    """Read the body, wait and respond as the query says."""
     query = exchange.request.query
     await exchange.body()
     behave = of_size(int(query["size"])) if "size" in query else like_core
@@ -51,7 +51,7 @@ async def as_asked(exchange: Exchange) -> None:
 
 
 class AttackedCore:
-    """Notes arrivals, and tells them at `NOTED`."""
+    """A Core that records arrivals, and returns them at `NOTED`."""
 
     def __init__(self) -> None:
         self.clock = LastLook()
@@ -60,7 +60,7 @@ class AttackedCore:
     async def __call__(self, exchange: Exchange) -> None:
         request = exchange.request
         if request.path == NOTED:
-            await exchange.answer(body=str(self._arrivals.arrived.get(request.query["mark"], 0.0)).encode())
+            await exchange.respond(body=str(self._arrivals.arrived.get(request.query["mark"], 0.0)).encode())
         else:
             await self._arrivals(exchange)
 

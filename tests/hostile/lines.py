@@ -35,11 +35,11 @@ class Target:
 
 
 class Line:
-    """A connection that is reset at the end of its block; `said` counts its responses by status."""
+    """A connection that is reset at the end of its block; `counts` has its responses by status."""
 
-    def __init__(self, target: Target, said: Counter[str], *, receive_buffer: int = 0) -> None:
+    def __init__(self, target: Target, counts: Counter[str], *, receive_buffer: int = 0) -> None:
         self.target = target
-        self._said = said
+        self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._received = b""
         self._socket = socket.socket()
@@ -59,7 +59,7 @@ class Line:
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
         self._socket.bind((address, 0))
         await self._loop.sock_connect(self._socket, ("127.0.0.1", port))
-        self._said[CONNECTED] += 1
+        self._counts[CONNECTED] += 1
 
     async def send(self, data: bytes) -> None:
         await self._loop.sock_sendall(self._socket, data)
@@ -80,7 +80,7 @@ class Line:
             await self._more()
             rest += self._received
         self._received = rest[size:]
-        self._said[status] += 1
+        self._counts[status] += 1
 
     async def responses(self) -> None:
         """Read responses until the gateway ends the connection. Raises EOFError then."""

@@ -1,4 +1,4 @@
-"""One attack from its beginning to its end, and what was measured meanwhile."""
+"""One attack from its beginning to its end, and what is measured during it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCOPES = ("ledgers:*", "transactions:*", "reconciliation:*")
 
 
 async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
-    """Attacks for so long. Raises StartError."""
+    """Attack for so many seconds. Raises StartError."""
     async with staged(attack.gateway, folder) as stage:
         address = stage.attacked.listen
         good = await mint(address, "good", *SCOPES)
@@ -40,7 +40,7 @@ async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
         await asyncio.sleep(_CALM)
         pid = stage.attacked.process.pid
         at_rest = memory(pid)
-        async with watched(pid) as seen, attacked(attack, target) as said:
+        async with watched(pid) as seen, attacked(attack, target) as counts:
             client.take(), probe.take()
             revocations.start()
             await asyncio.sleep(max(0.0, seconds - LINGERS))
@@ -54,11 +54,11 @@ async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
         held = await stage.attacked.held(_IDLE_PATIENCE)
         left = [f"{held} connections or requests were held behind the attack's end"] if held else []
         trouble = (*revocations.trouble, *stage.attacked.trouble(), *left)
-    return Measured(client.outcomes, probe.outcomes, revocations.revoked, usage, said, trouble)
+    return Measured(client.outcomes, probe.outcomes, revocations.revoked, usage, counts, trouble)
 
 
 async def target_of(stage: Stage) -> Target:
-    """What an attacker knows, with keys of its own."""
+    """Return the gateway as an attacker knows it, with keys of its own."""
     address = stage.attacked.listen
     key = await mint(address, "mallory", *SCOPES)
     minter = await mint(address, "mallory", "api-keys:*", "ledgers:read")
@@ -67,17 +67,17 @@ async def target_of(stage: Stage) -> Target:
 
 @asynccontextmanager
 async def attacked(attack: Attack, target: Target) -> AsyncIterator[Counter[str]]:
-    """While it is attacked; the counter is filled at the end of the block."""
-    said: Counter[str] = Counter()
+    """Attack inside the block; the counter is filled at its end."""
+    counts: Counter[str] = Counter()
     async with module("tests.hostile.attacker", attack.name, json.dumps(asdict(target))) as attacker:
-        yield said
+        yield counts
         counted, _ = await attacker.communicate(b"")
-    said.update(json.loads(counted))
+    counts.update(json.loads(counted))
 
 
 @asynccontextmanager
 async def watched(pid: int) -> AsyncIterator[list[int]]:
-    """The numbers of descriptors that the process has, seen now and then."""
+    """Record now and then how many descriptors the process has."""
     seen = [descriptors(pid)]
 
     async def watch() -> None:

@@ -1,4 +1,4 @@
-"""Processes of the tool, and what a process holds by /proc."""
+"""Processes of the tool, and the resources of a process as /proc shows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATIENCE = 5.0
 
 @asynccontextmanager
 async def module(name: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m NAME`, which ends when its standard input does, at the end of the block at the latest."""
+    """Run `python -m NAME` inside the block; it ends when its standard input does."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", name, *arguments),
         cwd=ROOT,
@@ -37,17 +37,17 @@ async def module(name: str, *arguments: str) -> AsyncIterator[asyncio.subprocess
 
 
 def memory(pid: int) -> int:
-    """Bytes that are resident."""
+    """Return the resident bytes."""
     return _status(pid, "VmRSS:")
 
 
 def most_memory(pid: int) -> int:
-    """The most bytes that were resident since the process began."""
+    """Return the most bytes that were resident since the process began."""
     return _status(pid, "VmHWM:")
 
 
 def descriptors(pid: int) -> int:
-    """How many files it has open."""
+    """Return how many files it has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 

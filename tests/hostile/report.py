@@ -1,4 +1,4 @@
-"""What came of every attack, as a table."""
+"""The results of every attack, as a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TEXTS = (0, 2, 4, 12)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An attack with what came of it."""
+    """An attack with its results."""
 
     attack: Attack
     measured: Measured
@@ -62,7 +62,7 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     yield f"| {' | '.join(_HEADER)} |"
     yield "|" + "|".join("---" if number in _TEXTS else "--:" for number in range(len(_HEADER))) + "|"
     for row in rows:
@@ -70,17 +70,17 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _made(attacker: Counter[str]) -> str:
-    got = Counter({said: count for said, count in attacker.items() if said != CONNECTED})
+    got = Counter({result: count for result, count in attacker.items() if result != CONNECTED})
     return f"{attacker[CONNECTED]:,}" + (f": {_counted(got)}" if got else "")
 
 
 def failures(outcomes: Sequence[Outcome]) -> str:
-    """How many requests got what, of those that failed."""
-    return _counted(Counter(outcome.said for outcome in outcomes if not outcome.good))
+    """Return how many of the failed requests got which failure."""
+    return _counted(Counter(outcome.result for outcome in outcomes if not outcome.good))
 
 
-def _counted(said: Counter[str]) -> str:
-    return ", ".join(f"{count:,} x {text}" for text, count in said.most_common()) or "none"
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} x {text}" for text, count in counts.most_common()) or "none"
 
 
 def _ms(seconds: float) -> str:

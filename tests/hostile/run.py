@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def attacked(chosen: Sequence[Attack], seconds: float, *, keep: bool) -> int:
-    """Plays attacks and prints the table; 1 if a bound is broken. Raises StartError."""
+    """Attack and print the table; return 1 if a bound is broken. Raises StartError."""
     rows = []
     for attack in chosen:
         say(attack.name)
@@ -65,7 +65,7 @@ def attacked(chosen: Sequence[Attack], seconds: float, *, keep: bool) -> int:
 
 
 def soaked(minutes: float) -> int:
-    """Soaks and prints the table; 1 if something grows, or a key lived on. Raises StartError."""
+    """Soak and print the table; return 1 if something grows or a key lived on. Raises StartError."""
     say(f"{minutes:g} minutes")
     with TemporaryDirectory(prefix="blnk-gateway-hostile-") as folder:
         found = asyncio.run(soak(minutes, Path(folder)))

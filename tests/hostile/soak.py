@@ -1,8 +1,8 @@
 """Minutes of mixed load, with floods in bursts, clients that leave and keys that come and go; what grows.
 
 Rules kept here:
-- A sample is taken at the end of a rest behind each burst, so that what a burst holds does not count.
-- By the end of the first quarter each kind of burst has been there once: what grows from then on is a leak.
+- A sample is taken at the end of the pause after each burst, so that what a burst holds does not count.
+- Each kind of burst has come once by the end of the first quarter: what grows after it is a leak.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _CONDITIONS: Final = Gateway(rate=5000)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was held at a moment, in seconds since the beginning; bytes, but for descriptors."""
+    """The resources at a moment, in seconds since the beginning; bytes, except for descriptors."""
 
     at: float
     memory: int
@@ -63,7 +63,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """What came of all of it; `peak_` is of every moment, not only of samples."""
+    """The results of a soak; `peak_` is of every moment, not only of samples."""
 
     samples: Sequence[Sample]
     peak_memory: int
@@ -76,7 +76,7 @@ class Soaked:
 
 
 async def soak(minutes: float, folder: Path, bursts: Sequence[str] = BURSTS) -> Soaked:
-    """Plays it, with `bursts` by the names of attacks. Raises StartError."""
+    """Soak, with `bursts` by the names of attacks. Raises StartError."""
     seconds = 60 * minutes
     with _filtered(folder / "trouble.txt") as log:
         async with staged(_CONDITIONS, folder, log=log) as stage, AsyncExitStack() as stack:
@@ -110,7 +110,7 @@ async def soak(minutes: float, folder: Path, bursts: Sequence[str] = BURSTS) -> 
 
 
 async def _sampled(stage: Stage, seconds: float, bursts: Sequence[str]) -> AsyncIterator[Sample]:
-    """Bursts in turn, each with a rest, and a sample behind it."""
+    """Send bursts in turn, pause after each, and take a sample."""
     turn = min(_LONGEST_TURN, seconds / _QUARTERS / len(bursts))
     began, target = time.monotonic(), await target_of(stage)
     async with attacked(_named("aborts"), target):
@@ -155,21 +155,21 @@ class Rotations(Paced):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        told, problem = await process.communicate()
+        output, problem = await process.communicate()
         if process.returncode != 0:
             self.trouble.append(f"a key could not be rotated: {problem.decode().strip()}")
             return
         self.count += 1
-        self._key = Key(new.read_text().strip(), json.loads(told)["id"], "rotated")
+        self._key = Key(new.read_text().strip(), json.loads(output)["id"], "rotated")
         async with await RawClient.connect(self._stage.attacked.listen, keep=False, local=LOCAL) as client:
-            answer = await client.ask("GET", "/ledgers", key=self._key.key)
-        if answer.status != 200:
-            self.trouble.append(f"a rotated key got {answer.status}")
+            response = await client.ask("GET", "/ledgers", key=self._key.key)
+        if response.status != 200:
+            self.trouble.append(f"a rotated key got {response.status}")
 
 
 @contextmanager
 def _filtered(file: Path) -> Iterator[int]:
-    """A descriptor to log to; lines that tell of trouble go into the file."""
+    """Open a descriptor to log to; lines that report trouble go into the file."""
     with file.open("wb") as kept:
         command = ["grep", "--line-buffered", "--extended-regexp", _TROUBLE]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept) as reader:

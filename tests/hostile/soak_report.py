@@ -1,4 +1,4 @@
-"""What a soak came to, as a table: what is held first, last and at most, and how fast it grows."""
+"""The results of a soak, as a table: each resource first, last and at most, and how fast it grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What was held at each sample, at most, and by how much it may grow; None where that is not bounded."""
+    """A resource at each sample, its peak, and by how much it may grow; None where that is not bounded."""
 
     name: str
     times: Sequence[float]
@@ -30,12 +30,12 @@ class Course:
 
     @property
     def _settled(self) -> int:
-        """Where the first quarter ends."""
+        """Return where the first quarter ends."""
         return len(self.values) // 4
 
     @property
     def per_minute(self) -> float:
-        """The slope of the line through what came after the first quarter."""
+        """Return the slope of the line through the samples after the first quarter."""
         try:
             line = linear_regression(self.times[self._settled :], self.values[self._settled :])
         except StatisticsError:
@@ -44,7 +44,7 @@ class Course:
 
     @property
     def grown(self) -> float:
-        """How much more was held in the last quarter than in the second."""
+        """Return how much more was held in the last quarter than in the second."""
         part = self._settled or 1
         return max(self.values[-part:]) - max(self.values[part : 2 * part] or self.values)
 
@@ -64,7 +64,7 @@ class Course:
 
 
 def courses(soaked: Soaked) -> Iterator[Course]:
-    """What is looked at."""
+    """Return the resources that are compared."""
     samples = soaked.samples
     times = [sample.at for sample in samples]
 
@@ -80,7 +80,7 @@ def courses(soaked: Soaked) -> Iterator[Course]:
 
 
 def table(soaked: Soaked) -> Iterator[str]:
-    """The lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     yield "| | first | last | peak | per minute | may grow by | verdict |"
     yield "|---|--:|--:|--:|--:|--:|---|"
     for course in courses(soaked):
@@ -88,7 +88,7 @@ def table(soaked: Soaked) -> Iterator[str]:
 
 
 def summary(soaked: Soaked) -> str:
-    """What became of requests and keys, in a paragraph."""
+    """Return the results of requests and keys as a paragraph."""
     revoked = soaked.revoked
     lag = max([one.lag for one in revoked], default=0.0)
     took = max([one.took for one in revoked], default=0.0)
@@ -102,7 +102,7 @@ def summary(soaked: Soaked) -> str:
 
 
 def broken(soaked: Soaked) -> list[str]:
-    """What does not hold."""
+    """Return what does not hold."""
     grown = [
         f"{course.name}: {course.verdict}"
         for course in courses(soaked)

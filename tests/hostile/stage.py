@@ -1,4 +1,4 @@
-"""What an attack is played on: a Core, a Redis, the gateway that is attacked, and another beside it."""
+"""The processes of an attack: Core, Redis, the gateway that is attacked, and another beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.redis_server import RedisServer, start_redis
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that runs."""
+    """Every process that runs."""
 
     core: Address
     redis: RedisServer
@@ -28,14 +28,14 @@ class Stage:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Of the attacked gateway's listeners, by setting."""
+        """The ports of the attacked gateway's listeners, by setting."""
         attacked = self.attacked
         return {"listen": attacked.port, "admin": attacked.admin.port, "health": self.health.port}
 
 
 @asynccontextmanager
 async def staged(conditions: Gateway, folder: Path, *, log: int | None = None) -> AsyncIterator[Stage]:
-    """Both gateways are ready. Raises StartError.
+    """Start everything and wait until both gateways are ready. Raises StartError.
 
     The attacked one logs to the descriptor `log`, or into a file.
     """

@@ -1,4 +1,4 @@
-"""The tool that attacks a gateway, in short: `python3 -m tests.hostile` takes longer, and more attacks."""
+"""The tool that attacks a gateway, in short: `python3 -m tests.hostile` takes longer and has more attacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.hostile.playing import play
 from tests.hostile.soak import Sample, Soaked, soak
 from tests.running import ROOT
 
-# What is measured is not what is tested here: the machine may be busy.
+# The measurements are not tested here, since the machine may be busy.
 PATIENT = Bounds(wait=8.0, alive=8.0, first_use=8.0, revoking=8.0, growth=1 << 30)
 GOOD = Measured(
     asked=[Outcome(0.012, "200"), Outcome(0.004, "201")],
@@ -36,7 +36,7 @@ def named(name: str) -> Attack:
 @pytest.mark.redis
 @pytest.mark.parametrize("name", ["half sent bodies", "idle connections, beyond 256 files"])
 async def test_an_attack_is_played_and_nobody_feels_it(name: str, tmp_path: Path) -> None:
-    """Requests were made, keys were revoked, and all of it went well while the attacker attacked."""
+    """During an attack all requests of the well-behaved client and all revocations succeed."""
     measured = await play(named(name), 2.0, tmp_path)
     assert list(replace(PATIENT, descriptors=named(name).bounds.descriptors).broken(measured)) == []
     assert measured.attacker["connected"] >= named(name).connections
@@ -44,16 +44,16 @@ async def test_an_attack_is_played_and_nobody_feels_it(name: str, tmp_path: Path
 
 @pytest.mark.redis
 async def test_a_soak_is_played_and_leaves_samples(tmp_path: Path) -> None:
-    """One behind each burst; requests, revocations and a rotation went well meanwhile."""
+    """A soak takes a sample after each burst, and all requests, revocations and rotations succeed."""
     soaked = await soak(0.05, tmp_path, ["refusals"])
     assert len(soaked.samples) >= 3
-    assert {outcome.said for outcome in [*soaked.asked, *soaked.alive]} == {"200"}
+    assert {outcome.result for outcome in [*soaked.asked, *soaked.alive]} == {"200"}
     assert (len(soaked.revoked) > 0, soaked.rotated, soaked.trouble) == (True, 1, [])
 
 
 class TestAttacks:
     def test_each_has_a_name_of_its_own(self) -> None:
-        """`--only` can tell them apart, and every one says what it does."""
+        """Every attack has a name of its own for `--only`, and a description."""
         assert [name for name, count in Counter(attack.name for attack in ATTACKS).items() if count > 1] == []
         assert [attack.name for attack in ATTACKS if attack.what.startswith("None")] == []
 
@@ -114,14 +114,14 @@ class TestTable:
 
 
 def soaked(memory: list[int], descriptors: int = 40) -> Soaked:
-    """What was held each half minute, in MiB."""
+    """Return a soak in which this was held each half minute, in MiB."""
     samples = [Sample(30.0 * turn, size << 20, descriptors, 2 << 20) for turn, size in enumerate(memory)]
     return Soaked(samples, max(memory) << 20, 600, GOOD.asked, GOOD.alive, GOOD.revoked, 3, [])
 
 
 class TestSoak:
     def test_what_is_taken_in_the_first_quarter_is_no_leak(self) -> None:
-        """Caches fill, and a process keeps the memory that it once needed."""
+        """Memory that is taken in the first quarter is no leak, since caches fill then."""
         found = soaked([60, 90, 120, 121, 119, 120, 121, 120])
         assert soak_report.broken(found) == []
         assert list(soak_report.table(found))[2:] == [
@@ -131,11 +131,11 @@ class TestSoak:
         ]
 
     def test_what_grows_on_is_one(self) -> None:
-        """What the last quarter holds is compared with the second."""
+        """Memory that grows from the second quarter to the last is a leak."""
         found = soaked([60, 90, 100, 110, 120, 130, 140, 150])
         assert soak_report.broken(found) == ["memory of the gateway, MiB: **grew by 40.0**"]
         assert "| +20.00 | 16 | **grew by 40.0** |" in list(soak_report.table(found))[2]
 
-    def test_a_key_that_lived_on_is_told(self) -> None:
+    def test_a_key_that_lived_on_is_reported(self) -> None:
         found = replace(soaked([60] * 8), revoked=[Revoked(0.1, 0.1, 0, 1.3)])
         assert soak_report.broken(found) == ["a revoked key lived 1.3 s"]

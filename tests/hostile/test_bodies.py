@@ -1,4 +1,4 @@
-"""Generated JSON through the wire: at every stamped place Core reads the caller, or the body was refused.
+"""Generated JSON bodies: at every stamped place Core reads the caller, or the body was refused.
 
 Rules kept here:
 - Core's reading is `tests.json_reference`: names fold, repeated members merge, later over earlier.
@@ -49,7 +49,7 @@ marks = st.one_of(
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """A document, now and then with a place of it overwritten."""
+    """Documents, some with bytes overwritten."""
     body = draw(documents)
     if draw(st.integers(0, 3)):
         return body
@@ -58,7 +58,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 async def sent(stage: Stage, method: str, target: str, body: bytes, *, pieces: int) -> bytes | None:
-    """What reached the upstream of a scoped key's body; None if it was refused in the catalogue's words."""
+    """Return what reached Core of a body, or None if it was refused as in the catalogue."""
     stage.forwarded()
     key = stage.key("all")
     if pieces:
@@ -68,12 +68,12 @@ async def sent(stage: Stage, method: str, target: str, body: bytes, *, pieces: i
     else:
         data = request(method, target, key=key, body=body)
     async with await stage.running.connect() as client:
-        answer = await client.call(data)
+        response = await client.call(data)
     got = stage.forwarded()
-    if answer.status == 200:
+    if response.status == 200:
         assert [was.complete for was in got] == [True]
         return bytes(got[0].body)
-    assert (answer.status, answer.code, answer.json()["error"]) in REFUSALS
+    assert (response.status, response.code, response.json()["error"]) in REFUSALS
     assert got == []
     return None
 
@@ -94,7 +94,7 @@ pieces = st.sampled_from([0, 0, 1, 3, 50])
 @example(body=rb'{"meta\ud83d_data":1,"meta_data":{"\ud83d":"\ud83d"}}', target="/ledgers", pieces=0)
 @example(body=rb'{"\\ud83d":{"meta_data":1},"met\u0061_data":{"\\\uDE00":1}}', target="/ledgers", pieces=1)
 async def test_what_is_created_names_its_caller(stage: Stage, body: bytes, target: str, pieces: int) -> None:
-    """And nobody else, once Core has folded and merged what it got."""
+    """A created document names its caller alone, once Core has folded and merged what it got."""
     got = await sent(stage, "POST", target, body, pieces=pieces)
     if got is None:
         return
@@ -115,7 +115,7 @@ async def test_what_is_created_names_its_caller(stage: Stage, body: bytes, targe
 )
 @example(body=b'{"transactions":[{}],"transactions":[{},null]}', pieces=0)
 async def test_each_item_of_a_batch_names_its_caller(stage: Stage, body: bytes, pieces: int) -> None:
-    """Whatever other lists of transactions the body has."""
+    """Each item of a batch names its caller, whatever other lists of transactions the body has."""
     got = await sent(stage, "POST", "/transactions/bulk", body, pieces=pieces)
     if got is not None and got.strip(b" \t\r\n"):
         items = reference.core_items(reference.valid(got))
@@ -126,7 +126,7 @@ async def test_each_item_of_a_batch_names_its_caller(stage: Stage, body: bytes, 
 @given(body=bodies(), pieces=pieces)
 @example(body=b'{"meta_data":null,"Meta_Data":{"BLNK_GENERATED_BY":"forged"}}', pieces=0)
 async def test_what_is_replaced_names_its_writer(stage: Stage, body: bytes, pieces: int) -> None:
-    """Where meta_data is an object; where Core would keep the stored one, no stamp is sent."""
+    """A replaced meta_data object names its writer; where Core keeps the stored one, no stamp is sent."""
     got = await sent(stage, "PUT", "/identities/x", body, pieces=pieces)
     if got is not None and got.strip(b" \t\r\n"):
         meta_data = reference.core_meta_data(reference.members(reference.valid(got)))
@@ -137,7 +137,7 @@ async def test_what_is_replaced_names_its_writer(stage: Stage, body: bytes, piec
 @given(body=bodies(), pieces=pieces)
 @example(body=b'{"meta_data":{"BLNK\\u005fGENERATED_BY":"forged"}}', pieces=0)
 async def test_what_is_merged_carries_no_stamp(stage: Stage, body: bytes, pieces: int) -> None:
-    """The creator's stays in Core."""
+    """A merged document carries no stamp, since the creator's stays in Core."""
     got = await sent(stage, "POST", "/x/metadata", body, pieces=pieces)
     if got is not None and got.strip(b" \t\r\n"):
         assert stamps(reference.core_meta_data(reference.members(reference.valid(got)))) is None

@@ -1,4 +1,4 @@
-"""What all clients together may make the gateway hold, and how much larger a body may leave than it came.
+"""The bytes that the gateway holds for all clients, and how much larger than it came a body may leave.
 
 Rules kept here:
 - The limits are the shipped ones scaled down, so that fifty connections reach them.
@@ -15,7 +15,7 @@ from gateway.keys.record import KeyRecord
 from gateway.stamping.batches import MAX_ITEMS
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
-from tests.raw_client import Answer, RawClient, chunked, request
+from tests.raw_client import RawClient, Response, chunked, request
 from tests.running import Running, eventually
 
 BODY = 64 * 1024
@@ -26,7 +26,7 @@ SHIPPED_BODY = 5 * MEBIBYTE
 CONTENT = b'{"name":"%b"}' % (b"x" * (BODY - 11))
 SCALED = {"body": BODY, "buffered": BUFFERED}
 
-# How a body of BODY bytes is framed, and the whole of it as it is sent.
+# The framing of a body of BODY bytes, and the whole of it as it is sent.
 FRAMINGS = {
     "by its length": ([("Content-Length", str(len(CONTENT)))], CONTENT),
     "chunked": ([("Transfer-Encoding", "chunked")], chunked(CONTENT[:1000], CONTENT[1000:])),
@@ -34,18 +34,18 @@ FRAMINGS = {
 
 
 async def upload(gateway: Running, key: str, headers: list[tuple[str, str]], part: bytes) -> RawClient:
-    """A connection that has sent its head and a part of its body."""
+    """Open a connection, and send a head and a part of its body."""
     client = await gateway.connect()
     await client.send(request("POST", "/ledgers", key=key, headers=headers) + part)
     return client
 
 
 async def refused(clients: list[RawClient], count: int) -> tuple[list[RawClient], list[RawClient]]:
-    """The clients that wait for the rest of their bodies, and the `count` that were answered before."""
-    reading: dict[asyncio.Future[Answer], RawClient] = {
-        asyncio.ensure_future(client.answer()): client for client in clients
+    """Return the clients that wait for the rest of their bodies, after `count` others got responses."""
+    reading: dict[asyncio.Future[Response], RawClient] = {
+        asyncio.ensure_future(client.response()): client for client in clients
     }
-    done: set[asyncio.Future[Answer]] = set()
+    done: set[asyncio.Future[Response]] = set()
     while len(done) < count:
         more, _ = await asyncio.wait(set(reading) - done, timeout=5, return_when=asyncio.FIRST_COMPLETED)
         assert more, f"only {len(done)} were answered"
@@ -54,9 +54,9 @@ async def refused(clients: list[RawClient], count: int) -> tuple[list[RawClient]
     for future in set(reading) - done:
         future.cancel()
     await asyncio.gather(*reading, return_exceptions=True)
-    answers = [future.result() for future in done]
-    assert {(answer.status, answer.code) for answer in answers} == {(503, "GATEWAY_UNAVAILABLE")}
-    assert {answer.value("retry-after") for answer in answers} == {"1"}
+    responses = [future.result() for future in done]
+    assert {(response.status, response.code) for response in responses} == {(503, "GATEWAY_UNAVAILABLE")}
+    assert {response.value("retry-after") for response in responses} == {"1"}
     return waiting, [reading[future] for future in done]
 
 
@@ -64,7 +64,7 @@ async def refused(clients: list[RawClient], count: int) -> tuple[list[RawClient]
 async def test_bodies_are_bounded_over_all_connections(
     start_gateway: Start, upstream: StandInCore, headers: list[tuple[str, str]], body: bytes
 ) -> None:
-    """Of fifty slow uploads only as many are held as fit; the others get 503, and no place is lost."""
+    """Of fifty slow uploads as many are held as fit; the others get 503, and no bytes stay reserved."""
     gateway = await start_gateway(limits=SCALED)
     key = (await gateway.mint("ledgers:write")).key
     fitting = BUFFERED // BODY
@@ -75,8 +75,8 @@ async def test_bodies_are_bounded_over_all_connections(
         waiting, _ = await refused(clients, CLIENTS - fitting)
         for client in waiting:
             await client.send(body[-10:])
-        assert {(await client.answer()).status for client in waiting} == {200}
-        # Some that were refused held bytes while others asked.
+        assert {(await client.response()).status for client in waiting} == {200}
+        # Some of the refused ones held bytes while others asked for theirs.
         assert fitting // 2 <= len(waiting) == len(upstream.take()) <= fitting
 
 
@@ -91,7 +91,7 @@ async def test_what_is_announced_costs_nothing(start_gateway: Start) -> None:
 
 
 async def test_the_key_that_holds_most_yields_to_another(start_gateway: Start, upstream: StandInCore) -> None:
-    """A lone key may hold all bytes with bodies that never end; another's body takes the place of one."""
+    """A key that holds all bytes with unfinished bodies loses one to the body of another key."""
     gateway = await start_gateway(limits=SCALED)
     greedy, other = await gateway.mint("ledgers:write"), await gateway.mint("ledgers:write")
     headers, body = FRAMINGS["by its length"]
@@ -101,13 +101,13 @@ async def test_the_key_that_holds_most_yields_to_another(start_gateway: Start, u
     waiting, _ = await refused(clients, 1)
     for client in waiting:
         await client.send(body[-10:])
-    assert {(await client.answer()).status for client in waiting} == {200}
+    assert {(await client.response()).status for client in waiting} == {200}
 
 
 async def test_bodies_that_core_works_on_leave_some_to_another_key(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
-    """They are whole and cannot be given up, however long Core takes, so some bytes are kept on top."""
+    """Bodies that Core works on cannot be given up, so some bytes are kept for another key."""
     gateway = await start_gateway(limits=SCALED, upstream={"connections": 20})
     greedy, other = await gateway.mint("ledgers:write"), await gateway.mint("ledgers:write")
     release = asyncio.Event()
@@ -121,11 +121,11 @@ async def test_bodies_that_core_works_on_leave_some_to_another_key(
     late = await gateway.ask("POST", "/ledgers", key=greedy.key, body=CONTENT)
     assert (await gateway.ask("POST", "/ledgers", key=other.key, body=CONTENT)).status == 200
     release.set()
-    assert [answer.status for answer in [late, *await asyncio.gather(*asked)]] == [503] + [200] * whole
+    assert [response.status for response in [late, *await asyncio.gather(*asked)]] == [503] + [200] * whole
 
 
 class SlowLists(MemoryKeyStore):
-    """A store whose lists take until they are let go."""
+    """A store whose lists take until they are released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class SlowLists(MemoryKeyStore):
 
 
 async def test_lists_of_keys_are_made_one_at_a_time_for_each_owner(start_gateway: Start) -> None:
-    """Some wait, and more are refused: each takes memory as large as a quota of keys."""
+    """One list of an owner is made at a time, some wait, and more are refused."""
     store = SlowLists()
     gateway = await start_gateway(store=store)
     many = [await gateway.mint("api-keys:read", owner="many") for _ in range(12)]
@@ -150,12 +150,12 @@ async def test_lists_of_keys_are_made_one_at_a_time_for_each_owner(start_gateway
     await eventually(lambda: "one" in store.begun, "the list of another owner")
     assert ({answered.result().status for answered in early}, store.begun) == ({503}, ["many", "one"])
     store.let_go.set()
-    statuses = [answer.status for answer in await asyncio.gather(*asked)]
+    statuses = [response.status for response in await asyncio.gather(*asked)]
     assert (sorted(statuses[:-1]), statuses[-1]) == ([200] * 9 + [503] * 3, 200)
 
 
-async def test_a_client_that_leaves_gives_its_place_back(start_gateway: Start, upstream: StandInCore) -> None:
-    """Neither a reset in mid-body nor a refused body keeps bytes reserved."""
+async def test_a_client_that_leaves_gives_its_bytes_back(start_gateway: Start, upstream: StandInCore) -> None:
+    """A client that leaves in mid-body, or whose body is refused, keeps no bytes reserved."""
     gateway = await start_gateway(limits={"body": BODY, "buffered": BODY})
     key = (await gateway.mint("ledgers:write")).key
     headers, body = FRAMINGS["chunked"]
@@ -172,14 +172,14 @@ async def test_a_client_that_leaves_gives_its_place_back(start_gateway: Start, u
 async def test_a_body_over_the_limit_is_refused_before_it_is_read(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
-    """Declared or found: 413, and nothing is forwarded."""
+    """A body over the limit, declared or found, is 413, and nothing is forwarded."""
     gateway = await start_gateway(limits=SCALED)
     key = (await gateway.mint("ledgers:write")).key
     declared = await upload(gateway, key, [("Content-Length", str(BODY + 1))], b"{")
     found = await upload(gateway, key, [("Transfer-Encoding", "chunked")], chunked(b"{" * (BODY + 1))[:-5])
     for client in (declared, found):
-        answer = await client.answer()
-        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+        response = await client.response()
+        assert (response.status, response.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
     assert upstream.requests == []
 
 
@@ -187,7 +187,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(
 async def test_what_leaves_is_at_most_a_mebibyte_more(
     start_gateway: Start, upstream: StandInCore, item: bytes
 ) -> None:
-    """The most items, in a body of exactly the limit, each of them stamped."""
+    """A stamped body of the most items and the largest size leaves at most a mebibyte larger."""
     gateway = await start_gateway(upstream={"max_body": SHIPPED_BODY + MEBIBYTE})
     key = (await gateway.mint("transactions:write")).key
     items = b",".join([item] * MAX_ITEMS)
@@ -201,7 +201,7 @@ async def test_what_leaves_is_at_most_a_mebibyte_more(
 async def test_a_body_that_its_stamps_make_too_long_for_core_is_not_sent(
     gateway: Running, upstream: StandInCore
 ) -> None:
-    """413 names both sizes and Core's limit, so that the client can split its batch; a byte less passes."""
+    """A body that stamps make too long for Core is 413, naming both sizes and Core's limit."""
     key = await gateway.mint("transactions:write")
     stamps = b'{"a":1,"meta_data":{"BLNK_GENERATED_BY":"%b"}}' % key.id.encode()
     item, added = b'{"a":1}', len(stamps) - 7
@@ -210,8 +210,8 @@ async def test_a_body_that_its_stamps_make_too_long_for_core_is_not_sent(
     assert (await gateway.ask("POST", "/transactions/bulk", key=key.key, body=body)).status == 200
     assert [got.body_length for got in upstream.take()] == [SHIPPED_BODY]
     longer = body[:-2] + b'x"}'
-    answer = await gateway.ask("POST", "/transactions/bulk", key=key.key, body=longer)
-    assert (answer.status, answer.code, answer.json()["error"]) == (
+    response = await gateway.ask("POST", "/transactions/bulk", key=key.key, body=longer)
+    assert (response.status, response.code, response.json()["error"]) == (
         413,
         "GEN_PAYLOAD_TOO_LARGE",
         f"Request body too large: {len(longer)} bytes, 5242881 with the stamp; "
@@ -223,10 +223,10 @@ async def test_a_body_that_its_stamps_make_too_long_for_core_is_not_sent(
 async def test_a_body_that_core_would_not_take_unstamped_is_refused_before_it_is_read(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
-    """However large `limits.body` is."""
+    """A body too long for Core is refused before it is read, however large `limits.body` is."""
     gateway = await start_gateway(limits={"body": 2 * BODY}, upstream={"max_body": BODY})
     key = (await gateway.mint("ledgers:write")).key
     client = await upload(gateway, key, [("Content-Length", str(BODY + 1))], b"{")
-    answer = await client.answer()
-    assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+    response = await client.response()
+    assert (response.status, response.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
     assert upstream.requests == []

@@ -1,8 +1,8 @@
 """The confused deputy: what a scoped key sends, the gateway does with Core's master key and its own store.
 
 Rules kept here:
-- What may be is worked out here from the words of the request's sender: its owner, and its scopes.
-- The store is looked at, not only the answer; nothing of `/api-keys` ever reaches Core.
+- What may be done is worked out here from the sender of the request: its owner and its scopes.
+- The store is checked as well as the response; nothing of `/api-keys` ever reaches Core.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from tests.conftest import examples
 from tests.hostile.conftest import Stage
-from tests.raw_client import Answer
+from tests.raw_client import Response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-HELD = ("api-keys:*", "ledgers:read", "balances:*")  # what the key `minter` of mallory holds
+HELD = ("api-keys:*", "ledgers:read", "balances:*")  # the scopes of mallory's key `minter`
 LATER = "2099-01-01T00:00:00Z"
 
 OWNERS = [
@@ -69,7 +69,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
 
 @st.composite
 def creations(draw: st.DrawFn) -> str:
-    """A body of POST /api-keys: every member, some twice, some spelled otherwise, in any order."""
+    """Bodies of POST /api-keys: every member, some twice, some spelled otherwise, in any order."""
     found = [f'"{name}":{draw(values)}' for name, values in VALUES.items()]
     for name in draw(st.lists(st.sampled_from(list(MEMBERS)), max_size=3)):
         spelling = draw(st.sampled_from([name, *MEMBERS[name]]))
@@ -81,7 +81,7 @@ def creations(draw: st.DrawFn) -> str:
 
 
 def granted(scope: str) -> bool:
-    """Whether mallory's `minter` may grant it: resource and action each her own, or under her `*`."""
+    """Return whether mallory's `minter` may grant the scope: each part is its own, or under its `*`."""
     parts = scope.split(":")
     return (
         len(parts) == 2
@@ -97,14 +97,14 @@ async def owned(stage: Stage, owner: str) -> list[Any]:
     return list(await stage.running.gateway.store.owned(owner))
 
 
-async def ask(stage: Stage, method: str, target: str, **more: Any) -> Answer:
-    """An answer to mallory's `minter`; alice's keys are as they were, and Core has heard nothing."""
+async def ask(stage: Stage, method: str, target: str, **more: Any) -> Response:
+    """Return the response to mallory's `minter`; assert that alice's keys stay and that Core got nothing."""
     before = await owned(stage, "alice")
-    answer = await stage.running.ask(method, target, key=stage.key("minter"), **more)
+    response = await stage.running.ask(method, target, key=stage.key("minter"), **more)
     assert await owned(stage, "alice") == before
     assert [record.revocation for record in before] == [None]
     assert stage.forwarded() == []
-    return answer
+    return response
 
 
 @examples(300)
@@ -113,19 +113,19 @@ async def ask(stage: Stage, method: str, target: str, **more: Any) -> Answer:
 @example(body=f'{{"name":"k","owner":"mallory","expires_at":"{LATER}","scopes":[],"\u017fcopes":["*:*"]}}')
 @example(body=f'{{"name":"k","owner":"mallory","expires_at":"{LATER}","scopes":["balances:*:*"]}}')
 async def test_no_key_is_minted_for_another_owner_or_with_more_scopes(stage: Stage, body: str) -> None:
-    """What is minted is the caller's owner's, and holds no scope that the caller does not."""
+    """A minted key belongs to the caller's owner, and holds no scope that the caller does not."""
     before = len(await owned(stage, "mallory"))
-    answer = await ask(stage, "POST", "/api-keys", body=body.encode())
-    if answer.status != 201:
-        assert answer.status in (400, 403)
+    response = await ask(stage, "POST", "/api-keys", body=body.encode())
+    if response.status != 201:
+        assert response.status in (400, 403)
         assert len(await owned(stage, "mallory")) == before
         return
-    stage.running.secrets.discard(answer.json()["key"])
-    record = await stage.running.gateway.store.get(answer.json()["api_key_id"])
+    stage.running.secrets.discard(response.json()["key"])
+    record = await stage.running.gateway.store.get(response.json()["api_key_id"])
     assert record is not None
     assert (record.owner, record.created_by) == ("mallory", stage.keys["minter"].id)
     assert [scope for scope in record.scopes if not granted(scope)] == []
-    assert (answer.json()["owner_id"], tuple(answer.json()["scopes"])) == ("mallory", record.scopes)
+    assert (response.json()["owner_id"], tuple(response.json()["scopes"])) == ("mallory", record.scopes)
     assert len(await owned(stage, "mallory")) == before + 1
 
 
@@ -151,13 +151,13 @@ def queries(draw: st.DrawFn) -> str:
 @example(query="owner=alice&owner=mallory")
 @example(query="owner=mallory;owner=alice")
 async def test_no_other_owners_keys_are_listed(stage: Stage, query: str) -> None:
-    """However `owner` is spelled, repeated or cut."""
-    answer = await ask(stage, "GET", f"/api-keys?{query}")
-    if answer.status == 200:
-        assert {item["owner_id"] for item in answer.json()} == {"mallory"}
-        assert {item["key"] for item in answer.json()} == {""}
+    """No list shows keys of another owner, however `owner` is spelled, repeated or cut."""
+    response = await ask(stage, "GET", f"/api-keys?{query}")
+    if response.status == 200:
+        assert {item["owner_id"] for item in response.json()} == {"mallory"}
+        assert {item["key"] for item in response.json()} == {""}
     else:
-        assert (answer.status, answer.code) == (403, "AUTH_CROSS_OWNER_ACCESS")
+        assert (response.status, response.code) == (403, "AUTH_CROSS_OWNER_ACCESS")
 
 
 PATHS = [
@@ -182,11 +182,11 @@ PATHS += ["{own}%26{}", "{own}%0d%0aX: {}", "*", "", "{upper}", "\\{}", "{own}/.
 @example(path="{}", query="?owner=mallory&owner=alice")
 @example(path="{}", query="")
 async def test_no_other_owners_key_is_revoked(stage: Stage, path: str, query: str) -> None:
-    """However its id is spelled, or the path around it."""
+    """No key of another owner is revoked, however its id is spelled, or the path around it."""
     victim, own = stage.keys["victim"].id, stage.keys["reader"].id
     spelled = path.replace("{}", victim).replace("{uuid}", victim[8:]).replace("{upper}", victim.upper())
-    answer = await ask(stage, "DELETE", f"/api-keys/{spelled.replace('{own}', own)}{query}")
-    assert answer.status in (400, 403, 404)
+    response = await ask(stage, "DELETE", f"/api-keys/{spelled.replace('{own}', own)}{query}")
+    assert response.status in (400, 403, 404)
     for name in ("victim", "reader"):
         record = await stage.running.gateway.store.get(stage.keys[name].id)
         assert record is not None
@@ -216,10 +216,10 @@ OVERRIDES = [
 async def test_no_scope_opens_what_is_the_master_keys(
     stage: Stage, method: str, path: str, header: str, value: str
 ) -> None:
-    """Not even `*:*`, by any method, nor by a header that other servers obey."""
+    """No scope, not even `*:*`, opens a master-key route, by any method or by a header of other servers."""
     body = b"{}" if method in ("POST", "PUT", "PATCH") else None
     headers = [(header, value)]
-    answer = await stage.running.ask(method, f"/{path}", key=stage.key("all"), headers=headers, body=body)
+    response = await stage.running.ask(method, f"/{path}", key=stage.key("all"), headers=headers, body=body)
     served = path == "api-keys" and method in ("GET", "POST")
-    assert answer.status in ((200, 400) if served else (400, 403, 404))
+    assert response.status in ((200, 400) if served else (400, 403, 404))
     assert stage.forwarded() == []

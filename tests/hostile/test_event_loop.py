@@ -1,8 +1,8 @@
 """No body holds the event loop of a running gateway for longer than 50 ms, nor do many of them.
 
 Rules kept here:
-- A heartbeat on the gateway's own loop measures each of its turns in CPU time of that thread, so that the
-  neighbours on a shared machine count for nothing; the best of a few runs counts.
+- A heartbeat on the gateway's own loop measures each of its turns in CPU time of that thread, so that
+  other processes on the machine do not count; the best of a few runs counts.
 - The client runs in a thread of its own, and the upstream, which is on the loop too, keeps nothing.
 """
 
@@ -27,7 +27,7 @@ from tests.stamping.test_bounds import BULK, CASES, SIZE
 LONGEST = 0.050  # seconds of CPU time between two turns of the loop
 RUNS = 4
 MANY = 200
-# The longest that another key's small request waits while MANY bodies of one key are stamped, in seconds.
+# The longest wait of another key's small request while MANY bodies of one key are stamped, in seconds.
 PATIENT = 0.1
 
 FORGED = b'"meta_data":{"BLNK_GENERATED_BY":"forged","a":"'
@@ -66,7 +66,7 @@ BODIES: dict[str, tuple[str, bytes, int]] = {
 
 
 class Heartbeat:
-    """The longest turn of the event loop since it was last asked."""
+    """The longest turn of the event loop since the last call."""
 
     def __init__(self) -> None:
         self._longest = 0.0
@@ -80,7 +80,7 @@ class Heartbeat:
             self._last = now
 
     def longest(self) -> float:
-        """In seconds of CPU time; what the caller has done in this turn is not counted."""
+        """Return it in seconds of CPU time, without what the caller has done in this turn."""
         longest, self._longest = self._longest, 0.0
         self._last = time.thread_time()
         return longest
@@ -89,7 +89,7 @@ class Heartbeat:
 @asynccontextmanager
 async def beating() -> AsyncIterator[Heartbeat]:
     heart = Heartbeat()
-    # The suite's objects are many: to collect garbage among them would be most of a turn.
+    # The suite has many objects: to collect garbage among them would take most of a turn.
     gc.collect()
     gc.freeze()
     task = asyncio.ensure_future(heart.beat())
@@ -102,7 +102,7 @@ async def beating() -> AsyncIterator[Heartbeat]:
 
 
 def exchange(address: Address, data: bytes) -> bytes:
-    """The status line of the answer to these bytes; blocks."""
+    """Return the status line of the response to these bytes; blocks."""
     with socket.create_connection((address.host, address.port), timeout=30) as client:
         client.sendall(data)
         return client.recv(64).split(b"\r\n")[0]
@@ -129,7 +129,7 @@ async def test_no_body_holds_it_for_long(gateway: Running, upstream: StandInCore
 
 
 async def test_many_bodies_of_one_key_hold_nobody_up(gateway: Running, upstream: StandInCore) -> None:
-    """Two hundred bodies of 30 kB, some 10 s of work, end in one turn; another key is served meanwhile."""
+    """Another key is served while two hundred bodies of 30 kB, which end in one turn, are stamped."""
     upstream.keep_bodies = False
     mallory, acme = (await gateway.mint("transactions:write")).key, (await gateway.mint("ledgers:*")).key
     body = CASES["30 kB of empty items"][1]
@@ -144,11 +144,11 @@ async def test_many_bodies_of_one_key_hold_nobody_up(gateway: Running, upstream:
         turns = []
         for _ in range(20):
             began = time.monotonic()
-            answer = await other.ask("POST", "/ledgers", key=acme, body=b'{"name":"x"}')
+            response = await other.ask("POST", "/ledgers", key=acme, body=b'{"name":"x"}')
             waits.append(time.monotonic() - began)
             turns.append(heart.longest())
-            assert answer.status == 200
-    # In the first, two hundred requests were read, which takes its time whatever their bodies.
+            assert response.status == 200
+    # In the first turn two hundred requests were read, which takes time whatever their bodies.
     assert sorted(turns)[len(turns) // 2] < LONGEST, turns
     assert sorted(waits)[len(waits) // 2] < PATIENT, waits
     for client in clients:
@@ -164,7 +164,7 @@ SMALL_PIECES = {
 
 @pytest.mark.parametrize("what", SMALL_PIECES)
 async def test_small_pieces_of_many_clients_hold_nobody_up(gateway: Running, what: str) -> None:
-    """A hundred clients without a key have sent 150 kB each when a turn begins; another is served."""
+    """Another client is served while 150 kB of each of a hundred clients without a key wait to be parsed."""
     key = (await gateway.mint("ledgers:read")).key
     address = gateway.gateway.address
     with contextlib.ExitStack() as stack:
@@ -175,7 +175,7 @@ async def test_small_pieces_of_many_clients_hold_nobody_up(gateway: Running, wha
             client.connect((address.host, address.port))
         async with await gateway.connect(local="127.0.0.2") as other, beating() as heart:
             assert (await other.ask("GET", "/ledgers", key=key)).status == 200
-            # The loop stands still until all of it waits to be read.
+            # The loop is blocked until all of it waits to be read.
             for client in clients:
                 client.sendall(SMALL_PIECES[what])
             heart.longest()

@@ -1,7 +1,7 @@
 """Generated heads, framings and cuts: whatever a client sends, Core reads only what the gateway decided on.
 
 Rules kept here:
-- Every request that reaches Core whole is one that the client was answered for, matched by its id,
+- Every request that reaches Core whole is one that the client got a response to, matched by its id,
   which no client can choose.
 - Core's side is judged on the recorded bytes, by a reader as lenient as a careless server.
 """
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.conftest import examples
 from tests.core_stand_in import Request
 from tests.hostile.conftest import Stage
-from tests.raw_client import Answer, BrokenAnswer, RawClient
+from tests.raw_client import BrokenResponse, RawClient, Response
 from tests.running import MASTER_KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -66,7 +66,7 @@ VALUES = [
     *(b"100-continue", b"websocket", b"h2c", b"%OTHER%", b"%MASTER%", b"chosen", b"trailers", b"x", b""),
     *(b"a\rb", b"a\nb", b"a\x00b", b"a\x0bchunked", b"\xff", b"\x7f", b"a\r\n b", b"%LONG%"),
 ]
-# What makes another header of a line's value, or another request of a body, if a reader is careless.
+# Text that a careless reader takes for another header in a value, or another request in a body.
 EVIL = [b"a\rX-Evil: 1", b"a\nX-Evil: 1", b"a\x00X-Evil: 1", b"%0d%0aX-Evil: 1", b"a\r\n X-Evil: 1"]
 BODIES = [
     *(b"", b"", b"{}", b"hello", b"\r\n", SMUGGLED),
@@ -89,7 +89,7 @@ FITTING = [
     ),
     *((CHUNKED, b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)), (b"", SMUGGLED)),
 ]
-# Lines that no parser minds; what of them crosses is another matter.
+# Lines that every parser accepts; which of them cross is tested elsewhere.
 SOUND = [
     *(b"Connection: keep-alive\r\n", b"X-Said: hello\r\n", b"Expect: 100-continue\r\n", b"TE: x\r\n"),
     *(b"X_Blnk_Key: %OTHER%\r\n", b"x-blnk_key: %OTHER%\r\n", b"X-API-Key: %OTHER%\r\n"),
@@ -123,7 +123,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
-    """What one client sends: up to four requests, with up to two bytes changed."""
+    """The bytes of one client: up to four requests, with up to two bytes changed."""
     data = b"".join(draw(st.lists(requests(), min_size=1, max_size=4)))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         at = draw(st.integers(0, len(data)))
@@ -134,23 +134,23 @@ def streams(draw: st.DrawFn) -> bytes:
 cuts = st.lists(st.integers(0, 2000), max_size=4)
 
 
-def segments(data: bytes, places: list[int]) -> list[bytes]:
-    bounds = [0, *sorted(min(place, len(data)) for place in places), len(data)]
+def segments(data: bytes, positions: list[int]) -> list[bytes]:
+    bounds = [0, *sorted(min(position, len(data)) for position in positions), len(data)]
     return [data[start:end] for start, end in pairwise(bounds) if end > start]
 
 
-async def answers_of(client: RawClient) -> list[Answer]:
-    """Every whole answer until the connection ends."""
+async def responses_of(client: RawClient) -> list[Response]:
+    """Return every whole response until the connection ends."""
     found = []
     while True:
         try:
-            found.append(await client.answer())
-        except BrokenAnswer:
+            found.append(await client.response())
+        except BrokenResponse:
             return found
 
 
 def head_faults(got: Request, *, public: bool) -> list[str]:
-    """What is wrong with a head that the gateway sent."""
+    """Return what is wrong with a head that the gateway sent."""
     lines = got.head.split(b"\r\n")
     keys = [value for name, value in got.headers if _KEY_LIKE.fullmatch(name.encode("latin-1"))]
     keys += got.values("authorization") + got.values("x-api-key")
@@ -170,48 +170,48 @@ def head_faults(got: Request, *, public: bool) -> list[str]:
 
 
 @examples(400)
-@given(stream=streams(), places=cuts)
-@example(stream=b"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\n\r\n" + SMUGGLED, places=[])
+@given(stream=streams(), positions=cuts)
+@example(stream=b"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\n\r\n" + SMUGGLED, positions=[])
 @example(
     stream=b"POST /ledgers/filter?\xff HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\nServer: a\r\nServer: b\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\nServer: x\r\nX-Evil: 1\r\n\r\n" + SMUGGLED,
-    places=[90, 160],
+    positions=[90, 160],
 )
 @example(
-    stream=b"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\nCookie: %OTHER%\r\n\r\n", places=[]
+    stream=b"GET /ledgers HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\nCookie: %OTHER%\r\n\r\n", positions=[]
 )
 @example(
     stream=b"POST /ledgers/filter HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Blnk-Key: %KEY%\r\nX-Evil: 1\r\n\r\n" + SMUGGLED,
-    places=[90, 110],
+    positions=[90, 110],
 )
 @example(
     stream=b"POST /ledgers/filter HTTP/1.1\r\nHost: x\r\nX-Blnk-Key: %KEY%\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Evil: 1\r\n\r\n" + SMUGGLED,
-    places=list(range(300)),
+    positions=list(range(300)),
 )
 async def test_core_reads_only_what_the_client_was_answered_for(
-    stage: Stage, stream: bytes, places: list[int]
+    stage: Stage, stream: bytes, positions: list[int]
 ) -> None:
-    """Whole requests upstream and good answers stand one to one; each head upstream is the gateway's own."""
+    """Each whole request that Core read has one good response, and a head that the gateway wrote."""
     stage.forwarded()
     before = {connection: len(connection.tail) for connection in stage.upstream.connections}
     key = stage.key("all")
     data = stream.replace(b"%KEY%", key.encode()).replace(b"%MASTER%", b"mk-guessed")
     data = data.replace(b"%OTHER%", stage.key("victim").encode()).replace(b"%LONG%", b"a" * 9000)
     async with await stage.running.connect() as client:
-        for segment in segments(data, places):
+        for segment in segments(data, positions):
             await client.send(segment)
             await asyncio.sleep(0)  # the gateway reads it before the next
         await client.half_close()
-        answers = await answers_of(client)
+        responses = await responses_of(client)
     got = stage.forwarded()
     whole = [request for request in got if request.complete]
-    answered = [answer.value("x-request-id") for answer in answers if answer.status == 200]
-    assert [request.values("x-request-id") for request in whole] == [[answer] for answer in answered]
+    answered = [response.value("x-request-id") for response in responses if response.status == 200]
+    assert [request.values("x-request-id") for request in whole] == [[response] for response in answered]
     for request in got:
         public = request.target.partition("?")[0] in ("/", "/health")
         assert head_faults(request, public=public) == []
     for connection in stage.upstream.connections:
         assert len(connection.tail) == before.get(connection, 0)
-    assert all(answer.status in (200, 400, 401, 403, 404, 408, 413, 431) for answer in answers)
+    assert all(response.status in (200, 400, 401, 403, 404, 408, 413, 431) for response in responses)

@@ -25,7 +25,7 @@ KIB, MIB = 1 << 10, 1 << 20
 
 
 def default(name: str) -> int:
-    """What a file that leaves the setting out gets."""
+    """Return what a file that leaves the setting out gets."""
     value = settings()[name].default
     assert isinstance(value, int)
     return value
@@ -35,7 +35,7 @@ def counted(name: str) -> str:
     return f"`{name}` ({default(name):,})"
 
 
-# What the row of a resource must say.
+# The text that the row of a resource must have.
 BOUNDS = {
     "connections of clients": counted("limits.connections"),
     "bytes of heads": f"{HELD_BYTES // MIB} MiB; a head {MAX_HEAD // KIB} KiB, {MAX_LINE:,} a line, "
@@ -63,7 +63,7 @@ SHARES = {
 
 
 def row(resource: str) -> list[str]:
-    """The cells of the one row of the page whose first cell begins so."""
+    """Return the cells of the one row of the page whose first cell begins with this text."""
     page = (ROOT / "tests" / "README.md").read_text()
     section = page.partition("## Resources that clients share\n")[2].partition("\n## ")[0]
     (found,) = (line for line in section.splitlines() if line.startswith(f"| {resource}"))
@@ -72,17 +72,17 @@ def row(resource: str) -> list[str]:
 
 @pytest.mark.parametrize("resource", BOUNDS)
 def test_a_bound_in_total_is_the_codes(resource: str) -> None:
-    """The numbers of the second column."""
+    """The numbers of the second column are the code's."""
     assert BOUNDS[resource] in row(resource)[1]
 
 
 @pytest.mark.parametrize("resource", SHARES)
 def test_a_bound_between_parties_is_the_codes(resource: str) -> None:
-    """The numbers of the third column."""
+    """The numbers of the third column are the code's."""
     assert SHARES[resource] in row(resource)[2]
 
 
 def test_the_slowest_pace_is_the_codes() -> None:
-    """What a client must give or take, once its first deadline is over."""
+    """The slowest pace on the page, for a client's body and for its reading, is the code's."""
     page = (ROOT / "tests" / "README.md").read_text()
     assert f"has to go at {SLOWEST // KIB} KiB/s once its first deadline is over." in page

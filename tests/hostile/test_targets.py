@@ -1,7 +1,7 @@
 """Generated request targets against a running gateway: the bytes matched are those that Core matches.
 
 Rules kept here:
-- What Core would read, and whether it is clear, is worked out by `go_reading`, not by the code under test.
+- Core's reading, and whether it is clear, is worked out by `go_reading`, not by the code under test.
 - Forwarding is an equivalence: what is clear, listed and granted crosses byte for byte, and nothing else.
 """
 
@@ -17,7 +17,7 @@ from gateway.policy.targets import parse_target
 from tests.conftest import examples
 from tests.hostile.conftest import Stage
 from tests.hostile.go_reading import is_clear, line_of, segments_of
-from tests.raw_client import Answer, request
+from tests.raw_client import Response, request
 from tests.test_matrix import LINES, Line, opens
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -66,7 +66,7 @@ composed = st.builds(
 
 @st.composite
 def disturbed(draw: st.DrawFn) -> str:
-    """The path of a listed route with up to three places changed."""
+    """The path of a listed route with up to three characters respelled or inserted."""
     target = draw(st.sampled_from(LINES)).target
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(target) - 1))
@@ -81,7 +81,7 @@ def disturbed(draw: st.DrawFn) -> str:
 unusual = st.sampled_from(
     ["*", "http://core/ledgers", "https://core/ledgers", "core:443", "ledgers", "?x", "", "//core/x", "\\x"]
 )
-# Blanks around the target are the request line's, which `test_heads` disturbs.
+# `test_heads` puts blanks around the target, as a part of the request line.
 targets = st.one_of(composed, composed, disturbed(), disturbed(), disturbed(), unusual).map(
     lambda target: target.strip(" ")
 )
@@ -89,7 +89,7 @@ methods = st.sampled_from(["GET", "GET", "POST", "PUT", "DELETE", "PATCH", "OPTI
 
 
 def is_open(name: str, line: Line | None) -> bool:
-    """Whether this caller's request goes on to Core, by the text of gateway.yaml."""
+    """Return whether this caller's request goes on to Core, by the text of gateway.yaml."""
     if line is None or line.word == "deny" or line.pattern in SERVED:
         return False
     if line.word == "public" or name == "master":
@@ -97,7 +97,7 @@ def is_open(name: str, line: Line | None) -> bool:
     return line.word != "master" and opens(SCOPES[name], line)
 
 
-async def ask(stage: Stage, name: str, method: str, target: str) -> Answer:
+async def ask(stage: Stage, name: str, method: str, target: str) -> Response:
     stage.forwarded()
     body = b'{"transactions":[{}]}' if method in ("POST", "PUT", "PATCH") else None
     async with await stage.running.connect() as client:
@@ -118,33 +118,33 @@ async def ask(stage: Stage, name: str, method: str, target: str) -> Answer:
 async def test_what_is_forwarded_is_what_was_decided_on(
     stage: Stage, target: str, method: str, name: str
 ) -> None:
-    """The upstream gets the very bytes, and reads in them the route that was decided and logged."""
+    """Core gets exactly the bytes of a forwarded target, and reads the route that was decided and logged."""
     sent = target.encode("latin-1")
-    answer = await ask(stage, name, method, target)
+    response = await ask(stage, name, method, target)
     got = [(was.method, was.target.encode("latin-1")) for was in stage.forwarded()]
     line = line_of(method, segments_of(sent)) if is_clear(sent) else None
     assert got == ([(method, sent)] if is_open(name, line) else [])
     if line is None or line.pattern not in SERVED:
-        assert (answer.status == 200) is bool(got)
+        assert (response.status == 200) is bool(got)
     if got and line is not None:
         route = f"{line.method} {line.pattern}"
         decided = decide(MASTER, method, parse_target(target), stage.running.gateway.config.policy, now=0.0)
         assert isinstance(decided, Allow)
         assert decided.route.name == route
-        request_id = answer.value("x-request-id")
+        request_id = response.value("x-request-id")
         assert request_id is not None
         stage.routes[request_id] = route
 
 
 @examples(200)
 @given(target=targets.filter(lambda target: not is_clear(target.encode("latin-1"))), method=methods)
-async def test_what_could_be_read_apart_is_refused_once_the_key_is_good(
+async def test_what_could_be_read_differently_is_refused_once_the_key_is_good(
     stage: Stage, target: str, method: str
 ) -> None:
-    """400 for any good key, the master key included; nothing crosses."""
+    """A target that servers read differently is 400 for any good key, the master key included."""
     for name in ("all", "reader", "master"):
-        answer = await ask(stage, name, method, target)
-        assert (answer.status, answer.code) == (400, "GEN_BAD_REQUEST")
+        response = await ask(stage, name, method, target)
+        assert (response.status, response.code) == (400, "GEN_BAD_REQUEST")
     assert stage.forwarded() == []
 
 
@@ -153,8 +153,8 @@ async def test_what_could_be_read_apart_is_refused_once_the_key_is_good(
     line=st.sampled_from([line for line in LINES if line.pattern != "/"]), query=st.sampled_from(["", "?a=b"])
 )
 async def test_a_trailing_slash_matches_nothing(stage: Stage, line: Line, query: str) -> None:
-    """It is a path of its own, for the master key too, and no redirect."""
+    """A path with a trailing slash matches no route, for the master key too, and there is no redirect."""
     for name in ("all", "master"):
-        answer = await ask(stage, name, line.method, f"{line.target}/{query}")
-        assert answer.status in (403, 404)
+        response = await ask(stage, name, line.method, f"{line.target}/{query}")
+        assert response.status in (403, 404)
     assert stage.forwarded() == []

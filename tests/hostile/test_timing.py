@@ -1,7 +1,7 @@
-"""Keys that are not good: no answer's time or text tells an unknown one from a malformed or nearly right one.
+"""Bad keys: the time and text of a response tell no unknown key from a malformed or nearly right one.
 
 Rules kept here:
-- Time itself is not measured, for a shared machine's noise hides what matters: the lines that run are.
+- Time itself is not measured, since noise on a shared machine hides it: the lines that run are compared.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyChangeBatch
 from tests.conftest import Start
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.running import MASTER_KEY
 
-# Everything that decides on a request. Only a text in the shape of a key can be a pending one: no secret.
+# The code that decides on a request. Only text in the shape of a key can be a pending one: no secret.
 TRACED = tuple(Path(gateway.__file__).parent / path for path in ("keys/cache.py", "policy", "proxy"))
 NO_KEYS = {
     "unknown": "A" * 43 + "=",
@@ -46,7 +46,7 @@ NO_KEYS = {
 
 
 class CountingStore(MemoryKeyStore):
-    """Keeps the digests it was asked for."""
+    """A store that keeps the digests it was asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class CountingStore(MemoryKeyStore):
 
 
 class QuietStore(MemoryKeyStore):
-    """Tells of no change, so that nothing but requests runs in what is traced."""
+    """A store without changes, so that only requests run while lines are traced."""
 
     async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         await asyncio.get_running_loop().create_future()
@@ -67,7 +67,7 @@ class QuietStore(MemoryKeyStore):
 
 @contextmanager
 def lines_run() -> Iterator[set[tuple[str, int]]]:
-    """The lines of the gateway's decision that run meanwhile."""
+    """Return the lines of the gateway's decision that run during a request."""
     seen: set[tuple[str, int]] = set()
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -86,24 +86,24 @@ def lines_run() -> Iterator[set[tuple[str, int]]]:
         sys.settrace(before)
 
 
-def said(answer: Answer) -> tuple[int, bytes, list[str]]:
-    return answer.status, answer.body, [name for name, _ in answer.headers]
+def visible(response: Response) -> tuple[int, bytes, list[str]]:
+    return response.status, response.body, [name for name, _ in response.headers]
 
 
 @pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS.keys())
 async def test_every_bad_key_costs_one_look_up(start_gateway: Start, key: str) -> None:
-    """Of its digest, each time anew, and is told the same."""
+    """Every bad key costs one look-up of its digest each time, and gets the same response."""
     store = CountingStore()
     gateway = await start_gateway(store=store)
-    answers = [await gateway.ask("GET", "/ledgers", key=key) for _ in range(2)]
+    responses = [await gateway.ask("GET", "/ledgers", key=key) for _ in range(2)]
     unknown = await gateway.ask("GET", "/ledgers", key=NO_KEYS["unknown"])
     assert store.asked == [digest(key.encode("latin-1"))] * 2 + [digest(NO_KEYS["unknown"])]
-    assert [said(answer) for answer in answers] == [said(unknown)] * 2
+    assert [visible(response) for response in responses] == [visible(unknown)] * 2
     assert (unknown.status, unknown.code) == (401, "AUTH_INVALID_API_KEY")
 
 
 async def test_every_bad_key_takes_the_same_lines(start_gateway: Start) -> None:
-    """From the header to the refusal; a good key is the control: it takes others."""
+    """Every bad key runs the same lines from the header to the refusal; the good control runs others."""
     gateway = await start_gateway(store=QuietStore())
     good = (await gateway.mint("ledgers:read")).key
     taken: dict[str, set[tuple[str, int]]] = {}

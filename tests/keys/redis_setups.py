@@ -96,7 +96,7 @@ class Sentinels:
             for server in self.servers
             if server.process.poll() is None
         ]
-        return all(b"\r\n%d\r\n" % port in answer for answer in asked)
+        return all(b"\r\n%d\r\n" % port in response for response in asked)
 
 
 @contextlib.contextmanager

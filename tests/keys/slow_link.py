@@ -14,7 +14,7 @@ async def slow_link(redis_port: int, seconds: float) -> AsyncIterator[int]:
     loop = asyncio.get_running_loop()
     transports: list[asyncio.Transport] = []
 
-    class Answers(asyncio.Protocol):
+    class Responses(asyncio.Protocol):
         """Passes data from Redis on, `seconds` later."""
 
         def __init__(self, client: asyncio.Transport) -> None:
@@ -37,7 +37,7 @@ async def slow_link(redis_port: int, seconds: float) -> AsyncIterator[int]:
             self._joining = loop.create_task(self._join(transport))
 
         async def _join(self, client: asyncio.Transport) -> None:
-            redis, _ = await loop.create_connection(lambda: Answers(client), "127.0.0.1", redis_port)
+            redis, _ = await loop.create_connection(lambda: Responses(client), "127.0.0.1", redis_port)
             transports.append(redis)
             self._pass = redis.write
             redis.writelines(self._early)

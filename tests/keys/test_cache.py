@@ -49,7 +49,7 @@ class ScriptedStore(MemoryKeyStore):
         self.released = asyncio.Event()
         self.released.set()
         self._asked: asyncio.Queue[str] = asyncio.Queue()
-        self._answers: asyncio.Queue[KeyChangeBatch | GatewayError] = asyncio.Queue()
+        self._responses: asyncio.Queue[KeyChangeBatch | GatewayError] = asyncio.Queue()
 
     async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         self.lookups.append(digest)
@@ -73,10 +73,10 @@ class ScriptedStore(MemoryKeyStore):
 
     async def changes(self, after: str, wait: float) -> KeyChangeBatch:
         self._asked.put_nowait(after)
-        answer = await self._answers.get()
-        if isinstance(answer, GatewayError):
-            raise answer
-        return answer
+        response = await self._responses.get()
+        if isinstance(response, GatewayError):
+            raise response
+        return response
 
     async def asked(self) -> str:
         """Wait for the next read of the changes, and return its position."""
@@ -86,12 +86,12 @@ class ScriptedStore(MemoryKeyStore):
         self, *changes: KeyChange, position: str = "1", continuous: bool = True, whole: bool = True
     ) -> str:
         """Respond to the read that is waiting; return when the next one is sent."""
-        self._answers.put_nowait(KeyChangeBatch(position, changes, continuous, whole))
+        self._responses.put_nowait(KeyChangeBatch(position, changes, continuous, whole))
         return await self.asked()
 
     async def cut(self) -> str:
         """Fail the read that is waiting; return when the next one is sent."""
-        self._answers.put_nowait(StoreUnavailableError())
+        self._responses.put_nowait(StoreUnavailableError())
         return await self.asked()
 
 

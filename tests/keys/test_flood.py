@@ -11,18 +11,18 @@ from tests import redis_acl
 from tests.conftest import Start
 from tests.keys.flood import flood
 from tests.keys.slow_link import slow_link
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.redis_server import RedisServer
 from tests.running import MASTER_KEY, Running
 
 pytestmark = pytest.mark.redis
 
 
-async def timed(gateway: Running, method: str, target: str, key: str) -> tuple[Answer, float]:
+async def timed(gateway: Running, method: str, target: str, key: str) -> tuple[Response, float]:
     """Return the response, and how many seconds it took."""
     began = time.monotonic()
-    answer = await gateway.ask(method, target, key=key)
-    return answer, time.monotonic() - began
+    response = await gateway.ask(method, target, key=key)
+    return response, time.monotonic() - began
 
 
 async def test_a_key_is_revoked_within_a_second_during_a_flood(start_gateway: Start, redis_url: str) -> None:
@@ -32,11 +32,11 @@ async def test_a_key_is_revoked_within_a_second_during_a_flood(start_gateway: St
     for gateway in (one, two):
         assert (await gateway.ask("GET", "/ledgers", key=stolen.key)).status == 200
     async with flood(one.gateway.address, 100) as statuses, flood(two.gateway.address, 100):
-        answer, took = await timed(one, "DELETE", f"/api-keys/{stolen.id}?owner=acme", MASTER_KEY)
+        response, took = await timed(one, "DELETE", f"/api-keys/{stolen.id}?owner=acme", MASTER_KEY)
         refused = time.monotonic()
         while (await two.ask("GET", "/ledgers", key=stolen.key)).status != 401:
             assert time.monotonic() - refused < 1
-    assert answer.status == 204
+    assert response.status == 204
     assert took < 1
     assert set(statuses) == {401}
 
@@ -49,11 +49,11 @@ async def test_a_first_use_takes_less_than_a_second_during_a_flood(
         gateway = await start_gateway(store=RedisKeyStore(redis_acl.url(f"127.0.0.1:{port}")))
         minted = await gateway.mint("ledgers:read")
         async with flood(gateway.gateway.address, 500) as statuses:
-            answer, took = await timed(gateway, "GET", "/ledgers", minted.key)
+            response, took = await timed(gateway, "GET", "/ledgers", minted.key)
             await gateway.logged('"status":503')
             log, (metrics, _) = gateway.log.getvalue(), gateway.gateway.metrics.exposition("")
         await gateway.close()
-    assert answer.status == 200
+    assert response.status == 200
     assert took < 1
     assert set(statuses) == {401, 503}
     # The store works: a flood of look-ups is not a failure of it.

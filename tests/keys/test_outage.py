@@ -11,7 +11,7 @@ import pytest
 from gateway.keys.authorities import IN_MEMORY
 from gateway.keys.redis.store import RedisKeyStore
 from tests.conftest import Start
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, Minted, Running
 
@@ -47,11 +47,11 @@ def outage(tmp_path: Path) -> Iterator[Outage]:
     outage.server.kill()
 
 
-def shown(answer: Answer) -> tuple[int, str | None, str | None]:
-    return answer.status, answer.code, answer.value("retry-after")
+def shown(response: Response) -> tuple[int, str | None, str | None]:
+    return response.status, response.code, response.value("retry-after")
 
 
-async def read(gateway: Running, key: str) -> Answer:
+async def read(gateway: Running, key: str) -> Response:
     return await gateway.ask("GET", "/ledgers", key=key)
 
 

@@ -206,9 +206,9 @@ def resource(store: KeyStore, quota: int) -> ApiKeys:
 @pytest.mark.parametrize("principal", [MASTER, CALLER], ids=["master", "scoped"])
 async def test_beyond_the_quota_every_caller_gets_403(store: KeyStore, principal: Principal) -> None:
     api_keys = resource(store, 2)
-    answers = [await api_keys.create(principal, BODY) for _ in range(3)]
-    assert [isinstance(answer, ApiResponse) for answer in answers] == [True, True, False]
-    assert answers[2] == Deny(Code.KEY_QUOTA, f"Too many API keys: {TOO_MANY.format(2)}")
+    responses = [await api_keys.create(principal, BODY) for _ in range(3)]
+    assert [isinstance(response, ApiResponse) for response in responses] == [True, True, False]
+    assert responses[2] == Deny(Code.KEY_QUOTA, f"Too many API keys: {TOO_MANY.format(2)}")
 
 
 LONG = "é" * MAX_TEXT
@@ -240,8 +240,8 @@ async def test_the_size_of_each_member_is_limited(
 ) -> None:
     """The error names every member that is too long, and repeats no value."""
     body = f'{{"name":"{name}","owner":"{owner}","scopes":[{scopes}],"expires_at":"2999-01-02T03:04:05Z"}}'
-    answer = await resource(store, 2).create(MASTER, body.encode())
-    assert answer == Deny(Code.MALFORMED_BODY, message) if message else isinstance(answer, ApiResponse)
+    response = await resource(store, 2).create(MASTER, body.encode())
+    assert response == Deny(Code.MALFORMED_BODY, message) if message else isinstance(response, ApiResponse)
 
 
 # A full Redis.
@@ -285,14 +285,14 @@ async def test_minting_in_a_loop_ends_and_every_key_can_be_revoked(
 
         async def mint(length: int) -> tuple[int, str]:
             body = '{"name":"%s","owner":"mallory","scopes":[],"expires_at":"2999-01-01T00:00:00Z"}'
-            answer = await gateway.ask(
+            response = await gateway.ask(
                 "POST", "/api-keys", key=minter.key, body=(body % ("n" * length)).encode()
             )
-            made = answer.json()
-            if answer.status == 201:
+            made = response.json()
+            if response.status == 201:
                 gateway.secrets.discard(made["key"])
                 return 201, made["api_key_id"]
-            return answer.status, made["error_detail"]["code"]
+            return response.status, made["error_detail"]["code"]
 
         assert {await mint(length) for length in (65_000, 8_000, 500)} == {(400, "GEN_MALFORMED_REQUEST")}
         live = [await mint(MAX_TEXT) for _ in range(51)]
@@ -300,10 +300,10 @@ async def test_minting_in_a_loop_ends_and_every_key_can_be_revoked(
         created = 50
         for _, key_id in live[:49]:
             await gateway.ask("DELETE", f"/api-keys/{key_id}", key=minter.key)
-        while (answer := await mint(1))[0] == 201:
+        while (response := await mint(1))[0] == 201:
             created += 1
-            await gateway.ask("DELETE", f"/api-keys/{answer[1]}", key=minter.key)
-        assert (answer, created) == ((403, "GATEWAY_KEY_QUOTA"), 200)
+            await gateway.ask("DELETE", f"/api-keys/{response[1]}", key=minter.key)
+        assert (response, created) == ((403, "GATEWAY_KEY_QUOTA"), 200)
         for key in (victim, minter):
             target = f"/api-keys/{key.id}?owner={key.owner}"
             assert (await gateway.ask("DELETE", target, key=MASTER_KEY)).status == 204

@@ -227,14 +227,14 @@ PRINCIPALS = contract_principals()
 
 @pytest.mark.parametrize("case", contract_cases(), ids=lambda case: case["id"])
 def test_the_contract_is_decided_as_recorded(case: dict[str, Any]) -> None:
-    request, answer = case["request"], case["gateway"].get("answers", {})
+    request, response = case["request"], case["gateway"].get("answers", {})
     target = parse_target(re.sub(r"\{\{\w+(:\w+)?\}\}", "x", request["target"]))
     decision = decide(PRINCIPALS[case["principal"]], request["method"], target, Policy(CORE_TABLE), NOW)
-    if answer.get("status") in (400, 404) and answer["code"] is None:
+    if response.get("status") in (400, 404) and response["code"] is None:
         assert isinstance(decision, Deny)
-        assert decision.code.status == answer["status"]
-    elif answer.get("code") in JUDGED_HERE:
+        assert decision.code.status == response["status"]
+    elif response.get("code") in JUDGED_HERE:
         assert isinstance(decision, Deny)
-        assert (decision.code, decision.message) == (JUDGED_HERE[answer["code"]], answer["message"])
+        assert (decision.code, decision.message) == (JUDGED_HERE[response["code"]], response["message"])
     else:
         assert isinstance(decision, Allow)

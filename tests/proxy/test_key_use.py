@@ -34,8 +34,8 @@ async def test_a_use_is_seen_in_the_list(start_gateway: Start) -> None:
     gateway = await start_gateway(store=store)
     minted = await gateway.mint("ledgers:read", "api-keys:read")
     await store.record_uses({minted.id: read_instant(b"2026-01-02T03:04:05.5Z").unix})
-    answer = await gateway.ask("GET", "/api-keys", key=minted.key)
-    assert b'"last_used_at":"2026-01-02T03:04:05.5Z"' in answer.body
+    response = await gateway.ask("GET", "/api-keys", key=minted.key)
+    assert b'"last_used_at":"2026-01-02T03:04:05.5Z"' in response.body
 
 
 async def test_a_key_of_core_works_from_its_first_request(start_gateway: Start) -> None:
@@ -51,7 +51,7 @@ async def test_a_key_of_core_works_from_its_first_request(start_gateway: Start) 
 
 
 async def test_a_disabled_key_is_refused_and_works_again_once_enabled(start_gateway: Start) -> None:
-    """Known within a second, by the stream that tells of revocations."""
+    """A disabled key is refused within a second, and works again within a second of being enabled."""
     store = MemoryKeyStore()
     gateway = await start_gateway(store=store)
     minted = await gateway.mint("ledgers:read")
@@ -59,9 +59,9 @@ async def test_a_disabled_key_is_refused_and_works_again_once_enabled(start_gate
     async def becomes(status: int) -> bytes:
         async with asyncio.timeout(1), await gateway.connect() as client:
             while True:
-                answer = await client.ask("GET", "/ledgers", key=minted.key)
-                if answer.status == status:
-                    return answer.body
+                response = await client.ask("GET", "/ledgers", key=minted.key)
+                if response.status == status:
+                    return response.body
 
     await becomes(200)
     await store.revise(

@@ -1,4 +1,4 @@
-"""What one key or all bodies together may take."""
+"""The limits of requests by key, and of buffered bodies together."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ NOW = 1000.25
 
 class TestRateLimit:
     def test_zero_is_no_limit(self) -> None:
-        """Without a rate every request passes."""
+        """A rate of zero limits nothing."""
         limit = RateLimit(0)
         assert all(limit.allows("a", NOW) for _ in range(1000))
 
     @pytest.mark.parametrize("rate", [1, 2, 3, 7, 10, 99, 1000])
     @pytest.mark.parametrize("now", [0.0, NOW, 1e9 + 0.1])
     def test_a_burst_is_one_seconds_worth(self, rate: int, now: float) -> None:
-        """At one instant exactly `rate` requests pass, rounding of floats or not."""
+        """At one instant exactly `rate` requests pass, whatever the rounding of floats."""
         limit = RateLimit(rate)
         assert sum(limit.allows("a", now) for _ in range(rate + 5)) == rate
 
     def test_each_key_has_its_own(self) -> None:
-        """One key's burst costs another nothing."""
+        """The burst of one key costs another key nothing."""
         limit = RateLimit(1)
         assert [limit.allows(key, NOW) for key in "abab"] == [True, True, False, False]
 
@@ -39,20 +39,20 @@ class TestRateLimit:
         assert [limit.allows("a", NOW + 0.75) for _ in range(3)] == [True, True, False]
 
     def test_refusals_cost_nothing(self) -> None:
-        """A client that hammers is let in again as soon as one that waits."""
+        """A client that keeps sending is let in again as soon as one that waits."""
         limit = RateLimit(1)
         assert limit.allows("a", NOW)
         assert not any(limit.allows("a", NOW + part / 100) for part in range(40))
         assert limit.allows("a", NOW + 1)
 
-    def test_rest_saves_nothing_up(self) -> None:
+    def test_a_pause_allows_one_burst(self) -> None:
         """An hour without requests allows one burst, not an hour's worth."""
         limit = RateLimit(2)
         assert limit.allows("a", NOW)
         assert sum(limit.allows("a", NOW + 3600) for _ in range(10)) == 2
 
-    def test_keys_that_are_even_are_forgotten(self) -> None:
-        """However many keys there have been, only those with a debt are remembered."""
+    def test_keys_without_debt_are_forgotten(self) -> None:
+        """A key that may send a whole burst again is forgotten, so that memory is bounded."""
         limit = RateLimit(10)
         for number in range(5000):
             limit.allows(f"key {number}", NOW + number)
@@ -62,7 +62,7 @@ class TestRateLimit:
 
 class TestBufferBudget:
     def test_it_holds_up_to_its_limit(self) -> None:
-        """The last byte can be had; one more is 503, and what is refused holds nothing any more."""
+        """The last byte is given; one more is 503, and a refused body holds nothing."""
         budget = BufferBudget(10)
         hold = budget.hold(Caller("a", "here"))
         hold.grow(4)
@@ -73,7 +73,7 @@ class TestBufferBudget:
         assert (code_of(refused.value), budget.held) == (Code.UNAVAILABLE, 0)
 
     def test_what_is_given_back_can_be_had_again(self) -> None:
-        """Released bytes are free for the next body."""
+        """Bytes that are released are free for the next body."""
         budget = BufferBudget(10)
         first = budget.hold(Caller("a", "here"))
         first.grow(10)
@@ -83,7 +83,7 @@ class TestBufferBudget:
         assert budget.held == 10
 
     def test_the_party_that_holds_most_gives_up_its_largest_body_that_still_comes(self) -> None:
-        """A lone party may hold everything, and yields as soon as another needs some of it."""
+        """A party may hold every byte, and loses its largest unfinished body once another needs some."""
         budget, refused = BufferBudget(10), list[str]()
         small, large, other = (
             budget.hold(Caller("a", "here")),
@@ -100,7 +100,7 @@ class TestBufferBudget:
             large.grow(1)
 
     def test_one_refusal_is_enough_for_all_that_ask_in_the_same_turn(self) -> None:
-        """What is refused gives its bytes back at once, so that the next that asks has them."""
+        """A refused body gives its bytes back at once, so that the next one in the same turn gets them."""
         budget = BufferBudget(10)
         first, second = budget.hold(Caller("a", "here")), budget.hold(Caller("a", "here"))
         first.grow(5)
@@ -111,7 +111,7 @@ class TestBufferBudget:
         assert (first.size, second.size, budget.held) == (0, 6, 6)
 
     def test_a_whole_body_is_never_given_up(self) -> None:
-        """It is on its way to Core: others have an eighth more than the limit, and are refused beyond."""
+        """A whole body is on its way to Core and not given up; other keys get an eighth beyond the limit."""
         budget, refused = BufferBudget(16), list[str]()
         whole, same, other = (budget.hold(Caller(party, "here")) for party in ("a", "a", "b"))
         whole.comes(lambda: refused.append("whole"))
@@ -126,7 +126,7 @@ class TestBufferBudget:
         assert (refused, budget.held) == ([], 16)
 
     def test_nobody_yields_to_a_party_that_would_hold_as_much(self) -> None:
-        """Or two parties would take the same bytes from each other for ever."""
+        """No body is given up for a party that would then hold as much, or two would take turns for ever."""
         budget, refused = BufferBudget(10), list[str]()
         first, second = budget.hold(Caller("a", "here")), budget.hold(Caller("b", "here"))
         for hold in (first, second):
@@ -137,7 +137,7 @@ class TestBufferBudget:
         assert (refused, budget.held) == ([], 5)
 
     def test_a_network_gives_up_a_body_however_many_keys_hold_its_bytes(self) -> None:
-        """Each of them holds less than whoever needs some of it."""
+        """A network gives up a body, even if each of its keys holds less than the key that needs some."""
         budget, refused = BufferBudget(10), list[str]()
         for key in "abcde":
             hold = budget.hold(Caller(key, "many"))
@@ -147,8 +147,8 @@ class TestBufferBudget:
         other.grow(4)
         assert (len(refused), budget.held, other.size) == (2, 10, 4)
 
-    def test_such_a_network_takes_nothing_from_another(self) -> None:
-        """By one key more, which holds nothing yet: the other's key has more, but its network has less."""
+    def test_a_network_takes_nothing_from_a_smaller_one(self) -> None:
+        """A network takes nothing from a smaller one by another key that holds nothing yet."""
         budget, refused = BufferBudget(10), list[str]()
         one = budget.hold(Caller("f", "one"))
         one.comes(lambda: refused.append("one"))

@@ -1,4 +1,4 @@
-"""`serve --observe`: Core decides on every request, and what the gateway would have done is told.
+"""`serve --observe`: Core decides on every request, and the gateway only reports its own decision.
 
 Rules kept here:
 - Here Core knows the client's key instead of the gateway's: once ready, `upstream.master_key` is that key.
@@ -24,8 +24,8 @@ from gateway.proxy.observe import NOTICE
 from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.telemetry.scope_use import ScopesUsed, ScopeUse
-from tests.core_stand_in import REFUSAL, StandInCore, answering, held
-from tests.raw_client import Answer, chunked, request
+from tests.core_stand_in import REFUSAL, StandInCore, held, responding
+from tests.raw_client import Response, chunked, request
 from tests.running import MASTER_KEY, Minted, Running, configured, shipped_config
 from tests.serving import serving
 
@@ -34,7 +34,7 @@ UNKNOWN = "A" * 43 + "="
 
 
 class SlowStore(MemoryKeyStore):
-    """A store that fails, or that does not answer, while it is told to."""
+    """A store that fails, or that does not respond, while it is told to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ async def observe(upstream: StandInCore) -> AsyncIterator[Observe]:
 
 
 async def line(running: Running, path: str) -> dict[str, Any]:
-    """The log line of the last request for this path."""
+    """Return the log line of the last request for this path."""
     log = await running.logged(f'"path":"{path}"')
     found: list[dict[str, Any]] = [
         json.loads(text) for text in log.splitlines() if f'"path":"{path}"' in text
@@ -80,7 +80,7 @@ async def line(running: Running, path: str) -> dict[str, Any]:
 
 
 async def noted(running: Running, path: str) -> tuple[str, str, str, int, bool]:
-    """What the line says would have been done, and what was."""
+    """Return what the line reports as the gateway's decision, and what was done."""
     found = await line(running, path)
     return (found["decision"], found["would_code"], found["code"], found["status"], found["stamped"])
 
@@ -94,12 +94,12 @@ async def accepted(running: Running, *scopes: str) -> Minted:
 
 class TestPassing:
     async def test_key_and_body_go_on_as_they_came(self, observe: Observe, upstream: StandInCore) -> None:
-        """The client's own key, every byte of its body, and nothing of the gateway's key."""
+        """Core gets the client's own key and every byte of its body, and nothing of the gateway's key."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:write")
-        answer = await gateway.ask("POST", "/ledgers?a=b%20c", key=key.key, body=LEDGER)
+        response = await gateway.ask("POST", "/ledgers?a=b%20c", key=key.key, body=LEDGER)
         (sent,) = upstream.requests
-        assert (answer.status, sent.target, bytes(sent.body)) == (200, "/ledgers?a=b%20c", LEDGER)
+        assert (response.status, sent.target, bytes(sent.body)) == (200, "/ledgers?a=b%20c", LEDGER)
         assert sent.values("x-blnk-key") == [key.key]
         assert MASTER_KEY.encode() not in sent.raw
         assert await noted(gateway, "/ledgers") == ("would_stamp", "", "", 200, False)
@@ -107,7 +107,7 @@ class TestPassing:
     async def test_credentials_pass_in_any_spelling_and_number(
         self, observe: Observe, upstream: StandInCore
     ) -> None:
-        """What Core makes of them is Core's business."""
+        """Headers with keys pass in any spelling and number, since Core decides on them."""
         gateway = await observe()
         headers = [("x-blnk-key", UNKNOWN), ("X-Blnk-Key", "two"), ("Authorization", "Bearer x"),
                    ("X_Blnk_Key", "three"), ("X-API-Key", "four")]  # fmt: skip
@@ -126,22 +126,22 @@ class TestPassing:
         key = await accepted(gateway, "ledgers:read")
         release = asyncio.Event()
         upstream.script(held(release))
-        answer = await gateway.ask("GET", "/ledgers", key=key.key)
-        assert (answer.status, answer.code) == (504, "GATEWAY_UPSTREAM_TIMEOUT")
+        response = await gateway.ask("GET", "/ledgers", key=key.key)
+        assert (response.status, response.code) == (504, "GATEWAY_UPSTREAM_TIMEOUT")
         release.set()
 
     async def test_a_refusal_of_core_is_no_refusal_of_the_gateway(
         self, observe: Observe, upstream: StandInCore
     ) -> None:
-        """Core's 401 is about the client's key here, and passes."""
+        """A 401 of Core is about the client's key here, and passes."""
         gateway = await observe()
-        answer = await gateway.ask("GET", "/ledgers", key=UNKNOWN)
-        assert (answer.status, answer.body) == (401, REFUSAL)
+        response = await gateway.ask("GET", "/ledgers", key=UNKNOWN)
+        assert (response.status, response.body) == (401, REFUSAL)
         assert "core refused the master key" not in gateway.log.getvalue()
 
     @pytest.mark.parametrize("length", [10, 200_000])
     async def test_a_chunked_body_passes(self, observe: Observe, upstream: StandInCore, length: int) -> None:
-        """Held for its stamp to be tried, it is the same bytes."""
+        """A chunked body that was buffered to try its stamp reaches Core unchanged."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:write")
         body = b'{"name":"%b"}' % (b"x" * length)
@@ -155,7 +155,7 @@ class TestPassing:
     async def test_a_body_that_is_too_large_to_stamp_passes(
         self, observe: Observe, upstream: StandInCore, framing: str
     ) -> None:
-        """However it comes: what was held of it goes on first."""
+        """A body that is too large to stamp passes, however it is framed."""
         gateway = await observe(limits={"body": 100_000})
         key = await accepted(gateway, "ledgers:write")
         body = bytes(range(256)) * 2000
@@ -169,21 +169,21 @@ class TestPassing:
             await client.send(whole[:cut])
             await asyncio.sleep(0.05)
             await client.send(whole[cut:])
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert bytes(upstream.requests[0].body) == body
         assert await noted(gateway, "/ledgers") == ("would_deny", "GEN_PAYLOAD_TOO_LARGE", "", 200, False)
 
     async def test_what_http_forbids_is_refused(self, observe: Observe, upstream: StandInCore) -> None:
-        """Two lengths are no request that could be passed on."""
+        """A request with two lengths is refused here too, since it cannot be passed on."""
         gateway = await observe()
         client = await gateway.connect()
-        answer = await client.call(
+        response = await client.call(
             b"POST /ledgers HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"
         )
-        assert (answer.status, upstream.requests) == (400, [])
+        assert (response.status, upstream.requests) == (400, [])
 
-    async def test_a_lost_core_is_told_as_ever(self, observe: Observe, upstream: StandInCore) -> None:
-        """502, and what would have been done beside it."""
+    async def test_a_lost_core_is_reported(self, observe: Observe, upstream: StandInCore) -> None:
+        """A Core that is gone is 502, and the line reports the gateway's decision too."""
         gateway = await observe()
         async with upstream.refusing():
             assert (await gateway.ask("GET", "/ledgers", key=UNKNOWN)).status == 502
@@ -191,8 +191,8 @@ class TestPassing:
         assert found == ("would_deny", "AUTH_INVALID_API_KEY", "GATEWAY_UPSTREAM_UNREACHABLE", 502, False)
 
     async def test_nothing_passes_before_core_was_seen(self, upstream: StandInCore) -> None:
-        """Also here Core must be one that asks for keys."""
-        upstream.probe_behaviour = answering("503 Service Unavailable")
+        """Nothing passes before Core has shown that it asks for keys."""
+        upstream.probe_behaviour = responding("503 Service Unavailable")
         gateway = build(configured(upstream, {}), io.StringIO(), Options(observe=True))
         await gateway.start()
         running = Running(gateway, io.StringIO(), upstream)
@@ -225,11 +225,11 @@ class TestVerdicts:
         code: str,
         route: str,
     ) -> None:
-        """Whatever it would have been: Core gets the bytes of the target as they came."""
+        """Each refusal is reported and the request passes: Core gets the bytes of the target as they came."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:read", "api-keys:read")
-        answer = await gateway.ask(method, target, key=key.key)
-        assert (answer.status, [sent.target for sent in upstream.requests]) == (200, [target])
+        response = await gateway.ask(method, target, key=key.key)
+        assert (response.status, [sent.target for sent in upstream.requests]) == (200, [target])
         found = await line(gateway, target)
         assert (found["decision"], found["would_code"], found["route"]) == (decision, code, route)
         assert found["answered_by"] == "core"
@@ -247,7 +247,7 @@ class TestVerdicts:
     async def test_the_stamp_is_tried_on_the_body(
         self, observe: Observe, upstream: StandInCore, body: bytes, decision: str, code: str
     ) -> None:
-        """What would be refused of a body is known before it is."""
+        """The stamp is tried on the body, so that its refusal is reported."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:write")
         assert (await gateway.ask("POST", "/ledgers", key=key.key, body=body)).status == 200
@@ -271,7 +271,7 @@ class TestVerdicts:
         assert len(upstream.requests) == 2
 
     async def test_a_spent_budget_is_noted(self, observe: Observe, upstream: StandInCore) -> None:
-        """There is no room to try the stamp, and the request passes without."""
+        """Without bytes left to try the stamp, the request passes, and that is reported."""
         gateway = await observe(limits={"buffered": 10})
         key = await accepted(gateway, "ledgers:write")
         assert (await gateway.ask("POST", "/ledgers", key=key.key, body=LEDGER)).status == 200
@@ -282,7 +282,7 @@ class TestVerdicts:
     async def test_a_store_that_does_not_answer_costs_a_moment(
         self, observe: Observe, upstream: StandInCore, how: str
     ) -> None:
-        """The request goes on; what would have been answered is 503."""
+        """A store that does not respond delays the request a moment; the gateway reports a 503."""
         store = SlowStore()
         gateway = await observe(store=store)
         setattr(store, how, True)
@@ -292,7 +292,7 @@ class TestVerdicts:
         assert (await noted(gateway, "/ledgers"))[:2] == ("would_deny", "GATEWAY_KEY_STORE_UNAVAILABLE")
 
     async def test_it_is_counted_and_shown(self, observe: Observe) -> None:
-        """By route in the metrics; readiness says that nothing is enforced."""
+        """Decisions are counted by route in the metrics, and readiness says that nothing is enforced."""
         gateway = await observe()
         key = await accepted(gateway, "ledgers:write")
         await gateway.ask("POST", "/ledgers", key=key.key, body=LEDGER)
@@ -306,7 +306,7 @@ class TestVerdicts:
         assert gateway.gateway.health.notices() == [NOTICE]
 
 
-async def scopes(running: Running, query: str = "") -> Answer:
+async def scopes(running: Running, query: str = "") -> Response:
     async with await running.connect(running.gateway.admin_address) as client:
         asked = request("GET", f"/scopes{query}", headers=[("Connection", "close")])
         return await client.call(asked.replace(b"gateway.test", b"127.0.0.1"))
@@ -314,7 +314,7 @@ async def scopes(running: Running, query: str = "") -> Answer:
 
 class TestLog:
     async def test_it_says_at_the_start_that_nothing_is_enforced(self, upstream: StandInCore) -> None:
-        """And nothing of revoked keys, which Core honours or refuses as it will."""
+        """The start says that nothing is enforced, and nothing of revoked keys, which Core decides on."""
         async with serving(upstream.url, {"DRAIN__DELAY": "0s"}, options=["--observe"]) as process:
             await process.event("ready")
             process.terminate()
@@ -331,7 +331,7 @@ class TestLog:
 
 class TestScopes:
     async def test_each_key_shows_what_it_used_and_what_it_did_not(self, gateway: Running) -> None:
-        """So that the scopes it never used can be taken from it."""
+        """Each key shows the scopes that it used, and those that it did not and that may be removed."""
         key = await gateway.mint("ledgers:*", "balances:read", "*:*")
         unused = await gateway.mint("ledgers:read", owner="ops")
         for target in ("/ledgers", "/ledgers/x", "/balances/x", "/hooks"):
@@ -357,8 +357,8 @@ class TestScopes:
         assert [(key["owner"], key["used"], key["unused"]) for key in one] == [("ops", {}, ["ledgers:read"])]
 
     async def test_a_key_that_nobody_knows_is_404(self, gateway: Running) -> None:
-        answer = await scopes(gateway, "?key_id=api_key_x")
-        assert (answer.status, answer.code) == (404, "APIKEY_NOT_FOUND")
+        response = await scopes(gateway, "?key_id=api_key_x")
+        assert (response.status, response.code) == (404, "APIKEY_NOT_FOUND")
 
     def test_what_only_report_only_let_pass_is_what_a_key_lacks(self) -> None:
         use, routes = ScopeUse(), shipped_config().routes
@@ -376,7 +376,7 @@ class TestScopes:
         assert use.of("a", held[:2], routes).used == {"*:write": 1}
 
     def test_its_memory_is_bounded(self) -> None:
-        """What is known goes on being counted; the report says that it is not all."""
+        """When the memory is full, known entries still count, and the report says that it is incomplete."""
         use, routes = ScopeUse(max_noted=2), shipped_config().routes
         for key_id in ("a", "b", "c", "a"):
             use.note(key_id, "GET /ledgers")
@@ -384,7 +384,7 @@ class TestScopes:
         assert use.of("a", ("ledgers:read",), routes).used == {"ledgers:read": 2}
 
     async def test_a_page_holds_a_thousand_keys(self) -> None:
-        """And says how many it left out; a key whose record is gone is none."""
+        """A page lists at most a thousand keys that have a record, and says how many keys it left out."""
         use = ScopeUse()
         for number in range(1_002):
             use.note(f"api_key_{number}", "GET /ledgers")
@@ -393,7 +393,7 @@ class TestScopes:
 
 
 def test_the_shipped_ledgers_route_stamps() -> None:
-    """The tests above lean on it."""
+    """The shipped ledgers route stamps, which the tests above rely on."""
     routes = shipped_config().routes
     found = routes.match("POST", ("ledgers",))
     assert found is not None

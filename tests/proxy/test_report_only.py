@@ -1,4 +1,4 @@
-"""`mode: report-only, until: DATE` on a route or a key: what lacks only its scope passes, and is told."""
+"""`mode: report-only, until: DATE` on a route or a key: what lacks only its scope passes, and is reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_rout
 from gateway.policy.targets import parse_target
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.running import MASTER_KEY, Running, shipped_config
 
 NOW = 1_795_452_240.0  # 2026-11-23 in UTC
@@ -58,7 +58,7 @@ def decision(
 class TestDecision:
     @pytest.mark.parametrize(("on_route", "on_key"), [(True, False), (False, True), (True, True)])
     def test_what_lacks_only_its_scope_passes_with_its_refusal(self, on_route: bool, on_key: bool) -> None:
-        """The refusal stays with the permission, to be told."""
+        """A request that lacks only its scope passes, and its refusal is kept for the report."""
         found = decision("/balances", on_route=on_route, on_key=on_key)
         assert isinstance(found, Allow)
         refusal = Deny(Code.INSUFFICIENT, "Insufficient permissions for balances:read", found.route)
@@ -69,13 +69,13 @@ class TestDecision:
         assert decision("/balances", key, on_route=True) == Allow(REPORTED)
 
     def test_another_key_does_not(self) -> None:
-        """A key's date is its own."""
+        """The date of one key does not count for another."""
         assert isinstance(decision("/balances", replace(KEY, id="other")), Deny)
 
     @pytest.mark.parametrize(("now", "kind"), [(UNTIL - 0.001, Allow), (UNTIL, Deny)])
     @pytest.mark.parametrize("on_route", [True, False])
     def test_after_the_date_it_is_refused(self, now: float, kind: type, on_route: bool) -> None:
-        """Without a reload: the date is judged with each request."""
+        """After its date the request is refused without a reload, since each request compares the date."""
         found = decision("/balances", on_route=on_route, on_key=not on_route, now=now)
         assert isinstance(found, kind)
 
@@ -111,7 +111,7 @@ class TestDecision:
         ],
     )
     def test_it_stands_only_where_a_scope_can_lack(self, route: Route) -> None:
-        """`check` refuses it elsewhere, for the table cannot be compiled."""
+        """Report-only on a route without a scope is refused when the table is compiled."""
         (problem,) = compile_routes([route])  # type: ignore[misc]
         assert "cannot be report-only" in problem.text
 
@@ -129,7 +129,7 @@ def problems(route: str, keys: str = "") -> list[str]:
 
 class TestFile:
     def test_a_route_says_it_with_a_date(self) -> None:
-        """The day is included, in UTC; the stamp is as ever."""
+        """A route is report-only up to and including its date, in UTC, and is stamped as before."""
         config = parse(
             'POST /ledgers: {scope: ledgers:write, stamp: create, mode: report-only, until: "2026-12-23"}'
         )
@@ -142,7 +142,7 @@ class TestFile:
         assert config.keys.report_only == KeyDates(((KEY.id, UNTIL),))
 
     def test_a_date_that_is_over_loads(self) -> None:
-        """A gateway that restarts months later must not stop at an old file; it refuses as if none stood."""
+        """A date in the past loads, so that a gateway can restart with an old file, and then refuses."""
         config = parse('GET /a: {scope: ledgers:read, mode: report-only, until: "2020-01-01"}')
         assert 0 < config.routes.routes[0].report_until < NOW
 
@@ -159,12 +159,12 @@ class TestFile:
             ('mode: report-only, until: "2026-12-24"', f"report-only lasts at most {MOST_DAYS} days"),
         ],
     )
-    def test_what_is_wrong_is_told(self, options: str, text: str) -> None:
-        """Half of it, another word, no date, and a date too far ahead."""
+    def test_what_is_wrong_is_reported(self, options: str, text: str) -> None:
+        """Half of the setting, another word, no date and a date too far ahead are refused with the reason."""
         (found,) = problems(f"GET /a: {{scope: ledgers:read, {options}}}")
         assert found.startswith(f"GET /a: {text}")
 
-    def test_a_date_without_quotes_is_told_to_be_quoted(self) -> None:
+    def test_a_date_without_quotes_has_to_be_quoted(self) -> None:
         (found,) = problems("GET /a: {scope: ledgers:read, mode: report-only, until: 2026-12-01}")
         assert found == "YAML reads this as a date: quote it"
 
@@ -180,8 +180,8 @@ class TestFile:
             (f', report_only: {{{KEY.id}: "${{NO_SUCH}}"}}', "NO_SUCH is not set in the environment"),
         ],
     )
-    def test_what_is_wrong_with_a_key_is_told(self, keys: str, text: str) -> None:
-        """The master key has no id, so it is never report-only."""
+    def test_what_is_wrong_with_a_key_is_reported(self, keys: str, text: str) -> None:
+        """A faulty setting of a key is refused with the reason; the master key has no id for one."""
         (found,) = problems("GET /health: public", keys)
         assert text in found
 
@@ -205,7 +205,7 @@ LATER = (time.time() // 86_400 + 3) * 86_400
 
 
 def reporting(*names: str, until: float = LATER) -> RouteTable:
-    """The shipped routes, those of these names report-only."""
+    """Return the shipped routes, with those of these names report-only."""
     return table(
         *(
             replace(route, report_until=until) if route.name in names else route
@@ -214,7 +214,7 @@ def reporting(*names: str, until: float = LATER) -> RouteTable:
     )
 
 
-async def ask(gateway: Running, key: str, method: str = "POST", target: str = "/ledgers") -> Answer:
+async def ask(gateway: Running, key: str, method: str = "POST", target: str = "/ledgers") -> Response:
     return await gateway.ask(method, target, key=key, body=b'{"name":"x"}' if method == "POST" else None)
 
 
@@ -222,7 +222,7 @@ class TestGateway:
     async def test_it_passes_stamped_and_is_counted(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """As if the key held the scope, but for the log, the metrics and readiness."""
+        """The request is stamped and served as with the scope, and log, metrics and readiness report it."""
         gateway = await start_gateway(routes=reporting("POST /ledgers"))
         key = await gateway.mint("ledgers:read")
         assert (await ask(gateway, key.key)).status == 200
@@ -250,7 +250,7 @@ class TestGateway:
     async def test_a_key_passes_everywhere_but_at_what_is_never_let_pass(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Its dates let it take any route to Core that asks for a scope, and no other."""
+        """A key that is report-only may take any route to Core that asks for a scope, and no other."""
         gateway = await start_gateway()
         key, other = await gateway.mint("ledgers:read"), await gateway.mint("ledgers:read")
         handler = gateway.gateway.handler
@@ -262,8 +262,8 @@ class TestGateway:
         assert [(await ask(gateway, other.key, *one)).status for one in asked] == [403] * 6
         assert [request.target for request in upstream.requests] == ["/ledgers", "/balances/x"]
 
-    async def test_over_it_refuses_and_readiness_is_quiet(self, start_gateway: Start) -> None:
-        """The date alone does it: nothing is reloaded."""
+    async def test_after_its_date_it_refuses_and_readiness_is_quiet(self, start_gateway: Start) -> None:
+        """After the date requests are refused and readiness is quiet, without a reload."""
         until = time.time() + 0.7
         gateway = await start_gateway(routes=reporting("POST /ledgers", until=until))
         key = (await gateway.mint("ledgers:read")).key
@@ -284,7 +284,7 @@ class TestGateway:
 
 
 def test_the_days_of_a_file_are_those_that_readiness_names() -> None:
-    """End and day are each other's inverse, leap days and the turn of a year included."""
+    """The end of a date is computed back to the same date, at leap days and turns of the year too."""
     for day in ("2026-12-31", "2028-02-29", "2027-03-28"):
         assert last_day(end_of_day(day)) == day
     assert end_of_day("2026-12-31") - end_of_day("2026-12-01") == timedelta(days=30).total_seconds()

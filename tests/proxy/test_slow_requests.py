@@ -1,4 +1,4 @@
-"""A key that ends while its request is still coming in, or waits for Core: nothing of it is done any more."""
+"""A key that ends while its request is still coming in or waits for Core: the request is not carried out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gateway.keys.revocation import revoke_key
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
 from tests.keys.records import instant, revocation
-from tests.raw_client import Answer, chunked, request
+from tests.raw_client import Response, chunked, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ
 
@@ -34,7 +34,7 @@ PUT = "/transactions/inflight/x"  # its body is forwarded as it comes
 UPDATE = b'{"status":"commit"}'
 
 RELIED_ON = CACHED_VALID_SECONDS + 0.05
-"""What was judged so long ago is relied on no longer; a loop's timer may be a little early."""
+"""Seconds after which an earlier check is not relied on; a loop's timer may be a little early."""
 
 End = Callable[[MemoryKeyStore, str], Awaitable[KeyRecord | None]]
 
@@ -56,7 +56,7 @@ async def narrowed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
 
 
 async def renamed(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
-    """No end; but the key has to be asked for again."""
+    """Change the record without ending the key, so that it has to be looked up again."""
     return await store.revise(key_id, lambda record: replace(record, name=f"{record.name}, renamed"))
 
 
@@ -64,32 +64,32 @@ ENDS = [(revoked, 401), (disabled, 401), (expired, 401), (narrowed, 403)]
 
 
 class Stage:
-    """A gateway whose store a test changes behind its back."""
+    """A gateway whose store a test changes directly."""
 
     def __init__(self, gateway: Running, store: MemoryKeyStore, caller: Minted) -> None:
         self.gateway = gateway
         self.store = store
         self.caller = caller
 
-    async def dawdle(self, head: bytes, rest: bytes, end: End) -> Answer:
-        """The answer to a request whose last bytes come once the key has ended."""
+    async def send_slowly(self, head: bytes, rest: bytes, end: End) -> Response:
+        """Send the last bytes of a request after the key has ended; return the response."""
         async with await self.gateway.connect() as client:
             await client.send(head)
-            # The head is judged meanwhile, and then the end of the key is learnt.
+            # Meanwhile the head is checked; then the end of the key becomes known.
             await asyncio.sleep(RELIED_ON)
             await end(self.store, self.caller.id)
             await asyncio.sleep(RELIED_ON)
             await client.send(rest)
-            return await client.answer()
+            return await client.response()
 
     def request(self, method: str, target: str, body: bytes, sent: int) -> tuple[bytes, bytes]:
-        """A request, cut where `sent` bytes of its body have left."""
+        """Return a request, cut where `sent` bytes of its body have been sent."""
         whole = request(method, target, key=self.caller.key, body=body)
         cut = len(whole) - len(body) + sent
         return whole[:cut], whole[cut:]
 
     def minting(self) -> tuple[bytes, bytes]:
-        """A request for a key like the caller's, cut in its body."""
+        """Return a request for a key like the caller's, cut in its body."""
         wanted = {
             "name": "n",
             "owner": self.caller.owner,
@@ -110,10 +110,10 @@ async def stage(start_gateway: Start) -> Stage:
 async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
     stage: Stage, upstream: StandInCore, end: End, status: int
 ) -> None:
-    """Whatever has become of the key; Core has not heard of it."""
+    """A stamped body that is whole after its key has ended is refused, and Core gets nothing."""
     head, rest = stage.request("POST", "/ledgers", BODY, 3)
-    answer = await stage.dawdle(head, rest, end)
-    assert answer.status == status
+    response = await stage.send_slowly(head, rest, end)
+    assert response.status == status
     assert upstream.requests == []
     assert '"decision":"deny"' in await stage.gateway.logged("/ledgers")
 
@@ -123,7 +123,7 @@ async def test_a_stamped_body_that_comes_whole_too_late_is_refused(
 async def test_no_more_of_a_streamed_body_reaches_core(
     stage: Stage, upstream: StandInCore, framing: str, trailing: bytes
 ) -> None:
-    """Core could act on a body whose last byte is still to come, so every part is held back, not the last."""
+    """Every part of a streamed body is held back, since Core could act before the last byte."""
     first, last = b'{"pad":"' + b"x" * 70_000, b'","status":"commit"}'
     if framing == "length":
         head, rest = stage.request("PUT", PUT, first + last + trailing, len(first))
@@ -132,8 +132,8 @@ async def test_no_more_of_a_streamed_body_reaches_core(
         start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
         head, rest = start + b"%x\r\n%b\r\n" % (len(first), first), chunked(last + trailing)
         rest = rest.removesuffix(b"0\r\n\r\n") if trailing else rest
-    answer = await stage.dawdle(head, rest, revoked)
-    assert answer.status == 401
+    response = await stage.send_slowly(head, rest, revoked)
+    assert response.status == 401
     (seen,) = upstream.requests
     assert first.startswith(bytes(seen.body))
 
@@ -142,13 +142,13 @@ async def test_no_more_of_a_streamed_body_reaches_core(
 async def test_a_small_body_that_comes_whole_too_late_is_refused(
     stage: Stage, upstream: StandInCore, framing: str
 ) -> None:
-    """It is held until it is whole, so Core has not heard of it."""
+    """A small body that is whole after its key has ended is refused, and Core gets nothing."""
     if framing == "length":
         head, rest = stage.request("PUT", PUT, UPDATE, 4)
     else:
         start = request("PUT", PUT, key=stage.caller.key, headers=[("Transfer-Encoding", "chunked")])
         head, rest = start + b"4\r\n%b\r\n" % UPDATE[:4], chunked(UPDATE[4:])
-    assert (await stage.dawdle(head, rest, revoked)).status == 401
+    assert (await stage.send_slowly(head, rest, revoked)).status == 401
     assert upstream.requests == []
 
 
@@ -159,7 +159,7 @@ async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
     gateway = await start_gateway(store=store, upstream={"connections": 1})
     first, second = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
     upstream.take()
-    # One more place is kept for a key that holds none.
+    # One more slot is kept for a key that holds none.
     upstream.script(held(release), held(release))
     busy = asyncio.create_task(gateway.ask("GET", READ, key=first.key))
     kept = asyncio.create_task(gateway.ask("GET", READ, key=(await gateway.mint("ledgers:*")).key))
@@ -176,8 +176,8 @@ async def test_a_request_that_waited_for_a_connection_to_core_is_judged_by_then(
 
 @pytest.mark.parametrize("end", [revoked, disabled, expired])
 async def test_a_dead_key_mints_none(stage: Stage, end: End) -> None:
-    """However long its request for one was on its way."""
-    assert (await stage.dawdle(*stage.minting(), end)).status == 401
+    """A key that ends while its request for a new key is on its way mints none."""
+    assert (await stage.send_slowly(*stage.minting(), end)).status == 401
     assert len(await stage.store.owned(stage.caller.owner)) == 1
 
 
@@ -195,18 +195,18 @@ async def moved(store: MemoryKeyStore, key_id: str) -> KeyRecord | None:
 async def test_a_key_mints_by_what_it_is_when_its_request_is_whole(
     stage: Stage, change: End, code: str
 ) -> None:
-    """It may still mint, but neither what it could grant before nor for its owner of before."""
-    answer = await stage.dawdle(*stage.minting(), change)
-    assert (answer.status, answer.code) == (403, code)
+    """A key mints by its record when its request is whole, not by its earlier scopes and owner."""
+    response = await stage.send_slowly(*stage.minting(), change)
+    assert (response.status, response.code) == (403, code)
     assert len([record async for batch in stage.store.scan() for record in batch]) == 1
 
 
-async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: StandInCore) -> None:
-    """Its body arrives as it came, though the key has to be asked for again on the way."""
+async def test_a_key_that_lives_on_is_not_disturbed(stage: Stage, upstream: StandInCore) -> None:
+    """The body of a key that lives on is forwarded unchanged, even if the key is looked up on the way."""
     head, rest = stage.request("PUT", PUT, UPDATE, 4)
-    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    assert (await stage.send_slowly(head, rest, renamed)).status == 200
     head, rest = stage.request("POST", "/ledgers", BODY, 4)
-    assert (await stage.dawdle(head, rest, renamed)).status == 200
+    assert (await stage.send_slowly(head, rest, renamed)).status == 200
     streamed, stamped = upstream.requests
     assert bytes(streamed.body) == UPDATE
     assert json.loads(bytes(stamped.body)) == {
@@ -216,7 +216,7 @@ async def test_a_key_that_lives_on_is_none_the_wiser(stage: Stage, upstream: Sta
 
 
 async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstream: StandInCore) -> None:
-    """Nobody can tell whether the key still lives."""
+    """A store that fails meanwhile is 503, since nobody can tell whether the key still lives."""
 
     class Failing(MemoryKeyStore):
         failing = False
@@ -236,8 +236,8 @@ async def test_a_store_that_fails_meanwhile_is_503(start_gateway: Start, upstrea
 
     for method, target in (("POST", "/ledgers"), ("PUT", PUT)):
         Failing.failing = False
-        answer = await stage.dawdle(*stage.request(method, target, BODY, 4), down)
-        assert (answer.status, answer.values("Retry-After")) == (503, ["1"])
+        response = await stage.send_slowly(*stage.request(method, target, BODY, 4), down)
+        assert (response.status, response.values("Retry-After")) == (503, ["1"])
 
 
 def test_what_is_relied_on_and_what_may_be_late_are_less_than_the_bound() -> None:

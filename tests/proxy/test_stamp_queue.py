@@ -1,4 +1,4 @@
-"""Bodies that are slow to stamp take turns: by key, a few milliseconds of each turn of the event loop."""
+"""The queue of bodies that are slow to stamp: keys take turns, a few milliseconds in each turn of a loop."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def clients() -> Clients:
 
 
 async def test_what_is_cheap_does_not_wait(clients: Clients) -> None:
-    """It is stamped in the very turn in which it is sent, whatever else there is to do."""
+    """A body that is quick to stamp is stamped in the turn in which it is sent, whatever waits."""
     slow = clients.send("slow", SLOW, "mallory")
     await asyncio.sleep(0)
     cheap = StampQueue(time.monotonic).stamp(b'{"a":1}', LEDGERS, Caller("acme", "here"), MOST, lambda: True)
@@ -65,7 +65,7 @@ async def test_what_is_cheap_does_not_wait(clients: Clients) -> None:
 
 
 async def test_what_comes_out_is_what_is_stamped_at_once(clients: Clients) -> None:
-    """For each key its own stamp; what is refused is refused."""
+    """Each body comes out as if it were stamped at once, and what is refused is refused."""
     sent = {key: clients.send(key, SLOW, key) for key in ("acme", "globex")}
     for key, task in sent.items():
         assert await task == stamp(SLOW, Stamp.BULK, key, max_length=MOST)
@@ -75,7 +75,7 @@ async def test_what_comes_out_is_what_is_stamped_at_once(clients: Clients) -> No
 
 
 async def test_keys_take_turns_and_bodies_of_a_key_keep_their_order(clients: Clients) -> None:
-    """One key's many bodies hold back another's one for a turn or two, not for all of them."""
+    """Many bodies of one key delay another key's body by a turn or two, not by all of them."""
     tasks = [clients.send(f"mallory {n}", SLOW, "mallory") for n in range(6)]
     await asyncio.sleep(0)
     tasks.append(clients.send("acme", QUICK, "acme"))
@@ -84,7 +84,7 @@ async def test_keys_take_turns_and_bodies_of_a_key_keep_their_order(clients: Cli
 
 
 async def test_networks_take_turns_however_many_keys_one_of_them_has(clients: Clients) -> None:
-    """Many keys of one network hold back another's one key for a turn or two, not for one of each."""
+    """Many keys of one network delay another network's key by a turn or two, not by one for each key."""
     tasks = [clients.send(f"mallory {n}", SLOW, f"mallory {n}") for n in range(6)]
     await asyncio.sleep(0)
     tasks.append(clients.send("acme", QUICK, "acme", network="there"))
@@ -94,7 +94,7 @@ async def test_networks_take_turns_however_many_keys_one_of_them_has(clients: Cl
 
 
 async def test_the_network_that_has_most_waiting_gives_way() -> None:
-    """Though each of its keys has no more than one body that waits."""
+    """The network with most waiting loses its newest body, even if each of its keys has only one."""
     clients = Clients(StampQueue(time.monotonic, most_waiting=3))
     mallory = [clients.send("mallory", QUICK, f"mallory {n}") for n in range(3)]
     other = clients.send("acme", QUICK, "acme", network="there")
@@ -113,12 +113,12 @@ async def test_a_turn_of_the_event_loop_is_short_however_many_wait(clients: Clie
         now = time.thread_time()
         turns.append(now - last)
         last = now
-    # A turn is over with the step in which its time is.
+    # A turn ends with the step in which its time is used up.
     assert sorted(turns)[int(len(turns) * 0.9)] < 2 * TURN_SECONDS
 
 
 async def test_nothing_is_stamped_for_a_client_that_has_gone(clients: Clients) -> None:
-    """Its body is dropped when its turn comes, and whoever waits behind it is served."""
+    """The body of a client that has gone is dropped at its turn, and the next is stamped."""
     here = True
     gone = [clients.send("", SLOW, "acme", lambda: here) for _ in range(20)]
     await asyncio.sleep(0)
@@ -132,7 +132,7 @@ async def test_nothing_is_stamped_for_a_client_that_has_gone(clients: Clients) -
 
 
 async def test_one_that_gives_up_is_not_waited_for(clients: Clients) -> None:
-    """A cancelled request takes no turn."""
+    """A request that is cancelled takes no turn."""
     tasks = [clients.send("", SLOW, "acme") for _ in range(20)]
     await asyncio.sleep(0)
     for task in tasks:
@@ -143,7 +143,7 @@ async def test_one_that_gives_up_is_not_waited_for(clients: Clients) -> None:
 
 
 async def test_the_key_that_has_most_waiting_gives_way() -> None:
-    """When as many wait as may, its newest is refused for another key's, and so is its next one."""
+    """When the queue is full, bodies of the key with most are refused for another key's, newest first."""
     clients = Clients(StampQueue(time.monotonic, most_waiting=6))
     mallory = [clients.send(f"mallory {n}", QUICK, "mallory") for n in range(6)]
     others = [clients.send("acme", QUICK, "acme"), clients.send("globex", QUICK, "globex")]
@@ -155,7 +155,7 @@ async def test_the_key_that_has_most_waiting_gives_way() -> None:
 
 
 async def test_a_key_of_many_alike_is_refused_itself() -> None:
-    """No key gives way to another that would then have as much."""
+    """When the queue is full of keys with one body each, the newcomer is refused."""
     clients = Clients(StampQueue(time.monotonic, most_waiting=3))
     first = [clients.send(key, QUICK, key) for key in ("acme", "globex", "initech")]
     with pytest.raises(GatewayError) as refused:

@@ -1,4 +1,4 @@
-"""A body on its way to Core: who holds back its client, and for how long."""
+"""A body on its way to Core: what holds back its client, and for how long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.wire.upstream_upload import UpstreamUpload
 
 
 class Client:
-    """Stands for the exchange that the body comes from."""
+    """The exchange that the body comes from."""
 
     chunked = False
 
@@ -23,11 +23,11 @@ class Client:
 
     @property
     def body(self) -> Client:
-        """Itself: it stands for the body as well."""
+        """Return itself, as the body."""
         return self
 
     def stream(self, _: Upload) -> None:
-        """Everything is fed by the test."""
+        """Do nothing, since the test feeds everything."""
 
     def pause_reading(self) -> None:
         self.paused = True
@@ -37,7 +37,7 @@ class Client:
 
 
 class Core:
-    """Stands for the connection to Core; while `slow` it holds the body back with each part."""
+    """The connection to Core; while `slow` it holds the body back with each part."""
 
     def __init__(self) -> None:
         self.slow = False
@@ -55,7 +55,7 @@ class Core:
 
 
 class Asked(SendPermission):
-    """A gate that has to be asked, and has its answer once `answered`."""
+    """A send permission that has to be asked for, and is given once `answered`."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.answered = asyncio.Event()
@@ -71,14 +71,14 @@ class Asked(SendPermission):
 
 
 class Stage:
-    def __init__(self, gate: Asked) -> None:
-        self.client, self.core, self.gate = Client(), Core(), gate
-        self.upload = Upload(cast("Exchange", cast("Any", self.client)), gate)
+    def __init__(self, permission: Asked) -> None:
+        self.client, self.core, self.permission = Client(), Core(), permission
+        self.upload = Upload(cast("Exchange", cast("Any", self.client)), permission)
         self.core.flow = self.upload
         self.upload.begin(cast("UpstreamUpload", cast("Any", self.core)))
 
-    async def answer(self) -> None:
-        self.gate.answered.set()
+    async def respond(self) -> None:
+        self.permission.answered.set()
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -88,39 +88,39 @@ async def stage() -> Stage:
     return Stage(Asked())
 
 
-async def test_what_comes_while_the_gate_is_asked_goes_on_in_order(stage: Stage) -> None:
+async def test_what_comes_while_the_permission_is_asked_for_goes_on_in_order(stage: Stage) -> None:
     stage.upload.feed(b"a", last=False)
     stage.upload.feed(b"b", last=False)
     assert (stage.client.paused, stage.core.parts) == (True, [])
-    await stage.answer()
+    await stage.respond()
     stage.upload.feed(b"c", last=True)
     assert stage.core.parts == [(b"a", False), (b"b", False), (b"c", True)]
     assert not stage.client.paused
 
 
-async def test_a_client_is_still_held_back_by_a_slow_core_once_the_gate_has_answered(stage: Stage) -> None:
-    """Or the gateway would hold as much as it sends."""
+async def test_a_client_is_still_held_back_by_a_slow_core_once_the_permission_is_given(stage: Stage) -> None:
+    """A slow Core still holds the client back after the permission is given, so that little is buffered."""
     stage.core.slow = True
     stage.upload.feed(b"a", last=False)
-    await stage.answer()
+    await stage.respond()
     assert stage.client.paused
     stage.upload.resume_reading()
     assert not stage.client.paused
 
 
-async def test_a_client_is_still_held_back_by_the_gate_once_core_takes_more(stage: Stage) -> None:
+async def test_a_client_is_still_held_back_for_the_permission_once_core_takes_more(stage: Stage) -> None:
     stage.upload.pause_reading()
     stage.upload.feed(b"a", last=False)
     stage.upload.resume_reading()
     assert stage.client.paused
-    await stage.answer()
+    await stage.respond()
     assert not stage.client.paused
 
 
-async def test_nothing_goes_on_where_the_gate_refuses() -> None:
+async def test_nothing_goes_on_where_the_permission_is_refused() -> None:
     failure = StoreUnavailableError()
     stage = Stage(Asked(failure))
     stage.upload.feed(b"a", last=False)
-    await stage.answer()
+    await stage.respond()
     stage.upload.feed(b"b", last=True)
     assert (stage.core.parts, stage.core.aborted, stage.upload.closed) == ([], True, failure)

@@ -23,7 +23,7 @@ from tests.core_stand_in import StandInCore
 from tests.core_stand_in.arrivals import NotesArrivals
 from tests.faults.gateways import Replica, launch, mint
 from tests.faults.requests import OWNER, Key
-from tests.raw_client import BrokenAnswer, RawClient, request
+from tests.raw_client import BrokenResponse, RawClient, request
 from tests.revocation.link import Link
 from tests.running import MASTER_KEY
 
@@ -104,8 +104,8 @@ class Round:
             while True:
                 async with await RawClient.connect(self.stage.replicas[replica].listen) as client:
                     target = f"/api-keys/{self._key_id}?owner={OWNER}"
-                    answer = await client.ask("DELETE", target, key=MASTER_KEY)
-                if answer.status == 204:
+                    response = await client.ask("DELETE", target, key=MASTER_KEY)
+                if response.status == 204:
                     break
                 await asyncio.sleep(0.02)
         self.revoked_at = time.monotonic()
@@ -136,9 +136,9 @@ class Round:
         async with asyncio.timeout(_PATIENCE):
             while True:
                 async with await RawClient.connect(replica.listen, keep=False) as client:
-                    answer = await client.ask("GET", self._read(REPLICAS), key=self._key)
-                if answer.status != 503:
-                    return 0.0 if answer.status == 401 else float("inf")
+                    response = await client.ask("GET", self._read(REPLICAS), key=self._key)
+                if response.status != 503:
+                    return 0.0 if response.status == 401 else float("inf")
                 await asyncio.sleep(0.02)
 
     async def send_slowly(self, number: int, pause: float) -> None:
@@ -147,7 +147,7 @@ class Round:
         whole = request("POST", f"/transactions?mark={self._mark(number)}", key=self._key, body=body)
         await asyncio.sleep(pause)
         while True:
-            with contextlib.suppress(BrokenAnswer, OSError):
+            with contextlib.suppress(BrokenResponse, OSError):
                 async with await RawClient.connect(address, keep=False) as client:
                     await client.send(whole[:-5])
                     await asyncio.sleep(_SLOW_SECONDS)
@@ -157,7 +157,7 @@ class Round:
         """Send requests to one replica for ever."""
         target, address = self._read(number), self.stage.replicas[number].listen
         while True:
-            with contextlib.suppress(BrokenAnswer, OSError):
+            with contextlib.suppress(BrokenResponse, OSError):
                 async with await RawClient.connect(address, keep=False) as client:
                     while True:
                         await client.ask("GET", target, key=self._key)

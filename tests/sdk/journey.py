@@ -169,6 +169,6 @@ async def minted_by(core: Core) -> str:
         "expires_at": "2099-01-01T00:00:00Z",
     }
     data = request("POST", "/api-keys", key=core.master_key, body=json.dumps(wanted).encode())
-    answer, _ = await core.ask(data)
-    key: str = answer.json()["key"]
+    response, _ = await core.ask(data)
+    key: str = response.json()["key"]
     return key

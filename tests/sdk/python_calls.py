@@ -26,10 +26,10 @@ class Journey:
 
     def call(self, name: str, made: Callable[[], Any]) -> dict[str, Any]:
         """Make a call and keep its result; return the data if it is an object."""
-        answer = made()
-        code = answer.error.code if answer.error else None
-        self.seen.append({"name": name, "status": answer.status, "code": code, "data": answer.data})
-        return answer.data if isinstance(answer.data, dict) else {}
+        response = made()
+        code = response.error.code if response.error else None
+        self.seen.append({"name": name, "status": response.status, "code": code, "data": response.data})
+        return response.data if isinstance(response.data, dict) else {}
 
 
 def run(blnk: Blnk, file: str) -> list[dict[str, Any]]:

@@ -17,9 +17,9 @@ from gateway.keys.store import KeyChangeBatch
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore, abort, answering, held, like_core, never
+from tests.core_stand_in import Exchange, StandInCore, abort, held, like_core, never, responding
 from tests.keys.records import instant
-from tests.raw_client import Answer, BrokenAnswer, RawClient, request
+from tests.raw_client import BrokenResponse, RawClient, Response, request
 from tests.running import MASTER_KEY, Running
 from tests.serving import serving
 from tests.wire.asserting import READ
@@ -63,25 +63,25 @@ class FailingStore(MemoryKeyStore):
             raise StoreUnavailableError
 
 
-async def look(gateway: Running, path: str = "/health/ready", address: Address | None = None) -> Answer:
-    """One request to a private listener."""
+async def look(gateway: Running, path: str = "/health/ready", address: Address | None = None) -> Response:
+    """Send one request to a private listener."""
     async with await gateway.connect(address or gateway.gateway.admin_address) as client:
         headers = [("Connection", "close")]
         return await client.call(request("GET", path, headers=headers).replace(b"gateway.test", b"127.0.0.1"))
 
 
 async def shows(gateway: Running, code: int, /, **expected: Any) -> None:
-    """Waits until readiness shows this."""
+    """Wait until readiness shows this."""
     async with asyncio.timeout(5):
         while True:
-            answer = await look(gateway)
-            if (answer.status, {name: answer.json()[name] for name in expected}) == (code, expected):
+            response = await look(gateway)
+            if (response.status, {name: response.json()[name] for name in expected}) == (code, expected):
                 return
             await asyncio.sleep(0.02)
 
 
 def gauges(gateway: Running) -> tuple[float, float]:
-    """Whether Core and the key store are up, by the metrics."""
+    """Return whether Core and the key store are up, by the metrics."""
     page = gateway.gateway.metrics.exposition("")[0].decode()
     lines = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
     return float(lines["blnk_gateway_upstream_up"]), float(lines["blnk_gateway_key_store_up"])
@@ -89,32 +89,32 @@ def gauges(gateway: Running) -> tuple[float, float]:
 
 class TestReadiness:
     async def test_ready_says_so_with_the_policy(self, gateway: Running) -> None:
-        """200, and which policy and version it is."""
-        answer = await look(gateway)
-        assert (answer.status, answer.value("content-type")) == (200, "application/json; charset=utf-8")
-        assert answer.json() == {
+        """A ready gateway is 200, and names its policy and version."""
+        response = await look(gateway)
+        assert (response.status, response.value("content-type")) == (200, "application/json; charset=utf-8")
+        assert response.json() == {
             "status": "ready",
             "reasons": [],
             "degraded": {},
             "warnings": ["the key store is empty: every client but one with the master key will get 401"],
             "policy_sha256": gateway.gateway.config.sha256,
             "last_reload": gateway.gateway.health.last_reload,
-            "version": answer.json()["version"],
+            "version": response.json()["version"],
         }
 
     @pytest.mark.parametrize("path", ["/health/alive", "/health/ready"])
     async def test_a_gateway_that_waits_for_core_is_alive_and_not_ready(
         self, start_gateway: Start, upstream: StandInCore, path: str
     ) -> None:
-        """Restarting it would not help; sending clients neither."""
-        upstream.probe_behaviour = answering("503 Service Unavailable")
+        """A gateway that waits for Core is alive, since a restart would not help, and not ready."""
+        upstream.probe_behaviour = responding("503 Service Unavailable")
         gateway = await start_gateway(ready=False)
         assert (await look(gateway, path)).status == {"/health/alive": 200, "/health/ready": 503}[path]
 
     async def test_a_lost_core_is_degraded_at_200_and_back(
         self, gateway: Running, upstream: StandInCore
     ) -> None:
-        """All replicas share Core: failing readiness would turn clear 502s into refused connections."""
+        """A lost Core is degraded at 200, since all replicas share it and would all become unready."""
         upstream.behaviour = upstream.probe_behaviour = abort
         assert (await gateway.ask("POST", "/ledgers/filter", key=MASTER_KEY, body=b"{}")).status == 502
         await shows(gateway, 200, status="degraded", degraded=UNREACHABLE)
@@ -126,7 +126,7 @@ class TestReadiness:
         await gateway.logged('"event":"restored","dependency":"upstream"')
 
     async def test_a_lost_store_is_degraded_at_200_and_back(self, start_gateway: Start) -> None:
-        """The master key still works, so clients may still come."""
+        """A lost store is degraded at 200, since the master key still works."""
         store = FailingStore()
         gateway = await start_gateway(store=store)
         store.failing = True
@@ -140,7 +140,7 @@ class TestReadiness:
     async def test_a_required_core_costs_readiness_and_gives_it_back_by_itself(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """503 keeps requests away, so that the way back must not need one."""
+        """A required Core that is lost is 503, and 200 once it is back, without any request."""
         gateway = await start_gateway(ready_requires=("upstream",))
         async with upstream.refusing():
             assert (await gateway.ask("GET", READ, key=MASTER_KEY)).status == 502
@@ -152,7 +152,7 @@ class TestReadiness:
     async def test_a_required_store_costs_readiness_and_gives_it_back_by_itself(
         self, start_gateway: Start
     ) -> None:
-        """The store is watched without any request."""
+        """A required store that is lost is 503, and 200 once it is back, without any request."""
         store = FailingStore()
         gateway = await start_gateway(store=store, ready_requires=("store",))
         store.failing = True
@@ -161,7 +161,7 @@ class TestReadiness:
         await shows(gateway, 200, status="ready", reasons=[])
 
     async def test_an_empty_store_is_warned_about(self, gateway: Running) -> None:
-        """Every client but the master key will get 401, which nobody should find out by it."""
+        """An empty store is a warning, since every client but the master key will get 401."""
         log = await gateway.logged("the key store is empty")
         (event,) = [line for line in map(json.loads, log.splitlines()) if "is empty" in line["event"]]
         assert event == {
@@ -172,7 +172,7 @@ class TestReadiness:
         }
 
     async def test_a_store_that_is_down_at_the_start_is_degraded(self, start_gateway: Start) -> None:
-        """It starts all the same, and says what is wrong."""
+        """A gateway whose store is down starts, and says what is wrong."""
         store = FailingStore()
         store.failing = True
         gateway = await start_gateway(store=store)
@@ -180,7 +180,7 @@ class TestReadiness:
 
 
 async def test_a_fault_of_the_event_loop_is_in_the_log_without_its_text(gateway: Running) -> None:
-    """It would go to standard error, which may block, and it may quote a request."""
+    """A fault of the event loop is logged without its text, which may quote a request; stderr may block."""
     gateway.forbidden.add("in-the-text")
     gateway.gateway.loop_fault(ValueError("in-the-text"))
     gateway.gateway.loop_fault(None)
@@ -194,7 +194,7 @@ async def test_a_fault_of_the_event_loop_is_in_the_log_without_its_text(gateway:
 
 class TestKeyChanges:
     async def test_what_is_made_and_revoked_over_http_is_an_event(self, gateway: Running) -> None:
-        """By ids and by whom, with the request's id; a key itself stands in no line."""
+        """A key that is made or revoked is an event with ids, caller and request id; no line has a key."""
         body = {"name": "n", "owner": "acme", "scopes": ["api-keys:write"]}
         body |= {"expires_at": "2099-01-01T00:00:00Z"}
         top = await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(body).encode())
@@ -203,7 +203,7 @@ class TestKeyChanges:
         target = f"/api-keys/{top_id}?owner=acme&descendants=true"
         gone = [await gateway.ask("DELETE", target, key=MASTER_KEY) for _ in range(2)]
         log = await gateway.logged(str(gone[1].value("x-request-id")))
-        assert [answer.status for answer in gone] == [204, 204]
+        assert [response.status for response in gone] == [204, 204]
         assert [secret for secret in (key, below.json()["key"]) if secret in log] == []
         made = {"level": "info", "event": "key created"}
         revoked = {"level": "info", "event": "key revoked", "key_id": top_id, "by": "master"}
@@ -221,18 +221,18 @@ class TestKeyChanges:
 
     @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
     async def test_what_changes_no_key_is_none(self, gateway: Running, method: str) -> None:
-        """A refusal, a list, an id that nobody has."""
+        """A refusal, a list and an unknown id are no events of keys."""
         target = {"POST": "/api-keys", "GET": "/api-keys?owner=acme", "DELETE": "/api-keys/x?owner=acme"}
         body = b"{}" if method == "POST" else b""
-        answer = await gateway.ask(method, target[method], key=MASTER_KEY, body=body)
-        log = await gateway.logged(str(answer.value("x-request-id")))
+        response = await gateway.ask(method, target[method], key=MASTER_KEY, body=body)
+        log = await gateway.logged(str(response.value("x-request-id")))
         assert '"event":"key ' not in log
 
 
 class TestListeners:
     async def test_the_admin_listener_lists_its_paths(self, gateway: Running) -> None:
-        answer = await look(gateway, "/")
-        assert (answer.status, answer.json()) == (
+        response = await look(gateway, "/")
+        assert (response.status, response.json()) == (
             200,
             {
                 "paths": [
@@ -246,7 +246,7 @@ class TestListeners:
         )
 
     async def test_health_serves_health_and_metrics_alone(self, start_gateway: Start) -> None:
-        """On an address of its own, for kubelet and Prometheus."""
+        """The health listener serves health and metrics alone, on an address for kubelet and Prometheus."""
         gateway = await start_gateway(health=HEALTH)
         address = gateway.gateway.health_address
         assert address not in (None, gateway.gateway.admin_address, gateway.gateway.address)
@@ -264,14 +264,14 @@ class TestListeners:
         }
 
     async def test_without_one_there_is_none(self, gateway: Running) -> None:
-        """`health` is optional; admin serves health as well."""
+        """Without `health` no such listener is opened, and admin serves health as well."""
         assert gateway.gateway.health_address is None
         assert gateway.gateway.admin_address.host == "127.0.0.1"
 
     async def test_the_clients_listener_shows_neither_health_nor_metrics_of_ours(
         self, gateway: Running, upstream: StandInCore
     ) -> None:
-        """What is private is no route of the public side."""
+        """The clients' listener serves neither health nor metrics of the gateway."""
         for path in ("/metrics", "/health/ready", "/health/alive"):
             assert (await gateway.ask("GET", path, key=MASTER_KEY)).status == 404
         assert upstream.targets == []
@@ -281,7 +281,7 @@ class TestDrain:
     async def test_not_ready_at_once_and_accepting_until_the_delay_is_over(
         self, start_gateway: Start
     ) -> None:
-        """While load balancers look away, each answer says that its connection ends."""
+        """A draining gateway is not ready at once, and serves until the delay is over."""
         gateway = await start_gateway(drain={"delay": 1.0, "timeout": 2.0})
         address = gateway.gateway.address
         kept = await gateway.connect()
@@ -292,14 +292,14 @@ class TestDrain:
         assert (await look(gateway, "/health/alive")).status == 200
         assert (await kept.ask("GET", "/health")).value("connection") == "close"
         assert await kept.ended()
-        answers = [
+        responses = [
             await gateway.ask("GET", "/health"),
             await gateway.ask("GET", READ, key=MASTER_KEY),
             await gateway.ask("GET", READ),
             await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY),
         ]
-        assert [answer.status for answer in answers] == [200, 200, 401, 200]
-        assert {answer.value("connection") for answer in answers} == {"close"}
+        assert [response.status for response in responses] == [200, 200, 401, 200]
+        assert {response.value("connection") for response in responses} == {"close"}
         assert await draining == Exit.OK
         with pytest.raises(ConnectionRefusedError):
             await RawClient.connect(address)
@@ -308,7 +308,7 @@ class TestDrain:
     async def test_idle_connections_close_when_the_delay_is_over(
         self, start_gateway: Start, timeout: float
     ) -> None:
-        """They are not waited for, and closing them cuts nothing."""
+        """Idle connections are closed when the delay is over, which cuts nothing."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": timeout})
         used, unused = await gateway.connect(), await gateway.connect()
         assert (await used.ask("GET", "/health")).status == 200
@@ -319,7 +319,7 @@ class TestDrain:
         assert await unused.ended()
 
     async def test_what_is_in_flight_is_finished(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """An answer that comes within the timeout is given whole: exit 0."""
+        """A response that comes within the timeout is sent whole: exit 0."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": 5.0})
         release = asyncio.Event()
         upstream.script(held(release))
@@ -330,12 +330,12 @@ class TestDrain:
         draining = asyncio.create_task(gateway.gateway.drain())
         assert await idle.ended()
         release.set()
-        answer = await client.answer()
-        assert (answer.status, answer.value("connection")) == (200, "close")
+        response = await client.response()
+        assert (response.status, response.value("connection")) == (200, "close")
         assert await draining == Exit.OK
 
-    async def test_an_answer_on_its_way_is_taken_to_its_end(self, start_gateway: Start) -> None:
-        """An answer that only waits for its client to read is in flight as well."""
+    async def test_a_response_on_its_way_is_taken_to_its_end(self, start_gateway: Start) -> None:
+        """A response that only waits for its client to read is sent whole as well."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": 10.0})
         for number in range(30_000):
             await gateway.gateway.store.add(record(number))
@@ -345,22 +345,22 @@ class TestDrain:
         idle = await gateway.connect()
         draining = asyncio.create_task(gateway.gateway.drain())
         assert await idle.ended()
-        assert len((await client.answer()).json()) == 30_000
+        assert len((await client.response()).json()) == 30_000
         assert await draining == Exit.OK
 
     async def test_what_does_not_finish_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """After the timeout the rest is broken off: exit 1."""
+        """A request that does not finish within the timeout is cut: exit 1."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": 0.2})
         upstream.script(never)
         client = await gateway.connect()
         await client.send(request("GET", READ, key=MASTER_KEY))
         await upstream.arrived()
         assert await gateway.gateway.drain() == Exit.FAILED
-        with pytest.raises(BrokenAnswer):
-            await client.answer()
+        with pytest.raises(BrokenResponse):
+            await client.response()
 
-    async def test_an_answer_that_stalls_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """What was begun is not made to look whole: exit 1."""
+    async def test_a_response_that_stalls_is_cut(self, start_gateway: Start, upstream: StandInCore) -> None:
+        """A response that stalls is cut, and does not look whole: exit 1."""
 
         async def stall(exchange: Exchange) -> None:
             await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")
@@ -374,7 +374,7 @@ class TestDrain:
         assert await gateway.gateway.drain() == Exit.FAILED
 
     async def test_every_request_line_is_written_before_the_end(self, start_gateway: Start) -> None:
-        """The log is flushed on drain, batches or not."""
+        """Every request line is written before the end."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": 1.0})
         for _ in range(5):
             await gateway.ask("GET", "/health")
@@ -397,7 +397,7 @@ class TestCutOff:
     async def test_a_store_that_hangs_keeps_no_line_from_the_log(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """The request that was cut and the end of the gateway are logged all the same."""
+        """A request that is cut and the end of the gateway are logged even while the store hangs."""
         store = HangingStore()
         gateway = await start_gateway(store=store)
         key = (await gateway.mint("ledgers:read")).key
@@ -413,7 +413,7 @@ class TestCutOff:
 
 class TestProcess:
     async def test_sigterm_drains_and_exits_0(self, upstream: StandInCore) -> None:
-        """Not ready at once, serving through the delay, finishing what is in flight."""
+        """SIGTERM makes the gateway unready at once; it serves through the delay and finishes: exit 0."""
         settings = {"DRAIN__DELAY": "500ms", "DRAIN__TIMEOUT": "10s"}
         async with serving(upstream.url, settings) as process:
             address, admin = await process.listening()
@@ -432,7 +432,7 @@ class TestProcess:
                 assert (await late.ask("GET", "/health")).value("connection") == "close"
             assert await idle.ended()
             release.set()
-            assert (await client.answer()).status == 200
+            assert (await client.response()).status == 200
             await client.close()
             await idle.close()
             ended = await process.ended()
@@ -440,7 +440,7 @@ class TestProcess:
         assert ended.events[-1]["event"] in ("stopped", "request")
 
     async def test_sigterm_exits_1_where_something_was_cut(self, upstream: StandInCore) -> None:
-        """A request that outlives `drain.timeout` is told to whoever reads exit codes."""
+        """A request that outlives `drain.timeout` makes the exit code 1."""
         upstream.behaviour = never
         settings = {"DRAIN__DELAY": "0s", "DRAIN__TIMEOUT": "200ms"}
         async with serving(upstream.url, settings) as process:

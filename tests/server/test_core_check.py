@@ -1,4 +1,4 @@
-"""Is Core secure, does it accept our master key, and what happens until both are known."""
+"""The check of Core: is it secure, does it accept the master key, and what happens until both are known."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.core_stand_in import (
     Behaviour,
     Request,
     StandInCore,
-    answering,
     like_core,
     never,
     raw,
     refuse,
+    responding,
 )
 from tests.raw_client import PATIENCE, RawClient
 from tests.running import MASTER_KEY, Running, eventually
@@ -43,7 +43,7 @@ UNSETTLED = ["429 Too Many Requests", "500 Oops", "503 Service Unavailable"]
 
 
 class Core(StandInCore):
-    """A Core whose answers with and without its master key are a test's."""
+    """A Core whose responses with and without its master key are set by a test."""
 
     def __init__(self) -> None:
         super().__init__(MASTER_KEY)
@@ -77,7 +77,7 @@ async def check(core: Core, **changes: float) -> Check:
 
 class TestCheck:
     async def test_a_core_that_refuses_others_and_accepts_us_is_safe(self, upstream: Core) -> None:
-        """A protected route is asked for, first without any key, then with ours."""
+        """A Core is safe if it refuses a protected route without a key, and then accepts the master key."""
         assert await check(upstream) == Check(Finding.SAFE, "")
         asked = [(got.method, got.target, got.values("x-blnk-key")) for got in upstream.asked]
         assert asked == [("GET", "/ledgers?limit=1", []), ("GET", "/ledgers?limit=1", [MASTER_KEY])]
@@ -85,15 +85,15 @@ class TestCheck:
 
     @pytest.mark.parametrize("status", INSECURE)
     async def test_a_core_that_answers_anyone_is_unsafe(self, upstream: Core, status: str) -> None:
-        """Anything but a refusal without a key: the master key is not even shown to it."""
-        upstream.without_key = answering(status)
+        """A Core that serves a request without a key is unsafe, and never gets the master key."""
+        upstream.without_key = responding(status)
         found = await check(upstream)
         assert found.finding is Finding.UNSAFE
         assert found.reason.startswith(f"Core answers {status[:3]} to a request without a key: set server.se")
         assert len(upstream.asked) == 1
 
     async def test_a_core_that_refuses_the_master_key_is_unsafe(self, upstream: Core) -> None:
-        """Every forwarded request would fail; the reason names the setting, not the key."""
+        """A Core that refuses the master key is unsafe; the reason names the setting, not the key."""
         upstream.with_key = refuse
         assert await check(upstream) == Check(
             Finding.UNSAFE,
@@ -105,12 +105,12 @@ class TestCheck:
     async def test_a_core_that_says_neither_is_not_reachable_yet(
         self, upstream: Core, status: str, which: str
     ) -> None:
-        """Overload and faults settle nothing, with a key or without."""
-        setattr(upstream, which, answering(status))
+        """A Core that is overloaded or faulty, with a key or without, counts as not reachable yet."""
+        setattr(upstream, which, responding(status))
         assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core answers {status[:3]}")
 
     async def test_no_connection_is_not_reachable_yet(self, upstream: Core) -> None:
-        """A Core that is not up is waited for."""
+        """A Core that is not up counts as not reachable yet."""
         async with upstream.refusing():
             found = await check(upstream)
         refused = f"connection refused (127.0.0.1:{upstream.port})"
@@ -138,7 +138,7 @@ class TestCheck:
     async def test_what_gives_no_http_response_is_not_reachable_yet_and_the_reason_says_what_it_is(
         self, upstream: Core, response: bytes, reason: str
     ) -> None:
-        """The bytes themselves are not repeated, and the master key is not sent."""
+        """Bytes that are no HTTP response are described and not repeated, and no master key is sent."""
         upstream.without_key = raw(response)
         assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core is not reachable: {reason}")
         assert [got.values("x-blnk-key") for got in upstream.asked] == [[]]
@@ -146,7 +146,7 @@ class TestCheck:
     async def test_a_core_that_accepts_and_stays_silent_does_not_respond_within_10_s(
         self, upstream: Core
     ) -> None:
-        """The deadline is one of the check's own, however long a client's request may take."""
+        """The check has a deadline of its own, however long a client's request may take."""
         limits = replace(LIMITS, first_byte=300.0)
         assert probe_limits(limits) == replace(
             limits, connections=1, queue=1, first_byte=10.0, between_bytes=10.0
@@ -155,35 +155,35 @@ class TestCheck:
         reason = "Core is not reachable: Core does not respond within 0.2 s"
         assert await check(upstream, first_byte=0.2) == Check(Finding.UNREACHABLE, reason)
 
-    async def test_a_gateway_without_its_core_is_told_from_core(self, upstream: Core) -> None:
-        """A second gateway in a row is fine as long as a Core stands behind it."""
+    async def test_a_gateway_without_its_core_is_not_taken_for_core(self, upstream: Core) -> None:
+        """Another gateway counts as Core as long as a Core stands behind it."""
         own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "77aa-1")]
-        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        upstream.without_key = responding("401 Unauthorized", REFUSAL, own)
         assert await check(upstream) == Check(Finding.SAFE, "")
-        upstream.with_key = answering("502 Bad Gateway", REFUSAL, own)
+        upstream.with_key = responding("502 Bad Gateway", REFUSAL, own)
         assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core is not reachable: {GATEWAY}")
 
     async def test_a_gateway_that_asks_itself_is_unsafe_and_shows_no_master_key(self, upstream: Core) -> None:
-        """It is known by the ids of its own requests."""
+        """A gateway that calls itself knows the ids of its own requests, and sends no master key."""
         own = [("Proxy-Status", "blnk-gateway; error=http_request_denied"), ("X-Request-Id", "0b5e-1")]
-        upstream.without_key = answering("401 Unauthorized", REFUSAL, own)
+        upstream.without_key = responding("401 Unauthorized", REFUSAL, own)
         reason = "upstream.url is the address of this gateway itself, not of Core"
         assert await check(upstream) == Check(Finding.UNSAFE, reason)
         assert [got.values("x-blnk-key") for got in upstream.asked] == [[]]
 
-    async def test_a_long_answer_is_not_read(self, upstream: Core) -> None:
-        """Only the status counts, so an answer without an end holds nothing up."""
+    async def test_a_long_response_is_not_read(self, upstream: Core) -> None:
+        """A response without an end delays nothing, since only its status is read."""
         upstream.with_key = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=False)
         assert (await check(upstream)).finding is Finding.SAFE
 
 
 class TestReminder:
     def test_a_reason_is_due_when_it_is_new_and_then_once_a_minute(self) -> None:
-        """Two that come in turn are not logged in turn."""
+        """A reason is logged when it is new and then once a minute, even if two reasons alternate."""
         reminder = Reminder()
         come = [(now, reason) for now in range(0, 150, 5) for reason in ("a", "b")]
-        said = [(now, reason) for now, reason in come if reminder.due(reason, now)]
-        assert said == [(0, "a"), (0, "b"), (60, "a"), (60, "b"), (120, "a"), (120, "b")]
+        due = [(now, reason) for now, reason in come if reminder.due(reason, now)]
+        assert due == [(0, "a"), (0, "b"), (60, "a"), (60, "b"), (120, "a"), (120, "b")]
 
 
 class TestServer:
@@ -191,8 +191,8 @@ class TestServer:
     async def test_an_insecure_core_ends_the_start(
         self, start_gateway: Start, upstream: Core, status: str
     ) -> None:
-        """A Core without `server.secure` makes the gateway pointless: exit 3."""
-        upstream.without_key = answering(status)
+        """A Core without `server.secure` ends the start: exit 3."""
+        upstream.without_key = responding(status)
         running: Running = await start_gateway(ready=False)
         with pytest.raises(StartError) as refused:
             await asyncio.wait_for(running.gateway.ready(), PATIENCE)
@@ -200,7 +200,7 @@ class TestServer:
         assert not running.gateway.health.ready
 
     async def test_a_refused_master_key_ends_the_start(self, start_gateway: Start, upstream: Core) -> None:
-        """Nothing could be forwarded: exit 3."""
+        """A Core that refuses the master key ends the start: exit 3."""
         upstream.with_key = refuse
         running: Running = await start_gateway(ready=False)
         with pytest.raises(StartError) as refused:
@@ -212,9 +212,9 @@ class TestServer:
     async def test_nothing_is_forwarded_until_both_are_seen(
         self, start_gateway: Start, upstream: Core, which: str, status: str
     ) -> None:
-        """Not ready and 502 while Core settles nothing, public routes too; ready by itself afterwards."""
+        """Until Core is accepted the gateway is not ready and all is 502, public routes too."""
         before = getattr(upstream, which)
-        setattr(upstream, which, answering(status))
+        setattr(upstream, which, responding(status))
         running: Running = await start_gateway(ready=False)
         key = (await running.mint("ledgers:read")).key
         await eventually(lambda: len(upstream.asked) > 1, "a second look at Core")
@@ -229,7 +229,7 @@ class TestServer:
         assert (await running.ask("GET", READ, key=key)).status == 200
 
     async def test_a_core_that_comes_up_later_is_noticed(self, start_gateway: Start, upstream: Core) -> None:
-        """Without a connection the gateway starts, not ready, and keeps trying."""
+        """Without a connection to Core the gateway starts, not ready, and tries again."""
         async with upstream.refusing():
             running: Running = await start_gateway(ready=False)
             await running.logged("waiting for core")
@@ -239,17 +239,17 @@ class TestServer:
     async def test_a_core_found_unsafe_after_a_wait_ends_the_start(
         self, start_gateway: Start, upstream: Core
     ) -> None:
-        """A Core that comes up without `server.secure` is refused as one that was there from the start."""
-        upstream.without_key = answering("503 Service Unavailable")
+        """A Core that comes up later without `server.secure` ends the start as well."""
+        upstream.without_key = responding("503 Service Unavailable")
         running: Running = await start_gateway(ready=False)
         await running.logged("waiting for core")
-        upstream.without_key = answering("200 OK")
+        upstream.without_key = responding("200 OK")
         with pytest.raises(StartError):
             await asyncio.wait_for(running.gateway.ready(), PATIENCE)
 
     async def test_the_reason_is_logged_once(self, start_gateway: Start, upstream: Core) -> None:
-        """A Core that is down for hours does not fill the log."""
-        upstream.without_key = answering("503 Service Unavailable")
+        """The reason is logged once while Core stays down."""
+        upstream.without_key = responding("503 Service Unavailable")
         running: Running = await start_gateway(ready=False)
         await eventually(lambda: len(upstream.asked) > 2, "a third look at Core")
         assert (await running.logged("waiting for core")).count("waiting for core") == 1
@@ -257,7 +257,7 @@ class TestServer:
 
 class TestProcess:
     async def test_a_gateway_that_is_its_own_core_is_exit_3(self, unused_tcp_port: int) -> None:
-        """It would ask itself for ever; the master key is not sent. (By a name that `check` cannot tell.)"""
+        """A gateway that is its own Core, by a name that `check` cannot tell, is exit 3; no key is sent."""
         url, listen = f"http://127.1:{unused_tcp_port}", f"127.0.0.1:{unused_tcp_port}"
         async with serving(url, {"LISTEN": listen}) as process:
             ended = await process.ended()
@@ -269,7 +269,7 @@ class TestProcess:
     async def test_a_core_is_reached_over_tls_once_ssl_cert_file_trusts_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Until then the log and the health page say how; nothing was sent to it."""
+        """Until ssl_cert_file trusts Core, log and health page say how, and nothing is sent to it."""
         shown = self_signed(tmp_path, "DNS:localhost", "IP:127.0.0.1")
         async with StandInCore(MASTER_KEY, shown.listener()) as core:
             async with serving(core.url, {}) as process:
@@ -290,8 +290,8 @@ class TestProcess:
                 await process.event("ready")
 
     async def test_an_insecure_core_is_exit_3(self, upstream: Core) -> None:
-        """The last word on stderr says what to change; no traceback."""
-        upstream.without_key = answering("200 OK")
+        """The last line on stderr says what to change, without a traceback: exit 3."""
+        upstream.without_key = responding("200 OK")
         async with serving(upstream.url, {}) as process:
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (
@@ -301,7 +301,7 @@ class TestProcess:
         )
 
     async def test_a_refused_master_key_is_exit_3(self, upstream: Core) -> None:
-        """The key itself is not in what it says."""
+        """A refused master key is not in the output: exit 3."""
         upstream.with_key = refuse
         async with serving(upstream.url, {}) as process:
             ended = await process.ended()
@@ -313,8 +313,8 @@ class TestProcess:
         assert MASTER_KEY not in str(ended.events)
 
     async def test_sigterm_while_core_is_awaited_is_exit_0(self, upstream: Core) -> None:
-        """A gateway that never became ready stops as any other."""
-        upstream.without_key = answering("503 Service Unavailable")
+        """A gateway that never became ready ends on SIGTERM as any other."""
+        upstream.without_key = responding("503 Service Unavailable")
         async with serving(upstream.url, {"DRAIN__DELAY": "0s"}) as process:
             await process.event("waiting for core")
             process.terminate()

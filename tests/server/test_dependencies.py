@@ -1,4 +1,4 @@
-"""When a dependency comes and goes: what health, metrics and the log say of it."""
+"""Dependencies that come and go, in health, metrics and the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFUSED = "connection refused"
 
 
 class Stage:
-    """Dependencies on a clock that the test turns, looked at four times a second."""
+    """Dependencies with a clock that the test sets, checked four times a second."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -39,7 +39,7 @@ class Stage:
             self.dependencies.look()
 
     def flap(self, times: int, each: float = 0.25) -> None:
-        """Down and up again, so many times."""
+        """Go down and up again, so many times."""
         for _ in range(times):
             self.dependencies.failed(UPSTREAM, REFUSED)
             self.passes(each)
@@ -108,7 +108,7 @@ def test_a_short_outage_is_logged_within_a_minute(stage: Stage) -> None:
 
 
 def test_coming_and_going_all_the_time_costs_a_line_a_minute(stage: Stage) -> None:
-    """5,000 changes in 21 minutes were 5,000 lines."""
+    """5,000 changes in 21 minutes are 21 lines, not 5,000."""
     stage.flap(2500)
     stage.passes(TOGETHER_SECONDS)
     lines = stage.logged
@@ -118,7 +118,7 @@ def test_coming_and_going_all_the_time_costs_a_line_a_minute(stage: Stage) -> No
 
 
 def test_an_outage_after_flapping_is_logged_as_ever(stage: Stage) -> None:
-    """Also where the minute ends within it."""
+    """An outage after flapping is logged as any other, even if the minute ends within it."""
     stage.flap(1)
     stage.passes(TOGETHER_SECONDS - 1.0)
     stage.dependencies.failed(UPSTREAM, REFUSED)

@@ -1,4 +1,4 @@
-"""The limit of open files, and what is kept below it."""
+"""The limit of open files, and the settings that are kept below it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def numbers(found: FittedConfig) -> tuple[int, int, int]:
 
 class TestRoom:
     def test_what_fits_is_left_as_it_is(self) -> None:
-        """Core's connections count twice: as many run to their end apart from the pool."""
+        """Core's connections count twice, since as many late requests run on apart from the pool."""
         config = configured(clients=500)
         needed = BESIDE + 500 + 2 * 128 + 2 * 64
         assert fit(config, needed) == FittedConfig(config, 64, ())
@@ -77,7 +77,7 @@ class TestRoom:
         )
 
     @given(st.integers(LEAST, 20_000), st.integers(1, 20_000), st.integers(1, 20_000), st.booleans())
-    def test_nothing_is_beyond_the_limit_and_nothing_is_without_a_place(
+    def test_nothing_is_beyond_the_limit_and_nothing_is_without_a_share(
         self, limit: int, clients: int, upstream: int, health: bool
     ) -> None:
         found = fit(configured(clients=clients, upstream=upstream, health=health), limit)
@@ -102,12 +102,12 @@ class TestRoom:
             (100, "100 open files are too few: raise the hard limit to at least 128 (ulimit -Hn)"),
         ],
     )
-    def test_there_is_a_least(self, limit: int, text: str) -> None:
+    def test_too_few_open_files_are_refused_with_the_least(self, limit: int, text: str) -> None:
         assert too_few(limit) == text
 
 
 def limited(files: int, *, soft: bool = False) -> tuple[str, ...]:
-    """What a command begins with to run under a limit of open files."""
+    """Return the words before a command that limit its open files."""
     return ("bash", "-c", f'ulimit {"-Sn" if soft else "-n"} {files}; exec "$0" "$@"')
 
 
@@ -116,7 +116,7 @@ def open_files(process: Serving) -> int:
 
 
 async def flood(address: Address, count: int) -> list[RawClient]:
-    """Connects as often as that, as fast as it goes, and keeps every connection."""
+    """Connect this often, as fast as possible, and keep every connection."""
     found: list[RawClient] = []
     for _ in range(0, count, 100):
         clients = await asyncio.gather(
@@ -165,7 +165,7 @@ class TestServe:
     async def test_a_flood_of_connections_takes_no_descriptor_from_anybody(
         self, upstream: StandInCore, loop: str
     ) -> None:
-        """To all three listeners at once, on either event loop."""
+        """A flood of connections to all three listeners takes no other descriptor, on either event loop."""
         health = Address("127.0.0.1", *free_ports(1))
         settings, script = {"HEALTH": str(health)}, loop + SERVE
         async with serving(upstream.url, settings, command=limited(FEW), script=script) as process:
@@ -182,10 +182,10 @@ class TestServe:
                     await asyncio.sleep(0.005)
 
             watching = asyncio.create_task(watch())
-            floods = await asyncio.gather(*(flood(place, FLOOD) for place in (address, admin, health)))
+            floods = await asyncio.gather(*(flood(listener, FLOOD) for listener in (address, admin, health)))
             assert (await kept.ask("GET", "/ledgers", key=MASTER_KEY)).status == 200
-            for place in (admin, health):
-                async with await RawClient.connect(place) as client:
+            for listener in (admin, health):
+                async with await RawClient.connect(listener) as client:
                     asked = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
                     assert (await client.call(asked)).status == 200
             watching.cancel()
@@ -202,7 +202,7 @@ class TestServe:
 
 class TestReload:
     async def test_a_reload_is_kept_below_the_limit_too(self, upstream: StandInCore, tmp_path: Path) -> None:
-        """And says so again."""
+        """A reload is kept below the limit too, and says so again."""
         shipped, file, log = (ROOT / "gateway.yaml").read_text(), tmp_path / "gateway.yaml", io.StringIO()
         file.write_text(shipped)
         environ = ENVIRON | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url, "BLNK_GATEWAY_DRAIN__DELAY": "0s"}
@@ -232,8 +232,8 @@ class TestCheck:
     def test_it_says_what_this_machine_has_no_room_for(
         self, file: Path, arguments: tuple[str, ...], word: str
     ) -> None:
-        """A note, for the file may be meant for another machine; with --env a warning."""
+        """A file that needs more than this machine has is a note, and with --env a warning."""
         found = CliRunner().invoke(cli, ["check", "--config", str(file), *arguments], env=ENVIRON)
-        said = found.stdout.splitlines()
+        lines = found.stdout.splitlines()
         (shortfall, *_) = fit(configured(clients=1_000_000, health=False), hard_limit()).shortfalls
-        assert (found.exit_code, said[0]) == (0, f"{file}: {word}: {shortfall}")
+        assert (found.exit_code, lines[0]) == (0, f"{file}: {word}: {shortfall}")

@@ -1,4 +1,4 @@
-"""Where the gateway listens: IPv4 and IPv6, several addresses, and addresses that cannot be had."""
+"""The addresses of listeners: IPv4 and IPv6, several at once, and addresses that cannot be bound."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TestSockets:
         ],
     )
     def test_which_clients_reach_an_address(self, host: str, reached: list[str]) -> None:
-        """Every one on `::`, of IPv4 too."""
+        """A listener on `::` is reached by every client, of IPv4 too."""
         (opened,) = bound("listen", Address(host, 0))
         with opened:
             port = opened.getsockname()[1]
@@ -63,7 +63,7 @@ class TestSockets:
     def test_a_name_is_every_address_of_it(self) -> None:
         opened = bound("listen", Address("localhost", 0))
         assert {listening.getsockname()[0] for listening in opened} == {
-            place[0] for *_, place in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
+            address[0] for *_, address in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
         }
         for listening in opened:
             listening.close()
@@ -89,7 +89,7 @@ class TestSockets:
 
 
 async def status(host: str, port: int, data: bytes) -> int:
-    """Of the response to a request that is sent over IPv4 or IPv6."""
+    """Return the status of the response to a request that is sent over IPv4 or IPv6."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(data)
@@ -99,8 +99,8 @@ async def status(host: str, port: int, data: bytes) -> int:
         await writer.wait_closed()
 
 
-def places(event: dict[str, Any]) -> list[Address]:
-    """Where clients connect, by the event `listening`."""
+def client_addresses(event: dict[str, Any]) -> list[Address]:
+    """Return where clients connect, by the event `listening`."""
     found = [text.rpartition(":") for text in event["clients"].split(", ")]
     return [Address(host.strip("[]"), int(port)) for host, _, port in found]
 
@@ -109,10 +109,10 @@ class TestTurns:
     @pytest.mark.parametrize(
         "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
     )
-    def test_one_takes_several_of_those_who_wait(
+    def test_a_turn_accepts_several_connections_that_wait(
         self, new_loop: Callable[[], asyncio.AbstractEventLoop]
     ) -> None:
-        """As many on either event loop: who comes anew is not long behind all who came before."""
+        """Each turn accepts several of the waiting connections, as many on either event loop."""
         loop = new_loop()
         try:
             turns = loop.run_until_complete(accepted(loop, 5 * ACCEPTED))
@@ -132,7 +132,7 @@ class Counted(asyncio.Protocol):
 
 
 async def accepted(loop: asyncio.AbstractEventLoop, count: int) -> list[int]:
-    """How many of `count` connections that wait were made in each turn of the event loop."""
+    """Return how many of `count` waiting connections were made in each turn of the event loop."""
     listeners = Listeners(PrivateLimits(1, shipped_config().timeouts), loop)
     await listeners.open("listen", [Address("127.0.0.1", 0)], Counted)
     (address,) = listeners.addresses("listen")
@@ -154,7 +154,7 @@ async def accepted(loop: asyncio.AbstractEventLoop, count: int) -> list[int]:
 
 class TestGateway:
     async def test_every_listener_on_ipv6_takes_ipv4(self, start_gateway: Start) -> None:
-        """As a dual-stack cluster asks for: `[::]` for clients, admin and health."""
+        """Listeners on `[::]` for clients, admin and health take IPv4, as a dual-stack cluster needs it."""
         running = await start_gateway(listen=(EVERYWHERE,), admin=EVERYWHERE, health=EVERYWHERE)
         gateway = running.gateway
         assert gateway.health_address is not None
@@ -172,19 +172,19 @@ class TestGateway:
         addresses = tuple(Address(host, 0) for host in ("127.0.0.2", "127.0.0.3", "::1"))
         running = await start_gateway(listen=addresses)
         lines = map(json.loads, (await running.logged('"listening"')).splitlines())
-        found = places(next(line for line in lines if line["event"] == "listening"))
-        assert [place.host for place in found] == [address.host for address in addresses]
+        found = client_addresses(next(line for line in lines if line["event"] == "listening"))
+        assert [address.host for address in found] == [address.host for address in addresses]
         asked = request("GET", READ, key=MASTER_KEY)
-        assert [await status(place.host, place.port, asked) for place in found] == [200] * 3
+        assert [await status(address.host, address.port, asked) for address in found] == [200] * 3
         assert running.gateway.address.host == "127.0.0.2"
 
 
 class TestProcess:
     async def test_all_addresses_drain(self, upstream: StandInCore) -> None:
-        """What is in flight at each is finished; none takes new connections then."""
+        """A drain finishes the requests at each address, and none takes new connections then."""
         settings = {"LISTEN": "127.0.0.2:0,127.0.0.3:0", "DRAIN__DELAY": "0s", "DRAIN__TIMEOUT": "10s"}
         async with serving(upstream.url, settings) as process:
-            addresses = places(await process.event("listening"))
+            addresses = client_addresses(await process.event("listening"))
             await process.event("ready")
             release = asyncio.Event()
             upstream.behaviour = held(release)
@@ -199,7 +199,7 @@ class TestProcess:
                     while await asyncio.to_thread(connects, address.host, address.port):
                         await asyncio.sleep(0.01)
             release.set()
-            assert [(await client.answer()).status for client in clients] == [200, 200]
+            assert [(await client.response()).status for client in clients] == [200, 200]
             for client in clients:
                 await client.close()
             ended = await process.ended()
@@ -222,7 +222,7 @@ class TestCheck:
     def test_env_warns_of_a_port_that_is_taken(
         self, taken: Address, options: tuple[str, ...], code: int
     ) -> None:
-        """By the setting that names it; the gateway that runs may be what has it, so it is no more."""
+        """A taken port is a warning that names its setting, since a gateway that runs may have it."""
         shipped = str(ROOT / "gateway.yaml")
         environ = {
             "BLNK_MASTER_KEY": "x",

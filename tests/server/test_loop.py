@@ -1,4 +1,4 @@
-"""Connections to a name, whichever of its addresses are dead."""
+"""Connections to a name some of whose addresses are dead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ both_loops = pytest.mark.parametrize("fast", [True, False], ids=["uvloop", "asyn
 
 
 async def reached(host: str, port: int) -> str:
-    """The address that a connection to the name leads to."""
+    """Return the address that a connection to the name leads to."""
     _, writer = await asyncio.open_connection(host, port)
     sock = writer.get_extra_info("socket")
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -81,21 +81,21 @@ def test_where_all_refuse_it_is_a_refusal(fast: bool) -> None:
 
 @both_loops
 def test_a_name_that_moves_is_followed(fast: bool) -> None:
-    places = [DEAD]
+    addresses = [DEAD]
 
     async def connect() -> list[str]:
         server = await asyncio.start_server(lambda _, writer: writer.close(), ["127.0.0.8", "127.0.0.9"], 0)
         async with server:
             ports = {sock.getsockname()[0]: sock.getsockname()[1] for sock in server.sockets}
             first = await reached("core", ports[DEAD])
-            places[:] = [LIVE]
+            addresses[:] = [LIVE]
             return [first, await reached("core", ports[LIVE])]
 
-    assert run(connect, names(core=places), fast=fast) == [DEAD, LIVE]
+    assert run(connect, names(core=addresses), fast=fast) == [DEAD, LIVE]
 
 
 def test_connections_that_are_made_at_the_same_time_share_a_look_up() -> None:
-    """A name server that hangs holds one thread, not all that there are."""
+    """Connections at the same time share a look-up: a name server that hangs holds only one thread."""
     asked: list[str] = []
 
     async def resolve(host: str, port: int) -> list[AddrInfoType]:
@@ -112,7 +112,7 @@ def test_connections_that_are_made_at_the_same_time_share_a_look_up() -> None:
     assert asked == ["core", "core"]
 
 
-def test_who_leaves_takes_no_look_up_from_the_others() -> None:
+def test_one_that_leaves_takes_no_look_up_from_the_others() -> None:
     async def resolve(host: str, port: int) -> list[AddrInfoType]:
         await asyncio.sleep(0.05)
         return list(await names(core=[LIVE])(host, port))

@@ -1,4 +1,4 @@
-"""How signals reach `serve`: while it loads, as the first process of a container, twice, from a terminal."""
+"""Signals to `serve`: while it loads, as the first process of a container, twice, from a terminal."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class TestLoading:
     async def test_a_signal_to_end_ends_it_with_0(
         self, upstream: StandInCore, module: str, number: signal.Signals
     ) -> None:
-        """As later; it has nothing to say."""
+        """A signal to end during the start ends it with 0 and no output."""
         async with serving(upstream.url, {}, script=loading(module, number)) as process:
             ended = await process.ended()
         assert (ended.code, ended.events, ended.stderr) == (0, [], "")
 
     @loads
     async def test_sighup_does_not_end_it(self, upstream: StandInCore, module: str) -> None:
-        """It asks for a configuration that is read anyway."""
+        """SIGHUP during the start is ignored, since the configuration is being read anyway."""
         async with serving(upstream.url, {}, script=loading(module, signal.SIGHUP)) as process:
             await process.event("ready")
 
@@ -70,7 +70,7 @@ class TestLoading:
     async def test_the_first_process_of_a_container_ends_too(
         self, upstream: StandInCore, module: str
     ) -> None:
-        """Where SIGTERM without a handler is ignored."""
+        """The first process of a container ends too, although SIGTERM without a handler is ignored there."""
         script = loading(module, signal.SIGTERM)
         async with serving(upstream.url, {}, command=FIRST_PROCESS, script=script) as process:
             ended = await process.ended()
@@ -78,7 +78,7 @@ class TestLoading:
 
     @pytest.mark.skipif(NO_NAMESPACES, reason="needs root and unshare, on Linux")
     async def test_the_first_process_of_a_container_drains_and_reloads(self, upstream: StandInCore) -> None:
-        """Once it serves."""
+        """The first process of a container drains and reloads once it serves."""
         script = loading(EARLY, signal.SIGHUP)
         settings = {"DRAIN__DELAY": "0s"}
         async with serving(upstream.url, settings, command=FIRST_PROCESS, script=script) as process:
@@ -91,7 +91,7 @@ class TestLoading:
         assert (ended.code, ended.stderr) == (0, "")
 
     def test_sighup_ends_any_other_command(self) -> None:
-        """Its terminal was closed."""
+        """SIGHUP ends any other command, since its terminal was closed."""
         script = loading(EARLY, signal.SIGHUP)
         done = subprocess.run(
             [sys.executable, "-c", script, "keys", "list"], check=False, capture_output=True, timeout=60
@@ -106,7 +106,7 @@ def child_of(process: Serving) -> int:
 
 @pytest.fixture
 def terminal() -> Iterator[int]:
-    """The side of a terminal that a program reads from."""
+    """Return the side of a terminal that a program reads from."""
     ours, theirs = pty.openpty()
     yield theirs
     os.close(theirs)
@@ -115,7 +115,7 @@ def terminal() -> Iterator[int]:
 
 class TestEnd:
     async def test_before_it_listens_sigterm_ends_it_at_once(self, upstream: StandInCore) -> None:
-        """Here it still waits for Core's database, which takes connections and says nothing."""
+        """SIGTERM ends it at once while it waits for Core's database, which accepts and says nothing."""
         arrived = asyncio.Event()
 
         async def listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -138,7 +138,7 @@ class TestEnd:
     async def test_a_second_signal_ends_the_drain_at_once(
         self, upstream: StandInCore, second: signal.Signals
     ) -> None:
-        """Nothing was in flight: 0."""
+        """A second signal ends the drain at once; with nothing in flight the exit code is 0."""
         async with serving(upstream.url, LONG) as process:
             await process.event("ready")
             process.terminate()
@@ -151,7 +151,7 @@ class TestEnd:
         assert (ended.events[-1]["event"], ended.events[-1]["cut"]) == ("stopped", 0)
 
     async def test_a_second_signal_cuts_what_is_in_flight(self, upstream: StandInCore) -> None:
-        """And tells so by 1."""
+        """A second signal cuts what is in flight: exit 1."""
         upstream.behaviour = never
         async with serving(upstream.url, LONG | {"DRAIN__DELAY": "0s"}) as process:
             address, _ = await process.listening()
@@ -169,7 +169,7 @@ class TestEnd:
         assert [event["cut"] for event in ended.events if event["event"] == "stopped"] == [1]
 
     async def test_one_signal_that_is_sent_twice_counts_once(self, upstream: StandInCore) -> None:
-        """`timeout` sends SIGTERM to the process and to its group: what is in flight is finished."""
+        """`timeout` sends SIGTERM to the process and to its group, which counts once: nothing is cut."""
         release = asyncio.Event()
         upstream.behaviour = held(release)
         async with serving(upstream.url, LONG | {"DRAIN__DELAY": "0s"}) as process:
@@ -182,14 +182,14 @@ class TestEnd:
                 process.process.send_signal(signal.SIGINT)
                 await process.event("draining")
                 release.set()
-                assert (await client.answer()).status == 200
+                assert (await client.response()).status == 200
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (0, "")
 
     async def test_ctrl_c_on_a_terminal_does_not_wait_for_load_balancers(
         self, upstream: StandInCore, terminal: int
     ) -> None:
-        """`drain.delay` is for them."""
+        """Ctrl-C on a terminal skips `drain.delay`, which is for load balancers."""
         async with serving(upstream.url, LONG, stdin=terminal) as process:
             await process.event("ready")
             process.process.send_signal(signal.SIGINT)
@@ -202,7 +202,7 @@ class TestEnd:
     async def test_without_a_terminal_the_delay_is_kept(
         self, upstream: StandInCore, number: signal.Signals
     ) -> None:
-        """Whoever sends the signal: a supervisor may stop its processes by SIGINT."""
+        """SIGINT without a terminal keeps the delay, since a supervisor may send it."""
         async with serving(upstream.url, LONG, stdin=asyncio.subprocess.DEVNULL) as process:
             await process.event("ready")
             process.process.send_signal(number)

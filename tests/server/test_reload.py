@@ -53,7 +53,7 @@ def parsed(text: str) -> Config:
 
 @dataclass(slots=True)
 class Target:
-    """Keeps what was adopted, by its SHA-256, and every outcome."""
+    """A target that keeps the SHA-256 of what it adopted, and every outcome."""
 
     adopted: list[str] = field(default_factory=list)
     outcomes: list[ReloadResult] = field(default_factory=list)
@@ -67,14 +67,14 @@ class Target:
 
 @dataclass
 class Followed:
-    """A file that is followed, what became live, and what came of each try."""
+    """A file that is followed, what became live, and the outcome of each try."""
 
     path: Path
     reload: Reload
     target: Target
 
     async def tried(self, count: int = 1) -> ReloadResult:
-        """What came of the last of `count` tries, and of no more."""
+        """Wait for `count` tries and no more; return the outcome of the last."""
         await eventually(lambda: len(self.target.outcomes) >= count, f"try number {count}")
         await asyncio.sleep(2 * QUICK.same)
         assert len(self.target.outcomes) == count
@@ -116,14 +116,14 @@ class TestFollowing:
     async def test_a_changed_file_is_live_by_itself(
         self, path: Path, change: Callable[[Path, str], None]
     ) -> None:
-        """An atomic rename and a write in place alike; once each."""
+        """A changed file becomes live once, by an atomic rename or a write in place."""
         async with following(path) as followed:
             change(path, OTHER)
             assert await followed.tried() == ReloadResult(NOW, sha256_of(OTHER))
             assert followed.target.adopted == [sha256_of(OTHER)]
 
     async def test_a_swapped_symlink_is_followed(self, tmp_path: Path) -> None:
-        """Kubernetes mounts a ConfigMap so: the file is a link through `..data`, which is replaced."""
+        """A symlink that is swapped is followed, as Kubernetes mounts a ConfigMap through `..data`."""
         for version, text in (("..1", SMALL), ("..2", OTHER)):
             (tmp_path / version).mkdir()
             (tmp_path / version / "gateway.yaml").write_text(text, encoding="utf-8")
@@ -137,7 +137,7 @@ class TestFollowing:
             assert followed.target.adopted == [sha256_of(OTHER)]
 
     async def test_a_file_that_is_still_written_is_left_alone(self, path: Path) -> None:
-        """What a slow editor has half written is never tried."""
+        """A file that is still being written is not tried."""
         async with following(path) as followed:
             with path.open("w", encoding="utf-8") as file:
                 for line in OTHER.splitlines(keepends=True):
@@ -146,8 +146,8 @@ class TestFollowing:
                     await asyncio.sleep(QUICK.same / 2)
             assert await followed.tried() == ReloadResult(NOW, sha256_of(OTHER))
 
-    async def test_a_broken_file_is_refused_once_and_told_with_its_lines(self, path: Path) -> None:
-        """The old one runs on; the same content is not tried again."""
+    async def test_a_broken_file_is_refused_once_and_reported_with_its_lines(self, path: Path) -> None:
+        """A broken file is refused once, with its lines, and the old configuration runs on."""
         broken = SMALL + "  GET /ledgers/: nobody\n  GET /x: ledgers:read\n"
         async with following(path) as followed:
             written(path, broken)
@@ -159,15 +159,15 @@ class TestFollowing:
             )
             assert [problem.partition(": ")[0] for problem in outcome.problems] == [f"{path}:5"]
 
-    async def test_a_mended_file_is_live_again(self, path: Path) -> None:
-        """Also where it is mended back to what runs already."""
+    async def test_a_repaired_file_is_live_again(self, path: Path) -> None:
+        """A file that is repaired is live again, even if its content is what runs already."""
         async with following(path) as followed:
             written(path, "nothing: of ours")
             assert not (await followed.tried(1)).success
             written(path, SMALL)
             assert await followed.tried(2) == ReloadResult(NOW, sha256_of(SMALL))
 
-    async def test_a_file_that_is_gone_is_told_and_changes_nothing(self, path: Path) -> None:
+    async def test_a_file_that_is_gone_is_reported_and_changes_nothing(self, path: Path) -> None:
         async with following(path) as followed:
             path.unlink()
             outcome = await followed.tried(1)
@@ -177,14 +177,14 @@ class TestFollowing:
             assert (await followed.tried(2)).success
 
     async def test_a_pipe_in_its_place_is_not_waited_for(self, path: Path) -> None:
-        """Opening it would wait for a writer for ever."""
+        """A pipe in the file's place is not opened, since that would wait for a writer for ever."""
         async with following(path) as followed:
             path.unlink()
             os.mkfifo(path)
             assert (await followed.tried()).problems == (f"{path}: cannot be read: this is no plain file",)
 
     async def test_a_start_from_a_pipe_is_no_refusal(self, path: Path) -> None:
-        """`--config <(...)` can be read once; that it cannot be again is no news."""
+        """A start from `--config <(...)`, which can be read only once, is not refused afterwards."""
         live = load_config(path, {}, secrets=True)
         path.unlink()
         target = Target()
@@ -195,8 +195,8 @@ class TestFollowing:
         await asyncio.gather(task, return_exceptions=True)
         assert target.outcomes == []
 
-    async def test_asked_it_is_tried_at_once_and_again(self, path: Path) -> None:
-        """SIGHUP waits for no second, and tries what was tried."""
+    async def test_sighup_tries_it_at_once_and_again(self, path: Path) -> None:
+        """SIGHUP tries the file at once, and tries again what was tried before."""
         async with following(path, pace=Pace(look=60, same=60)) as followed:
             written(path, OTHER)
             for count in (1, 2):
@@ -205,15 +205,15 @@ class TestFollowing:
             assert followed.target.adopted == [sha256_of(OTHER)] * 2
 
     async def test_a_file_that_takes_too_long_is_refused(self, path: Path) -> None:
-        """And what it would have said never becomes live."""
+        """A file that takes too long to read is refused, and never becomes live."""
         async with following(path, pace=Pace(look=0.02, same=0.15, parse=0.01)) as followed:
             written(path, SMALL + "".join(f"  GET /x{number}: ledgers:read\n" for number in range(2000)))
             outcome = await followed.tried()
             assert outcome.problems == (f"{path}: it takes too long to read: make it smaller",)
             assert followed.target.adopted == []
 
-    async def test_thousands_of_problems_are_told_in_part(self, path: Path) -> None:
-        """What health and log repeat is bounded."""
+    async def test_thousands_of_problems_are_reported_in_part(self, path: Path) -> None:
+        """Health and log repeat a bounded number of problems."""
         async with following(path) as followed:
             written(path, SMALL + "".join(f"  GET /x{number}: nobody\n" for number in range(1000)))
             problems = (await followed.tried()).problems
@@ -230,8 +230,10 @@ class TestRestart:
             ("log: {level: debug}", "log.level"),
         ],
     )
-    async def test_what_is_bound_at_the_start_needs_one(self, path: Path, line: str, setting: str) -> None:
-        """The whole file is refused, its routes too: what runs is one file or the other."""
+    async def test_what_is_bound_at_the_start_needs_a_restart(
+        self, path: Path, line: str, setting: str
+    ) -> None:
+        """A file that changes what is bound at the start is refused whole, and asks for a restart."""
         async with following(path) as followed:
             written(path, f"{line}\n{OTHER}")
             outcome = await followed.tried()
@@ -252,12 +254,14 @@ class TestRestart:
             ("of-no-one", "of-no-one, connections: 3, queue: 4", ()),
         ],
     )
-    def test_limits_and_modes_do_not(self, before: str, after: str, expected: tuple[str, ...]) -> None:
-        """Whatever is not named as following needs a restart."""
+    def test_limits_and_modes_need_no_restart(
+        self, before: str, after: str, expected: tuple[str, ...]
+    ) -> None:
+        """Limits and modes need no restart; any setting that is not named as live does."""
         assert needing_restart(parsed(SMALL), parsed(SMALL.replace(before, after))) == expected
 
     def test_a_master_key_file_may_be_rotated(self, tmp_path: Path) -> None:
-        """Its content is read again where Core refuses the key."""
+        """A new content of the master key file needs no restart, since it is read again after a refusal."""
         file = tmp_path / "key"
         text = SMALL.replace("master_key: of-no-one", f"master_key_file: {file}")
         found = []
@@ -284,7 +288,7 @@ class Reloading(Running):
     path: Path
 
     async def write(self, content: str | bytes) -> dict[str, Any]:
-        """Writes the file and asks for it, as SIGHUP does; what came of it."""
+        """Write the file and send SIGHUP; return the outcome."""
         beside = self.path.with_suffix(".new")
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
         beside.replace(self.path)
@@ -320,7 +324,7 @@ WIDER = SHIPPED.replace("  GET /balances/{id}:", "  GET /balances/{id}: [balance
 
 class TestGateway:
     async def test_routes_are_live_from_the_next_request_on(self, reloading: Reloading) -> None:
-        """Without a restart, on a connection that was open before."""
+        """Routes are live for the next request, also on a connection that was open before."""
         key = (await reloading.mint("ledgers:read")).key
         client = await reloading.connect()
         assert (await client.ask("GET", "/balances/x", key=key)).status == 403
@@ -330,7 +334,7 @@ class TestGateway:
         assert (await client.ask("GET", "/balances/x", key=key)).status == 403
 
     async def test_limits_and_modes_are_live(self, reloading: Reloading) -> None:
-        """The rate, the size of bodies and the master key's welcome."""
+        """The rate, the size of bodies and the use of the master key are live at once."""
         key = (await reloading.mint("*:*")).key
         assert (await reloading.write(SHIPPED + "\nlimits: {rate: 1, body: 1KiB}\n"))["success"]
         large = b'{"name":"%b"}' % (b"x" * 2000)
@@ -340,8 +344,8 @@ class TestGateway:
         assert (await reloading.ask("GET", "/ledgers", key=MASTER_KEY)).status == 401
         assert (await reloading.ask("POST", "/ledgers", key=key, body=large)).status == 200
 
-    async def test_so_is_the_quota_of_an_owner(self, reloading: Reloading) -> None:
-        """For who has more keys by then, too."""
+    async def test_the_quota_of_an_owner_is_live(self, reloading: Reloading) -> None:
+        """The quota of an owner is live at once, also for an owner that has more keys by then."""
         for _ in range(2):
             await reloading.mint("ledgers:read", owner="acme")
         body = b'{"name":"k","owner":"acme","scopes":[],"expires_at":"2999-01-01T00:00:00Z"}'
@@ -352,8 +356,8 @@ class TestGateway:
         assert (await reloading.write(SHIPPED))["success"]
         assert (await reloading.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).status == 201
 
-    async def test_what_runs_is_told_by_its_sha256(self, reloading: Reloading) -> None:
-        """Readiness, metrics and log agree."""
+    async def test_what_runs_is_shown_by_its_sha256(self, reloading: Reloading) -> None:
+        """Readiness, metrics and log show the same SHA-256 of the live file."""
         await reloading.write(WIDER)
         status, ready = reloading.gateway.health.report()
         live = sha256_of(WIDER)
@@ -372,8 +376,8 @@ class TestGateway:
         events = [json.loads(line) for line in (await reloading.logged('"reloaded"')).splitlines()]
         assert [event["policy_sha256"] for event in events if event["event"] == "reloaded"] == [live]
 
-    async def test_why_the_last_one_was_refused_is_told(self, reloading: Reloading) -> None:
-        """The gateway stays ready, by the old policy, and says so everywhere."""
+    async def test_why_the_last_one_was_refused_is_shown(self, reloading: Reloading) -> None:
+        """After a refused file the gateway stays ready by the old policy, and shows the reason everywhere."""
         broken = SHIPPED + "  GET /balances: twice\n"
         live = sha256_of(SHIPPED)
         assert not (await reloading.write(broken))["success"]
@@ -401,7 +405,7 @@ class TestGateway:
     async def test_what_check_warns_of_is_logged_with_each_file_that_is_live(
         self, reloading: Reloading
     ) -> None:
-        """A date that is over is no reason to refuse a file, nor to say nothing."""
+        """The warnings of `check` are logged with each file that becomes live, as of a date in the past."""
         over = '{scope: backup:read, mode: report-only, until: "2001-02-03"}'
         file = SHIPPED.replace("  GET /backup:", f"  GET /backup: {over} #")
         assert (await reloading.write(file))["success"]
@@ -413,13 +417,13 @@ class TestGateway:
         ]
 
     async def test_without_a_file_nothing_is_followed(self, gateway: Running) -> None:
-        """A gateway made of a configuration alone, as in the demo, takes SIGHUP as nothing."""
+        """A gateway without a file, as in the demo, ignores SIGHUP."""
         gateway.gateway.reload()
         assert gateway.gateway.health.last_reload["success"] is True
 
 
 async def test_sighup_reloads_a_process(upstream: StandInCore, path: Path) -> None:
-    """And does not end it."""
+    """SIGHUP reloads a process and does not end it."""
     path.write_text(SHIPPED, encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BLNK_")}
     environ |= ENVIRON | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url}
@@ -471,7 +475,7 @@ def refused(content: bytes, environ: Mapping[str, str]) -> bool:
 
 
 def broken(chance: random.Random, environ: Mapping[str, str]) -> bytes:
-    """A content that is no configuration, of one of the ways that files go wrong."""
+    """Return content that is no configuration, in one of the ways that files go wrong."""
     shipped = SHIPPED.encode()
     makers: list[Callable[[], bytes]] = [
         lambda: shipped[: chance.randrange(1, len(shipped))],
@@ -483,7 +487,7 @@ def broken(chance: random.Random, environ: Mapping[str, str]) -> bytes:
         lambda: shipped.replace(b"127.0.0.1:6379", b"127.0.0.1:6379\x00"),
     ]
     while True:
-        # A file that is cut between two routes is sound: what it lacks is refused.
+        # A file that is cut between two routes is valid: requests of the missing routes are refused.
         content = chance.choice(makers)()
         if refused(content, environ):
             return content
@@ -491,7 +495,7 @@ def broken(chance: random.Random, environ: Mapping[str, str]) -> bytes:
 
 @dataclass
 class Load:
-    """One client that sends the same round of requests for as long as it may."""
+    """A client that sends the same round of requests until it is stopped."""
 
     client: RawClient
     key: Minted
@@ -514,7 +518,7 @@ class Load:
 async def test_two_hundred_reloads_under_load_lose_misroute_and_unstamp_nothing(
     reloading: Reloading, upstream: StandInCore
 ) -> None:
-    """Half of the files are broken; after each try the last sound file's policy is the one that answers."""
+    """In 200 reloads under load, half with broken files, the last valid policy decides on every request."""
     chance = random.Random("reload")  # noqa: S311 - for the same files each time
     environ = ENVIRON | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url}
     keys = [await reloading.mint("ledgers:read", "transactions:write") for _ in range(3)]
@@ -528,9 +532,9 @@ async def test_two_hundred_reloads_under_load_lose_misroute_and_unstamp_nothing(
         if sound:
             live = WIDER if live == SHIPPED else SHIPPED
         outcome = await reloading.write(live if sound else broken(chance, environ))
-        answer = await probe.ask("GET", "/balances/x", key=keys[0].key)
+        response = await probe.ask("GET", "/balances/x", key=keys[0].key)
         expected = (sound, 200 if live == WIDER else 403, sha256_of(live))
-        found = (outcome["success"], answer.status, reloading.gateway.health.policy_sha256)
+        found = (outcome["success"], response.status, reloading.gateway.health.policy_sha256)
         if found != expected:
             wrong.append((number, found, expected))
     over.set()

@@ -1,4 +1,4 @@
-"""`serve` as a process whose log goes nowhere: it answers, reloads, drains and exits as with any other."""
+"""`serve` as a process whose log is not written: it responds, reloads, drains and exits as with any other."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Address
-from tests.core_stand_in import REFUSAL, StandInCore, answering, held
+from tests.core_stand_in import REFUSAL, StandInCore, held, responding
 from tests.pipes import KINDS, opened
-from tests.raw_client import PATIENCE, Answer, RawClient, request
+from tests.raw_client import PATIENCE, RawClient, Response, request
 from tests.running import MASTER_KEY, ROOT
 from tests.serving import SERVE
 from tests.wire.asserting import READ
@@ -37,11 +37,11 @@ class Process:
     admin: Address
 
     async def ask(self, target: str = READ) -> int:
-        """The status of a request with the master key."""
+        """Return the status of a request with the master key."""
         return (await _call(self.clients, request("GET", target, key=MASTER_KEY))).status
 
-    async def look(self, path: str) -> Answer:
-        """An answer of the admin listener."""
+    async def look(self, path: str) -> Response:
+        """Return a response of the admin listener."""
         return await _call(self.admin, request("GET", path).replace(b"gateway.test", b"127.0.0.1"))
 
     async def ready(self) -> None:
@@ -64,13 +64,13 @@ class Process:
                 await asyncio.sleep(0.02)
 
     async def dropped(self) -> float:
-        """The count of lines that were not written."""
+        """Return the count of lines that were not written."""
         page = (await self.look("/metrics")).body.decode()
         name = "blnk_gateway_log_lines_dropped_total "
         return next(float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(name))
 
 
-async def _call(address: Address, data: bytes) -> Answer:
+async def _call(address: Address, data: bytes) -> Response:
     async with await RawClient.connect(address) as client:
         return await client.call(data)
 
@@ -85,7 +85,7 @@ async def serve(
     stderr: int = asyncio.subprocess.PIPE,
     before: Callable[[], None] | None = None,
 ) -> AsyncIterator[Process]:
-    """A process whose log goes to the descriptor `stdout`; `before` runs in it first."""
+    """Start a process whose log goes to the descriptor `stdout`; `before` runs in it first."""
     file = folder / "gateway.yaml"
     file.write_text((ROOT / "gateway.yaml").read_text())
     assert READABLE in file.read_text()
@@ -117,7 +117,7 @@ async def serve(
 
 
 async def ended(process: Process) -> tuple[int | None, bytes]:
-    """The exit code and standard error, soon."""
+    """Wait for the end; return the exit code and standard error."""
     async with asyncio.timeout(PATIENCE):
         _, err = await process.process.communicate()
     return process.process.returncode, err
@@ -153,7 +153,7 @@ def full() -> Iterator[int]:
 
 @contextmanager
 def stopped() -> Iterator[int]:
-    """A terminal whose reader was stopped, until it is full."""
+    """Return a terminal whose reader was stopped, filled up."""
     with opened(KINDS["terminal"]) as terminal, ExitStack() as stack:
         streams = [
             (os.POSIX_SPAWN_DUP2, terminal.reader, 0),
@@ -201,7 +201,7 @@ async def test_it_answers_reloads_and_drains_all_the_same(
 async def test_it_starts_with_standard_output_closed(
     upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
-    """As `serve >&-` does; its descriptor must not become a client's."""
+    """A process started with `serve >&-` runs, and its log's descriptor never becomes a client's."""
     stdout = os.open(os.devnull, os.O_WRONLY)
     async with serve(
         upstream, tmp_path, unused_tcp_port_factory, stdout, before=lambda: os.close(1)
@@ -216,7 +216,7 @@ async def test_it_starts_with_standard_output_closed(
 async def test_a_disk_that_has_room_again_takes_whole_lines(
     upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
-    """What was lost is counted; of the line that was cut the rest is missing, of no other."""
+    """A disk that has room again gets whole lines: lost lines are counted, and only one is cut."""
     log = tmp_path / "log"
     with log.open("ab") as stdout:
         async with serve(
@@ -242,7 +242,7 @@ async def test_a_disk_that_has_room_again_takes_whole_lines(
 
 
 def limited(size: int) -> Callable[[], None]:
-    """Lets no file grow beyond `size` bytes, which stands in for a disk that is full."""
+    """Let no file grow beyond `size` bytes, which stands for a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
@@ -250,8 +250,8 @@ def limited(size: int) -> Callable[[], None]:
 async def test_a_start_that_fails_exits_by_its_code_whoever_reads_why(
     stream: str, upstream: StandInCore, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
-    """Whoever started it goes by the code: a Core that refuses the master key is 3."""
-    upstream.probe_behaviour = answering("401 Unauthorized", REFUSAL)
+    """A start that fails exits by its code even if nobody reads the reason: a refused master key is 3."""
+    upstream.probe_behaviour = responding("401 Unauthorized", REFUSAL)
     with STREAMS[stream]() as stderr:
         async with serve(
             upstream, tmp_path, unused_tcp_port_factory, asyncio.subprocess.PIPE, stderr=stderr

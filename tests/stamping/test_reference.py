@@ -68,8 +68,8 @@ def test_the_contract_holds(case: dict[str, Any]) -> None:
     optional = request["target"].startswith("/refund-transaction/")
     leaves = outcome(body, how, body_optional=optional)
     if isinstance(leaves, Refused):
-        answer = expected["answers"]
-        assert (leaves.code.code, leaves.message) == (answer["code"], answer["message"])
+        response = expected["answers"]
+        assert (leaves.code.code, leaves.message) == (response["code"], response["message"])
         return
     want = expected["forwards"]["body"]
     if want is None:

@@ -1,7 +1,7 @@
-"""What the tests of the wire send and assert alike: requests by their framing, refusals, what Core recorded.
+"""Requests by their framing, and assertions on refusals and on what Core recorded, for the tests of the wire.
 
 Rules kept here:
-- "Nothing forwarded" is asserted on the bytes that the upstream recorded, after a later request has passed.
+- "Nothing forwarded" is asserted on the bytes that Core recorded, after a later request has passed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 
 from gateway.errors import Code
 from tests.core_stand_in import StandInCore
-from tests.raw_client import Answer
+from tests.raw_client import Response
 from tests.running import Running
 
-CANARY = "canary-9d41"  # stands in refused heads; no answer and no log line may hold it
+CANARY = "canary-9d41"  # stands in refused heads; no response and no log line may hold it
 READ = "/ledgers?limit=1"
 STREAMED = "/ledgers/filter"  # a route whose body is forwarded as it comes
 STAMPED = "/ledgers"  # a route whose body is read and rewritten first
@@ -26,7 +26,7 @@ EMPTY_CHUNKS = b"0\r\n\r\n"
 
 
 def post(framing: bytes, body: bytes = b"") -> bytes:
-    """A request of a scoped key to a streamed route, framed so."""
+    """Return a POST to a streamed route, with this framing."""
     return LINE + GOOD_HEAD + framing + b"\r\n" + body
 
 
@@ -34,26 +34,26 @@ def get(line: str = f"GET {READ}&{CANARY} HTTP/1.1", headers: bytes = b"") -> by
     return line.encode("latin-1") + b"\r\n" + GOOD_HEAD + headers + b"\r\n"
 
 
-def assert_refused(answer: Answer, *statuses: int) -> None:
-    """The answer is the gateway's own, in Core's error shape, and says that the connection ends."""
-    assert answer.status in (statuses or (400,)), answer
-    assert answer.code == "GEN_BAD_REQUEST"
-    assert answer.json() == {
-        "error": answer.json()["error"],
-        "error_detail": {"code": "GEN_BAD_REQUEST", "message": answer.json()["error"]},
+def assert_refused(response: Response, *statuses: int) -> None:
+    """Assert the gateway's own response, in Core's error shape, which says that the connection ends."""
+    assert response.status in (statuses or (400,)), response
+    assert response.code == "GEN_BAD_REQUEST"
+    assert response.json() == {
+        "error": response.json()["error"],
+        "error_detail": {"code": "GEN_BAD_REQUEST", "message": response.json()["error"]},
     }
-    assert answer.value("content-type") == "application/json; charset=utf-8"
-    assert answer.value("connection") == "close"
+    assert response.value("content-type") == "application/json; charset=utf-8"
+    assert response.value("connection") == "close"
 
 
-def assert_error(answer: Answer, code: Code) -> None:
-    """The answer is the catalogue's, in Core's error shape."""
-    assert (answer.status, answer.code) == (code.status, code.code)
-    assert answer.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
+def assert_error(response: Response, code: Code) -> None:
+    """Assert the response that the catalogue has for the error, in Core's error shape."""
+    assert (response.status, response.code) == (code.status, code.code)
+    assert response.value("proxy-status") == f"blnk-gateway; error={code.proxy_status}"
 
 
 async def assert_nothing_forwarded(gateway: Running, upstream: StandInCore) -> None:
-    """A later request passes, and is all that the upstream has ever read."""
+    """Send one more request, and assert that it is all that Core has ever read."""
     passer = await gateway.mint("ledgers:read")
     assert (await gateway.ask("GET", "/ledgers/passer", key=passer.key)).status == 200
     assert upstream.targets == ["/ledgers/passer"]
@@ -61,7 +61,7 @@ async def assert_nothing_forwarded(gateway: Running, upstream: StandInCore) -> N
 
 
 async def assert_never_completed(gateway: Running, upstream: StandInCore, target: str) -> None:
-    """What reached the upstream of the request is at most a part of it, on a connection then given up."""
+    """Assert that Core read at most a part of the request, on a connection that was then closed."""
     passer = await gateway.mint("ledgers:read")
     assert (await gateway.ask("GET", "/ledgers/passer", key=passer.key)).status == 200
     assert [got.target for got in upstream.requests if got.complete] == ["/ledgers/passer"]

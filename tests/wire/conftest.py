@@ -1,4 +1,4 @@
-"""The keys that tests of the wire call with, and the word that must not come back."""
+"""The keys that tests of the wire call with, and the word that no response may hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def writer(gateway: Running) -> Minted:
 
 @pytest.fixture
 def canary(gateway: Running) -> str:
-    """The word that no answer and no log line may hold."""
+    """The word that no response and no log line may hold."""
     gateway.forbidden.add(CANARY)
     return CANARY
 

@@ -1,8 +1,8 @@
-"""What Core answers wrongly, late or not at all.
+"""Responses of Core that are wrong, late or missing.
 
 Rules kept here:
-- A truncated answer is never a short success: the client's connection breaks.
-- POST is sent once; GET once more, and only where a reused connection gave no byte.
+- A truncated response is never a short success: the client's connection breaks.
+- POST is sent once; GET is sent once more, and only where a reused connection gave no byte.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore, abort, answering, echo, like_core, never, raw
-from tests.raw_client import BrokenAnswer, request
+from tests.core_stand_in import Exchange, StandInCore, abort, echo, like_core, never, raw, responding
+from tests.raw_client import BrokenResponse, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -34,29 +34,29 @@ BROKEN = {
     "length and chunked": (
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     ),
-    "only an interim answer": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "only an interim response": b"HTTP/1.1 102 Processing\r\n\r\n",
 }
 
 
 class TestBrokenUpstream:
     @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
     @pytest.mark.parametrize("data", TRUNCATED.values(), ids=TRUNCATED.keys())
-    async def test_a_truncated_answer_is_a_broken_connection(
+    async def test_a_truncated_response_is_a_broken_connection(
         self, gateway: Running, upstream: StandInCore, caller: Minted, data: bytes, reset: bool
     ) -> None:
-        """What Core cut short is cut short for the client too: never a whole, shorter answer."""
+        """A response that Core cuts short breaks the client's connection; it never looks whole."""
         upstream.script(raw(data, b"", pause=0.1, reset=reset))
         client = await gateway.connect()
         try:
-            answer = await client.ask("GET", READ, key=caller.key)
-        except BrokenAnswer:
+            response = await client.ask("GET", READ, key=caller.key)
+        except BrokenResponse:
             return
-        assert_error(answer, Code.UPSTREAM_UNREACHABLE)
+        assert_error(response, Code.UPSTREAM_UNREACHABLE)
 
-    async def test_a_truncated_answer_to_http_1_0_is_a_reset_or_502(
+    async def test_a_truncated_response_to_http_1_0_is_a_reset_or_502(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """Where only the end of the connection tells the length, that end must not look clean."""
+        """A truncated response to HTTP/1.0 ends in a reset or is 502, since a clean end would look whole."""
         upstream.script(raw(TRUNCATED["without the last chunk"], b"", pause=0.1))
         client = await gateway.connect()
         await client.send(request("GET", READ, key=caller.key, version="HTTP/1.0"))
@@ -64,10 +64,10 @@ class TestBrokenUpstream:
         assert client.was_reset or received.startswith(b"HTTP/1.1 502 ")
 
     @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-    async def test_an_unreadable_answer_is_502(
+    async def test_an_unreadable_response_is_502(
         self, gateway: Running, upstream: StandInCore, caller: Minted, data: bytes
     ) -> None:
-        """What is no answer becomes 502 in Core's error shape, and the connection is not used again."""
+        """An unreadable response becomes 502 in Core's error shape, and the connection is not used again."""
         upstream.script(raw(data))
         assert_error(
             await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}"), Code.UPSTREAM_UNREACHABLE
@@ -78,7 +78,7 @@ class TestBrokenUpstream:
     async def test_an_unreachable_core_is_502(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """No connection to Core: 502 in Core's error shape, and the client's connection lives on."""
+        """A Core that refuses connections is 502 in Core's error shape; the client's connection goes on."""
         async with await gateway.connect() as client:
             await client.ask("GET", READ, key=caller.key)
             async with upstream.refusing():
@@ -90,7 +90,7 @@ class TestBrokenUpstream:
     async def test_a_silent_core_is_504(
         self, start_gateway: Start, upstream: StandInCore, method: str
     ) -> None:
-        """No first byte in time: 504 in Core's error shape; the request is not repeated."""
+        """A Core that sends no first byte in time is 504 in Core's error shape; the request is sent once."""
         gateway = await start_gateway(timeouts={"first_byte": 0.2})
         key = (await gateway.mint("ledgers:*")).key
         upstream.behaviour = never
@@ -98,10 +98,10 @@ class TestBrokenUpstream:
         assert_error(await gateway.ask(method, target, key=key, body=body), Code.UPSTREAM_TIMEOUT)
         assert upstream.targets == [target]
 
-    async def test_a_core_that_stalls_within_its_answer_breaks_it(
+    async def test_a_core_that_stalls_within_its_response_breaks_it(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """No next byte in time: the connection breaks, since the head has been sent."""
+        """A Core that stops within the body breaks the client's connection, since the head has been sent."""
         gateway = await start_gateway(timeouts={"between_bytes": 0.2})
         key = (await gateway.mint("ledgers:*")).key
 
@@ -111,14 +111,14 @@ class TestBrokenUpstream:
 
         upstream.script(stall)
         client = await gateway.connect()
-        with pytest.raises(BrokenAnswer) as broken:
+        with pytest.raises(BrokenResponse) as broken:
             await client.ask("GET", READ, key=key)
         assert broken.value.received == b"hello"
 
     async def test_a_core_that_stalls_within_its_head_is_504_or_502(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """A head that stays unfinished is answered by the gateway."""
+        """A Core that stops within the head is 504 in Core's error shape."""
         gateway = await start_gateway(timeouts={"first_byte": 0.2, "between_bytes": 0.2})
         key = (await gateway.mint("ledgers:*")).key
 
@@ -130,17 +130,17 @@ class TestBrokenUpstream:
         assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_TIMEOUT)
 
     async def test_slow_but_steady_is_no_timeout(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """The deadline is between two bytes, not for the whole answer."""
+        """The deadline holds between two bytes, not for the whole response."""
         gateway = await start_gateway(timeouts={"first_byte": 0.4, "between_bytes": 0.4})
         key = (await gateway.mint("ledgers:*")).key
         whole = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n12345678"
         upstream.script(raw(*(whole[at : at + 6] for at in range(0, len(whole), 6)), pause=0.1))
         assert (await gateway.ask("GET", READ, key=key)).body == b"12345678"
 
-    async def test_bytes_after_the_answer_never_reach_the_next_client(
+    async def test_bytes_after_the_response_never_reach_the_next_client(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """A second answer that nobody asked for ends that connection to Core (response splitting)."""
+        """A second response that nobody asked for ends that connection to Core (response splitting)."""
         gateway = await start_gateway(upstream={"connections": 1})
         key = (await gateway.mint("ledgers:*")).key
         extra = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
@@ -150,31 +150,31 @@ class TestBrokenUpstream:
         for target in ("/ledgers/two", "/ledgers/three"):
             assert (await gateway.ask("GET", target, key=key)).json() == ["GET", target, 0]
 
-    async def test_an_unasked_answer_on_an_idle_connection_is_dropped(
+    async def test_an_unasked_response_on_an_idle_connection_is_dropped(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """What Core sends while nothing was asked is never taken for the next answer."""
+        """Bytes that Core sends on an idle connection are never taken for the next response."""
         gateway = await start_gateway(upstream={"connections": 1})
         key = (await gateway.mint("ledgers:*")).key
         late = asyncio.Event()
 
-        async def answer_twice(exchange: Exchange) -> None:
-            await exchange.answer(body=b"{}")
+        async def respond_twice(exchange: Exchange) -> None:
+            await exchange.respond(body=b"{}")
             await asyncio.sleep(0.1)
-            await exchange.answer(body=b"evil")
+            await exchange.respond(body=b"evil")
             late.set()
 
         upstream.behaviour = echo
-        upstream.script(answer_twice)
+        upstream.script(respond_twice)
         await gateway.ask("GET", "/ledgers/one", key=key)
         await late.wait()
         assert (await gateway.ask("GET", "/ledgers/two", key=key)).json() == ["GET", "/ledgers/two", 0]
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    async def test_an_interim_answer_of_core_does_not_shorten_its_time(
+    async def test_an_interim_response_of_core_does_not_shorten_its_time(
         self, start_gateway: Start, upstream: StandInCore, method: str
     ) -> None:
-        """Core still has `first_byte` for its answer, and not the pause that it may make within one."""
+        """After an interim response Core still has `first_byte` for its final one, not `between_bytes`."""
 
         async def processing(exchange: Exchange) -> None:
             await exchange.write(b"HTTP/1.1 102 Processing\r\n\r\n")
@@ -186,40 +186,40 @@ class TestBrokenUpstream:
         upstream.script(processing)
         assert (await gateway.ask(method, READ if method == "GET" else STREAMED, key=key)).status == 200
 
-    async def test_an_interim_answer_of_core_is_passed_over(
+    async def test_an_interim_response_of_core_is_passed_over(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """100 and 103 of Core do not count as its answer."""
+        """The interim responses 100 and 103 of Core do not count as its response."""
         whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
         upstream.script(raw(interim + whole), raw(interim, whole, pause=0.05))
         for _ in range(2):
-            answer = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
-            assert (answer.status, answer.body, answer.values("link")) == (200, b"{}", [])
+            response = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
+            assert (response.status, response.body, response.values("link")) == (200, b"{}", [])
 
     async def test_core_refusing_the_master_key_is_502(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """A 401 with an AUTH code blames the gateway's key, not the client's, and is logged as an error."""
+        """A 401 of Core with an AUTH code is about the gateway's key: it is 502 and logged as an error."""
         body = b'{"error":"Invalid API key","error_detail":{"code":"AUTH_INVALID_API_KEY","message":"x"}}'
-        upstream.script(answering("401 Unauthorized", body))
+        upstream.script(responding("401 Unauthorized", body))
         assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_REFUSED)
         assert "error" in await gateway.logged(Code.UPSTREAM_REFUSED.code)
 
     async def test_another_401_of_core_passes(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """A 401 without an AUTH code is a matter between the client and Core."""
-        upstream.script(answering("401 Unauthorized", b'{"error":"no"}'))
-        answer = await gateway.ask("GET", READ, key=caller.key)
-        assert (answer.status, answer.body) == (401, b'{"error":"no"}')
+        """A 401 of Core without an AUTH code is passed on to the client."""
+        upstream.script(responding("401 Unauthorized", b'{"error":"no"}'))
+        response = await gateway.ask("GET", READ, key=caller.key)
+        assert (response.status, response.body) == (401, b'{"error":"no"}')
 
 
 class TestRepeating:
     async def test_a_get_is_repeated_on_a_fresh_connection(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """A reused connection that gave no byte was probably closed as the request left."""
+        """A GET is repeated after a reused connection gave no byte: Core had probably closed it before."""
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
         upstream.script(abort)
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
@@ -228,16 +228,16 @@ class TestRepeating:
     async def test_a_get_is_repeated_once(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """A fresh connection that gives no byte is Core's failure."""
+        """A GET that gets no byte on a new connection either is 502."""
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
         upstream.behaviour = abort
         assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
         assert len(upstream.requests) <= 3
 
-    async def test_a_get_whose_answer_began_is_not_repeated(
+    async def test_a_get_whose_response_began_is_not_repeated(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """One byte of an answer shows that Core acted."""
+        """A GET that got one byte of a response is not repeated, since Core has acted on it."""
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
         upstream.script(raw(b"HTTP/1.1 2"))
         assert_error(await gateway.ask("GET", READ, key=caller.key), Code.UPSTREAM_UNREACHABLE)
@@ -259,55 +259,55 @@ class TestRepeating:
         key = (await gateway.mint("*:*")).key
         assert (await gateway.ask("GET", READ, key=key)).status == 200
         upstream.script(abort)
-        answer = await gateway.ask(method, target, key=key, body=b"{}")
-        assert_error(answer, Code.UPSTREAM_UNREACHABLE)
+        response = await gateway.ask(method, target, key=key, body=b"{}")
+        assert_error(response, Code.UPSTREAM_UNREACHABLE)
         assert upstream.targets == [READ, target]
 
 
 class TestConnectionsToCore:
     async def test_are_kept_alive(self, gateway: Running, upstream: StandInCore, caller: Minted) -> None:
-        """Requests of several clients in turn use one connection."""
+        """Requests of several clients in turn use one connection to Core."""
         for _ in range(5):
             await gateway.ask("GET", READ, key=caller.key)
             await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
         assert [len(connection.requests) for connection in upstream.used()] == [10]
 
     async def test_are_bounded(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """No more connections than configured, however many clients ask at once; all are answered."""
+        """Many clients at once use no more connections than configured, and all get their responses."""
         gateway = await start_gateway(upstream={"connections": 3})
         key = (await gateway.mint("ledgers:read")).key
         upstream.behaviour = echo
         targets = [f"/ledgers/{number}" for number in range(40)]
-        answers = await asyncio.gather(*(gateway.ask("GET", target, key=key) for target in targets))
-        assert [answer.json()[1] for answer in answers] == targets
+        responses = await asyncio.gather(*(gateway.ask("GET", target, key=key) for target in targets))
+        assert [response.json()[1] for response in responses] == targets
         assert len(upstream.used()) <= 3
 
     async def test_that_core_wants_closed_are_not_used_again(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """`Connection: close` of Core holds for its hop alone."""
-        upstream.script(answering(headers=[("Connection", "close")]))
+        """`Connection: close` of Core ends its own connection, not the client's."""
+        upstream.script(responding(headers=[("Connection", "close")]))
         async with await gateway.connect() as client:
-            answer = await client.ask("GET", READ, key=caller.key)
-            assert answer.values("connection") == []
+            response = await client.ask("GET", READ, key=caller.key)
+            assert response.values("connection") == []
             assert (await client.ask("GET", READ, key=caller.key)).status == 200
         assert [len(connection.requests) for connection in upstream.used()] == [1, 1]
 
     async def test_are_closed_when_idle(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """An unused connection does not wait for ever."""
+        """A connection to Core is closed after `upstream_idle` seconds without a request."""
         gateway = await start_gateway(timeouts={"upstream_idle": 0.2})
         key = (await gateway.mint("ledgers:read")).key
         await gateway.ask("GET", READ, key=key)
         (connection,) = upstream.used()
         await asyncio.wait_for(connection.gone.wait(), 5)
 
-    async def test_that_core_closed_while_idle_cost_no_write_its_answer(
+    async def test_that_core_closed_while_idle_cost_no_write_its_response(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """A connection seen closed is not used for a POST, which could not be repeated."""
+        """A connection that Core has closed is not used for a POST, which could not be repeated."""
         upstream.script(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
         await gateway.ask("GET", READ, key=caller.key)
         await upstream.used()[0].gone.wait()
         await asyncio.sleep(0.05)
-        answer = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
-        assert answer.status == 200
+        response = await gateway.ask("POST", STREAMED, key=caller.key, body=b"{}")
+        assert response.status == 200

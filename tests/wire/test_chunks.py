@@ -33,7 +33,7 @@ class TestChunks:
     async def test_malformed_ones_never_complete_a_request(
         self, gateway: Running, upstream: StandInCore, writer: Minted, body: bytes
     ) -> None:
-        """A malformed chunk is refused or broken off; the upstream sees no whole request."""
+        """A malformed chunk is refused or ends the connection; Core sees no whole request."""
         client = await gateway.connect()
         head = request("POST", STREAMED, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
         await client.send(head)
@@ -47,11 +47,11 @@ class TestChunks:
     async def test_extensions_never_cross(
         self, gateway: Running, upstream: StandInCore, writer: Minted, target: str
     ) -> None:
-        """A chunk extension is refused or dropped (RFC 9112, 7.1.1); the body is what the chunks held."""
+        """A chunk extension is refused or dropped (RFC 9112, 7.1.1); the chunks' content is the body."""
         client = await gateway.connect()
         head = request("POST", target, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
-        answer = await client.call(head + b'2;ext="a"\r\n{}\r\n0;end\r\n\r\n')
-        assert answer.status in (200, 400)
+        response = await client.call(head + b'2;ext="a"\r\n{}\r\n0;end\r\n\r\n')
+        assert response.status in (200, 400)
         for got in upstream.requests:
             assert b"ext" not in got.raw
             assert b"end" not in got.raw
@@ -73,7 +73,7 @@ class TestChunks:
 
 
 class TestTrailers:
-    """A trailer is dropped, wherever the segments end; it must not surface in the next request."""
+    """A trailer is dropped, however it is cut into segments, and never appears in the next request."""
 
     TRAILERS = b"X-Trailed: 1\r\nX-Blnk-Key: %KEY%\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n"
 
@@ -82,20 +82,20 @@ class TestTrailers:
     async def test_never_reaches_a_request(
         self, gateway: Running, upstream: StandInCore, writer: Minted, target: str, split: str
     ) -> None:
-        """The request with trailers is answered without them or refused; the next has none of them."""
+        """The request with trailers gets a response without them or is refused; the next has none of them."""
         client = await gateway.connect()
         trailers = self.TRAILERS.replace(b"%KEY%", writer.key.encode())
         first = request("POST", target, key=writer.key, headers=[("Transfer-Encoding", "chunked")]) + chunked(
             b"{}", trailers=trailers
         )
-        second = request("GET", READ)  # without a key: one from the trailers would let it through
+        second = request("GET", READ)  # without a key: a key from the trailers would let it through
         for segment in self.segments(first, second, split):
             await client.send(segment)
             await asyncio.sleep(0.01)
-        answers = [await client.answer()]
-        if answers[0].status == 200:
-            answers.append(await client.answer())
-        assert [answer.status for answer in answers] in ([200, 401], [400])
+        responses = [await client.response()]
+        if responses[0].status == 200:
+            responses.append(await client.response())
+        assert [response.status for response in responses] in ([200, 401], [400])
         assert upstream.targets in ([], [target])
         for got in upstream.requests:
             assert b"X-Trailed" not in got.raw
@@ -113,19 +113,19 @@ class TestTrailers:
     async def test_with_a_forwarded_successor_leaves_it_clean(
         self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
-        """A keyed request after trailers is forwarded with its own headers alone."""
+        """A request with a key that follows trailers is forwarded with its own headers alone."""
         client = await gateway.connect()
         data = request("POST", STREAMED, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
         data += chunked(b"{}", trailers=b"X-Trailed: 1\r\n") + request("GET", READ, key=writer.key)
         if (await client.call(data)).status == 200:
-            assert (await client.answer()).status == 200
+            assert (await client.response()).status == 200
             assert upstream.targets == [STREAMED, READ]
         assert [got.values("x-trailed") for got in upstream.requests] == [[]] * len(upstream.requests)
 
     async def test_malformed_is_refused(
         self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
-        """A trailer section that is no header section never completes a request."""
+        """A malformed trailer section never completes a request."""
         client = await gateway.connect()
         head = request("POST", STREAMED, key=writer.key, headers=[("Transfer-Encoding", "chunked")])
         await client.send(head + b"2\r\n{}\r\n0\r\nno colon\r\n\r\n" + SMUGGLED)

@@ -1,4 +1,4 @@
-"""Whose address counts behind trusted proxies."""
+"""The client's address, as trusted proxies give it."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ TRUSTED = {"10.0.0.1", "10.0.0.2", "fd00::1"}
     ],
 )
 def test_it_is_the_rightmost_that_no_trusted_proxy_has(peer: str, forwarded: list[str], client: str) -> None:
-    """What is further left was written by the client itself."""
+    """The client is the rightmost address that is no trusted proxy's; those to its left may be invented."""
     assert client_of(peer, forwarded, TRUSTED.__contains__) == client

@@ -1,4 +1,4 @@
-"""Why Core is not reached, where no listener of a test can be made to cause it."""
+"""The reasons why Core is not reached that no listener of a test can cause."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def alert(reason: str) -> ssl.SSLError:
     ],
     ids=["too early", "expired", "unknown authority", "plain", "alert", "reset"],
 )
-def test_why_a_handshake_failed_is_told(error: OSError, reason: str) -> None:
+def test_why_a_handshake_failed_is_reported(error: OSError, reason: str) -> None:
     assert handshake_failed("core.test", error) == reason
 
 
@@ -63,5 +63,5 @@ def test_why_a_handshake_failed_is_told(error: OSError, reason: str) -> None:
         (OSError("quoted"), "OSError"),
     ],
 )
-def test_why_an_address_was_not_connected_to_is_told(error: OSError, words: str) -> None:
+def test_why_an_address_was_not_connected_to_is_reported(error: OSError, words: str) -> None:
     assert connecting_failed({"[::1]:5100": error}, 2.0) == f"{words} ([::1]:5100)"

@@ -1,4 +1,4 @@
-"""Every phase of a client has its deadline: head, body, idle, and taking the answer."""
+"""The deadlines of a client: for its head, its body, its idle connection and its reading of the response."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed
 
 class TestDeadlines:
     async def test_a_slow_head_is_cut(self, start_gateway: Start) -> None:
-        """A head must be whole in time, though a byte of it comes again and again."""
+        """A head must be whole in time, even if bytes of it keep coming."""
         gateway = await start_gateway(timeouts={"head": 0.3})
         client = await gateway.connect()
         drip = asyncio.create_task(self.drip(client, request("GET", READ)[:-2], 0.05))
-        assert_refused(await client.answer(), 408)
+        assert_refused(await client.response(), 408)
         assert await client.ended()
         drip.cancel()
 
     async def test_a_connection_that_says_nothing_is_closed(self, start_gateway: Start) -> None:
-        """A connection without a first byte ends in time."""
+        """A connection that sends no byte is closed in time."""
         gateway = await start_gateway(timeouts={"head": 0.2, "idle": 0.2})
         client = await gateway.connect()
         assert b" 200 " not in await client.rest()
@@ -33,7 +33,7 @@ class TestDeadlines:
     async def test_an_idle_connection_is_closed_silently(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Between requests the end comes without an answer that the next request could take for its own."""
+        """An idle connection is closed without a response, which the next request could take for its own."""
         gateway = await start_gateway(timeouts={"idle": 0.2})
         client = await gateway.connect()
         assert (await client.ask("GET", "/health")).status == 200
@@ -43,18 +43,18 @@ class TestDeadlines:
     async def test_a_stalled_body_is_cut(
         self, start_gateway: Start, upstream: StandInCore, target: str
     ) -> None:
-        """A body that stops is answered 408 and the connection ends; Core sees no whole request."""
+        """A body that stops is 408 and the connection ends; Core sees no whole request."""
         gateway = await start_gateway(timeouts={"body": 0.2})
         key = (await gateway.mint("ledgers:*")).key
         client = await gateway.connect()
         await client.send(request("POST", target, key=key, body=b'{"a":1}')[:-1])
-        assert_refused(await client.answer(), 408)
+        assert_refused(await client.response(), 408)
         assert await client.ended()
         await assert_never_completed(gateway, upstream, target)
 
     @pytest.mark.parametrize("target", [STREAMED, STAMPED])
     async def test_a_body_that_trickles_is_cut(self, start_gateway: Start, target: str) -> None:
-        """A byte now and then does not buy a body more time: below the slowest pace it is answered 408."""
+        """A body slower than the slowest pace is 408, even if bytes of it keep coming."""
         gateway = await start_gateway(timeouts={"body": 0.4})
         key = (await gateway.mint("ledgers:*")).key
         client = await gateway.connect()
@@ -62,14 +62,14 @@ class TestDeadlines:
         head, body = whole[:-5000], whole[-5000:]
         await client.send(head)
         drip = asyncio.create_task(self.drip(client, body, 0.05))
-        assert_refused(await client.answer(), 408)
+        assert_refused(await client.response(), 408)
         assert await client.ended()
         drip.cancel()
 
     async def test_a_client_that_reads_nothing_is_cut(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """An answer that the client does not take is given up in time, and Core's connection with it."""
+        """A client that does not read its response is cut in time, and Core's connection with it."""
         gateway = await start_gateway(timeouts={"write": 0.3})
         key = (await gateway.mint("ledgers:read")).key
         upstream.script(of_size(300_000_000))
@@ -87,7 +87,7 @@ class TestDeadlines:
 
 
 class Watched:
-    """A connection that notes when it expired, in the loop's seconds."""
+    """A connection that records when it expired, in the loop's seconds."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -98,10 +98,10 @@ class Watched:
 
 
 class TestTimer:
-    """One timer for all deadlines."""
+    """One timer serves all deadlines."""
 
     async def test_a_deadline_expires_once_and_within_a_tick_of_its_time(self) -> None:
-        """Never early, and not again."""
+        """A deadline expires once, never early, and at most one tick late."""
         loop = asyncio.get_running_loop()
         deadlines = Deadlines(loop)
         soon, later, never = Watched(loop.time() + 0.05), Watched(loop.time() + 0.3), Watched(NEVER)
@@ -116,7 +116,7 @@ class TestTimer:
             deadlines.forget(watched)
 
     async def test_a_deadline_that_moves_counts_as_it_stands(self) -> None:
-        """Setting it is an attribute write, which no timer must hear of."""
+        """A deadline that was moved by writing the attribute expires at its new time."""
         loop = asyncio.get_running_loop()
         deadlines = Deadlines(loop)
         moved, fixed = Watched(loop.time() + 0.05), Watched(loop.time() + 0.25)
@@ -131,7 +131,7 @@ class TestTimer:
         deadlines.forget(fixed)
 
     async def test_what_is_forgotten_does_not_expire(self) -> None:
-        """A connection that has ended is left alone, and counted no more."""
+        """A connection that was forgotten does not expire, and is not counted."""
         loop = asyncio.get_running_loop()
         deadlines = Deadlines(loop)
         gone, other = Watched(loop.time()), Watched(loop.time() + 0.15)
@@ -145,7 +145,7 @@ class TestTimer:
         deadlines.forget(other)
 
     async def test_one_that_expires_may_end_others(self) -> None:
-        """Forgetting while the timer goes round is no fault."""
+        """A connection that expires may forget others while the timer goes through them."""
         loop = asyncio.get_running_loop()
         deadlines = Deadlines(loop)
 
@@ -161,14 +161,14 @@ class TestTimer:
         assert [len(watched.expired) for watched in ending] == [1, 1, 1]
 
     async def test_it_wakes_up_again_for_a_newcomer(self) -> None:
-        """With nothing to watch the timer rests; the next connection starts it."""
+        """A timer with no connection rests, and starts again with the next one."""
         loop = asyncio.get_running_loop()
         deadlines = Deadlines(loop)
         first = Watched(loop.time())
         deadlines.watch(first)
         await eventually(lambda: bool(first.expired), "the first deadline")
         deadlines.forget(first)
-        await asyncio.sleep(2 * TICK)  # the timer comes round once more, and finds nothing
+        await asyncio.sleep(2 * TICK)  # the timer fires once more, and finds nothing
         second = Watched(loop.time())
         deadlines.watch(second)
         await eventually(lambda: bool(second.expired), "the second deadline")

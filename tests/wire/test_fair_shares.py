@@ -1,4 +1,4 @@
-"""What one caller can take from another: places at Core, connections, and what connections hold."""
+"""Shares between callers: slots at Core, connections, and the bytes that connections hold."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
-from gateway.wire.exchange import Exchange as Answering
+from gateway.wire.exchange import Exchange as Responding
 from tests.conftest import Start
 from tests.core_stand_in import Exchange, StandInCore, echo, held, of_size
-from tests.raw_client import Answer, BrokenAnswer, RawClient, request
+from tests.raw_client import BrokenResponse, RawClient, Response, request
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STREAMED, assert_error
 
@@ -27,17 +27,17 @@ flood = of_size(300_000_000)  # a response that no buffer holds whole
 
 
 def connections(gateway: Running, state: str) -> int:
-    """How many connections to Core the metrics show in a state."""
+    """Return how many connections to Core are in this state, as the metrics show it."""
     page = gateway.gateway.metrics.exposition("")[0].decode()
     (line,) = [line for line in page.splitlines() if f'upstream_connections{{state="{state}"}}' in line]
     return int(float(line.split()[1]))
 
 
-class TestPlaces:
+class TestSlots:
     async def test_some_are_kept_for_a_key_that_holds_none(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """However long Core works on the requests of another, which are not broken off for it."""
+        """A slot is kept for a key that holds none, and no request of the other key is cut for it."""
         gateway = await start_gateway(upstream={"connections": 4})
         many, one = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
         release = asyncio.Event()
@@ -46,16 +46,16 @@ class TestPlaces:
             asyncio.create_task(gateway.ask("POST", STREAMED, key=many.key, body=b"{}")) for _ in range(6)
         ]
         await upstream.arrived(4)
-        await eventually(lambda: connections(gateway, "waiting") == 2, "those beyond the places")
+        await eventually(lambda: connections(gateway, "waiting") == 2, "those beyond the slots")
         assert (await gateway.ask("GET", READ, key=one.key)).status == 200
         assert connections(gateway, "waiting") == 2
         release.set()
-        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+        assert {response.status for response in await asyncio.gather(*asked)} == {200}
 
     async def test_some_are_kept_for_an_address_that_holds_none(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Another cannot take those by many keys, each of which holds little."""
+        """A slot is kept for an address that holds none, even if another address uses many keys."""
         full = await Crowded.of(await start_gateway(upstream={"connections": 4}), upstream, 10)
         assert connections(full.gateway, "waiting") == 5
         one = await from_address(full.gateway, "127.0.0.2")
@@ -65,20 +65,20 @@ class TestPlaces:
     async def test_a_full_queue_turns_away_the_address_that_fills_it(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Though each of its keys has no more than one request that waits."""
+        """A full queue refuses the address that fills it, even if each of its keys has one request there."""
         full = await Crowded.of(await start_gateway(upstream={"connections": 1, "queue": 3}), upstream, 5)
         ones = [await from_address(full.gateway, f"127.0.0.{last}") for last in (2, 3)]
         await ones[0].send(request("GET", "/ledgers/busy", key=full.key))
         await upstream.arrived(3)
         await ones[1].send(request("GET", READ, key=full.key))
-        assert_error(await full.clients[4].answer(), Code.UNAVAILABLE)
+        assert_error(await full.clients[4].response(), Code.UNAVAILABLE)
         await full.emptied()
-        assert [(await client.answer()).status for client in ones] == [200, 200]
+        assert [(await client.response()).status for client in ones] == [200, 200]
 
     async def test_a_response_that_is_not_taken_gives_way_to_another_address(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Though each of those that do not read has a key of its own."""
+        """A response that is not read is cut for another address, even if each reader has its own key."""
         gateway = await start_gateway(upstream={"connections": 3})
         upstream.script(*[flood] * 6)
         for last in (1, 1, 1, 1, 2, 3):
@@ -90,7 +90,7 @@ class TestPlaces:
         assert (await one.ask("GET", READ, key=(await gateway.mint("ledgers:*")).key)).status == 200
 
     async def test_are_given_in_turn_by_key(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """A key with one request waits for one place, not behind the many requests of another."""
+        """Slots go to keys in turn: a key with one request does not wait behind all requests of another."""
         full = await Full.of(await start_gateway(upstream={"connections": 1}), upstream)
         gateway, many, one = full.gateway, full.keys[0], await full.gateway.mint("ledgers:*")
         targets = [f"/ledgers/many{number}" for number in range(5)]
@@ -98,13 +98,13 @@ class TestPlaces:
         await eventually(lambda: connections(gateway, "waiting") == 5, "the many that wait")
         asked.append(asyncio.create_task(gateway.ask("GET", "/ledgers/one", key=one.key)))
         await eventually(lambda: connections(gateway, "waiting") == 6, "all that wait")
-        assert {answer.status for answer in await full.emptied(asked)} == {200}
+        assert {response.status for response in await full.emptied(asked)} == {200}
         assert "/ledgers/one" in upstream.targets[2:5]
 
     async def test_a_full_queue_turns_away_the_key_that_fills_it(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """The newest of its requests gets 503, and another key's waits in its place."""
+        """In a full queue the newest request of the key that fills it gets 503, and another key's waits."""
         full = await Full.of(await start_gateway(upstream={"connections": 1, "queue": 2}), upstream)
         gateway, many, one = full.gateway, full.keys[0], await full.gateway.mint("ledgers:*")
         asked = []
@@ -113,12 +113,12 @@ class TestPlaces:
             await eventually(lambda: connections(gateway, "waiting") == len(asked), "one more that waits")
         other = asyncio.create_task(gateway.ask("GET", READ, key=one.key))
         assert_error(await asked[1], Code.UNAVAILABLE)
-        assert [answer.status for answer in await full.emptied([asked[0], other])] == [200, 200]
+        assert [response.status for response in await full.emptied([asked[0], other])] == [200, 200]
 
     async def test_large_bodies_hold_a_part_of_them_only(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Uploads that stand still leave room for requests that go at Core's pace, of any key."""
+        """Uploads that have stopped leave slots for requests of any key that have no upload."""
         gateway = await start_gateway(upstream={"connections": 4})
         key = (await gateway.mint("ledgers:*")).key
         for _ in range(6):
@@ -131,23 +131,23 @@ class TestPlaces:
     async def test_an_upload_that_stands_still_gives_way_to_another_key(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """The key that holds most of the places loses one whose client sends nothing."""
+        """The key that holds most slots loses one whose client sends nothing."""
         gateway = await start_gateway(upstream={"connections": 4})
         greedy, modest, other = [(await gateway.mint("ledgers:*")).key for _ in range(3)]
         clients = []
         for key in (greedy, greedy, modest):
             clients.append(await gateway.connect())
             await clients[-1].send(request("POST", STREAMED, key=key, body=LARGE)[:-10])
-        await eventually(lambda: connections(gateway, "busy") == 3, "two uploads, and the place that is kept")
-        answer = await gateway.ask("POST", STREAMED, key=other, body=LARGE)
-        assert answer.status == 200
+        await eventually(lambda: connections(gateway, "busy") == 3, "two uploads, and the slot that is kept")
+        response = await gateway.ask("POST", STREAMED, key=other, body=LARGE)
+        assert response.status == 200
         *statuses, last = await asyncio.gather(*(first_status(client) for client in clients))
         assert (sorted(statuses, key=str), last) == ([503, None], None)
 
     async def test_uploads_that_go_slowly_leave_some_to_another_key(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Those of one key move on all the time, and hold every place that uploads of one key may hold."""
+        """Uploads of one key that are slow leave slots for uploads of another key."""
         gateway = await start_gateway(upstream={"connections": 4})
         greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
         clients = [await gateway.connect() for _ in range(2)]
@@ -162,7 +162,7 @@ class TestPlaces:
     async def test_a_response_that_is_not_taken_gives_way_to_another_key(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """Readers that take nothing hold every place of Core only until somebody else needs one."""
+        """Responses that nobody reads hold every slot only until another key needs one."""
         gateway = await start_gateway(upstream={"connections": 3})
         greedy, other = await gateway.mint("ledgers:*"), await gateway.mint("ledgers:*")
         upstream.script(flood, flood, flood)
@@ -172,7 +172,7 @@ class TestPlaces:
         assert (await gateway.ask("GET", READ, key=other.key)).status == 200
 
     async def test_a_lone_key_may_hold_them_all(self, start_gateway: Start, upstream: StandInCore) -> None:
-        """Nobody else waits, so its own requests wait for each other."""
+        """Requests of a single key may hold every slot, and then wait for each other."""
         gateway = await start_gateway(upstream={"connections": 2}, timeouts={"connect": 0.5})
         key = (await gateway.mint("ledgers:*")).key
         upstream.script(flood, flood)
@@ -183,12 +183,12 @@ class TestPlaces:
 
 
 class Full:
-    """A gateway with one place at Core and one that is kept, both taken until `emptied`."""
+    """A gateway with one slot at Core and one that is kept, both taken until `emptied`."""
 
     def __init__(self, gateway: Running, keys: list[str]) -> None:
         self.gateway, self.keys = gateway, keys
         self._release = asyncio.Event()
-        self._busy: list[asyncio.Task[Answer]] = []
+        self._busy: list[asyncio.Task[Response]] = []
 
     @classmethod
     async def of(cls, gateway: Running, upstream: StandInCore) -> Full:
@@ -200,15 +200,15 @@ class Full:
             await upstream.arrived(number + 1)
         return full
 
-    async def emptied(self, asked: list[asyncio.Task[Answer]]) -> list[Answer]:
-        """Lets Core answer; the responses to what was `asked`."""
+    async def emptied(self, asked: list[asyncio.Task[Response]]) -> list[Response]:
+        """Let Core respond; return the responses to what was `asked`."""
         self._release.set()
         await asyncio.gather(*self._busy)
         return await asyncio.gather(*asked)
 
 
 class Crowded:
-    """A gateway that one address asks with many keys, once with each; Core works on what it got."""
+    """A gateway that one address calls with many keys, once with each; Core works on what it got."""
 
     def __init__(self, gateway: Running, clients: list[RawClient], key: str) -> None:
         self.gateway, self.clients, self.key = gateway, clients, key
@@ -231,7 +231,7 @@ class Crowded:
         return full
 
     async def counted(self, count: int) -> None:
-        """Waits until so many requests have a place or wait for one."""
+        """Wait until this many requests have a slot or wait for one."""
 
         def come() -> bool:
             return connections(self.gateway, "busy") + connections(self.gateway, "waiting") == count
@@ -239,7 +239,7 @@ class Crowded:
         await eventually(come, "all that were sent")
 
     async def emptied(self) -> None:
-        """Lets Core answer."""
+        """Let Core respond."""
         self.release.set()
 
 
@@ -247,7 +247,7 @@ class TestReaders:
     async def test_one_that_takes_a_byte_now_and_then_is_cut(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """A response has a slowest pace, as a body has."""
+        """A response that is read more slowly than the slowest pace is cut."""
         gateway = await start_gateway(timeouts={"write": 0.4})
         key = (await gateway.mint("ledgers:*")).key
         upstream.script(flood)
@@ -283,7 +283,7 @@ class TestReaders:
 
 class TestConnections:
     async def test_an_idle_one_of_the_address_that_has_most_gives_way(self, start_gateway: Start) -> None:
-        """A client from elsewhere gets in, though one address has taken every place."""
+        """A client of another address can connect although one address has taken every connection."""
         gateway = await start_gateway(limits={"connections": 4})
         taken = [await from_address(gateway, "127.0.0.1") for _ in range(4)]
         newcomer = await from_address(gateway, "127.0.0.2")
@@ -299,7 +299,7 @@ class TestConnections:
     async def test_one_that_keeps_us_waiting_gives_way(
         self, start_gateway: Start, half: tuple[str, str]
     ) -> None:
-        """An address cannot take every place by requests that it never ends, nor keep it by a 401."""
+        """A request that never ends, or a 401, keeps no connection from a client of another address."""
         gateway = await start_gateway(limits={"connections": 4})
         taken = [await from_address(gateway, "127.0.0.1") for _ in range(4)]
         for client in taken:
@@ -333,16 +333,16 @@ class TestConnections:
             await client.send(whole[:-1])
         await eventually(lambda: connections(gateway, "busy") == 2, "two uploads")
         await asyncio.sleep(1.3)
-        assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.2")).response(), Code.UNAVAILABLE)
         for client in uploads:
             await client.send(whole[-1:])
-            assert (await client.answer()).status == 200
+            assert (await client.response()).status == 200
 
     async def test_one_more_of_the_address_that_has_most_is_refused(self, start_gateway: Start) -> None:
-        """Those that it has are left alone."""
+        """When every connection is in use, the next of the address that has most is refused; none is cut."""
         gateway = await start_gateway(limits={"connections": 3})
         taken = [await from_address(gateway, "127.0.0.1") for _ in range(3)]
-        assert_error(await (await from_address(gateway, "127.0.0.1")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.1")).response(), Code.UNAVAILABLE)
         assert [(await client.ask("GET", "/health")).status for client in taken] == [200] * 3
 
     async def test_one_in_use_is_never_closed_for_another(
@@ -356,27 +356,27 @@ class TestConnections:
         for client in busy:
             await client.send(request("GET", READ, key=key))
         await upstream.arrived(2)
-        assert_error(await (await from_address(gateway, "127.0.0.2")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.2")).response(), Code.UNAVAILABLE)
         release.set()
-        assert [(await client.answer()).status for client in busy] == [200, 200]
+        assert [(await client.response()).status for client in busy] == [200, 200]
 
     async def test_those_of_a_trusted_proxy_are_its_clients(self, start_gateway: Start) -> None:
-        """A balancer has most connections by its nature, and loses none to a client that comes directly."""
+        """The connections of a trusted proxy count for its clients: it loses none to a direct client."""
         gateway = await start_gateway(
             limits={"connections": 4}, trusted_proxies=(ip_network("127.0.0.2/32"),)
         )
         balancer = [await from_address(gateway, "127.0.0.2") for _ in range(3)]
         direct = [await from_address(gateway, "127.0.0.1")]
-        assert_error(await (await from_address(gateway, "127.0.0.1")).answer(), Code.UNAVAILABLE)
+        assert_error(await (await from_address(gateway, "127.0.0.1")).response(), Code.UNAVAILABLE)
         assert [(await client.ask("GET", "/health")).status for client in balancer + direct] == [200] * 4
 
 
 class TestHeldBytes:
     @pytest.fixture
     async def address(self) -> AsyncIterator[Address]:
-        """A listener whose connections may hold 100 kB together; it answers every request with 200."""
+        """A listener whose connections may hold 100 kB together; it sends 200 to every request."""
 
-        async def answer(exchange: Answering) -> None:
+        async def respond(exchange: Responding) -> None:
             await exchange.body.read(1 << 20, Uncounted())
             exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 200)
 
@@ -385,14 +385,14 @@ class TestHeldBytes:
 
         loop = asyncio.get_running_loop()
         limits = ClientLimits(connections=100, head=5.0, body=5.0, idle=5.0, write=5.0, held_bytes=100_000)
-        clients = Clients(answer, refuse, limits, loop)
+        clients = Clients(respond, refuse, limits, loop)
         server = await loop.create_server(clients.connect, "127.0.0.1", 0)
         yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
         server.close()
         await clients.emptied(0)
 
     async def test_half_sent_heads_are_bounded_over_all_connections(self, address: Address) -> None:
-        """The address that holds most of them loses some, and another's request is served."""
+        """The address with most bytes of unfinished heads loses some, and another's request is served."""
         half = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Pad: " + b"y" * 7_000
         many = [await RawClient.connect(address, local="127.0.0.1") for _ in range(20)]
         for client in many:
@@ -401,7 +401,7 @@ class TestHeldBytes:
             await other.send(half)
             await asyncio.sleep(0.1)
             await other.send(b"\r\n\r\n")
-            assert (await other.answer()).status == 200
+            assert (await other.response()).status == 200
         statuses = [await first_status(client, 0.05) for client in many]
         assert statuses.count(503) == 20 - 100_000 // len(half) + 1
         for client in many:
@@ -415,20 +415,20 @@ class Uncounted:
 
 
 async def stuck(gateway: Running, key: str) -> RawClient:
-    """A client that asks for a large response and takes nothing of it beyond its buffers."""
+    """Return a client that asks for a large response and reads none of it."""
     client = await gateway.connect(keep=False)
     await client.send(request("GET", READ, key=key))
     return client
 
 
 async def drip(client: socket.socket) -> None:
-    """Take a byte now and then."""
+    """Read a byte now and then."""
     while await asyncio.get_running_loop().sock_recv(client, 1):
         await asyncio.sleep(0.02)
 
 
 async def trickle(clients: list[RawClient]) -> None:
-    """Send a byte of each body every now and then."""
+    """Send a byte of each body now and then."""
     while True:
         for client in clients:
             await client.send(b"x")
@@ -436,14 +436,14 @@ async def trickle(clients: list[RawClient]) -> None:
 
 
 async def first_status(client: RawClient, seconds: float = 2.0) -> int | None:
-    """The status of a response, if one comes within so many seconds."""
+    """Return the status of a response, or None if none comes within so many seconds."""
     try:
         async with asyncio.timeout(seconds):
-            return (await client.answer()).status
-    except (TimeoutError, BrokenAnswer):
+            return (await client.response()).status
+    except (TimeoutError, BrokenResponse):
         return None
 
 
 async def from_address(gateway: Running, address: str) -> RawClient:
-    """A connection that comes from an address of the loopback."""
+    """Connect from this address of the loopback."""
     return await gateway.connect(local=address)

@@ -1,7 +1,7 @@
-"""Heads from hostile clients: what is malformed is refused whole, and never becomes a second request.
+"""Heads from hostile clients: a malformed head is refused whole, and never becomes a second request.
 
 Rules kept here:
-- Refused heads carry a canary word; the teardown of the gateway greps its log and answers for it.
+- Refused heads carry a canary word, and the teardown of the gateway searches its log for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.wire.asserting import (
 )
 
 MALFORMED = {
-    # Two ways to frame one body (RFC 9112, 6.3): the classic of request smuggling.
+    # Two ways to frame one body (RFC 9112, 6.3), the usual request smuggling.
     "length and chunked": post(
         b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", EMPTY_CHUNKS + SMUGGLED
     ),
@@ -103,7 +103,7 @@ class TestMalformedHeads:
     async def test_is_refused_and_nothing_is_forwarded(
         self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str, data: bytes
     ) -> None:
-        """A malformed head is answered 400 and the connection ends; the upstream never hears of it."""
+        """A malformed head is 400 and the connection ends; Core never gets a byte of it."""
         client = await gateway.connect()
         assert_refused(await client.call(data.replace(b"%KEY%", writer.key.encode())))
         assert await client.ended()
@@ -113,17 +113,17 @@ class TestMalformedHeads:
     async def test_takes_the_good_request_before_it_in_the_same_segment_along(
         self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str, data: bytes
     ) -> None:
-        """A good request with a malformed successor in its segment is not forwarded: only the 400 is sent."""
+        """A good request with a malformed one after it in its segment is not forwarded: only 400 is sent."""
         client = await gateway.connect()
         good = request("GET", READ, key=writer.key)
         assert_refused(await client.call(good + data.replace(b"%KEY%", writer.key.encode())))
         assert await client.ended()
         await assert_nothing_forwarded(gateway, upstream)
 
-    async def test_after_an_answered_request_leaves_that_answer_alone(
+    async def test_after_an_answered_request_leaves_that_response_alone(
         self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str
     ) -> None:
-        """On a kept-alive connection the good request is answered, the malformed one after it refused."""
+        """On a kept connection the good request gets its response, and the malformed one is refused."""
         client = await gateway.connect()
         assert (await client.ask("GET", READ, key=writer.key)).status == 200
         assert_refused(await client.call(MALFORMED["two lengths"].replace(b"%KEY%", writer.key.encode())))
@@ -131,7 +131,7 @@ class TestMalformedHeads:
         assert upstream.targets == [READ]
 
     async def test_comes_in_before_any_key_is_read(self, gateway: Running) -> None:
-        """Malformed is 400 without a key too: the order of the stages is seen from outside."""
+        """A malformed head is 400 without a key too, since heads are parsed before keys are read."""
         client = await gateway.connect()
         assert_refused(
             await client.call(post(b"Content-Length: x\r\n").replace(b"X-Blnk-Key: %KEY%\r\n", b""))
@@ -150,29 +150,29 @@ class TestMalformedHeads:
     async def test_too_large_is_refused(
         self, gateway: Running, upstream: StandInCore, reader: Minted, canary: str, head: bytes
     ) -> None:
-        """A head over the limit is 431 or 400, and the answer reaches the client."""
+        """A head over the limit is 431 or 400, and the response reaches the client."""
         client = await gateway.connect()
         assert_refused(await client.call(head.replace(b"%KEY%", reader.key.encode())), 431, 400)
         assert await client.ended()
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_without_end_is_refused_before_it_ends(self, gateway: Running, canary: str) -> None:
-        """A head that never ends is refused once it is over the limit, not collected."""
+        """A head that never ends is refused once it is over the limit."""
         client = await gateway.connect()
         await client.send(f"GET /{CANARY} HTTP/1.1\r\nHost: x\r\n".encode())
         for _ in range(200):
             await client.send(b"X-More: " + b"a" * 5000 + b"\r\n")
-        assert_refused(await client.answer(), 431, 400)
+        assert_refused(await client.response(), 431, 400)
 
     async def test_is_refused_though_it_comes_byte_by_byte(
         self, gateway: Running, upstream: StandInCore, writer: Minted, canary: str
     ) -> None:
-        """How a head is cut into segments changes nothing."""
+        """A malformed head is refused however it is cut into segments."""
         client = await gateway.connect()
         for byte in MALFORMED["length and chunked"].replace(b"%KEY%", writer.key.encode()):
             await client.send(bytes([byte]))
             await asyncio.sleep(0)
-        assert_refused(await client.answer())
+        assert_refused(await client.response())
         await assert_nothing_forwarded(gateway, upstream)
 
 
@@ -180,19 +180,19 @@ class TestTabBeforeChunked:
     async def test_is_read_as_chunked_or_refused(
         self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
-        """A tab is optional whitespace (RFC 9110, 5.6.3): the body is empty, or the request refused."""
+        """A tab is optional whitespace (RFC 9110, 5.6.3): the body is empty, or the request is refused."""
         client = await gateway.connect()
         data = post(b"Transfer-Encoding:\tchunked\r\n", EMPTY_CHUNKS).replace(b"%KEY%", writer.key.encode())
-        answer = await client.call(data)
-        assert answer.status in (200, 400)
-        assert len(upstream.requests) == (1 if answer.status == 200 else 0)
+        response = await client.call(data)
+        assert response.status in (200, 400)
+        assert len(upstream.requests) == (1 if response.status == 200 else 0)
 
 
 class TestBytesUpstream:
     async def test_one_request_is_one_request(
         self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
-        """The wire to Core is exactly head and body of what was asked, with one framing header."""
+        """Core receives exactly the head and body of what was asked, with one framing header."""
         body = json.dumps({"a": "b"}).encode()
         await gateway.ask("POST", STREAMED, key=writer.key, body=body)
         await gateway.ask("GET", READ, key=writer.key)
@@ -209,10 +209,10 @@ class TestBytesUpstream:
     async def test_a_header_value_cannot_end_its_line(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """Header values cross byte for byte, none of them a line of its own."""
+        """Header values cross byte for byte, and none of them becomes a line of its own."""
         value = "a\tb \xe9 %0d%0aX-Evil: 1 \\r\\n"
-        answer = await gateway.ask("GET", READ, key=reader.key, headers=[("X-Odd", value)])
-        if answer.status == 200:
+        response = await gateway.ask("GET", READ, key=reader.key, headers=[("X-Odd", value)])
+        if response.status == 200:
             assert upstream.requests[0].values("x-odd") == [value]
         assert all(got.values("x-evil") == [] for got in upstream.requests)
 

@@ -1,4 +1,4 @@
-"""Which headers cross, as lines; that they cross a real connection so is tested in test_crossing_headers."""
+"""Header lines that cross; test_crossing_headers tests that they cross a real connection so."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HARMLESS: list[Header] = [
 class TestRequestLines:
     @pytest.mark.parametrize("trusted", [False, True])
     def test_other_headers_cross_as_they_are(self, trusted: bool) -> None:
-        """Order, case, repetition and bytes are the client's."""
+        """Other headers keep their order, case, repetition and bytes."""
         assert request_lines(HARMLESS, trusted=trusted) == (
             b"Accept: */*\r\nX-Twice: 1\r\nCookie: a=b\r\nX-Twice: 2\r\nX_Under: \xff\r\nVia: 1.0 edge\r\n"
         )
@@ -51,7 +51,7 @@ class TestRequestLines:
     @pytest.mark.parametrize("trusted", [False, True])
     @pytest.mark.parametrize("name", HOP_BY_HOP + FRAMING + CREDENTIALS + WRITTEN)
     def test_what_the_gateway_writes_or_ends_never_crosses(self, name: bytes, trusted: bool) -> None:
-        """Hop-by-hop headers, framing, credentials and our own, in any case, trusted or not."""
+        """Hop-by-hop headers, framing, credentials and our own never cross, in any case, trusted or not."""
         headers = [(b"A", b"1"), (name, b"x"), (name.upper(), b"x"), (name.lower(), b"x")]
         assert request_lines(headers, trusted=trusted) == b"A: 1\r\n"
 
@@ -63,11 +63,11 @@ class TestRequestLines:
 
     @pytest.mark.parametrize("name", [*SPOKEN, *WRITTEN, b"X-Forwarded-Anything"])
     def test_an_underscore_is_no_disguise(self, name: bytes) -> None:
-        """Servers that fold `_` into `-` would read it as the real one."""
+        """A name with `_` for `-` is dropped too, since some servers read it as the real one."""
         assert request_lines([(name.replace(b"-", b"_"), b"x")], trusted=False) == b""
 
     def test_what_connection_nominates_stays_on_its_hop(self) -> None:
-        """Every name in every `Connection` header, before or behind it, in any case."""
+        """Every name in every `Connection` header is dropped, before or after it, in any case."""
         headers = [
             (b"X-Early", b"1"),
             (b"Connection", b"close, x-EARLY ,X-Late"),
@@ -80,17 +80,17 @@ class TestRequestLines:
 
     @pytest.mark.parametrize("value", [b"keep-alive", b"Close", b"KEEP-ALIVE", b""])
     def test_a_plain_connection_header_nominates_nothing_else(self, value: bytes) -> None:
-        """The usual values cost only themselves."""
+        """The usual values of `Connection` remove no other header."""
         assert request_lines([(b"Connection", value), (b"A", b"1")], trusted=False) == b"A: 1\r\n"
 
     def test_none_are_no_lines(self) -> None:
-        """A request without headers adds none."""
+        """A request without headers adds no line."""
         assert request_lines([], trusted=False) == b""
 
 
-class TestAnswerLines:
+class TestResponseLines:
     def test_other_headers_cross_as_they_are(self) -> None:
-        """What Core says of its answer is the client's."""
+        """Core's other headers reach the client unchanged."""
         headers = [
             (b"Content-Type", b"text/plain"),
             (b"Set-Cookie", b"a"),
@@ -103,7 +103,7 @@ class TestAnswerLines:
 
     @pytest.mark.parametrize("name", [*HOP_BY_HOP, b"Content-Length", b"X-Request-Id"])
     def test_framing_and_the_hop_stay_inside(self, name: bytes) -> None:
-        """The client's connection has its own framing, and its own request id."""
+        """Core's framing, hop-by-hop headers and request id do not reach the client."""
         assert response_lines([(name, b"x"), (b"A", b"1"), (name.upper(), b"x")]) == b"A: 1\r\n"
 
     @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ class TestAnswerLines:
         ],
     )
     def test_cores_rate_limits_stay_inside(self, name: bytes) -> None:
-        """They count the gateway's requests, and show its address."""
+        """Core's rate limits stay inside: they count the gateway's requests and show its address."""
         assert response_lines([(name, b"x"), (b"Retry-After", b"1")]) == b"Retry-After: 1\r\n"
 
     def test_what_connection_nominates_stays_on_its_hop(self) -> None:
-        """Core's connection headers end here, wherever they stand."""
+        """Headers that Core names in `Connection` do not reach the client, wherever they stand."""
         headers = [
             (b"X-Early", b"1"),
             (b"Connection", b"x-early"),

@@ -1,4 +1,4 @@
-"""A Core that is slower than its time: what may have changed something runs to its end, a read is cut."""
+"""A Core that misses its deadline: a request that may change something runs to its end, a read is cut."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from gateway.errors import Code
 from tests.conftest import Start
-from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, answering, held, never
-from tests.raw_client import BrokenAnswer
+from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, held, never, responding
+from tests.raw_client import BrokenResponse
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
 
@@ -20,7 +20,7 @@ BODY = b'{"name":"x"}'
 
 
 def events(gateway: Running) -> list[dict[str, Any]]:
-    """What the log says of requests that ended late, without what differs from run to run."""
+    """Return what the log says of requests that ended late, without what differs from run to run."""
     lines = [json.loads(line) for line in gateway.log.getvalue().splitlines()]
     return [
         {name: line[name] for name in ("route", "key_id", "status")}
@@ -30,7 +30,7 @@ def events(gateway: Running) -> list[dict[str, Any]]:
 
 
 def connections(gateway: Running, state: str) -> int:
-    """How many connections to Core the metrics show in a state."""
+    """Return how many connections to Core are in this state, as the metrics show it."""
     page = gateway.gateway.metrics.exposition("")[0].decode()
     (line,) = [line for line in page.splitlines() if f'upstream_connections{{state="{state}"}}' in line]
     return int(float(line.split()[1]))
@@ -42,7 +42,7 @@ def detached(gateway: Running) -> int:
 
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
 async def test_a_change_is_never_cancelled(start_gateway: Start, upstream: StandInCore, target: str) -> None:
-    """The client gets 504; Core is left to finish, and how it ended is logged."""
+    """A change that is late is 504 to the client; Core may finish it, and how it ended is logged."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
     key = await gateway.mint("ledgers:*")
     release = asyncio.Event()
@@ -60,7 +60,7 @@ async def test_a_change_is_never_cancelled(start_gateway: Start, upstream: Stand
 async def test_a_change_whose_connection_breaks_in_the_end_is_logged_without_a_status(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
-    """Nobody can tell then whether it was done."""
+    """A late change whose connection breaks is logged without a status, since nobody knows if it was done."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
     key = await gateway.mint("ledgers:*")
     release = asyncio.Event()
@@ -74,7 +74,7 @@ async def test_a_change_whose_connection_breaks_in_the_end_is_logged_without_a_s
 async def test_a_change_that_stalls_within_its_response_is_not_cancelled_either(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
-    """Its client's connection breaks, for the response has begun; Core's does not."""
+    """A change that stalls within its response breaks the client's connection, but not Core's."""
     gateway = await start_gateway(timeouts={"between_bytes": 0.2})
     key = await gateway.mint("ledgers:*")
     release = asyncio.Event()
@@ -87,7 +87,7 @@ async def test_a_change_that_stalls_within_its_response_is_not_cancelled_either(
 
     upstream.script(stall)
     client = await gateway.connect()
-    with pytest.raises(BrokenAnswer):
+    with pytest.raises(BrokenResponse):
         await client.ask("POST", STAMPED, key=key.key, body=BODY)
     (connection,) = upstream.used()
     assert not connection.gone.is_set()
@@ -97,7 +97,7 @@ async def test_a_change_that_stalls_within_its_response_is_not_cancelled_either(
 
 
 async def test_a_read_is_cut(start_gateway: Start, upstream: StandInCore) -> None:
-    """It changes nothing, and Core need not work on."""
+    """A late read is cut, since it changes nothing and Core need not work on it."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
     key = (await gateway.mint("ledgers:*")).key
     upstream.script(never)
@@ -106,8 +106,8 @@ async def test_a_read_is_cut(start_gateway: Start, upstream: StandInCore) -> Non
     assert detached(gateway) == 0
 
 
-async def test_it_holds_no_place_that_others_need(start_gateway: Start, upstream: StandInCore) -> None:
-    """With one place in all, the next request is served while the late one runs on."""
+async def test_it_holds_no_slot_that_others_need(start_gateway: Start, upstream: StandInCore) -> None:
+    """A late request holds no slot: with one slot in all, the next request is served while it runs on."""
     gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 0.2})
     key = (await gateway.mint("ledgers:*")).key
     release = asyncio.Event()
@@ -119,7 +119,7 @@ async def test_it_holds_no_place_that_others_need(start_gateway: Start, upstream
 
 
 async def test_how_many_run_on_is_bounded(start_gateway: Start, upstream: StandInCore) -> None:
-    """As many as there are places; one more keeps its place, and the next request waits in vain."""
+    """As many late requests run on as there are slots; one more keeps its slot."""
     gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 0.2, "connect": 0.3})
     key = (await gateway.mint("ledgers:*")).key
     release = asyncio.Event()
@@ -133,25 +133,25 @@ async def test_how_many_run_on_is_bounded(start_gateway: Start, upstream: StandI
 
 
 async def test_a_route_has_a_time_of_its_own(start_gateway: Start, upstream: StandInCore) -> None:
-    """The shipped file gives a bulk 15 minutes, whatever `timeouts.first_byte` says."""
+    """A bulk has 15 minutes in the shipped file, whatever `timeouts.first_byte` says."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2})
     key = (await gateway.mint("transactions:*")).key
 
     async def slow(exchange: Exchange) -> None:
         await exchange.body()
         await asyncio.sleep(0.8)
-        await exchange.answer()
+        await exchange.respond()
 
     upstream.script(slow)
     body = b'{"transactions":[]}'
     assert (await gateway.ask("POST", "/transactions/bulk", key=key, body=body)).status == 200
 
 
-@pytest.mark.parametrize("behaviour", [answering(), abort], ids=["answers", "breaks"])
+@pytest.mark.parametrize("behaviour", [responding(), abort], ids=["responds", "breaks"])
 async def test_the_drain_waits_for_it(
     start_gateway: Start, upstream: StandInCore, behaviour: Behaviour
 ) -> None:
-    """A gateway that ends does not cancel what it has told a client to be late."""
+    """A gateway that drains does not cut a request whose client has got 504."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2}, drain={"delay": 0.0, "timeout": 5.0})
     key = await gateway.mint("ledgers:*")
     release = asyncio.Event()
@@ -166,7 +166,7 @@ async def test_the_drain_waits_for_it(
 
 
 async def test_the_drain_cuts_it_in_the_end_and_says_so(start_gateway: Start, upstream: StandInCore) -> None:
-    """Its exit code is that of requests that were cut."""
+    """At the end of the drain a late request is cut, and the exit code says so."""
     gateway = await start_gateway(timeouts={"first_byte": 0.2}, drain={"delay": 0.0, "timeout": 0.3})
     key = (await gateway.mint("ledgers:*")).key
     upstream.script(never)

@@ -1,4 +1,4 @@
-"""A client that leaves: nothing is sent for it any more, a read of it is cut, a change of it runs on."""
+"""A client that leaves: nothing more is sent to Core for it, its read is cut, its change runs on."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def waiting(gateway: Running) -> int:
     return int(float(line.split()[1]))
 
 
-class OnePlace:
-    """A gateway with one place at Core, which a request holds until `release`."""
+class OneSlot:
+    """A gateway with one slot at Core, which a request holds until `release`."""
 
     def __init__(self, gateway: Running, upstream: StandInCore, key: str) -> None:
         self.gateway, self.upstream, self.key = gateway, upstream, key
@@ -55,37 +55,37 @@ class OnePlace:
 
 
 @pytest.fixture
-async def one_place(start_gateway: Start, upstream: StandInCore) -> OnePlace:
+async def one_slot(start_gateway: Start, upstream: StandInCore) -> OneSlot:
     gateway = await start_gateway(upstream={"connections": 1})
-    return OnePlace(gateway, upstream, (await gateway.mint("ledgers:*")).key)
+    return OneSlot(gateway, upstream, (await gateway.mint("ledgers:*")).key)
 
 
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
-async def test_what_waits_for_a_connection_is_not_sent(one_place: OnePlace, target: str) -> None:
-    """Its client has reset its connection, and may have asked somewhere else since."""
-    busy = await one_place.occupy()
-    client = await one_place.queue(request("POST", target, key=one_place.key, body=BODY))
+async def test_what_waits_for_a_connection_is_not_sent(one_slot: OneSlot, target: str) -> None:
+    """A request that waits for a connection is not sent once its client, which may retry it, has left."""
+    busy = await one_slot.occupy()
+    client = await one_slot.queue(request("POST", target, key=one_slot.key, body=BODY))
     client.abort()
-    await eventually(lambda: waiting(one_place.gateway) == 0, "an empty queue")
-    one_place.release.set()
+    await eventually(lambda: waiting(one_slot.gateway) == 0, "an empty queue")
+    one_slot.release.set()
     assert (await busy).status == 200
-    assert (await one_place.gateway.ask("GET", READ, key=one_place.key)).status == 200
-    assert one_place.upstream.targets == [SLOW, READ]
+    assert (await one_slot.gateway.ask("GET", READ, key=one_slot.key)).status == 200
+    assert one_slot.upstream.targets == [SLOW, READ]
 
 
-async def test_what_waits_for_a_client_that_only_ended_its_side_is_refused(one_place: OnePlace) -> None:
-    """Most such clients have left; one that has not is told that nothing was done."""
-    busy = await one_place.occupy()
-    client = await one_place.queue(request("POST", STAMPED, key=one_place.key, body=BODY))
+async def test_what_waits_for_a_client_that_only_ended_its_side_is_refused(one_slot: OneSlot) -> None:
+    """A request that waits is 503 after a half-close: most such clients have left, and nothing was done."""
+    busy = await one_slot.occupy()
+    client = await one_slot.queue(request("POST", STAMPED, key=one_slot.key, body=BODY))
     await client.half_close()
-    assert_error(await client.answer(), Code.UNAVAILABLE)
-    one_place.release.set()
+    assert_error(await client.response(), Code.UNAVAILABLE)
+    one_slot.release.set()
     await busy
-    assert one_place.upstream.targets == [SLOW]
+    assert one_slot.upstream.targets == [SLOW]
 
 
 async def leave(client: RawClient, how: str) -> None:
-    """Leave in a way that the gateway can be sure of, or in the usual one, some time ago."""
+    """Reset the connection, or close it and wait until the gateway takes the client for gone."""
     if how == "reset":
         client.abort()
         await asyncio.sleep(0.1)
@@ -98,15 +98,15 @@ async def leave(client: RawClient, how: str) -> None:
 async def test_what_waits_for_a_slow_key_store_is_not_sent(
     start_gateway: Start, upstream: StandInCore, how: str
 ) -> None:
-    """Whose key it was is known when nobody waits any more."""
+    """A request whose client leaves while its key is looked up is not sent."""
 
     class Slow(MemoryKeyStore):
         asked = asyncio.Event()
-        answer = asyncio.Event()
+        release = asyncio.Event()
 
         async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
             self.asked.set()
-            await self.answer.wait()
+            await self.release.wait()
             return await super().get_by_digest(digest, client)
 
     store = Slow()
@@ -116,51 +116,51 @@ async def test_what_waits_for_a_slow_key_store_is_not_sent(
     await client.send(request("POST", STAMPED, key=key, body=BODY))
     await store.asked.wait()
     await leave(client, how)
-    store.answer.set()
+    store.release.set()
     assert (await gateway.ask("GET", READ, key=key)).status == 200
     assert upstream.targets == [READ]
 
 
-async def test_a_read_is_cut_at_once(one_place: OnePlace) -> None:
-    """Its connection to Core is free for the next, and Core need not work on."""
-    one_place.upstream.script(held(one_place.release))
-    client = await one_place.gateway.connect()
-    await client.send(request("GET", SLOW, key=one_place.key))
-    await one_place.upstream.arrived()
+async def test_a_read_is_cut_at_once(one_slot: OneSlot) -> None:
+    """A read is cut as soon as its client resets the connection, and its connection to Core is free."""
+    one_slot.upstream.script(held(one_slot.release))
+    client = await one_slot.gateway.connect()
+    await client.send(request("GET", SLOW, key=one_slot.key))
+    await one_slot.upstream.arrived()
     client.abort()
-    assert (await one_place.gateway.ask("GET", READ, key=one_place.key)).status == 200
-    await one_place.gateway.logged('"status":0')
+    assert (await one_slot.gateway.ask("GET", READ, key=one_slot.key)).status == 200
+    await one_slot.gateway.logged('"status":0')
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_response_is_logged_as_gone(
-    one_place: OnePlace,
+    one_slot: OneSlot,
 ) -> None:
-    """The status of the log is 0, although the client has received the head with a 200."""
+    """The line of a client that leaves within its response has status 0, even if the client got a 200."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
-    one_place.upstream.script(raw(head + b"x" * 100, *[b"x" * 1000] * 500, pause=0.01))
-    client = await one_place.gateway.connect()
-    await client.send(request("GET", READ, key=one_place.key))
+    one_slot.upstream.script(raw(head + b"x" * 100, *[b"x" * 1000] * 500, pause=0.01))
+    client = await one_slot.gateway.connect()
+    await client.send(request("GET", READ, key=one_slot.key))
     assert (await client.read_head())[0] == 200
     client.abort()
-    await one_place.gateway.logged('"status":0')
+    await one_slot.gateway.logged('"status":0')
 
 
-async def test_a_read_whose_client_ended_its_side_gives_way_to_the_next(one_place: OnePlace) -> None:
-    """It is most likely abandoned, and somebody waits."""
-    one_place.upstream.script(held(one_place.release))
-    client = await one_place.gateway.connect()
-    await client.send(request("GET", SLOW, key=one_place.key))
-    await one_place.upstream.arrived()
+async def test_a_read_whose_client_ended_its_side_gives_way_to_the_next(one_slot: OneSlot) -> None:
+    """A read whose client has half-closed is cut for the next request, since it is most likely abandoned."""
+    one_slot.upstream.script(held(one_slot.release))
+    client = await one_slot.gateway.connect()
+    await client.send(request("GET", SLOW, key=one_slot.key))
+    await one_slot.upstream.arrived()
     await client.half_close()
     began = asyncio.get_running_loop().time()
-    assert (await one_place.gateway.ask("GET", READ, key=one_place.key)).status == 200
+    assert (await one_slot.gateway.ask("GET", READ, key=one_slot.key)).status == 200
     assert asyncio.get_running_loop().time() - began < 0.5
 
 
 async def test_a_read_whose_client_ended_its_side_is_cut_after_a_moment(
     gateway: Running, upstream: StandInCore
 ) -> None:
-    """Core cannot tell by itself that nobody waits."""
+    """A read whose client has half-closed is cut after a moment even if no other request waits."""
     key = (await gateway.mint("ledgers:*")).key
     release = asyncio.Event()
     upstream.script(held(release))
@@ -175,42 +175,42 @@ async def test_a_read_whose_client_ended_its_side_is_cut_after_a_moment(
 async def test_a_quick_read_is_answered_though_its_client_has_ended_its_side(
     gateway: Running, upstream: StandInCore
 ) -> None:
-    """Some clients say so that they send nothing more."""
+    """A quick read gets its response after a half-close, by which some clients say that they are done."""
     key = (await gateway.mint("ledgers:*")).key
     client = await gateway.connect()
     await client.send(request("GET", READ, key=key))
     await client.half_close()
-    assert (await client.answer()).status == 200
+    assert (await client.response()).status == 200
 
 
-async def test_a_change_that_was_sent_runs_to_its_end(one_place: OnePlace) -> None:
-    """It may be done by now, and its status is in the log."""
-    one_place.upstream.script(held(one_place.release))
-    client = await one_place.gateway.connect()
-    await client.send(request("POST", STAMPED, key=one_place.key, body=BODY))
-    await one_place.upstream.arrived()
+async def test_a_change_that_was_sent_runs_to_its_end(one_slot: OneSlot) -> None:
+    """A change that was sent runs to its end, and its status is logged."""
+    one_slot.upstream.script(held(one_slot.release))
+    client = await one_slot.gateway.connect()
+    await client.send(request("POST", STAMPED, key=one_slot.key, body=BODY))
+    await one_slot.upstream.arrived()
     client.abort()
     await asyncio.sleep(0.05)
-    one_place.release.set()
-    assert (await one_place.gateway.ask("GET", READ, key=one_place.key)).status == 200
-    await one_place.gateway.logged('"route":"POST /ledgers"')
-    (line,) = logged(one_place.gateway, "POST /ledgers")
+    one_slot.release.set()
+    assert (await one_slot.gateway.ask("GET", READ, key=one_slot.key)).status == 200
+    await one_slot.gateway.logged('"route":"POST /ledgers"')
+    (line,) = logged(one_slot.gateway, "POST /ledgers")
     assert (line["status"], line["answered_by"]) == (200, "core")
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
 async def test_a_key_is_not_made_for_a_client_that_has_left(start_gateway: Start, how: str) -> None:
-    """Nobody would ever see it."""
+    """A key is not made for a client that has left, since nobody would see it."""
 
     class Slow(MemoryKeyStore):
         asked = asyncio.Event()
-        answer = asyncio.Event()
+        release = asyncio.Event()
         slow = False
 
         async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
             if self.slow:
                 self.asked.set()
-                await self.answer.wait()
+                await self.release.wait()
             return await super().get_by_digest(digest, client)
 
     store = Slow()
@@ -224,6 +224,6 @@ async def test_a_key_is_not_made_for_a_client_that_has_left(start_gateway: Start
     await client.send(request("POST", "/api-keys", key=key.key, body=wanted))
     await store.asked.wait()
     await leave(client, how)
-    store.answer.set()
+    store.release.set()
     await gateway.logged('"route":"POST /api-keys"')
     assert len(await store.owned(key.owner)) == 1

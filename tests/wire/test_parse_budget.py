@@ -1,4 +1,4 @@
-"""How many bytes one turn of the event loop parses, and whose."""
+"""The bytes that one turn of the event loop parses, and how connections share them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.wire.parse_budget import ParseBudget
 
 
 class Connection:
-    """A connection with pieces of 10 bytes to parse, which it notes in a list of all."""
+    """A connection with pieces of 10 bytes to parse, which records each in a shared list."""
 
     def __init__(self, party: str, pieces: int, turns: ParseBudget, parsed: list[str]) -> None:
         self.party = party
@@ -46,7 +46,7 @@ async def test_what_waits_comes_before_what_arrives(turns: ParseBudget) -> None:
 
 
 async def test_parties_take_turns(turns: ParseBudget) -> None:
-    """One with a single piece does not wait for all of another with many connections."""
+    """A party with one piece does not wait for all pieces of a party with many connections."""
     parsed: list[str] = []
     for _ in range(3):
         turns.wait(Connection("many", 2, turns, parsed))

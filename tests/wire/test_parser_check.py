@@ -8,5 +8,5 @@ from gateway.wire.parser_check import parser_misreads
 
 
 async def test_the_installed_parser_reads_as_recorded() -> None:
-    """Nothing is misread, so the gateway starts."""
+    """The installed parser misreads nothing, so the gateway starts."""
     assert parser_misreads(asyncio.get_running_loop()) == []

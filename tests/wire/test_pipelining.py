@@ -1,11 +1,11 @@
-"""Many requests on one connection: answered in order, bounded, never mixed."""
+"""Many requests on one connection: their responses come in order, are bounded, and are never mixed."""
 
 from __future__ import annotations
 
 import asyncio
 
 from tests.conftest import Start
-from tests.core_stand_in import StandInCore, answering, echo, held
+from tests.core_stand_in import StandInCore, echo, held, responding
 from tests.raw_client import chunked, request
 from tests.running import Minted, Running
 from tests.wire.asserting import READ, SMUGGLED, STREAMED
@@ -13,7 +13,7 @@ from tests.wire.asserting import READ, SMUGGLED, STREAMED
 
 class TestPipelining:
     async def test_answers_in_order(self, gateway: Running, upstream: StandInCore, reader: Minted) -> None:
-        """Requests in one segment are answered in their order, however late the first answer is."""
+        """Requests in one segment get their responses in order, however late the first one is."""
         release = asyncio.Event()
         upstream.behaviour = echo
         upstream.script(held(release, then=echo))
@@ -22,7 +22,7 @@ class TestPipelining:
         await client.send(b"".join(request("GET", target, key=reader.key) for target in targets))
         await upstream.arrived()
         release.set()
-        assert [(await client.answer()).json()[1] for _ in targets] == targets
+        assert [(await client.response()).json()[1] for _ in targets] == targets
         assert upstream.targets == targets
 
     async def test_mixes_no_bodies_in(self, gateway: Running, upstream: StandInCore, writer: Minted) -> None:
@@ -36,27 +36,27 @@ class TestPipelining:
             + chunked(inner, inner)
             + request("GET", READ, key=writer.key)
         )
-        assert [(await client.answer()).json() for _ in range(3)] == [
+        assert [(await client.response()).json() for _ in range(3)] == [
             ["POST", STREAMED, len(inner)],
             ["POST", STREAMED, 2 * len(inner)],
             ["GET", READ, 0],
         ]
         assert [bytes(got.body) for got in upstream.requests] == [inner, inner * 2, b""]
 
-    async def test_refused_ones_keep_their_place(
+    async def test_refused_ones_keep_their_order(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """An answer of the gateway itself does not overtake one of Core."""
+        """A response of the gateway itself does not overtake one of Core."""
         release = asyncio.Event()
         upstream.script(held(release))
         client = await gateway.connect()
         await client.send(request("GET", READ, key=reader.key) + request("GET", READ))
         await upstream.arrived()
         release.set()
-        assert [(await client.answer()).status for _ in range(2)] == [200, 401]
+        assert [(await client.response()).status for _ in range(2)] == [200, 401]
 
     async def test_is_bounded(self, gateway: Running, upstream: StandInCore, reader: Minted) -> None:
-        """While one request waits for Core the gateway stops reading: the client's sending stalls."""
+        """While one request waits for Core, the gateway stops reading, and the client's sending stalls."""
         release = asyncio.Event()
         upstream.script(held(release))
         client = await gateway.connect(keep=False, send_buffer=1 << 16)
@@ -70,11 +70,11 @@ class TestPipelining:
         await asyncio.wait([flood])
         release.set()
 
-    async def test_stops_where_the_client_takes_no_answers(
+    async def test_stops_where_the_client_takes_no_responses(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """Answers that nobody reads are not collected: what comes after them waits."""
-        upstream.behaviour = answering(body=bytes(500_000))
+        """Requests whose responses nobody reads wait, so that responses are not collected."""
+        upstream.behaviour = responding(body=bytes(500_000))
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=reader.key) * 200)
         await upstream.arrived()
@@ -82,33 +82,33 @@ class TestPipelining:
         while before != len(upstream.requests):
             before = len(upstream.requests)
             await asyncio.sleep(0.3)
-        assert before < 80, f"{before} answers were fetched, and held"
+        assert before < 80, f"{before} responses were fetched and held"
         client.abort()
 
-    async def test_gets_every_answer_though_the_client_is_slow(
+    async def test_gets_every_response_though_the_client_is_slow(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """A connection to Core that was held back for a slow client reads on for the next request."""
+        """A connection to Core that was paused for a slow client reads on for the next request."""
         gateway = await start_gateway(upstream={"connections": 1}, timeouts={"first_byte": 3.0})
         key = (await gateway.mint("ledgers:read")).key
-        upstream.behaviour = answering(body=bytes(500_000))
+        upstream.behaviour = responding(body=bytes(500_000))
         client = await gateway.connect(keep=False)
         await client.send(request("GET", READ, key=key) * 60)
-        await asyncio.sleep(0.5)  # the client is slow: more is due to it than the kernel takes
-        assert [len((await client.answer()).body) for _ in range(60)] == [500_000] * 60
+        await asyncio.sleep(0.5)  # the client is slow: more waits for it than the kernel holds
+        assert [len((await client.response()).body) for _ in range(60)] == [500_000] * 60
 
-    async def test_an_answer_to_head_leaves_the_next_one_whole(
+    async def test_a_response_to_head_leaves_the_next_one_whole(
         self, gateway: Running, reader: Minted
     ) -> None:
-        """A refused HEAD has no body (RFC 9110, 9.3.2), so the next answer begins behind its head."""
+        """A refused HEAD has no body (RFC 9110, 9.3.2), so the next response begins right after its head."""
         client = await gateway.connect()
         await client.send(request("HEAD", READ, key=reader.key) + request("GET", READ, key=reader.key))
-        assert [(await client.answer(head=head)).status for head in (True, False)] == [404, 200]
+        assert [(await client.response(head=head)).status for head in (True, False)] == [404, 200]
 
-    async def test_of_concurrent_clients_never_mixes_answers(
+    async def test_of_concurrent_clients_never_mixes_responses(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """Each of many clients gets exactly the answers to its own requests."""
+        """Each of many clients gets exactly the responses to its own requests."""
         upstream.behaviour = echo
 
         async def converse(number: int) -> None:
@@ -116,7 +116,7 @@ class TestPipelining:
             for turn in range(0, 20, 2):
                 targets = [f"/ledgers/client-{number}-{turn + step}" for step in range(2)]
                 await client.send(b"".join(request("GET", target, key=reader.key) for target in targets))
-                assert [(await client.answer()).json()[1] for _ in targets] == targets
+                assert [(await client.response()).json()[1] for _ in targets] == targets
 
         async with asyncio.TaskGroup() as group:
             for number in range(20):

@@ -1,4 +1,4 @@
-"""Whatever becomes of requests to Core, in any order: what the pool counts comes back to nothing."""
+"""The counts of the pool return to zero whatever happens to requests to Core, in any order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODY = b"x" * 4000
 
 @dataclass(eq=False)
 class Caller:
-    """A request whose client may leave, and whose gate may have to be asked; also its `Pausable` source."""
+    """A request whose client may leave and whose permission to be sent may be pending; it is `Pausable`."""
 
     chance: random.Random
     party: str
@@ -75,7 +75,7 @@ class Caller:
 
 
 class FickleCore:
-    """Answers wholly, in part, late, early, twice, not at all; closes, resets, says 1xx before."""
+    """A Core that responds wholly, in part, late, early, twice or not at all, and closes or resets."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -111,7 +111,7 @@ class FickleCore:
 
 
 class Stage:
-    """A pool in front of a Core that does anything, and requests at random."""
+    """A pool in front of such a Core, and requests at random."""
 
     def __init__(self, pool: Pool, chance: random.Random) -> None:
         self._pool = pool
@@ -166,23 +166,23 @@ class Stage:
             raise
 
     async def _take(self, asked: Awaitable[UpstreamResponse], caller: Caller) -> None:
-        answer = await asked
-        if answer.complete:
+        response = await asked
+        if response.complete:
             return
         if self._chance.random() < 0.2:
-            answer.abandon()
+            response.abandon()
             return
-        streaming = asyncio.ensure_future(answer.stream(caller))
+        streaming = asyncio.ensure_future(response.stream(caller))
         await asyncio.sleep(0)
         try:
             if self._chance.random() < 0.3:
-                answer.pause_reading()
+                response.pause_reading()
                 await asyncio.sleep(self._chance.choice([0.02, 0.3, 1.3]))
-            answer.resume_reading()
+            response.resume_reading()
             await streaming
         finally:
             streaming.cancel()
-            answer.resume_reading()
+            response.resume_reading()
 
     async def change_limits(self) -> None:
         chance = self._chance
@@ -204,8 +204,8 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Stage, Po
     server.close()
 
 
-async def test_every_place_and_every_turn_in_the_queue_comes_back(stage: tuple[Stage, Pool]) -> None:
-    """Clients leave, gates close, Core breaks off, limits fall, uploads stall, and time runs out."""
+async def test_every_slot_and_every_turn_in_the_queue_comes_back(stage: tuple[Stage, Pool]) -> None:
+    """Every slot and every turn in the queue is given back, whatever clients, Core and deadlines do."""
     playing, pool = stage
     changing = asyncio.ensure_future(playing.change_limits())
     running = []

@@ -1,4 +1,4 @@
-"""The body of one request: read whole without ever waiting for a client that is held back."""
+"""The body of one request: read whole, without waiting for a client that is paused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PIECE = bytes(100 * 1024)
 
 
 class Body:
-    """What the parser hands over: a piece each time it is asked, until the end."""
+    """A parser that hands over one piece each time it is asked, until the end."""
 
     def __init__(self, pieces: int) -> None:
         self.left = pieces
@@ -28,7 +28,7 @@ class Body:
 
 
 class Source:
-    """A client's input that knows whether it is held back."""
+    """A client's input that knows whether it is paused."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ class Source:
 
     @property
     def writer(self) -> Source:
-        """Itself: what it writes is dropped."""
+        """Return itself; what is written to it is dropped."""
         return self
 
     def write(self, data: bytes) -> None: ...
@@ -55,7 +55,7 @@ class Uncounted:
 
 
 async def test_a_body_that_comes_faster_than_it_is_taken_is_read_to_its_end() -> None:
-    """Several segments of one turn of the loop hold the client back; the reader lets it go on."""
+    """Segments that come faster than they are read pause the client, and the reader resumes it."""
     source, payload = Source(), Body(4)
     message = SimpleNamespace(
         headers=CIMultiDict({"Content-Length": str(4 * len(PIECE))}), version=HttpVersion11, chunked=False

@@ -1,4 +1,4 @@
-"""Heads that Core takes and the request parser does not pass; all others are refused, and are told why."""
+"""Heads that Core accepts and the request parser does not; all others are refused with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY_LIKE = "q6ffUolgoI9inZ7LFkMRq1cZf10fVFvSZ8F6lS5-ytI="
 
 
 def twice(name: str) -> list[tuple[str, str]]:
-    """A header sent twice, with another between, in two spellings."""
+    """Return a header sent twice, in two spellings, with another header between."""
     return [(name, "a/1"), ("X-Said", "hello"), (name.upper(), "b/2")]
 
 
@@ -30,9 +30,9 @@ class TestHeadersSentTwice:
     async def test_reach_core_as_they_came(
         self, gateway: Running, upstream: StandInCore, reader: Minted, name: str
     ) -> None:
-        """Core takes the first; which one counts is its business."""
-        answer = await gateway.ask("GET", READ, key=reader.key, headers=twice(name))
-        assert answer.status == 200
+        """Repeated headers reach Core as they came; Core decides which one counts."""
+        response = await gateway.ask("GET", READ, key=reader.key, headers=twice(name))
+        assert response.status == 200
         (got,) = upstream.requests
         assert [line for line in got.headers if line[0].lower() in (name.lower(), "x-said")] == twice(name)
 
@@ -40,29 +40,29 @@ class TestHeadersSentTwice:
     async def test_are_refused_by_name_where_they_frame_a_message(
         self, gateway: Running, upstream: StandInCore, writer: Minted, name: str
     ) -> None:
-        """Also beside one that Core takes twice."""
+        """Repeated framing headers are refused by name, even beside one that Core accepts twice."""
         value = "chunked" if name == "Transfer-Encoding" else "0"
         headers = [*twice("User-Agent"), (name, value), (name.lower(), value)]
-        answer = await gateway.ask("POST", STREAMED, key=writer.key, headers=headers)
-        assert answer.status == 400
-        # The client of the tests sends a Host of its own.
+        response = await gateway.ask("POST", STREAMED, key=writer.key, headers=headers)
+        assert response.status == 400
+        # The client of the tests adds a Host of its own.
         again = name if name == "Host" else name.lower()
-        assert answer.json()["error"] == f"Malformed HTTP request: header {again} is sent twice"
+        assert response.json()["error"] == f"Malformed HTTP request: header {again} is sent twice"
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_do_not_make_two_keys_one(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """A key sent twice is no key."""
+        """Two headers with a key count as no key."""
         headers = [*twice("Server"), ("x-blnk-key", reader.key)]
-        answer = await gateway.ask("GET", READ, key=reader.key, headers=headers)
-        assert (answer.status, answer.code) == (401, "AUTH_INVALID_API_KEY")
+        response = await gateway.ask("GET", READ, key=reader.key, headers=headers)
+        assert (response.status, response.code) == (401, "AUTH_INVALID_API_KEY")
         await assert_nothing_forwarded(gateway, upstream)
 
     async def test_share_a_connection_with_any_other_request(
         self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
-        """Before and behind them, with bodies by length and chunked, each is one request."""
+        """Requests before and after a repeated header on the same connection stay requests of their own."""
         client = await gateway.connect()
         for headers in ([], twice("Content-Type"), [], twice("User-Agent")):
             assert (await client.ask("GET", READ, key=writer.key, headers=headers)).status == 200
@@ -81,7 +81,7 @@ class TestBytesBeyondASCII:
     async def test_cross_in_a_query(
         self, gateway: Running, upstream: StandInCore, reader: Minted, raw: bytes
     ) -> None:
-        """Byte for byte, whatever text they are; so does what is percent-encoded beside them."""
+        """Bytes in a query cross unchanged, whatever text they are, and so do percent-encoded ones."""
         target = "/ledgers?name=" + raw.decode("latin-1") + "&a=%C3%A9"
         assert (await gateway.ask("GET", target, key=reader.key)).status == 200
         assert upstream.targets == [target]
@@ -89,9 +89,9 @@ class TestBytesBeyondASCII:
     async def test_are_refused_in_a_path(
         self, gateway: Running, upstream: StandInCore, reader: Minted
     ) -> None:
-        """The answer says how to write them."""
-        answer = await gateway.ask("GET", "/ledgers/\xc3\xa9?a=\xc3\xa9", key=reader.key)
-        assert (answer.status, answer.json()["error"]) == (
+        """Such bytes in a path are refused, and the response says how to write them."""
+        response = await gateway.ask("GET", "/ledgers/\xc3\xa9?a=\xc3\xa9", key=reader.key)
+        assert (response.status, response.json()["error"]) == (
             400,
             "Malformed HTTP request: a byte outside ASCII in the path; percent-encode it",
         )
@@ -101,9 +101,9 @@ class TestBytesBeyondASCII:
     async def test_open_a_query_to_no_other_byte(
         self, gateway: Running, upstream: StandInCore, reader: Minted, byte: bytes
     ) -> None:
-        """Control bytes stay refused."""
-        answer = await gateway.ask("GET", f"/ledgers?\xe9{byte.decode()}", key=reader.key)
-        assert answer.status == 400
+        """Control bytes are refused in a query too."""
+        response = await gateway.ask("GET", f"/ledgers?\xe9{byte.decode()}", key=reader.key)
+        assert response.status == 400
         await assert_nothing_forwarded(gateway, upstream)
 
 
@@ -128,15 +128,15 @@ class TestRefusals:
     async def test_name_the_header_and_never_its_value(
         self, gateway: Running, lines: bytes, why: str
     ) -> None:
-        """Whether the head is fed whole or as its lines come."""
+        """A refusal names the header and never its value, whether the head is parsed whole or by lines."""
         gateway.forbidden.add("secret")
         head = b"POST /ledgers HTTP/1.1\r\nHost: x\r\n" + lines
         for parts in ([head + b"\r\n"], [head, b"X-More: 1\r\n\r\n"]):
             client = await gateway.connect()
             for part in parts:
                 await client.send(part)
-            answer = await client.answer()
-            assert (answer.status, answer.json()["error"]) == (400, f"Malformed HTTP request: {why}")
+            response = await client.response()
+            assert (response.status, response.json()["error"]) == (400, f"Malformed HTTP request: {why}")
 
     @pytest.mark.parametrize(
         ("head", "why"),
@@ -160,22 +160,22 @@ class TestRefusals:
         ],
     )
     def test_name_nothing_else(self, head: bytes, why: str) -> None:
-        """Neither a target nor a line that is no header, nor a name that may be a key."""
+        """A refusal names no target, no line that is no header, and no name that may be a key."""
         problem = malformed(head)
         assert (code_of(problem), str(problem)) == (Code.MALFORMED_REQUEST, "Malformed HTTP request" + why)
 
     async def test_of_too_many_headers_say_so(self, gateway: Running) -> None:
-        """128 pass; one more is a head that is too large."""
+        """128 headers pass; one more is a head that is too large."""
         headers = [(f"X-{number}", "a") for number in range(128)]
-        answer = await gateway.ask("GET", "/health", headers=headers[:-1])
-        assert answer.status == 200
+        response = await gateway.ask("GET", "/health", headers=headers[:-1])
+        assert response.status == 200
         for more in ([], twice("Server")):
-            answer = await gateway.ask("GET", "/health", headers=[*more, *headers])
-            assert (answer.status, answer.json()["error"]) == (431, "Request head too large")
+            response = await gateway.ask("GET", "/health", headers=[*more, *headers])
+            assert (response.status, response.json()["error"]) == (431, "Request head too large")
 
 
 def head_of(length: int, name: str = "X") -> bytes:
-    """A head of exactly so many bytes."""
+    """Return a head of exactly this many bytes."""
     head = b"GET /health HTTP/1.1\r\nHost: x\r\n"
     lines = [
         b"%b-%03d: %b\r\n" % (name.encode(), number, b"a" * 8000) for number in range(length // 8000 - 1)
@@ -192,7 +192,7 @@ class TestLength:
     async def test_of_a_whole_head_is_bounded(
         self, gateway: Running, upstream: StandInCore, size: int, doubled: bytes
     ) -> None:
-        """However it is cut into segments: MAX_HEAD bytes pass, one more is 431."""
+        """MAX_HEAD bytes pass and one more is 431, however the head is cut into segments."""
         for length, status in ((MAX_HEAD, 200), (MAX_HEAD + 1, 431)):
             first, _, rest = head_of(length - len(doubled)).partition(b"\r\n")
             head = first + b"\r\n" + doubled + rest
@@ -200,39 +200,39 @@ class TestLength:
             client = await gateway.connect()
             for start in range(0, len(head), size):
                 await client.send(head[start : start + size])
-            answer = await client.answer()
-            assert answer.status == status
+            response = await client.response()
+            assert response.status == status
             if status == 431:
-                assert answer.json()["error"] == "Request head too large"
+                assert response.json()["error"] == "Request head too large"
 
     async def test_of_one_that_never_ends_is_bounded(self, gateway: Running) -> None:
-        """It is refused as soon as it is too long, not collected."""
+        """A head that never ends is refused as soon as it is too long."""
         client = await gateway.connect()
         await client.send(head_of(MAX_HEAD)[:-2])
         await client.send(b"X: ")
-        assert (await client.answer()).status == 431
+        assert (await client.response()).status == 431
 
     async def test_counts_from_the_last_whole_request_on(
         self, gateway: Running, upstream: StandInCore, writer: Minted
     ) -> None:
-        """Neither bodies nor heads before it count, in whatever segments they come."""
+        """The length of a head counts neither bodies nor heads before it, however they are cut."""
         body = b"x" * (2 * MAX_HEAD)
         one = request("POST", STREAMED, key=writer.key, body=body) + head_of(MAX_HEAD)
         client = await gateway.connect()
         await client.send(one + one[:-100])
         await client.send(one[-100:])
-        assert [(await client.answer()).status for _ in range(4)] == [200] * 4
+        assert [(await client.response()).status for _ in range(4)] == [200] * 4
 
 
 def cuts(data: bytes) -> Iterator[list[bytes]]:
-    """The data in two segments, cut at each place; and byte by byte."""
-    for place in range(1, len(data)):
-        yield [data[:place], data[place:]]
+    """Yield the data in two segments, cut at each position, and byte by byte."""
+    for position in range(1, len(data)):
+        yield [data[:position], data[position:]]
     yield [bytes([byte]) for byte in data]
 
 
 def read_in(segments: list[bytes], loop: asyncio.AbstractEventLoop) -> tuple[list[object], int]:
-    """What a reader makes of the segments, and what it holds of an unfinished head at the end."""
+    """Return what a reader makes of the segments, and what it holds of an unfinished head at the end."""
     reader = RequestReader(loop)
     found: list[Parsed] = []
     for segment in segments:
@@ -263,7 +263,7 @@ STREAM = b"".join(
 
 class TestSegments:
     async def test_change_nothing(self) -> None:
-        """A stream of requests, most with what the parser does not take, is read alike however it is cut."""
+        """A stream of requests, most of which the parser refuses, is read alike however it is cut."""
         loop = asyncio.get_running_loop()
         doubled = ((b"Host", b"x"), (b"Server", b"a"), (b"server", b"b"))
         expected = [
@@ -281,7 +281,7 @@ class TestSegments:
             assert read_in(segments, loop) == (wanted, unfinished)
 
     async def test_change_nothing_of_ordinary_requests(self) -> None:
-        """What is held of an unfinished head is counted from where it begins."""
+        """An unfinished head of an ordinary request is counted from its first byte, however it is cut."""
         loop = asyncio.get_running_loop()
         plain = STREAM.replace(SERVERS, b"Server: a\r\n").replace(b"\xff", b"f")
         whole, unfinished = read_in([plain], loop)
@@ -291,7 +291,7 @@ class TestSegments:
             assert read_in(segments, loop) == (whole, unfinished)
 
     async def test_of_a_head_behind_a_closing_one_are_refused(self) -> None:
-        """As the parser refuses them, with a second reading or without."""
+        """Requests after one that closes the connection are refused, if heads are parsed again or not."""
         loop = asyncio.get_running_loop()
         for servers in (b"", SERVERS):
             closing = b"GET / HTTP/1.1\r\n" + HOST + servers + b"Connection: close\r\n\r\n"
@@ -299,7 +299,7 @@ class TestSegments:
                 read_in([closing + closing], loop)
 
     async def test_with_more_requests_than_are_read_again_are_refused(self) -> None:
-        """Each takes a parser of its own."""
+        """A segment with more requests than are parsed again is refused: each takes a parser of its own."""
         loop = asyncio.get_running_loop()
         one = b"GET / HTTP/1.1\r\n" + HOST + SERVERS + b"\r\n"
         assert len(read_in([one * 32], loop)[0]) == 32
@@ -319,5 +319,5 @@ class TestSegments:
     ],
 )
 def test_nothing_else_gets_a_placeholder(head: bytes) -> None:
-    """Least of all what frames a message or says where the connection goes."""
+    """No other header is replaced for the parser, least of all those of framing, connection and host."""
     assert with_placeholders(head) == head

@@ -1,4 +1,4 @@
-"""The heads of the gateway's own answers, byte for byte."""
+"""The heads of the gateway's own responses, byte for byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
     ],
 )
 def test_a_status_line_has_a_phrase(status: int, line: bytes) -> None:
-    """Statuses that are not registered get a neutral one."""
+    """A status line has a phrase; statuses that are not registered have a neutral one."""
     assert status_line(status) == line
 
 
@@ -35,12 +35,12 @@ def test_a_status_line_has_a_phrase(status: int, line: bytes) -> None:
     ],
 )
 def test_connection_says_what_the_version_does_not(persistent: bool, minor: int, line: bytes) -> None:
-    """HTTP/1.1 goes on and HTTP/1.0 ends unless told otherwise (RFC 9112 section 9.3)."""
+    """`Connection` is sent only where it differs from the version's default (RFC 9112 section 9.3)."""
     assert connection_line(persistent=persistent, minor=minor) == line
 
 
 def test_an_own_head_is_never_stored_and_names_the_request() -> None:
-    """Type, length, date, id, and what `Connection` says; the empty line is the caller's."""
+    """A head of the gateway has type, length, date, id, `no-store` and `Connection`; the caller ends it."""
     assert own_head(201, 17, b"id-1", b"Connection: close\r\n", NOW) == (
         b"HTTP/1.1 201 Created\r\n"
         b"Content-Type: application/json; charset=utf-8\r\n"
@@ -51,7 +51,7 @@ def test_an_own_head_is_never_stored_and_names_the_request() -> None:
 
 
 def test_a_204_has_neither_type_nor_length() -> None:
-    """RFC 9110 section 8.6 forbids Content-Length there."""
+    """A 204 has neither type nor length; RFC 9110 section 8.6 forbids Content-Length there."""
     assert own_head(204, 0, b"id-1", b"", NOW) == (
         b"HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n" + DATE + b"X-Request-Id: id-1\r\n"
     )
@@ -59,7 +59,7 @@ def test_a_204_has_neither_type_nor_length() -> None:
 
 @pytest.mark.parametrize("code", Code)
 def test_a_refusal_says_who_said_no(code: Code) -> None:
-    """Proxy-Status on all; the key's header on 401; Retry-After on 429 and 503; nothing else."""
+    """A refusal has Proxy-Status; a 401 also names the key's header, and a 429 and a 503 have Retry-After."""
     extra = {
         401: b"WWW-Authenticate: X-Blnk-Key\r\n",
         429: b"Retry-After: 1\r\n",

@@ -1,4 +1,4 @@
-"""The slots at Core as counts: what is taken, waited for and given back."""
+"""The counts of slots at Core: taken, waited for and given back."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gateway.wire.upstream_request import OwnRequest
 
 
 def one() -> OwnRequest:
-    """A request of a party."""
+    """A request of one party."""
     return OwnRequest("one", "192.0.2.1")
 
 
 def other() -> OwnRequest:
-    """A request of another party, from elsewhere."""
+    """A request of another party, from another address."""
     return OwnRequest("other", "192.0.2.2")
 
 
 @pytest.fixture
 async def slots() -> Slots:
-    """One slot and one that is kept; two requests may wait."""
+    """Slots of which one is shared and one is kept; two requests may wait."""
     made = Slots(asyncio.get_running_loop(), lambda *_: False)
     made.adopt(1, 2, 60.0)
     return made
@@ -32,7 +32,7 @@ async def slots() -> Slots:
 
 @pytest.fixture
 def held(slots: Slots) -> OwnRequest:
-    """The request that holds the slot; another's holds the one that is kept."""
+    """The request that holds the shared slot; another party's holds the kept one."""
     first = one()
     assert slots.claim(first)
     assert slots.claim(other())
@@ -40,17 +40,17 @@ def held(slots: Slots) -> OwnRequest:
 
 
 async def waiting(slots: Slots, call: OwnRequest, count: int, *, streams: bool = False) -> asyncio.Task[None]:
-    """A request that waits for a slot; so many wait then."""
+    """Return a request that waits for a slot, after asserting how many wait then."""
     task = asyncio.create_task(slots.wait(call, streams=streams))
     await asyncio.sleep(0)
     assert slots.waiting == count
     return task
 
 
-async def test_who_is_refused_and_leaves_in_one_turn_gives_nothing_back(
+async def test_one_that_is_refused_and_leaves_in_one_turn_gives_nothing_back(
     slots: Slots, held: OwnRequest
 ) -> None:
-    """It never had a slot."""
+    """A request that is refused and leaves in the same turn gives no slot back, since it never had one."""
     tasks = [await waiting(slots, call, count) for call, count in ((one(), 1), (one(), 2), (other(), 2))]
     refused = tasks[1]
     refused.cancel()
@@ -63,7 +63,7 @@ async def test_who_is_refused_and_leaves_in_one_turn_gives_nothing_back(
     assert (slots.held, slots.waiting) == (2, 0)
 
 
-async def test_who_leaves_as_its_turn_comes_gives_its_slot_back(slots: Slots, held: OwnRequest) -> None:
+async def test_one_that_leaves_as_its_turn_comes_gives_its_slot_back(slots: Slots, held: OwnRequest) -> None:
     task = await waiting(slots, one(), 1)
     slots.release(held)
     task.cancel()
@@ -72,7 +72,7 @@ async def test_who_leaves_as_its_turn_comes_gives_its_slot_back(slots: Slots, he
     assert (slots.held, slots.waiting) == (1, 0)
 
 
-async def test_who_waits_for_too_long_is_refused(slots: Slots, held: OwnRequest) -> None:
+async def test_one_that_waits_for_too_long_is_refused(slots: Slots, held: OwnRequest) -> None:
     slots.adopt(1, 1, 0.05)
     with pytest.raises(GatewayError):
         await slots.wait(one(), streams=False)
@@ -80,7 +80,7 @@ async def test_who_waits_for_too_long_is_refused(slots: Slots, held: OwnRequest)
 
 
 async def test_an_upload_waits_for_one_that_is_cut(slots: Slots) -> None:
-    """Also while there are slots enough for requests that do not stream."""
+    """An upload waits until another is cut, even if slots for requests without a stream are free."""
     slots.adopt(3, 2, 60.0)
     first = one()
     assert slots.claim_for_stream(first)
@@ -92,7 +92,7 @@ async def test_an_upload_waits_for_one_that_is_cut(slots: Slots) -> None:
 
 
 async def test_many_that_wait_ask_for_a_slot_no_more_often_than_a_few() -> None:
-    """Each time costs a pass over all connections: a thousand keys would hold up the event loop."""
+    """Many requests that wait call for a slot as often as few: each call goes through all connections."""
     pressed: list[Claimant] = []
 
     def press(waiting: Claimant, streams: bool) -> bool:
@@ -120,7 +120,7 @@ async def test_many_that_wait_ask_for_a_slot_no_more_often_than_a_few() -> None:
 
 
 async def test_a_slot_that_is_claimed_twice_is_given_back_once(slots: Slots, held: OwnRequest) -> None:
-    """A connection may end without being heard of before its request claims another."""
+    """A slot that its request claims twice is given back once."""
     slots.claim(held)
     slots.release(held)
     slots.release(held)
@@ -128,7 +128,7 @@ async def test_a_slot_that_is_claimed_twice_is_given_back_once(slots: Slots, hel
 
 
 async def test_a_full_queue_turns_away_one_that_has_more_than_the_newcomer(slots: Slots) -> None:
-    """Also where the key that has most of all does not yield, since the newcomer's network has more."""
+    """A full queue refuses a request of the larger network, even if the key with most has a smaller one."""
     slots.adopt(1, 20, 60.0)
     taken = [OwnRequest("busy", "network 0"), OwnRequest("other", "network 0")]
     assert all(map(slots.claim, taken))
@@ -147,7 +147,7 @@ async def test_a_full_queue_turns_away_one_that_has_more_than_the_newcomer(slots
 
 
 async def test_an_upload_waits_behind_nobody_whose_uploads_are_too_many(slots: Slots) -> None:
-    """A kept slot for streams goes to a key without streams, though another has fewer slots."""
+    """A kept slot for streams goes to a key without streams, even if another key has fewer slots."""
     slots.adopt(32, 20, 60.0)
     a, c = ([OwnRequest(key, "here") for _ in range(9)] for key in "ac")
     b = [OwnRequest("b", "here") for _ in range(9)]
@@ -164,7 +164,7 @@ async def test_an_upload_waits_behind_nobody_whose_uploads_are_too_many(slots: S
 
 
 async def waits(slots: Slots, call: OwnRequest, *, streams: bool = False) -> asyncio.Task[None]:
-    """A request that waits for a slot, or has been refused, or has it."""
+    """Return the state of a request: it waits, has been refused, or has its slot."""
     task = asyncio.create_task(slots.wait(call, streams=streams))
     for _ in range(3):
         await asyncio.sleep(0)

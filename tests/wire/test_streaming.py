@@ -1,4 +1,4 @@
-"""Bodies between client and Core: streamed in flat memory, as they come, and stopped by an early answer."""
+"""Bodies between client and Core: streamed in flat memory, as they come, and stopped by an early response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAT = 60 * MEGABYTE
 
 
 def resident() -> int:
-    """The most memory this process has held so far, in bytes."""
+    """Return the most memory this process has held so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -36,14 +36,14 @@ class TestLargeBodies:
     async def test_an_upload_streams_in_flat_memory(
         self, gateway: Running, upstream: StandInCore, caller: Minted, megabytes: int, framing: str
     ) -> None:
-        """Every byte arrives in order, while the gateway holds only a few of them."""
+        """Every byte of an upload arrives in order, while the gateway holds only a few of them."""
         digest = hashlib.sha256()
         upstream.keep_bodies = False
 
         async def take(exchange: Exchange) -> None:
             while piece := await exchange.piece():
                 digest.update(piece)
-            await exchange.answer()
+            await exchange.respond()
 
         upstream.script(take)
         piece = bytes(range(256)) * 256
@@ -63,7 +63,7 @@ class TestLargeBodies:
             sent.update(piece)
         if framing == "chunked":
             await client.send(b"0\r\n\r\n")
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert upstream.requests[0].body_length == count * len(piece)
         assert digest.digest() == sent.digest()
         assert resident() - before < FLAT
@@ -73,7 +73,7 @@ class TestLargeBodies:
     async def test_a_download_streams_in_flat_memory(
         self, gateway: Running, upstream: StandInCore, caller: Minted, megabytes: int, framing: str
     ) -> None:
-        """Every byte arrives in order, though the client reads more slowly than Core writes."""
+        """Every byte of a download arrives in order, although the client reads slower than Core writes."""
         piece = bytes(range(256)) * 256
         count = megabytes * MEGABYTE // len(piece)
         head = {
@@ -111,7 +111,7 @@ class TestLargeBodies:
     async def test_a_download_in_pieces_is_passed_on_as_it_comes(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
-        """A piece reaches the client before the next has been written."""
+        """A piece of a download reaches the client before the next has been written."""
         second = asyncio.Event()
 
         async def give(exchange: Exchange) -> None:
@@ -138,14 +138,14 @@ class TestLargeBodies:
         (got,) = await upstream.arrived()
         await eventually(lambda: bytes(got.body) == pieces[0], "the first piece at Core")
         await client.send(pieces[1])
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert bytes(got.body) == b"".join(pieces)
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_a_small_body_is_held_until_it_is_whole(
         self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
-        """It takes no connection to Core while its client takes its time."""
+        """A small body takes no connection to Core until it is whole."""
         client = await gateway.connect()
         if framing == "length":
             data = request("POST", STREAMED, key=caller.key, body=b"onetwo")
@@ -156,14 +156,14 @@ class TestLargeBodies:
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
         assert upstream.targets == [READ]
         await client.send(data[-3:])
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         assert bytes(upstream.requests[1].body) == b"onetwo"
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_a_get_has_no_large_body(
         self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
-        """Nobody needs one, and it would hold a connection to Core at its client's pace."""
+        """A GET with a large body is refused: it would hold a connection to Core at its client's pace."""
         client = await gateway.connect()
         piece = b"x" * 70_000
         if framing == "length":
@@ -172,17 +172,17 @@ class TestLargeBodies:
             data = request("GET", READ, key=caller.key, headers=[("Transfer-Encoding", "chunked")])
             data += chunked(piece)
         await client.send(data[:-10])
-        answer = await client.answer()
-        assert (answer.status, answer.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
+        response = await client.response()
+        assert (response.status, response.code) == (413, "GEN_PAYLOAD_TOO_LARGE")
         await assert_nothing_forwarded(gateway, upstream)
 
 
-class TestEarlyAnswers:
+class TestEarlyResponses:
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_stop_the_upload(
         self, gateway: Running, upstream: StandInCore, caller: Minted, framing: str
     ) -> None:
-        """Core's answer before the body's end reaches the client, and the rest is not sent on."""
+        """Core's response before the body's end reaches the client, and the rest of the body is not sent."""
         upstream.script(early("413 Payload Too Large", b'{"error":"large"}'))
         client = await gateway.connect()
         piece = bytes(MEGABYTE)
@@ -192,8 +192,8 @@ class TestEarlyAnswers:
             data = request("POST", STREAMED, key=caller.key, headers=[("Transfer-Encoding", "chunked")])
             data += chunked(*[piece] * 64)
         upload = asyncio.create_task(client.send(data))
-        answer = await client.answer()
-        assert (answer.status, answer.body) == (413, b'{"error":"large"}')
+        response = await client.response()
+        assert (response.status, response.body) == (413, b'{"error":"large"}')
         await client.rest()
         await upload
         assert [got.complete for got in upstream.requests] == [False]
@@ -202,7 +202,7 @@ class TestEarlyAnswers:
     async def test_may_take_longer_than_one_pause_of_theirs(
         self, start_gateway: Start, upstream: StandInCore
     ) -> None:
-        """The deadline counts from byte to byte of the response, though the upload never became whole."""
+        """A response before the body's end may take long: its deadline counts from byte to byte."""
 
         async def slow(exchange: Exchange) -> None:
             await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
@@ -215,22 +215,22 @@ class TestEarlyAnswers:
         upstream.script(slow)
         client = await gateway.connect()
         await client.send(request("POST", STREAMED, key=writer.key, body=bytes(100_000))[:-1])
-        answer = await client.answer()
-        assert (answer.status, answer.body) == (200, b"xxxxxx")
+        response = await client.response()
+        assert (response.status, response.body) == (200, b"xxxxxx")
 
     async def test_never_lend_the_connection_to_the_next_request(
         self, gateway: Running, upstream: StandInCore, caller: Minted
     ) -> None:
         """A connection to Core with a part of a body on it is not used again."""
 
-        async def answer_first(exchange: Exchange) -> None:
-            await exchange.answer("409 Conflict", b"{}")
+        async def respond_first(exchange: Exchange) -> None:
+            await exchange.respond("409 Conflict", b"{}")
 
-        upstream.script(answer_first)
+        upstream.script(respond_first)
         client = await gateway.connect()
         data = request("POST", STREAMED, key=caller.key, body=b'{"a":"' + b"x" * 100_000 + b'"}')
         await client.send(data[:-1])
-        assert (await client.answer()).status == 409
+        assert (await client.response()).status == 409
         assert (await gateway.ask("GET", READ, key=caller.key)).status == 200
         first, second = upstream.used()
         assert [len(first.requests), len(second.requests)] == [1, 1]

@@ -65,7 +65,7 @@ async def pool(make_pool: MakePool) -> Pool:
 
 
 class Collected:
-    """Keeps what it is given."""
+    """A reader that keeps the bytes it gets."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -75,7 +75,7 @@ class Collected:
 
 
 class Held:
-    """A source of an upload that remembers whether it is held back."""
+    """A source of an upload that records whether it is paused."""
 
     def __init__(self) -> None:
         self.paused = False
@@ -103,11 +103,11 @@ async def post(pool: Pool, target: str = "/a") -> UpstreamResponse:
     return await pool.request(request("POST", target, b"{}"), OwnRequest(changes=True))
 
 
-async def whole(answer: UpstreamResponse) -> bytes:
-    if answer.complete:
-        return answer.body
+async def whole(response: UpstreamResponse) -> bytes:
+    if response.complete:
+        return response.body
     rest = Collected()
-    await answer.stream(rest)
+    await response.stream(rest)
     return bytes(rest.data)
 
 
@@ -117,12 +117,12 @@ async def failure_of(pool: Pool, method: str = "GET") -> Code:
     return code_of(failed.value)
 
 
-def answered(head: bytes, body: bytes = b"", *, close: bool = False) -> Behaviour:
+def responding(head: bytes, body: bytes = b"", *, close: bool = False) -> Behaviour:
     return raw(b"HTTP/1.1 " + head + b"\r\n\r\n" + body, close=close)
 
 
 def connections(core: StandInCore) -> list[list[str]]:
-    """The targets that each connection carried."""
+    """Return the targets that each connection carried."""
     return [[got.target for got in connection.requests] for connection in core.used()]
 
 
@@ -130,7 +130,7 @@ class TestReuse:
     async def test_one_connection_carries_one_request_after_the_other(
         self, core: StandInCore, pool: Pool
     ) -> None:
-        """A kept-alive connection is used again, and each answer is the one to its request."""
+        """A kept connection is used again, and each response is the one to its request."""
         core.behaviour = echo
         bodies = [(await get(pool, target)).body for target in ("/a", "/b", "/c")]
         assert bodies == [b'["GET","/a",0]', b'["GET","/b",0]', b'["GET","/c",0]']
@@ -138,30 +138,30 @@ class TestReuse:
         assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
     async def test_concurrent_requests_have_a_connection_each(self, core: StandInCore, pool: Pool) -> None:
-        """No request waits behind another while there are places."""
+        """Requests at the same time have a connection each while there are slots."""
         release = asyncio.Event()
         core.behaviour = held(release, then=echo)
         asked = [asyncio.create_task(get(pool, f"/{number}")) for number in range(4)]
         await core.arrived(4)
         assert pool.counts == {**EMPTY, "idle": 0, "busy": 4, "waiting": 0}
         release.set()
-        bodies = [answer.body for answer in await asyncio.gather(*asked)]
+        bodies = [response.body for response in await asyncio.gather(*asked)]
         assert bodies == [b'["GET","/%d",0]' % number for number in range(4)]
         assert pool.counts == {**EMPTY, "idle": 4, "busy": 0, "waiting": 0}
 
     @pytest.mark.parametrize(
         "behaviour",
         [
-            answered(b"200 OK\r\nContent-Length: 2\r\nConnection: close", b"{}"),
+            responding(b"200 OK\r\nContent-Length: 2\r\nConnection: close", b"{}"),
             raw(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", close=False),
-            answered(b"200 OK", b"{}", close=True),
+            responding(b"200 OK", b"{}", close=True),
         ],
         ids=["Connection: close", "HTTP/1.0", "delimited by its end"],
     )
-    async def test_an_answer_that_ends_the_connection_ends_it(
+    async def test_a_response_that_ends_the_connection_ends_it(
         self, core: StandInCore, pool: Pool, behaviour: Behaviour
     ) -> None:
-        """What Core closes is not used again."""
+        """A connection that Core closes is not used again."""
         core.script(behaviour)
         assert await whole(await get(pool, "/a")) == b"{}"
         await get(pool, "/b")
@@ -175,7 +175,7 @@ class TestReuse:
         await eventually(lambda: pool.counts["idle"] == 0, "an empty pool")
 
     async def test_a_connection_in_use_ends_at_its_age(self, core: StandInCore, make_pool: MakePool) -> None:
-        """Or a name that moves would not be followed as long as there is a load."""
+        """A connection in use is closed at its age, so that a name that moves is followed under load too."""
         pool = make_pool(age=0.3)
         await get(pool, "/a")
         await get(pool, "/b")
@@ -188,7 +188,7 @@ class TestReuse:
         assert connections(core)[0][:2] == ["/a", "/b"]
 
     async def test_an_idle_connection_keeps_nothing_of_the_request_before(self, pool: Pool) -> None:
-        """Else each would hold a body in memory, for as long as it is idle."""
+        """An idle connection does not keep the body of the request before."""
         asked = OwnRequest()
         references = sys.getrefcount(asked)
         assert (await pool.request(request("GET", "/a"), asked)).status == 200
@@ -196,11 +196,11 @@ class TestReuse:
         assert sys.getrefcount(asked) == references
 
     async def test_an_unasked_byte_ends_an_idle_connection(self, core: StandInCore, pool: Pool) -> None:
-        """What Core says without being asked is never read as an answer."""
+        """A byte that Core sends on an idle connection is never read as a response."""
         spoken = asyncio.Event()
 
         async def speak_up(exchange: Exchange) -> None:
-            await exchange.answer()
+            await exchange.respond()
             await spoken.wait()
             await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
 
@@ -213,10 +213,10 @@ class TestReuse:
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     @pytest.mark.parametrize("split", [False, True], ids=["at once", "streamed"])
-    async def test_a_second_answer_behind_the_first_is_never_given(
+    async def test_a_second_response_behind_the_first_is_never_given(
         self, core: StandInCore, pool: Pool, framing: str, split: bool
     ) -> None:
-        """Two answers to one request: the first counts, and the connection is not used again."""
+        """Of two responses to one request the first counts, and the connection is not used again."""
         head, body = {
             "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"first"),
             "chunked": (
@@ -235,18 +235,18 @@ class TestReuse:
             await exchange.never()
 
         core.script(speak_twice)
-        answer = await get(pool, "/a")
+        response = await get(pool, "/a")
         more.set()
-        assert (answer.status, await whole(answer)) == (200, b"first")
+        assert (response.status, await whole(response)) == (200, b"first")
         core.behaviour = echo
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
         assert connections(core) == [["/a"], ["/b"]]
 
-    async def test_a_trailer_never_leaks_into_the_next_answer(self, core: StandInCore, pool: Pool) -> None:
-        """A trailer is dropped; the next answer on the connection has its own headers only."""
+    async def test_a_trailer_never_leaks_into_the_next_response(self, core: StandInCore, pool: Pool) -> None:
+        """A trailer is dropped; the next response on the connection has its own headers only."""
         core.script(
-            answered(b"200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\nX-Trailer: leak\r\n\r\n"),
-            answered(b"200 OK\r\nContent-Length: 0"),
+            responding(b"200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\nX-Trailer: leak\r\n\r\n"),
+            responding(b"200 OK\r\nContent-Length: 0"),
         )
         first = await get(pool)
         assert await whole(first) == b"x"
@@ -260,7 +260,7 @@ class TestReuse:
 
 class TestBounds:
     async def test_no_more_connections_than_allowed(self, core: StandInCore, make_pool: MakePool) -> None:
-        """What is over the bound waits for a place, and gets it."""
+        """A request over the limit of connections waits for a slot, and gets it."""
         pool = make_pool(connections=2)
         release = asyncio.Event()
         core.behaviour = held(release, then=echo)
@@ -269,13 +269,13 @@ class TestBounds:
         await eventually(lambda: pool.counts["waiting"] == 4, "four that wait")
         assert (len(core.connections), pool.counts["busy"]) == (2, 2)
         release.set()
-        bodies = [answer.body for answer in await asyncio.gather(*asked)]
+        bodies = [response.body for response in await asyncio.gather(*asked)]
         assert bodies == [b'["GET","/%d",0]' % number for number in range(6)]
         assert len(core.connections) == 2
         assert pool.counts == {**EMPTY, "idle": 2, "busy": 0, "waiting": 0}
 
     async def test_a_full_queue_is_503(self, core: StandInCore, make_pool: MakePool) -> None:
-        """What does not even fit the queue is refused at once."""
+        """A request that finds the queue full is refused at once."""
         pool = make_pool(connections=1, queue=1)
         release = asyncio.Event()
         core.behaviour = held(release)
@@ -283,10 +283,10 @@ class TestBounds:
         await eventually(lambda: pool.counts == {**EMPTY, "idle": 0, "busy": 1, "waiting": 1}, "a full queue")
         assert await failure_of(pool) is Code.UNAVAILABLE
         release.set()
-        assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
+        assert [response.status for response in await asyncio.gather(*asked)] == [200, 200]
 
     async def test_waiting_too_long_is_503(self, core: StandInCore, make_pool: MakePool) -> None:
-        """A place that does not come free within `connect` seconds is not waited for any longer."""
+        """A request that has waited `connect` seconds for a slot is 503."""
         pool = make_pool(connections=1, connect=0.1)
         release = asyncio.Event()
         core.behaviour = held(release)
@@ -299,7 +299,7 @@ class TestBounds:
     async def test_one_that_gave_up_takes_no_place_in_the_queue(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
-        """Who waited in vain has left the queue: the next may wait in it, and the count says so."""
+        """A request that gave up leaves the queue, so that the next may wait in it."""
         pool = make_pool(connections=1, queue=1, connect=0.5)
         release = asyncio.Event()
         core.behaviour = held(release)
@@ -313,10 +313,10 @@ class TestBounds:
         assert (await waiting).status == 200
         await holder
 
-    async def test_a_lost_connection_gives_its_place_to_one_that_waits(
+    async def test_a_lost_connection_gives_its_slot_to_one_that_waits(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
-        """A failure frees a place as an answer does."""
+        """A lost connection gives its slot to a request that waits, as a response does."""
         pool = make_pool(connections=1)
         release = asyncio.Event()
         core.script(held(release, then=abort))
@@ -330,8 +330,8 @@ class TestBounds:
         assert (await waiting).status == 200
         assert pool.counts == {**EMPTY, "idle": 1, "busy": 0, "waiting": 0}
 
-    async def test_a_refused_connection_frees_its_place(self, core: StandInCore, make_pool: MakePool) -> None:
-        """Connections that never came about leave the pool as it was."""
+    async def test_a_refused_connection_frees_its_slot(self, core: StandInCore, make_pool: MakePool) -> None:
+        """A connection that is refused gives its slot back."""
         pool = make_pool(connections=1)
         async with core.refusing():
             for _ in range(3):
@@ -339,22 +339,22 @@ class TestBounds:
             assert pool.counts == EMPTY
         assert (await get(pool)).status == 200
 
-    async def test_a_connection_that_is_cancelled_while_it_is_made_gives_its_place_back_once(
+    async def test_a_connection_that_is_cancelled_while_it_is_made_gives_its_slot_back_once(
         self, pool: Pool
     ) -> None:
-        """At whatever turn of the event loop that happens."""
+        """A connection may be cancelled at any turn of the event loop, and gives its slot back once."""
         for turn in range(20):
             asked = asyncio.create_task(get(pool))
             await turns(turn)
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
-            await eventually(lambda: pool.counts["busy"] == 0, "a place that is free")
+            await eventually(lambda: pool.counts["busy"] == 0, "a slot that is free")
             for _ in range(pool.counts["idle"]):
                 (await get(pool)).abandon()
             assert pool.counts["busy"] == 0
 
     async def test_an_aborted_pool_keeps_no_connection(self, core: StandInCore, pool: Pool) -> None:
-        """Every connection is closed at once, and no request is sent any more."""
+        """An aborted pool closes every connection at once, and sends no more requests."""
         release = asyncio.Event()
         core.script(echo, held(release))
         await get(pool)
@@ -372,18 +372,18 @@ class TestBounds:
 
 
 async def turns(count: int) -> None:
-    """Let the event loop turn so often."""
+    """Let the event loop turn this often."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 class TestDeadlines:
     async def test_a_connection_that_does_not_come_about_is_504(self) -> None:
-        """A Core that accepts nothing is too slow after `connect` seconds."""
+        """A Core that accepts no connection within `connect` seconds is 504."""
         with socket.socket() as full:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
-            # A full backlog leaves further connections unanswered.
+            # A full backlog leaves further connections without a response.
             fillers = [socket.socket() for _ in range(4)]
             for filler in fillers:
                 filler.setblocking(False)
@@ -397,7 +397,7 @@ class TestDeadlines:
                 filler.close()
 
     async def test_no_first_byte_is_504(self, core: StandInCore, make_pool: MakePool) -> None:
-        """A silent Core is asked once, and its connection given up."""
+        """A Core that sends no first byte in time gets the request once, and its connection is closed."""
         core.behaviour = never
         pool = make_pool(first_byte=0.2)
         assert await failure_of(pool) is Code.UPSTREAM_TIMEOUT
@@ -405,7 +405,7 @@ class TestDeadlines:
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
 
     async def test_a_request_has_a_time_of_its_own(self, core: StandInCore, make_pool: MakePool) -> None:
-        """Its route may give Core longer than the others do."""
+        """A request may give Core longer than the pool's `first_byte`."""
         release = asyncio.Event()
         core.behaviour = held(release)
         pool = make_pool(first_byte=0.1)
@@ -420,7 +420,7 @@ class TestDeadlines:
         ids=["within the head", "within the body"],
     )
     async def test_no_next_byte_is_504(self, core: StandInCore, make_pool: MakePool, data: bytes) -> None:
-        """An answer that stalls is given up after `between_bytes` seconds."""
+        """A response that stalls for `between_bytes` seconds is 504."""
 
         async def stall(exchange: Exchange) -> None:
             await exchange.write(data)
@@ -429,10 +429,10 @@ class TestDeadlines:
         core.script(stall)
         assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
 
-    async def test_interim_answers_do_not_count_as_the_answer(
+    async def test_interim_responses_do_not_count_as_the_response(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
-        """A Core that only says 102 is too slow in the end."""
+        """A Core that sends only 102 is 504 in the end."""
 
         async def processing(exchange: Exchange) -> None:
             await exchange.write(b"HTTP/1.1 102 Processing\r\n\r\n")
@@ -443,10 +443,10 @@ class TestDeadlines:
 
 
 class TestStaleConnections:
-    """A kept-alive connection may end while a request is on its way to it."""
+    """A kept connection may end while a request is on its way to it."""
 
     async def stale(self, core: StandInCore, pool: Pool, count: int = 1) -> None:
-        """Leaves `count` idle connections that end at their next request."""
+        """Leave `count` idle connections that end at their next request."""
         release = asyncio.Event()
         core.script(*[held(release)] * count)
         asked = [asyncio.create_task(get(pool, "/first")) for _ in range(count)]
@@ -456,7 +456,7 @@ class TestStaleConnections:
         core.take()
 
     async def test_a_get_is_sent_once_more(self, core: StandInCore, pool: Pool) -> None:
-        """On a new connection, whatever else is idle: the others may be as stale."""
+        """A GET is repeated on a new connection even if others are idle, since they may be stale as well."""
         await self.stale(core, pool, 3)
         core.script(abort)
         core.behaviour = echo
@@ -468,34 +468,34 @@ class TestStaleConnections:
         ]
 
     async def test_a_get_is_never_sent_three_times(self, core: StandInCore, pool: Pool) -> None:
-        """The second try is the last."""
+        """A GET is tried at most twice."""
         await self.stale(core, pool)
         core.behaviour = abort
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a", "/a"]
 
     async def test_a_post_is_never_sent_twice(self, core: StandInCore, pool: Pool) -> None:
-        """Money must not move twice: 502, though Core may not have seen it."""
+        """A POST is never repeated, since money must not move twice: it is 502, even if Core got no byte."""
         await self.stale(core, pool)
         core.behaviour = abort
         assert await failure_of(pool, "POST") is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a"]
 
     async def test_a_get_on_a_new_connection_is_not_sent_twice(self, core: StandInCore, pool: Pool) -> None:
-        """Who accepts and hangs up is broken, not stale."""
+        """A GET on a new connection that ends without a byte is not repeated: Core is broken, not stale."""
         core.behaviour = abort
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a"]
 
     async def test_a_get_that_got_a_byte_is_not_sent_twice(self, core: StandInCore, pool: Pool) -> None:
-        """A byte of an answer proves that Core has read the request."""
+        """A GET that got one byte of a response is not repeated, since Core has read it."""
         await self.stale(core, pool)
         core.behaviour = raw(b"H")
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert core.targets == ["/a"]
 
     async def test_an_upload_is_never_sent_twice(self, core: StandInCore, pool: Pool) -> None:
-        """A streamed body is gone once sent."""
+        """An upload is never repeated, since a streamed body is not kept."""
         await self.stale(core, pool)
         core.behaviour = abort
         with pytest.raises(GatewayError) as failed:
@@ -505,7 +505,7 @@ class TestStaleConnections:
 
 
 class Asked:
-    """A request about which somebody has to be asked, and that does `first` before it knows."""
+    """A request that asks for its send permission, and does `first` before it gets it."""
 
     party = network = "asked"
     changes = repeatable = bodiless = False
@@ -529,46 +529,46 @@ class Asked:
         self._renewed = True
 
 
-class TestGate:
-    """What is judged anew where a request's bytes are to leave."""
+class TestSendPermission:
+    """Send permission is checked when the bytes of a request are about to be sent."""
 
     async def test_a_connection_that_ended_meanwhile_is_replaced(self, core: StandInCore, pool: Pool) -> None:
-        """Nothing was sent on it, so that any request may go over another."""
+        """A connection that ended during the check is replaced, since nothing was sent on it."""
         ended = asyncio.Event()
 
-        async def answer_and_end(exchange: Exchange) -> None:
-            await exchange.answer()
+        async def respond_and_end(exchange: Exchange) -> None:
+            await exchange.respond()
             await ended.wait()
             await abort(exchange)
 
-        core.script(answer_and_end)
+        core.script(respond_and_end)
         await get(pool)
 
         async def end() -> None:
             ended.set()
             await eventually(lambda: pool.counts["busy"] == 0, "an end of the connection")
 
-        answer = await pool.request(request("POST", "/b", b"{}"), Asked(end))
-        assert answer.status == 200
+        response = await pool.request(request("POST", "/b", b"{}"), Asked(end))
+        assert response.status == 200
         assert connections(core) == [["/a"], ["/b"]]
 
     async def test_a_connection_that_is_given_back_unused_ends_in_time(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
         pool = make_pool(idle=0.2)
-        gate = Asked(partial(asyncio.sleep, 0), StoreUnavailableError())
+        permission = Asked(partial(asyncio.sleep, 0), StoreUnavailableError())
         with pytest.raises(GatewayError):
-            await pool.request(request("GET", "/a"), gate)
+            await pool.request(request("GET", "/a"), permission)
         assert pool.counts == {**EMPTY, "idle": 1}
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
         assert core.targets == []
 
 
-class TestAnswers:
+class TestResponses:
     @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
     async def test_204_and_304_have_no_body(self, core: StandInCore, pool: Pool, status: bytes) -> None:
-        """They end with their head, whatever it says, and leave the connection usable."""
-        core.script(answered(status + b"\r\nETag: x"))
+        """Responses with 204 and 304 end with their head, whatever it says; the connection stays usable."""
+        core.script(responding(status + b"\r\nETag: x"))
         core.behaviour = echo
         first = await get(pool, "/a")
         assert (first.status, first.complete, first.body) == (int(status[:3]), True, b"")
@@ -576,15 +576,15 @@ class TestAnswers:
         assert connections(core) == [["/a", "/b"]]
 
     async def test_head_has_no_body_whatever_its_length_says(self, core: StandInCore, pool: Pool) -> None:
-        """The length is passed on; no byte of the next answer is taken for a body."""
+        """A response to HEAD keeps its length and has no body; the next response is read whole."""
         core.behaviour = echo
         head = await pool.request(request("HEAD", "/a"), OwnRequest(bodiless=True))
         assert (head.complete, head.body, head.length) == (True, b"", 15)
         assert (await get(pool, "/b")).body == b'["GET","/b",0]'
 
     async def test_headers_keep_their_order_and_bytes(self, core: StandInCore, pool: Pool) -> None:
-        """Also repeated ones, and those beyond ASCII."""
-        core.script(answered(b"200 OK\r\nX-B: 1\r\nx-a: \xff\r\nX-B: 2\r\nContent-Length: 0"))
+        """Headers keep their order and bytes, if repeated or beyond ASCII too."""
+        core.script(responding(b"200 OK\r\nX-B: 1\r\nx-a: \xff\r\nX-B: 2\r\nContent-Length: 0"))
         expected: list[Header] = [
             (b"X-B", b"1"),
             (b"x-a", b"\xff"),
@@ -594,12 +594,12 @@ class TestAnswers:
         assert (await get(pool)).headers == expected
 
     @pytest.mark.parametrize("count", [1, 3])
-    async def test_interim_answers_are_passed_over(self, core: StandInCore, pool: Pool, count: int) -> None:
-        """The final answer counts, without the headers of those before it."""
+    async def test_interim_responses_are_passed_over(self, core: StandInCore, pool: Pool, count: int) -> None:
+        """The final response counts, without the headers of the interim ones before it."""
         interim = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * count
         core.script(raw(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", close=False))
-        answer = await get(pool)
-        assert (answer.status, answer.headers, answer.body) == (200, [(b"Content-Length", b"2")], b"{}")
+        response = await get(pool)
+        assert (response.status, response.headers, response.body) == (200, [(b"Content-Length", b"2")], b"{}")
 
     @pytest.mark.parametrize(
         "data",
@@ -614,15 +614,15 @@ class TestAnswers:
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
         ],
     )
-    async def test_what_is_no_whole_answer_is_502(self, core: StandInCore, pool: Pool, data: bytes) -> None:
-        """Upgrades, garbage, contradictory lengths and answers cut short are failures, each asked once."""
+    async def test_what_is_no_whole_response_is_502(self, core: StandInCore, pool: Pool, data: bytes) -> None:
+        """Upgrades, garbage, contradictory lengths and cut responses are 502; the request is sent once."""
         core.script(raw(data))
         assert await failure_of(pool) is Code.UPSTREAM_UNREACHABLE
         assert (await get(pool, "/b")).status == 200
         assert connections(core) == [["/a"], ["/b"]]
 
-    async def test_an_answer_may_be_abandoned(self, core: StandInCore, pool: Pool) -> None:
-        """An answer that nobody wants costs its connection, and the place is free again."""
+    async def test_a_response_may_be_abandoned(self, core: StandInCore, pool: Pool) -> None:
+        """A response that is abandoned closes its connection and frees the slot."""
 
         async def long(exchange: Exchange) -> None:
             await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")
@@ -636,7 +636,7 @@ class TestAnswers:
 
 
 async def upload(pool: Pool, *pieces: bytes) -> UpstreamResponse:
-    """Streams these pieces in a chunked body."""
+    """Stream these pieces in a chunked body."""
 
     def begin(uploading: UpstreamUpload) -> None:
         for piece in pieces:
@@ -649,33 +649,33 @@ async def upload(pool: Pool, *pieces: bytes) -> UpstreamResponse:
 
 class TestUploads:
     async def test_a_body_arrives_as_it_was_sent(self, core: StandInCore, pool: Pool) -> None:
-        """Piece by piece, and the connection is used again after it."""
+        """A body arrives piece by piece, and the connection is used again after it."""
         assert (await upload(pool, b"one", b"two")).status == 200
         assert bytes(core.requests[0].body) == b"onetwo"
         assert (await get(pool)).status == 200
         assert connections(core) == [["/up", "/a"]]
 
-    async def test_an_early_answer_ends_the_upload(self, core: StandInCore, pool: Pool) -> None:
-        """The answer is given before the body is whole, and the connection never used again."""
+    async def test_an_early_response_ends_the_upload(self, core: StandInCore, pool: Pool) -> None:
+        """A response before the body is whole is returned, and its connection is never used again."""
         taken: list[UpstreamUpload] = []
 
         async def early(exchange: Exchange) -> None:
-            await exchange.answer("409 Conflict", b"{}")
+            await exchange.respond("409 Conflict", b"{}")
             await exchange.never()
 
         core.script(early)
         head = request("POST", "/up")[:-2] + b"Content-Length: 6\r\n\r\n"
-        answer = await pool.upload(head, OwnRequest(changes=True), Held(), taken.append)
+        response = await pool.upload(head, OwnRequest(changes=True), Held(), taken.append)
         taken[0].write(b"unsent", last=True)
-        assert (answer.status, await whole(answer)) == (409, b"{}")
+        assert (response.status, await whole(response)) == (409, b"{}")
         await eventually(lambda: pool.counts == EMPTY, "an empty pool")
         assert (await get(pool)).status == 200
         assert connections(core) == [["/up"], ["/a"]]
 
-    async def test_an_upload_in_progress_has_no_deadline_of_the_answer(
+    async def test_an_upload_in_progress_has_no_deadline_of_the_response(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
-        """Core owes nothing while the client still sends; its time begins with the last byte."""
+        """Core's time for the response begins with the last byte that the client sends."""
         pool = make_pool(first_byte=0.2, between_bytes=0.2)
         taken: list[UpstreamUpload] = []
         head = request("POST", "/up")[:-2] + b"Content-Length: 2\r\n\r\n"
@@ -688,21 +688,21 @@ class TestUploads:
 
 
 class Slow:
-    """A reader of the answer that holds Core back from its first byte on."""
+    """A reader of the response that pauses Core from its first byte on."""
 
-    def __init__(self, answer: UpstreamResponse) -> None:
-        self._answer = answer
+    def __init__(self, response: UpstreamResponse) -> None:
+        self._response = response
         self.taken = 0
 
     def write(self, data: bytes) -> None:
         if not self.taken:
-            self._answer.pause_reading()
+            self._response.pause_reading()
         self.taken += len(data)
 
 
 class TestBackPressure:
     async def test_a_slow_reader_holds_core_back(self, core: StandInCore, pool: Pool) -> None:
-        """Of 64 MB Core gets rid of no more than the buffers between hold; then the rest comes whole."""
+        """Core can send no more of 64 MB than the buffers hold until the reader goes on; it all arrives."""
         written = 0
         total = 64 * MEGABYTE
         begin = asyncio.Event()
@@ -716,22 +716,22 @@ class TestBackPressure:
                 written += MEGABYTE
 
         core.script(flood)
-        answer = await get(pool)
-        reader = Slow(answer)
-        streaming = asyncio.create_task(answer.stream(reader))
+        response = await get(pool)
+        reader = Slow(response)
+        streaming = asyncio.create_task(response.stream(reader))
         begin.set()
         await eventually(lambda: reader.taken > 0, "the first bytes")
         await settled(lambda: written)
         assert written < BUFFERS
         assert reader.taken <= BUFFERS
-        answer.resume_reading()
+        response.resume_reading()
         await streaming
         assert reader.taken == total
 
     async def test_a_reader_slow_from_the_first_bytes_holds_core_back(
         self, core: StandInCore, pool: Pool
     ) -> None:
-        """Also where the bytes that came with the head are those that fill it."""
+        """Core is paused even if the buffer is full with the bytes that came with the head."""
         written = 0
         total = 64 * MEGABYTE
 
@@ -745,19 +745,19 @@ class TestBackPressure:
                 written += MEGABYTE
 
         core.script(flood)
-        answer = await get(pool)
-        reader = Slow(answer)
-        streaming = asyncio.create_task(answer.stream(reader))
+        response = await get(pool)
+        reader = Slow(response)
+        streaming = asyncio.create_task(response.stream(reader))
         await eventually(lambda: reader.taken > 0, "the first bytes")
         await settled(lambda: written)
         assert written < BUFFERS
         assert reader.taken <= BUFFERS
-        answer.abandon()
+        response.abandon()
         with pytest.raises(GatewayError):
             await streaming
 
     async def test_a_slow_core_holds_the_client_back(self, core: StandInCore, pool: Pool) -> None:
-        """A Core that does not read pauses the source, and lets it go on as soon as it does."""
+        """A Core that does not read pauses the source, and resumes it as soon as it reads."""
         reading = asyncio.Event()
         core.keep_bodies = False
         core.script(held(reading))
@@ -784,7 +784,7 @@ class TestBackPressure:
     async def test_a_core_that_takes_nothing_more_is_504(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:
-        """An upload that Core stops taking is given up in time, and its source set free."""
+        """An upload that Core stops reading is 504 in time, and its source is resumed."""
         pool = make_pool(between_bytes=0.2)
         core.script(never_reading)
         source = Held()
@@ -810,7 +810,7 @@ async def never_reading(exchange: Exchange) -> None:
 
 
 async def settled(count: Callable[[], int]) -> None:
-    """Returns once the count has not moved for as long as a stream takes to fill every buffer."""
+    """Return once the count has not moved for as long as a stream takes to fill every buffer."""
     last = -1
     while last != (last := count()):
         await asyncio.sleep(0.3)

@@ -24,14 +24,14 @@ LENGTHS = {"small": SMALL, "large": LARGE}
 
 
 async def take_time(exchange: Exchange) -> None:
-    """Read the body whole, and answer long after every deadline of the client's side."""
+    """Read the body whole, and respond long after every deadline of the client's side."""
     await exchange.body()
     await asyncio.sleep(CORE_SECONDS)
-    await exchange.answer()
+    await exchange.respond()
 
 
 def segments(data: bytes, body: bytes, how: str) -> Iterator[bytes]:
-    """A request cut into the segments in which it is sent."""
+    """Return a request cut into the segments in which it is sent."""
     head_end = len(data) - len(body)
     cuts = {
         "at once": [],
@@ -50,7 +50,7 @@ def segments(data: bytes, body: bytes, how: str) -> Iterator[bytes]:
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("size", LENGTHS)
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
-async def test_is_answered(
+async def test_gets_its_response(
     start_gateway: Start, upstream: StandInCore, target: str, size: str, framing: str, how: str
 ) -> None:
     gateway = await start_gateway(timeouts=SECONDS)
@@ -67,12 +67,12 @@ async def test_is_answered(
     for segment in segments(data, framed, how):
         await client.send(segment)
         await asyncio.sleep(0.01)
-    assert (await client.answer()).status == 200
+    assert (await client.response()).status == 200
 
 
 @pytest.mark.parametrize("target", [STAMPED, STREAMED])
 @pytest.mark.parametrize("size", LENGTHS)
-async def test_is_answered_where_it_waited_for_100(
+async def test_gets_its_response_after_it_waited_for_100(
     start_gateway: Start, upstream: StandInCore, target: str, size: str
 ) -> None:
     gateway = await start_gateway(timeouts=SECONDS)
@@ -84,13 +84,13 @@ async def test_is_answered_where_it_waited_for_100(
     await client.send(data[: -len(body)])
     assert (await client.read_head())[0] == 100
     await client.send(body)
-    assert (await client.answer()).status == 200
+    assert (await client.response()).status == 200
 
 
-async def test_is_answered_behind_another_that_took_its_time(
+async def test_gets_its_response_behind_another_that_took_its_time(
     start_gateway: Start, upstream: StandInCore
 ) -> None:
-    """Its body came while the response before it was waited for."""
+    """A request whose body came while an earlier response was waited for gets its own response."""
     gateway = await start_gateway(timeouts=SECONDS)
     key = (await gateway.mint("ledgers:*")).key
     upstream.script(take_time, take_time)
@@ -100,4 +100,4 @@ async def test_is_answered_behind_another_that_took_its_time(
     await client.send(data[:-10])
     await asyncio.sleep(0.05)
     await client.send(data[-10:])
-    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+    assert [(await client.response()).status for _ in range(2)] == [200, 200]

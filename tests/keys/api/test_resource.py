@@ -73,11 +73,11 @@ async def test_a_new_key_is_in_the_response_and_stored_by_its_digest(
 
 
 async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKeys, store: KeyStore) -> None:
-    answer = await api_keys.create(MASTER, body(owner="globex", scopes='["*:*","nonsense",""]'))
+    response = await api_keys.create(MASTER, body(owner="globex", scopes='["*:*","nonsense",""]'))
     stored = await store.get_by_digest(digest(NEW_KEY))
-    assert isinstance(answer, ApiResponse)
+    assert isinstance(response, ApiResponse)
     assert stored is not None
-    assert (answer.status, stored.owner, stored.created_by) == (201, "globex", "master")
+    assert (response.status, stored.owner, stored.created_by) == (201, "globex", "master")
     assert stored.scopes == ("*:*", "nonsense", "")
 
 
@@ -106,9 +106,9 @@ async def test_a_bad_body_is_named_before_another_owner(api_keys: ApiKeys) -> No
 
 async def listed(api_keys: ApiKeys, principal: ApiKey, query: str) -> list[str]:
     """Return the ids in a list."""
-    answer = await api_keys.list(principal, query)
-    assert isinstance(answer, ApiResponse)
-    return [member["api_key_id"] for member in msgspec.json.decode(answer.body)]
+    response = await api_keys.list(principal, query)
+    assert isinstance(response, ApiResponse)
+    return [member["api_key_id"] for member in msgspec.json.decode(response.body)]
 
 
 async def test_a_caller_lists_its_own_keys_newest_first(api_keys: ApiKeys, store: KeyStore) -> None:

@@ -52,16 +52,16 @@ def now() -> datetime:
 class Core:
     """Returns the responses that a test sets, and records its requests; `rows` is its table, by id."""
 
-    answers: list[ApiResponse | GatewayError]
+    responses: list[ApiResponse | GatewayError]
     rows: dict[str, CoreRow]
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
         self.asked.append((method, target, body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, GatewayError):
-            raise answer
-        return answer
+        response = self.responses.pop(0)
+        if isinstance(response, GatewayError):
+            raise response
+        return response
 
     async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
         return {key_id: self.rows[key_id] for key_id in key_ids if key_id in self.rows}
@@ -83,12 +83,12 @@ class Resource:
 
 
 def resource(
-    *answers: ApiResponse | GatewayError,
+    *responses: ApiResponse | GatewayError,
     rows: Sequence[CoreRow] = (),
     store: MemoryKeyStore | None = None,
     quota: Quota = NO_QUOTA,
 ) -> Resource:
-    core, store = Core(list(answers), {row.id: row for row in rows}), store or MemoryKeyStore()
+    core, store = Core(list(responses), {row.id: row for row in rows}), store or MemoryKeyStore()
     changed: list[KeyRecord] = []
     writes = CoreKeyWrites(core.ask, core, store, changed.append, now)
     limit = CoreQuota(core, store, lambda: quota)
@@ -174,13 +174,13 @@ async def test_the_first_and_the_last_time_that_core_can_list_are_accepted(expir
     "answer",
     [ApiResponse(500, b'{"error":"internal server error"}'), ApiResponse(429, b"{}"), ApiResponse(500)],
 )
-async def test_other_responses_of_core_are_passed_on_unchanged(answer: ApiResponse) -> None:
-    made = resource(answer, answer, answer, rows=[row("1")])
-    assert await made.keys.create(MASTER, body()) == answer
-    assert await made.keys.list(MASTER, "owner=acme") == answer
+async def test_other_responses_of_core_are_passed_on_unchanged(response: ApiResponse) -> None:
+    made = resource(response, response, response, rows=[row("1")])
+    assert await made.keys.create(MASTER, body()) == response
+    assert await made.keys.list(MASTER, "owner=acme") == response
     assert (await made.store.is_empty(), made.changed) == (True, [])
     refused = await made.keys.delete(MASTER, f"{KEY_ID}1", "owner=acme")
-    assert refused == replace(answer, revoked=f"{KEY_ID}1")
+    assert refused == replace(response, revoked=f"{KEY_ID}1")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def test_a_caller_that_was_revoked_meanwhile_creates_no_live_key() -> None
     await made.store.add(RECORD)
     await revoke_key(made.store, RECORD.id, revocation("2026-01-01T00:00:00Z", "master"))
     caller = ApiKey(RECORD.id, "acme", ("api-keys:*", "ledgers:read"), 1e12)
-    made.core.answers[0] = ApiResponse(201, MADE.replace(RECORD.id.encode(), f"{KEY_ID}7".encode()))
+    made.core.responses[0] = ApiResponse(201, MADE.replace(RECORD.id.encode(), f"{KEY_ID}7".encode()))
     assert await made.keys.create(caller, body()) == Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
     assert made.core.asked[1] == ("DELETE", f"/api-keys/{KEY_ID}7?owner=acme", b"")
 
@@ -379,16 +379,16 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
 
 @pytest.mark.parametrize("answer", [ApiResponse(500, b"{}"), UpstreamUnreachableError()])
 async def test_a_revocation_that_core_fails_to_apply_stands_and_is_pending(
-    answer: ApiResponse | GatewayError,
+    response: ApiResponse | GatewayError,
 ) -> None:
     """The caller gets the failure, and the gateways refuse the key and keep asking Core to revoke it."""
-    made = resource(answer, DONE, rows=[row("1")])
+    made = resource(response, DONE, rows=[row("1")])
     await made.store.add(RECORD)
-    if isinstance(answer, GatewayError):
+    if isinstance(response, GatewayError):
         with pytest.raises(GatewayError):
             await made.keys.delete(ACME, RECORD.id, "")
     else:
-        assert await made.keys.delete(ACME, RECORD.id, "") == replace(answer, revoked=RECORD.id)
+        assert await made.keys.delete(ACME, RECORD.id, "") == replace(response, revoked=RECORD.id)
     assert [revoker(record) for record in await made.store.awaiting_core_revocation()] == [ACME.id]
     assert await made.keys.delete(MASTER, RECORD.id, "owner=acme") == REVOKED
     (record,) = await made.store.owned("acme")
@@ -462,8 +462,8 @@ async def test_a_descendant_that_core_does_not_revoke_is_reported_and_the_others
     made = resource(DONE, ApiResponse(500, b"{}"), DONE, rows=[row("1"), row("4"), row("5")])
     for number, minter in (("1", "master"), ("4", f"{KEY_ID}1"), ("5", f"{KEY_ID}1")):
         await made.store.add(child(number, minter))
-    answer = await made.keys.delete(MASTER, RECORD.id, "owner=acme&descendants=true")
-    assert answer == ApiResponse(500, b"{}", revoked=RECORD.id, descendants=2)
+    response = await made.keys.delete(MASTER, RECORD.id, "owner=acme&descendants=true")
+    assert response == ApiResponse(500, b"{}", revoked=RECORD.id, descendants=2)
     (left,) = await made.store.awaiting_core_revocation()
     assert left.revoked
     assert made.core.asked[1][1] == f"/api-keys/{left.id}?owner=acme"

@@ -31,7 +31,7 @@ from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
-from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, answering
+from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, responding
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.mute import mute_after
@@ -120,7 +120,7 @@ class TestCreate:
     async def test_an_error_of_core_is_a_failed_dependency(
         self, keys: Keys, core: CoreApi, upstream: StandInCore, tmp_path: Path
     ) -> None:
-        core.failing = [answering("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
+        core.failing = [responding("500 Internal Server Error", b'{"error":"internal\\u001b server error"}')]
         file = tmp_path / "new.key"
         result = await keys(*CREATE[:-1], "--out", str(file))
         text = (
@@ -132,7 +132,7 @@ class TestCreate:
     async def test_a_response_without_a_key_is_reported(
         self, keys: Keys, core: CoreApi, upstream: StandInCore
     ) -> None:
-        core.failing = [answering("201 Created", b"[]")]
+        core.failing = [responding("201 Created", b"[]")]
         reason = f"upstream.url ({upstream.url}): Core responded with 201: a body that cannot be read"
         advice = "Core may have created a key that nobody has: look at 'blnk-gateway keys list'"
         assert outcome(await keys(*CREATE)) == (3, "", f"{reason}; {advice}\n")
@@ -239,7 +239,7 @@ class TestRotate:
 
         async def revoked_first(exchange: Exchange) -> None:
             await revoke_key(store, old.id, revocation("2026-02-01T00:00:00Z", "master"))
-            await core.answer(exchange)
+            await core.respond(exchange)
 
         core.failing = [revoked_first]
         assert outcome(await keys("rotate", old.id, "--print-key")) == (1, "", f"{old.id} is revoked\n")
@@ -298,7 +298,7 @@ class TestRotate:
 
         async def out_of_memory(exchange: Exchange) -> None:
             redis_server.command("CONFIG", "SET", "maxmemory", "1")
-            await core.answer(exchange)
+            await core.respond(exchange)
 
         core.failing = [out_of_memory]
         try:
@@ -355,7 +355,7 @@ class TestRevoke:
         ("failure", "reason"),
         [
             (
-                answering("429 Too Many Requests", b'{"error":"slow down"}'),
+                responding("429 Too Many Requests", b'{"error":"slow down"}'),
                 "Core responded with 429: slow down",
             ),
             (abort, "Core closed the connection without a byte of a response"),

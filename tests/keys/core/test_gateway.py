@@ -24,7 +24,7 @@ from tests.core_stand_in import Exchange, StandInCore
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import Postgres, Table, hashed
 from tests.keys.records import revoker
-from tests.raw_client import Answer, request
+from tests.raw_client import Response, request
 from tests.running import MASTER_KEY, Running, configured
 
 pytestmark = pytest.mark.postgres
@@ -66,8 +66,8 @@ async def test_a_request_with_a_key_of_core_is_forwarded_and_stamped(
     """A key that Core created is accepted, and Core gets the master key and the id of that key."""
     gateway = await open_gateway()
     key = await table.mint("ledgers:*")
-    answer = await gateway.ask("POST", "/ledgers", key=key.key, body=b'{"name":"x"}')
-    assert answer.status == 200
+    response = await gateway.ask("POST", "/ledgers", key=key.key, body=b'{"name":"x"}')
+    assert response.status == 200
     (request,) = await upstream.arrived()
     assert request.values("X-Blnk-Key") == [MASTER_KEY]
     assert json.loads(bytes(request.body)) == {"name": "x", "meta_data": {"BLNK_GENERATED_BY": key.id}}
@@ -83,13 +83,13 @@ async def test_a_key_minted_at_one_replica_works_at_once_at_the_other(
     core = CoreApi(table)
     upstream.script(core)
     sent = json.dumps(WANTED | {"Owner": "victim"}).encode()
-    answer = await one.ask("POST", "/api-keys", key=MASTER_KEY, body=sent)
-    assert (answer.status, [answer.json()["api_key_id"]]) == (201, core.minted)
+    response = await one.ask("POST", "/api-keys", key=MASTER_KEY, body=sent)
+    assert (response.status, [response.json()["api_key_id"]]) == (201, core.minted)
     (request,) = await upstream.arrived()
     assert (request.method, request.target) == ("POST", "/api-keys")
     assert request.values("X-Blnk-Key") == [MASTER_KEY]
     assert json.loads(bytes(request.body)) == WANTED
-    assert [await status(replica, answer.json()["key"]) for replica in (one, two)] == [200, 200]
+    assert [await status(replica, response.json()["key"]) for replica in (one, two)] == [200, 200]
     record = await store.get(core.minted[0])
     assert record is not None
     assert record.created_by == "master"
@@ -110,8 +110,8 @@ async def test_a_key_revoked_at_one_replica_is_refused_at_once_at_the_other(
         await exchange.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     upstream.script(core_revokes)
-    answer = await one.ask("DELETE", f"/api-keys/{key.id}", key=caller.key)
-    assert (answer.status, answer.body) == (204, b"")
+    response = await one.ask("DELETE", f"/api-keys/{key.id}", key=caller.key)
+    assert (response.status, response.body) == (204, b"")
     (request,) = await upstream.arrived()
     assert (request.method, request.target) == ("DELETE", f"/api-keys/{key.id}?owner=acme")
     assert await status(one, key.key) == 401
@@ -131,7 +131,7 @@ async def test_the_record_names_who_revoked_a_key_however_long_core_takes(
     async def slow(exchange: Exchange) -> None:
         await table.change(key, "is_revoked = true")
         await asyncio.sleep(1.5 * READ_SECONDS)
-        await core.answer(exchange)
+        await core.respond(exchange)
 
     upstream.script(slow)
     assert (await one.ask("DELETE", f"/api-keys/{key.id}", key=caller.key)).status == 204
@@ -225,9 +225,9 @@ async def test_a_known_key_gets_503_while_the_database_is_down(
     assert await status(gateway, key.key) == 200
     with postgres.down():
         assert await lag(gateway, key.key, 503) < BOUND + 0.5
-        answer = await gateway.ask("GET", LEDGERS, key=key.key)
-        assert answer.json()["error_detail"]["code"] == "GATEWAY_KEY_STORE_UNAVAILABLE"
-        assert answer.values("Retry-After") == ["1"]
+        response = await gateway.ask("GET", LEDGERS, key=key.key)
+        assert response.json()["error_detail"]["code"] == "GATEWAY_KEY_STORE_UNAVAILABLE"
+        assert response.values("Retry-After") == ["1"]
         await gateway.logged("Core's database cannot be reached")
     assert await lag(gateway, key.key, 200) < BOUND
     await gateway.logged("restored")
@@ -284,7 +284,7 @@ async def test_the_private_pages_show_a_key_as_its_row_says(open_gateway: Open, 
     assert (await ask_admin(gateway, "/scopes?key_id=nobody")).status == 404
 
 
-async def ask_admin(gateway: Running, path: str, body: bytes | None = None) -> Answer:
+async def ask_admin(gateway: Running, path: str, body: bytes | None = None) -> Response:
     """Send one request to the admin listener, and return the response."""
     async with await gateway.connect(gateway.gateway.admin_address) as client:
         asked = request("POST" if body else "GET", path, body=body, headers=[("Connection", "close")])

@@ -43,16 +43,16 @@ def rotated(record: KeyRecord = RECORD, end: Instant = END) -> KeyRecord:
 class Core:
     """Returns the rows and the responses that a test sets, and records its requests."""
 
-    answers: list[ApiResponse | GatewayError]
+    responses: list[ApiResponse | GatewayError]
     rows: dict[str, CoreRow] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
         self.asked.append((method, target))
-        answer = self.answers.pop(0)
-        if isinstance(answer, GatewayError):
-            raise answer
-        return answer
+        response = self.responses.pop(0)
+        if isinstance(response, GatewayError):
+            raise response
+        return response
 
     async def by_ids(self, key_ids: Sequence[str]) -> Mapping[str, CoreRow]:
         return {key_id: self.rows[key_id] for key_id in key_ids if key_id in self.rows}

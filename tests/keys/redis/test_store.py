@@ -233,12 +233,12 @@ async def test_a_refused_connection_is_a_failure(call: Call, unused_tcp_port: in
 
 @every_call
 @pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*2\r\n:1\r\n", b"-ERR unknown command\r\n" * 5]
+    "response", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*2\r\n:1\r\n", b"-ERR unknown command\r\n" * 5]
 )
-async def test_a_peer_that_is_no_redis_is_a_failure(call: Call, answer: bytes) -> None:
+async def test_a_peer_that_is_no_redis_is_a_failure(call: Call, response: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        writer.write(answer)
+        writer.write(response)
         await writer.drain()
         writer.close()
         await writer.wait_closed()
