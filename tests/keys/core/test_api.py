@@ -171,7 +171,7 @@ async def test_the_first_and_the_last_time_that_core_can_list_are_accepted(expir
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [ApiResponse(500, b'{"error":"internal server error"}'), ApiResponse(429, b"{}"), ApiResponse(500)],
 )
 async def test_other_responses_of_core_are_passed_on_unchanged(response: ApiResponse) -> None:
@@ -377,7 +377,7 @@ async def test_a_revocation_is_in_the_store_before_core_is_asked(known: bool) ->
     assert made.changed == [before, after]
 
 
-@pytest.mark.parametrize("answer", [ApiResponse(500, b"{}"), UpstreamUnreachableError()])
+@pytest.mark.parametrize("response", [ApiResponse(500, b"{}"), UpstreamUnreachableError()])
 async def test_a_revocation_that_core_fails_to_apply_stands_and_is_pending(
     response: ApiResponse | GatewayError,
 ) -> None:
