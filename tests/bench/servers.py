@@ -159,7 +159,7 @@ def _environ() -> dict[str, str]:
 
 
 def _nginx(directory: Path, template: str, **values: int) -> Command:
-    text = (HERE / template).read_text().replace("@MASTER_KEY@", MASTER_KEY).replace("@ANSWER@", RESPONSE)
+    text = (HERE / template).read_text().replace("@MASTER_KEY@", MASTER_KEY).replace("@RESPONSE@", RESPONSE)
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     (directory / template).write_text(text)
