@@ -84,7 +84,9 @@ class RequestHandler:
         except DeniedMeanwhileError as late:
             self._responder.deny(context, late.deny)
         except ClientGoneError:
-            exchange.cut()
+            # One that has only ended its side may still read what was sent before: that is not cut off.
+            if exchange.responded:
+                exchange.cut()
         except Exception as problem:  # the last resort: one request fails, not the gateway
             self._observer.fault(problem)
             self._fail(context, GatewayError())

@@ -14,7 +14,7 @@ from gateway.keys.record import KeyRecord
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
 from gateway.wire.deadline_timer import TICK
 from tests.conftest import Start
-from tests.core_stand_in import StandInCore, held, raw
+from tests.core_stand_in import StandInCore, held, raw, responding
 from tests.raw_client import RawClient, request
 from tests.running import Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
@@ -130,6 +130,22 @@ async def test_a_read_is_cut_at_once(one_slot: OneSlot) -> None:
     client.abort()
     assert (await one_slot.gateway.ask("GET", READ, key=one_slot.key)).status == 200
     await one_slot.gateway.logged('"status":0')
+
+
+async def test_a_client_that_ends_its_side_in_a_body_gets_the_responses_before_it_whole(
+    one_slot: OneSlot,
+) -> None:
+    """The client reads slowly: the earlier response is still on its way when the later request breaks off."""
+    large = 2_000_000
+    one_slot.upstream.script(responding(body=b"x" * large))
+    client = await one_slot.gateway.connect()
+    await client.send(request("GET", READ, key=one_slot.key))
+    await client.send(request("POST", STAMPED, key=one_slot.key, body=BODY)[:-1])
+    await client.half_close()
+    await one_slot.gateway.logged('"status":0')
+    first = await client.response()
+    assert (first.status, len(first.body)) == (200, large)
+    assert await client.ended()
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_response_is_logged_as_gone(

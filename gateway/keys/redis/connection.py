@@ -229,14 +229,19 @@ class PrimaryConnection(Connection):
 
     async def ask_all(self, *commands: Sequence[Any]) -> list[Any]:
         """Send commands in one write and return every response, or the error in place of one."""
+        await self.send_all(*commands)
+        return [await self.read_reply() for _ in commands]
+
+    async def send_all(self, *commands: Sequence[Any]) -> None:
+        """Send commands in one write. Raises NotSentError."""
         await self.send_packed_command(self.pack_commands(commands))
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(await self.read_response())
-            except ResponseError as error:
-                replies.append(error)
-        return replies
+
+    async def read_reply(self) -> Any:
+        """Read the response to one command; return the error in place of one that was refused."""
+        try:
+            return await self.read_response()
+        except ResponseError as error:
+            return error
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True

@@ -3,8 +3,8 @@
 Rules kept here:
 - Commands only: nothing is read here, and nothing sent.
 - Indexes come first, then the stream, and the record last: if a command is refused, those before it have left
-  nothing but index entries, which are not believed without a record, and entries of the stream, which make
-  caches read the record again.
+  nothing but index entries, which are not believed without a record and are taken back if the record is new,
+  and entries of the stream, which make caches read the record again.
 - What takes memory comes first when records are written, so that a full Redis refuses the change as a whole.
   A removal begins with what frees memory, so that a full Redis can be pruned.
 - Each index is one command for many records: an import writes 100,000.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from gateway.keys.minting import is_key_id
@@ -34,8 +35,16 @@ class RecordCommands:
     def __init__(self, changes_kept: int) -> None:
         self._changes_kept = changes_kept
 
-    def write(self, records: Sequence[KeyRecord], live: Collection[str]) -> list[Command]:
-        """Return what writes records; `live` holds the ids of those that were not revoked before."""
+    def write(
+        self, records: Sequence[KeyRecord], live: Collection[str], known: Collection[str] = ()
+    ) -> list[Command]:
+        """Return what writes records, and what undoes the index entries of new ones.
+
+        Args:
+            records: the records.
+            live: the ids of those that were not revoked before.
+            known: the ids of those that are stored already.
+        """
         scores: defaultdict[bytes, list[Word]] = defaultdict(list)
         members: defaultdict[bytes, list[Word]] = defaultdict(list)
         for record in records:
@@ -55,6 +64,10 @@ class RecordCommands:
             *(change_entry(record, self._changes_kept, newly=record.id in live) for record in records),
             *(Command("SET", names.id_name(record.id), (record.digest,)) for record in records),
             *(Command("SET", names.key_name(record.digest), (encode_record(record),)) for record in records),
+            *(
+                replace(command, undoes=True)
+                for command in _remove_from_indexes([record for record in records if record.id not in known])
+            ),
         ]
 
     def replace(self, pending: KeyRecord, written: Sequence[Command]) -> list[Command]:
@@ -68,22 +81,26 @@ class RecordCommands:
 
     def remove(self, records: Sequence[KeyRecord]) -> list[Command]:
         """Return what removes records. What a key created stays listed under its id."""
-        scored: defaultdict[bytes, list[Word]] = defaultdict(list)
-        members: defaultdict[bytes, list[Word]] = defaultdict(list)
-        for record in records:
-            for name in (names.owner_name(record.owner), names.ends_name(record.owner)):
-                scored[name].append(record.digest)
-            for name in (names.LAST_USED, names.RETIRING):
-                scored[name].append(record.id)
-            for index in _sets_of(record):
-                members[index].append(record.id)
         return [
-            *_each("ZREM", scored),
-            *_each("SREM", members),
+            *_remove_from_indexes(records),
             *(change_entry(record, self._changes_kept, newly=False) for record in records),
             *(Command("DEL", names.id_name(record.id)) for record in records),
             *(Command("DEL", names.key_name(record.digest)) for record in records),
         ]
+
+
+def _remove_from_indexes(records: Sequence[KeyRecord]) -> Iterator[Command]:
+    scored: defaultdict[bytes, list[Word]] = defaultdict(list)
+    members: defaultdict[bytes, list[Word]] = defaultdict(list)
+    for record in records:
+        for name in (names.owner_name(record.owner), names.ends_name(record.owner)):
+            scored[name].append(record.digest)
+        for name in (names.LAST_USED, names.RETIRING):
+            scored[name].append(record.id)
+        for index in _sets_of(record):
+            members[index].append(record.id)
+    yield from _each("ZREM", scored)
+    yield from _each("SREM", members)
 
 
 def _each(verb: str, words: Mapping[bytes, list[Word]]) -> Iterator[Command]:

@@ -55,7 +55,7 @@ class RecordWriter:
                 raise DuplicateKeyError(record.id)
             if any(creator is not None and (creator.revoked or creator.disabled) for creator in creators):
                 raise CreatorRevokedError(record.id)
-            return self._commands.write([record], read.live)
+            return self._commands.write([record], read.live, read.known)
 
         counted = OwnerQuota(record.owner, quota, record.created_at.unix) if quota.live else None
         async with redis_errors(), self._transactions.adding():
@@ -124,7 +124,7 @@ class RecordWriter:
             pending, there = read.by_digest
             if pending is None or there is not None:
                 return []
-            written = self._commands.write([pending.as_bound(digest)], read.live)
+            written = self._commands.write([pending.as_bound(digest)], read.live, read.known)
             return self._commands.replace(pending, written)
 
         async with redis_errors():
@@ -148,7 +148,7 @@ class RecordWriter:
         """Return what writes records; if there are none of them but replicas, the first one read again."""
         if not records and rewrite_unacknowledged and read.replicas:
             records = [record for record in read.by_digest if record is not None][:1]
-        return self._commands.write(records, read.live) if records else []
+        return self._commands.write(records, read.live, read.known) if records else []
 
     async def _digest(self, key_id: str) -> str | None:
         digest = await self.link.changes.get(names.id_name(key_id))

@@ -5,7 +5,8 @@ Rules kept here:
   and a script that is sent twice changes nothing the second time.
 - The keys of an owner are counted in the same script that adds one: a quota is exact.
 - Commands run in the order given and stop at the first error. `record_commands` puts the record last, so that
-  a command which Redis refuses leaves no part of a change that anybody believes.
+  a command which Redis refuses leaves no part of a change that anybody believes. Commands that undo run then:
+  an index entry that stayed would count against the quota of its owner.
 - Every name is among KEYS, as a Cluster demands. Values are compared and written as bytes.
 - EVAL, never EVALSHA: Redis may forget a script at any time, and a second attempt could run twice.
 """
@@ -23,8 +24,9 @@ from gateway.keys.redis import names as names
 Word = str | bytes | int | float
 
 # ARGV: how many names are compared, the value of each (empty for none), the quota (live keys, records, the
-# time after which a key must end to be live; 0 live keys for no quota), and for each command how many words
-# it has, then the words, with the number of a name in KEYS in place of that name.
+# time after which a key must end to be live; 0 live keys for no quota), the number of the last word of the
+# commands that write, and for each command how many words it has, then the words, with the number of a name
+# in KEYS in place of that name. Commands that undo follow those that write.
 #
 # MGET, unlike GET, reads a value of another type as none. Errors of commands that a script calls get the form
 # that they have outside of one: Redis 6 puts other words first, and none says NOPERM for a missing right.
@@ -45,8 +47,18 @@ local function call(verb, ...)
   return reply
 end
 
+local compared = tonumber(ARGV[1])
+local undo_at = tonumber(ARGV[compared + 5]) + 1
+
+local function each(at, beyond, run)
+  while at < beyond do
+    local last = at + tonumber(ARGV[at])
+    run(ARGV[at + 1], KEYS[tonumber(ARGV[at + 2])], unpack(ARGV, at + 3, last))
+    at = last + 1
+  end
+end
+
 local function change()
-  local compared = tonumber(ARGV[1])
   for i = 1, compared do
     if (call('MGET', KEYS[i])[1] or '') ~= ARGV[i + 1] then return {'changed', 0} end
   end
@@ -62,17 +74,15 @@ local function change()
       if live >= most_live then return {'live', live} end
     end
   end
-  at = at + 3
-  while at <= #ARGV do
-    local last = at + tonumber(ARGV[at])
-    call(ARGV[at + 1], KEYS[tonumber(ARGV[at + 2])], unpack(ARGV, at + 3, last))
-    at = last + 1
-  end
+  each(at + 4, undo_at, call)
   return {'written', 0}
 end
 
 local done, outcome = pcall(change)
-if failure then return {err = failure} end
+if failure then
+  each(undo_at, #ARGV + 1, redis.pcall)
+  return {err = failure}
+end
 if not done then error(outcome) end
 return outcome
 """
@@ -90,11 +100,12 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that writes under one name."""
+    """A command that writes under one name; with `undoes`, it is run only if another one is refused."""
 
     verb: str
     name: bytes
     words: tuple[Word, ...] = ()
+    undoes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,7 @@ def eval_command(
 
     Args:
         values: what each name held when it was read, None for nothing.
-        commands: what to write.
+        commands: what to write, and what undoes it.
         counted: the quota to hold the change to; None for none.
     """
     numbers = {name: number for number, name in enumerate(values, 1)}
@@ -122,9 +133,13 @@ def eval_command(
         for name in (names.owner_name(counted.owner), names.ends_name(counted.owner)):
             numbers[name] = len(numbers) + 1
         limits = [counted.quota.live, counted.quota.records, counted.time]
-    written = [word for command in commands for word in _numbered(command, numbers)]
+    writes, undoes = (
+        [word for command in commands if command.undoes is undo for word in _numbered(command, numbers)]
+        for undo in (False, True)
+    )
     compared = [value or b"" for value in values.values()]
-    return ["EVAL", _SCRIPT, len(numbers), *numbers, len(compared), *compared, *limits, *written]
+    begun: list[Word] = [len(compared), *compared, *limits]
+    return ["EVAL", _SCRIPT, len(numbers), *numbers, *begun, len(begun) + 1 + len(writes), *writes, *undoes]
 
 
 def read_outcome(reply: Any) -> tuple[Outcome, int]:

@@ -59,6 +59,11 @@ class Snapshot:
     replicas: int
 
     @property
+    def known(self) -> set[str]:
+        """The ids of the records that are stored."""
+        return {record.id for record in self.by_digest + self.by_id if record is not None}
+
+    @property
     def live(self) -> set[str]:
         """The ids of the records that are not revoked."""
         records = self.by_digest + self.by_id
@@ -156,11 +161,17 @@ async def _write(connection: PrimaryConnection, request: list[Any], replicas: in
     """
     waiting = [("WAIT", replicas, round(WAIT_SECONDS * 1000))] if replicas else []
     try:
-        done, *acknowledged = await connection.ask_all(request, *waiting)
+        await connection.send_all(request, *waiting)
+        done = await connection.read_reply()
     except (NotSentError, NoPrimaryError):
-        # Only a refused script says that its peer is no primary: WAIT writes nothing.
+        # The script was refused by a peer that is no primary.
         raise
     except BaseException as error:
+        raise error from UnansweredError()
+    try:
+        acknowledged = [await connection.read_reply() for _ in waiting]
+    except BaseException as error:
+        # The script may have written, also where its peer is no primary by now.
         raise error from UnansweredError()
     if isinstance(done, ResponseError):
         raise done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from tests import redis_acl
@@ -14,25 +14,44 @@ from tests.faults.pipes import Ends, join
 @asynccontextmanager
 async def cut_after(word: bytes, redis_port: int, *, passed: int = 0) -> AsyncIterator[str]:
     """Yield a URL of the Redis; after `word`, a connection gets `passed` more segments and is closed."""
+
+    def cutting() -> Callable[[bytes], bytes]:
+        left = passed
+
+        def cut(data: bytes) -> bytes:
+            nonlocal left
+            if left == 0:
+                raise ConnectionAbortedError
+            left -= 1
+            return data
+
+        return cut
+
+    async with altered_after(word, redis_port, cutting) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def altered_after(
+    word: bytes, redis_port: int, altering: Callable[[], Callable[[bytes], bytes]]
+) -> AsyncIterator[str]:
+    """Yield a URL of the Redis; what it responds after `word` goes through what `altering` returns."""
     connections: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         connections.add(task)
-        left: int | None = None
+        alter: Callable[[bytes], bytes] | None = None
 
         def up(data: bytes) -> bytes:
-            nonlocal left
-            left = passed if word in data else left
+            nonlocal alter
+            if word in data:
+                alter = altering()
             return data
 
         def down(data: bytes) -> bytes:
-            nonlocal left
-            if left == 0:
-                raise ConnectionAbortedError
-            left = None if left is None else left - 1
-            return data
+            return data if alter is None else alter(data)
 
         redis = Ends(*await asyncio.open_connection("127.0.0.1", redis_port))
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,7 +28,7 @@ from gateway.keys.revocation import revoke_key
 from gateway.keys.store import DuplicateKeyError
 from tests import redis_acl
 from tests.keys.records import OTHER, PENDING, RECORD, instant, revocation
-from tests.keys.redis.cut_link import cut_after
+from tests.keys.redis.cut_link import altered_after, cut_after
 from tests.keys.redis_setups import Replicated, replicated
 from tests.redis_server import RedisServer, commands_of_clients, start_redis
 
@@ -200,6 +201,7 @@ async def test_a_forbidden_command_leaves_no_record(
         redis_server.command("ACL", "DELUSER", "poor")
     assert (await redis_store.get_by_digest(record.digest), await redis_store.get(record.id)) == (None, None)
     assert (await redis_store.owned("acme"), await redis_store.children(creator.id)) == ([creator], [])
+    assert await redis_store.count_owned("acme") == 1
     await redis_store.add(record)
     assert await redis_store.children(creator.id) == [record]
 
@@ -341,6 +343,25 @@ class TestReplicas:
             pair.primary.command("REPLICAOF", "127.0.0.1", str(pair.replica.port))
             kind, _ = await revoking
         assert kind is UncertainError
+        await store.close()
+
+    @pytest.mark.parametrize("reply", [b"-MASTERDOWN x", b"-READONLY x", b"-CLUSTERDOWN x"])
+    async def test_a_peer_that_is_no_primary_when_it_responds_to_wait_leaves_the_change_uncertain(
+        self, pair: Replicated, reply: bytes
+    ) -> None:
+        """The change was made before the peer became a replica."""
+        store = RedisKeyStore(pair.primary.url)
+        await store.add(RECORD)
+
+        def altering() -> Callable[[bytes], bytes]:
+            return lambda data: re.sub(rb":1\r\n\Z", reply + b"\r\n", data)
+
+        async with altered_after(b"EVAL", pair.primary.port, altering) as url:
+            altered = RedisKeyStore(url)
+            kind, _ = await failure_of(revoke_key(altered, RECORD.id, revocation(AT, "master")))
+            await altered.close()
+        assert kind is UncertainError
+        assert await store.get_by_digest(RECORD.digest) == REVOKED
         await store.close()
 
     async def test_a_refused_change_needs_no_acknowledgement(self, pair: Replicated) -> None:
