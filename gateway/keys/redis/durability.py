@@ -1,4 +1,4 @@
-"""Warn of a Redis that can lose keys, or that has little room for more.
+"""Warn of a Redis that can lose keys, that has little room for more, or that takes no change.
 
 Rules kept here:
 - A Redis that writes nothing to disk loses all records with its process. One that writes later loses the
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 _NAMES: Final = ("appendonly", "appendfsync", "save", "maxmemory-policy")
 
@@ -50,6 +50,11 @@ NEARLY_FULL: Final = (
     "revoked; raise maxmemory"
 )
 
+NO_CHANGES: Final = (
+    "Redis does not let the user of keys.store run eval: no key can be created or revoked; "
+    "see the rights in deploy/README.md"
+)
+
 
 async def memory_ratio(client: Any) -> float | None:
     """Return how much of its `maxmemory` a Redis uses; None without one, or where INFO is forbidden.
@@ -79,6 +84,19 @@ async def durability_warnings(client: Any) -> tuple[str, ...]:
     if policy != "noeviction":
         warnings.append(EVICTION_UNKNOWN if policy is None else EVICTS)
     return tuple(filter(None, warnings))
+
+
+async def change_warnings(client: Any) -> tuple[str, ...]:
+    """Return what keeps a Redis from taking changes of keys; empty if nothing does.
+
+    Raises:
+        redis.exceptions.RedisError: it does not respond.
+    """
+    try:
+        await client.eval("return 1", 0)
+    except NoPermissionError:
+        return (NO_CHANGES,)
+    return ()
 
 
 def too_few_acknowledge(connected: int, configured: int) -> str:

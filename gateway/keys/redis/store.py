@@ -13,7 +13,12 @@ from typing import Final
 
 from gateway.keys.redis.change_feed import RedisChangeFeed
 from gateway.keys.redis.connection import RedisLink
-from gateway.keys.redis.durability import durability_warnings, memory_ratio, too_few_acknowledge
+from gateway.keys.redis.durability import (
+    change_warnings,
+    durability_warnings,
+    memory_ratio,
+    too_few_acknowledge,
+)
 from gateway.keys.redis.errors import redis_errors
 from gateway.keys.redis.record_reader import RedisRecordReader
 from gateway.keys.redis.record_writer import RecordWriter
@@ -52,6 +57,7 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, KeyUsage):
         """Return what speaks against keeping keys in this Redis; empty if nothing does."""
         async with redis_errors():
             found = await durability_warnings(self.link.changes)
+            found += await change_warnings(self.link.changes)
             connected = connected_replicas(await self.link.changes.execute_command("ROLE"))
         if self.link.fails_over and connected > self._least_replicas:
             found += (too_few_acknowledge(connected, self._least_replicas),)

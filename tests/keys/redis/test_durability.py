@@ -15,6 +15,7 @@ from gateway.keys.redis.durability import (
     EVICTION_UNKNOWN,
     EVICTS,
     NEARLY_FULL,
+    NO_CHANGES,
     NOT_PERSISTED,
     PERSISTENCE_UNKNOWN,
     SNAPSHOTS,
@@ -94,6 +95,13 @@ async def test_settings_that_may_not_be_read_are_reported_as_unchecked(
         server.command("CONFIG", "SET", name, value)
     assert server.command("ACL", "SETUSER", redis_acl.USER, *forbidden) == b"+OK\r\n"
     assert await store.warnings() == warnings
+
+
+async def test_a_user_that_may_not_change_keys_is_reported_before_a_change_fails(
+    store: RedisKeyStore, server: RedisServer
+) -> None:
+    assert server.command("ACL", "SETUSER", redis_acl.USER, "-eval") == b"+OK\r\n"
+    assert await store.warnings() == (NOT_PERSISTED, NO_CHANGES)
 
 
 async def test_a_redis_that_is_down_is_asked_again(store: RedisKeyStore, server: RedisServer) -> None:
