@@ -95,16 +95,16 @@ class Reminder:
         return True
 
 
-async def check_core(pool: Pool, asker: CoreProbe) -> Check:
+async def check_core(pool: Pool, probe: CoreProbe) -> Check:
     """Ask Core without a key, then with the master key."""
-    head = b"GET %b HTTP/1.1\r\n%bUser-Agent: blnk-gateway-probe\r\n" % (_PROTECTED, asker.host_line)
+    head = b"GET %b HTTP/1.1\r\n%bUser-Agent: blnk-gateway-probe\r\n" % (_PROTECTED, probe.host_line)
     try:
-        without_key = _without_key(await _ask(pool, head + b"\r\n", asker))
+        without_key = _without_key(await _ask(pool, head + b"\r\n", probe))
         if without_key.finding is not Finding.SAFE:
             return without_key
-        return _with_key(await _ask(pool, head + asker.key_line + b"\r\n", asker))
+        return _with_key(await _ask(pool, head + probe.key_line + b"\r\n", probe))
     except GatewayError as failure:
-        return _unreached(failure.reason, asker)
+        return _unreached(failure.reason, probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +115,27 @@ class _Response:
     asks_for_tls: bool
 
 
-async def _ask(pool: Pool, data: bytes, asker: CoreProbe) -> _Response:
-    answer = await pool.request(data, OwnRequest(repeatable=True))
-    asks_for_tls = answer.status == 400 and not asker.tls and await _asks_for_tls(answer)
-    answer.abandon()
-    own = _value(answer, b"proxy-status").startswith(_OWN)
-    known = bool(asker.own_ids) and _value(answer, b"x-request-id").startswith(asker.own_ids.encode())
-    return _Response(answer.status, own, own and known, asks_for_tls)
+async def _ask(pool: Pool, data: bytes, probe: CoreProbe) -> _Response:
+    response = await pool.request(data, OwnRequest(repeatable=True))
+    asks_for_tls = response.status == 400 and not probe.tls and await _asks_for_tls(response)
+    response.abandon()
+    own = _value(response, b"proxy-status").startswith(_OWN)
+    known = bool(probe.own_ids) and _value(response, b"x-request-id").startswith(probe.own_ids.encode())
+    return _Response(response.status, own, own and known, asks_for_tls)
 
 
-async def _asks_for_tls(answer: UpstreamResponse) -> bool:
+async def _asks_for_tls(response: UpstreamResponse) -> bool:
     with contextlib.suppress(GatewayError):
-        await answer.read(_PAGE)
-    return any(words in answer.body for words in _ASKS_FOR_TLS)
+        await response.read(_PAGE)
+    return any(words in response.body for words in _ASKS_FOR_TLS)
 
 
-def _value(answer: UpstreamResponse, name: bytes) -> bytes:
-    return next((value for given, value in answer.headers if given.lower() == name), b"")
+def _value(response: UpstreamResponse, name: bytes) -> bytes:
+    return next((value for given, value in response.headers if given.lower() == name), b"")
 
 
-def _unreached(reason: str, asker: CoreProbe) -> Check:
-    if reason == CLOSED and not asker.tls:
+def _unreached(reason: str, probe: CoreProbe) -> Check:
+    if reason == CLOSED and not probe.tls:
         reason = f"{CLOSED}; {MAYBE_NOT_HTTP}"
     return Check(Finding.UNREACHABLE, f"Core is not reachable: {reason}")
 
