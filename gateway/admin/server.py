@@ -138,7 +138,7 @@ class PrivateServer:
             try:
                 return await handler(request)
             finally:
-                connection.answered()
+                connection.responded()
 
         return phases
 
@@ -168,7 +168,7 @@ class _Connection(asyncio.Protocol):
         self.since = self._server.deadlines.now
         self.deadline = self.since + self._server.limits.seconds(phase)
 
-    def answered(self) -> None:
+    def responded(self) -> None:
         """Take note that the response was made; it is sent next."""
         self._received = 0
         self.enter(PrivatePhase.IDLE)

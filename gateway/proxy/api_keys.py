@@ -28,7 +28,7 @@ _LISTS_WAITING: Final = 8
 
 
 class KeysObserver(Protocol):
-    """Is told what happens to keys."""
+    """Observes changes of keys."""
 
     def store_responded(self) -> None:
         """Take note that the key store responded."""

@@ -37,7 +37,7 @@ class UnknownKey:
 
 
 class LookupObserver(Protocol):
-    """Is told that the key store responds."""
+    """Observes that the key store responds."""
 
     def store_responded(self) -> None:
         """Take note that the key store responded."""
@@ -49,7 +49,7 @@ class Authenticator:
     Args:
         authority: knows the keys.
         core: has the master key.
-        observer: is told that the key store responds.
+        observer: observes that the key store responds.
         unix: gives Unix seconds.
     """
 

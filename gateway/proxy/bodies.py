@@ -4,7 +4,7 @@ Rules kept here:
 - The body of a stamping route is read whole, under a limit, and gets the key's id.
 - Of any other body the first 64 KiB are read before Core is asked for a connection: a small one goes at
   Core's pace, and only a larger one flows at its client's.
-- Bytes are counted as they come, and shared between the callers (`limits`).
+- Bytes are counted as they come, and shared between the callers (`body_budget`).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class BufferBudget:
         """The number of bytes that are held."""
         return self._shares.total
 
-    def follow(self, limit: int) -> None:
+    def adopt(self, limit: int) -> None:
         """Hold up to `limit` bytes from now on; what is held already stays."""
         self._shares.limit = limit
 

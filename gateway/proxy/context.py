@@ -20,14 +20,14 @@ class Recheck(Protocol):
     """Tells whether an admitted request may still be sent; asked whenever its bytes leave for Core."""
 
     def passes(self, context: RequestContext) -> bool:
-        """Return True if it may; False, too, where that cannot be told at once: then `renew`."""
+        """Return True if it may be sent; False if it may not, or if that must be asked: then call `renew`."""
 
     async def renew(self, context: RequestContext) -> None:
         """Return if it may be sent, else raise."""
 
 
 class LateEnding(Protocol):
-    """Is told how Core ended a request whose time was over."""
+    """Observes how Core ended a request whose time was over."""
 
     def ended_late(self, entry: AccessEntry, status: int | None) -> None:
         """Take note of the status; None where the connection broke."""
@@ -40,7 +40,7 @@ class RequestContext:
         exchange: the client's side of it.
         entry: its line in the log; the client's address is known.
         config: the configuration that it began with, which holds to its end.
-        observer: is told of a late ending.
+        observer: observes a late ending.
         began: when it began (monotonic seconds).
 
     Attributes:
@@ -138,7 +138,7 @@ class RequestContext:
 
     @property
     def party(self) -> str:
-        """The party its places and bytes are counted for: the key's id, or without a key the network."""
+        """The party its slots and bytes are counted for: the key's id, or without a key the network."""
         if isinstance(self.principal, ApiKey):
             return self.principal.id
         return "master" if self.principal is not None else self.network

@@ -23,7 +23,7 @@ _BODILESS: Final = frozenset({204, 304})
 
 
 class CoreObserver(Protocol):
-    """Is told how Core behaves."""
+    """Observes how Core behaves."""
 
     def core_responded(self) -> None:
         """Take note that Core responded."""

@@ -1,4 +1,4 @@
-"""The one place where a failure of any layer becomes a response of the catalogue."""
+"""Maps every failure to its response in the catalogue."""
 
 from __future__ import annotations
 

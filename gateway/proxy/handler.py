@@ -27,7 +27,7 @@ _UPSTREAM_FAILED = (UpstreamUnreachableError, UpstreamTimeoutError, UnreadableLi
 
 
 class Observer(LateEnding, Protocol):
-    """Is told of requests, and of what they show of dependencies."""
+    """Observes requests, and what they show of dependencies."""
 
     def record(self, entry: AccessEntry) -> None:
         """Take note of a request that has ended."""
@@ -48,7 +48,7 @@ class RequestHandler:
     Args:
         config: the configuration of new requests; replaced whole.
         process: responds to one request; raises GatewayError, DeniedMeanwhileError or ClientGoneError.
-        observer: is told of each request.
+        observer: observes each request.
         clocks: the time.
         request_ids: makes ids that no other process has.
     """

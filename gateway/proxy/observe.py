@@ -44,6 +44,7 @@ class ObservePipeline:
     def __init__(self, stages: Stages) -> None:
         self._authenticator = stages.authenticator
         self._authorizer = stages.authorizer
+        self._limiter = stages.limiter
         self._bodies = stages.bodies
         self._core = stages.core
         self._forwarder = stages.forwarder
@@ -53,7 +54,7 @@ class ObservePipeline:
         exchange, matched = context.exchange, context.matched_route
         first_byte = 0.0 if matched is None else matched.first_byte
         context.admit(replace(_OBSERVED, first_byte=first_byte) if first_byte else _OBSERVED, None)
-        stamping = await self._judge(context, matched)
+        stamping = await self._note_verdict(context, matched)
         self._core.require_verified()
         if stamping is None:
             body = await self._read_small(context)
@@ -62,7 +63,9 @@ class ObservePipeline:
         head = core_head(context, self._core, master=False) + credential_lines(exchange.raw_headers)
         await self._forwarder.forward(context, head, body)
 
-    async def _judge(self, context: RequestContext, matched: Route | None) -> tuple[Route, ApiKey] | None:
+    async def _note_verdict(
+        self, context: RequestContext, matched: Route | None
+    ) -> tuple[Route, ApiKey] | None:
         """Note the verdict; return the route and the key by which the body would be stamped, if it would."""
         entry = context.entry
         if matched is not None:
@@ -76,12 +79,14 @@ class ObservePipeline:
             return None
         try:
             decision = self._authorizer.authorize(context, principal)
+            self._limiter.limit(context)
         except GatewayError as refusal:
             entry.would_deny(code_of(refusal).code)
             return None
         if isinstance(decision, Deny):
             entry.would_deny(decision.code.code)
             return None
+        self._authorizer.note_use(principal, decision)
         route, denied = decision.route, decision.would_deny
         entry.route, entry.decision = route.name, "would_serve" if route.served else "allow"
         if denied is not None:

@@ -1,10 +1,10 @@
-"""The pipeline of a gateway that decides: authenticate, authorize, limit, stamp, forward.
+"""The pipeline of a gateway that decides: authenticate, match, authorize, limit, stamp, forward.
 
 Rules kept here:
-- The order is the design's: public route, key, target, route, scope, limit, body, Core.
+- The order is: public route, key, target, route, scope, limit, body, Core.
 - Without a live key nothing but 401 is said (503 where the key store cannot tell).
 - A key is authenticated and authorized anew whenever bytes leave for Core later than the decision counts.
-- The master key is added here, and leaves only for Core.
+- The master key is added to the head for Core, and to nothing else.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Pipeline:
     def __init__(self, stages: Stages, clocks: Clocks) -> None:
         self._authenticator = stages.authenticator
         self._authorizer = stages.authorizer
+        self._limiter = stages.limiter
         self._reauthorizer = stages.reauthorizer
         self._api_keys = stages.api_keys
         self._bodies = stages.bodies
@@ -57,14 +58,16 @@ class Pipeline:
                 self._responder.deny(context, principal)
                 return
 
-            # Match, authorize, limit.
+            # Match and authorize. Limit: what is refused counts as well.
             decision = self._authorizer.authorize(context, principal)
+            self._limiter.limit(context)
             if isinstance(decision, Deny):
                 self._responder.deny(context, decision)
                 return
             recheck = self._reauthorizer if isinstance(principal, ApiKey) else None
             context.admit(decision.route, principal, recheck)
             context.reauthorized(principal, valid_until)
+            self._authorizer.note_use(principal, decision)
             entry.allow(decision.route.name)
             if decision.would_deny is not None:
                 entry.would_deny(decision.would_deny.code.code)

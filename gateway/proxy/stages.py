@@ -10,6 +10,7 @@ from gateway.proxy.authorize import Authorizer
 from gateway.proxy.bodies import BodyReader
 from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.forward import Forwarder
+from gateway.proxy.rate_limit import RateLimiter
 from gateway.proxy.reauthorize import Reauthorizer
 from gateway.proxy.responses import Responder
 
@@ -20,6 +21,7 @@ class Stages:
 
     authenticator: Authenticator
     authorizer: Authorizer
+    limiter: RateLimiter
     reauthorizer: Reauthorizer
     api_keys: ApiKeysStage
     bodies: BodyReader

@@ -24,7 +24,7 @@ class SendPermission(Protocol):
     """Tells whether bytes of a request may still leave for Core."""
 
     def passes(self) -> bool:
-        """Return True if they may; False, too, where that cannot be told at once: then `renew`."""
+        """Return True if it may be sent; False if it may not, or if that must be asked: then call `renew`."""
 
     async def renew(self) -> None:
         """Return if they may leave, else raise."""

@@ -1,4 +1,4 @@
-"""The clocks, ids and identifiers of a running process."""
+"""The clocks of a running process, and its request ids."""
 
 from __future__ import annotations
 

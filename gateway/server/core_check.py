@@ -151,8 +151,8 @@ def _without_key(response: _Response) -> Check:
         return _unsettled(response)
     return Check(
         Finding.UNSAFE,
-        f"Core answers {response.status} to a request without a key: set server.secure to true in blnk.json, "
-        "or whoever can connect to Core bypasses the gateway",
+        f"Core responds with {response.status} to a request without a key: set server.secure to true in "
+        "blnk.json, or whoever can connect to Core bypasses the gateway",
     )
 
 
@@ -170,4 +170,4 @@ def _with_key(response: _Response) -> Check:
 def _unsettled(response: _Response) -> Check:
     if response.by_gateway:
         return Check(Finding.UNREACHABLE, f"Core is not reachable: {GATEWAY}")
-    return Check(Finding.UNREACHABLE, f"Core answers {response.status}")
+    return Check(Finding.UNREACHABLE, f"Core responds with {response.status}")

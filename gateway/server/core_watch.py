@@ -29,9 +29,9 @@ class CoreWatch:
 
     Args:
         check: asks Core once.
-        core: is told that Core was verified.
+        core: is marked as verified.
         health: shows why Core is not verified.
-        dependencies: are told whether Core responds.
+        dependencies: record whether Core responds.
         log: takes the reasons.
     """
 

@@ -9,9 +9,9 @@ class Exit(enum.IntEnum):
     """The result of a command for the shell that ran it."""
 
     OK = 0
-    """It succeeded, or the answer is yes."""
+    """Success, or yes."""
     FAILED = 1
-    """It failed, or the answer is no: a wrong configuration, a taken port, not ready, cut requests."""
+    """Failure, or no: a wrong configuration, a taken port, not ready, cut requests."""
     USAGE = 2
     """A wrong option or argument, or a file that cannot be read."""
     DEPENDENCY = 3

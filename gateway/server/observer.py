@@ -2,7 +2,7 @@
 
 Rules kept here:
 - A fault is logged without its text, which may quote a request.
-- A Core that refuses the master key is told of once a minute, while it lasts; the key's file is read again.
+- It is logged at most once a minute that Core refuses the master key; the file of the key is read again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class GatewayObserver:
 
     Args:
         telemetry: takes requests and events.
-        dependencies: are told who responds.
+        dependencies: record which of them responds.
         core: whether Core was verified, and its master key.
         watch: asks Core anew.
         reread: reads the master key again.

@@ -167,7 +167,7 @@ class Reload:
             return self._refuse(self._tried, new)
         self._live = new
         self._target.adopt(new)
-        return self._tell(ReloadResult(self._now(), self._tried))
+        return self._show(ReloadResult(self._now(), self._tried))
 
     def _parsed(self, data: bytes) -> Config | tuple[Problem, ...]:
         """Return the configuration that `data` describes, or every problem of it; runs in a thread."""
@@ -187,9 +187,9 @@ class Reload:
         texts = tuple(map(str, problems[:MOST_PROBLEMS]))
         if len(problems) > MOST_PROBLEMS:
             texts += (f"and {len(problems) - MOST_PROBLEMS} more",)
-        return self._tell(ReloadResult(self._now(), sha256, texts))
+        return self._show(ReloadResult(self._now(), sha256, texts))
 
-    def _tell(self, outcome: ReloadResult) -> ReloadResult:
+    def _show(self, outcome: ReloadResult) -> ReloadResult:
         self._target.show_result(outcome)
         return outcome
 

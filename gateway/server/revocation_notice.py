@@ -17,7 +17,7 @@ _LOOK_SECONDS: Final = 0.5
 async def say_once_true(
     authority: Authority, linked: Callable[[], bool], log: FilteringBoundLogger, grace: float
 ) -> None:
-    """Wait until the key store is `linked` and the authority answers; log its bound then.
+    """Wait until the key store is `linked` and the authority responds; log its bound then.
 
     `grace` is the time in seconds that known keys work while the store fails.
     """

@@ -17,6 +17,7 @@ from gateway.proxy.forward import Forwarder
 from gateway.proxy.handler import RequestHandler
 from gateway.proxy.observe import ObservePipeline
 from gateway.proxy.pipeline import Pipeline
+from gateway.proxy.rate_limit import RateLimiter
 from gateway.proxy.reauthorize import Reauthorizer
 from gateway.proxy.responses import Responder
 from gateway.proxy.stages import Stages
@@ -36,12 +37,13 @@ def build_handler(
     live, config = base.live, base.live.config
     budget = BufferBudget(config.limits.buffered)
     authenticator = Authenticator(authority.authority, base.core_access, observer, time.time)
-    authorizer = Authorizer(config, keys.last_used, keys.scope_use, _CLOCKS)
+    limiter = RateLimiter(config, uptime)
     bodies = BodyReader(budget, StampQueue(time.monotonic))
     relay = ResponseRelay(observer, _CLOCKS)
     stages = Stages(
         authenticator=authenticator,
-        authorizer=authorizer,
+        authorizer=Authorizer(keys.last_used, keys.scope_use, time.time),
+        limiter=limiter,
         reauthorizer=Reauthorizer(authenticator, _CLOCKS),
         api_keys=ApiKeysStage(authority.api_keys, bodies, observer),
         bodies=bodies,
@@ -51,5 +53,5 @@ def build_handler(
     )
     pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)
     handler = RequestHandler(config, pipeline.process, observer, _CLOCKS, request_ids(base.id_prefix))
-    live.followed_by(handler.adopt, authorizer.adopt, lambda config: budget.follow(config.limits.buffered))
+    live.followed_by(handler.adopt, limiter.adopt, lambda config: budget.adopt(config.limits.buffered))
     return handler

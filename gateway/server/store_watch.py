@@ -26,7 +26,7 @@ SOON_SECONDS: Final = 0.5
 
 
 class StoreObserver(Protocol):
-    """Is told whether the key store responds."""
+    """Observes whether the key store responds."""
 
     def store_responded(self) -> None:
         """Take note that it responded."""

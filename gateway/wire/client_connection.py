@@ -48,7 +48,7 @@ class ClientConnectionOwner(Protocol):
     limits: ClientLimits
     seconds: tuple[float, ...]
     deadlines: Deadlines
-    outbox: WriteCoalescer
+    coalescer: WriteCoalescer
     parse_budget: ParseBudget
     held_bytes: HeldBytes
     draining: bool
@@ -176,7 +176,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream transport, by create_server
         self.peer = peer_of(transport)
         self.flow = FlowControl(self._transport)
-        self.writer = CoalescingWriter(self._transport, self._owner.outbox)
+        self.writer = CoalescingWriter(self._transport, self._owner.coalescer)
         self.requests = RequestQueue(self._owner.loop)
         self.input = ClientInput(self, self.requests, self._owner)
         party = self._owner.admit(self)

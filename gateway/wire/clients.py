@@ -53,7 +53,7 @@ class Clients:
         self.refusal = refusal
         self.loop = loop
         self.draining = False
-        self.outbox = WriteCoalescer(loop)
+        self.coalescer = WriteCoalescer(loop)
         self.deadlines = Deadlines(loop)
         self.parse_budget = ParseBudget(loop)
         self.held_bytes = HeldBytes(limits.held_bytes)

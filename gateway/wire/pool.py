@@ -55,7 +55,7 @@ class Pool:
         self._none_detached = asyncio.Event()
         self.loop = loop
         self.deadlines = Deadlines(loop)
-        self.outbox = WriteCoalescer(loop)
+        self.coalescer = WriteCoalescer(loop)
         self.adopt(limits)
 
     def adopt(self, limits: PoolLimits) -> None:

@@ -38,7 +38,7 @@ class UpstreamConnectionOwner(Protocol):
     seconds: tuple[float, ...]
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines
-    outbox: WriteCoalescer
+    coalescer: WriteCoalescer
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that is free for another request."""
@@ -122,7 +122,7 @@ class UpstreamConnection(asyncio.Protocol):
         if source is None:
             trip = self.trip = RoundTrip(self, transport, request, data, None)
             self.enter(WAITING)
-            self.owner.outbox.add(trip)
+            self.owner.coalescer.add(trip)
         else:
             upload = UpstreamUpload(self, transport, source, request)
             trip = self.trip = RoundTrip(self, transport, request, b"", upload)

@@ -4,7 +4,7 @@ Rules kept here:
 - A write at once would go into the kernel and back for each request, and wake the reader on another
   core each time; sent together, caches stay warm and one waking serves all. uvloop's own `write` sends
   at once where the socket takes it.
-- Order is kept: what a connection writes past its outbox it flushes first.
+- Order is kept: what a connection writes past its coalescer it flushes first.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class CoalescingWriter:
 
     __slots__ = ("_outbox", "_size", "_transport", "_unsent")
 
-    def __init__(self, transport: asyncio.Transport, outbox: WriteCoalescer) -> None:
+    def __init__(self, transport: asyncio.Transport, coalescer: WriteCoalescer) -> None:
         self._transport: asyncio.Transport | None = transport
-        self._outbox = outbox
+        self._outbox = coalescer
         self._unsent: list[bytes] = []
         self._size = 0
 

@@ -112,7 +112,7 @@ def test_a_core_that_requires_no_key_is_unsafe() -> None:
     with running_core(secure=False) as (port, seen):
         code, lines = check(f"http://127.0.0.1:{port}")
         assert (code, len(lines)) == (3, 1)
-        reason = "Core answers 200 to a request without a key: set server.secure to true"
+        reason = "Core responds with 200 to a request without a key: set server.secure to true"
         assert lines[0].startswith(f"error: upstream.url: {reason}")
         assert seen == [None]
 

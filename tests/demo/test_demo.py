@@ -98,7 +98,7 @@ async def test_a_ledger_that_is_open_to_anyone_is_refused_in_words() -> None:
 
     code, text = await run_demo(ledger=lambda _: served_by(respond))
     assert code == Exit.DEPENDENCY
-    assert "The gateway cannot start: Core answers 200 to a request without a key" in text
+    assert "The gateway cannot start: Core responds with 200 to a request without a key" in text
 
 
 def served_by(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:

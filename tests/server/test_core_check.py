@@ -89,7 +89,9 @@ class TestCheck:
         upstream.without_key = responding(status)
         found = await check(upstream)
         assert found.finding is Finding.UNSAFE
-        assert found.reason.startswith(f"Core answers {status[:3]} to a request without a key: set server.se")
+        assert found.reason.startswith(
+            f"Core responds with {status[:3]} to a request without a key: set server.se"
+        )
         assert len(upstream.asked) == 1
 
     async def test_a_core_that_refuses_the_master_key_is_unsafe(self, upstream: Core) -> None:
@@ -107,7 +109,7 @@ class TestCheck:
     ) -> None:
         """A Core that is overloaded or faulty, with a key or without, counts as not reachable yet."""
         setattr(upstream, which, responding(status))
-        assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core answers {status[:3]}")
+        assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core responds with {status[:3]}")
 
     async def test_no_connection_is_not_reachable_yet(self, upstream: Core) -> None:
         """A Core that is not up counts as not reachable yet."""
@@ -221,7 +223,7 @@ class TestServer:
         for target in (READ, "/health"):
             assert_error(await running.ask("GET", target, key=key), Code.UPSTREAM_UNREACHABLE)
         assert_error(await running.ask("GET", READ, key=MASTER_KEY), Code.UPSTREAM_UNREACHABLE)
-        assert running.gateway.health.reasons == [f"Core answers {status[:3]}"]
+        assert running.gateway.health.reasons == [f"Core responds with {status[:3]}"]
         assert {got.target for got in upstream.asked} == {"/ledgers?limit=1"}
         assert all(got.is_probe for got in upstream.asked)
         setattr(upstream, which, before)
@@ -296,7 +298,7 @@ class TestProcess:
             ended = await process.ended()
         assert (ended.code, ended.stderr) == (
             3,
-            "blnk-gateway: Core answers 200 to a request without a key: set server.secure to true in "
+            "blnk-gateway: Core responds with 200 to a request without a key: set server.secure to true in "
             "blnk.json, or whoever can connect to Core bypasses the gateway\n",
         )
 

@@ -81,4 +81,4 @@ class CoreRevocations:
             refused = await self._writes.revoke_in_core([record])
         except GatewayError as failure:
             return failure.reason
-        return "" if refused is None else f"Core answered {refused.status}"
+        return "" if refused is None else f"Core responded with {refused.status}"

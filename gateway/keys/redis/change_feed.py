@@ -69,7 +69,7 @@ class RedisChangeFeed:
             if not is_primary(role):
                 await self.link.drop()
                 raise StoreUnavailableError(reason="the Redis that answers is no primary")
-            self.link.replicas(role)
+            self.link.observe_replicas(role)
         entries = read[0][1] if read else []
         changes = [_read_change(entry_id, fields) for entry_id, fields in entries]
         whole = len(entries) < _COUNT

@@ -133,13 +133,17 @@ class RedisLink:
         """Return True if Sentinels or a Cluster make a replica the primary by themselves."""
         return self._kind is not Topology.SINGLE
 
-    def replicas(self, role: Any) -> int:
+    def observe_replicas(self, role: Any) -> int:
         """Return how many replicas must acknowledge a write, by the primary's response to ROLE.
 
         As many as are connected, or were until a moment ago: the replica that a failover promotes has left
         its primary before the Sentinels name it, and what only others have acknowledged is lost then.
         """
         return self._replicas.observe(connected_replicas(role), asyncio.get_running_loop().time())
+
+    def note_failure(self, at: float) -> None:
+        """Take note that a connection failed at that time (seconds of the loop's clock)."""
+        self.failed_at = at
 
     async def drop(self) -> None:
         """Close every connection to the primary, also those in use."""
@@ -261,7 +265,7 @@ class PrimaryConnection(Connection):
             raise self._link.no_primary(error) from None
         except (asyncio.CancelledError, ConnectionError):
             # Only its deadline, or the end of the gateway, cancels a call.
-            self._link.failed_at = clock()
+            self._link.note_failure(clock())
             raise
         self._heard = clock()
         return response

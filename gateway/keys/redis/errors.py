@@ -37,7 +37,7 @@ from gateway.errors import GatewayError
 from gateway.keys.errors import StoreUnavailableError, UnacknowledgedError, UncertainError
 from gateway.keys.record import RefusedRecordError
 
-ANSWER_SECONDS: Final = 1.5
+RESPONSE_SECONDS: Final = 1.5
 
 CLOSED: Final = "Redis closed the connection"
 MAYBE_TLS: Final = f"{CLOSED} before it answered: if it speaks TLS, write rediss in keys.store"
@@ -100,7 +100,7 @@ class NotAcknowledgedError(RedisError):
     """The primary has made a write, and too few replicas have acknowledged it."""
 
 
-class UnansweredError(RedisError):
+class NoResponseError(RedisError):
     """A change was sent, and there is no response that says whether it was made."""
 
 
@@ -140,7 +140,7 @@ _IN_WORDS: Final = (
 async def redis_errors(wait: float = 0.0) -> AsyncIterator[None]:
     """Bound what happens inside to 1.5 s and `wait`, and turn every failure into one of the key store."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS + wait):
+        async with asyncio.timeout(RESPONSE_SECONDS + wait):
             yield
     except (GatewayError, RefusedRecordError):
         raise
@@ -164,7 +164,7 @@ def known_reason(error: BaseException) -> str:
 
 def maybe_written(error: BaseException) -> bool:
     """Return True if a change that failed so may have been made all the same."""
-    return any(isinstance(cause, UnansweredError) for cause in _causes(error))
+    return any(isinstance(cause, NoResponseError) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

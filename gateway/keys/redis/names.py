@@ -53,7 +53,7 @@ def ends_name(owner: str) -> bytes:
     return f"{PREFIX}ends:{owner}".encode("utf-8", "surrogateescape")
 
 
-def offspring_name(key_id: str) -> bytes:
+def children_name(key_id: str) -> bytes:
     """Return the name of the ids of the keys that a key created, and of those that it was rotated into."""
     return f"{PREFIX}offspring:{key_id}".encode()
 

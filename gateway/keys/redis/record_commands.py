@@ -103,15 +103,15 @@ def _remove_from_indexes(records: Sequence[KeyRecord]) -> Iterator[Command]:
     yield from _each("SREM", members)
 
 
-def _each(verb: str, words: Mapping[bytes, list[Word]]) -> Iterator[Command]:
+def _each(keyword: str, words: Mapping[bytes, list[Word]]) -> Iterator[Command]:
     """Yield commands of one kind, for each name as many as its words need."""
     for name, all_words in words.items():
         for start in range(0, len(all_words), _WORDS):
-            yield Command(verb, name, tuple(all_words[start : start + _WORDS]))
+            yield Command(keyword, name, tuple(all_words[start : start + _WORDS]))
 
 
 def _sets_of(record: KeyRecord) -> Iterable[bytes]:
     """Return the names of the sets that a record's id is in."""
     parents = filter(is_key_id, (record.created_by, record.replaces))
-    found: list[bytes] = [names.offspring_name(parent) for parent in parents]
+    found: list[bytes] = [names.children_name(parent) for parent in parents]
     return [*found, names.prefix_name(record.prefix)] if record.prefix else found

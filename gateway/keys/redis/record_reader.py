@@ -46,7 +46,7 @@ class RedisRecordReader:
 
     async def children(self, key_id: str) -> list[KeyRecord]:
         """Return the records that a key created, and its successors, revoked ones included."""
-        records = await self._single.get_many(await self._single.members(names.offspring_name(key_id)))
+        records = await self._single.get_many(await self._single.members(names.children_name(key_id)))
         return [record for record in records if key_id in (record.created_by, record.replaces)]
 
     async def owned(self, owner: str) -> list[KeyRecord]:

@@ -33,14 +33,14 @@ Word = str | bytes | int | float
 _SCRIPT: Final = """\
 local failure
 
-local function call(verb, ...)
-  local reply = redis.pcall(verb, ...)
+local function call(keyword, ...)
+  local reply = redis.pcall(keyword, ...)
   if type(reply) == 'table' and reply.err then
     failure = reply.err:match('^@user_script: %d+: %-(.+)') or reply.err
     if failure:find("can't access", 1, true) or failure:find('access a key', 1, true) then
       failure = 'NOPERM No permissions to access a key'
     elseif failure:find("can't run this command", 1, true) or failure:find('ACL failure', 1, true) then
-      failure = "NOPERM No permissions to run the '" .. verb:lower() .. "' command"
+      failure = "NOPERM No permissions to run the '" .. keyword:lower() .. "' command"
     end
     error(failure)
   end
@@ -102,7 +102,7 @@ class Outcome(enum.Enum):
 class Command:
     """A command that writes under one name; with `undoes`, it is run only if another one is refused."""
 
-    verb: str
+    keyword: str
     name: bytes
     words: tuple[Word, ...] = ()
     undoes: bool = False
@@ -151,5 +151,5 @@ def read_outcome(reply: Any) -> tuple[Outcome, int]:
 def _numbered(command: Command, numbers: dict[bytes, int]) -> Iterator[Word]:
     """Yield the words of a command for the script; a name that has no number yet gets the next one."""
     number = numbers.setdefault(command.name, len(numbers) + 1)
-    yield from (2 + len(command.words), command.verb, number)
+    yield from (2 + len(command.words), command.keyword, number)
     yield from command.words

@@ -7,7 +7,7 @@ Rules kept here:
   counts only what its own connection wrote.
 - Where the primary has replicas, as many as are connected, and at least as many as are configured, have
   acknowledged a write before it counts as done. It stands all the same if they have not.
-- A change whose response is lost may have been made: its failure has an `UnansweredError` as its cause.
+- A change whose response is lost may have been made: its failure has an `NoResponseError` as its cause.
   Nothing is ever sent again by itself.
 - New keys do not hold up what revokes keys: they have fewer of the writers at once.
 """
@@ -28,9 +28,9 @@ from gateway.keys.redis.connection import PrimaryConnection, RedisLink
 from gateway.keys.redis.errors import (
     REPLACED,
     NoPrimaryError,
+    NoResponseError,
     NotAcknowledgedError,
     NotSentError,
-    UnansweredError,
 )
 from gateway.keys.redis.owner_ends import index_ends
 from gateway.keys.redis.reading import Stored, read_records
@@ -139,7 +139,7 @@ class Transactions:
             by_digest=records[: len(digests)],
             by_id=[None if value is None else by_digest[value.decode()] for value in found],
             values=dict(zip(key_names + other_names + id_names, texts + found, strict=True)),
-            replicas=max(self._replicas, self._link.replicas(role)),
+            replicas=max(self._replicas, self._link.observe_replicas(role)),
         )
 
     async def _check(self, outcome: Outcome, count: int, counted: OwnerQuota) -> None:
@@ -157,7 +157,7 @@ async def _write(connection: PrimaryConnection, request: list[Any], replicas: in
 
     Raises:
         redis.exceptions.RedisError: the script was refused, or its write is not acknowledged; with an
-            `UnansweredError` as its cause it may have been made.
+            `NoResponseError` as its cause it may have been made.
     """
     waiting = [("WAIT", replicas, round(WAIT_SECONDS * 1000))] if replicas else []
     try:
@@ -167,12 +167,12 @@ async def _write(connection: PrimaryConnection, request: list[Any], replicas: in
         # The script was refused by a peer that is no primary.
         raise
     except BaseException as error:
-        raise error from UnansweredError()
+        raise error from NoResponseError()
     try:
         acknowledged = [await connection.read_reply() for _ in waiting]
     except BaseException as error:
         # The script may have written, also where its peer is no primary by now.
-        raise error from UnansweredError()
+        raise error from NoResponseError()
     if isinstance(done, ResponseError):
         raise done
     outcome, count = read_outcome(done)
@@ -185,6 +185,6 @@ def _check_acknowledged(reply: Any, replicas: int) -> None:
     """Raise the failure for a response to WAIT that says too little."""
     if isinstance(reply, ResponseError):
         # As where the primary became a replica meanwhile, which may have lost the write.
-        raise reply from UnansweredError()
+        raise reply from NoResponseError()
     if reply < replicas:
         raise NotAcknowledgedError(f"{reply} of {replicas} replicas have acknowledged the write")

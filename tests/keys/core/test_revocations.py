@@ -176,9 +176,9 @@ async def test_a_key_that_core_does_not_revoke_is_logged_once() -> None:
         await store.add(record)
     revocations = Replica(store, core)(lambda *left: reported.append(left))
     await revocations.revoke_ended()
-    assert reported == [(RECORD.id, "Upstream timed out"), (GLOBEX.id, "Core answered 500")]
+    assert reported == [(RECORD.id, "Upstream timed out"), (GLOBEX.id, "Core responded with 500")]
     await revocations.revoke_ended()
-    assert reported[2:] == [(RECORD.id, "Core answered 500")]
+    assert reported[2:] == [(RECORD.id, "Core responded with 500")]
     await revocations.revoke_ended()
     assert [record.id for record in await store.awaiting_core_revocation()] == [RECORD.id]
     assert len(reported) == 3
