@@ -89,7 +89,7 @@ async def test_a_first_use_waits_for_no_flood_of_another_address(distant: RedisK
         found, took = await timed(distant.get_by_digest(RECORD.digest, CLIENT))
     assert found == RECORD
     # It waits for the round trip under way, and for its own.
-    assert took < 0.35
+    assert took < 0.7
 
 
 async def test_look_ups_of_a_flood_beyond_what_redis_can_do_in_time_are_refused(
@@ -110,7 +110,7 @@ async def test_a_known_key_waits_for_no_unknown_one_of_its_own_address(distant: 
         found, took = await timed(distant.get_by_digest(RECORD.digest))
     assert found == RECORD
     # It waits for the round trip under way, and for its own.
-    assert took < 0.35
+    assert took < 0.7
 
 
 async def test_a_pending_key_waits_for_no_flood_of_another_address(distant: RedisKeyStore) -> None:
