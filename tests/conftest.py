@@ -12,6 +12,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
@@ -123,6 +124,15 @@ async def gateway(start_gateway: Start) -> Running:
 def mint(gateway: Running) -> Mint:
     """Return a function that mints keys of `gateway`: `await mint("ledgers:read", owner="acme")`."""
     return gateway.mint
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Switch off the garbage collector during a test that measures time: the suite has many objects."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,6 +10,8 @@ from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Stamp
 from gateway.proxy.errors import code_of
 from gateway.stamping.stamp import CHEAP_SECONDS, is_cheap, stamp, stamp_in_steps
+
+pytestmark = pytest.mark.usefixtures("no_collector")
 
 SIZE = 5 * 1024 * 1024
 # Seconds of CPU time that one step may take in the best of RUNS: 2 ms, and as much again for noise.
@@ -98,14 +98,6 @@ CHEAP: dict[str, tuple[Stamp, bytes]] = {
         b'{"transactions":[%b]}' % b",".join([b'{"meta_data":{"BLNK_GENERATED_BY":1}}'] * 12),
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    """Switch off the garbage collector, whose time depends on the objects of all tests."""
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def step_seconds(how: Stamp, body: bytes) -> tuple[list[float], Outcome]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,7 +23,7 @@ from tests.keys.records import OTHER, PENDING, RECORD, revocation
 from tests.keys.slow_link import slow_link
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("no_collector")]
 
 ATTACKER, CLIENT = "192.0.2.66", "192.0.2.1"
 AT = "2026-02-01T00:00:00Z"
@@ -54,15 +53,6 @@ async def flooded(ask: Callable[[str], Coroutine[Any, Any, object]], at_once: in
             task.cancel()
         outcomes = await asyncio.gather(*flooding, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
-
-
-@pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    """Keep the garbage collector away, which takes its time from the objects of all tests."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.fixture
