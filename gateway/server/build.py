@@ -225,7 +225,7 @@ def _front(
 ) -> Front:
     live, config = base.live, base.live.config
     listeners = Listeners(_private_limits(live.fitted), base.loop)
-    live.fitted_followed_by(lambda fitted: listeners.adopt(_private_limits(fitted)))
+    live.followed_by(lambda _config: listeners.adopt(_private_limits(live.fitted)))
     token = read_secret(config.admin_token_file) if config.admin_token_file else None
     scopes = ScopesPage(keys.scope_use, authority, lambda: live.config, since=time.time())
     admin = admin_application(

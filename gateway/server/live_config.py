@@ -12,7 +12,7 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config import Config
-from gateway.server.descriptors import FittedConfig, fit
+from gateway.server.descriptors import fit
 
 
 class LiveConfig:
@@ -21,7 +21,7 @@ class LiveConfig:
     def __init__(self, config: Config, open_files: int, log: FilteringBoundLogger) -> None:
         self._open_files = open_files
         self._log = log
-        self._adopters: list[Callable[[FittedConfig], None]] = []
+        self._adopters: list[Callable[[Config], None]] = []
         self.fitted = fit(config, open_files)
         self._warn()
 
@@ -31,19 +31,14 @@ class LiveConfig:
         return self.fitted.config
 
     def followed_by(self, *adopters: Callable[[Config], None]) -> None:
-        """Call `adopters` with every configuration that is adopted from now on."""
-        for adopt in adopters:
-            self._adopters.append(lambda fitted, adopt=adopt: adopt(fitted.config))  # type: ignore[misc]
-
-    def fitted_followed_by(self, adopt: Callable[[FittedConfig], None]) -> None:
-        """Call `adopt` with what fits of every configuration that is adopted from now on."""
-        self._adopters.append(adopt)
+        """Call `adopters` with every configuration that is adopted from now on; `fitted` is its by then."""
+        self._adopters.extend(adopters)
 
     def adopt(self, config: Config) -> None:
         """Make another configuration live, for everything that follows."""
         self.fitted = fit(config, self._open_files)
         for adopt in self._adopters:
-            adopt(self.fitted)
+            adopt(self.config)
         self._warn()
 
     def _warn(self) -> None:
