@@ -133,7 +133,7 @@ class FutureTime(click.ParamType[When]):
         """Return the time, or its distance from the present."""
         distance = _read_duration(value)
         try:
-            return read_instant(value.encode()) if distance is None else distance
+            return read_instant(value) if distance is None else distance
         except ValueError:
             self.fail(
                 "write a duration from now, such as 90d, or RFC 3339, such as 2027-01-31T00:00:00Z",
@@ -152,7 +152,7 @@ class PastTime(click.ParamType[When]):
         text = f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value
         age = _read_duration(value)
         try:
-            return read_instant(text.encode()) if age is None else age
+            return read_instant(text) if age is None else age
         except ValueError:
             self.fail("write an age, such as 90d, a date, such as 2026-01-31, or RFC 3339", param, ctx)
 

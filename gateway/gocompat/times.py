@@ -99,14 +99,16 @@ class Instant:
         return f"{text[:19]}{fraction}{'Z' if text[19:] == '+00:00' else text[19:]}"
 
 
-def read_instant(text: bytes) -> Instant:
+def read_instant(text: str) -> Instant:
     """Return the instant that `text` has in RFC 3339.
 
     Raises:
         ValueError: the text is no time; the message is that of Go's `time.Parse`. The year 0 and an offset of
         a whole day, which Go reads but cannot write, are out of range here.
     """
-    return _read_plain(text) or _read_by_fields(text)
+    # Go quotes a text by its bytes.
+    raw = text.encode()
+    return _read_plain(raw) or _read_by_fields(raw)
 
 
 def _read_plain(text: bytes) -> Instant | None:

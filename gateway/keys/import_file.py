@@ -140,7 +140,7 @@ def _check_times(members: dict[str, Any]) -> None:
 
 def _check_time(name: str, text: str) -> None:
     try:
-        read_instant(text.encode())
+        read_instant(text)
     except ValueError:
         raise BadRecordError(_WRITE_TIME.format(name)) from None
 

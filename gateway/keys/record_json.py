@@ -86,7 +86,7 @@ def from_json(found: RecordJson) -> KeyRecord:
     """Return the record that a JSON object holds. Raises ValueError where a time is not RFC 3339."""
     revocation = None
     if found.revoked_at is not None:
-        at = _read(found.revoked_at) if found.revoked_at else None
+        at = read_instant(found.revoked_at) if found.revoked_at else None
         revocation = Revocation(at, found.revoked_by, found.revoked_reason)
     return KeyRecord(
         id=found.id,
@@ -94,10 +94,10 @@ def from_json(found: RecordJson) -> KeyRecord:
         name=found.name,
         owner=found.owner,
         scopes=found.scopes,
-        expires_at=_read(found.expires_at),
-        created_at=_read(found.created_at),
+        expires_at=read_instant(found.expires_at),
+        created_at=read_instant(found.created_at),
         created_by=found.created_by,
-        last_used_at=None if found.last_used_at == ZERO else _read(found.last_used_at),
+        last_used_at=None if found.last_used_at == ZERO else read_instant(found.last_used_at),
         revocation=revocation,
         disabled=found.disabled,
         replaces=found.replaces,
@@ -105,7 +105,7 @@ def from_json(found: RecordJson) -> KeyRecord:
         prefix=found.prefix,
         bcrypt=found.bcrypt,
         history=tuple(
-            [Event(_read(event.at), event.what, event.by, event.reason) for event in found.history]
+            [Event(read_instant(event.at), event.what, event.by, event.reason) for event in found.history]
         ),
     )
 
@@ -135,10 +135,6 @@ def to_json(record: KeyRecord) -> RecordJson:
             [EventJson(str(event.at), event.what, event.by, event.reason) for event in record.history]
         ),
     )
-
-
-def _read(text: str) -> Instant:
-    return read_instant(text.encode())
 
 
 def _written(at: Instant | None) -> str:

@@ -13,7 +13,7 @@ KEY_ID = "api_key_00000000-0000-4000-8000-00000000000"
 
 def instant(text: str) -> Instant:
     """Return the instant that a text in RFC 3339 names."""
-    return read_instant(text.encode())
+    return read_instant(text)
 
 
 def revocation(when: str, by: str, reason: str = "") -> Revocation:

@@ -21,7 +21,7 @@ from tests.redis_server import RedisServer, commands_of_clients, commands_of_scr
 
 AT = "2026-02-01T00:00:00Z"
 DEAD = RECORD.as_revoked(revocation(AT, "master", "left"))
-BEFORE = read_instant(b"2026-03-01T00:00:00Z").unix
+BEFORE = read_instant("2026-03-01T00:00:00Z").unix
 
 
 def link(number: int, *, by: int = 0, replaces: int = 0, ended: bool = True) -> Link:
@@ -67,7 +67,7 @@ def test_a_record_stays_while_a_live_descendant_is_found_by_it(
     ids=["live", "revoked", "expired before", "revoked at an unknown time"],
 )
 def test_the_end_of_a_key_is_when_it_was_first_refused(record: KeyRecord, ended_at: str) -> None:
-    assert record.ended_at == read_instant(ended_at.encode()).unix
+    assert record.ended_at == read_instant(ended_at).unix
 
 
 async def test_a_removed_record_leaves_nothing_behind(store: KeyStore) -> None:

@@ -37,7 +37,7 @@ def test_the_principal_of_a_record() -> None:
     ],
 )
 def test_the_state_of_a_record(record: KeyRecord, state: KeyState) -> None:
-    assert record.state(read_instant(LATER.encode()).unix) is state
+    assert record.state(read_instant(LATER).unix) is state
 
 
 @pytest.mark.parametrize("time", ["2999-01-02T03:04:05Z", "2026-01-01T00:00:00Z"])
@@ -102,7 +102,7 @@ def test_disabling_and_enabling_are_in_the_history() -> None:
 
 def test_a_rotation_moves_the_end_earlier_and_never_later() -> None:
     event = Event(instant(AT), "rotated", "cli:ann", "yearly")
-    until = read_instant(LATER.encode())
+    until = read_instant(LATER)
     assert RECORD.as_rotated(until, Event(instant(AT), "rotated", "cli:ann", "yearly")) == replace(
         RECORD, expires_at=instant(LATER), history=(event,)
     )
@@ -115,7 +115,7 @@ def test_a_rotation_moves_the_end_earlier_and_never_later() -> None:
 def test_a_key_that_awaits_core_keeps_who_ended_it() -> None:
     """A revocation keeps who, when and why; without one, the key was ended by who rotated it."""
     rotated = RECORD.as_rotated(
-        read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann", "yearly"), awaiting_core=True
+        read_instant(LATER), Event(instant(AT), "rotated", "cli:ann", "yearly"), awaiting_core=True
     )
     assert rotated.awaiting_core_revocation
     assert rotated.as_overlap_ended(instant(LATER)) == rotated.as_revoked(
@@ -130,7 +130,7 @@ def test_a_key_that_awaits_core_keeps_who_ended_it() -> None:
     assert rotated.as_revoked(revocation(LATER, "master")).awaiting_core_revocation
 
 
-ROTATED = RECORD.as_rotated(read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann"))
+ROTATED = RECORD.as_rotated(read_instant(LATER), Event(instant(AT), "rotated", "cli:ann"))
 ALREADY = "was rotated already: rotate the key that took its place"
 
 
@@ -147,7 +147,7 @@ ALREADY = "was rotated already: rotate the key that took its place"
 )
 def test_a_key_that_is_dead_or_was_rotated_is_not_rotated(record: KeyRecord, text: str) -> None:
     with pytest.raises(RefusedRecordError, match=f"^{RECORD.id} {text}$"):
-        record.as_rotated(read_instant(LATER.encode()), Event(instant(AT), "rotated", "cli:ann"))
+        record.as_rotated(read_instant(LATER), Event(instant(AT), "rotated", "cli:ann"))
 
 
 def test_a_pending_record_gets_its_digest_and_loses_its_hash() -> None:

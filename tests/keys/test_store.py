@@ -331,7 +331,7 @@ async def test_an_id_stands_for_one_key(store: KeyStore) -> None:
 
 async def test_keys_await_their_revocation_in_core_until_it_is_done(store: KeyStore) -> None:
     """A key stays in the list whatever else happens to it, also while it is pending."""
-    end = read_instant(b"2026-03-01T00:00:00Z")
+    end = read_instant("2026-03-01T00:00:00Z")
 
     def retire(record: KeyRecord) -> KeyRecord:
         return record.as_rotated(end, Event(instant(AT), "rotated", "cli:ann"), awaiting_core=True)

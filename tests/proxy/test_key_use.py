@@ -33,7 +33,7 @@ async def test_a_use_is_seen_in_the_list(start_gateway: Start) -> None:
     store = MemoryKeyStore()
     gateway = await start_gateway(store=store)
     minted = await gateway.mint("ledgers:read", "api-keys:read")
-    await store.record_uses({minted.id: read_instant(b"2026-01-02T03:04:05.5Z").unix})
+    await store.record_uses({minted.id: read_instant("2026-01-02T03:04:05.5Z").unix})
     response = await gateway.ask("GET", "/api-keys", key=minted.key)
     assert b'"last_used_at":"2026-01-02T03:04:05.5Z"' in response.body
 

@@ -101,7 +101,7 @@ def _read_scopes(raw: bytes) -> tuple[str, ...] | None:
 def _read_expiry(raw: bytes) -> Instant | None:
     if (kind := _kind(raw)) not in ("string", "null"):
         raise _MistypedError("Time.UnmarshalJSON: input is not a JSON string")
-    return None if kind == "null" else read_instant(_STRING.decode(raw).encode())
+    return None if kind == "null" else read_instant(_STRING.decode(raw))
 
 
 _READERS: Final[dict[str, Callable[[bytes], object]]] = {

@@ -164,6 +164,6 @@ def _chosen(choose: Callable[..., float], theirs: str, ours: Instant | None) -> 
     if ours is None:
         return theirs
     with contextlib.suppress(ValueError):
-        unix = read_instant(theirs.encode()).unix
+        unix = read_instant(theirs).unix
         return theirs if choose(unix, ours.unix) == unix else str(ours)
     return theirs

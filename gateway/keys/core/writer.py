@@ -239,11 +239,7 @@ def read_created(response: ApiResponse, by: str, *, replaces: str = "") -> tuple
     with contextlib.suppress(msgspec.DecodeError, ValueError):
         made = _CREATED.decode(response.body)
         if is_key(made.key) and is_key_id(made.api_key_id):
-            creation = Creation(made.name, made.scopes, made.owner_id, _read(made.expires_at))
-            origin = Origin(_read(made.created_at), by, replaces)
+            creation = Creation(made.name, made.scopes, made.owner_id, read_instant(made.expires_at))
+            origin = Origin(read_instant(made.created_at), by, replaces)
             return new_record(creation, origin, made.api_key_id, made.key), made.key
     return None
-
-
-def _read(text: str) -> Instant:
-    return read_instant(text.encode())

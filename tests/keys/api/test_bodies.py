@@ -17,7 +17,7 @@ from tests.keys.records import RECORD, instant, revocation
 
 EXPIRES = '"2999-01-02T03:04:05Z"'
 GOOD = {"name": '"n"', "scopes": '["ledgers:read"]', "owner": '"acme"', "expires_at": EXPIRES}
-CREATION = Creation("n", ("ledgers:read",), "acme", read_instant(b"2999-01-02T03:04:05Z"))
+CREATION = Creation("n", ("ledgers:read",), "acme", read_instant("2999-01-02T03:04:05Z"))
 
 
 def body(**members: str | None) -> bytes:

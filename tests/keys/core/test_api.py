@@ -316,7 +316,7 @@ async def test_a_list_has_what_only_the_store_knows() -> None:
     listed = [{"api_key_id": KEY_ID + number, **item} for number in "1234"]
     made = resource(ApiResponse(200, json.dumps(listed).encode()))
     records = [replace(RECORD, id=KEY_ID + number, digest=number, owner="before") for number in "123"]
-    end = read_instant(b"2026-02-01T00:00:00Z")
+    end = read_instant("2026-02-01T00:00:00Z")
     await made.store.add_all(
         [
             records[0].as_disabled(instant("2026-01-01T00:00:00Z"), "cli:ann"),

@@ -710,7 +710,7 @@ def test_a_row_updates_its_record() -> None:
     record = pending_record(replace(row, name="old", owner="acme", revoked=False), Instant.of(now()))
     later = with_row(record, row)
     assert later == replace(record, name="new", owner="globex")
-    end = read_instant(b"2026-03-01T00:00:00Z")
+    end = read_instant("2026-03-01T00:00:00Z")
     assert with_row(later.as_rotated(end, Event(instant(AT), "rotated", "cli:ann")), row).expires_at == end
     assert (
         with_row(
@@ -724,7 +724,7 @@ def test_a_row_updates_its_record() -> None:
 
 def test_the_current_record_combines_the_row_and_the_stored_record() -> None:
     """The first revocation stays, one without a time counts from now, and a key without a row is revoked."""
-    at, now_ = read_instant(AT.encode()), read_instant(b"2026-03-01T00:00:00Z")
+    at, now_ = read_instant(AT), read_instant("2026-03-01T00:00:00Z")
     row = CoreRow("api_key_1", "hash", "n", "acme", ("a:b",), 2e9, 1e9, False, "AAAAAAAAAAAAAAAA")
     dead = replace(row, revoked=True)
     record = record_of(row, "d")
