@@ -56,6 +56,11 @@ class Revocation:
     by: str = ""
     reason: str = ""
 
+    @property
+    def written_at(self) -> str:
+        """Return when in RFC 3339; empty if nobody knows."""
+        return "" if self.at is None else str(self.at)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:

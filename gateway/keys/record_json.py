@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.gocompat.times import ZERO, Instant, read_instant
+from gateway.gocompat.times import ZERO, read_instant
 from gateway.keys.record import Event, KeyRecord, Revocation
 
 
@@ -123,7 +123,7 @@ def to_json(record: KeyRecord) -> RecordJson:
         created_at=str(record.created_at),
         created_by=record.created_by,
         last_used_at=ZERO if record.last_used_at is None else str(record.last_used_at),
-        revoked_at=None if revocation is None else _written(revocation.at),
+        revoked_at=None if revocation is None else revocation.written_at,
         revoked_by="" if revocation is None else revocation.by,
         revoked_reason="" if revocation is None else revocation.reason,
         disabled=record.disabled,
@@ -135,7 +135,3 @@ def to_json(record: KeyRecord) -> RecordJson:
             [EventJson(str(event.at), event.what, event.by, event.reason) for event in record.history]
         ),
     )
-
-
-def _written(at: Instant | None) -> str:
-    return "" if at is None else str(at)

@@ -195,11 +195,6 @@ def _listed(record: KeyRecord) -> dict[str, object]:
     return _members(record, "", record.expires_at.stored(), record.created_at.stored())
 
 
-def written_or_empty(at: Instant | None) -> str:
-    """Return a time in RFC 3339, or an empty text for one that nobody knows."""
-    return "" if at is None else str(at)
-
-
 def _members(record: KeyRecord, key: str, expires_at: Instant, created_at: Instant) -> dict[str, object]:
     members: dict[str, object] = {
         "api_key_id": record.id,
@@ -213,7 +208,7 @@ def _members(record: KeyRecord, key: str, expires_at: Instant, created_at: Insta
         "is_revoked": record.revoked,
     }
     if record.revocation is not None:
-        members["revoked_at"] = written_or_empty(record.revocation.at)
+        members["revoked_at"] = record.revocation.written_at
     if record.disabled:
         members["is_disabled"] = True
     return members

@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
-from gateway.keys.api.bodies import write_slices, written_or_empty
+from gateway.keys.api.bodies import write_slices
 from gateway.keys.api.resource import (
     ApiResponse,
     authorize_creation,
@@ -153,7 +153,7 @@ def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:
     if record.rotated:
         shown["expires_at"] = _chosen(min, str(item.get("expires_at", "")), record.expires_at)
     if record.revocation is not None and not item.get("is_revoked"):
-        shown |= {"is_revoked": True, "revoked_at": written_or_empty(record.revocation.at)}
+        shown |= {"is_revoked": True, "revoked_at": record.revocation.written_at}
     if record.disabled:
         shown["is_disabled"] = True
     return shown
