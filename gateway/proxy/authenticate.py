@@ -22,9 +22,9 @@ from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess
 from gateway.wire.exchange import Exchange
+from gateway.wire.headers import is_credential
 
 _KEY: Final = "X-Blnk-Key"
-_ELSEWHERE: Final = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,6 @@ def _deny(code: Code) -> Deny:
 
 
 def _without_one_key(exchange: Exchange, count: int) -> Deny:
-    if count == 0 and not any(
-        name.lower().replace(b"_", b"-") in _ELSEWHERE and value for name, value in exchange.raw_headers
-    ):
+    if count == 0 and not any(is_credential(name) and value for name, value in exchange.raw_headers):
         return _deny(Code.MISSING_KEY)
     return _deny(Code.INVALID_KEY)

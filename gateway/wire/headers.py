@@ -60,7 +60,7 @@ def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
 
 def credential_lines(headers: Iterable[Header]) -> bytes:
     """Return the client's credentials as lines, for a Core that decides; `request_lines` omits them."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers if _is_credential(header[0])])
+    return b"".join([b"%b: %b\r\n" % header for header in headers if is_credential(header[0])])
 
 
 def response_lines(headers: Iterable[Header]) -> bytes:
@@ -76,6 +76,12 @@ def has_date(lines: bytes) -> bool:
 
 # The few names that a deployment sees are judged once; the caches hold names and verdicts, nothing else.
 @lru_cache(_NAMES)
+def is_credential(name: bytes) -> bool:
+    """Return whether a header of this name holds a credential, in any spelling."""
+    return name.lower().replace(b"_", b"-") in _CREDENTIALS
+
+
+@lru_cache(_NAMES)
 def _crosses(name: bytes) -> bool:
     lowered = name.lower().replace(b"_", b"-")
     return lowered not in _DROPPED_UNTRUSTED and not lowered.startswith(b"x-forwarded-")
@@ -84,11 +90,6 @@ def _crosses(name: bytes) -> bool:
 @lru_cache(_NAMES)
 def _crosses_trusted(name: bytes) -> bool:
     return name.lower().replace(b"_", b"-") not in _DROPPED_TRUSTED
-
-
-@lru_cache(_NAMES)
-def _is_credential(name: bytes) -> bool:
-    return name.lower().replace(b"_", b"-") in _CREDENTIALS
 
 
 @lru_cache(_NAMES)
