@@ -9,7 +9,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Final, Protocol
 
 from gateway.errors import Code
 from gateway.keys.authority import Authority
+from gateway.keys.minting import digest
 from gateway.policy.decisions import Deny, authenticate
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.proxy.context import RequestContext
@@ -73,11 +73,11 @@ class Authenticator:
         key = values[0].strip()
         if not key:
             return _deny(Code.MISSING_KEY)
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-        if hmac.compare_digest(digest, self._core.master.digest):
+        hashed = digest(key.encode("utf-8", "surrogateescape"))
+        if hmac.compare_digest(hashed, self._core.master.digest):
             return self._master(context)
-        known = self._authority.peek(digest)
-        return UnknownKey(digest, key, context.entry.client) if known is None else self._live(context, known)
+        known = self._authority.peek(hashed)
+        return UnknownKey(hashed, key, context.entry.client) if known is None else self._live(context, known)
 
     async def look_up(self, context: RequestContext, unknown: UnknownKey) -> ApiKey | Deny:
         """Return what `authenticate` does, by asking the authority. Raises GatewayError if it cannot tell."""

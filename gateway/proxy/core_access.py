@@ -6,8 +6,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-import hashlib
-
+from gateway.keys.minting import digest
 from gateway.wire.errors import UpstreamUnreachableError
 
 
@@ -17,7 +16,7 @@ class MasterKey:
     __slots__ = ("digest", "line")
 
     def __init__(self, key: str) -> None:
-        self.digest = hashlib.sha256(key.encode()).hexdigest()
+        self.digest = digest(key)
         self.line = b"X-Blnk-Key: %b\r\n" % key.encode()
 
     def __repr__(self) -> str:
