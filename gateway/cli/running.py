@@ -6,7 +6,6 @@ import http.client
 import os
 import sys
 from contextlib import closing
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -93,9 +92,7 @@ def demo(*, once: bool) -> None:
 
 def _health_listener(config: Config) -> tuple[str, dict[str, str]]:
     """Return the URL of the health listener, or else of the admin listener, and the headers it requires."""
-    address = config.health or config.admin
-    # A gateway that listens on every interface is asked on this machine's loopback address.
-    address = replace(address, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host))  # noqa: S104
+    address = (config.health or config.admin).from_this_machine()
     headers = {}
     if config.health is None and config.admin_token_file is not None:
         try:

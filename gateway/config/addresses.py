@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.config.values import BadValueError, Raw
 
@@ -23,6 +23,10 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    def from_this_machine(self) -> Address:
+        """Return where this machine connects to the listener: all interfaces include the loopback one."""
+        return replace(self, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))  # noqa: S104 - compared
 
     def clashes(self, other: Address) -> bool:
         """Return True if both cannot listen at once: the same port on the same host or on all interfaces.

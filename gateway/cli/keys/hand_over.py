@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -162,10 +161,8 @@ def _say_record(config: Config, record: KeyRecord, destination: KeyDestination) 
 
 def curl_line(config: Config, record: KeyRecord, out: Path | None) -> str:
     """Return a shell line that uses the key without showing it, also not in the list of processes."""
-    listen = config.listen[0]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104
     path, is_open = _readable(config, record)
-    url = shlex.quote(f"http://{replace(listen, host=host)}{path}")
+    url = shlex.quote(f"http://{config.listen[0].from_this_machine()}{path}")
     key = f"$(cat {shlex.quote(printable(str(out)))})" if out is not None else "$BLNK_KEY"
     ask = "" if out is not None else "read -rs BLNK_KEY; "
     note = "" if is_open else "  # 403: its scopes open no GET without parameters"
