@@ -11,7 +11,6 @@ import msgspec
 
 from gateway.cli.arguments import KeyId, ScopeList, refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, load, output_option, say
-from gateway.cli.keys.operator import utc_now
 from gateway.cli.keys.reader import open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.cli.printing import Part, Printer
@@ -31,6 +30,7 @@ from gateway.policy.verdicts import (
     key_with,
     read_request,
 )
+from gateway.server.clocks import utc_now
 from gateway.server.exit_codes import Exit
 
 

@@ -16,7 +16,7 @@ def uptime() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """Return the time, aware and in UTC."""
     return datetime.now(UTC)
 

@@ -12,7 +12,7 @@ from gateway.keys.quota import Quota
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore
 from gateway.proxy.core_client import CoreClient
-from gateway.server.clocks import now, uptime
+from gateway.server.clocks import uptime, utc_now
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.server.live_config import LiveConfig
@@ -36,7 +36,7 @@ def open_authority(
         cache=cache,
         grace=keys.grace,
         clock=uptime,
-        now=now,
+        now=utc_now,
         random_bytes=os.urandom,
         quota=lambda: Quota(live.config.keys.per_owner),
         ask=core.ask,

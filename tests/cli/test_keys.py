@@ -23,11 +23,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.cli.keys.operator import operator_name, utc_now
+from gateway.cli.keys.operator import operator_name
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, is_key, mint_key
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.revocation import revoke_key
+from gateway.server.clocks import utc_now
 from tests.conftest import SHIPPED, Keys, Stored
 from tests.keys.mute import mute_after
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, instant, revocation

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.keys.operator import utc_now
 from gateway.gocompat.times import Instant
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore
+from gateway.server.clocks import utc_now
 from tests.cli.test_keys import in_a_shell, on_a_terminal, outcome, shown
 from tests.conftest import Keys, Start, Stored
 from tests.keys.records import GLOBEX, KEY_ID, OTHER, PENDING, RECORD, instant, revocation

@@ -32,7 +32,7 @@ from gateway.cli.dependency_failures import unfinished
 from gateway.cli.keys.changed import NOT_SHOWN
 from gateway.cli.keys.display import in_utc, output_option, public, write_json
 from gateway.cli.keys.hand_over import KeyDestination, hand_over, out_option, print_option
-from gateway.cli.keys.operator import operator_name, utc_now
+from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.rotation import Rotation, successors_of
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.cli.keys.writer import KeyWriter, open_key_writer
@@ -43,6 +43,7 @@ from gateway.keys.new_record import Creation
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable
+from gateway.server.clocks import utc_now
 from gateway.server.exit_codes import Exit
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -18,7 +18,7 @@ import click
 
 from gateway.cli.console import EXIT_CODES, config_option, fail, say
 from gateway.cli.keys.display import output_option_with, write_json
-from gateway.cli.keys.operator import operator_name, utc_now
+from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.store import authority_of, load_for_keys, run_with_store
 from gateway.cli.progress import progress, resumable
 from gateway.config import Config
@@ -28,6 +28,7 @@ from gateway.keys.core.import_rows import RowsLeftOut, pending_records
 from gateway.keys.import_file import ImportResult, import_records, read_records
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable
+from gateway.server.clocks import utc_now
 from gateway.server.exit_codes import Exit
 
 MOST_SHOWN = 20

@@ -25,7 +25,6 @@ from gateway.cli.keys.display import (
     say_table,
     write_json,
 )
-from gateway.cli.keys.operator import utc_now
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.keys.record import KeyRecord
@@ -33,6 +32,7 @@ from gateway.keys.record_json import to_members
 from gateway.keys.store import KeyStore, newest_first
 from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
+from gateway.server.clocks import utc_now
 from gateway.server.exit_codes import Exit
 
 Done = TypeVar("Done")

@@ -1,10 +1,9 @@
-"""Names who runs a command, and reads the clock, for the records that the command writes."""
+"""Names who runs a command, for the records that the command writes."""
 
 from __future__ import annotations
 
 import os
 import pwd
-from datetime import UTC, datetime
 
 
 def operator_name() -> str:
@@ -13,8 +12,3 @@ def operator_name() -> str:
         return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:
         return f"cli:{os.getuid()}"
-
-
-def utc_now() -> datetime:
-    """Return the time, aware and in UTC."""
-    return datetime.now(UTC)

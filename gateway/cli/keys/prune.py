@@ -18,7 +18,6 @@ from gateway.cli.arguments import PastTime, RecordText, When, resolve_past
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.keys.display import output_option_with, write_json
 from gateway.cli.keys.hand_over import create_file, fail_for_file
-from gateway.cli.keys.operator import utc_now
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.cli.progress import progress, resumable
@@ -29,6 +28,7 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import encode_record
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable
+from gateway.server.clocks import utc_now
 
 
 @click.command("prune", epilog=EXIT_CODES, short_help="Remove records of keys that ended long ago.")

@@ -16,7 +16,7 @@ from gateway.cli import cli
 from gateway.cli.dependency_failures import UnfinishedError
 from gateway.cli.keys.core_client import open_core_client
 from gateway.cli.keys.core_writer import CoreKeyWriter
-from gateway.cli.keys.operator import operator_name, utc_now
+from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.reader import CoreKeyReader
 from gateway.cli.keys.rotation import Rotation
 from gateway.gocompat.times import Instant
@@ -31,6 +31,7 @@ from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
+from gateway.server.clocks import utc_now
 from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, responding
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
