@@ -20,12 +20,14 @@ class Authorizer:
         self._unix = unix
 
     def authorize(self, context: RequestContext, principal: Principal) -> Allow | Deny:
-        """Match the route of an authenticated request, and decide."""
+        """Match the route of an authenticated request, name it in the log, and decide."""
         decision = authorize(
             principal, context.exchange.method, context.target, context.config.policy, self._unix()
         )
         if isinstance(decision, Deny):
             context.label()
+        else:
+            context.entry.route = decision.route.name
         return decision
 
     def note_use(self, principal: Principal, allowed: Allow) -> None:

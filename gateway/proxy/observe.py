@@ -88,7 +88,7 @@ class ObservePipeline:
             return None
         self._authorizer.note_use(principal, decision)
         route, denied = decision.route, decision.would_deny
-        entry.route, entry.decision = route.name, "would_serve" if route.served else "allow"
+        entry.decision = "would_serve" if route.served else "allow"
         if denied is not None:
             entry.would_deny(denied.code.code)
         return (route, principal) if isinstance(principal, ApiKey) and route.stamp is not Stamp.NONE else None

@@ -43,7 +43,7 @@ class Pipeline:
         exchange, entry, route = context.exchange, context.entry, context.public_route
         if route is not None:
             context.admit(route, None)
-            entry.allow(route.name)
+            entry.route, entry.decision = route.name, "allow"
         else:
             # Authenticate.
             valid_until = context.began + CACHED_VALID_SECONDS
@@ -68,7 +68,7 @@ class Pipeline:
             context.admit(decision.route, principal, recheck)
             context.reauthorized(principal, valid_until)
             self._authorizer.note_use(principal, decision)
-            entry.allow(decision.route.name)
+            entry.decision = "allow"
             if decision.would_deny is not None:
                 entry.would_deny(decision.would_deny.code.code)
             if decision.route.served:

@@ -70,6 +70,5 @@ class RateLimiter:
     def limit(self, context: RequestContext) -> None:
         """Count an authenticated request. Raises RateLimitedError for one too many."""
         if not self._rate.take(context.entry.key_id, self._monotonic()):
-            context.label()
             context.entry.decision = "rate_limited"
             raise RateLimitedError

@@ -76,10 +76,6 @@ class AccessEntry(msgspec.Struct, gc=False):
         """Return `error` for a 5xx, `warning` for a broken connection, `info` otherwise."""
         return "error" if self.status >= 500 else "info" if self.status else "warning"
 
-    def allow(self, route: str) -> None:
-        """Note that the request is allowed on the route of this name."""
-        self.route, self.decision = route, "allow"
-
     def would_deny(self, code: str) -> None:
         """Note that the request would be refused with this code."""
         self.decision, self.would_code = "would_deny", code
