@@ -33,7 +33,7 @@ class DependencyStatus:
 async def check_dependencies(config: Config) -> list[DependencyStatus]:
     """Return the status of each dependency that the configuration names."""
     checks: list[Coroutine[None, None, DependencyStatus]] = [_check_core(config)]
-    if not config.keys.store.startswith("memory:"):
+    if not config.keys.in_memory:
         checks.append(_check_store(config))
     if not authority_of(config).store_is_record:
         checks.append(_check_database(config))

@@ -129,6 +129,11 @@ class KeysConfig:
     )
 
     @property
+    def in_memory(self) -> bool:
+        """Return True if the store is the memory of one process, which no other can use."""
+        return self.store == urls.MEMORY_STORE
+
+    @property
     def shown_store(self) -> str:
         """Return the store's URL without user, password and query, for logs."""
         scheme, _, rest = self.store.partition("://")

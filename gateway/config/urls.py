@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.values import BadValueError, Raw, text
 from gateway.keys.redis.url import read_url
+
+MEMORY_STORE: Final = "memory://"
+"""The store of a trial: the memory of one process."""
 
 
 def upstream_url(raw: Raw) -> str:
@@ -29,7 +33,7 @@ def upstream_url(raw: Raw) -> str:
 def store_url(raw: Raw) -> str:
     """Return `memory://`, or the URL of a Redis, of its Sentinels or of a Cluster."""
     url = text(raw)
-    if url == "memory://":
+    if url == MEMORY_STORE:
         return url
     try:
         read_url(url)

@@ -21,7 +21,7 @@ from gateway.server.observer import GatewayObserver
 
 def open_store(keys: KeysConfig) -> KeyStore:
     """Return the store that `keys.store` names."""
-    if keys.store.startswith("memory:"):
+    if keys.in_memory:
         return MemoryKeyStore()
     return RedisKeyStore(keys.store, replicas=keys.replicas)
 

@@ -46,7 +46,7 @@ def load_for_keys(path: Path, *, changing: bool) -> Config:
     config = _load_or_preset(path, secrets=False)
     if "keys.store" in config.unset:
         fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.FAILED)
-    if config.keys.store.startswith("memory:"):
+    if config.keys.in_memory:
         fail(
             "keys.store is memory://, which no other process can use: name a Redis there",
             Exit.USAGE,
