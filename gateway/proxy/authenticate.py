@@ -59,7 +59,7 @@ class Authenticator:
         self._authority = authority
         self._core = core
         self._observer = observer
-        self._unix = unix
+        self._unix_time = unix
 
     def authenticate(self, context: RequestContext) -> Principal | Deny | UnknownKey:
         """Return the live principal of a request, or its refusal, as far as is known at once.
@@ -88,7 +88,7 @@ class Authenticator:
     def _live(self, context: RequestContext, key: ApiKey) -> ApiKey | Deny:
         """Return the key if it is live, else the refusal of an expired, revoked or disabled one."""
         context.entry.key_id, context.entry.owner = key.id, key.owner
-        return authenticate(key, self._unix()) or key
+        return authenticate(key, self._unix_time()) or key
 
     @staticmethod
     def _master(context: RequestContext) -> Principal | Deny:

@@ -17,12 +17,12 @@ class Authorizer:
     def __init__(self, last_used: LastUsed, scope_use: ScopeUse, unix: Callable[[], float]) -> None:
         self._last_used = last_used
         self._scope_use = scope_use
-        self._unix = unix
+        self._unix_time = unix
 
     def authorize(self, context: RequestContext, principal: Principal) -> Allow | Deny:
         """Match the route of an authenticated request, name it in the log, and decide."""
         decision = authorize(
-            principal, context.exchange.method, context.target, context.config.policy, self._unix()
+            principal, context.exchange.method, context.target, context.config.policy, self._unix_time()
         )
         if isinstance(decision, Deny):
             context.label()
@@ -33,5 +33,5 @@ class Authorizer:
     def note_use(self, principal: Principal, allowed: Allow) -> None:
         """Note that a key uses a route."""
         if isinstance(principal, ApiKey):
-            self._last_used.note(principal.id, self._unix())
+            self._last_used.note(principal.id, self._unix_time())
             self._scope_use.note(principal.id, allowed.route.name)

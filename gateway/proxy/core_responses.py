@@ -37,7 +37,7 @@ class ResponseRelay:
 
     def __init__(self, observer: CoreObserver, clocks: Clocks) -> None:
         self._observer = observer
-        self._unix = clocks.unix
+        self._unix_time = clocks.unix
         self._monotonic = clocks.monotonic
 
     async def pass_on(self, context: RequestContext, response: UpstreamResponse) -> None:
@@ -69,7 +69,7 @@ class ResponseRelay:
         head = b"%b%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
             status_line(response.status),
             lines,
-            b"" if has_date(lines) else date_line(self._unix()),
+            b"" if has_date(lines) else date_line(self._unix_time()),
             _framing(length, response.status, chunked=chunked),
             connection_line(persistent=persistent, minor=exchange.minor),
             entry.request_id.encode(),

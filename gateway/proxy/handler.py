@@ -65,7 +65,7 @@ class RequestHandler:
         self._process = process
         self._observer = observer
         self._responder = Responder(clocks.unix)
-        self._unix = clocks.unix
+        self._unix_time = clocks.unix
         self._monotonic = clocks.monotonic
         self._request_ids = request_ids
 
@@ -104,7 +104,7 @@ class RequestHandler:
         head, body = self._responder.unreadable(failure, request_id)
         self._observer.record(
             AccessEntry(
-                time=self._unix(),
+                time=self._unix_time(),
                 request_id=request_id,
                 client=peer,
                 decision="deny",
@@ -124,7 +124,7 @@ class RequestHandler:
 
     def _entry(self, exchange: Exchange) -> AccessEntry:
         return AccessEntry(
-            time=self._unix(),
+            time=self._unix_time(),
             request_id=self._request_id(exchange),
             client=self._client(exchange),
             user_agent=exchange.headers.get("User-Agent", ""),

@@ -29,7 +29,7 @@ class Reauthorizer:
 
     def __init__(self, authenticator: Authenticator, clocks: Clocks) -> None:
         self._authenticator = authenticator
-        self._unix = clocks.unix
+        self._unix_time = clocks.unix
         self._monotonic = clocks.monotonic
 
     def passes(self, context: RequestContext) -> bool:
@@ -50,7 +50,7 @@ class Reauthorizer:
 
     def _decide(self, context: RequestContext, principal: Principal, valid: float) -> Deny | None:
         policy = context.config.policy
-        decision = authorize(principal, context.exchange.method, context.target, policy, self._unix())
+        decision = authorize(principal, context.exchange.method, context.target, policy, self._unix_time())
         if isinstance(decision, Deny):
             return decision
         context.reauthorized(principal, self._monotonic() + valid)

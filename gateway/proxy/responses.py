@@ -27,7 +27,7 @@ class Responder:
     """Sends the gateway's own responses. `unix` gives Unix seconds."""
 
     def __init__(self, unix: Callable[[], float]) -> None:
-        self._unix = unix
+        self._unix_time = unix
 
     def deny(self, context: RequestContext, deny: Deny) -> None:
         """Refuse a request."""
@@ -48,18 +48,22 @@ class Responder:
     def send(self, context: RequestContext, response: ApiResponse) -> None:
         """Send a response of `/api-keys`."""
         exchange, request_id = context.exchange, context.entry.request_id.encode()
-        head = own_head(response.status, len(response.body), request_id, _connection(exchange), self._unix())
+        head = own_head(
+            response.status, len(response.body), request_id, _connection(exchange), self._unix_time()
+        )
         exchange.send(head + b"\r\n", response.body, response.status)
 
     def unreadable(self, failure: GatewayError, request_id: str) -> tuple[bytes, bytes]:
         """Return (head, body) of the response to a request that could not be read."""
         closing = b"Connection: close\r\n"
-        return refusal(code_of(failure), message_of(failure), request_id.encode(), closing, self._unix())
+        return refusal(code_of(failure), message_of(failure), request_id.encode(), closing, self._unix_time())
 
     def _refuse(self, context: RequestContext, code: Code, message: str) -> None:
         exchange, entry = context.exchange, context.entry
         entry.code = code.code
-        head, body = refusal(code, message, entry.request_id.encode(), _connection(exchange), self._unix())
+        head, body = refusal(
+            code, message, entry.request_id.encode(), _connection(exchange), self._unix_time()
+        )
         exchange.send(head, b"" if exchange.method == "HEAD" else body, code.status)
 
 
