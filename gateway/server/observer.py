@@ -50,9 +50,10 @@ class GatewayObserver:
         watch: CoreWatch,
         reread: Callable[[], None],
     ) -> None:
-        self._requests = telemetry.log
+        self._log = telemetry.log
         self._events = telemetry.log.events
         self._metrics = telemetry.metrics
+        self._requests = telemetry.metrics.requests
         self._policy = telemetry.policy
         self._dependencies = dependencies
         self._core = core
@@ -62,9 +63,9 @@ class GatewayObserver:
 
     def record(self, entry: AccessEntry) -> None:
         """Count and log a request that has ended."""
-        self._metrics.request(entry)
+        self._requests.count(entry)
         self._policy.request(entry)
-        self._requests.record(entry)
+        self._log.record(entry)
 
     def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:
         """Log which keys a request made or revoked, by their ids."""

@@ -1,4 +1,4 @@
-"""Counts requests with plain counters, and turns them into metric families when Prometheus scrapes.
+"""The metrics of the gateway, turned into metric families when Prometheus scrapes.
 
 Rules kept here:
 - Labels are names of the route table and words of the gateway, never a path, a key or an owner. So no client
@@ -11,10 +11,8 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import operator
 import platform
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -32,17 +30,12 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from gateway.errors import Code
-from gateway.telemetry.access_log import AccessEntry
+from gateway.telemetry.request_counts import BUCKETS_MS, RequestCounts
 
-# RFC 9110 section 9.3 and RFC 5789.
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
-BUCKETS_MS: Final = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 10e3, 30e3, 60e3)
 _BUCKET_NAMES: Final = (*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf")
 
 LAG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _LAG_NAMES: Final = (*map(str, LAG_SECONDS), "+Inf")
-
-_Labels = tuple[str, str, int, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,30 +53,6 @@ class Sources:
     ready: Callable[[], bool]
 
 
-class _Tally:
-    """The sums over requests with the same labels; the counts are per bucket, not yet cumulative."""
-
-    __slots__ = ("bytes_in", "bytes_out", "counts", "stamped", "total_ms", "upstream_counts", "upstream_ms")
-
-    def __init__(self) -> None:
-        self.counts = [0] * len(_BUCKET_NAMES)
-        self.total_ms = 0.0
-        self.upstream_counts = [0] * len(_BUCKET_NAMES)
-        self.upstream_ms = 0.0
-        self.stamped = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-
-    def add(self, other: _Tally) -> None:
-        self.counts = list(map(operator.add, self.counts, other.counts))
-        self.total_ms += other.total_ms
-        self.upstream_counts = list(map(operator.add, self.upstream_counts, other.upstream_counts))
-        self.upstream_ms += other.upstream_ms
-        self.stamped += other.stamped
-        self.bytes_in += other.bytes_in
-        self.bytes_out += other.bytes_out
-
-
 @dataclass(frozen=True, slots=True)
 class _PendingPage:
     """A page that is to be made; `page` gets it."""
@@ -93,12 +62,12 @@ class _PendingPage:
 
 
 class Metrics(Collector):
-    """Counts requests and renders the page of `/metrics`."""
+    """Renders the page of `/metrics`; `requests` counts the requests."""
 
     def __init__(self, sources: Sources, *, version: str) -> None:
         self._sources = sources
         self._version = version
-        self._tallies: defaultdict[_Labels, _Tally] = defaultdict(_Tally)
+        self.requests = RequestCounts()
         self._revocations = [0] * len(_LAG_NAMES)
         self._revocation_lag = 0.0
         # By content type, in the order in which they were requested.
@@ -110,30 +79,6 @@ class Metrics(Collector):
     def add(self, collector: Collector) -> None:
         """Add the families of `collector` to the page."""
         self._registry.register(collector)
-
-    def request(self, entry: AccessEntry) -> None:
-        """Count one finished request."""
-        method = entry.method
-        tally = self._tallies[
-            entry.route,
-            method if method in _METHODS else "other",
-            entry.status,
-            entry.code,
-            entry.answered_by,
-        ]
-        upstream_ms = entry.upstream_ms
-        took_ms = entry.gateway_ms + upstream_ms
-        tally.counts[bisect_left(BUCKETS_MS, took_ms)] += 1
-        tally.total_ms += took_ms
-        # 0 means that Core got no request, which says nothing about its speed.
-        if upstream_ms:
-            tally.upstream_counts[bisect_left(BUCKETS_MS, upstream_ms)] += 1
-            tally.upstream_ms += upstream_ms
-        if entry.bytes_in:
-            tally.bytes_in += entry.bytes_in
-        tally.bytes_out += entry.bytes_out
-        if entry.stamped:
-            tally.stamped += 1
 
     def revocation_applied(self, seconds: float) -> None:
         """Count a revocation that is applied here `seconds` after it was written."""
@@ -186,7 +131,7 @@ class Metrics(Collector):
             labels=("route", "method", "status", "code", "answered_by"),
         )
         refused = 0
-        for (route, method, status, code, answered_by), tally in self._tallies.items():
+        for (route, method, status, code, answered_by), tally in self.requests.by_labels.items():
             count = sum(tally.counts)
             requests.add_metric((route, method, str(status), code, answered_by), count)
             if code == Code.UPSTREAM_REFUSED.code:
@@ -217,7 +162,7 @@ class Metrics(Collector):
         sent = CounterMetricFamily(
             "blnk_gateway_response_bytes_total", "Bytes of response bodies to clients.", labels=by_route
         )
-        for route, total in self._by_route().items():
+        for route, total in self.requests.by_route().items():
             label = (route,)
             requests.add_metric(label, _cumulative(total.counts), total.total_ms / 1000)
             upstream.add_metric(label, _cumulative(total.upstream_counts), total.upstream_ms / 1000)
@@ -225,12 +170,6 @@ class Metrics(Collector):
             received.add_metric(label, total.bytes_in)
             sent.add_metric(label, total.bytes_out)
         yield from (requests, upstream, stamped, received, sent)
-
-    def _by_route(self) -> dict[str, _Tally]:
-        routes: defaultdict[str, _Tally] = defaultdict(_Tally)
-        for (route, *_), tally in self._tallies.items():
-            routes[route].add(tally)
-        return routes
 
     def _source_families(self) -> Iterator[Metric]:
         sources = self._sources

@@ -1,5 +1,7 @@
 """The phases of a client's connection, and the bounds of the client's side.
 
+Not compiled: mypyc makes no enum whose members have an `__init__`.
+
 Rules kept here:
 - Each phase has its deadline in one table. A request that is whole has no deadline of its client's.
 - The phase follows from the state of the connection (`ClientConnection.advance`); the first that applies
@@ -11,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.wire.deadline_timer import NEVER, TimedPhase
+from gateway.wire.deadline_timer import NEVER
 from gateway.wire.held_bytes import HELD_BYTES
+from gateway.wire.timed_phase import TimedPhase
 
 LINGER_SECONDS: Final = 5.0
 SLOWEST: Final = 1024

@@ -19,10 +19,11 @@ from gateway.errors import GatewayError
 from gateway.fairness.shares import Shares, network_of
 from gateway.wire.client_connection import ClientConnection
 from gateway.wire.client_deadlines import ClientLimits, ClientPhase
-from gateway.wire.deadline_timer import Deadlines, seconds_of
+from gateway.wire.deadline_timer import Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
+from gateway.wire.timed_phase import seconds_of
 from gateway.wire.write_coalescer import WriteCoalescer
 
 _LOOKED_AT: Final = 64

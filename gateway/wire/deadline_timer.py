@@ -8,26 +8,10 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import enum
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 TICK = 0.1
 NEVER = float("inf")
-
-
-class TimedPhase(enum.Enum):
-    """A phase of a connection, and the seconds that it may take by the limits of its side."""
-
-    def __init__(self, label: str, seconds: Callable[[Any], float]) -> None:
-        self.label = label
-        self.seconds = seconds
-        self.number = len(type(self).__members__)
-
-
-def seconds_of(phases: type[TimedPhase], limits: object) -> tuple[float, ...]:
-    """Return how many seconds each phase may take, by its number."""
-    return tuple(phase.seconds(limits) for phase in phases)
 
 
 class Expiring(Protocol):

@@ -23,11 +23,12 @@ from gateway.fairness.shares import Claimant, kept
 from gateway.wire.client_presence import require_present
 from gateway.wire.connect_errors import CLOSED, unreachable
 from gateway.wire.connection_set import ConnectionSet
-from gateway.wire.deadline_timer import Deadlines, seconds_of
+from gateway.wire.deadline_timer import Deadlines
 from gateway.wire.dialing import Dialer
 from gateway.wire.flow import Pausable
 from gateway.wire.round_trip import StaleError, WithheldError
 from gateway.wire.slots import Slots
+from gateway.wire.timed_phase import seconds_of
 from gateway.wire.upstream_connection import UpstreamConnection
 from gateway.wire.upstream_deadlines import PoolLimits, UpstreamPhase
 from gateway.wire.upstream_request import UpstreamRequest

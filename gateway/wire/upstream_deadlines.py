@@ -1,5 +1,7 @@
 """The phases of a connection to Core, and the bounds of the pool that the connections belong to.
 
+Not compiled: mypyc makes no enum whose members have an `__init__`.
+
 Rules kept here:
 - Each phase has its deadline in one table.
 
@@ -21,7 +23,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
-from gateway.wire.deadline_timer import NEVER, TimedPhase
+from gateway.wire.deadline_timer import NEVER
+from gateway.wire.timed_phase import TimedPhase
 
 
 @dataclass(frozen=True, slots=True)

@@ -428,9 +428,9 @@ def samples(counted: Metrics, family: str) -> dict[str, float]:
 class TestMetrics:
     def test_requests_are_counted_by_route_method_status_code_and_who_answered(self) -> None:
         counted = metrics()
-        counted.request(entry())
-        counted.request(entry())
-        counted.request(entry(route="", status=404, code="GEN_NOT_FOUND", answered_by="gateway"))
+        counted.requests.count(entry())
+        counted.requests.count(entry())
+        counted.requests.count(entry(route="", status=404, code="GEN_NOT_FOUND", answered_by="gateway"))
         assert samples(counted, "requests_total") == {
             '{answered_by="core",code="",method="POST",route="POST /ledgers",status="201"}': 2,
             '{answered_by="gateway",code="GEN_NOT_FOUND",method="POST",route="",status="404"}': 1,
@@ -439,7 +439,7 @@ class TestMetrics:
     def test_what_a_client_makes_up_adds_no_series(self) -> None:
         counted = metrics()
         for number in range(3):
-            counted.request(
+            counted.requests.count(
                 entry(method=f"FOO{number}", path=f"/{number}", owner=f"{number}", user_agent=f"{number}")
             )
         assert samples(counted, "requests_total") == {
@@ -449,7 +449,7 @@ class TestMetrics:
     def test_durations_fall_into_cumulative_buckets_bounds_included(self) -> None:
         counted = metrics()
         for gateway_ms in (0.5, 1.0, 1.1, 59_000.0, 70_000.0):
-            counted.request(entry(gateway_ms=gateway_ms, upstream_ms=0.0))
+            counted.requests.count(entry(gateway_ms=gateway_ms, upstream_ms=0.0))
         route = 'route="POST /ledgers"'
         inner = ["0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5"]
         outer = ["1.0", "2.5", "5.0", "10.0", "30.0"]
@@ -475,8 +475,8 @@ class TestMetrics:
 
     def test_cores_time_is_counted_only_where_core_was_asked(self) -> None:
         counted = metrics()
-        counted.request(entry(upstream_ms=20.0))
-        counted.request(entry(upstream_ms=0.0, status=401, answered_by="gateway"))
+        counted.requests.count(entry(upstream_ms=20.0))
+        counted.requests.count(entry(upstream_ms=0.0, status=401, answered_by="gateway"))
         upstream = samples(counted, "upstream_duration_seconds")
         requests = samples(counted, "request_duration_seconds")
         route = '{route="POST /ledgers"}'
@@ -485,9 +485,9 @@ class TestMetrics:
 
     def test_stamps_and_bytes_add_up_by_route_over_all_outcomes(self) -> None:
         counted = metrics()
-        counted.request(entry())
-        counted.request(entry(status=400, stamped=False, bytes_in=5, bytes_out=10))
-        counted.request(entry(route="GET /ledgers", method="GET", stamped=False, bytes_in=0))
+        counted.requests.count(entry())
+        counted.requests.count(entry(status=400, stamped=False, bytes_in=5, bytes_out=10))
+        counted.requests.count(entry(route="GET /ledgers", method="GET", stamped=False, bytes_in=0))
         assert {
             family: samples(counted, family)
             for family in ("stamped_total", "request_bytes_total", "response_bytes_total")
@@ -501,7 +501,7 @@ class TestMetrics:
         counted = metrics()
         before = samples(counted, "upstream_refused_total")
         for route in ("GET /ledgers", "POST /ledgers"):
-            counted.request(entry(route=route, status=502, code=Code.UPSTREAM_REFUSED.code))
+            counted.requests.count(entry(route=route, status=502, code=Code.UPSTREAM_REFUSED.code))
         assert (before, samples(counted, "upstream_refused_total")) == ({"": 0}, {"": 2})
 
     def test_what_others_count_is_read_at_the_scrape(self) -> None:
@@ -539,13 +539,13 @@ class TestMetrics:
     )
     def test_the_accept_header_chooses_the_format(self, accept: str, content_type: str, end: bool) -> None:
         counted = metrics()
-        counted.request(entry())
+        counted.requests.count(entry())
         page, shown = counted.exposition(accept)
         assert (shown, page.endswith(b"# EOF\n")) == (content_type, end)
 
     def test_two_metrics_share_no_registry(self) -> None:
         first, second = metrics(), metrics()
-        first.request(entry())
+        first.requests.count(entry())
         assert samples(second, "requests_total") == {}
 
     async def test_one_page_is_made_for_all_who_ask_at_once(self) -> None:
