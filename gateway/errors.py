@@ -1,5 +1,7 @@
 """The catalogue of the gateway's own error responses: code, status, message, and who said no.
 
+Not compiled: mypyc makes no enum whose members have an `__init__`.
+
 Rules kept here:
 - The body is Core's, byte for byte: `{"error":MSG,"error_detail":{"code":CODE,"message":MSG}}`,
   keys in that order, no newline (recorded from a live Core).

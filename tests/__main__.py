@@ -1,6 +1,8 @@
-"""Set up what the tests need and run them: `python3 -m tests [PYTEST ARGUMENTS]`.
+"""Set up what the tests need and run them: `python3 -m tests [--compiled] [PYTEST ARGUMENTS]`.
 
 Rules kept here:
+- Each build has an environment of its own: in `.venv/tests` the checkout is installed in place, and runs
+  interpreted; in `.venv/compiled` a compiled build of it is installed, and only the tests are the checkout's.
 - Each step is announced before it begins, with the time that it takes.
 - Standard library only: this file runs before anything is installed, and without `python3-venv`.
 - The suite starts its servers itself, on free ports; this command only makes the programs available.
@@ -15,14 +17,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.sdk import node_packages
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = ROOT / ".venv" / "tests"
-PYTHON = ENVIRONMENT / "bin" / "python"
-INSTALLED = ENVIRONMENT / "installed"  # contains the digest for which the environment was installed
 # Program that the suite starts -> its Debian package.
 PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql"}
 # Debian installs some programs here, which is not on the PATH.
@@ -34,38 +35,92 @@ HELP = f"""{__doc__.splitlines()[0]}
 usage: python3 -m tests                    everything that this machine can run
        python3 -m tests tests/policy       one package; all arguments are passed to pytest
        python3 -m tests -k pipelining
+       python3 -m tests --compiled         the same against the compiled build: needs a C compiler, first
+                                           builds it, which takes two minutes, and again after each change
        CI=true python3 -m tests            installs missing servers, so that their tests are not skipped
 """
 
 
-def run(*command: str | Path) -> None:
-    """Run a command that must succeed. Raises `subprocess.CalledProcessError`."""
-    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+def run(*command: str | Path, environ: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Run a command that must succeed, with these variables too. Raises `subprocess.CalledProcessError`."""
+    given = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **environ}
+    subprocess.run(command, check=True, cwd=ROOT, env=given)
 
 
-def environment_works() -> bool:
-    """Return whether the environment's Python starts (an upgrade may have removed its base)."""
-    if not PYTHON.exists():
-        return False
-    return subprocess.run([PYTHON, "-c", ""], check=False, capture_output=True).returncode == 0
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment for one build of the gateway, with the extra `tests`."""
+
+    name: str
+    compiled: bool
+
+    @property
+    def directory(self) -> Path:
+        """The folder of the environment."""
+        return ROOT / ".venv" / self.name
+
+    @property
+    def python(self) -> Path:
+        """The Python of the environment."""
+        return self.directory / "bin" / "python"
+
+    @property
+    def installed(self) -> Path:
+        """A file with the digest for which the environment was installed."""
+        return self.directory / "installed"
+
+    def works(self) -> bool:
+        """Return whether its Python starts (an upgrade may have removed its base)."""
+        if not self.python.exists():
+            return False
+        return subprocess.run([self.python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+    def wanted(self) -> str:
+        """Return a digest of everything that decides what is installed."""
+        digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode())
+        if self.compiled:
+            for source in (ROOT / "setup.py", *sorted((ROOT / "gateway").rglob("*.py"))):
+                digest.update(source.read_bytes())
+        return digest.hexdigest()
+
+    def prepare(self) -> None:
+        """Make the environment, if it is missing or what decides it has changed."""
+        if self.works() and self.installed.exists() and self.installed.read_text() == self.wanted():
+            return
+        if sys.prefix == str(self.directory):
+            raise OSError(
+                f"its environment has to be made anew: run it with a Python outside .venv/{self.name}"
+            )
+        takes = "two or three minutes" if self.compiled else "about a minute"
+        say(f"installing what the tests need into .venv/{self.name}: {takes}")
+        run(sys.executable, "-m", "venv", "--clear", "--without-pip", self.directory)
+        # The pip of this Python installs into the environment, so that ensurepip is not needed.
+        pip = (sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet")
+        if self.compiled:
+            run(*pip, ".[tests]", environ={"BLNK_GATEWAY_COMPILE": "1"})
+            self._find_tests()
+        else:
+            run(*pip, "--editable", ".[tests]")
+        self.installed.write_text(self.wanted())
+
+    def _find_tests(self) -> None:
+        """Let the environment find the package `tests` in the checkout, behind its own `gateway`."""
+        packages = next((self.directory / "lib").glob("python3*/site-packages"))
+        (packages / "checkout.pth").write_text(f"{ROOT}\n")
+
+    def pytest(self, arguments: Sequence[str]) -> int:
+        """Run pytest with these arguments; return its exit code."""
+        command = [str(self.python), "-m", "pytest", *arguments]
+        environ = dict(os.environ)
+        if self.compiled:
+            # The checkout has a `gateway`, too: the working directory and the folder of a script count last.
+            environ["PYTHONSAFEPATH"] = "1"
+            command += ["--compiled", "--import-mode=append"]
+        return subprocess.run(command, check=False, cwd=ROOT, env=environ).returncode
 
 
-def wanted() -> str:
-    """Return a digest of everything that decides what is installed."""
-    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
-
-
-def prepare_environment() -> None:
-    """Make the virtual environment with the extra `tests`, if it is missing or pyproject.toml has changed."""
-    if environment_works() and INSTALLED.exists() and INSTALLED.read_text() == wanted():
-        return
-    if sys.prefix == str(ENVIRONMENT):
-        raise OSError("pyproject.toml has changed; run this command with a Python outside .venv/tests")
-    say(f"installing what the tests need into {ENVIRONMENT.relative_to(ROOT)}: about a minute")
-    run(sys.executable, "-m", "venv", "--clear", "--without-pip", ENVIRONMENT)
-    # The pip of this Python installs into the environment, so that ensurepip is not needed.
-    run(sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--editable", ".[tests]")
-    INSTALLED.write_text(wanted())
+INTERPRETED = Environment("tests", compiled=False)
+COMPILED = Environment("compiled", compiled=True)
 
 
 def is_installed(program: str) -> bool:
@@ -126,6 +181,9 @@ def main() -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         sys.stdout.write(HELP)
         return 0
+    environment = INTERPRETED
+    if arguments[:1] == ["--compiled"]:
+        environment, arguments = COMPILED, arguments[1:]
     # Other programs allow `--` before options too.
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments
     if sys.version_info < OLDEST_PYTHON:
@@ -133,7 +191,7 @@ def main() -> int:
         return 2
     in_ci = os.environ.get("CI") == "true"
     try:
-        prepare_environment()
+        environment.prepare()
         prepare_servers(install=in_ci)
         prepare_sdks(strict=in_ci)
     except (subprocess.CalledProcessError, OSError) as failure:
@@ -142,7 +200,7 @@ def main() -> int:
     for line in beginning(arguments, os.environ):
         say(line)
     strict = ["--need-servers"] if in_ci else []
-    return subprocess.run([PYTHON, "-m", "pytest", *strict, *arguments], check=False, cwd=ROOT).returncode
+    return environment.pytest([*strict, *arguments])
 
 
 if __name__ == "__main__":

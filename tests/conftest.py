@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--need-servers", action="store_true", help="a skipped test that needs a real server is a failure"
     )
+    parser.addoption("--compiled", action="store_true", help="the installed gateway has to be a compiled one")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -28,7 +28,7 @@ from gateway.errors import Code
 from gateway.policy.report_only import NO_DATES
 from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
-from gateway.telemetry import AccessEntry, Log, Metrics, Sources
+from gateway.telemetry import AccessEntry, Build, Log, Metrics, Sources
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 from gateway.telemetry.store_metrics import StoreMetrics
 from tests.running import ROOT
@@ -216,7 +216,12 @@ class TestFacts:
         suffix = {"counter": "_total", "info": "_info"}
         families = {
             family.name + suffix.get(family.type, "")
-            for collector in (Metrics(sources, version="0"), policy, dependencies, StoreMetrics(lambda: 0.5))
+            for collector in (
+                Metrics(sources, Build("0", "interpreted")),
+                policy,
+                dependencies,
+                StoreMetrics(lambda: 0.5),
+            )
             for family in collector.collect()
         }
         named = {name for name in named_in_tables(README, DEPLOY) if name.startswith("blnk_gateway_")}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tests.__main__ import OLDEST_PYTHON, PYTHON, ROOT, prepare_environment
+from tests.__main__ import INTERPRETED, OLDEST_PYTHON, ROOT
 
 
 def run_tool(name: str, missing: Sequence[str]) -> int:
@@ -23,10 +23,10 @@ def run_tool(name: str, missing: Sequence[str]) -> int:
         packages = " ".join(missing)
         return refuse(name, f"to run it: sudo apt-get install --yes --no-install-recommends {packages}")
     try:
-        prepare_environment()
+        INTERPRETED.prepare()
     except (subprocess.CalledProcessError, OSError) as failure:
         return refuse(name, f"could not set up: {failure}")
-    command = [str(PYTHON), "-m", f"tests.{name}.run", *sys.argv[1:]]
+    command = [str(INTERPRETED.python), "-m", f"tests.{name}.run", *sys.argv[1:]]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
 
 

@@ -7,8 +7,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import importlib.metadata
-
 import click
 
 from gateway.cli.check import check
@@ -22,15 +20,9 @@ from gateway.cli.keys.group import keys
 from gateway.cli.policy_tests import run_policy_tests
 from gateway.cli.running import demo, health, serve
 from gateway.cli.signals import exit_on_sigterm
+from gateway.server.version import build_kind, version
 
 __all__ = ["cli", "main"]
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("blnk-gateway")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 @click.group(
@@ -38,7 +30,7 @@ def _version() -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
-@click.version_option(_version(), prog_name="blnk-gateway")
+@click.version_option(f"{version()} ({build_kind()})", prog_name="blnk-gateway")
 def cli() -> None:
     """An auth gateway for Blnk Core: keys, scopes and lossless attribution in front of the ledger.
 

@@ -7,6 +7,7 @@ Rules kept here:
 - Kubernetes injects such variables for each Service whose name begins with blnk-gateway. They are recognised
   by their form if `X_SERVICE_HOST` and `X_SERVICE_PORT` are both set, and ignored; the name of a setting
   still counts.
+- `BLNK_GATEWAY_COMPILE` is the build's and is ignored: whoever sets it to install also starts the gateway.
 - `${NAME}` is replaced once, inside parsed scalars; the value of a variable is never parsed as YAML.
 """
 
@@ -20,6 +21,7 @@ from gateway.config.suggestions import closest
 from gateway.config.values import BadValueError
 
 PREFIX = "BLNK_GATEWAY_"
+_OF_THE_BUILD = f"{PREFIX}COMPILE"
 
 # Kubernetes, "Discovering services", environment variables: {SVCNAME}_SERVICE_* and Docker's old link names.
 _SERVICE_HOST, _SERVICE_PORT = "_SERVICE_HOST", "_SERVICE_PORT"
@@ -57,7 +59,7 @@ def overrides(
     for name in sorted(environ):
         if name in known:
             given[known[name]] = environ[name]
-        elif name.startswith(PREFIX) and not _is_injected(name, services):
+        elif name.startswith(PREFIX) and name != _OF_THE_BUILD and not _is_injected(name, services):
             problems.append(
                 (name if _NAME.fullmatch(name) else f"{PREFIX}*", _unknown(name.removeprefix(PREFIX), names))
             )

@@ -11,8 +11,7 @@ import contextlib
 import os
 import time
 from functools import partial
-from importlib.metadata import version
-from typing import Final, TextIO
+from typing import TextIO
 
 from gateway.admin.application import admin_application, health_application
 from gateway.admin.checks import AdminAccess
@@ -54,13 +53,12 @@ from gateway.server.upstream import (
     pool_limits,
     read_master_key,
 )
-from gateway.telemetry import Log, Metrics, Sources
+from gateway.server.version import build_kind, version
+from gateway.telemetry import Build, Log, Metrics, Sources
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
-
-VERSION: Final = version("blnk-gateway")
 
 
 def build(config: Config, log: TextIO, options: Options | None = None) -> Gateway:
@@ -85,7 +83,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         log_lines_dropped=lambda: base.log.dropped,
         ready=lambda: base.health.ready,
     )
-    telemetry = Telemetry(base.log, Metrics(sources, version=VERSION), policy.metrics)
+    telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics)
     observer = GatewayObserver(
         telemetry, base.dependencies, base.core_access, core.watch, partial(_reread_master_key, base)
     )
@@ -145,7 +143,7 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
     if problem := descriptors.too_few(options.open_files):
         raise StartError(problem, Exit.FAILED)
     lines = Log(log, config.log.format, config.log.level)
-    health = Health(version=VERSION)
+    health = Health(version=version())
     return Base(
         options=options,
         loop=asyncio.get_running_loop(),

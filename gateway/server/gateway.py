@@ -19,6 +19,7 @@ from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.server.parts import GatewayParts
 from gateway.server.sockets import CannotListenError
+from gateway.server.version import build_kind, version
 from gateway.telemetry import Metrics
 from gateway.wire.parser_check import parser_misreads
 
@@ -96,6 +97,8 @@ class Gateway:
             store=config.keys.shown_store,
             routes=len(config.routes.routes),
             policy_sha256=config.sha256,
+            version=version(),
+            build=build_kind(),
         )
 
     async def ready(self) -> None:

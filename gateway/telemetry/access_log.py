@@ -1,5 +1,7 @@
 """The log line of a request, as JSON for programs and as text for a terminal.
 
+Not compiled: `AccessEntry` is a struct of msgspec, which makes classes at run time.
+
 Rules kept here:
 - A line is ASCII, and its only line feed is its last byte: no client can begin a line, forge a field or
   control a terminal.

@@ -54,6 +54,14 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """The running build: its version, and `kind`, which is `compiled` or `interpreted`."""
+
+    version: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class _PendingPage:
     """A page that is to be made; `page` gets it."""
 
@@ -64,9 +72,9 @@ class _PendingPage:
 class Metrics(Collector):
     """Renders the page of `/metrics`; `requests` counts the requests."""
 
-    def __init__(self, sources: Sources, *, version: str) -> None:
+    def __init__(self, sources: Sources, build: Build) -> None:
         self._sources = sources
-        self._version = version
+        self._build = build
         self.requests = RequestCounts()
         self._revocations = [0] * len(_LAG_NAMES)
         self._revocation_lag = 0.0
@@ -121,7 +129,11 @@ class Metrics(Collector):
         yield from self._request_families()
         yield from self._route_families()
         yield from self._source_families()
-        build = {"version": self._version, "python": platform.python_version()}
+        build = {
+            "version": self._build.version,
+            "build": self._build.kind,
+            "python": platform.python_version(),
+        }
         yield InfoMetricFamily("blnk_gateway_build", "The running build.", value=build)
 
     def _request_families(self) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from pytest_aiohttp import AiohttpClient, AiohttpServer
 from gateway.admin.application import admin_application, health_application
 from gateway.admin.checks import AdminAccess
 from gateway.admin.health import Health
-from gateway.telemetry import Metrics, Sources
+from gateway.telemetry import Build, Metrics, Sources
 
 HOST_REFUSED = ("GATEWAY_ADMIN_HOST", "Host is not an address of the admin listener")
 UNAUTHORIZED = ("GATEWAY_ADMIN_UNAUTHORIZED", "Authorization: Bearer is missing or wrong")
@@ -45,7 +45,7 @@ def metrics_of(health: Health) -> Metrics:
         log_lines_dropped=lambda: 0,
         ready=lambda: health.ready,
     )
-    return Metrics(sources, version=health.version)
+    return Metrics(sources, Build(health.version, "interpreted"))
 
 
 def admin(

@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gateway.errors import Code
-from gateway.telemetry import AccessEntry, Log, Metrics, Sources
+from gateway.telemetry import AccessEntry, Build, Log, Metrics, Sources
 from gateway.telemetry.access_log import read_console_line
 from gateway.telemetry.log import is_console
 from gateway.telemetry.sink import open_sink
@@ -405,7 +405,7 @@ def metrics() -> Metrics:
         log_lines_dropped=lambda: 7,
         ready=lambda: True,
     )
-    return Metrics(sources, version="1.2.3")
+    return Metrics(sources, Build("1.2.3", "interpreted"))
 
 
 class Made(Collector):
@@ -522,7 +522,9 @@ class TestMetrics:
             "key_cache_total": {'{result="hit"}': 10, '{result="miss"}': 3},
             "log_lines_dropped_total": {"": 7},
             "ready": {"": 1},
-            "build_info": {f'{{python="{platform.python_version()}",version="1.2.3"}}': 1},
+            "build_info": {
+                f'{{build="interpreted",python="{platform.python_version()}",version="1.2.3"}}': 1
+            },
         }
 
     @pytest.mark.parametrize(
