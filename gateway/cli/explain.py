@@ -17,11 +17,10 @@ from gateway.cli.printing import Part, Printer
 from gateway.config import Config
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
-from gateway.policy.decisions import Allow
 from gateway.policy.explanation import EACH_KIND, Explanation, explain, members, name_of, needs, printable
+from gateway.policy.outcomes import Allow, Ambiguous
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
-from gateway.policy.targets import Ambiguous
 from gateway.policy.verdicts import (
     PolicyRequest,
     Unreadable,

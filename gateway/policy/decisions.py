@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code
+from gateway.policy.outcomes import Allow, Ambiguous, Deny, Target
 from gateway.policy.principals import ApiKey, KeyState, Master, Principal
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import grantable, holds, implied_scope
-from gateway.policy.targets import Ambiguous, Target
 
 # Every request compares with these, and CPython 3.11 is slow to find a member through its enum.
 _LIVE: Final = KeyState.LIVE
@@ -44,23 +44,6 @@ class Policy:
     table: RouteTable
     accepts_master: bool = True
     report_only: KeyDates = NO_DATES
-
-
-@dataclass(frozen=True, slots=True)
-class Allow:
-    """The request may take `route`; `would_deny` is the refusal that report-only suppressed."""
-
-    route: Route
-    would_deny: Deny | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """The request is refused with `code` and `message`; `route` is the matched route, if one was matched."""
-
-    code: Code
-    message: str
-    route: Route | None = None
 
 
 def authenticate(key: ApiKey | None, now: float) -> Deny | None:

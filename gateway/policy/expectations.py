@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow, Policy
+from gateway.policy.decisions import Policy
+from gateway.policy.outcomes import Allow, Ambiguous
 from gateway.policy.routes import Route, Stamp
-from gateway.policy.targets import Ambiguous
 from gateway.policy.verdicts import PolicyCaller, PolicyRequest, Verdict, verdict
 
 ALLOW: Final = "allow"

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.policy.decisions import Allow, Policy
+from gateway.policy.decisions import Policy
+from gateway.policy.outcomes import Allow, Ambiguous, Target
 from gateway.policy.patterns import Placeholder, includes
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import implied_scope
-from gateway.policy.targets import Ambiguous, Target
 from gateway.policy.verdicts import (
     NO_KEY,
     NoKey,

@@ -13,31 +13,10 @@ Rules kept here:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An unambiguous request target."""
-
-    raw: str
-    """The target as the client sent it."""
-    path: str
-    """The part before the first '?', still encoded."""
-    segments: tuple[str, ...]
-    """The path's segments, decoded; bytes that are not UTF-8 become lone surrogates."""
-    query: str
-    """The part after the first '?', still encoded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ambiguous:
-    """A request target that is refused; the reason never quotes it."""
-
-    reason: str
-
+from gateway.policy.outcomes import Ambiguous, Target
 
 # Visible ASCII but '#', '%', '?' and '\': nothing to decode, nothing to refuse.
 _plain: Final = re.compile(r"/[!\"$&->@-\[\]-~]*").fullmatch

@@ -17,7 +17,8 @@ from typing import Final, Protocol
 from gateway.errors import Code
 from gateway.keys.authority import Authority
 from gateway.keys.minting import digest
-from gateway.policy.decisions import Deny, authenticate
+from gateway.policy.decisions import authenticate
+from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess

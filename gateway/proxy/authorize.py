@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.keys.usage import LastUsed
-from gateway.policy.decisions import Allow, Deny, authorize
+from gateway.policy.decisions import authorize
+from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import ApiKey, Principal
 from gateway.proxy.context import RequestContext
 from gateway.telemetry.scope_use import ScopeUse

@@ -17,7 +17,7 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError
 from gateway.fairness.errors import OverloadedError
-from gateway.policy.decisions import Deny
+from gateway.policy.outcomes import Deny
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Access, Route, Stamp
 from gateway.proxy.authenticate import UnknownKey

@@ -10,7 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
-from gateway.policy.decisions import Deny
+from gateway.policy.outcomes import Deny
 from gateway.policy.principals import ApiKey, Principal
 from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.bodies import stamps

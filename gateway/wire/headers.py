@@ -12,14 +12,16 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 Header = tuple[bytes, bytes]
 
 _NAMES = 512
 _CONNECTION_LENGTH = len(b"connection")
+# Values of `Connection` that name no header.
 _PLAIN = frozenset({b"close", b"keep-alive"})
+_DROPPED = b""
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -53,9 +55,7 @@ _DROPPED_TO_CLIENT = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
 
 def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
     """Return the client's headers that cross to Core, as `Name: value` lines that end in CRLF."""
-    crosses = _crosses_trusted if trusted else _crosses
-    kept = _without_named(headers)
-    return b"".join([b"%b: %b\r\n" % header for header in kept if crosses(header[0])])
+    return _lines(headers, _to_core_trusted if trusted else _to_core)
 
 
 def credential_lines(headers: Iterable[Header]) -> bytes:
@@ -65,8 +65,7 @@ def credential_lines(headers: Iterable[Header]) -> bytes:
 
 def response_lines(headers: Iterable[Header]) -> bytes:
     """Return Core's headers that cross to the client, as `Name: value` lines that end in CRLF."""
-    kept = _without_named(headers)
-    return b"".join([b"%b: %b\r\n" % header for header in kept if _returns(header[0])])
+    return _lines(headers, _to_client)
 
 
 def has_date(lines: bytes) -> bool:
@@ -82,30 +81,42 @@ def is_credential(name: bytes) -> bool:
 
 
 @lru_cache(_NAMES)
-def _crosses(name: bytes) -> bool:
+def _to_core(name: bytes) -> bytes:
     lowered = name.lower().replace(b"_", b"-")
-    return lowered not in _DROPPED_UNTRUSTED and not lowered.startswith(b"x-forwarded-")
+    crosses = lowered not in _DROPPED_UNTRUSTED and not lowered.startswith(b"x-forwarded-")
+    return name + b": " if crosses else _DROPPED
 
 
 @lru_cache(_NAMES)
-def _crosses_trusted(name: bytes) -> bool:
-    return name.lower().replace(b"_", b"-") not in _DROPPED_TRUSTED
+def _to_core_trusted(name: bytes) -> bytes:
+    crosses = name.lower().replace(b"_", b"-") not in _DROPPED_TRUSTED
+    return name + b": " if crosses else _DROPPED
 
 
 @lru_cache(_NAMES)
-def _returns(name: bytes) -> bool:
+def _to_client(name: bytes) -> bytes:
     lowered = name.lower()
-    return lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
+    crosses = lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
+    return name + b": " if crosses else _DROPPED
 
 
-def _without_named(headers: Iterable[Header]) -> Iterable[Header]:
-    """Return the headers that `Connection` does not name; `close` and `keep-alive` name none."""
-    named: frozenset[bytes] = frozenset()
+def _lines(headers: Iterable[Header], begin: Callable[[bytes], bytes]) -> bytes:
+    """Return the headers that cross, as lines; `begin` gives the beginning of a line, for its name."""
+    parts: list[bytes] = []
     for name, value in headers:
-        if len(name) == _CONNECTION_LENGTH and name.lower() == b"connection" and value not in _PLAIN:
-            named |= _tokens(value)
-    return [header for header in headers if header[0].lower() not in named] if named else headers
+        beginning = begin(name)
+        if beginning:
+            parts += (beginning, value, b"\r\n")
+        elif len(name) == _CONNECTION_LENGTH and value not in _PLAIN and name.lower() == b"connection":
+            # It is a hop-by-hop header itself, and names others.
+            return _lines(_without_named(headers), begin)
+    return b"".join(parts)
 
 
-def _tokens(value: bytes) -> frozenset[bytes]:
-    return frozenset(part.strip().lower() for part in value.split(b","))
+def _without_named(headers: Iterable[Header]) -> list[Header]:
+    """Return the headers but for `Connection`, and those that it names."""
+    named = {b"connection"}
+    for name, value in headers:
+        if name.lower() == b"connection":
+            named.update(part.strip().lower() for part in value.split(b","))
+    return [header for header in headers if header[0].lower() not in named]

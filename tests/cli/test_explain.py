@@ -20,7 +20,8 @@ from gateway.cli import cli
 from gateway.config import load_config
 from gateway.errors import Code
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.policy.decisions import Allow, Deny, Policy
+from gateway.policy.decisions import Policy
+from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import MASTER
 from gateway.policy.verdicts import (
     NO_KEY,

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.policy.decisions import Allow, decide
+from gateway.policy.decisions import decide
+from gateway.policy.outcomes import Allow
 from gateway.policy.principals import MASTER
 from gateway.policy.targets import parse_target
 from tests.conftest import examples

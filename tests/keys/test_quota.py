@@ -22,7 +22,7 @@ from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import CreatorRevokedError, KeyStore
-from gateway.policy.decisions import Deny
+from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from tests.conftest import Start
 from tests.keys.records import GLOBEX, RECORD, instant, revocation

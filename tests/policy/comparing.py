@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from gateway.policy.decisions import Allow, Policy, decide
+from gateway.policy.decisions import Policy, decide
+from gateway.policy.outcomes import Allow, Target
 from gateway.policy.overlaps import ROOT
 from gateway.policy.patterns import includes
 from gateway.policy.principals import MASTER as THE_MASTER
@@ -18,7 +19,6 @@ from gateway.policy.principals import ApiKey
 from gateway.policy.routes import RouteTable, Stamp
 from gateway.policy.scopes import holds
 from gateway.policy.table_diff import ANY_KEY, ANYONE, MASTER, PolicyChange
-from gateway.policy.targets import Target
 
 Scopes = tuple[str, ...]
 Segments = tuple[str, ...]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow, Deny, Policy, authenticate, decide, may_grant, may_manage
+from gateway.policy.decisions import Policy, authenticate, decide, may_grant, may_manage
+from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.policy.routes import Access, Route, RouteTable, compile_routes
 from gateway.policy.targets import parse_target

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from gateway.errors import Code
-from gateway.policy.decisions import Allow, Deny, Policy
+from gateway.policy.decisions import Policy
+from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from gateway.policy.verdicts import (

@@ -16,7 +16,8 @@ from gateway.config import ConfigError, parse_config
 from gateway.config.report_only_dates import MOST_DAYS, end_of_day, last_day
 from gateway.errors import Code
 from gateway.keys.minting import mint_id
-from gateway.policy.decisions import Allow, Deny, Policy, decide
+from gateway.policy.decisions import Policy, decide
+from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import ApiKey
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes

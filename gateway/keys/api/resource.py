@@ -36,7 +36,8 @@ from gateway.keys.store import (
     RecordAdder,
     RecordReviser,
 )
-from gateway.policy.decisions import Deny, may_grant, may_manage
+from gateway.policy.decisions import may_grant, may_manage
+from gateway.policy.outcomes import Deny
 from gateway.policy.principals import Master, Principal
 
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")

@@ -19,7 +19,7 @@ from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyStore
-from gateway.policy.decisions import Deny
+from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey
 from tests.keys.records import GLOBEX, OTHER, RECORD, instant, revocation
 

@@ -23,7 +23,7 @@ from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import Event, KeyRecord, Revocation
 from gateway.keys.revocation import revoke_key
-from gateway.policy.decisions import Deny
+from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.proxy.errors import code_of
 from gateway.wire.errors import UpstreamUnreachableError
