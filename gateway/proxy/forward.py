@@ -70,7 +70,7 @@ class Forwarder:
 
     async def _stream(self, context: RequestContext, head: bytes) -> None:
         exchange = context.exchange
-        upload = Upload(exchange, context)
+        upload = Upload(exchange.body, context)
         framing = (
             b"Transfer-Encoding: chunked\r\n\r\n"
             if exchange.body.length is None

@@ -13,8 +13,8 @@ import asyncio
 from typing import Final, Protocol
 
 from gateway.wire.exchange import Exchange
+from gateway.wire.request_body import RequestBodySink
 from gateway.wire.upstream_response import UpstreamResponse
-from gateway.wire.upstream_upload import UpstreamUpload
 
 SMALL: Final = 1 << 16
 """Bytes of a response that is worth reading to its end."""
@@ -30,22 +30,47 @@ class SendPermission(Protocol):
         """Return if they may leave, else raise."""
 
 
+class UploadBody(Protocol):
+    """The body that is sent, as it comes from its client."""
+
+    chunked: bool
+
+    def stream(self, sink: RequestBodySink) -> None:
+        """Hand the body to `sink` as it comes."""
+
+    def pause_reading(self) -> None:
+        """Hold back the client."""
+
+    def resume_reading(self) -> None:
+        """Let the client send on."""
+
+
+class UploadWriter(Protocol):
+    """The way to Core."""
+
+    def write(self, data: bytes, *, last: bool) -> None:
+        """Send a part of the body."""
+
+    def abort(self) -> None:
+        """Close the connection: Core must not take the body for whole."""
+
+
 class Upload:
     """A request's body on its way to Core; a `Pausable`. `closed` is why it must not go on, if so."""
 
-    def __init__(self, exchange: Exchange, permission: SendPermission) -> None:
-        self._exchange = exchange
+    def __init__(self, body: UploadBody, permission: SendPermission) -> None:
+        self._body = body
         self._permission = permission
-        self._connection: UpstreamUpload
+        self._connection: UploadWriter
         self._renewal: asyncio.Task[None] | None = None
         self._held: list[tuple[bytes, bool]] = []
         self._slow = False
         self.closed: Exception | None = None
 
-    def begin(self, connection: UpstreamUpload) -> None:
+    def begin(self, connection: UploadWriter) -> None:
         """Send what has come, and all that comes."""
         self._connection = connection
-        self._exchange.body.stream(self)
+        self._body.stream(self)
 
     def feed(self, data: bytes, *, last: bool) -> None:
         """Send a part of the body on, or hold it back."""
@@ -54,20 +79,20 @@ class Upload:
         elif self._permission.passes():
             self._send(data, last=last)
         else:
-            self._exchange.body.pause_reading()
+            self._body.pause_reading()
             self._held.append((data, last))
             self._renewal = asyncio.ensure_future(self._renew())
 
     def pause_reading(self) -> None:
         """Hold back the client: Core is slower than it."""
         self._slow = True
-        self._exchange.body.pause_reading()
+        self._body.pause_reading()
 
     def resume_reading(self) -> None:
         """Let the client send on, unless the permission is being renewed."""
         self._slow = False
         if self._renewal is None:
-            self._exchange.body.resume_reading()
+            self._body.resume_reading()
 
     def stop(self) -> None:
         """Ask and send nothing more: the response is there."""
@@ -86,10 +111,10 @@ class Upload:
         for data, last in held:
             self._send(data, last=last)
         if not self._slow:
-            self._exchange.body.resume_reading()
+            self._body.resume_reading()
 
     def _send(self, data: bytes, *, last: bool) -> None:
-        if self._exchange.body.chunked:
+        if self._body.chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             if last:
                 data += b"0\r\n\r\n"

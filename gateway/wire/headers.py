@@ -21,7 +21,6 @@ _NAMES = 512
 _CONNECTION_LENGTH = len(b"connection")
 # Values of `Connection` that name no header.
 _PLAIN = frozenset({b"close", b"keep-alive"})
-_DROPPED = b""
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -55,7 +54,7 @@ _DROPPED_TO_CLIENT = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
 
 def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
     """Return the client's headers that cross to Core, as `Name: value` lines that end in CRLF."""
-    return _lines(headers, _to_core_trusted if trusted else _to_core)
+    return (_TO_CORE_TRUSTED if trusted else _TO_CORE).of(headers)
 
 
 def credential_lines(headers: Iterable[Header]) -> bytes:
@@ -65,7 +64,7 @@ def credential_lines(headers: Iterable[Header]) -> bytes:
 
 def response_lines(headers: Iterable[Header]) -> bytes:
     """Return Core's headers that cross to the client, as `Name: value` lines that end in CRLF."""
-    return _lines(headers, _to_client)
+    return _TO_CLIENT.of(headers)
 
 
 def has_date(lines: bytes) -> bool:
@@ -73,44 +72,69 @@ def has_date(lines: bytes) -> bool:
     return b"\r\nDate: " in lines or lines.startswith(b"Date: ") or b"\r\ndate: " in b"\r\n" + lines.lower()
 
 
-# The few names that a deployment sees are judged once; the caches hold names and verdicts, nothing else.
 @lru_cache(_NAMES)
 def is_credential(name: bytes) -> bool:
     """Return whether a header of this name holds a credential, in any spelling."""
-    return name.lower().replace(b"_", b"-") in _CREDENTIALS
+    return _folded(name) in _CREDENTIALS
 
 
-@lru_cache(_NAMES)
-def _to_core(name: bytes) -> bytes:
-    lowered = name.lower().replace(b"_", b"-")
-    crosses = lowered not in _DROPPED_UNTRUSTED and not lowered.startswith(b"x-forwarded-")
-    return name + b": " if crosses else _DROPPED
+def _folded(name: bytes) -> bytes:
+    return name.lower().replace(b"_", b"-")
 
 
-@lru_cache(_NAMES)
-def _to_core_trusted(name: bytes) -> bytes:
-    crosses = name.lower().replace(b"_", b"-") not in _DROPPED_TRUSTED
-    return name + b": " if crosses else _DROPPED
+def _crosses(name: bytes) -> bool:
+    folded = _folded(name)
+    return folded not in _DROPPED_UNTRUSTED and not folded.startswith(b"x-forwarded-")
 
 
-@lru_cache(_NAMES)
-def _to_client(name: bytes) -> bytes:
+def _crosses_trusted(name: bytes) -> bool:
+    return _folded(name) not in _DROPPED_TRUSTED
+
+
+def _returns(name: bytes) -> bool:
     lowered = name.lower()
-    crosses = lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
-    return name + b": " if crosses else _DROPPED
+    return lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
 
 
-def _lines(headers: Iterable[Header], begin: Callable[[bytes], bytes]) -> bytes:
-    """Return the headers that cross, as lines; `begin` gives the beginning of a line, for its name."""
-    parts: list[bytes] = []
-    for name, value in headers:
-        beginning = begin(name)
-        if beginning:
-            parts += (beginning, value, b"\r\n")
-        elif len(name) == _CONNECTION_LENGTH and value not in _PLAIN and name.lower() == b"connection":
-            # It is a hop-by-hop header itself, and names others.
-            return _lines(_without_named(headers), begin)
-    return b"".join(parts)
+class _Lines:
+    """Makes lines of the headers that cross; `crosses` judges a name.
+
+    The few names that a deployment sees are judged once: `_beginnings` has the beginning of the line of each,
+    empty for one that does not cross.
+    """
+
+    def __init__(self, crosses: Callable[[bytes], bool]) -> None:
+        self._crosses = crosses
+        self._beginnings: dict[bytes, bytes] = {}
+
+    def of(self, headers: Iterable[Header]) -> bytes:
+        """Return the lines of the headers that cross, in their order."""
+        parts: list[bytes] = []
+        for name, value in headers:
+            beginning = self._beginnings.get(name)
+            if beginning is None:
+                beginning = self._judge(name)
+            if beginning:
+                parts.append(beginning)
+                parts.append(value)
+                parts.append(b"\r\n")
+            elif len(name) == _CONNECTION_LENGTH and value not in _PLAIN and name.lower() == b"connection":
+                # It is a hop-by-hop header itself, and names others.
+                return self.of(_without_named(headers))
+        return b"".join(parts)
+
+    def _judge(self, name: bytes) -> bytes:
+        """Return the beginning of a line, and keep it for the next time."""
+        if len(self._beginnings) == _NAMES:
+            # A client that sends many names must not keep those of others out.
+            self._beginnings.clear()
+        beginning = self._beginnings[name] = name + b": " if self._crosses(name) else b""
+        return beginning
+
+
+_TO_CORE = _Lines(_crosses)
+_TO_CORE_TRUSTED = _Lines(_crosses_trusted)
+_TO_CLIENT = _Lines(_returns)
 
 
 def _without_named(headers: Iterable[Header]) -> list[Header]:

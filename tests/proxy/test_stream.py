@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
 
 import pytest
 
 from gateway.keys.errors import StoreUnavailableError
-from gateway.proxy.stream import SendPermission, Upload
-from gateway.wire.exchange import Exchange
-from gateway.wire.upstream_upload import UpstreamUpload
+from gateway.proxy.stream import Upload
+from gateway.wire.request_body import RequestBodySink
 
 
-class Client:
-    """The exchange that the body comes from."""
+class Body:
+    """The body that comes from a client; `paused` says that the client is held back."""
 
     chunked = False
 
     def __init__(self) -> None:
         self.paused = False
 
-    @property
-    def body(self) -> Client:
-        """Return itself, as the body."""
-        return self
-
-    def stream(self, _: Upload) -> None:
+    def stream(self, sink: RequestBodySink) -> None:
         """Do nothing, since the test feeds everything."""
 
     def pause_reading(self) -> None:
@@ -54,7 +47,7 @@ class Core:
         self.aborted = True
 
 
-class Asked(SendPermission):
+class Asked:
     """A send permission that has to be asked for, and is given once `answered`."""
 
     def __init__(self, failure: Exception | None = None) -> None:
@@ -72,10 +65,10 @@ class Asked(SendPermission):
 
 class Stage:
     def __init__(self, permission: Asked) -> None:
-        self.client, self.core, self.permission = Client(), Core(), permission
-        self.upload = Upload(cast("Exchange", cast("Any", self.client)), permission)
+        self.client, self.core, self.permission = Body(), Core(), permission
+        self.upload = Upload(self.client, permission)
         self.core.flow = self.upload
-        self.upload.begin(cast("UpstreamUpload", cast("Any", self.core)))
+        self.upload.begin(self.core)
 
     async def respond(self) -> None:
         self.permission.answered.set()
