@@ -84,7 +84,7 @@ def readable(text: bytes) -> bytes:
     pair or the backslash itself is escaped: no value is taken from this text, and no name that matters holds
     such an escape.
     """
-    if b"\\" in text and (rb"\ud" in text or rb"\uD" in text):
+    if text.find(b"\\") >= 0 and (rb"\ud" in text or rb"\uD" in text):
         return text.replace(rb"\ud", rb"\uf").replace(rb"\uD", rb"\uF")
     return text
 

@@ -79,10 +79,10 @@ def _edit_meta_data(value: bytes, at: int, how: Stamp, member: bytes) -> list[Ed
         return [(at, at + len(value), b"{%b}" % member)] if how is Stamp.CREATE else []
     if not value.startswith(b"{"):
         raise BadBodyError("meta_data must be a JSON object")
-    if STAMP not in value and not has_escaped_letter(value):
+    if value.find(STAMP) < 0 and not has_escaped_letter(value):
         if how is Stamp.MERGE:
             return []
-        return [inserted(at + len(value) - 1, member, behind=b'"' in value)]
+        return [inserted(at + len(value) - 1, member, behind=value.find(b'"') >= 0)]
     stamps = find(value, OF_META_DATA)
     edits = _replace_stamps(value, Span(0, len(value)), stamps, how, member)
     return [(at + start, at + end, new) for start, end, new in edits]

@@ -62,7 +62,7 @@ def stamp(body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, 
     """
     if how is Stamp.NONE:
         return body
-    if b"{" not in body and not body.strip(json_text.BLANKS):
+    if body.find(b"{") < 0 and not body.strip(json_text.BLANKS):
         return _stamp_blank(body, how, key_id, body_optional=body_optional)
     member = _member(key_id)
     try:
