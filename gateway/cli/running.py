@@ -25,13 +25,22 @@ MAX_RESPONSE = 64 * 1024
 @click.command(epilog=EXIT_CODES)
 @config_option
 @click.option("--observe", is_flag=True, help="Forward every request unchanged; log what would be done.")
-def serve(path: Path, *, observe: bool) -> None:
+@click.option(
+    "--reuse-port",
+    is_flag=True,
+    help="Share the port for clients with other processes.",
+)
+def serve(path: Path, *, observe: bool, reuse_port: bool) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then drain; a second signal ends it at once.
 
     The gateway reads its configuration again when the file changes: new routes, limits and modes take effect
     within a second, or at once on SIGHUP. A file with a problem changes nothing. With --observe Core decides
     about the client's own key and body, and the log shows what the gateway would have refused or rewritten;
     `denials` ranks it.
+
+    With --reuse-port several processes on one machine share the port of listen: the system spreads new
+    connections over them. A process takes part once it is ready. Each needs an admin address of its own, and
+    they need one Redis.
 
     Every setting but the routes can come from the environment: BLNK_GATEWAY_<PATH>, with __ between levels.
 
@@ -40,13 +49,18 @@ def serve(path: Path, *, observe: bool) -> None:
       BLNK_MASTER_KEY=... blnk-gateway serve
       blnk-gateway serve --config /etc/blnk/gateway.yaml
       blnk-gateway serve --observe | tee access.log
+      BLNK_GATEWAY_ADMIN=127.0.0.1:0 blnk-gateway serve --reuse-port
       BLNK_GATEWAY_KEYS__STORE=memory:// BLNK_MASTER_KEY=... blnk-gateway serve
     """
     config = load(path, secrets=True)
+    from gateway.server.parts import Options
     from gateway.server.process import run
     from gateway.server.reload import Source
+    from gateway.server.sharing import why_not_shared
 
-    sys.exit(run(config, Source(path, os.environ), observe=observe))
+    if reuse_port and (problem := why_not_shared(config)):
+        refuse_option("--reuse-port", problem)
+    sys.exit(run(config, Options(source=Source(path, os.environ), observe=observe, reuse_port=reuse_port)))
 
 
 @click.command(epilog=EXIT_CODES)

@@ -222,7 +222,7 @@ def _front(
     handler: RequestHandler,
 ) -> Front:
     live, config = base.live, base.live.config
-    listeners = Listeners(_private_limits(live.fitted), base.loop)
+    listeners = Listeners(_private_limits(live.fitted), base.loop, reuse_port=base.options.reuse_port)
     live.followed_by(lambda _config: listeners.adopt(_private_limits(live.fitted)))
     token = read_secret(config.admin_token_file) if config.admin_token_file else None
     scopes = ScopesPage(keys.scope_use, authority, lambda: live.config, since=time.time())

@@ -2,12 +2,15 @@
 
 Rules kept here:
 - Draining: not ready at once, accepting for a while, then closing as responses end.
+- A port that is shared with other processes is listened on once the gateway is ready, and not before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+from collections.abc import Iterator
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -79,20 +82,30 @@ class Gateway:
     # Start.
 
     async def start(self) -> None:
-        """Open the listeners and begin to ask Core. Raises StartError."""
+        """Open the listeners and begin to ask Core. Raises StartError.
+
+        If the port for clients is shared, return only once the gateway is ready.
+        """
         if wrong := parser_misreads(self._loop):
             raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.DEPENDENCY)
         await _check_authority(self._parts)
-        await _listen(self._parts)
+        config, listeners = self.config, self._parts.front.listeners
+        await _listen_private(self._parts)
+        if not listeners.reuse_port:
+            await _listen(self._parts)
         for work in self._parts.background.work:
             self._parts.background.tasks.run(work())
-        config, listeners = self.config, self._parts.front.listeners
+        if listeners.reuse_port:
+            # From then on the system sends some clients here, however many processes are ready.
+            await self.ready()
+            await _listen(self._parts)
         if self._parts.notice:
             self.log.warning("observing", meaning=self._parts.notice)
         self.log.info(
             "listening",
             clients=", ".join(map(str, listeners.addresses("listen"))),
             admin=str(self.admin_address),
+            pid=os.getpid(),
             upstream=config.upstream.url,
             store=config.keys.shown_store,
             routes=len(config.routes.routes),
@@ -118,10 +131,10 @@ class Gateway:
         front.clients.drain()
         self.log.info("draining", delay=delay, timeout=config.timeout)
         await asyncio.sleep(delay)
-        front.listeners.close("listen")
-        front.clients.shut()
         deadline = self._loop.time() + config.timeout
-        self._cut += await front.clients.emptied(config.timeout)
+        await front.listeners.drain("listen", config.timeout)
+        front.clients.shut()
+        self._cut += await front.clients.emptied(deadline - self._loop.time())
         self._cut += await pool.settle(deadline - self._loop.time())
         await _end(self._parts)
         return self._stopped()
@@ -159,13 +172,23 @@ async def _check_authority(parts: GatewayParts) -> None:
         parts.telemetry.log.events.warning(failure.reason, authority=parts.live.config.keys.authority)
 
 
-async def _listen(parts: GatewayParts) -> None:
+async def _listen_private(parts: GatewayParts) -> None:
     config, front = parts.live.config, parts.front
-    try:
+    with _start_errors():
         await front.listeners.open_private("admin", config.admin, front.admin)
         if config.health is not None:
             await front.listeners.open_private("health", config.health, front.health)
-        await front.listeners.open("listen", config.listen, front.clients.connect)
+
+
+async def _listen(parts: GatewayParts) -> None:
+    with _start_errors():
+        await parts.front.listeners.open("listen", parts.live.config.listen, parts.front.clients.connect)
+
+
+@contextlib.contextmanager
+def _start_errors() -> Iterator[None]:
+    try:
+        yield
     except CannotListenError as problem:
         raise StartError(str(problem), Exit.FAILED) from problem
 

@@ -1,23 +1,24 @@
 """The listeners of this process: for clients, and the private ones.
 
 Rules kept here:
-- One turn of the event loop accepts a few connections only, so that those beyond a bound are closed before
-  others take the last descriptor.
-- It accepts several nevertheless: a turn is long where many clients send, and a new connection waits behind
-  all that have come before.
+- Only the port of the listeners for clients is shared with other processes, and only if this is asked for.
+- A listener for clients drains before it closes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import socket
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 
 from gateway.admin.server import PrivateLimits, PrivateServer
 from gateway.config import Address
-from gateway.server.sockets import QUEUE, bound
+from gateway.server.listener import Connect, Listener
+from gateway.server.sockets import PortUse, bound
 
 ACCEPTED: Final = 16
 """Connections of clients that one turn accepts, and descriptors that listen for them."""
@@ -31,12 +32,16 @@ class Listeners:
     Args:
         limits: those of each private listener.
         loop: the event loop that serves connections.
+        reuse_port: True if other processes share the port for clients.
     """
 
-    def __init__(self, limits: PrivateLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, limits: PrivateLimits, loop: asyncio.AbstractEventLoop, *, reuse_port: bool = False
+    ) -> None:
+        self.reuse_port = reuse_port
         self._limits = limits
         self._loop = loop
-        self._servers: dict[str, list[asyncio.Server]] = {}
+        self._open: dict[str, list[Listener]] = {}
         self._private: list[PrivateServer] = []
 
     def adopt(self, limits: PrivateLimits) -> None:
@@ -45,52 +50,54 @@ class Listeners:
         for server in self._private:
             server.adopt(limits)
 
-    async def open(
-        self,
-        setting: str,
-        addresses: Sequence[Address],
-        connect: Callable[[], asyncio.Protocol],
-        accepted: int = ACCEPTED,
-    ) -> None:
-        """Listen at every address that `setting` names, and accept so many connections in a turn.
-
-        Raises CannotListenError.
-        """
-        servers = self._servers.setdefault(setting, [])
-        opened = [one for address in addresses for one in await asyncio.to_thread(bound, setting, address)]
+    async def open(self, setting: str, addresses: Sequence[Address], connect: Connect) -> None:
+        """Listen for clients at every address that `setting` names. Raises CannotListenError."""
+        use = PortUse.SHARED if self.reuse_port else PortUse.EXCLUSIVE
+        opened: list[socket.socket] = []
+        for address in addresses:
+            opened += await asyncio.to_thread(bound, setting, address, use)
         # For all sockets together: `descriptors` has room for so many.
-        each = max(1, accepted // len(opened))
-        for one in opened:
-            if isinstance(self._loop, asyncio.BaseEventLoop):
-                # asyncio accepts as many in a turn as its backlog says.
-                servers.append(await self._loop.create_server(connect, sock=one, backlog=each))
-                one.listen(QUEUE)
-                continue
-            with one:
-                # uvloop accepts one in a turn for each of its servers.
-                for _ in range(each):
-                    servers.append(await self._loop.create_server(connect, sock=one.dup(), backlog=QUEUE))
+        each = max(1, ACCEPTED // len(opened))
+        await self._start(setting, [Listener(one, connect, each, self._loop) for one in opened])
 
     async def open_private(self, setting: str, address: Address, application: web.Application) -> None:
         """Serve `application` at the address that `setting` names. Raises CannotListenError."""
         server = PrivateServer(application, self._limits, self._loop)
         await server.set_up()
         self._private.append(server)
-        await self.open(setting, [address], server.connect, ACCEPTED_PRIVATE)
+        use = PortUse.OWN if self.reuse_port else PortUse.EXCLUSIVE
+        opened = await asyncio.to_thread(bound, setting, address, use)
+        each = max(1, ACCEPTED_PRIVATE // len(opened))
+        await self._start(setting, [Listener(one, server.connect, each, self._loop) for one in opened])
+
+    async def _start(self, setting: str, listeners: Sequence[Listener]) -> None:
+        self._open.setdefault(setting, []).extend(listeners)
+        for listener in listeners:
+            await listener.start()
 
     def addresses(self, setting: str) -> tuple[Address, ...]:
         """Return the addresses of the listeners that `setting` names, with the ports that were chosen."""
-        sockets = (opened for server in self._servers.get(setting, []) for opened in server.sockets)
-        return tuple(dict.fromkeys(Address(*opened.getsockname()[:2]) for opened in sockets))
+        return tuple(listener.address for listener in self._open.get(setting, []))
+
+    async def drain(self, setting: str, timeout: float) -> None:
+        """Accept the connections that wait at the addresses that `setting` names, and then no new ones.
+
+        Connections that still wait after `timeout` seconds are closed.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for listener in self._open.get(setting, []):
+                    await listener.drain()
+        self.close(setting)
 
     def close(self, setting: str) -> None:
-        """Accept no new connection at the addresses that `setting` names."""
-        for server in self._servers.get(setting, []):
-            server.close()
+        """Accept no new connection at the addresses that `setting` names, and close those that wait."""
+        for listener in self._open.get(setting, []):
+            listener.close()
 
     async def close_all(self) -> None:
         """Accept no new connection at all, and end those of the private listeners."""
-        for setting in self._servers:
+        for setting in self._open:
             self.close(setting)
         for server in self._private:
             await server.close()

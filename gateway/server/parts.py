@@ -42,12 +42,14 @@ class Options:
         store: replaces the one that `keys.store` names.
         source: the configuration file to follow, if any.
         observe: let Core decide, and note what would be done.
+        reuse_port: share the port for clients with other processes.
         open_files: the limit of open files, below which connections are kept.
     """
 
     store: KeyStore | None = None
     source: Source | None = None
     observe: bool = False
+    reuse_port: bool = False
     open_files: int = sys.maxsize
 
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.config import Config
@@ -23,7 +24,6 @@ from gateway.server.exit_codes import Exit
 from gateway.server.gateway import Gateway
 from gateway.server.loop import new_loop
 from gateway.server.parts import Options
-from gateway.server.reload import Source
 from gateway.telemetry import open_sink
 
 ONE_SIGNAL_SECONDS: Final = 0.1
@@ -58,18 +58,17 @@ class StopSignals:
             self.again.set()
 
 
-def run(config: Config, source: Source | None = None, *, observe: bool = False) -> int:
-    """Run a gateway until SIGTERM or Ctrl-C; return the exit code. `source` is followed, also on SIGHUP."""
+def run(config: Config, options: Options) -> int:
+    """Run a gateway until SIGTERM or Ctrl-C; return the exit code. Its source is followed, also on SIGHUP."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_run(config, source, observe=observe))
+        return runner.run(_run(config, options))
 
 
-async def _run(config: Config, source: Source | None, *, observe: bool) -> int:
+async def _run(config: Config, options: Options) -> int:
     loop = asyncio.get_running_loop()
     stop = StopSignals(loop)
     try:
-        options = Options(source=source, observe=observe, open_files=raise_limit())
-        gateway = build(config, sys.stdout, options)
+        gateway = build(config, sys.stdout, replace(options, open_files=raise_limit()))
     except StartError as problem:
         return _fail(problem)
     loop.add_signal_handler(signal.SIGHUP, gateway.reload)

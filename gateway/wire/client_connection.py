@@ -137,6 +137,11 @@ class ClientConnection(asyncio.Protocol):
             seconds = min(seconds, pace - now)
         self.deadline = now + seconds
 
+    def wait_anew(self) -> None:
+        """Begin the time of an idle connection anew: it has changed."""
+        if self.phase is IDLE:
+            self._enter(IDLE)
+
     def expire(self) -> None:
         """End the phase whose deadline has passed."""
         if self.phase is SENDING:
@@ -150,6 +155,9 @@ class ClientConnection(asyncio.Protocol):
             self.input.receiving.body.break_off(RequestTimeoutError())
         elif self.phase is HEAD:
             self.input.refuse(RequestTimeoutError())
+        elif self.phase is IDLE and self.ending:
+            # What the client has not read yet of its last response is still sent.
+            self.close(linger=False)
         else:
             self.abort()
 
@@ -255,7 +263,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def ending(self) -> bool:
         """True if no further request is taken."""
-        return self.requests.shut or self._owner.draining
+        return self._owner.draining
 
     @property
     def abandoned(self) -> bool:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -19,13 +20,15 @@ from gateway.errors import GatewayError
 from gateway.fairness.shares import Shares, network_of
 from gateway.wire.client_connection import ClientConnection
 from gateway.wire.client_deadlines import ClientLimits, ClientPhase
-from gateway.wire.deadline_timer import Deadlines
+from gateway.wire.deadline_timer import NEVER, Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
 from gateway.wire.timed_phase import seconds_of
 from gateway.wire.write_coalescer import WriteCoalescer
 
+LAST_SECONDS: Final = 1.0
+"""The time for which an idle connection waits for a request at the end of a drain."""
 _LOOKED_AT: Final = 64
 """Number of connections of a party that are looked at for one that gives way."""
 
@@ -64,6 +67,7 @@ class Clients:
         self._open = Shares(limits.connections)
         self._tasks: set[asyncio.Task[None]] = set()
         self._forgotten = asyncio.Event()
+        self._most_idle = NEVER
         self.adopt(limits)
 
     def __len__(self) -> int:
@@ -71,6 +75,7 @@ class Clients:
 
     def adopt(self, limits: ClientLimits) -> None:
         """Keep these bounds from now on."""
+        limits = replace(limits, idle=min(limits.idle, self._most_idle))
         self.limits = limits
         self.seconds = seconds_of(ClientPhase, limits)
         self._open.limit = limits.connections
@@ -115,9 +120,11 @@ class Clients:
         self.draining = True
 
     def shut(self) -> None:
-        """Close idle connections now, and the others after the responses that they wait for."""
+        """Let idle connections end soon: a first request that is on its way still gets its response."""
+        self._most_idle = LAST_SECONDS
+        self.adopt(self.limits)
         for connection in self._all():
-            connection.requests.close()
+            connection.wait_anew()
 
     async def emptied(self, timeout: float) -> int:
         """Wait up to `timeout` seconds until no connection is left; return how many had to be cut."""

@@ -81,12 +81,7 @@ class RequestLoop:
         """Return the next request or refusal, None if no more can come."""
         connection, requests = self._connection, self._connection.requests
         while connection.flow.blocked or not requests.waiting:
-            if connection.gone:
+            if connection.gone or (not connection.flow.blocked and connection.input.state is not OPEN):
                 return None
-            if not connection.flow.blocked:
-                # A request whose head has begun still may come.
-                coming = connection.input.state is OPEN and (not requests.shut or connection.input.coming > 0)
-                if not coming:
-                    return None
             await requests.change()
         return requests.take()

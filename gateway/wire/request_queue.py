@@ -10,19 +10,15 @@ from gateway.wire.exchange import Exchange
 
 
 class RequestQueue:
-    """The `current` request, and those that are `waiting`; a GatewayError stands for what could not be read.
+    """The `current` request and those `waiting`; a GatewayError stands for what could not be read."""
 
-    `shut` says that no further request is waited for.
-    """
-
-    __slots__ = ("_change", "_loop", "current", "shut", "waiting")
+    __slots__ = ("_change", "_loop", "current", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.waiting: deque[Exchange | GatewayError] = deque()
         self._change: asyncio.Future[None] | None = None
         self.current: Exchange | None = None
-        self.shut = False
 
     @property
     def busy(self) -> bool:
@@ -50,12 +46,6 @@ class RequestQueue:
     def finish(self) -> None:
         """Take note that the current request has its response."""
         self.current = None
-
-    def close(self) -> None:
-        """Wait for no further request."""
-        self.shut = True
-        if not self.busy:
-            self.notify()
 
     def change(self) -> asyncio.Future[None]:
         """Return what is done at the next `notify`."""

@@ -1,0 +1,106 @@
+"""One listening socket, and the connections that it accepts.
+
+Rules kept here:
+- One turn of the event loop accepts a few connections only, so that those beyond a bound are closed before
+  others take the last descriptor.
+- It accepts several nevertheless: a turn is long where many clients send, and a new connection waits behind
+  all that have come before.
+- At a drain the socket is closed in the very turn in which nobody waits any more: the system resets the
+  connections that wait at a socket that is closed, although their clients have seen them made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from gateway.config import Address
+from gateway.server.sockets import QUEUE
+
+Connect = Callable[[], asyncio.Protocol]
+"""Returns the protocol of a new connection."""
+
+
+class Listener:
+    """One socket that listens, and is accepted from once it was started.
+
+    Args:
+        opened: the socket, which is closed with the listener.
+        connect: is called for each connection.
+        accepted: connections that one turn accepts.
+        loop: the event loop that serves connections.
+    """
+
+    def __init__(
+        self, opened: socket.socket, connect: Connect, accepted: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        # Its duplicates share this with it.
+        opened.setblocking(False)
+        self._socket = opened
+        self._connect = connect
+        self._accepted = accepted
+        self._loop = loop
+        self._servers: list[asyncio.Server] = []
+        self.address = Address(*opened.getsockname()[:2])
+
+    async def start(self) -> None:
+        """Begin to accept connections."""
+        if isinstance(self._loop, asyncio.BaseEventLoop):
+            # asyncio accepts as many in a turn as its backlog says.
+            await self._serve(backlog=self._accepted)
+            self._socket.listen(QUEUE)
+            return
+        # uvloop accepts one in a turn for each of its servers.
+        for _ in range(self._accepted):
+            await self._serve(backlog=QUEUE)
+
+    async def _serve(self, backlog: int) -> None:
+        server = await self._loop.create_server(self._connect, sock=self._socket.dup(), backlog=backlog)
+        self._servers.append(server)
+
+    def close(self) -> None:
+        """Accept no more, and let the system reset the connections that wait."""
+        for server in self._servers:
+            server.close()
+        self._socket.close()
+
+    async def drain(self) -> None:
+        """Accept every connection that waits, and then no more."""
+        await self._stop_servers()
+        waiting = True
+        while waiting:
+            accepted, waiting = self._accept()
+            if not waiting:
+                self._socket.close()
+            # A connection that its client has left cannot be taken in, and need not be.
+            await asyncio.gather(*map(self._take_in, accepted), return_exceptions=True)
+            await asyncio.sleep(0)
+
+    async def _stop_servers(self) -> None:
+        if isinstance(self._loop, asyncio.BaseEventLoop):
+            for server in self._servers:
+                for opened in server.sockets:
+                    self._loop.remove_reader(opened)
+            # A server of asyncio that is closed drops what it accepted in this turn.
+            await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
+
+    def _accept(self) -> tuple[list[socket.socket], bool]:
+        """Return connections that waited, as many as a turn accepts, and whether others may wait."""
+        accepted: list[socket.socket] = []
+        for _ in range(self._accepted):
+            try:
+                connection, _peer = self._socket.accept()
+            except BlockingIOError:
+                return accepted, False
+            except OSError:
+                # That connection is broken, or descriptors are short for the moment.
+                break
+            connection.setblocking(False)
+            accepted.append(connection)
+        return accepted, True
+
+    async def _take_in(self, connection: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(self._connect, connection)

@@ -1,0 +1,26 @@
+"""Decides whether a configuration lets several processes share the port for clients."""
+
+from __future__ import annotations
+
+from gateway.config import Config
+from gateway.server.sockets import can_share_ports
+
+
+def why_not_shared(config: Config, *, possible: bool | None = None) -> str:
+    """Return why processes with this configuration cannot share a port, and what to do; empty if they can.
+
+    `possible` says whether the system can share ports; by default the system is asked.
+    """
+    if not (can_share_ports() if possible is None else possible):
+        return "this system has no SO_REUSEPORT: run one process, or several on different ports"
+    if config.keys.in_memory:
+        return (
+            "keys.store is memory://, so each process would have keys of its own: write a redis:// URL, "
+            "which all processes share, or run one process without this option"
+        )
+    if any(address.port == 0 for address in config.listen):
+        return (
+            "listen has port 0, so each process would get a port of its own: write the port that all "
+            "processes share"
+        )
+    return ""
