@@ -5,8 +5,9 @@ Rules kept here:
   others take the last descriptor.
 - It accepts several nevertheless: a turn is long where many clients send, and a new connection waits behind
   all that have come before.
-- At a drain the socket is closed in the very turn in which nobody waits any more: the system resets the
-  connections that wait at a socket that is closed, although their clients have seen them made.
+- The system resets the connections that wait at a socket when it is closed, although their clients have seen
+  them made. So at a drain no new one begins, handshakes get their time, and all that wait are accepted; the
+  socket is closed in the very turn in which none waits any more.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Final
 
 from gateway.config import Address
+from gateway.server.connect_filter import ignore_new_connections
 from gateway.server.sockets import QUEUE
+
+HANDSHAKE_SECONDS: Final = 0.1
+"""The time for the handshakes that have begun when a drain closes the socket; most take a round trip."""
 
 Connect = Callable[[], asyncio.Protocol]
 """Returns the protocol of a new connection."""
@@ -66,7 +72,9 @@ class Listener:
         self._socket.close()
 
     async def drain(self) -> None:
-        """Accept every connection that waits, and then no more."""
+        """Accept every connection that waits or is being made, and then no more."""
+        ignore_new_connections(self._socket)
+        await asyncio.sleep(HANDSHAKE_SECONDS)
         await self._stop_servers()
         waiting = True
         while waiting:

@@ -86,8 +86,7 @@ class Listeners:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                for listener in self._open.get(setting, []):
-                    await listener.drain()
+                await asyncio.gather(*(listener.drain() for listener in self._open.get(setting, [])))
         self.close(setting)
 
     def close(self, setting: str) -> None:

@@ -304,17 +304,17 @@ class TestDrain:
         with pytest.raises(ConnectionRefusedError):
             await RawClient.connect(address)
 
-    @pytest.mark.parametrize("timeout", [2.0, 0.0])
-    async def test_idle_connections_close_when_the_delay_is_over(
+    @pytest.mark.parametrize("timeout", [30.0, 0.0])
+    async def test_idle_connections_close_soon_after_the_delay(
         self, start_gateway: Start, timeout: float
     ) -> None:
-        """Idle connections are closed when the delay is over, which cuts nothing."""
+        """Idle connections are closed about a second after the delay is over, which cuts nothing."""
         gateway = await start_gateway(drain={"delay": 0.0, "timeout": timeout})
         used, unused = await gateway.connect(), await gateway.connect()
         assert (await used.ask("GET", "/health")).status == 200
         started = asyncio.get_running_loop().time()
         assert await gateway.gateway.drain() == Exit.OK
-        assert asyncio.get_running_loop().time() - started < 1.5
+        assert asyncio.get_running_loop().time() - started < 5.0
         assert await used.ended()
         assert await unused.ended()
 

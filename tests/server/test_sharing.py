@@ -9,25 +9,25 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 
 from gateway.config import Address
+from gateway.server.listener import HANDSHAKE_SECONDS
 from gateway.server.listeners import ACCEPTED
 from gateway.server.sharing import why_not_shared
 from tests.bench.processes import free_ports
 from tests.core_stand_in import StandInCore
-from tests.raw_client import BrokenResponse, RawClient
+from tests.raw_client import BrokenResponse, RawClient, request
 from tests.running import MASTER_KEY, shipped_config
 from tests.serving import Serving, serving
 from tests.wire.asserting import READ
 
 SHARED = ("--reuse-port",)
 CONNECTIONS = 1600
-NEW, KEPT = 250, 30
+NEW, KEPT = 24, 12
 """Clients that send requests on new connections, and on kept ones."""
-WAITING = 12 * ACCEPTED
+WAITING = 20 * ACCEPTED
 """Connections that wait at a socket when its process is told to end: more than it accepts meanwhile."""
 MOST_APART = 0.2
 """The largest part of its fair share by which the connections of a process may differ from that share."""
@@ -226,7 +226,7 @@ class Load:
     async def goes_on(self, count: int = 200) -> None:
         """Wait until so many more requests are served."""
         until = self.served + count
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.served < until:
                 await asyncio.sleep(0.01)
 
@@ -244,22 +244,47 @@ async def under_load(address: Address) -> AsyncIterator[Load]:
         load.stopped = True
 
 
-def in_queues(port: int) -> int:
-    """Return how many connections wait to be accepted at a port of IPv4."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    # proc(5): the local address, the state (0A listens), and what waits to be sent and to be read.
-    found = [line[4] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"]
-    return sum(int(queues.partition(":")[2], 16) for queues in found)
+class TestQueue:
+    async def test_requests_that_wait_at_the_socket_of_a_process_that_ends_are_served(
+        self, upstream: StandInCore
+    ) -> None:
+        """Connections that were made while the process was held up are served, and not reset."""
+        settings = {"DRAIN__DELAY": "0s", "DRAIN__TIMEOUT": "20s"}
+        async with serving(upstream.url, settings) as process, AsyncExitStack() as stack:
+            address, _ = await process.listening()
+            await process.event("ready")
+            process.process.send_signal(signal.SIGSTOP)
+            clients = [await RawClient.connect(address, keep=False) for _ in range(WAITING)]
+            for client in clients:
+                stack.push_async_callback(client.close)
+                await client.send(request("GET", READ, key=MASTER_KEY))
+            process.terminate()
+            process.process.send_signal(signal.SIGCONT)
+            responses = [await client.response() for client in clients]
+            ended = await process.ended()
+        assert {(response.status, response.value("connection")) for response in responses} == {(200, "close")}
+        assert (ended.code, ended.stderr) == (0, "")
 
-
-async def stop_with_a_queue(process: Serving, port: int) -> None:
-    """Send SIGTERM to a process that has just been held up, so that connections wait at its socket."""
-    process.process.send_signal(signal.SIGSTOP)
-    async with asyncio.timeout(10):
-        while in_queues(port) < WAITING:
-            await asyncio.sleep(0.01)
-    process.terminate()
-    process.process.send_signal(signal.SIGCONT)
+    async def test_a_connection_of_the_last_moment_gets_its_first_request_served(
+        self, upstream: StandInCore
+    ) -> None:
+        """A client that connects just before the socket is closed has a second for its first request."""
+        settings = {"DRAIN__DELAY": "0s", "DRAIN__TIMEOUT": "20s"}
+        async with serving(upstream.url, settings) as process:
+            address, _ = await process.listening()
+            await process.event("ready")
+            late, silent = [await RawClient.connect(address) for _ in range(2)]
+            process.terminate()
+            await process.event("draining")
+            await asyncio.sleep(2 * HANDSHAKE_SECONDS)
+            response = await late.ask("GET", READ, key=MASTER_KEY)
+            assert (response.status, response.value("connection")) == (200, "close")
+            assert await silent.ended()
+            assert not silent.was_reset
+            for client in (late, silent):
+                await client.close()
+            ended = await process.ended()
+        assert (ended.code, ended.events[-1]["cut"]) == (0, 0)
 
 
 @pytest.mark.redis
@@ -282,7 +307,7 @@ class TestRestart:
                     running.append(await begin())
                     await load.goes_on()
                     oldest = running.pop(0)
-                    await stop_with_a_queue(oldest, site.listen.port)
+                    oldest.terminate()
                     ended.append(await oldest.ended())
                     await load.goes_on()
             assert load.failures == []

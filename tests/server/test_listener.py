@@ -1,0 +1,116 @@
+"""One listening socket at a drain: connections that wait are served, on either event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import pytest
+import uvloop
+
+from gateway.config import Address
+from gateway.server.listener import Listener
+from gateway.server.listeners import ACCEPTED
+from gateway.server.sockets import bound
+
+PATIENCE = 5.0
+WAITING = 5 * ACCEPTED + 1
+
+loops = pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+
+
+class Greeting(asyncio.Protocol):
+    """A connection that is greeted and closed as soon as it is made."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(b"hello")  # type: ignore[attr-defined]  # a stream transport
+        transport.close()
+
+
+def listener(loop: asyncio.AbstractEventLoop, connect: Callable[[], asyncio.Protocol] = Greeting) -> Listener:
+    (opened,) = bound("listen", Address("127.0.0.1", 0))
+    return Listener(opened, connect, ACCEPTED, loop)
+
+
+def connected(address: Address) -> socket.socket:
+    return socket.create_connection((address.host, address.port), timeout=PATIENCE)
+
+
+def received(client: socket.socket) -> bytes:
+    """Return what a client receives up to the end of its connection, or to its reset."""
+    data = b""
+    with client:
+        try:
+            while more := client.recv(16):
+                data += more
+        except ConnectionResetError:
+            return b"reset"
+    return data
+
+
+class TestDrain:
+    @loops
+    @pytest.mark.parametrize("turns", range(4))
+    def test_every_connection_that_waits_is_served(
+        self, new_loop: Callable[[], asyncio.AbstractEventLoop], turns: int
+    ) -> None:
+        """A drain loses no connection, however many turns have accepted some of those that wait."""
+
+        async def drained() -> list[bytes]:
+            loop = asyncio.get_running_loop()
+            listening = listener(loop)
+            await listening.start()
+            clients = [connected(listening.address) for _ in range(WAITING)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await listening.drain()
+            with pytest.raises(ConnectionRefusedError):
+                connected(listening.address)
+            return await asyncio.gather(*(asyncio.to_thread(received, client) for client in clients))
+
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            assert runner.run(drained()) == [b"hello"] * WAITING
+
+    @loops
+    def test_a_turn_accepts_as_many_as_ever(self, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        """A drain accepts in turns as well, so that those beyond a bound are closed in between."""
+        made: list[int] = []
+
+        class Counted(Greeting):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                made[-1] += 1
+                super().connection_made(transport)
+
+        async def count_turns() -> None:
+            while True:
+                made.append(0)
+                await asyncio.sleep(0)
+
+        async def drained() -> None:
+            listening = listener(asyncio.get_running_loop(), Counted)
+            # It is not started, so the drain accepts them all.
+            clients = [connected(listening.address) for _ in range(WAITING)]
+            counting = asyncio.create_task(count_turns())
+            await listening.drain()
+            counting.cancel()
+            await asyncio.gather(*(asyncio.to_thread(received, client) for client in clients))
+
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(drained())
+        assert (sum(made), max(made)) == (WAITING, ACCEPTED)
+
+    @loops
+    def test_closing_waits_for_nobody(self, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        """To close it at once resets the connections that wait."""
+
+        async def closed() -> bytes:
+            listening = listener(asyncio.get_running_loop())
+            client = connected(listening.address)
+            listening.close()
+            return await asyncio.to_thread(received, client)
+
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            assert runner.run(closed()) == b"reset"
