@@ -25,7 +25,7 @@ from tests.sdk import node_packages
 
 ROOT = Path(__file__).resolve().parent.parent
 # Program that the suite starts -> its Debian package.
-PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql"}
+PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql", "systemd-analyze": "systemd"}
 # Debian installs some programs here, which is not on the PATH.
 ELSEWHERE = "/usr/lib/postgresql/*/bin"
 OLDEST_PYTHON = (3, 11)

@@ -31,7 +31,7 @@ from tests.core_stand_in import StandInCore
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
-SERVERS = ("redis", "postgres")  # markers of tests that need a real server of that name
+SERVERS = ("redis", "postgres", "systemd")  # markers of tests that need a real program of that name
 
 _FAST_EXAMPLES = 100
 _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -1,20 +1,26 @@
-"""Checks deploy/: the image has no privileges, and only the gateway can be reached."""
+"""Checks deploy/: the image has no privileges, only the gateway can be reached, systemd accepts the unit."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from gateway.config import Config, load_config
+from gateway.server.descriptors import fit
+from gateway.server.sharing import why_not_shared
 from tests.running import ROOT
 
 DEPLOY = ROOT / "deploy"
+UNIT = DEPLOY / "blnk-gateway@.service"
 SECRETS = {"BLNK_MASTER_KEY": "a-master-key", "POSTGRES_PASSWORD": "a-password"}
 CORE = ("core", "worker", "migrate")
 
@@ -234,6 +240,100 @@ def test_no_secret_is_in_the_file() -> None:
     assert len(named) == 3
     assert [value for _, value in named if not re.match(r"\$\{\w+:\?[^}]+\}", value)] == []
     assert ".env" in (DEPLOY / ".gitignore").read_text().splitlines()
+
+
+# More processes.
+
+
+def more_processes() -> Service:
+    """Return the service of the file for more processes."""
+    loaded = yaml.safe_load((DEPLOY / "compose.processes.yaml").read_text())
+    assert loaded["services"].pop("gateway") == {"command": ["serve", "--reuse-port"]}
+    [(_, service)] = loaded["services"].items()
+    return dict(service)
+
+
+def test_more_processes_are_like_the_gateway_but_for_their_ports() -> None:
+    """They have the image, settings and hardening of the gateway, and listeners that do not clash."""
+    gateway, more = services()["gateway"], more_processes()
+    same = ("image", "restart", "stop_grace_period", "read_only", "cap_drop", "security_opt")
+    assert {name: more[name] for name in same} == {name: gateway[name] for name in same}
+    own = {"BLNK_GATEWAY_ADMIN": "127.0.0.1:0"}
+    assert (
+        more["environment"]
+        == {name: value for name, value in gateway["environment"].items() if name != "BLNK_GATEWAY_HEALTH"}
+        | own
+    )
+
+
+def test_more_processes_share_the_port_in_the_network_of_the_gateway() -> None:
+    """The gateway publishes the port, and the configuration allows to share it."""
+    more = more_processes()
+    assert (more["command"], more["network_mode"]) == (["serve", "--reuse-port"], "service:gateway")
+    assert more.keys().isdisjoint(("ports", "networks"))
+    environ = {name: filled_in(value) for name, value in more["environment"].items()}
+    assert why_not_shared(load_config(ROOT / "gateway.yaml", environ, secrets=True)) == ""
+
+
+# The unit for systemd.
+
+
+def unit() -> dict[str, list[str]]:
+    """Return the values of each setting of the unit, in their order."""
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.systemd
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """systemd-analyze finds nothing to say about the unit, with a program that exists in place of ours."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze is installed")
+    [command] = unit()["ExecStart"]
+    text = UNIT.read_text().replace(command.split()[0], "/bin/true")
+    (tmp_path / UNIT.name).write_text(text)
+    done = subprocess.run(
+        [program, "verify", tmp_path / UNIT.name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_each_process_of_the_unit_shares_the_port_and_has_an_admin_address_of_its_own() -> None:
+    """The addresses of the instances 1 to 9 clash neither with each other nor with the port of clients."""
+    [command] = unit()["ExecStart"]
+    assert command.split()[1:] == ["serve", "--reuse-port", "--config", "/etc/blnk-gateway/gateway.yaml"]
+    [admin] = unit()["Environment"]
+    name, _, value = admin.partition("=")
+    configs = [
+        load_config(ROOT / "gateway.yaml", SECRETS | {name: value.replace("%i", str(number))}, secrets=True)
+        for number in range(1, 10)
+    ]
+    assert len({config.admin for config in configs}) == 9
+    assert all(config.admin.is_loopback for config in configs)
+
+
+def test_processes_of_the_unit_can_share_the_port() -> None:
+    """Linux shares a port only among processes of one user, which a name for all instances gives."""
+    assert (unit()["DynamicUser"], unit()["User"]) == (["yes"], ["blnk-gateway"])
+
+
+def test_the_unit_reads_the_master_key_from_a_credential() -> None:
+    """The setting that the comment names reads the file that systemd provides."""
+    [credential] = unit()["LoadCredential"]
+    [comment] = [line for line in UNIT.read_text().splitlines() if "upstream.master_key_file" in line]
+    assert comment.endswith(f"/{credential.partition(':')[0]}")
+
+
+def test_the_unit_gives_the_gateway_time_to_drain_and_enough_files() -> None:
+    config = load_config(ROOT / "gateway.yaml", SECRETS, secrets=True)
+    [stop], [files] = unit()["TimeoutStopSec"], unit()["LimitNOFILE"]
+    assert float(stop) > config.drain.delay + config.drain.timeout
+    assert fit(config, int(files)).shortfalls == ()
 
 
 # The page.

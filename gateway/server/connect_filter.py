@@ -8,10 +8,10 @@ Rules kept here:
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import socket
 import struct
 import sys
+from array import array
 from typing import Final
 
 # asm-generic/socket.h; the socket module does not name it.
@@ -32,8 +32,9 @@ def ignore_new_connections(listening: socket.socket) -> None:
     """Begin no further connection at this socket and its duplicates, if the system can do that."""
     if sys.platform != "linux":
         return
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _PROGRAM))
-    program = struct.pack("HP", len(_PROGRAM), ctypes.addressof(code))
+    code = array("B", b"".join(struct.pack("HBBI", *line) for line in _PROGRAM))
+    address, _ = code.buffer_info()
+    program = struct.pack("HP", len(_PROGRAM), address)
     # A sandbox may not know the option. Connections that are made in the last moment are reset then.
     with contextlib.suppress(OSError):
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
