@@ -1,10 +1,12 @@
--- wrk's script: `wrk ... -s load.lua URL -- METHOD KEY [BODY]`; its last line of output is JSON.
+-- wrk's script: `wrk ... -s load.lua URL -- METHOD KEY [FILE OF THE BODY]`; its last line of output is JSON.
 
 function init(arguments)
    wrk.method = arguments[1]
    wrk.headers["X-Blnk-Key"] = arguments[2]
    if arguments[3] then
-      wrk.body = arguments[3]
+      local file = assert(io.open(arguments[3], "rb"))
+      wrk.body = file:read("*a")
+      file:close()
       wrk.headers["Content-Type"] = "application/json"
    end
 end

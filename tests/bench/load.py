@@ -2,22 +2,25 @@
 
 Rules kept here:
 - A response that is not a success fails the run: refusals are cheap, and would look like speed.
+- wrk sends the next request once it has the response, so it finds how much CPU time a request takes; for
+  latencies at a given rate see `open_loop`.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryFile
 
-from tests.bench.processes import find, start
+from tests.bench.processes import end, find, start
 
 SCRIPT = Path(__file__).with_name("load.lua")
 
 
 class LoadError(Exception):
-    """wrk did not run, or a response was not a success."""
+    """A load was not sent as it should be, or a response was not a success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +46,28 @@ class Seen:
 
 def load(request: Request, *, seconds: int, connections: int, core: int) -> Seen:
     """Send the request over `connections` connections for `seconds`, from `core`. Raises LoadError."""
-    command = [
-        find("wrk") or "wrk",
-        "--threads=1",
-        f"--connections={connections}",
-        f"--duration={seconds}",
-        f"--script={SCRIPT}",
-        f"http://127.0.0.1:{request.port}{request.target}",
-        "--",
-        request.method,
-        request.key,
-        *([request.body] if request.body else []),
-    ]
-    with TemporaryFile() as output:
-        status = start(command, core, output).wait(seconds + 30)
+    with ExitStack() as held:
+        command = [
+            find("wrk") or "wrk",
+            "--threads=1",
+            f"--connections={connections}",
+            f"--duration={seconds}",
+            "--timeout=10",
+            f"--script={SCRIPT}",
+            f"http://127.0.0.1:{request.port}{request.target}",
+            "--",
+            request.method,
+            request.key,
+        ]
+        if request.body:
+            file = held.enter_context(NamedTemporaryFile("w", encoding="utf-8"))
+            file.write(request.body)
+            file.flush()
+            command.append(file.name)
+        output = held.enter_context(TemporaryFile())
+        process = start(command, core, output)
+        held.callback(end, process)
+        status = process.wait(seconds + 30)
         output.seek(0)
         text = output.read().decode()
     if status != 0:

@@ -1,4 +1,4 @@
-"""Run processes on a core of their own, and measure their CPU time.
+"""Run processes on a core of their own, and measure their CPU time and memory.
 
 Rules kept here:
 - A process is pinned before it starts, so that what it forks is pinned too.
@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE = 5.0
-# Debian installs nginx in a folder that is not on the PATH of a user.
+# Debian installs nginx and haproxy in a folder that is not on the PATH of a user.
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find(program: str) -> str | None:
-    """Return the path of a program, or None if it is not installed."""
-    return shutil.which(program) or shutil.which(program, path=_SYSTEM)
+    """Return the path of a program, or None if it is installed neither here nor in this environment."""
+    places = (str(Path(sys.executable).parent), None, _SYSTEM)
+    return next((found for place in places if (found := shutil.which(program, path=place))), None)
 
 
 def free_ports(count: int) -> list[int]:
@@ -37,15 +40,29 @@ def free_ports(count: int) -> list[int]:
 
 
 def start(
-    command: Sequence[str | Path], core: int, output: BinaryIO, environ: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    core: int,
+    output: BinaryIO | int,
+    environ: Mapping[str, str] | None = None,
+    stdin: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process that stays on `core` with all its threads and children; it writes to `output`."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
-        return subprocess.Popen(command, stdout=output, stderr=output, env=environ)
+        return subprocess.Popen(command, stdin=stdin, stdout=output, stderr=subprocess.STDOUT, env=environ)
     finally:
         os.sched_setaffinity(0, before)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process: by SIGTERM, and by SIGKILL where that takes longer than 5 s."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager
@@ -58,18 +75,34 @@ def started(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds, user and system, of a process and its children, to within a clock tick."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    # proc(5): utime and stime are fields 14 and 15; the name, field 2, may contain blanks.
-    utime, stime = stat.rpartition(")")[2].split()[11:13]
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return (int(utime) + int(stime)) / _TICKS + sum(cpu_seconds(int(child)) for child in children)
+    """Return the CPU seconds, user and system, of a process and its children.
+
+    They are counted in nanoseconds, but not those of threads that have ended.
+    """
+    spent = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # A thread may end in between.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            spent += int((task / "schedstat").read_text().split()[0]) / 1e9
+            spent += sum(cpu_seconds(int(child)) for child in (task / "children").read_text().split())
+    return spent
+
+
+def busy_seconds(core: int) -> float:
+    """Return the seconds for which a core has worked, for any process or for the kernel."""
+    rows = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    # proc(5): user, nice, system, idle, iowait, irq, softirq, steal.
+    user, nice, system, _, _, irq, softirq, steal = next(
+        map(int, row[1:9]) for row in rows if row[0] == f"cpu{core}"
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
+def memory_kb(pid: int) -> dict[str, int]:
+    """Return the memory of a process in KiB by kind, such as `Rss` and `Pss`."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {name: int(kib) for name, kib in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}

@@ -1,73 +1,86 @@
-"""Show the measurements as a table, and as ratios with their bounds."""
+"""Show measurements as Markdown tables.
+
+Rules kept here:
+- CPU time is shown as the median of the rounds, with the least and the most.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
+
+from tests.bench.bounds import Verdict
+from tests.bench.samples import Samples, ratio
+from tests.bench.tables import Column, markdown
+
+WITHOUT_CPU = "direct"
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The figures of one server under one load; `cpu_us` is its own CPU time for a request."""
+class Result:
+    """The results of a section: lines to print, verdicts, every sample as JSON holds it, and a picture."""
 
-    cpu_us: float
-    rate: float
-    p50_ms: float
-    p99_ms: float
-
-
-Samples = dict[tuple[str, str], list[Sample]]
-"""(server, method) -> a sample of each round."""
+    title: str
+    lines: Sequence[str]
+    verdicts: Sequence[Verdict] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    picture: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """A bound for one method: the gateway may take at most `most` times the CPU time of the other server."""
+class About:
+    """A server's part of the gateway's job, and whether it changes numbers that a double cannot hold."""
 
-    method: str
-    other: str
-    most: float
+    does: str
+    keeps_numbers: bool
 
-
-BOUNDS = (
-    Bound("GET", "nginx", 3),
-    Bound("POST", "nginx", 4),
-    Bound("GET", "plain aiohttp", 1 / 3),
-    Bound("POST", "plain aiohttp", 1 / 3),
-)
+    @property
+    def shown(self) -> str:
+        return self.does if self.keeps_numbers else f"{self.does}; changes large numbers"
 
 
-def table(samples: Samples) -> Iterator[str]:
-    """Yield lines of Markdown: medians of the rounds, and the span of the CPU time."""
-    yield f"| request | {'server':<13} | CPU us/request | lowest-highest | requests/s | p50 ms | p99 ms |"
-    yield f"|{'-' * 9}|{'-' * 15}|{'-' * 15}:|{'-' * 15}:|{'-' * 11}:|{'-' * 7}:|{'-' * 7}:|"
-    for (server, method), rounds in samples.items():
+def _columns(base: str) -> list[Column]:
+    return [
+        Column("request", is_text=True),
+        Column("server", is_text=True),
+        Column("CPU us/request"),
+        Column("least-most"),
+        Column(f"x {base}"),
+        Column("requests/s"),
+        Column("p50 ms"),
+        Column("p99 ms"),
+        Column("does", is_text=True),
+    ]
+
+
+def compared(samples: Samples, about: Mapping[str, About], base: str) -> Iterator[str]:
+    """Yield a table of the samples, with the ratio of each server to `base` in the same round."""
+
+    def row(server: str, call: str) -> list[str]:
+        rounds = samples[server, call]
         cpu = [sample.cpu_us for sample in rounds]
-        span = f"{min(cpu):.1f}-{max(cpu):.1f}"
-        rate, p50, p99 = (
-            median(column)
-            for column in zip(*((one.rate, one.p50_ms, one.p99_ms) for one in rounds), strict=True)
-        )
-        yield (
-            f"| {method:<7} | {server:<13} | {median(cpu):14.1f} | {span:>14} "
-            f"| {rate:10,.0f} | {p50:6.2f} | {p99:6.2f} |"
-        )
+        shown = server != WITHOUT_CPU
+        return [
+            call,
+            server,
+            f"{median(cpu):.1f}" if shown else "-",
+            f"{min(cpu):.1f}-{max(cpu):.1f}" if shown else "-",
+            f"{ratio(samples, call, server, base):.2f}" if shown and (base, call) in samples else "-",
+            f"{median(sample.rate for sample in rounds):,.0f}",
+            f"{median(sample.p50_ms for sample in rounds):.2f}",
+            f"{median(sample.p99_ms for sample in rounds):.2f}",
+            about[server].shown,
+        ]
+
+    yield from markdown(_columns(base), [row(server, call) for server, call in samples])
 
 
-def ratio(samples: Samples, bound: Bound) -> float:
-    """Return the gateway's median CPU time divided by the other server's."""
-    ours, theirs = (
-        median(sample.cpu_us for sample in samples[server, bound.method])
-        for server in ("gateway", bound.other)
+def disturbance(samples: Samples) -> str:
+    """Return a sentence about other processes on the core of the proxies, which make all figures larger."""
+    found = [sample.others for rounds in samples.values() for sample in rounds]
+    return (
+        f"Other processes used {median(found):.0%} of the proxies' core (median of the loads; "
+        f"at most {max(found):.0%})."
     )
-    return ours / theirs
-
-
-def verdicts(samples: Samples) -> Iterator[tuple[bool, str]]:
-    """Yield for each bound whether it holds, and a line that says so."""
-    for bound in BOUNDS:
-        found = ratio(samples, bound)
-        kept = found <= bound.most
-        comparison = f"{bound.method}: gateway / {bound.other}"
-        yield kept, f"{comparison:<30} {found:5.2f}   at most {bound.most:.2f}   {'ok' if kept else 'MISSED'}"

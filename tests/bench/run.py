@@ -1,115 +1,95 @@
-"""Measure each server in turn, several times, and print the results; runs in the tests' environment.
+"""Run the sections of the benchmark and print their results; runs in the tests' environment.
 
 Rules kept here:
-- The loads alternate (A B C A B C ...), so that other load on the machine affects all of them alike.
-- CPU time per request is the figure to trust; rates and latencies depend on other load on the machine.
-- CPU time is read after postponed work, such as writing the log, is done.
+- Results go to standard output, progress to standard error.
+- SIGTERM and Ctrl-C end every server and remove every file.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
+import json
 import signal
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
-from tests.bench.load import LoadError, Request, load
-from tests.bench.processes import cpu_seconds
-from tests.bench.report import Sample, Samples, table, verdicts
-from tests.bench.servers import Cores, Server, StartError, servers
+from tests.bench import machine
+from tests.bench.bounds import lines as verdict_lines
+from tests.bench.load import LoadError
+from tests.bench.options import SECTIONS, Options, parse
+from tests.bench.report import Result
+from tests.bench.sections import comparison, flat, latency, processes, quick, soak
+from tests.bench.sections.context import Context
+from tests.bench.servers import Cores, StartError
 
-# The gateway writes its log every 0.2 s.
-_SETTLED_SECONDS = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Seconds of each load, how often it is repeated, and its number of connections."""
-
-    seconds: int
-    rounds: int
-    connections: int
-
-
-def settings() -> Settings:
-    """Return the settings of the command line."""
-    parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--seconds", type=_positive, default=1, help="whole seconds of each load (default: 1)"
-    )
-    parser.add_argument(
-        "--rounds", type=_positive, default=7, help="how often each load is repeated (default: 7)"
-    )
-    parser.add_argument("--connections", type=_positive, default=16, help="connections of wrk (default: 16)")
-    given = parser.parse_args()
-    return Settings(given.seconds, given.rounds, given.connections)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def measure(server: Server, request: Request, wanted: Settings, core: int) -> Sample:
-    """Measure one load on one server. Raises LoadError."""
-    before = cpu_seconds(server.process.pid)
-    seen = load(request, seconds=wanted.seconds, connections=wanted.connections, core=core)
-    time.sleep(_SETTLED_SECONDS)
-    spent = cpu_seconds(server.process.pid) - before
-    return Sample(spent / seen.requests * 1e6, seen.requests / seen.seconds, seen.p50_ms, seen.p99_ms)
-
-
-def compare(wanted: Settings, cores: Cores, directory: Path) -> Samples:
-    """Return a sample of each round for every server and method. Raises StartError, LoadError."""
-    with servers(directory, cores) as running:
-        loads = running.loads()
-        samples: Samples = {(server.name, request.method): [] for server, request in loads}
-        for _ in range(wanted.rounds):
-            for server, request in loads:
-                samples[server.name, request.method].append(measure(server, request, wanted, cores.load))
-        return samples
+_RUN: Mapping[str, Callable[[Context], Result]] = {
+    "peers": comparison.peers,
+    "sizes": comparison.sizes,
+    "processes": processes.processes,
+    "flat": flat.flat,
+    "latency": latency.latency,
+    "soak": soak.soak,
+}
+assert _RUN.keys() == SECTIONS.keys()
 
 
 def main() -> int:
-    wanted = settings()
-    # SIGTERM must end the servers too.
+    options = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     cores = Cores.available()
     if cores is None:
         sys.stderr.write("tests.bench: needs two cores\n")
         return 2
-    with TemporaryDirectory(prefix="blnk-gateway-bench-") as directory:
-        # If root starts nginx, it works as another user.
-        Path(directory).chmod(0o755)
-        try:
-            samples = compare(wanted, cores, Path(directory))
-        except (StartError, LoadError) as problem:
-            sys.stderr.write(f"tests.bench: {problem}\n")
-            return 2
-    return report(wanted, samples)
+    context = Context(options, cores)
+    try:
+        return measure(context)
+    except (StartError, LoadError) as problem:
+        context.say(str(problem))
+        return 2
+    except KeyboardInterrupt:
+        context.say("interrupted")
+        return 130
 
 
-def report(wanted: Settings, samples: Samples) -> int:
-    """Print the results; return 1 if a bound was missed, else 0."""
-    judged = list(verdicts(samples))
-    lines = [
-        f"{wanted.rounds} rounds of {wanted.seconds} s, {wanted.connections} connections, medians; "
-        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"load average {os.getloadavg()[0]:.1f}",
-        "",
-        *table(samples),
-        "",
-        *(line for _, line in judged),
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0 if all(kept for kept, _ in judged) else 1
+def measure(context: Context) -> int:
+    """Run what the user wishes; return 1 if a bound was missed, else 0. Raises StartError, LoadError."""
+    options, environment = context.options, machine.described()
+    sys.stdout.write(f"{machine.summary(environment)}\n")
+    sys.stdout.flush()
+    results: dict[str, Result] = {}
+    chosen = {"quick": quick.quick} if options.quick else {name: _RUN[name] for name in options.sections}
+    for name, run in chosen.items():
+        results[name] = run(context)
+        sys.stdout.write(printed(results[name]))
+        sys.stdout.flush()
+        # Written after each section, so that an interrupted run keeps what it has.
+        keep(options, environment, results)
+    return 1 if any(verdict.missed for result in results.values() for verdict in result.verdicts) else 0
+
+
+def printed(result: Result) -> str:
+    """Return a result as Markdown."""
+    parts = [f"\n## {result.title}\n", *result.lines, "", *verdict_lines(result.verdicts)]
+    return "\n".join(parts) + "\n"
+
+
+def keep(options: Options, environment: Mapping[str, Any], results: Mapping[str, Result]) -> None:
+    """Write the files that the user wishes."""
+    if options.json:
+        write_json(options.json, environment, results)
+    if options.svg and "peers" in results:
+        options.svg.write_text(results["peers"].picture)
+
+
+def write_json(file: Path, environment: Mapping[str, Any], results: Mapping[str, Result]) -> None:
+    """Write every sample and verdict."""
+    sections = {
+        name: {**result.data, "verdicts": [asdict(verdict) for verdict in result.verdicts]}
+        for name, result in results.items()
+    }
+    file.write_text(json.dumps({"environment": environment, "sections": sections}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""A guard for CI, under a minute: is the gateway slower than it was?
+
+Rules kept here:
+- The figure is the CPU time of the gateway divided by that of a plain aiohttp proxy, of which each round has
+  one: Python, aiohttp, uvloop and the machine affect both. Other gateways of the command line, such as that
+  of the commit before, are a base too, and a better one.
+- The rounds' ratios are averaged without the least and the most, which was the steadiest of five statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from tests.bench.bounds import Verdict
+from tests.bench.gateways import COMPILED, DOES, start_gateway
+from tests.bench.messages import GET, POST
+from tests.bench.peers import AIOHTTP, Duty, start_peer
+from tests.bench.report import About, Result, compared, disturbance
+from tests.bench.samples import Samples, as_json, compare, ratios
+from tests.bench.sections.context import Context
+from tests.bench.servers import Server, Stage
+from tests.bench.upstream import start_upstream
+from tests.bench.verify import verify
+
+ROUNDS: Final = 9
+_CONNECTIONS: Final = 16
+
+MOST: Final = {GET.name: 0.50, POST.name: 0.61}
+MOST_OF_BASE: Final = 1.1
+
+
+def quick(context: Context) -> Result:
+    """Compare the gateway with the plain proxy, and with the gateways named. Raises StartError, LoadError."""
+    amount = replace(context.amount(), seconds=1, rounds=ROUNDS, connections=_CONNECTIONS)
+    ours, *named = [each for each in context.options.gateways if each.name != COMPILED]
+    with Stage.opened(context.cores) as stage:
+        upstream = start_upstream(stage)
+        plain = start_peer(stage, AIOHTTP, upstream.port)
+        verify(plain, AIOHTTP.duties)
+        gateways = [start_gateway(stage, each, upstream.port) for each in (ours, *named)]
+        for server in gateways:
+            verify(server, frozenset(Duty))
+        loads = [(server, call) for call in (GET, POST) for server in (plain, *gateways)]
+        samples = compare(loads, amount, context.teller("quick"))
+    about = {plain.name: About(AIOHTTP.does, keeps_numbers=True)} | {
+        server.name: About(DOES, keeps_numbers=True) for server in gateways
+    }
+    lines = [disturbance(samples), "", *compared(samples, about, plain.name)]
+    verdicts = list(_verdicts(samples, plain, gateways))
+    return Result("Quick", lines, verdicts, {"samples": as_json(samples)})
+
+
+def _verdicts(samples: Samples, plain: Server, gateways: Sequence[Server]) -> Iterator[Verdict]:
+    ours, *named = gateways
+    for call in (GET.name, POST.name):
+        bases = [(plain.name, MOST[call]), *((server.name, MOST_OF_BASE) for server in named)]
+        for base, most in bases:
+            found = ratios(samples, call, ours.name, base)
+            note = f"rounds {min(found):.2f}-{max(found):.2f}"
+            yield Verdict(f"{call}: {ours.name} / {base}", trimmed_mean(found), most, note)
+
+
+def trimmed_mean(values: Sequence[float]) -> float:
+    """Return the mean without the least and the most; of fewer than three values, of all."""
+    kept = sorted(values)[1:-1] if len(values) > 2 else values
+    return sum(kept) / len(kept)
