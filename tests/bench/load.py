@@ -23,6 +23,10 @@ class LoadError(Exception):
     """A load was not sent as it should be, or a response was not a success."""
 
 
+class NoResponseError(LoadError):
+    """No response came while the load lasted; on a busy machine that happens to one load in some hundred."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request that is sent again and again, with its port and key."""
@@ -45,7 +49,10 @@ class Seen:
 
 
 def load(request: Request, *, seconds: int, connections: int, core: int) -> Seen:
-    """Send the request over `connections` connections for `seconds`, from `core`. Raises LoadError."""
+    """Send the request over `connections` connections for `seconds`, from `core`.
+
+    Raises LoadError, and NoResponseError if the load may be tried again.
+    """
     with ExitStack() as held:
         command = [
             find("wrk") or "wrk",
@@ -73,7 +80,9 @@ def load(request: Request, *, seconds: int, connections: int, core: int) -> Seen
     if status != 0:
         raise LoadError(text)
     counted = json.loads(text.splitlines()[-1])
-    if counted["failed"] or not counted["requests"]:
+    if not counted["failed"] and not counted["requests"]:
+        raise NoResponseError(f"{request.method} {request.target}: no response within {seconds} s\n{text}")
+    if counted["failed"]:
         raise LoadError(
             f"{request.method} {request.target}: {counted['failed']} responses were not a success\n{text}"
         )

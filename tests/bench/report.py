@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench.bounds import Verdict
-from tests.bench.samples import Samples, ratio
+from tests.bench.samples import Samples, others_of, ratio
 from tests.bench.tables import Column, markdown
 
 WITHOUT_CPU = "direct"
@@ -79,8 +79,8 @@ def compared(samples: Samples, about: Mapping[str, About], base: str) -> Iterato
 
 def disturbance(samples: Samples) -> str:
     """Return a sentence about other processes on the core of the proxies, which make all figures larger."""
-    found = [sample.others for rounds in samples.values() for sample in rounds]
+    most = max(sample.others for rounds in samples.values() for sample in rounds)
     return (
-        f"Other processes used {median(found):.0%} of the proxies' core (median of the loads; "
-        f"at most {max(found):.0%})."
+        f"Other processes used {others_of(samples):.0%} of the proxies' core (median of the loads; "
+        f"at most {most:.0%})."
     )

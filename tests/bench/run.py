@@ -8,7 +8,6 @@ Rules kept here:
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from tests.bench.options import SECTIONS, Options, parse
 from tests.bench.report import Result
 from tests.bench.sections import comparison, flat, latency, processes, quick, soak
 from tests.bench.sections.context import Context
-from tests.bench.servers import Cores, StartError
+from tests.bench.servers import Cores, StartError, end_on_sigterm
 
 _RUN: Mapping[str, Callable[[Context], Result]] = {
     "peers": comparison.peers,
@@ -37,7 +36,7 @@ assert _RUN.keys() == SECTIONS.keys()
 
 def main() -> int:
     options = parse(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
+    end_on_sigterm()
     cores = Cores.available()
     if cores is None:
         sys.stderr.write("tests.bench: needs two cores\n")

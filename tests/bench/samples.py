@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from tests.bench.load import load
+from tests.bench.load import NoResponseError, load
 from tests.bench.messages import Call
 from tests.bench.processes import busy_seconds
 from tests.bench.servers import Cores, Server
 
 # The gateway writes its log every 0.2 s.
 SETTLED_SECONDS = 0.3
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,14 @@ class Amount:
 
 
 def measured(server: Server, call: Call, amount: Amount) -> Sample:
-    """Measure one load on one server. Raises LoadError."""
+    """Measure one load on one server; repeat it if no response came. Raises LoadError."""
+    for _ in range(_TRIES - 1):
+        with suppress(NoResponseError):
+            return _once(server, call, amount)
+    return _once(server, call, amount)
+
+
+def _once(server: Server, call: Call, amount: Amount) -> Sample:
     cores = amount.cores
     began, before, busy = time.monotonic(), server.cpu_seconds(), busy_seconds(cores.proxy)
     seen = load(server.request(call), seconds=amount.seconds, connections=amount.connections, core=cores.load)
@@ -90,6 +99,11 @@ def ratios(samples: Samples, call: str, ours: str, theirs: str) -> list[float]:
 def ratio(samples: Samples, call: str, ours: str, theirs: str) -> float:
     """Return the median of the rounds' ratios: what slows a whole round cancels out."""
     return median(ratios(samples, call, ours, theirs))
+
+
+def others_of(samples: Samples) -> float:
+    """Return the part of the proxies' core that other processes used: the median of the loads."""
+    return median(sample.others for rounds in samples.values() for sample in rounds)
 
 
 def as_json(samples: Samples) -> list[dict[str, Any]]:

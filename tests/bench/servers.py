@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -93,6 +95,11 @@ class Stage:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("BLNK_")}
         process = self.running.enter_context(started(command, core, output, inherited | dict(environ)))
         return Process(name, process, output)
+
+
+def end_on_sigterm() -> None:
+    """Make SIGTERM end this process with exit code 2, and its stages with it, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
 
 
 @dataclass(frozen=True, slots=True)

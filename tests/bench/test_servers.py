@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,18 @@ from tests.bench.servers import Cores, Stage, StartError
 
 CORES = Cores(0, 0)
 SLEEP = "import time; print('started', flush=True); time.sleep(60)"
+STAGED = f"""
+import sys, time
+from tests.bench.servers import Cores, Stage, end_on_sigterm
+end_on_sigterm()
+try:
+    with Stage.opened(Cores(0, 0)) as stage:
+        process = stage.run("sleeper", [sys.executable, "-c", {SLEEP!r}], 0, {{}})
+        print(stage.folder, process.popen.pid, flush=True)
+        time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
 WORK = "while True: pass"
 
 
@@ -33,6 +47,19 @@ def test_everything_ends_with_the_stage() -> None:
         folder = stage.folder
     assert process.popen.poll() is not None
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_everything_ends_with_a_signal(number: signal.Signals) -> None:
+    """A benchmark that is interrupted leaves no server that burns a core."""
+    bench = subprocess.Popen([sys.executable, "-c", STAGED], stdout=subprocess.PIPE, text=True)
+    assert bench.stdout is not None
+    with bench.stdout:
+        folder, pid = bench.stdout.readline().split()
+        bench.send_signal(number)
+        bench.wait(10)
+    assert not Path(folder).exists()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_settings_of_this_environment_do_not_reach_a_server(monkeypatch: pytest.MonkeyPatch) -> None:

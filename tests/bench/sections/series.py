@@ -45,6 +45,11 @@ class Series:
         xs = [x if self.per else log10(x) for x in self.xs for _ in self.rounds[0]]
         return fit(xs, [value for found in self.rounds for value in found])
 
+    def growth(self) -> float:
+        """Return the last figure divided by the first: the median of the rounds."""
+        pairs = zip(self.rounds[-1], self.rounds[0], strict=True)
+        return median(last / first for last, first in pairs)
+
     def as_json(self) -> dict[str, Any]:
         """Return the series as JSON holds it."""
         return asdict(self)

@@ -32,6 +32,11 @@ def test_a_cost_that_should_not_grow_has_a_slope_for_each_tenfold() -> None:
     assert (round(slope.slope, 9), round(slope.error, 9)) == (1.0, 0.612372436)
 
 
+def test_growth_is_that_of_the_last_point_within_a_round() -> None:
+    """A slow round counts as any other."""
+    assert Series("", "", "", (1, 10, 100), ((50.0, 500.0), (1.0, 1.0), (60.0, 550.0))).growth() == 1.15
+
+
 def test_a_cost_in_proportion_has_a_slope_for_each_unit() -> None:
     """Ten more items cost 200 us more."""
     assert RISING.slope() == Fit(20.0, 0.0)
