@@ -108,9 +108,11 @@ def run_gateway(
         "BLNK_GATEWAY_KEYS__STORE": wanted.store,
         "BLNK_GATEWAY_DRAIN__DELAY": "0s",
     }
-    name = f"{gateway.name} {wanted.name}-{admin}".strip()
     process = stage.run(
-        name, command, stage.cores.proxy if core is None else core, settings | dict(wanted.settings)
+        wanted.name or gateway.name,
+        command,
+        stage.cores.proxy if core is None else core,
+        settings | dict(wanted.settings),
     )
     ready = Call("ready", "GET", "/health/ready")
     process.wait_until(lambda: ask(admin, ready, "").status == 200)

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 from tests.bench.load import Request
 from tests.bench.messages import GET, RESPONSE, Call
@@ -90,10 +90,16 @@ class Stage:
         return made
 
     def run(self, name: str, command: Command, core: int, environ: Mapping[str, str]) -> Process:
-        """Start a process with the environment of this one and `environ`, without `BLNK_` of this one."""
-        output = self.folder_of(name) / "output"
+        """Start a process with the environment of this one and `environ`, without `BLNK_` of this one.
+
+        Raises StartError if there is no such program.
+        """
+        output = Path(mkdtemp(dir=self.folder)) / "output"
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("BLNK_")}
-        process = self.running.enter_context(started(command, core, output, inherited | dict(environ)))
+        try:
+            process = self.running.enter_context(started(command, core, output, inherited | dict(environ)))
+        except OSError as error:
+            raise StartError(f"{name}: cannot run {command[0]}: {error.strerror}") from None
         return Process(name, process, output)
 
 

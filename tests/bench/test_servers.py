@@ -39,6 +39,13 @@ def test_a_server_that_ends_is_named_with_its_output() -> None:
     assert str(failed.value) == "nginx + Lua ended with exit code 3. Its output:\nno such option\n"
 
 
+def test_a_program_that_is_not_there_is_named() -> None:
+    """As one whose path is mistyped in --gateway."""
+    with Stage.opened(CORES) as stage, pytest.raises(StartError) as failed:
+        stage.run("before", ["/no/such/gateway"], 0, {})
+    assert str(failed.value) == "before: cannot run /no/such/gateway: No such file or directory"
+
+
 def test_everything_ends_with_the_stage() -> None:
     """No process and no file is left."""
     with Stage.opened(CORES) as stage:
