@@ -40,9 +40,10 @@ class Connection:
         self.due, self.received = due, b""
         sent = self.socket.send(request)
         if sent < len(request):
+            before = self.socket.gettimeout()
             self.socket.settimeout(_PATIENCE)
             self.socket.sendall(request[sent:])
-            self.socket.setblocking(False)
+            self.socket.settimeout(before)
 
     def receive(self) -> int:
         """Read what is there; return the status once the response is whole, else 0. Raises OSError."""

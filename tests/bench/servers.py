@@ -26,6 +26,8 @@ from tests.bench.processes import cpu_seconds, started
 
 _CONFIGS = Path(__file__).resolve().parent / "configs"
 _PATIENCE = 30.0
+_SHOWN = 2_000
+"""Characters of a server's output that an error shows."""
 
 Command = Sequence[str | Path]
 
@@ -126,7 +128,8 @@ class Process:
             time.sleep(0.02)
         ended = self.popen.poll()
         how = f"did not start within {_PATIENCE:.0f} s" if ended is None else f"ended with exit code {ended}"
-        raise StartError(f"{self.name} {how}. Its output:\n{self.output.read_text(errors='replace')}")
+        told = self.output.read_text(errors="replace")[-_SHOWN:]
+        raise StartError(f"{self.name} {how}. The end of its output:\n{told}")
 
     def wait_until_proxied(self, port: int, key: str) -> None:
         """Wait until the server returns the upstream's response. Raises StartError."""

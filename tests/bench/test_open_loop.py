@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -61,7 +62,7 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         stall_at, refuse_at, close_at = self._moments
-        while connection.recv(65536):
+        while _read_request(connection):
             if self._served == close_at:
                 return
             if self._served == stall_at:
@@ -73,6 +74,17 @@ class Server:
         # Wakes accept(), which close alone does not.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+
+def _read_request(connection: socket.socket) -> bool:
+    """Read a whole request; return False if there is none."""
+    received = connection.recv(65536)
+    length = re.search(rb"Content-Length: (\d+)", received)
+    whole = received.find(b"\r\n\r\n") + 4 + (int(length[1]) if length else 0)
+    rest = whole - len(received)
+    while rest > 0 and (piece := connection.recv(1 << 20)):
+        rest -= len(piece)
+    return bool(received)
 
 
 @contextmanager
@@ -100,6 +112,13 @@ def test_requests_that_wait_for_a_stall_count_from_when_they_were_due() -> None:
     assert found.requests == 40
     assert found.longest_ms >= STALL * 1e3
     assert found.p50_ms >= STALL * 1e3 / 4
+
+
+def test_a_request_that_fills_the_socket_is_sent_whole() -> None:
+    """A body of 5 MB does not fit at once, neither before the load nor in it."""
+    with serving() as server:
+        large = message(Request(server.port, "POST", "/", "a key", "x" * 5_000_000))
+        assert paced(Plan(server.port, [large], 1e9, 3, 1), 0).requests == 3
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_server_that_ends_is_named_with_its_output() -> None:
         process = stage.run("nginx + Lua", command, 0, {})
         with pytest.raises(StartError) as failed:
             process.wait_until(lambda: False)
-    assert str(failed.value) == "nginx + Lua ended with exit code 3. Its output:\nno such option\n"
+    assert str(failed.value) == "nginx + Lua ended with exit code 3. The end of its output:\nno such option\n"
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
