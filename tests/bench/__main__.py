@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from tests.__main__ import OLDEST_PYTHON, PYTHON, ROOT, prepare_environment
+from tests.__main__ import INTERPRETED, OLDEST_PYTHON, ROOT
 from tests.bench.processes import find
 from tests.tool import refuse
 
@@ -23,7 +23,7 @@ def main() -> int:
     if problem:
         return refuse("bench", problem)
     os.chdir(ROOT)
-    return os.execv(PYTHON, [str(PYTHON), "-m", "tests.bench.run", *sys.argv[1:]])  # noqa: S606 - no shell
+    return os.execv(INTERPRETED.python, [str(INTERPRETED.python), "-m", "tests.bench.run", *sys.argv[1:]])  # noqa: S606 - no shell
 
 
 def obstacle() -> str:
@@ -36,7 +36,7 @@ def obstacle() -> str:
     if missing:
         return f"to run it: sudo apt-get install --yes --no-install-recommends {' '.join(missing)}"
     try:
-        prepare_environment()
+        INTERPRETED.prepare()
     except (subprocess.CalledProcessError, OSError) as failure:
         return f"could not set up: {failure}"
     return ""

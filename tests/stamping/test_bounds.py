@@ -9,7 +9,14 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.policy.routes import Stamp
 from gateway.proxy.errors import code_of
-from gateway.stamping.stamp import CHEAP_SECONDS, is_cheap, stamp, stamp_in_steps
+from gateway.stamping.stamp import (
+    CHEAP_SECONDS,
+    is_cheap,
+    is_cheap_if_plain,
+    stamp,
+    stamp_in_steps,
+    stamp_plain,
+)
 
 pytestmark = pytest.mark.usefixtures("no_collector")
 
@@ -100,6 +107,29 @@ CHEAP: dict[str, tuple[Stamp, bytes]] = {
 }
 
 
+# The most expensive records that are stamped without steps because no name of them needs a look.
+PLAIN: dict[str, tuple[Stamp, bytes]] = {
+    "members at the top": (Stamp.CREATE, b"{%b}" % b",".join(b'"%06d":1' % n for n in range(5000))),
+    "members of meta_data": (
+        Stamp.CREATE,
+        b'{"meta_data":{%b}}' % b",".join(b'"%06d":1' % n for n in range(5000)),
+    ),
+    "objects": (Stamp.CREATE, b'{"a":[%b]}' % b",".join([b'{"a":{}}'] * 800)),
+    "members and brackets": (Stamp.CREATE, b"{%b}" % b",".join(b'"%06d":[]' % n for n in range(1400))),
+}
+# Records as long, of which a name has to be looked at: whoever sends them must not gain by it.
+NOT_PLAIN: dict[str, tuple[Stamp, bytes]] = {
+    name: (Stamp.CREATE, b"{%b,%b}" % (head, b",".join(b'"%06d":1' % n for n in range(4000))))
+    for name, head in {
+        "an escaped name": b'"\\u0061":1',
+        "a repeated meta_data": b'"meta_data":{},"meta_data":{}',
+        "meta_data in another object": b'"a":{"meta_data":{}}',
+        "meta_data in capitals": b'"META_DATA":{}',
+        "a forged stamp": b'"meta_data":{"BLNK_GENERATED_BY":1}',
+    }.items()
+}
+
+
 def step_seconds(how: Stamp, body: bytes) -> tuple[list[float], Outcome]:
     """Return the seconds that each step took, and the outcome."""
     taken: list[float] = []
@@ -159,8 +189,37 @@ def test_what_is_stamped_at_once_is_cheap(name: str) -> None:
     assert min(seconds_at_once(how, body) for _ in range(RUNS)) < 2 * CHEAP_SECONDS
 
 
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_record_that_is_stamped_at_once_is_cheap(name: str) -> None:
+    """The most expensive plain records by byte, name and bracket take at most twice the estimate."""
+    how, body = PLAIN[name]
+    assert not is_cheap(body, how)
+    assert is_cheap_if_plain(body, how)
+    taken: list[float] = []
+    for _ in range(RUNS):
+        began = time.thread_time()
+        assert stamp_plain(body, how, "api_key_x", max_length=SIZE) is not None
+        taken.append(time.thread_time() - began)
+    assert min(taken) < 2 * CHEAP_SECONDS
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_a_record_whose_names_need_a_look_is_found_out_cheaply(name: str) -> None:
+    """To find out that a record is not plain takes at most twice the estimate; steps follow."""
+    how, body = NOT_PLAIN[name]
+    assert not is_cheap(body, how)
+    assert is_cheap_if_plain(body, how)
+    taken: list[float] = []
+    for _ in range(RUNS):
+        began = time.thread_time()
+        assert stamp_plain(body, how, "api_key_x", max_length=SIZE) is None
+        taken.append(time.thread_time() - began)
+    assert min(taken) < 2 * CHEAP_SECONDS
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_slow_is_not_stamped_at_once(name: str) -> None:
     """Every body that is slow to stamp is stamped in steps."""
     how, body, _ = CASES[name]
     assert not is_cheap(body, how)
+    assert not is_cheap_if_plain(body, how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,8 +14,9 @@ from gateway.proxy.errors import code_of, message_of
 from gateway.stamping.batches import MAX_ITEMS
 from gateway.stamping.json_text import MAX_DEPTH
 from gateway.stamping.reserved_names import MAX_REPEATED
-from gateway.stamping.stamp import stamp, stamp_in_steps
+from gateway.stamping.stamp import stamp, stamp_in_steps, stamp_plain
 
+T = TypeVar("T")
 KEY_ID = "api_key_0b8a7c1e-8f5d-4b6a-9d3e-2f1a0c9b8d7e"
 MEMBER = b'"BLNK_GENERATED_BY":"%b"' % KEY_ID.encode()
 LIMIT = 6 * 1024 * 1024
@@ -32,14 +33,16 @@ class Refused:
 
 
 def outcome(body: bytes, how: Stamp = Stamp.CREATE, **options: Any) -> bytes | Refused:
-    """Return the result for a body by both forms of stamping, which must agree."""
+    """Return the result for a body by all forms of stamping, which must agree where they have one."""
     options.setdefault("max_length", LIMIT)
     at_once = _caught(lambda: stamp(body, how, KEY_ID, **options))
     assert _caught(lambda: _finished(stamp_in_steps(body, how, KEY_ID, **options))) == at_once
+    plain = _caught(lambda: stamp_plain(body, how, KEY_ID, max_length=options["max_length"]))
+    assert plain in (None, at_once)
     return at_once
 
 
-def _caught(call: Callable[[], bytes]) -> bytes | Refused:
+def _caught(call: Callable[[], T]) -> T | Refused:
     try:
         return call()
     except GatewayError as error:
