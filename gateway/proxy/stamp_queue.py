@@ -21,7 +21,7 @@ from gateway.fairness.fair_queue import FairQueue
 from gateway.fairness.futures import fail
 from gateway.fairness.shares import Caller
 from gateway.policy.routes import Route
-from gateway.stamping.stamp import is_cheap, is_cheap_if_plain, stamp, stamp_in_steps, stamp_plain
+from gateway.stamping.stamp import stamp_at_once, stamp_in_steps
 from gateway.wire.errors import ClientGoneError
 
 TURN_SECONDS: Final = 0.002
@@ -54,12 +54,9 @@ class StampQueue:
         where too many wait, ClientGoneError once the body is not wanted any more.
         """
         key_id, optional = caller.party, route.body_optional
-        if is_cheap(body, route.stamp):
-            return stamp(body, route.stamp, key_id, body_optional=optional, max_length=most)
-        if is_cheap_if_plain(body, route.stamp):
-            stamped = stamp_plain(body, route.stamp, key_id, max_length=most)
-            if stamped is not None:
-                return stamped
+        stamped = stamp_at_once(body, route.stamp, key_id, body_optional=optional, max_length=most)
+        if stamped is not None:
+            return stamped
         steps = stamp_in_steps(body, route.stamp, key_id, body_optional=optional, max_length=most)
         job = _Job(caller, steps, asyncio.get_running_loop().create_future(), wanted)
         self._add(job)

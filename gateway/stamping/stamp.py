@@ -5,7 +5,7 @@ Rules kept here:
 - A body is read by place and edited by place: bytes that no edit touches are sent as they were received.
 - Go reads a lone surrogate (`"\ud83d"`) as U+FFFD, so it is allowed; what is parsed is `json_text.readable`.
 - A body that takes more than CHEAP_SECONDS to stamp is stamped in steps of 2 ms at most. Most records take
-  far less, since their names need no look (`stamp_plain`).
+  far less, because their names need no look.
 """
 
 from __future__ import annotations
@@ -36,33 +36,41 @@ _ITEM: Final = 6e-6
 _SMALL: Final = 512
 # Work of one step that takes next to no time for each blank.
 _BLANKS_AT_ONCE: Final = 1 << 16
+_NOT_OPENING: Final = bytes(byte for byte in range(256) if byte not in b"[{")
 _encode = msgspec.json.encode
 
 
-def is_cheap(body: bytes, how: Stamp) -> bool:
-    """Return whether `stamp` takes no longer than about CHEAP_SECONDS, estimated by counting."""
+def stamp_at_once(
+    body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, max_length: int
+) -> bytes | None:
+    """Return what `stamp` does; None if that takes longer than about CHEAP_SECONDS, estimated by counting.
+
+    Raises as `stamp`.
+    """
     if len(body) <= _SMALL and how is not Stamp.BULK:
-        return True
-    return is_cheap_if_plain(body, how) and _seconds(body, how) + body.count(b":") * _NAME <= CHEAP_SECONDS
-
-
-def is_cheap_if_plain(body: bytes, how: Stamp) -> bool:
-    """Return whether `stamp_plain` takes no longer than about CHEAP_SECONDS, estimated by counting."""
-    return len(body) * _BYTE <= CHEAP_SECONDS and _seconds(body, how) <= CHEAP_SECONDS
-
-
-def _seconds(body: bytes, how: Stamp) -> float:
-    """Return an upper estimate of the seconds that a body takes whose names are not looked at."""
-    objects = body.count(b"{")
-    seconds = len(body) * _BYTE + (objects + body.count(b"[")) * _PAIR
-    return seconds + objects * _ITEM if how is Stamp.BULK else seconds
+        return stamp(body, how, key_id, body_optional=body_optional, max_length=max_length)
+    if len(body) * _BYTE > CHEAP_SECONDS:
+        return None
+    containers = _containers(body)
+    seconds = len(body) * _BYTE + containers * _PAIR
+    if how is Stamp.BULK:
+        seconds += body.count(b"{") * _ITEM
+    if seconds > CHEAP_SECONDS:
+        return None
+    if how is not Stamp.BULK:
+        stamped = _stamp_plain(body, how, key_id, containers, max_length)
+        if stamped is not None:
+            return stamped
+    if seconds + body.count(b":") * _NAME > CHEAP_SECONDS:
+        return None
+    return stamp(body, how, key_id, body_optional=body_optional, max_length=max_length)
 
 
 def stamp(body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, max_length: int) -> bytes:
     """Return the body to send to Core, at most `max_length` bytes long.
 
     An empty or blank body is returned as it is, unless `body_optional` lets a creating route make one.
-    Takes some 5 us for 300 bytes. Use `stamp_in_steps` for a body that is not cheap.
+    Takes some 3 us for 300 bytes, and seconds for a large body: see `stamp_at_once` and `stamp_in_steps`.
 
     Raises BadBodyError, TooManyItemsError, StampedTooLargeError.
     """
@@ -72,22 +80,19 @@ def stamp(body: bytes, how: Stamp, key_id: str, *, body_optional: bool = False, 
         return _stamp_blank(body, how, key_id, body_optional=body_optional)
     member = _member(key_id)
     try:
-        _check_text(body)
+        _check_text(body, _containers(body) if len(body) > json_text.MAX_DEPTH else 0)
         edits = edit_batch(body, member) if how is Stamp.BULK else edit_record(body, 0, how, member)
     except json_text.UNREADABLE as error:
         raise BadBodyError from error
     return _edited(body, edits, max_length)
 
 
-def stamp_plain(body: bytes, how: Stamp, key_id: str, *, max_length: int) -> bytes | None:
-    """Return what `stamp` does; None if it is no record, or one of its names has to be looked at.
-
-    Raises as `stamp`.
-    """
-    if how in (Stamp.NONE, Stamp.BULK) or body.find(b"{") < 0:
+def _stamp_plain(body: bytes, how: Stamp, key_id: str, containers: int, max_length: int) -> bytes | None:
+    """Return what `stamp` does for a record; None if it has to look at names, or if there is no record."""
+    if how is Stamp.NONE or body.find(b"{") < 0:
         return None
     try:
-        _check_text(body)
+        _check_text(body, containers)
         edits = edit_plain_record(body, how, _member(key_id))
     except json_text.UNREADABLE as error:
         raise BadBodyError from error
@@ -121,11 +126,17 @@ def stamp_in_steps(
     return b"".join(pieces)
 
 
-def _check_text(body: bytes) -> None:
+def _containers(body: bytes) -> int:
+    """Return an upper bound of the number of objects and arrays."""
+    # In one pass, and so in half the time of two counts.
+    return len(body.translate(None, _NOT_OPENING))
+
+
+def _check_text(body: bytes, containers: int) -> None:
     """Raise one of UNREADABLE if the body is not UTF-8, or is nested too deep."""
     if not body.isascii():
         body.decode()
-    if not _is_shallow(body):
+    if containers > json_text.MAX_DEPTH:
         _finish(json_text.check_in_steps(body))
 
 
@@ -142,12 +153,6 @@ def _edited(body: bytes, edits: list[Edit], max_length: int) -> bytes:
 def _finish(steps: Generator[None, None, Any]) -> None:
     for _ in steps:
         pass
-
-
-def _is_shallow(text: bytes) -> bool:
-    """Return whether the text has too few brackets to nest too deep."""
-    most = json_text.MAX_DEPTH
-    return len(text) <= most or text.count(b"[") + text.count(b"{") <= most
 
 
 def _is_blank_in_steps(body: bytes) -> Generator[None, None, bool]:
