@@ -51,13 +51,13 @@ def edit_plain_record(text: bytes, how: Stamp, member: bytes) -> list[Edit] | No
 def _edit_plain(text: bytes, at: int, how: Stamp, member: bytes) -> list[Edit] | None:
     """Return the edits of a readable record that holds no reserved name but one meta_data; else None."""
     value = bytes(RECORD.decode(text).meta_data)
-    if not _is_plain(text, value) or _may_hold_stamp(value):
+    if not _is_plain(text, value) or value.find(STAMP) >= 0:
         return None
     if not value:
         return _add_meta_data(text, at, how, member)
     # Behind the name are blanks and a colon, and no value begins with one of them.
     start = text.index(value, text.index(_META_DATA) + len(_META_DATA))
-    return _edit_meta_data(value, at + start, how, member)
+    return _edit_unstamped(value, at + start, how, member)
 
 
 def edit_record_in_steps(
@@ -88,14 +88,8 @@ def _add_meta_data(text: bytes, at: int, how: Stamp, member: bytes) -> list[Edit
 
 def _edit_meta_data(value: bytes, at: int, how: Stamp, member: bytes) -> list[Edit]:
     """Return the edits of a small meta_data that was sent."""
-    if value == b"null":
-        return [(at, at + len(value), b"{%b}" % member)] if how is Stamp.CREATE else []
-    if not value.startswith(b"{"):
-        raise BadBodyError("meta_data must be a JSON object")
-    if not _may_hold_stamp(value):
-        if how is Stamp.MERGE:
-            return []
-        return [inserted(at + len(value) - 1, member, behind=value.find(b'"') >= 0)]
+    if not value.startswith(b"{") or (value.find(STAMP) < 0 and not has_escaped_letter(value)):
+        return _edit_unstamped(value, at, how, member)
     stamps = find(value, OF_META_DATA)
     edits = _replace_stamps(value, Span(0, len(value)), stamps, how, member)
     return [(at + start, at + end, new) for start, end, new in edits]
@@ -109,13 +103,19 @@ def _replace_stamps(text: bytes, meta_data: Span, stamps: Found, how: Stamp, mem
     return edits
 
 
-def _may_hold_stamp(value: bytes) -> bool:
-    """Return whether a name in the value of meta_data may be that of the stamp."""
-    return value.find(STAMP) >= 0 or has_escaped_letter(value)
+def _edit_unstamped(value: bytes, at: int, how: Stamp, member: bytes) -> list[Edit]:
+    """Return the edits of a meta_data that was sent, and that holds no stamp."""
+    if value == b"null":
+        return [(at, at + len(value), b"{%b}" % member)] if how is Stamp.CREATE else []
+    if not value.startswith(b"{"):
+        raise BadBodyError("meta_data must be a JSON object")
+    if how is Stamp.MERGE:
+        return []
+    return [inserted(at + len(value) - 1, member, behind=value.find(b'"') >= 0)]
 
 
 def _is_plain(text: bytes, value: bytes) -> bool:
-    """Return whether a record holds no other spelling of meta_data outside the `value` of meta_data.
+    """Return whether a record has no escaped letter, and no other spelling of meta_data outside its `value`.
 
     No rune beyond ASCII folds to a letter of it, so a spelling shows in the lowered bytes or is escaped.
     """
