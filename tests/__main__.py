@@ -123,6 +123,11 @@ INTERPRETED = Environment("tests", compiled=False)
 COMPILED = Environment("compiled", compiled=True)
 
 
+def is_in_ci() -> bool:
+    """Return whether missing programs are to be installed, and nothing may be skipped."""
+    return os.environ.get("CI") == "true"
+
+
 def is_installed(program: str) -> bool:
     """Return whether the program is on the PATH or where Debian installs it."""
     return shutil.which(program) is not None or any(Path("/").glob(f"{ELSEWHERE[1:]}/{program}"))
@@ -134,9 +139,7 @@ def prepare_servers(*, install: bool) -> None:
     if not missing:
         return
     if install:
-        prefix = [] if os.geteuid() == 0 else ["sudo"]
-        run(*prefix, "apt-get", "update")
-        run(*prefix, "apt-get", "install", "--yes", "--no-install-recommends", *missing)
+        install_packages(missing)
     elif sys.platform == "darwin":
         say("tests that need a real server are skipped; to run them: brew install redis postgresql")
     else:
@@ -144,6 +147,13 @@ def prepare_servers(*, install: bool) -> None:
             "tests that need a real server are skipped; to run them: "
             f"sudo apt-get install --yes {' '.join(missing)}"
         )
+
+
+def install_packages(packages: Sequence[str]) -> None:
+    """Install packages of Debian. Raises `subprocess.CalledProcessError`."""
+    prefix = [] if os.geteuid() == 0 else ["sudo"]
+    run(*prefix, "apt-get", "update")
+    run(*prefix, "apt-get", "install", "--yes", "--no-install-recommends", *packages)
 
 
 def prepare_sdks(*, strict: bool) -> None:
@@ -189,7 +199,7 @@ def main() -> int:
     if sys.version_info < OLDEST_PYTHON:
         say(f"needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, this is {sys.version.split()[0]}")
         return 2
-    in_ci = os.environ.get("CI") == "true"
+    in_ci = is_in_ci()
     try:
         environment.prepare()
         prepare_servers(install=in_ci)
