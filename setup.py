@@ -45,7 +45,11 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
     return [*COMPILED["requires"], *PROJECT["project"]["dependencies"]] if is_compiled() else []
 
 
-get_requires_for_build_editable = get_requires_for_build_wheel
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    """Return nothing. A compiled build cannot be editable: it would put its modules beside the sources."""
+    if is_compiled():
+        sys.exit(f"{SWITCH}=1: leave out --editable, or the variable")
+    return []
 
 
 def is_compiled() -> bool:

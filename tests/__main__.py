@@ -26,6 +26,7 @@ from tests.sdk import node_packages
 ROOT = Path(__file__).resolve().parent.parent
 # Program that the suite starts -> its Debian package.
 PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql", "systemd-analyze": "systemd"}
+COMPILER = {"gcc": "gcc"}
 # Debian installs some programs here, which is not on the PATH.
 ELSEWHERE = "/usr/lib/postgresql/*/bin"
 OLDEST_PYTHON = (3, 11)
@@ -79,7 +80,8 @@ class Environment:
         """Return a digest of everything that decides what is installed."""
         digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode())
         if self.compiled:
-            for source in (ROOT / "setup.py", *sorted((ROOT / "gateway").rglob("*.py"))):
+            sources = (ROOT / "setup.py", ROOT / "gateway.yaml", *sorted((ROOT / "gateway").rglob("*.py")))
+            for source in sources:
                 digest.update(source.read_bytes())
         return digest.hexdigest()
 
@@ -97,6 +99,8 @@ class Environment:
         # The pip of this Python installs into the environment, so that ensurepip is not needed.
         pip = (sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet")
         if self.compiled:
+            # setuptools would take modules from there that are gone.
+            shutil.rmtree(ROOT / "build", ignore_errors=True)
             run(*pip, ".[tests]", environ={"BLNK_GATEWAY_COMPILE": "1"})
             self._find_tests()
         else:
@@ -123,6 +127,11 @@ INTERPRETED = Environment("tests", compiled=False)
 COMPILED = Environment("compiled", compiled=True)
 
 
+def missing_packages(packages: Mapping[str, str]) -> list[str]:
+    """Return the packages of the programs that are missing."""
+    return [package for program, package in packages.items() if not is_installed(program)]
+
+
 def is_in_ci() -> bool:
     """Return whether missing programs are to be installed, and nothing may be skipped."""
     return os.environ.get("CI") == "true"
@@ -135,7 +144,7 @@ def is_installed(program: str) -> bool:
 
 def prepare_servers(*, install: bool) -> None:
     """Install the servers that are missing, or print the command that would."""
-    missing = [package for program, package in PACKAGES.items() if not is_installed(program)]
+    missing = missing_packages(PACKAGES)
     if not missing:
         return
     if install:
@@ -201,6 +210,8 @@ def main() -> int:
         return 2
     in_ci = is_in_ci()
     try:
+        if in_ci and environment.compiled and (missing := missing_packages(COMPILER)):
+            install_packages(missing)
         environment.prepare()
         prepare_servers(install=in_ci)
         prepare_sdks(strict=in_ci)

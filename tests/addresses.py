@@ -53,3 +53,12 @@ def run(work: Callable[[], Coroutine[Any, Any, Done]], resolve: Resolve, *, fast
     """Run a coroutine in an event loop that resolves names with `resolve`; return its result."""
     with asyncio.Runner(loop_factory=lambda: new_loop(fast=fast, resolve=resolve)) as runner:
         return runner.run(work())
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different free ports of the loopback interface."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]

@@ -272,7 +272,7 @@ def test_more_processes_share_the_port_in_the_network_of_the_gateway() -> None:
     assert (more["command"], more["network_mode"]) == (["serve", "--reuse-port"], "service:gateway")
     assert more.keys().isdisjoint(("ports", "networks"))
     environ = {name: filled_in(value) for name, value in more["environment"].items()}
-    assert why_not_shared(load_config(ROOT / "gateway.yaml", environ, secrets=True)) == ""
+    assert why_not_shared(load_config(ROOT / "gateway.yaml", environ, secrets=True), "linux") == ""
 
 
 # The unit for systemd.
@@ -315,6 +315,7 @@ def test_each_process_of_the_unit_shares_the_port_and_has_an_admin_address_of_it
     ]
     assert len({config.admin for config in configs}) == 9
     assert all(config.admin.is_loopback for config in configs)
+    assert {config.admin.port for config in configs}.isdisjoint(one.port for one in configs[0].listen)
 
 
 def test_processes_of_the_unit_can_share_the_port() -> None:

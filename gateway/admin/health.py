@@ -16,6 +16,7 @@ class Health:
         policy_sha256: the SHA-256 of the live configuration file.
         core_seen: True once Core was seen secure and accepted the master key.
         core_reason: why it is not.
+        listens: False while the gateway waits with listening for clients.
         draining: True once the gateway ends.
         degraded: what is wrong with each dependency ("upstream", "store") that is lost.
         warnings: what an operator has to mend.
@@ -28,6 +29,7 @@ class Health:
     policy_sha256: str = ""
     core_seen: bool = False
     core_reason: str = "Core has not been asked yet"
+    listens: bool = True
     draining: bool = False
     degraded: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -41,6 +43,14 @@ class Health:
     def core_verified(self) -> None:
         """Take note that Core is secure and accepted the master key."""
         self.core_seen = True
+
+    def listens_later(self) -> None:
+        """Take note that the gateway listens for clients only once Core is verified."""
+        self.listens = False
+
+    def listens_now(self) -> None:
+        """Take note that the gateway listens for clients."""
+        self.listens = True
 
     def drain(self) -> None:
         """Take note that the gateway ends."""
@@ -79,6 +89,8 @@ class Health:
         reasons = []
         if not self.core_seen:
             reasons.append(self.core_reason)
+        elif not self.listens:
+            reasons.append("the port for clients is not open yet")
         if self.draining:
             reasons.append("draining")
         required = (name for name in self.ready_requires if name in self.degraded)

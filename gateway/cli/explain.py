@@ -18,9 +18,9 @@ from gateway.config import Config
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import EACH_KIND, Explanation, explain, members, name_of, needs, printable
-from gateway.policy.outcomes import Allow, Ambiguous
 from gateway.policy.principals import ApiKey
 from gateway.policy.routes import Route, Stamp
+from gateway.policy.values import Allow, Ambiguous
 from gateway.policy.verdicts import (
     PolicyRequest,
     Unreadable,

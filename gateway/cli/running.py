@@ -58,7 +58,7 @@ def serve(path: Path, *, observe: bool, reuse_port: bool) -> None:
     from gateway.server.reload import Source
     from gateway.server.sharing import why_not_shared
 
-    if reuse_port and (problem := why_not_shared(config)):
+    if reuse_port and (problem := why_not_shared(config, sys.platform)):
         refuse_option("--reuse-port", problem)
     sys.exit(run(config, Options(source=Source(path, os.environ), observe=observe, reuse_port=reuse_port)))
 

@@ -7,7 +7,7 @@ Rules kept here:
 - Kubernetes injects such variables for each Service whose name begins with blnk-gateway. They are recognised
   by their form if `X_SERVICE_HOST` and `X_SERVICE_PORT` are both set, and ignored; the name of a setting
   still counts.
-- `BLNK_GATEWAY_COMPILE` is the build's and is ignored: whoever sets it to install also starts the gateway.
+- `BLNK_GATEWAY_COMPILE` belongs to the build and is ignored: it may still be set when the gateway starts.
 - `${NAME}` is replaced once, inside parsed scalars; the value of a variable is never parsed as YAML.
 """
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code
-from gateway.policy.outcomes import Allow, Ambiguous, Deny, Target
 from gateway.policy.principals import ApiKey, KeyState, Master, Principal
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import grantable, holds, implied_scope
+from gateway.policy.values import Allow, Ambiguous, Deny, Target
 
 # Every request compares with these, and CPython 3.11 is slow to find a member through its enum.
 _LIVE: Final = KeyState.LIVE

@@ -13,8 +13,8 @@ from typing import Final
 
 from gateway.errors import Code
 from gateway.policy.decisions import Policy
-from gateway.policy.outcomes import Allow, Ambiguous
 from gateway.policy.routes import Route, Stamp
+from gateway.policy.values import Allow, Ambiguous
 from gateway.policy.verdicts import PolicyCaller, PolicyRequest, Verdict, verdict
 
 ALLOW: Final = "allow"

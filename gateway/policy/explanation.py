@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.policy.decisions import Policy
-from gateway.policy.outcomes import Allow, Ambiguous, Target
 from gateway.policy.patterns import Placeholder, includes
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import implied_scope
+from gateway.policy.values import Allow, Ambiguous, Target
 from gateway.policy.verdicts import (
     NO_KEY,
     NoKey,

@@ -16,7 +16,7 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from gateway.policy.outcomes import Ambiguous, Target
+from gateway.policy.values import Ambiguous, Target
 
 # Visible ASCII but '#', '%', '?' and '\': nothing to decode, nothing to refuse.
 _plain: Final = re.compile(r"/[!\"$&->@-\[\]-~]*").fullmatch

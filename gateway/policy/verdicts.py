@@ -17,11 +17,11 @@ from typing import Final
 
 from gateway.errors import Code, error_body
 from gateway.policy.decisions import Policy, decide
-from gateway.policy.outcomes import Allow, Ambiguous, Deny, Target
 from gateway.policy.principals import MASTER, ApiKey, Master, Principal
 from gateway.policy.routes import METHODS, Stamp
 from gateway.policy.scopes import ACTIONS, RESOURCES
 from gateway.policy.targets import parse_target
+from gateway.policy.values import Allow, Ambiguous, Deny, Target
 
 HOLDABLE: Final = tuple(
     f"{resource}:{action}"

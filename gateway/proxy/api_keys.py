@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from gateway.fairness.concurrency import ConcurrencyLimit
 from gateway.keys.api.resource import ApiResponse, KeysResource
-from gateway.policy.outcomes import Deny, Target
 from gateway.policy.principals import ApiKey, Principal
+from gateway.policy.values import Deny, Target
 from gateway.proxy.bodies import BodyReader
 from gateway.proxy.context import RequestContext
 from gateway.telemetry import AccessEntry

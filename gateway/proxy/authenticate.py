@@ -18,8 +18,8 @@ from gateway.errors import Code
 from gateway.keys.authority import Authority
 from gateway.keys.minting import digest
 from gateway.policy.decisions import authenticate
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
+from gateway.policy.values import Deny
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess
 from gateway.wire.exchange import Exchange

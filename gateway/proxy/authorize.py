@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from gateway.keys.usage import LastUsed
 from gateway.policy.decisions import authorize
-from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import ApiKey, Principal
+from gateway.policy.values import Allow, Deny
 from gateway.proxy.context import RequestContext
 from gateway.telemetry.scope_use import ScopeUse
 

@@ -6,10 +6,10 @@ from typing import Final, Protocol
 
 from gateway.config import Config
 from gateway.fairness.shares import network_of
-from gateway.policy.outcomes import Ambiguous, Target
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Route
 from gateway.policy.targets import parse_target
+from gateway.policy.values import Ambiguous, Target
 from gateway.proxy.body_budget import Hold
 from gateway.telemetry import AccessEntry
 from gateway.wire.exchange import Exchange

@@ -17,9 +17,9 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError
 from gateway.fairness.errors import OverloadedError
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.routes import Access, Route, Stamp
+from gateway.policy.values import Deny
 from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_requests import core_head

@@ -10,8 +10,8 @@ Rules kept here:
 from __future__ import annotations
 
 from gateway.keys.cache import CACHED_VALID_SECONDS, LOOKUP_VALID_SECONDS
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import ApiKey, Principal
+from gateway.policy.values import Deny
 from gateway.proxy.authenticate import UnknownKey
 from gateway.proxy.bodies import stamps
 from gateway.proxy.clocks import Clocks

@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.errors import Code, GatewayError, error_body
 from gateway.keys.api.resource import ApiResponse
-from gateway.policy.outcomes import Deny
+from gateway.policy.values import Deny
 from gateway.proxy.context import RequestContext
 from gateway.proxy.errors import code_of, message_of
 from gateway.wire.exchange import Exchange

@@ -46,7 +46,7 @@ class UploadBody(Protocol):
 
 
 class UploadWriter(Protocol):
-    """The way to Core."""
+    """The connection to Core that the body is sent on."""
 
     def write(self, data: bytes, *, last: bool) -> None:
         """Send a part of the body."""

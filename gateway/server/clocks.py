@@ -12,7 +12,7 @@ from functools import partial
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-# Without a frame of Python: a request reads it five times.
+# Without a frame of Python: each request reads it several times.
 uptime: Callable[[], float] = partial(time.clock_gettime, _CLOCK)
 """Returns seconds that never step, and go on while the machine sleeps: no cache is fresh after that."""
 

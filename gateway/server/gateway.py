@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -90,15 +89,17 @@ class Gateway:
             raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.DEPENDENCY)
         await _check_authority(self._parts)
         config, listeners = self.config, self._parts.front.listeners
-        await _listen_private(self._parts)
-        if not listeners.reuse_port:
-            await _listen(self._parts)
+        await _bind(self._parts)
+        if listeners.reuse_port:
+            self.health.listens_later()
+            self.log.info("waiting to listen", admin=str(self.admin_address), pid=os.getpid())
         for work in self._parts.background.work:
             self._parts.background.tasks.run(work())
         if listeners.reuse_port:
-            # From then on the system sends some clients here, however many processes are ready.
+            # From then on Linux sends some clients here, however many other processes are ready.
             await self.ready()
-            await _listen(self._parts)
+        await listeners.start("listen")
+        self.health.listens_now()
         if self._parts.notice:
             self.log.warning("observing", meaning=self._parts.notice)
         self.log.info(
@@ -172,23 +173,14 @@ async def _check_authority(parts: GatewayParts) -> None:
         parts.telemetry.log.events.warning(failure.reason, authority=parts.live.config.keys.authority)
 
 
-async def _listen_private(parts: GatewayParts) -> None:
+async def _bind(parts: GatewayParts) -> None:
+    """Open the private listeners, and take the addresses for clients. Raises StartError."""
     config, front = parts.live.config, parts.front
-    with _start_errors():
+    try:
         await front.listeners.open_private("admin", config.admin, front.admin)
         if config.health is not None:
             await front.listeners.open_private("health", config.health, front.health)
-
-
-async def _listen(parts: GatewayParts) -> None:
-    with _start_errors():
-        await parts.front.listeners.open("listen", parts.live.config.listen, parts.front.clients.connect)
-
-
-@contextlib.contextmanager
-def _start_errors() -> Iterator[None]:
-    try:
-        yield
+        await front.listeners.bind("listen", config.listen, front.clients.connect)
     except CannotListenError as problem:
         raise StartError(str(problem), Exit.FAILED) from problem
 

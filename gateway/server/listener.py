@@ -5,7 +5,7 @@ Rules kept here:
   others take the last descriptor.
 - It accepts several nevertheless: a turn is long where many clients send, and a new connection waits behind
   all that have come before.
-- The system resets the connections that wait at a socket when it is closed, although their clients have seen
+- Linux resets the connections that wait at a socket when it is closed, although their clients have seen
   them made. So at a drain no new one begins, handshakes get their time, and all that wait are accepted; the
   socket is closed in the very turn in which none waits any more.
 """
@@ -21,6 +21,8 @@ from gateway.config import Address
 from gateway.server.connect_filter import ignore_new_connections
 from gateway.server.sockets import QUEUE
 
+SHORT_SECONDS: Final = 0.01
+"""The time after which an accept is tried again that failed."""
 HANDSHAKE_SECONDS: Final = 0.1
 """The time for the handshakes that have begun when a drain closes the socket; most take a round trip."""
 
@@ -29,7 +31,7 @@ Connect = Callable[[], asyncio.Protocol]
 
 
 class Listener:
-    """One socket that listens, and is accepted from once it was started.
+    """A listening socket; `start` begins to accept its connections.
 
     Args:
         opened: the socket, which is closed with the listener.
@@ -81,9 +83,9 @@ class Listener:
             accepted, waiting = self._accept()
             if not waiting:
                 self._socket.close()
-            # A connection that its client has left cannot be taken in, and need not be.
-            await asyncio.gather(*map(self._take_in, accepted), return_exceptions=True)
-            await asyncio.sleep(0)
+            await asyncio.gather(*map(self._take_in, accepted))
+            # Where descriptors are short, others have to end first.
+            await asyncio.sleep(0 if accepted else SHORT_SECONDS)
 
     async def _stop_servers(self) -> None:
         if isinstance(self._loop, asyncio.BaseEventLoop):
@@ -103,12 +105,19 @@ class Listener:
                 connection, _peer = self._socket.accept()
             except BlockingIOError:
                 return accepted, False
+            except ConnectionAbortedError:
+                # Its client has left.
+                continue
             except OSError:
-                # That connection is broken, or descriptors are short for the moment.
+                # Descriptors are short.
                 break
             connection.setblocking(False)
             accepted.append(connection)
         return accepted, True
 
     async def _take_in(self, connection: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(self._connect, connection)
+        try:
+            await self._loop.connect_accepted_socket(self._connect, connection)
+        except OSError:
+            # Its client has left.
+            connection.close()

@@ -50,15 +50,20 @@ class Listeners:
         for server in self._private:
             server.adopt(limits)
 
-    async def open(self, setting: str, addresses: Sequence[Address], connect: Connect) -> None:
-        """Listen for clients at every address that `setting` names. Raises CannotListenError."""
+    async def bind(self, setting: str, addresses: Sequence[Address], connect: Connect) -> None:
+        """Take every address that `setting` names, for clients. Raises CannotListenError."""
         use = PortUse.SHARED if self.reuse_port else PortUse.EXCLUSIVE
         opened: list[socket.socket] = []
         for address in addresses:
             opened += await asyncio.to_thread(bound, setting, address, use)
         # For all sockets together: `descriptors` has room for so many.
         each = max(1, ACCEPTED // len(opened))
-        await self._start(setting, [Listener(one, connect, each, self._loop) for one in opened])
+        self._add(setting, [Listener(one, connect, each, self._loop) for one in opened])
+
+    async def start(self, setting: str) -> None:
+        """Begin to accept connections at the addresses that `setting` names."""
+        for listener in self._open[setting]:
+            await listener.start()
 
     async def open_private(self, setting: str, address: Address, application: web.Application) -> None:
         """Serve `application` at the address that `setting` names. Raises CannotListenError."""
@@ -68,12 +73,11 @@ class Listeners:
         use = PortUse.OWN if self.reuse_port else PortUse.EXCLUSIVE
         opened = await asyncio.to_thread(bound, setting, address, use)
         each = max(1, ACCEPTED_PRIVATE // len(opened))
-        await self._start(setting, [Listener(one, server.connect, each, self._loop) for one in opened])
+        self._add(setting, [Listener(one, server.connect, each, self._loop) for one in opened])
+        await self.start(setting)
 
-    async def _start(self, setting: str, listeners: Sequence[Listener]) -> None:
+    def _add(self, setting: str, listeners: Sequence[Listener]) -> None:
         self._open.setdefault(setting, []).extend(listeners)
-        for listener in listeners:
-            await listener.start()
 
     def addresses(self, setting: str) -> tuple[Address, ...]:
         """Return the addresses of the listeners that `setting` names, with the ports that were chosen."""

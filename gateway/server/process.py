@@ -59,7 +59,7 @@ class StopSignals:
 
 
 def run(config: Config, options: Options) -> int:
-    """Run a gateway until SIGTERM or Ctrl-C; return the exit code. Its source is followed, also on SIGHUP."""
+    """Run a gateway until SIGTERM or Ctrl-C; return the exit code; the source is followed, on SIGHUP too."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_run(config, options))
 

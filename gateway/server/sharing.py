@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from gateway.config import Config
-from gateway.server.sockets import can_share_ports
 
 
-def why_not_shared(config: Config, *, possible: bool | None = None) -> str:
+def why_not_shared(config: Config, platform: str) -> str:
     """Return why processes with this configuration cannot share a port, and what to do; empty if they can.
 
-    `possible` says whether the system can share ports; by default the system is asked.
+    `platform` is that of `sys.platform`.
     """
-    if not (can_share_ports() if possible is None else possible):
-        return "this system has no SO_REUSEPORT: run one process, or several on different ports"
+    if platform != "linux":
+        return "only Linux spreads connections over processes: run one process, or several on different ports"
     if config.keys.in_memory:
         return (
             "keys.store is memory://, so each process would have keys of its own: write a redis:// URL, "

@@ -22,6 +22,8 @@ QUEUE: Final = 4096
 """Connections that the system keeps until they are accepted, if it keeps so many (`net.core.somaxconn`). A
 further one is dropped silently, and its client tries again after one, three and seven seconds."""
 
+_Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]
+
 _REASONS: Final[Mapping[int, str]] = MappingProxyType(
     {
         errno.EACCES: "this user may not listen there: write a port above 1023",
@@ -29,7 +31,6 @@ _REASONS: Final[Mapping[int, str]] = MappingProxyType(
         errno.EAFNOSUPPORT: "this machine has no IPv6: write an IPv4 address, or 0.0.0.0 for all",
     }
 )
-_Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]
 _ABSENT: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -60,7 +61,9 @@ class CannotListenError(Exception):
 
 
 def bound(setting: str, address: Address, use: PortUse = PortUse.EXCLUSIVE) -> list[socket.socket]:
-    """Return sockets that listen at `address`, which `setting` names: one for each address of its host name.
+    """Return sockets at `address`, which `setting` names: one for each address of its host name.
+
+    They listen, but at a port that is shared: there they get connections from then on, so that begins later.
 
     Addresses that this machine does not have, such as `::1` of `localhost`, are left out if others remain.
 
@@ -68,7 +71,7 @@ def bound(setting: str, address: Address, use: PortUse = PortUse.EXCLUSIVE) -> l
         CannotListenError: none is left, or one cannot be listened on.
     """
     try:
-        return _listening_at(address, use)
+        return _opened_at(address, use)
     except (socket.gaierror, UnicodeError):
         reason = "the name is not known here: write an IP address"
     except OSError as problem:
@@ -81,20 +84,15 @@ def bound(setting: str, address: Address, use: PortUse = PortUse.EXCLUSIVE) -> l
 
 def _taken(address: Address, use: PortUse) -> str:
     """Return why a port is taken, and what to do."""
-    if use is PortUse.EXCLUSIVE and can_share_ports() and _is_shared(address):
+    if use is PortUse.EXCLUSIVE and _is_shared(address):
         return _SHARED_BY_OTHERS
     return use.value
-
-
-def can_share_ports() -> bool:
-    """Return True if several processes can listen at one port on this system."""
-    return hasattr(socket, "SO_REUSEPORT")
 
 
 def _is_shared(address: Address) -> bool:
     """Return True if this process could share the port of `address` with those that have it."""
     for family, kind, protocol, _, place in _places(address):
-        with socket.socket(family, kind, protocol) as probe, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as probe:
             _bind(probe, place, PortUse.SHARED)
             return True
     return False
@@ -106,7 +104,7 @@ def _places(address: Address) -> Iterable[_Place]:
     return dict.fromkeys(found)
 
 
-def _listening_at(address: Address, use: PortUse) -> list[socket.socket]:
+def _opened_at(address: Address, use: PortUse) -> list[socket.socket]:
     opened: list[socket.socket] = []
     absent: OSError | None = None
     with contextlib.ExitStack() as stack:
@@ -114,7 +112,8 @@ def _listening_at(address: Address, use: PortUse) -> list[socket.socket]:
             try:
                 listening = stack.enter_context(socket.socket(family, kind, protocol))
                 _bind(listening, place, use)
-                listening.listen(QUEUE)
+                if use is not PortUse.SHARED:
+                    listening.listen(QUEUE)
             except OSError as problem:
                 if problem.errno not in _ABSENT:
                     raise

@@ -44,7 +44,7 @@ def edit_record(text: bytes, at: int, how: Stamp, member: bytes) -> list[Edit]:
 
 
 def edit_plain_record(text: bytes, how: Stamp, member: bytes) -> list[Edit] | None:
-    """Return what `edit_record` does, but None if a name has to be looked at: so many names take no time."""
+    """Return what `edit_record` does, without looking at each name; None if a name has to be looked at."""
     return _edit_plain(json_text.readable(text), 0, how, member)
 
 

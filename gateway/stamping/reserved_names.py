@@ -3,8 +3,6 @@
 Rules kept here:
 - Core's decoder (Go's encoding/json) folds member names, so another spelling of a reserved name is refused.
 - It merges repeated members, so of a reserved name that is sent twice only the last member is kept.
-- What runs for every body looks for bytes with `find`: `in` raises and catches an exception for bytes, which
-  takes 0.3 us.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from gateway.telemetry.access_log import AccessEntry
 
 # RFC 9110 section 9.3 and RFC 5789.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
-# Of no stated length: mypyc keeps a tuple of fifteen floats unboxed, and boxes all of them for each look-up.
+# Typed without a length: mypyc would keep fifteen floats unboxed, and box all of them for each look-up.
 BUCKETS_MS: Final[tuple[float, ...]] = (
     1.0,
     2.5,

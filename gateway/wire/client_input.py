@@ -105,11 +105,6 @@ class ClientInput:
         return self._connection.party
 
     @property
-    def coming(self) -> int:
-        """Bytes that are held of requests whose heads are not whole."""
-        return self._reader.partial + len(self._unparsed)
-
-    @property
     def head_begun(self) -> bool:
         """True if a part of a head has come."""
         return self._reader.partial > 0

@@ -74,7 +74,6 @@ class RequestReader:
     def _feed(self, data: bytes) -> Sequence[Parsed]:
         seam, self._seam = self._seam, data[-_SEAM:] if len(data) >= _SEAM else (self._seam + data)[-_SEAM:]
         if not self._chunks_seen:
-            # `find`, because `in` raises and catches an exception for bytes: 0.3 us.
             self._chunks_seen = data.find(_CHUNKED) >= 0 or (seam + data[:_SEAM]).find(_CHUNKED) >= 0
         if not self._chunks_seen:
             return self._feed_piece(data, 0, len(data))

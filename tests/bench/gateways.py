@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.__main__ import ROOT
+from tests.addresses import free_ports
 from tests.bench.messages import MASTER_KEY, Call, compact
-from tests.bench.processes import free_ports
 from tests.bench.servers import Process, Server, Stage, StartError, ask
 
 INTERPRETED = "gateway"

@@ -14,8 +14,9 @@ from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 
+from tests.addresses import free_ports
 from tests.bench.messages import CLIENT_KEY, KEY_ID, MASTER_KEY
-from tests.bench.processes import find, free_ports
+from tests.bench.processes import find
 from tests.bench.servers import Command, Server, Stage, filled
 from tests.bench.upstream import nginx
 

@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,15 +27,6 @@ def find(program: str) -> str | None:
     """Return the path of a program, or None if it is installed neither here nor in this environment."""
     places = (str(Path(sys.executable).parent), None, _SYSTEM)
     return next((found for place in places if (found := shutil.which(program, path=place))), None)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return different free ports of the loopback interface."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def start(

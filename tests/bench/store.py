@@ -20,8 +20,9 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import encode_record
 from gateway.keys.redis.names import key_name
 from tests import redis_acl
+from tests.addresses import free_ports
 from tests.bench.gateways import SCOPES
-from tests.bench.processes import find, free_ports
+from tests.bench.processes import find
 from tests.bench.servers import Stage
 
 INSTALL = "sudo apt-get install --yes --no-install-recommends redis-server"

@@ -12,8 +12,9 @@ import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.addresses import free_ports
 from tests.bench.messages import COPIES, MASTER_KEY, RESPONSE
-from tests.bench.processes import find, free_ports
+from tests.bench.processes import find
 from tests.bench.servers import Server, Stage, filled
 
 ECHO = {"X-Bench-Echo": "1"}

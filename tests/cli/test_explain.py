@@ -21,8 +21,8 @@ from gateway.config import load_config
 from gateway.errors import Code
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.policy.decisions import Policy
-from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import MASTER
+from gateway.policy.values import Allow, Deny
 from gateway.policy.verdicts import (
     NO_KEY,
     PolicyCaller,

@@ -14,9 +14,9 @@ from gateway.config import load_config, parse_config
 from gateway.config.policy_test_reader import load_policy_tests
 from gateway.policy.decisions import Policy
 from gateway.policy.expectations import ALLOW, Mismatch, run_test
-from gateway.policy.outcomes import Ambiguous
 from gateway.policy.principals import Master
 from gateway.policy.routes import Access
+from gateway.policy.values import Ambiguous
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "gateway.yaml"

@@ -17,6 +17,12 @@ from gateway.config.values import BadValueError
 PATHS = ("listen", "upstream.url", "upstream.master_key", "timeouts.first_byte")
 
 
+def test_the_variable_of_the_build_is_ignored() -> None:
+    """BLNK_GATEWAY_COMPILE may still be set when the gateway starts; a name like it is a mistake."""
+    environ = {"BLNK_GATEWAY_COMPILE": "1", "BLNK_GATEWAY_COMPILED": "1"}
+    assert overrides(environ, PATHS) == ({}, (("BLNK_GATEWAY_COMPILED", "no such setting: remove it"),))
+
+
 def test_a_variable_names_the_path_of_its_setting() -> None:
     assert variable("upstream.master_key") == "BLNK_GATEWAY_UPSTREAM__MASTER_KEY"
 

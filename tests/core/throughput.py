@@ -21,8 +21,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests.__main__ import ROOT
+from tests.addresses import free_ports
 from tests.bench.load import Request, Seen, load
-from tests.bench.processes import free_ports, started
+from tests.bench.processes import started
 from tests.bench.servers import Cores
 from tests.core.live import REQUIRED, Core, named
 

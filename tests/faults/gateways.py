@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import Address
-from tests.bench.processes import free_ports
+from tests.addresses import free_ports
 from tests.faults.requests import OWNER, Key, key_wanted
 from tests.raw_client import BrokenResponse, RawClient
 from tests.running import MASTER_KEY, ROOT

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import Address
-from tests.bench.processes import free_ports
+from tests.addresses import free_ports
 from tests.faults.gateways import Replica, serve
 from tests.hostile.attacks import Gateway
 from tests.hostile.process import module

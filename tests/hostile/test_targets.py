@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.policy.decisions import decide
-from gateway.policy.outcomes import Allow
 from gateway.policy.principals import MASTER
 from gateway.policy.targets import parse_target
+from gateway.policy.values import Allow
 from tests.conftest import examples
 from tests.hostile.conftest import Stage
 from tests.hostile.go_reading import is_clear, line_of, segments_of

@@ -22,8 +22,8 @@ from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import CreatorRevokedError, KeyStore
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
+from gateway.policy.values import Deny
 from tests.conftest import Start
 from tests.keys.records import GLOBEX, RECORD, instant, revocation
 from tests.redis_server import RedisServer, start_redis

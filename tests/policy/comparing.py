@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import product
 
 from gateway.policy.decisions import Policy, decide
-from gateway.policy.outcomes import Allow, Target
 from gateway.policy.overlaps import ROOT
 from gateway.policy.patterns import includes
 from gateway.policy.principals import MASTER as THE_MASTER
@@ -19,6 +18,7 @@ from gateway.policy.principals import ApiKey
 from gateway.policy.routes import RouteTable, Stamp
 from gateway.policy.scopes import holds
 from gateway.policy.table_diff import ANY_KEY, ANYONE, MASTER, PolicyChange
+from gateway.policy.values import Allow, Target
 
 Scopes = tuple[str, ...]
 Segments = tuple[str, ...]

@@ -11,10 +11,10 @@ import pytest
 
 from gateway.errors import Code
 from gateway.policy.decisions import Policy, authenticate, decide, may_grant, may_manage
-from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.policy.routes import Access, Route, RouteTable, compile_routes
 from gateway.policy.targets import parse_target
+from gateway.policy.values import Allow, Deny
 
 NOW = 1_000.0
 HEALTH = Route("GET", "/health", Access.PUBLIC)

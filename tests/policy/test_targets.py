@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.policy.outcomes import Ambiguous, Target
 from gateway.policy.targets import parse_target
+from gateway.policy.values import Ambiguous, Target
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.errors import Code
 from gateway.policy.decisions import Policy
-from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
+from gateway.policy.values import Allow, Deny
 from gateway.policy.verdicts import (
     HOLDABLE,
     NO_KEY,

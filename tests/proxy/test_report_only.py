@@ -17,11 +17,11 @@ from gateway.config.report_only_dates import MOST_DAYS, end_of_day, last_day
 from gateway.errors import Code
 from gateway.keys.minting import mint_id
 from gateway.policy.decisions import Policy, decide
-from gateway.policy.outcomes import Allow, Deny
 from gateway.policy.principals import ApiKey
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
 from gateway.policy.targets import parse_target
+from gateway.policy.values import Allow, Deny
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore
 from tests.raw_client import Response

@@ -18,7 +18,7 @@ from gateway.server.build import build
 from gateway.server.descriptors import LEAST, FittedConfig, Shortfall, fit, hard_limit, too_few
 from gateway.server.parts import Options
 from gateway.server.reload import Source
-from tests.bench.processes import free_ports
+from tests.addresses import free_ports
 from tests.core_stand_in import StandInCore
 from tests.raw_client import RawClient
 from tests.running import MASTER_KEY, ROOT, eventually, shipped_config

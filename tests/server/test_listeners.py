@@ -134,7 +134,8 @@ class Counted(asyncio.Protocol):
 async def accepted(loop: asyncio.AbstractEventLoop, count: int) -> list[int]:
     """Return how many of `count` waiting connections were made in each turn of the event loop."""
     listeners = Listeners(PrivateLimits(1, shipped_config().timeouts), loop)
-    await listeners.open("listen", [Address("127.0.0.1", 0)], Counted)
+    await listeners.bind("listen", [Address("127.0.0.1", 0)], Counted)
+    await listeners.start("listen")
     (address,) = listeners.addresses("listen")
     clients = [socket.create_connection((address.host, address.port)) for _ in range(count)]
     turns = []

@@ -28,7 +28,7 @@ from gateway.gocompat.times import ZERO, Instant, read_instant
 from gateway.keys.new_record import Creation
 from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT
 from gateway.keys.record import KeyRecord
-from gateway.policy.outcomes import Deny
+from gateway.policy.values import Deny
 
 Item = TypeVar("Item")
 

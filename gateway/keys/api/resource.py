@@ -37,8 +37,8 @@ from gateway.keys.store import (
     RecordReviser,
 )
 from gateway.policy.decisions import may_grant, may_manage
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import Master, Principal
+from gateway.policy.values import Deny
 
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 

@@ -38,8 +38,8 @@ from gateway.keys.new_record import Creation
 from gateway.keys.quota import QuotaError
 from gateway.keys.record import KeyRecord, Revocation
 from gateway.keys.store import CreatorRevokedError, ManyKeysById
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import Principal
+from gateway.policy.values import Deny
 
 _LAST_YEAR: Final = "expires_at must be before the year 10000 in UTC"
 _LIST: Final = msgspec.json.Decoder(list[dict[str, Any]] | None)

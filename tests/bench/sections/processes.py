@@ -11,11 +11,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.addresses import free_ports
 from tests.bench.bounds import Verdict, judged_ratios
 from tests.bench.gateways import Gateway, Wanted, run_gateway, start_gateway
 from tests.bench.messages import GET, POST, Call
 from tests.bench.paced import Plan, connected, message
-from tests.bench.processes import find, free_ports
+from tests.bench.processes import find
 from tests.bench.report import About, Result, compared
 from tests.bench.samples import Samples, as_json, compare
 from tests.bench.sections.context import Context

@@ -80,7 +80,7 @@ def _play(context: Context, server: Server, servers: int) -> int:
     """Send the mixed load for a part of ten seconds; return the number of requests."""
     requests = [message(server.request(call)) for call in (*_MIX, _REFUSED)]
     amount = int(RATE * EVERY_SECONDS / servers)
-    plan = Plan(server.port, requests, RATE, amount, CONNECTIONS, refused=frozenset({"403"}))
+    plan = Plan(server.port, requests, RATE, amount, CONNECTIONS, refused={"403": amount // len(requests)})
     return paced(plan, context.cores.load).requests
 
 

@@ -12,7 +12,7 @@ from gateway.errors import Code
 from gateway.gocompat.times import read_instant
 from gateway.keys.api.bodies import read_creation, write_created, write_list
 from gateway.keys.new_record import Creation
-from gateway.policy.outcomes import Deny
+from gateway.policy.values import Deny
 from tests.keys.records import RECORD, instant, revocation
 
 EXPIRES = '"2999-01-02T03:04:05Z"'

@@ -19,8 +19,8 @@ from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyStore
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey
+from gateway.policy.values import Deny
 from tests.keys.records import GLOBEX, OTHER, RECORD, instant, revocation
 
 CALLER = ApiKey("api_key_caller", "acme", ("api-keys:*", "ledgers:read"), 4e9)

@@ -23,8 +23,8 @@ from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import Event, KeyRecord, Revocation
 from gateway.keys.revocation import revoke_key
-from gateway.policy.outcomes import Deny
 from gateway.policy.principals import MASTER, ApiKey
+from gateway.policy.values import Deny
 from gateway.proxy.errors import code_of
 from gateway.wire.errors import UpstreamUnreachableError
 from tests.keys.records import KEY_ID, RECORD, instant, revocation, revoker

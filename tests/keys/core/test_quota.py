@@ -14,7 +14,7 @@ from gateway.keys.core.rows import CoreRows
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
 from gateway.keys.quota import Quota, QuotaError
-from gateway.policy.outcomes import Deny
+from gateway.policy.values import Deny
 from tests.keys.core.conftest import Postgres, Table
 from tests.keys.core.test_api import ACME, CREATED, NEW, body, resource, row
 from tests.keys.records import KEY_ID, RECORD, revocation
