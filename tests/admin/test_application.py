@@ -89,6 +89,7 @@ class TestHealth:
         ("changes", "reason"),
         [
             ({"core_seen": False, "core_reason": "Core answers without a key"}, "Core answers without a key"),
+            ({"listens": False}, "the port for clients is not open yet"),
             ({"draining": True}, "draining"),
         ],
     )
