@@ -179,10 +179,10 @@ class TestPort:
         unreachable = f"http://127.0.0.1:{free_ports(1)[0]}"
         async with site.process(*SHARED) as ready, site.process(*SHARED, UPSTREAM__URL=unreachable) as waits:
             await ready.listening()
-            await waits.event("waiting for core")
             told = await waits.event("waiting to listen")
             assert told["pid"] == waits.process.pid
             assert not told["admin"].endswith(":0")
+            await waits.event("waiting for core")
             for _ in range(30):
                 async with await RawClient.connect(site.listen) as client:
                     assert (await client.ask("GET", "/health")).status == 200
