@@ -7,6 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -138,8 +139,15 @@ class TestWorkflows:
 
     def test_the_suite_is_started_by_what_they_run(self) -> None:
         """With --help the command prints the usage of the tests."""
+        # It is set for the compiled build, and would hide the package of the tests.
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
         shown = subprocess.run(
-            [ROOT / ".ci" / "run", "--help"], capture_output=True, text=True, check=True, timeout=60
+            [ROOT / ".ci" / "run", "--help"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         assert "usage: python3 -m tests " in shown.stdout
 

@@ -49,7 +49,9 @@ def test_options_of_pytest_are_taken_with_and_without_dashes(dashes: tuple[str, 
     done = subprocess.run(
         [sys.executable, "-m", "tests", *dashes, "-k", "nothing-is-called-so", "tests/policy/test_scopes.py"],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "CI"} | {"PATH": ""},
+        # PYTHONSAFEPATH is set for the compiled build, and would hide the package of the tests.
+        env={name: value for name, value in os.environ.items() if name not in ("CI", "PYTHONSAFEPATH")}
+        | {"PATH": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import Address
 from gateway.server.connect_filter import ignore_new_connections
-from gateway.server.sockets import PortUse, bound
+from gateway.server.sockets import QUEUE, PortUse, bound
 
 CLIENTS = 40
 REPEATED_SECONDS = 1.0  # a client repeats the first segment after this time (RFC 6298, section 2)
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 def shared(port: int = 0) -> socket.socket:
     (opened,) = bound("listen", Address("127.0.0.1", port), PortUse.SHARED)
+    opened.listen(QUEUE)
     opened.setblocking(False)
     return opened
 
