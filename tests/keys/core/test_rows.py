@@ -140,7 +140,7 @@ async def test_a_connection_that_the_server_closed_fails_no_read(
 
 def test_a_host_whose_first_address_drops_packets_is_reached_by_its_second(postgres: Postgres) -> None:
     async def checked() -> tuple[str, float]:
-        url = postgres.url("reader", "postgres").replace("127.0.0.1", "database")
+        url = postgres.url("postgres", "postgres").replace("127.0.0.1", "database")
         began = time.monotonic()
         return await unusable(url), time.monotonic() - began
 
