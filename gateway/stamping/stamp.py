@@ -27,9 +27,12 @@ from gateway.stamping.reserved_names import STAMP
 CHEAP_SECONDS: Final = 200e-6
 """A body that is estimated to take no longer is stamped at once; a small request costs as much anyway."""
 
-# Upper estimates, in seconds: a byte, a pair of brackets, a name that is looked at, an item that is stamped.
+# Upper estimates, in seconds: a byte, an escape, a pair of brackets, an element of an array, a name that is
+# looked at, an item that is stamped.
 _BYTE: Final = 3e-9
+_ESCAPE: Final = 1e-7
 _PAIR: Final = 1e-7
+_ELEMENT: Final = 1e-6
 _NAME: Final = 1.5e-6
 _ITEM: Final = 6e-6
 # A record of so few bytes is cheap, whatever they are.
@@ -53,8 +56,13 @@ def stamp_at_once(
         return None
     containers = _containers(body)
     seconds = len(body) * _BYTE + containers * _PAIR
+    if body.find(b"\\") >= 0:
+        seconds += body.count(b"\\") * _ESCAPE
     if how is Stamp.BULK:
-        seconds += body.count(b"{") * _ITEM
+        objects = body.count(b"{")
+        # Behind any other comma is an object, or a name: those count for more.
+        elements = max(0, body.count(b",") - objects - body.count(b":"))
+        seconds += objects * _ITEM + elements * _ELEMENT
     if seconds > CHEAP_SECONDS:
         return None
     if how is not Stamp.BULK:

@@ -118,6 +118,11 @@ SLOW: dict[str, tuple[Stamp, bytes]] = {
         "meta_data in capitals": b'"META_DATA":{}',
         "a forged stamp": b'"meta_data":{"BLNK_GENERATED_BY":1}',
     }.items()
+} | {
+    "numbers as items": (Stamp.BULK, b'{"transactions":[%b]}' % b",".join([b"0"] * 30_000)),
+    "texts as items": (Stamp.BULK, b'{"transactions":[%b]}' % b",".join([b'""'] * 20_000)),
+    "a name of escapes": (Stamp.CREATE, b'{"META_DATA_":0,"%b":0}' % (rb"\"" * 30_000)),
+    "a value of escapes": (Stamp.CREATE, b'{"\\u0041":0,"a":"%b"}' % (rb"\ud800" * 10_000)),
 }
 
 
