@@ -29,8 +29,8 @@ ROUNDS: Final = 9
 _CONNECTIONS: Final = 16
 
 # Runs of one day on one machine gave 0.43 to 0.47 for a GET and 0.52 to 0.57 for a POST; within a run the
-# standard deviation is 2.1 % and 1.5 %. The bounds are 15 % above the most that was seen: the ratio moves with
-# the machine's caches, too, and a guard that fails without a cause is worse than one that sees less.
+# standard deviation is 2.1 % and 1.5 %. The bounds are 15 % above the most that was seen: the ratio moves
+# with the machine's caches, too, and a guard that fails without a cause is worse than one that sees less.
 MEASURED_WITH: Final = (3, 11)
 MOST: Final = {GET.name: 0.54, POST.name: 0.65}
 # Two gateways of one version were 0.99 to 1.03 times each other in two runs on a busy machine.
