@@ -98,7 +98,10 @@ class Gateway:
         if listeners.reuse_port:
             # From then on Linux sends some clients here, however many other processes are ready.
             await self.ready()
-        await listeners.start("listen")
+        try:
+            await listeners.start("listen")
+        except CannotListenError as problem:
+            raise StartError(str(problem), Exit.FAILED) from problem
         self.health.listens_now()
         if self._parts.notice:
             self.log.warning("observing", meaning=self._parts.notice)

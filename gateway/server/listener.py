@@ -13,6 +13,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -21,6 +22,7 @@ from gateway.config import Address
 from gateway.server.connect_filter import ignore_new_connections
 from gateway.server.sockets import QUEUE
 
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 SHORT_SECONDS: Final = 0.01
 """The time after which an accept is tried again that failed."""
 HANDSHAKE_SECONDS: Final = 0.1
@@ -53,7 +55,9 @@ class Listener:
         self.address = Address(*opened.getsockname()[:2])
 
     async def start(self) -> None:
-        """Begin to accept connections."""
+        """Begin to accept connections. Raises OSError if another process has begun to listen there."""
+        # uvloop would not say so.
+        self._socket.listen(QUEUE)
         if isinstance(self._loop, asyncio.BaseEventLoop):
             # asyncio accepts as many in a turn as its backlog says.
             await self._serve(backlog=self._accepted)
@@ -108,9 +112,9 @@ class Listener:
             except ConnectionAbortedError:
                 # Its client has left.
                 continue
-            except OSError:
-                # Descriptors are short.
-                break
+            except OSError as problem:
+                # Descriptors or memory are short; anything else is not going to pass.
+                return accepted, problem.errno in _SHORT
             connection.setblocking(False)
             accepted.append(connection)
         return accepted, True

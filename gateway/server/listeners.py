@@ -18,7 +18,7 @@ from aiohttp import web
 from gateway.admin.server import PrivateLimits, PrivateServer
 from gateway.config import Address
 from gateway.server.listener import Connect, Listener
-from gateway.server.sockets import PortUse, bound
+from gateway.server.sockets import CannotListenError, PortUse, bound
 
 ACCEPTED: Final = 16
 """Connections of clients that one turn accepts, and descriptors that listen for them."""
@@ -61,9 +61,16 @@ class Listeners:
         self._add(setting, [Listener(one, connect, each, self._loop) for one in opened])
 
     async def start(self, setting: str) -> None:
-        """Begin to accept connections at the addresses that `setting` names."""
+        """Begin to accept connections at the addresses that `setting` names. Raises CannotListenError."""
         for listener in self._open[setting]:
-            await listener.start()
+            try:
+                await listener.start()
+            except OSError as problem:
+                # Until a socket listens, Linux lets another one listen at its port.
+                reason = "another program has begun to listen there: stop it, and start this one again"
+                raise CannotListenError(
+                    f"{setting}: cannot listen on {listener.address}: {reason}"
+                ) from problem
 
     async def open_private(self, setting: str, address: Address, application: web.Application) -> None:
         """Serve `application` at the address that `setting` names. Raises CannotListenError."""

@@ -106,8 +106,8 @@ class ClientInput:
 
     @property
     def head_begun(self) -> bool:
-        """True if a part of a head has come."""
-        return self._reader.partial > 0
+        """True if a part of a head has come, parsed or waiting for its turn."""
+        return self._reader.partial > 0 or bool(self._unparsed)
 
     @property
     def held(self) -> int:
