@@ -2,7 +2,7 @@
 
 Rules kept here:
 - Draining: not ready at once, accepting for a while, then closing as responses end.
-- A port that is shared with other processes is listened on once the gateway is ready, and not before.
+- The gateway listens at a port that it shares with other processes once Core was verified, not before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from gateway.keys.authority import UnusableAuthorityError
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.server.parts import GatewayParts
-from gateway.server.sockets import CannotListenError
 from gateway.server.version import build_kind, version
 from gateway.telemetry import Metrics
 from gateway.wire.parser_check import parser_misreads
@@ -98,10 +97,7 @@ class Gateway:
         if listeners.reuse_port:
             # From then on Linux sends some clients here, however many other processes are ready.
             await self.ready()
-        try:
-            await listeners.start("listen")
-        except CannotListenError as problem:
-            raise StartError(str(problem), Exit.FAILED) from problem
+        await listeners.start("listen")
         self.health.listens_now()
         if self._parts.notice:
             self.log.warning("observing", meaning=self._parts.notice)
@@ -179,13 +175,10 @@ async def _check_authority(parts: GatewayParts) -> None:
 async def _bind(parts: GatewayParts) -> None:
     """Open the private listeners, and take the addresses for clients. Raises StartError."""
     config, front = parts.live.config, parts.front
-    try:
-        await front.listeners.open_private("admin", config.admin, front.admin)
-        if config.health is not None:
-            await front.listeners.open_private("health", config.health, front.health)
-        await front.listeners.bind("listen", config.listen, front.clients.connect)
-    except CannotListenError as problem:
-        raise StartError(str(problem), Exit.FAILED) from problem
+    await front.listeners.open_private("admin", config.admin, front.admin)
+    if config.health is not None:
+        await front.listeners.open_private("health", config.health, front.health)
+    await front.listeners.bind("listen", config.listen, front.clients.connect)
 
 
 async def _end(parts: GatewayParts) -> None:

@@ -68,9 +68,7 @@ class Listeners:
             except OSError as problem:
                 # Until a socket listens, Linux lets another one listen at its port.
                 reason = "another program has begun to listen there: stop it, and start this one again"
-                raise CannotListenError(
-                    f"{setting}: cannot listen on {listener.address}: {reason}"
-                ) from problem
+                raise CannotListenError(setting, listener.address, reason) from problem
 
     async def open_private(self, setting: str, address: Address, application: web.Application) -> None:
         """Serve `application` at the address that `setting` names. Raises CannotListenError."""

@@ -17,6 +17,8 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.config import Address
+from gateway.server.errors import StartError
+from gateway.server.exit_codes import Exit
 
 QUEUE: Final = 4096
 """Connections that the system keeps until they are accepted, if it keeps so many (`net.core.somaxconn`). A
@@ -56,14 +58,17 @@ _SHARED_BY_OTHERS: Final = (
 )
 
 
-class CannotListenError(Exception):
+class CannotListenError(StartError):
     """An address cannot be listened on; the text names its setting, and says what to do."""
+
+    def __init__(self, setting: str, address: Address, reason: str) -> None:
+        super().__init__(f"{setting}: cannot listen on {address}: {reason}", Exit.FAILED)
 
 
 def bound(setting: str, address: Address, use: PortUse = PortUse.EXCLUSIVE) -> list[socket.socket]:
     """Return sockets at `address`, which `setting` names: one for each address of its host name.
 
-    They listen, but at a port that is shared: there they get connections from then on, so that begins later.
+    They listen already, except at a shared port: Linux sends connections there as soon as they listen.
 
     Addresses that this machine does not have, such as `::1` of `localhost`, are left out if others remain.
 
@@ -79,7 +84,7 @@ def bound(setting: str, address: Address, use: PortUse = PortUse.EXCLUSIVE) -> l
             reason = _taken(address, use)
         else:
             reason = _REASONS.get(problem.errno or 0) or problem.strerror or str(problem)
-    raise CannotListenError(f"{setting}: cannot listen on {address}: {reason}")
+    raise CannotListenError(setting, address, reason)
 
 
 def _taken(address: Address, use: PortUse) -> str:
