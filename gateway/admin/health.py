@@ -16,7 +16,7 @@ class Health:
         policy_sha256: the SHA-256 of the live configuration file.
         core_seen: True once Core was seen secure and accepted the master key.
         core_reason: why it is not.
-        listens: False while the gateway waits with listening for clients.
+        listens: False while the gateway does not listen for clients yet.
         draining: True once the gateway ends.
         degraded: what is wrong with each dependency ("upstream", "store") that is lost.
         warnings: what an operator has to mend.

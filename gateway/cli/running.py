@@ -38,8 +38,8 @@ def serve(path: Path, *, observe: bool, reuse_port: bool) -> None:
     about the client's own key and body, and the log shows what the gateway would have refused or rewritten;
     `denials` ranks it.
 
-    With --reuse-port several processes on one machine share the port of listen: the system spreads new
-    connections over them. A process takes part once it is ready. Each needs an admin address of its own, and
+    With --reuse-port several processes on one machine share the port of listen, and Linux spreads new
+    connections over them. A process listens once it is ready. Each needs an admin address of its own, and
     they need one Redis.
 
     Every setting but the routes can come from the environment: BLNK_GATEWAY_<PATH>, with __ between levels.

@@ -1,8 +1,8 @@
-"""A filter of Linux that ignores attempts to connect to a socket that is about to be closed.
+"""A filter of Linux that lets no new connection begin at a socket that is about to be closed.
 
 Rules kept here:
-- Only the first segment of a connection is dropped: handshakes that have begun go on. A client repeats that
-  segment after a second, and then finds another process at the port, or none.
+- Only the first packet of a connection is dropped: handshakes that have begun go on. A client repeats that
+  packet after a second, and then finds another process at the port, or none.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Final
 
 # asm-generic/socket.h; the socket module does not name it.
 _SO_ATTACH_FILTER: Final = 26
-# Byte 13 of a TCP segment has its flags (RFC 9293 section 3.1): SYN without ACK begins a connection.
+# Byte 13 of a packet of TCP has its flags (RFC 9293 section 3.1): SYN without ACK begins a connection.
 _FLAGS, _SYN, _SYN_OR_ACK = 13, 0x02, 0x12
 _PROGRAM: Final = (
     (0x30, 0, 0, _FLAGS),  # load this byte
     (0x54, 0, 0, _SYN_OR_ACK),  # keep these bits
     (0x15, 0, 1, _SYN),  # if it is SYN alone, go on with the next line, else skip one
-    (0x06, 0, 0, 0),  # take nothing of the segment
+    (0x06, 0, 0, 0),  # take nothing of the packet
     (0x06, 0, 0, 0xFFFFFFFF),  # take all of it
 )
 """Instructions of classic BPF: code, jumps if true and if false, operand."""

@@ -24,7 +24,7 @@ from gateway.server.sockets import QUEUE
 
 _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 SHORT_SECONDS: Final = 0.01
-"""The time after which an accept is tried again that failed."""
+"""The time after which the gateway tries again to accept, if descriptors were short."""
 HANDSHAKE_SECONDS: Final = 0.1
 """The time for the handshakes that have begun when a drain closes the socket; most take a round trip."""
 
@@ -72,7 +72,7 @@ class Listener:
         self._servers.append(server)
 
     def close(self) -> None:
-        """Accept no more, and let the system reset the connections that wait."""
+        """Accept no more, and let Linux reset the connections that wait."""
         for server in self._servers:
             server.close()
         self._socket.close()

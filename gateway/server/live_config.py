@@ -31,7 +31,7 @@ class LiveConfig:
         return self.fitted.config
 
     def followed_by(self, *adopters: Callable[[Config], None]) -> None:
-        """Call `adopters` with every configuration that is adopted from now on; `fitted` is its by then."""
+        """Call `adopters` with each configuration that is adopted from now on, after `fitted` changed."""
         self._adopters.extend(adopters)
 
     def adopt(self, config: Config) -> None:

@@ -59,7 +59,10 @@ class StopSignals:
 
 
 def run(config: Config, options: Options) -> int:
-    """Run a gateway until SIGTERM or Ctrl-C; return the exit code; the source is followed, on SIGHUP too."""
+    """Run a gateway until SIGTERM or Ctrl-C, and return the exit code.
+
+    It follows the source of the options, and reads it at once on SIGHUP.
+    """
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_run(config, options))
 

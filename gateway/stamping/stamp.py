@@ -52,10 +52,12 @@ def stamp_at_once(
     """
     if len(body) <= _SMALL and how is not Stamp.BULK:
         return stamp(body, how, key_id, body_optional=body_optional, max_length=max_length)
-    if len(body) * _BYTE > CHEAP_SECONDS:
+    seconds = len(body) * _BYTE
+    if seconds > CHEAP_SECONDS:
+        # Each of the other counts is a pass over the body.
         return None
     containers = _containers(body)
-    seconds = len(body) * _BYTE + containers * _PAIR
+    seconds += containers * _PAIR
     if body.find(b"\\") >= 0:
         seconds += body.count(b"\\") * _ESCAPE
     if how is Stamp.BULK:
