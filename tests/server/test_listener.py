@@ -12,7 +12,7 @@ import uvloop
 from gateway.config import Address
 from gateway.server.listener import Listener
 from gateway.server.listeners import ACCEPTED
-from gateway.server.sockets import bound
+from gateway.server.sockets import PortUse, bound
 
 PATIENCE = 5.0
 WAITING = 5 * ACCEPTED + 1
@@ -49,6 +49,25 @@ def received(client: socket.socket) -> bytes:
         except ConnectionResetError:
             return b"reset"
     return data
+
+
+class TestStart:
+    @loops
+    def test_a_port_that_another_program_has_begun_to_listen_at_is_an_error(
+        self, new_loop: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        """Until a shared socket listens, another program may; then the start fails, on either event loop."""
+        loop = new_loop()
+        (opened,) = bound("listen", Address("127.0.0.1", 0), PortUse.SHARED)
+        waiting = Listener(opened, Greeting, ACCEPTED, loop)
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind((waiting.address.host, waiting.address.port))
+            other.listen()
+            with pytest.raises(OSError, match="Address already in use"):
+                loop.run_until_complete(waiting.start())
+        waiting.close()
+        loop.close()
 
 
 class TestDrain:
