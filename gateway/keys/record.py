@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.gocompat.times import Instant
 from gateway.policy.principals import ApiKey, KeyState
+from gateway.policy.terms import NO_TERMS, KeyTerms
 
 PENDING: Final = "pending:"
 ROTATED: Final = "rotated"
@@ -90,6 +91,7 @@ class KeyRecord:
     prefix: str = ""
     bcrypt: str = ""
     history: tuple[Event, ...] = ()
+    terms: KeyTerms = NO_TERMS
 
     @property
     def revoked(self) -> bool:
@@ -131,6 +133,7 @@ class KeyRecord:
             expires_at=self.expires_at.unix,
             revoked=self.revocation is not None,
             disabled=self.disabled,
+            terms=self.terms,
         )
 
     def state(self, now: float) -> KeyState:

@@ -4,6 +4,7 @@ Rules kept here:
 - Members have the names and the order that every version has written; one that is missing has its default.
 - Times are RFC 3339 as Go writes them. The first moment of the year 1 as a last use is never, and an empty
   time of a revocation is one that nobody knows.
+- A record without terms is written without their members, as every version before them wrote it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,14 @@ import msgspec
 
 from gateway.gocompat.times import ZERO, read_instant
 from gateway.keys.record import Event, KeyRecord, Revocation
+from gateway.policy.terms import (
+    NO_TERMS,
+    KeyTerms,
+    checked_count,
+    read_certificate,
+    read_network,
+    read_rate,
+)
 
 
 class EventJson(msgspec.Struct):
@@ -23,6 +32,16 @@ class EventJson(msgspec.Struct):
     what: str
     by: str
     reason: str = ""
+
+
+class TermsJson(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The terms of a key."""
+
+    rate: str = ""
+    burst: int = 0
+    concurrency: int = 0
+    allow_from: tuple[str, ...] = ()
+    certificate: str = ""
 
 
 class RecordJson(msgspec.Struct, kw_only=True):
@@ -46,6 +65,7 @@ class RecordJson(msgspec.Struct, kw_only=True):
     prefix: str = ""
     bcrypt: str = ""
     history: tuple[EventJson, ...] = ()
+    terms: TermsJson | msgspec.UnsetType = msgspec.UNSET
 
 
 _DECODER: Final = msgspec.json.Decoder(RecordJson)
@@ -56,7 +76,8 @@ def decode_record(text: bytes) -> KeyRecord:
     """Return the record in a JSON text.
 
     Raises:
-        ValueError: the text holds no record, or a time that is not RFC 3339 (`msgspec.DecodeError` is one).
+        ValueError: the text holds no record, a time that is not RFC 3339, or a term that is none
+            (`msgspec.DecodeError` is one).
     """
     return from_json(_DECODER.decode(text))
 
@@ -71,7 +92,7 @@ def from_members(members: dict[str, Any]) -> KeyRecord:
 
     Raises:
         msgspec.ValidationError: a member is missing, or of another type; the text does not quote it.
-        ValueError: a time is not RFC 3339; the text quotes it.
+        ValueError: a time is not RFC 3339, and the text quotes it; or a term is none.
     """
     return from_json(msgspec.convert(members, RecordJson))
 
@@ -83,7 +104,7 @@ def to_members(record: KeyRecord) -> dict[str, Any]:
 
 
 def from_json(found: RecordJson) -> KeyRecord:
-    """Return the record that a JSON object holds. Raises ValueError where a time is not RFC 3339."""
+    """Return the record that a JSON object holds. Raises ValueError as `decode_record` does."""
     revocation = None
     if found.revoked_at is not None:
         at = read_instant(found.revoked_at) if found.revoked_at else None
@@ -107,6 +128,32 @@ def from_json(found: RecordJson) -> KeyRecord:
         history=tuple(
             [Event(read_instant(event.at), event.what, event.by, event.reason) for event in found.history]
         ),
+        terms=_terms(found.terms),
+    )
+
+
+def _terms(found: TermsJson | msgspec.UnsetType) -> KeyTerms:
+    if found is msgspec.UNSET:
+        return NO_TERMS
+    terms = KeyTerms(
+        rate=read_rate(found.rate) if found.rate else None,
+        burst=checked_count(found.burst),
+        concurrency=checked_count(found.concurrency),
+        allow_from=tuple(map(read_network, found.allow_from)),
+        certificate=read_certificate(found.certificate) if found.certificate else "",
+    )
+    return NO_TERMS if terms == NO_TERMS else terms
+
+
+def _terms_json(terms: KeyTerms) -> TermsJson | msgspec.UnsetType:
+    if terms == NO_TERMS:
+        return msgspec.UNSET
+    return TermsJson(
+        rate="" if terms.rate is None else str(terms.rate),
+        burst=terms.burst,
+        concurrency=terms.concurrency,
+        allow_from=tuple(map(str, terms.allow_from)),
+        certificate=terms.certificate,
     )
 
 
@@ -134,4 +181,5 @@ def to_json(record: KeyRecord) -> RecordJson:
         history=tuple(
             [EventJson(str(event.at), event.what, event.by, event.reason) for event in record.history]
         ),
+        terms=_terms_json(record.terms),
     )

@@ -12,6 +12,8 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.policy.terms import NO_TERMS, KeyTerms
+
 
 class KeyState(enum.Enum):
     """The state of a key at a given time."""
@@ -32,6 +34,7 @@ class ApiKey:
     expires_at: float
     revoked: bool = False
     disabled: bool = False
+    terms: KeyTerms = NO_TERMS
 
     def state(self, now: float) -> KeyState:
         """Return the key's state at `now` (Unix seconds); it is expired from the instant of its expiry."""

@@ -10,6 +10,7 @@ from gateway.gocompat.times import read_instant
 from gateway.keys.record import Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.record_json import decode_record, encode_record
 from gateway.policy.principals import ApiKey, KeyState
+from gateway.policy.terms import NO_TERMS, KeyTerms, Rate, read_network
 from tests.keys.records import PENDING, RECORD, instant, revocation
 
 AT = "2026-02-01T00:00:00Z"
@@ -160,3 +161,41 @@ def test_the_later_of_two_uses_is_kept() -> None:
     assert used.last_used_at == instant("2027-01-15T08:00:00.5Z")
     assert used.with_last_use(1_700_000_000.0) is used
     assert RECORD.with_last_use(0.0) is RECORD
+
+
+TERMS = KeyTerms(
+    rate=Rate(600, 60),
+    burst=20,
+    concurrency=4,
+    allow_from=(read_network("10.0.0.0/8"), read_network("::1")),
+    certificate="0a" * 32,
+)
+
+
+def test_terms_are_read_as_they_were_written() -> None:
+    bounded = replace(RECORD, terms=TERMS)
+    assert decode_record(encode_record(bounded)) == bounded
+    assert bounded.principal().terms == TERMS
+
+
+def test_a_record_without_terms_is_written_without_their_members() -> None:
+    assert b"terms" not in encode_record(RECORD)
+    assert decode_record(encode_record(RECORD)).terms is NO_TERMS
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        b'"rate":"100"',
+        b'"rate":"0/s"',
+        b'"burst":-1',
+        b'"concurrency":1000001',
+        b'"allow_from":["10.0.0.1/8"]',
+        b'"certificate":"ab"',
+    ],
+)
+def test_a_record_with_a_term_that_is_none_is_refused(terms: bytes) -> None:
+    """A bound that cannot be understood is never taken for none."""
+    text = encode_record(RECORD).removesuffix(b"}") + b',"terms":{' + terms + b"}}"
+    with pytest.raises(ValueError, match="write"):
+        decode_record(text)
