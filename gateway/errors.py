@@ -67,6 +67,18 @@ class Code(enum.Enum):
         "cannot grant scopes broader than caller",
         "http_request_denied",
     )
+    ADDRESS_DENIED = (
+        "GATEWAY_ADDRESS_DENIED",
+        403,
+        "This API key may not be used from this address",
+        "http_request_denied",
+    )
+    CERTIFICATE_MISMATCH = (
+        "GATEWAY_CERTIFICATE_MISMATCH",
+        403,
+        "This API key is bound to another client certificate",
+        "http_request_denied",
+    )
     KEY_QUOTA = ("GATEWAY_KEY_QUOTA", 403, "Too many API keys", "http_request_denied")
     MALFORMED_BODY = (
         "GEN_MALFORMED_REQUEST",

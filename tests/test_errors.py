@@ -39,6 +39,8 @@ CATALOGUE = {
     ("AUTH_MASTER_KEY_REQUIRED", 403, "hook management requires master key"),
     ("AUTH_CROSS_OWNER_ACCESS", 403, "cannot manage API keys for another owner"),
     ("AUTH_SCOPE_ESCALATION", 403, "cannot grant scopes broader than caller"),
+    ("GATEWAY_ADDRESS_DENIED", 403, "This API key may not be used from this address"),
+    ("GATEWAY_CERTIFICATE_MISMATCH", 403, "This API key is bound to another client certificate"),
     ("GATEWAY_KEY_QUOTA", 403, "Too many API keys"),
     ("GEN_MALFORMED_REQUEST", 400, "Request body must be one JSON object"),
     ("TXN_BULK_LIMIT_EXCEEDED", 400, "too many transactions; max is 10000"),

@@ -4,6 +4,7 @@ Rules kept here:
 - A key that is expired, revoked or disabled gets 401 before anything else is said of its request.
 - Exactly one `X-Blnk-Key` is a key. A key in another header is an invalid key.
 - Unknown, malformed and wrong keys take the same path, so that no response time tells them apart.
+- A live key gets 403 where its terms do not let it be used from the request's origin.
 - The master key is compared by digest, in constant time.
 """
 
@@ -18,7 +19,9 @@ from gateway.errors import Code
 from gateway.keys.authority import Authority
 from gateway.keys.minting import digest
 from gateway.policy.decisions import authenticate
+from gateway.policy.origins import Origin, check_origin
 from gateway.policy.principals import MASTER, ApiKey, Principal
+from gateway.policy.terms import NO_TERMS
 from gateway.policy.values import Deny
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess
@@ -87,9 +90,12 @@ class Authenticator:
         return _deny(Code.INVALID_KEY) if known is None else self._live(context, known)
 
     def _live(self, context: RequestContext, key: ApiKey) -> ApiKey | Deny:
-        """Return the key if it is live, else the refusal of an expired, revoked or disabled one."""
+        """Return the key if it is live and may be used from here, else the refusal."""
         context.entry.key_id, context.entry.owner = key.id, key.owner
-        return authenticate(key, self._unix_time()) or key
+        refusal = authenticate(key, self._unix_time())
+        if refusal is None and key.terms is not NO_TERMS:
+            refusal = check_origin(key.terms, Origin(context.entry.client, context.exchange.certificate))
+        return key if refusal is None else refusal
 
     @staticmethod
     def _master(context: RequestContext) -> Principal | Deny:

@@ -68,8 +68,9 @@ class ClientConnectionOwner(Protocol):
 class ClientConnection(asyncio.Protocol):
     """One connection of a client: its transport, its phase, and its end.
 
-    `peer` is the address of its other end, and `party` the party that it is counted for. `counted` are the
-    bytes that are counted as held. `gone` says that the client has closed it, and `ended_at` when it ended
+    `peer` is the address of its other end, and `party` the party that it is counted for. `certificate` is the
+    SHA-256, in hexadecimal, of the certificate that the client showed; "" for none. `counted` are the bytes
+    that are counted as held. `gone` says that the client has closed it, and `ended_at` when it ended
     its side.
     """
 
@@ -77,6 +78,7 @@ class ClientConnection(asyncio.Protocol):
         "_entered",
         "_owner",
         "_transport",
+        "certificate",
         "counted",
         "deadline",
         "ended_at",
@@ -100,6 +102,7 @@ class ClientConnection(asyncio.Protocol):
         self._owner = owner
         self._entered = 0.0
         self.peer = ""
+        self.certificate = ""
         self.party = ""
         self.counted = 0
         self.phase = IDLE

@@ -32,6 +32,7 @@ class ClientLink(Protocol):
     """The connection that an exchange takes place on."""
 
     peer: str
+    certificate: str
     ended_at: float
     gone: bool
 
@@ -55,7 +56,8 @@ class ClientLink(Protocol):
 class Exchange:
     """One request of a client, and the response to it; a `ClientPresence`.
 
-    `peer` is the address of the connection's other end, without its port. `responded` says that a response
+    `peer` is the address of the connection's other end, without its port. `certificate` is the SHA-256, in
+    hexadecimal, of the certificate that the client showed; "" for none. `responded` says that a response
     has begun. Its `status` is 0 before that, and again once the response was cut.
     """
 
@@ -64,6 +66,7 @@ class Exchange:
         "_react",
         "body",
         "bytes_out",
+        "certificate",
         "headers",
         "keep_alive",
         "method",
@@ -79,6 +82,7 @@ class Exchange:
         self._connection = connection
         self._react: Callable[[], None] | None = None
         self.peer = connection.peer
+        self.certificate = connection.certificate
         self.method: str = message.method
         self.target: str = message.path
         self.headers = message.headers

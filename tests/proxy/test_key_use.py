@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+
+import pytest
 
 from gateway.gocompat.times import read_instant
 from gateway.keys.memory_store import MemoryKeyStore
+from gateway.policy.terms import KeyTerms, read_network
 from tests.conftest import Start
 from tests.keys.records import PENDING, instant
 from tests.running import MASTER_KEY
@@ -72,3 +76,33 @@ async def test_a_disabled_key_is_refused_and_works_again_once_enabled(start_gate
         minted.id, lambda record: record.as_enabled(instant("2026-02-01T00:00:00Z"), "cli:ann")
     )
     await becomes(200)
+
+
+@pytest.mark.parametrize(
+    ("terms", "code"),
+    [
+        (KeyTerms(allow_from=(read_network("192.0.2.0/24"),)), b"GATEWAY_ADDRESS_DENIED"),
+        (KeyTerms(certificate="ab" * 32), b"GATEWAY_CERTIFICATE_MISMATCH"),
+    ],
+)
+async def test_a_key_is_refused_from_an_origin_that_its_terms_do_not_name(
+    start_gateway: Start, terms: KeyTerms, code: bytes
+) -> None:
+    """The refusal comes before anything is said of the target, and is the same for every target."""
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    minted = await gateway.mint("ledgers:read")
+    await store.revise(minted.id, lambda record: replace(record, terms=terms))
+    for path in ("/ledgers", "/nothing", "//"):
+        response = await gateway.ask("GET", path, key=minted.key)
+        assert response.status == 403
+        assert code in response.body
+
+
+async def test_a_key_is_accepted_from_an_origin_that_its_terms_name(start_gateway: Start) -> None:
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    minted = await gateway.mint("ledgers:read")
+    terms = KeyTerms(allow_from=(read_network("127.0.0.0/8"),))
+    await store.revise(minted.id, lambda record: replace(record, terms=terms))
+    assert (await gateway.ask("GET", "/ledgers", key=minted.key)).status == 200
