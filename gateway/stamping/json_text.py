@@ -204,7 +204,10 @@ def parts_in_steps(text: bytes, container: Span, most: int | None = None) -> Gen
 
 
 def member_in_steps(text: bytes, part: Span) -> Generator[None, None, Member]:
-    """Return the one member of which a part of an object consists; it may be large."""
+    """Return the one member of which a part of an object consists; it may be large.
+
+    A name longer than a block is not read, and left empty: no name that matters is so long.
+    """
     colon = -1
     for start, masked in _masked(text, part):
         if b":" in masked:
@@ -213,8 +216,9 @@ def member_in_steps(text: bytes, part: Span) -> Generator[None, None, Member]:
         yield
     name = yield from trimmed_in_steps(text, Span(part.start, colon))
     value = yield from trimmed_in_steps(text, Span(colon + 1, part.end))
-    written = readable(text[name.start : name.end])
-    return Member(NAME.decode(written), name.start, value, value.end)
+    short = name.end - name.start <= BLOCK
+    read = NAME.decode(readable(text[name.start : name.end])) if short else ""
+    return Member(read, name.start, value, value.end)
 
 
 def trimmed_in_steps(text: bytes, span: Span) -> Generator[None, None, Span]:

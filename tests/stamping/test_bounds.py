@@ -60,6 +60,7 @@ CASES: dict[str, tuple[Stamp, bytes, Outcome]] = {
         b'{"a":"%b"}' % ("\U0001f600".encode() * (SIZE // 4 - 2)),
         None,
     ),
+    "one name of escapes": (Stamp.CREATE, b'{"%b":1}' % (b"\\u0041" * (SIZE // 6 - 2)), None),
     "one number": (Stamp.CREATE, b'{"a":%b}' % (b"1" * (SIZE - 6)), None),
     "flat arrays": (Stamp.CREATE, filled(b'{"a":[', b"[]", b"]}"), None),
     "nested arrays": (Stamp.CREATE, filled(b'{"a":[', DEEP, b"]}"), None),
