@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from gateway.errors import Code
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
+from gateway.policy.terms import KeyTerms, read_network
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, abort, held, never, responding
 from tests.raw_client import Response, request
@@ -103,6 +104,23 @@ async def broader_scopes(scene: Scene) -> Response:
     return await scene.ask("POST", "/api-keys", "api-keys:*", body=NEW_KEY % (b"acme", b"ledgers:read"))
 
 
+async def with_terms(scene: Scene, terms: KeyTerms) -> Response:
+    """Send a request with a new key that has these terms."""
+    store = MemoryKeyStore()
+    gateway = await scene.start(store=store)
+    minted = await gateway.mint("ledgers:read")
+    await store.revise(minted.id, lambda record: replace(record, terms=terms))
+    return await gateway.ask("GET", READ, key=minted.key)
+
+
+async def from_elsewhere(scene: Scene) -> Response:
+    return await with_terms(scene, KeyTerms(allow_from=(read_network("192.0.2.0/24"),)))
+
+
+async def without_its_certificate(scene: Scene) -> Response:
+    return await with_terms(scene, KeyTerms(certificate="ab" * 32))
+
+
 async def trailing_bytes(scene: Scene) -> Response:
     return await scene.ask("POST", "/ledgers", "ledgers:write", body=b"{} {}")
 
@@ -187,6 +205,8 @@ PROVOCATIONS: dict[Code, Provocation] = {
     Code.MASTER_REQUIRED: hooks,
     Code.CROSS_OWNER: foreign_owner,
     Code.SCOPE_ESCALATION: broader_scopes,
+    Code.ADDRESS_DENIED: from_elsewhere,
+    Code.CERTIFICATE_MISMATCH: without_its_certificate,
     Code.KEY_QUOTA: too_many_keys,
     Code.MALFORMED_BODY: trailing_bytes,
     Code.BULK_LIMIT: large_bulk,
