@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord
+from gateway.policy.terms import NO_TERMS, KeyTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Creation:
     scopes: tuple[str, ...]
     owner: str
     expires_at: Instant
+    terms: KeyTerms = NO_TERMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def new_record(creation: Creation, origin: Origin, key_id: str, key: str) -> Key
         created_at=origin.at,
         created_by=origin.by,
         replaces=origin.replaces,
+        terms=creation.terms,
     )
 
 

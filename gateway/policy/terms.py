@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST: Final = 1_000_000
 """The largest number of requests in a rate, a burst or a concurrency."""
+MOST_NETWORKS: Final = 64
+"""The most networks of one key: each request with the key may be compared with all of them."""
 
 _RATE: Final = re.compile(r"([0-9]{1,7})/(s|m|h)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
@@ -74,6 +77,14 @@ def read_network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError:
         raise ValueError("write an IP address or a network whose host bits are 0, as 10.0.0.0/8") from None
+
+
+def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Return networks, each once. Raises ValueError, whose text says what to write."""
+    networks = tuple(dict.fromkeys([read_network(text.strip()) for text in texts]))
+    if not 0 < len(networks) <= MOST_NETWORKS:
+        raise ValueError(f"write from 1 to {MOST_NETWORKS} networks")
+    return networks
 
 
 def read_certificate(text: str) -> str:

@@ -28,6 +28,7 @@ from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, is_key, mint_key
 from gateway.keys.record import Event, KeyRecord
 from gateway.keys.revocation import revoke_key
+from gateway.policy.terms import KeyTerms, Rate, read_network
 from gateway.server.clocks import utc_now
 from tests.conftest import SHIPPED, Keys, Stored
 from tests.keys.mute import mute_after
@@ -106,6 +107,58 @@ class TestCreate:
         assert keys(*wanted, "--print-key").stderr.endswith(
             " -H @-  # 403: its scopes open no GET without parameters\n"
         )
+
+    def test_the_terms_of_a_key_are_stored_and_shown(self, keys: Keys, stored: Stored) -> None:
+        fingerprint = ":".join(["0A"] * 32)
+        terms = ("--rate", "100/s", "--burst", "20", "--concurrency", "5", "--certificate", fingerprint)
+        result = keys(*CREATE, *terms, "--allow-from", "10.0.0.0/8, 2001:db8::1", "--print-key")
+        assert result.exit_code == 0
+        (record,) = stored(lambda store: store.owned("acme"))
+        assert record.terms == KeyTerms(
+            rate=Rate(100),
+            burst=20,
+            concurrency=5,
+            allow_from=(read_network("10.0.0.0/8"), read_network("2001:db8::1")),
+            certificate="0a" * 32,
+        )
+        lines = (
+            "rate         100/s, 20 at once\nconcurrency  5\n"
+            f"allow from   10.0.0.0/8, 2001:db8::1/128\ncertificate  {'0a' * 32}\n"
+        )
+        assert lines in result.stderr
+        assert lines in keys("show", record.id).stdout
+        assert shown(keys("show", record.id, "--output", "json"))["terms"] == {
+            "rate": "100/s",
+            "burst": 20,
+            "concurrency": 5,
+            "allow_from": ["10.0.0.0/8", "2001:db8::1/128"],
+            "certificate": "0a" * 32,
+        }
+
+    @pytest.mark.parametrize(
+        ("option", "value", "text"),
+        [
+            (
+                "--rate",
+                "100",
+                "write requests and a unit of time, as 100/s, 600/m or 10000/h",
+            ),
+            ("--rate", "none", "leave the option out"),
+            ("--burst", "20", "a burst needs a rate: name both"),
+            ("--concurrency", "0", "write a whole number from 1 to 1000000"),
+            ("--allow-from", "10.0.0.1/8", "whose host bits are 0, as 10.0.0.0/8"),
+            ("--allow-from", ",".join(["10.0.0.0/8"] * 65 + [f"10.0.0.{n}" for n in range(64)]), "1 to 64"),
+            ("--certificate", "ab", "64 hexadecimal digits"),
+        ],
+    )
+    def test_a_term_that_cannot_be_read_is_refused(
+        self, keys: Keys, stored: Stored, option: str, value: str, text: str
+    ) -> None:
+        result = keys(*CREATE, option, value, "--print-key")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"Invalid value for '{option}'" in result.stderr
+        assert text in result.stderr
+        assert stored(lambda store: store.owned("acme")) == []
 
     def test_without_room_for_the_key_none_is_created(
         self, redis_url: str, stored: Stored, tmp_path: Path
@@ -318,12 +371,14 @@ def on_a_terminal(redis_url: str, *arguments: str, columns: int = 200, **environ
 
 class TestRotate:
     def test_the_new_key_is_the_old_ones_successor(self, keys: Keys, stored: Stored) -> None:
-        stored(lambda store: store.add(RECORD))
+        terms = KeyTerms(rate=Rate(600, 60), certificate="0a" * 32)
+        stored(lambda store: store.add(replace(RECORD, terms=terms)))
         result = keys("rotate", RECORD.id, "--overlap", "2h", "--reason", "yearly", "--print-key")
         new: KeyRecord = stored(lambda store: store.get_by_digest(digest(result.stdout.removesuffix("\n"))))
         old: KeyRecord = stored(lambda store: store.get(RECORD.id))
         assert result.exit_code == 0
         assert (new.owner, new.name, new.scopes, new.replaces) == ("acme", "n", RECORD.scopes, RECORD.id)
+        assert new.terms == terms
         assert (
             abs(
                 (new.expires_at.unix - new.created_at.unix)

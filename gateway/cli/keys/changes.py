@@ -35,6 +35,7 @@ from gateway.cli.keys.hand_over import KeyDestination, hand_over, out_option, pr
 from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.rotation import Rotation, successors_of
 from gateway.cli.keys.store import load_for_keys, run_with_store
+from gateway.cli.keys.terms import term_options, terms_of_new_key
 from gateway.cli.keys.writer import KeyWriter, open_key_writer
 from gateway.cli.signals import first_signal_held_back
 from gateway.config import Config
@@ -43,6 +44,7 @@ from gateway.keys.new_record import Creation
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
 from gateway.policy.explanation import printable
+from gateway.policy.term_changes import TermChanges
 from gateway.server.clocks import utc_now
 from gateway.server.exit_codes import Exit
 
@@ -83,6 +85,7 @@ _new_key_options = _combined(out_option, print_option, output_option, config_opt
     help="The end of the key: a duration from now, such as 90d, or RFC 3339.",
 )
 @click.option("--name", type=KeyName(), default="", help="The purpose of the key; by default the owner.")
+@term_options(removable=False)
 @_new_key_options
 def create(
     *,
@@ -90,6 +93,7 @@ def create(
     scopes: tuple[str, ...],
     expires: When,
     name: str,
+    terms: TermChanges,
     out: Path | None,
     print_key: bool,
     output: str,
@@ -105,10 +109,12 @@ def create(
     Examples:
       blnk-gateway keys create --owner acme --scopes ledgers:read,ledgers:write --expires 90d
       blnk-gateway keys create --owner acme --scopes '*:*' --expires 2027-01-31T00:00:00Z --out acme.key
+      blnk-gateway keys create --owner acme --scopes ledgers:read --expires 90d --allow-from 10.0.0.0/8
     """
     config = load_for_keys(path, changing=True)
     at = utc_now()
-    creation = Creation(name or owner, scopes, owner, resolve_future(expires, at, "--expires"))
+    expires_at = resolve_future(expires, at, "--expires")
+    creation = Creation(name or owner, scopes, owner, expires_at, terms_of_new_key(terms))
     with first_signal_held_back(), KeyDestination(out, print_key=print_key) as destination:
         made = _run_with_writer(config, at, lambda writer: writer.create(creation))
         hand_over(config, made, destination, output, at)
@@ -143,9 +149,9 @@ def rotate(
 ) -> None:
     """Replace a key: create its successor, and end the key after an overlap.
 
-    The new key has the same owner, name and scopes. The end of the old key is stored before the new key is
-    shown. With an overlap of 0s the old key ends at once. Where keys.authority is core, a running gateway
-    revokes the old key in Core once it has ended.
+    The new key has the same owner, name, scopes and terms. The end of the old key is stored before the new
+    key is shown. With an overlap of 0s the old key ends at once. Where keys.authority is core, a running
+    gateway revokes the old key in Core once it has ended.
 
     \b
     Examples:

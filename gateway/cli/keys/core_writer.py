@@ -144,7 +144,7 @@ class CoreKeyWriter:
 
     async def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         response = await self._writes.create_in_core(creation)
-        made = await self._writes.created(response, operator_name(), replaces=replaces)
+        made = await self._writes.created(response, operator_name(), replaces=replaces, terms=creation.terms)
         if made is not None:
             return NewKey(*made)
         if response.status == 201:

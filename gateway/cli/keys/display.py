@@ -27,6 +27,7 @@ from gateway.keys.record import ROTATED, KeyRecord, Revocation, is_bcrypt
 from gateway.keys.record_json import to_members
 from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
+from gateway.policy.terms import KeyTerms
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -149,10 +150,22 @@ def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
         ("expires", in_utc(record.expires_at, 0)),
         ("last used", _last_use(record)),
         ("replaces", record.replaces),
+        *terms_fields(record.terms),
         ("revoked", _revocation_text(record.revocation)),
         *((event.what, _event_text(event.at, event.by, event.reason)) for event in record.history),
         ("retiring", "Core revokes it once it has ended" if record.awaiting_core_revocation else ""),
         ("pending", _pending(record)),
+    ]
+
+
+def terms_fields(terms: KeyTerms) -> list[tuple[str, str]]:
+    """Return the terms of a key, for people; a text is empty for a term that bounds nothing."""
+    burst = f", {terms.burst} at once" if terms.burst else ""
+    return [
+        ("rate", "" if terms.rate is None else f"{terms.rate}{burst}"),
+        ("concurrency", str(terms.concurrency or "")),
+        ("allow from", ", ".join(map(str, terms.allow_from))),
+        ("certificate", terms.certificate),
     ]
 
 

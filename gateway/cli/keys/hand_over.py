@@ -22,7 +22,7 @@ import click
 
 from gateway.cli.arguments import refuse_option
 from gateway.cli.console import fail
-from gateway.cli.keys.display import public, say_fields, write_json
+from gateway.cli.keys.display import public, say_fields, terms_fields, write_json
 from gateway.cli.keys.new_key import NewKey
 from gateway.config import Config
 from gateway.keys.minting import KEY_LENGTH
@@ -152,6 +152,7 @@ def _say_record(config: Config, record: KeyRecord, destination: KeyDestination) 
             ("scopes", ", ".join(record.scopes)),
             ("expires", str(record.expires_at)),
             ("replaces", record.replaces),
+            *terms_fields(record.terms),
             ("key", "shown once, above" if destination.out is None else f"in {destination.out}"),
             ("try", curl_line(config, record, destination.out)),
         ],

@@ -34,12 +34,12 @@ class Rotation:
 
 
 def successor_of(old: KeyRecord, rotation: Rotation, at: datetime) -> Creation:
-    """Return the wish for the new key: the old key's name, owner and scopes."""
+    """Return the wish for the new key: the old key's name, owner, scopes and terms."""
     expires_at = rotation.expires_at
     if expires_at is None:
         lifetime = max(old.expires_at.unix - old.created_at.unix, 1)
         expires_at = Instant.after(at, timedelta(seconds=lifetime))
-    return Creation(old.name, old.scopes, old.owner, expires_at)
+    return Creation(old.name, old.scopes, old.owner, expires_at, old.terms)
 
 
 def end_of_old_key(rotation: Rotation, at: datetime, *, awaiting_core: bool = False) -> Revision:

@@ -7,6 +7,7 @@ Rules kept here:
 - A new key is counted against the quota of its owner within the write that stores it, also if the master
   key creates it.
 - Before its 204, a revocation is in the store, in the changes of the store, and known to this process.
+- A key that a key creates gets the terms of its creator, as they are then: the body names none, as in Core.
 - `descendants=true` is the gateway's own addition, for the master key alone: it revokes a key with every
   key that it created, and those created in turn.
 """
@@ -37,7 +38,8 @@ from gateway.keys.store import (
     RecordReviser,
 )
 from gateway.policy.decisions import may_grant, may_manage
-from gateway.policy.principals import Master, Principal
+from gateway.policy.principals import ApiKey, Master, Principal
+from gateway.policy.terms import NO_TERMS
 from gateway.policy.values import Deny
 
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -155,7 +157,12 @@ def authorize_creation(principal: Principal, body: bytes) -> Creation | Deny:
     owner = may_manage(principal, creation.owner, required=True)
     if isinstance(owner, Deny):
         return owner
-    return may_grant(principal, creation.scopes) or replace(creation, owner=owner)
+    refusal = may_grant(principal, creation.scopes)
+    if refusal is not None:
+        return refusal
+    # A key that could mint one without its own terms would escape them.
+    terms = principal.terms if isinstance(principal, ApiKey) else NO_TERMS
+    return replace(creation, owner=owner, terms=terms)
 
 
 def managed_owner(principal: Principal, query: str) -> str | Deny:

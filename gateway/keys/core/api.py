@@ -86,7 +86,7 @@ class CoreApiKeys:
 
     async def _create_in_core(self, principal: Principal, creation: Creation) -> ApiResponse | Deny:
         response = await self._writes.create_in_core(creation)
-        created = await self._writes.created(response, name_of(principal))
+        created = await self._writes.created(response, name_of(principal), terms=creation.terms)
         if created is None:
             return response
         record, _ = created

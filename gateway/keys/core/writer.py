@@ -39,6 +39,7 @@ from gateway.keys.store import (
     RecordReviser,
     Revision,
 )
+from gateway.policy.terms import NO_TERMS, KeyTerms
 
 Ask = Callable[[str, str, bytes], Awaitable[ApiResponse]]
 """Core's response to a method, a target and a JSON body (empty for none), asked with the master key.
@@ -110,11 +111,12 @@ class CoreKeyWrites:
         return await self._ask("POST", "/api-keys", go_json(members))
 
     async def created(
-        self, response: ApiResponse, by: str, *, replaces: str = ""
+        self, response: ApiResponse, by: str, *, replaces: str = "", terms: KeyTerms = NO_TERMS
     ) -> tuple[KeyRecord, str] | None:
         """Return the record of the key in Core's 201, and the key itself; None if there is none to keep.
 
         The record has the hash of the row, if that can be read: then the key is not compared with it later.
+        It gets the terms that are given, which Core does not know.
         """
         created = read_created(response, by, replaces=replaces)
         if created is None:
@@ -123,7 +125,7 @@ class CoreKeyWrites:
         with contextlib.suppress(GatewayError):
             row = await self.row(record.id)
             record = replace(record, bcrypt="" if row is None else row.hashed)
-        return record, key
+        return replace(record, terms=terms), key
 
     async def withdraw(self, key_id: str, owner: str) -> ApiResponse:
         """Revoke a key in Core's table alone; return Core's 204, or a response that says why not."""
@@ -152,7 +154,9 @@ class CoreKeyWrites:
             await self._store.bind_digest(record.id, record.digest)
             await self._store.revise(
                 record.id,
-                lambda found: replace(found, created_by=record.created_by, bcrypt=record.bcrypt),
+                lambda found: replace(
+                    found, created_by=record.created_by, bcrypt=record.bcrypt, terms=record.terms
+                ),
             )
             # Read after that: from now on, a revocation of the creator's descendants finds this key.
             creator = await self._store.get(record.created_by)

@@ -20,6 +20,7 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyStore
 from gateway.policy.principals import MASTER, ApiKey
+from gateway.policy.terms import KeyTerms, Rate, read_network
 from gateway.policy.values import Deny
 from tests.keys.records import GLOBEX, OTHER, RECORD, instant, revocation
 
@@ -79,6 +80,18 @@ async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKe
     assert stored is not None
     assert (response.status, stored.owner, stored.created_by) == (201, "globex", "master")
     assert stored.scopes == ("*:*", "nonsense", "")
+
+
+async def test_a_key_that_a_key_creates_has_the_terms_of_its_creator(
+    api_keys: ApiKeys, store: KeyStore
+) -> None:
+    """So no key escapes its own terms, and a body cannot name others."""
+    terms = KeyTerms(rate=Rate(10), allow_from=(read_network("10.0.0.0/8"),), certificate="ab" * 32)
+    sent = body().replace(b'"name"', b'"terms":{},"allow_from":["0.0.0.0/0"],"rate":"100/s","name"')
+    await api_keys.create(replace(CALLER, terms=terms), sent)
+    stored = await store.get_by_digest(digest(NEW_KEY))
+    assert stored is not None
+    assert stored.terms == terms
 
 
 @pytest.mark.parametrize(

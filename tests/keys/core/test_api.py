@@ -24,6 +24,7 @@ from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import Event, KeyRecord, Revocation
 from gateway.keys.revocation import revoke_key
 from gateway.policy.principals import MASTER, ApiKey
+from gateway.policy.terms import KeyTerms
 from gateway.policy.values import Deny
 from gateway.proxy.errors import code_of
 from gateway.wire.errors import UpstreamUnreachableError
@@ -122,6 +123,19 @@ async def test_a_key_is_created_by_core_and_known_before_its_201() -> None:
         created_at=instant("2026-11-23T16:57:49.115568574Z"),
         created_by=ACME.id,
     )
+
+
+async def test_the_key_that_core_creates_has_the_terms_of_its_creator() -> None:
+    """Also where a command stored its row before its digest was known."""
+    terms = KeyTerms(certificate="ab" * 32)
+    for known in ([], [pending_record(row("1"), Instant.of(now()))]):
+        store = MemoryKeyStore()
+        await store.add_all(known)
+        made = resource(CREATED, rows=[row("1")], store=store)
+        assert await made.keys.create(replace(ACME, terms=terms), body()) == NEW
+        record = await store.get_by_digest(digest(KEY))
+        assert record is not None
+        assert record.terms == terms
 
 
 @pytest.mark.parametrize(
