@@ -71,7 +71,7 @@ class CoreAuthority:
         if known is None:
             return None
         confirmed.idle = 0
-        return known if known.revoked or known.disabled else confirmed.key
+        return known if known.revoked or known.disabled else confirmed.key_with(known.terms)
 
     async def identify(self, digest: str, key: str, client: str = "") -> ApiKey | None:
         """Return the principal of a key, live or not; None if neither the store nor Core knows it.

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - A principal is what its row says. What the store says counts too, if it is stricter: revoked, disabled,
-  rotated.
+  rotated, and the terms of its record, which no row has.
 - A digest stands for the hash that its key was compared with: where the row's hash is another, the key is
   compared again. Where the row's prefix is another, Core would not find the key, and neither does the
   gateway.
@@ -107,7 +107,10 @@ class RowConfirmation:
             compared = self.hashes.get(digest) or (record.bcrypt if record is not None else "")
             if compared and compared == row.hashed:
                 self._sync.note(row)
-                return self.confirmed.keep(digest, row, sent, self._ends_at(digest, known, record)).key
+                ends_at = self._ends_at(digest, known, record)
+                # Without a record the store fails, or was emptied: what was known of it last counts.
+                terms = known.terms if record is None else record.terms
+                return self.confirmed.keep(digest, row, sent, ends_at, terms).key
             if not await self._comparisons.do(digest, partial(self._compare, digest, key, row, client)):
                 break
         self.note_unknown(digest)

@@ -18,6 +18,7 @@ from typing import Final
 from gateway.keys.bounded_dict import BoundedDict
 from gateway.keys.core.records import CoreRow
 from gateway.policy.principals import ApiKey
+from gateway.policy.terms import NO_TERMS, KeyTerms
 
 CONFIRMED_SECONDS: Final = 1.7
 IDLE_READS: Final = 30
@@ -30,11 +31,15 @@ Read = Callable[[list[str]], Awaitable[Mapping[str, tuple[CoreRow, float]]]]
 
 @dataclass(slots=True)
 class ConfirmedRow:
-    """A principal by its row, whose read was sent at `sent`; it ends by `ends_at` (Unix seconds)."""
+    """A principal by its row, whose read was sent at `sent`; it ends by `ends_at` (Unix seconds).
+
+    `terms` are those of the store's record.
+    """
 
     row: CoreRow
     ends_at: float
     sent: float
+    terms: KeyTerms = NO_TERMS
     key: ApiKey = field(init=False)
     idle: int = 0
 
@@ -42,8 +47,16 @@ class ConfirmedRow:
         self.update_key()
 
     def update_key(self) -> None:
-        """Take the principal from the row, and its end from the row or `ends_at`, whichever is earlier."""
-        self.key = replace(self.row.principal(), expires_at=min(self.row.expires_at, self.ends_at))
+        """Take the principal from the row, its end from the row or `ends_at`, whichever is earlier."""
+        ends_at = min(self.row.expires_at, self.ends_at)
+        self.key = replace(self.row.principal(), expires_at=ends_at, terms=self.terms)
+
+    def key_with(self, terms: KeyTerms) -> ApiKey:
+        """Return the principal with these terms, and keep them."""
+        if self.terms is not terms:
+            self.terms = terms
+            self.update_key()
+        return self.key
 
 
 class RowCache:
@@ -83,12 +96,12 @@ class RowCache:
             return None
         return confirmed
 
-    def keep(self, digest: str, row: CoreRow, sent: float, ends_at: float) -> ConfirmedRow:
+    def keep(self, digest: str, row: CoreRow, sent: float, ends_at: float, terms: KeyTerms) -> ConfirmedRow:
         """Keep a confirmed row, or a later read of it; of too many, drop the one that was kept first."""
         before = self._kept.get(digest)
         if before is not None and before.sent > sent and before.row.hashed == row.hashed:
             row, sent = before.row, before.sent
-        kept = ConfirmedRow(row, ends_at, sent)
+        kept = ConfirmedRow(row, ends_at, sent, terms)
         self._kept.put(digest, kept)
         return kept
 

@@ -28,6 +28,7 @@ from gateway.keys.record import Event, KeyRecord, Revocation
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyChangeBatch, KeyStore
 from gateway.policy.principals import ApiKey, KeyState
+from gateway.policy.terms import KeyTerms, read_network
 from gateway.proxy.errors import code_of
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.records import instant, revocation
@@ -417,6 +418,50 @@ async def test_a_rotated_key_ends_with_its_overlap(postgres: Postgres, table: Ta
             return await one.state(key.key) is KeyState.EXPIRED
 
         assert await one.lag(ended) < BOUND
+
+
+async def test_the_terms_in_the_store_count_for_a_key_of_core(postgres: Postgres, table: Table) -> None:
+    """They count when they change, without a look-up, and at a replica that finds the key later."""
+    key, store = await table.mint("ledgers:read"), MemoryKeyStore()
+    terms = KeyTerms(allow_from=(read_network("10.0.0.0/8"),))
+    async with replica(postgres.url(), store) as one:
+        await one.lag(lambda: peeked(one, key))
+        await store.revise(key.id, lambda record: replace(record, terms=terms))
+
+        async def bound() -> bool:
+            found = one.keys.peek(digest(key.key)) or await one.find(key.key)
+            return found is not None and found.terms == terms
+
+        assert await one.lag(bound) < BOUND
+        # The rows in use are read again meanwhile.
+        await asyncio.sleep(2 * READ_SECONDS)
+        peek = one.keys.peek(digest(key.key))
+        assert peek is not None
+        assert (peek.terms, peek.scopes) == (terms, ("ledgers:read",))
+        async with replica(postgres.url(), store) as two:
+            found = await two.find(key.key)
+            assert found is not None
+            assert found.terms == terms
+
+
+async def test_the_terms_of_a_key_of_core_count_while_the_store_fails(
+    postgres: Postgres, table: Table
+) -> None:
+    """Under grace the terms that were known last count, also after the row was dropped and read anew."""
+    key, store = await table.mint("ledgers:read"), Emptiable()
+    terms = KeyTerms(allow_from=(read_network("10.0.0.0/8"),))
+    async with replica(postgres.url(), store, grace=60, idle_reads=0) as one:
+        assert await one.state(key.key) is KeyState.LIVE
+        await store.revise(key.id, lambda record: replace(record, terms=terms))
+
+        async def bound() -> bool:
+            found = await one.find(key.key)
+            return found is not None and found.terms == terms
+
+        await one.lag(bound)
+        store.silent = True
+        await asyncio.sleep(max(2 * READ_SECONDS, LINK_PROOF_SECONDS))
+        assert await bound()
 
 
 async def test_simultaneous_requests_share_one_comparison(first: Replica, table: Table) -> None:
