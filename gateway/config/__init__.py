@@ -13,7 +13,7 @@ from gateway.config.model import (
     UpstreamConfig,
     settings,
 )
-from gateway.config.secret_values import Secret, read_secret
+from gateway.config.secret_values import Secret, read_optional_secret, read_secret
 from gateway.config.setting import Setting
 from gateway.config.values import BadValueError
 
@@ -33,6 +33,7 @@ __all__ = [
     "UpstreamConfig",
     "load_config",
     "parse_config",
+    "read_optional_secret",
     "read_secret",
     "settings",
 ]

@@ -40,6 +40,12 @@ class UpstreamConfig:
     master_key_file: Path | None = field(
         default=None, metadata=described(values.path, "a file that holds Core's master key")
     )
+    master_key_next_file: Path | None = field(
+        default=None,
+        metadata=described(
+            values.path, "a file for the next master key, while Core's is changed; absent or empty: no change"
+        ),
+    )
     connections: int = field(
         default=128, metadata=described(values.count(1, 65535), "the most connections to Core at once")
     )

@@ -16,6 +16,7 @@ from gateway.config.settings_draft import MASTER_KEYS, UNREPLACED, SettingsDraft
 from gateway.config.values import BadValueError
 from gateway.keys.redis.url import TLS_OPTIONS
 
+NEXT_KEY_FILE = "upstream.master_key_next_file"
 SECRET_FILES = ("upstream.master_key_file", "admin_token_file")
 LEAST_TOKEN = 16
 """Characters of a token that cannot be guessed: 96 bits, at 6 for each character."""
@@ -28,7 +29,7 @@ CERTIFICATES = {
 
 def locate_files(draft: SettingsDraft, folder: Path) -> None:
     """Make relative paths start at `folder`, which is that of the configuration."""
-    for path in SECRET_FILES:
+    for path in (*SECRET_FILES, NEXT_KEY_FILE):
         if draft.values[path] is not None:
             draft.values[path] = folder / draft.values[path]
 
@@ -36,6 +37,7 @@ def locate_files(draft: SettingsDraft, folder: Path) -> None:
 def read_files(draft: SettingsDraft) -> None:
     """Read the secret files, and try to open the files of certificates."""
     _read_secret_files(draft)
+    _check_next_key(draft)
     _check_certificates(draft)
     _warn_of_unreplaced_key(draft)
 
@@ -54,6 +56,22 @@ def _read_secret_files(draft: SettingsDraft) -> None:
             elif len(secret.reveal()) < LEAST_TOKEN:
                 text = f"the token is short enough to be guessed: write at least {LEAST_TOKEN} characters"
                 draft.warn_setting(path, text)
+
+
+def _check_next_key(draft: SettingsDraft) -> None:
+    """Refuse a file of the next master key that holds no key; it may be absent or empty."""
+    file = draft.values[NEXT_KEY_FILE]
+    if file is None:
+        return
+    try:
+        secret_values.read_optional_secret(file)
+    except BadValueError as error:
+        draft.refuse_setting(NEXT_KEY_FILE, str(error))
+    else:
+        if not file.parent.is_dir():
+            draft.warn_setting(
+                NEXT_KEY_FILE, "its folder does not exist: the next key could not be written there"
+            )
 
 
 def _check_certificates(draft: SettingsDraft) -> None:

@@ -45,13 +45,32 @@ def read_secret(file: Path) -> Secret:
     Raises:
         BadValueError: the file cannot be read, is larger than 64 KiB, or holds no secret.
     """
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(64 * 1024 + 1)
-    except (OSError, ValueError):
-        raise BadValueError("the file cannot be read: check the path and who may read it") from None
+    data = _content(file)
     if not data.strip():
         raise BadValueError("the file is empty: write the secret into it, on one line")
+    return _secret_of(data)
+
+
+def read_optional_secret(file: Path) -> Secret | None:
+    """Return the secret in a file, None if the file is absent or empty; raises as `read_secret`."""
+    try:
+        data = _content(file)
+    except BadValueError:
+        if not file.exists():
+            return None
+        raise
+    return _secret_of(data) if data.strip() else None
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(64 * 1024 + 1)
+    except (OSError, ValueError):
+        raise BadValueError("the file cannot be read: check the path and who may read it") from None
+
+
+def _secret_of(data: bytes) -> Secret:
     try:
         return secret(data.decode("ascii").removesuffix("\n").removesuffix("\r"))
     except ValueError:

@@ -5,12 +5,11 @@ Rules kept here:
 - Exactly one `X-Blnk-Key` is a key. A key in another header is an invalid key.
 - Unknown, malformed and wrong keys take the same path, so that no response time tells them apart.
 - A live key gets 403 where its terms do not let it be used from the request's origin.
-- The master key is compared by digest, in constant time.
+- The master keys are compared by digest, in constant time.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -78,7 +77,7 @@ class Authenticator:
         if not key:
             return _deny(Code.MISSING_KEY)
         hashed = digest(key.encode("utf-8", "surrogateescape"))
-        if hmac.compare_digest(hashed, self._core.master.digest):
+        if self._core.is_master(hashed):
             return self._master(context)
         known = self._authority.peek(hashed)
         return UnknownKey(hashed, key, context.entry.client) if known is None else self._live(context, known)

@@ -6,7 +6,8 @@ from typing import Final
 
 from gateway.keys.api.resource import ApiResponse
 from gateway.proxy.core_access import CoreAccess
-from gateway.proxy.core_responses import CoreObserver, refuse_blame
+from gateway.proxy.core_responses import CoreObserver
+from gateway.proxy.key_trials import KeyTrials, blames_key
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_request import OwnRequest
 
@@ -21,6 +22,7 @@ class CoreClient:
         self._pool = pool
         self._core = core
         self._observer = observer
+        self._trials = KeyTrials(pool, core, observer)
 
     async def ask(self, method: str, target: str, body: bytes) -> ApiResponse:
         """Return Core's response to a request with the master key; `body` is JSON, or empty.
@@ -29,18 +31,18 @@ class CoreClient:
         """
         self._core.require_verified()
         framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body) if body else b""
-        head = b"%b %b HTTP/1.1\r\n%bVia: 1.1 blnk-gateway\r\n" % (
+        head = b"%b %b HTTP/1.1\r\n%bVia: 1.1 blnk-gateway\r\n%b%b" % (
             method.encode(),
             target.encode(),
             self._core.host_line,
+            framing,
+            self._core.master.line,
         )
-        reads = method == "GET"
-        response = await self._pool.request(
-            b"%b%b%b\r\n%b" % (head, framing, self._core.master.line, body),
-            OwnRequest(changes=not reads, repeatable=reads),
-        )
-        if response.status == 401:
-            await refuse_blame(response, method, self._observer)
+        rest = b"\r\n" + body
+        request = OwnRequest(changes=method != "GET", repeatable=method == "GET")
+        response = await self._pool.request(head + rest, request)
+        if await blames_key(response, method):
+            response = await self._trials.send_again(head, rest, request, method)
         await response.read(_LARGE)
         self._observer.core_responded()
         return ApiResponse(response.status, response.body)

@@ -2,7 +2,6 @@
 
 Rules kept here:
 - A failure behind the response's first byte breaks the connection.
-- A 401 of Core that blames the gateway's own master key never reaches a client.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from typing import Final, Protocol
 from gateway.errors import GatewayError
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
-from gateway.proxy.errors import UpstreamRefusedError
-from gateway.proxy.stream import SMALL, Download
+from gateway.proxy.stream import Download
 from gateway.wire.errors import ClientGoneError
 from gateway.wire.headers import has_date, response_lines
 from gateway.wire.response_heads import connection_line, date_line, status_line
@@ -28,8 +26,14 @@ class CoreObserver(Protocol):
     def core_responded(self) -> None:
         """Take note that Core responded."""
 
+    def key_refused(self) -> None:
+        """Take note that Core refused a master key: another one may be known by now."""
+
+    def key_accepted(self) -> None:
+        """Take note that Core accepted another master key than the one that was sent until now."""
+
     def refused(self) -> None:
-        """Take note that Core refused the gateway's master key."""
+        """Take note that Core refused every master key."""
 
 
 class ResponseRelay:
@@ -41,9 +45,7 @@ class ResponseRelay:
         self._monotonic = clocks.monotonic
 
     async def pass_on(self, context: RequestContext, response: UpstreamResponse) -> None:
-        """Send Core's response to the client. Raises GatewayError, or ClientGoneError."""
-        if response.status == 401 and context.principal is not None:
-            await refuse_blame(response, context.exchange.method, self._observer)
+        """Send a response that blames no key to the client. Raises GatewayError, or ClientGoneError."""
         if response.complete:
             self.relay(context, response)
         else:
@@ -94,28 +96,9 @@ class ResponseRelay:
         exchange.finish()
 
 
-async def refuse_blame(response: UpstreamResponse, method: str, observer: CoreObserver) -> None:
-    """Raise UpstreamRefusedError for a 401 that is about the key that Core got: the gateway's own."""
-    if await _blames_key(response, method):
-        response.abandon()
-        observer.refused()
-        raise UpstreamRefusedError(reason="Core refuses the master key")
-
-
 def _framing(length: int | None, status: int, *, chunked: bool) -> bytes:
     if status in _BODILESS:
         return b""
     if chunked:
         return b"Transfer-Encoding: chunked\r\n"
     return b"" if length is None else b"Content-Length: %d\r\n" % length
-
-
-async def _blames_key(response: UpstreamResponse, method: str) -> bool:
-    """Return whether a 401 of Core is about the key it got."""
-    if method == "HEAD":
-        # No body to tell; Core has no other 401.
-        return True
-    if not response.complete and response.length is not None and response.length > SMALL:
-        return False
-    await response.read(SMALL)
-    return b'"AUTH_' in response.body

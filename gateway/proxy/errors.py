@@ -32,6 +32,12 @@ class UpstreamRefusedError(UpstreamError):
     summary: ClassVar[str] = "Upstream refused the gateway"
 
 
+class KeyChangesError(GatewayError):
+    """Core refused the master key of a request that cannot be sent again; the next one gets another key."""
+
+    summary: ClassVar[str] = "Core's master key changes"
+
+
 CODES: Final[Mapping[type[GatewayError], Code]] = MappingProxyType(
     {
         GatewayError: Code.UNAVAILABLE,

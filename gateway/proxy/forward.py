@@ -2,6 +2,9 @@
 
 Rules kept here:
 - Nothing is forwarded before Core was verified, and nothing for a client that has left.
+- A request whose master key Core refuses is sent again with the other key, if there is one. A body that
+  streams is gone by then: so Core is asked before which key it accepts, and if that changes just then, the
+  request ends with 503.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.core_responses import ResponseRelay
+from gateway.proxy.key_trials import KeyTrials, blames_key
 from gateway.proxy.stream import Upload
 from gateway.wire.pool import Pool
+from gateway.wire.upstream_response import UpstreamResponse
 
 _NO_LENGTH: Final = ("GET", "HEAD", "DELETE")
 
@@ -26,13 +31,17 @@ class Forwarder:
         pool: the connections to Core.
         core: tells whether Core was verified.
         relay: passes the responses back.
+        trials: tries the other master key.
         clocks: the time.
     """
 
-    def __init__(self, pool: Pool, core: CoreAccess, relay: ResponseRelay, clocks: Clocks) -> None:
+    def __init__(
+        self, pool: Pool, core: CoreAccess, relay: ResponseRelay, trials: KeyTrials, clocks: Clocks
+    ) -> None:
         self._pool = pool
         self._core = core
         self._relay = relay
+        self._trials = trials
         self._monotonic = clocks.monotonic
 
     async def forward(self, context: RequestContext, head: bytes, body: bytes | None) -> None:
@@ -63,13 +72,19 @@ class Forwarder:
             response = await self._pool.request(data, context)
         finally:
             context.entry.upstream_ms = (self._monotonic() - sent) * 1000
-        if response.complete and response.status != 401:
+        if response.status == 401 and await _refused(context, response):
+            method = context.exchange.method
+            response = await self._trials.send_again(head, data[len(head) :], context, method)
+        if response.complete:
             self._relay.relay(context, response)
         else:
             await self._relay.pass_on(context, response)
 
     async def _stream(self, context: RequestContext, head: bytes) -> None:
         exchange = context.exchange
+        if self._core.other is not None and context.principal is not None:
+            await self._trials.settle()
+            head = self._core.with_master(head)
         upload = Upload(exchange.body, context)
         framing = (
             b"Transfer-Encoding: chunked\r\n\r\n"
@@ -87,4 +102,11 @@ class Forwarder:
             exchange.body.stop()
             upload.stop()
             context.entry.upstream_ms = (self._monotonic() - sent) * 1000
+        if response.status == 401 and await _refused(context, response):
+            raise self._trials.refuse(head)
         await self._relay.pass_on(context, response)
+
+
+async def _refused(context: RequestContext, response: UpstreamResponse) -> bool:
+    """Return True for a 401 about the master key, which is not sent on a public route or if Core decides."""
+    return context.principal is not None and await blames_key(response, context.exchange.method)

@@ -7,7 +7,6 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from functools import partial
@@ -39,6 +38,7 @@ from gateway.server.keys import open_authority, open_store
 from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
 from gateway.server.live_policy import LivePolicy
+from gateway.server.master_keys import MasterKeys
 from gateway.server.observer import GatewayObserver, Telemetry
 from gateway.server.parts import Background, Base, CoreParts, Front, GatewayParts, KeyParts, Options, Work
 from gateway.server.revocation_notice import say_once_true
@@ -51,7 +51,6 @@ from gateway.server.upstream import (
     open_pool,
     open_probe_pool,
     pool_limits,
-    read_master_key,
 )
 from gateway.server.version import build_kind, version
 from gateway.telemetry import Build, Log, Metrics, Sources
@@ -84,8 +83,9 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         ready=lambda: base.health.ready,
     )
     telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics)
+    master_keys = MasterKeys(base.live, base.core_access, base.log.events)
     observer = GatewayObserver(
-        telemetry, base.dependencies, base.core_access, core.watch, partial(_reread_master_key, base)
+        telemetry, base.dependencies, base.core_access, core.watch, master_keys.read_again
     )
     keys = _keys(base, observer)
     client = CoreClient(core.pool, base.core_access, observer)
@@ -100,6 +100,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         telemetry.metrics.add(collector)
     reload = None if options.source is None else policy.follow(options.source, base.live.config)
     work = _work(base, core, keys, authority, observer)
+    work.append(master_keys.follow)
     if reload is not None:
         work.append(reload.run)
     return Gateway(
@@ -154,12 +155,6 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         core_access=core_access(config),
         id_prefix=os.urandom(6).hex(),
     )
-
-
-def _reread_master_key(base: Base) -> None:
-    """Send the master key that its file holds now; one that cannot be read is no reason to fail."""
-    with contextlib.suppress(ValueError):
-        base.core_access.use(read_master_key(base.live.config))
 
 
 def _core(base: Base) -> CoreParts:

@@ -3,7 +3,8 @@
 Rules kept here:
 - Core is asked for a protected route, first without a key: anything but a refusal means that anyone who can
   connect to Core bypasses the gateway, which makes the gateway pointless.
-- Then Core is asked with the master key: a 401 means that every forwarded request would fail.
+- Then Core is asked with the master key, and with the next one if there is one: if it refuses them, every
+  forwarded request would fail.
 - A response that shows neither (no connection, 429, 5xx) is "not reachable yet", and Core is asked again.
 - Only the status counts, and a body that tells a plain HTTP client to speak TLS.
 - A gateway that responds instead of Core is recognised by `Proxy-Status`; this gateway itself by its request
@@ -57,13 +58,13 @@ class CoreProbe:
 
     Args:
         host_line: the header line `Host` with its CRLF.
-        key_line: the header line with the master key, likewise.
+        key_lines: the header lines with the master keys, likewise; in the order in which they are tried.
         tls: True if Core is asked over TLS.
         own_ids: the prefix of the ids that this process gives to requests; empty if it serves none.
     """
 
     host_line: bytes
-    key_line: bytes = field(repr=False)
+    key_lines: tuple[bytes, ...] = field(repr=False)
     tls: bool = False
     own_ids: str = ""
 
@@ -102,7 +103,7 @@ async def check_core(pool: Pool, probe: CoreProbe) -> Check:
         without_key = _without_key(await _ask(pool, head + b"\r\n", probe))
         if without_key.finding is not Finding.SAFE:
             return without_key
-        return _with_key(await _ask(pool, head + probe.key_line + b"\r\n", probe))
+        return await _with_keys(pool, head, probe)
     except GatewayError as failure:
         return _unreached(failure.reason, probe)
 
@@ -154,6 +155,15 @@ def _without_key(response: _Response) -> Check:
         f"Core responds with {response.status} to a request without a key: set server.secure to true in "
         "blnk.json, or whoever can connect to Core bypasses the gateway",
     )
+
+
+async def _with_keys(pool: Pool, head: bytes, probe: CoreProbe) -> Check:
+    """Return the first finding that is no refusal, else the refusal of the last key."""
+    for line in probe.key_lines:
+        found = _with_key(await _ask(pool, head + line + b"\r\n", probe))
+        if found.finding is not Finding.UNSAFE:
+            break
+    return found
 
 
 def _with_key(response: _Response) -> Check:

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - A fault is logged without its text, which may quote a request.
-- It is logged at most once a minute that Core refuses the master key; the file of the key is read again.
+- It is logged at most once a minute that Core refuses the master key, or accepts another one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GatewayObserver:
         dependencies: record which of them responds.
         core: whether Core was verified, and its master key.
         watch: asks Core anew.
-        reread: reads the master key again.
+        reread: reads the master keys again.
     """
 
     def __init__(
@@ -94,9 +94,19 @@ class GatewayObserver:
         """Remember that the key store fails."""
         self._dependencies.failed(STORE, failure.reason)
 
-    def refused(self) -> None:
-        """Read the master key again, which Core refused, and log it."""
+    def key_refused(self) -> None:
+        """Read the master keys again."""
         self._reread()
+
+    def key_accepted(self) -> None:
+        """Log that Core's master key was changed. The old one is dropped, if no file holds it any more."""
+        self._reread()
+        event = "core accepts another master key"
+        if self._reminder.due(event, time.monotonic()):
+            self._events.info(event, upstream=self._core.url)
+
+    def refused(self) -> None:
+        """Log that Core refuses the master key."""
         event = "core refused the master key"
         if self._reminder.due(event, time.monotonic()):
             self._events.error(event, upstream=self._core.url)

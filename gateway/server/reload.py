@@ -32,6 +32,7 @@ FOLLOWED: Final = (
     "keys.report_only",
     "limits.",
     "timeouts.",
+    "upstream.master_key_next_file",
     "upstream.connections",
     "upstream.queue",
     "upstream.max_body",

@@ -15,6 +15,7 @@ from gateway.proxy.clocks import Clocks
 from gateway.proxy.core_responses import ResponseRelay
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.handler import RequestHandler
+from gateway.proxy.key_trials import KeyTrials
 from gateway.proxy.observe import ObservePipeline
 from gateway.proxy.pipeline import Pipeline
 from gateway.proxy.rate_limit import RateLimiter
@@ -48,7 +49,9 @@ def build_handler(
         api_keys=ApiKeysStage(authority.api_keys, bodies, observer),
         bodies=bodies,
         core=base.core_access,
-        forwarder=Forwarder(pool, base.core_access, relay, _CLOCKS),
+        forwarder=Forwarder(
+            pool, base.core_access, relay, KeyTrials(pool, base.core_access, observer), _CLOCKS
+        ),
         responder=Responder(time.time),
     )
     pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)

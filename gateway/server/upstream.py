@@ -5,28 +5,23 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from gateway.config import Config, Secret, read_secret
-from gateway.proxy.core_access import CoreAccess, MasterKey
+from gateway.config import Config
+from gateway.proxy.core_access import CoreAccess
 from gateway.server.core_check import CoreProbe, probe_limits
+from gateway.server.master_keys import read_master_keys
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_deadlines import PoolLimits
 
 
-def read_master_key(config: Config) -> MasterKey:
-    """Return the master key, from its file if it has one. Raises ValueError if that cannot be read."""
-    file = config.upstream.master_key_file
-    secret: Secret = config.upstream.master_key if file is None else read_secret(file)
-    return MasterKey(secret.reveal())
-
-
 def core_access(config: Config) -> CoreAccess:
-    """Return the access to Core, which is not verified yet; raises as `read_master_key`."""
-    return CoreAccess(config.upstream.url, config.upstream.authority, read_master_key(config))
+    """Return the access to Core, which is not verified yet; raises as `read_master_keys`."""
+    return CoreAccess(config.upstream.url, config.upstream.authority, *read_master_keys(config))
 
 
 def core_probe(config: Config, core: CoreAccess, own_ids: str = "") -> CoreProbe:
     """Return what checks the Core of the configuration."""
-    return CoreProbe(core.host_line, core.master.line, tls=config.upstream.tls, own_ids=own_ids)
+    lines = tuple(key.line for key in (core.master, *core.trials(core.master.line)))
+    return CoreProbe(core.host_line, lines, tls=config.upstream.tls, own_ids=own_ids)
 
 
 def pool_limits(config: Config) -> PoolLimits:

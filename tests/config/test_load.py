@@ -145,7 +145,11 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "ready_requires": "upstream, store",
         "trusted_proxies": "10.0.0.0/8,",
     }
-    assert given.keys() == settings().keys() - {"admin_token_file", "upstream.master_key_file"}
+    assert given.keys() == settings().keys() - {
+        "admin_token_file",
+        "upstream.master_key_file",
+        "upstream.master_key_next_file",
+    }
     given["drain.delay"] = "0s"
     config = parse(SMALL, {variable(path): value for path, value in given.items()})
     assert config == Config(
@@ -270,6 +274,32 @@ def test_secret_files_are_looked_for_only_where_secrets_are_needed(tmp_path: Pat
         f"gateway.yaml:1: admin_token_file: {UNREADABLE}",
         f"gateway.yaml:4: upstream.master_key_file: {UNREADABLE}",
     ]
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "next-key\n"])
+def test_the_file_of_the_next_master_key_may_be_absent_or_empty(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "next"
+    if content is not None:
+        file.write_text(content, encoding="ascii")
+    config = parse(SMALL, {"KEY": "s3cret", variable("upstream.master_key_next_file"): str(file)})
+    assert (config.upstream.master_key_next_file, config.warnings) == (file, ())
+
+
+def test_a_file_of_the_next_master_key_that_holds_no_key_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "next"
+    file.write_text("two words", encoding="ascii")
+    name = variable("upstream.master_key_next_file")
+    with pytest.raises(ConfigError) as refused:
+        parse(SMALL, {"KEY": "s3cret", name: str(file)})
+    text = "the file must hold visible ASCII characters, on one line"
+    assert refused.value.problems == (Problem(0, text, name),)
+
+
+def test_a_next_master_key_that_could_not_be_written_is_warned_of(tmp_path: Path) -> None:
+    name = variable("upstream.master_key_next_file")
+    config = parse(SMALL, {"KEY": "s3cret", name: str(tmp_path / "absent" / "next")})
+    text = "its folder does not exist: the next key could not be written there"
+    assert config.warnings == (Problem(0, text, name),)
 
 
 def test_an_override_of_either_master_key_replaces_the_files(tmp_path: Path) -> None:

@@ -241,10 +241,10 @@ class TestRefusedByCore:
         response = await gateway.ask("GET", "/health")
         assert (response.status, response.body) == (401, BLAMES_KEY)
 
-    async def test_a_rotated_key_works_with_the_next_request(
+    async def test_a_rotated_key_works_with_the_request_that_finds_it(
         self, start_gateway: Start, upstream: StandInCore, tmp_path: Path
     ) -> None:
-        """`master_key_file` is read again after a refusal, so that rotation needs no restart."""
+        """`master_key_file` is read again after a refusal, and the request is sent again with the new key."""
         file = tmp_path / "master"
         file.write_text(MASTER_KEY + "\n")
         gateway = await start_gateway(upstream={"master_key": Secret(""), "master_key_file": file})
@@ -254,7 +254,6 @@ class TestRefusedByCore:
         # Core changes its key first: its 401 to the old key makes the gateway read the file.
         assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
         file.write_text(rotated + "\n")
-        assert_error(await gateway.ask("GET", READ, key=key), Code.UPSTREAM_REFUSED)
         assert (await gateway.ask("GET", READ, key=key)).status == 200
         assert upstream.requests[-1].values("x-blnk-key") == [rotated]
 
@@ -268,7 +267,7 @@ class TestRefusedByCore:
         upstream.master_key = rotated = "mk-rotated-of-the-tests"
         gateway.secrets.add(rotated)
         file.write_text(rotated)
-        assert_error(await gateway.ask("GET", READ, key=MASTER_KEY), Code.UPSTREAM_REFUSED)
+        assert (await gateway.ask("GET", READ, key=MASTER_KEY)).status == 200
         assert_error(await gateway.ask("GET", READ, key=MASTER_KEY), Code.INVALID_KEY)
         assert (await gateway.ask("GET", READ, key=rotated)).status == 200
 

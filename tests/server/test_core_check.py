@@ -34,7 +34,7 @@ from tests.serving import serving
 from tests.tls import self_signed
 from tests.wire.asserting import READ, assert_error
 
-ASKER = CoreProbe(b"Host: core.test\r\n", f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(), own_ids="0b5e-")
+ASKER = CoreProbe(b"Host: core.test\r\n", (f"X-Blnk-Key: {MASTER_KEY}\r\n".encode(),), own_ids="0b5e-")
 LIMITS = PoolLimits(connections=1, queue=0, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
 
 INSECURE = ["200 OK", "202 Accepted", "301 Moved Permanently", "400 Bad Request", "403 Forbidden"]

@@ -19,6 +19,12 @@ class _NoObserver:
     def core_responded(self) -> None:
         """Keep no state of Core."""
 
+    def key_refused(self) -> None:
+        """Read no key again: a command takes a moment."""
+
+    def key_accepted(self) -> None:
+        """Ignore that Core accepted another master key."""
+
     def refused(self) -> None:
         """Ignore that Core refused the master key."""
 
