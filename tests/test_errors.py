@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import Code, GatewayError, error_body
 from gateway.fairness.errors import OverloadedError
 from gateway.keys.errors import StoreUnavailableError
-from gateway.proxy.errors import code_of, message_of
+from gateway.proxy.errors import KeyChangesError, code_of, message_of
 from gateway.server.exit_codes import Exit
 from gateway.stamping.errors import BadBodyError, TooManyItemsError
 
@@ -94,9 +94,9 @@ def failures(kind: type[GatewayError] = GatewayError) -> Iterator[type[GatewayEr
 
 @pytest.mark.parametrize("kind", list(failures()))
 def test_every_failure_has_a_response_of_its_layer(kind: type[GatewayError]) -> None:
-    """A class has its own code or that of its kind; only the most general have GATEWAY_UNAVAILABLE."""
-    general = {GatewayError, OverloadedError}
-    assert (code_of(kind()) is Code.UNAVAILABLE) == (kind in general)
+    """A class has its own code or that of its kind; only these have GATEWAY_UNAVAILABLE."""
+    unavailable = {GatewayError, OverloadedError, KeyChangesError}
+    assert (code_of(kind()) is Code.UNAVAILABLE) == (kind in unavailable)
     assert message_of(kind()) == code_of(kind()).message
 
 

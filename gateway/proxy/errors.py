@@ -43,6 +43,7 @@ CODES: Final[Mapping[type[GatewayError], Code]] = MappingProxyType(
         GatewayError: Code.UNAVAILABLE,
         OverloadedError: Code.UNAVAILABLE,
         RateLimitedError: Code.RATE_LIMITED,
+        KeyChangesError: Code.UNAVAILABLE,
         KeysUnavailableError: Code.KEY_STORE_UNAVAILABLE,
         UnreadableListError: Code.UPSTREAM_UNREACHABLE,
         BadBodyError: Code.MALFORMED_BODY,
