@@ -38,6 +38,7 @@ usage: python3 -m tests                    everything that this machine can run
        python3 -m tests -k pipelining
        python3 -m tests --compiled         the same against the compiled build: needs a C compiler, first
                                            builds it, which takes two minutes, and again after each change
+       python3 -m tests --prepare          installs what the tests need, and runs none; also with --compiled
        CI=true python3 -m tests            installs missing servers, so that their tests are not skipped
 """
 
@@ -203,6 +204,7 @@ def main() -> int:
     environment = INTERPRETED
     if arguments[:1] == ["--compiled"]:
         environment, arguments = COMPILED, arguments[1:]
+    only_prepare = arguments[:1] == ["--prepare"]
     # Other programs allow `--` before options too.
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments
     if sys.version_info < OLDEST_PYTHON:
@@ -218,6 +220,8 @@ def main() -> int:
     except (subprocess.CalledProcessError, OSError) as failure:
         say(f"could not set up: {failure}")
         return 2
+    if only_prepare:
+        return 0
     for line in beginning(arguments, os.environ):
         say(line)
     strict = ["--need-servers"] if in_ci else []

@@ -81,10 +81,24 @@ def gateway_config() -> Config:
 
 
 def test_the_image_is_slim_and_its_python_is_one_that_the_package_allows() -> None:
-    """Every stage starts from the same slim image."""
+    """Every stage starts from the same slim image, which a digest can be pinned to."""
     images = {instruction.value.split()[0] for instruction in instructions() if instruction.name == "FROM"}
-    assert len(images) == 1
-    assert re.fullmatch(r"python:3\.1[1-9]-slim", images.pop())
+    assert images == {"${BASE}"}
+    [base] = [instruction.value for instruction in instructions() if instruction.name == "ARG"]
+    assert re.fullmatch(r"BASE=python:3\.1[1-9]-slim", base)
+
+
+def test_the_image_installs_only_what_a_lock_file_names() -> None:
+    """Each package comes with its hash; the gateway's own wheel is built without looking for others."""
+    installs = [
+        part
+        for instruction in instructions()
+        if instruction.name == "RUN"
+        for part in instruction.value.split("&&")
+        if re.search(r"pip (install|wheel)", part)
+    ]
+    assert len(installs) == 4
+    assert [part for part in installs if "--require-hashes" not in part and "--no-deps" not in part] == []
 
 
 def test_the_image_does_not_run_as_root() -> None:
@@ -115,10 +129,16 @@ def test_the_image_carries_what_serve_reads() -> None:
     assert ["gateway.yaml", f"{only('WORKDIR')}/gateway.yaml"] in copied
 
 
+def in_checkout(pattern: str) -> list[str]:
+    """Return the files of the checkout that a pattern names."""
+    return [file.relative_to(ROOT).as_posix() for file in ROOT.glob(pattern)]
+
+
 def test_what_is_copied_is_there_and_not_ignored() -> None:
     """Every source of a COPY exists in the checkout and passes the ignore file."""
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     kept = {line.removeprefix("!") for line in ignore if line.startswith("!")}
+    kept = {file for pattern in kept for file in ([pattern] if "*" not in pattern else in_checkout(pattern))}
     sources = {
         source
         for instruction in instructions()
