@@ -1,0 +1,1 @@
+"""The chart for Kubernetes and the rules for Prometheus."""
