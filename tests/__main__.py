@@ -21,11 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from tests.deploy import helm_program
 from tests.sdk import node_packages
 
 ROOT = Path(__file__).resolve().parent.parent
 # Program that the suite starts -> its Debian package.
-PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql", "systemd-analyze": "systemd"}
+PACKAGES = {
+    "redis-server": "redis-server",
+    "postgres": "postgresql",
+    "systemd-analyze": "systemd",
+    "promtool": "prometheus",
+}
 COMPILER = {"gcc": "gcc"}
 # Debian installs some programs here, which is not on the PATH.
 ELSEWHERE = "/usr/lib/postgresql/*/bin"
@@ -178,6 +184,19 @@ def prepare_sdks(*, strict: bool) -> None:
         say(f"the tests of the TypeScript SDK are skipped; to run them: {node_packages.COMMAND}")
 
 
+def prepare_helm(*, build: bool) -> None:
+    """Build helm if it is missing, or print the command that would."""
+    if (missing := helm_program.missing()) is None:
+        return
+    if not build:
+        say(f"tests of the chart are skipped: {missing}")
+        return
+    if not is_installed("go"):
+        install_packages(["golang-go"])
+    say("building helm: about two minutes, once")
+    helm_program.install()
+
+
 def say(text: str) -> None:
     sys.stderr.write(f"tests: {text}\n")
     sys.stderr.flush()
@@ -217,6 +236,7 @@ def main() -> int:
         environment.prepare()
         prepare_servers(install=in_ci)
         prepare_sdks(strict=in_ci)
+        prepare_helm(build=in_ci)
     except (subprocess.CalledProcessError, OSError) as failure:
         say(f"could not set up: {failure}")
         return 2

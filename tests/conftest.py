@@ -31,7 +31,8 @@ from tests.core_stand_in import StandInCore
 from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
-SERVERS = ("redis", "postgres", "systemd")  # markers of tests that need a real program of that name
+# Markers of tests that need a real program.
+SERVERS = ("redis", "postgres", "systemd", "helm", "prometheus")
 
 _FAST_EXAMPLES = 100
 _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

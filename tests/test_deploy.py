@@ -357,6 +357,21 @@ def test_the_unit_gives_the_gateway_time_to_drain_and_enough_files() -> None:
     assert fit(config, int(files)).shortfalls == ()
 
 
+# All files.
+
+
+def test_every_file_is_named_by_a_test() -> None:
+    """A test parses, checks or runs each file; `deploy/test_chart.py` has those of the chart."""
+    chart = DEPLOY / "helm" / "blnk-gateway"
+    tracked = subprocess.run(
+        ["git", "ls-files", "."], cwd=DEPLOY, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    files = [DEPLOY / name for name in tracked if chart not in (DEPLOY / name).parents]
+    tests = [path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    assert len(files) >= 9
+    assert [path.name for path in files if not any(path.name in text for text in tests)] == []
+
+
 # The page.
 
 

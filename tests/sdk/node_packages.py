@@ -9,11 +9,12 @@ Rules kept here:
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.cache import cache_folder
 
 HERE = Path(__file__).resolve().parent / "node"
 FILES = ("package.json", "package-lock.json")
@@ -23,8 +24,7 @@ COMMAND = "python3 -m tests.sdk.node_packages"
 def directory() -> Path:
     """Return the folder for the packages that the lock file pins now."""
     pinned = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in FILES)).hexdigest()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "blnk-gateway-tests", f"node-{pinned[:16]}")
+    return cache_folder(f"node-{pinned[:16]}")
 
 
 def missing() -> str | None:

@@ -1,0 +1,105 @@
+{{- /* Every reason why these values cannot work, one a line; nothing if they can. */}}
+{{- define "blnk-gateway.problems" -}}
+{{- include "blnk-gateway.coreProblems" . }}
+{{- include "blnk-gateway.storeProblems" . }}
+{{- include "blnk-gateway.drainProblems" . }}
+{{- include "blnk-gateway.openingProblems" . }}
+{{- end }}
+
+{{- define "blnk-gateway.problem" }}
+- {{ . }}
+{{- end }}
+
+{{- define "blnk-gateway.coreProblems" }}
+{{- $core := .Values.core }}
+{{- if eq .Values.form "sidecar" }}
+{{- if not $core.podLabels }}
+{{- include "blnk-gateway.problem" "core.podLabels is missing: write the labels of the pods that have the sidecar" }}
+{{- end }}
+{{- if has (int $core.port) (list 5001 5002 5003) }}
+{{- include "blnk-gateway.problem" (printf "core.port %v is a port of the gateway in the same pod: let Core listen on another one, such as 5100 (BLNK_SERVER_PORT)" $core.port) }}
+{{- end }}
+{{- if $core.namespace }}
+{{- include "blnk-gateway.problem" "core.namespace is for the ingress form: install a sidecar in the namespace of Core" }}
+{{- end }}
+{{- if .Values.autoscaling.enabled }}
+{{- include "blnk-gateway.problem" "autoscaling is for the ingress form: a sidecar scales with Core's pods" }}
+{{- end }}
+{{- else }}
+{{- if not $core.url }}
+{{- include "blnk-gateway.problem" "core.url is missing: write http://SERVICE:PORT of Core" }}
+{{- end }}
+{{- if and (include "blnk-gateway.closesCore" .) (not $core.podLabels) }}
+{{- include "blnk-gateway.problem" "core.podLabels is missing: write the labels of Core's pods, which the NetworkPolicy closes for all but the gateway; or networkPolicy.closeCore: false" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "blnk-gateway.storeProblems" }}
+{{- $several := or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled (eq .Values.form "sidecar") }}
+{{- if not .Values.redis.kind }}
+{{- include "blnk-gateway.problem" "redis.kind is missing: external (your own Redis), bundled (one in this release), or memory (a trial)" }}
+{{- else if and (eq .Values.redis.kind "memory") $several }}
+{{- include "blnk-gateway.problem" "redis.kind memory: each pod would have keys of its own; write replicas: 1 in the ingress form without autoscaling, or use a Redis" }}
+{{- end }}
+{{- $file := include "blnk-gateway.file" . | fromYaml }}
+{{- if $file.Error }}
+{{- include "blnk-gateway.problem" "gatewayYaml is no YAML mapping: run blnk-gateway check on the file" }}
+{{- end }}
+{{- $authority := dig "keys" "authority" (dig "keys" "authority" "gateway" $file) .Values.settings }}
+{{- if and (eq $authority "core") (not .Values.core.database) }}
+{{- include "blnk-gateway.problem" "keys.authority is core: write core.database: true, with the URL in secrets.coreDatabase" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.min) (int .Values.autoscaling.max)) }}
+{{- include "blnk-gateway.problem" "autoscaling.min is greater than autoscaling.max" }}
+{{- end }}
+{{- end }}
+
+{{- define "blnk-gateway.drainProblems" }}
+{{- $drain := include "blnk-gateway.drain" . | fromJson }}
+{{- range $name, $value := $drain }}
+{{- if lt (include "blnk-gateway.milliseconds" $value | int) 0 }}
+{{- include "blnk-gateway.problem" (printf "drain.%s is no duration that the chart can read: write it as 25s" $name) }}
+{{- end }}
+{{- end }}
+{{- $grace := int .Values.terminationGracePeriodSeconds }}
+{{- $longest := include "blnk-gateway.drainSeconds" . | int }}
+{{- if and $grace (le $grace $longest) }}
+{{- include "blnk-gateway.problem" (printf "terminationGracePeriodSeconds is %d, but drain.delay and drain.timeout take %d seconds: write more, or 0" $grace $longest) }}
+{{- end }}
+{{- end }}
+
+{{- /* Openings that would let anybody reach Core, or show keys on the way. */}}
+{{- define "blnk-gateway.openingProblems" }}
+{{- range $number, $rule := .Values.core.alsoAllow }}
+{{- $place := printf "core.alsoAllow[%d]" $number }}
+{{- if not $rule.from }}
+{{- include "blnk-gateway.problem" (printf "%s admits everyone: name pods or networks in from" $place) }}
+{{- end }}
+{{- range $rule.from }}
+{{- if include "blnk-gateway.admitsEveryone" . }}
+{{- include "blnk-gateway.problem" (printf "%s admits every pod or address: name the labels of pods, or a network" $place) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) }}
+{{- include "blnk-gateway.problem" "ingress.host is missing: write the host name of clients" }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.tlsSecret) (not .Values.ingress.tlsElsewhere) }}
+{{- include "blnk-gateway.problem" "ingress.tlsSecret is missing: requests contain keys; write tlsElsewhere: true if a load balancer in front terminates TLS" }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- include "blnk-gateway.problem" "httpRoute.parentRefs is missing: name the Gateway" }}
+{{- end }}
+{{- end }}
+
+{{- /* Something if a peer of a NetworkPolicy selects pods by no label, or all addresses. */}}
+{{- define "blnk-gateway.admitsEveryone" -}}
+{{- $pods := .podSelector | default dict -}}
+{{- $all := list "0.0.0.0/0" "::/0" -}}
+{{- if .ipBlock -}}
+{{- if has .ipBlock.cidr $all }}true{{ end -}}
+{{- else if not (or $pods.matchLabels $pods.matchExpressions) -}}
+true
+{{- end -}}
+{{- end }}

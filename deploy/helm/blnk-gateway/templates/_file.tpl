@@ -1,0 +1,52 @@
+{{- /* gateway.yaml, as the pods get it. */}}
+{{- define "blnk-gateway.file" -}}
+{{- .Values.gatewayYaml | default (.Files.Get "files/gateway.yaml") -}}
+{{- end }}
+
+{{- /* A duration of gateway.yaml in milliseconds; -1 if it is none. */}}
+{{- define "blnk-gateway.milliseconds" -}}
+{{- $text := toString . -}}
+{{- if regexMatch "^(0|[0-9]+(ms|s|m|h))$" $text -}}
+{{- $unit := regexFind "[a-z]*$" $text -}}
+{{- mul (regexFind "^[0-9]+" $text | int64) (get (dict "" 0 "ms" 1 "s" 1000 "m" 60000 "h" 3600000) $unit) -}}
+{{- else -}}
+-1
+{{- end -}}
+{{- end }}
+
+{{- /* drain.delay and drain.timeout: of the settings, else of the file, else the gateway's defaults. */}}
+{{- define "blnk-gateway.drain" -}}
+{{- $file := include "blnk-gateway.file" . | fromYaml -}}
+{{- $given := dict -}}
+{{- range list .Values.settings $file -}}
+{{- if kindIs "map" .drain }}{{ $given = merge $given .drain }}{{ end -}}
+{{- end -}}
+{{- toJson (merge $given (dict "delay" "5s" "timeout" "25s")) -}}
+{{- end }}
+
+{{- /* The longest drain in seconds, rounded up. */}}
+{{- define "blnk-gateway.drainSeconds" -}}
+{{- $drain := include "blnk-gateway.drain" . | fromJson -}}
+{{- $delay := include "blnk-gateway.milliseconds" $drain.delay | int64 -}}
+{{- $timeout := include "blnk-gateway.milliseconds" $drain.timeout | int64 -}}
+{{- div (add $delay $timeout 999) 1000 -}}
+{{- end }}
+
+{{- define "blnk-gateway.gracePeriodSeconds" -}}
+{{- .Values.terminationGracePeriodSeconds | default (add (include "blnk-gateway.drainSeconds" .) 10) -}}
+{{- end }}
+
+{{- /* Settings below a prefix, as variables: {timeouts: {head: 5s}} is BLNK_GATEWAY_TIMEOUTS__HEAD. */}}
+{{- define "blnk-gateway.variables" -}}
+{{- $prefix := .prefix -}}
+{{- range $name, $value := .settings }}
+{{- $variable := printf "%s%s" $prefix (upper $name) }}
+{{- if kindIs "map" $value }}
+{{- include "blnk-gateway.variables" (dict "prefix" (printf "%s__" $variable) "settings" $value) }}
+{{- else if kindIs "slice" $value }}
+- {name: {{ $variable }}, value: {{ join "," $value | quote }}}
+{{- else }}
+- {name: {{ $variable }}, value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}

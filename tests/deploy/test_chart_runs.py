@@ -1,0 +1,185 @@
+"""The Redis, file and variables that the chart renders, run on this machine up to a stamped write."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import cli
+from gateway.config import Address
+from gateway.server.store_watch import EMPTY
+from tests.core_stand_in import StandInCore
+from tests.deploy.containers import SECRET, environment
+from tests.deploy.helm import Helm, Manifest, only
+from tests.deploy.values import BUNDLED
+from tests.raw_client import PATIENCE, RawClient
+from tests.redis_server import RedisServer, free_port
+from tests.running import MASTER_KEY
+from tests.serving import Serving, serving
+
+pytestmark = [pytest.mark.helm, pytest.mark.redis]
+
+POD = "10.1.2.3"  # the kubelet and Prometheus connect to the address of the pod
+
+
+@pytest.fixture
+def manifests(helm: Helm) -> list[Manifest]:
+    return helm.render(BUNDLED)
+
+
+@pytest.fixture
+def redis(manifests: list[Manifest], tmp_path: Path) -> Iterator[RedisServer]:
+    """The bundled Redis, started by the script of its container."""
+    [container] = only(manifests, "StatefulSet", "gw-blnk-gateway-redis")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    [script] = container["args"]
+    (tmp_path / "data").mkdir()
+    port = free_port()
+    here = script.replace("/data", str(tmp_path / "data")).replace("/run/redis", str(tmp_path))
+    process = subprocess.Popen(
+        [*container["command"], f"{here.rstrip()} --port {port} --bind 127.0.0.1"],
+        env=os.environ | environment(container),
+        stdout=subprocess.DEVNULL,
+    )
+    server = RedisServer(port, process)
+    assert server.answers()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """An empty folder as kubelet makes it of a ConfigMap: its files are links through `..data`."""
+    folder = tmp_path / "config"
+    folder.mkdir()
+    (folder / "gateway.yaml").symlink_to("..data/gateway.yaml")
+    return folder
+
+
+def update(volume: Path, text: str) -> None:
+    """Give the volume another file, as kubelet does: a new folder, and one rename of the link to it."""
+    version = volume / f"..{len(list(volume.iterdir()))}"
+    version.mkdir()
+    (version / "gateway.yaml").write_text(text, encoding="utf-8")
+    (volume / "..data_tmp").symlink_to(version.name)
+    (volume / "..data_tmp").rename(volume / "..data")
+
+
+def settings(manifests: list[Manifest], redis: RedisServer, folder: Path) -> dict[str, str]:
+    """Return the variables of the gateway, with places of this machine instead of those of the cluster."""
+    [container] = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (folder / "master-key").write_text(SECRET["master-key"])
+    environ = {
+        name: value.replace("gw-blnk-gateway-redis:6379", f"127.0.0.1:{redis.port}").replace(
+            "/run/secrets/blnk-gateway", str(folder)
+        )
+        for name, value in environment(container).items()
+        if name.startswith("BLNK_GATEWAY_") and not name.endswith("UPSTREAM__URL")
+    }
+    ports = {"LISTEN": 0, "ADMIN": 0, "HEALTH": free_port()}
+    return environ | {f"BLNK_GATEWAY_{name}": f"127.0.0.1:{port}" for name, port in ports.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class InPod:
+    """A running gateway with the variables and the file of its pod."""
+
+    process: Serving
+    environ: dict[str, str]
+    clients: Address
+
+    @property
+    def health(self) -> Address:
+        """The address that the kubelet asks."""
+        host, _, port = self.environ["BLNK_GATEWAY_HEALTH"].rpartition(":")
+        return Address(host, int(port))
+
+
+@pytest.fixture
+async def running(
+    upstream: StandInCore, manifests: list[Manifest], redis: RedisServer, volume: Path, tmp_path: Path
+) -> AsyncIterator[InPod]:
+    update(volume, only(manifests, "ConfigMap")["data"]["gateway.yaml"])
+    environ = settings(manifests, redis, tmp_path) | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url}
+    given = {name.removeprefix("BLNK_GATEWAY_"): value for name, value in environ.items()}
+    file = str(volume / "gateway.yaml")
+    async with serving(upstream.url, given, options=("--config", file)) as process:
+        clients, _ = await process.listening()
+        await process.event("ready")
+        yield InPod(process, environ, clients)
+
+
+async def get(address: Address, path: str) -> tuple[int, Any]:
+    """Ask for a path as the kubelet does; return the status and the JSON body."""
+    async with await RawClient.connect(address) as client:
+        response = await client.ask("GET", path, host=f"{POD}:5003")
+    return response.status, json.loads(response.body)
+
+
+async def warnings(address: Address) -> list[str]:
+    """Return the warnings of the health page, once the store was checked; an empty store is one of them."""
+    async with asyncio.timeout(PATIENCE):
+        while not (found := (await get(address, "/health/ready"))[1]["warnings"]):
+            await asyncio.sleep(0.02)
+    return list(found)
+
+
+async def test_the_first_write_is_stamped(running: InPod, upstream: StandInCore, volume: Path) -> None:
+    """The probes find the gateway ready, and a key that is minted in the pod creates a stamped ledger."""
+    assert [(await get(running.health, f"/health/{what}"))[0] for what in ("alive", "ready")] == [200, 200]
+    # No setting of this Redis could lose a key.
+    assert await warnings(running.health) == [EMPTY]
+    command = [
+        "keys",
+        "create",
+        "--owner",
+        "acme",
+        "--scopes",
+        "ledgers:write",
+        "--expires",
+        "1d",
+        "--print-key",
+    ]
+    minted = await asyncio.to_thread(
+        CliRunner().invoke, cli, [*command, "--config", str(volume / "gateway.yaml")], env=running.environ
+    )
+    key = minted.stdout.strip()
+    async with await RawClient.connect(running.clients) as client:
+        json_type = [("Content-Type", "application/json")]
+        response = await client.ask("POST", "/ledgers", key=key, headers=json_type, body=b'{"name":"main"}')
+    assert response.status == 200
+    [request] = upstream.requests
+    body = json.loads(request.body)
+    assert body["meta_data"]["BLNK_GENERATED_BY"].startswith("api_key_")
+    assert MASTER_KEY in str(request.headers)
+
+
+async def test_an_update_of_the_volume_is_live_without_a_restart(
+    running: InPod, manifests: list[Manifest], volume: Path
+) -> None:
+    """The gateway follows the link that kubelet renames."""
+    _, before = await get(running.health, "/health/ready")
+    update(volume, only(manifests, "ConfigMap")["data"]["gateway.yaml"] + "  GET /new: master\n")
+    async with asyncio.timeout(PATIENCE):
+        await running.process.event("reloaded")
+    _, after = await get(running.health, "/health/ready")
+    assert after["policy_sha256"] != before["policy_sha256"]
+    assert after["last_reload"]["success"] is True
+
+
+def test_nobody_else_can_use_the_bundled_redis(redis: RedisServer) -> None:
+    """The default user is off, and the password of the Secret is not in the arguments of the process."""
+    assert redis.command("GET", "{blnk-gateway}:x").startswith(b"-NOAUTH")
+    arguments = Path(f"/proc/{redis.process.pid}/cmdline").read_bytes()
+    environ = Path(f"/proc/{redis.process.pid}/environ").read_bytes()
+    assert SECRET["redis-password"].encode() not in arguments + environ

@@ -1,0 +1,129 @@
+"""The chart refuses values that are wrong or cannot work together, with the reason and what to write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.deploy.helm import Helm, HelmRefusedError
+from tests.deploy.values import BUNDLED, INGRESS, SIDECAR, TRIAL
+
+pytestmark = pytest.mark.helm
+
+
+def problems(helm: Helm, values: dict[str, Any]) -> list[str]:
+    """Return what helm prints of each problem of the values; nothing if it renders them."""
+    try:
+        helm.render(values)
+    except HelmRefusedError as refused:
+        lines = [line.strip() for line in str(refused).splitlines()]
+        return [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"replica": 3}, "at '': additional properties 'replica' not allowed"),
+        ({"replicas": "3"}, "at '/replicas': got string, want integer"),
+        ({"replicas": 0}, "at '/replicas': minimum: got 0, want 1"),
+        ({"form": "daemonset"}, "at '/form': value must be one of 'ingress', 'sidecar'"),
+        ({"core": {"url": "core:5001"}}, "at '/core/url': 'core:5001' does not match pattern"),
+        (
+            {"secrets": {"masterKey": {"value": "x"}}},
+            "at '/secrets/masterKey': additional properties 'value'",
+        ),
+        ({"settings": {"routes": {}}}, "at '/settings': additional properties 'routes' not allowed"),
+        ({"settings": {"listen": "0.0.0.0:1"}}, "at '/settings': additional properties 'listen' not allowed"),
+        (
+            {"settings": {"timeouts": {"first_bite": "1s"}}},
+            "at '/settings/timeouts': additional properties 'first_bite' not allowed",
+        ),
+        ({"settings": {"limits": {"rate": True}}}, "at '/settings/limits/rate': 'anyOf' failed"),
+        ({"networkPolicy": {"clients": [{}]}}, "at '/networkPolicy/clients/0': minProperties: got 0, want 1"),
+    ],
+)
+def test_a_name_or_type_that_is_wrong_is_refused_at_its_place(
+    helm: Helm, values: dict[str, Any], expected: str
+) -> None:
+    """The schema of the values names the place, and what it expects there."""
+    assert [line[: len(expected)] for line in problems(helm, INGRESS | values)][:1] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("values", "beginnings"),
+    [
+        ({}, ["core.url is missing", "core.podLabels is missing", "redis.kind is missing"]),
+        ({"core": {"url": "http://core"}, "networkPolicy": {"enabled": False}}, ["redis.kind is missing"]),
+        ({"core": {"url": "http://core"}, "networkPolicy": {"closeCore": False}}, ["redis.kind is missing"]),
+        (TRIAL | {"replicas": 2}, ["redis.kind memory: each pod would have keys of its own"]),
+        (TRIAL | {"autoscaling": {"enabled": True}}, ["redis.kind memory: each pod"]),
+        (SIDECAR | {"redis": {"kind": "memory"}, "replicas": 1}, ["redis.kind memory: each pod"]),
+        (SIDECAR | {"autoscaling": {"enabled": True}}, ["autoscaling is for the ingress form"]),
+        (SIDECAR | {"core": {"podLabels": {"app": "core"}}}, ["core.port 5001 is a port of the gateway"]),
+        (SIDECAR | {"core": {"port": 5100}}, ["core.podLabels is missing"]),
+        (
+            SIDECAR | {"core": SIDECAR["core"] | {"namespace": "core"}},
+            ["core.namespace is for the ingress form"],
+        ),
+        (
+            INGRESS | {"terminationGracePeriodSeconds": 30},
+            ["terminationGracePeriodSeconds is 30, but drain.delay and drain.timeout take 30 seconds"],
+        ),
+        (
+            INGRESS | {"settings": {"drain": {"timeout": "2m"}}, "terminationGracePeriodSeconds": 60},
+            ["terminationGracePeriodSeconds is 60, but drain.delay and drain.timeout take 125 seconds"],
+        ),
+        (
+            INGRESS | {"gatewayYaml": "drain: {timeout: '${DRAIN}'}\nroutes: {GET /health: public}"},
+            ["drain.timeout is no duration that the chart can read"],
+        ),
+        (INGRESS | {"gatewayYaml": "- a\n- b: ["}, ["gatewayYaml is no YAML mapping"]),
+        (
+            INGRESS | {"settings": {"keys": {"authority": "core"}}},
+            ["keys.authority is core: write core.database"],
+        ),
+        (INGRESS | {"gatewayYaml": "keys: {authority: core}\nroutes: {}"}, ["keys.authority is core"]),
+        (INGRESS | {"autoscaling": {"enabled": True, "min": 3, "max": 2}}, ["autoscaling.min is greater"]),
+        (
+            INGRESS | {"ingress": {"enabled": True}},
+            ["ingress.host is missing", "ingress.tlsSecret is missing"],
+        ),
+        (INGRESS | {"httpRoute": {"enabled": True}}, ["httpRoute.parentRefs is missing"]),
+    ],
+)
+def test_values_that_cannot_work_together_are_refused_all_at_once(
+    helm: Helm, values: dict[str, Any], beginnings: list[str]
+) -> None:
+    """Each problem says what is wrong and what to write."""
+    found = problems(helm, values)
+    assert [line[: len(start)] for line, start in zip(found, beginnings, strict=True)] == beginnings
+
+
+@pytest.mark.parametrize("form", [BUNDLED, SIDECAR])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        {"ports": [{"port": 5100}]},
+        {"from": []},
+        {"from": [{"podSelector": {}}]},
+        {"from": [{"namespaceSelector": {}}]},
+        {"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {}}}]},
+        {"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]},
+        {"from": [{"podSelector": {"matchLabels": {"app": "x"}}}, {"ipBlock": {"cidr": "::/0"}}]},
+    ],
+)
+def test_a_rule_that_opens_core_to_everyone_is_refused(
+    helm: Helm, form: dict[str, Any], rule: dict[str, Any]
+) -> None:
+    """Whoever reaches Core passes by the gateway, so a rule has to name pods or a network."""
+    [problem] = problems(helm, form | {"core": form["core"] | {"alsoAllow": [rule]}})
+    assert problem.startswith("core.alsoAllow[0] admits every")
+
+
+def test_a_load_balancer_that_terminates_tls_needs_no_secret(helm: Helm) -> None:
+    """Plain HTTP from clients has to be said on purpose, because requests contain keys."""
+    ingress = {"enabled": True, "host": "ledger.example", "tlsElsewhere": True}
+    assert problems(helm, INGRESS | {"ingress": ingress}) == []
