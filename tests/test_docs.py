@@ -35,12 +35,13 @@ from tests.running import ROOT
 
 README = ROOT / "README.md"
 DEPLOY = ROOT / "deploy" / "README.md"
+CHART = ROOT / "deploy" / "helm" / "blnk-gateway" / "README.md"
 ARCHITECTURE = ROOT / "gateway" / "README.md"
 SUITE = ROOT / "tests" / "README.md"
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
 SECURITY = ROOT / ".github" / "SECURITY.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
-DOCUMENTS = (README, DEPLOY, ARCHITECTURE, SUITE, CONTRIBUTING, SECURITY, CHANGELOG)
+DOCUMENTS = (README, DEPLOY, CHART, ARCHITECTURE, SUITE, CONTRIBUTING, SECURITY, CHANGELOG)
 
 SETTINGS = settings()
 SECTIONS = {path.partition(".")[0] for path in SETTINGS} | {"routes"}

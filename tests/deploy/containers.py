@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
 from tests.deploy.helm import Manifest
 from tests.running import MASTER_KEY
 
@@ -39,3 +43,24 @@ def environment(container: Spec) -> dict[str, str]:
         else:
             found[one["name"]] = re.sub(r"\$\((\w+)\)", lambda name: found[name[1]], one["value"])
     return found
+
+
+def secret_references(manifests: Iterable[Manifest]) -> set[tuple[str, str]]:
+    """Return the name and the key of each Secret that a variable or a volume of a pod refers to."""
+    found = set()
+    for _, pod in pods(manifests):
+        for container in pod["containers"]:
+            variables = [one["valueFrom"] for one in container.get("env", []) if "valueFrom" in one]
+            found |= {(one["secretKeyRef"]["name"], one["secretKeyRef"]["key"]) for one in variables}
+        for volume in pod.get("volumes", []):
+            secrets = [source["secret"] for source in volume.get("projected", {}).get("sources", [])]
+            found |= {(secret["name"], item["key"]) for secret in secrets for item in secret["items"]}
+    return found
+
+
+def checked(manifests: Iterable[Manifest], container: Spec, folder: Path) -> Result:
+    """Run `check --strict` on the file of the ConfigMap, with the variables of the container."""
+    [text] = [one["data"]["gateway.yaml"] for one in manifests if one["kind"] == "ConfigMap"]
+    file = folder / "gateway.yaml"
+    file.write_text(text, encoding="utf-8")
+    return CliRunner().invoke(cli, ["check", "--strict", "--config", str(file)], env=environment(container))

@@ -38,8 +38,21 @@ class Helm:
 
     def render(self, values: Values, chart: Path = CHART) -> list[Manifest]:
         """Return the objects of a release. Raises HelmRefusedError."""
-        text = self._template(values, chart)
-        return [manifest for manifest in yaml.load_all(text, yaml.CSafeLoader) if manifest is not None]
+        return _objects(self._template(values, chart))
+
+    def install(self, command: Sequence[str], folder: Path) -> list[Manifest]:
+        """Return the objects that `helm install ...` would make, as a command of a document in a folder."""
+        assert command[0] == "install"
+        done = subprocess.run(
+            [self.program, "template", *command[1:], "--namespace", NAMESPACE],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise HelmRefusedError(done.stderr)
+        return _objects(done.stdout)
 
     def sources(self, values: Values) -> set[str]:
         """Return the templates that make an object of these values, by their paths in the chart."""
@@ -50,6 +63,10 @@ class Helm:
 
     def _run(self, command: Sequence[str], values: Values) -> str:
         return _printed((self.program, *command, "--values", "-"), json.dumps(values, sort_keys=True))
+
+
+def _objects(text: str) -> list[Manifest]:
+    return [manifest for manifest in yaml.load_all(text, yaml.CSafeLoader) if manifest is not None]
 
 
 @cache
@@ -69,6 +86,7 @@ def only(manifests: Sequence[Manifest], kind: str, name: str = "gw-blnk-gateway"
     return found
 
 
-def named(manifests: Sequence[Manifest]) -> list[str]:
-    """Return the kind and name of each object, as `Service/gw`, sorted."""
-    return sorted(f"{manifest['kind']}/{manifest['metadata']['name']}" for manifest in manifests)
+def container_of(manifests: Sequence[Manifest], kind: str, name: str = "gw-blnk-gateway") -> Manifest:
+    """Return the one container of a Deployment or StatefulSet."""
+    [container] = only(manifests, kind, name)["spec"]["template"]["spec"]["containers"]
+    return dict(container)

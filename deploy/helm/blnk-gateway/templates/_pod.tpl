@@ -43,7 +43,7 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 containers:
-  - {{- include "blnk-gateway.container" . | nindent 4 }}
+  - {{ include "blnk-gateway.container" . | indent 4 | trim }}
 volumes:
   {{- include "blnk-gateway.volumes" . | nindent 2 }}
 {{- end }}

@@ -7,7 +7,6 @@
 digest=$(printf %s "$REDISCLI_AUTH" | sha256sum | cut -c-64)
 printf '%s\n' "user default off" \
   "user blnk-gateway on #$digest {{ include "blnk-gateway.redisRights" . }}" > /run/redis/users.acl
-unset REDISCLI_AUTH
 exec redis-server --dir /data --aclfile /run/redis/users.acl \
   --appendonly yes --appendfsync always --maxmemory {{ .Values.redis.bundled.maxMemory }} --maxmemory-policy noeviction
 {{- end }}

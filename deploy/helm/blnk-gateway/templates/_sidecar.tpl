@@ -1,20 +1,6 @@
-{{- /*
-For the chart of Core, which has this chart as a dependency with form: sidecar:
-
-  {{- $gateway := index .Subcharts "blnk-gateway" }}
-  spec:
-    enableServiceLinks: false
-    terminationGracePeriodSeconds: {{ include "blnk-gateway.sidecar.gracePeriodSeconds" $gateway }}
-    containers:
-      - name: core
-        lifecycle: {{- include "blnk-gateway.sidecar.coreLifecycle" $gateway | nindent 10 }}
-        ...
-      {{- include "blnk-gateway.sidecar.containers" $gateway | nindent 6 }}
-    volumes:
-      {{- include "blnk-gateway.sidecar.volumes" $gateway | nindent 6 }}
-*/}}
+{{- /* What the chart of Core includes, with `index .Subcharts "blnk-gateway"` as the context: see the README. */}}
 {{- define "blnk-gateway.sidecar.containers" -}}
-- {{- include "blnk-gateway.container" . | nindent 2 }}
+- {{ include "blnk-gateway.container" . | indent 2 | trim }}
 {{- end }}
 
 {{- define "blnk-gateway.sidecar.volumes" -}}
