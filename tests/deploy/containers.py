@@ -46,7 +46,7 @@ def environment(container: Spec) -> dict[str, str]:
 
 
 def secret_references(manifests: Iterable[Manifest]) -> set[tuple[str, str]]:
-    """Return the name and the key of each Secret that a variable or a volume of a pod refers to."""
+    """Return the name and the key of each Secret that a pod needs for a variable or a volume."""
     found = set()
     for _, pod in pods(manifests):
         for container in pod["containers"]:
@@ -54,6 +54,7 @@ def secret_references(manifests: Iterable[Manifest]) -> set[tuple[str, str]]:
             found |= {(one["secretKeyRef"]["name"], one["secretKeyRef"]["key"]) for one in variables}
         for volume in pod.get("volumes", []):
             secrets = [source["secret"] for source in volume.get("projected", {}).get("sources", [])]
+            secrets = [secret for secret in secrets if not secret.get("optional")]
             found |= {(secret["name"], item["key"]) for secret in secrets for item in secret["items"]}
     return found
 

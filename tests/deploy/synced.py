@@ -30,6 +30,7 @@ SET_BY_THE_CHART = frozenset(
         "upstream.url",
         "upstream.master_key",
         "upstream.master_key_file",
+        "upstream.master_key_next_file",
         "keys.store",
         "keys.core_database",
     }

@@ -77,4 +77,10 @@ def test_the_master_key_is_a_file_that_is_read_again(helm: Helm, tmp_path: Path)
         one["mountPath"] for one in container["volumeMounts"] if one["name"] == "blnk-gateway-secrets"
     ]
     files = {f"{folder}/{item['path']}" for source in secrets for item in source["secret"]["items"]}
-    assert files == {str(config.upstream.master_key_file), str(config.admin_token_file)}
+    upstream = config.upstream
+    named = {upstream.master_key_file, upstream.master_key_next_file, config.admin_token_file}
+    assert files == set(map(str, named))
+    optional = [
+        source["secret"]["items"][0]["path"] for source in secrets if source["secret"].get("optional")
+    ]
+    assert optional == ["master-key-next"]

@@ -27,6 +27,7 @@
 {{- end }}
 - {name: BLNK_GATEWAY_UPSTREAM__URL, value: {{ include "blnk-gateway.coreUrl" . | quote }}}
 - {name: BLNK_GATEWAY_UPSTREAM__MASTER_KEY_FILE, value: /run/secrets/blnk-gateway/master-key}
+- {name: BLNK_GATEWAY_UPSTREAM__MASTER_KEY_NEXT_FILE, value: /run/secrets/blnk-gateway/master-key-next}
 {{- include "blnk-gateway.storeVariables" . }}
 {{- if .Values.core.database }}
 {{ include "blnk-gateway.secretVariable" (list "BLNK_GATEWAY_KEYS__CORE_DATABASE" .Values.secrets.coreDatabase) }}
@@ -94,6 +95,10 @@ volumeMounts:
       - secret:
           name: {{ .Values.secrets.masterKey.name }}
           items: [{key: {{ .Values.secrets.masterKey.key }}, path: master-key}]
+      - secret:
+          name: {{ .Values.secrets.masterKeyNext.name }}
+          items: [{key: {{ .Values.secrets.masterKeyNext.key }}, path: master-key-next}]
+          optional: true
       {{- if .Values.admin.enabled }}
       - secret:
           name: {{ .Values.secrets.adminToken.name }}
