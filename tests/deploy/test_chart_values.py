@@ -118,7 +118,7 @@ def test_values_that_cannot_work_together_are_refused_all_at_once(
 def test_a_rule_that_opens_core_to_everyone_is_refused(
     helm: Helm, form: dict[str, Any], rule: dict[str, Any]
 ) -> None:
-    """Whoever reaches Core passes by the gateway, so a rule has to name pods or a network."""
+    """Whoever reaches Core bypasses the gateway, so a rule has to name pods or a network."""
     [problem] = problems(helm, form | {"core": form["core"] | {"alsoAllow": [rule]}})
     assert problem.startswith("core.alsoAllow[0] admits every")
 

@@ -1,4 +1,4 @@
-{{- /* What helm prints after an install or an upgrade; NOTES.txt includes it. */}}
+{{- /* The text that helm prints after an install or an upgrade; NOTES.txt includes it. */}}
 {{- define "blnk-gateway.notes" -}}
 {{- $name := include "blnk-gateway.name" . }}
 {{- $namespace := .Release.Namespace }}
@@ -38,7 +38,7 @@ A first key:
 {{- end }}
 {{- if not (include "blnk-gateway.closesCore" .) }}
 
-WARNING: no NetworkPolicy closes Core. Whoever can connect to Core passes by the gateway.
+WARNING: no NetworkPolicy closes Core. Whoever can connect to Core bypasses the gateway.
 {{- end }}
 {{- if eq .Values.redis.kind "memory" }}
 

@@ -1,4 +1,4 @@
-{{- /* What the chart of Core includes, with `index .Subcharts "blnk-gateway"` as the context: see the README. */}}
+{{- /* Templates for the chart of Core: see the README. Their context is `index .Subcharts "blnk-gateway"`. */}}
 {{- define "blnk-gateway.sidecar.containers" -}}
 - {{ include "blnk-gateway.container" . | indent 2 | trim }}
 {{- end }}
