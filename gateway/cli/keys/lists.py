@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from gateway.cli.arguments import KeyId, RecordText
+from gateway.cli.arguments import Duration, KeyId, PastTime, RecordText, When, resolve_past
 from gateway.cli.console import EXIT_CODES, config_option, fail
 from gateway.cli.keys.display import (
     SECRET,
@@ -25,6 +26,7 @@ from gateway.cli.keys.display import (
     say_table,
     write_json,
 )
+from gateway.cli.keys.filters import KEY_STATES, KeyFilter
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.keys.record import KeyRecord
@@ -42,10 +44,33 @@ _KEY_BYTES = 4096
 
 @click.command("list", epilog=EXIT_CODES)
 @click.option("--owner", type=RecordText(), help="List only this owner's keys.")
+@click.option(
+    "--state",
+    type=click.Choice(KEY_STATES),
+    help="List only keys in this state. Rotated and pending keys are live, too.",
+)
+@click.option("--expires-within", type=Duration(), help="List only keys that end within this time, as 7d.")
+@click.option(
+    "--unused-since",
+    type=PastTime(),
+    help="List only keys not used since this age, such as 90d, or date. A key never used counts from its "
+    "creation.",
+)
 @output_option
 @config_option
-def list_keys(*, owner: str | None, output: str, path: Path) -> None:
-    """List keys, newest first, with revoked ones.
+def list_keys(
+    *,
+    owner: str | None,
+    state: str | None,
+    expires_within: timedelta | None,
+    unused_since: When | None,
+    output: str,
+    path: Path,
+) -> None:
+    """List keys, newest first, with revoked ones; with several filters, those that pass all of them.
+
+    A rotated key still works, until its overlap ends. A pending key came from Core's table, and was not used
+    here yet.
 
     A terminal of fewer than 140 columns shows less of each key; `show` and --output json print everything. On
     a pipe the cells of a row are separated by tabs.
@@ -54,18 +79,24 @@ def list_keys(*, owner: str | None, output: str, path: Path) -> None:
     Examples:
       blnk-gateway keys list
       blnk-gateway keys list --owner acme --output json
+      blnk-gateway keys list --state live --expires-within 7d
+      blnk-gateway keys list --state live --unused-since 90d
     """
+    now = utc_now()
+    unused = None if unused_since is None else resolve_past(unused_since, now, "--unused-since")
+    chosen = KeyFilter(state, expires_within, unused)
 
     async def work(reader: KeyReader) -> list[KeyRecord]:
         if owner is not None:
             return await reader.owned(owner)
         return list({record.id: record async for batch in reader.scan() for record in batch}.values())
 
-    records = sorted(_read(path, work), key=newest_first, reverse=True)
+    found = (record for record in _read(path, work) if chosen.passes(record, now.timestamp()))
+    records = sorted(found, key=newest_first, reverse=True)
     if output == "json":
-        write_json([public(record, utc_now()) for record in records])
+        write_json([public(record, now) for record in records])
     else:
-        say_table(records, utc_now())
+        say_table(records, now)
 
 
 @click.command(epilog=EXIT_CODES, short_help="Show everything about one key.")
