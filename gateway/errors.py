@@ -80,6 +80,7 @@ class Code(enum.Enum):
         "http_request_denied",
     )
     KEY_QUOTA = ("GATEWAY_KEY_QUOTA", 403, "Too many API keys", "http_request_denied")
+    KEY_UPDATE = ("GATEWAY_KEY_UPDATE", 409, "This API key cannot be changed", "http_request_denied")
     MALFORMED_BODY = (
         "GEN_MALFORMED_REQUEST",
         400,

@@ -191,6 +191,13 @@ async def too_many_keys(scene: Scene) -> Response:
     return await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=body)
 
 
+async def end_in_the_past(scene: Scene) -> Response:
+    gateway = await scene.start()
+    target = f"/api-keys/{(await gateway.mint('ledgers:read')).id}?owner=acme"
+    body = b'{"expires_at":"2000-01-01T00:00:00Z"}'
+    return await gateway.ask("PATCH", target, key=MASTER_KEY, body=body)
+
+
 PROVOCATIONS: dict[Code, Provocation] = {
     Code.MISSING_KEY: no_key,
     Code.INVALID_KEY: unknown_key,
@@ -208,6 +215,7 @@ PROVOCATIONS: dict[Code, Provocation] = {
     Code.ADDRESS_DENIED: from_elsewhere,
     Code.CERTIFICATE_MISMATCH: without_its_certificate,
     Code.KEY_QUOTA: too_many_keys,
+    Code.KEY_UPDATE: end_in_the_past,
     Code.MALFORMED_BODY: trailing_bytes,
     Code.BULK_LIMIT: large_bulk,
     Code.BODY_TOO_LARGE: large_body,
@@ -224,6 +232,7 @@ MESSAGES = {
     Code.INSUFFICIENT: "Insufficient permissions for ledgers:write",
     Code.KEY_QUOTA: "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); "
     "revoke one first",
+    Code.KEY_UPDATE: "the new expiry is in the past: revoke the key instead",
 }
 
 

@@ -42,6 +42,7 @@ CATALOGUE = {
     ("GATEWAY_ADDRESS_DENIED", 403, "This API key may not be used from this address"),
     ("GATEWAY_CERTIFICATE_MISMATCH", 403, "This API key is bound to another client certificate"),
     ("GATEWAY_KEY_QUOTA", 403, "Too many API keys"),
+    ("GATEWAY_KEY_UPDATE", 409, "This API key cannot be changed"),
     ("GEN_MALFORMED_REQUEST", 400, "Request body must be one JSON object"),
     ("TXN_BULK_LIMIT_EXCEEDED", 400, "too many transactions; max is 10000"),
     ("GEN_PAYLOAD_TOO_LARGE", 413, "Request body too large"),

@@ -175,13 +175,16 @@ def resolve_past(when: When, now: datetime, option: str) -> Instant:
     return when
 
 
-def resolve_future(when: When, now: datetime, option: str) -> Instant:
-    """Return the point in time that `FutureTime` read; end the command with 2 unless Core can list it."""
+def resolve_future(when: When, now: datetime, option: str, advice: str = "") -> Instant:
+    """Return the point in time that `FutureTime` read; end the command with 2 unless Core can list it.
+
+    `advice` says what to do instead of naming a time in the past.
+    """
     instant = time_after(now, when, option) if isinstance(when, timedelta) else when
     if not instant.listable:
         refuse_option(option, _TOO_LATE)
     if instant.unix <= now.timestamp():
-        refuse_option(option, "this time is in the past")
+        refuse_option(option, f"this time is in the past{advice}")
     return instant
 
 

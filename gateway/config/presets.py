@@ -76,5 +76,5 @@ def starting_file(name: str, schema: str) -> str:
 
 
 def core_table() -> RouteTable:
-    """Return every route of Core, with Core's own scopes."""
+    """Return every route of Core, with Core's own scopes, and those that the gateway adds."""
     return parse_config(preset(CORE).encode(), Path("gateway.yaml"), {}, secrets=False).routes

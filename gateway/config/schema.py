@@ -17,7 +17,7 @@ from gateway.config.rendering import rendered
 from gateway.config.route_reader import ACCESS, SCOPES
 from gateway.config.setting import Setting
 from gateway.config.values import choice, count, sequence
-from gateway.policy.routes import METHODS, Route, Stamp, expected_stamp
+from gateway.policy.routes import ADDED, METHODS, Route, Stamp, expected_stamp
 
 Schema = dict[str, Any]
 
@@ -159,6 +159,9 @@ def _routes() -> Schema:
 
 def _core_route(route: Route) -> Schema:
     who = " or ".join(route.scopes) or route.access.value
+    if (route.method, route.shape) in ADDED:
+        text = "Core has no such route: the gateway serves it."
+        return {"description": text, "default": who, "allOf": [_ref("route")]}
     expected = expected_stamp(route)
     if expected is None:
         return {"description": f"Core: {who}.", "default": who, "allOf": [_ref("route")]}

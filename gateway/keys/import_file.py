@@ -22,7 +22,7 @@ import msgspec
 from gateway.gocompat.times import read_instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key_id
 from gateway.keys.record import EVENTS, MAX_COST, PENDING, KeyRecord, is_bcrypt
-from gateway.keys.record_json import RecordJson, from_members
+from gateway.keys.record_json import RecordJson, TermsError, from_members
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import BatchAdder, RecordReviser
 from gateway.policy.principals import KeyState
@@ -114,6 +114,8 @@ def _read_record(line: bytes, by: str) -> KeyRecord:
         record = from_members(members)
     except msgspec.ValidationError as error:
         raise BadRecordError(str(error)) from None
+    except TermsError as error:
+        raise BadRecordError(f"terms: {error}") from None
     except ValueError:
         # The other times were checked above.
         raise BadRecordError(_WRITE_TIME.format("history")) from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.errors import go_json
 from gateway.keys.record import RefusedRecordError
 from gateway.policy.verdicts import HOLDABLE
 
@@ -59,3 +60,19 @@ class Quota:
 
 
 NO_QUOTA: Final = Quota()
+
+
+def text_faults(name: str, owner: str, scopes: tuple[str, ...]) -> list[str]:
+    """Return what is too long for a record, a sentence for each."""
+    faults = [
+        f"{member} must have at most {MAX_TEXT} characters"
+        for member, text in (("name", name), ("owner", owner))
+        if len(text) > MAX_TEXT
+    ]
+    if len(scopes) > MAX_SCOPES:
+        faults.append(f"scopes must be at most {MAX_SCOPES}")
+    if any(len(scope) > MAX_SCOPE for scope in scopes):
+        faults.append(f"a scope must have at most {MAX_SCOPE} characters")
+    if not faults and len(go_json([name, owner, *scopes])) > MAX_LISTED:
+        faults.append(f"name, owner and scopes must have at most {MAX_LISTED} bytes as JSON")
+    return faults

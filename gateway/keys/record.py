@@ -21,7 +21,8 @@ from gateway.policy.terms import NO_TERMS, KeyTerms
 
 PENDING: Final = "pending:"
 ROTATED: Final = "rotated"
-EVENTS: Final = (ROTATED, "disabled", "enabled")
+UPDATED: Final = "updated"
+EVENTS: Final = (ROTATED, "disabled", "enabled", UPDATED)
 """The kinds of events in the history of a key."""
 MAX_COST: Final = 14
 """The highest cost of a bcrypt hash: 2^14 rounds take 2 s. Core writes 2^10, which take 0.1 s."""
@@ -40,13 +41,26 @@ class RefusedRecordError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A member of a record that an update changed, and its values before and after, shortened."""
+
+    member: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was done to a key: when, what, by whom, and why if that was given."""
+    """Something that was done to a key: when, what, by whom, and why if that was given.
+
+    `changes` are those of an update.
+    """
 
     at: Instant
     what: str
     by: str
     reason: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ Rules kept here:
 - Members have the names and the order that every version has written; one that is missing has its default.
 - Times are RFC 3339 as Go writes them. The first moment of the year 1 as a last use is never, and an empty
   time of a revocation is one that nobody knows.
-- A record without terms is written without their members, as every version before them wrote it.
+- A record without terms is written without their members, and an event without changes without those, as
+  every version before them wrote it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.gocompat.times import ZERO, read_instant
-from gateway.keys.record import Event, KeyRecord, Revocation
+from gateway.keys.record import Change, Event, KeyRecord, Revocation
 from gateway.policy.terms import (
     NO_TERMS,
     KeyTerms,
@@ -25,6 +26,18 @@ from gateway.policy.terms import (
 )
 
 
+class TermsError(ValueError):
+    """A term cannot be read; the text says what to write, and quotes nothing."""
+
+
+class ChangeJson(msgspec.Struct):
+    """A change of one member."""
+
+    member: str
+    before: str
+    after: str
+
+
 class EventJson(msgspec.Struct):
     """An event of a key's history."""
 
@@ -32,6 +45,7 @@ class EventJson(msgspec.Struct):
     what: str
     by: str
     reason: str = ""
+    changes: tuple[ChangeJson, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class TermsJson(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -92,7 +106,8 @@ def from_members(members: dict[str, Any]) -> KeyRecord:
 
     Raises:
         msgspec.ValidationError: a member is missing, or of another type; the text does not quote it.
-        ValueError: a time is not RFC 3339, and the text quotes it; or a term is none.
+        TermsError: a term cannot be read.
+        ValueError: a time is not RFC 3339, and the text quotes it.
     """
     return from_json(msgspec.convert(members, RecordJson))
 
@@ -125,23 +140,40 @@ def from_json(found: RecordJson) -> KeyRecord:
         awaiting_core_revocation=found.retiring,
         prefix=found.prefix,
         bcrypt=found.bcrypt,
-        history=tuple(
-            [Event(read_instant(event.at), event.what, event.by, event.reason) for event in found.history]
-        ),
+        history=tuple([_event(event) for event in found.history]),
         terms=_terms(found.terms),
     )
+
+
+def _event(found: EventJson) -> Event:
+    changes = () if found.changes is msgspec.UNSET else found.changes
+    return Event(
+        read_instant(found.at),
+        found.what,
+        found.by,
+        found.reason,
+        tuple([Change(change.member, change.before, change.after) for change in changes]),
+    )
+
+
+def _event_json(event: Event) -> EventJson:
+    changes = tuple([ChangeJson(change.member, change.before, change.after) for change in event.changes])
+    return EventJson(str(event.at), event.what, event.by, event.reason, changes or msgspec.UNSET)
 
 
 def _terms(found: TermsJson | msgspec.UnsetType) -> KeyTerms:
     if found is msgspec.UNSET:
         return NO_TERMS
-    terms = KeyTerms(
-        rate=read_rate(found.rate) if found.rate else None,
-        burst=checked_count(found.burst),
-        concurrency=checked_count(found.concurrency),
-        allow_from=tuple(map(read_network, found.allow_from)),
-        certificate=read_certificate(found.certificate) if found.certificate else "",
-    )
+    try:
+        terms = KeyTerms(
+            rate=read_rate(found.rate) if found.rate else None,
+            burst=checked_count(found.burst),
+            concurrency=checked_count(found.concurrency),
+            allow_from=tuple(map(read_network, found.allow_from)),
+            certificate=read_certificate(found.certificate) if found.certificate else "",
+        )
+    except ValueError as error:
+        raise TermsError(str(error)) from None
     return NO_TERMS if terms == NO_TERMS else terms
 
 
@@ -155,6 +187,12 @@ def _terms_json(terms: KeyTerms) -> TermsJson | msgspec.UnsetType:
         allow_from=tuple(map(str, terms.allow_from)),
         certificate=terms.certificate,
     )
+
+
+def terms_members(terms: KeyTerms) -> dict[str, Any]:
+    """Return those terms that bound something, as the members of a JSON object."""
+    members: dict[str, Any] = msgspec.to_builtins(_terms_json(terms))
+    return members
 
 
 def to_json(record: KeyRecord) -> RecordJson:
@@ -178,8 +216,6 @@ def to_json(record: KeyRecord) -> RecordJson:
         retiring=record.awaiting_core_revocation,
         prefix=record.prefix,
         bcrypt=record.bcrypt,
-        history=tuple(
-            [EventJson(str(event.at), event.what, event.by, event.reason) for event in record.history]
-        ),
+        history=tuple([_event_json(event) for event in record.history]),
         terms=_terms_json(record.terms),
     )

@@ -4,7 +4,7 @@ Rules kept here:
 - The literal child is tried first, then `{name}`, then `{name...}`, with backtracking, as Core's router does.
 - An empty segment (a trailing slash) never matches a placeholder.
 - Two routes of one method that have the same kind of segment at every place tie, and are refused.
-- Below /api-keys only the three routes that the gateway serves itself match, and Core's /metrics never
+- Below /api-keys only the four routes that the gateway serves itself match, and Core's /metrics never
   matches, whatever wildcard is listed.
 - `public` is allowed only on a path without placeholders, and without options.
 - A stamp is allowed only where a scoped key can send a body.
@@ -49,8 +49,15 @@ class Access(enum.Enum):
 _API_KEYS: Final = "api-keys"
 _METRICS: Final = "metrics"
 _RESERVED: Final = frozenset({_API_KEYS, _METRICS})
+ADDED: Final[frozenset[tuple[str, Shape]]] = frozenset({("PATCH", (_API_KEYS, Placeholder.ONE))})
+"""The routes of the gateway.yaml that ships which Core does not have."""
 _SERVED: Final[frozenset[tuple[str, Shape]]] = frozenset(
-    {("POST", (_API_KEYS,)), ("GET", (_API_KEYS,)), ("DELETE", (_API_KEYS, Placeholder.ONE))}
+    {
+        ("POST", (_API_KEYS,)),
+        ("GET", (_API_KEYS,)),
+        ("DELETE", (_API_KEYS, Placeholder.ONE)),
+        *ADDED,
+    }
 )
 
 
@@ -207,7 +214,7 @@ def _reserved(route: Route) -> Iterator[str]:
     if first == _METRICS:
         yield "Core's metrics are never exposed"
     elif first == _API_KEYS and not route.served:
-        yield "/api-keys has only POST /api-keys, GET /api-keys and DELETE /api-keys/{id}"
+        yield "/api-keys has only POST and GET /api-keys, PATCH and DELETE /api-keys/{id}"
 
 
 def _access(route: Route) -> Iterator[str]:
@@ -215,6 +222,8 @@ def _access(route: Route) -> Iterator[str]:
         if not route.scopes:
             yield "names no scope"
         yield from chain.from_iterable(map(_scope, route.scopes))
+        if (route.method, route.shape) in ADDED:
+            yield "only the master key changes keys: write master or deny"
         return
     if route.scopes:
         yield f"'{route.access.value}' takes no scope"

@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST: Final = 1_000_000
 """The largest number of requests in a rate, a burst or a concurrency."""
-MOST_NETWORKS: Final = 64
+MOST_NETWORKS: Final = 32
 """The most networks of one key: each request with the key may be compared with all of them."""
 
 _RATE: Final = re.compile(r"([0-9]{1,7})/(s|m|h)", re.ASCII)

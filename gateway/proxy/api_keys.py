@@ -33,7 +33,7 @@ class KeysObserver(Protocol):
         """Take note that the key store responded."""
 
     def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:
-        """Take note that a request has made or revoked keys."""
+        """Take note that a request has made, changed or revoked keys."""
 
 
 class ApiKeysStage:
@@ -54,12 +54,17 @@ class ApiKeysStage:
             body = await self._read_body(context)
             # Its scopes and its owner may be others than when its request began.
             response = await self._resource.create(context.principal or principal, body)
+        elif method == "PATCH":
+            body = await self._read_body(context)
+            response = await self._resource.update(
+                context.principal or principal, target.segments[1], target.query, body
+            )
         elif method == "GET":
             response = await self._list(context, principal, target)
         else:
             response = await self._resource.delete(principal, target.segments[1], target.query)
         self._observer.store_responded()
-        if isinstance(response, ApiResponse) and (response.created or response.revoked):
+        if isinstance(response, ApiResponse) and (response.created or response.updated or response.revoked):
             self._observer.keys_changed(context.entry, response)
         return response
 

@@ -68,10 +68,12 @@ class GatewayObserver:
         self._log.record(entry)
 
     def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:
-        """Log which keys a request made or revoked, by their ids."""
+        """Log which keys a request made, changed or revoked, by their ids."""
         log = self._events.bind(by=entry.key_id, request_id=entry.request_id)
         if response.created:
             log.info("key created", key_id=response.created)
+        if response.updated:
+            log.info("key updated", key_id=response.updated)
         if response.revoked:
             log.info("key revoked", key_id=response.revoked, descendants=response.descendants)
 

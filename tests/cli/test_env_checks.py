@@ -18,7 +18,7 @@ from gateway.cli import cli
 from tests.running import MASTER_KEY, ROOT
 from tests.tls import SelfSigned, self_signed
 
-OK = "ok, 72 routes"
+OK = "ok, 73 routes"
 UNTRUSTED = (
     "(self-signed certificate): set the environment variable SSL_CERT_FILE to a PEM file with the "
     "certificate of its authority"

@@ -126,6 +126,7 @@ def test_a_response_of_the_gateway_itself_is_explained() -> None:
 DELETE /api-keys/x
 segments  'api-keys', 'x'
 route     DELETE /api-keys/{{id}}  {LINES["DELETE /api-keys/{id}"]}
+lost      PATCH /api-keys/{{id}}  {LINES["PATCH /api-keys/{id}"]}  another method
 needs     api-keys:delete
 stamp     none: the gateway responds itself, from its key store, and checks owner and scopes there
 

@@ -33,6 +33,7 @@ LINE: dict[str, Any] = {
 
 
 NEEDS = "a pending record needs its prefix of 16 characters, and its bcrypt hash of at most 2^14 rounds"
+RATE_FORM = "write requests and a unit of time, as 100/s, 600/m or 10000/h; at most 1000000"
 EVENT = {"at": AT, "what": "disabled", "by": "cli:ann"}
 
 
@@ -110,8 +111,9 @@ def test_a_line_of_an_export_is_read(record: KeyRecord) -> None:
         ),
         (
             line(history=[EVENT | {"what": "\x1b[2J"}]),
-            "history: write what as rotated or disabled or enabled",
+            "history: write what as rotated or disabled or enabled or updated",
         ),
+        (line(terms={"rate": "fast"}), f"terms: {RATE_FORM}"),
         (line(history=[EVENT | {"at": "now"}]), "history: write RFC 3339, as 2027-01-31T00:00:00Z"),
         (line(name="x" * (1 << 18)), "write at most 256 KiB"),
     ],

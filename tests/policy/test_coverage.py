@@ -87,6 +87,11 @@ def test_routes_of_core_that_no_route_covers_are_named() -> None:
     ]
 
 
+def test_a_route_that_the_gateway_adds_may_be_left_out() -> None:
+    core = table(f"GET /a: {READ}", "PATCH /api-keys/{id}: master")
+    assert list(uncovered(table(f"GET /a: {READ}"), core)) == []
+
+
 def test_a_scope_that_another_took_over_is_a_warning() -> None:
     core = table(f"GET /a: {READ}", f"POST /a: {WRITE}")
     text = "no route requires ledgers:read, as Core does: GET /a requires balances:read or balances:write"

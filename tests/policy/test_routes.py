@@ -286,11 +286,11 @@ class TestCompile:
             (listed("GET /a/{r...}/b"), "'{name...}' must come last"),
             (
                 listed("PUT /api-keys"),
-                "/api-keys has only POST /api-keys, GET /api-keys and DELETE /api-keys/{id}",
+                "/api-keys has only POST and GET /api-keys, PATCH and DELETE /api-keys/{id}",
             ),
             (
                 listed("DELETE /api-keys/{id...}"),
-                "/api-keys has only POST /api-keys, GET /api-keys and DELETE /api-keys/{id}",
+                "/api-keys has only POST and GET /api-keys, PATCH and DELETE /api-keys/{id}",
             ),
             (listed("GET /metrics"), "Core's metrics are never exposed"),
             (Route("GET", "/a", Access.SCOPES), "names no scope"),
@@ -310,6 +310,10 @@ class TestCompile:
                 "'public' is allowed only on a path without placeholders",
             ),
             (opened("GET /api-keys", Access.PUBLIC), "keys cannot be managed without a key"),
+            (
+                listed("PATCH /api-keys/{id}", "api-keys:write"),
+                "only the master key changes keys: write master or deny",
+            ),
             (
                 opened("POST /a", Access.PUBLIC, stamp=Stamp.CREATE),
                 "'public' takes no stamp: only scoped keys are stamped",

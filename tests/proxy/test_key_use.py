@@ -106,3 +106,42 @@ async def test_a_key_is_accepted_from_an_origin_that_its_terms_name(start_gatewa
     terms = KeyTerms(allow_from=(read_network("127.0.0.0/8"),))
     await store.revise(minted.id, lambda record: replace(record, terms=terms))
     assert (await gateway.ask("GET", "/ledgers", key=minted.key)).status == 200
+
+
+async def test_a_key_that_was_changed_over_http_is_judged_by_what_it_has_now(start_gateway: Start) -> None:
+    """Its next request is, whether it may do less or more; the change is logged with the key's id alone."""
+    gateway = await start_gateway()
+    minted = await gateway.mint("ledgers:read", "balances:read")
+    target = f"/api-keys/{minted.id}?owner=acme"
+
+    async def statuses() -> list[int]:
+        return [(await gateway.ask("GET", path, key=minted.key)).status for path in ("/ledgers", "/balances")]
+
+    async def change(body: bytes) -> int:
+        return (await gateway.ask("PATCH", target, key=MASTER_KEY, body=body)).status
+
+    assert await statuses() == [200, 200]
+    assert await change(b'{"scopes":["ledgers:read"]}') == 200
+    assert await statuses() == [200, 403]
+    assert await change(b'{"scopes":["balances:read"],"allow_from":["192.0.2.0/24"]}') == 200
+    assert await statuses() == [403, 403]
+    assert await change(b'{"allow_from":null}') == 200
+    assert await statuses() == [403, 200]
+    await gateway.logged('"event":"key updated"')
+    own = await gateway.ask("PATCH", target, key=minted.key, body=b'{"scopes":["*:*"]}')
+    assert (own.status, own.code) == (403, "AUTH_INSUFFICIENT_PERMISSIONS")
+
+
+async def test_a_key_that_another_key_creates_has_its_terms(start_gateway: Start) -> None:
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store)
+    minted = await gateway.mint("api-keys:write", "ledgers:read")
+    terms = KeyTerms(allow_from=(read_network("127.0.0.0/8"),))
+    await store.revise(minted.id, lambda record: replace(record, terms=terms))
+    body = b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-01T00:00:00Z"}'
+    created = (await gateway.ask("POST", "/api-keys", key=minted.key, body=body)).json()
+    assert created["terms"] == {"allow_from": ["127.0.0.0/8"]}
+    child = await store.get(created["api_key_id"])
+    assert child is not None
+    assert child.terms == terms
+    assert (await gateway.ask("GET", "/ledgers", key=created["key"])).status == 200

@@ -1,4 +1,4 @@
-"""The commands that create and change keys: create, rotate, revoke, disable, enable.
+"""The commands that create and replace keys, and switch them off and on: create, rotate, disable, enable.
 
 Rules kept here:
 - Every change records who made it (`cli:` and the login), when, and why if a reason was given.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -27,13 +27,12 @@ from gateway.cli.arguments import (
     resolve_future,
     time_after,
 )
-from gateway.cli.console import EXIT_CODES, config_option, fail, say
-from gateway.cli.dependency_failures import unfinished
-from gateway.cli.keys.changed import NOT_SHOWN
-from gateway.cli.keys.display import in_utc, output_option, public, write_json
+from gateway.cli.console import EXIT_CODES, config_option, fail
+from gateway.cli.keys.changed import fail_unknown, show_changed
+from gateway.cli.keys.display import output_option
 from gateway.cli.keys.hand_over import KeyDestination, hand_over, out_option, print_option
 from gateway.cli.keys.operator import operator_name
-from gateway.cli.keys.rotation import Rotation, successors_of
+from gateway.cli.keys.rotation import Rotation
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.cli.keys.terms import term_options, terms_of_new_key
 from gateway.cli.keys.writer import KeyWriter, open_key_writer
@@ -165,43 +164,8 @@ def rotate(
     with first_signal_held_back(), KeyDestination(out, print_key=print_key) as destination:
         made = _run_with_writer(config, at, lambda writer: writer.rotate(key_id, rotation))
         if made is None:
-            _fail_unknown(key_id)
+            fail_unknown(key_id)
         hand_over(config, made, destination, output, at)
-
-
-@click.command(epilog=EXIT_CODES)
-@click.option(
-    "--descendants", is_flag=True, help="Also revoke the keys that this key created, and those they created."
-)
-@_change_options
-def revoke(*, key_id: str, reason: str, output: str, path: Path, descendants: bool) -> None:
-    """Revoke a key for ever.
-
-    Every gateway on the store refuses the key within a second. Revoking a revoked key changes nothing, also
-    not the reason. The key's own successor in a rotation stays live. With --descendants the keys that this
-    key created are revoked with their successors.
-
-    \b
-    Examples:
-      blnk-gateway keys revoke api_key_... --reason "laptop stolen"
-      blnk-gateway keys revoke api_key_... --descendants
-    """
-    config = load_for_keys(path, changing=True)
-
-    async def work(store: KeyStore) -> tuple[list[KeyRecord], list[KeyRecord]]:
-        async with open_key_writer(config, store, utc_now()) as writer:
-            revoked = await writer.revoke(key_id, reason, descendants=descendants)
-        with unfinished(NOT_SHOWN):
-            return revoked, await successors_of(store, key_id) if revoked else []
-
-    with first_signal_held_back():
-        revoked, successors = run_with_store(config, work)
-    _show_changed(key_id, revoked, output)
-    _say_kept_reason(revoked[0], reason)
-    for successor in successors:
-        if not successor.revoked:
-            state = successor.state(utc_now().timestamp()).value
-            say(f"its successor {successor.id} is {state}", err=True)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -235,7 +199,7 @@ def _revise(path: Path, key_id: str, output: str, revision: Callable[[KeyRecord]
     config = load_for_keys(path, changing=False)
     with first_signal_held_back():
         record = _run_with_writer(config, utc_now(), lambda writer: writer.revise(key_id, revision))
-    _show_changed(key_id, [] if record is None else [record], output)
+    show_changed(key_id, [] if record is None else [record], output)
     if record is not None and record.revoked:
         fail(f"{printable(key_id)} is revoked, and stays revoked", Exit.FAILED)
 
@@ -246,27 +210,3 @@ def _run_with_writer(config: Config, at: datetime, work: Callable[[KeyWriter], A
             return await work(writer)
 
     return run_with_store(config, with_writer)
-
-
-def _show_changed(key_id: str, records: list[KeyRecord], output: str) -> None:
-    if not records:
-        _fail_unknown(key_id)
-    at = utc_now()
-    if output == "json":
-        write_json([public(record, at) for record in records])
-        return
-    for record in records:
-        say(f"{record.id}\t{record.state(at.timestamp()).value}")
-
-
-def _say_kept_reason(record: KeyRecord, reason: str) -> None:
-    """Say that a reason was not recorded, because the key had been revoked before."""
-    revocation = record.revocation
-    if reason and revocation is not None and revocation.reason != reason:
-        when = "at an unknown time" if revocation.at is None else in_utc(revocation.at, 0)
-        who = printable(revocation.by)
-        say(f"it was revoked before, {when} by {who}: the new reason is not recorded", err=True)
-
-
-def _fail_unknown(key_id: str) -> NoReturn:
-    fail(f"{printable(key_id)}: no such key", Exit.FAILED)

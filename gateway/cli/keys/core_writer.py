@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -38,6 +38,7 @@ from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, current_record, with_row
 from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.key_update import Actor, KeyUpdate
 from gateway.keys.minting import is_key_id
 from gateway.keys.new_record import Creation
 from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
@@ -116,11 +117,38 @@ class CoreKeyWriter:
         row = await self._row(key_id)
         with advise_to_repeat(self._revoked):
             revoked = await self._writes.revoke_in_store(key_id, row, revocation, descendants=descendants)
+        return await self._revoke_in_core(revoked)
+
+    async def revoke_all(self, key_ids: Sequence[str], reason: str) -> list[KeyRecord]:
+        """Revoke keys in the store, all of them before Core is asked; return the records of known ones."""
+        revocation = Revocation(Instant.of(self._at), operator_name(), reason)
+        revoked: list[KeyRecord] = []
+        with advise_to_repeat(self._revoked):
+            for key_id in key_ids:
+                row = await self._row(key_id)
+                revoked += await self._writes.revoke_in_store(key_id, row, revocation)
+        return await self._revoke_in_core(revoked)
+
+    async def _revoke_in_core(self, revoked: Sequence[KeyRecord]) -> list[KeyRecord]:
+        """Revoke in Core what is revoked in the store; return the records. Raises UnfinishedError."""
         with unfinished(_CORE_LATER):
             refused = await self._writes.revoke_in_core(revoked)
             if refused is not None:
                 raise _unexpected(refused)
         return await read_changed(self._store, revoked)
+
+    async def update(self, key_id: str, update: KeyUpdate, reason: str) -> KeyRecord | None:
+        """Change the terms of a key in the store, and return its record; None for an unknown id.
+
+        Raises RefusedRecordError for what Core's row has, because Core changes no key.
+        """
+        row = await self._row(key_id)
+        if row is None:
+            return None
+        actor = Actor(Instant.of(self._at), operator_name(), reason)
+        await self._writes.update_in_store(row, update, actor)
+        with unfinished(NOT_SHOWN):
+            return current_record(await self._store.get(key_id), row, actor.at)
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change what the store keeps of a key, and return the key's record with its row; None if unknown."""

@@ -23,7 +23,7 @@ import msgspec
 from gateway.cli.console import say
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import PREFIX_LENGTH
-from gateway.keys.record import ROTATED, KeyRecord, Revocation, is_bcrypt
+from gateway.keys.record import ROTATED, Event, KeyRecord, Revocation, is_bcrypt
 from gateway.keys.record_json import to_members
 from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
@@ -152,7 +152,7 @@ def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
         ("replaces", record.replaces),
         *terms_fields(record.terms),
         ("revoked", _revocation_text(record.revocation)),
-        *((event.what, _event_text(event.at, event.by, event.reason)) for event in record.history),
+        *((event.what, _history_text(event)) for event in record.history),
         ("retiring", "Core revokes it once it has ended" if record.awaiting_core_revocation else ""),
         ("pending", _pending(record)),
     ]
@@ -190,6 +190,13 @@ def _last_use(record: KeyRecord) -> str:
 
 def _revocation_text(revocation: Revocation | None) -> str:
     return "" if revocation is None else _event_text(revocation.at, revocation.by, revocation.reason)
+
+
+def _history_text(event: Event) -> str:
+    changes = "; ".join(
+        f"{change.member} {change.before or 'none'} -> {change.after or 'none'}" for change in event.changes
+    )
+    return _event_text(event.at, event.by, event.reason) + (f" ({changes})" if changes else "")
 
 
 def _event_text(at: Instant | None, by: str, reason: str = "") -> str:

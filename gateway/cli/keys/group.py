@@ -6,10 +6,12 @@ import click
 
 from gateway.cli.console import EXIT_CODES
 from gateway.cli.groups import CommandGroup
-from gateway.cli.keys.changes import create, disable, enable, revoke, rotate
+from gateway.cli.keys.changes import create, disable, enable, rotate
 from gateway.cli.keys.import_keys import import_keys
 from gateway.cli.keys.lists import export, list_keys, show, verify
 from gateway.cli.keys.prune import prune
+from gateway.cli.keys.revoke import revoke
+from gateway.cli.keys.update import update
 
 
 @click.group(cls=CommandGroup, epilog=EXIT_CODES)
@@ -29,6 +31,6 @@ def keys() -> None:
 
 
 for command in (
-    create, rotate, revoke, disable, enable, list_keys, show, verify, export, import_keys, prune
+    create, update, rotate, revoke, disable, enable, list_keys, show, verify, export, import_keys, prune
 ):  # fmt: skip
     keys.add_command(command)

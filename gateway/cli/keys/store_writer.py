@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.cli.dependency_failures import unfinished
@@ -17,6 +18,7 @@ from gateway.cli.keys.rotation import (
     successor_of,
 )
 from gateway.gocompat.times import Instant
+from gateway.keys.key_update import Actor, KeyUpdate, updated
 from gateway.keys.new_record import Creation, Origin, mint
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord, Revocation
@@ -57,6 +59,22 @@ class StoreKeyWriter:
             hooks = RevocationHooks(on_change=some.append)
             await revoke_with_descendants(self._store, key_id, revocation, hooks)
         return await read_changed(self._store, some)
+
+    async def revoke_all(self, key_ids: Sequence[str], reason: str) -> list[KeyRecord]:
+        """Revoke keys; return the records of those that are known."""
+        revocation = Revocation(Instant.of(self._at), operator_name(), reason)
+        some: list[KeyRecord] = []
+        with advise_to_repeat(some):
+            for key_id in key_ids:
+                revoked = await revoke_key(self._store, key_id, revocation)
+                if revoked is not None:
+                    some.append(revoked)
+        return await read_changed(self._store, some)
+
+    async def update(self, key_id: str, update: KeyUpdate, reason: str) -> KeyRecord | None:
+        """Change the properties of a key, and return its record; None for an unknown id."""
+        actor = Actor(Instant.of(self._at), operator_name(), reason)
+        return await self.revise(key_id, lambda record: updated(record, update, actor))
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record, and return it; None for an unknown id."""

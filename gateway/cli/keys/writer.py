@@ -1,9 +1,9 @@
-"""Creates, rotates, revokes and revises keys for the commands, at whichever authority the settings name."""
+"""Creates and changes keys for the commands, at whichever authority the settings name."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from gateway.cli.keys.store_writer import StoreKeyWriter
 from gateway.config import Config
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.key_update import KeyUpdate
 from gateway.keys.new_record import Creation
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
@@ -36,6 +37,15 @@ class KeyWriter(Protocol):
 
     async def revoke(self, key_id: str, reason: str, *, descendants: bool) -> list[KeyRecord]:
         """Revoke a key; return the revoked records, the key's own first, or none for an unknown id."""
+
+    async def revoke_all(self, key_ids: Sequence[str], reason: str) -> list[KeyRecord]:
+        """Revoke keys; return the records of those that are known."""
+
+    async def update(self, key_id: str, update: KeyUpdate, reason: str) -> KeyRecord | None:
+        """Change the properties of a key, and return its record; None for an unknown id.
+
+        Raises RefusedRecordError.
+        """
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record, and return it; None for an unknown id."""

@@ -8,7 +8,7 @@ Rules kept here:
   bounded.
 - Members bind by exact name: Go folds case and takes the last, so `Owner` would override the `owner` that
   was checked. Of a repeated member the last counts. Nothing may follow the object.
-- `is_disabled` is the gateway's own member, sent for a disabled key only.
+- `is_disabled` and `terms` are the gateway's own members, sent only for a key that is disabled, or has terms.
 - Strings are written as Go escapes them, `<`, `>`, `&`, U+2028 and U+2029 included; no newline at the end.
 - A list is written a slice at a time, so that an owner with 30,000 keys delays no other request.
 """
@@ -26,8 +26,10 @@ from gateway.errors import Code, go_json
 from gateway.gocompat.json_errors import syntax_fault
 from gateway.gocompat.times import ZERO, Instant, read_instant
 from gateway.keys.new_record import Creation
-from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT
+from gateway.keys.quota import text_faults
 from gateway.keys.record import KeyRecord
+from gateway.keys.record_json import terms_members
+from gateway.policy.terms import NO_TERMS
 from gateway.policy.values import Deny
 
 Item = TypeVar("Item")
@@ -132,27 +134,11 @@ def _bind(values: dict[str, object]) -> Creation | Deny:
             "expires_at": Instant() as expires_at,
         } if name and owner and str(expires_at) != ZERO:
             creation = Creation(name, scopes, owner, expires_at)
-            too_long = "\n".join(faults_of(creation))
+            too_long = "\n".join(text_faults(name, owner, tuple(scopes)))
             return _malformed(too_long) if too_long else creation
         case _:
             missing = (field for name, field in _MEMBERS.items() if _is_missing(values.get(name)))
             return _malformed("\n".join(map(_required, missing)))
-
-
-def faults_of(creation: Creation) -> list[str]:
-    """Return what is too long for a record, a sentence for each."""
-    faults = [
-        f"{name} must have at most {MAX_TEXT} characters"
-        for name, text in (("name", creation.name), ("owner", creation.owner))
-        if len(text) > MAX_TEXT
-    ]
-    if len(creation.scopes) > MAX_SCOPES:
-        faults.append(f"scopes must be at most {MAX_SCOPES}")
-    if any(len(scope) > MAX_SCOPE for scope in creation.scopes):
-        faults.append(f"a scope must have at most {MAX_SCOPE} characters")
-    if not faults and len(go_json([creation.name, creation.owner, *creation.scopes])) > MAX_LISTED:
-        faults.append(f"name, owner and scopes must have at most {MAX_LISTED} bytes as JSON")
-    return faults
 
 
 def _is_missing(value: object) -> bool:
@@ -171,6 +157,11 @@ def _malformed(message: str) -> Deny:
 def write_created(record: KeyRecord, key: str) -> bytes:
     """Return the body of 201, the only response that shows the key; times as they were sent."""
     return go_json(_members(record, key, record.expires_at, record.created_at))
+
+
+def write_updated(record: KeyRecord) -> bytes:
+    """Return the body of the 200 of an update: the key as in a list."""
+    return go_json(_listed(record))
 
 
 async def write_list(records: Sequence[KeyRecord]) -> bytes:
@@ -211,4 +202,6 @@ def _members(record: KeyRecord, key: str, expires_at: Instant, created_at: Insta
         members["revoked_at"] = record.revocation.written_at
     if record.disabled:
         members["is_disabled"] = True
+    if record.terms != NO_TERMS:
+        members["terms"] = terms_members(record.terms)
     return members

@@ -1,4 +1,4 @@
-"""Serve `/api-keys`: create, list and revoke keys, with the responses of Core.
+"""Serve `/api-keys`: create, list, change and revoke keys, with the responses of Core.
 
 Rules kept here:
 - Requests are checked in the order of Core's handlers: the body, the owner, the scopes, then the store.
@@ -8,7 +8,8 @@ Rules kept here:
   key creates it.
 - Before its 204, a revocation is in the store, in the changes of the store, and known to this process.
 - A key that a key creates gets the terms of its creator, as they are then: the body names none, as in Core.
-- `descendants=true` is the gateway's own addition, for the master key alone: it revokes a key with every
+- PATCH is the gateway's own addition, for the master key alone: Core changes no key.
+- `descendants=true` is, too: it revokes a key with every
   key that it created, and those created in turn.
 """
 
@@ -23,11 +24,13 @@ from typing import Final, Protocol
 
 from gateway.errors import Code
 from gateway.gocompat.times import Instant
-from gateway.keys.api.bodies import read_creation, write_created, write_list
+from gateway.keys.api.bodies import read_creation, write_created, write_list, write_updated
+from gateway.keys.api.update_bodies import RequestedUpdate, read_update
+from gateway.keys.key_update import Actor, updated
 from gateway.keys.minting import is_key_id
 from gateway.keys.new_record import Creation, Origin, mint
 from gateway.keys.quota import NO_QUOTA, Quota, QuotaError
-from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
     CreatorRevokedError,
@@ -49,13 +52,14 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 class ApiResponse:
     """A response of the resource that is no refusal; the body is JSON, empty for 204.
 
-    `created` is the id of the key that the request created, `revoked` the id of the one that it revoked, and
-    `descendants` the number of descendants that were revoked with it.
+    `created`, `updated` and `revoked` are the ids of the key that the request created, changed or revoked.
+    `descendants` is the number of descendants that were revoked with it.
     """
 
     status: int
     body: bytes = b""
     created: str = ""
+    updated: str = ""
     revoked: str = ""
     descendants: int = 0
 
@@ -68,6 +72,9 @@ class KeysResource(Protocol):
 
     async def list(self, principal: Principal, query: str) -> ApiResponse | Deny:
         """GET /api-keys."""
+
+    async def update(self, principal: Principal, key_id: str, query: str, body: bytes) -> ApiResponse | Deny:
+        """PATCH /api-keys/{id}."""
 
     async def delete(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
         """DELETE /api-keys/{id}."""
@@ -126,6 +133,26 @@ class ApiKeys:
             return owner
         return ApiResponse(200, await write_list(await self._store.owned(owner)))
 
+    async def update(self, principal: Principal, key_id: str, query: str, body: bytes) -> ApiResponse | Deny:
+        """PATCH /api-keys/{id}: change a key; raises GatewayError if the store fails; it may be changed."""
+        asked = authorize_update(principal, query, body)
+        if isinstance(asked, Deny):
+            return asked
+        owner, wanted = asked
+        unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+        record = await self._store.get(key_id) if is_key_id(key_id) else None
+        if record is None or record.owner != owner:
+            return unknown
+        actor = Actor(Instant.of(self._now()), name_of(principal), wanted.reason)
+        try:
+            changed = await self._store.revise(key_id, lambda found: updated(found, wanted.update, actor))
+        except RefusedRecordError as refused:
+            return Deny(Code.KEY_UPDATE, str(refused))
+        if changed is None:
+            return unknown
+        self._on_change(changed)
+        return updated_response(changed, record.last_used_at)
+
     async def delete(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
         """DELETE /api-keys/{id}: revoke a key; raises GatewayError if the store fails; it may be revoked."""
         asked = read_revocation(principal, query)
@@ -163,6 +190,26 @@ def authorize_creation(principal: Principal, body: bytes) -> Creation | Deny:
     # A key that could mint one without its own terms would escape them.
     terms = principal.terms if isinstance(principal, ApiKey) else NO_TERMS
     return replace(creation, owner=owner, terms=terms)
+
+
+def authorize_update(principal: Principal, query: str, body: bytes) -> tuple[str, RequestedUpdate] | Deny:
+    """Return the owner of the key to change, and the update that a body asks for.
+
+    Only the master key may ask: a key that could change another one could widen it.
+    """
+    if not isinstance(principal, Master):
+        return Deny(Code.MASTER_REQUIRED, "changing a key requires the master key")
+    wanted = read_update(body)
+    if isinstance(wanted, Deny):
+        return wanted
+    owner = managed_owner(principal, query)
+    return owner if isinstance(owner, Deny) else (owner, wanted)
+
+
+def updated_response(record: KeyRecord, last_used_at: Instant | None) -> ApiResponse:
+    """Return the response to an update, with the last use, which is kept beside the record."""
+    shown = record.with_last_use(0.0 if last_used_at is None else last_used_at.unix)
+    return ApiResponse(200, write_updated(shown), updated=record.id)
 
 
 def managed_owner(principal: Principal, query: str) -> str | Deny:

@@ -25,20 +25,26 @@ from gateway.keys.api.bodies import write_slices
 from gateway.keys.api.resource import (
     ApiResponse,
     authorize_creation,
+    authorize_update,
     managed_owner,
     name_of,
     read_revocation,
     revoked_response,
+    updated_response,
 )
 from gateway.keys.core.quota import CoreQuota
+from gateway.keys.core.records import instant_of
 from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.errors import UnreadableListError
+from gateway.keys.key_update import Actor
 from gateway.keys.minting import is_key_id
 from gateway.keys.new_record import Creation
 from gateway.keys.quota import QuotaError
-from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
+from gateway.keys.record_json import terms_members
 from gateway.keys.store import CreatorRevokedError, ManyKeysById
 from gateway.policy.principals import Principal
+from gateway.policy.terms import NO_TERMS
 from gateway.policy.values import Deny
 
 _LAST_YEAR: Final = "expires_at must be before the year 10000 in UTC"
@@ -123,6 +129,29 @@ class CoreApiKeys:
         known = {record.id: record for record in await self._store.get_many(ids)}
         return ApiResponse(200, await write_slices(listed, lambda item: _shown(item, known)))
 
+    async def update(self, principal: Principal, key_id: str, query: str, body: bytes) -> ApiResponse | Deny:
+        """PATCH /api-keys/{id}: change the terms of a key, which the store alone has.
+
+        Raises GatewayError if Core's database or the store fails; the key may be changed by then.
+        """
+        asked = authorize_update(principal, query, body)
+        if isinstance(asked, Deny):
+            return asked
+        owner, wanted = asked
+        row = await self._writes.row(key_id) if is_key_id(key_id) else None
+        unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
+        if row is None or row.owner != owner:
+            return unknown
+        actor = Actor(Instant.of(self._now()), name_of(principal), wanted.reason)
+        try:
+            changed = await self._writes.update_in_store(row, wanted.update, actor)
+        except RefusedRecordError as refused:
+            return Deny(Code.KEY_UPDATE, str(refused))
+        if changed is None:
+            return unknown
+        self._on_change(changed)
+        return updated_response(changed, instant_of(row.last_used_at) if row.last_used_at else None)
+
     async def delete(self, principal: Principal, key_id: str, query: str) -> ApiResponse | Deny:
         """DELETE /api-keys/{id}: revoke a key; raises GatewayError if Core, its database or the store fails.
 
@@ -156,6 +185,8 @@ def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:
         shown |= {"is_revoked": True, "revoked_at": record.revocation.written_at}
     if record.disabled:
         shown["is_disabled"] = True
+    if record.terms != NO_TERMS:
+        shown["terms"] = terms_members(record.terms)
     return shown
 
 

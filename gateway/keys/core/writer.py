@@ -23,10 +23,11 @@ import msgspec
 from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
-from gateway.keys.core.records import CoreRow, RowsById, pending_record, revoked_as, row_of
+from gateway.keys.core.records import CoreRow, RowsById, pending_record, revoked_as, row_of, with_row
+from gateway.keys.key_update import Actor, KeyUpdate, updated
 from gateway.keys.minting import is_key, is_key_id
 from gateway.keys.new_record import Creation, Origin, new_record
-from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
     BatchAdder,
@@ -46,6 +47,12 @@ Ask = Callable[[str, str, bytes], Awaitable[ApiResponse]]
 
 Raises GatewayError where Core is unreachable, too slow, or refuses the master key.
 """
+
+
+NOT_IN_CORE: Final = (
+    "keys.authority is core, and Core changes no name, scopes or expiry of a key: create a new key, or "
+    "rotate this one"
+)
 
 
 class CoreKeyStore(KeysById, KeyChildren, RecordReviser, RecordAdder, BatchAdder, DigestBinder, Protocol):
@@ -139,6 +146,21 @@ class CoreKeyWrites:
         if there is None or there.revoked or not row.revoked:
             return there or record
         return await self._store.revise(row.id, lambda found: revoked_as(found, row, now)) or record
+
+    async def update_in_store(self, row: CoreRow, update: KeyUpdate, actor: Actor) -> KeyRecord | None:
+        """Change what the store alone has of a key, its terms; return its record; None if it is gone.
+
+        Raises:
+            RefusedRecordError: the key has ended, or more is to be changed than its terms.
+            GatewayError: the store failed.
+        """
+        if not update.terms_only:
+            raise RefusedRecordError(NOT_IN_CORE)
+        await self.store_row(row)
+        # What the row says now is compared, not what the store remembers of it.
+        return await self._store.revise(
+            row.id, lambda found: updated(revoked_as(with_row(found, row), row, actor.at), update, actor)
+        )
 
     async def store_created(self, record: KeyRecord) -> None:
         """Store the record of a key that Core has just created.

@@ -16,15 +16,15 @@ from gateway.keys.api.resource import ApiResponse, read_owner
 from gateway.keys.core.api import CoreApiKeys
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, pending_record
-from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.core.writer import NOT_IN_CORE, CoreKeyWrites
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import digest
 from gateway.keys.quota import NO_QUOTA, Quota
-from gateway.keys.record import Event, KeyRecord, Revocation
+from gateway.keys.record import Change, Event, KeyRecord, Revocation
 from gateway.keys.revocation import revoke_key
 from gateway.policy.principals import MASTER, ApiKey
-from gateway.policy.terms import KeyTerms
+from gateway.policy.terms import KeyTerms, Rate
 from gateway.policy.values import Deny
 from gateway.proxy.errors import code_of
 from gateway.wire.errors import UpstreamUnreachableError
@@ -136,6 +136,35 @@ async def test_the_key_that_core_creates_has_the_terms_of_its_creator() -> None:
         record = await store.get_by_digest(digest(KEY))
         assert record is not None
         assert record.terms == terms
+
+
+async def test_a_key_of_core_gets_terms_and_nothing_that_its_row_has() -> None:
+    """Core has no way to change a key, and is asked for nothing."""
+    made = resource(rows=[row("1")])
+    sent = b'{"rate":"100/s","reason":"noisy"}'
+    response = await made.keys.update(MASTER, RECORD.id, "owner=acme", sent)
+    assert isinstance(response, ApiResponse)
+    assert (response.status, response.updated) == (200, RECORD.id)
+    assert json.loads(response.body)["terms"] == {"rate": "100/s"}
+    record = await made.store.get(RECORD.id)
+    assert record is not None
+    assert record.terms == KeyTerms(rate=Rate(100))
+    assert record.history == (
+        Event(Instant.of(now()), "updated", "master", "noisy", (Change("rate", "", "100/s"),)),
+    )
+    for member in (b'"name":"x"', b'"scopes":[]', b'"expires_at":"2999-01-01T00:00:00Z"'):
+        sent = b'{"rate":"200/s",%b}' % member
+        refused = await made.keys.update(MASTER, RECORD.id, "owner=acme", sent)
+        assert refused == Deny(Code.KEY_UPDATE, NOT_IN_CORE)
+    assert (await made.store.get(RECORD.id), made.core.asked) == (record, [])
+
+
+async def test_a_key_that_has_ended_in_core_is_not_changed() -> None:
+    for dead, state in ((row("1", revoked=True), "revoked"), (replace(row("1"), expires_at=1.0), "expired")):
+        made = resource(rows=[dead])
+        refused = await made.keys.update(MASTER, RECORD.id, "owner=acme", b'{"rate":"100/s"}')
+        text = f"{RECORD.id} is {state}, and stays so: create a new key"
+        assert refused == Deny(Code.KEY_UPDATE, text)
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,14 @@ from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, record_of
 from gateway.keys.core.rows import CoreRows
-from gateway.keys.core.writer import CoreKeyWrites
+from gateway.keys.core.writer import NOT_IN_CORE, CoreKeyWrites
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest
 from gateway.keys.quota import Quota
-from gateway.keys.record import KeyRecord
+from gateway.keys.record import Change, KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
+from gateway.policy.terms import KeyTerms, Rate
 from gateway.server.clocks import utc_now
 from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, responding
 from tests.core_stand_in.api_keys import CoreApi
@@ -317,7 +318,55 @@ class TestRotate:
         assert outcome(result) == (3, "", f"{reason}; {warning}")
 
 
+class TestUpdate:
+    async def test_a_key_of_core_gets_terms_which_its_successor_keeps(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore, upstream: StandInCore
+    ) -> None:
+        """The store did not know the key, and Core is not asked for an update."""
+        key = await table.mint("ledgers:read")
+        result = await keys("update", key.id, "--rate", "100/s", "--reason", "noisy")
+        assert (result.exit_code, result.stderr) == (0, "")
+        record = await stored(store, key.id)
+        (event,) = record.history
+        assert record.terms == KeyTerms(rate=Rate(100))
+        assert (event.by, event.reason, event.changes) == (
+            operator_name(),
+            "noisy",
+            (Change("rate", "", "100/s"),),
+        )
+        assert upstream.requests == []
+        assert (await keys("rotate", key.id, "--print-key")).exit_code == 0
+        (new_id,) = core.minted
+        assert (await stored(store, new_id)).terms == KeyTerms(rate=Rate(100))
+
+    async def test_what_core_has_of_a_key_is_not_changed(
+        self, keys: Keys, table: Table, store: RedisKeyStore
+    ) -> None:
+        key = await table.mint("ledgers:read")
+        for option in (("--scopes", "balances:read"), ("--expires", "90d"), ("--name", "x")):
+            result = await keys("update", key.id, *option, "--rate", "1/s")
+            assert outcome(result) == (1, "", f"{NOT_IN_CORE}\n")
+        assert await store.get(key.id) is None
+        unknown = await keys("update", UNKNOWN, "--rate", "1/s")
+        assert outcome(unknown) == (1, "", f"{UNKNOWN}: no such key\n")
+
+
 class TestRevoke:
+    async def test_all_keys_of_an_owner_are_revoked_here_before_core_is_asked(
+        self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
+    ) -> None:
+        """If Core fails, the gateways refuse every key at once, and keep asking Core."""
+        mine = [await table.mint("ledgers:read") for _ in range(2)]
+        other = await table.mint("ledgers:read", owner="globex")
+        core.failing = [responding("500 Internal Server Error", b"{}")]
+        result = await keys("revoke", "--owner", "acme", "--yes")
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert "the gateways already refuse the key, and keep asking Core" in result.stderr
+        assert [(await stored(store, key.id)).revoked for key in mine] == [True, True]
+        assert sorted([await revoked(table, key.id) for key in mine]) == [False, True]
+        assert await revoked(table, other.id) is False
+        assert (await store.get(other.id)) is None
+
     async def test_a_revocation_is_in_core_and_in_the_store(
         self, keys: Keys, table: Table, store: RedisKeyStore
     ) -> None:
