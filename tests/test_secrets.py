@@ -11,6 +11,7 @@ import asyncio
 
 import pytest
 
+from gateway.policy.key_checksum import has_checksum
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, abort, never, responding
 from tests.raw_client import request
@@ -96,6 +97,22 @@ async def test_a_minted_key_is_shown_once_and_never_logged(gateway: Running) -> 
     listed = await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)
     assert [(item["key"], item["owner_id"]) for item in listed.json()] == [("", "acme")]
     await gateway.ask("GET", "/ledgers?limit=1", key=key)
+    await gateway.gateway.drain()
+    assert found(key, gateway.log.getvalue()) == set()
+    assert found(key, listed.body.decode()) == set()
+
+
+async def test_a_key_with_a_prefix_is_shown_once_and_never_logged(start_gateway: Start) -> None:
+    """It works as any other key, and keys of Core's form work beside it."""
+    gateway = await start_gateway(keys={"prefix": "blnk_live_"})
+    body = b'{"name":"k","owner":"acme","scopes":["ledgers:read"],"expires_at":"2099-01-01T00:00:00Z"}'
+    key = (await gateway.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).json()["key"]
+    assert has_checksum(key)
+    assert key.startswith("blnk_live_")
+    for sent in (key, (await gateway.mint("ledgers:read")).key):
+        assert (await gateway.ask("GET", "/ledgers?limit=1", key=sent)).status == 200
+    await gateway.ask("GET", f"/ledgers/x?a={key}", headers=[(key, "x")], key=key)
+    listed = await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)
     await gateway.gateway.drain()
     assert found(key, gateway.log.getvalue()) == set()
     assert found(key, listed.body.decode()) == set()

@@ -46,6 +46,11 @@ def _check_authority(draft: SettingsDraft) -> None:
             "keys.authority",
             "core needs keys.core_database: write postgres://user:password@host:5432/database",
         )
+    if draft.values["keys.authority"] == "core" and draft.values["keys.prefix"]:
+        draft.refuse_setting(
+            "keys.prefix",
+            "with keys.authority: core, Core mints the keys, without a prefix: remove this",
+        )
 
 
 def _check_admin(draft: SettingsDraft) -> None:

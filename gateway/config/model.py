@@ -119,6 +119,13 @@ class KeysConfig:
         default=1000,
         metadata=described(values.count(0), "the most live keys of one owner; 0: no limit"),
     )
+    prefix: str = field(
+        default="",
+        metadata=described(
+            values.key_prefix,
+            "what new keys begin with, such as blnk_live_; they end with a checksum, for secret scanners",
+        ),
+    )
     master: str = field(
         default="accept",
         metadata=described(

@@ -17,6 +17,7 @@ from gateway.config.rendering import rendered
 from gateway.config.route_reader import ACCESS, SCOPES
 from gateway.config.setting import Setting
 from gateway.config.values import choice, count, sequence
+from gateway.policy.key_checksum import MAX_PREFIX
 from gateway.policy.routes import ADDED, METHODS, Route, Stamp, expected_stamp
 
 Schema = dict[str, Any]
@@ -40,6 +41,7 @@ _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
         values.network: r"^[0-9A-Fa-f:.]+(%[^/]+)?(/[0-9.]+)?$",
         urls.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
         urls.database_url: r"^postgres(ql)?://",
+        values.key_prefix: rf"^[a-z][a-z0-9_]{{0,{MAX_PREFIX - 2}}}_$",
     }
 )
 """The texts that each parser accepts."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from gateway.policy.key_checksum import MAX_PREFIX, is_prefix
+
 Raw = str | int | bool | tuple[str | int | bool, ...]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -127,6 +129,17 @@ def network(raw: Raw) -> Network:
         return ipaddress.ip_network(text(raw))
     except ValueError:
         raise BadValueError("write an IP address or a network whose host bits are 0, as 10.0.0.0/8") from None
+
+
+def key_prefix(raw: Raw) -> str:
+    """Return a prefix of keys, as `blnk_live_`; ids of keys begin otherwise."""
+    prefix = raw if isinstance(raw, str) else ""
+    if not is_prefix(prefix) or prefix.startswith("api_key_"):
+        raise BadValueError(
+            "write a lower-case letter, then lower-case letters, digits and _, with _ at the end, as "
+            f"blnk_live_; at most {MAX_PREFIX} characters, and not api_key_, with which ids begin"
+        )
+    return prefix
 
 
 def path(raw: Raw) -> Path:

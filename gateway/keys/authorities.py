@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gateway.keys.api.resource import ApiKeys, KeysResource
 from gateway.keys.authority import CORE_PACKAGES, CORE_PACKAGES_MISSING, Authority, StoreAuthority
 from gateway.keys.cache import KeyCache, revocation_bound
+from gateway.keys.new_record import NewKeyRules
 from gateway.keys.pending import HashVerifier, PendingKeys
-from gateway.keys.quota import Quota
 from gateway.keys.store import KeyStore
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class AuthorityParts:
         clock: monotonic seconds.
         now: the time, aware and in UTC.
         random_bytes: a cryptographic source, such as `os.urandom`.
-        quota: returns how many keys an owner may have now.
+        rules: returns what holds for new keys now.
         ask: asks Core with the master key.
         on_unrevoked: gets the id of each ended key that could not be revoked in Core, and why.
     """
@@ -54,7 +54,7 @@ class AuthorityParts:
     clock: Callable[[], float]
     now: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
-    quota: Callable[[], Quota]
+    rules: Callable[[], NewKeyRules]
     ask: Ask
     on_unrevoked: Callable[[str, str], None]
 
@@ -95,7 +95,7 @@ class _Store:
         bound = revocation_bound(parts.grace) if store.shared else IN_MEMORY
         return OpenAuthority(
             StoreAuthority(store, cache, pending, bound),
-            ApiKeys(store, cache.apply_record, parts.now, parts.random_bytes, parts.quota),
+            ApiKeys(store, cache.apply_record, parts.now, parts.random_bytes, parts.rules),
         )
 
 
@@ -128,7 +128,7 @@ class _Core:
         writes = CoreKeyWrites(parts.ask, rows, store, on_change, now)
         return OpenAuthority(
             CoreAuthority(parts.cache, sources, KeyClocks(parts.clock, now)),
-            CoreApiKeys(writes, store, on_change, now, CoreQuota(rows, store, parts.quota)),
+            CoreApiKeys(writes, store, on_change, now, CoreQuota(rows, store, lambda: parts.rules().quota)),
             (CoreRevocations(store, writes, now, parts.on_unrevoked).run,),
         )
 

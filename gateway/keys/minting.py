@@ -1,8 +1,9 @@
 """Make keys and their ids, check their shapes, and compute the digest under which a key is stored.
 
 Rules kept here:
-- A key is 32 random bytes in base64url, 44 characters with the padding, as Core mints them;
-  its id is `api_key_` and a version 4 UUID.
+- A key is 32 random bytes in base64url, 44 characters with the padding, as Core mints them. With a prefix
+  (`keys.prefix`) it has no padding, and a checksum at its end (`policy.key_checksum`).
+- The id of a key is `api_key_` and a version 4 UUID.
 - The store keeps SHA-256 of the key. A 256-bit random key cannot be guessed from its digest,
   so no salt and no slow hash is needed (bcrypt costs Core 107 ms on every request).
 """
@@ -15,9 +16,11 @@ import re
 import uuid
 from collections.abc import Callable
 
+from gateway.policy.key_checksum import MAX_PREFIX, WITHOUT_PREFIX, checksum
+
 KEY_BYTES = 32
-KEY_LENGTH = 44
-"""Characters of a key."""
+MAX_KEY_LENGTH = MAX_PREFIX + WITHOUT_PREFIX
+"""The most characters of a key; one without a prefix has 44."""
 PREFIX_LENGTH = 16
 """Characters at the beginning of a key, which Core keeps as its `key_prefix`."""
 ID_PREFIX = "api_key_"
@@ -26,9 +29,13 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 _ID = re.compile(ID_PREFIX + r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def mint_key(random_bytes: Callable[[int], bytes]) -> str:
+def mint_key(random_bytes: Callable[[int], bytes], prefix: str = "") -> str:
     """Return a new key from 32 bytes of `random_bytes`, which must be a cryptographic source."""
-    return base64.urlsafe_b64encode(random_bytes(KEY_BYTES)).decode("ascii")
+    random = base64.urlsafe_b64encode(random_bytes(KEY_BYTES)).decode("ascii")
+    if not prefix:
+        return random
+    text = prefix + random.rstrip("=")
+    return text + checksum(text)
 
 
 def mint_id(random_bytes: Callable[[int], bytes]) -> str:
@@ -42,7 +49,7 @@ def digest(key: str | bytes) -> str:
 
 
 def is_key(text: str) -> bool:
-    """Return whether `text` has the shape of a key; anything else need not be looked up."""
+    """Return whether `text` has the shape of a key as Core mints them: without a prefix."""
     return _KEY.fullmatch(text) is not None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, mint_id, mint_key
+from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord
 from gateway.policy.terms import NO_TERMS, KeyTerms
 
@@ -47,7 +48,17 @@ def new_record(creation: Creation, origin: Origin, key_id: str, key: str) -> Key
     )
 
 
-def mint(creation: Creation, origin: Origin, random_bytes: Callable[[int], bytes]) -> tuple[KeyRecord, str]:
+@dataclass(frozen=True, slots=True)
+class NewKeyRules:
+    """How many keys an owner may have, and the prefix of new keys, empty for none."""
+
+    quota: Quota = NO_QUOTA
+    prefix: str = ""
+
+
+def mint(
+    creation: Creation, origin: Origin, random_bytes: Callable[[int], bytes], prefix: str = ""
+) -> tuple[KeyRecord, str]:
     """Return the record of a new key and the key itself; `random_bytes` must be a cryptographic source."""
-    key = mint_key(random_bytes)
+    key = mint_key(random_bytes, prefix)
     return new_record(creation, origin, mint_id(random_bytes), key), key

@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.errors import Code, error_body
 from gateway.policy.decisions import Policy, decide
+from gateway.policy.key_checksum import holds_prefixed_key
 from gateway.policy.principals import MASTER, ApiKey, Master, Principal
 from gateway.policy.routes import METHODS, Stamp
 from gateway.policy.scopes import ACTIONS, RESOURCES
@@ -76,8 +77,8 @@ class Verdict:
 
 
 def holds_key(text: str) -> bool:
-    """Return whether `text` holds a key, or a text of its form."""
-    return _key_in(text) is not None
+    """Return whether `text` holds a key, or a text of its form; one with a prefix has its checksum, too."""
+    return _key_in(text) is not None or holds_prefixed_key(text)
 
 
 def read_request(method: str, raw: str) -> PolicyRequest | Unreadable:

@@ -3,7 +3,8 @@
 Rules kept here:
 - A key that is expired, revoked or disabled gets 401 before anything else is said of its request.
 - Exactly one `X-Blnk-Key` is a key. A key in another header is an invalid key.
-- Unknown, malformed and wrong keys take the same path, so that no response time tells them apart.
+- Unknown, malformed and wrong keys take the same path, so that no response time tells them apart. A key with
+  the configured prefix whose checksum is wrong is refused sooner: that tells only what anyone can compute.
 - A live key gets 403 where its terms do not let it be used from the request's origin.
 - The master keys are compared by digest, in constant time.
 """
@@ -18,6 +19,7 @@ from gateway.errors import Code
 from gateway.keys.authority import Authority
 from gateway.keys.minting import digest
 from gateway.policy.decisions import authenticate
+from gateway.policy.key_checksum import is_damaged
 from gateway.policy.origins import Origin, check_origin
 from gateway.policy.principals import MASTER, ApiKey, Principal
 from gateway.policy.terms import NO_TERMS
@@ -80,7 +82,12 @@ class Authenticator:
         if self._core.is_master(hashed):
             return self._master(context)
         known = self._authority.peek(hashed)
-        return UnknownKey(hashed, key, context.entry.client) if known is None else self._live(context, known)
+        if known is not None:
+            return self._live(context, known)
+        prefix = context.config.keys.prefix
+        if prefix and is_damaged(key, prefix):
+            return _deny(Code.INVALID_KEY)
+        return UnknownKey(hashed, key, context.entry.client)
 
     async def look_up(self, context: RequestContext, unknown: UnknownKey) -> ApiKey | Deny:
         """Return what `authenticate` does, by asking the authority. Raises GatewayError if it cannot tell."""

@@ -8,6 +8,7 @@ from gateway.config import KeysConfig
 from gateway.keys.authorities import AuthorityParts, MissingPackagesError, OpenAuthority, authority_kind
 from gateway.keys.cache import KeyCache
 from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.new_record import NewKeyRules
 from gateway.keys.quota import Quota
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore
@@ -38,7 +39,7 @@ def open_authority(
         clock=uptime,
         now=utc_now,
         random_bytes=os.urandom,
-        quota=lambda: Quota(live.config.keys.per_owner),
+        rules=lambda: _rules(live.config.keys),
         ask=core.ask,
         on_unrevoked=observer.not_revoked_in_core,
     )
@@ -46,3 +47,7 @@ def open_authority(
         return authority_kind(keys.authority, keys.core_database).open(parts)
     except MissingPackagesError as missing:
         raise StartError(str(missing), Exit.USAGE) from missing
+
+
+def _rules(keys: KeysConfig) -> NewKeyRules:
+    return NewKeyRules(Quota(keys.per_owner), keys.prefix)

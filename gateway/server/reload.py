@@ -29,6 +29,7 @@ from gateway.policy.problems import Problem
 FOLLOWED: Final = (
     "keys.master",
     "keys.per_owner",
+    "keys.prefix",
     "keys.report_only",
     "limits.",
     "timeouts.",

@@ -37,7 +37,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _EMPTY_LINES: Final = re.compile(rb"[\r\n]*")
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# A key has 44 characters, so no name that is one is repeated to anybody.
+# A key has at least 44 characters, so no name that is one is repeated to anybody.
 _NAMED: Final = 40
 
 

@@ -102,6 +102,21 @@ class TestCreate:
         assert file.read_text() == f"{key}\n"
         assert len(stored(lambda store: store.owned("acme"))) == 1
 
+    def test_a_key_has_the_configured_prefix_and_its_file_nothing_else(
+        self, keys: Keys, tmp_path: Path
+    ) -> None:
+        """It is verified without the store, too."""
+        file, setting = tmp_path / "acme.key", {"BLNK_GATEWAY_KEYS__PREFIX": "blnk_live_"}
+        assert keys(*CREATE, "--out", str(file), **setting).exit_code == 0
+        key = file.read_text()
+        assert re.fullmatch(r"blnk_live_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}\n", key)
+        assert outcome(keys("verify", "--offline", stdin=key)) == (0, "checksum     right\n", "")
+        assert keys("verify", stdin=key).exit_code == 0
+        other = keys("verify", "--offline", stdin=key.replace("_live_", "_test_"))
+        assert outcome(other) == (1, "checksum     wrong, or the key has no prefix\n", "")
+        core = keys("verify", "--offline", "--output", "json", stdin=mint_key(os.urandom))
+        assert outcome(core) == (1, '{"checksum":false}\n', "")
+
     def test_the_curl_line_of_a_key_without_a_get_announces_403(self, keys: Keys) -> None:
         wanted = ("create", "--owner", "acme", "--scopes", "transactions:delete", "--expires", "1d")
         assert keys(*wanted, "--print-key").stderr.endswith(
@@ -526,10 +541,11 @@ class TestChanges:
         assert (result.exit_code, result.stderr) == (1, f"{RECORD.id} is revoked, and stays revoked\n")
         assert stored(lambda store: store.get(RECORD.id)) == revoked
 
-    @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate"])
-    def test_a_key_that_is_given_as_an_id_is_not_printed(self, keys: Keys, command: str) -> None:
+    @pytest.mark.parametrize("prefix", ["", "blnk_live_"])
+    @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "show", "rotate", "update"])
+    def test_a_key_that_is_given_as_an_id_is_not_printed(self, keys: Keys, command: str, prefix: str) -> None:
         """A key that is given as an id is not printed: terminals and CI logs keep what they show."""
-        key = mint_key(os.urandom)
+        key = mint_key(os.urandom, prefix)
         result = keys(command, "--", key)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "this looks like a key: write its id, which `keys verify` prints" in result.stderr

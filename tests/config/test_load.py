@@ -145,10 +145,12 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "ready_requires": "upstream, store",
         "trusted_proxies": "10.0.0.0/8,",
     }
+    # The last one cannot be set where Core mints the keys.
     assert given.keys() == settings().keys() - {
         "admin_token_file",
         "upstream.master_key_file",
         "upstream.master_key_next_file",
+        "keys.prefix",
     }
     given["drain.delay"] = "0s"
     config = parse(SMALL, {variable(path): value for path, value in given.items()})
@@ -212,6 +214,20 @@ def test_no_repr_shows_the_password_of_a_database() -> None:
     config = parse(text)
     assert config.keys.core_database == "postgres://u:pass-word@host/blnk"
     assert "pass-word" not in repr(config)
+
+
+def test_keys_get_a_prefix_only_where_the_gateway_mints_them() -> None:
+    text = SMALL.replace("keys:", "keys:\n  prefix: blnk_live_")
+    assert parse(text).keys.prefix == "blnk_live_"
+    core = {
+        "KEY": "s3cret",
+        "BLNK_GATEWAY_KEYS__AUTHORITY": "core",
+        "BLNK_GATEWAY_KEYS__CORE_DATABASE": "postgres://u@host/blnk",
+    }
+    assert problems(text, core) == [
+        "gateway.yaml:5: keys.prefix: with keys.authority: core, Core mints the keys, without a prefix: "
+        "remove this"
+    ]
 
 
 def test_core_as_the_authority_needs_its_database() -> None:

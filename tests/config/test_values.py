@@ -25,6 +25,10 @@ STORE = (
     "redis+cluster://host,host; or memory:// for a trial"
 )
 NETWORK = "write an IP address or a network whose host bits are 0, as 10.0.0.0/8"
+PREFIX = (
+    "write a lower-case letter, then lower-case letters, digits and _, with _ at the end, as blnk_live_; at "
+    "most 20 characters, and not api_key_, with which ids begin"
+)
 SECRET = "write visible ASCII characters without blanks; put a number in quotes"
 TEXT = "write text here, in quotes where YAML would read something else"
 
@@ -53,6 +57,7 @@ TEXT = "write text here, in quotes where YAML would read something else"
         (values.sequence(values.text), ("a", "b"), ("a", "b")),
         (values.network, "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
         (values.network, "fd00::1", ipaddress.ip_network("fd00::1/128")),
+        (values.key_prefix, "blnk_live_", "blnk_live_"),
         (values.path, "/run/secrets/key", Path("/run/secrets/key")),
         (secret_values.secret, "k$ey:1", Secret("k$ey:1")),
         (urls.upstream_url, "http://core:5001", "http://core:5001"),
@@ -124,6 +129,7 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (values.sequence(values.text), "a", "write a list, as [a, b]"),
         (values.network, "10.0.0.1/8", NETWORK),
         (values.network, 5, NETWORK),
+        *((values.key_prefix, raw, PREFIX) for raw in ("", "blnk", "Blnk_", "api_key_", "api_key_x_", 5)),
         (secret_values.secret, "", "this is empty: write visible ASCII characters"),
         (secret_values.secret, 12345, SECRET),
         (secret_values.secret, "a b", SECRET),

@@ -7,6 +7,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import pytest
 
 import gateway
 from gateway.keys.memory_store import MemoryKeyStore
-from gateway.keys.minting import digest
+from gateway.keys.minting import digest, mint_key
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyChangeBatch
 from gateway.server.version import build_kind
@@ -101,6 +102,17 @@ async def test_every_bad_key_costs_one_look_up(start_gateway: Start, key: str) -
     assert store.asked == [digest(key.encode("latin-1"))] * 2 + [digest(NO_KEYS["unknown"])]
     assert [visible(response) for response in responses] == [visible(unknown)] * 2
     assert (unknown.status, unknown.code) == (401, "AUTH_INVALID_API_KEY")
+
+
+async def test_a_damaged_key_is_refused_as_an_unknown_one_and_costs_no_look_up(start_gateway: Start) -> None:
+    """It is known by a checksum that anyone can compute, so that its shorter time reveals nothing."""
+    store = CountingStore()
+    gateway = await start_gateway(store=store, keys={"prefix": "blnk_live_"})
+    unknown, damaged = mint_key(os.urandom, "blnk_live_"), "blnk_live_" + "A" * 49
+    responses = [await gateway.ask("GET", "/ledgers", key=key) for key in (unknown, damaged)]
+    assert store.asked == [digest(unknown)]
+    assert visible(responses[0]) == visible(responses[1])
+    assert responses[1].code == "AUTH_INVALID_API_KEY"
 
 
 @pytest.mark.skipif(

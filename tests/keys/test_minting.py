@@ -8,6 +8,7 @@ import os
 import pytest
 
 from gateway.keys.minting import digest, is_key, is_key_id, mint_id, mint_key
+from gateway.policy.key_checksum import has_checksum
 
 
 def test_a_key_is_32_bytes_in_base64url() -> None:
@@ -20,6 +21,13 @@ def test_an_id_is_a_version_4_uuid_of_16_bytes() -> None:
 
 def test_a_minted_key_has_the_form_that_is_looked_up() -> None:
     assert all(is_key(mint_key(os.urandom)) and is_key_id(mint_id(os.urandom)) for _ in range(100))
+
+
+def test_a_key_with_a_prefix_has_no_padding_and_ends_with_its_checksum() -> None:
+    key = mint_key(lambda size: b"\xff" * size, "blnk_live_")
+    assert key[:-6] == f"blnk_live_{'_' * 42}8"
+    assert has_checksum(key)
+    assert all(has_checksum(mint_key(os.urandom, "b_")) for _ in range(100))
 
 
 def test_the_digest_is_sha256_of_the_text_as_it_was_sent() -> None:

@@ -16,6 +16,7 @@ import pytest
 from gateway.errors import Code
 from gateway.keys.api.resource import ApiKeys, ApiResponse
 from gateway.keys.minting import digest
+from gateway.keys.new_record import NewKeyRules
 from gateway.keys.quota import MAX_LISTED, MAX_SCOPE, MAX_SCOPES, MAX_TEXT, Quota, QuotaError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
@@ -199,7 +200,7 @@ def resource(store: KeyStore, quota: int) -> ApiKeys:
         lambda _: None,
         lambda: datetime(2026, 2, 1, tzinfo=UTC),
         lambda size: next(random).to_bytes(size),
-        lambda: Quota(quota),
+        lambda: NewKeyRules(Quota(quota)),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gateway.errors import Code
+from gateway.keys.minting import mint_key
 from gateway.policy.decisions import Policy
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
@@ -27,6 +28,7 @@ from gateway.policy.verdicts import (
 
 NOW = 1_000.0
 KEY = "A_b-0" * 8 + "xyz="  # the shape of a key
+PREFIXED = mint_key(bytes, "blnk_live_")
 HEALTH = Route("GET", "/health", Access.PUBLIC)
 READ = Route("GET", "/ledgers", Access.SCOPES, ("ledgers:read",))
 CREATE = Route("POST", "/ledgers", Access.SCOPES, ("ledgers:write",), Stamp.CREATE)
@@ -116,7 +118,17 @@ def test_a_request_reads_as_its_request_line(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "holds"), [(KEY, True), (f"x{KEY}x", True), (KEY[:-1], False), (KEY[1:], False), ("", False)]
+    ("text", "holds"),
+    [
+        (KEY, True),
+        (f"x{KEY}x", True),
+        (PREFIXED, True),
+        (f"/ledgers/{PREFIXED}", True),
+        (KEY[:-1], False),
+        (KEY[1:], False),
+        (PREFIXED[:-1], False),
+        ("", False),
+    ],
 )
 def test_a_key_is_known_by_its_shape(text: str, holds: bool) -> None:
     assert holds_key(text) is holds

@@ -247,7 +247,7 @@ class TestRestart:
             ("of-no-one", "of-another", ("upstream.master_key",)),
             (":5100", ":5101", ("upstream.url",)),
             ('"memory://"', '"memory://", grace: 5s', ("keys.grace",)),
-            ('"memory://"', '"memory://", master: deny, per_owner: 5', ()),
+            ('"memory://"', '"memory://", master: deny, per_owner: 5, prefix: b_', ()),
             ("keys:", "limits: {rate: 5, body: 1KiB}\nkeys:", ()),
             ("keys:", "timeouts: {head: 1s}\nkeys:", ()),
             ("keys:", "trusted_proxies: [10.0.0.1]\nready_requires: [store]\nkeys:", ()),

@@ -25,7 +25,7 @@ from gateway.cli.console import fail
 from gateway.cli.keys.display import public, say_fields, terms_fields, write_json
 from gateway.cli.keys.new_key import NewKey
 from gateway.config import Config
-from gateway.keys.minting import KEY_LENGTH
+from gateway.keys.minting import MAX_KEY_LENGTH
 from gateway.keys.record import KeyRecord
 from gateway.policy.explanation import printable
 from gateway.policy.routes import Access
@@ -52,7 +52,7 @@ class KeyDestination:
             refuse_option("--out", "name a file; for standard output use --print-key instead")
         if out is not None:
             try:
-                self._file = create_file(out, _line(" " * KEY_LENGTH))
+                self._file = create_file(out, _line(" " * MAX_KEY_LENGTH))
             except OSError as error:
                 fail_for_file(out, error)
         elif sys.stdout.name == os.devnull:
@@ -85,6 +85,8 @@ class KeyDestination:
             click.echo(key)
         else:
             os.pwrite(self._file, _line(key), 0)
+            # The room was for the longest key.
+            os.ftruncate(self._file, len(_line(key)))
             os.fsync(self._file)
         self._written = True
 

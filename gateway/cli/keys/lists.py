@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import click
 
@@ -33,6 +33,7 @@ from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import to_members
 from gateway.keys.store import KeyStore, newest_first
 from gateway.policy.explanation import printable
+from gateway.policy.key_checksum import has_checksum
 from gateway.policy.principals import KeyState
 from gateway.server.clocks import utc_now
 from gateway.server.exit_codes import Exit
@@ -128,10 +129,13 @@ def show(*, key_id: str, output: str, path: Path) -> None:
     short_help="Show whose key it is, and whether it is live.",
     context_settings={"allow_extra_args": True},
 )
+@click.option(
+    "--offline", is_flag=True, help="Check only the checksum of a key with a prefix; ask nothing and nobody."
+)
 @output_option
 @config_option
 @click.pass_context
-def verify(ctx: click.Context, *, output: str, path: Path) -> None:
+def verify(ctx: click.Context, *, offline: bool, output: str, path: Path) -> None:
     """Show whose key it is, and whether it is live; exit with 1 if it is not.
 
     The command asks for the key without showing it, or reads it from standard input if that is no terminal.
@@ -140,6 +144,7 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
     Examples:
       blnk-gateway keys verify
       blnk-gateway keys verify < acme.key
+      blnk-gateway keys verify --offline < found.txt
     """
     if ctx.args:
         raise click.UsageError(
@@ -148,6 +153,8 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
     key = _read_key()
     if not key:
         fail("no key was given: type it, or send it to standard input", Exit.USAGE)
+    if offline:
+        _verify_checksum(key, output)
     record = _read(path, lambda reader: reader.get_by_key(key))
     state = "unknown" if record is None else record.state(utc_now().timestamp()).value
     if output == "json":
@@ -157,6 +164,17 @@ def verify(ctx: click.Context, *, output: str, path: Path) -> None:
     else:
         say_fields(fields_of(record, utc_now()))
     sys.exit(Exit.OK if state == KeyState.LIVE.value else Exit.FAILED)
+
+
+def _verify_checksum(key: bytes, output: str) -> NoReturn:
+    """Print whether the key has a prefix and its checksum; exit with 1 unless it has."""
+    found = has_checksum(key.decode("ascii", "replace"))
+    checksum = "right" if found else "wrong, or the key has no prefix"
+    if output == "json":
+        write_json({"checksum": found})
+    else:
+        say_fields([("checksum", checksum)])
+    sys.exit(Exit.OK if found else Exit.FAILED)
 
 
 @click.command(epilog=EXIT_CODES, short_help="Print every record as a line of JSON.")
@@ -206,5 +224,5 @@ def _read_key() -> bytes:
         try:
             return str(click.prompt("Key", hide_input=True, err=True)).strip().encode()
         except UnicodeError:
-            fail("this is no key: a key has 44 characters, all ASCII", Exit.FAILED)
+            fail("this is no key: all characters of a key are ASCII", Exit.FAILED)
     return sys.stdin.buffer.read(_KEY_BYTES).strip()

@@ -19,8 +19,7 @@ from gateway.cli.keys.rotation import (
 )
 from gateway.gocompat.times import Instant
 from gateway.keys.key_update import Actor, KeyUpdate, updated
-from gateway.keys.new_record import Creation, Origin, mint
-from gateway.keys.quota import Quota
+from gateway.keys.new_record import Creation, NewKeyRules, Origin, mint
 from gateway.keys.record import KeyRecord, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import KeyStore, Revision
@@ -29,15 +28,15 @@ from gateway.keys.store import KeyStore, Revision
 class StoreKeyWriter:
     """A KeyWriter with the store as the authority; `at` is the time that records state."""
 
-    def __init__(self, store: KeyStore, at: datetime, quota: Quota) -> None:
+    def __init__(self, store: KeyStore, at: datetime, rules: NewKeyRules) -> None:
         self._store = store
         self._at = at
-        self._quota = quota
+        self._rules = rules
 
     async def create(self, creation: Creation) -> NewKey:
         """Create a key. Raises QuotaError."""
         made = self._mint(creation)
-        return await store_new_key(made, self._store.add(made.record, self._quota))
+        return await store_new_key(made, self._store.add(made.record, self._rules.quota))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> NewKey | None:
         """Create a key that replaces one; None for an unknown id. Raises RefusedRecordError."""
@@ -85,4 +84,4 @@ class StoreKeyWriter:
 
     def _mint(self, creation: Creation, *, replaces: str = "") -> NewKey:
         origin = Origin(Instant.of(self._at), operator_name(), replaces)
-        return NewKey(*mint(creation, origin, os.urandom))
+        return NewKey(*mint(creation, origin, os.urandom, self._rules.prefix))

@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.key_update import KeyUpdate
-from gateway.keys.new_record import Creation
+from gateway.keys.new_record import Creation, NewKeyRules
 from gateway.keys.quota import Quota
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore, Revision
@@ -59,7 +59,7 @@ async def open_key_writer(config: Config, store: KeyStore, at: datetime) -> Asyn
     """
     quota = Quota(config.keys.per_owner)
     if authority_of(config).store_is_record:
-        yield StoreKeyWriter(store, at, quota)
+        yield StoreKeyWriter(store, at, NewKeyRules(quota, config.keys.prefix))
         return
     from gateway.cli.keys.core_client import open_core_client
 

@@ -28,8 +28,8 @@ from gateway.keys.api.bodies import read_creation, write_created, write_list, wr
 from gateway.keys.api.update_bodies import RequestedUpdate, read_update
 from gateway.keys.key_update import Actor, updated
 from gateway.keys.minting import is_key_id
-from gateway.keys.new_record import Creation, Origin, mint
-from gateway.keys.quota import NO_QUOTA, Quota, QuotaError
+from gateway.keys.new_record import Creation, NewKeyRules, Origin, mint
+from gateway.keys.quota import QuotaError
 from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
@@ -92,7 +92,7 @@ class ApiKeys:
         on_change: gets every record that changed, before the response is sent: `KeyCache.apply_record`.
         now: the time, aware and in UTC.
         random_bytes: a cryptographic source, such as `os.urandom`.
-        quota: returns how many keys an owner may have now.
+        rules: returns what holds for new keys now.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class ApiKeys:
         on_change: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
-        quota: Callable[[], Quota] = lambda: NO_QUOTA,
+        rules: Callable[[], NewKeyRules] = NewKeyRules,
     ) -> None:
         self._store = store
         self._on_change = on_change
         self._now = now
         self._random_bytes = random_bytes
-        self._quota = quota
+        self._rules = rules
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys: create a key; raises GatewayError if the store fails."""
@@ -115,9 +115,10 @@ class ApiKeys:
         if isinstance(creation, Deny):
             return creation
         origin = Origin(Instant.of(self._now()), name_of(principal))
-        record, key = mint(creation, origin, self._random_bytes)
+        rules = self._rules()
+        record, key = mint(creation, origin, self._random_bytes, rules.prefix)
         try:
-            await self._store.add(record, self._quota())
+            await self._store.add(record, rules.quota)
         except CreatorRevokedError:
             # The caller was revoked after this process accepted it.
             return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
