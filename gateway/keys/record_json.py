@@ -56,6 +56,7 @@ class TermsJson(msgspec.Struct, kw_only=True, omit_defaults=True):
     concurrency: int = 0
     allow_from: tuple[str, ...] = ()
     certificate: str = ""
+    shared_with: str = ""
 
 
 class RecordJson(msgspec.Struct, kw_only=True):
@@ -171,6 +172,7 @@ def _terms(found: TermsJson | msgspec.UnsetType) -> KeyTerms:
             concurrency=checked_count(found.concurrency),
             allow_from=tuple(map(read_network, found.allow_from)),
             certificate=read_certificate(found.certificate) if found.certificate else "",
+            shared_with=found.shared_with,
         )
     except ValueError as error:
         raise TermsError(str(error)) from None
@@ -186,6 +188,7 @@ def _terms_json(terms: KeyTerms) -> TermsJson | msgspec.UnsetType:
         concurrency=terms.concurrency,
         allow_from=tuple(map(str, terms.allow_from)),
         certificate=terms.certificate,
+        shared_with=terms.shared_with,
     )
 
 

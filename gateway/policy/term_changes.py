@@ -2,6 +2,7 @@
 
 Rules kept here:
 - Without a rate there is no burst: who removes the rate removes both, and who names a burst alone is refused.
+- A key whose rate or concurrency is set has it for itself, and shares none any more.
 - A certificate and networks that are removed are removed by name, never by leaving them out.
 """
 
@@ -23,6 +24,8 @@ class TermChanges:
     def applied_to(self, terms: KeyTerms) -> KeyTerms:
         """Return the terms after the change. Raises ValueError, whose text says what to write."""
         changed = replace(terms, **{name: getattr(self.values, name) for name in self.named})
+        if not self.named.isdisjoint(("rate", "concurrency")):
+            changed = replace(changed, shared_with="")
         if changed.rate is None and "burst" not in self.named:
             changed = replace(changed, burst=0)
         if changed.burst and changed.rate is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -50,7 +50,8 @@ class KeyTerms:
     `burst` is the most requests at once within `rate`; 0 stands for one second's worth, at least 1.
     `concurrency` is the most requests that are in progress at once. `allow_from` names the networks that the
     client's address must be in. `certificate` is the SHA-256, in hexadecimal, of the client certificate (DER)
-    that the key is bound to.
+    that the key is bound to. `shared_with` is the id of the key that all keys descend from with which
+    this one shares its rate and concurrency.
     """
 
     rate: Rate | None = None
@@ -58,6 +59,27 @@ class KeyTerms:
     concurrency: int = 0
     allow_from: tuple[Network, ...] = ()
     certificate: str = ""
+    shared_with: str = ""
+
+    def of_child(self, key_id: str) -> KeyTerms:
+        """Return the terms of a key that the key with this id and these terms creates.
+
+        All keys that descend from one key share one rate and one concurrency. Otherwise a key could have as
+        many times its rate as it creates keys.
+        """
+        if self.rate is None and not self.concurrency:
+            return self
+        return replace(self, shared_with=self.shared_with or key_id)
+
+    def counted_as(self, key_id: str) -> str:
+        """Return the name that the requests of the key with this id and these terms are counted under.
+
+        The limits are in the name of shared ones: keys that descend from one key, created before and after
+        its rate was changed, share two rates, and neither takes the place of the other.
+        """
+        if not self.shared_with:
+            return key_id
+        return f"{self.shared_with}:{self.rate}:{self.burst}:{self.concurrency}"
 
 
 NO_TERMS: Final = KeyTerms()

@@ -6,13 +6,20 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from click.testing import Result
 
 from gateway.cli.keys.operator import operator_name
+from gateway.cli.keys.reader import StoreKeyReader
+from gateway.cli.keys.revoke import revoke_owned
+from gateway.cli.keys.store_writer import StoreKeyWriter
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.new_record import NewKeyRules
 from gateway.keys.record import KeyRecord
+from gateway.server.clocks import utc_now
 from tests.conftest import SHIPPED, Keys, Stored
 from tests.keys.records import GLOBEX, KEY_ID, OTHER, RECORD, instant, revocation
 from tests.running import ROOT
@@ -89,3 +96,29 @@ def test_a_terminal_is_asked_with_the_number_of_keys(
     assert asked.startswith(b"Revoke the 2 keys of acme that have not ended? [y/N]: ")
     revoked = [record.revoked for record in stored(lambda store: store.owned("acme"))]
     assert revoked == [code == 0] * 2
+
+
+class MintingWriter(StoreKeyWriter):
+    """Stores as many new keys of the owner as a test sets, each after one call."""
+
+    def __init__(self, store: MemoryKeyStore, new: int) -> None:
+        super().__init__(store, utc_now(), NewKeyRules())
+        self._keys = store
+        self._new = [replace(RECORD, id=f"{KEY_ID[:-1]}2{n}", digest=f"{n}" * 64) for n in range(new)]
+
+    async def revoke_all(self, key_ids: Sequence[str], reason: str) -> list[KeyRecord]:
+        revoked = await super().revoke_all(key_ids, reason)
+        if self._new:
+            await self._keys.add(self._new.pop())
+        return revoked
+
+
+@pytest.mark.parametrize(("new", "left"), [(2, 0), (9, 1)])
+async def test_keys_that_are_created_meanwhile_are_revoked_too(new: int, left: int) -> None:
+    """Until nobody creates any; somebody who goes on does not keep the command for ever."""
+    store = MemoryKeyStore()
+    await store.add(RECORD)
+    revoked, found = await revoke_owned(StoreKeyReader(store), MintingWriter(store, new), "acme", "")
+    records = await store.owned("acme")
+    assert found == left == sum(not record.revoked for record in records)
+    assert len(revoked) == len(records) - left

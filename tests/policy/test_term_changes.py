@@ -35,6 +35,13 @@ def test_only_what_is_named_changes_and_a_burst_goes_with_its_rate(
     assert change.applied_to(BOUND) == after
 
 
+def test_a_key_that_gets_a_rate_of_its_own_shares_none_any_more() -> None:
+    child = BOUND.of_child("api_key_1")
+    assert child.shared_with == child.of_child("api_key_2").shared_with == "api_key_1"
+    assert changes("rate", values=KeyTerms(rate=Rate(5))).applied_to(child).shared_with == ""
+    assert changes("certificate").applied_to(child).shared_with == "api_key_1"
+
+
 def test_a_key_whose_last_term_is_removed_has_no_terms() -> None:
     assert changes("rate", "burst", "concurrency", "certificate").applied_to(BOUND) is NO_TERMS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.policy.terms import Rate, read_certificate, read_network, read_rate
+from gateway.policy.terms import NO_TERMS, KeyTerms, Rate, read_certificate, read_network, read_rate
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,24 @@ def test_a_fingerprint_is_read_as_openssl_and_browsers_write_it() -> None:
     assert read_certificate(":".join(["0A"] * 32)) == "0a" * 32
     with pytest.raises(ValueError, match="64 hexadecimal digits"):
         read_certificate("0a" * 31)
+
+
+def test_a_child_shares_only_what_is_counted() -> None:
+    bound = KeyTerms(certificate="ab" * 32)
+    assert bound.of_child("api_key_1") is bound
+    assert NO_TERMS.of_child("api_key_1") is NO_TERMS
+    counted = KeyTerms(concurrency=5)
+    assert counted.of_child("api_key_1") == KeyTerms(concurrency=5, shared_with="api_key_1")
+
+
+def test_descendants_with_one_limit_are_counted_as_one_and_apart_from_their_creator() -> None:
+    terms = KeyTerms(rate=Rate(10), concurrency=5)
+    child = terms.of_child("api_key_1")
+    assert terms.counted_as("api_key_1") == "api_key_1"
+    assert child.counted_as("api_key_2") == child.of_child("api_key_2").counted_as("api_key_3")
+    assert child.counted_as("api_key_2") == "api_key_1:10/s:0:5"
+    later = KeyTerms(rate=Rate(20)).of_child("api_key_1")
+    assert later.counted_as("api_key_4") == "api_key_1:20/s:0:0"
 
 
 def test_a_network_with_host_bits_is_refused() -> None:

@@ -161,11 +161,13 @@ def fields_of(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
 def terms_fields(terms: KeyTerms) -> list[tuple[str, str]]:
     """Return the terms of a key, for people; a text is empty for a term that bounds nothing."""
     burst = f", {terms.burst} at once" if terms.burst else ""
+    shared = f"rate and concurrency, with all that descend from {terms.shared_with}"
     return [
         ("rate", "" if terms.rate is None else f"{terms.rate}{burst}"),
         ("concurrency", str(terms.concurrency or "")),
         ("allow from", ", ".join(map(str, terms.allow_from))),
         ("certificate", terms.certificate),
+        ("shares", shared if terms.shared_with else ""),
     ]
 
 

@@ -21,7 +21,7 @@ from gateway.cli.keys.display import in_utc, output_option
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.rotation import successors_of
 from gateway.cli.keys.store import load_for_keys, run_with_store
-from gateway.cli.keys.writer import open_key_writer
+from gateway.cli.keys.writer import KeyWriter, open_key_writer
 from gateway.cli.signals import first_signal_held_back
 from gateway.config import Config
 from gateway.keys.record import KeyRecord
@@ -109,18 +109,12 @@ def _revoke_owner(config: Config, owner: str, reason: str, output: str, *, askin
         _confirm(config, owner)
 
     async def work(store: KeyStore) -> tuple[list[KeyRecord], int]:
-        revoked: list[KeyRecord] = []
         at = utc_now()
         async with (
             open_key_writer(config, store, at) as writer,
             open_key_reader(config, store, at) as reader,
         ):
-            for _ in range(_PASSES):
-                live = await _unended(reader, owner)
-                if not live:
-                    break
-                revoked += await writer.revoke_all([record.id for record in live], reason)
-            return revoked, len(await _unended(reader, owner))
+            return await revoke_owned(reader, writer, owner, reason)
 
     with first_signal_held_back():
         revoked, left = run_with_store(config, work)
@@ -128,6 +122,18 @@ def _revoke_owner(config: Config, owner: str, reason: str, output: str, *, askin
     say(f"revoked keys of {printable(owner)}: {len(revoked)}", err=True)
     if left:
         fail(f"{left} new ones are live: somebody creates keys for this owner; run it again", Exit.FAILED)
+
+
+async def revoke_owned(
+    reader: KeyReader, writer: KeyWriter, owner: str, reason: str
+) -> tuple[list[KeyRecord], int]:
+    """Revoke the keys of an owner that have not ended; return their records, and how many are left."""
+    revoked: list[KeyRecord] = []
+    for _ in range(_PASSES):
+        if not (live := await _unended(reader, owner)):
+            return revoked, 0
+        revoked += await writer.revoke_all([record.id for record in live], reason)
+    return revoked, len(await _unended(reader, owner))
 
 
 def _confirm(config: Config, owner: str) -> None:

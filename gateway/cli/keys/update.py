@@ -121,7 +121,8 @@ def _warn(record: KeyRecord, descendants: Sequence[KeyRecord], wanted: KeyUpdate
         beyond = [key for key in descendants if not grantable(record.scopes, key.scopes)]
         _say_beyond(beyond, "have scopes that it lacks")
     if wanted.terms.named:
-        _say_beyond([key for key in descendants if key.terms != record.terms], "have other terms")
+        terms = record.terms.of_child(record.id)
+        _say_beyond([key for key in descendants if key.terms != terms], "have other terms")
 
 
 def _say_beyond(keys: Sequence[KeyRecord], why: str) -> None:

@@ -189,7 +189,7 @@ def authorize_creation(principal: Principal, body: bytes) -> Creation | Deny:
     if refusal is not None:
         return refusal
     # A key that could mint one without its own terms would escape them.
-    terms = principal.terms if isinstance(principal, ApiKey) else NO_TERMS
+    terms = principal.terms.of_child(principal.id) if isinstance(principal, ApiKey) else NO_TERMS
     return replace(creation, owner=owner, terms=terms)
 
 

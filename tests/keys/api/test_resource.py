@@ -85,13 +85,13 @@ async def test_the_master_key_mints_for_any_owner_and_any_scopes(api_keys: ApiKe
 async def test_a_key_that_a_key_creates_has_the_terms_of_its_creator(
     api_keys: ApiKeys, store: KeyStore
 ) -> None:
-    """So no key escapes its own terms, and a body cannot name others."""
+    """So no key escapes its own terms, not even its rate, which both share; a body cannot name others."""
     terms = KeyTerms(rate=Rate(10), allow_from=(read_network("10.0.0.0/8"),), certificate="ab" * 32)
     sent = body().replace(b'"name"', b'"terms":{},"allow_from":["0.0.0.0/0"],"rate":"100/s","name"')
     await api_keys.create(replace(CALLER, terms=terms), sent)
     stored = await store.get_by_digest(digest(NEW_KEY))
     assert stored is not None
-    assert stored.terms == terms
+    assert stored.terms == replace(terms, shared_with=CALLER.id)
 
 
 @pytest.mark.parametrize(
