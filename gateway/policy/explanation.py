@@ -17,6 +17,7 @@ from gateway.policy.patterns import Placeholder, includes
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable
 from gateway.policy.scopes import implied_scope
+from gateway.policy.terms import KeyTerms
 from gateway.policy.values import Allow, Ambiguous, Target
 from gateway.policy.verdicts import (
     NO_KEY,
@@ -190,7 +191,17 @@ def _caller(caller: PolicyCaller, now: float) -> dict[str, object]:
     if not caller.id:
         return {"kind": "key", "scopes": scopes}
     known = {"id": caller.id, "owner": printable(caller.owner), "state": caller.state(now).value}
-    return {"kind": "key", **known, "scopes": scopes}
+    return {"kind": "key", **known, "scopes": scopes, **_origin_members(caller.terms)}
+
+
+def _origin_members(terms: KeyTerms) -> dict[str, object]:
+    """Return from where alone a key may be used, which no verdict knows; empty for from everywhere."""
+    found: dict[str, object] = {}
+    if terms.allow_from:
+        found["allow_from"] = [str(network) for network in terms.allow_from]
+    if terms.certificate:
+        found["certificate"] = terms.certificate
+    return found
 
 
 def name_of(caller: PolicyCaller, now: float) -> str:
@@ -202,4 +213,13 @@ def name_of(caller: PolicyCaller, now: float) -> str:
     held = f"with {printable(', '.join(caller.scopes))}" if caller.scopes else "without any scope"
     if not caller.id:
         return f"a key {held}"
-    return f"{caller.id} of {printable(caller.owner)}, {caller.state(now).value}, {held}"
+    where = "".join(f", {words}" for words in _origins(caller.terms))
+    return f"{caller.id} of {printable(caller.owner)}, {caller.state(now).value}, {held}{where}"
+
+
+def _origins(terms: KeyTerms) -> Iterator[str]:
+    """Yield the words for from where alone a key may be used."""
+    if terms.allow_from:
+        yield f"only from {', '.join(map(str, terms.allow_from))}"
+    if terms.certificate:
+        yield "only with its client certificate"

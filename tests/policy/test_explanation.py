@@ -22,6 +22,7 @@ from gateway.policy.explanation import (
 )
 from gateway.policy.principals import MASTER, ApiKey
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
+from gateway.policy.terms import KeyTerms, read_network
 from gateway.policy.verdicts import NO_KEY, PolicyCaller, PolicyRequest, key_with, read_request
 
 NOW = 1_000.0
@@ -314,3 +315,22 @@ def test_a_key_that_report_only_lets_pass_is_shown_with_its_later_code() -> None
             "would_deny": "AUTH_INSUFFICIENT_PERMISSIONS",
         }
     ]
+
+
+def test_a_key_is_shown_with_the_origins_that_no_verdict_knows() -> None:
+    """The client's address and its certificate are no part of the request that is explained."""
+    terms = KeyTerms(allow_from=(read_network("10.0.0.0/8"),), certificate="ab" * 32)
+    key = ApiKey("api_key_1", "acme", ("ledgers:read",), NOW + 1, terms=terms)
+    assert name_of(key, NOW) == (
+        "api_key_1 of acme, live, with ledgers:read, only from 10.0.0.0/8, only with its client certificate"
+    )
+    found = members(explained("GET /ledgers/x", key))["verdicts"]
+    assert found[0]["caller"] == {  # type: ignore[index]
+        "kind": "key",
+        "id": "api_key_1",
+        "owner": "acme",
+        "state": "live",
+        "scopes": ["ledgers:read"],
+        "allow_from": ["10.0.0.0/8"],
+        "certificate": "ab" * 32,
+    }
