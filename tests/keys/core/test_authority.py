@@ -444,6 +444,24 @@ async def test_the_terms_in_the_store_count_for_a_key_of_core(postgres: Postgres
             assert found.terms == terms
 
 
+async def test_terms_that_one_look_up_found_count_before_the_row_is_confirmed_again(
+    postgres: Postgres, table: Table
+) -> None:
+    """Another request need not wait for the one that looks the key up, and is judged by them all the same."""
+    key, store = await table.mint("ledgers:read"), MemoryKeyStore()
+    terms = KeyTerms(allow_from=(read_network("10.0.0.0/8"),))
+    async with replica(postgres.url(), store) as one:
+        await one.lag(lambda: peeked(one, key))
+        await store.revise(key.id, lambda record: replace(record, terms=terms))
+
+        async def bound() -> bool:
+            await one.cache.lookup(digest(key.key))
+            found = one.keys.peek(digest(key.key))
+            return found is not None and found.terms == terms
+
+        assert await one.lag(bound) < BOUND
+
+
 async def test_the_terms_of_a_key_of_core_count_while_the_store_fails(
     postgres: Postgres, table: Table
 ) -> None:
