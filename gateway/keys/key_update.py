@@ -49,30 +49,21 @@ class KeyUpdate:
         return self.name is None and self.scopes is None and self.expires_at is None
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """The time of a change, who makes it (as in `KeyRecord`), and why."""
-
-    at: Instant
-    by: str
-    reason: str = ""
-
-
-def updated(record: KeyRecord, update: KeyUpdate, actor: Actor) -> KeyRecord:
-    """Return the record after an update, with an event; the same record if nothing changes.
+def updated(record: KeyRecord, update: KeyUpdate, event: Event) -> KeyRecord:
+    """Return the record after an update, with the event, which gets the changes; itself if nothing changes.
 
     Raises:
         RefusedRecordError: the key has ended, the new end is not possible, a burst has no rate, or the texts
             are too long.
     """
-    state = record.state(actor.at.unix)
+    state = record.state(event.at.unix)
     if state in (KeyState.REVOKED, KeyState.EXPIRED):
         raise RefusedRecordError(f"{record.id} is {state.value}, and stays so: {_NEVER_AGAIN}")
     changed = replace(
         record,
         name=record.name if update.name is None else update.name,
         scopes=record.scopes if update.scopes is None else update.scopes,
-        expires_at=_new_end(record, update.expires_at, actor.at),
+        expires_at=_new_end(record, update.expires_at, event.at),
         terms=_new_terms(record, update.terms),
     )
     if too_long := text_faults(changed.name, changed.owner, changed.scopes):
@@ -80,8 +71,7 @@ def updated(record: KeyRecord, update: KeyUpdate, actor: Actor) -> KeyRecord:
     changes = tuple(_changes(record, changed))
     if not changes:
         return record
-    event = Event(actor.at, UPDATED, actor.by, actor.reason, changes)
-    return replace(changed, history=_bounded((*record.history, event)))
+    return replace(changed, history=_bounded((*record.history, replace(event, changes=changes))))
 
 
 def _new_end(record: KeyRecord, wanted: Instant | None, at: Instant) -> Instant:

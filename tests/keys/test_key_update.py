@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.keys.key_update import MAX_UPDATES, Actor, KeyUpdate, updated
+from gateway.keys.key_update import MAX_UPDATES, KeyUpdate, updated
 from gateway.keys.record import Change, Event, KeyRecord, RefusedRecordError
 from gateway.keys.record_json import decode_record, encode_record
 from gateway.policy.term_changes import TermChanges
@@ -14,7 +14,7 @@ from gateway.policy.terms import KeyTerms, Rate, read_network
 from tests.keys.records import RECORD, instant, revocation
 
 AT = instant("2026-02-01T00:00:00Z")
-ACTOR = Actor(AT, "cli:ann", "writes moved")
+EVENT = Event(AT, "updated", "cli:ann", "writes moved")
 SOON = instant("2026-03-01T00:00:00Z")
 ROTATED = RECORD.as_rotated(SOON, Event(AT, "rotated", "cli:ann"))
 
@@ -41,7 +41,7 @@ def test_what_is_named_changes_and_the_history_has_the_values_before_and_after()
             Change("allow_from", "", "10.0.0.0/8,192.0.2.7/32"),
         ),
     )
-    after = updated(RECORD, update, ACTOR)
+    after = updated(RECORD, update, EVENT)
     assert after == replace(
         RECORD,
         name="new",
@@ -57,13 +57,13 @@ def test_what_is_named_changes_and_the_history_has_the_values_before_and_after()
     "update", [KeyUpdate(), KeyUpdate("n", ("ledgers:read",)), KeyUpdate(terms=terms(burst=0))]
 )
 def test_an_update_that_changes_nothing_leaves_the_record(update: KeyUpdate) -> None:
-    assert updated(RECORD, update, ACTOR) is RECORD
+    assert updated(RECORD, update, EVENT) is RECORD
 
 
 def test_a_disabled_key_is_changed_and_stays_disabled() -> None:
     """So it can be narrowed before it is enabled again."""
     disabled = RECORD.as_disabled(AT, "cli:ann")
-    after = updated(disabled, KeyUpdate(scopes=()), ACTOR)
+    after = updated(disabled, KeyUpdate(scopes=()), EVENT)
     assert (after.scopes, after.disabled) == ((), True)
 
 
@@ -92,19 +92,19 @@ def test_a_disabled_key_is_changed_and_stays_disabled() -> None:
 )
 def test_an_update_that_is_not_possible_is_refused(record: KeyRecord, update: KeyUpdate, text: str) -> None:
     with pytest.raises(RefusedRecordError) as refused:
-        updated(record, update, ACTOR)
+        updated(record, update, EVENT)
     assert str(refused.value) == text
 
 
 def test_the_end_of_a_rotated_key_may_come_earlier() -> None:
     earlier = instant("2026-02-02T00:00:00Z")
-    assert updated(ROTATED, KeyUpdate(expires_at=earlier), ACTOR).expires_at == earlier
+    assert updated(ROTATED, KeyUpdate(expires_at=earlier), EVENT).expires_at == earlier
 
 
 def test_a_history_keeps_the_latest_updates_and_every_other_event() -> None:
     record = ROTATED
     for number in range(MAX_UPDATES + 3):
-        record = updated(record, KeyUpdate(f"name {number}"), ACTOR)
+        record = updated(record, KeyUpdate(f"name {number}"), EVENT)
     assert record.history[0] == ROTATED.history[0]
     updates = record.history[1:]
     assert len(updates) == MAX_UPDATES
@@ -114,7 +114,7 @@ def test_a_history_keeps_the_latest_updates_and_every_other_event() -> None:
 
 def test_a_long_value_is_shortened_in_the_history() -> None:
     scopes = tuple(f"ledgers:{number:0>50}" for number in range(50))
-    (event,) = updated(RECORD, KeyUpdate(scopes=scopes), ACTOR).history
+    (event,) = updated(RECORD, KeyUpdate(scopes=scopes), EVENT).history
     (change,) = event.changes
     assert len(change.after) == 256
     assert change.after.endswith("...")

@@ -38,10 +38,10 @@ from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import CoreRow, current_record, with_row
 from gateway.keys.core.writer import CoreKeyWrites
-from gateway.keys.key_update import Actor, KeyUpdate
+from gateway.keys.key_update import KeyUpdate
 from gateway.keys.minting import is_key_id
 from gateway.keys.new_record import Creation
-from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
+from gateway.keys.record import UPDATED, Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.store import KeyStore, Revision
 from gateway.policy.explanation import printable
 from gateway.wire.errors import UpstreamError
@@ -145,10 +145,10 @@ class CoreKeyWriter:
         row = await self._row(key_id)
         if row is None:
             return None
-        actor = Actor(Instant.of(self._at), operator_name(), reason)
-        await self._writes.update_in_store(row, update, actor)
+        event = Event(Instant.of(self._at), UPDATED, operator_name(), reason)
+        await self._writes.update_in_store(row, update, event)
         with unfinished(NOT_SHOWN):
-            return current_record(await self._store.get(key_id), row, actor.at)
+            return current_record(await self._store.get(key_id), row, event.at)
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change what the store keeps of a key, and return the key's record with its row; None if unknown."""

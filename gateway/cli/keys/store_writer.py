@@ -18,9 +18,9 @@ from gateway.cli.keys.rotation import (
     successor_of,
 )
 from gateway.gocompat.times import Instant
-from gateway.keys.key_update import Actor, KeyUpdate, updated
+from gateway.keys.key_update import KeyUpdate, updated
 from gateway.keys.new_record import Creation, NewKeyRules, Origin, mint
-from gateway.keys.record import KeyRecord, Revocation
+from gateway.keys.record import UPDATED, Event, KeyRecord, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import KeyStore, Revision
 
@@ -72,8 +72,8 @@ class StoreKeyWriter:
 
     async def update(self, key_id: str, update: KeyUpdate, reason: str) -> KeyRecord | None:
         """Change the properties of a key, and return its record; None for an unknown id."""
-        actor = Actor(Instant.of(self._at), operator_name(), reason)
-        return await self.revise(key_id, lambda record: updated(record, update, actor))
+        event = Event(Instant.of(self._at), UPDATED, operator_name(), reason)
+        return await self.revise(key_id, lambda record: updated(record, update, event))
 
     async def revise(self, key_id: str, revision: Revision) -> KeyRecord | None:
         """Change a record, and return it; None for an unknown id."""

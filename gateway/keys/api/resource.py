@@ -26,11 +26,11 @@ from gateway.errors import Code
 from gateway.gocompat.times import Instant
 from gateway.keys.api.bodies import read_creation, write_created, write_list, write_updated
 from gateway.keys.api.update_bodies import RequestedUpdate, read_update
-from gateway.keys.key_update import Actor, updated
+from gateway.keys.key_update import updated
 from gateway.keys.minting import is_key_id
 from gateway.keys.new_record import Creation, NewKeyRules, Origin, mint
 from gateway.keys.quota import QuotaError
-from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
+from gateway.keys.record import UPDATED, Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
     CreatorRevokedError,
@@ -144,9 +144,9 @@ class ApiKeys:
         record = await self._store.get(key_id) if is_key_id(key_id) else None
         if record is None or record.owner != owner:
             return unknown
-        actor = Actor(Instant.of(self._now()), name_of(principal), wanted.reason)
+        event = Event(Instant.of(self._now()), UPDATED, name_of(principal), wanted.reason)
         try:
-            changed = await self._store.revise(key_id, lambda found: updated(found, wanted.update, actor))
+            changed = await self._store.revise(key_id, lambda found: updated(found, wanted.update, event))
         except RefusedRecordError as refused:
             return Deny(Code.KEY_UPDATE, str(refused))
         if changed is None:

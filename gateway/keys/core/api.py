@@ -36,11 +36,10 @@ from gateway.keys.core.quota import CoreQuota
 from gateway.keys.core.records import instant_of
 from gateway.keys.core.writer import CoreKeyWrites
 from gateway.keys.errors import UnreadableListError
-from gateway.keys.key_update import Actor
 from gateway.keys.minting import is_key_id
 from gateway.keys.new_record import Creation
 from gateway.keys.quota import QuotaError
-from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
+from gateway.keys.record import UPDATED, Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.record_json import terms_members
 from gateway.keys.store import CreatorRevokedError, ManyKeysById
 from gateway.policy.principals import Principal
@@ -142,9 +141,9 @@ class CoreApiKeys:
         unknown = Deny(Code.KEY_NOT_FOUND, Code.KEY_NOT_FOUND.message)
         if row is None or row.owner != owner:
             return unknown
-        actor = Actor(Instant.of(self._now()), name_of(principal), wanted.reason)
+        event = Event(Instant.of(self._now()), UPDATED, name_of(principal), wanted.reason)
         try:
-            changed = await self._writes.update_in_store(row, wanted.update, actor)
+            changed = await self._writes.update_in_store(row, wanted.update, event)
         except RefusedRecordError as refused:
             return Deny(Code.KEY_UPDATE, str(refused))
         if changed is None:

@@ -24,10 +24,10 @@ from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.records import CoreRow, RowsById, pending_record, revoked_as, row_of, with_row
-from gateway.keys.key_update import Actor, KeyUpdate, updated
+from gateway.keys.key_update import KeyUpdate, updated
 from gateway.keys.minting import is_key, is_key_id
 from gateway.keys.new_record import Creation, Origin, new_record
-from gateway.keys.record import KeyRecord, RefusedRecordError, Revocation
+from gateway.keys.record import Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
     BatchAdder,
@@ -147,7 +147,7 @@ class CoreKeyWrites:
             return there or record
         return await self._store.revise(row.id, lambda found: revoked_as(found, row, now)) or record
 
-    async def update_in_store(self, row: CoreRow, update: KeyUpdate, actor: Actor) -> KeyRecord | None:
+    async def update_in_store(self, row: CoreRow, update: KeyUpdate, event: Event) -> KeyRecord | None:
         """Change what the store alone has of a key, its terms; return its record; None if it is gone.
 
         Raises:
@@ -159,7 +159,7 @@ class CoreKeyWrites:
         await self.store_row(row)
         # What the row says now is compared, not what the store remembers of it.
         return await self._store.revise(
-            row.id, lambda found: updated(revoked_as(with_row(found, row), row, actor.at), update, actor)
+            row.id, lambda found: updated(revoked_as(with_row(found, row), row, event.at), update, event)
         )
 
     async def store_created(self, record: KeyRecord) -> None:
