@@ -23,7 +23,7 @@ def test_the_gateway_accepts_its_configuration(helm: Helm, name: str, tmp_path: 
     manifests = helm.render(MATRIX[name])
     container = container_of(manifests, "Deployment", "front" if name == "everything" else "gw-blnk-gateway")
     result = checked(manifests, container, tmp_path)
-    assert (result.exit_code, result.output.splitlines()[-1].endswith(": ok, 72 routes")) == (0, True)
+    assert (result.exit_code, result.output.splitlines()[-1].endswith(": ok, 73 routes")) == (0, True)
 
 
 def test_the_pods_get_the_file_that_ships_byte_for_byte(helm: Helm) -> None:
