@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.audit.shipping import AUDIT_KEPT
 from gateway.config import addresses, report_only_dates, secret_values, urls, values
 from gateway.config.addresses import Address
 from gateway.config.secret_values import Secret
@@ -243,6 +244,23 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """The audit stream."""
+
+    kept: int = field(
+        default=AUDIT_KEPT,
+        metadata=described(values.count(1000, 10_000_000), "about how many entries the audit stream keeps"),
+    )
+    unshipped: str = field(
+        default="warn",
+        metadata=described(
+            values.choice("warn", "drop"),
+            "entries that are trimmed before a shipper has printed them: warn in time, or drop them",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One gateway.yaml, complete and checked."""
 
@@ -269,6 +287,7 @@ class Config:
     limits: LimitsConfig = field(default=LimitsConfig(), metadata={"section": LimitsConfig})
     drain: DrainConfig = field(default=DrainConfig(), metadata={"section": DrainConfig})
     log: LogConfig = field(default=LogConfig(), metadata={"section": LogConfig})
+    audit: AuditConfig = field(default=AuditConfig(), metadata={"section": AuditConfig})
     ready_requires: tuple[str, ...] = field(
         default=(),
         metadata=described(

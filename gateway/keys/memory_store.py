@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Final
+from typing import Final, Self
 
+import msgspec
+
+from gateway.audit import THE_GATEWAY, Actor, AuditEntry
+from gateway.audit.shipping import AUDIT_KEPT, Unshipped
+from gateway.gocompat.times import Instant
+from gateway.keys.audit import entry_of
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, without_use
 from gateway.keys.store import (
@@ -75,8 +84,11 @@ class _Changes:
         self._position = 0
         self._changed = asyncio.Event()
 
-    def append(self, record: KeyRecord) -> None:
-        self._changes.append(KeyChange(record.digest, record.id, record.revoked))
+    def append(self, record: KeyRecord, audited: AuditEntry | None) -> None:
+        change = KeyChange(record.digest, record.id, record.revoked)
+        if audited is not None:
+            change = replace(change, what=audited.kind, by=audited.by, way=audited.way)
+        self._changes.append(change)
         self._position += 1
         self._changed.set()
         self._changed = asyncio.Event()
@@ -95,6 +107,26 @@ class _Changes:
         kept = tuple(self._changes)
         continuous = 0 <= missed <= len(kept)
         return KeyChangeBatch(str(self._position), kept[-missed:] if missed > 0 else (), continuous)
+
+
+class _AuditRing:
+    """The last entries of the audit stream, with the time at which each was appended."""
+
+    def __init__(self, kept: Callable[[], int], now: Callable[[], datetime]) -> None:
+        self._kept = kept
+        self._now = now
+        self._entries: deque[AuditEntry] = deque()
+        self.counts: Counter[str] = Counter()
+
+    def append(self, entry: AuditEntry) -> None:
+        at = entry.at or str(Instant.of(self._now()))
+        self._entries.append(msgspec.structs.replace(entry, at=at))
+        self.counts[entry.kind] += 1
+        while len(self._entries) > self._kept():
+            self._entries.popleft()
+
+    def entries(self) -> tuple[AuditEntry, ...]:
+        return tuple(self._entries)
 
 
 class _LastUses:
@@ -170,6 +202,8 @@ class _MemoryWriter:
     _table: _RecordTable
     _changes: _Changes
     _uses: _LastUses
+    _audit: _AuditRing
+    actor: Actor
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         """Store a new record; raises `DuplicateKeyError`, `CreatorRevokedError` or `QuotaError`."""
@@ -193,7 +227,7 @@ class _MemoryWriter:
             return None
         revised = revision(record)
         if revised != record:
-            self._write(revised)
+            self._write(revised, record)
         if successor is not None:
             self._write(successor)
         return revised
@@ -215,7 +249,7 @@ class _MemoryWriter:
         for record in removed:
             self._table.take_out(record)
             self._uses.forget(record.id)
-            self._changes.append(record)
+            self._note(record, record, None)
         return removed
 
     async def bind_digest(self, key_id: str, digest: str, *, moved: bool = False) -> KeyRecord | None:
@@ -223,24 +257,72 @@ class _MemoryWriter:
         record = self._table.by_id(key_id)
         if record is not None and (record.pending or moved) and self._table.by_digest(digest) is None:
             self._table.take_out(record)
-            self._write(record.as_bound(digest))
+            self._write(record.as_bound(digest), record)
         return self._table.by_digest(digest)
 
-    def _write(self, record: KeyRecord) -> None:
+    def _write(self, record: KeyRecord, before: KeyRecord | None = None) -> None:
         self._table.put(record)
-        self._changes.append(record)
+        self._note(record, before, record)
+
+    def _note(self, record: KeyRecord, before: KeyRecord | None, after: KeyRecord | None) -> None:
+        """Append the change of a record to both streams."""
+        audited = entry_of(before, after, self.actor)
+        self._changes.append(record, audited)
+        if audited is not None:
+            self._audit.append(audited)
 
 
 class MemoryKeyStore(_MemoryReader, _MemoryWriter):
-    """Keys of this process alone, lost when it ends."""
+    """Keys of this process alone, lost when it ends.
+
+    Args:
+        changes_kept: how many changes are kept.
+        audit_kept: returns how many entries of the audit stream are kept.
+        now: the time, aware and in UTC, of these entries.
+        actor: makes the changes, unless `acting_as` names another.
+    """
 
     shared: Final = False
 
-    def __init__(self, *, changes_kept: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        changes_kept: int = 10_000,
+        audit_kept: Callable[[], int] = lambda: AUDIT_KEPT,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        actor: Actor = THE_GATEWAY,
+    ) -> None:
         self._table = _RecordTable()
         self._changes = _Changes(changes_kept)
         self._uses = _LastUses()
         self._leases: dict[str, float] = {}
+        self._audit = _AuditRing(audit_kept, now)
+        self.actor = actor
+
+    def acting_as(self, actor: Actor) -> Self:
+        """Return the same store, whose changes are those of this actor."""
+        store = copy(self)
+        store.actor = actor
+        return store
+
+    @property
+    def audited(self) -> Mapping[str, int]:
+        """The number of entries of the audit stream by kind."""
+        return self._audit.counts
+
+    @property
+    def audit_entries(self) -> tuple[AuditEntry, ...]:
+        """The entries of the audit stream that are kept, oldest first."""
+        return self._audit.entries()
+
+    async def append_entries(self, entries: Sequence[AuditEntry]) -> None:
+        """Append entries to the audit stream."""
+        for entry in entries:
+            self._audit.append(entry)
+
+    async def unshipped(self) -> Unshipped:
+        """Return that nothing is to be shipped: no other process can read these entries."""
+        return Unshipped("", 0, None)
 
     async def take_lease(self, name: str, seconds: float) -> bool:
         """Take a name for so many seconds."""

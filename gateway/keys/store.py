@@ -9,6 +9,7 @@ Rules kept here:
   The same is true of a rotation.
 - A record is removed only once its key has ended, and only if it still is what the caller has read.
 - The last use of a key is kept beside the records: it changes too often to count as a change.
+- Every change to a record has an entry in the audit stream, which is written with it or not at all.
 - Every failure of a store is `StoreUnavailableError`, with the reason as its cause. After an
   `UnacknowledgedError` the change stands; after an `UncertainError` it may stand.
 """
@@ -17,8 +18,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
+from gateway.audit import Actor, AuditEntry
+from gateway.audit.shipping import Unshipped
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
@@ -31,12 +34,16 @@ class KeyChange:
     """One change to the record of a key, and whether the key is revoked after it.
 
     `at` is when this very change revoked it, in Unix seconds by the clock of the store; None if it did not.
+    `what`, `by` and `way` are as in its audit entry; "" if there is none.
     """
 
     digest: str
     key_id: str
     revoked: bool
     at: float | None = field(default=None, compare=False)
+    what: str = field(default="", compare=False)
+    by: str = field(default="", compare=False)
+    way: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,13 @@ class DuplicateKeyError(RefusedRecordError):
 
 class CreatorRevokedError(RefusedRecordError):
     """The key that `created_by` names is revoked or disabled."""
+
+
+class ActingStore(Protocol):
+    """Makes changes, each as the change of somebody."""
+
+    def acting_as(self, actor: Actor) -> Self:
+        """Return the same store, whose changes are those of this actor in the audit stream."""
 
 
 class KeysById(Protocol):
@@ -238,7 +252,23 @@ class StoreHealth(Protocol):
         """Return the part of its bound on memory that the store uses; None without a bound."""
 
 
+class AuditStream(Protocol):
+    """The audit stream, beside the entries that changes of keys write."""
+
+    @property
+    def audited(self) -> Mapping[str, int]:
+        """The number of entries that this process has written, by kind."""
+
+    async def append_entries(self, entries: Sequence[AuditEntry]) -> None:
+        """Append entries in this order. After a failure they may have been appended."""
+
+    async def unshipped(self) -> Unshipped:
+        """Return what the slowest shipper has not printed yet."""
+
+
 class KeyStore(
+    ActingStore,
+    AuditStream,
     RecordReader,
     RecordReviser,
     RecordAdder,

@@ -2,6 +2,7 @@
 
 Rules kept here:
 - A body is read under a limit of its own, and its key is authorized anew once the body is whole.
+- Changes are audited as those of the caller and of this request.
 - Large lists are made one at a time for each owner, and only a few at once.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from gateway.audit.actor import Actor, Way
 from gateway.fairness.concurrency import ConcurrencyLimit
-from gateway.keys.api.resource import ApiResponse, KeysResource
+from gateway.keys.api.resource import ApiResponse, KeysResource, name_of
 from gateway.policy.principals import ApiKey, Principal
 from gateway.policy.values import Deny, Target
 from gateway.proxy.bodies import BodyReader
@@ -50,22 +52,25 @@ class ApiKeysStage:
         method, target = context.route.method, context.target
         if not isinstance(target, Target):
             raise TypeError("a request that is admitted has a target that can be read")
+        entry = context.entry
+        actor = Actor(name_of(principal), Way.HTTP, entry.request_id, entry.client)
+        resource = self._resource.acting_as(actor)
         if method == "POST":
             body = await self._read_body(context)
             # Its scopes and its owner may be others than when its request began.
-            response = await self._resource.create(context.principal or principal, body)
+            response = await resource.create(context.principal or principal, body)
         elif method == "PATCH":
             body = await self._read_body(context)
-            response = await self._resource.update(
+            response = await resource.update(
                 context.principal or principal, target.segments[1], target.query, body
             )
         elif method == "GET":
             response = await self._list(context, principal, target)
         else:
-            response = await self._resource.delete(principal, target.segments[1], target.query)
+            response = await resource.delete(principal, target.segments[1], target.query)
         self._observer.store_responded()
         if isinstance(response, ApiResponse) and (response.created or response.updated or response.revoked):
-            self._observer.keys_changed(context.entry, response)
+            self._observer.keys_changed(entry, response)
         return response
 
     async def _list(

@@ -172,7 +172,7 @@ def _core(base: Base) -> CoreParts:
 
 def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
     settings = base.live.config.keys
-    store = base.options.store or open_store(settings)
+    store = base.options.store or open_store(base.live)
     watch = StoreWatch(
         store,
         base.log.events.bind(store=settings.shown_store),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 
-from gateway.config import KeysConfig
 from gateway.keys.authorities import AuthorityParts, MissingPackagesError, OpenAuthority, authority_kind
 from gateway.keys.cache import KeyCache
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.new_record import NewKeyRules
 from gateway.keys.quota import Quota
-from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.store import KeyStore
 from gateway.proxy.core_client import CoreClient
 from gateway.server.clocks import uptime, utc_now
@@ -20,11 +19,16 @@ from gateway.server.live_config import LiveConfig
 from gateway.server.observer import GatewayObserver
 
 
-def open_store(keys: KeysConfig) -> KeyStore:
-    """Return the store that `keys.store` names."""
+def open_store(live: LiveConfig) -> KeyStore:
+    """Return the store that `keys.store` names; its audit stream keeps as many entries as is live."""
+    keys = live.config.keys
+
+    def audit_kept() -> int:
+        return live.config.audit.kept
+
     if keys.in_memory:
-        return MemoryKeyStore()
-    return RedisKeyStore(keys.store, replicas=keys.replicas)
+        return MemoryKeyStore(audit_kept=audit_kept, now=utc_now)
+    return RedisKeyStore(keys.store, replicas=keys.replicas, kept=KeptEntries(audit=audit_kept))
 
 
 def open_authority(

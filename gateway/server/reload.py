@@ -37,6 +37,7 @@ FOLLOWED: Final = (
     "upstream.connections",
     "upstream.queue",
     "upstream.max_body",
+    "audit.",
     "drain.",
     "ready_requires",
     "trusted_proxies",

@@ -12,6 +12,7 @@ from gateway.gocompat.times import read_instant
 from gateway.keys.cache import KeyCache
 from gateway.keys.pruning import BATCH, Link, Removable, removable, remove
 from gateway.keys.record import Event, KeyRecord, Revocation
+from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyChange, KeyStore
@@ -121,7 +122,7 @@ async def test_a_gateway_never_takes_a_revocation_back(store: KeyStore) -> None:
 async def test_no_other_redis_key_is_left_of_a_removed_record(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    """Only the change feed is left once a record, what it created and its successor are removed."""
+    """Only the streams are left once a record, what it created and its successor are removed."""
     minted = replace(OTHER, created_by=RECORD.id).as_revoked(revocation(AT, "master"))
     pending = replace(PENDING.as_revoked(revocation(AT, "core")), owner="acme", replaces=RECORD.id)
     await redis_store.add_all([DEAD, minted, pending])
@@ -129,7 +130,8 @@ async def test_no_other_redis_key_is_left_of_a_removed_record(
     for record in (minted, pending, DEAD):
         assert await redis_store.remove_all([record]) == [record]
     names = re.findall(rb"\r\n(\{[^\r\n]*)", redis_server.command("KEYS", "*"))
-    assert names == [b"{blnk-gateway}:changes"]
+    left = ("audit", "audit-counts", "changes")
+    assert sorted(names) == [f"{PREFIX}{name}".encode() for name in left]
 
 
 @pytest.mark.redis

@@ -16,6 +16,7 @@ from typing import Final
 
 import click
 
+from gateway.audit.actor import Way
 from gateway.cli.console import EXIT_CODES, config_option, fail, say
 from gateway.cli.keys.display import output_option_with, write_json
 from gateway.cli.keys.operator import operator_name
@@ -105,7 +106,7 @@ def _from_file(config: Config, file: str, *, any_scopes: bool, dry_run: bool) ->
             with resumable(_RESUME):
                 return await import_records(store, records, dry_run=dry_run, progress=advance)
 
-        return run_with_store(config, work, advice=_RESUME)
+        return run_with_store(config, work, advice=_RESUME, way=Way.IMPORT)
 
 
 def _from_core(config: Config, left: RowsLeftOut, *, dry_run: bool) -> ImportResult:
@@ -133,7 +134,7 @@ def _from_core(config: Config, left: RowsLeftOut, *, dry_run: bool) -> ImportRes
         with resumable(_RESUME), contextlib.ExitStack() as stack:
             return await import_all(store, stack)
 
-    return run_with_store(config, work, advice=_RESUME)
+    return run_with_store(config, work, advice=_RESUME, way=Way.IMPORT)
 
 
 def _add(whole: ImportResult, part: ImportResult) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from gateway.audit.actor import Way
 from gateway.cli.arguments import PastTime, RecordText, When, resolve_past
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.keys.display import output_option_with, write_json
@@ -157,7 +158,7 @@ def _prune(
             with resumable(export.advice or "run the command again"), progress(len(found.ids)) as advance:
                 return found, await remove(store, found.ids, ended, export.write, advance)
 
-    return run_with_store(config, work, advice="" if export is None else export.advice)
+    return run_with_store(config, work, advice="" if export is None else export.advice, way=Way.PRUNE)
 
 
 async def _links(store: KeyStore, reader: KeyReader, before: float, owner: str | None) -> list[Link]:

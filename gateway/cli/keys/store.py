@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 from click.core import ParameterSource
 
+from gateway.audit.actor import Actor, Way
 from gateway.cli.console import fail, load
 from gateway.cli.dependency_failures import UnfinishedError, describe
+from gateway.cli.keys.operator import operator_name
 from gateway.cli.signals import run_until_signal
 from gateway.config import Config, ConfigError, parse_config
 from gateway.config.environment import variable
@@ -89,16 +91,31 @@ def open_core_rows(config: Config) -> CoreRows:
     return CoreRows(config.keys.core_database)
 
 
-def run_with_store(config: Config, work: Callable[[KeyStore], Awaitable[Done]], *, advice: str = "") -> Done:
+def run_with_store(
+    config: Config,
+    work: Callable[[KeyStore], Awaitable[Done]],
+    *,
+    advice: str = "",
+    way: Way = Way.CLI,
+) -> Done:
     """Return the result of `work` on the store; exit with 3 if a dependency fails, with 1 if it refuses.
 
-    `advice` replaces the usual advice for a dependency that failed.
+    Args:
+        config: names the store.
+        work: reads and changes it; the changes are audited as those of whoever runs the command.
+        advice: replaces the usual advice for a dependency that failed.
+        way: the way of these changes.
     """
 
     async def work_and_close() -> Done:
-        from gateway.keys.redis.store import RedisKeyStore
+        from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 
-        store = RedisKeyStore(config.keys.store, replicas=config.keys.replicas)
+        store = RedisKeyStore(
+            config.keys.store,
+            replicas=config.keys.replicas,
+            kept=KeptEntries(audit=lambda: config.audit.kept),
+            actor=Actor(operator_name(), way),
+        )
         try:
             return await work(store)
         finally:

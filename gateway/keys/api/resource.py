@@ -20,8 +20,9 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
+from gateway.audit.actor import Actor
 from gateway.errors import Code
 from gateway.gocompat.times import Instant
 from gateway.keys.api.bodies import read_creation, write_created, write_list, write_updated
@@ -33,6 +34,7 @@ from gateway.keys.quota import QuotaError
 from gateway.keys.record import UPDATED, Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
+    ActingStore,
     CreatorRevokedError,
     KeyChildren,
     KeysById,
@@ -67,6 +69,9 @@ class ApiResponse:
 class KeysResource(Protocol):
     """Serves `/api-keys`; every method raises GatewayError where a dependency fails."""
 
+    def acting_as(self, actor: Actor) -> Self:
+        """Return the same resource, whose changes are those of this actor in the audit stream."""
+
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys."""
 
@@ -80,7 +85,7 @@ class KeysResource(Protocol):
         """DELETE /api-keys/{id}."""
 
 
-class ApiKeysStore(RecordAdder, RecordReviser, KeysById, KeysOfOwner, KeyChildren, Protocol):
+class ApiKeysStore(ActingStore, RecordAdder, RecordReviser, KeysById, KeysOfOwner, KeyChildren, Protocol):
     """The store of the resource's keys."""
 
 
@@ -108,6 +113,11 @@ class ApiKeys:
         self._now = now
         self._random_bytes = random_bytes
         self._rules = rules
+
+    def acting_as(self, actor: Actor) -> ApiKeys:
+        """Return the same resource, whose changes are those of this actor in the audit stream."""
+        store = self._store.acting_as(actor)
+        return ApiKeys(store, self._on_change, self._now, self._random_bytes, self._quota)
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys: create a key; raises GatewayError if the store fails."""

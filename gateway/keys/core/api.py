@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.audit.actor import Actor
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.bodies import write_slices
@@ -74,6 +75,11 @@ class CoreApiKeys:
         self._on_change = on_change
         self._now = now
         self._quota = quota
+
+    def acting_as(self, actor: Actor) -> CoreApiKeys:
+        """Return the same resource, whose changes are those of this actor in the audit stream."""
+        writes = self._writes.acting_as(actor)
+        return CoreApiKeys(writes, self._store, self._on_change, self._now, self._quota)
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys: let Core create a key; raises GatewayError if Core cannot be asked."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from gateway.audit.actor import CORE
 from gateway.errors import GatewayError
 from gateway.gocompat.times import Instant
 from gateway.keys.cache import KeyCache
@@ -47,7 +48,7 @@ class CoreAuthority:
         self._cache = cache
         self._sources = sources
         self._clocks = clocks
-        self._sync = RevocationSync(sources.store, cache)
+        self._sync = RevocationSync(sources.store.acting_as(CORE), cache)
         self._confirmation = RowConfirmation(cache, sources, self._sync, clocks.monotonic, idle_reads)
         self._confirmed = self._confirmation.confirmed
         self._first_use = FirstUse(cache, sources, self._confirmation)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from gateway.audit.actor import CORE
 from gateway.fairness.shares import network_of
 from gateway.keys.cache import KeyCache
 from gateway.keys.core.confirmation import RowConfirmation
@@ -70,7 +71,7 @@ class FirstUse:
         record = await self._bind_pending(digest, row)
         if record is None:
             try:
-                await self._sources.store.add(record_of(row, digest))
+                await self._sources.store.acting_as(CORE).add(record_of(row, digest))
             except RefusedRecordError:
                 # Somebody was first: another replica, a command that knows only the id, or another key
                 # whose place in the row this one has taken.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gateway.keys.core.records import CoreRow, RowsById
 from gateway.keys.pending import HashVerifier
-from gateway.keys.store import DigestBinder, KeysByDigest, KeysById, RecordAdder, RecordReviser
+from gateway.keys.store import ActingStore, DigestBinder, KeysByDigest, KeysById, RecordAdder, RecordReviser
 
 
 class CoreRowSource(RowsById, Protocol):
@@ -25,7 +25,9 @@ class CoreRowSource(RowsById, Protocol):
         """Close every connection."""
 
 
-class CoreDigestStore(KeysById, KeysByDigest, RecordReviser, RecordAdder, DigestBinder, Protocol):
+class CoreDigestStore(
+    ActingStore, KeysById, KeysByDigest, RecordReviser, RecordAdder, DigestBinder, Protocol
+):
     """The store of the digests of Core's keys."""
 
 

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.audit.actor import Actor
 from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
@@ -30,6 +31,7 @@ from gateway.keys.new_record import Creation, Origin, new_record
 from gateway.keys.record import Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
+    ActingStore,
     BatchAdder,
     CreatorRevokedError,
     DigestBinder,
@@ -55,7 +57,9 @@ NOT_IN_CORE: Final = (
 )
 
 
-class CoreKeyStore(KeysById, KeyChildren, RecordReviser, RecordAdder, BatchAdder, DigestBinder, Protocol):
+class CoreKeyStore(
+    ActingStore, KeysById, KeyChildren, RecordReviser, RecordAdder, BatchAdder, DigestBinder, Protocol
+):
     """The store of the records of Core's keys."""
 
 
@@ -98,6 +102,10 @@ class CoreKeyWrites:
         self._store = store
         self._on_change = on_change
         self._now = now
+
+    def acting_as(self, actor: Actor) -> CoreKeyWrites:
+        """Return the same, whose changes in the store are those of this actor in the audit stream."""
+        return CoreKeyWrites(self._ask, self._rows, self._store.acting_as(actor), self._on_change, self._now)
 
     async def row(self, key_id: str) -> CoreRow | None:
         """Return Core's row of a key; None if there is none. Raises GatewayError."""

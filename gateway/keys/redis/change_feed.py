@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from gateway.audit.entry import AuditEntry
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import redis_errors
 from gateway.keys.redis.names import CHANGES
 from gateway.keys.redis.role import is_primary
-from gateway.keys.redis.script import Command
+from gateway.keys.redis.script import Command, Word
 from gateway.keys.store import KeyChange, KeyChangeBatch
 
 _REVOKED: Final = b"1"
@@ -29,18 +30,22 @@ _COUNT: Final = 1000
 """How many changes are read at once."""
 
 
-def change_entry(record: KeyRecord, changes_kept: int, *, newly: bool) -> Command:
+def change_entry(record: KeyRecord, changes_kept: int, audited: AuditEntry | None, *, newly: bool) -> Command:
     """Return the command that adds the change of a record to the stream.
 
     Args:
         record: the record after the change.
         changes_kept: about how many entries the stream keeps.
+        audited: the audit entry of the change; None if the record is only written again.
         newly: True if this very change revokes a key that was not revoked before.
     """
     limit = ("MAXLEN", "~", changes_kept, "*")
     revoked = NEWLY_REVOKED if newly else _REVOKED
     state = revoked if record.revoked else b"0"
-    return Command("XADD", CHANGES, (*limit, "digest", record.digest, "id", record.id, "revoked", state))
+    words: tuple[Word, ...] = (*limit, "digest", record.digest, "id", record.id, "revoked", state)
+    if audited is not None:
+        words += ("what", audited.kind, "by", audited.by, "way", audited.way)
+    return Command("XADD", CHANGES, words)
 
 
 class RedisChangeFeed:
@@ -113,6 +118,8 @@ def _read_change(entry_id: bytes, fields: dict[bytes, bytes]) -> KeyChange | Non
         digest, key_id, revoked = (fields[name] for name in (b"digest", b"id", b"revoked"))
         # An id of an entry is `MILLISECONDS-SEQUENCE`.
         at = int(entry_id.partition(b"-")[0]) / 1000 if revoked == NEWLY_REVOKED else None
-        return KeyChange(digest.decode(), key_id.decode(), revoked != b"0", at)
+        # Versions before the audit stream have not written these.
+        what, by, way = (fields.get(name, b"").decode() for name in (b"what", b"by", b"way"))
+        return KeyChange(digest.decode(), key_id.decode(), revoked != b"0", at, what, by, way)
     except (KeyError, UnicodeDecodeError):
         return None

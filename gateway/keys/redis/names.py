@@ -10,6 +10,8 @@ Rules kept here:
   records that were pending at first).
 - `changes` is the stream of changes. `last-used` holds key ids by the time of their last use, `retiring`
   the ids of keys that Core is still to revoke by when they end. `lease:NAME` is there while a replica has it.
+- `audit` is the audit stream. `audit-counts` holds how many entries were ever written (`written`), and up to
+  which of them each shipper has printed (`shipped:NAME`); `audit-position:NAME` the id of that one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ PREFIX: Final = "{blnk-gateway}:"
 CHANGES: Final = f"{PREFIX}changes".encode()
 LAST_USED: Final = f"{PREFIX}last-used".encode()
 RETIRING: Final = f"{PREFIX}retiring".encode()
+AUDIT: Final = f"{PREFIX}audit".encode()
+AUDIT_COUNTS: Final = f"{PREFIX}audit-counts".encode()
 EVERY_KEY: Final = f"{PREFIX}key:*"
 
 _KEY: Final = f"{PREFIX}key:"
@@ -66,3 +70,8 @@ def prefix_name(prefix: str) -> bytes:
 def lease_name(name: str) -> bytes:
     """Return the name that is there while a replica has this lease."""
     return f"{PREFIX}lease:{name}".encode()
+
+
+def audit_position_name(shipper: str) -> bytes:
+    """Return the name of the id of the entry that a shipper has printed last."""
+    return f"{PREFIX}audit-position:{shipper}".encode()

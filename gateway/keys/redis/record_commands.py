@@ -9,19 +9,24 @@ Rules kept here:
   A removal begins with what frees memory, so that a full Redis can be pruned.
 - Each index is one command for many records: an import writes 100,000.
 - A removal is in the stream, too, so that a cache which still holds the key forgets it.
+- The audit entry of a change is written with it, before the record: no change is without one.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from gateway.audit.actor import Actor
+from gateway.audit.entry import AuditEntry
+from gateway.keys.audit import entry_of
 from gateway.keys.minting import is_key_id
 from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import encode_record
 from gateway.keys.redis import names as names
+from gateway.keys.redis.audit_commands import append_entries
 from gateway.keys.redis.change_feed import change_entry
 from gateway.keys.redis.script import Command, Word
 
@@ -30,21 +35,31 @@ _WORDS: Final = 2000
 
 
 class RecordCommands:
-    """Makes the commands; `changes_kept` is about how many entries the stream keeps."""
+    """Makes the commands.
 
-    def __init__(self, changes_kept: int) -> None:
+    Args:
+        changes_kept: about how many entries the stream of changes keeps.
+        audit_kept: returns about how many entries the audit stream keeps.
+        actor: who makes the changes.
+    """
+
+    def __init__(self, changes_kept: int, audit_kept: Callable[[], int], actor: Actor) -> None:
         self._changes_kept = changes_kept
+        self._audit_kept = audit_kept
+        self._actor = actor
 
-    def write(
-        self, records: Sequence[KeyRecord], live: Collection[str], known: Collection[str] = ()
-    ) -> list[Command]:
+    def acting_as(self, actor: Actor) -> RecordCommands:
+        """Return what makes the same commands for changes of another actor."""
+        return RecordCommands(self._changes_kept, self._audit_kept, actor)
+
+    def write(self, records: Sequence[KeyRecord], before: Mapping[str, KeyRecord]) -> list[Command]:
         """Return what writes records, and what undoes the index entries of new ones.
 
         Args:
             records: the records.
-            live: the ids of those that were not revoked before.
-            known: the ids of those that are stored already.
+            before: those that are stored already, by id.
         """
+        entries = {record.id: entry_of(before.get(record.id), record, self._actor) for record in records}
         scores: defaultdict[bytes, list[Word]] = defaultdict(list)
         members: defaultdict[bytes, list[Word]] = defaultdict(list)
         for record in records:
@@ -61,12 +76,18 @@ class RecordCommands:
             *_each("ZADD", scores),
             *_each("SADD", members),
             *_each("ZREM", {names.RETIRING: revoked_in_core}),
-            *(change_entry(record, self._changes_kept, newly=record.id in live) for record in records),
+            *(
+                change_entry(
+                    record, self._changes_kept, entries[record.id], newly=_is_newly_revoked(record, before)
+                )
+                for record in records
+            ),
+            *self._audit(entries.values()),
             *(Command("SET", names.id_name(record.id), (record.digest,)) for record in records),
             *(Command("SET", names.key_name(record.digest), (encode_record(record),)) for record in records),
             *(
                 replace(command, undoes=True)
-                for command in _remove_from_indexes([record for record in records if record.id not in known])
+                for command in _remove_from_indexes([record for record in records if record.id not in before])
             ),
         ]
 
@@ -81,12 +102,25 @@ class RecordCommands:
 
     def remove(self, records: Sequence[KeyRecord]) -> list[Command]:
         """Return what removes records. What a key created stays listed under its id."""
+        entries = {record.id: entry_of(record, None, self._actor) for record in records}
         return [
             *_remove_from_indexes(records),
-            *(change_entry(record, self._changes_kept, newly=False) for record in records),
+            *(
+                change_entry(record, self._changes_kept, entries[record.id], newly=False)
+                for record in records
+            ),
+            *self._audit(entries.values()),
             *(Command("DEL", names.id_name(record.id)) for record in records),
             *(Command("DEL", names.key_name(record.digest)) for record in records),
         ]
+
+    def _audit(self, entries: Iterable[AuditEntry | None]) -> list[Command]:
+        return append_entries([entry for entry in entries if entry is not None], self._audit_kept())
+
+
+def _is_newly_revoked(record: KeyRecord, before: Mapping[str, KeyRecord]) -> bool:
+    """Return whether the write revokes a key that was stored as not revoked."""
+    return record.id in before and record.revoked and not before[record.id].revoked
 
 
 def _remove_from_indexes(records: Sequence[KeyRecord]) -> Iterator[Command]:

@@ -11,8 +11,11 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
+from gateway.audit.actor import Actor
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord, without_use
@@ -31,14 +34,20 @@ class RecordWriter:
 
     Args:
         link: the connections.
-        changes_kept: about how many changes the stream keeps.
+        commands: makes what is written.
         replicas: the least number of Redis replicas that must acknowledge a write.
     """
 
-    def __init__(self, link: RedisLink, changes_kept: int, replicas: int) -> None:
+    def __init__(self, link: RedisLink, commands: RecordCommands, replicas: int) -> None:
         self.link = link
-        self._commands = RecordCommands(changes_kept)
+        self.commands = commands
         self._transactions = Transactions(link, replicas)
+
+    def acting_as(self, actor: Actor) -> Self:
+        """Return the same writer, whose changes are those of this actor in the audit stream."""
+        writer = copy(self)
+        writer.commands = self.commands.acting_as(actor)
+        return writer
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         """Store a new record.
@@ -55,7 +64,7 @@ class RecordWriter:
                 raise DuplicateKeyError(record.id)
             if any(creator is not None and (creator.revoked or creator.disabled) for creator in creators):
                 raise CreatorRevokedError(record.id)
-            return self._commands.write([record], read.live, read.known)
+            return self.commands.write([record], read.known)
 
         counted = OwnerQuota(record.owner, quota, record.created_at.unix) if quota.live else None
         async with redis_errors(), self._transactions.adding():
@@ -111,7 +120,7 @@ class RecordWriter:
                 for record in read.by_id
                 if record is not None and without_use(record) == given.get(record.digest)
             ]
-            return self._commands.remove(removed)
+            return self.commands.remove(removed)
 
         async with redis_errors():
             await self._transactions.run(plan, list(given), [record.id for record in records])
@@ -124,8 +133,8 @@ class RecordWriter:
             pending, there = read.by_digest
             if pending is None or there is not None:
                 return []
-            written = self._commands.write([pending.as_bound(digest)], read.live, read.known)
-            return self._commands.replace(pending, written)
+            written = self.commands.write([pending.as_bound(digest)], read.known)
+            return self.commands.replace(pending, written)
 
         async with redis_errors():
             before = await self._digest(key_id)
@@ -148,7 +157,7 @@ class RecordWriter:
         """Return what writes records; if there are none of them but replicas, the first one read again."""
         if not records and rewrite_unacknowledged and read.replicas:
             records = [record for record in read.by_digest if record is not None][:1]
-        return self._commands.write(records, read.live, read.known) if records else []
+        return self.commands.write(records, read.known) if records else []
 
     async def _digest(self, key_id: str) -> str | None:
         digest = await self.link.changes.get(names.id_name(key_id))

@@ -100,12 +100,16 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that writes under one name; with `undoes`, it is run only if another one is refused."""
+    """A command that writes under one name; with `undoes`, it is run only if another one is refused.
+
+    `audits` is the kind of the audit entry that it appends; "" for any other command.
+    """
 
     keyword: str
     name: bytes
     words: tuple[Word, ...] = ()
     undoes: bool = False
+    audits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

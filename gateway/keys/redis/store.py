@@ -1,16 +1,21 @@
 """The key store in one Redis or Valkey.
 
 Rules kept here:
-- An entry in the stream is written with the record (`transactions`), so what the stream does not show has not
-  happened.
+- An entry in the stream of changes, and one in the audit stream, is written with the record (`transactions`),
+  so what the streams do not show has not happened.
 - No retries: an outage is a failure within 1.5 s, and any outage is a `StoreUnavailableError`. So is a
   record that cannot be read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
+from gateway.audit.actor import THE_GATEWAY, Actor
+from gateway.audit.shipping import AUDIT_KEPT
+from gateway.keys.redis.audit_stream import RedisAuditStream
 from gateway.keys.redis.change_feed import RedisChangeFeed
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.durability import (
@@ -20,19 +25,29 @@ from gateway.keys.redis.durability import (
     too_few_acknowledge,
 )
 from gateway.keys.redis.errors import redis_errors
+from gateway.keys.redis.record_commands import RecordCommands
 from gateway.keys.redis.record_reader import RedisRecordReader
 from gateway.keys.redis.record_writer import RecordWriter
 from gateway.keys.redis.role import connected_replicas
 from gateway.keys.redis.usage import KeyUsage
 
 
-class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, KeyUsage):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptEntries:
+    """About how many entries the streams keep: that of changes, and the audit stream."""
+
+    changes: int = 10_000
+    audit: Callable[[], int] = lambda: AUDIT_KEPT
+
+
+class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAuditStream, KeyUsage):
     """Keys in one Redis, shared by every replica of the gateway.
 
     Args:
         url: as `url.read_url` takes it.
         replicas: the least number of Redis replicas that must acknowledge a write.
-        changes_kept: about how many changes the stream keeps.
+        kept: about how many entries the streams keep.
+        actor: makes the changes, unless `acting_as` names another.
 
     Raises:
         ValueError: the URL is not one of Redis; the message does not repeat it.
@@ -40,11 +55,19 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, KeyUsage):
 
     shared: Final = True
 
-    def __init__(self, url: str, *, replicas: int = 0, changes_kept: int = 10_000) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        replicas: int = 0,
+        kept: KeptEntries = KeptEntries(),
+        actor: Actor = THE_GATEWAY,
+    ) -> None:
         link = RedisLink(url)
         RedisRecordReader.__init__(self, link)
-        RecordWriter.__init__(self, link, changes_kept, replicas)
+        RecordWriter.__init__(self, link, RecordCommands(kept.changes, kept.audit, actor), replicas)
         RedisChangeFeed.__init__(self, link)
+        RedisAuditStream.__init__(self, link, kept.audit)
         KeyUsage.__init__(self, link)
         self._least_replicas = replicas
 

@@ -15,6 +15,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import PrimaryConnection, RedisLink
 from gateway.keys.redis.errors import (
@@ -59,15 +61,9 @@ class Snapshot:
     replicas: int
 
     @property
-    def known(self) -> set[str]:
-        """The ids of the records that are stored."""
-        return {record.id for record in self.by_digest + self.by_id if record is not None}
-
-    @property
-    def live(self) -> set[str]:
-        """The ids of the records that are not revoked."""
-        records = self.by_digest + self.by_id
-        return {record.id for record in records if record is not None and not record.revoked}
+    def known(self) -> dict[str, KeyRecord]:
+        """The records that are stored, by id."""
+        return {record.id: record for record in self.by_digest + self.by_id if record is not None}
 
 
 WritePlan = Callable[[Snapshot], Sequence[Command]]
@@ -82,6 +78,8 @@ class Transactions:
         self._replicas = replicas
         # A write may wait for replicas, and must not do so on the last connection that its reads need.
         self._writing = asyncio.Semaphore(_WRITERS)
+        self.audited: Counter[str] = Counter()
+        """The number of audit entries that were written, by kind."""
         # Clients that may make keys can make them without end; what revokes keys must not wait for that.
         self._adding = asyncio.Semaphore(_ADDERS)
 
@@ -111,6 +109,7 @@ class Transactions:
                 request = eval_command(read.values, commands, counted)
                 outcome, count = await _write(connection, request, read.replicas)
                 if outcome is Outcome.WRITTEN:
+                    self.audited.update(command.audits for command in commands if command.audits)
                     return
                 if counted is not None:
                     await self._check(outcome, count, counted)

@@ -18,7 +18,7 @@ from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.reading import BatchReader
-from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyChange, KeyChangeBatch
 from gateway.proxy.errors import code_of
@@ -68,6 +68,8 @@ async def test_every_name_is_under_one_prefix(redis_store: RedisKeyStore, redis_
     await redis_store.add(RECORD)
     names = re.findall(rb"\r\n([^$*\r\n][^\r\n]*)", redis_server.command("KEYS", "*"))
     assert sorted(name.decode() for name in names) == [
+        f"{PREFIX}audit",
+        f"{PREFIX}audit-counts",
         f"{PREFIX}changes",
         f"{PREFIX}ends:acme",
         f"{PREFIX}id:{RECORD.id}",
@@ -213,7 +215,7 @@ async def test_an_entry_that_cannot_be_read_is_a_gap(
 
 
 async def test_the_length_of_the_stream_is_limited(redis_url: str, redis_server: RedisServer) -> None:
-    store = RedisKeyStore(redis_url, changes_kept=1)
+    store = RedisKeyStore(redis_url, kept=KeptEntries(changes=1))
     for number in range(300):
         redis_server.command("XADD", f"{PREFIX}changes", "*", "number", str(number))
     await store.add(RECORD)
@@ -476,8 +478,9 @@ async def test_a_batch_and_its_indexes_are_one_script(
         await redis_store.add_all([RECORD, PENDING])
         lines = seen()
     assert commands_of_clients(lines).count("EVAL") == 1
-    indexes = [*["ZADD"] * 4, "SADD"]
-    assert commands_of_scripts(lines) == [*["MGET"] * 4, *indexes, "XADD", "XADD", *["SET"] * 4]
+    indexes, audit = [*["ZADD"] * 4, "SADD"], ["XADD", "XADD", "ZADD"]
+    written = [*indexes, "XADD", "XADD", *audit, *["SET"] * 4]
+    assert commands_of_scripts(lines) == [*["MGET"] * 4, *written]
 
 
 async def test_last_uses_are_one_command(redis_store: RedisKeyStore, redis_server: RedisServer) -> None:

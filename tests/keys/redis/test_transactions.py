@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from gateway.audit import THE_GATEWAY
 from gateway.errors import GatewayError
 from gateway.keys.errors import StoreUnavailableError, UnacknowledgedError, UncertainError
 from gateway.keys.minting import digest
@@ -150,7 +151,8 @@ async def test_a_record_with_bytes_of_any_kind_is_compared(redis_store: RedisKey
 
 async def test_a_batch_of_more_arguments_than_lua_takes_at_once_is_written(redis_url: str) -> None:
     many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(5000)]
-    request = eval_command({}, RecordCommands(changes_kept=10).write(many, live=()))
+    commands = RecordCommands(changes_kept=10, audit_kept=lambda: 10, actor=THE_GATEWAY)
+    request = eval_command({}, commands.write(many, before={}))
     async with Redis.from_url(redis_url) as client:
         assert read_outcome(await run(client, request)) == (Outcome.WRITTEN, 0)
         assert await client.zcard(f"{PREFIX}owner:acme") == 5000
@@ -177,7 +179,7 @@ async def test_every_name_is_declared_to_the_script(
         elif words[0] == "EVAL":
             declared.update(words[3 : 3 + int(words[2])])
     assert written == declared
-    assert len(written) == 11
+    assert len(written) == 13
 
 
 # Commands that Redis refuses.

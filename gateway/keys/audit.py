@@ -1,0 +1,85 @@
+"""The audit entry of a change to the record of a key: what it was, what it is, and who made the change.
+
+Rules kept here:
+- An entry has the members that differ, and none that reveals something about the key.
+- The last use of a key is no change of it.
+- The history of a record is not repeated: its new event is the kind and the reason of the entry.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.audit.actor import Actor
+from gateway.audit.entry import AuditEntry, Kind, shortened, shortened_text
+from gateway.keys.record import KeyRecord, without_use
+from gateway.keys.record_json import to_members
+
+_LEFT_OUT: Final = frozenset({"id", "digest", "prefix", "bcrypt", "history", "last_used_at"})
+_KIND_OF_EVENT: Final = {
+    "rotated": Kind.KEY_ROTATED,
+    "disabled": Kind.KEY_DISABLED,
+    "enabled": Kind.KEY_ENABLED,
+}
+
+
+def entry_of(before: KeyRecord | None, after: KeyRecord | None, actor: Actor) -> AuditEntry | None:
+    """Return the entry of a change; None if nothing has changed.
+
+    Args:
+        before: the record before the change; None for a new key.
+        after: the record after it; None if it was removed.
+        actor: who makes the change.
+    """
+    record = after or before
+    if record is None or _unused(before) == _unused(after):
+        return None
+    was, is_now = _members(before), _members(after)
+    return AuditEntry(
+        kind=_kind(before, after),
+        by=actor.by,
+        way=actor.way,
+        reason=shortened_text(_reason(before, after)),
+        request_id=actor.request_id,
+        client=actor.client,
+        key_id=record.id,
+        owner=shortened_text(record.owner),
+        before={name: value for name, value in was.items() if is_now.get(name) != value},
+        after={name: value for name, value in is_now.items() if was.get(name) != value},
+    )
+
+
+def _unused(record: KeyRecord | None) -> KeyRecord | None:
+    return None if record is None else without_use(record)
+
+
+def _kind(before: KeyRecord | None, after: KeyRecord | None) -> Kind:
+    if before is None:
+        return Kind.KEY_CREATED
+    if after is None:
+        return Kind.KEY_REMOVED
+    if after.revoked and not before.revoked:
+        return Kind.KEY_REVOKED
+    events = after.history[len(before.history) :]
+    if events:
+        return _KIND_OF_EVENT.get(events[-1].what, Kind.KEY_UPDATED)
+    return Kind.KEY_UPDATED if _members(before) != _members(after) else Kind.KEY_BOUND
+
+
+def _reason(before: KeyRecord | None, after: KeyRecord | None) -> str:
+    """Return the reason that the change has added to the record."""
+    if after is None:
+        return ""
+    if after.revocation is not None and (before is None or not before.revoked):
+        return after.revocation.reason
+    events = after.history[0 if before is None else len(before.history) :]
+    return events[-1].reason if events else ""
+
+
+def _members(record: KeyRecord | None) -> dict[str, object]:
+    """Return the members of a record that an entry may have; none without a record."""
+    if record is None:
+        return {}
+    members = to_members(record)
+    # What is not set is left out, as false and an empty text are what a record without the member means.
+    return {name: shortened(value) for name, value in members.items() if value and name not in _LEFT_OUT}

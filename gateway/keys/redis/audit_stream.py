@@ -1,0 +1,77 @@
+"""The audit stream in Redis, as a gateway uses it: append entries, and see how far shippers are.
+
+Rules kept here:
+- Redis gives each entry its id, and so its time. An entry that waited says itself when it happened.
+- A position and its count are written by shippers (`audit_reader`), and only read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.audit.entry import AuditEntry
+from gateway.audit.shipping import Unshipped
+from gateway.keys.redis.audit_commands import SHIPPED, WRITTEN, append_entries
+from gateway.keys.redis.connection import RedisLink
+from gateway.keys.redis.errors import redis_errors
+from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS, audit_position_name
+from gateway.keys.redis.script import eval_command
+from gateway.keys.redis.transactions import Transactions
+
+BEGINNING: Final = "0-0"
+"""The position before the first entry."""
+
+
+class RedisAuditStream:
+    """The stream over one link; `kept` returns about how many entries it keeps."""
+
+    link: RedisLink
+    _transactions: Transactions
+
+    def __init__(self, link: RedisLink, kept: Callable[[], int]) -> None:
+        self.link = link
+        self._kept = kept
+
+    @property
+    def audited(self) -> Mapping[str, int]:
+        """The number of entries that were written, by kind."""
+        return self._transactions.audited
+
+    async def append_entries(self, entries: Sequence[AuditEntry]) -> None:
+        """Append entries in this order, all of them or none. After a failure they may have been appended."""
+        commands = append_entries(entries, self._kept())
+        if not commands:
+            return
+        async with redis_errors():
+            await self.link.changes.execute_command(*eval_command({}, commands))
+        self._transactions.audited.update(command.audits for command in commands if command.audits)
+
+    async def unshipped(self) -> Unshipped:
+        """Return what the slowest shipper has not printed yet."""
+        async with redis_errors():
+            counts = await read_counts(self.link.changes)
+            shipped = {name: count for name, count in counts.items() if name.startswith(SHIPPED)}
+            slowest = min(shipped, key=shipped.__getitem__, default="")
+            shipper = slowest.removeprefix(SHIPPED)
+            after = await read_position(self.link.changes, shipper) if shipper else BEGINNING
+            found = await self.link.changes.xread({AUDIT: after}, count=1)
+        entries = max(0, counts.get(WRITTEN, 0) - shipped.get(slowest, 0)) if found else 0
+        return Unshipped(shipper, entries, written_at(found[0][1][0][0]) if found else None)
+
+
+async def read_counts(client: Any) -> dict[str, int]:
+    """Return how many entries were ever written, and printed by each shipper."""
+    pairs = await client.zrangebyscore(AUDIT_COUNTS, "-inf", "+inf", withscores=True)
+    return {name.decode("utf-8", "replace"): int(count) for name, count in pairs}
+
+
+async def read_position(client: Any, shipper: str) -> str:
+    """Return the id of the entry that a shipper has printed last, or the position before all entries."""
+    position = await client.get(audit_position_name(shipper))
+    return BEGINNING if position is None else position.decode()
+
+
+def written_at(entry_id: bytes) -> float:
+    """Return when an entry was written (Unix seconds): its id is `MILLISECONDS-SEQUENCE`."""
+    return int(entry_id.partition(b"-")[0]) / 1000
