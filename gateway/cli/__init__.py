@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import click
 
+from gateway.cli.audit import audit
 from gateway.cli.check import check
 from gateway.cli.console import EXIT_CODES, standard_streams
 from gateway.cli.denials import denials
@@ -42,9 +43,10 @@ def cli() -> None:
     """
 
 
-for command in (serve, init, schema, check, diff, explain_request, run_policy_tests, denials, keys, health):
+for command in (serve, init, schema, check, diff, explain_request, run_policy_tests, denials, keys):
     cli.add_command(command)
-cli.add_command(demo)
+for command in (audit, health, demo):
+    cli.add_command(command)
 
 
 def main() -> None:

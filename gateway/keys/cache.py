@@ -22,7 +22,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -66,10 +66,12 @@ class ChangeCallbacks:
 
     Args:
         on_change: gets every change that is read.
+        on_batch: gets the changes of one read, if there are any.
         on_gap: is called where some could not be: the store was emptied, restored, or its changes cut short.
     """
 
     on_change: Callable[[KeyChange], None] = lambda _: None
+    on_batch: Callable[[Sequence[KeyChange]], None] = lambda _: None
     on_gap: Callable[[], None] = lambda: None
 
 
@@ -194,6 +196,8 @@ class KeyCache:
         # Others hear of it once everything that was read counts here.
         for change in batch.changes:
             self._callbacks.on_change(change)
+        if batch.changes:
+            self._callbacks.on_batch(batch.changes)
         if not batch.continuous:
             self._callbacks.on_gap()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from functools import partial
 from typing import TextIO
@@ -22,12 +23,17 @@ from gateway.config import Config, read_secret
 from gateway.keys.authorities import OpenAuthority, authority_kind
 from gateway.keys.authority import Authority
 from gateway.keys.cache import ChangeCallbacks, KeyCache
+from gateway.keys.store import KeyStore
 from gateway.keys.usage import LastUsed
 from gateway.proxy.core_client import CoreClient
 from gateway.proxy.handler import RequestHandler
 from gateway.proxy.observe import MEANING, NOTICE
 from gateway.server import descriptors
-from gateway.server.clocks import uptime
+from gateway.server.audit_numbers import audit_numbers
+from gateway.server.audit_recorder import AuditRecorder
+from gateway.server.audit_watch import AuditWatch
+from gateway.server.audit_writer import AuditWriter
+from gateway.server.clocks import uptime, utc_now
 from gateway.server.core_check import Check, check_core
 from gateway.server.core_watch import CoreWatch
 from gateway.server.dependencies import Dependencies, DependencyMetrics
@@ -35,12 +41,23 @@ from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.server.gateway import Gateway
 from gateway.server.keys import open_authority, open_store
+from gateway.server.learned_changes import LearnedChanges
 from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
-from gateway.server.live_policy import LivePolicy
+from gateway.server.live_policy import LivePolicy, PolicyTakers
 from gateway.server.master_keys import MasterKeys
 from gateway.server.observer import GatewayObserver, Telemetry
-from gateway.server.parts import Background, Base, CoreParts, Front, GatewayParts, KeyParts, Options, Work
+from gateway.server.parts import (
+    AuditParts,
+    Background,
+    Base,
+    CoreParts,
+    Front,
+    GatewayParts,
+    KeyParts,
+    Options,
+    Work,
+)
 from gateway.server.revocation_notice import say_once_true
 from gateway.server.stages import build_handler
 from gateway.server.store_watch import StoreWatch, report_failures
@@ -54,6 +71,7 @@ from gateway.server.upstream import (
 )
 from gateway.server.version import build_kind, version
 from gateway.telemetry import Build, Log, Metrics, Sources
+from gateway.telemetry.audit_metrics import AuditMetrics
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics
 from gateway.wire.client_deadlines import ClientLimits
@@ -74,7 +92,8 @@ def build(config: Config, log: TextIO, options: Options | None = None) -> Gatewa
 def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     base = _base(config, log, options)
     core = _core(base)
-    policy = LivePolicy(base.live, base.health, base.log.events, NOTICE if options.observe else "", time.time)
+    show = PolicyTakers(base.health, base.log.events, base.audit)
+    policy = LivePolicy(base.live, show, NOTICE if options.observe else "", time.time)
     sources = Sources(
         connections=lambda: len(front.clients),
         upstream_connections=lambda: core.pool.counts,
@@ -85,9 +104,10 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics)
     master_keys = MasterKeys(base.live, base.core_access, base.log.events)
     observer = GatewayObserver(
-        telemetry, base.dependencies, base.core_access, core.watch, master_keys.read_again
+        telemetry, base.dependencies, base.core_access, core.watch, master_keys.read_again, base.audit
     )
     keys = _keys(base, observer)
+    audit = _audit(base, keys.store)
     client = CoreClient(core.pool, base.core_access, observer)
     authority = open_authority(base.live, keys.store, keys.cache, client, observer)
     handler = build_handler(base, core.pool, keys, authority, observer)
@@ -95,12 +115,13 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     for collector in (
         policy.metrics,
         StoreMetrics(lambda: keys.watch.memory),
+        AuditMetrics(partial(audit_numbers, audit, keys.store, time.time)),
         DependencyMetrics(base.dependencies),
     ):
         telemetry.metrics.add(collector)
     reload = None if options.source is None else policy.follow(options.source, base.live.config)
     work = _work(base, core, keys, authority, observer)
-    work.append(master_keys.follow)
+    work += [master_keys.follow, audit.writer.run, audit.watch.run]
     if reload is not None:
         work.append(reload.run)
     return Gateway(
@@ -110,6 +131,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
             telemetry=telemetry,
             observer=observer,
             keys=keys,
+            audit=audit,
             authority=authority.authority,
             core=core,
             front=front,
@@ -154,6 +176,7 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         dependencies=Dependencies(health, lines.events, time.monotonic),
         core_access=core_access(config),
         id_prefix=os.urandom(6).hex(),
+        audit=AuditRecorder(f"{socket.gethostname()}:{os.getpid()}", utc_now),
     )
 
 
@@ -180,9 +203,16 @@ def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
         observer.store_failed,
         only_record=authority_kind(settings.authority, settings.core_database).store_is_record,
     )
-    callbacks = ChangeCallbacks(on_change=observer.key_changed, on_gap=watch.missed)
+    callbacks = ChangeCallbacks(
+        on_change=observer.key_changed, on_batch=LearnedChanges(base.log.events).take, on_gap=watch.missed
+    )
     cache = KeyCache(store, uptime, grace=settings.grace, callbacks=callbacks)
     return KeyParts(store, cache, watch, LastUsed(store), ScopeUse())
+
+
+def _audit(base: Base, store: KeyStore) -> AuditParts:
+    watch = AuditWatch(store, lambda: base.live.config.audit, base.log.events, base.health)
+    return AuditParts(base.audit, AuditWriter(base.audit, store), watch)
 
 
 def _clients(base: Base, handler: RequestHandler) -> Clients:

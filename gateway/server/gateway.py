@@ -113,6 +113,7 @@ class Gateway:
             version=version(),
             build=build_kind(),
         )
+        self._parts.audit.recorder.started(version(), config.sha256)
 
     async def ready(self) -> None:
         """Return once Core was seen secure and accepted the master key. Raises StartError if it is unsafe."""
@@ -136,7 +137,7 @@ class Gateway:
         front.clients.shut()
         self._cut += await front.clients.emptied(deadline - self._loop.time())
         self._cut += await pool.settle(deadline - self._loop.time())
-        await _end(self._parts)
+        await _end(self._parts, self._cut)
         return self._stopped()
 
     async def cut_off(self) -> int:
@@ -147,12 +148,12 @@ class Gateway:
         # Redis, for one, may be what hangs.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CUT_OFF_SECONDS):
-                await _end(self._parts)
+                await _end(self._parts, self._cut)
         return self._stopped()
 
     async def close(self) -> None:
         """Stop at once; wait for nothing but what is already being written."""
-        await _end(self._parts)
+        await _end(self._parts, self._cut)
         self._parts.telemetry.log.close()
 
     def _stopped(self) -> Exit:
@@ -181,13 +182,15 @@ async def _bind(parts: GatewayParts) -> None:
     await front.listeners.bind("listen", config.listen, front.clients.connect)
 
 
-async def _end(parts: GatewayParts) -> None:
+async def _end(parts: GatewayParts, cut: int) -> None:
     parts.front.listeners.close("listen")
     await parts.front.clients.emptied(0)
     await parts.background.tasks.stop()
     parts.core.pool.abort()
     await parts.front.listeners.close_all()
     parts.core.probe_pool.abort()
+    parts.audit.recorder.stopped(cut)
+    await parts.audit.writer.finish()
     await parts.keys.last_used.write()
     await parts.authority.close()
     await parts.keys.store.close()

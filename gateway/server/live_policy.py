@@ -1,6 +1,7 @@
 """The policy that is live, as health, metrics and log show it; and its replacement by another one.
 
 Rules kept here:
+- Each policy that is made live, and each file that is refused, is audited with its SHA-256.
 - What `check` warns of is logged, at the start and after each reload.
 - Readiness names each thing that is report-only, with its date, until that date has passed.
 """
@@ -8,6 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.admin.health import Health
 from gateway.config import Config
 from gateway.config.report_only_dates import reported
+from gateway.server.audit_recorder import AuditRecorder
 from gateway.server.live_config import LiveConfig
 from gateway.server.reload import Reload, ReloadResult, Source
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
@@ -23,13 +26,21 @@ from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 MOST_NOTICES: Final = 50
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyTakers:
+    """The takers of the policy that is live, and of the outcome of each reload."""
+
+    health: Health
+    log: FilteringBoundLogger
+    audit: AuditRecorder
+
+
 class LivePolicy:
     """Shows the policy that is live.
 
     Args:
         live: the configuration that is live.
-        health: shows the policy.
-        log: takes the outcome of each reload.
+        takers: get the policy, and the outcome of each reload.
         always: a notice that readiness shows for as long as the process runs, or "".
         now: Unix seconds.
     """
@@ -37,21 +48,22 @@ class LivePolicy:
     def __init__(
         self,
         live: LiveConfig,
-        health: Health,
-        log: FilteringBoundLogger,
+        takers: PolicyTakers,
         always: str,
         now: Callable[[], float],
     ) -> None:
-        self._health = health
-        self._log = log
+        self._health = takers.health
+        self._log = takers.log
+        self._audit = takers.audit
         self._live = live
         self._always = [always] if always else []
         self._now = now
         self._last = ReloadResult(now(), live.config.sha256)
-        self.metrics = PolicyMetrics(lambda: health.policy_sha256, self._last_reload)
-        health.show_notices(self._notices)
+        self.metrics = PolicyMetrics(lambda: takers.health.policy_sha256, self._last_reload)
+        takers.health.show_notices(self._notices)
         self._show(live.config)
         self._remember(self._last)
+        self._audit.policy_live(live.config.sha256)
 
     def follow(self, source: Source, config: Config) -> Reload:
         """Return the reload that follows the file of `config`, once it is run."""
@@ -74,10 +86,12 @@ class LivePolicy:
         live = self._health.policy_sha256
         if outcome.success:
             self._log.info("reloaded", policy_sha256=live)
+            self._audit.policy_live(live)
         else:
             self._log.error(
                 "reload refused", problems=outcome.problems, refused_sha256=outcome.sha256, policy_sha256=live
             )
+            self._audit.policy_refused(outcome.sha256, outcome.problems, live)
 
     def _remember(self, outcome: ReloadResult) -> None:
         self._last = outcome

@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.store import KeyChange
 from gateway.proxy.core_access import CoreAccess
+from gateway.server.audit_recorder import AuditRecorder
 from gateway.server.core_check import Reminder
 from gateway.server.core_watch import CoreWatch
 from gateway.server.dependencies import STORE, UPSTREAM, Dependencies
@@ -40,6 +41,7 @@ class GatewayObserver:
         core: whether Core was verified, and its master key.
         watch: asks Core anew.
         reread: reads the master keys again.
+        audit: records denied attempts on keys.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class GatewayObserver:
         core: CoreAccess,
         watch: CoreWatch,
         reread: Callable[[], None],
+        audit: AuditRecorder,
     ) -> None:
         self._log = telemetry.log
         self._events = telemetry.log.events
@@ -59,12 +62,15 @@ class GatewayObserver:
         self._core = core
         self._watch = watch
         self._reread = reread
+        self._audit = audit
         self._reminder = Reminder()
 
     def record(self, entry: AccessEntry) -> None:
         """Count and log a request that has ended."""
         self._requests.count(entry)
         self._policy.request(entry)
+        if entry.code:
+            self._audit.refused(entry)
         self._log.record(entry)
 
     def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:

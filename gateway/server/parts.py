@@ -17,6 +17,9 @@ from gateway.keys.store import KeyStore
 from gateway.keys.usage import LastUsed
 from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.handler import RequestHandler
+from gateway.server.audit_recorder import AuditRecorder
+from gateway.server.audit_watch import AuditWatch
+from gateway.server.audit_writer import AuditWriter
 from gateway.server.core_watch import CoreWatch
 from gateway.server.dependencies import Dependencies
 from gateway.server.listeners import Listeners
@@ -65,6 +68,7 @@ class Base:
     dependencies: Dependencies
     core_access: CoreAccess
     id_prefix: str
+    audit: AuditRecorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,15 @@ class KeyParts:
     watch: StoreWatch
     last_used: LastUsed
     scope_use: ScopeUse
+
+
+@dataclass(frozen=True, slots=True)
+class AuditParts:
+    """The parts that record what happens, write it, and look whether it is shipped."""
+
+    recorder: AuditRecorder
+    writer: AuditWriter
+    watch: AuditWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +128,7 @@ class GatewayParts:
     telemetry: Telemetry
     observer: GatewayObserver
     keys: KeyParts
+    audit: AuditParts
     authority: Authority
     core: CoreParts
     front: Front

@@ -37,22 +37,23 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 _STORE_VARIABLE: Final = variable("keys.store")
+_IN_MEMORY: Final = "keys.store is memory://, which no other process can use: name a Redis there"
 
 
-def load_for_keys(path: Path, *, changing: bool) -> Config:
+def load_for_keys(path: Path, *, changing: bool, in_memory: str = _IN_MEMORY) -> Config:
     """Return the configuration; exit with 1 or 2 if the commands of keys cannot work with it.
 
-    `changing`: keys will be created, rotated or revoked. Where Core is the authority, Core does that, and
-    the master key must be set.
+    Args:
+        path: the file.
+        changing: keys will be created, rotated or revoked. Where Core is the authority, Core does that, and
+            the master key must be set.
+        in_memory: says why a store in the memory of a process is of no use.
     """
     config = _load_or_preset(path, secrets=False)
     if "keys.store" in config.unset:
         fail(f"{path}: keys.store names a variable that is not set in the environment", Exit.FAILED)
     if config.keys.in_memory:
-        fail(
-            "keys.store is memory://, which no other process can use: name a Redis there",
-            Exit.USAGE,
-        )
+        fail(in_memory, Exit.USAGE)
     if changing and not authority_of(config).store_is_record:
         return _load_or_preset(path, secrets=True)
     return config

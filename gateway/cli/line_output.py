@@ -1,0 +1,51 @@
+"""Writes lines to standard output from an event loop, for a command that runs until it is ended.
+
+Rules kept here:
+- The loop is never held up: a pipe that nobody reads takes nothing, and a signal still ends the command.
+- Lines that were written to a file are on disk before they count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from typing import Final
+
+_AT_ONCE: Final = 4096
+"""PIPE_BUF of Linux: a pipe that polls as writable takes as many bytes without waiting."""
+
+
+class LineOutput:
+    """Writes to one descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+    async def write(self, data: bytes) -> None:
+        """Write bytes whole; return once they are on disk, or the pipe has them.
+
+        Raises:
+            BrokenPipeError: nobody reads the pipe any more.
+            OSError: the file takes no more.
+        """
+        while data:
+            if not self._file:
+                await self._writable()
+            size = len(data) if self._file else _AT_ONCE
+            data = data[os.write(self._descriptor, data[:size]) :]
+        if self._file:
+            os.fsync(self._descriptor)
+
+    async def _writable(self) -> None:
+        loop, writable = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            loop.add_writer(self._descriptor, writable.set)
+        except PermissionError:
+            # A device such as /dev/null, which never waits.
+            return
+        try:
+            await writable.wait()
+        finally:
+            loop.remove_writer(self._descriptor)

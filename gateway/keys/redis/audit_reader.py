@@ -1,0 +1,140 @@
+"""The audit stream in Redis, as the command `audit` reads it and shippers acknowledge it.
+
+Rules kept here:
+- What is read is from the primary: it says so itself in the same round trip, and where Sentinels watch it,
+  one of them confirms it.
+- The position of a shipper is the id of the last entry that it has printed, and is written after it was.
+- A count of what was printed goes with the position. Once a shipper has read everything, the count is what
+  was written when it began to read; so it is never too high for longer than one read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.redis.audit_commands import ENTRY, SHIPPED, WRITTEN
+from gateway.keys.redis.audit_stream import BEGINNING, read_position
+from gateway.keys.redis.connection import RedisLink
+from gateway.keys.redis.errors import REPLACED, redis_errors
+from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS, audit_position_name
+from gateway.keys.redis.role import is_primary
+
+READ_AT_ONCE: Final = 500
+_LAST_SEQUENCE: Final = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry: its id in the stream, and its JSON."""
+
+    id: str
+    text: bytes
+
+    @property
+    def written_at(self) -> float:
+        """When it was written (Unix seconds)."""
+        return int(self.id.partition("-")[0]) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AuditBatch:
+    """Entries in their order; `whole` if there were no more, `written` how many there ever were by then."""
+
+    entries: Sequence[StoredEntry]
+    whole: bool
+    written: int
+
+    @property
+    def last(self) -> str | None:
+        """The id of the last entry; None if there is none."""
+        return self.entries[-1].id if self.entries else None
+
+
+class RedisAuditReader:
+    """Reads the stream of one Redis.
+
+    Args:
+        url: as `url.read_url` takes it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._link = RedisLink(url)
+
+    async def read(self, after: str, wait: float = 0.0) -> AuditBatch:
+        """Return the entries after a position; wait up to `wait` seconds for the first one.
+
+        Raises:
+            GatewayError: Redis failed, or is no primary any more.
+        """
+        async with redis_errors(wait):
+            counts, found, role = await self._read(after, wait)
+            if not is_primary(role):
+                await self._link.drop()
+                raise StoreUnavailableError(reason=REPLACED)
+            await self._link.confirm()
+        entries = found[0][1] if found else []
+        return AuditBatch(
+            [StoredEntry(entry_id.decode(), fields.get(ENTRY, b"")) for entry_id, fields in entries],
+            whole=len(entries) < READ_AT_ONCE,
+            written=int(counts[0] or 0),
+        )
+
+    async def position(self, shipper: str) -> str:
+        """Return the position of a shipper; the one before all entries if it has none."""
+        async with redis_errors():
+            return await read_position(self._link.changes, shipper)
+
+    async def trimmed_after(self, position: str) -> bool:
+        """Return whether the entry at a position was trimmed, and perhaps further ones after it."""
+        if position == BEGINNING:
+            return False
+        async with redis_errors():
+            there = await self._link.changes.xrange(AUDIT, position, position)
+            first = await self._link.changes.xrange(AUDIT, count=1)
+        return not there and bool(first) and _order(first[0][0].decode()) > _order(position)
+
+    async def acknowledge(self, shipper: str, position: str, printed: int) -> None:
+        """Store the position of a shipper, and how many of all entries it has printed."""
+        async with redis_errors(), self._link.changes.pipeline(transaction=False) as pipe:
+            pipe.set(audit_position_name(shipper), position)
+            pipe.zadd(AUDIT_COUNTS, {f"{SHIPPED}{shipper}": printed})
+            await pipe.execute()
+
+    async def printed(self, shipper: str) -> int:
+        """Return how many entries a shipper has printed, as it said last."""
+        async with redis_errors():
+            (count,) = await self._link.changes.zmscore(AUDIT_COUNTS, [f"{SHIPPED}{shipper}"])
+        return int(count or 0)
+
+    async def forget(self, shipper: str) -> bool:
+        """Forget a shipper and its position; return whether it was known."""
+        async with redis_errors():
+            removed = await self._link.changes.zrem(AUDIT_COUNTS, f"{SHIPPED}{shipper}")
+            await self._link.changes.delete(audit_position_name(shipper))
+        return bool(removed)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._link.close()
+
+    async def _read(self, after: str, wait: float) -> Any:
+        # One round trip. The count is read before the entries, so that it counts none that are not in them.
+        async with self._link.follower.pipeline(transaction=False) as pipe:
+            pipe.zmscore(AUDIT_COUNTS, [WRITTEN])
+            pipe.xread({AUDIT: after}, count=READ_AT_ONCE, block=round(wait * 1000) or None)
+            pipe.execute_command("ROLE")
+            return await pipe.execute()
+
+
+def position_before(unix: float) -> str:
+    """Return the position before all entries that were written at this time (Unix seconds) or later."""
+    milliseconds = max(0, round(unix * 1000) - 1)
+    return f"{milliseconds}-{_LAST_SEQUENCE}" if milliseconds else BEGINNING
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
