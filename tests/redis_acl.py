@@ -19,3 +19,9 @@ def options() -> list[str]:
 def url(*places: str, scheme: str = "redis", path: str = "/0") -> str:
     """Return a URL that logs in as that user."""
     return f"{scheme}://{USER}:{PASSWORD}@{','.join(places)}{path}"
+
+
+def documented(text: str, user: str) -> list[str]:
+    """Return the rules of a user in a document, without its password."""
+    line = next(line for line in text.splitlines() if line.startswith(f"ACL SETUSER {user} on "))
+    return line.split()[5:]
