@@ -21,6 +21,8 @@ import yaml
 from click.testing import CliRunner
 
 from gateway.admin.health import Health
+from gateway.audit import Kind, Way
+from gateway.audit.entry import MEMBERS
 from gateway.cli import cli
 from gateway.config import Setting, parse_config, settings
 from gateway.config.model import sections
@@ -29,6 +31,7 @@ from gateway.policy.report_only import NO_DATES
 from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
 from gateway.telemetry import AccessEntry, Build, Log, Metrics, Sources
+from gateway.telemetry.audit_metrics import AuditMetrics, AuditNumbers
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 from gateway.telemetry.store_metrics import StoreMetrics
 from tests.running import ROOT
@@ -223,11 +226,25 @@ class TestFacts:
                 policy,
                 dependencies,
                 StoreMetrics(lambda: 0.5),
+                AuditMetrics(lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0)),
             )
             for family in collector.collect()
         }
         named = {name for name in named_in_tables(README, DEPLOY) if name.startswith("blnk_gateway_")}
         assert named == families
+
+    @pytest.mark.parametrize("kind", Kind, ids=str)
+    def test_every_kind_of_audit_entry_is_documented_with_its_members(self, kind: Kind) -> None:
+        """The row of a kind names the members of its entries and nothing else, and each has a meaning."""
+        (cell,) = (row[1] for row in rows(DEPLOY) if row[0] == f"`{kind}`")
+        named = _QUOTED.findall(cell)
+        assert sorted(named) == sorted(MEMBERS[kind])
+        assert set(named) - named_in_tables(DEPLOY) == set()
+
+    def test_every_way_of_a_change_is_documented(self) -> None:
+        """The row of `way` names each of them and nothing else."""
+        (cell,) = (row[1] for row in rows(DEPLOY) if row[0] == "`way`")
+        assert set(_QUOTED.findall(cell)) == set(Way)
 
     def test_every_member_of_a_log_line_is_documented(self) -> None:
         """The README names every member of a log line; `time` is shown as `timestamp`."""
