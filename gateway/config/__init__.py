@@ -4,6 +4,7 @@ from gateway.config.addresses import Address
 from gateway.config.errors import ConfigError, UnreadableConfigError
 from gateway.config.load import load_config, parse_config
 from gateway.config.model import (
+    AuditConfig,
     Config,
     DrainConfig,
     KeysConfig,
@@ -19,6 +20,7 @@ from gateway.config.values import BadValueError
 
 __all__ = [
     "Address",
+    "AuditConfig",
     "BadValueError",
     "Config",
     "ConfigError",

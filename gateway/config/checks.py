@@ -3,6 +3,7 @@
 Rules kept here:
 - There is one master key, an admin listener that others can reach has a token, and no two listeners clash.
 - The gateway is not its own upstream, and the buffer holds at least one body.
+- The audit stream is larger than what one owner can write to it.
 - A report-only date is at most 30 days ahead; a date that is over is a warning.
 """
 
@@ -14,9 +15,12 @@ from gateway.config import report_only_dates
 from gateway.config.addresses import Address
 from gateway.config.model import UpstreamConfig
 from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
+from gateway.keys.quota import RECORDS_PER_KEY
 from gateway.policy.routes import RouteTable
 
 LISTENERS = ("listen", "admin", "health")
+_ENTRIES_PER_RECORD = 2
+"""Entries of the audit stream for a key that is created and revoked."""
 
 
 def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) -> None:
@@ -26,6 +30,7 @@ def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) 
     _check_admin(draft)
     _check_listeners(draft)
     _check_limits(draft)
+    _check_audit(draft)
     _check_upstream(draft)
     _check_report_only(draft, routes, now)
 
@@ -87,6 +92,16 @@ def _check_limits(draft: SettingsDraft) -> None:
             draft.refuse_setting("limits.buffered", "this must hold one body: write at least limits.body")
         else:
             draft.refuse_setting("limits.body", "limits.buffered must hold one body: raise it as well")
+
+
+def _check_audit(draft: SettingsDraft) -> None:
+    kept, per_owner = draft.values["audit.kept"], draft.values["keys.per_owner"]
+    if kept and per_owner and kept < per_owner * RECORDS_PER_KEY * _ENTRIES_PER_RECORD:
+        draft.warn_setting(
+            "audit.kept" if "audit.kept" in draft.places else "keys.per_owner",
+            "an owner who creates and revokes as many keys as keys.per_owner allows writes more entries than "
+            "audit.kept: raise audit.kept",
+        )
 
 
 def _check_upstream(draft: SettingsDraft) -> None:

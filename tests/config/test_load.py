@@ -11,6 +11,7 @@ import pytest
 
 from gateway.config import (
     Address,
+    AuditConfig,
     Config,
     ConfigError,
     DrainConfig,
@@ -49,7 +50,7 @@ IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment v
 SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
     "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
-    "upstream, keys, timeouts, limits, drain, log, routes"
+    "upstream, keys, timeouts, limits, drain, log, audit, routes"
 )
 
 
@@ -99,6 +100,7 @@ def test_a_small_file_has_every_default() -> None:
         limits=LimitsConfig(body=5242880, buffered=67108864, connections=10000, rate=0),
         drain=DrainConfig(delay=5.0, timeout=25.0),
         log=LogConfig(format="auto", level="info"),
+        audit=AuditConfig(kept=100_000, unshipped="warn"),
         ready_requires=(),
         trusted_proxies=(),
         routes=routes,
@@ -142,6 +144,8 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "drain.timeout": "0s",
         "log.format": "json",
         "log.level": "debug",
+        "audit.kept": "2000",
+        "audit.unshipped": "drop",
         "ready_requires": "upstream, store",
         "trusted_proxies": "10.0.0.0/8,",
     }
@@ -184,6 +188,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         limits=LimitsConfig(body=1024, buffered=2048, connections=6, rate=7),
         drain=DrainConfig(delay=0.0, timeout=0.0),
         log=LogConfig(format="json", level="debug"),
+        audit=AuditConfig(kept=2000, unshipped="drop"),
         ready_requires=("upstream", "store"),
         trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"),),
         routes=config.routes,
@@ -416,6 +421,30 @@ def test_a_secret_file_that_holds_the_name_of_a_variable_is_warned_of(tmp_path: 
     (tmp_path / "key").write_text("$BLNK_MASTER_KEY\n")
     text = SMALL.replace(KEY_LINE, f"master_key_file: {tmp_path}/key")
     assert warned(text) == [f"gateway.yaml:3: upstream.master_key_file: {UNREPLACED}"]
+
+
+AUDIT_SMALL = (
+    "an owner who creates and revokes as many keys as keys.per_owner allows writes more entries than "
+    "audit.kept: raise audit.kept"
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"audit.kept": "7999"}, "audit.kept"),
+        ({"keys.per_owner": "12501"}, "keys.per_owner"),
+        ({"audit.kept": "8000"}, None),
+        ({"audit.kept": "1000", "keys.per_owner": "0"}, None),
+    ],
+)
+def test_an_audit_stream_that_one_owner_can_trim_is_a_warning(
+    given: dict[str, str], place: str | None
+) -> None:
+    """An owner has four records for each key of its quota, and two entries for each record."""
+    environ = {variable(path): value for path, value in given.items()}
+    expected = [] if place is None else [f"{variable(place)}: {AUDIT_SMALL}"]
+    assert warned(SMALL, environ, secrets=False) == expected
 
 
 @pytest.mark.parametrize(("token", "warnings"), [("fifteen-letters", [SHORT]), ("sixteen--letters", [])])
