@@ -4,7 +4,8 @@ Rules kept here:
 - A principal is what its row says. It is valid for 2 s after the last read that confirmed the row was sent,
   and the rows of principals in use are read again every second (`row_cache`, `confirmation`).
 - A key that the store does not know is looked up in Core's table (`first_use`).
-- A revocation seen in a row is written to the store, and nothing takes it back (`revocation_sync`).
+- A revocation seen in a row is written to the store, and nothing takes it back (`revocation_sync`). Other
+  changes of rows in use are audited (`row_changes`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from gateway.keys.core.first_use import FirstUse
 from gateway.keys.core.records import current_record, row_of
 from gateway.keys.core.revocation_sync import RevocationSync
 from gateway.keys.core.row_cache import IDLE_READS
+from gateway.keys.core.row_changes import RowChanges
+from gateway.keys.core.row_sync import RowSync
 from gateway.keys.core.sources import CoreSources, KeyClocks
 from gateway.keys.record import KeyRecord
 from gateway.policy.principals import ApiKey
@@ -48,7 +51,8 @@ class CoreAuthority:
         self._cache = cache
         self._sources = sources
         self._clocks = clocks
-        self._sync = RevocationSync(sources.store.acting_as(CORE), cache)
+        store = sources.store.acting_as(CORE)
+        self._sync = RowSync(RevocationSync(store, cache), RowChanges(store))
         self._confirmation = RowConfirmation(cache, sources, self._sync, clocks.monotonic, idle_reads)
         self._confirmed = self._confirmation.confirmed
         self._first_use = FirstUse(cache, sources, self._confirmation)

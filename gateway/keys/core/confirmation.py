@@ -21,8 +21,8 @@ from gateway.errors import GatewayError
 from gateway.keys.bounded_dict import BoundedDict
 from gateway.keys.cache import LATE_SECONDS, KeyCache
 from gateway.keys.core.records import CoreRow, rotation_end
-from gateway.keys.core.revocation_sync import RevocationSync
 from gateway.keys.core.row_cache import CONFIRMED_SECONDS, RowCache
+from gateway.keys.core.row_sync import RowSync
 from gateway.keys.core.sources import CoreSources
 from gateway.keys.dataloader import BatchLimits, BatchLoader
 from gateway.keys.errors import DatabaseUnavailableError, StoreUnavailableError
@@ -45,7 +45,7 @@ class RowConfirmation:
     Args:
         cache: the store's records in process.
         sources: the store and Core's table.
-        sync: gets every row that was read.
+        sync: gets every row that was read, and those that were read again.
         clock: monotonic seconds.
         idle_reads: how often a row is read again that nobody asks for.
 
@@ -56,7 +56,7 @@ class RowConfirmation:
         self,
         cache: KeyCache,
         sources: CoreSources,
-        sync: RevocationSync,
+        sync: RowSync,
         clock: Callable[[], float],
         idle_reads: int,
     ) -> None:
@@ -68,7 +68,9 @@ class RowConfirmation:
         self._unknown: BoundedDict[str, float] = BoundedDict(MAX_UNKNOWN)
         self._comparisons: SingleFlight[bool] = SingleFlight()
         self.hashes: BoundedDict[str, str] = BoundedDict(MAX_HASHES)
-        self.confirmed = RowCache(clock, self._read_rows, sync.note, idle_reads=idle_reads)
+        self.confirmed = RowCache(
+            clock, self._read_rows, sync.revocations.note, sync.changes.note, idle_reads=idle_reads
+        )
 
     def is_unknown(self, digest: str) -> bool:
         """Return whether it is known that the key is no row's."""
@@ -106,7 +108,7 @@ class RowConfirmation:
                 raise DatabaseUnavailableError(reason="Core's database responds too late")
             compared = self.hashes.get(digest) or (record.bcrypt if record is not None else "")
             if compared and compared == row.hashed:
-                self._sync.note(row)
+                self._sync.revocations.note(row)
                 ends_at = self._ends_at(digest, known, record)
                 # Without a record the store fails, or was emptied: what was known of it last counts.
                 terms = known.terms if record is None else record.terms

@@ -66,6 +66,7 @@ class RowCache:
         clock: monotonic seconds.
         read: reads rows again.
         on_row: gets every row that was.
+        on_change: gets the row before and the row that was read.
         idle_reads: how often a row is read again that nobody asks for.
     """
 
@@ -74,6 +75,7 @@ class RowCache:
         clock: Callable[[], float],
         read: Read,
         on_row: Callable[[CoreRow], None],
+        on_change: Callable[[CoreRow, CoreRow], None] = lambda *_: None,
         *,
         idle_reads: int = IDLE_READS,
     ) -> None:
@@ -81,6 +83,7 @@ class RowCache:
         self._clock = clock
         self._read = read
         self._on_row = on_row
+        self._on_change = on_change
         self._kept: BoundedDict[str, ConfirmedRow] = BoundedDict(MAX_IN_USE)
         # Bound once, as in `KeyCache`.
         self._row_of = self._kept.get
@@ -136,6 +139,7 @@ class RowCache:
             del self._kept[digest]
             return
         self._on_row(row)
+        self._on_change(confirmed.row, row)
         if sent > confirmed.sent:
             confirmed.row, confirmed.sent = row, sent
             confirmed.update_key()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.keys.core.records import CoreRow, RowsById
+from gateway.keys.core.row_changes import RowChangeStore
 from gateway.keys.pending import HashVerifier
 from gateway.keys.store import ActingStore, DigestBinder, KeysByDigest, KeysById, RecordAdder, RecordReviser
 
@@ -26,7 +27,7 @@ class CoreRowSource(RowsById, Protocol):
 
 
 class CoreDigestStore(
-    ActingStore, KeysById, KeysByDigest, RecordReviser, RecordAdder, DigestBinder, Protocol
+    ActingStore, RowChangeStore, KeysById, KeysByDigest, RecordReviser, RecordAdder, DigestBinder, Protocol
 ):
     """The store of the digests of Core's keys."""
 

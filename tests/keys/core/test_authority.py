@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -32,6 +33,7 @@ from gateway.policy.terms import KeyTerms, read_network
 from gateway.proxy.errors import code_of
 from tests.keys.core.conftest import CoreKey, Postgres, Table, hashed
 from tests.keys.records import instant, revocation
+from tests.running import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -209,6 +211,27 @@ async def test_an_expiry_beyond_the_years_of_python_is_read(first: Replica, tabl
     states = [await first.state(key.key) for key in (far, other, never)]
     # Core cannot read `infinity`, and refuses such a key.
     assert states == [KeyState.LIVE, KeyState.LIVE, KeyState.EXPIRED]
+
+
+async def test_changes_in_core_are_audited_once_however_many_replicas_see_them(
+    postgres: Postgres, table: Table
+) -> None:
+    """The entries name Core, and have what differs."""
+    key, store = await table.mint("ledgers:read", owner="acme"), MemoryKeyStore()
+    async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
+        for each in (one, two):
+            await each.lag(partial(peeked, each, key))
+        await table.change(key, "scopes = '{ledgers:write}'")
+        await eventually(lambda: len(store.audit_entries) == 2, "the change of its scopes")
+        await asyncio.sleep(1.2)
+        await table.change(key, f"is_revoked = true, revoked_at = '{AT}'")
+        await eventually(lambda: len(store.audit_entries) == 3, "its revocation")
+        await asyncio.sleep(1.2)
+    entries = [(entry.kind, entry.by, entry.way, entry.key_id, entry.owner) for entry in store.audit_entries]
+    of_key = ("core", "core", key.id, "acme")
+    assert entries == [(kind, *of_key) for kind in ("key_created", "key_updated", "key_revoked")]
+    assert store.audit_entries[1].before == {"scopes": ["ledgers:read"]}
+    assert store.audit_entries[1].after == {"scopes": ["ledgers:write"]}
 
 
 async def test_a_revocation_in_core_is_final(first: Replica, table: Table) -> None:
