@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,13 +53,17 @@ output_option = click.option(
 )
 
 
-def load(path: Path, *, secrets: bool) -> Config:
-    """Return the configuration at `path`; print every problem and exit with 2 if unreadable, else with 1."""
+def load(path: Path, *, secrets: bool, refused: Callable[[ConfigError], None] = lambda _: None) -> Config:
+    """Return the configuration at `path`; print every problem and exit with 2 if unreadable, else with 1.
+
+    `refused` is called with the problems of a file that could be read, before they are printed.
+    """
     try:
         return load_config(path, os.environ, secrets=secrets)
     except UnreadableConfigError as error:
         fail(f"{error}{missing_file_advice(error)}", Exit.USAGE)
     except ConfigError as error:
+        refused(error)
         fail(str(error), Exit.FAILED)
 
 

@@ -14,7 +14,9 @@ import click
 
 from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, fail, load, say
-from gateway.config import BadValueError, Config, read_secret
+from gateway.cli.signals import run_until_signal
+from gateway.config import BadValueError, Config, ConfigError, read_secret
+from gateway.config.environment import variable
 from gateway.server.exit_codes import Exit
 
 STEP_SECONDS = 5.0
@@ -52,7 +54,7 @@ def serve(path: Path, *, observe: bool, reuse_port: bool) -> None:
       BLNK_GATEWAY_ADMIN=127.0.0.1:0 blnk-gateway serve --reuse-port
       BLNK_GATEWAY_KEYS__STORE=memory:// BLNK_MASTER_KEY=... blnk-gateway serve
     """
-    config = load(path, secrets=True)
+    config = load(path, secrets=True, refused=_audit_refusal)
     from gateway.server.parts import Options
     from gateway.server.process import run
     from gateway.server.reload import Source
@@ -61,6 +63,17 @@ def serve(path: Path, *, observe: bool, reuse_port: bool) -> None:
     if reuse_port and (problem := why_not_shared(config, sys.platform)):
         refuse_option("--reuse-port", problem)
     sys.exit(run(config, Options(source=Source(path, os.environ), observe=observe, reuse_port=reuse_port)))
+
+
+def _audit_refusal(refused: ConfigError) -> None:
+    """Append the refused configuration to the audit stream, if it is known where that is."""
+    from gateway.server.audit_recorder import AuditRecorder, replica_name
+    from gateway.server.clocks import utc_now
+    from gateway.server.refused_start import audit_refusal
+
+    store = refused.store or os.environ.get(variable("keys.store"), "")
+    if store:
+        run_until_signal(audit_refusal(refused, store, AuditRecorder(replica_name(), utc_now)))
 
 
 @click.command(epilog=EXIT_CODES)

@@ -55,6 +55,7 @@ def parse_config(
     draft = SettingsDraft(str(path))
     reader = SettingsReader(draft, environ, secrets=secrets)
     draft.problems += [problem.in_source(draft.file) for problem in yaml_problems]
+    sha256 = hashlib.sha256(data).hexdigest()
     # A file that could not be composed has no entries: what it lacks would be reported on top.
     if top.entries or not yaml_problems:
         routes = _read_routes(draft, reader.read(top))
@@ -63,8 +64,14 @@ def parse_config(
         if secrets:
             read_files(draft)
         if not draft.problems and routes is not None:
-            return _build(draft, routes, hashlib.sha256(data).hexdigest())
-    raise ConfigError(_in_order(draft.problems))
+            return _build(draft, routes, sha256)
+    raise ConfigError(_in_order(draft.problems), sha256=sha256, store=_store_of(draft))
+
+
+def _store_of(draft: SettingsDraft) -> str:
+    """Return the store that the draft names; "" if there is none, or only the example of the setting."""
+    given = "keys.store" in draft.places and "keys.store" not in draft.unset
+    return str(draft.values.get("keys.store") or "") if given else ""
 
 
 def _read_routes(draft: SettingsDraft, node: YamlNode | None) -> RouteTable | None:

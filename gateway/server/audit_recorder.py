@@ -8,6 +8,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -23,6 +25,11 @@ from gateway.telemetry import AccessEntry
 MOST_PROBLEMS: Final = 5
 _DENIED: Final = frozenset({401, 403})
 _RESOURCE: Final = "api-keys"
+
+
+def replica_name() -> str:
+    """Return the name of this process in the audit stream."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class AuditRecorder:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from functools import partial
 from typing import TextIO
@@ -30,7 +29,7 @@ from gateway.proxy.handler import RequestHandler
 from gateway.proxy.observe import MEANING, NOTICE
 from gateway.server import descriptors
 from gateway.server.audit_numbers import audit_numbers
-from gateway.server.audit_recorder import AuditRecorder
+from gateway.server.audit_recorder import AuditRecorder, replica_name
 from gateway.server.audit_watch import AuditWatch
 from gateway.server.audit_writer import AuditWriter
 from gateway.server.clocks import uptime, utc_now
@@ -176,7 +175,7 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         dependencies=Dependencies(health, lines.events, time.monotonic),
         core_access=core_access(config),
         id_prefix=os.urandom(6).hex(),
-        audit=AuditRecorder(f"{socket.gethostname()}:{os.getpid()}", utc_now),
+        audit=AuditRecorder(replica_name(), utc_now),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from gateway.admin.health import Health
 from gateway.audit import Actor, AuditEntry, Kind, Way
 from gateway.audit.shipping import Unshipped
+from gateway.cli import cli
 from gateway.config.model import AuditConfig
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
@@ -324,3 +327,35 @@ class TestLearned:
         log = io.StringIO()
         LearnedChanges(Log(log, "json").events).take([KeyChange("d", "api_key_1", revoked=True)])
         assert log.getvalue() == ""
+
+
+@pytest.mark.redis
+class TestRefusedStart:
+    @pytest.mark.parametrize("in_file", [True, False])
+    async def test_a_file_that_is_refused_at_the_start_is_recorded(
+        self, redis_url: str, tmp_path: Path, in_file: bool
+    ) -> None:
+        """The store is that of the file, or of the environment if the file cannot be read so far."""
+        file = tmp_path / "gateway.yaml"
+        broken = "listen: nowhere\n" if in_file else "listen: [\n"
+        file.write_text(f"{broken}keys: {{store: {redis_url}}}\n" if in_file else broken)
+        variables = {} if in_file else {"BLNK_GATEWAY_KEYS__STORE": redis_url}
+        ended = await asyncio.to_thread(
+            CliRunner().invoke, cli, ["serve", "--config", str(file)], env=variables, catch_exceptions=False
+        )
+        assert ended.exit_code == 1
+        reader = RedisAuditReader(redis_url)
+        (entry,) = (await reader.read("0-0")).entries
+        await reader.close()
+        told = json.loads(entry.text)
+        assert told["kind"] == "policy_refused"
+        assert told["refused_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert all("gateway.yaml:" in problem for problem in told["problems"])
+        assert redis_url not in ended.stderr
+
+    async def test_a_store_that_is_away_does_not_hold_up_the_refusal(self, tmp_path: Path) -> None:
+        file = tmp_path / "gateway.yaml"
+        file.write_text("listen: nowhere\nkeys: {store: 'redis://127.0.0.1:1/0'}\n")
+        ended = await asyncio.to_thread(CliRunner().invoke, cli, ["serve", "--config", str(file)])
+        assert ended.exit_code == 1
+        assert ended.stderr.startswith(f"{file}:1: listen: ")
