@@ -90,6 +90,7 @@ class AuditRecorder:
 
     def stopped(self, cut: int) -> None:
         """Record that the gateway ends, unless it never served anybody; `cut` requests were cut."""
+        self.settle_denials()
         if self._started:
             self._started = False
             self._put(Kind.GATEWAY_STOPPED, cut=cut)

@@ -57,7 +57,6 @@ class AuditWriter:
 
     async def finish(self) -> None:
         """Write what is left, if the store takes it within a moment."""
-        self._recorder.settle_denials()
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self._write()

@@ -21,6 +21,8 @@ from click.testing import CliRunner, Result
 from gateway.audit import Actor, AuditEntry, Kind, Way
 from gateway.audit.shipping import Unshipped
 from gateway.cli import cli
+from gateway.errors import GatewayError
+from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import AUDIT, audit_position_name
 from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.revocation import revoke_key
@@ -28,6 +30,7 @@ from gateway.keys.store import KeyStore
 from tests import redis_acl
 from tests.conftest import SHIPPED, Stored
 from tests.keys.records import GLOBEX, OTHER, RECORD, revocation
+from tests.keys.redis_setups import replicated, sentinels, until
 from tests.redis_server import RedisServer, start_redis
 from tests.running import ROOT
 
@@ -214,22 +217,19 @@ def unshipped(stored: Stored) -> Unshipped:
 
 
 class TestShip:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_it_continues_where_it_was_ended(
-        self, redis_url: str, stored: Stored, tmp_path: Path, number: signal.Signals
-    ) -> None:
+    def test_it_continues_where_it_was_ended(self, redis_url: str, stored: Stored, tmp_path: Path) -> None:
         """Ended by a signal, it exits with 0, and the next one prints no entry twice and leaves none out."""
         stored(change)
         file = tmp_path / "audit.jsonl"
         with shipping(redis_url, file) as first:
             first.wait_for(3)
-            assert first.end(number) == (0, "")
+            assert first.end(signal.SIGTERM) == (0, "")
         assert unshipped(stored) == Unshipped("default", 0, None)
         stored(lambda store: store.add(OTHER))
         assert unshipped(stored).entries == 1
         with shipping(redis_url, file) as second:
             entries = second.wait_for(4)
-            assert second.end(number) == (0, "")
+            assert second.end(signal.SIGINT) == (0, "")
         assert kinds(file.read_bytes()) == [CREATED, CREATED_OTHER, REVOKED, ("key_created", OTHER.id)]
         assert sorted(entry["id"] for entry in entries) == [entry["id"] for entry in entries]
 
@@ -282,6 +282,33 @@ class TestShip:
             assert kinds(file.read_bytes()) == [CREATED, CREATED_OTHER, REVOKED, ("key_created", OTHER.id)]
         finally:
             server.kill()
+
+    def test_it_goes_on_at_the_new_primary_after_a_failover(self, tmp_path: Path) -> None:
+        file = tmp_path / "audit.jsonl"
+
+        def add(url: str, record: KeyRecord) -> None:
+            async def run() -> None:
+                store = RedisKeyStore(url)
+                async with asyncio.timeout(PATIENCE):
+                    while True:
+                        with contextlib.suppress(GatewayError):
+                            await store.add(record)
+                            break
+                        await asyncio.sleep(0.1)
+                await store.close()
+
+            asyncio.run(run())
+
+        with replicated(tmp_path) as pair, sentinels(tmp_path, pair.primary.port) as watching:
+            add(watching.url, RECORD)
+            with shipping(watching.url, file) as shipper:
+                shipper.wait_for(1)
+                pair.primary.kill()
+                until(pair.promoted, "a promotion")
+                add(watching.url, OTHER)
+                shipper.wait_for(2)
+                assert shipper.end()[0] == 0
+        assert kinds(file.read_bytes()) == [CREATED, ("key_created", OTHER.id)]
 
     def test_a_closed_pipe_is_its_usual_end(self, redis_url: str, stored: Stored) -> None:
         stored(change)
