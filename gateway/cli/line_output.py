@@ -3,6 +3,7 @@
 Rules kept here:
 - The loop is never held up: a pipe that nobody reads takes nothing, and a signal still ends the command.
 - Lines that were written to a file are on disk before they count.
+- A line that a crash has cut is ended first, so that it costs no other line.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from pathlib import Path
 from typing import Final
 
 _AT_ONCE: Final = 4096
@@ -22,6 +24,8 @@ class LineOutput:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if self._file and _ends_within_a_line(descriptor):
+            os.write(descriptor, b"\n")
 
     async def write(self, data: bytes) -> None:
         """Write bytes whole; return once they are on disk, or the pipe has them.
@@ -49,3 +53,16 @@ class LineOutput:
             await writable.wait()
         finally:
             loop.remove_writer(self._descriptor)
+
+
+def _ends_within_a_line(descriptor: int) -> bool:
+    """Return whether the last byte of a file is no line feed; False where the file cannot be read."""
+    try:
+        # The descriptor itself was opened for writing only.
+        with Path(f"/proc/self/fd/{descriptor}").open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False

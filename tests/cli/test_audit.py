@@ -255,6 +255,21 @@ class TestShip:
             shipper.end()
         assert {int(entry["replica"]) for entry in printed(file.read_bytes())} == set(range(1, made + 1))
 
+    def test_a_line_that_a_crash_has_cut_costs_no_other(
+        self, redis_url: str, stored: Stored, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "audit.jsonl"
+        file.write_bytes(b'{"id":"17')
+        stored(lambda store: store.add(RECORD))
+        with shipping(redis_url, file) as shipper:
+            deadline = time.monotonic() + PATIENCE
+            while file.read_bytes().count(b"\n") < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            shipper.end()
+        cut, line = file.read_bytes().splitlines()
+        assert (cut, kinds(line)) == (b'{"id":"17', [CREATED])
+
     def test_it_goes_on_when_redis_is_back(self, tmp_path: Path) -> None:
         server = start_redis(tmp_path, *PERSISTS)
         file = tmp_path / "audit.jsonl"
