@@ -49,8 +49,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kind: the kind of event.
         at: when it happened, in RFC 3339; "" for the moment of writing, which the id of the entry has.
         replica: the process that wrote the entry, as `host:pid`; "" for a change of a key.
-        by: who did it, as `Actor.by`.
-        way: how, as `Actor.way`.
+        by: who did it, as `Author.by`.
+        way: how, as `Author.way`.
         reason: why, if that was given.
         request_id: the request that did it, or of several the first one.
         client: the address of that request's client.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.audit.actor import Actor
+from gateway.audit.author import Author
 from gateway.audit.entry import AuditEntry, Kind, shortened, shortened_text
 from gateway.keys.record import KeyRecord, without_use
 from gateway.keys.record_json import to_members
@@ -23,13 +23,13 @@ _KIND_OF_EVENT: Final = {
 }
 
 
-def entry_of(before: KeyRecord | None, after: KeyRecord | None, actor: Actor) -> AuditEntry | None:
+def entry_of(before: KeyRecord | None, after: KeyRecord | None, author: Author) -> AuditEntry | None:
     """Return the entry of a change; None if nothing has changed.
 
     Args:
         before: the record before the change; None for a new key.
         after: the record after it; None if it was removed.
-        actor: who makes the change.
+        author: who makes the change.
     """
     record = after or before
     if record is None or _unused(before) == _unused(after):
@@ -37,11 +37,11 @@ def entry_of(before: KeyRecord | None, after: KeyRecord | None, actor: Actor) ->
     was, is_now = _members(before), _members(after)
     return AuditEntry(
         kind=_kind(before, after),
-        by=actor.by,
-        way=actor.way,
+        by=author.by,
+        way=author.way,
         reason=shortened_text(_reason(before, after)),
-        request_id=actor.request_id,
-        client=actor.client,
+        request_id=author.request_id,
+        client=author.client,
         key_id=record.id,
         owner=shortened_text(record.owner),
         before={name: value for name, value in was.items() if is_now.get(name) != value},

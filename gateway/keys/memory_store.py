@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import msgspec
 
-from gateway.audit import THE_GATEWAY, Actor, AuditEntry
+from gateway.audit import THE_GATEWAY, AuditEntry, Author
 from gateway.audit.shipping import AUDIT_KEPT, Unshipped
 from gateway.gocompat.times import Instant
 from gateway.keys.audit import entry_of
@@ -203,7 +203,7 @@ class _MemoryWriter:
     _changes: _Changes
     _uses: _LastUses
     _audit: _AuditRing
-    actor: Actor
+    author: Author
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
         """Store a new record; raises `DuplicateKeyError`, `CreatorRevokedError` or `QuotaError`."""
@@ -266,7 +266,7 @@ class _MemoryWriter:
 
     def _note(self, record: KeyRecord, before: KeyRecord | None, after: KeyRecord | None) -> None:
         """Append the change of a record to both streams."""
-        audited = entry_of(before, after, self.actor)
+        audited = entry_of(before, after, self.author)
         self._changes.append(record, audited)
         if audited is not None:
             self._audit.append(audited)
@@ -279,7 +279,7 @@ class MemoryKeyStore(_MemoryReader, _MemoryWriter):
         changes_kept: how many changes are kept.
         audit_kept: returns how many entries of the audit stream are kept.
         now: the time, aware and in UTC, of these entries.
-        actor: makes the changes, unless `acting_as` names another.
+        author: makes the changes, unless `acting_as` names another.
     """
 
     shared: Final = False
@@ -290,19 +290,19 @@ class MemoryKeyStore(_MemoryReader, _MemoryWriter):
         changes_kept: int = 10_000,
         audit_kept: Callable[[], int] = lambda: AUDIT_KEPT,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        actor: Actor = THE_GATEWAY,
+        author: Author = THE_GATEWAY,
     ) -> None:
         self._table = _RecordTable()
         self._changes = _Changes(changes_kept)
         self._uses = _LastUses()
         self._leases: dict[str, float] = {}
         self._audit = _AuditRing(audit_kept, now)
-        self.actor = actor
+        self.author = author
 
-    def acting_as(self, actor: Actor) -> Self:
-        """Return the same store, whose changes are those of this actor."""
+    def acting_as(self, author: Author) -> Self:
+        """Return the same store, whose changes are those of this author."""
         store = copy(self)
-        store.actor = actor
+        store.author = author
         return store
 
     @property

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
-from gateway.audit import Actor, AuditEntry
+from gateway.audit import AuditEntry, Author
 from gateway.audit.shipping import Unshipped
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
@@ -71,8 +71,8 @@ class CreatorRevokedError(RefusedRecordError):
 class ActingStore(Protocol):
     """Makes changes, each as the change of somebody."""
 
-    def acting_as(self, actor: Actor) -> Self:
-        """Return the same store, whose changes are those of this actor in the audit stream."""
+    def acting_as(self, author: Author) -> Self:
+        """Return the same store, whose changes are those of this author in the audit stream."""
 
 
 class KeysById(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from gateway.audit.actor import Actor, Way
+from gateway.audit.author import Author, Way
 from gateway.fairness.concurrency import ConcurrencyLimit
 from gateway.keys.api.resource import ApiResponse, KeysResource, name_of
 from gateway.policy.principals import ApiKey, Principal
@@ -53,8 +53,8 @@ class ApiKeysStage:
         if not isinstance(target, Target):
             raise TypeError("a request that is admitted has a target that can be read")
         entry = context.entry
-        actor = Actor(name_of(principal), Way.HTTP, entry.request_id, entry.client)
-        resource = self._resource.acting_as(actor)
+        author = Author(name_of(principal), Way.HTTP, entry.request_id, entry.client)
+        resource = self._resource.acting_as(author)
         if method == "POST":
             body = await self._read_body(context)
             # Its scopes and its owner may be others than when its request began.

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.audit import Actor, AuditEntry, Kind, Way
+from gateway.audit import AuditEntry, Author, Kind, Way
 from gateway.audit.shipping import Unshipped
 from gateway.cli import cli
 from gateway.errors import GatewayError
@@ -36,7 +36,7 @@ from tests.running import ROOT
 
 pytestmark = pytest.mark.redis
 
-ANN = Actor("cli:ann", Way.CLI)
+ANN = Author("cli:ann", Way.CLI)
 AT = "2026-02-01T00:00:00Z"
 COMMAND = (sys.executable, "-m", "gateway", "audit")
 PATIENCE = 20.0

@@ -22,7 +22,8 @@ from gateway.server.exit_codes import Exit
 ROOT = Path(__file__).parents[2]
 SHIPPED = str(ROOT / "gateway.yaml")
 COMMANDS = (
-    "serve", "init", "schema", "check", "explain", "test", "diff", "keys", "audit", "denials", "health", "demo",
+    "serve", "init", "schema", "check", "explain", "test", "diff", "keys", "audit", "denials", "health",
+    "demo",
 )  # fmt: skip
 ABSENT = (
     "cannot be read: No such file or directory; write one with 'blnk-gateway init', or name another with "

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.audit import THE_GATEWAY, Actor, Way
+from gateway.audit import THE_GATEWAY, Author, Way
 from gateway.keys.audit import entry_of
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import Event, KeyRecord
@@ -21,7 +21,7 @@ from gateway.policy.terms import KeyTerms, read_rate
 from tests.keys.records import OTHER, PENDING, RECORD, instant, revocation
 
 AT = "2026-02-01T00:00:00Z"
-ANN = Actor("cli:ann", Way.CLI)
+ANN = Author("cli:ann", Way.CLI)
 REVOKED = RECORD.as_revoked(revocation(AT, "cli:ann", "laptop stolen"))
 WHOLE = {
     "name": "n",
@@ -100,21 +100,21 @@ class TestEntry:
 
 
 class TestStore:
-    async def test_every_change_of_a_key_leaves_one_entry_of_its_actor(self, store: KeyStore) -> None:
+    async def test_every_change_of_a_key_leaves_one_entry_of_its_author(self, store: KeyStore) -> None:
         """The store writes the entry itself, so no way of changing a key can leave it out."""
         ann = store.acting_as(ANN)
         await ann.add(RECORD)
-        await store.acting_as(Actor("cli:bob", Way.IMPORT)).add_all([OTHER, PENDING])
+        await store.acting_as(Author("cli:bob", Way.IMPORT)).add_all([OTHER, PENDING])
         await store.bind_digest(PENDING.id, "d" * 64)
         successor = replace(OTHER, id=f"{OTHER.id[:-1]}9", digest="e" * 64, replaces=RECORD.id)
         rotated = Event(instant(AT), "rotated", "cli:ann", "yearly")
         await ann.revise(
             RECORD.id, lambda record: record.as_rotated(instant(AT), rotated), successor=successor
         )
-        request = Actor("master", Way.HTTP, request_id="r-1", client="192.0.2.1")
+        request = Author("master", Way.HTTP, request_id="r-1", client="192.0.2.1")
         await revoke_key(store.acting_as(request), RECORD.id, revocation(AT, "master"))
         (there,) = await store.get_many([RECORD.id])
-        await store.acting_as(Actor("cli:bob", Way.PRUNE)).remove_all([there])
+        await store.acting_as(Author("cli:bob", Way.PRUNE)).remove_all([there])
         said = [
             (entry["kind"], entry["by"], entry["way"], entry["key_id"]) for entry in await entries_of(store)
         ]

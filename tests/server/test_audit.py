@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.admin.health import Health
-from gateway.audit import Actor, AuditEntry, Kind, Way
+from gateway.audit import AuditEntry, Author, Kind, Way
 from gateway.audit.shipping import Unshipped
 from gateway.cli import cli
 from gateway.config.model import AuditConfig
@@ -143,7 +143,7 @@ class TestGateway:
         self, start_gateway: Start, redis_url: str
     ) -> None:
         gateway = await start_gateway(store=RedisKeyStore(redis_url))
-        other = RedisKeyStore(redis_url, actor=Actor("cli:ann", Way.CLI))
+        other = RedisKeyStore(redis_url, author=Author("cli:ann", Way.CLI))
         await other.add(RECORD)
         await other.close()
         log = await gateway.logged("learned of a change of a key")

@@ -16,7 +16,7 @@ from typing import Final
 
 import click
 
-from gateway.audit.actor import Way
+from gateway.audit.author import Way
 from gateway.cli.console import EXIT_CODES, config_option, fail, say
 from gateway.cli.keys.display import output_option_with, write_json
 from gateway.cli.keys.operator import operator_name

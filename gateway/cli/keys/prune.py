@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from gateway.audit.actor import Way
+from gateway.audit.author import Way
 from gateway.cli.arguments import PastTime, RecordText, When, resolve_past
 from gateway.cli.console import EXIT_CODES, config_option, say
 from gateway.cli.keys.display import output_option_with, write_json

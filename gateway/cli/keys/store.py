@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from gateway.audit.actor import Actor, Way
+from gateway.audit.author import Author, Way
 from gateway.cli.console import fail, load
 from gateway.cli.dependency_failures import UnfinishedError, describe
 from gateway.cli.keys.operator import operator_name
@@ -115,7 +115,7 @@ def run_with_store(
             config.keys.store,
             replicas=config.keys.replicas,
             kept=KeptEntries(audit=lambda: config.audit.kept),
-            actor=Actor(operator_name(), way),
+            author=Author(operator_name(), way),
         )
         try:
             return await work(store)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol, Self
 
-from gateway.audit.actor import Actor
+from gateway.audit.author import Author
 from gateway.errors import Code
 from gateway.gocompat.times import Instant
 from gateway.keys.api.bodies import read_creation, write_created, write_list, write_updated
@@ -69,8 +69,8 @@ class ApiResponse:
 class KeysResource(Protocol):
     """Serves `/api-keys`; every method raises GatewayError where a dependency fails."""
 
-    def acting_as(self, actor: Actor) -> Self:
-        """Return the same resource, whose changes are those of this actor in the audit stream."""
+    def acting_as(self, author: Author) -> Self:
+        """Return the same resource, whose changes are those of this author in the audit stream."""
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys."""
@@ -114,9 +114,9 @@ class ApiKeys:
         self._random_bytes = random_bytes
         self._rules = rules
 
-    def acting_as(self, actor: Actor) -> ApiKeys:
-        """Return the same resource, whose changes are those of this actor in the audit stream."""
-        store = self._store.acting_as(actor)
+    def acting_as(self, author: Author) -> ApiKeys:
+        """Return the same resource, whose changes are those of this author in the audit stream."""
+        store = self._store.acting_as(author)
         return ApiKeys(store, self._on_change, self._now, self._random_bytes, self._quota)
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:

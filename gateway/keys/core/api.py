@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.audit.actor import Actor
+from gateway.audit.author import Author
 from gateway.errors import Code, GatewayError
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.bodies import write_slices
@@ -76,9 +76,9 @@ class CoreApiKeys:
         self._now = now
         self._quota = quota
 
-    def acting_as(self, actor: Actor) -> CoreApiKeys:
-        """Return the same resource, whose changes are those of this actor in the audit stream."""
-        writes = self._writes.acting_as(actor)
+    def acting_as(self, author: Author) -> CoreApiKeys:
+        """Return the same resource, whose changes are those of this author in the audit stream."""
+        writes = self._writes.acting_as(author)
         return CoreApiKeys(writes, self._store, self._on_change, self._now, self._quota)
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from gateway.audit.actor import CORE
+from gateway.audit.author import CORE
 from gateway.errors import GatewayError
 from gateway.gocompat.times import Instant
 from gateway.keys.cache import KeyCache

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from gateway.audit.actor import CORE
+from gateway.audit.author import CORE
 from gateway.fairness.shares import network_of
 from gateway.keys.cache import KeyCache
 from gateway.keys.core.confirmation import RowConfirmation

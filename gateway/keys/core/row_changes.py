@@ -13,7 +13,7 @@ import hashlib
 from dataclasses import replace
 from typing import Final, Protocol
 
-from gateway.audit.actor import CORE
+from gateway.audit.author import CORE
 from gateway.audit.entry import AuditEntry
 from gateway.errors import GatewayError
 from gateway.keys.audit import entry_of

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from gateway.audit.actor import Actor
+from gateway.audit.author import Author
 from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
@@ -103,9 +103,9 @@ class CoreKeyWrites:
         self._on_change = on_change
         self._now = now
 
-    def acting_as(self, actor: Actor) -> CoreKeyWrites:
-        """Return the same, whose changes in the store are those of this actor in the audit stream."""
-        return CoreKeyWrites(self._ask, self._rows, self._store.acting_as(actor), self._on_change, self._now)
+    def acting_as(self, author: Author) -> CoreKeyWrites:
+        """Return the same, whose changes in the store are those of this author in the audit stream."""
+        return CoreKeyWrites(self._ask, self._rows, self._store.acting_as(author), self._on_change, self._now)
 
     async def row(self, key_id: str) -> CoreRow | None:
         """Return Core's row of a key; None if there is none. Raises GatewayError."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from gateway.audit.actor import Actor
+from gateway.audit.author import Author
 from gateway.audit.entry import AuditEntry
 from gateway.keys.audit import entry_of
 from gateway.keys.minting import is_key_id
@@ -40,17 +40,17 @@ class RecordCommands:
     Args:
         changes_kept: about how many entries the stream of changes keeps.
         audit_kept: returns about how many entries the audit stream keeps.
-        actor: who makes the changes.
+        author: who makes the changes.
     """
 
-    def __init__(self, changes_kept: int, audit_kept: Callable[[], int], actor: Actor) -> None:
+    def __init__(self, changes_kept: int, audit_kept: Callable[[], int], author: Author) -> None:
         self._changes_kept = changes_kept
         self._audit_kept = audit_kept
-        self._actor = actor
+        self._author = author
 
-    def acting_as(self, actor: Actor) -> RecordCommands:
-        """Return what makes the same commands for changes of another actor."""
-        return RecordCommands(self._changes_kept, self._audit_kept, actor)
+    def acting_as(self, author: Author) -> RecordCommands:
+        """Return what makes the same commands for changes of another author."""
+        return RecordCommands(self._changes_kept, self._audit_kept, author)
 
     def write(self, records: Sequence[KeyRecord], before: Mapping[str, KeyRecord]) -> list[Command]:
         """Return what writes records, and what undoes the index entries of new ones.
@@ -59,7 +59,7 @@ class RecordCommands:
             records: the records.
             before: those that are stored already, by id.
         """
-        entries = {record.id: entry_of(before.get(record.id), record, self._actor) for record in records}
+        entries = {record.id: entry_of(before.get(record.id), record, self._author) for record in records}
         scores: defaultdict[bytes, list[Word]] = defaultdict(list)
         members: defaultdict[bytes, list[Word]] = defaultdict(list)
         for record in records:
@@ -102,7 +102,7 @@ class RecordCommands:
 
     def remove(self, records: Sequence[KeyRecord]) -> list[Command]:
         """Return what removes records. What a key created stays listed under its id."""
-        entries = {record.id: entry_of(record, None, self._actor) for record in records}
+        entries = {record.id: entry_of(record, None, self._author) for record in records}
         return [
             *_remove_from_indexes(records),
             *(

@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Self
 
-from gateway.audit.actor import Actor
+from gateway.audit.author import Author
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord, without_use
@@ -43,10 +43,10 @@ class RecordWriter:
         self.commands = commands
         self._transactions = Transactions(link, replicas)
 
-    def acting_as(self, actor: Actor) -> Self:
-        """Return the same writer, whose changes are those of this actor in the audit stream."""
+    def acting_as(self, author: Author) -> Self:
+        """Return the same writer, whose changes are those of this author in the audit stream."""
         writer = copy(self)
-        writer.commands = self.commands.acting_as(actor)
+        writer.commands = self.commands.acting_as(author)
         return writer
 
     async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.audit.actor import THE_GATEWAY, Actor
+from gateway.audit.author import THE_GATEWAY, Author
 from gateway.audit.shipping import AUDIT_KEPT
 from gateway.keys.redis.audit_stream import RedisAuditStream
 from gateway.keys.redis.change_feed import RedisChangeFeed
@@ -47,7 +47,7 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAudit
         url: as `url.read_url` takes it.
         replicas: the least number of Redis replicas that must acknowledge a write.
         kept: about how many entries the streams keep.
-        actor: makes the changes, unless `acting_as` names another.
+        author: makes the changes, unless `acting_as` names another.
 
     Raises:
         ValueError: the URL is not one of Redis; the message does not repeat it.
@@ -61,11 +61,11 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAudit
         *,
         replicas: int = 0,
         kept: KeptEntries = KeptEntries(),
-        actor: Actor = THE_GATEWAY,
+        author: Author = THE_GATEWAY,
     ) -> None:
         link = RedisLink(url)
         RedisRecordReader.__init__(self, link)
-        RecordWriter.__init__(self, link, RecordCommands(kept.changes, kept.audit, actor), replicas)
+        RecordWriter.__init__(self, link, RecordCommands(kept.changes, kept.audit, author), replicas)
         RedisChangeFeed.__init__(self, link)
         RedisAuditStream.__init__(self, link, kept.audit)
         KeyUsage.__init__(self, link)

@@ -151,7 +151,7 @@ async def test_a_record_with_bytes_of_any_kind_is_compared(redis_store: RedisKey
 
 async def test_a_batch_of_more_arguments_than_lua_takes_at_once_is_written(redis_url: str) -> None:
     many = [replace(RECORD, id=f"{RECORD.id[:-4]}{n:04}", digest=f"{n:064x}") for n in range(5000)]
-    commands = RecordCommands(changes_kept=10, audit_kept=lambda: 10, actor=THE_GATEWAY)
+    commands = RecordCommands(changes_kept=10, audit_kept=lambda: 10, author=THE_GATEWAY)
     request = eval_command({}, commands.write(many, before={}))
     async with Redis.from_url(redis_url) as client:
         assert read_outcome(await run(client, request)) == (Outcome.WRITTEN, 0)

@@ -1,4 +1,4 @@
-"""The actor of a change: who makes it, by which way, and for which request."""
+"""The author of a change: who makes it, by which way, and for which request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Way(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class Author:
     """Who makes changes.
 
     Attributes:
@@ -36,6 +36,6 @@ class Actor:
     client: str = ""
 
 
-THE_GATEWAY: Final = Actor("gateway", Way.GATEWAY)
-CORE: Final = Actor("core", Way.CORE)
+THE_GATEWAY: Final = Author("gateway", Way.GATEWAY)
+CORE: Final = Author("core", Way.CORE)
 """Changes that were made in Core's table, and are only repeated here."""
