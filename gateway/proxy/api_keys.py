@@ -8,6 +8,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Protocol
 
 from gateway.audit.author import Author, Way
@@ -39,10 +41,18 @@ class KeysObserver(Protocol):
 
 
 class ApiKeysStage:
-    """Responds to `/api-keys`."""
+    """Responds to `/api-keys`.
 
-    def __init__(self, resource: KeysResource, bodies: BodyReader, observer: KeysObserver) -> None:
-        self._resource = resource
+    Args:
+        resource_of: returns the resource whose changes are those of this author in the audit stream.
+        bodies: reads bodies.
+        observer: observes changes.
+    """
+
+    def __init__(
+        self, resource_of: Callable[[Author], KeysResource], bodies: BodyReader, observer: KeysObserver
+    ) -> None:
+        self._resource_of = resource_of
         self._bodies = bodies
         self._observer = observer
         self._lists = ConcurrencyLimit(1, total=_LISTS, waiting=_LISTS_WAITING)
@@ -54,7 +64,7 @@ class ApiKeysStage:
             raise TypeError("a request that is admitted has a target that can be read")
         entry = context.entry
         author = Author(name_of(principal), Way.HTTP, entry.request_id, entry.client)
-        resource = self._resource.acting_as(author)
+        resource = self._resource_of(author)
         if method == "POST":
             body = await self._read_body(context)
             # Its scopes and its owner may be others than when its request began.
@@ -65,7 +75,7 @@ class ApiKeysStage:
                 context.principal or principal, target.segments[1], target.query, body
             )
         elif method == "GET":
-            response = await self._list(context, principal, target)
+            response = await self._list(context, principal, partial(resource.list, principal, target.query))
         else:
             response = await resource.delete(principal, target.segments[1], target.query)
         self._observer.store_responded()
@@ -74,13 +84,16 @@ class ApiKeysStage:
         return response
 
     async def _list(
-        self, context: RequestContext, principal: Principal, target: Target
+        self,
+        context: RequestContext,
+        principal: Principal,
+        make_list: Callable[[], Awaitable[ApiResponse | Deny]],
     ) -> ApiResponse | Deny:
         # The master key lists any owner's keys, and has turns of its own.
         async with self._lists.turn(principal.owner if isinstance(principal, ApiKey) else ""):
             if context.exchange.gone:
                 raise ClientGoneError
-            return await self._resource.list(principal, target.query)
+            return await make_list()
 
     async def _read_body(self, context: RequestContext) -> bytes:
         """Return the body of a request that may still be served once it is whole."""

@@ -46,7 +46,7 @@ def build_handler(
         authorizer=Authorizer(keys.last_used, keys.scope_use, time.time),
         limiter=limiter,
         reauthorizer=Reauthorizer(authenticator, _CLOCKS),
-        api_keys=ApiKeysStage(authority.api_keys, bodies, observer),
+        api_keys=ApiKeysStage(authority.api_keys.acting_as, bodies, observer),
         bodies=bodies,
         core=base.core_access,
         forwarder=Forwarder(
