@@ -3,6 +3,8 @@
 Rules kept here:
 - Entries are printed before the position of the shipper is stored. A signal waits a moment for both, so that
   a shipper which is ended in the usual way prints no entry twice.
+- If the entry that was printed last is gone, entries with earlier ids may have come since (`audit_reader`).
+  The command goes back a little then, and prints some entries again.
 - A failure of Redis is waited for, however long it takes, and said once.
 """
 
@@ -21,7 +23,7 @@ from gateway.cli.audit_lines import EntryPrinter
 from gateway.cli.console import say
 from gateway.cli.line_output import LineOutput
 from gateway.errors import GatewayError
-from gateway.keys.redis.audit_reader import AuditBatch, RedisAuditReader
+from gateway.keys.redis.audit_reader import REWOUND_SECONDS, AuditBatch, RedisAuditReader, rewound
 from gateway.keys.redis.audit_stream import BEGINNING
 from gateway.policy.explanation import printable
 
@@ -29,6 +31,10 @@ Done = TypeVar("Done")
 
 WAIT_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 0.5
+_GONE: Final = (
+    "the entry {} is gone, and perhaps others that were not printed: they were trimmed, or lost in a "
+    "failover; going on {:g} s before it"
+)
 LAST_SECONDS: Final = 1.0
 """How long a signal waits for lines that are being written, and for their position."""
 
@@ -47,20 +53,23 @@ class Follower:
     async def follow(self, begin: str | None) -> None:
         """Print for ever; returns only by cancellation, or with BrokenPipeError."""
         after = await self._patiently(partial(self._begin, begin))
+        of_entry = begin is None and after != BEGINNING
         while True:
             batch = await self._patiently(partial(self._reader.read, after, WAIT_SECONDS))
+            if of_entry and not batch.there:
+                say(_GONE.format(after, REWOUND_SECONDS), err=True)
+                after, of_entry = rewound(after), False
+                continue
             await _to_its_end(self._take(batch))
-            after = batch.last or after
+            if batch.last is not None:
+                after, of_entry = batch.last, True
 
     async def _begin(self, begin: str | None) -> str:
-        """Return the position to begin at; say so if entries after it are gone."""
+        """Return the position to begin at."""
         if self._shipper is None:
             return begin or BEGINNING
         self._printed = await self._reader.printed(self._shipper)
-        after = begin or await self._reader.position(self._shipper)
-        if await self._reader.trimmed_after(after):
-            say(f"entries after {after} were trimmed before they were printed", err=True)
-        return after
+        return begin or await self._reader.position(self._shipper)
 
     async def _take(self, batch: AuditBatch) -> None:
         """Print a batch, then store the position behind it."""

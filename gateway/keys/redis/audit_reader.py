@@ -4,6 +4,8 @@ Rules kept here:
 - What is read is from the primary: it says so itself in the same round trip, and where Sentinels watch it,
   one of them confirms it.
 - The position of a shipper is the id of the last entry that it has printed, and is written after it was.
+- Ids are times by the clock of the primary. After a failover that has lost entries, new ones may have earlier
+  ids than one that was read: its own entry is gone then.
 - A count of what was printed goes with the position. Once a shipper has read everything, the count is what
   was written when it began to read; so it is never too high for longer than one read.
 """
@@ -23,6 +25,7 @@ from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS, audit_position_name
 from gateway.keys.redis.role import is_primary
 
 READ_AT_ONCE: Final = 500
+REWOUND_SECONDS: Final = 10.0
 _LAST_SEQUENCE: Final = 2**64 - 1
 
 
@@ -41,9 +44,17 @@ class StoredEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditBatch:
-    """Entries in their order; `whole` if there were no more, `written` how many there ever were by then."""
+    """Entries after a position, in their order.
+
+    Attributes:
+        entries: the entries.
+        there: True if there is an entry at the position itself.
+        whole: True if there were no more.
+        written: how many there ever were by then.
+    """
 
     entries: Sequence[StoredEntry]
+    there: bool
     whole: bool
     written: int
 
@@ -70,7 +81,7 @@ class RedisAuditReader:
             GatewayError: Redis failed, or is no primary any more.
         """
         async with redis_errors(wait):
-            counts, found, role = await self._read(after, wait)
+            counts, found, there, role = await self._read(after, wait)
             if not is_primary(role):
                 await self._link.drop()
                 raise StoreUnavailableError(reason=REPLACED)
@@ -78,6 +89,7 @@ class RedisAuditReader:
         entries = found[0][1] if found else []
         return AuditBatch(
             [StoredEntry(entry_id.decode(), fields.get(ENTRY, b"")) for entry_id, fields in entries],
+            there=bool(there),
             whole=len(entries) < READ_AT_ONCE,
             written=int(counts[0] or 0),
         )
@@ -86,15 +98,6 @@ class RedisAuditReader:
         """Return the position of a shipper; the one before all entries if it has none."""
         async with redis_errors():
             return await read_position(self._link.changes, shipper)
-
-    async def trimmed_after(self, position: str) -> bool:
-        """Return whether the entry at a position was trimmed, and perhaps further ones after it."""
-        if position == BEGINNING:
-            return False
-        async with redis_errors():
-            there = await self._link.changes.xrange(AUDIT, position, position)
-            first = await self._link.changes.xrange(AUDIT, count=1)
-        return not there and bool(first) and _order(first[0][0].decode()) > _order(position)
 
     async def acknowledge(self, shipper: str, position: str, printed: int) -> None:
         """Store the position of a shipper, and how many of all entries it has printed."""
@@ -122,9 +125,11 @@ class RedisAuditReader:
 
     async def _read(self, after: str, wait: float) -> Any:
         # One round trip. The count is read before the entries, so that it counts none that are not in them.
+        # The entry at the position is read behind them, so that a cut in between is seen.
         async with self._link.follower.pipeline(transaction=False) as pipe:
             pipe.zmscore(AUDIT_COUNTS, [WRITTEN])
             pipe.xread({AUDIT: after}, count=READ_AT_ONCE, block=round(wait * 1000) or None)
+            pipe.xrange(AUDIT, after, after)
             pipe.execute_command("ROLE")
             return await pipe.execute()
 
@@ -135,6 +140,6 @@ def position_before(unix: float) -> str:
     return f"{milliseconds}-{_LAST_SEQUENCE}" if milliseconds else BEGINNING
 
 
-def _order(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
+def rewound(position: str) -> str:
+    """Return the position as long before this one as two clocks may differ."""
+    return position_before(int(position.partition("-")[0]) / 1000 - REWOUND_SECONDS)
