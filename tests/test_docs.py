@@ -62,6 +62,9 @@ _PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|ya?ml|toml|json|jsonl)|[\w.-]+(/[\w.-]+)*/")
 
 
+NO_AUDIT = AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)
+
+
 def text_of(document: Path) -> str:
     return document.read_text(encoding="utf-8")
 
@@ -226,7 +229,9 @@ class TestFacts:
                 policy,
                 dependencies,
                 StoreMetrics(lambda: 0.5),
-                AuditMetrics(lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0)),
+                AuditMetrics(
+                    lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)
+                ),
             )
             for family in collector.collect()
         }

@@ -18,4 +18,5 @@ def audit_numbers(audit: AuditParts, stream: AuditStream, now: Callable[[], floa
         waiting=len(queue),
         unshipped=unshipped.entries,
         age=0.0 if unshipped.since is None else max(0.0, now() - unshipped.since),
+        late=audit.watch.late,
     )

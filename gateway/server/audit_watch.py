@@ -61,6 +61,11 @@ class AuditWatch:
         self._said: tuple[str, ...] = ()
         self.unshipped = NOTHING
 
+    @property
+    def late(self) -> bool:
+        """True if unshipped entries will soon be trimmed, and that matters."""
+        return bool(self._said)
+
     async def run(self, every: float = LOOK_SECONDS) -> None:
         """Look every so many seconds for ever; returns only by cancellation."""
         while True:

@@ -19,6 +19,7 @@ class AuditNumbers:
         waiting: entries of this process that the store has not taken yet.
         unshipped: entries that the slowest shipper has not printed.
         age: the seconds since the oldest of them was written.
+        late: True if such entries will soon be trimmed, and that matters.
     """
 
     written: Mapping[str, int]
@@ -26,6 +27,7 @@ class AuditNumbers:
     waiting: int
     unshipped: int
     age: float
+    late: bool
 
 
 class AuditMetrics(Collector):
@@ -64,4 +66,9 @@ class AuditMetrics(Collector):
             "blnk_gateway_audit_unshipped_age_seconds",
             "Time since the oldest entry was written that the slowest shipper has not printed.",
             value=numbers.age,
+        )
+        yield GaugeMetricFamily(
+            "blnk_gateway_audit_trims_unshipped",
+            "1 if entries will soon be trimmed that a shipper has not printed, else 0.",
+            value=int(numbers.late),
         )

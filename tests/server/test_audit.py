@@ -311,6 +311,7 @@ class TestWatch:
             line for line in page.decode().splitlines() if line.startswith("blnk_gateway_audit_unshipped_e")
         ]
         assert float(value.split()[1]) >= 850
+        assert "\nblnk_gateway_audit_trims_unshipped 1.0\n" in page.decode()
 
 
 class TestLearned:
