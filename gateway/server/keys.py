@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from gateway.config import KeysConfig
 from gateway.keys.authorities import AuthorityParts, MissingPackagesError, OpenAuthority, authority_kind
 from gateway.keys.cache import KeyCache
 from gateway.keys.memory_store import MemoryKeyStore

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from gateway.audit import AuditEntry, Author, Kind, Way
 from gateway.audit.shipping import Unshipped
 from gateway.cli import cli
+from gateway.cli.keys.operator import operator_name
 from gateway.errors import GatewayError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.names import AUDIT, audit_position_name
@@ -28,7 +29,7 @@ from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyStore
 from tests import redis_acl
-from tests.conftest import SHIPPED, Stored
+from tests.conftest import SHIPPED, Keys, Stored
 from tests.keys.records import GLOBEX, OTHER, RECORD, revocation
 from tests.keys.redis_setups import replicated, sentinels, until
 from tests.redis_server import RedisServer, start_redis
@@ -118,6 +119,28 @@ class TestPrint:
         stored(change)
         time.sleep(0.005)  # an age of 0s begins now, and the ids of entries have milliseconds
         assert kinds(audit(*options).stdout) == expected
+
+    def test_commands_that_change_keys_are_recorded_with_who_ran_them(self, audit: Audit, keys: Keys) -> None:
+        keys("create", "--owner", "acme", "--scopes", "ledgers:read", "--expires", "1d", "--print-key")
+        (key_id,) = (entry["key_id"] for entry in printed(audit().stdout))
+        keys("update", key_id, "--name", "payments", "--reason", "a better name")
+        keys("disable", key_id)
+        keys("enable", key_id)
+        keys("rotate", key_id, "--print-key")
+        keys("revoke", "--owner", "acme", "--yes", "--reason", "left")
+        told = [
+            (entry["kind"], entry["by"], entry["way"], entry.get("reason", ""))
+            for entry in printed(audit("--key", key_id).stdout)
+        ]
+        by = (operator_name(), "cli")
+        assert told == [
+            ("key_created", *by, ""),
+            ("key_updated", *by, "a better name"),
+            ("key_disabled", *by, ""),
+            ("key_enabled", *by, ""),
+            ("key_rotated", *by, ""),
+            ("key_revoked", *by, "left"),
+        ]
 
     def test_after_an_id_only_later_ones_are_printed(self, audit: Audit, stored: Stored) -> None:
         stored(change)

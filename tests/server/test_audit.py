@@ -74,15 +74,22 @@ class TestGateway:
         caller = await gateway.mint("api-keys:*", "ledgers:read")
         created = await gateway.ask("POST", "/api-keys", key=caller.key, body=BODY)
         key_id = created.json()["api_key_id"]
-        revoked = await gateway.ask("DELETE", f"/api-keys/{key_id}?owner=acme", key=MASTER_KEY)
+        target = f"/api-keys/{key_id}?owner=acme"
+        updated = await gateway.ask(
+            "PATCH", target, key=MASTER_KEY, body=b'{"name":"payments","reason":"a better name"}'
+        )
+        revoked = await gateway.ask("DELETE", target, key=MASTER_KEY)
         told = [entry for entry in await entries_at_the_end(gateway, store) if entry.get("key_id") == key_id]
         said = [(entry["kind"], entry["by"], entry["way"], entry["client"]) for entry in told]
         assert said == [
             ("key_created", caller.id, "http", "127.0.0.1"),
+            ("key_updated", "master", "http", "127.0.0.1"),
             ("key_revoked", "master", "http", "127.0.0.1"),
         ]
-        ids = [response.value("x-request-id") for response in (created, revoked)]
+        ids = [response.value("x-request-id") for response in (created, updated, revoked)]
         assert [entry["request_id"] for entry in told] == ids
+        assert (told[1]["before"], told[1]["after"]) == ({"name": "n"}, {"name": "payments"})
+        assert told[1]["reason"] == "a better name"
         assert created.json()["key"] not in str(told)
 
     async def test_denied_attempts_on_keys_are_recorded_and_others_are_not(

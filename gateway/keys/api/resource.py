@@ -117,7 +117,7 @@ class ApiKeys:
     def acting_as(self, author: Author) -> ApiKeys:
         """Return the same resource, whose changes are those of this author in the audit stream."""
         store = self._store.acting_as(author)
-        return ApiKeys(store, self._on_change, self._now, self._random_bytes, self._quota)
+        return ApiKeys(store, self._on_change, self._now, self._random_bytes, self._rules)
 
     async def create(self, principal: Principal, body: bytes) -> ApiResponse | Deny:
         """POST /api-keys: create a key; raises GatewayError if the store fails."""
