@@ -79,6 +79,24 @@ class Code(enum.Enum):
         "This API key is bound to another client certificate",
         "http_request_denied",
     )
+    UNTRUSTED_PEER = (
+        "GATEWAY_UNTRUSTED_PEER",
+        403,
+        "Only a trusted proxy may ask for a decision",
+        "http_request_denied",
+    )
+    UNCLEAR_REQUEST = (
+        "GATEWAY_UNCLEAR_REQUEST",
+        400,
+        "The request to decide on is not named clearly",
+        "http_request_error",
+    )
+    NOT_DECIDED = (
+        "GATEWAY_NOT_DECIDED",
+        403,
+        "This request must be sent through the gateway",
+        "http_request_denied",
+    )
     KEY_QUOTA = ("GATEWAY_KEY_QUOTA", 403, "Too many API keys", "http_request_denied")
     KEY_UPDATE = ("GATEWAY_KEY_UPDATE", 409, "This API key cannot be changed", "http_request_denied")
     MALFORMED_BODY = (

@@ -31,10 +31,11 @@ PACKAGES = {
     "postgres": "postgresql",
     "systemd-analyze": "systemd",
     "promtool": "prometheus",
+    "nginx": "nginx-light",
 }
 COMPILER = {"gcc": "gcc"}
-# Debian installs some programs here, which is not on the PATH.
-ELSEWHERE = "/usr/lib/postgresql/*/bin"
+# Debian installs some programs here, which are not on the PATH of a user.
+ELSEWHERE = ("/usr/lib/postgresql/*/bin", "/usr/sbin")
 OLDEST_PYTHON = (3, 11)
 LIVE_CORE = ("BLNK_CORE_URL", "BLNK_CORE_MASTER_KEY")  # `tests.core.live` cannot be imported yet
 HELP = f"""{__doc__.splitlines()[0]}
@@ -146,7 +147,9 @@ def is_in_ci() -> bool:
 
 def is_installed(program: str) -> bool:
     """Return whether the program is on the PATH or where Debian installs it."""
-    return shutil.which(program) is not None or any(Path("/").glob(f"{ELSEWHERE[1:]}/{program}"))
+    return shutil.which(program) is not None or any(
+        found for folder in ELSEWHERE for found in Path("/").glob(f"{folder[1:]}/{program}")
+    )
 
 
 def prepare_servers(*, install: bool) -> None:
@@ -157,7 +160,7 @@ def prepare_servers(*, install: bool) -> None:
     if install:
         install_packages(missing)
     elif sys.platform == "darwin":
-        say("tests that need a real server are skipped; to run them: brew install redis postgresql")
+        say("tests that need a real server are skipped; to run them: brew install redis postgresql nginx")
     else:
         say(
             "tests that need a real server are skipped; to run them: "

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
+from gateway.config import Address
 from gateway.errors import Code
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
@@ -198,6 +200,27 @@ async def end_in_the_past(scene: Scene) -> Response:
     return await gateway.ask("PATCH", target, key=MASTER_KEY, body=body)
 
 
+async def decision(scene: Scene, method: str, target: str, local: str = "127.0.0.1") -> Response:
+    """Ask for a decision on a request with the master key, from this address."""
+    decides = {"listen": Address("127.0.0.1", 0)}
+    running = await scene.start(decide=decides, trusted_proxies=(ip_network("127.0.0.1"),))
+    named = [("X-Forwarded-Method", method), ("X-Forwarded-Uri", target)] if target else []
+    client = await running.connect(running.gateway.decide_address, local=local)
+    return await client.ask("GET", "/decide/forwarded", key=MASTER_KEY, headers=named)
+
+
+async def asked_by_anybody(scene: Scene) -> Response:
+    return await decision(scene, "GET", READ, local="127.0.0.9")
+
+
+async def asked_about_nothing(scene: Scene) -> Response:
+    return await decision(scene, "GET", "")
+
+
+async def asked_about_keys(scene: Scene) -> Response:
+    return await decision(scene, "GET", "/api-keys")
+
+
 PROVOCATIONS: dict[Code, Provocation] = {
     Code.MISSING_KEY: no_key,
     Code.INVALID_KEY: unknown_key,
@@ -214,6 +237,9 @@ PROVOCATIONS: dict[Code, Provocation] = {
     Code.SCOPE_ESCALATION: broader_scopes,
     Code.ADDRESS_DENIED: from_elsewhere,
     Code.CERTIFICATE_MISMATCH: without_its_certificate,
+    Code.UNTRUSTED_PEER: asked_by_anybody,
+    Code.UNCLEAR_REQUEST: asked_about_nothing,
+    Code.NOT_DECIDED: asked_about_keys,
     Code.KEY_QUOTA: too_many_keys,
     Code.KEY_UPDATE: end_in_the_past,
     Code.MALFORMED_BODY: trailing_bytes,
@@ -230,6 +256,8 @@ PROVOCATIONS: dict[Code, Provocation] = {
 }
 MESSAGES = {
     Code.INSUFFICIENT: "Insufficient permissions for ledgers:write",
+    Code.UNCLEAR_REQUEST: "The request to decide on is not named clearly: /decide/forwarded needs the header "
+    "X-Forwarded-Method exactly once",
     Code.KEY_QUOTA: "Too many API keys: live keys of this owner: 1, at most 1 (keys.per_owner); "
     "revoke one first",
     Code.KEY_UPDATE: "the new expiry is in the past: revoke the key instead",

@@ -23,6 +23,8 @@ def describe_taken_ports(config: Config) -> Iterator[str]:
     wanted = [("admin", config.admin), *(("listen", address) for address in config.listen)]
     if config.health is not None:
         wanted.append(("health", config.health))
+    if config.decide.listen is not None:
+        wanted.append(("decide.listen", config.decide.listen))
     for setting, address in wanted:
         try:
             opened = bound(setting, address)

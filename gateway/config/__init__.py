@@ -6,6 +6,7 @@ from gateway.config.load import load_config, parse_config
 from gateway.config.model import (
     AuditConfig,
     Config,
+    DecideConfig,
     DrainConfig,
     KeysConfig,
     LimitsConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "BadValueError",
     "Config",
     "ConfigError",
+    "DecideConfig",
     "DrainConfig",
     "KeysConfig",
     "LimitsConfig",

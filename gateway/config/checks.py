@@ -2,6 +2,7 @@
 
 Rules kept here:
 - There is one master key, an admin listener that others can reach has a token, and no two listeners clash.
+- Somebody is trusted to ask for decisions where there is a listener for it.
 - The gateway is not its own upstream, and the buffer holds at least one body.
 - The audit stream is larger than what one owner can write to it.
 - A report-only date is at most 30 days ahead; a date that is over is a warning.
@@ -18,7 +19,7 @@ from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
 from gateway.keys.quota import RECORDS_PER_KEY
 from gateway.policy.routes import RouteTable
 
-LISTENERS = ("listen", "admin", "health")
+LISTENERS = ("listen", "admin", "health", "decide.listen")
 _ENTRIES_PER_RECORD = 2
 """Entries of the audit stream for a key that is created and revoked."""
 
@@ -29,6 +30,7 @@ def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) 
     _check_authority(draft)
     _check_admin(draft)
     _check_listeners(draft)
+    _check_decide(draft)
     _check_limits(draft)
     _check_audit(draft)
     _check_upstream(draft)
@@ -83,6 +85,21 @@ def _check_listeners(draft: SettingsDraft) -> None:
 
 def _addresses(value: Address | tuple[Address, ...]) -> tuple[Address, ...]:
     return value if isinstance(value, tuple) else (value,)
+
+
+def _check_decide(draft: SettingsDraft) -> None:
+    if draft.values["decide.listen"] is None:
+        return
+    if draft.values["trusted_proxies"] == () and "trusted_proxies" not in draft.unset:
+        draft.refuse_setting(
+            "decide.listen",
+            "nobody may ask there: list the addresses of the ingress in trusted_proxies, as [127.0.0.1]",
+        )
+    if draft.values["decide.unstamped"] == "allow":
+        draft.warn_setting(
+            "decide.unstamped",
+            "nothing stamps the requests that are allowed: a client can leave the stamp out, or forge it",
+        )
 
 
 def _check_limits(draft: SettingsDraft) -> None:

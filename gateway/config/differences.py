@@ -1,8 +1,8 @@
 """Compares the settings of two configurations, other than their routes.
 
 Rules kept here:
-- Three changes let someone do more: `keys.master` accepts the master key from clients, `keys.report_only` has
-  a new key or a later date, `keys.grace` is longer.
+- Four changes let someone do more: `keys.master` accepts the master key from clients, `keys.report_only` has
+  a new key or a later date, `keys.grace` is longer, `decide.unstamped` allows requests without a stamp.
 - A value that names an environment variable may be anything: the worst is assumed.
 """
 
@@ -16,6 +16,7 @@ from gateway.config.rendering import each_setting
 MASTER = "keys.master"
 REPORT_ONLY = "keys.report_only"
 GRACE = "keys.grace"
+UNSTAMPED = "decide.unstamped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def differences(old: Config, new: Config) -> tuple[Difference, ...]:
         MASTER: _may_accept(old, new),
         REPORT_ONLY: _may_report(old, new),
         GRACE: GRACE in new.unset or new.keys.grace > old.keys.grace,
+        UNSTAMPED: UNSTAMPED in new.unset or new.decide.unstamped == "allow",
     }
     found = []
     for (path, before, was), (_, after, now) in zip(each_setting(old), each_setting(new), strict=True):

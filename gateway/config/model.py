@@ -210,6 +210,27 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecideConfig:
+    """The listener at which an ingress asks whether a request is allowed."""
+
+    listen: Address | None = field(
+        default=None,
+        metadata=described(addresses.address, "where trusted_proxies ask for decisions; off without it"),
+    )
+    unstamped: str = field(
+        default="deny",
+        metadata=described(
+            values.choice("deny", "allow"),
+            "whether requests on routes that stamp may be allowed, although nothing stamps them then",
+        ),
+    )
+    connections: int = field(
+        default=1024,
+        metadata=described(values.count(1), "the most connections to this listener at once"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainConfig:
     """The times, in seconds, for which SIGTERM waits."""
 
@@ -285,6 +306,7 @@ class Config:
     keys: KeysConfig = field(metadata={"section": KeysConfig})
     timeouts: TimeoutsConfig = field(default=TimeoutsConfig(), metadata={"section": TimeoutsConfig})
     limits: LimitsConfig = field(default=LimitsConfig(), metadata={"section": LimitsConfig})
+    decide: DecideConfig = field(default=DecideConfig(), metadata={"section": DecideConfig})
     drain: DrainConfig = field(default=DrainConfig(), metadata={"section": DrainConfig})
     log: LogConfig = field(default=LogConfig(), metadata={"section": LogConfig})
     audit: AuditConfig = field(default=AuditConfig(), metadata={"section": AuditConfig})

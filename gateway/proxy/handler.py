@@ -7,7 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.config import Config
@@ -42,12 +42,23 @@ class Observer(LateEnding, Protocol):
         """Take note of a fault of the gateway itself."""
 
 
+class Processor(Protocol):
+    """A pipeline, and the responses to the requests that fail in it."""
+
+    @property
+    def responder(self) -> Responder:
+        """The sender of the responses to requests that fail."""
+
+    async def process(self, context: RequestContext) -> None:
+        """Respond to one request; raise GatewayError, DeniedMeanwhileError or ClientGoneError."""
+
+
 class RequestHandler:
     """Handles the exchanges of all clients.
 
     Args:
         config: the configuration of new requests; replaced whole.
-        process: responds to one request; raises GatewayError, DeniedMeanwhileError or ClientGoneError.
+        processor: responds to each request.
         observer: observes each request.
         clocks: the time.
         request_ids: makes ids that no other process has.
@@ -56,15 +67,15 @@ class RequestHandler:
     def __init__(
         self,
         config: Config,
-        process: Callable[[RequestContext], Awaitable[None]],
+        processor: Processor,
         observer: Observer,
         clocks: Clocks,
         request_ids: Callable[[], str],
     ) -> None:
         self.config = config
-        self._process = process
+        self._process = processor.process
         self._observer = observer
-        self._responder = Responder(clocks.unix)
+        self._responder = processor.responder
         self._unix_time = clocks.unix
         self._monotonic = clocks.monotonic
         self._request_ids = request_ids

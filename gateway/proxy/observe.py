@@ -39,7 +39,7 @@ _LOOKUP_SECONDS: Final = 0.25
 
 
 class ObservePipeline:
-    """Processes requests, notes what a `Pipeline` would do, and lets Core respond."""
+    """Processes requests, notes what a `Pipeline` would do, and lets Core respond; a `Processor`."""
 
     def __init__(self, stages: Stages) -> None:
         self._authenticator = stages.authenticator
@@ -48,6 +48,7 @@ class ObservePipeline:
         self._bodies = stages.bodies
         self._core = stages.core
         self._forwarder = stages.forwarder
+        self.responder = stages.responder
 
     async def process(self, context: RequestContext) -> None:
         """Send the request to Core with the client's own credentials; raises as `Pipeline.process`."""

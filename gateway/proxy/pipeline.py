@@ -21,7 +21,7 @@ from gateway.proxy.stages import Stages
 
 
 class Pipeline:
-    """Processes the requests of all clients."""
+    """Processes the requests of all clients; a `proxy.handler.Processor`."""
 
     def __init__(self, stages: Stages, clocks: Clocks) -> None:
         self._authenticator = stages.authenticator
@@ -32,7 +32,7 @@ class Pipeline:
         self._bodies = stages.bodies
         self._core = stages.core
         self._forwarder = stages.forwarder
-        self._responder = stages.responder
+        self.responder = stages.responder
         self._monotonic = clocks.monotonic
 
     async def process(self, context: RequestContext) -> None:
@@ -55,14 +55,14 @@ class Pipeline:
                 principal = await self._authenticator.look_up(context, principal)
                 valid_until = self._monotonic() + LOOKUP_VALID_SECONDS
             if isinstance(principal, Deny):
-                self._responder.deny(context, principal)
+                self.responder.deny(context, principal)
                 return
 
             # Match and authorize. Limit: what is refused counts as well.
             decision = self._authorizer.authorize(context, principal)
             self._limiter.limit(context)
             if isinstance(decision, Deny):
-                self._responder.deny(context, decision)
+                self.responder.deny(context, decision)
                 return
             recheck = self._reauthorizer if isinstance(principal, ApiKey) else None
             context.admit(decision.route, principal, recheck)
@@ -90,6 +90,6 @@ class Pipeline:
         """Respond to a request for `/api-keys`, which never goes to Core."""
         response = await self._api_keys.respond(context, principal)
         if isinstance(response, Deny):
-            self._responder.deny(context, response)
+            self.responder.deny(context, response)
         else:
-            self._responder.send(context, response)
+            self.responder.send(context, response)

@@ -49,7 +49,7 @@ class Responder:
         """Send a response of `/api-keys`."""
         exchange, request_id = context.exchange, context.entry.request_id.encode()
         head = own_head(
-            response.status, len(response.body), request_id, _connection(exchange), self._unix_time()
+            response.status, len(response.body), request_id, connection_of(exchange), self._unix_time()
         )
         exchange.send(head + b"\r\n", response.body, response.status)
 
@@ -62,12 +62,13 @@ class Responder:
         exchange, entry = context.exchange, context.entry
         entry.code = code.code
         head, body = refusal(
-            code, message, entry.request_id.encode(), _connection(exchange), self._unix_time()
+            code, message, entry.request_id.encode(), connection_of(exchange), self._unix_time()
         )
         exchange.send(head, b"" if exchange.method == "HEAD" else body, code.status)
 
 
-def _connection(exchange: Exchange) -> bytes:
+def connection_of(exchange: Exchange) -> bytes:
+    """Return the `Connection` header of a response, and settle whether the connection goes on after it."""
     return connection_line(persistent=exchange.settle_keep_alive(), minor=exchange.minor)
 
 
@@ -88,9 +89,15 @@ def refusal(
 ) -> tuple[bytes, bytes]:
     """Return (head, body) of an error response of the catalogue; `now` is in Unix seconds."""
     body = error_body(code.code, message)
-    extra = b"Proxy-Status: blnk-gateway; error=%b\r\n" % code.proxy_status.encode()
+    head = own_head(code.status, len(body), request_id, connection, now)
+    return head + refusal_lines(code) + b"\r\n", body
+
+
+def refusal_lines(code: Code) -> bytes:
+    """Return the headers that an error response has beside those of `own_head`."""
+    lines = b"Proxy-Status: blnk-gateway; error=%b\r\n" % code.proxy_status.encode()
     if code.status == 401:
-        extra += b"WWW-Authenticate: X-Blnk-Key\r\n"
+        lines += b"WWW-Authenticate: X-Blnk-Key\r\n"
     elif code.status in (429, 503):
-        extra += b"Retry-After: 1\r\n"
-    return own_head(code.status, len(body), request_id, connection, now) + extra + b"\r\n", body
+        lines += b"Retry-After: 1\r\n"
+    return lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TextIO
 
@@ -45,7 +46,7 @@ from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
 from gateway.server.live_policy import LivePolicy, PolicyTakers
 from gateway.server.master_keys import MasterKeys
-from gateway.server.observer import GatewayObserver, Telemetry
+from gateway.server.observer import DecisionObserver, GatewayObserver, Telemetry
 from gateway.server.parts import (
     AuditParts,
     Background,
@@ -58,7 +59,7 @@ from gateway.server.parts import (
     Work,
 )
 from gateway.server.revocation_notice import say_once_true
-from gateway.server.stages import build_handler
+from gateway.server.stages import Handlers, build_decisions, build_handler, build_stages
 from gateway.server.store_watch import StoreWatch, report_failures
 from gateway.server.tasks import BackgroundTasks
 from gateway.server.upstream import (
@@ -102,15 +103,17 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     )
     telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics)
     master_keys = MasterKeys(base.live, base.core_access, base.log.events)
-    observer = GatewayObserver(
-        telemetry, base.dependencies, base.core_access, core.watch, master_keys.read_again, base.audit
-    )
+    noted = (telemetry, base.dependencies, base.core_access, core.watch, master_keys.read_again, base.audit)
+    observer = GatewayObserver(*noted)
     keys = _keys(base, observer)
     audit = _audit(base, keys.store)
     client = CoreClient(core.pool, base.core_access, observer)
     authority = open_authority(base.live, keys.store, keys.cache, client, observer)
-    handler = build_handler(base, core.pool, keys, authority, observer)
-    front = _front(base, keys, authority.authority, telemetry.metrics, handler)
+    stages = build_stages(base, core.pool, keys, authority, observer)
+    handlers = Handlers(
+        build_handler(base, stages, observer), build_decisions(base, stages, DecisionObserver(*noted))
+    )
+    front = _front(base, keys, authority.authority, telemetry.metrics, handlers)
     for collector in (
         policy.metrics,
         StoreMetrics(lambda: keys.watch.memory),
@@ -214,23 +217,24 @@ def _audit(base: Base, store: KeyStore) -> AuditParts:
     return AuditParts(base.audit, AuditWriter(base.audit, store), watch)
 
 
-def _clients(base: Base, handler: RequestHandler) -> Clients:
+def _clients(base: Base, handler: RequestHandler, count: Callable[[Config], int]) -> Clients:
+    """Return the connections whose requests `handler` handles; `count` returns their number."""
     live = base.live
     clients = Clients(
         handler.handle,
         handler.refuse_unreadable,
-        _client_limits(live.config),
+        _client_limits(live.config, count(live.config)),
         base.loop,
         trusts=lambda peer: live.config.trusts(peer),
     )
-    live.followed_by(lambda config: clients.adopt(_client_limits(config)))
+    live.followed_by(lambda config: clients.adopt(_client_limits(config, count(config))))
     return clients
 
 
-def _client_limits(config: Config) -> ClientLimits:
+def _client_limits(config: Config, connections: int) -> ClientLimits:
     timeouts = config.timeouts
     return ClientLimits(
-        connections=config.limits.connections,
+        connections=connections,
         head=timeouts.head,
         body=timeouts.body,
         idle=timeouts.idle,
@@ -243,7 +247,7 @@ def _front(
     keys: KeyParts,
     authority: Authority,
     metrics: Metrics,
-    handler: RequestHandler,
+    handlers: Handlers,
 ) -> Front:
     live, config = base.live, base.live.config
     listeners = Listeners(_private_limits(live.fitted), base.loop, reuse_port=base.options.reuse_port)
@@ -257,9 +261,13 @@ def _front(
         explaining=Explaining(lambda: live.config, authority, time.time),
         pages={"/scopes": scopes.page},
     )
+    deciders = None
+    if config.decide.listen is not None:
+        deciders = _clients(base, handlers.decisions, lambda config: config.decide.connections)
     return Front(
-        handler=handler,
-        clients=_clients(base, handler),
+        handler=handlers.requests,
+        clients=_clients(base, handlers.requests, lambda config: config.limits.connections),
+        deciders=deciders,
         listeners=listeners,
         admin=admin,
         health=health_application(base.health, metrics),

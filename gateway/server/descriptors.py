@@ -24,16 +24,19 @@ _STORE: Final = 48
 _FILES: Final = 32
 """Standard streams, the event loop, listeners, configuration, certificates, name look-ups."""
 _ACCEPTED: Final = 32
-"""Connections beyond a bound: a turn of the event loop accepts at most 20, and the next one closes them."""
+"""Connections beyond a bound: a turn of the event loop accepts at most 24, and the next one closes them."""
 _FIXED: Final = _STORE + _FILES + _ACCEPTED
+_DECIDING: Final = 8
+"""Sockets of the listener for decisions."""
 _PRIVATE: Final = 64
 """Connections of one private listener."""
 _UPSTREAM_TWICE: Final = 2
 """Requests that run to their end apart from the pool hold the same number of connections again."""
 
-# If not everything fits: the largest part of the rest for one private listener, and for the pool.
+# If not everything fits: the largest part of the rest for one private listener, the pool, and decisions.
 _PRIVATE_PART: Final = 16
 _UPSTREAM_PART: Final = 6
+_DECISIONS_PART: Final = 4
 
 
 def raise_limit() -> int:
@@ -87,18 +90,23 @@ class FittedConfig:
 def fit(config: Config, limit: int) -> FittedConfig:
     """Return what fits into `limit` open files, which are at least `LEAST`."""
     clients, upstream = config.limits.connections, config.upstream.connections
+    decides = config.decide.listen is not None
     listeners = 1 if config.health is None else 2
-    needed = _FIXED + clients + upstream * _UPSTREAM_TWICE + _PRIVATE * listeners
+    fixed = _FIXED + _DECIDING if decides else _FIXED
+    decisions = config.decide.connections if decides else 0
+    needed = fixed + clients + upstream * _UPSTREAM_TWICE + decisions + _PRIVATE * listeners
     if needed <= limit:
         return FittedConfig(config, _PRIVATE, ())
-    rest = limit - _FIXED
+    rest = limit - fixed
     private = min(_PRIVATE, max(1, rest // _PRIVATE_PART))
     pool = min(upstream, max(1, rest // _UPSTREAM_PART))
-    taken = min(clients, rest - private * listeners - pool * _UPSTREAM_TWICE)
+    decisions = min(decisions, max(1, rest // _DECISIONS_PART))
+    taken = min(clients, rest - private * listeners - pool * _UPSTREAM_TWICE - decisions)
     fitted = replace(
         config,
         limits=replace(config.limits, connections=taken),
         upstream=replace(config.upstream, connections=pool),
+        decide=replace(config.decide, connections=decisions) if decides else config.decide,
     )
     return FittedConfig(fitted, private, tuple(_shortfalls(config, fitted, limit, needed)))
 
@@ -107,6 +115,7 @@ def _shortfalls(config: Config, fitted: Config, limit: int, needed: int) -> Iter
     for setting, configured, possible in (
         ("limits.connections", config.limits.connections, fitted.limits.connections),
         ("upstream.connections", config.upstream.connections, fitted.upstream.connections),
+        ("decide.connections", config.decide.connections, fitted.decide.connections),
     ):
         if possible < configured:
             yield Shortfall(setting, configured, possible, limit, needed)

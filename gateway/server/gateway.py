@@ -19,6 +19,7 @@ from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
+from gateway.server.listeners import ACCEPTED_DECISIONS
 from gateway.server.parts import GatewayParts
 from gateway.server.version import build_kind, version
 from gateway.telemetry import Metrics
@@ -68,6 +69,11 @@ class Gateway:
         """The address of the health listener, if there is one."""
         return next(iter(self._parts.front.listeners.addresses("health")), None)
 
+    @property
+    def decide_address(self) -> Address | None:
+        """The address of the listener for decisions, if there is one."""
+        return next(iter(self._parts.front.listeners.addresses("decide.listen")), None)
+
     def reload(self) -> None:
         """Read the configuration again, as on SIGHUP."""
         if self._parts.reload is not None:
@@ -98,6 +104,7 @@ class Gateway:
             # From then on Linux sends some clients here, however many other processes are ready.
             await self.ready()
         await listeners.start("listen")
+        await listeners.start("decide.listen")
         self.health.listens_now()
         if self._parts.notice:
             self.log.warning("observing", meaning=self._parts.notice)
@@ -105,6 +112,7 @@ class Gateway:
             "listening",
             clients=", ".join(map(str, listeners.addresses("listen"))),
             admin=str(self.admin_address),
+            **({"decide": str(self.decide_address)} if self.decide_address else {}),
             pid=os.getpid(),
             upstream=config.upstream.url,
             store=config.keys.shown_store,
@@ -136,14 +144,29 @@ class Gateway:
         await front.listeners.drain("listen", config.timeout)
         front.clients.shut()
         self._cut += await front.clients.emptied(deadline - self._loop.time())
+        await self._drain_deciders(deadline)
         self._cut += await pool.settle(deadline - self._loop.time())
         await _end(self._parts, self._cut)
         return self._stopped()
 
+    async def _drain_deciders(self, deadline: float) -> None:
+        """Stop to decide: last, for an ingress goes on asking as long as it has requests for this gateway."""
+        front = self._parts.front
+        if front.deciders is None:
+            return
+        front.deciders.drain()
+        await front.listeners.drain("decide.listen", max(0.0, deadline - self._loop.time()))
+        front.deciders.shut()
+        self._cut += await front.deciders.emptied(deadline - self._loop.time())
+
     async def cut_off(self) -> int:
         """Stop at once; return the exit code: 0, or 1 if something in flight was cut."""
-        self._parts.front.listeners.close("listen")
-        self._cut += await self._parts.front.clients.emptied(0)
+        front = self._parts.front
+        for setting in ("listen", "decide.listen"):
+            front.listeners.close(setting)
+        self._cut += await front.clients.emptied(0)
+        if front.deciders is not None:
+            self._cut += await front.deciders.emptied(0)
         self._cut += await self._parts.core.pool.settle(0)
         # Redis, for one, may be what hangs.
         with contextlib.suppress(TimeoutError):
@@ -179,12 +202,18 @@ async def _bind(parts: GatewayParts) -> None:
     await front.listeners.open_private("admin", config.admin, front.admin)
     if config.health is not None:
         await front.listeners.open_private("health", config.health, front.health)
+    if config.decide.listen is not None and front.deciders is not None:
+        connect = front.deciders.connect
+        await front.listeners.bind("decide.listen", [config.decide.listen], connect, ACCEPTED_DECISIONS)
     await front.listeners.bind("listen", config.listen, front.clients.connect)
 
 
 async def _end(parts: GatewayParts, cut: int) -> None:
-    parts.front.listeners.close("listen")
+    for setting in ("listen", "decide.listen"):
+        parts.front.listeners.close(setting)
     await parts.front.clients.emptied(0)
+    if parts.front.deciders is not None:
+        await parts.front.deciders.emptied(0)
     await parts.background.tasks.stop()
     parts.core.pool.abort()
     await parts.front.listeners.close_all()

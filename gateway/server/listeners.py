@@ -1,8 +1,9 @@
 """The listeners of this process: for clients, and the private ones.
 
 Rules kept here:
-- Only the port of the listeners for clients is shared with other processes, and only if this is asked for.
-- A listener for clients drains before it closes.
+- Only the ports of the listeners for clients and for decisions are shared with other processes, and only if
+  this is asked for.
+- A listener for clients or for decisions drains before it closes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from gateway.server.sockets import CannotListenError, PortUse, bound
 
 ACCEPTED: Final = 16
 """Connections of clients that one turn accepts, and descriptors that listen for them."""
+ACCEPTED_DECISIONS: Final = 4
+"""The same of the listener for decisions."""
 ACCEPTED_PRIVATE: Final = 2
 """The same of a private listener."""
 
@@ -50,19 +53,24 @@ class Listeners:
         for server in self._private:
             server.adopt(limits)
 
-    async def bind(self, setting: str, addresses: Sequence[Address], connect: Connect) -> None:
-        """Take every address that `setting` names, for clients. Raises CannotListenError."""
+    async def bind(
+        self, setting: str, addresses: Sequence[Address], connect: Connect, accepted: int = ACCEPTED
+    ) -> None:
+        """Take every address that `setting` names, for clients. Raises CannotListenError.
+
+        One turn accepts at most `accepted` connections at all of them together.
+        """
         use = PortUse.SHARED if self.reuse_port else PortUse.EXCLUSIVE
         opened: list[socket.socket] = []
         for address in addresses:
             opened += await asyncio.to_thread(bound, setting, address, use)
         # For all sockets together: `descriptors` has room for so many.
-        each = max(1, ACCEPTED // len(opened))
+        each = max(1, accepted // len(opened))
         self._add(setting, [Listener(one, connect, each, self._loop) for one in opened])
 
     async def start(self, setting: str) -> None:
-        """Begin to accept connections at the addresses that `setting` names. Raises CannotListenError."""
-        for listener in self._open[setting]:
+        """Begin to accept connections where `setting` says, if it says so. Raises CannotListenError."""
+        for listener in self._open.get(setting, []):
             try:
                 await listener.start()
             except OSError as problem:

@@ -20,6 +20,7 @@ from gateway.server.core_check import Reminder
 from gateway.server.core_watch import CoreWatch
 from gateway.server.dependencies import STORE, UPSTREAM, Dependencies
 from gateway.telemetry import AccessEntry, Log, Metrics
+from gateway.telemetry.access_log import DECIDED
 from gateway.telemetry.policy_metrics import PolicyMetrics
 
 
@@ -149,6 +150,17 @@ class GatewayObserver:
         self._events.warning(
             "a key that has ended here is still to be revoked in Core", key_id=key_id, reason=reason
         )
+
+
+class DecisionObserver(GatewayObserver):
+    """Takes note of decisions that an ingress asked for: they are logged as such, and counted apart."""
+
+    def record(self, entry: AccessEntry) -> None:
+        """Count and log a decision."""
+        entry.answered_by = DECIDED
+        self._metrics.decisions.count(entry)
+        self._policy.request(entry)
+        self._log.record(entry)
 
 
 def _scrubbed(problem: Exception) -> Exception:

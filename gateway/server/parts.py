@@ -102,10 +102,11 @@ class CoreParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """Everything that clients and operators connect to."""
+    """Everything that clients and operators connect to; `deciders` ask for decisions, if anybody may."""
 
     handler: RequestHandler
     clients: Clients
+    deciders: Clients | None
     listeners: Listeners
     admin: web.Application
     health: web.Application

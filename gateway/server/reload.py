@@ -34,6 +34,8 @@ FOLLOWED: Final = (
     "limits.",
     "timeouts.",
     "upstream.master_key_next_file",
+    "decide.unstamped",
+    "decide.connections",
     "upstream.connections",
     "upstream.queue",
     "upstream.max_body",

@@ -1,4 +1,4 @@
-"""Decides whether a configuration lets several processes share the port for clients."""
+"""Decides whether a configuration lets several processes share the ports for clients and decisions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ def why_not_shared(config: Config, platform: str) -> str:
             "keys.store is memory://, so each process would have keys of its own: write a redis:// URL, "
             "which all processes share, or run one process without this option"
         )
-    if any(address.port == 0 for address in config.listen):
-        return (
-            "listen has port 0, so each process would get a port of its own: write the port that all "
-            "processes share"
-        )
+    decides = () if config.decide.listen is None else (config.decide.listen,)
+    for setting, addresses in (("listen", config.listen), ("decide.listen", decides)):
+        if any(address.port == 0 for address in addresses):
+            return (
+                f"{setting} has port 0, so each process would get a port of its own: write the port that all "
+                "processes share"
+            )
     return ""

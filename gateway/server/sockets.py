@@ -47,8 +47,8 @@ class PortUse(enum.Enum):
     )
     """Other processes with `--reuse-port` may have it too."""
     OWN = (
-        "another program listens there: with --reuse-port processes share only the port of listen; write an "
-        "address that only this process has, or port 0 for a free port"
+        "another program listens there: with --reuse-port processes share only the ports of listen and "
+        "decide.listen; write an address that only this process has, or port 0 for a free port"
     )
     """No other process may have it, though another port of this process is shared."""
 

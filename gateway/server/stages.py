@@ -1,8 +1,9 @@
-"""The stages that requests pass through, built and connected."""
+"""The stages that requests pass through, and the handlers of requests, built and connected."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.keys.authorities import OpenAuthority
@@ -13,8 +14,9 @@ from gateway.proxy.bodies import BodyReader
 from gateway.proxy.body_budget import BufferBudget
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.core_responses import ResponseRelay
+from gateway.proxy.decide import DecisionPipeline
 from gateway.proxy.forward import Forwarder
-from gateway.proxy.handler import RequestHandler
+from gateway.proxy.handler import Processor, RequestHandler
 from gateway.proxy.key_trials import KeyTrials
 from gateway.proxy.observe import ObservePipeline
 from gateway.proxy.pipeline import Pipeline
@@ -24,24 +26,33 @@ from gateway.proxy.responses import Responder
 from gateway.proxy.stages import Stages
 from gateway.proxy.stamp_queue import StampQueue
 from gateway.server.clocks import request_ids, uptime
-from gateway.server.observer import GatewayObserver
+from gateway.server.observer import DecisionObserver, GatewayObserver
 from gateway.server.parts import Base, KeyParts
 from gateway.wire.pool import Pool
 
 _CLOCKS: Final = Clocks(time.time, uptime)
 
 
-def build_handler(
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The handlers of requests of clients, and of requests for decisions."""
+
+    requests: RequestHandler
+    decisions: RequestHandler
+
+
+def build_stages(
     base: Base, pool: Pool, keys: KeyParts, authority: OpenAuthority, observer: GatewayObserver
-) -> RequestHandler:
-    """Return what handles requests, with all their stages; it follows the live configuration."""
+) -> Stages:
+    """Return the stages of all requests; they follow the live configuration."""
     live, config = base.live, base.live.config
     budget = BufferBudget(config.limits.buffered)
     authenticator = Authenticator(authority.authority, base.core_access, observer, time.time)
     limiter = RateLimiter(config, uptime)
     bodies = BodyReader(budget, StampQueue(time.monotonic))
     relay = ResponseRelay(observer, _CLOCKS)
-    stages = Stages(
+    live.followed_by(limiter.adopt, lambda config: budget.adopt(config.limits.buffered))
+    return Stages(
         authenticator=authenticator,
         authorizer=Authorizer(keys.last_used, keys.scope_use, time.time),
         limiter=limiter,
@@ -54,7 +65,20 @@ def build_handler(
         ),
         responder=Responder(time.time),
     )
+
+
+def build_handler(base: Base, stages: Stages, observer: GatewayObserver) -> RequestHandler:
+    """Return what handles the requests of clients; it follows the live configuration."""
     pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)
-    handler = RequestHandler(config, pipeline.process, observer, _CLOCKS, request_ids(base.id_prefix))
-    live.followed_by(handler.adopt, limiter.adopt, lambda config: budget.adopt(config.limits.buffered))
+    return _handler(base, pipeline, observer, base.id_prefix)
+
+
+def build_decisions(base: Base, stages: Stages, observer: DecisionObserver) -> RequestHandler:
+    """Return what handles requests for decisions, which `--observe` does not change."""
+    return _handler(base, DecisionPipeline(stages, observer, time.time), observer, f"{base.id_prefix}-d")
+
+
+def _handler(base: Base, processor: Processor, observer: GatewayObserver, id_prefix: str) -> RequestHandler:
+    handler = RequestHandler(base.live.config, processor, observer, _CLOCKS, request_ids(id_prefix))
+    base.live.followed_by(handler.adopt)
     return handler

@@ -31,6 +31,9 @@ _TEXT: Final = r'"(?:[^"\\]|\\.)*"|\S+'
 _REQUEST: Final = re.compile(rf"(\S+) ({_TEXT}) (\d+) [\d.]+\+[\d.]+ms(?= |$)")
 _MEMBER: Final = re.compile(rf" ([a-z_]+)=({_TEXT})")
 
+DECIDED: Final = "decide"
+"""Who responded, if an ingress asked for a decision and forwards the request itself."""
+
 DIM: Final = "\x1b[2m"
 RESET: Final = "\x1b[0m"
 COLOURS: Final = {
@@ -50,7 +53,8 @@ class AccessEntry(msgspec.Struct, gc=False):
     `upstream_ms` the time spent waiting for Core (0 if Core got no request); their sum is the request's time.
     `route` is a route's name ("GET /ledgers/{id}") or "". `path` is the raw path without the query. `status`
     is 0 if the connection broke before a response. `code` is an error code of the catalogue or "".
-    `would_code` is the code that report-only or `--observe` suppressed.
+    `would_code` is the code that report-only or `--observe` suppressed. `answered_by` is `gateway`, `core` or
+    DECIDED.
     """
 
     time: float

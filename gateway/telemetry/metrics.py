@@ -30,7 +30,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from gateway.errors import Code
-from gateway.telemetry.request_counts import BUCKETS_MS, RequestCounts
+from gateway.telemetry.request_counts import BUCKETS_MS, RequestCounts, Tally
 
 _BUCKET_NAMES: Final = (*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf")
 
@@ -70,12 +70,13 @@ class _PendingPage:
 
 
 class Metrics(Collector):
-    """Renders the page of `/metrics`; `requests` counts the requests."""
+    """Renders the page of `/metrics`; `requests` and `decisions` count what they name."""
 
     def __init__(self, sources: Sources, build: Build) -> None:
         self._sources = sources
         self._build = build
         self.requests = RequestCounts()
+        self.decisions = RequestCounts()
         self._revocations = [0] * len(_LAG_NAMES)
         self._revocation_lag = 0.0
         # By content type, in the order in which they were requested.
@@ -128,6 +129,7 @@ class Metrics(Collector):
         """Yield every family of the gateway; the registry calls it at a scrape."""
         yield from self._request_families()
         yield from self._route_families()
+        yield from self._decision_families()
         yield from self._source_families()
         build = {
             "version": self._build.version,
@@ -182,6 +184,23 @@ class Metrics(Collector):
             received.add_metric(label, total.bytes_in)
             sent.add_metric(label, total.bytes_out)
         yield from (requests, upstream, stamped, received, sent)
+
+    def _decision_families(self) -> Iterator[Metric]:
+        decisions = CounterMetricFamily(
+            "blnk_gateway_decisions_total",
+            "Decisions that an ingress asked for; status 200 is an allowed request.",
+            labels=("route", "method", "status", "code"),
+        )
+        total = Tally()
+        for (route, method, status, code, _), tally in self.decisions.by_labels.items():
+            decisions.add_metric((route, method, str(status), code), sum(tally.counts))
+            total.add(tally)
+        yield decisions
+        duration = HistogramMetricFamily(
+            "blnk_gateway_decision_duration_seconds", "Time that a decision took."
+        )
+        duration.add_metric((), _cumulative(total.counts), total.total_ms / 1000)
+        yield duration
 
     def _source_families(self) -> Iterator[Metric]:
         sources = self._sources

@@ -63,6 +63,7 @@ class Exchange:
 
     __slots__ = (
         "_connection",
+        "_message",
         "_react",
         "body",
         "bytes_out",
@@ -80,6 +81,7 @@ class Exchange:
 
     def __init__(self, connection: ClientLink, message: Any, body: RequestBody) -> None:
         self._connection = connection
+        self._message = message
         self._react: Callable[[], None] | None = None
         self.peer = connection.peer
         self.certificate = connection.certificate
@@ -93,6 +95,12 @@ class Exchange:
         self.bytes_out = 0
         self.responded = False
         self.status = 0
+
+    def about(self, method: str, target: str) -> Exchange:
+        """Return the exchange of another request that this one asks about, which showed no certificate."""
+        other = Exchange(self._connection, self._message._replace(method=method, path=target), self.body)
+        other.certificate = ""
+        return other
 
     # The client's presence.
 

@@ -107,6 +107,15 @@ def test_letting_a_key_pass_longer_is_wider(old: tuple[str, ...], new: tuple[str
     assert [(one.path, one.widens) for one in found] == [("keys.report_only", wider)]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "wider"),
+    [("deny", "allow", True), ("deny", "${MODE}", True), ("allow", "deny", False)],
+)
+def test_deciding_without_a_stamp_is_wider(old: str, new: str, wider: bool) -> None:
+    found = differences(*(added(f"decide:\n  unstamped: {value}") for value in (old, new)))
+    assert [(one.path, one.widens) for one in found] == [("decide.unstamped", wider)]
+
+
 def test_dates_are_shown_as_days() -> None:
     (found,) = differences(config(), report_only(f'{KEY}1: "2001-01-02"'))
     assert (found.old, found.new) == ("{}", f'{{{KEY}1: "2001-01-02"}}')

@@ -14,6 +14,7 @@ from gateway.config import (
     AuditConfig,
     Config,
     ConfigError,
+    DecideConfig,
     DrainConfig,
     KeysConfig,
     LimitsConfig,
@@ -50,7 +51,7 @@ IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment v
 SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
     "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
-    "upstream, keys, timeouts, limits, drain, log, audit, routes"
+    "upstream, keys, timeouts, limits, decide, drain, log, audit, routes"
 )
 
 
@@ -98,6 +99,7 @@ def test_a_small_file_has_every_default() -> None:
             upstream_idle=60.0,
         ),
         limits=LimitsConfig(body=5242880, buffered=67108864, connections=10000, rate=0),
+        decide=DecideConfig(listen=None, unstamped="deny", connections=1024),
         drain=DrainConfig(delay=5.0, timeout=25.0),
         log=LogConfig(format="auto", level="info"),
         audit=AuditConfig(kept=100_000, unshipped="warn"),
@@ -140,6 +142,9 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "limits.buffered": "2KiB",
         "limits.connections": "6",
         "limits.rate": "7",
+        "decide.listen": "127.0.0.1:8",
+        "decide.unstamped": "deny",
+        "decide.connections": "9",
         "drain.delay": "0",
         "drain.timeout": "0s",
         "log.format": "json",
@@ -186,6 +191,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
             upstream_idle=8.0,
         ),
         limits=LimitsConfig(body=1024, buffered=2048, connections=6, rate=7),
+        decide=DecideConfig(listen=Address("127.0.0.1", 8), unstamped="deny", connections=9),
         drain=DrainConfig(delay=0.0, timeout=0.0),
         log=LogConfig(format="json", level="debug"),
         audit=AuditConfig(kept=2000, unshipped="drop"),
@@ -533,6 +539,41 @@ def test_a_listener_may_not_take_the_port_another_has_by_default() -> None:
     assert problems(with_line("listen: 127.0.0.1:5002")) == [
         "gateway.yaml:1: listen: admin takes this port already: write another one"
     ]
+
+
+def test_decisions_are_not_listened_for_where_nobody_may_ask() -> None:
+    decide = "decide: {listen: 127.0.0.1:5004}"
+    assert problems(with_line(decide)) == [
+        "gateway.yaml:1: decide.listen: nobody may ask there: list the addresses of the ingress in "
+        "trusted_proxies, as [127.0.0.1]"
+    ]
+    assert parse(with_line(f"{decide}\ntrusted_proxies: [127.0.0.1]")).decide.listen == Address(
+        "127.0.0.1", 5004
+    )
+
+
+def test_decisions_have_a_port_of_their_own() -> None:
+    text = with_line("decide: {listen: 127.0.0.1:5001}\ntrusted_proxies: [127.0.0.1]")
+    assert problems(text) == [
+        "gateway.yaml:1: decide.listen: listen takes this port already: write another one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("decide: {unstamped: allow}", []),
+        (
+            "decide: {listen: 127.0.0.1:5004, unstamped: allow}",
+            [
+                "gateway.yaml:1: decide.unstamped: nothing stamps the requests that are allowed: a client "
+                "can leave the stamp out, or forge it"
+            ],
+        ),
+    ],
+)
+def test_allowing_what_is_not_stamped_is_a_warning(line: str, expected: list[str]) -> None:
+    assert warned(with_line(f"{line}\ntrusted_proxies: [127.0.0.1]")) == expected
 
 
 def test_one_master_key_is_needed_and_no_two() -> None:

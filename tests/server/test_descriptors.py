@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cli import cli
-from gateway.config import Address, Config
+from gateway.config import Address, Config, DecideConfig
 from gateway.server.build import build
 from gateway.server.descriptors import LEAST, FittedConfig, Shortfall, fit, hard_limit, too_few
 from gateway.server.parts import Options
@@ -75,6 +75,18 @@ class TestRoom:
             Shortfall("limits.connections", 10_000, 78, FEW, 10_496),
             Shortfall("upstream.connections", 128, 24, FEW, 10_496),
         )
+
+    def test_decisions_have_a_share_where_they_are_listened_for(self) -> None:
+        """The bound of their connections counts, and so do the sockets of their listener."""
+        config = configured(clients=500)
+        deciding = replace(config, decide=DecideConfig(listen=Address("127.0.0.1", 0), connections=200))
+        needed = BESIDE + 8 + 500 + 2 * 128 + 200 + 2 * 64
+        assert fit(deciding, needed) == FittedConfig(deciding, 64, ())
+        found = fit(deciding, FEW)
+        assert (*numbers(found), found.config.decide.connections) == (42, 22, 8, 34)
+        assert found.shortfalls[-1] == Shortfall("decide.connections", 200, 34, FEW, needed)
+        few = fit(deciding, LEAST)
+        assert (*numbers(few), few.config.decide.connections) == (2, 1, 1, 2)
 
     @given(st.integers(LEAST, 20_000), st.integers(1, 20_000), st.integers(1, 20_000), st.booleans())
     def test_nothing_is_beyond_the_limit_and_nothing_is_without_a_share(

@@ -227,6 +227,7 @@ class TestRestart:
             ("listen: 127.0.0.1:7001", "listen"),
             ("admin: 127.0.0.1:7002", "admin"),
             ("health: 127.0.0.1:7003", "health"),
+            ("decide: {listen: 127.0.0.1:7004}\ntrusted_proxies: [127.0.0.1]", "decide.listen"),
             ("log: {level: debug}", "log.level"),
         ],
     )
@@ -250,6 +251,7 @@ class TestRestart:
             ('"memory://"', '"memory://", master: deny, per_owner: 5, prefix: b_', ()),
             ("keys:", "limits: {rate: 5, body: 1KiB}\nkeys:", ()),
             ("keys:", "timeouts: {head: 1s}\nkeys:", ()),
+            ("keys:", "decide: {unstamped: allow, connections: 3}\nkeys:", ()),
             ("keys:", "trusted_proxies: [10.0.0.1]\nready_requires: [store]\nkeys:", ()),
             ("of-no-one", "of-no-one, connections: 3, queue: 4", ()),
         ],

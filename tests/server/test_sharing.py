@@ -59,6 +59,16 @@ class TestConfiguration:
                 "listen has port 0, so each process would get a port of its own: write the port that all "
                 "processes share",
             ),
+            (
+                {
+                    "KEYS__STORE": "redis://127.0.0.1:1/0",
+                    "LISTEN": "127.0.0.1:5001",
+                    "DECIDE__LISTEN": "127.0.0.1:0",
+                    "TRUSTED_PROXIES": "127.0.0.1",
+                },
+                "decide.listen has port 0, so each process would get a port of its own: write the port that "
+                "all processes share",
+            ),
         ],
     )
     async def test_what_cannot_be_shared_is_refused_before_anything_starts(
@@ -159,8 +169,8 @@ class TestPort:
         assert (ended.code, ended.stderr) == (
             1,
             f"blnk-gateway: {setting}: cannot listen on {taken}: another program listens there: with "
-            "--reuse-port processes share only the port of listen; write an address that only this process "
-            "has, or port 0 for a free port\n",
+            "--reuse-port processes share only the ports of listen and decide.listen; write an address that "
+            "only this process has, or port 0 for a free port\n",
         )
 
     @pytest.mark.parametrize("host", ["localhost", "::1", "::"])
