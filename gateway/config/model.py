@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from gateway.policy.decisions import Policy
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
+
+_PEERS = 1024
+"""Addresses of which it is remembered whether they are trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,23 +336,30 @@ class Config:
     """Values that are accepted but are seldom intended: of the file by line, then of the environment."""
     policy: Policy = field(init=False, repr=False, compare=False)
     """The routes and the settings that decide who may call them."""
+    _trusts: Callable[[str], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Build the policy once: every request asks for it."""
+        """Build once what every request asks for."""
         policy = Policy(self.routes, self.keys.master == "accept", self.keys.report_only)
         object.__setattr__(self, "policy", policy)
+        # A request asks three times or more, mostly about the same few proxies.
+        remembering = lru_cache(_PEERS)(partial(_is_in, self.trusted_proxies))
+        object.__setattr__(self, "_trusts", remembering)
 
     def trusts(self, peer: str) -> bool:
         """Return whether the IP address `peer` is a trusted proxy, whose headers name its clients."""
-        if not self.trusted_proxies:
-            return False
-        try:
-            address = ip_address(peer)
-        except ValueError:
-            return False
-        # A dual-stack listener shows IPv4 peers in their IPv6 form.
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return any((mapped or address) in network for network in self.trusted_proxies)
+        return bool(self.trusted_proxies) and self._trusts(peer)
+
+
+def _is_in(networks: tuple[Network, ...], peer: str) -> bool:
+    """Return whether the IP address `peer` is in one of the networks."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    # A dual-stack listener shows IPv4 peers in their IPv6 form.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return any((mapped or address) in network for network in networks)
 
 
 def settings() -> dict[str, Setting]:
