@@ -435,6 +435,12 @@ class TestListener:
         assert "blnk_gateway_decision_duration_seconds_count 2.0" in page
         assert "blnk_gateway_requests_total{" not in page
 
+    async def test_what_a_client_makes_up_adds_no_series(self, deciding: Deciding) -> None:
+        for number in range(20):
+            await deciding.ask(f"MADE{number}", f"/up/{number}", MASTER_KEY, convention=NGINX)
+        page = deciding.running.gateway.metrics.exposition("")[0].decode()
+        assert page.count("blnk_gateway_decisions_total{") == 1
+
     async def test_decides_until_the_clients_are_served(self, decide: Any, upstream: StandInCore) -> None:
         """In a drain it closes last: an ingress asks as long as it has requests for this gateway."""
         deciding: Deciding = await decide()

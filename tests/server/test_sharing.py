@@ -173,6 +173,19 @@ class TestPort:
             "only this process has, or port 0 for a free port\n",
         )
 
+    async def test_the_port_for_decisions_is_shared_too(self, site: Site) -> None:
+        """An ingress asks every process at one address."""
+        address = Address("127.0.0.1", free_ports(1)[0])
+        decides = {"DECIDE__LISTEN": str(address), "TRUSTED_PROXIES": "127.0.0.1", "DRAIN__DELAY": "0s"}
+        async with site.process(*SHARED, **decides) as first, site.process(*SHARED, **decides) as second:
+            events = [await process.event("listening") for process in (first, second)]
+            assert [event["decide"] for event in events] == [str(address)] * 2
+            for process in (first, second):
+                async with await RawClient.connect(address) as ingress:
+                    assert (await ingress.ask("GET", "/decide/envoy/health")).status == 200
+                process.terminate()
+                assert (await process.ended()).code == 0
+
     @pytest.mark.parametrize("host", ["localhost", "::1", "::"])
     async def test_processes_take_the_same_addresses_of_a_name(
         self, upstream: StandInCore, redis_url: str, host: str
