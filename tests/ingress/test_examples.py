@@ -89,6 +89,9 @@ class TestAllowed:
     async def test_reaches_core_with_the_bytes_of_the_target(self, scene: Scene) -> None:
         """With the master key in place of the client's, and the names of the key in place of forged ones."""
         targets = ["/ledgers", "/ledgers?a=%2F..//&b=c%20d", "/ledgers/a%20b", "/ledgers/a'b(c)!*;x=1"]
+        if scene.proxy is not TRAEFIK:
+            # Traefik decodes what needs no escape, before it asks.
+            targets.append("/ledgers/%6cdg%5f1")
         forged = [("X-Blnk-Key-Id", "forged"), ("X-Blnk-Owner", "forged")]
         for target in targets:
             assert (await scene.ask("GET", target, headers=forged)).status == 200

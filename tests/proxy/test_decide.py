@@ -17,10 +17,16 @@ import pytest
 from gateway.config import Address
 from gateway.config.report_only_dates import end_of_day
 from gateway.errors import Code, error_body
+from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Access, Route, Stamp, compile_routes
 from gateway.policy.terms import KeyTerms
 from gateway.server.build import build
 from gateway.server.parts import Options
+from gateway.wire.client_connection import ClientConnection
+from gateway.wire.client_deadlines import ClientLimits
+from gateway.wire.clients import Clients
+from gateway.wire.exchange import Exchange
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
 from tests.raw_client import BrokenResponse, RawClient, Response, request
@@ -61,9 +67,7 @@ class Deciding:
     running: Running
 
     async def connect(self, local: str = INGRESS) -> RawClient:
-        address = self.running.gateway.decide_address
-        assert address is not None
-        return await self.running.connect(address, local=local)
+        return await self.running.connect(ingress_address(self), local=local)
 
     async def send(self, data: bytes, local: str = INGRESS) -> Response:
         async with await self.connect(local) as client:
@@ -462,6 +466,21 @@ class TestListener:
         with pytest.raises((OSError, BrokenResponse)):
             await deciding.ask("GET", READ, key)
 
+    async def test_a_decision_that_is_under_way_is_made_in_a_drain(self, decide: Any) -> None:
+        """It is refused as an unknown key, or because the look-up took too long: never cut."""
+        store = HeldKeyStore()
+        deciding: Deciding = await decide(store=store)
+        async with await deciding.connect() as ingress, await deciding.connect() as other:
+            await ingress.send(question(NGINX, "GET", READ, NOBODYS))
+            await store.asked.wait()
+            draining = asyncio.create_task(deciding.running.gateway.drain(0))
+            while (await other.call(question(ENVOY, "GET", "/health", None))).value("connection") is None:
+                await asyncio.sleep(0.01)
+            store.release.set()
+            response = await ingress.response()
+            assert response.value("x-blnk-status") in ("401", "503")
+            assert await draining == 0
+
     async def test_observe_does_not_change_its_decisions(self, upstream: StandInCore) -> None:
         """`serve --observe` enforces nothing for its own clients; an ingress forwards with the master key."""
         changes: dict[str, Any] = {"decide": LISTENING, "trusted_proxies": TRUSTED}
@@ -471,6 +490,50 @@ class TestListener:
         running = Running(gateway, io.StringIO(), upstream)
         assert (await Deciding(running).ask("GET", READ)).code == Code.MISSING_KEY.code
         await running.close()
+
+
+class HeldKeyStore(MemoryKeyStore):
+    """A key store that responds to look-ups once it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
+        self.asked.set()
+        await self.release.wait()
+        return await super().get_by_digest(digest, client)
+
+
+async def test_the_certificate_of_an_ingress_is_not_that_of_its_client() -> None:
+    """The exchange of the request that is asked about has none."""
+    seen = []
+
+    async def handle(asking: Exchange) -> None:
+        made[0].certificate = "ab"
+        other = asking.about("PUT", READ)
+        seen.append((other.method, other.target, other.peer, other.certificate))
+        asking.send(b"HTTP/1.1 204 No Content\r\n\r\n", b"", 204)
+
+    def connect() -> ClientConnection:
+        made.append(clients.connect())
+        return made[0]
+
+    loop = asyncio.get_running_loop()
+    made: list[ClientConnection] = []
+    clients = Clients(handle, lambda *_: b"", ClientLimits(2, head=5, body=5, idle=5, write=5), loop)
+    async with await loop.create_server(connect, INGRESS, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with await RawClient.connect(Address(INGRESS, port)) as client:
+            assert (await client.ask("GET", ENVOY)).status == 204
+    assert seen == [("PUT", READ, INGRESS, "")]
+
+
+def ingress_address(deciding: Deciding) -> Address:
+    address = deciding.running.gateway.decide_address
+    assert address is not None
+    return address
 
 
 def connects_now(address: Address) -> bool:
