@@ -47,6 +47,7 @@ def run_policy_tests(files: tuple[str, ...], report: Path | None, path: Path) ->
       as      the scopes of a key; [] for a key without scopes; master; none for no key
       do      a method and a path
       expect  allow, or the status and code of the refusal
+      at      decide: an ingress asks at decide.listen; by default listen
       route   the line of routes that matches the request; none for no line
       stamp   the stamp of the body: none, create, bulk, replace or merge
       name    the name of the test; by default the method and path

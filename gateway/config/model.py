@@ -340,7 +340,12 @@ class Config:
 
     def __post_init__(self) -> None:
         """Build once what every request asks for."""
-        policy = Policy(self.routes, self.keys.master == "accept", self.keys.report_only)
+        policy = Policy(
+            self.routes,
+            accepts_master=self.keys.master == "accept",
+            report_only=self.keys.report_only,
+            delegates_unstamped=self.decide.unstamped == "allow",
+        )
         object.__setattr__(self, "policy", policy)
         # A request asks three times or more, mostly about the same few proxies.
         remembering = lru_cache(_PEERS)(partial(_is_in, self.trusted_proxies))

@@ -24,7 +24,7 @@ from gateway.config.yaml_document import (
     YamlScalar,
     read_top,
 )
-from gateway.policy.expectations import ALLOW, REFUSALS, PolicyTest
+from gateway.policy.expectations import ALLOW, CLIENTS, LISTENERS, REFUSALS, PolicyTest
 from gateway.policy.principals import MASTER
 from gateway.policy.problems import Problem
 from gateway.policy.routes import Stamp
@@ -41,7 +41,7 @@ from gateway.policy.verdicts import (
 )
 
 NEEDED = ("as", "do", "expect")
-MEMBERS = (*NEEDED, "route", "stamp", "name")
+MEMBERS = (*NEEDED, "at", "route", "stamp", "name")
 EXAMPLE = "- {as: [ledgers:read], do: GET /ledgers, expect: allow}"
 _STAMPS = {stamp.value: stamp for stamp in Stamp}
 _CALLERS: dict[str, PolicyCaller] = {"master": MASTER, "none": NO_KEY}
@@ -103,10 +103,11 @@ class _TestReader:
         expect = self._expect(entries.get("expect"))
         route = self._text(entries.get("route"))
         stamp = self._stamp(entries.get("stamp"), expect)
+        at = self._word(entries.get("at"), LISTENERS) or CLIENTS
         name = self._text(entries.get("name"))
         if caller is None or request is None or expect is None or len(self.problems) > before:
             return None
-        return PolicyTest(name or str(request), caller, request, expect, route, stamp, node.line)
+        return PolicyTest(name or str(request), caller, request, expect, route, stamp, node.line, at)
 
     def _caller(self, entry: YamlEntry | None) -> PolicyCaller | None:
         if entry is None or isinstance(entry.value, YamlRefused):

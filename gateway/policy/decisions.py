@@ -10,6 +10,7 @@ Rules kept here:
   reveals no more than Core's would.
 - On a report-only route or with a report-only key, a request to Core that only lacks the scope is allowed
   until the date; the `Allow` carries the refusal.
+- An ingress that forwards a request itself is never allowed what only the gateway can do.
 - A scoped key manages only the keys of its own owner, and grants only scopes that it holds.
 """
 
@@ -21,7 +22,7 @@ from typing import Final
 from gateway.errors import Code
 from gateway.policy.principals import ApiKey, KeyState, Master, Principal
 from gateway.policy.report_only import NO_DATES, KeyDates
-from gateway.policy.routes import Access, Route, RouteTable
+from gateway.policy.routes import Access, Route, RouteTable, Stamp
 from gateway.policy.scopes import grantable, holds, implied_scope
 from gateway.policy.values import Allow, Ambiguous, Deny, Target
 
@@ -31,6 +32,7 @@ _PUBLIC: Final = Access.PUBLIC
 _DENY: Final = Access.DENY
 _MASTER: Final = Access.MASTER
 _SCOPES: Final = Access.SCOPES
+_NO_STAMP: Final = Stamp.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,14 @@ class Policy:
     """The settings that decide who may do what.
 
     `report_only` holds the keys that are report-only, and until when. Without `accepts_master` the master key
-    is refused before it reaches `decide`.
+    is refused before it reaches `decide`. `delegates_unstamped` lets an ingress forward what is not stamped
+    then.
     """
 
     table: RouteTable
     accepts_master: bool = True
     report_only: KeyDates = NO_DATES
+    delegates_unstamped: bool = False
 
 
 def authenticate(key: ApiKey | None, now: float) -> Deny | None:
@@ -75,6 +79,20 @@ def authorize(
             return checked
         refusal, checked = checked, reported
     return Allow(checked, refusal)
+
+
+def delegate(decision: Allow | Deny, policy: Policy) -> Allow | Deny:
+    """Return the decision for an ingress that forwards the request itself, unstamped and with the master key.
+
+    `/api-keys` and `master` routes are refused for everyone, and routes that stamp if the policy says so.
+    """
+    if isinstance(decision, Deny):
+        return decision
+    route = decision.route
+    unstamped = route.stamp is not _NO_STAMP and not policy.delegates_unstamped
+    if route.served or route.access is _MASTER or unstamped:
+        return _deny(Code.NOT_DECIDED, route)
+    return decision
 
 
 def _report_only_route(deny: Deny, principal: Principal, now: float, dates: KeyDates) -> Route | None:

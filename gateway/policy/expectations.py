@@ -15,7 +15,7 @@ from gateway.errors import Code
 from gateway.policy.decisions import Policy
 from gateway.policy.routes import Route, Stamp
 from gateway.policy.values import Allow, Ambiguous
-from gateway.policy.verdicts import PolicyCaller, PolicyRequest, Verdict, verdict
+from gateway.policy.verdicts import PolicyCaller, PolicyRequest, Verdict, delegated_verdict, verdict
 
 ALLOW: Final = "allow"
 REFUSALS: Final = tuple(
@@ -28,9 +28,15 @@ REFUSALS: Final = tuple(
         Code.UNKNOWN_RESOURCE,
         Code.MASTER_REQUIRED,
         Code.NOT_FOUND,
+        Code.NOT_DECIDED,
     )
 )
 """The refusals that a policy test can expect, each as `STATUS CODE`."""
+
+CLIENTS: Final = "listen"
+INGRESS: Final = "decide"
+LISTENERS: Final = (CLIENTS, INGRESS)
+"""The listeners that a policy test can name: clients send requests to one, an ingress asks at the other."""
 
 # The keys of a policy test never expire, so the time does not matter.
 _NOW: Final = 0.0
@@ -40,7 +46,8 @@ _NOW: Final = 0.0
 class PolicyTest:
     """One line of a policy test file: a caller, a request, and the expected result.
 
-    `expect` is `ALLOW` or one of `REFUSALS`; None for `route` or `stamp` expects nothing of it.
+    `expect` is `ALLOW` or one of `REFUSALS`; None for `route` or `stamp` expects nothing of it. `at` is the
+    listener, one of `LISTENERS`.
     """
 
     name: str
@@ -50,6 +57,7 @@ class PolicyTest:
     route: str | None = None
     stamp: Stamp | None = None
     line: int = 0
+    at: str = CLIENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,8 @@ def run_test(test: PolicyTest, policy: Policy) -> PolicyTestResult:
     matched = (
         None if isinstance(target, Ambiguous) else policy.table.match(test.request.method, target.segments)
     )
-    reached = verdict(test.request, test.caller, policy, _NOW)
+    judge = delegated_verdict if test.at == INGRESS else verdict
+    reached = judge(test.request, test.caller, policy, _NOW)
     return PolicyTestResult(test, matched, tuple(_mismatches(test, matched, reached)))
 
 

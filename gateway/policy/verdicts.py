@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import Code, error_body
-from gateway.policy.decisions import Policy, decide
+from gateway.policy.decisions import Policy, decide, delegate
 from gateway.policy.key_checksum import holds_prefixed_key
 from gateway.policy.principals import MASTER, ApiKey, Master, Principal
 from gateway.policy.routes import METHODS, Stamp
@@ -105,6 +105,11 @@ def verdict(request: PolicyRequest, caller: PolicyCaller, policy: Policy, now: f
     if isinstance(decision, Allow) and isinstance(caller, ApiKey):
         return Verdict(caller, decision, decision.route.stamp)
     return Verdict(caller, decision, Stamp.NONE)
+
+
+def delegated_verdict(request: PolicyRequest, caller: PolicyCaller, policy: Policy, now: float) -> Verdict:
+    """Return the verdict if an ingress asks for a decision, and forwards the request itself."""
+    return Verdict(caller, delegate(_decision(request, caller, policy, now), policy), Stamp.NONE)
 
 
 def _decision(request: PolicyRequest, caller: PolicyCaller, policy: Policy, now: float) -> Allow | Deny:

@@ -18,8 +18,8 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.errors import Code, GatewayError, error_body
+from gateway.policy.decisions import delegate
 from gateway.policy.principals import ApiKey
-from gateway.policy.routes import Access, Route, Stamp
 from gateway.policy.values import Deny
 from gateway.proxy.asking import NGINX, Convention, convention_of, read_original
 from gateway.proxy.authenticate import UnknownKey
@@ -28,8 +28,6 @@ from gateway.proxy.errors import code_of, message_of
 from gateway.proxy.responses import Responder, connection_of, own_head, refusal_lines
 from gateway.proxy.stages import Stages
 
-_MASTER: Final = Access.MASTER
-_NO_STAMP: Final = Stamp.NONE
 _CLOSING: Final = b"Connection: close\r\n"
 
 
@@ -82,7 +80,7 @@ class DecisionPipeline:
         """Respond with the decision on the request that `context` asks about. Raises GatewayError."""
         asking, entry = context.exchange, context.entry
         if not context.config.trusts(asking.peer):
-            self.responder.deny(context, _deny(Code.UNTRUSTED_PEER))
+            self.responder.deny(context, Deny(Code.UNTRUSTED_PEER, Code.UNTRUSTED_PEER.message))
             return
         named = read_original(asking, convention_of(asking.target))
         if isinstance(named, Deny):
@@ -112,12 +110,10 @@ class DecisionPipeline:
             principal = await self._authenticator.look_up(context, principal)
         if isinstance(principal, Deny):
             return principal
-        decision = self._authorizer.authorize(context, principal)
+        decision = delegate(self._authorizer.authorize(context, principal), context.config.policy)
         self._limiter.limit(context)
         if isinstance(decision, Deny):
             return decision
-        if _needs_the_gateway(decision.route, unstamped=context.config.decide.unstamped == "allow"):
-            return _deny(Code.NOT_DECIDED, decision.route)
         self._authorizer.note_use(principal, decision)
         entry.decision = "allow"
         if decision.would_deny is not None:
@@ -129,15 +125,6 @@ class DecisionPipeline:
         head = own_head(200, 0, entry.request_id.encode(), connection_of(exchange), self._unix_time())
         names = b"X-Blnk-Key-Id: %b\r\nX-Blnk-Owner: %b\r\n\r\n" % (_text(entry.key_id), _text(entry.owner))
         exchange.send(head + names, b"", 200)
-
-
-def _needs_the_gateway(route: Route, *, unstamped: bool) -> bool:
-    """Return True if only the gateway itself can do what `route` demands."""
-    return route.served or route.access is _MASTER or (route.stamp is not _NO_STAMP and not unstamped)
-
-
-def _deny(code: Code, route: Route | None = None) -> Deny:
-    return Deny(code, code.message, route)
 
 
 def _text(value: str) -> bytes:

@@ -28,7 +28,7 @@ METHODS = "do: the method is one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT
 RESPONSES = (
     "expect: write one of allow, 401 AUTH_MISSING_API_KEY, 401 AUTH_INVALID_API_KEY, 400 GEN_BAD_REQUEST, "
     "403 AUTH_INSUFFICIENT_PERMISSIONS, 403 AUTH_UNKNOWN_RESOURCE, 403 AUTH_MASTER_KEY_REQUIRED, "
-    "404 GEN_NOT_FOUND"
+    "404 GEN_NOT_FOUND, 403 GATEWAY_NOT_DECIDED"
 )
 SHIPPED = (Path(__file__).parents[2] / "deploy" / "policy-tests.yaml").read_bytes()
 
@@ -82,7 +82,7 @@ def test_each_line_is_a_test() -> None:
         (
             "- as: none\n  do: GET /\n  expect: allow\n  stmap: none",
             4,
-            "a test has as, do, expect, route, stamp, name; did you mean 'stamp'?",
+            "a test has as, do, expect, at, route, stamp, name; did you mean 'stamp'?",
         ),
         ("- {as: ledgers:read, do: GET /, expect: allow}", 1, CALLER),
         ("- {as: {a: b}, do: GET /, expect: allow}", 1, CALLER),
@@ -124,6 +124,7 @@ def test_each_line_is_a_test() -> None:
         ),
         ("- {as: none, do: 1, expect: allow}", 1, "do: write text, in quotes where YAML reads otherwise"),
         ("- {as: none, do: ~, expect: allow}", 1, "the value is missing: write one, or remove the line"),
+        ("- {as: none, do: GET /, expect: allow, at: admin}", 1, "at: write one of listen, decide"),
         ("- {as: none, do: GET /, expect: 404}", 1, RESPONSES),
         ("- {as: none, do: GET /, expect: [allow]}", 1, RESPONSES),
         ("- {as: none, do: GET /, expect: alow}", 1, f"{RESPONSES}; did you mean 'allow'?"),

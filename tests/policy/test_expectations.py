@@ -7,14 +7,23 @@ from dataclasses import replace
 import pytest
 
 from gateway.policy.decisions import Policy
-from gateway.policy.expectations import ALLOW, REFUSALS, Mismatch, PolicyTest, PolicyTestResult, run_test
+from gateway.policy.expectations import (
+    ALLOW,
+    INGRESS,
+    REFUSALS,
+    Mismatch,
+    PolicyTest,
+    PolicyTestResult,
+    run_test,
+)
 from gateway.policy.principals import MASTER
 from gateway.policy.routes import Access, Route, RouteTable, Stamp, compile_routes
-from gateway.policy.verdicts import NO_KEY, PolicyRequest, key_with, read_request
+from gateway.policy.verdicts import NO_KEY, PolicyCaller, PolicyRequest, key_with, read_request
 
 CREATE = Route("POST", "/ledgers", Access.SCOPES, ("ledgers:write",), Stamp.CREATE)
 HOOKS = Route("GET", "/hooks", Access.MASTER)
 WRITER, READER = key_with(["ledgers:write"]), key_with(["ledgers:read"])
+UNDECIDED = "403 GATEWAY_NOT_DECIDED"
 LACKING = "403 AUTH_INSUFFICIENT_PERMISSIONS"
 
 
@@ -51,6 +60,24 @@ def test_what_comes_as_expected_holds(test: PolicyTest, route: Route | None) -> 
     assert outcome.holds
 
 
+@pytest.mark.parametrize(
+    ("unstamped", "caller", "line", "expect"),
+    [
+        (False, WRITER, "POST /ledgers", UNDECIDED),
+        (True, WRITER, "POST /ledgers", ALLOW),
+        (True, READER, "POST /ledgers", LACKING),
+        (True, MASTER, "GET /hooks", UNDECIDED),
+        (True, NO_KEY, "GET /hooks", "401 AUTH_MISSING_API_KEY"),
+    ],
+)
+def test_an_ingress_may_not_do_what_only_the_gateway_does(
+    unstamped: bool, caller: PolicyCaller, line: str, expect: str
+) -> None:
+    """At the listener for decisions nothing is stamped, even where the policy lets that pass."""
+    test = PolicyTest("", caller, asked(line), expect, stamp=Stamp.NONE, at=INGRESS)
+    assert run_test(test, replace(policy(), delegates_unstamped=unstamped)).mismatches == ()
+
+
 def test_every_difference_is_reported() -> None:
     test = replace(WRITES, caller=READER, route="GET /ledgers", stamp=Stamp.BULK)
     outcome = run_test(test, policy())
@@ -81,4 +108,5 @@ def test_a_test_can_expect_what_a_decision_can_say() -> None:
         "403 AUTH_UNKNOWN_RESOURCE",
         "403 AUTH_MASTER_KEY_REQUIRED",
         "404 GEN_NOT_FOUND",
+        "403 GATEWAY_NOT_DECIDED",
     )
