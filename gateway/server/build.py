@@ -10,8 +10,9 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TextIO
+from typing import Final, TextIO
 
 from gateway.admin.application import admin_application, health_application
 from gateway.admin.checks import AdminAccess
@@ -76,6 +77,9 @@ from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
+
+_HELD_FOR_DECISIONS: Final = 8 * 1024**2
+"""Bytes that are held of all requests for decisions: of heads that are not whole, and of unread bodies."""
 
 
 def build(config: Config, log: TextIO, options: Options | None = None) -> Gateway:
@@ -217,29 +221,34 @@ def _audit(base: Base, store: KeyStore) -> AuditParts:
     return AuditParts(base.audit, AuditWriter(base.audit, store), watch)
 
 
-def _clients(base: Base, handler: RequestHandler, count: Callable[[Config], int]) -> Clients:
-    """Return the connections whose requests `handler` handles; `count` returns their number."""
+def _clients(base: Base, handler: RequestHandler, limits: Callable[[Config], ClientLimits]) -> Clients:
+    """Return connections whose requests `handler` handles, within the `limits` of a configuration."""
     live = base.live
     clients = Clients(
         handler.handle,
         handler.refuse_unreadable,
-        _client_limits(live.config, count(live.config)),
+        limits(live.config),
         base.loop,
         trusts=lambda peer: live.config.trusts(peer),
     )
-    live.followed_by(lambda config: clients.adopt(_client_limits(config, count(config))))
+    live.followed_by(lambda config: clients.adopt(limits(config)))
     return clients
 
 
-def _client_limits(config: Config, connections: int) -> ClientLimits:
+def _client_limits(config: Config) -> ClientLimits:
     timeouts = config.timeouts
     return ClientLimits(
-        connections=connections,
+        connections=config.limits.connections,
         head=timeouts.head,
         body=timeouts.body,
         idle=timeouts.idle,
         write=timeouts.write,
     )
+
+
+def _decider_limits(config: Config) -> ClientLimits:
+    connections = config.decide.connections
+    return replace(_client_limits(config), connections=connections, held_bytes=_HELD_FOR_DECISIONS)
 
 
 def _front(
@@ -263,10 +272,10 @@ def _front(
     )
     deciders = None
     if config.decide.listen is not None:
-        deciders = _clients(base, handlers.decisions, lambda config: config.decide.connections)
+        deciders = _clients(base, handlers.decisions, _decider_limits)
     return Front(
         handler=handlers.requests,
-        clients=_clients(base, handlers.requests, lambda config: config.limits.connections),
+        clients=_clients(base, handlers.requests, _client_limits),
         deciders=deciders,
         listeners=listeners,
         admin=admin,

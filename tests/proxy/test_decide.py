@@ -29,7 +29,7 @@ from gateway.wire.clients import Clients
 from gateway.wire.exchange import Exchange
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
-from tests.raw_client import BrokenResponse, RawClient, Response, request
+from tests.raw_client import PATIENCE, BrokenResponse, RawClient, Response, request
 from tests.running import MASTER_KEY, Minted, Running, configured, eventually, shipped_config
 from tests.test_error_shape import UnreachableKeyStore
 
@@ -399,6 +399,21 @@ class TestListener:
             refused = await third.response()
         assert (refused.status, refused.value("x-blnk-status")) == (403, "503")
         assert (await deciding.running.ask("GET", "/health")).status == 200
+
+    async def test_half_sent_questions_hold_a_part_of_the_memory(self, deciding: Deciding) -> None:
+        """Of more than 8 MiB the sender is refused some, as nginx understands it."""
+        senders = [await deciding.connect() for _ in range(200)]
+        lines = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 8000) for number in range(7))
+        for sender in senders:
+            await sender.send(b"GET /decide/nginx HTTP/1.1\r\n" + lines)
+        async with asyncio.timeout(PATIENCE):
+            done, waiting = await asyncio.wait(
+                {asyncio.ensure_future(sender.response()) for sender in senders},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        for each in waiting:
+            each.cancel()
+        assert {each.result().value("x-blnk-status") for each in done} == {"503"}
 
     async def test_slow_questions_are_cut(self, decide: Any) -> None:
         deciding: Deciding = await decide(timeouts={"head": 0.2, "idle": 0.2})
