@@ -207,6 +207,15 @@ class TestTarget:
         assert (await scene.ask("GET", "/ledgers/from-here", headers=forged)).status == 200
         assert (await scene.decided("/ledgers/from-here"))[-1]["client"] == CLIENT
 
+    async def test_is_logged_with_the_request_id_that_core_gets(self, scene: Scene) -> None:
+        """It is the ingress's own, but Traefik makes none, and passes on what its client sent."""
+        forged = [("X-Request-Id", "forged")]
+        assert (await scene.ask("GET", "/ledgers/by-id", headers=forged)).status == 200
+        (arrived,) = scene.core.take()
+        logged = (await scene.decided("/ledgers/by-id"))[-1]["request_id"]
+        assert arrived.values("x-request-id") == [logged]
+        assert (logged == "forged") == (scene.proxy is TRAEFIK)
+
 
 def naming(target: str) -> list[tuple[str, str]]:
     """Return headers that name a GET of this target in every convention."""
