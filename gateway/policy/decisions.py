@@ -40,8 +40,8 @@ class Policy:
     """The settings that decide who may do what.
 
     `report_only` holds the keys that are report-only, and until when. Without `accepts_master` the master key
-    is refused before it reaches `decide`. `delegates_unstamped` lets an ingress forward what is not stamped
-    then.
+    is refused before it reaches `decide`. `delegates_unstamped` lets an ingress forward requests on routes
+    that stamp, though nothing stamps them then.
     """
 
     table: RouteTable
@@ -84,7 +84,8 @@ def authorize(
 def delegate(decision: Allow | Deny, policy: Policy) -> Allow | Deny:
     """Return the decision for an ingress that forwards the request itself, unstamped and with the master key.
 
-    `/api-keys` and `master` routes are refused for everyone, and routes that stamp if the policy says so.
+    `/api-keys` and `master` routes are refused for everyone, and so are routes that stamp, unless the policy
+    delegates them.
     """
     if isinstance(decision, Deny):
         return decision

@@ -246,7 +246,7 @@ def _client_limits(config: Config) -> ClientLimits:
     )
 
 
-def _decider_limits(config: Config) -> ClientLimits:
+def _ingress_limits(config: Config) -> ClientLimits:
     connections = config.decide.connections
     return replace(_client_limits(config), connections=connections, held_bytes=_HELD_FOR_DECISIONS)
 
@@ -270,13 +270,13 @@ def _front(
         explaining=Explaining(lambda: live.config, authority, time.time),
         pages={"/scopes": scopes.page},
     )
-    deciders = None
+    ingresses = None
     if config.decide.listen is not None:
-        deciders = _clients(base, handlers.decisions, _decider_limits)
+        ingresses = _clients(base, handlers.decisions, _ingress_limits)
     return Front(
         handler=handlers.requests,
         clients=_clients(base, handlers.requests, _client_limits),
-        deciders=deciders,
+        ingresses=ingresses,
         listeners=listeners,
         admin=admin,
         health=health_application(base.health, metrics),

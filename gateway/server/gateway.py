@@ -1,7 +1,8 @@
 """The life of a gateway: start, ready, drain, end.
 
 Rules kept here:
-- Draining: not ready at once, accepting for a while, then closing as responses end.
+- Draining: not ready at once, accepting for a while, then closing as responses end. Decisions are made to the
+  end: an ingress goes on asking as long as it has requests for this gateway.
 - The gateway listens at a port that it shares with other processes once Core was verified, not before.
 """
 
@@ -144,20 +145,20 @@ class Gateway:
         await front.listeners.drain("listen", config.timeout)
         front.clients.shut()
         self._cut += await front.clients.emptied(deadline - self._loop.time())
-        await self._drain_deciders(deadline)
+        await self._drain_ingresses(deadline)
         self._cut += await pool.settle(deadline - self._loop.time())
         await _end(self._parts, self._cut)
         return self._stopped()
 
-    async def _drain_deciders(self, deadline: float) -> None:
-        """Stop to decide: last, for an ingress goes on asking as long as it has requests for this gateway."""
+    async def _drain_ingresses(self, deadline: float) -> None:
+        """Stop as the decisions that are under way are made."""
         front = self._parts.front
-        if front.deciders is None:
+        if front.ingresses is None:
             return
-        front.deciders.drain()
+        front.ingresses.drain()
         await front.listeners.drain("decide.listen", max(0.0, deadline - self._loop.time()))
-        front.deciders.shut()
-        self._cut += await front.deciders.emptied(deadline - self._loop.time())
+        front.ingresses.shut()
+        self._cut += await front.ingresses.emptied(deadline - self._loop.time())
 
     async def cut_off(self) -> int:
         """Stop at once; return the exit code: 0, or 1 if something in flight was cut."""
@@ -165,8 +166,8 @@ class Gateway:
         for setting in ("listen", "decide.listen"):
             front.listeners.close(setting)
         self._cut += await front.clients.emptied(0)
-        if front.deciders is not None:
-            self._cut += await front.deciders.emptied(0)
+        if front.ingresses is not None:
+            self._cut += await front.ingresses.emptied(0)
         self._cut += await self._parts.core.pool.settle(0)
         # Redis, for one, may be what hangs.
         with contextlib.suppress(TimeoutError):
@@ -202,8 +203,8 @@ async def _bind(parts: GatewayParts) -> None:
     await front.listeners.open_private("admin", config.admin, front.admin)
     if config.health is not None:
         await front.listeners.open_private("health", config.health, front.health)
-    if config.decide.listen is not None and front.deciders is not None:
-        connect = front.deciders.connect
+    if config.decide.listen is not None and front.ingresses is not None:
+        connect = front.ingresses.connect
         await front.listeners.bind("decide.listen", [config.decide.listen], connect, ACCEPTED_DECISIONS)
     await front.listeners.bind("listen", config.listen, front.clients.connect)
 
@@ -212,8 +213,8 @@ async def _end(parts: GatewayParts, cut: int) -> None:
     for setting in ("listen", "decide.listen"):
         parts.front.listeners.close(setting)
     await parts.front.clients.emptied(0)
-    if parts.front.deciders is not None:
-        await parts.front.deciders.emptied(0)
+    if parts.front.ingresses is not None:
+        await parts.front.ingresses.emptied(0)
     await parts.background.tasks.stop()
     parts.core.pool.abort()
     await parts.front.listeners.close_all()

@@ -102,11 +102,11 @@ class CoreParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """Everything that clients and operators connect to; `deciders` ask for decisions, if anybody may."""
+    """Everything that clients and operators connect to; `ingresses` ask for decisions, if any may."""
 
     handler: RequestHandler
     clients: Clients
-    deciders: Clients | None
+    ingresses: Clients | None
     listeners: Listeners
     admin: web.Application
     health: web.Application
