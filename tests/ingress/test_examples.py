@@ -14,7 +14,7 @@ import pytest_asyncio
 from gateway.config import Address
 from gateway.errors import Code, error_body
 from tests.core_stand_in import StandInCore
-from tests.ingress.proxies import ENVOY, NGINX, PROXIES, TRAEFIK, Proxy, ingress
+from tests.ingress.proxies import ENVOY, EXAMPLES, NGINX, PROXIES, TRAEFIK, Proxy, ingress
 from tests.raw_client import RawClient, Response, request
 from tests.running import MASTER_KEY, Minted, Running, start
 from tests.test_error_shape import UnreachableKeyStore
@@ -83,6 +83,11 @@ def refused(response: Response) -> tuple[int, bytes]:
 
 def catalogued(code: Code, message: str = "") -> tuple[int, bytes]:
     return code.status, error_body(code.code, message or code.message)
+
+
+async def test_every_example_is_tested() -> None:
+    files = {"nginx.conf", "traefik-routes.yaml", "Caddyfile", "envoy.yaml"}
+    assert {path.name for path in EXAMPLES.iterdir()} == files == {proxy.example for proxy in PROXIES}
 
 
 class TestAllowed:
