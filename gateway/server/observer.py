@@ -160,6 +160,8 @@ class DecisionObserver(GatewayObserver):
         entry.answered_by = DECIDED
         self._metrics.decisions.count(entry)
         self._policy.request(entry)
+        if entry.code:
+            self._audit.refused(entry)
         self._log.record(entry)
 
 
