@@ -71,3 +71,17 @@ async def test_the_start_line_and_the_metrics_say_which_build_runs(gateway: Runn
     page = gateway.gateway.metrics.exposition("")[0].decode()
     assert started["build"] == build_kind() == kind
     assert f"blnk_gateway_build_info{{build={json.dumps(kind)}," in page
+
+
+async def test_the_process_is_measured_in_either_build(gateway: Running) -> None:
+    """The page has the metrics of the process: a compiled module has no other process."""
+    page, _ = gateway.gateway.metrics.exposition("")
+    named = {line.split()[2] for line in page.decode().splitlines() if line.startswith("# TYPE process_")}
+    assert named == {
+        "process_cpu_seconds_total",
+        "process_max_fds",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+        "process_virtual_memory_bytes",
+    }

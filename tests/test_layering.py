@@ -20,7 +20,7 @@ import pytest
 from tests.running import ROOT
 
 LAYERS = (
-    {"errors"},
+    {"errors", "durations"},
     {"policy", "gocompat", "fairness", "audit"},
     {"keys", "wire", "stamping", "telemetry"},
     {"config"},
@@ -47,7 +47,8 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "policy/*.py", "gocompat/*.py", "audit/*.py", "stamping/*.py", "fairness/shares.py",
+    "errors.py", "durations.py", "policy/*.py", "gocompat/*.py", "audit/*.py", "stamping/*.py",
+    "fairness/shares.py",
     "keys/minting.py", "keys/redis/url.py", "proxy/body_budget.py", "wire/headers.py",
 )  # fmt: skip
 # Times are used as values; the clock is not read.

@@ -18,6 +18,7 @@ from gateway.audit import THE_GATEWAY, AuditEntry, Author
 from gateway.audit.shipping import AUDIT_KEPT, Unshipped
 from gateway.gocompat.times import Instant
 from gateway.keys.audit import entry_of
+from gateway.keys.command_times import StoreTimes
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, without_use
 from gateway.keys.store import (
@@ -187,6 +188,10 @@ class _MemoryReader:
         """Return how many records of an owner there are."""
         return len(self._table.ends_of_owner(owner))
 
+    async def count_ends(self, after: float, until: float) -> AsyncIterator[int]:
+        """Yield how many keys end in this time (Unix seconds), in one step."""
+        yield sum(after <= record.ends <= until for record in self._table)
+
     async def scan(self) -> AsyncIterator[list[KeyRecord]]:
         """Return all records, in one batch."""
         yield [self._uses.with_last_use(record) for record in self._table]
@@ -273,7 +278,7 @@ class _MemoryWriter:
 
 
 class MemoryKeyStore(_MemoryReader, _MemoryWriter):
-    """Keys of this process alone, lost when it ends.
+    """Keys of this process alone, lost when it ends; no time of a command is counted.
 
     Args:
         changes_kept: how many changes are kept.
@@ -296,6 +301,7 @@ class MemoryKeyStore(_MemoryReader, _MemoryWriter):
         self._changes = _Changes(changes_kept)
         self._uses = _LastUses()
         self._leases: dict[str, float] = {}
+        self.times = StoreTimes()
         self._audit = _AuditRing(audit_kept, now)
         self.author = author
 

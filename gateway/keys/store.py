@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 from gateway.audit import AuditEntry, Author
 from gateway.audit.shipping import Unshipped
+from gateway.keys.command_times import StoreTimes
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
@@ -232,8 +233,19 @@ class CachedStore(KeysByDigest, ChangeFeed, Protocol):
     """The part of a store that a cache asks and follows."""
 
 
+class KeyEnds(Protocol):
+    """Counts keys by when they end."""
+
+    def count_ends(self, after: float, until: float) -> AsyncIterator[int]:
+        """Yield in small steps how many keys end in this time (Unix seconds): each step counts others."""
+
+
 class StoreHealth(Protocol):
     """Tells operators about the store itself."""
+
+    @property
+    def times(self) -> StoreTimes:
+        """The times and failures of its commands."""
 
     @property
     def shared(self) -> bool:
@@ -278,6 +290,7 @@ class KeyStore(
     CoreRevocationQueue,
     UsageStore,
     CachedStore,
+    KeyEnds,
     StoreHealth,
     Protocol,
 ):

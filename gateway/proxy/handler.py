@@ -62,6 +62,9 @@ class RequestHandler:
         observer: observes each request.
         clocks: the time.
         request_ids: makes ids that no other process has.
+
+    Attributes:
+        in_flight: how many requests are being handled.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class RequestHandler:
         request_ids: Callable[[], str],
     ) -> None:
         self.config = config
+        self.in_flight = 0
         self._process = processor.process
         self._observer = observer
         self._responder = processor.responder
@@ -88,6 +92,7 @@ class RequestHandler:
         """Respond to one request, and record it. Raises nothing."""
         began, entry = self._monotonic(), self._entry(exchange)
         context = RequestContext(exchange, entry, self.config, self._observer, began)
+        self.in_flight += 1
         try:
             await self._process(context)
         except GatewayError as failure:
@@ -102,6 +107,7 @@ class RequestHandler:
             self._observer.fault(problem)
             self._fail(context, GatewayError())
         finally:
+            self.in_flight -= 1
             context.release()
         entry.status = exchange.status
         entry.bytes_in = exchange.body.bytes_in

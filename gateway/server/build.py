@@ -24,6 +24,7 @@ from gateway.config import Config, read_secret
 from gateway.keys.authorities import OpenAuthority, authority_kind
 from gateway.keys.authority import Authority
 from gateway.keys.cache import ChangeCallbacks, KeyCache
+from gateway.keys.expiring import ExpiringKeys
 from gateway.keys.store import KeyStore
 from gateway.keys.usage import LastUsed
 from gateway.proxy.core_client import CoreClient
@@ -46,6 +47,7 @@ from gateway.server.learned_changes import LearnedChanges
 from gateway.server.listeners import Listeners
 from gateway.server.live_config import LiveConfig
 from gateway.server.live_policy import LivePolicy, PolicyTakers
+from gateway.server.loop_lag import LoopLag
 from gateway.server.master_keys import MasterKeys
 from gateway.server.observer import DecisionObserver, GatewayObserver, Telemetry
 from gateway.server.parts import (
@@ -74,7 +76,7 @@ from gateway.server.version import build_kind, version
 from gateway.telemetry import Build, Log, Metrics, Sources
 from gateway.telemetry.audit_metrics import AuditMetrics
 from gateway.telemetry.scope_use import ScopeUse
-from gateway.telemetry.store_metrics import StoreMetrics
+from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
 
@@ -98,12 +100,16 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     core = _core(base)
     show = PolicyTakers(base.health, base.log.events, base.audit)
     policy = LivePolicy(base.live, show, NOTICE if options.observe else "", time.time)
+    lag = LoopLag(time.monotonic)
     sources = Sources(
+        requests_in_flight=lambda: handlers.requests.in_flight,
         connections=lambda: len(front.clients),
         upstream_connections=lambda: core.pool.counts,
+        upstream_waits=lambda: core.pool.waits,
         key_cache=lambda: keys.cache.counts,
         log_lines_dropped=lambda: base.log.dropped,
         ready=lambda: base.health.ready,
+        loop_lags=lag.lags,
     )
     telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics)
     master_keys = MasterKeys(base.live, base.core_access, base.log.events)
@@ -120,14 +126,14 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     front = _front(base, keys, authority.authority, telemetry.metrics, handlers)
     for collector in (
         policy.metrics,
-        StoreMetrics(lambda: keys.watch.memory),
+        StoreMetrics(_store_sources(keys)),
         AuditMetrics(partial(audit_numbers, audit, keys.store, time.time)),
         DependencyMetrics(base.dependencies),
     ):
         telemetry.metrics.add(collector)
     reload = None if options.source is None else policy.follow(options.source, base.live.config)
     work = _work(base, core, keys, authority, observer)
-    work += [master_keys.follow, audit.writer.run, audit.watch.run]
+    work += [master_keys.follow, audit.writer.run, audit.watch.run, lag.run]
     if reload is not None:
         work.append(reload.run)
     return Gateway(
@@ -162,6 +168,7 @@ def _work(
         partial(report_failures, authority.authority, observer),
         base.dependencies.run,
         keys.watch.run,
+        keys.expiring.run,
     ]
     if not base.options.observe:
         work.append(partial(_say_bound, base, keys.cache, authority.authority))
@@ -213,7 +220,15 @@ def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
         on_change=observer.key_changed, on_batch=LearnedChanges(base.log.events).take, on_gap=watch.missed
     )
     cache = KeyCache(store, uptime, grace=settings.grace, callbacks=callbacks)
-    return KeyParts(store, cache, watch, LastUsed(store), ScopeUse())
+    return KeyParts(store, cache, watch, LastUsed(store), ExpiringKeys(store, time.time), ScopeUse())
+
+
+def _store_sources(keys: KeyParts) -> StoreSources:
+    return StoreSources(
+        memory=lambda: keys.watch.memory,
+        expiring=lambda: keys.expiring.count,
+        commands=lambda: {kind.value: times for kind, times in keys.store.times.by_kind.items()},
+    )
 
 
 def _audit(base: Base, store: KeyStore) -> AuditParts:

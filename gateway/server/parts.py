@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.admin.health import Health
 from gateway.keys.authority import Authority
 from gateway.keys.cache import KeyCache
+from gateway.keys.expiring import ExpiringKeys
 from gateway.keys.store import KeyStore
 from gateway.keys.usage import LastUsed
 from gateway.proxy.core_access import CoreAccess
@@ -79,6 +80,7 @@ class KeyParts:
     cache: KeyCache
     watch: StoreWatch
     last_used: LastUsed
+    expiring: ExpiringKeys
     scope_use: ScopeUse
 
 

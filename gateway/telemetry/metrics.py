@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -29,28 +28,33 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from gateway.durations import Durations
 from gateway.errors import Code
 from gateway.telemetry.request_counts import BUCKETS_MS, RequestCounts, Tally
 
 _BUCKET_NAMES: Final = (*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf")
 
 LAG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-_LAG_NAMES: Final = (*map(str, LAG_SECONDS), "+Inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """The values that are read when Prometheus scrapes; counters never decrease.
 
-    `connections` counts the open connections of clients, `upstream_connections` those to Core by state
-    ("idle", "busy", ...), `key_cache` look-ups by result ("hit", "miss", ...).
+    `requests_in_flight` counts the requests being handled, `connections` the open connections of clients,
+    `upstream_connections` those to Core by state ("idle", "busy", ...), `key_cache` look-ups by result
+    ("hit", "miss", ...). `upstream_waits` has the waits for a connection to Core, and `loop_lags` how late
+    the event loop was.
     """
 
+    requests_in_flight: Callable[[], int]
     connections: Callable[[], int]
     upstream_connections: Callable[[], Mapping[str, int]]
+    upstream_waits: Callable[[], Durations]
     key_cache: Callable[[], Mapping[str, int]]
     log_lines_dropped: Callable[[], int]
     ready: Callable[[], bool]
+    loop_lags: Durations
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,7 @@ class Metrics(Collector):
         self._build = build
         self.requests = RequestCounts()
         self.decisions = RequestCounts()
-        self._revocations = [0] * len(_LAG_NAMES)
-        self._revocation_lag = 0.0
+        self._revocation_lags = Durations(LAG_SECONDS)
         # By content type, in the order in which they were requested.
         self._pending: dict[str, _PendingPage] = {}
         self._registry = CollectorRegistry()
@@ -91,10 +94,7 @@ class Metrics(Collector):
 
     def revocation_applied(self, seconds: float) -> None:
         """Count a revocation that is applied here `seconds` after it was written."""
-        # The two times are from two clocks, which may disagree.
-        lag = max(0.0, seconds)
-        self._revocations[bisect_left(LAG_SECONDS, lag)] += 1
-        self._revocation_lag += lag
+        self._revocation_lags.add(seconds)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the page and its content type, text or OpenMetrics as the `Accept` header asks."""
@@ -144,17 +144,25 @@ class Metrics(Collector):
             "Requests finished; status 0 is a connection that broke before a response.",
             labels=("route", "method", "status", "code", "answered_by"),
         )
-        refused = 0
+        refusals = dict.fromkeys((code.code for code in Code), 0)
         for (route, method, status, code, answered_by), tally in self.requests.by_labels.items():
             count = sum(tally.counts)
             requests.add_metric((route, method, str(status), code, answered_by), count)
-            if code == Code.UPSTREAM_REFUSED.code:
-                refused += count
+            if code in refusals:
+                refusals[code] += count
         yield requests
+        by_code = CounterMetricFamily(
+            "blnk_gateway_refusals_total",
+            "Requests that the gateway itself refused, or that failed here, by the code of its response.",
+            labels=("code",),
+        )
+        for code, count in refusals.items():
+            by_code.add_metric((code,), count)
+        yield by_code
         yield CounterMetricFamily(
             "blnk_gateway_upstream_refused_total",
             "Requests on which Core refused the gateway's master key.",
-            value=refused,
+            value=refusals[Code.UPSTREAM_REFUSED.code],
         )
 
     def _route_families(self) -> Iterator[Metric]:
@@ -205,6 +213,11 @@ class Metrics(Collector):
     def _source_families(self) -> Iterator[Metric]:
         sources = self._sources
         yield GaugeMetricFamily(
+            "blnk_gateway_requests_in_flight",
+            "Requests that have a head and no whole response yet.",
+            value=sources.requests_in_flight(),
+        )
+        yield GaugeMetricFamily(
             "blnk_gateway_connections", "Open connections of clients.", value=sources.connections()
         )
         upstream = GaugeMetricFamily(
@@ -213,18 +226,27 @@ class Metrics(Collector):
         for state, count in sources.upstream_connections().items():
             upstream.add_metric((state,), count)
         yield upstream
+        yield _histogram(
+            "blnk_gateway_upstream_connection_wait_seconds",
+            "Time that requests waited for a connection to Core: for their turn, and for a new connection.",
+            sources.upstream_waits(),
+        )
         key_cache = CounterMetricFamily(
             "blnk_gateway_key_cache_total", "Look-ups of keys by result.", labels=("result",)
         )
         for result, count in sources.key_cache().items():
             key_cache.add_metric((result,), count)
         yield key_cache
-        lag = HistogramMetricFamily(
+        yield _histogram(
             "blnk_gateway_key_revocation_lag_seconds",
             "From a revocation, by the store's clock, until it is applied here, by this machine's clock.",
+            self._revocation_lags,
         )
-        lag.add_metric((), _cumulative(self._revocations, _LAG_NAMES), self._revocation_lag)
-        yield lag
+        yield _histogram(
+            "blnk_gateway_event_loop_lag_seconds",
+            "How late a timer of the event loop fired, measured four times a second.",
+            sources.loop_lags,
+        )
         yield CounterMetricFamily(
             "blnk_gateway_log_lines_dropped_total",
             "Lines of the log that were never written, of requests and of events.",
@@ -233,5 +255,12 @@ class Metrics(Collector):
         yield GaugeMetricFamily("blnk_gateway_ready", "1 if ready, else 0.", value=int(sources.ready()))
 
 
-def _cumulative(counts: list[int], names: tuple[str, ...] = _BUCKET_NAMES) -> list[tuple[str, float]]:
-    return list(zip(names, accumulate(counts), strict=True))
+def _histogram(name: str, text: str, durations: Durations) -> HistogramMetricFamily:
+    """Return a histogram without labels."""
+    family = HistogramMetricFamily(name, text)
+    family.add_metric((), durations.cumulative, durations.total)
+    return family
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    return list(zip(_BUCKET_NAMES, accumulate(counts), strict=True))

@@ -17,7 +17,9 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from typing import Final
 
+from gateway.durations import Durations
 from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Claimant, kept
 from gateway.wire.client_presence import require_present
@@ -36,9 +38,26 @@ from gateway.wire.upstream_response import UpstreamResponse
 from gateway.wire.upstream_upload import UpstreamUpload
 from gateway.wire.write_coalescer import WriteCoalescer
 
+# The clock of the event loop counts whole milliseconds. Typed without a length, as in `request_counts`.
+_WAIT_BOUNDS: Final[tuple[float, ...]] = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
+
 
 class Pool:
-    """The connections to one Core."""
+    """The connections to one Core; `waits` has the times until requests had one that found none idle."""
 
     def __init__(
         self,
@@ -54,6 +73,7 @@ class Pool:
         self._slots = Slots(loop, self._make_way)
         self._detached: set[UpstreamConnection] = set()
         self._none_detached = asyncio.Event()
+        self.waits = Durations(_WAIT_BOUNDS)
         self.loop = loop
         self.deadlines = Deadlines(loop)
         self.coalescer = WriteCoalescer(loop)
@@ -172,6 +192,13 @@ class Pool:
 
     async def _acquire(self, request: UpstreamRequest, *, streams: bool = False) -> UpstreamConnection:
         """Wait for a slot and return a connection, an idle or a new one. Raises what `request` raises."""
+        asked = self.loop.time()
+        try:
+            return await self._connection_for(request, streams=streams)
+        finally:
+            self.waits.add(self.loop.time() - asked)
+
+    async def _connection_for(self, request: UpstreamRequest, *, streams: bool) -> UpstreamConnection:
         if self._connections.closed:
             raise OverloadedError
         claim = self._slots.claim_for_stream if streams else self._slots.claim

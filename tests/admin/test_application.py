@@ -11,7 +11,8 @@ from pytest_aiohttp import AiohttpClient, AiohttpServer
 from gateway.admin.application import admin_application, health_application
 from gateway.admin.checks import AdminAccess
 from gateway.admin.health import Health
-from gateway.telemetry import Build, Metrics, Sources
+from gateway.telemetry import Build, Metrics
+from tests.telemetry.sources import sources
 
 HOST_REFUSED = ("GATEWAY_ADMIN_HOST", "Host is not an address of the admin listener")
 UNAUTHORIZED = ("GATEWAY_ADMIN_UNAUTHORIZED", "Authorization: Bearer is missing or wrong")
@@ -38,14 +39,7 @@ def ready_health(**changes: Any) -> Health:
 
 
 def metrics_of(health: Health) -> Metrics:
-    sources = Sources(
-        connections=lambda: 0,
-        upstream_connections=dict,
-        key_cache=dict,
-        log_lines_dropped=lambda: 0,
-        ready=lambda: health.ready,
-    )
-    return Metrics(sources, Build(health.version, "interpreted"))
+    return Metrics(sources(ready=lambda: health.ready), Build(health.version, "interpreted"))
 
 
 def admin(

@@ -16,11 +16,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gateway.errors import Code
-from gateway.telemetry import AccessEntry, Build, Log, Metrics, Sources
+from gateway.telemetry import AccessEntry, Build, Log, Metrics
 from gateway.telemetry.access_log import read_console_line
 from gateway.telemetry.log import is_console
 from gateway.telemetry.sink import open_sink
 from tests.pipes import opened
+from tests.telemetry.sources import sources
 
 # 2026-11-23T16:44:00.123Z
 NOON = 1795452240.123
@@ -398,14 +399,14 @@ class TestApplicationEvents:
 
 
 def metrics() -> Metrics:
-    sources = Sources(
+    counted = sources(
+        requests_in_flight=lambda: 5,
         connections=lambda: 4,
         upstream_connections=lambda: {"idle": 2, "busy": 1},
         key_cache=lambda: {"hit": 10, "miss": 3},
         log_lines_dropped=lambda: 7,
-        ready=lambda: True,
     )
-    return Metrics(sources, Build("1.2.3", "interpreted"))
+    return Metrics(counted, Build("1.2.3", "interpreted"))
 
 
 class Made(Collector):
@@ -504,11 +505,23 @@ class TestMetrics:
             counted.requests.count(entry(route=route, status=502, code=Code.UPSTREAM_REFUSED.code))
         assert (before, samples(counted, "upstream_refused_total")) == ({"": 0}, {"": 2})
 
+    def test_refusals_are_counted_by_code_and_start_at_zero(self) -> None:
+        """An alert on a rate needs the first sample of a series before the first refusal."""
+        counted = metrics()
+        before = samples(counted, "refusals_total")
+        counted.requests.count(entry(status=403, code="AUTH_UNKNOWN_RESOURCE", answered_by="gateway"))
+        for route in ("", "POST /ledgers"):
+            counted.requests.count(entry(route=route, status=429, code=Code.RATE_LIMITED.code))
+        changed = {'{code="AUTH_UNKNOWN_RESOURCE"}': 1, '{code="GEN_RATE_LIMITED"}': 2}
+        assert before == {f'{{code="{code.code}"}}': 0 for code in Code}
+        assert samples(counted, "refusals_total") == before | changed
+
     def test_what_others_count_is_read_at_the_scrape(self) -> None:
         counted = metrics()
         assert {
             family: samples(counted, family)
             for family in (
+                "requests_in_flight",
                 "connections",
                 "upstream_connections",
                 "key_cache_total",
@@ -517,6 +530,7 @@ class TestMetrics:
                 "build_info",
             )
         } == {
+            "requests_in_flight": {"": 5},
             "connections": {"": 4},
             "upstream_connections": {'{state="idle"}': 2, '{state="busy"}': 1},
             "key_cache_total": {'{result="hit"}': 10, '{result="miss"}': 3},

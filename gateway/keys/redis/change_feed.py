@@ -12,6 +12,7 @@ import asyncio
 from typing import Any, Final
 
 from gateway.audit.entry import AuditEntry
+from gateway.keys.command_times import CommandKind
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis.connection import RedisLink
@@ -69,12 +70,13 @@ class RedisChangeFeed:
 
         They are continuous if the entry at `after` is still there.
         """
-        async with redis_errors(wait):
+        async with self.link.command(CommandKind.FOLLOW, wait) as command:
             read, there, last, role = await self._read_confirmed(after, wait)
             if not is_primary(role):
                 await self.link.drop()
                 raise StoreUnavailableError(reason="the Redis that answers is no primary")
             self.link.observe_replicas(role)
+            command.waits = None if read else wait
         entries = read[0][1] if read else []
         changes = [_read_change(entry_id, fields) for entry_id, fields in entries]
         whole = len(entries) < _COUNT

@@ -12,8 +12,10 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -29,6 +31,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as ConnectTimeoutError
 
+from gateway.keys.command_times import CommandKind, StoreTimes
+from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.record import RefusedRecordError
 from gateway.keys.redis.discovery import CONNECT_SECONDS, client, finder
 from gateway.keys.redis.errors import (
     CLOSED,
@@ -42,6 +47,7 @@ from gateway.keys.redis.errors import (
     NotSentError,
     UnreachedError,
     reason,
+    redis_errors,
 )
 from gateway.keys.redis.role import RecentReplicas, connected_replicas, describe_other, is_primary
 from gateway.keys.redis.url import TLS_OPTIONS, Place, Topology, read_url
@@ -56,6 +62,13 @@ _LOOK_UPS: Final = 4
 
 _MOVED: Final = "the primary of Redis has changed"
 _NOT_PRIMARY: Final = (ReadOnlyError, MovedError, AskError, ClusterDownError, MasterDownError)
+
+
+@dataclass(slots=True)
+class Command:
+    """A command under way; `waits` is how many seconds Redis was asked to wait, None if it did for less."""
+
+    waits: float | None = 0.0
 
 
 class RedisLink:
@@ -81,6 +94,7 @@ class RedisLink:
         # When a connection last failed, in seconds of the loop's clock.
         self.failed_at = float("-inf")
         self._connections: WeakSet[Connection] = WeakSet()
+        self.times = StoreTimes()
         tls = {name: value for name, value in parts.options.items() if name in TLS_OPTIONS}
         options: dict[str, Any] = {
             "link": self,
@@ -127,6 +141,23 @@ class RedisLink:
         finally:
             # One that is cancelled meanwhile would be missing from the pool for ever.
             await asyncio.shield(pool.release(connection))
+
+    @asynccontextmanager
+    async def command(self, kind: CommandKind, wait: float = 0.0) -> AsyncIterator[Command]:
+        """Bound and translate what happens inside as `redis_errors` does, and count it in `times`."""
+        command, began = Command(), time.monotonic()
+        try:
+            async with redis_errors(wait):
+                yield command
+        except StoreUnavailableError:
+            self.times.failed(kind)
+            raise
+        except RefusedRecordError:
+            # As by a quota: Redis has responded.
+            self.times.responded(kind, time.monotonic() - began)
+            raise
+        if command.waits is not None:
+            self.times.responded(kind, time.monotonic() - began - command.waits)
 
     @property
     def fails_over(self) -> bool:

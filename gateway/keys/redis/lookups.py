@@ -17,11 +17,13 @@ from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.fairness.shares import network_of
+from gateway.keys.command_times import CommandKind
 from gateway.keys.dataloader import BatchLimits, BatchLoader
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
-from gateway.keys.redis.errors import UnreadableRecordError, reason, redis_errors
+from gateway.keys.redis.connection import RedisLink
+from gateway.keys.redis.errors import UnreadableRecordError, reason
 from gateway.keys.redis.reading import BatchReader, read_record
 
 COMMAND_SECONDS: Final = 1.0
@@ -33,11 +35,12 @@ _UNKNOWN: Final = BatchLimits(size=64, waiting=8192, patience=0.6)
 
 
 class Lookups:
-    """Look-ups over one client of redis-py; close them before the client."""
+    """Look-ups over one link; close them before it."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._reader = BatchReader(client)
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._client: Any = link.look_ups
+        self._reader = BatchReader(self._client)
         self._known: BatchLoader[KeyRecord] = BatchLoader(self._read_digests, _KNOWN)
         self._unknown: BatchLoader[KeyRecord] = BatchLoader(self._read_digests, _UNKNOWN)
         self._prefixes: BatchLoader[list[KeyRecord]] = BatchLoader(self._read_prefixes, _UNKNOWN)
@@ -58,14 +61,14 @@ class Lookups:
             await each.close()
 
     async def _read_digests(self, digests: list[str]) -> Mapping[str, KeyRecord | GatewayError]:
-        async with redis_errors(), asyncio.timeout(COMMAND_SECONDS):
+        async with self._link.command(CommandKind.LOOK_UP), asyncio.timeout(COMMAND_SECONDS):
             texts = await self._client.mget(list(map(names.key_name, digests)))
             found = zip(digests, texts, strict=True)
         return {digest: _record(digest, text) for digest, text in found if text is not None}
 
     async def _read_prefixes(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord]]:
         places = list(map(names.prefix_name, prefixes))
-        async with redis_errors(), asyncio.timeout(COMMAND_SECONDS):
+        async with self._link.command(CommandKind.LOOK_UP), asyncio.timeout(COMMAND_SECONDS):
             # Random keys have no record, and one command says so for all of them.
             if not await self._client.exists(*places):
                 return {}

@@ -25,6 +25,7 @@ RETIRING: Final = f"{PREFIX}retiring".encode()
 AUDIT: Final = f"{PREFIX}audit".encode()
 AUDIT_COUNTS: Final = f"{PREFIX}audit-counts".encode()
 EVERY_KEY: Final = f"{PREFIX}key:*"
+EVERY_ENDS: Final = f"{PREFIX}ends:*"
 
 _KEY: Final = f"{PREFIX}key:"
 

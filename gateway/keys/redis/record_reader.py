@@ -25,7 +25,7 @@ class RedisRecordReader:
         self.link = link
         self._single = BatchReader(link.changes)
         self._lists = BatchReader(link.lists)
-        self._look_ups = Lookups(link.look_ups)
+        self._look_ups = Lookups(link)
 
     async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
         """Return the record of a key by its digest; with `client`, of one that is not known here."""
@@ -79,6 +79,18 @@ class RedisRecordReader:
         """Return how many records of an owner there are, dead keys included."""
         async with redis_errors():
             return int(await self.link.changes.zcard(names.owner_name(owner)))
+
+    async def count_ends(self, after: float, until: float) -> AsyncIterator[int]:
+        """Yield, in steps of about a thousand names, how many keys end in this time (Unix seconds)."""
+        cursor: int | None = None
+        while cursor != 0:
+            async with redis_errors():
+                cursor, found = await self.link.lists.scan(cursor or 0, match=names.EVERY_ENDS, count=BATCH)
+                async with self.link.lists.pipeline(transaction=False) as pipe:
+                    for name in found:
+                        pipe.zcount(name, after, until)
+                    counts = await pipe.execute()
+            yield sum(counts)
 
     async def close_look_ups(self) -> None:
         """Fail all who wait for a look-up."""

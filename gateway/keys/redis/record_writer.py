@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gateway.audit.author import Author
+from gateway.keys.command_times import CommandKind
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord, without_use
@@ -67,7 +68,7 @@ class RecordWriter:
             return self.commands.write([record], read.known)
 
         counted = OwnerQuota(record.owner, quota, record.created_at.unix) if quota.live else None
-        async with redis_errors(), self._transactions.adding():
+        async with self.link.command(CommandKind.CHANGE), self._transactions.adding():
             creator = await self._digest(record.created_by) if is_key_id(record.created_by) else None
             digests = [record.digest] if creator is None else [record.digest, creator]
             await self._transactions.run(plan, digests, [record.id], counted)
@@ -81,7 +82,7 @@ class RecordWriter:
         def plan(read: Snapshot) -> list[Command]:
             return self._write(read, revising.revise(read.by_digest[0]), rewrite_unacknowledged=True)
 
-        async with redis_errors():
+        async with self.link.command(CommandKind.CHANGE):
             asked, digest = None, await self._digest(key_id)
             while digest is not None and digest != asked:
                 await self._transactions.run(plan, [digest])
@@ -105,7 +106,7 @@ class RecordWriter:
             return self._write(read, new, rewrite_unacknowledged=True)
 
         digests, ids = [record.digest for record in records], [record.id for record in records]
-        async with redis_errors():
+        async with self.link.command(CommandKind.CHANGE):
             await self._transactions.run(plan, digests, ids)
         return there
 
@@ -122,7 +123,7 @@ class RecordWriter:
             ]
             return self.commands.remove(removed)
 
-        async with redis_errors():
+        async with self.link.command(CommandKind.CHANGE):
             await self._transactions.run(plan, list(given), [record.id for record in records])
         return removed
 
@@ -136,7 +137,7 @@ class RecordWriter:
             written = self.commands.write([pending.as_bound(digest)], read.known)
             return self.commands.replace(pending, written)
 
-        async with redis_errors():
+        async with self.link.command(CommandKind.CHANGE):
             before = await self._digest(key_id)
             if before is not None and before != digest and (moved or before.startswith(PENDING)):
                 await self._transactions.run(plan, [before, digest])

@@ -15,6 +15,7 @@ from typing import Final
 
 from gateway.audit.author import THE_GATEWAY, Author
 from gateway.audit.shipping import AUDIT_KEPT
+from gateway.keys.command_times import StoreTimes
 from gateway.keys.redis.audit_stream import RedisAuditStream
 from gateway.keys.redis.change_feed import RedisChangeFeed
 from gateway.keys.redis.connection import RedisLink
@@ -90,6 +91,11 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAudit
         """Return how much of its `maxmemory` Redis uses; None if it has none, or does not say."""
         async with redis_errors():
             return await memory_ratio(self.link.changes)
+
+    @property
+    def times(self) -> StoreTimes:
+        """The times and failures of its commands."""
+        return self.link.times
 
     async def close(self) -> None:
         """Close every connection; look-ups that still wait fail."""
