@@ -19,6 +19,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.registry import Collector
 
 from gateway.admin.health import Health
@@ -32,9 +33,10 @@ from gateway.policy.report_only import NO_DATES
 from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
 from gateway.telemetry import AccessEntry, Build, Log, Metrics
-from gateway.telemetry.audit_metrics import AuditNumbers
+from gateway.telemetry.audit_metrics import AuditMetrics, AuditNumbers
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
+from gateway.telemetry.traces import TraceMetrics
 from tests.running import ROOT
 from tests.telemetry.sources import sources
 
@@ -165,6 +167,7 @@ def collectors() -> list[Collector]:
         DependencyMetrics(Dependencies(Health(version="0"), log, lambda: 0.0)),
         StoreMetrics(store),
         AuditMetrics(lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)),
+        TraceMetrics(dict),
     ]
 
 
@@ -232,7 +235,12 @@ class TestFacts:
             for collector in collectors()
             for family in collector.collect()
         }
-        named = {name for name in named_in_tables(README, DEPLOY) if name.startswith("blnk_gateway_")}
+        families |= {
+            f"{family.name}{suffix.get(family.type, '')}"
+            for family in ProcessCollector(registry=CollectorRegistry()).collect()
+        }
+        prefixes = ("blnk_gateway_", "process_")
+        named = {name for name in named_in_tables(README, DEPLOY) if name.startswith(prefixes)}
         assert named == families
 
     @pytest.mark.parametrize("kind", Kind, ids=str)

@@ -50,6 +50,7 @@ PURE = (
     "errors.py", "durations.py", "policy/*.py", "gocompat/*.py", "audit/*.py", "stamping/*.py",
     "fairness/shares.py",
     "keys/minting.py", "keys/redis/url.py", "proxy/body_budget.py", "wire/headers.py",
+    "telemetry/span_attributes.py", "telemetry/trace_context.py",
 )  # fmt: skip
 # Times are used as values; the clock is not read.
 VALUES = {"gateway/gocompat/times.py": {"datetime"}}

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from tests.running import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = ("core",)  # those that the image has
+EXTRAS = ("core", "otel")  # those that the image has
 RUN = [
     *PROJECT["project"]["dependencies"],
     *(name for extra in EXTRAS for name in PROJECT["project"]["optional-dependencies"][extra]),

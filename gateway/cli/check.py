@@ -129,12 +129,24 @@ def _check_file(path: Path, *, coverage: bool, strict: bool, env: bool) -> _Repo
         *_of_problems(_Severity.WARNING, config.warnings),
         *(_of_remark(path, remark) for remark in _remarks(config, coverage=coverage, env=env)),
     ]
-    if env and not all(map(find_spec, authority_of(config).packages)):
-        found.append(_Diagnostic(_Severity.PROBLEM, str(path), 0, CORE_PACKAGES_MISSING))
-    elif env:
+    missing = _missing_packages(config) if env else []
+    found += (_Diagnostic(_Severity.PROBLEM, str(path), 0, text) for text in missing)
+    if env and not missing:
         found += _of_dependencies(path, config)
     in_order = tuple(sorted(found, key=lambda diagnostic: diagnostic.line))
     return _Report(_code(in_order, strict=strict), in_order, config)
+
+
+def _missing_packages(config: Config) -> list[str]:
+    """Return what to install for each part of the configuration whose packages are missing."""
+    from gateway.telemetry.traces import TRACING_PACKAGES_MISSING, tracing_is_installed
+
+    found = []
+    if not all(map(find_spec, authority_of(config).packages)):
+        found.append(CORE_PACKAGES_MISSING)
+    if config.tracing.endpoint and not tracing_is_installed():
+        found.append(TRACING_PACKAGES_MISSING)
+    return found
 
 
 def _code(found: Iterable[_Diagnostic], *, strict: bool) -> Exit:

@@ -12,6 +12,7 @@ from gateway.config.model import (
     LimitsConfig,
     LogConfig,
     TimeoutsConfig,
+    TracingConfig,
     UpstreamConfig,
     settings,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Secret",
     "Setting",
     "TimeoutsConfig",
+    "TracingConfig",
     "UnreadableConfigError",
     "UpstreamConfig",
     "load_config",

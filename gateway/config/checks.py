@@ -5,6 +5,7 @@ Rules kept here:
 - Somebody is trusted to ask for decisions where there is a listener for it.
 - The gateway is not its own upstream, and the buffer holds at least one body.
 - The audit stream is larger than what one owner can write to it.
+- A ratio of traces that does nothing, or costs much, is a warning.
 - A report-only date is at most 30 days ahead; a date that is over is a warning.
 """
 
@@ -23,6 +24,8 @@ LISTENERS = ("listen", "admin", "health", "decide.listen")
 _ENTRIES_PER_RECORD = 2
 """Entries of the audit stream for a key that is created and revoked."""
 
+_MUCH_TRACED = 0.1
+
 
 def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) -> None:
     """Add a problem or a warning for each rule that is broken; `now` is in Unix seconds."""
@@ -34,6 +37,7 @@ def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) 
     _check_limits(draft)
     _check_audit(draft)
     _check_upstream(draft)
+    _check_tracing(draft)
     _check_report_only(draft, routes, now)
 
 
@@ -130,6 +134,19 @@ def _check_upstream(draft: SettingsDraft) -> None:
     if any(one.is_reached_at(upstream.host, upstream.port) for one in listeners):
         path = "upstream.url" if "upstream.url" in draft.places else "listen"
         draft.refuse_setting(path, "the gateway itself listens there: write the address of Core")
+
+
+def _check_tracing(draft: SettingsDraft) -> None:
+    endpoint, ratio = draft.values["tracing.endpoint"], draft.values["tracing.ratio"]
+    if "tracing.ratio" not in draft.places:
+        return
+    if "tracing.endpoint" not in draft.places:
+        draft.warn_setting("tracing.ratio", "nothing is traced without tracing.endpoint: write one")
+    elif endpoint and ratio is not None and ratio > _MUCH_TRACED:
+        draft.warn_setting(
+            "tracing.ratio",
+            "a traced request costs several times as much as another: write 0.1 or less in production",
+        )
 
 
 def _check_report_only(draft: SettingsDraft, routes: RouteTable | None, now: float) -> None:

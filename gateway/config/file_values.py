@@ -68,7 +68,7 @@ class FileValues:
             pairs.append(f"{entry.key}={value}")
         return tuple(pairs)
 
-    def _replaced(self, path: str, setting: Setting, node: YamlScalar) -> str | int | bool | None:
+    def _replaced(self, path: str, setting: Setting, node: YamlScalar) -> str | int | float | bool | None:
         """Return the value with its variables replaced."""
         if not isinstance(node.value, str):
             return node.value

@@ -286,6 +286,23 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracingConfig:
+    """The export of traces."""
+
+    endpoint: str = field(
+        default="",
+        metadata=described(
+            urls.collector_url,
+            "where traces go by OTLP over HTTP, as http://127.0.0.1:4318/v1/traces; none: no traces",
+        ),
+    )
+    ratio: float = field(
+        default=0.01,
+        metadata=described(values.ratio, "the part of the requests that is traced, from 0 to 1"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One gateway.yaml, complete and checked."""
 
@@ -314,6 +331,7 @@ class Config:
     drain: DrainConfig = field(default=DrainConfig(), metadata={"section": DrainConfig})
     log: LogConfig = field(default=LogConfig(), metadata={"section": LogConfig})
     audit: AuditConfig = field(default=AuditConfig(), metadata={"section": AuditConfig})
+    tracing: TracingConfig = field(default=TracingConfig(), metadata={"section": TracingConfig})
     ready_requires: tuple[str, ...] = field(
         default=(),
         metadata=described(

@@ -37,6 +37,8 @@ def rendered(setting: Setting, value: Any) -> str:
     if setting.parse is values.size:
         unit = next(unit for unit, count in _UNITS.items() if value % count == 0)
         return f"{value // _UNITS[unit]}{unit}"
+    if setting.parse is values.ratio:
+        return f"{value:g}"
     if isinstance(value, float):
         return rendered_duration(value)
     return NONE if value in (None, "") else str(value)

@@ -42,6 +42,7 @@ _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
         urls.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
         urls.database_url: r"^postgres(ql)?://",
         values.key_prefix: rf"^[a-z][a-z0-9_]{{0,{MAX_PREFIX - 2}}}_$",
+        urls.collector_url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^/]+/.",
     }
 )
 """The texts that each parser accepts."""
@@ -92,6 +93,7 @@ def _setting(setting: Setting) -> Schema:
     if not setting.default or setting.mapped:
         return found
     is_plain = isinstance(setting.default, int) and setting.parse is not values.size
+    is_plain = is_plain or setting.parse is values.ratio
     return found | {"default": setting.default if is_plain else rendered(setting, setting.default)}
 
 
@@ -107,6 +109,9 @@ def _value(parse: Callable[..., Any]) -> Schema:
         digits = {"type": "string", "pattern": "^[0-9]{1,9}$"}
         number = {"type": "integer", "minimum": parse.least, "maximum": parse.most}
         return {"anyOf": [number, digits, dict(_REFERENCE)]}
+    if parse is values.ratio:
+        digits = {"type": "string", "pattern": r"^[01](\.[0-9]{1,9})?$"}
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, digits, dict(_REFERENCE)]}
     if parse is report_only_dates.key_dates:
         date = {"anyOf": [{"type": "string", "pattern": _DATE}, dict(_REFERENCE)]}
         keys = {**_object({}), "patternProperties": {"^api_key_": date}}

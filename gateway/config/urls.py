@@ -1,4 +1,4 @@
-"""Parses the URLs of Core, of its database and of the key store."""
+"""Parses the URLs of Core, of its database, of the key store and of the collector of traces."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ def upstream_url(raw: Raw) -> str:
         or url.fragment
     ):
         raise BadValueError("write http://host:port or https://host:port, without a path or a password")
+    return text(raw)
+
+
+def collector_url(raw: Raw) -> str:
+    """Return the URL of a collector, `http://` or `https://` with a path, without a password or a query."""
+    url = _url(raw)
+    if (
+        url is None
+        or url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.port == 0
+        or "@" in url.netloc
+        or url.path in ("", "/")
+        or url.query
+        or url.fragment
+    ):
+        raise BadValueError("write http://host:4318/v1/traces or https://, with a path, without a password")
     return text(raw)
 
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from gateway.policy.key_checksum import MAX_PREFIX, is_prefix
 
-Raw = str | int | bool | tuple[str | int | bool, ...]
+Raw = str | int | float | bool | tuple[str | int | float | bool, ...]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 T = TypeVar("T")
@@ -121,6 +121,15 @@ class sequence(Generic[T]):  # noqa: N801 - as count
         if not isinstance(raw, tuple):
             raise BadValueError("write a list, as [a, b]")
         return tuple(self.parse(item) for item in raw)
+
+
+def ratio(raw: Raw) -> float:
+    """Return a number from 0 to 1, as `0.01`."""
+    if isinstance(raw, str) and re.fullmatch(r"[01](\.[0-9]{1,9})?", raw, re.ASCII):
+        raw = float(raw)
+    if not isinstance(raw, int | float) or isinstance(raw, bool) or not 0 <= raw <= 1:
+        raise BadValueError("write a number from 0 to 1, as 0.01")
+    return float(raw)
 
 
 def network(raw: Raw) -> Network:

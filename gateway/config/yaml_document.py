@@ -28,9 +28,9 @@ MAX_NODES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class YamlScalar:
-    """A string, an integer, or a truth value."""
+    """A string, a number, or a truth value."""
 
-    value: str | int | bool
+    value: str | int | float | bool
     line: int
 
 
@@ -68,14 +68,15 @@ class YamlRefused:
 
 YamlNode = YamlScalar | YamlList | YamlMapping | YamlRefused
 
-_STR, _INT, _BOOL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "bool"))
+_STR, _INT, _FLOAT, _BOOL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool"))
 _BROKEN = "broken"
 _TRUE = ("true", "yes", "on")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
+_FRACTION = re.compile(r"(?:0|[1-9][0-9]{0,8})\.[0-9]{1,9}", re.ASCII)
 _REFUSED = {
     _INT: "YAML reads this as a number of another kind: write plain digits, at most 18, or quote it",
     "tag:yaml.org,2002:null": "the value is missing: write one, or remove the line",
-    "tag:yaml.org,2002:float": "YAML reads this as a fraction: write a whole number, or quote it",
+    _FLOAT: "YAML reads this as a fraction of another kind: write it as 0.5, or quote it",
     "tag:yaml.org,2002:timestamp": "YAML reads this as a date: quote it",
     "tag:yaml.org,2002:merge": "merge keys are refused: write the entries out",
 }
@@ -247,6 +248,8 @@ class _NodeReader:
             return YamlScalar(text.lower() in _TRUE, line)
         if node.tag == _INT and _INTEGER.fullmatch(text):
             return YamlScalar(int(text), line)
+        if node.tag == _FLOAT and _FRACTION.fullmatch(text):
+            return YamlScalar(float(text), line)
         self._problem(line, _REFUSED.get(node.tag, "YAML gives this a meaning of its own: quote it"))
         return YamlRefused(line)
 

@@ -12,6 +12,7 @@ from gateway.policy.targets import parse_target
 from gateway.policy.values import Ambiguous, Target
 from gateway.proxy.body_budget import Hold
 from gateway.telemetry import AccessEntry
+from gateway.telemetry.trace_context import TraceContext
 from gateway.wire.exchange import Exchange
 
 _SAFE: Final = ("GET", "HEAD")
@@ -52,6 +53,8 @@ class RequestContext:
         valid_until: until when the principal counts without a new look (monotonic seconds).
         first_byte: seconds until Core's response begins; 0 for the pool's own.
         bodiless: True if its response has no body.
+        trace: its trace; None if requests are not traced.
+        sent: when it was given to the connections to Core (monotonic seconds); 0 if it was not.
         hold: the bytes that its body holds of the budget; None for none.
     """
 
@@ -68,7 +71,9 @@ class RequestContext:
         "principal",
         "recheck",
         "route",
+        "sent",
         "target",
+        "trace",
         "valid_until",
     )
 
@@ -87,6 +92,8 @@ class RequestContext:
         self.target: Target | Ambiguous = parse_target(exchange.target)
         self.bodiless = exchange.method == "HEAD"
         self.hold: Hold | None = None
+        self.trace: TraceContext | None = None
+        self.sent = 0.0
         self.valid_until = 0.0
         self._observer = observer
 

@@ -14,6 +14,10 @@ def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> byt
     exchange = context.exchange
     trusted = context.config.trusts(exchange.peer)
     headers = exchange.headers
+    trace = context.trace
+    crossing = request_lines(exchange.raw_headers, trusted=trusted, traced=trace is not None)
+    if trace is not None:
+        crossing += trace.lines
     forwarded = exchange.peer
     if trusted and (earlier := headers.getall("X-Forwarded-For", ())):
         forwarded = ", ".join([*earlier, forwarded])
@@ -23,7 +27,7 @@ def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> byt
             exchange.method.encode(),
             exchange.target.encode("utf-8", "surrogateescape"),
             core.host_line,
-            request_lines(exchange.raw_headers, trusted=trusted),
+            crossing,
             exchange.minor,
             forwarded.encode("utf-8", "surrogateescape"),
             _forwarded_lines(headers, trusted=trusted),
@@ -33,12 +37,16 @@ def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> byt
     )
 
 
+def scheme_of(headers: Mapping[str, str], *, trusted: bool) -> str:
+    """Return the scheme of the client's request: `http`, or what a trusted proxy says of it."""
+    return headers.get("X-Forwarded-Proto", "http") if trusted else "http"
+
+
 def _forwarded_lines(headers: Mapping[str, str], *, trusted: bool) -> bytes:
     host = headers.get("Host", "")
-    proto = "http"
     if trusted:
         host = headers.get("X-Forwarded-Host", host)
-        proto = headers.get("X-Forwarded-Proto", proto)
+    proto = scheme_of(headers, trusted=trusted)
     line = b"X-Forwarded-Proto: %b\r\n" % proto.encode("utf-8", "surrogateescape")
     if host:
         line += b"X-Forwarded-Host: %b\r\n" % host.encode("utf-8", "surrogateescape")

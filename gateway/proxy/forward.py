@@ -67,7 +67,7 @@ class Forwarder:
             data = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         else:
             data = head + b"\r\n"
-        sent = self._monotonic()
+        context.sent = sent = self._monotonic()
         try:
             response = await self._pool.request(data, context)
         finally:
@@ -91,7 +91,7 @@ class Forwarder:
             if exchange.body.length is None
             else b"Content-Length: %d\r\n\r\n" % exchange.body.length
         )
-        sent = self._monotonic()
+        context.sent = sent = self._monotonic()
         try:
             response = await self._pool.upload(head + framing, context, upload, upload.begin)
         except GatewayError:

@@ -7,7 +7,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from gateway.config import Config
@@ -15,10 +14,13 @@ from gateway.errors import GatewayError
 from gateway.keys.errors import KeysUnavailableError, LookupOverloadError, UnreadableListError
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import LateEnding, RequestContext
+from gateway.proxy.core_requests import scheme_of
+from gateway.proxy.correlation import Correlation
 from gateway.proxy.errors import code_of
 from gateway.proxy.reauthorize import DeniedMeanwhileError
 from gateway.proxy.responses import Responder
 from gateway.telemetry import AccessEntry
+from gateway.telemetry.trace_context import TraceContext
 from gateway.wire.client_address import client_of
 from gateway.wire.errors import ClientGoneError, UpstreamTimeoutError, UpstreamUnreachableError
 from gateway.wire.exchange import Exchange
@@ -31,6 +33,9 @@ class Observer(LateEnding, Protocol):
 
     def record(self, entry: AccessEntry) -> None:
         """Take note of a request that has ended."""
+
+    def record_trace(self, trace: TraceContext, entry: AccessEntry, scheme: str, sent_ms: float) -> None:
+        """Take note of a sampled request that has ended, before `record`; as `SpanRecorder.record`."""
 
     def core_failed(self, failure: GatewayError) -> None:
         """Take note that Core failed."""
@@ -61,7 +66,7 @@ class RequestHandler:
         processor: responds to each request.
         observer: observes each request.
         clocks: the time.
-        request_ids: makes ids that no other process has.
+        correlation: gives requests their ids.
 
     Attributes:
         in_flight: how many requests are being handled.
@@ -73,7 +78,7 @@ class RequestHandler:
         processor: Processor,
         observer: Observer,
         clocks: Clocks,
-        request_ids: Callable[[], str],
+        correlation: Correlation,
     ) -> None:
         self.config = config
         self.in_flight = 0
@@ -82,7 +87,7 @@ class RequestHandler:
         self._responder = processor.responder
         self._unix_time = clocks.unix
         self._monotonic = clocks.monotonic
-        self._request_ids = request_ids
+        self._correlation = correlation
 
     def adopt(self, config: Config) -> None:
         """Begin new requests with another configuration."""
@@ -92,6 +97,10 @@ class RequestHandler:
         """Respond to one request, and record it. Raises nothing."""
         began, entry = self._monotonic(), self._entry(exchange)
         context = RequestContext(exchange, entry, self.config, self._observer, began)
+        trace = self._correlation.trace(exchange, context.config)
+        if trace is not None:
+            context.trace = trace
+            entry.trace_id = trace.trace_id
         self.in_flight += 1
         try:
             await self._process(context)
@@ -113,11 +122,14 @@ class RequestHandler:
         entry.bytes_in = exchange.body.bytes_in
         entry.bytes_out = exchange.bytes_out
         entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
+        if trace is not None and trace.sampled:
+            scheme = scheme_of(exchange.headers, trusted=context.config.trusts(exchange.peer))
+            self._observer.record_trace(trace, entry, scheme, (context.sent - began) * 1000)
         self._observer.record(entry)
 
     def refuse_unreadable(self, failure: GatewayError, peer: str) -> bytes:
         """Return the whole response to a request of `peer` that could not be read, and record it."""
-        request_id, code = self._request_ids(), code_of(failure)
+        request_id, code = self._correlation.new_id(), code_of(failure)
         head, body = self._responder.unreadable(failure, request_id)
         self._observer.record(
             AccessEntry(
@@ -142,7 +154,7 @@ class RequestHandler:
     def _entry(self, exchange: Exchange) -> AccessEntry:
         return AccessEntry(
             time=self._unix_time(),
-            request_id=self._request_id(exchange),
+            request_id=self._correlation.request_id(exchange, self.config),
             client=self._client(exchange),
             user_agent=exchange.headers.get("User-Agent", ""),
             method=exchange.method,
@@ -155,10 +167,3 @@ class RequestHandler:
         if not self.config.trusted_proxies:
             return peer
         return client_of(peer, exchange.headers.getall("X-Forwarded-For", ()), self.config.trusts)
-
-    def _request_id(self, exchange: Exchange) -> str:
-        if self.config.trusts(exchange.peer):
-            given: str = exchange.headers.get("X-Request-Id", "")
-            if 0 < len(given) <= 128 and given.isascii() and given.isprintable():
-                return given
-        return self._request_ids()

@@ -65,6 +65,7 @@ from gateway.server.revocation_notice import say_once_true
 from gateway.server.stages import Handlers, build_decisions, build_handler, build_stages
 from gateway.server.store_watch import StoreWatch, report_failures
 from gateway.server.tasks import BackgroundTasks
+from gateway.server.tracing import open_tracing
 from gateway.server.upstream import (
     core_access,
     core_probe,
@@ -77,6 +78,7 @@ from gateway.telemetry import Build, Log, Metrics, Sources
 from gateway.telemetry.audit_metrics import AuditMetrics
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
+from gateway.telemetry.traces import TraceMetrics
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
 
@@ -111,7 +113,8 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         ready=lambda: base.health.ready,
         loop_lags=lag.lags,
     )
-    telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics)
+    spans = None if base.tracing is None else base.tracing.spans
+    telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics, spans)
     master_keys = MasterKeys(base.live, base.core_access, base.log.events)
     noted = (telemetry, base.dependencies, base.core_access, core.watch, master_keys.read_again, base.audit)
     observer = GatewayObserver(*noted)
@@ -131,6 +134,8 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         DependencyMetrics(base.dependencies),
     ):
         telemetry.metrics.add(collector)
+    if base.tracing is not None:
+        telemetry.metrics.add(TraceMetrics(base.tracing.span_counts))
     reload = None if options.source is None else policy.follow(options.source, base.live.config)
     work = _work(base, core, keys, authority, observer)
     work += [master_keys.follow, audit.writer.run, audit.watch.run, lag.run]
@@ -147,6 +152,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
             authority=authority.authority,
             core=core,
             front=front,
+            tracing=base.tracing,
             background=Background(tasks=BackgroundTasks(base.loop, observer.task_failed), work=work),
             reload=reload,
             notice=MEANING if options.observe else "",
@@ -170,6 +176,9 @@ def _work(
         keys.watch.run,
         keys.expiring.run,
     ]
+    if base.tracing is not None:
+        base.live.followed_by(base.tracing.adopt)
+        work.append(partial(base.tracing.report_losses, base.log))
     if not base.options.observe:
         work.append(partial(_say_bound, base, keys.cache, authority.authority))
     return work
@@ -180,6 +189,7 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         raise StartError(problem, Exit.FAILED)
     lines = Log(log, config.log.format, config.log.level)
     health = Health(version=version())
+    id_prefix = os.urandom(6).hex()
     return Base(
         options=options,
         loop=asyncio.get_running_loop(),
@@ -188,8 +198,9 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         health=health,
         dependencies=Dependencies(health, lines.events, time.monotonic),
         core_access=core_access(config),
-        id_prefix=os.urandom(6).hex(),
+        id_prefix=id_prefix,
         audit=AuditRecorder(replica_name(), utc_now),
+        tracing=open_tracing(config, id_prefix),
     )
 
 

@@ -225,3 +225,5 @@ async def _end(parts: GatewayParts, cut: int) -> None:
     await parts.authority.close()
     await parts.keys.store.close()
     parts.core.watch.close()
+    if parts.tracing is not None:
+        await parts.tracing.close()

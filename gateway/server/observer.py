@@ -22,15 +22,18 @@ from gateway.server.dependencies import STORE, UPSTREAM, Dependencies
 from gateway.telemetry import AccessEntry, Log, Metrics
 from gateway.telemetry.access_log import DECIDED
 from gateway.telemetry.policy_metrics import PolicyMetrics
+from gateway.telemetry.trace_context import TraceContext
+from gateway.telemetry.traces import SpanRecorder
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The takers of requests and events: log and metrics."""
+    """The takers of requests and events: log, metrics, and spans if requests are traced."""
 
     log: Log
     metrics: Metrics
     policy: PolicyMetrics
+    spans: SpanRecorder | None = None
 
 
 class GatewayObserver:
@@ -59,6 +62,7 @@ class GatewayObserver:
         self._metrics = telemetry.metrics
         self._requests = telemetry.metrics.requests
         self._policy = telemetry.policy
+        self._spans = telemetry.spans
         self._dependencies = dependencies
         self._core = core
         self._watch = watch
@@ -73,6 +77,11 @@ class GatewayObserver:
         if entry.code:
             self._audit.refused(entry)
         self._log.record(entry)
+
+    def record_trace(self, trace: TraceContext, entry: AccessEntry, scheme: str, sent_ms: float) -> None:
+        """Record the spans of a sampled request that has ended."""
+        if self._spans is not None:
+            self._spans.record(trace, entry, scheme, sent_ms)
 
     def keys_changed(self, entry: AccessEntry, response: ApiResponse) -> None:
         """Log which keys a request made, changed or revoked, by their ids."""

@@ -29,6 +29,7 @@ from gateway.server.observer import GatewayObserver, Telemetry
 from gateway.server.reload import Reload, Source
 from gateway.server.store_watch import StoreWatch
 from gateway.server.tasks import BackgroundTasks
+from gateway.server.tracing import Tracing
 from gateway.telemetry import Log
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.wire.clients import Clients
@@ -70,6 +71,7 @@ class Base:
     core_access: CoreAccess
     id_prefix: str
     audit: AuditRecorder
+    tracing: Tracing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class GatewayParts:
     authority: Authority
     core: CoreParts
     front: Front
+    tracing: Tracing | None
     background: Background
     reload: Reload | None
     notice: str

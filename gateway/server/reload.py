@@ -43,6 +43,7 @@ FOLLOWED: Final = (
     "drain.",
     "ready_requires",
     "trusted_proxies",
+    "tracing.ratio",
 )
 """The settings, or sections, that follow the file, as the routes do; all others need a restart."""
 

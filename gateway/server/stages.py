@@ -14,6 +14,7 @@ from gateway.proxy.bodies import BodyReader
 from gateway.proxy.body_budget import BufferBudget
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.core_responses import ResponseRelay
+from gateway.proxy.correlation import Correlation
 from gateway.proxy.decide import DecisionPipeline
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.handler import Processor, RequestHandler
@@ -28,6 +29,7 @@ from gateway.proxy.stamp_queue import StampQueue
 from gateway.server.clocks import request_ids, uptime
 from gateway.server.observer import DecisionObserver, GatewayObserver
 from gateway.server.parts import Base, KeyParts
+from gateway.telemetry.trace_context import TraceSampler
 from gateway.wire.pool import Pool
 
 _CLOCKS: Final = Clocks(time.time, uptime)
@@ -70,15 +72,22 @@ def build_stages(
 def build_handler(base: Base, stages: Stages, observer: GatewayObserver) -> RequestHandler:
     """Return what handles the requests of clients; it follows the live configuration."""
     pipeline = ObservePipeline(stages) if base.options.observe else Pipeline(stages, _CLOCKS)
-    return _handler(base, pipeline, observer, base.id_prefix)
+    return _handler(base, pipeline, observer, Correlation(request_ids(base.id_prefix), _sampler(base)))
 
 
 def build_decisions(base: Base, stages: Stages, observer: DecisionObserver) -> RequestHandler:
-    """Return what handles requests for decisions, which `--observe` does not change."""
-    return _handler(base, DecisionPipeline(stages, observer, time.time), observer, f"{base.id_prefix}-d")
+    """Return what handles requests for decisions, which `--observe` does not change; they are not traced."""
+    pipeline = DecisionPipeline(stages, observer, time.time)
+    return _handler(base, pipeline, observer, Correlation(request_ids(f"{base.id_prefix}-d"), None))
 
 
-def _handler(base: Base, processor: Processor, observer: GatewayObserver, id_prefix: str) -> RequestHandler:
-    handler = RequestHandler(base.live.config, processor, observer, _CLOCKS, request_ids(id_prefix))
+def _sampler(base: Base) -> TraceSampler | None:
+    return None if base.tracing is None else base.tracing.sampler
+
+
+def _handler(
+    base: Base, processor: Processor, observer: GatewayObserver, correlation: Correlation
+) -> RequestHandler:
+    handler = RequestHandler(base.live.config, processor, observer, _CLOCKS, correlation)
     base.live.followed_by(handler.adopt)
     return handler

@@ -54,11 +54,12 @@ class AccessEntry(msgspec.Struct, gc=False):
     `route` is a route's name ("GET /ledgers/{id}") or "". `path` is the raw path without the query. `status`
     is 0 if the connection broke before a response. `code` is an error code of the catalogue or "".
     `would_code` is the code that report-only or `--observe` suppressed. `answered_by` is `gateway`, `core` or
-    DECIDED.
+    DECIDED. `trace_id` is "" if requests are not traced.
     """
 
     time: float
     request_id: str = ""
+    trace_id: str = ""
     client: str = ""
     user_agent: str = ""
     method: str = ""

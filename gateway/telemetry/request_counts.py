@@ -16,7 +16,9 @@ from typing import Final
 from gateway.telemetry.access_log import AccessEntry
 
 # RFC 9110 section 9.3 and RFC 5789.
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+KNOWN_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+)
 # Typed without a length: mypyc would keep fifteen floats unboxed, and box all of them for each look-up.
 BUCKETS_MS: Final[tuple[float, ...]] = (
     1.0,
@@ -79,7 +81,7 @@ class RequestCounts:
         method = entry.method
         tally = self.by_labels[
             entry.route,
-            method if method in _METHODS else "other",
+            method if method in KNOWN_METHODS else "other",
             entry.status,
             entry.code,
             entry.answered_by,

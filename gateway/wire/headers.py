@@ -49,12 +49,18 @@ _DROPPED_TRUSTED = _DROPPED_TO_CORE | {
     b"x-forwarded-host",
     b"x-request-id",
 }
+_TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
 _DROPPED_TO_CLIENT = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
 
 
-def request_lines(headers: Iterable[Header], *, trusted: bool) -> bytes:
-    """Return the client's headers that cross to Core, as `Name: value` lines that end in CRLF."""
-    return (_TO_CORE_TRUSTED if trusted else _TO_CORE).lines(headers)
+def request_lines(headers: Iterable[Header], *, trusted: bool, traced: bool = False) -> bytes:
+    """Return the client's headers that cross to Core, as `Name: value` lines that end in CRLF.
+
+    With `traced`, the trace context is left out: the gateway writes one of its own.
+    """
+    if not trusted:
+        return _TO_CORE.lines(headers)
+    return (_TO_CORE_TRACED if traced else _TO_CORE_TRUSTED).lines(headers)
 
 
 def credential_lines(headers: Iterable[Header]) -> bytes:
@@ -92,6 +98,10 @@ def _crosses(name: bytes) -> bool:
 
 def _crosses_trusted(name: bytes) -> bool:
     return _folded(name) not in _DROPPED_TRUSTED
+
+
+def _crosses_traced(name: bytes) -> bool:
+    return _crosses_trusted(name) and _folded(name) not in _TRACE_CONTEXT
 
 
 def _returns(name: bytes) -> bool:
@@ -137,6 +147,7 @@ class _LineMaker:
 
 _TO_CORE = _LineMaker(_crosses)
 _TO_CORE_TRUSTED = _LineMaker(_crosses_trusted)
+_TO_CORE_TRACED = _LineMaker(_crosses_traced)
 _TO_CLIENT = _LineMaker(_returns)
 
 

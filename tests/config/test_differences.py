@@ -41,7 +41,7 @@ def test_every_kind_of_value_is_shown_as_the_file_would_say_it() -> None:
     lines = (
         "health: 127.0.0.1:5003\ntrusted_proxies: [10.0.0.0/8, '::1']\nready_requires: [store]\n"
         "limits: {body: 1536KiB, rate: 5}\ntimeouts: {head: 1500ms, body: 90s}\n"
-        "drain: {delay: 0, timeout: 500ms}"
+        "drain: {delay: 0, timeout: 500ms}\ntracing: {ratio: 0.5}"
     )
     assert differences(config(), added(lines)) == (
         Difference("health", "none", "127.0.0.1:5003"),
@@ -51,6 +51,7 @@ def test_every_kind_of_value_is_shown_as_the_file_would_say_it() -> None:
         Difference("limits.rate", "0", "5"),
         Difference("drain.delay", "5s", "0s"),
         Difference("drain.timeout", "25s", "500ms"),
+        Difference("tracing.ratio", "0.01", "0.5"),
         Difference("ready_requires", "[]", "[store]"),
         Difference("trusted_proxies", "[]", "[10.0.0.0/8, ::1/128]"),
     )

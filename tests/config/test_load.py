@@ -21,6 +21,7 @@ from gateway.config import (
     LogConfig,
     Secret,
     TimeoutsConfig,
+    TracingConfig,
     UnreadableConfigError,
     UpstreamConfig,
     load_config,
@@ -51,7 +52,7 @@ IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment v
 SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
     "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
-    "upstream, keys, timeouts, limits, decide, drain, log, audit, routes"
+    "upstream, keys, timeouts, limits, decide, drain, log, audit, tracing, routes"
 )
 
 
@@ -103,6 +104,7 @@ def test_a_small_file_has_every_default() -> None:
         drain=DrainConfig(delay=5.0, timeout=25.0),
         log=LogConfig(format="auto", level="info"),
         audit=AuditConfig(kept=100_000, unshipped="warn"),
+        tracing=TracingConfig(endpoint="", ratio=0.01),
         ready_requires=(),
         trusted_proxies=(),
         routes=routes,
@@ -153,6 +155,8 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "audit.unshipped": "drop",
         "ready_requires": "upstream, store",
         "trusted_proxies": "10.0.0.0/8,",
+        "tracing.endpoint": "https://collector:4318/v1/traces",
+        "tracing.ratio": "0.05",
     }
     # The last one cannot be set where Core mints the keys.
     assert given.keys() == settings().keys() - {
@@ -195,6 +199,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         drain=DrainConfig(delay=0.0, timeout=0.0),
         log=LogConfig(format="json", level="debug"),
         audit=AuditConfig(kept=2000, unshipped="drop"),
+        tracing=TracingConfig(endpoint="https://collector:4318/v1/traces", ratio=0.05),
         ready_requires=("upstream", "store"),
         trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"),),
         routes=config.routes,
@@ -666,3 +671,19 @@ def test_trusted_proxies_are_matched_by_network(peer: str, trusted: bool) -> Non
 
 def test_every_setting_has_a_meaning_in_words() -> None:
     assert all(setting.doc for setting in settings().values())
+
+
+@pytest.mark.parametrize(
+    ("line", "warnings"),
+    [
+        ("tracing: {endpoint: 'http://h:4318/v1/traces'}", []),
+        ("tracing: {endpoint: 'http://h:4318/v1/traces', ratio: 0.1}", []),
+        (
+            "tracing: {endpoint: 'http://h:4318/v1/traces', ratio: 1}",
+            ["a traced request costs several times as much as another: write 0.1 or less in production"],
+        ),
+        ("tracing: {ratio: 0.5}", ["nothing is traced without tracing.endpoint: write one"]),
+    ],
+)
+def test_a_ratio_that_costs_much_or_does_nothing_is_warned_of(line: str, warnings: list[str]) -> None:
+    assert warned(with_line(line)) == [f"gateway.yaml:1: tracing.ratio: {text}" for text in warnings]

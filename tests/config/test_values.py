@@ -20,6 +20,8 @@ SIZE = "write a whole number and its unit, as 64KiB, 5MiB or 1GiB"
 SIZE_RANGE = "write a size above 0 and at most 64GiB"
 UPSTREAM = "write http://host:port or https://host:port, without a path or a password"
 DATABASE = "write postgres://user:password@host:5432/database"
+COLLECTOR = "write http://host:4318/v1/traces or https://, with a path, without a password"
+RATIO = "write a number from 0 to 1, as 0.01"
 STORE = (
     "write redis://user:password@host:6379/0, rediss:// for TLS, redis+sentinel://host,host/NAME/0 or "
     "redis+cluster://host,host; or memory:// for a trial"
@@ -62,6 +64,12 @@ TEXT = "write text here, in quotes where YAML would read something else"
         (secret_values.secret, "k$ey:1", Secret("k$ey:1")),
         (urls.upstream_url, "http://core:5001", "http://core:5001"),
         (urls.upstream_url, "https://[::1]/", "https://[::1]/"),
+        (urls.collector_url, "http://h:4318/v1/traces", "http://h:4318/v1/traces"),
+        (urls.collector_url, "https://[::1]/v1/traces", "https://[::1]/v1/traces"),
+        (values.ratio, 0, 0.0),
+        (values.ratio, 1, 1.0),
+        (values.ratio, 0.01, 0.01),
+        (values.ratio, "0.01", 0.01),
         (urls.store_url, "memory://", "memory://"),
         (urls.store_url, "redis://u:p@h:1/2", "redis://u:p@h:1/2"),
         (urls.store_url, "redis+sentinel://u:p@a:1,b/keys/2", "redis+sentinel://u:p@a:1,b/keys/2"),
@@ -146,6 +154,21 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (urls.upstream_url, "http://[core", UPSTREAM),
         (urls.upstream_url, "http://co re", UPSTREAM),
         (urls.upstream_url, 5, UPSTREAM),
+        (urls.collector_url, "h:4318", COLLECTOR),
+        (urls.collector_url, "grpc://h:4317/x", COLLECTOR),
+        (urls.collector_url, "http://h:4318", COLLECTOR),
+        (urls.collector_url, "http://h:4318/", COLLECTOR),
+        (urls.collector_url, "http://u:p@h:4318/v1/traces", COLLECTOR),
+        (urls.collector_url, "http://h:4318/v1/traces?key=x", COLLECTOR),
+        (urls.collector_url, 4318, COLLECTOR),
+        (values.ratio, 1.01, RATIO),
+        (values.ratio, "1.01", RATIO),
+        (values.ratio, -1, RATIO),
+        (values.ratio, "1%", RATIO),
+        (values.ratio, True, RATIO),
+        (values.count(0, 9), 1.0, "write a whole number from 0 to 9"),
+        (values.duration, 0.5, DURATION),
+        (values.text, 0.5, TEXT),
         (urls.database_url, "mysql://u:p@h/blnk", DATABASE),
         (urls.database_url, "postgres://h/blnk", DATABASE),
         (urls.database_url, "postgres://u@h", DATABASE),

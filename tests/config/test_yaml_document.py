@@ -23,7 +23,7 @@ TAG = "a value that begins with ! is a tag to YAML: quote it"
 CONTROL = "there is a control character or a line break here: write the value on one line"
 NULL = "the value is missing: write one, or remove the line"
 INT = "YAML reads this as a number of another kind: write plain digits, at most 18, or quote it"
-FLOAT = "YAML reads this as a fraction: write a whole number, or quote it"
+FLOAT = "YAML reads this as a fraction of another kind: write it as 0.5, or quote it"
 DATE = "YAML reads this as a date: quote it"
 
 
@@ -65,7 +65,10 @@ def test_a_byte_order_mark_is_skipped() -> None:
         ("+5", INT),
         ("190:20:30", INT),
         ("1234567890123456789", INT),
-        ("1.5", FLOAT),
+        (".5", FLOAT),
+        ("1.", FLOAT),
+        ("1.5e+3", FLOAT),
+        ("-1.5", FLOAT),
         (".inf", FLOAT),
         ("190:20:30.15", FLOAT),
         ("2026-11-23", DATE),
@@ -98,13 +101,21 @@ def test_every_word_for_true_and_false_is_a_truth_value(value: str, truth: bool)
     )
 
 
+@pytest.mark.parametrize(("value", "number"), [("0.01", 0.01), ("12.50", 12.5)])
+def test_a_plain_fraction_is_a_number(value: str, number: float) -> None:
+    assert read_document(f"a: {value}".encode()) == (
+        YamlMapping((YamlEntry("a", YamlScalar(number, 1), 1),), 1),
+        (),
+    )
+
+
 def test_an_anchor_is_refused_and_its_value_read_on() -> None:
     document = YamlMapping((YamlEntry("a", YamlScalar("x", 1), 1),), 1)
     assert read_document(b"a: &anchor x") == (document, (Problem(1, ANCHOR),))
 
 
 def test_every_problem_is_reported_at_once() -> None:
-    text = b"a: *:read\nb: [&x y, 1.5]\na: 2\n3: 4\n<<: {c: d}\n? [e]\n: f\n---\ng: h\n"
+    text = b"a: *:read\nb: [&x y, .5]\na: 2\n3: 4\n<<: {c: d}\n? [e]\n: f\n---\ng: h\n"
     assert read_document(text)[1] == (
         Problem(1, ALIAS),
         Problem(2, ANCHOR),

@@ -483,6 +483,7 @@ MASKED = {"timestamp", "gateway_ms", "upstream_ms"}
 DENIED: dict[str, Any] = {
     "level": "info",
     "event": "request",
+    "trace_id": "",
     "client": "127.0.0.1",
     "user_agent": "",
     "method": "GET",

@@ -253,6 +253,12 @@ class TestRestart:
             ("keys:", "timeouts: {head: 1s}\nkeys:", ()),
             ("keys:", "decide: {unstamped: allow, connections: 3}\nkeys:", ()),
             ("keys:", "trusted_proxies: [10.0.0.1]\nready_requires: [store]\nkeys:", ()),
+            ("keys:", "tracing: {ratio: 0.5}\nkeys:", ()),
+            (
+                "keys:",
+                "tracing: {endpoint: 'http://127.0.0.1:4318/v1/traces'}\nkeys:",
+                ("tracing.endpoint",),
+            ),
             ("of-no-one", "of-no-one, connections: 3, queue: 4", ()),
         ],
     )

@@ -59,6 +59,7 @@ def members(**changes: Any) -> dict[str, Any]:
         "level": "info",
         "event": "request",
         "request_id": "req-1",
+        "trace_id": "",
         "client": "192.0.2.7",
         "user_agent": "curl/8.5.0",
         "method": "POST",
