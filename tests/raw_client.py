@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -107,8 +108,9 @@ class RawClient:
         keep: bool = True,
         send_buffer: int | None = None,
         local: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> RawClient:
-        """Connect, from the address `local` if one is named.
+        """Connect, from the address `local` if one is named, and over TLS to `localhost` with a context.
 
         At most about `send_buffer` bytes wait in the kernel to be sent.
         """
@@ -121,7 +123,10 @@ class RawClient:
         try:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.get_running_loop().sock_connect(sock, (address.host, address.port))
-                reader, writer = await asyncio.open_connection(sock=sock, limit=LARGEST)
+                name = None if tls is None else "localhost"
+                reader, writer = await asyncio.open_connection(
+                    sock=sock, limit=LARGEST, ssl=tls, server_hostname=name
+                )
         except BaseException:
             sock.close()
             raise
@@ -135,7 +140,7 @@ class RawClient:
 
     async def send(self, data: bytes) -> None:
         """Send bytes. A connection that the gateway has ended is no error: its response can still be read."""
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             self._writer.write(data)
             async with asyncio.timeout(PATIENCE):
                 await self._writer.drain()
@@ -146,7 +151,7 @@ class RawClient:
             self._writer.write_eof()
 
     async def read_some(self) -> bytes:
-        """Return the next bytes; none at the end of the connection or on its reset."""
+        """Return the next bytes; none at the end of the connection, on its reset or an alert of TLS."""
         if self._unread:
             data = bytes(self._unread)
             self._unread.clear()
@@ -154,7 +159,7 @@ class RawClient:
         try:
             async with asyncio.timeout(PATIENCE):
                 data = await self._reader.read(1 << 16)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             self.was_reset = True
             return b""
         if self._keep:

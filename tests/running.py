@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from gateway.gocompat.times import Instant
 from gateway.keys.minting import digest, mint_id, mint_key
 from gateway.keys.record import KeyRecord, Revocation
 from gateway.keys.store import KeyStore
+from gateway.policy.terms import NO_TERMS, KeyTerms
 from gateway.server.build import build
 from gateway.server.gateway import Gateway
 from gateway.server.parts import Options
@@ -89,7 +91,12 @@ class Running:
     _clients: list[RawClient] = field(default_factory=list)
 
     async def mint(
-        self, *scopes: str, owner: str = "acme", expired: bool = False, revoked: bool = False
+        self,
+        *scopes: str,
+        owner: str = "acme",
+        expired: bool = False,
+        revoked: bool = False,
+        terms: KeyTerms = NO_TERMS,
     ) -> Minted:
         """Add a new key to the store directly."""
         key, key_id, now = mint_key(os.urandom), mint_id(os.urandom), datetime.now(UTC)
@@ -104,6 +111,7 @@ class Running:
                 created_at=Instant.of(now),
                 revocation=Revocation(Instant.of(now)) if revoked else None,
                 created_by="master",
+                terms=terms,
             )
         )
         self.secrets.add(key)
@@ -119,6 +127,11 @@ class Running:
         """Send one request on a connection of its own; `more` as for `raw_client.request`."""
         async with await self.connect() as client:
             return await client.ask(method, target, **more)
+
+    async def ask_over(self, tls: ssl.SSLContext, method: str, target: str, **more: Any) -> int:
+        """Send one request over TLS, on a connection of its own, and return the status."""
+        async with await self.connect(tls=tls) as client:
+            return (await client.ask(method, target, **more)).status
 
     async def logged(self, text: str) -> str:
         """Return the log once `text` is in it; lines are written in batches."""

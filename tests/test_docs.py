@@ -36,6 +36,7 @@ from gateway.telemetry import AccessEntry, Build, Log, Metrics
 from gateway.telemetry.audit_metrics import AuditMetrics, AuditNumbers
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
+from gateway.telemetry.tls_metrics import TlsMetrics
 from gateway.telemetry.traces import TraceMetrics
 from tests.running import ROOT
 from tests.telemetry.sources import sources
@@ -104,7 +105,9 @@ def default_of(setting: Setting, cell: str) -> Any:
     if cell == "none":
         return setting.default if setting.default in (None, "", NO_DATES) else None
     written = cell.strip("`")
-    return setting.parse(() if written == "[]" else written)
+    if written.startswith("["):
+        return setting.parse(tuple(filter(None, written.strip("[]").split(", "))))
+    return setting.parse(written)
 
 
 def section(document: Path, heading: str) -> str:
@@ -166,6 +169,7 @@ def collectors() -> list[Collector]:
         PolicyMetrics(str, lambda: LastReload(success=True, at=0.0)),
         DependencyMetrics(Dependencies(Health(version="0"), log, lambda: 0.0)),
         StoreMetrics(store),
+        TlsMetrics(dict, dict),
         AuditMetrics(lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)),
         TraceMetrics(dict),
     ]

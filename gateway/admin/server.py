@@ -22,7 +22,9 @@ from aiohttp.typedefs import Handler, Middleware
 from gateway.config.model import TimeoutsConfig
 from gateway.fairness.shares import network_of
 from gateway.wire.client_address import peer_of
+from gateway.wire.client_certificate import ClientCertificate
 from gateway.wire.deadline_timer import NEVER, Deadlines
+from gateway.wire.securable_connection import SecurableConnection
 
 MAX_BYTES: Final = 64 * 1024
 """Bytes of one request, head and body."""
@@ -32,13 +34,14 @@ _CLOSE_SECONDS: Final = 1.0
 class PrivatePhase(enum.Enum):
     """The event that a connection is waiting for."""
 
+    HANDSHAKE = "the rest of a TLS handshake"
     IDLE = "a request"
     HEAD = "the rest of a request's head"
     REQUEST = "the rest of a request's body, or its response"
     RESPONSE = "the client, to take its response"
 
 
-_WAITING: Final = (PrivatePhase.IDLE, PrivatePhase.HEAD)
+_WAITING: Final = (PrivatePhase.HANDSHAKE, PrivatePhase.IDLE, PrivatePhase.HEAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class PrivateLimits:
     def seconds(self, phase: PrivatePhase) -> float:
         """Return the seconds that a phase may take."""
         return {
+            PrivatePhase.HANDSHAKE: self.timeouts.head,
             PrivatePhase.IDLE: self.timeouts.idle,
             PrivatePhase.HEAD: self.timeouts.head,
             PrivatePhase.REQUEST: self.timeouts.body,
@@ -72,7 +76,7 @@ class PrivateServer:
         )
         self.limits = limits
         self.deadlines = Deadlines(loop)
-        self._connections: dict[asyncio.BaseTransport, _Connection] = {}
+        self._connections: dict[asyncio.BaseTransport, PrivateConnection] = {}
 
     def adopt(self, limits: PrivateLimits) -> None:
         """Keep other limits from now on."""
@@ -88,14 +92,14 @@ class PrivateServer:
         for connection in list(self._connections.values()):
             connection.expire()
 
-    def connect(self) -> asyncio.Protocol:
+    def connect(self) -> PrivateConnection:
         """Return a protocol for a new connection, for `loop.create_server`."""
         server = self._runner.server
         if server is None:
             raise RuntimeError("set_up comes first")
-        return _Connection(self, server())
+        return PrivateConnection(self, server())
 
-    def admit(self, transport: asyncio.BaseTransport, connection: _Connection) -> bool:
+    def admit(self, transport: asyncio.BaseTransport, connection: PrivateConnection) -> bool:
         """Take a connection, and close another one if the listener is full; False if none may be closed."""
         if len(self._connections) >= self.limits.connections:
             other = self._to_close(connection.origin)
@@ -108,18 +112,18 @@ class PrivateServer:
         self.deadlines.watch(connection)
         return True
 
-    def forget(self, connection: _Connection) -> None:
+    def forget(self, connection: PrivateConnection) -> None:
         """Take note that a connection has ended."""
         if connection.transport is not None:
             self._connections.pop(connection.transport, None)
         self.deadlines.forget(connection)
 
-    def _to_close(self, origin: str) -> _Connection | None:
+    def _to_close(self, origin: str) -> PrivateConnection | None:
         """Return the connection that is closed for a new one from `origin`; None if none may be."""
         places = Counter(connection.origin for connection in self._connections.values())
         own = places[origin]
 
-        def may_go(other: _Connection) -> bool:
+        def may_go(other: PrivateConnection) -> bool:
             more = places[other.origin] - own
             return more > 1 or (other.waiting and (more > 0 or other.origin == origin))
 
@@ -143,13 +147,14 @@ class PrivateServer:
         return phases
 
 
-class _Connection(asyncio.Protocol):
+class PrivateConnection(SecurableConnection):
     """One connection: passes everything on to aiohttp's protocol, and keeps its own phase."""
 
     def __init__(self, server: PrivateServer, inner: asyncio.Protocol) -> None:
         self._server = server
         self._inner = inner
-        self._admitted = False
+        # aiohttp's protocol has the connection.
+        self._serving = False
         self._received = 0
         self._phase = PrivatePhase.IDLE
         self.transport: asyncio.Transport | None = None
@@ -181,15 +186,28 @@ class _Connection(asyncio.Protocol):
     # asyncio's callbacks.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a request."""
+        """Begin to wait for a request, or for the TLS handshake before it."""
         self.transport = transport  # type: ignore[assignment]  # a stream transport, by create_server
         self.origin = network_of(peer_of(transport))
-        self.enter(PrivatePhase.IDLE)
-        self._admitted = self._server.admit(transport, self)
-        if self._admitted:
-            self._inner.connection_made(transport)
-        else:
+        secure = transport.get_extra_info("sslcontext") is not None
+        self.enter(PrivatePhase.HANDSHAKE if secure else PrivatePhase.IDLE)
+        if not self._server.admit(transport, self):
             self.expire()
+        elif not secure:
+            self._serve(transport)
+
+    def secured(self, certificate: ClientCertificate) -> None:
+        """Begin to wait for a request: the TLS handshake is done."""
+        self.enter(PrivatePhase.IDLE)
+        if self.transport is not None:
+            self._serve(self.transport)
+
+    def hold_records(self, size: int) -> None:
+        """Take note of the bytes of TLS records that are not whole: there are few connections."""
+
+    def _serve(self, transport: asyncio.BaseTransport) -> None:
+        self._serving = True
+        self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
@@ -208,7 +226,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note of the end of the connection."""
         self._server.forget(self)
-        if self._admitted:
+        if self._serving:
             self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -18,7 +18,7 @@ from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.server.core_check import Finding, check_core
-from gateway.server.upstream import core_access, core_probe, open_probe_pool
+from gateway.server.upstream import core_access, core_probe, core_tls, open_probe_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ async def check_dependencies(config: Config) -> list[DependencyStatus]:
 
 async def _check_core(config: Config) -> DependencyStatus:
     core = core_access(config)
-    pool = open_probe_pool(config, asyncio.get_running_loop())
+    pool = open_probe_pool(config, asyncio.get_running_loop(), core_tls(config))
     try:
         found = await check_core(pool, core_probe(config, core))
     finally:

@@ -6,6 +6,7 @@ Rules kept here:
 - The gateway is not its own upstream, and the buffer holds at least one body.
 - The audit stream is larger than what one owner can write to it.
 - A ratio of traces that does nothing, or costs much, is a warning.
+- A certificate has its key, and each setting of TLS has a use.
 - A report-only date is at most 30 days ahead; a date that is over is a warning.
 """
 
@@ -15,7 +16,7 @@ from itertools import combinations
 
 from gateway.config import report_only_dates
 from gateway.config.addresses import Address
-from gateway.config.model import UpstreamConfig
+from gateway.config.model import TlsConfig, UpstreamConfig
 from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
 from gateway.keys.quota import RECORDS_PER_KEY
 from gateway.policy.routes import RouteTable
@@ -38,6 +39,8 @@ def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) 
     _check_audit(draft)
     _check_upstream(draft)
     _check_tracing(draft)
+    _check_tls(draft)
+    _check_upstream_tls(draft)
     _check_report_only(draft, routes, now)
 
 
@@ -147,6 +150,43 @@ def _check_tracing(draft: SettingsDraft) -> None:
             "tracing.ratio",
             "a traced request costs several times as much as another: write 0.1 or less in production",
         )
+
+
+def _check_tls(draft: SettingsDraft) -> None:
+    _check_pair(draft, "tls")
+    listeners = draft.values["tls.listeners"]
+    if listeners is None:
+        return
+    given = {"tls.client_ca"} if listeners == TlsConfig().listeners else {"tls.client_ca", "tls.listeners"}
+    if not {"tls.certificate", "tls.key"} & draft.places.keys():
+        for path in sorted(given & draft.places.keys()):
+            draft.refuse_setting(path, "nothing speaks TLS without tls.certificate and tls.key: write both")
+    if not listeners:
+        draft.refuse_setting("tls.listeners", "write at least one of listen, admin and health, as [listen]")
+    if "health" in listeners and "health" not in draft.places:
+        text = "there is no health listener: write its address, or remove it here"
+        draft.refuse_setting("tls.listeners", text)
+    if "tls.client_ca" in draft.places and not {"listen", "admin"} & set(listeners):
+        text = "nobody is asked for a certificate: health never asks; write listen or admin in tls.listeners"
+        draft.refuse_setting("tls.client_ca", text)
+
+
+def _check_pair(draft: SettingsDraft, section: str) -> None:
+    """Refuse a certificate without its key, and a key without its certificate."""
+    paths = (f"{section}.certificate", f"{section}.key")
+    for given, other in (paths, paths[::-1]):
+        if given in draft.places and other not in draft.places:
+            draft.refuse_setting(given, f"this needs {other} as well: write both")
+
+
+def _check_upstream_tls(draft: SettingsDraft) -> None:
+    _check_pair(draft, "upstream")
+    url = draft.values["upstream.url"]
+    if not url or "upstream.url" in draft.unset or UpstreamConfig(url=url).tls:
+        return
+    for path in ("upstream.ca_file", "upstream.certificate", "upstream.key"):
+        if path in draft.places:
+            draft.refuse_setting(path, "upstream.url is http://: write https://, or remove this")
 
 
 def _check_report_only(draft: SettingsDraft, routes: RouteTable | None, now: float) -> None:

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - A configuration is complete or refused: nothing is built while a single problem is left.
-- The clock is used for one question: whether a report-only date is over or too far ahead.
+- The clock is used for two questions: is a report-only date over or too far ahead, and does a certificate end
+  soon.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def parse_config(
         check_together(draft, routes, now())
         locate_files(draft, path.parent)
         if secrets:
-            read_files(draft)
+            read_files(draft, now())
         if not draft.problems and routes is not None:
             return _build(draft, routes, sha256)
     raise ConfigError(_in_order(draft.problems), sha256=sha256, store=_store_of(draft))

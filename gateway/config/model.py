@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from gateway.audit.shipping import AUDIT_KEPT
 from gateway.config import addresses, report_only_dates, secret_values, urls, values
 from gateway.config.addresses import Address
+from gateway.config.certificates import KeyPair, PemFile
 from gateway.config.secret_values import Secret
 from gateway.config.setting import Setting, described
 from gateway.config.values import Network
@@ -51,6 +52,19 @@ class UpstreamConfig:
             values.path, "a file for the next master key, while Core's is changed; absent or empty: no change"
         ),
     )
+    ca_file: Path | None = field(
+        default=None,
+        metadata=described(
+            values.path, "a PEM file with the authorities of Core's certificate, instead of the system's"
+        ),
+    )
+    certificate: Path | None = field(
+        default=None,
+        metadata=described(values.path, "a PEM file with the certificate that the gateway shows to Core"),
+    )
+    key: Path | None = field(
+        default=None, metadata=described(values.path, "a PEM file with the private key of that certificate")
+    )
     connections: int = field(
         default=128, metadata=described(values.count(1, 65535), "the most connections to Core at once")
     )
@@ -81,6 +95,66 @@ class UpstreamConfig:
     def port(self) -> int:
         """Return the port of the URL, or the default port of its scheme."""
         return urlsplit(self.url).port or (443 if self.tls else 80)
+
+    @property
+    def authorities(self) -> PemFile | None:
+        """Return the file of the authorities of Core's certificate, if it is named."""
+        return PemFile("upstream.ca_file", self.ca_file) if self.ca_file is not None else None
+
+    @property
+    def pair(self) -> KeyPair | None:
+        """Return the certificate that the gateway shows to Core, and its key, if they are named."""
+        if self.certificate is None or self.key is None:
+            return None
+        return KeyPair(PemFile("upstream.certificate", self.certificate), PemFile("upstream.key", self.key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """TLS of the gateway's own listeners."""
+
+    certificate: Path | None = field(
+        default=None,
+        metadata=described(
+            values.path, "a PEM file with the certificate, and behind it those of its authorities"
+        ),
+    )
+    key: Path | None = field(
+        default=None, metadata=described(values.path, "a PEM file with the private key of the certificate")
+    )
+    client_ca: Path | None = field(
+        default=None,
+        metadata=described(
+            values.path,
+            "a PEM file with the authorities of clients: their certificate is required on listen and admin",
+        ),
+    )
+    listeners: tuple[str, ...] = field(
+        default=("listen",),
+        metadata=described(
+            values.sequence(values.choice("listen", "admin", "health")), "the listeners that speak TLS"
+        ),
+    )
+
+    @property
+    def pair(self) -> KeyPair | None:
+        """Return the certificate and its key, if they are named."""
+        if self.certificate is None or self.key is None:
+            return None
+        return KeyPair(PemFile("tls.certificate", self.certificate), PemFile("tls.key", self.key))
+
+    @property
+    def client_authorities(self) -> PemFile | None:
+        """Return the file of the authorities of clients, if it is named."""
+        return PemFile("tls.client_ca", self.client_ca) if self.client_ca is not None else None
+
+    def speaks(self, listener: str) -> bool:
+        """Return True if a listener speaks TLS."""
+        return self.pair is not None and listener in self.listeners
+
+    def asks_clients(self, listener: str) -> bool:
+        """Return True if a client of a listener has to show a certificate; a kubelet has none."""
+        return self.client_ca is not None and self.speaks(listener) and listener != "health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +398,7 @@ class Config:
         ),
     )
     upstream: UpstreamConfig = field(metadata={"section": UpstreamConfig})
+    tls: TlsConfig = field(default=TlsConfig(), metadata={"section": TlsConfig})
     keys: KeysConfig = field(metadata={"section": KeysConfig})
     timeouts: TimeoutsConfig = field(default=TimeoutsConfig(), metadata={"section": TimeoutsConfig})
     limits: LimitsConfig = field(default=LimitsConfig(), metadata={"section": LimitsConfig})

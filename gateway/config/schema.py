@@ -92,6 +92,8 @@ def _setting(setting: Setting) -> Schema:
         return found | {"examples": [setting.example]}
     if not setting.default or setting.mapped:
         return found
+    if isinstance(setting.parse, sequence):
+        return found | {"default": list(setting.default)}
     is_plain = isinstance(setting.default, int) and setting.parse is not values.size
     is_plain = is_plain or setting.parse is values.ratio
     return found | {"default": setting.default if is_plain else rendered(setting, setting.default)}

@@ -2,6 +2,7 @@
 
 Rules kept here:
 - No file is read unless secrets are asked for: the file may be checked on another machine.
+- A certificate and its key are refused if they cannot be used; one that ends soon, or has, is a warning.
 - A token that could be guessed and a master key that is the name of a variable are warnings.
 """
 
@@ -11,6 +12,14 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from gateway.config import environment, secret_values
+from gateway.config.certificates import (
+    CertificateError,
+    core_context,
+    end_of_file,
+    end_text,
+    server_context,
+)
+from gateway.config.model import TlsConfig, UpstreamConfig
 from gateway.config.secret_values import Secret
 from gateway.config.settings_draft import MASTER_KEYS, UNREPLACED, SettingsDraft
 from gateway.config.values import BadValueError
@@ -18,6 +27,14 @@ from gateway.keys.redis.url import TLS_OPTIONS
 
 NEXT_KEY_FILE = "upstream.master_key_next_file"
 SECRET_FILES = ("upstream.master_key_file", "admin_token_file")
+PEM_FILES = (
+    "tls.certificate",
+    "tls.key",
+    "tls.client_ca",
+    "upstream.ca_file",
+    "upstream.certificate",
+    "upstream.key",
+)
 LEAST_TOKEN = 16
 """Characters of a token that cannot be guessed: 96 bits, at 6 for each character."""
 CERTIFICATES = {
@@ -29,15 +46,16 @@ CERTIFICATES = {
 
 def locate_files(draft: SettingsDraft, folder: Path) -> None:
     """Make relative paths start at `folder`, which is that of the configuration."""
-    for path in (*SECRET_FILES, NEXT_KEY_FILE):
+    for path in (*SECRET_FILES, NEXT_KEY_FILE, *PEM_FILES):
         if draft.values[path] is not None:
             draft.values[path] = folder / draft.values[path]
 
 
-def read_files(draft: SettingsDraft) -> None:
-    """Read the secret files, and try to open the files of certificates."""
+def read_files(draft: SettingsDraft, now: float) -> None:
+    """Read the secret files and certificates; `now` is in Unix seconds."""
     _read_secret_files(draft)
     _check_next_key(draft)
+    _read_certificates(draft, now)
     _check_certificates(draft)
     _warn_of_unreplaced_key(draft)
 
@@ -72,6 +90,21 @@ def _check_next_key(draft: SettingsDraft) -> None:
             draft.warn_setting(
                 NEXT_KEY_FILE, "its folder does not exist: the next key could not be written there"
             )
+
+
+def _read_certificates(draft: SettingsDraft, now: float) -> None:
+    tls = TlsConfig(**draft.section("tls"))
+    upstream = UpstreamConfig(**draft.section("upstream"))
+    try:
+        if tls.pair is not None:
+            server_context(tls.pair, tls.client_authorities)
+        if upstream.pair is not None or upstream.authorities is not None:
+            core_context(upstream.authorities, upstream.pair)
+        for pair in filter(None, (tls.pair, upstream.pair)):
+            if text := end_text(end_of_file(pair.certificate), now):
+                draft.warn_setting(pair.certificate.setting, text)
+    except CertificateError as error:
+        draft.refuse_setting(error.setting, str(error))
 
 
 def _check_certificates(draft: SettingsDraft) -> None:

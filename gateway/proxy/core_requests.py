@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gateway.proxy.context import RequestContext
 from gateway.proxy.core_access import CoreAccess
+from gateway.wire.exchange import Exchange
 from gateway.wire.headers import request_lines
 
 
@@ -30,23 +29,27 @@ def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> byt
             crossing,
             exchange.minor,
             forwarded.encode("utf-8", "surrogateescape"),
-            _forwarded_lines(headers, trusted=trusted),
+            _forwarded_lines(exchange, trusted=trusted),
             context.entry.request_id.encode(),
             core.master.line if master else b"",
         )
     )
 
 
-def scheme_of(headers: Mapping[str, str], *, trusted: bool) -> str:
-    """Return the scheme of the client's request: `http`, or what a trusted proxy says of it."""
-    return headers.get("X-Forwarded-Proto", "http") if trusted else "http"
+def scheme_of(exchange: Exchange, *, trusted: bool) -> str:
+    """Return the scheme of the client's request: its connection's, or what a trusted proxy says of it."""
+    if not trusted:
+        return exchange.scheme
+    said: str = exchange.headers.get("X-Forwarded-Proto", exchange.scheme)
+    return said
 
 
-def _forwarded_lines(headers: Mapping[str, str], *, trusted: bool) -> bytes:
+def _forwarded_lines(exchange: Exchange, *, trusted: bool) -> bytes:
+    headers = exchange.headers
     host = headers.get("Host", "")
     if trusted:
         host = headers.get("X-Forwarded-Host", host)
-    proto = scheme_of(headers, trusted=trusted)
+    proto = scheme_of(exchange, trusted=trusted)
     line = b"X-Forwarded-Proto: %b\r\n" % proto.encode("utf-8", "surrogateescape")
     if host:
         line += b"X-Forwarded-Host: %b\r\n" % host.encode("utf-8", "surrogateescape")

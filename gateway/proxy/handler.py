@@ -123,7 +123,7 @@ class RequestHandler:
         entry.bytes_out = exchange.bytes_out
         entry.gateway_ms = (self._monotonic() - began) * 1000 - entry.upstream_ms
         if trace is not None and trace.sampled:
-            scheme = scheme_of(exchange.headers, trusted=context.config.trusts(exchange.peer))
+            scheme = scheme_of(exchange, trusted=context.config.trusts(exchange.peer))
             self._observer.record_trace(trace, entry, scheme, (context.sent - began) * 1000)
         self._observer.record(entry)
 
@@ -159,6 +159,7 @@ class RequestHandler:
             user_agent=exchange.headers.get("User-Agent", ""),
             method=exchange.method,
             path=exchange.target.partition("?")[0],
+            certificate_subject=exchange.subject,
         )
 
     def _client(self, exchange: Exchange) -> str:

@@ -35,6 +35,7 @@ from gateway.server.audit_numbers import audit_numbers
 from gateway.server.audit_recorder import AuditRecorder, replica_name
 from gateway.server.audit_watch import AuditWatch
 from gateway.server.audit_writer import AuditWriter
+from gateway.server.certificates import Certificates
 from gateway.server.clocks import uptime, utc_now
 from gateway.server.core_check import Check, check_core
 from gateway.server.core_watch import CoreWatch
@@ -78,6 +79,7 @@ from gateway.telemetry import Build, Log, Metrics, Sources
 from gateway.telemetry.audit_metrics import AuditMetrics
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
+from gateway.telemetry.tls_metrics import TlsMetrics
 from gateway.telemetry.traces import TraceMetrics
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
@@ -93,7 +95,7 @@ def build(config: Config, log: TextIO, options: Options | None = None) -> Gatewa
     """
     try:
         return _build(config, log, options or Options())
-    except ValueError as unreadable:  # the file of the master key, or of the admin token
+    except ValueError as unreadable:  # the file of the master key, of the admin token, or of a certificate
         raise StartError(str(unreadable), Exit.USAGE) from unreadable
 
 
@@ -132,6 +134,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         StoreMetrics(_store_sources(keys)),
         AuditMetrics(partial(audit_numbers, audit, keys.store, time.time)),
         DependencyMetrics(base.dependencies),
+        TlsMetrics(base.certificates.ends, base.certificates.handshakes),
     ):
         telemetry.metrics.add(collector)
     if base.tracing is not None:
@@ -154,6 +157,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
             front=front,
             tracing=base.tracing,
             background=Background(tasks=BackgroundTasks(base.loop, observer.task_failed), work=work),
+            certificates=base.certificates,
             reload=reload,
             notice=MEANING if options.observe else "",
         )
@@ -175,6 +179,7 @@ def _work(
         base.dependencies.run,
         keys.watch.run,
         keys.expiring.run,
+        base.certificates.run,
     ]
     if base.tracing is not None:
         base.live.followed_by(base.tracing.adopt)
@@ -198,6 +203,7 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
         health=health,
         dependencies=Dependencies(health, lines.events, time.monotonic),
         core_access=core_access(config),
+        certificates=Certificates(config, asyncio.get_running_loop(), lines.events, time.time),
         id_prefix=id_prefix,
         audit=AuditRecorder(replica_name(), utc_now),
         tracing=open_tracing(config, id_prefix),
@@ -206,9 +212,10 @@ def _base(config: Config, log: TextIO, options: Options) -> Base:
 
 def _core(base: Base) -> CoreParts:
     live, access = base.live, base.core_access
-    pool = open_pool(live.config, base.loop)
+    pool = open_pool(live.config, base.loop, base.certificates.core)
     live.followed_by(lambda config: pool.adopt(pool_limits(config)))
-    probe_pool = open_probe_pool(live.config, base.loop)
+    probe_pool = open_probe_pool(live.config, base.loop, base.certificates.core)
+    base.certificates.core_followed_by(pool.adopt_tls, probe_pool.adopt_tls)
 
     async def check() -> Check:
         return await check_core(probe_pool, core_probe(live.config, access, base.id_prefix))
@@ -285,7 +292,12 @@ def _front(
     handlers: Handlers,
 ) -> Front:
     live, config = base.live, base.live.config
-    listeners = Listeners(_private_limits(live.fitted), base.loop, reuse_port=base.options.reuse_port)
+    listeners = Listeners(
+        _private_limits(live.fitted),
+        base.loop,
+        base.certificates.acceptors,
+        reuse_port=base.options.reuse_port,
+    )
     live.followed_by(lambda _config: listeners.adopt(_private_limits(live.fitted)))
     token = read_secret(config.admin_token_file) if config.admin_token_file else None
     scopes = ScopesPage(keys.scope_use, authority, lambda: live.config, since=time.time())

@@ -76,7 +76,8 @@ class Gateway:
         return next(iter(self._parts.front.listeners.addresses("decide.listen")), None)
 
     def reload(self) -> None:
-        """Read the configuration again, as on SIGHUP."""
+        """Read the configuration and the certificates again, as on SIGHUP."""
+        self._parts.certificates.ask()
         if self._parts.reload is not None:
             self._parts.reload.ask()
 

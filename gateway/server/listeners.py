@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
@@ -20,6 +21,8 @@ from gateway.admin.server import PrivateLimits, PrivateServer
 from gateway.config import Address
 from gateway.server.listener import Connect, Listener
 from gateway.server.sockets import CannotListenError, PortUse, bound
+from gateway.wire.securable_connection import SecurableConnection
+from gateway.wire.tls_connection import TlsAcceptor
 
 ACCEPTED: Final = 16
 """Connections of clients that one turn accepts, and descriptors that listen for them."""
@@ -28,6 +31,9 @@ ACCEPTED_DECISIONS: Final = 4
 ACCEPTED_PRIVATE: Final = 2
 """The same of a private listener."""
 
+ConnectSecured = Callable[[], SecurableConnection]
+"""Returns the protocol of a new connection, which may be over TLS."""
+
 
 class Listeners:
     """All listeners.
@@ -35,15 +41,22 @@ class Listeners:
     Args:
         limits: those of each private listener.
         loop: the event loop that serves connections.
+        acceptors: those of the listeners that speak TLS, by their settings.
         reuse_port: True if other processes share the port for clients.
     """
 
     def __init__(
-        self, limits: PrivateLimits, loop: asyncio.AbstractEventLoop, *, reuse_port: bool = False
+        self,
+        limits: PrivateLimits,
+        loop: asyncio.AbstractEventLoop,
+        acceptors: Mapping[str, TlsAcceptor] = MappingProxyType({}),
+        *,
+        reuse_port: bool = False,
     ) -> None:
         self.reuse_port = reuse_port
         self._limits = limits
         self._loop = loop
+        self._acceptors = acceptors
         self._open: dict[str, list[Listener]] = {}
         self._private: list[PrivateServer] = []
 
@@ -54,19 +67,20 @@ class Listeners:
             server.adopt(limits)
 
     async def bind(
-        self, setting: str, addresses: Sequence[Address], connect: Connect, accepted: int = ACCEPTED
+        self, setting: str, addresses: Sequence[Address], connect: ConnectSecured, accepted: int = ACCEPTED
     ) -> None:
         """Take every address that `setting` names, for clients. Raises CannotListenError.
 
         One turn accepts at most `accepted` connections at all of them together.
         """
+        made = self._over_tls(setting, connect)
         use = PortUse.SHARED if self.reuse_port else PortUse.EXCLUSIVE
         opened: list[socket.socket] = []
         for address in addresses:
             opened += await asyncio.to_thread(bound, setting, address, use)
         # For all sockets together: `descriptors` has room for so many.
         each = max(1, accepted // len(opened))
-        self._add(setting, [Listener(one, connect, each, self._loop) for one in opened])
+        self._add(setting, [Listener(one, made, each, self._loop) for one in opened])
 
     async def start(self, setting: str) -> None:
         """Begin to accept connections where `setting` says, if it says so. Raises CannotListenError."""
@@ -86,8 +100,14 @@ class Listeners:
         use = PortUse.OWN if self.reuse_port else PortUse.EXCLUSIVE
         opened = await asyncio.to_thread(bound, setting, address, use)
         each = max(1, ACCEPTED_PRIVATE // len(opened))
-        self._add(setting, [Listener(one, server.connect, each, self._loop) for one in opened])
+        made = self._over_tls(setting, server.connect)
+        self._add(setting, [Listener(one, made, each, self._loop) for one in opened])
         await self.start(setting)
+
+    def _over_tls(self, setting: str, connect: ConnectSecured) -> Connect:
+        """Return what makes the connections of a listener: over TLS if it speaks TLS."""
+        acceptor = self._acceptors.get(setting)
+        return connect if acceptor is None else acceptor.over(connect)
 
     def _add(self, setting: str, listeners: Sequence[Listener]) -> None:
         self._open.setdefault(setting, []).extend(listeners)

@@ -21,6 +21,7 @@ from gateway.proxy.handler import RequestHandler
 from gateway.server.audit_recorder import AuditRecorder
 from gateway.server.audit_watch import AuditWatch
 from gateway.server.audit_writer import AuditWriter
+from gateway.server.certificates import Certificates
 from gateway.server.core_watch import CoreWatch
 from gateway.server.dependencies import Dependencies
 from gateway.server.listeners import Listeners
@@ -69,6 +70,7 @@ class Base:
     health: Health
     dependencies: Dependencies
     core_access: CoreAccess
+    certificates: Certificates
     id_prefix: str
     audit: AuditRecorder
     tracing: Tracing | None
@@ -139,5 +141,6 @@ class GatewayParts:
     front: Front
     tracing: Tracing | None
     background: Background
+    certificates: Certificates
     reload: Reload | None
     notice: str

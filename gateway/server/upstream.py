@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 from gateway.config import Config
+from gateway.config.certificates import core_context
 from gateway.proxy.core_access import CoreAccess
 from gateway.server.core_check import CoreProbe, probe_limits
 from gateway.server.master_keys import read_master_keys
@@ -37,18 +38,18 @@ def pool_limits(config: Config) -> PoolLimits:
     )
 
 
-def open_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
-    """Return the pool of connections to Core."""
-    return _open_pool(config, loop, pool_limits(config))
-
-
-def open_probe_pool(config: Config, loop: asyncio.AbstractEventLoop) -> Pool:
-    """Return a pool of one connection to Core, for `check_core` alone."""
-    return _open_pool(config, loop, probe_limits(pool_limits(config)))
-
-
-def _open_pool(config: Config, loop: asyncio.AbstractEventLoop, limits: PoolLimits) -> Pool:
+def core_tls(config: Config) -> ssl.SSLContext | None:
+    """Return the TLS of connections to Core, None for plain HTTP. Raises CertificateError."""
     upstream = config.upstream
-    # Trusts what OpenSSL does: SSL_CERT_FILE and SSL_CERT_DIR, or else the system's authorities.
-    tls = ssl.create_default_context() if upstream.tls else None
-    return Pool(upstream.host, upstream.port, limits, loop, tls)
+    return core_context(upstream.authorities, upstream.pair) if upstream.tls else None
+
+
+def open_pool(config: Config, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None) -> Pool:
+    """Return the pool of connections to Core."""
+    return Pool(config.upstream.host, config.upstream.port, pool_limits(config), loop, tls)
+
+
+def open_probe_pool(config: Config, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None) -> Pool:
+    """Return a pool of one connection to Core, for `check_core` alone."""
+    limits = probe_limits(pool_limits(config))
+    return Pool(config.upstream.host, config.upstream.port, limits, loop, tls)

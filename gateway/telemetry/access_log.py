@@ -54,7 +54,8 @@ class AccessEntry(msgspec.Struct, gc=False):
     `route` is a route's name ("GET /ledgers/{id}") or "". `path` is the raw path without the query. `status`
     is 0 if the connection broke before a response. `code` is an error code of the catalogue or "".
     `would_code` is the code that report-only or `--observe` suppressed. `answered_by` is `gateway`, `core` or
-    DECIDED. `trace_id` is "" if requests are not traced.
+    DECIDED. `trace_id` is "" if requests are not traced. `certificate_subject` is that of the client's
+    certificate (RFC 4514) or "".
     """
 
     time: float
@@ -67,6 +68,7 @@ class AccessEntry(msgspec.Struct, gc=False):
     path: str = ""
     key_id: str = ""
     owner: str = ""
+    certificate_subject: str = ""
     decision: str = ""
     code: str = ""
     would_code: str = ""

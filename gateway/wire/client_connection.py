@@ -15,10 +15,12 @@ from gateway.errors import GatewayError
 from gateway.fairness.errors import OverloadedError
 from gateway.wire import client_input
 from gateway.wire.client_address import peer_of
+from gateway.wire.client_certificate import ClientCertificate
 from gateway.wire.client_deadlines import (
     BODY,
     CLOSED,
     HANDLING,
+    HANDSHAKE,
     HEAD,
     HELD,
     IDLE,
@@ -38,6 +40,7 @@ from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
 from gateway.wire.request_loop import RequestLoop
 from gateway.wire.request_queue import RequestQueue
+from gateway.wire.securable_connection import SecurableConnection
 from gateway.wire.write_coalescer import CoalescingWriter, WriteCoalescer
 
 
@@ -65,18 +68,20 @@ class ClientConnectionOwner(Protocol):
         """Take note that a connection has ended."""
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(SecurableConnection):
     """One connection of a client: its transport, its phase, and its end.
 
-    `peer` is the address of its other end, and `party` the party that it is counted for. `certificate` is the
-    SHA-256, in hexadecimal, of the certificate that the client showed; "" for none. `counted` are the bytes
-    that are counted as held. `gone` says that the client has closed it, and `ended_at` when it ended
-    its side.
+    `peer` is the address of its other end, and `party` the party that it is counted for. `scheme` is that of
+    its requests, `http` or `https`. `certificate` is the SHA-256, in hexadecimal, of the certificate that the
+    client showed, and `subject` its subject; "" for none. `counted` are the bytes that are counted as held.
+    `gone` says that the client has closed it, and `ended_at` when it ended its side.
     """
 
     __slots__ = (
         "_entered",
         "_owner",
+        "_records",
+        "_resting",
         "_transport",
         "certificate",
         "counted",
@@ -89,6 +94,8 @@ class ClientConnection(asyncio.Protocol):
         "peer",
         "phase",
         "requests",
+        "scheme",
+        "subject",
         "writer",
     )
 
@@ -101,8 +108,13 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, owner: ClientConnectionOwner) -> None:
         self._owner = owner
         self._entered = 0.0
+        # The phase while nothing comes: a handshake first, where TLS is spoken.
+        self._resting = IDLE
+        self._records = 0
+        self.scheme = "http"
         self.peer = ""
         self.certificate = ""
+        self.subject = ""
         self.party = ""
         self.counted = 0
         self.phase = IDLE
@@ -125,7 +137,7 @@ class ClientConnection(asyncio.Protocol):
         elif self.requests.current is not None or self.requests.waiting:
             phase = HANDLING
         else:
-            phase = HEAD if self.input.head_begun else IDLE
+            phase = HEAD if self.input.head_begun else self._resting
         # The time of a body begins anew with each of its bytes.
         if phase is not self.phase or phase is BODY:
             self._enter(phase)
@@ -169,7 +181,7 @@ class ClientConnection(asyncio.Protocol):
 
         A body that streams is Core's business as well: it never counts.
         """
-        if self.phase in (IDLE, HEAD):
+        if self.phase in (IDLE, HEAD, HANDSHAKE):
             return True
         now = self._owner.deadlines.now
         since = now - self._entered
@@ -183,22 +195,41 @@ class ClientConnection(asyncio.Protocol):
     # asyncio's callbacks.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the connection's task, or refuse the connection."""
+        """Start the connection's task, unless TLS comes first, or refuse the connection."""
         self._transport = transport  # type: ignore[assignment]  # a stream transport, by create_server
         self.peer = peer_of(transport)
         self.flow = FlowControl(self._transport)
         self.writer = CoalescingWriter(self._transport, self._owner.coalescer)
         self.requests = RequestQueue(self._owner.loop)
         self.input = ClientInput(self, self.requests, self._owner)
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme, self._resting = "https", HANDSHAKE
         party = self._owner.admit(self)
         if party is None:
+            # A handshake for the refusal would cost more than what is refused: with TLS it is never sent.
             self.writer.write(self._owner.refusal(OverloadedError(), self.peer))
             self.writer.flush()
             self._transport.close()
             return
         self.party = party
+        self._enter(self._resting)
+        if self._resting is IDLE:
+            self._serve()
+
+    def secured(self, certificate: ClientCertificate) -> None:
+        """Begin to serve: the TLS handshake is done."""
+        self.certificate, self.subject = certificate.sha256, certificate.subject
+        self._resting = IDLE
         self._enter(IDLE)
+        self._serve()
+
+    def _serve(self) -> None:
         self._owner.run(RequestLoop(self, self._owner).serve())
+
+    def hold_records(self, size: int) -> None:
+        """Count the bytes that are held of TLS records which are not whole."""
+        self._records = size
+        self.count()
 
     def data_received(self, data: bytes) -> None:
         """Read requests."""
@@ -247,7 +278,7 @@ class ClientConnection(asyncio.Protocol):
 
     def count(self) -> None:
         """Count what is held of requests that are not whole, and of a response that is not taken."""
-        held = self.input.held
+        held = self.input.held + self._records
         if self.flow.blocked:
             held += self.flow.unread
         if held != self.counted:
@@ -255,7 +286,7 @@ class ClientConnection(asyncio.Protocol):
 
     def let_go(self) -> None:
         """Give up what is held: it is needed for another party."""
-        if self.flow.blocked:
+        if self.flow.blocked or self.phase is HANDSHAKE:
             self.abort()
         elif self.input.state is client_input.OPEN:
             self.input.refuse(OverloadedError())

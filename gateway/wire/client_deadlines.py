@@ -5,7 +5,7 @@ Not compiled: mypyc makes no enum whose members have an `__init__`.
 Rules kept here:
 - Each phase has its deadline in one table. A request that is whole has no deadline of its client's.
 - The phase follows from the state of the connection (`ClientConnection.advance`); the first that applies
-  counts: CLOSED, SENDING, LINGERING, HELD or BODY, HANDLING, HEAD, IDLE.
+  counts: CLOSED, SENDING, LINGERING, HELD or BODY, HANDLING, HEAD, HANDSHAKE or IDLE.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class ClientLimits:
 class ClientPhase(TimedPhase):
     """The phase of a client's connection, and the seconds that it may take."""
 
+    HANDSHAKE = ("handshake", lambda limits: limits.head)
+    """The TLS handshake is not done; its time begins when the connection is accepted."""
     IDLE = ("idle", lambda limits: limits.idle)
     """Nothing of a request has come."""
     HEAD = ("head", lambda limits: limits.head)
@@ -56,4 +58,4 @@ class ClientPhase(TimedPhase):
 
 
 # By their own names as well: to look a member up in its enum takes 0.1 us, and a request does so often.
-IDLE, HEAD, BODY, HELD, HANDLING, SENDING, LINGERING, CLOSED = ClientPhase
+HANDSHAKE, IDLE, HEAD, BODY, HELD, HANDLING, SENDING, LINGERING, CLOSED = ClientPhase

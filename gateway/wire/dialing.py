@@ -57,7 +57,7 @@ class Dialer:
     Args:
         host: a name or an address.
         port: the TCP port.
-        tls: verifies Core's certificate; None for plain HTTP.
+        tls: verifies Core's certificate; None for plain HTTP. It may be replaced, for new connections.
         resolve: returns the addresses of `host`.
     """
 
@@ -66,7 +66,7 @@ class Dialer:
     ) -> None:
         self._host = host
         self._port = port
-        self._tls = tls
+        self.tls = tls
         self._resolve = resolve
         self._lookup: asyncio.Task[Sequence[SocketAddress]] | None = None
 
@@ -101,10 +101,10 @@ class Dialer:
             raise unreachable(name_failed(self._host, error)) from None
 
     async def _speak(self, factory: Callable[[], P], connected: socket.socket) -> P:
-        name = None if self._tls is None else self._host
+        name = None if self.tls is None else self._host
         try:
             _, protocol = await asyncio.get_running_loop().create_connection(
-                factory, sock=connected, ssl=self._tls, server_hostname=name
+                factory, sock=connected, ssl=self.tls, server_hostname=name
             )
         except OSError as error:
             raise unreachable(handshake_failed(self._host, error)) from None

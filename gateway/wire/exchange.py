@@ -32,7 +32,9 @@ class ClientLink(Protocol):
     """The connection that an exchange takes place on."""
 
     peer: str
+    scheme: str
     certificate: str
+    subject: str
     ended_at: float
     gone: bool
 
@@ -56,9 +58,10 @@ class ClientLink(Protocol):
 class Exchange:
     """One request of a client, and the response to it; a `ClientPresence`.
 
-    `peer` is the address of the connection's other end, without its port. `certificate` is the SHA-256, in
-    hexadecimal, of the certificate that the client showed; "" for none. `responded` says that a response
-    has begun. Its `status` is 0 before that, and again once the response was cut.
+    `peer` is the address of the connection's other end, without its port, and `scheme` is `https` or `http`.
+    `certificate` is the SHA-256, in hexadecimal, of the certificate that the client showed, and `subject` its
+    subject; "" for none. `responded` says that a response has begun. Its `status` is 0 before that, and again
+    once the response was cut.
     """
 
     __slots__ = (
@@ -75,7 +78,9 @@ class Exchange:
         "peer",
         "raw_headers",
         "responded",
+        "scheme",
         "status",
+        "subject",
         "target",
     )
 
@@ -84,7 +89,9 @@ class Exchange:
         self._message = message
         self._react: Callable[[], None] | None = None
         self.peer = connection.peer
+        self.scheme = connection.scheme
         self.certificate = connection.certificate
+        self.subject = connection.subject
         self.method: str = message.method
         self.target: str = message.path
         self.headers = message.headers

@@ -67,7 +67,8 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._connections = ConnectionSet(Dialer(host, port, tls), self)
+        self._dialer = Dialer(host, port, tls)
+        self._connections = ConnectionSet(self._dialer, self)
         # The requests that hold slots, by their connections.
         self._holders: dict[UpstreamConnection, UpstreamRequest] = {}
         self._slots = Slots(loop, self._make_way)
@@ -84,6 +85,10 @@ class Pool:
         self.limits = limits
         self.seconds = seconds_of(UpstreamPhase, limits)
         self._slots.adopt(limits.connections, limits.queue, limits.connect)
+
+    def adopt_tls(self, tls: ssl.SSLContext | None) -> None:
+        """Make new connections with another context."""
+        self._dialer.tls = tls
 
     @property
     def counts(self) -> dict[str, int]:

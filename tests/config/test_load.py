@@ -21,6 +21,7 @@ from gateway.config import (
     LogConfig,
     Secret,
     TimeoutsConfig,
+    TlsConfig,
     TracingConfig,
     UnreadableConfigError,
     UpstreamConfig,
@@ -32,6 +33,7 @@ from gateway.config.environment import variable
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, compile_routes
+from tests.tls import Authority
 
 FILE = Path("gateway.yaml")
 SMALL = """\
@@ -52,7 +54,7 @@ IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment v
 SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
     "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
-    "upstream, keys, timeouts, limits, decide, drain, log, audit, tracing, routes"
+    "upstream, tls, keys, timeouts, limits, decide, drain, log, audit, tracing, routes"
 )
 
 
@@ -114,16 +116,23 @@ def test_a_small_file_has_every_default() -> None:
 
 def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
-    authority.touch()
+    issued = Authority(tmp_path, "ca").issue("gateway")
     given = {
         "listen": "0.0.0.0:1, [::1]:4",
         "admin": "127.0.0.1:2",
         "health": "0.0.0.0:3",
         "upstream.url": "https://core",
         "upstream.master_key": "other",
+        "upstream.ca_file": str(authority),
+        "upstream.certificate": str(issued.certificate),
+        "upstream.key": str(issued.key),
         "upstream.connections": "4",
         "upstream.queue": "5",
         "upstream.max_body": "3KiB",
+        "tls.certificate": str(issued.certificate),
+        "tls.key": str(issued.key),
+        "tls.client_ca": str(authority),
+        "tls.listeners": "listen, health",
         "keys.authority": "core",
         "keys.core_database": "postgres://u:p@host/blnk",
         "keys.store": f"rediss://u:p@redis:6379/1?ssl_ca_certs={authority}",
@@ -172,7 +181,20 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
         upstream=UpstreamConfig(
-            url="https://core", master_key=Secret("other"), connections=4, queue=5, max_body=3072
+            url="https://core",
+            master_key=Secret("other"),
+            ca_file=authority,
+            certificate=issued.certificate,
+            key=issued.key,
+            connections=4,
+            queue=5,
+            max_body=3072,
+        ),
+        tls=TlsConfig(
+            certificate=issued.certificate,
+            key=issued.key,
+            client_ca=authority,
+            listeners=("listen", "health"),
         ),
         keys=KeysConfig(
             authority="core",

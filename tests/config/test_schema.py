@@ -27,11 +27,21 @@ SCHEMA = schema()
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 LEAST = "upstream: {url: 'http://127.0.0.1:5100', master_key: x}\nkeys: {store: 'memory://'}\n"
 ROUTES = "routes: {GET /health: public}\n"
+# What a setting needs beside it.
+BESIDE = {
+    "tls.certificate": {"tls.key": "k"},
+    "tls.key": {"tls.certificate": "c"},
+    "tls.client_ca": {"tls.certificate": "c", "tls.key": "k"},
+    "tls.listeners": {"tls.certificate": "c", "tls.key": "k"},
+    "upstream.ca_file": {"upstream.url": "https://h"},
+    "upstream.certificate": {"upstream.url": "https://h", "upstream.key": "k"},
+    "upstream.key": {"upstream.url": "https://h", "upstream.certificate": "c"},
+}
 GIVEN = {"upstream.url": "'http://127.0.0.1:5100'", "upstream.master_key": "x", "keys.store": "'memory://'"}
 VALUES = (
     "0", "1", "200", "70000", '"200"', "10s", "500ms", "0s", "24h", "25h", "5MiB", "1GiB", "0B",
     "127.0.0.1:5003", '"[::1]:5003"', "localhost:0", "5003", "accept", "deny", "auto", "debug", "gateway",
-    "core", "'${NAME}'", "true", "[]", "[store]", "[store, upstream]", "[10.0.0.0/8]",
+    "core", "'${NAME}'", "true", "[]", "[store]", "[store, upstream]", "[listen, admin]", "[10.0.0.0/8]",
     "['::1/128', 10.1.2.3]", "a/b", "{}",
     "http://h:1", "HTTPS://h", "http://h:1/x", "redis://h", "memory://", '"é"',
     '""', "rediss://u:p@h:1/2?x=y", "'redis+sentinel://a,b/n'", "'redis+cluster://a,b'", "postgres://u:p@h/d",
@@ -117,10 +127,10 @@ def test_every_default_that_an_editor_fills_in_is_accepted() -> None:
 
 
 def with_setting(path: str, value: str) -> str:
-    """Return a file with this setting and nothing else that is not required."""
+    """Return a file with this setting, and else only what is required."""
     sections_of = dict.fromkeys(sections(), "")
     lines = [ROUTES]
-    for one, text in (GIVEN | {path: value}).items():
+    for one, text in (GIVEN | BESIDE.get(path, {}) | {path: value}).items():
         section, _, name = one.rpartition(".")
         if section:
             sections_of[section] += f"  {name}: {text}\n"

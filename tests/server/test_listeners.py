@@ -17,6 +17,7 @@ from gateway.cli import cli
 from gateway.config import Address
 from gateway.server.listeners import ACCEPTED, Listeners
 from gateway.server.sockets import CannotListenError, bound
+from gateway.wire.securable_connection import SecurableConnection
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
 from tests.raw_client import RawClient, request
@@ -121,7 +122,7 @@ class TestTurns:
         assert [count for count in turns if count] == [ACCEPTED] * 5
 
 
-class Counted(asyncio.Protocol):
+class Counted(SecurableConnection):
     """A connection that is closed as soon as it is made; `made` counts them all."""
 
     made = 0

@@ -67,6 +67,7 @@ def members(**changes: Any) -> dict[str, Any]:
         "path": "/ledgers",
         "key_id": "api_key_1",
         "owner": "ops",
+        "certificate_subject": "",
         "decision": "allow",
         "code": "",
         "would_code": "",

@@ -10,7 +10,7 @@ from gateway.config import Config
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.writer import Ask
 from gateway.proxy.core_client import CoreClient
-from gateway.server.upstream import core_access, open_pool
+from gateway.server.upstream import core_access, core_tls, open_pool
 
 
 class _NoObserver:
@@ -32,7 +32,7 @@ class _NoObserver:
 @asynccontextmanager
 async def open_core_client(config: Config) -> AsyncIterator[Ask]:
     """Open a client of Core at `upstream.url`; the first request reads the master key."""
-    pool = open_pool(config, asyncio.get_running_loop())
+    pool = open_pool(config, asyncio.get_running_loop(), core_tls(config))
     client: CoreClient | None = None
 
     async def ask(method: str, target: str, body: bytes) -> ApiResponse:

@@ -1,0 +1,89 @@
+"""The time that one turn of the event loop may spend on TLS handshakes, shared between connections.
+
+Rules kept here:
+- A step of a handshake takes up to 2 ms (a signature with RSA), and thousands of connections may ask for one
+  at once. One turn begins no further step after `TURN_SECONDS`.
+- Steps beyond that wait. The parties take turns, and so do the connections of one party, in the order in
+  which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+TURN_SECONDS: Final = 0.002
+"""The time after which one turn of the event loop begins no further step."""
+
+
+class Handshaking(Protocol):
+    """A connection whose handshake can go on."""
+
+    @property
+    def party(self) -> str:
+        """The party that the connection is counted for."""
+
+    def step(self) -> None:
+        """Go on with the handshake."""
+
+
+class HandshakeTurns:
+    """The connections that wait for their turn; `clock` gives seconds."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._spent = 0.0
+        self._scheduled = False
+        # By party, in the order of their turns.
+        self._waiting: dict[str, dict[Handshaking, None]] = {}
+
+    def ask(self, connection: Handshaking) -> bool:
+        """Call `step` of a connection now and return True, or return False and call it in its turn."""
+        if self._waiting or self._spent >= TURN_SECONDS:
+            self._waiting.setdefault(connection.party, {})[connection] = None
+            self._schedule()
+            return False
+        self._schedule()
+        self._run(connection)
+        return True
+
+    def forget(self, connection: Handshaking) -> None:
+        """Drop a connection that has ended."""
+        queue = self._waiting.get(connection.party)
+        if queue is not None and connection in queue:
+            del queue[connection]
+            if not queue:
+                del self._waiting[connection.party]
+
+    def _run(self, connection: Handshaking) -> None:
+        began = self._clock()
+        connection.step()
+        self._spent += self._clock() - began
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin a turn: the connections that wait come first."""
+        self._scheduled = False
+        self._spent = 0.0
+        while self._waiting and self._spent < TURN_SECONDS:
+            self._run(self._next())
+        if self._waiting or self._spent:
+            self._schedule()
+
+    def _next(self) -> Handshaking:
+        party, queue = next(iter(self._waiting.items()))
+        connection = next(iter(queue))
+        del queue[connection], self._waiting[party]
+        if queue:
+            # To the end: the other parties have their turns first.
+            self._waiting[party] = queue
+        return connection

@@ -1,0 +1,275 @@
+"""TLS of one client's connection: the protocol of its socket, and the transport of the connection above.
+
+Rules kept here:
+- The connection above is made when the socket is accepted, so that it is counted, timed and drained like any
+  other; its bytes come once the handshake is done.
+- A handshake may bring `MOST_HANDSHAKE` bytes, and takes its turns (`HandshakeTurns`).
+- Both sides can end one after the other, as with TCP, so that a response reaches a client that has ended its
+  side or still sends.
+- A client that speaks plain HTTP is told so, in plain HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from gateway.errors import Code, error_body
+from gateway.fairness.shares import network_of
+from gateway.wire.client_address import peer_of
+from gateway.wire.client_certificate import read_client_certificate
+from gateway.wire.handshake_results import HandshakeResult, HandshakeResults, result_of
+from gateway.wire.handshake_turns import HandshakeTurns
+from gateway.wire.securable_connection import SecurableConnection
+from gateway.wire.tls_session import RECORD, TlsSession
+
+MOST_HANDSHAKE: Final = 64 * 1024
+"""Bytes of a client's handshake, its certificates included."""
+_MALFORMED: Final = Code.MALFORMED_REQUEST
+_BODY: Final = error_body(_MALFORMED.code, f"{_MALFORMED.message}: this port speaks TLS")
+PLAIN_HTTP: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n"
+    b"Cache-Control: no-store\r\nConnection: close\r\n\r\n%b"
+) % (len(_BODY), _BODY)
+"""The response to a request without TLS."""
+
+
+class _State(enum.Enum):
+    """The use that is made of what comes and goes."""
+
+    HANDSHAKE = "the handshake is not done"
+    OPEN = "bytes come and go"
+    SHUT = "this side has ended: nothing is sent, what comes is thrown away"
+
+
+class TlsAcceptor:
+    """Lets the connections of one listener speak TLS.
+
+    `context` is that of new connections; it is replaced whole when a certificate changes.
+    """
+
+    def __init__(self, context: ssl.SSLContext, turns: HandshakeTurns, results: HandshakeResults) -> None:
+        self.context = context
+        self.turns = turns
+        self.results = results
+
+    def over(self, connect: Callable[[], SecurableConnection]) -> Callable[[], asyncio.Protocol]:
+        """Return a function that makes the connections of `connect`, each over TLS."""
+        return lambda: TlsConnection(connect(), self)
+
+
+class TlsConnection(asyncio.Protocol):
+    """The protocol of the socket; `party` is the network of the client."""
+
+    __slots__ = (
+        "_above",
+        "_acceptor",
+        "_ended",
+        "_received",
+        "_session",
+        "_state",
+        "_transport",
+        "_unread",
+        "party",
+    )
+
+    _session: TlsSession
+    _transport: TlsTransport
+
+    def __init__(self, above: SecurableConnection, acceptor: TlsAcceptor) -> None:
+        self._above = above
+        self._acceptor = acceptor
+        self._state = _State.HANDSHAKE
+        self._received = 0
+        # What waits for its turn.
+        self._unread = b""
+        # The client's side has ended, and the connection above knows it.
+        self._ended = False
+        self.party = ""
+
+    # The socket's callbacks.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake; the connection above counts from now on."""
+        context = self._acceptor.context
+        self.party = network_of(peer_of(transport))
+        self._session = TlsSession(context)
+        self._transport = TlsTransport(self, transport, context)
+        self._above.connection_made(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take records."""
+        if self._state is _State.OPEN:
+            if not self._ended:
+                self._open(data)
+        elif self._state is _State.HANDSHAKE:
+            self._shake_hands(data)
+
+    def eof_received(self) -> bool | None:
+        """Take note that the socket brings no more."""
+        if self._state is _State.OPEN and not self._ended:
+            self._ended = True
+            return self._above.eof_received()
+        return self._state is _State.OPEN
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end of the socket."""
+        if self._state is _State.HANDSHAKE:
+            self._acceptor.turns.forget(self)
+            self._acceptor.results.count(HandshakeResult.ABANDONED)
+        self._state = _State.SHUT
+        self._above.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hold back the connection above."""
+        self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let the connection above write on."""
+        self._above.resume_writing()
+
+    # The handshake.
+
+    def _shake_hands(self, data: bytes) -> None:
+        # A part of a request may have come with the last bytes of the handshake.
+        if self._received > MOST_HANDSHAKE:
+            self._fail(HandshakeResult.FAILED)
+            return
+        self._received += len(data)
+        self._unread += data
+        self._above.hold_records(self._received)
+        if not self._acceptor.turns.ask(self):
+            self._transport.pause_reading()
+
+    def step(self) -> None:
+        """Go on with the handshake."""
+        if self._state is not _State.HANDSHAKE or self._transport.is_closing():
+            return
+        records, self._unread = self._unread, b""
+        try:
+            behind = self._session.shake_hands(records)
+        except ssl.SSLError as problem:
+            self._fail(result_of(problem))
+            return
+        self._transport.send(self._session.due())
+        self._transport.resume_reading()
+        if behind is not None:
+            self._state = _State.OPEN
+            self._acceptor.results.count(HandshakeResult.DONE)
+            self._above.hold_records(0)
+            self._above.secured(read_client_certificate(self._session.certificate()))
+            self._open(behind)
+
+    def _fail(self, result: HandshakeResult) -> None:
+        """End a connection whose handshake has failed: with the reason, as far as the client can read it."""
+        self._state = _State.SHUT
+        self._acceptor.results.count(result)
+        self._transport.send(PLAIN_HTTP if result is HandshakeResult.PLAIN_HTTP else self._session.due())
+        self._transport.close()
+
+    # Bytes.
+
+    def _open(self, records: bytes) -> None:
+        held = self._session.partial
+        try:
+            data = self._session.open(records)
+        except ssl.SSLError:
+            self._break()
+            return
+        if due := self._session.due():
+            self._transport.send(due)
+        if held is not self._session.partial:
+            self._above.hold_records(RECORD if self._session.partial else 0)
+        if data:
+            self._above.data_received(data)
+        if self._session.ended and not self._ended:
+            self._ended = True
+            if not self._above.eof_received():
+                self._transport.close()
+
+    def _break(self) -> None:
+        """End a connection on which something came that is no TLS."""
+        self._state = _State.SHUT
+        self._transport.send(self._session.due())
+        self._transport.abort()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes; none before the handshake is done, and none once this side has ended."""
+        if self._state is not _State.OPEN:
+            return
+        try:
+            records = self._session.seal(data)
+        except ssl.SSLError:
+            self._break()
+            return
+        self._transport.send(records)
+
+    def end(self) -> None:
+        """End this side."""
+        if self._state is _State.OPEN:
+            self._state = _State.SHUT
+            self._transport.send(self._session.close())
+
+
+class TlsTransport(asyncio.Transport):
+    """The transport of the connection above TLS; `send` writes records to the socket."""
+
+    def __init__(self, tls: TlsConnection, socket: asyncio.BaseTransport, context: ssl.SSLContext) -> None:
+        super().__init__({"sslcontext": context})
+        self._tls = tls
+        self._socket: asyncio.Transport = socket  # type: ignore[assignment]  # a stream transport
+        self.send = self._socket.write
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the socket has of this name; `sslcontext` is the connection's own."""
+        found = super().get_extra_info(name)
+        return self._socket.get_extra_info(name, default) if found is None else found
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes."""
+        self._tls.send(bytes(data))
+
+    def can_write_eof(self) -> bool:
+        """Return True: this side can end before the other."""
+        return True
+
+    def write_eof(self) -> None:
+        """Send no more; what still comes is thrown away."""
+        self._tls.end()
+        self._socket.write_eof()
+
+    def close(self) -> None:
+        """Close once everything is sent; nobody waits for the client's own end (RFC 8446 section 6.1)."""
+        self._tls.end()
+        self._socket.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._socket.abort()
+
+    def is_closing(self) -> bool:
+        """Return True if it is closed, or about to be."""
+        return self._socket.is_closing()
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        self._socket.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self._socket.resume_reading()
+
+    def is_reading(self) -> bool:
+        """Return True while it reads."""
+        return self._socket.is_reading()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the bytes, those of TLS included, beyond which the connection above is held back."""
+        self._socket.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_size(self) -> int:
+        """Return the bytes that are not sent yet, those of TLS included."""
+        return self._socket.get_write_buffer_size()

@@ -1,0 +1,95 @@
+"""The TLS of one client's connection: records in, bytes out, and the other way round. No I/O.
+
+Rules kept here:
+- OpenSSL does all of TLS; this only moves bytes into it and out of it.
+- OpenSSL gets at most one record's worth of bytes at a time, because its buffers never shrink.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Final
+
+RECORD: Final = 16 * 1024
+"""The most bytes that one record carries (RFC 8446 section 5.1)."""
+
+
+class TlsSession:
+    """One session, the server's side of it.
+
+    `ended` says that the client has ended it: no further bytes come. `partial` says that a record has come
+    which is not whole, so that OpenSSL holds up to `RECORD` bytes of it.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_tls", "ended", "partial")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.ended = False
+        self.partial = False
+
+    def shake_hands(self, records: bytes) -> bytes | None:
+        """Go on with the handshake; return what came behind it once it is done, None before.
+
+        Raises ssl.SSLError if it fails.
+        """
+        for start in range(0, len(records), RECORD):
+            self._incoming.write(records[start : start + RECORD])
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._tls.do_handshake()
+                return records[start + RECORD :]
+        return None
+
+    def certificate(self) -> bytes:
+        """Return the certificate that the client has shown, in DER; empty for none."""
+        return self._tls.getpeercert(binary_form=True) or b""
+
+    def open(self, records: bytes) -> bytes:
+        """Return the bytes that `records` complete. Raises ssl.SSLError for a record that is not right."""
+        opened: list[bytes] = []
+        if len(records) <= RECORD:
+            self._open(records, opened)
+        else:
+            for start in range(0, len(records), RECORD):
+                self._open(records[start : start + RECORD], opened)
+        return opened[0] if len(opened) == 1 else b"".join(opened)
+
+    def _open(self, records: bytes, opened: list[bytes]) -> None:
+        self._incoming.write(records)
+        self.partial = False
+        # Without this question each read of a whole record would be followed by one that raises.
+        while not self.ended and (self._incoming.pending or self._tls.pending()):
+            try:
+                data = self._tls.read(RECORD)
+            except ssl.SSLWantReadError:
+                self.partial = True
+                return
+            if data:
+                opened.append(data)
+            else:
+                self.ended = True
+
+    def seal(self, data: bytes) -> bytes:
+        """Return the records that carry `data`. Raises ssl.SSLError if the session is broken."""
+        if len(data) <= RECORD:
+            self._tls.write(data)
+            return self._outgoing.read()
+        sealed: list[bytes] = []
+        for start in range(0, len(data), RECORD):
+            self._tls.write(data[start : start + RECORD])
+            sealed.append(self._outgoing.read())
+        return b"".join(sealed)
+
+    def close(self) -> bytes:
+        """Return the record that ends this side (`close_notify`), after which nothing is sealed."""
+        # It is written before OpenSSL finds that the client's own has not come.
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        return self._outgoing.read()
+
+    def due(self) -> bytes:
+        """Return what OpenSSL wants to send by itself: the handshake, a ticket, an alert."""
+        return self._outgoing.read()
