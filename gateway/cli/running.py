@@ -14,13 +14,13 @@ import click
 
 from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, fail, load, say
+from gateway.cli.private_connection import private_connection, shown_pair
 from gateway.cli.signals import run_until_signal
 from gateway.config import BadValueError, Config, ConfigError, read_secret
+from gateway.config.certificates import CertificateError, KeyPair
 from gateway.config.environment import variable
 from gateway.server.exit_codes import Exit
 
-STEP_SECONDS = 5.0
-"""The longest that `health` waits to connect, or for a part of the response."""
 MAX_RESPONSE = 64 * 1024
 
 
@@ -80,21 +80,36 @@ def _audit_refusal(refused: ConfigError) -> None:
 @click.argument("what", type=click.Choice(["alive", "ready"]))
 @config_option
 @click.option("--url", help="The address to ask instead, such as http://127.0.0.1:5003.")
-def health(what: str, path: Path, url: str | None) -> None:
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    help="A certificate (PEM) to show where tls.client_ca asks for one; by default the gateway's own.",
+)
+@click.option("--key", type=click.Path(path_type=Path), help="The private key of that certificate.")
+def health(what: str, path: Path, url: str | None, certificate: Path | None, key: Path | None) -> None:
     """Ask a running gateway whether it is alive, or ready for requests.
 
     The command asks the health listener of the configuration, or else the admin listener, and prints the JSON
     of the response. It exits with 0 for yes, 1 for no, 3 if there is no response.
 
+    Over TLS the gateway has to show the very certificate that tls.certificate of the configuration names.
+    Without one, its certificate is verified as that of any server.
+
     \b
     Examples:
       blnk-gateway health alive
       blnk-gateway health ready --url http://10.0.0.7:5003
+      blnk-gateway health ready --url https://127.0.0.1:5002 --certificate ops.pem --key ops.key
     """
     headers: dict[str, str] = {}
-    if url is None:
-        url, headers = _health_listener(load(path, secrets=False))
-    code, text = _get(url, f"/health/{what}", headers)
+    config = load(path, secrets=False) if url is None or _names_a_certificate(url, path) else None
+    if url is None and config is not None:
+        url, headers = _health_listener(config)
+    try:
+        connection = _connection(url or "", config, shown_pair(certificate, key))
+    except CertificateError as error:
+        fail(f"{error.setting}: {error}", Exit.USAGE)
+    code, text = _get(connection, url or "", f"/health/{what}", headers)
     say(text, err=code is Exit.DEPENDENCY)
     sys.exit(code)
 
@@ -120,21 +135,28 @@ def demo(*, once: bool) -> None:
 def _health_listener(config: Config) -> tuple[str, dict[str, str]]:
     """Return the URL of the health listener, or else of the admin listener, and the headers it requires."""
     address = (config.health or config.admin).from_this_machine()
+    scheme = "https" if config.tls.speaks("admin" if config.health is None else "health") else "http"
     headers = {}
     if config.health is None and config.admin_token_file is not None:
         try:
             headers["Authorization"] = f"Bearer {read_secret(config.admin_token_file).reveal()}"
         except BadValueError as error:
             fail(f"admin_token_file: {error}", Exit.USAGE)
-    return f"http://{address}", headers
+    return f"{scheme}://{address}", headers
 
 
-def _get(url: str, path: str, headers: dict[str, str]) -> tuple[Exit, str]:
+def _names_a_certificate(url: str, path: Path) -> bool:
+    """Return True if a gateway at this URL may have to show the certificate of the configuration."""
+    return url.startswith("https:") and path.is_file()
+
+
+def _get(
+    connection: http.client.HTTPConnection, url: str, path: str, headers: dict[str, str]
+) -> tuple[Exit, str]:
     """Return OK for a 200, FAILED for any other response, DEPENDENCY for none; and the body or the reason.
 
     No proxy is used and no redirect followed, because the result must be about this address.
     """
-    connection = _connection(url)
     try:
         with closing(connection):
             connection.request("GET", path, headers=headers)
@@ -144,14 +166,20 @@ def _get(url: str, path: str, headers: dict[str, str]) -> tuple[Exit, str]:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return (
             Exit.DEPENDENCY,
-            f"{url}{path}: no response: {reason}; start the gateway, or name its address with --url",
+            f"{url}{path}: no response: {reason}; {_advice(error)}",
         )
     if response.status == HTTPStatus.OK:
         return Exit.OK, text
     return Exit.FAILED, text or f"{url}{path}: response {response.status} without a body"
 
 
-def _connection(url: str) -> http.client.HTTPConnection:
+def _advice(error: Exception) -> str:
+    if "CERTIFICATE_REQUIRED" in (getattr(error, "reason", None) or ""):
+        return "name a certificate of tls.client_ca with --certificate and --key"
+    return "start the gateway, or name its address with --url"
+
+
+def _connection(url: str, config: Config | None, shown: KeyPair | None) -> http.client.HTTPConnection:
     try:
         base = urlsplit(url)
         port = base.port
@@ -159,6 +187,4 @@ def _connection(url: str) -> http.client.HTTPConnection:
         base, port = urlsplit(""), None
     if base.scheme not in ("http", "https") or not base.hostname:
         refuse_option("--url", "write http://host:port")
-    if base.scheme == "https":
-        return http.client.HTTPSConnection(base.hostname, port or 443, timeout=STEP_SECONDS)
-    return http.client.HTTPConnection(base.hostname, port or 80, timeout=STEP_SECONDS)
+    return private_connection(base.scheme, base.hostname, port, config, shown)
