@@ -201,6 +201,12 @@ class RawClient:
         _, status, headers = await self._head()
         return status, headers
 
+    @property
+    def tls_object(self) -> ssl.SSLObject:
+        """The TLS of a connection that has it."""
+        found: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+        return found
+
     def abort(self) -> None:
         """Reset the connection at once."""
         reset_on_close(self._writer.get_extra_info("socket"))

@@ -14,7 +14,7 @@ import ssl
 from pathlib import Path
 
 from gateway.config import Config
-from gateway.config.certificates import CertificateError, KeyPair, PemFile, leaf_of
+from gateway.config.certificates import CertificateError, KeyPair, PemFile, read_certificates
 
 STEP_SECONDS = 5.0
 """The longest that a command waits to connect, or for a part of the response."""
@@ -59,13 +59,15 @@ def private_connection(
     if scheme == "http":
         return http.client.HTTPConnection(host, port or 80, timeout=STEP_SECONDS)
     tls = None if config is None else config.tls
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     context = ssl.create_default_context()
     pair = shown if shown is not None or tls is None or tls.client_ca is None else tls.pair
     if pair is not None:
         pair.load_into(context)
     if tls is None or tls.pair is None:
         return http.client.HTTPSConnection(host, port or 443, timeout=STEP_SECONDS, context=context)
-    certificate = leaf_of("tls.certificate", tls.pair.certificate.read())
+    certificate = read_certificates(tls.pair.certificate)[0].public_bytes(Encoding.DER)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return PinnedConnection(host, port or 443, context, certificate)

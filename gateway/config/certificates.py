@@ -10,12 +10,16 @@ Rules kept here:
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.config.values import BadValueError
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 SOON_SECONDS: Final = 30 * 86400
 """A certificate that ends within this time is a warning."""
@@ -60,10 +64,9 @@ class KeyPair:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Let a context show the certificate. Raises CertificateError."""
-        certificate = self.certificate.read()
+        read_certificates(self.certificate)
         if b"PRIVATE KEY-----" not in self.key.read():
             raise CertificateError(self.key.setting, f"the file {_NO_KEY}")
-        leaf_of(self.certificate.setting, certificate)
         try:
             # Without a password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(self.certificate.path, self.key.path, password="")
@@ -87,31 +90,23 @@ class KeyPair:
         return self.certificate, self.key
 
 
-def leaf_of(setting: str, pem: bytes) -> bytes:
-    """Return the first certificate of a file in DER. Raises CertificateError."""
-    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
-    start, stop = pem.find(begin), pem.find(end)
-    try:
-        return ssl.PEM_cert_to_DER_cert(pem[start : stop + len(end)].decode("ascii"))
-    except ValueError:
-        raise CertificateError(setting, "the file holds no certificate in PEM") from None
-
-
-def end_of(der: bytes) -> float:
-    """Return the end of a certificate, in Unix seconds. Raises ValueError for what is no certificate."""
+def read_certificates(file: PemFile) -> Sequence[x509.Certificate]:
+    """Return the certificates of a file, of which there is at least one. Raises CertificateError."""
     from cryptography import x509
 
-    return x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()
-
-
-def end_of_file(file: PemFile) -> float:
-    """Return the end of the first certificate of a file, in Unix seconds. Raises CertificateError."""
     try:
-        return end_of(leaf_of(file.setting, file.read()))
+        return x509.load_pem_x509_certificates(file.read())
     except CertificateError:
         raise
     except ValueError:
-        raise CertificateError(file.setting, "the file holds no certificate that can be read") from None
+        raise CertificateError(
+            file.setting, "the file holds no certificate in PEM, or one that cannot be read"
+        ) from None
+
+
+def end_of(file: PemFile) -> float:
+    """Return the end of the first certificate of a file, in Unix seconds. Raises CertificateError."""
+    return read_certificates(file)[0].not_valid_after_utc.timestamp()
 
 
 def end_text(end: float, now: float) -> str:
@@ -124,14 +119,10 @@ def end_text(end: float, now: float) -> str:
     return f"the certificate ends in {int((end - now) // 86400)} days, on {at}: renew it"
 
 
-def load_authorities(context: ssl.SSLContext, file: PemFile) -> None:
-    """Let a context trust the authorities of a file, and no others. Raises CertificateError."""
-    content = file.read()
-    leaf_of(file.setting, content)
-    try:
-        context.load_verify_locations(cadata=content.decode("ascii", "replace"))
-    except ssl.SSLError:
-        raise CertificateError(file.setting, "the file holds a certificate that cannot be read") from None
+def _authorities(file: PemFile) -> str:
+    """Return the authorities of a file, in PEM. Raises CertificateError."""
+    read_certificates(file)
+    return file.read().decode("ascii", "replace")
 
 
 def server_context(pair: KeyPair, client_ca: PemFile | None) -> ssl.SSLContext:
@@ -145,7 +136,7 @@ def server_context(pair: KeyPair, client_ca: PemFile | None) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     pair.load_into(context)
     if client_ca is not None:
-        load_authorities(context, client_ca)
+        context.load_verify_locations(cadata=_authorities(client_ca))
         context.verify_mode = ssl.CERT_REQUIRED
         # A certificate that has ended, or whose authority was taken out, does not come back with a ticket.
         context.num_tickets = 0
@@ -159,17 +150,8 @@ def core_context(authorities: PemFile | None, pair: KeyPair | None) -> ssl.SSLCo
     Without `authorities` it trusts what OpenSSL does: SSL_CERT_FILE and SSL_CERT_DIR, or else the system's.
     Raises CertificateError.
     """
-    if authorities is None:
-        context = ssl.create_default_context()
-    else:
-        context = ssl.create_default_context(cadata=_ascii(authorities))
+    context = ssl.create_default_context(cadata=_authorities(authorities) if authorities else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if pair is not None:
         pair.load_into(context)
     return context
-
-
-def _ascii(file: PemFile) -> str:
-    content = file.read()
-    leaf_of(file.setting, content)
-    return content.decode("ascii", "replace")

@@ -15,7 +15,7 @@ from gateway.config import environment, secret_values
 from gateway.config.certificates import (
     CertificateError,
     core_context,
-    end_of_file,
+    end_of,
     end_text,
     server_context,
 )
@@ -101,7 +101,7 @@ def _read_certificates(draft: SettingsDraft, now: float) -> None:
         if upstream.pair is not None or upstream.authorities is not None:
             core_context(upstream.authorities, upstream.pair)
         for pair in filter(None, (tls.pair, upstream.pair)):
-            if text := end_text(end_of_file(pair.certificate), now):
+            if text := end_text(end_of(pair.certificate), now):
                 draft.warn_setting(pair.certificate.setting, text)
     except CertificateError as error:
         draft.refuse_setting(error.setting, str(error))

@@ -27,7 +27,7 @@ from gateway.config.certificates import (
     KeyPair,
     PemFile,
     core_context,
-    end_of_file,
+    end_of,
     end_text,
     server_context,
 )
@@ -202,7 +202,7 @@ def _of_listeners(tls: TlsConfig) -> FollowedFiles:
             for listener in LISTENERS
             if tls.speaks(listener)
         }
-        return Loaded(contexts, end_of_file(pair.certificate))
+        return Loaded(contexts, end_of(pair.certificate))
 
     return FollowedFiles("tls", tuple(_named(pair, authorities)), load)
 
@@ -213,7 +213,7 @@ def _of_core(upstream: UpstreamConfig) -> FollowedFiles:
     pair, authorities = upstream.pair, upstream.authorities
 
     def load() -> Loaded:
-        end = None if pair is None else end_of_file(pair.certificate)
+        end = None if pair is None else end_of(pair.certificate)
         return Loaded({"upstream": core_context(authorities, pair)}, end)
 
     return FollowedFiles("upstream", tuple(_named(pair, authorities)), load)
