@@ -114,8 +114,8 @@ def _certificate_failed(host: str, error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code in _DATES:
         return f"the certificate of {host} {_DATES[error.verify_code]}"
     return (
-        f"the certificate of {host} is not trusted ({error.verify_message}): set the environment variable "
-        "SSL_CERT_FILE to a PEM file with the certificate of its authority"
+        f"the certificate of {host} is not trusted ({error.verify_message}): name a PEM file with the "
+        "certificate of its authority in upstream.ca_file"
     )
 
 

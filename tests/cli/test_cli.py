@@ -112,7 +112,7 @@ def test_serve_refuses_the_same_file_on_stderr(bad: Path) -> None:
 
 
 def test_serve_needs_the_variables_that_the_file_names() -> None:
-    text = f"{SHIPPED}:8: upstream.master_key: BLNK_MASTER_KEY is empty in the environment\n"
+    text = f"{SHIPPED}:9: upstream.master_key: BLNK_MASTER_KEY is empty in the environment\n"
     assert outcome(run("serve", "--config", SHIPPED, BLNK_MASTER_KEY="")) == (1, "", text)
 
 

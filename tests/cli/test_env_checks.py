@@ -20,8 +20,7 @@ from tests.tls import SelfSigned, self_signed
 
 OK = "ok, 73 routes"
 UNTRUSTED = (
-    "(self-signed certificate): set the environment variable SSL_CERT_FILE to a PEM file with the "
-    "certificate of its authority"
+    "(self-signed certificate): name a PEM file with the certificate of its authority in upstream.ca_file"
 )
 
 
@@ -130,8 +129,9 @@ def test_an_unreachable_key_store_is_a_warning() -> None:
         assert [line.startswith("warning: keys.store: Redis ") for line in lines] == [False, True, False]
 
 
-def test_a_certificate_is_trusted_by_ssl_cert_file_and_without_it_no_key_is_sent(
-    localhost: SelfSigned,
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "BLNK_GATEWAY_UPSTREAM__CA_FILE"])
+def test_a_certificate_is_trusted_by_its_file_and_without_it_no_key_is_sent(
+    localhost: SelfSigned, variable: str
 ) -> None:
     with running_core(tls=localhost.listener()) as (port, seen):
         url = f"https://localhost:{port}"
@@ -139,5 +139,5 @@ def test_a_certificate_is_trusted_by_ssl_cert_file_and_without_it_no_key_is_sent
         assert check(url) == (0, [f"warning: upstream.url: {reason}", OK])
         assert seen == []
         good = f"note: upstream.url: Core at {url} responds and accepts the master key"
-        assert check(url, SSL_CERT_FILE=str(localhost.certificate)) == (0, [good, OK])
+        assert check(url, **{variable: str(localhost.certificate)}) == (0, [good, OK])
         assert seen == [None, MASTER_KEY]

@@ -283,8 +283,8 @@ class TestProcess:
                 process.terminate()
                 await process.ended()
             assert (health["status"], health["reasons"]) == ("not ready", [waiting["reason"]])
-            reason = "the certificate of localhost is not trusted (self-signed certificate): set the "
-            reason += "environment variable SSL_CERT_FILE to a PEM file with the certificate of its authority"
+            reason = "the certificate of localhost is not trusted (self-signed certificate): name a PEM "
+            reason += "file with the certificate of its authority in upstream.ca_file"
             assert waiting["reason"] == f"Core is not reachable: {reason}"
             assert core.probes == []
             monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate))

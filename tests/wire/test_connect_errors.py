@@ -29,8 +29,8 @@ def alert(reason: str) -> ssl.SSLError:
         (unverified(10, "x"), "the certificate of core.test has expired"),
         (
             unverified(20, "unable to get local issuer certificate"),
-            "the certificate of core.test is not trusted (unable to get local issuer certificate): set the "
-            "environment variable SSL_CERT_FILE to a PEM file with the certificate of its authority",
+            "the certificate of core.test is not trusted (unable to get local issuer certificate): name a "
+            "PEM file with the certificate of its authority in upstream.ca_file",
         ),
         (
             alert("RECORD_LAYER_FAILURE"),

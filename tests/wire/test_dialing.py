@@ -31,7 +31,7 @@ with suppress(ImportError):
 
     LOOPS["uvloop"] = uvloop.new_event_loop
 
-NOT_TRUSTED = "set the environment variable SSL_CERT_FILE to a PEM file with the certificate of its authority"
+NOT_TRUSTED = "name a PEM file with the certificate of its authority in upstream.ca_file"
 MAYBE_HTTP = "if it speaks no TLS, write http:// in upstream.url"
 
 
