@@ -116,9 +116,9 @@ class Certificates:
         self._adopters: list[Callable[[ssl.SSLContext | None], None]] = []
         self._of_listeners = _of_listeners(config.tls)
         self._of_core = _of_core(config.upstream)
-        turns = HandshakeTurns(loop)
+        # A flood of handshakes at one listener delays none at another.
         self._acceptors = {
-            listener: TlsAcceptor(context, turns, HandshakeResults())
+            listener: TlsAcceptor(context, HandshakeTurns(loop), HandshakeResults())
             for listener, context in self._of_listeners.loaded.contexts.items()
         }
 

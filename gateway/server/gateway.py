@@ -115,6 +115,7 @@ class Gateway:
             clients=", ".join(map(str, listeners.addresses("listen"))),
             admin=str(self.admin_address),
             **({"decide": str(self.decide_address)} if self.decide_address else {}),
+            tls=list(self._parts.certificates.acceptors),
             pid=os.getpid(),
             upstream=config.upstream.url,
             store=config.keys.shown_store,

@@ -37,6 +37,6 @@ def _subject(der: bytes) -> str:
 
     try:
         return x509.load_der_x509_certificate(der).subject.rfc4514_string()
-    except (ValueError, x509.UnsupportedGeneralNameType):
+    except (ValueError, x509.InvalidVersion):
         # OpenSSL reads names that this library does not.
         return ""
