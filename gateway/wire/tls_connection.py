@@ -24,7 +24,7 @@ from gateway.wire.client_certificate import read_client_certificate
 from gateway.wire.handshake_results import HandshakeResult, HandshakeResults, result_of
 from gateway.wire.handshake_turns import HandshakeTurns
 from gateway.wire.securable_connection import SecurableConnection
-from gateway.wire.tls_session import RECORD, TlsSession
+from gateway.wire.tls_session import HANDSHAKE_HOLDS, RECORD, TlsSession, begins_whole
 
 MOST_HANDSHAKE: Final = 64 * 1024
 """Bytes of a client's handshake, its certificates included."""
@@ -84,7 +84,7 @@ class TlsConnection(asyncio.Protocol):
         self._acceptor = acceptor
         self._state = _State.HANDSHAKE
         self._received = 0
-        # What waits for its turn.
+        # What waits for the rest of the first record, or for its turn.
         self._unread = b""
         # The client's side has ended, and the connection above knows it.
         self._ended = False
@@ -122,6 +122,8 @@ class TlsConnection(asyncio.Protocol):
             self._acceptor.results.count(HandshakeResult.ABANDONED)
         self._state = _State.SHUT
         self._above.connection_lost(exc)
+        # What refers to each other would wait for the garbage collector, with all that OpenSSL holds for it.
+        del self._above, self._session, self._transport
 
     def pause_writing(self) -> None:
         """Hold back the connection above."""
@@ -140,7 +142,10 @@ class TlsConnection(asyncio.Protocol):
             return
         self._received += len(data)
         self._unread += data
-        self._above.hold_records(self._received)
+        if not self._session.begun:
+            self._above.hold_records(self._received)
+            if not begins_whole(self._unread):
+                return
         if not self._acceptor.turns.ask(self):
             self._transport.pause_reading()
 
@@ -149,6 +154,8 @@ class TlsConnection(asyncio.Protocol):
         if self._state is not _State.HANDSHAKE or self._transport.is_closing():
             return
         records, self._unread = self._unread, b""
+        if not self._session.begun:
+            self._above.hold_records(HANDSHAKE_HOLDS)
         try:
             behind = self._session.shake_hands(records)
         except ssl.SSLError as problem:

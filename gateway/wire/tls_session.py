@@ -3,6 +3,8 @@
 Rules kept here:
 - OpenSSL does all of TLS; this only moves bytes into it and out of it.
 - OpenSSL gets at most one record's worth of bytes at a time, because its buffers never shrink.
+- It gets nothing before the first record is whole, so that a client which sends a part of it costs no more
+  than that part.
 """
 
 from __future__ import annotations
@@ -13,21 +15,29 @@ from typing import Final
 
 RECORD: Final = 16 * 1024
 """The most bytes that one record carries (RFC 8446 section 5.1)."""
+HANDSHAKE_HOLDS: Final = 48 * 1024
+"""The bytes that OpenSSL holds for a handshake that is not done."""
+_HEADER: Final = 5
+_HANDSHAKE_RECORD: Final = b"\x16"
 
 
 class TlsSession:
     """One session, the server's side of it.
 
-    `ended` says that the client has ended it: no further bytes come. `partial` says that a record has come
-    which is not whole, so that OpenSSL holds up to `RECORD` bytes of it.
+    `begun` says that OpenSSL has got the first record. `ended` says that the client has ended the session: no
+    further bytes come. `partial` says that a record has come which is not whole, so that OpenSSL holds up to
+    `RECORD` bytes of it.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "ended", "partial")
+    __slots__ = ("_context", "_incoming", "_outgoing", "_tls", "begun", "ended", "partial")
+
+    _tls: ssl.SSLObject
 
     def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.begun = False
         self.ended = False
         self.partial = False
 
@@ -36,6 +46,9 @@ class TlsSession:
 
         Raises ssl.SSLError if it fails.
         """
+        if not self.begun:
+            self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self.begun = True
         for start in range(0, len(records), RECORD):
             self._incoming.write(records[start : start + RECORD])
             with contextlib.suppress(ssl.SSLWantReadError):
@@ -93,3 +106,13 @@ class TlsSession:
     def due(self) -> bytes:
         """Return what OpenSSL wants to send by itself: the handshake, a ticket, an alert."""
         return self._outgoing.read()
+
+
+def begins_whole(records: bytes) -> bool:
+    """Return True if the first record is whole, or is not one with which a handshake begins."""
+    if not records.startswith(_HANDSHAKE_RECORD):
+        return True
+    if len(records) < _HEADER:
+        return False
+    length = int.from_bytes(records[3:_HEADER], "big")
+    return length > RECORD or len(records) >= _HEADER + length

@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,13 @@ import pytest
 from gateway.config import Address
 from gateway.config.model import TlsConfig
 from gateway.policy.terms import KeyTerms
-from gateway.wire.handshake_results import HandshakeResult
-from gateway.wire.tls_connection import MOST_HANDSHAKE
+from gateway.wire.client_deadlines import ClientLimits
+from gateway.wire.clients import Clients
+from gateway.wire.exchange import Exchange as ClientExchange
+from gateway.wire.handshake_results import HandshakeResult, HandshakeResults
+from gateway.wire.handshake_turns import HandshakeTurns
+from gateway.wire.tls_connection import MOST_HANDSHAKE, TlsAcceptor
+from gateway.wire.tls_session import HANDSHAKE_HOLDS
 from tests.conftest import Start
 from tests.core_stand_in import Exchange, StandInCore, of_size
 from tests.hostile.test_event_loop import beating
@@ -439,6 +445,23 @@ class TestHandshakes:
             await client.rest()
         await eventually(lambda: handshakes(running, HandshakeResult.FAILED) == 1, "its result")
 
+    async def test_what_they_hold_is_limited_over_all_connections(
+        self, authority: Authority, shown: Issued
+    ) -> None:
+        """Where there is room for three handshakes that are not done, two of five lose their connections."""
+        loop = asyncio.get_running_loop()
+        limits = ClientLimits(100, head=60, body=60, idle=60, write=60, held_bytes=3 * HANDSHAKE_HOLDS)
+        clients = Clients(never, lambda _failure, _peer: b"", limits, loop)
+        acceptor = TlsAcceptor(shown.listener(), HandshakeTurns(loop), HandshakeResults())
+        server = await loop.create_server(acceptor.over(clients.connect), "127.0.0.1", 0)
+        address = Address(*server.sockets[0].getsockname())
+        async with server, AsyncExitStack() as stack:
+            held = [await stack.enter_async_context(await RawClient.connect(address)) for _ in range(5)]
+            for connection in held:
+                await connection.send(Handshake(connection, authority.trusting()).hello())
+            await eventually(lambda: acceptor.results.counts[HandshakeResult.ABANDONED] == 2, "two ends")
+            assert len(clients) == 3
+
     async def test_one_that_is_under_way_when_a_drain_begins_is_finished_and_served(
         self, start_tls: StartTls, authority: Authority
     ) -> None:
@@ -469,6 +492,10 @@ class TestHandshakes:
             for connection in flood:
                 assert (await connection.read_some())[:1] == b"\x16"
             assert heart.longest() < LONGEST
+
+
+async def never(_exchange: ClientExchange) -> None:
+    """Handle no request."""
 
 
 async def ended_ones(connections: list[RawClient]) -> int:

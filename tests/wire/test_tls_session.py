@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.certificates import KeyPair, PemFile, server_context
-from gateway.wire.tls_session import RECORD, TlsSession
+from gateway.wire.tls_session import RECORD, TlsSession, begins_whole
 from tests.conftest import examples
 from tests.tls import Authority
 
@@ -54,6 +54,24 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
     issued = authority.issue("gateway", "localhost")
     pair = KeyPair(PemFile("tls.certificate", issued.certificate), PemFile("tls.key", issued.key))
     return server_context(pair, None), authority.trusting()
+
+
+@pytest.mark.parametrize(
+    ("records", "whole"),
+    [
+        (b"\x16", False),
+        (b"\x16\x03\x01\x00", False),
+        (b"\x16\x03\x01\x00\x02", False),
+        (b"\x16\x03\x01\x00\x02a", False),
+        (b"\x16\x03\x01\x00\x02ab", True),
+        (b"\x16\x03\x01\x00\x02abc", True),
+        # OpenSSL refuses these at once.
+        (b"\x16\x03\x01\x40\x01", True),
+        (b"GET / HTTP/1.1\r\n", True),
+    ],
+)
+def test_a_handshake_begins_with_a_whole_record(records: bytes, whole: bool) -> None:
+    assert begins_whole(records) is whole
 
 
 @examples(20)
