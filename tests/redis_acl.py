@@ -6,8 +6,8 @@ USER = "blnk-gateway"
 PASSWORD = "of-the-tests"
 RULES = (
     "~{blnk-gateway}:* resetchannels -@all +ping +select +role +wait +info +config|get +cluster|slots "
-    "+eval +get +mget +set +del +exists +scan +zadd +zcard +zcount +zrevrange +zrangebyscore +zrem +zmscore "
-    "+sadd +srem +smembers +xadd +xread +xrange +xrevrange"
+    "+eval +time +get +mget +set +del +exists +scan +zadd +zcard +zcount +zrevrange +zrangebyscore +zrem "
+    "+zmscore +sadd +srem +smembers +xadd +xread +xrange +xrevrange"
 )
 
 

@@ -34,6 +34,7 @@ from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
 from gateway.telemetry import AccessEntry, Build, Log, Metrics
 from gateway.telemetry.audit_metrics import AuditMetrics, AuditNumbers
+from gateway.telemetry.limit_metrics import NO_LEASES, LimitMetrics
 from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
 from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
 from gateway.telemetry.tls_metrics import TlsMetrics
@@ -172,6 +173,7 @@ def collectors() -> list[Collector]:
         TlsMetrics(dict, dict),
         AuditMetrics(lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)),
         TraceMetrics(dict),
+        LimitMetrics(NO_LEASES, NO_LEASES, lambda: 0),
     ]
 
 

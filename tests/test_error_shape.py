@@ -15,7 +15,7 @@ from gateway.errors import Code
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
-from gateway.policy.terms import KeyTerms, read_network
+from gateway.policy.terms import KeyTerms, Rate, read_network
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, abort, held, never, responding
 from tests.raw_client import Response, request
@@ -145,7 +145,7 @@ async def unknown_key_id(scene: Scene) -> Response:
 
 
 async def many_requests(scene: Scene) -> Response:
-    gateway = await scene.start(limits={"rate": 1})
+    gateway = await scene.start(limits={"rate": Rate(1)})
     key = (await gateway.mint("ledgers:read")).key
     responses = [await gateway.ask("GET", READ, key=key) for _ in range(5)]
     assert responses[0].status == 200

@@ -18,6 +18,7 @@ from gateway.config import report_only_dates
 from gateway.config.addresses import Address
 from gateway.config.model import TlsConfig, UpstreamConfig
 from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
+from gateway.config.urls import MEMORY_STORE
 from gateway.keys.quota import RECORDS_PER_KEY
 from gateway.policy.routes import RouteTable
 
@@ -116,6 +117,8 @@ def _check_limits(draft: SettingsDraft) -> None:
             draft.refuse_setting("limits.buffered", "this must hold one body: write at least limits.body")
         else:
             draft.refuse_setting("limits.body", "limits.buffered must hold one body: raise it as well")
+    if draft.values["limits.on_store_failure"] == "deny" and draft.values["keys.store"] == MEMORY_STORE:
+        draft.warn_setting("limits.on_store_failure", "keys.store is memory://, so limits are not shared")
 
 
 def _check_audit(draft: SettingsDraft) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.audit.shipping import AUDIT_KEPT
-from gateway.config import addresses, report_only_dates, secret_values, urls, values
+from gateway.config import addresses, rates, report_only_dates, secret_values, urls, values
 from gateway.config.addresses import Address
 from gateway.config.certificates import KeyPair, PemFile
 from gateway.config.secret_values import Secret
@@ -28,6 +28,7 @@ from gateway.policy.decisions import Policy
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
+from gateway.policy.terms import Rate
 
 _PEERS = 1024
 """Addresses of which it is remembered whether they are trusted."""
@@ -282,8 +283,19 @@ class LimitsConfig:
     connections: int = field(
         default=10_000, metadata=described(values.count(1), "the most connections of clients at once")
     )
-    rate: int = field(
-        default=0, metadata=described(values.count(0), "the most requests per second and key; 0: no limit")
+    rate: Rate | None = field(
+        default=None,
+        metadata=described(
+            rates.rate,
+            "the most requests of a key that has no rate of its own, as 100/s or 600/m; 0: no limit",
+        ),
+    )
+    on_store_failure: str = field(
+        default="local",
+        metadata=described(
+            values.choice("local", "deny"),
+            "while replicas cannot share limits: local: each goes on with its last share; deny: 503",
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import addresses, model, report_only_dates, secret_values, urls, values
+from gateway.config import addresses, model, rates, report_only_dates, secret_values, urls, values
 from gateway.config.presets import core_table
 from gateway.config.rendering import rendered
 from gateway.config.route_reader import ACCESS, SCOPES
@@ -19,6 +19,7 @@ from gateway.config.setting import Setting
 from gateway.config.values import choice, count, sequence
 from gateway.policy.key_checksum import MAX_PREFIX
 from gateway.policy.routes import ADDED, METHODS, Route, Stamp, expected_stamp
+from gateway.policy.terms import MOST
 
 Schema = dict[str, Any]
 
@@ -29,6 +30,7 @@ _REFERENCE: Final[Mapping[str, str]] = MappingProxyType(
 
 _DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h)$"
+_RATE: Final = r"^[0-9]{1,9}$|^[0-9]{1,7}/[smh]$"
 _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
     {
         addresses.address: r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
@@ -114,6 +116,9 @@ def _value(parse: Callable[..., Any]) -> Schema:
     if parse is values.ratio:
         digits = {"type": "string", "pattern": r"^[01](\.[0-9]{1,9})?$"}
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, digits, dict(_REFERENCE)]}
+    if parse is rates.rate:
+        text = {"type": "string", "pattern": _RATE}
+        return {"anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST}, text, dict(_REFERENCE)]}
     if parse is report_only_dates.key_dates:
         date = {"anyOf": [{"type": "string", "pattern": _DATE}, dict(_REFERENCE)]}
         keys = {**_object({}), "patternProperties": {"^api_key_": date}}

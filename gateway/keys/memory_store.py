@@ -19,6 +19,7 @@ from gateway.audit.shipping import AUDIT_KEPT, Unshipped
 from gateway.gocompat.times import Instant
 from gateway.keys.audit import entry_of
 from gateway.keys.command_times import StoreTimes
+from gateway.keys.leases import TokenLeases
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, without_use
 from gateway.keys.store import (
@@ -304,6 +305,7 @@ class MemoryKeyStore(_MemoryReader, _MemoryWriter):
         self.times = StoreTimes()
         self._audit = _AuditRing(audit_kept, now)
         self.author = author
+        self.token_leases: TokenLeases | None = None
 
     def acting_as(self, author: Author) -> Self:
         """Return the same store, whose changes are those of this author."""

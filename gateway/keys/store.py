@@ -23,6 +23,7 @@ from typing import Protocol, Self
 from gateway.audit import AuditEntry, Author
 from gateway.audit.shipping import Unshipped
 from gateway.keys.command_times import StoreTimes
+from gateway.keys.leases import TokenLeases
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
@@ -294,7 +295,13 @@ class KeyStore(
     StoreHealth,
     Protocol,
 ):
-    """A whole store, for whoever opens one and closes it."""
+    """A whole store, for whoever opens one and closes it.
+
+    Attributes:
+        token_leases: shares the limits of keys; None if no other replica can use the store.
+    """
+
+    token_leases: TokenLeases | None
 
     async def close(self) -> None:
         """Close every connection."""

@@ -28,6 +28,13 @@ class Recheck(Protocol):
         """Return if it may be sent, else raise."""
 
 
+class CountedUse(Protocol):
+    """Counts the requests of a key that are in progress."""
+
+    def leave(self) -> None:
+        """Count a request as ended."""
+
+
 class LateEnding(Protocol):
     """Observes how Core ended a request whose time was over."""
 
@@ -56,6 +63,8 @@ class RequestContext:
         trace: its trace; None if requests are not traced.
         sent: when it was given to the connections to Core (monotonic seconds); 0 if it was not.
         hold: the bytes that its body holds of the budget; None for none.
+        limit_lines: the header lines that tell the client about the limit of its key; empty without one.
+        use: counts it as in progress; None for a key without a limit.
     """
 
     __slots__ = (
@@ -68,12 +77,14 @@ class RequestContext:
         "exchange",
         "first_byte",
         "hold",
+        "limit_lines",
         "principal",
         "recheck",
         "route",
         "sent",
         "target",
         "trace",
+        "use",
         "valid_until",
     )
 
@@ -94,6 +105,8 @@ class RequestContext:
         self.hold: Hold | None = None
         self.trace: TraceContext | None = None
         self.sent = 0.0
+        self.limit_lines = b""
+        self.use: CountedUse | None = None
         self.valid_until = 0.0
         self._observer = observer
 
@@ -115,9 +128,12 @@ class RequestContext:
         return hold
 
     def release(self) -> None:
-        """Hold none of the body's bytes any more."""
+        """Hold none of the body's bytes any more, and count the request as ended."""
         if self.hold is not None:
             self.hold.release()
+        if self.use is not None:
+            self.use.leave()
+            self.use = None
 
     # For the log.
 

@@ -68,12 +68,13 @@ class ResponseRelay:
         if length is None and not bare and not chunked:
             persistent = exchange.end_with_connection()
         lines = response_lines(response.headers)
-        head = b"%b%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
+        head = b"%b%b%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
             status_line(response.status),
             lines,
             b"" if has_date(lines) else date_line(self._unix_time()),
             _framing(length, response.status, chunked=chunked),
             connection_line(persistent=persistent, minor=exchange.minor),
+            context.limit_lines,
             entry.request_id.encode(),
         )
         return head, chunked

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - Only a trusted proxy gets a decision. Anybody else is refused before anything of the request is read.
-- The decision is that of a `Pipeline`, by the same stages, up to the rate limit.
+- The decision is that of a `Pipeline`, by the same stages, up to the limit of the key. How long the request
+  is in progress at its ingress is not known, so it does not count for the concurrency of the key.
 - What the ingress cannot do is never allowed: `/api-keys`, `master` routes, and routes that stamp, unless
   `decide.unstamped` says otherwise. It forwards the body as it came, with the master key.
 - A refusal has a status that its ingress takes for one. The true status is in `X-Blnk-Status`.
@@ -42,7 +43,7 @@ class DecisionResponder(Responder):
         exchange, entry = context.exchange, context.entry
         entry.code = code.code
         convention = convention_of(exchange.target) or NGINX
-        framing = (entry.request_id.encode(), connection_of(exchange))
+        framing = (entry.request_id.encode(), connection_of(exchange) + context.limit_lines)
         head, body = self._refusal(convention, code, message, framing)
         # For the log and the metrics the status is the true one.
         exchange.send(head, b"" if context.bodiless else body, code.status)
@@ -91,7 +92,11 @@ class DecisionPipeline:
         original = RequestContext(
             asking.about(method, target), entry, context.config, self._observer, context.began
         )
-        refusal = await self._refusal(original)
+        try:
+            refusal = await self._refusal(original)
+        finally:
+            context.limit_lines = original.limit_lines
+            original.release()
         if refusal is not None:
             self.responder.deny(context, refusal)
             return
@@ -111,7 +116,7 @@ class DecisionPipeline:
         if isinstance(principal, Deny):
             return principal
         decision = delegate(self._authorizer.authorize(context, principal), context.config.policy)
-        self._limiter.limit(context)
+        self._limiter.limit(context, principal)
         if isinstance(decision, Deny):
             return decision
         self._authorizer.note_use(principal, decision)
@@ -122,7 +127,8 @@ class DecisionPipeline:
 
     def _allow(self, context: RequestContext) -> None:
         exchange, entry = context.exchange, context.entry
-        head = own_head(200, 0, entry.request_id.encode(), connection_of(exchange), self._unix_time())
+        lines = connection_of(exchange) + context.limit_lines
+        head = own_head(200, 0, entry.request_id.encode(), lines, self._unix_time())
         names = b"X-Blnk-Key-Id: %b\r\nX-Blnk-Owner: %b\r\n\r\n" % (_text(entry.key_id), _text(entry.owner))
         exchange.send(head + names, b"", 200)
 

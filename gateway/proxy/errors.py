@@ -26,6 +26,12 @@ class RateLimitedError(GatewayError):
     summary: ClassVar[str] = "too many requests of one key"
 
 
+class LimitsUnavailableError(GatewayError):
+    """The limit of the key cannot be told, and `limits.on_store_failure` refuses its requests then."""
+
+    summary: ClassVar[str] = "the limits of keys cannot be shared"
+
+
 class UpstreamRefusedError(UpstreamError):
     """Core refuses the gateway's master key."""
 
@@ -44,6 +50,7 @@ CODES: Final[Mapping[type[GatewayError], Code]] = MappingProxyType(
         OverloadedError: Code.UNAVAILABLE,
         RateLimitedError: Code.RATE_LIMITED,
         KeyChangesError: Code.UNAVAILABLE,
+        LimitsUnavailableError: Code.KEY_STORE_UNAVAILABLE,
         KeysUnavailableError: Code.KEY_STORE_UNAVAILABLE,
         UnreadableListError: Code.UPSTREAM_UNREACHABLE,
         BadBodyError: Code.MALFORMED_BODY,

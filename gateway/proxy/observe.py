@@ -80,10 +80,13 @@ class ObservePipeline:
             return None
         try:
             decision = self._authorizer.authorize(context, principal)
-            self._limiter.limit(context)
+            self._limiter.limit(context, principal)
         except GatewayError as refusal:
             entry.would_deny(code_of(refusal).code)
             return None
+        finally:
+            # Core decides, and its response goes on as it came.
+            context.limit_lines = b""
         if isinstance(decision, Deny):
             entry.would_deny(decision.code.code)
             return None

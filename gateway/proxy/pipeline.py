@@ -60,7 +60,7 @@ class Pipeline:
 
             # Match and authorize. Limit: what is refused counts as well.
             decision = self._authorizer.authorize(context, principal)
-            self._limiter.limit(context)
+            self._limiter.limit(context, principal)
             if isinstance(decision, Deny):
                 self.responder.deny(context, decision)
                 return

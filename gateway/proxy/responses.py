@@ -3,7 +3,7 @@
 Rules kept here:
 - A response that has begun cannot be replaced: a failure then breaks the connection.
 - The gateway's own responses say so: `Proxy-Status` (RFC 9209), `Cache-Control: no-store`, `X-Request-Id`.
-- 401 names the header for the key. 429 and 503 say when to try again.
+- 401 names the header for the key. 429 and 503 say when to try again: of 429, the limit of the key says it.
 - Nothing that the client sent is echoed.
 """
 
@@ -48,9 +48,7 @@ class Responder:
     def send(self, context: RequestContext, response: ApiResponse) -> None:
         """Send a response of `/api-keys`."""
         exchange, request_id = context.exchange, context.entry.request_id.encode()
-        head = own_head(
-            response.status, len(response.body), request_id, connection_of(exchange), self._unix_time()
-        )
+        head = own_head(response.status, len(response.body), request_id, _lines(context), self._unix_time())
         exchange.send(head + b"\r\n", response.body, response.status)
 
     def unreadable(self, failure: GatewayError, request_id: str) -> tuple[bytes, bytes]:
@@ -61,9 +59,7 @@ class Responder:
     def _refuse(self, context: RequestContext, code: Code, message: str) -> None:
         exchange, entry = context.exchange, context.entry
         entry.code = code.code
-        head, body = refusal(
-            code, message, entry.request_id.encode(), connection_of(exchange), self._unix_time()
-        )
+        head, body = refusal(code, message, entry.request_id.encode(), _lines(context), self._unix_time())
         exchange.send(head, b"" if exchange.method == "HEAD" else body, code.status)
 
 
@@ -72,24 +68,29 @@ def connection_of(exchange: Exchange) -> bytes:
     return connection_line(persistent=exchange.settle_keep_alive(), minor=exchange.minor)
 
 
-def own_head(status: int, length: int, request_id: bytes, connection: bytes, now: float) -> bytes:
-    """Return the head of a response of the gateway's own, without its end; `now` is in Unix seconds."""
+def _lines(context: RequestContext) -> bytes:
+    return connection_of(context.exchange) + context.limit_lines
+
+
+def own_head(status: int, length: int, request_id: bytes, lines: bytes, now: float) -> bytes:
+    """Return the head of a response of the gateway's own, without its end.
+
+    `lines` are further header lines, and `now` is in Unix seconds.
+    """
     typed = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (_JSON, length) if status != 204 else b""
     return b"%b%bCache-Control: no-store\r\n%bX-Request-Id: %b\r\n%b" % (
         status_line(status),
         typed,
         date_line(now),
         request_id,
-        connection,
+        lines,
     )
 
 
-def refusal(
-    code: Code, message: str, request_id: bytes, connection: bytes, now: float
-) -> tuple[bytes, bytes]:
-    """Return (head, body) of an error response of the catalogue; `now` is in Unix seconds."""
+def refusal(code: Code, message: str, request_id: bytes, lines: bytes, now: float) -> tuple[bytes, bytes]:
+    """Return (head, body) of an error response of the catalogue; `lines` and `now` as for `own_head`."""
     body = error_body(code.code, message)
-    head = own_head(code.status, len(body), request_id, connection, now)
+    head = own_head(code.status, len(body), request_id, lines, now)
     return head + refusal_lines(code) + b"\r\n", body
 
 
@@ -98,6 +99,6 @@ def refusal_lines(code: Code) -> bytes:
     lines = b"Proxy-Status: blnk-gateway; error=%b\r\n" % code.proxy_status.encode()
     if code.status == 401:
         lines += b"WWW-Authenticate: X-Blnk-Key\r\n"
-    elif code.status in (429, 503):
+    elif code.status == 503:
         lines += b"Retry-After: 1\r\n"
     return lines

@@ -29,7 +29,9 @@ from gateway.keys.store import KeyStore
 from gateway.keys.usage import LastUsed
 from gateway.proxy.core_client import CoreClient
 from gateway.proxy.handler import RequestHandler
+from gateway.proxy.leasing import Leasing
 from gateway.proxy.observe import MEANING, NOTICE
+from gateway.proxy.rate_limit import RateLimiter
 from gateway.server import descriptors
 from gateway.server.audit_numbers import audit_numbers
 from gateway.server.audit_recorder import AuditRecorder, replica_name
@@ -77,6 +79,7 @@ from gateway.server.upstream import (
 from gateway.server.version import build_kind, version
 from gateway.telemetry import Build, Log, Metrics, Sources
 from gateway.telemetry.audit_metrics import AuditMetrics
+from gateway.telemetry.limit_metrics import NO_LEASES, LimitMetrics
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
 from gateway.telemetry.tls_metrics import TlsMetrics
@@ -133,6 +136,7 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         policy.metrics,
         StoreMetrics(_store_sources(keys)),
         AuditMetrics(partial(audit_numbers, audit, keys.store, time.time)),
+        _limit_metrics(keys),
         DependencyMetrics(base.dependencies),
         TlsMetrics(base.certificates.ends, base.certificates.handshakes),
     ):
@@ -184,9 +188,16 @@ def _work(
     if base.tracing is not None:
         base.live.followed_by(base.tracing.adopt)
         work.append(partial(base.tracing.report_losses, base.log))
+    if keys.leasing is not None:
+        work.append(keys.leasing.run)
     if not base.options.observe:
         work.append(partial(_say_bound, base, keys.cache, authority.authority))
     return work
+
+
+def _limit_metrics(keys: KeyParts) -> LimitMetrics:
+    leases = NO_LEASES if keys.leasing is None else keys.leasing.results
+    return LimitMetrics(keys.limiter.refusals, leases, lambda: len(keys.limiter))
 
 
 def _base(config: Config, log: TextIO, options: Options) -> Base:
@@ -238,7 +249,13 @@ def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
         on_change=observer.key_changed, on_batch=LearnedChanges(base.log.events).take, on_gap=watch.missed
     )
     cache = KeyCache(store, uptime, grace=settings.grace, callbacks=callbacks)
-    return KeyParts(store, cache, watch, LastUsed(store), ExpiringKeys(store, time.time), ScopeUse())
+    leasing = None
+    if store.token_leases is not None:
+        leasing = Leasing(store.token_leases, base.id_prefix, uptime, observer.limits_shared)
+    limiter = RateLimiter(base.live.config, uptime, leasing)
+    return KeyParts(
+        store, cache, watch, LastUsed(store), ExpiringKeys(store, time.time), ScopeUse(), limiter, leasing
+    )
 
 
 def _store_sources(keys: KeyParts) -> StoreSources:

@@ -23,6 +23,7 @@ from gateway.admin.health import Health
 
 UPSTREAM: Final = "upstream"
 STORE: Final = "store"
+LIMITS: Final = "limits"
 
 LASTING_SECONDS: Final = 1.0
 """One refused connection or one slow response is over within it. Core and the store are asked every 0.5 s, so

@@ -18,7 +18,7 @@ from gateway.proxy.core_access import CoreAccess
 from gateway.server.audit_recorder import AuditRecorder
 from gateway.server.core_check import Reminder
 from gateway.server.core_watch import CoreWatch
-from gateway.server.dependencies import STORE, UPSTREAM, Dependencies
+from gateway.server.dependencies import LIMITS, STORE, UPSTREAM, Dependencies
 from gateway.telemetry import AccessEntry, Log, Metrics
 from gateway.telemetry.access_log import DECIDED
 from gateway.telemetry.policy_metrics import PolicyMetrics
@@ -111,6 +111,13 @@ class GatewayObserver:
     def store_failed(self, failure: GatewayError) -> None:
         """Remember that the key store fails."""
         self._dependencies.failed(STORE, failure.reason)
+
+    def limits_shared(self, failure: GatewayError | None) -> None:
+        """Remember whether the limits of keys are shared with other replicas, or why not."""
+        if failure is None:
+            self._dependencies.responded(LIMITS)
+        else:
+            self._dependencies.failed(LIMITS, failure.reason)
 
     def key_refused(self) -> None:
         """Read the master keys again."""

@@ -18,6 +18,8 @@ from gateway.keys.store import KeyStore
 from gateway.keys.usage import LastUsed
 from gateway.proxy.core_access import CoreAccess
 from gateway.proxy.handler import RequestHandler
+from gateway.proxy.leasing import Leasing
+from gateway.proxy.rate_limit import RateLimiter
 from gateway.server.audit_recorder import AuditRecorder
 from gateway.server.audit_watch import AuditWatch
 from gateway.server.audit_writer import AuditWriter
@@ -78,7 +80,10 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class KeyParts:
-    """The parts that know keys, before it is known who the authority is."""
+    """The parts that know keys, before it is known who the authority is.
+
+    `leasing` shares the limits of keys with other replicas; None if the store is of this process alone.
+    """
 
     store: KeyStore
     cache: KeyCache
@@ -86,6 +91,8 @@ class KeyParts:
     last_used: LastUsed
     expiring: ExpiringKeys
     scope_use: ScopeUse
+    limiter: RateLimiter
+    leasing: Leasing | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from gateway.proxy.handler import Processor, RequestHandler
 from gateway.proxy.key_trials import KeyTrials
 from gateway.proxy.observe import ObservePipeline
 from gateway.proxy.pipeline import Pipeline
-from gateway.proxy.rate_limit import RateLimiter
 from gateway.proxy.reauthorize import Reauthorizer
 from gateway.proxy.responses import Responder
 from gateway.proxy.stages import Stages
@@ -50,14 +49,13 @@ def build_stages(
     live, config = base.live, base.live.config
     budget = BufferBudget(config.limits.buffered)
     authenticator = Authenticator(authority.authority, base.core_access, observer, time.time)
-    limiter = RateLimiter(config, uptime)
     bodies = BodyReader(budget, StampQueue(time.monotonic))
     relay = ResponseRelay(observer, _CLOCKS)
-    live.followed_by(limiter.adopt, lambda config: budget.adopt(config.limits.buffered))
+    live.followed_by(keys.limiter.adopt, lambda config: budget.adopt(config.limits.buffered))
     return Stages(
         authenticator=authenticator,
         authorizer=Authorizer(keys.last_used, keys.scope_use, time.time),
-        limiter=limiter,
+        limiter=keys.limiter,
         reauthorizer=Reauthorizer(authenticator, _CLOCKS),
         api_keys=ApiKeysStage(authority.api_keys.acting_as, bodies, observer),
         bodies=bodies,

@@ -48,7 +48,7 @@ def test_every_kind_of_value_is_shown_as_the_file_would_say_it() -> None:
         Difference("timeouts.head", "10s", "1.5s"),
         Difference("timeouts.body", "30s", "90s"),
         Difference("limits.body", "5MiB", "1536KiB"),
-        Difference("limits.rate", "0", "5"),
+        Difference("limits.rate", "none", "5/s"),
         Difference("drain.delay", "5s", "0s"),
         Difference("drain.timeout", "25s", "500ms"),
         Difference("tracing.ratio", "0.01", "0.5"),

@@ -33,6 +33,7 @@ from gateway.config.environment import variable
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, compile_routes
+from gateway.policy.terms import Rate
 from tests.tls import Authority
 
 FILE = Path("gateway.yaml")
@@ -101,8 +102,8 @@ def test_a_small_file_has_every_default() -> None:
             between_bytes=60.0,
             upstream_idle=60.0,
         ),
-        limits=LimitsConfig(body=5242880, buffered=67108864, connections=10000, rate=0),
         decide=DecideConfig(listen=None, unstamped="deny", connections=1024),
+        limits=LimitsConfig(body=5242880, buffered=67108864, connections=10000, rate=None),
         drain=DrainConfig(delay=5.0, timeout=25.0),
         log=LogConfig(format="auto", level="info"),
         audit=AuditConfig(kept=100_000, unshipped="warn"),
@@ -156,6 +157,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "decide.listen": "127.0.0.1:8",
         "decide.unstamped": "deny",
         "decide.connections": "9",
+        "limits.on_store_failure": "deny",
         "drain.delay": "0",
         "drain.timeout": "0s",
         "log.format": "json",
@@ -216,8 +218,8 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
             between_bytes=7.0,
             upstream_idle=8.0,
         ),
-        limits=LimitsConfig(body=1024, buffered=2048, connections=6, rate=7),
         decide=DecideConfig(listen=Address("127.0.0.1", 8), unstamped="deny", connections=9),
+        limits=LimitsConfig(body=1024, buffered=2048, connections=6, rate=Rate(7), on_store_failure="deny"),
         drain=DrainConfig(delay=0.0, timeout=0.0),
         log=LogConfig(format="json", level="debug"),
         audit=AuditConfig(kept=2000, unshipped="drop"),

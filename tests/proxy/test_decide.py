@@ -20,7 +20,7 @@ from gateway.errors import Code, error_body
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Access, Route, Stamp, compile_routes
-from gateway.policy.terms import KeyTerms
+from gateway.policy.terms import KeyTerms, Rate
 from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.wire.client_connection import ClientConnection
@@ -202,12 +202,18 @@ class TestVerdict:
 
     async def test_counts_against_the_rate_of_the_key(self, decide: Any) -> None:
         """Decisions and requests are limited together."""
-        deciding: Deciding = await decide(limits={"rate": 1})
+        deciding: Deciding = await decide(limits={"rate": Rate(1)})
         key = (await deciding.running.mint("ledgers:read")).key
         assert (await deciding.running.ask("GET", READ, key=key)).status == 200
         refused = await deciding.ask("GET", READ, key)
         assert (refused.status, code(refused)) == (429, Code.RATE_LIMITED.code)
         assert refused.value("retry-after") == "1"
+        assert refused.value("ratelimit") == '"default";r=0;t=1'
+
+    async def test_does_not_hold_the_concurrency_of_the_key(self, deciding: Deciding) -> None:
+        """A decision is no request in progress: its ingress does not say when that ends."""
+        key = await with_terms(deciding.running, KeyTerms(concurrency=1))
+        assert [(await deciding.ask("GET", READ, key)).status for _ in range(3)] == [200, 200, 200]
 
     @pytest.mark.parametrize(
         ("forwarded", "status"),

@@ -20,6 +20,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
 from gateway.policy.routes import Stamp, compile_routes
+from gateway.policy.terms import Rate
 from gateway.proxy.observe import NOTICE
 from gateway.server.build import build
 from gateway.server.parts import Options
@@ -263,7 +264,7 @@ class TestVerdicts:
         assert await noted(gateway, "/ledgers") == ("allow", "", "", 200, False)
 
     async def test_a_rate_limit_is_noted(self, observe: Observe, upstream: StandInCore) -> None:
-        gateway = await observe(limits={"rate": 1})
+        gateway = await observe(limits={"rate": Rate(1)})
         key = await accepted(gateway, "ledgers:read")
         for _ in range(2):
             assert (await gateway.ask("GET", "/ledgers", key=key.key)).status == 200

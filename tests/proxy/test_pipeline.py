@@ -21,6 +21,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord
+from gateway.policy.terms import Rate
 from tests.conftest import Start
 from tests.core_stand_in import Exchange, StandInCore, abort, held, of_size, raw, responding
 from tests.raw_client import BrokenResponse, request
@@ -140,7 +141,7 @@ class TestKeys:
 
     async def test_a_rate_limited_key_is_429(self, start_gateway: Start, upstream: StandInCore) -> None:
         """A request over the key's rate is 429 and does not reach Core; another key's does."""
-        gateway = await start_gateway(limits={"rate": 1})
+        gateway = await start_gateway(limits={"rate": Rate(1)})
         one, other = [(await gateway.mint("ledgers:read")).key for _ in range(2)]
         assert (await gateway.ask("GET", "/ledgers/one", key=one)).status == 200
         refused = await gateway.ask("GET", "/ledgers/two", key=one)
@@ -154,14 +155,14 @@ class TestKeys:
         self, start_gateway: Start, target: str, status: int
     ) -> None:
         """Requests that get 403 and 404 count for the rate."""
-        gateway = await start_gateway(limits={"rate": 2})
+        gateway = await start_gateway(limits={"rate": Rate(2)})
         key = (await gateway.mint("ledgers:read")).key
         statuses = [(await gateway.ask("GET", target, key=key)).status for _ in range(3)]
         assert statuses == [status, status, 429]
 
     async def test_a_key_that_is_not_live_is_401_at_any_rate(self, start_gateway: Start) -> None:
         """A key that is not live is 401, whatever its rate."""
-        gateway = await start_gateway(limits={"rate": 1})
+        gateway = await start_gateway(limits={"rate": Rate(1)})
         key = (await gateway.mint("ledgers:read", revoked=True)).key
         assert [(await gateway.ask("GET", "/ledgers", key=key)).status for _ in range(3)] == [401] * 3
 
@@ -618,7 +619,7 @@ class TestLog:
 
     async def test_of_a_429_has_a_decision_of_its_own(self, start_gateway: Start) -> None:
         """The line of a 429 has a decision of its own, since the policy allows the request."""
-        gateway = await start_gateway(limits={"rate": 1})
+        gateway = await start_gateway(limits={"rate": Rate(1)})
         minted = await gateway.mint("ledgers:read")
         responses = [await gateway.ask("GET", READ, key=minted.key) for _ in range(2)]
         found = [await line_of(gateway, response.value("x-request-id")) for response in responses]

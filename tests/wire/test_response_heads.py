@@ -59,10 +59,9 @@ def test_a_204_has_neither_type_nor_length() -> None:
 
 @pytest.mark.parametrize("code", Code)
 def test_a_refusal_says_who_said_no(code: Code) -> None:
-    """A refusal has Proxy-Status; a 401 also names the key's header, and a 429 and a 503 have Retry-After."""
+    """A refusal has Proxy-Status; a 401 also names the key's header, and a 503 has Retry-After."""
     extra = {
         401: b"WWW-Authenticate: X-Blnk-Key\r\n",
-        429: b"Retry-After: 1\r\n",
         503: b"Retry-After: 1\r\n",
     }
     body = error_body(code.code, "as said")

@@ -75,7 +75,7 @@ class RedisLink:
     """Clients of one primary, each with connections of its own, so that none waits for another's.
 
     `changes` is for what changes keys and what is read for that, `lists` for what reads many keys, `look_ups`
-    for the keys that clients send, and `follower` for reading the stream of changes.
+    for the keys that clients send, `follower` for reading the stream of changes, and `limits` for leases.
     They are `Any`: redis-py types every command as perhaps awaitable, for its synchronous clients too.
 
     Args:
@@ -111,6 +111,7 @@ class RedisLink:
         self.look_ups: Any = client(options | {"max_connections": _LOOK_UPS})
         # XREAD holds its connection while it blocks.
         self.follower: Any = client(options | {"max_connections": 1})
+        self.limits: Any = client(options | {"max_connections": 1})
 
     async def find(self) -> Place:
         """Return where the primary is now; if that has changed, close the connections to the former one.
@@ -188,7 +189,7 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close everything."""
-        for each in (self.changes, self.lists, self.look_ups, self.follower):
+        for each in (self.changes, self.lists, self.look_ups, self.follower, self.limits):
             await each.aclose()
         await self._finder.close()
 

@@ -12,6 +12,8 @@ Rules kept here:
   the ids of keys that Core is still to revoke by when they end. `lease:NAME` is there while a replica has it.
 - `audit` is the audit stream. `audit-counts` holds how many entries were ever written (`written`), and up to
   which of them each shipper has printed (`shipped:NAME`); `audit-position:NAME` the id of that one.
+- `limit:KEY_ID` is the bucket of a key's limit, which expires. `limit-replicas` holds the replicas that lease
+  from these buckets, by when they did so last.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ LAST_USED: Final = f"{PREFIX}last-used".encode()
 RETIRING: Final = f"{PREFIX}retiring".encode()
 AUDIT: Final = f"{PREFIX}audit".encode()
 AUDIT_COUNTS: Final = f"{PREFIX}audit-counts".encode()
+LIMIT_REPLICAS: Final = f"{PREFIX}limit-replicas".encode()
 EVERY_KEY: Final = f"{PREFIX}key:*"
 EVERY_ENDS: Final = f"{PREFIX}ends:*"
 
@@ -76,3 +79,8 @@ def lease_name(name: str) -> bytes:
 def audit_position_name(shipper: str) -> bytes:
     """Return the name of the id of the entry that a shipper has printed last."""
     return f"{PREFIX}audit-position:{shipper}".encode()
+
+
+def limit_name(key_id: str) -> bytes:
+    """Return the name of the bucket of a key's limit; of the master key, `key_id` is `master`."""
+    return f"{PREFIX}limit:{key_id}".encode()

@@ -16,6 +16,7 @@ from typing import Final
 from gateway.audit.author import THE_GATEWAY, Author
 from gateway.audit.shipping import AUDIT_KEPT
 from gateway.keys.command_times import StoreTimes
+from gateway.keys.leases import TokenLeases
 from gateway.keys.redis.audit_stream import RedisAuditStream
 from gateway.keys.redis.change_feed import RedisChangeFeed
 from gateway.keys.redis.connection import RedisLink
@@ -26,6 +27,7 @@ from gateway.keys.redis.durability import (
     too_few_acknowledge,
 )
 from gateway.keys.redis.errors import redis_errors
+from gateway.keys.redis.leases import RedisLeases
 from gateway.keys.redis.record_commands import RecordCommands
 from gateway.keys.redis.record_reader import RedisRecordReader
 from gateway.keys.redis.record_writer import RecordWriter
@@ -71,6 +73,7 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAudit
         RedisAuditStream.__init__(self, link, kept.audit)
         KeyUsage.__init__(self, link)
         self._least_replicas = replicas
+        self.token_leases: TokenLeases | None = RedisLeases(link)
 
     async def ping(self) -> None:
         """Return if the store responds."""

@@ -1,4 +1,4 @@
-"""The limits of requests by key, and of buffered bodies together."""
+"""The budget of buffered bodies together."""
 
 from __future__ import annotations
 
@@ -8,56 +8,6 @@ from gateway.errors import Code, GatewayError
 from gateway.fairness.shares import Caller
 from gateway.proxy.body_budget import BufferBudget
 from gateway.proxy.errors import code_of
-from gateway.proxy.rate_limit import RateLimit
-
-NOW = 1000.25
-
-
-class TestRateLimit:
-    def test_zero_is_no_limit(self) -> None:
-        """A rate of zero limits nothing."""
-        limit = RateLimit(0)
-        assert all(limit.take("a", NOW) for _ in range(1000))
-
-    @pytest.mark.parametrize("rate", [1, 2, 3, 7, 10, 99, 1000])
-    @pytest.mark.parametrize("now", [0.0, NOW, 1e9 + 0.1])
-    def test_a_burst_is_one_seconds_worth(self, rate: int, now: float) -> None:
-        """At one instant exactly `rate` requests pass, whatever the rounding of floats."""
-        limit = RateLimit(rate)
-        assert sum(limit.take("a", now) for _ in range(rate + 5)) == rate
-
-    def test_each_key_has_its_own(self) -> None:
-        """The burst of one key costs another key nothing."""
-        limit = RateLimit(1)
-        assert [limit.take(key, NOW) for key in "abab"] == [True, True, False, False]
-
-    def test_it_refills_evenly(self) -> None:
-        """After a burst of 4, one more passes with each quarter of a second."""
-        limit = RateLimit(4)
-        assert [limit.take("a", NOW) for _ in range(5)] == [True] * 4 + [False]
-        assert [limit.take("a", NOW + 0.25) for _ in range(2)] == [True, False]
-        assert [limit.take("a", NOW + 0.75) for _ in range(3)] == [True, True, False]
-
-    def test_refusals_cost_nothing(self) -> None:
-        """A client that keeps sending is let in again as soon as one that waits."""
-        limit = RateLimit(1)
-        assert limit.take("a", NOW)
-        assert not any(limit.take("a", NOW + part / 100) for part in range(40))
-        assert limit.take("a", NOW + 1)
-
-    def test_a_pause_allows_one_burst(self) -> None:
-        """An hour without requests allows one burst, not an hour's worth."""
-        limit = RateLimit(2)
-        assert limit.take("a", NOW)
-        assert sum(limit.take("a", NOW + 3600) for _ in range(10)) == 2
-
-    def test_keys_without_debt_are_forgotten(self) -> None:
-        """A key that may send a whole burst again is forgotten, so that memory is bounded."""
-        limit = RateLimit(10)
-        for number in range(5000):
-            limit.take(f"key {number}", NOW + number)
-        assert len(limit) <= 1025
-        assert sum(limit.take("key 4999", NOW + 4999) for _ in range(20)) == 9
 
 
 class TestBufferBudget:

@@ -1,0 +1,1 @@
+"""Measures what a limit lets through that three gateways share."""
