@@ -72,6 +72,14 @@ class UpstreamConfig:
     queue: int = field(
         default=1024, metadata=described(values.count(0), "the most requests that wait for a connection")
     )
+    queue_wait: float = field(
+        default=0.05,
+        metadata=described(
+            values.duration,
+            "how long a request may wait for a connection while more come than Core can take; "
+            "0: timeouts.connect",
+        ),
+    )
     max_body: int = field(
         default=5 * 1024**2,
         metadata=described(values.size, "Core's limit for a request body: its max_request_body_size_mb"),

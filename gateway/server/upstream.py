@@ -35,6 +35,7 @@ def pool_limits(config: Config) -> PoolLimits:
         first_byte=timeouts.first_byte,
         between_bytes=timeouts.between_bytes,
         idle=timeouts.upstream_idle,
+        queue_wait=upstream.queue_wait,
     )
 
 

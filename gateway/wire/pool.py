@@ -84,7 +84,7 @@ class Pool:
         """Keep these bounds from now on."""
         self.limits = limits
         self.seconds = seconds_of(UpstreamPhase, limits)
-        self._slots.adopt(limits.connections, limits.queue, limits.connect)
+        self._slots.adopt(limits.connections, limits.queue, limits.connect, limits.queue_wait)
 
     def adopt_tls(self, tls: ssl.SSLContext | None) -> None:
         """Make new connections with another context."""

@@ -56,8 +56,17 @@ class SlotQueue:
         return self._shares.total
 
     def adopt(self, limit: int) -> None:
-        """Bound the queue from now on."""
+        """Bound the queue from now on; the newest beyond are refused, but not the first of a party."""
+        if limit == self._shares.limit:
+            return
         self._shares.limit = limit
+        excess = len(self) - limit
+        if excess <= 0:
+            return
+        later = [one for line in self.lines.values() for queue in line.values() for one in list(queue)[1:]]
+        for one in sorted(later, key=_number, reverse=True)[:excess]:
+            self.leave(one)
+            one.fail(OverloadedError())
 
     def make_room(self, holder: SlotHolder) -> None:
         """Make room for one more request. Raises OverloadedError if nobody has more waiting."""
@@ -116,3 +125,7 @@ class SlotQueue:
                 yield from (queue[0] for queue in line.values())
             else:
                 yield line[min(line, key=held)][0]
+
+
+def _number(waiting: WaitingRequest) -> int:
+    return waiting.number

@@ -6,6 +6,8 @@ Rules kept here:
   gets no more than its share while another waits.
 - A request is turned away if it has waited too long, and at once if its client has left or ended its side:
   nothing was sent, so the refusal is true.
+- While requests wait all the time, fewer of them may wait (`queue_limit`): those that are served keep their
+  latency, and the others are turned away at once.
 - A request that waits makes a request of another party give way if that one only waits for its client.
 """
 
@@ -21,6 +23,7 @@ from gateway.fairness.errors import OverloadedError
 from gateway.fairness.shares import Claimant
 from gateway.wire.client_presence import ClientPresence
 from gateway.wire.errors import ClientGoneError
+from gateway.wire.queue_limit import QueueLimit
 from gateway.wire.slot_queue import SlotQueue, WaitingRequest
 from gateway.wire.slot_shares import SlotHolder, SlotShares
 
@@ -45,13 +48,19 @@ class Slots:
         self._make_way = make_way
         self._shares = SlotShares()
         self._queue = SlotQueue()
+        self._limit = QueueLimit()
         self._numbers = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
         self._patience = 0.0
 
-    def adopt(self, slots: int, queue: int, patience: float) -> None:
-        """Bound what is held and what waits from now on; `patience` is in seconds."""
+    def adopt(self, slots: int, queue: int, patience: float, queue_wait: float = 0.0) -> None:
+        """Bound what is held and what waits from now on.
+
+        A request waits for at most `patience` seconds, and while requests wait all the time for about
+        `queue_wait` (0: no less).
+        """
         self._shares.adopt(slots)
+        self._limit.adopt(queue, queue_wait)
         self._queue.adopt(queue)
         self._patience = patience
         self._grant()
@@ -89,6 +98,7 @@ class Slots:
             OverloadedError: the queue is full, the turn did not come in time, or the client ended its side.
             ClientGoneError: the client has left.
         """
+        self._queue.adopt(self._limit.allowed(self._loop.time()))
         self._queue.make_room(holder)
         waiting = WaitingRequest(holder, streams, next(self._numbers), self._loop.create_future())
         self._queue.enter(waiting)
@@ -111,6 +121,8 @@ class Slots:
                 client.when_leaving(None)
             if not waiting.was_granted:
                 self._queue.leave(waiting)
+            if not self._queue.lines:
+                self._limit.note_empty()
 
     def release(self, holder: SlotHolder) -> None:
         """Give a slot back; the next request in turn gets it."""
@@ -129,6 +141,7 @@ class Slots:
             self._queue.leave(waiting)
             if not waiting.granted.done():
                 self._queue.end_turn(waiting)
+                self._limit.note_grant()
                 self._shares.take(waiting.holder, streams=waiting.streams)
                 waiting.granted.set_result(None)
         if not self._queue.lines:

@@ -29,7 +29,10 @@ from gateway.wire.timed_phase import TimedPhase
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of the pool: counts, and deadlines in seconds; `connect` includes the wait for a free slot."""
+    """Bounds of the pool: counts, and deadlines in seconds; `connect` includes the wait for a free slot.
+
+    `queue_wait` is about the longest wait for a slot while requests wait all the time; 0 for no less.
+    """
 
     connections: int
     queue: int
@@ -39,6 +42,7 @@ class PoolLimits:
     idle: float
     age: float = 300.0
     """The age at which a connection is not used again: a name that moves is followed under load, too."""
+    queue_wait: float = 0.0
 
 
 class UpstreamPhase(TimedPhase):

@@ -90,6 +90,7 @@ def test_a_small_file_has_every_default() -> None:
             master_key_file=None,
             connections=128,
             queue=1024,
+            queue_wait=0.05,
         ),
         keys=KeysConfig(authority="gateway", store="memory://", master="accept"),
         timeouts=TimeoutsConfig(
@@ -129,6 +130,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "upstream.key": str(issued.key),
         "upstream.connections": "4",
         "upstream.queue": "5",
+        "upstream.queue_wait": "20ms",
         "upstream.max_body": "3KiB",
         "tls.certificate": str(issued.certificate),
         "tls.key": str(issued.key),
@@ -190,6 +192,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
             key=issued.key,
             connections=4,
             queue=5,
+            queue_wait=0.02,
             max_body=3072,
         ),
         tls=TlsConfig(
