@@ -98,7 +98,7 @@ class Slots:
             OverloadedError: the queue is full, the turn did not come in time, or the client ended its side.
             ClientGoneError: the client has left.
         """
-        self._queue.adopt(self._limit.allowed(self._loop.time()))
+        self._queue.adopt(self._limit.allowed(self._loop.time(), len(self._queue)))
         self._queue.make_room(holder)
         waiting = WaitingRequest(holder, streams, next(self._numbers), self._loop.create_future())
         self._queue.enter(waiting)
