@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.config import load_config
+from gateway.policy.terms import Rate
 from tests.deploy.containers import checked, environment
 from tests.deploy.helm import Helm, container_of, only
 from tests.deploy.values import EVERYTHING, INGRESS, MATRIX
@@ -44,7 +45,7 @@ def test_the_settings_of_the_values_are_those_of_the_gateway(helm: Helm, tmp_pat
     manifests = helm.render(EVERYTHING)
     environ = environment(container_of(manifests, "Deployment", "front"))
     config = load_config(ROOT / "gateway.yaml", environ | {"SSL_CERT_FILE": ""}, secrets=False)
-    assert (config.limits.connections, config.limits.rate, config.drain.timeout) == (1000000, 200, 90.5)
+    assert (config.limits.connections, config.limits.rate, config.drain.timeout) == (1000000, Rate(200), 90.5)
     assert list(map(str, config.trusted_proxies)) == ["10.0.0.0/8", "fd00::/8"]
     assert (config.keys.authority, config.keys.grace) == ("core", 30.0)
     assert [str(address) for address in config.listen] == ["[::]:5001"]

@@ -1,6 +1,6 @@
 {{- /* The rights of the gateway in Redis, as in deploy/README.md. */}}
 {{- define "blnk-gateway.redisRights" -}}
-~{blnk-gateway}:* resetchannels -@all +ping +select +role +wait +info +config|get +cluster|slots +eval +get +mget +set +del +exists +scan +zadd +zcard +zcount +zrevrange +zrangebyscore +zrem +zmscore +sadd +srem +smembers +xadd +xread +xrange +xrevrange
+~{blnk-gateway}:* resetchannels -@all +ping +select +role +wait +info +config|get +cluster|slots +eval +time +get +mget +set +del +exists +scan +zadd +zcard +zcount +zrevrange +zrangebyscore +zrem +zmscore +sadd +srem +smembers +xadd +xread +xrange +xrevrange
 {{- end }}
 
 {{- define "blnk-gateway.redisScript" -}}
