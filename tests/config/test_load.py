@@ -714,3 +714,11 @@ def test_every_setting_has_a_meaning_in_words() -> None:
 )
 def test_a_ratio_that_costs_much_or_does_nothing_is_warned_of(line: str, warnings: list[str]) -> None:
     assert warned(with_line(line)) == [f"gateway.yaml:1: tracing.ratio: {text}" for text in warnings]
+
+
+def test_a_choice_about_a_shared_store_is_useless_without_one() -> None:
+    """`limits.on_store_failure: deny` says nothing with a store of one process, so it is warned of."""
+    assert warned(SMALL + "limits: {on_store_failure: deny}\n") == [
+        f"gateway.yaml:{SMALL.count(chr(10)) + 1}: limits.on_store_failure: "
+        "keys.store is memory://, so limits are not shared"
+    ]

@@ -25,9 +25,11 @@ REPLICA_SECONDS: Final = 5
 
 # KEYS: the set of replicas, then the bucket of each key. ARGV: the replica, the seconds for which it counts,
 # then eight numbers for each key: rate, capacity, spent, granted, wanted, estimate, began, seen.
-# Numbers are returned as texts: Redis would cut off their fractions.
+# Numbers are returned as texts: Redis would cut off their fractions. TIME is the only command that a user who
+# was made for an older version may lack.
 _SCRIPT: Final = """\
-local time = redis.call('TIME')
+local time = redis.pcall('TIME')
+if time.err then return {err = "NOPERM No permissions to run the 'time' command"} end
 local now = time[1] + time[2] / 1000000
 
 redis.call('ZADD', KEYS[1], now, ARGV[1])

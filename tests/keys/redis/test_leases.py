@@ -7,11 +7,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from redis.crc import key_slot
 
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.leases import NO_ESTIMATE, BucketMemory, Lease, LeaseRequest
 from gateway.keys.redis.leases import RedisLeases
+from gateway.keys.redis.names import CHANGES, LIMIT_REPLICAS, limit_name
 from gateway.keys.redis.store import RedisKeyStore
+from tests.redis_acl import USER
 from tests.redis_server import RedisServer, commands_of_clients
 
 pytestmark = pytest.mark.redis
@@ -143,6 +146,25 @@ class TestReplicas:
         redis_server.command("ZADD", "{blnk-gateway}:limit-replicas", str(time.time() - 6), "gone")
         assert (await ask.leases.lease("a", [])).replicas == 1
         assert redis_server.command("ZCARD", "{blnk-gateway}:limit-replicas") == b":1\r\n"
+
+    async def test_a_user_who_may_not_ask_for_the_time_is_told(
+        self, ask: Asking, redis_server: RedisServer
+    ) -> None:
+        """The failure names the right that an older user of the gateway lacks."""
+        redis_server.command("ACL", "SETUSER", USER, "-time")
+        try:
+            with pytest.raises(StoreUnavailableError) as failure:
+                await ask()
+        finally:
+            redis_server.command("ACL", "SETUSER", USER, "+time")
+        assert failure.value.reason == (
+            "Redis does not let the user of keys.store run time: see the rights in deploy/README.md"
+        )
+
+    def test_all_names_are_in_one_slot_of_a_cluster(self) -> None:
+        """So one script can use them."""
+        names = (LIMIT_REPLICAS, limit_name("master"), limit_name(WISH.key_id), CHANGES)
+        assert len({key_slot(name) for name in names}) == 1
 
     async def test_an_outage_is_a_failure_of_the_store(self, ask: Asking, redis_server: RedisServer) -> None:
         """A Redis that does not respond fails the call in time."""
