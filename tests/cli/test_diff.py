@@ -40,7 +40,7 @@ TOLD = """\
 + GET /x              opens to the master key (was not listed)  {new}:10
 - GET /backup         closes to backup:read and the master key (now not listed)  {old}:7
 ~ GET /accounts/{{id}}  not listed -> deny  {new}:8
-~ limits.rate         0 -> 9
+~ limits.rate         none -> 9/s
 5 wider, 1 narrower, 2 other
 """
 BACK = """\
@@ -52,7 +52,7 @@ BACK = """\
 - GET /ledgers        closes to any live key, until its date (now ledgers:read)  {old}:4
 - GET /x              closes to the master key (now not listed)  {new}:10
 ~ GET /accounts/{{id}}  deny -> not listed  {new}:8
-~ limits.rate         9 -> 0
+~ limits.rate         9/s -> none
 1 wider, 4 narrower, 3 other
 """
 PRESETS = """\
@@ -124,7 +124,7 @@ def test_json_has_every_member(sides: tuple[Path, Path]) -> None:
     result = json.loads(run(old, new, "--output", "json").stdout)
     assert (result["wider"], result["settings"]) == (
         True,
-        [{"setting": "limits.rate", "wider": False, "old": "0", "new": "9"}],
+        [{"setting": "limits.rate", "wider": False, "old": "none", "new": "9/s"}],
     )
     assert [one["kind"] for one in result["changes"]] == [
         "open to anyone", "open to any key", "open to scopes", "unstamped", "open to the master key",
@@ -263,4 +263,4 @@ def test_an_unknown_preset_is_wrong_usage(name: str) -> None:
 
 
 def test_the_environment_changes_no_side(sides: tuple[Path, Path]) -> None:
-    assert "limits.rate         0 -> 9" in run(*sides, BLNK_GATEWAY_LIMITS__RATE="77").stdout
+    assert "limits.rate         none -> 9/s" in run(*sides, BLNK_GATEWAY_LIMITS__RATE="77").stdout
