@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.audit.author import Author
 from gateway.audit.entry import AuditEntry, Kind, shortened, shortened_text
-from gateway.keys.record import KeyRecord, without_use
+from gateway.keys.record import Event, KeyRecord, without_use
 from gateway.keys.record_json import to_members
 
 _LEFT_OUT: Final = frozenset({"id", "digest", "prefix", "bcrypt", "history", "last_used_at"})
@@ -60,9 +60,9 @@ def _kind(before: KeyRecord | None, after: KeyRecord | None) -> Kind:
         return Kind.KEY_REMOVED
     if after.revoked and not before.revoked:
         return Kind.KEY_REVOKED
-    events = after.history[len(before.history) :]
-    if events:
-        return _KIND_OF_EVENT.get(events[-1].what, Kind.KEY_UPDATED)
+    event = _new_event(before, after)
+    if event is not None:
+        return _KIND_OF_EVENT.get(event.what, Kind.KEY_UPDATED)
     return Kind.KEY_UPDATED if _members(before) != _members(after) else Kind.KEY_BOUND
 
 
@@ -72,8 +72,16 @@ def _reason(before: KeyRecord | None, after: KeyRecord | None) -> str:
         return ""
     if after.revocation is not None and (before is None or not before.revoked):
         return after.revocation.reason
-    events = after.history[0 if before is None else len(before.history) :]
-    return events[-1].reason if events else ""
+    event = _new_event(before, after)
+    return "" if event is None else event.reason
+
+
+def _new_event(before: KeyRecord | None, after: KeyRecord) -> Event | None:
+    """Return the event that the change has added to the history, whose oldest ones may be gone meanwhile."""
+    if not after.history:
+        return None
+    known = before.history[-1:] if before is not None else ()
+    return None if known == after.history[-1:] else after.history[-1]
 
 
 def _members(record: KeyRecord | None) -> dict[str, object]:

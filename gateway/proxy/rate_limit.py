@@ -6,6 +6,7 @@ Rules kept here:
 - Requests that are refused by the policy count as well, or floods of 403 and 404 would be free.
 - A request of a key without a limit is let through after two comparisons, and its response stays as it is.
 - What is remembered of a key is forgotten once it has all its tokens again.
+- Keys that share a limit (`KeyTerms.counted_as`) are counted as one.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _KINDS: Final = ("rate", "concurrency", "store")
 
 
 class KeyUse:
-    """The use of one key at this replica.
+    """The use of one key, or of keys that share a limit, at this replica.
 
     Attributes:
+        name: the name that it is counted under.
         limit: the limit of the key.
         terms: the terms of the key that the limit was made of.
         default: the rate of all keys that it was made of.
@@ -38,9 +40,10 @@ class KeyUse:
         in_progress: its requests that have not ended.
     """
 
-    __slots__ = ("allowance", "default", "in_progress", "limit", "terms")
+    __slots__ = ("allowance", "default", "in_progress", "limit", "name", "terms")
 
-    def __init__(self, limit: KeyLimit) -> None:
+    def __init__(self, name: str, limit: KeyLimit) -> None:
+        self.name = name
         self.limit = limit
         self.terms: KeyTerms = NO_TERMS
         self.default: Rate | None = None
@@ -96,10 +99,10 @@ class RateLimiter:
         if self._default is None and terms.rate is None and not terms.concurrency:
             return
         now = self._monotonic()
-        key_id = context.entry.key_id
-        use = self._uses.get(key_id)
+        name = terms.counted_as(context.entry.key_id)
+        use = self._uses.get(name)
         if use is None or use.terms is not terms or use.default is not self._default:
-            use = self._use(key_id, terms, now)
+            use = self._use(name, terms, now)
         if self._deny and self._leasing is not None and self._leasing.failing:
             self._refuse(context, "store")
             raise LimitsUnavailableError
@@ -110,7 +113,7 @@ class RateLimiter:
         passes, parts = True, []
         if allowance is not None:
             passes = allowance.take(now)
-            self._note(context.entry.key_id, use, now)
+            self._note(use, now)
             parts.append(rate_part(allowance))
         full = limit.concurrency > 0 and use.in_progress >= limit.concurrency
         if passes and not full:
@@ -130,20 +133,20 @@ class RateLimiter:
         self._refusals[kind] += 1
         context.entry.decision = "rate_limited"
 
-    def _note(self, key_id: str, use: KeyUse, now: float) -> None:
+    def _note(self, use: KeyUse, now: float) -> None:
         """Let the store be asked for a key, if nobody has noted that yet."""
         allowance = use.allowance
         if self._leasing is not None and allowance is not None and not allowance.noted:
-            self._leasing.note(key_id, allowance, now)
+            self._leasing.note(use.name, allowance, now)
 
-    def _use(self, key_id: str, terms: KeyTerms, now: float) -> KeyUse:
+    def _use(self, name: str, terms: KeyTerms, now: float) -> KeyUse:
         """Return the use of a key that is new here, or whose limit may be another one."""
         limit = limit_of(terms, self._default)
-        use = self._uses.get(key_id)
+        use = self._uses.get(name)
         if use is None:
             if len(self._uses) >= self._prune_at:
                 self._prune(now)
-            use = self._uses[key_id] = KeyUse(limit)
+            use = self._uses[name] = KeyUse(name, limit)
             use.allowance = self._allowance(limit, now)
         elif use.limit != limit:
             if (use.limit.rate, use.limit.burst) != (limit.rate, limit.burst):
@@ -160,7 +163,7 @@ class RateLimiter:
 
     def _prune(self, now: float) -> None:
         """Forget the keys that are as good as new, and do so again at twice the number that is left."""
-        self._uses = {key_id: use for key_id, use in self._uses.items() if not self._is_new(use, now)}
+        self._uses = {name: use for name, use in self._uses.items() if not self._is_new(use, now)}
         self._prune_at = max(_LEAST_PRUNED, 2 * len(self._uses))
 
     def _is_new(self, use: KeyUse, now: float) -> bool:

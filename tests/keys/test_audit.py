@@ -11,8 +11,9 @@ import pytest
 
 from gateway.audit import THE_GATEWAY, Author, Way
 from gateway.keys.audit import entry_of
+from gateway.keys.key_update import MAX_UPDATES, KeyUpdate, updated
 from gateway.keys.memory_store import MemoryKeyStore
-from gateway.keys.record import Event, KeyRecord
+from gateway.keys.record import UPDATED, Event, KeyRecord
 from gateway.keys.redis.names import AUDIT
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
@@ -89,6 +90,20 @@ class TestEntry:
             "kind": "key_updated",
             "before": {"name": "n"},
             "after": {"name": "payments", "terms": {"rate": "10/s"}},
+        }
+
+    def test_of_an_update_has_its_reason_also_once_the_oldest_is_gone_from_the_history(self) -> None:
+        """A record that has all the updates that it keeps loses one with each further update."""
+        record, years = RECORD, iter(range(2026, 2100))
+        for number in range(MAX_UPDATES + 1):
+            event = Event(instant(f"{next(years)}-02-01T00:00:00Z"), UPDATED, "cli:ann", f"reason {number}")
+            before, record = record, updated(record, KeyUpdate(name=f"name {number}"), event)
+        assert len(record.history) == len(before.history) == MAX_UPDATES
+        assert members(before, record) == {
+            "kind": "key_updated",
+            "reason": f"reason {MAX_UPDATES}",
+            "before": {"name": f"name {MAX_UPDATES - 1}"},
+            "after": {"name": f"name {MAX_UPDATES}"},
         }
 
     def test_of_a_digest_that_became_known_says_only_that(self) -> None:

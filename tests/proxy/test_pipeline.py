@@ -492,6 +492,7 @@ DENIED: dict[str, Any] = {
     "path": "/ledgers",
     "key_id": "",
     "owner": "",
+    "certificate_subject": "",
     "decision": "deny",
     "code": "",
     "would_code": "",

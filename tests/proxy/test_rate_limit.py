@@ -121,6 +121,19 @@ class TestRates:
         ]
         assert statuses == [[200, 200, 200, 429], [200, 429, 429, 429]]
 
+    async def test_keys_that_one_key_created_share_its_rate(self, gateway: Running) -> None:
+        """Two keys with the terms of children of one key have one rate together; the creator has its own."""
+        terms = KeyTerms(rate=Rate(2, 60), burst=2)
+        creator = await minted(gateway, rate=terms.rate, burst=terms.burst)
+        children = [await gateway.mint("ledgers:read") for _ in range(2)]
+        inherited = terms.of_child(creator.id)
+        for child in children:
+            await gateway.gateway.store.revise(child.id, lambda record: replace(record, terms=inherited))
+        one, other = children
+        keys = (one.key, other.key, one.key, other.key, creator.key)
+        statuses = [(await gateway.ask("GET", READ, key=key)).status for key in keys]
+        assert statuses == [200, 200, 429, 429, 200]
+
     async def test_the_master_key_is_held_to_the_rate_of_all_keys(self, start_gateway: Start) -> None:
         """The master key has the rate of all keys, as one key."""
         gateway = await start_gateway(limits={"rate": Rate(1)})
