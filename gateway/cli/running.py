@@ -59,10 +59,17 @@ def serve(path: Path, *, observe: bool, reuse_port: bool) -> None:
     from gateway.server.process import run
     from gateway.server.reload import Source
     from gateway.server.sharing import why_not_shared
+    from gateway.server.systemd import NotifySocket
 
     if reuse_port and (problem := why_not_shared(config, sys.platform)):
         refuse_option("--reuse-port", problem)
-    sys.exit(run(config, Options(source=Source(path, os.environ), observe=observe, reuse_port=reuse_port)))
+    options = Options(
+        source=Source(path, os.environ),
+        observe=observe,
+        reuse_port=reuse_port,
+        notify=NotifySocket.of(os.environ, os.getpid()),
+    )
+    sys.exit(run(config, options))
 
 
 def _audit_refusal(refused: ConfigError) -> None:

@@ -75,11 +75,17 @@ class Gateway:
         """The address of the listener for decisions, if there is one."""
         return next(iter(self._parts.front.listeners.addresses("decide.listen")), None)
 
-    def reload(self) -> None:
-        """Read the configuration and the certificates again, as on SIGHUP."""
+    def reload(self) -> asyncio.Future[None]:
+        """Read the configuration and the certificates again, as on SIGHUP.
+
+        The future is done once the configuration is live or refused.
+        """
         self._parts.certificates.ask()
         if self._parts.reload is not None:
-            self._parts.reload.ask()
+            return self._parts.reload.ask()
+        nothing = self._loop.create_future()
+        nothing.set_result(None)
+        return nothing
 
     def loop_fault(self, problem: BaseException | None) -> None:
         """Log what the event loop would print to standard error, which may block, and may quote a request."""

@@ -31,6 +31,7 @@ from gateway.server.live_config import LiveConfig
 from gateway.server.observer import GatewayObserver, Telemetry
 from gateway.server.reload import Reload, Source
 from gateway.server.store_watch import StoreWatch
+from gateway.server.systemd import NotifySocket
 from gateway.server.tasks import BackgroundTasks
 from gateway.server.tracing import Tracing
 from gateway.telemetry import Log
@@ -52,6 +53,7 @@ class Options:
         observe: let Core decide, and note what would be done.
         reuse_port: share the port for clients with other processes.
         open_files: the limit of open files, below which connections are kept.
+        notify: where systemd listens for the state of this process, if it does.
     """
 
     store: KeyStore | None = None
@@ -59,6 +61,7 @@ class Options:
     observe: bool = False
     reuse_port: bool = False
     open_files: int = sys.maxsize
+    notify: NotifySocket | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Rules kept here:
 - On SIGTERM or Ctrl-C a gateway that does not listen yet ends at once; one that listens drains.
 - On a second SIGTERM or Ctrl-C, during the drain, it ends at once.
 - On SIGHUP it reads its configuration again.
+- systemd is told of each of these, if it asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,6 +27,7 @@ from gateway.server.exit_codes import Exit
 from gateway.server.gateway import Gateway
 from gateway.server.loop import new_loop
 from gateway.server.parts import Options
+from gateway.server.systemd import Announcer, NotifySocket
 from gateway.telemetry import open_sink
 
 ONE_SIGNAL_SECONDS: Final = 0.1
@@ -74,8 +78,14 @@ async def _run(config: Config, options: Options) -> int:
         gateway = build(config, sys.stdout, replace(options, open_files=raise_limit()))
     except StartError as problem:
         return _fail(problem)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
     loop.set_exception_handler(lambda _, context: gateway.loop_fault(context.get("exception")))
+    async with _announced(gateway, options.notify) as announcer:
+        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, announcer)
+        return await _served(gateway, stop, announcer)
+
+
+async def _served(gateway: Gateway, stop: StopSignals, announcer: Announcer | None) -> int:
+    """Serve until a signal, and return the exit code."""
     try:
         if not await _done_before(stop.asked, gateway.start()):
             await gateway.close()
@@ -85,7 +95,32 @@ async def _run(config: Config, options: Options) -> int:
     except StartError as problem:
         await gateway.close()
         return _fail(problem)
+    if announcer is not None:
+        announcer.stopping()
     return await _drained(gateway, stop)
+
+
+@asynccontextmanager
+async def _announced(gateway: Gateway, target: NotifySocket | None) -> AsyncIterator[Announcer | None]:
+    """Tell systemd the state of the gateway, up to the end, if there is a target."""
+    if target is None:
+        yield None
+        return
+    announcer = Announcer(target, gateway.health, time.monotonic_ns)
+    following = asyncio.ensure_future(announcer.run())
+    try:
+        yield announcer
+    finally:
+        following.cancel()
+        announcer.close()
+
+
+def _reload(gateway: Gateway, announcer: Announcer | None) -> None:
+    if announcer is None:
+        gateway.reload()
+        return
+    announcer.reloading()
+    gateway.reload().add_done_callback(lambda _: announcer.reloaded())
 
 
 async def _drained(gateway: Gateway, stop: StopSignals) -> int:

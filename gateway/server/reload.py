@@ -130,24 +130,31 @@ class Reload:
         self._now = now
         self._pace = pace
         self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         # A pipe, for one, could be read once; that it cannot be read again is no change.
         self._tried = self._seen = live.sha256 if source.path.is_file() else ""
         self._seen_at = 0.0
 
-    def ask(self) -> None:
-        """Try the present content of the file; for SIGHUP."""
+    def ask(self) -> asyncio.Future[None]:
+        """Try the present content of the file, for SIGHUP; the future is done once it was tried."""
         self._asked.set()
+        tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(tried)
+        return tried
 
     async def run(self) -> None:
         """Follow the file for ever; returns only by cancellation."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), self._pace.look)
-            asked = self._asked.is_set()
+            asked, waiting = self._asked.is_set(), self._waiting
             self._asked.clear()
+            self._waiting = []
             content = await asyncio.to_thread(_content, self._source.path)
             if self._is_due(_sha256(content)) or asked:
                 await self.attempt(content)
+            for tried in waiting:
+                tried.set_result(None)
 
     def _is_due(self, seen: str) -> bool:
         """Return True if this content is new and has been there for long enough."""
