@@ -10,11 +10,18 @@ from typing import Any, TypeVar
 
 from aiohappyeyeballs import AddrInfoType
 
+from gateway.config import Address, ListenAddress
 from gateway.server.loop import Resolve, new_loop
 
 DEAD = "127.0.0.8"
 """The first address of the host names in the tests; nothing responds there."""
 Done = TypeVar("Done")
+
+
+def host_and_port(address: ListenAddress) -> Address:
+    """Return the address of a listener that is no Unix socket."""
+    assert isinstance(address, Address)
+    return address
 
 
 @contextlib.contextmanager

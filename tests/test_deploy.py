@@ -17,6 +17,7 @@ import yaml
 from gateway.config import Config, load_config
 from gateway.server.descriptors import fit
 from gateway.server.sharing import why_not_shared
+from tests.addresses import host_and_port
 from tests.running import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -187,7 +188,7 @@ def test_the_gateway_is_configured_for_these_services() -> None:
     """The gateway's settings load, and name the services and ports of this file."""
     config = gateway_config()
     [published] = services()["gateway"]["ports"]
-    assert (config.listen[0].host, str(config.listen[0].port)) == ("0.0.0.0", published.rpartition(":")[2])
+    assert list(map(str, config.listen)) == [f"0.0.0.0:{published.rpartition(':')[2]}"]
     assert config.admin.is_loopback
     assert config.upstream.host == "core"
     assert str(config.upstream.port) == services()["core"]["environment"]["BLNK_SERVER_PORT"]
@@ -349,7 +350,9 @@ def test_each_process_of_the_unit_shares_the_port_and_has_an_admin_address_of_it
     ]
     assert len({config.admin for config in configs}) == 9
     assert all(config.admin.is_loopback for config in configs)
-    assert {config.admin.port for config in configs}.isdisjoint(one.port for one in configs[0].listen)
+    assert {config.admin.port for config in configs}.isdisjoint(
+        host_and_port(one).port for one in configs[0].listen
+    )
 
 
 def test_processes_of_the_unit_can_share_the_port() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.config import Config
+from gateway.config import Config, ListenAddress, UnixAddress
 from gateway.server.descriptors import fit, hard_limit, too_few
 from gateway.server.sockets import CannotListenError, bound
+from gateway.server.unix_sockets import why_not_usable
 
 
 def describe_missing_files(config: Config) -> Iterator[str]:
@@ -20,12 +21,17 @@ def describe_missing_files(config: Config) -> Iterator[str]:
 
 def describe_taken_ports(config: Config) -> Iterator[str]:
     """Yield a text for each address on which the gateway cannot listen now."""
-    wanted = [("admin", config.admin), *(("listen", address) for address in config.listen)]
+    wanted: list[tuple[str, ListenAddress]] = [("admin", config.admin)]
+    wanted += [("listen", address) for address in config.listen]
     if config.health is not None:
         wanted.append(("health", config.health))
     if config.decide.listen is not None:
         wanted.append(("decide.listen", config.decide.listen))
     for setting, address in wanted:
+        if isinstance(address, UnixAddress):
+            if reason := why_not_usable(address):
+                yield str(CannotListenError(setting, address, reason))
+            continue
         try:
             opened = bound(setting, address)
         except CannotListenError as problem:

@@ -1,6 +1,6 @@
 """The configuration: gateway.yaml and the environment become one frozen Config, or a list of problems."""
 
-from gateway.config.addresses import Address
+from gateway.config.addresses import Address, ListenAddress
 from gateway.config.errors import ConfigError, UnreadableConfigError
 from gateway.config.load import load_config, parse_config
 from gateway.config.model import (
@@ -19,6 +19,7 @@ from gateway.config.model import (
 )
 from gateway.config.secret_values import Secret, read_optional_secret, read_secret
 from gateway.config.setting import Setting
+from gateway.config.unix_addresses import UnixAddress
 from gateway.config.values import BadValueError
 
 __all__ = [
@@ -31,12 +32,14 @@ __all__ = [
     "DrainConfig",
     "KeysConfig",
     "LimitsConfig",
+    "ListenAddress",
     "LogConfig",
     "Secret",
     "Setting",
     "TimeoutsConfig",
     "TlsConfig",
     "TracingConfig",
+    "UnixAddress",
     "UnreadableConfigError",
     "UpstreamConfig",
     "load_config",

@@ -1,4 +1,4 @@
-"""Parses the addresses of listeners: a host name or an IP address, and a TCP port."""
+"""Parses the addresses of listeners: a host name or an IP address, and a TCP port; or a Unix socket."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
+from gateway.config.unix_addresses import PREFIX, UnixAddress, unix_address
 from gateway.config.values import BadValueError, Raw
 
 
@@ -28,11 +29,13 @@ class Address:
         """Return where this machine connects to the listener: all interfaces include the loopback one."""
         return replace(self, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))  # noqa: S104 - compared
 
-    def clashes(self, other: Address) -> bool:
+    def clashes(self, other: ListenAddress) -> bool:
         """Return True if both cannot listen at once: the same port on the same host or on all interfaces.
 
         `0.0.0.0` is all interfaces of IPv4, `::` all interfaces of both IPv4 and IPv6.
         """
+        if isinstance(other, UnixAddress):
+            return False
         hosts = {self.host, other.host}
         all_of_ipv4 = "0.0.0.0" in hosts and not any(":" in host for host in hosts)  # noqa: S104 - compared
         shared = len(hosts) == 1 or "::" in hosts or all_of_ipv4
@@ -51,6 +54,10 @@ class Address:
         return host == self.host or by_name or (sent_here and self.host in ("0.0.0.0", "::"))  # noqa: S104 - compared
 
 
+ListenAddress = Address | UnixAddress
+"""The place where a listener for clients listens."""
+
+
 def address(raw: Raw) -> Address:
     """Return the address of `host:port`; an IPv6 host is in brackets."""
     match = _ADDRESS.fullmatch(raw) if isinstance(raw, str) else None
@@ -63,9 +70,14 @@ def address(raw: Raw) -> Address:
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
-def addresses(raw: Raw) -> tuple[Address, ...]:
+def listen_address(raw: Raw) -> ListenAddress:
+    """Return the address of `host:port`, or of `unix:/path`."""
+    return unix_address(raw) if isinstance(raw, str) and raw.startswith(PREFIX) else address(raw)
+
+
+def addresses(raw: Raw) -> tuple[ListenAddress, ...]:
     """Return the addresses of a list, or the one address."""
-    found = tuple(map(address, raw)) if isinstance(raw, tuple) else (address(raw),)
+    found = tuple(map(listen_address, raw)) if isinstance(raw, tuple) else (listen_address(raw),)
     if not found:
         raise BadValueError("write host:port, as 127.0.0.1:5001, or a list of them")
     return found
@@ -80,7 +92,10 @@ _FORM = 'write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; 0.0.0.0 
 _NO_ADDRESS = (
     (re.compile(r":?[0-9]{1,9}", re.ASCII), f"the host is missing: {_FORM}"),
     (re.compile(rf"(?:\[[0-9A-Fa-f:.]*\]|{_HOST}):?", re.ASCII), f"the port is missing: {_FORM}"),
-    (re.compile(r"unix:.*|.*\.sock|[./@].*"), f"Unix sockets are not supported: {_FORM}"),
+    (
+        re.compile(r"unix:.*|.*\.sock|[./@].*"),
+        f"only listen takes Unix sockets, as unix:/run/x.sock: {_FORM}",
+    ),
     (re.compile(r"[A-Za-z]+://.*"), f"this is a URL: {_FORM}"),
     (re.compile(r"\*:.*"), f"'*' is not a host: {_FORM}"),
     (re.compile(r"[^\[]*:[^\[]*:.*"), 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),

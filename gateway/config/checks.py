@@ -15,9 +15,11 @@ from __future__ import annotations
 from itertools import combinations
 
 from gateway.config import report_only_dates
-from gateway.config.addresses import Address
+from gateway.config.addresses import Address, ListenAddress
 from gateway.config.model import TlsConfig, UpstreamConfig
+from gateway.config.peers import UNIX_PEERS
 from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
+from gateway.config.unix_addresses import UnixAddress
 from gateway.config.urls import MEMORY_STORE
 from gateway.keys.quota import RECORDS_PER_KEY
 from gateway.policy.routes import RouteTable
@@ -36,6 +38,7 @@ def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) 
     _check_admin(draft)
     _check_listeners(draft)
     _check_decide(draft)
+    _check_unix_sockets(draft)
     _check_limits(draft)
     _check_audit(draft)
     _check_upstream(draft)
@@ -91,7 +94,7 @@ def _check_listeners(draft: SettingsDraft) -> None:
             draft.refuse_setting(place, text)
 
 
-def _addresses(value: Address | tuple[Address, ...]) -> tuple[Address, ...]:
+def _addresses(value: ListenAddress | tuple[ListenAddress, ...]) -> tuple[ListenAddress, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
@@ -108,6 +111,17 @@ def _check_decide(draft: SettingsDraft) -> None:
             "decide.unstamped",
             "nothing stamps the requests that are allowed: a client can leave the stamp out, or forge it",
         )
+
+
+def _check_unix_sockets(draft: SettingsDraft) -> None:
+    """Warn of settings about Unix sockets that nothing uses."""
+    if any(isinstance(one, UnixAddress) for one in draft.values["listen"] or ()):
+        return
+    text = "listen names no Unix socket: remove this, or write unix:/run/blnk-gateway/gateway.sock there"
+    if "listen_mode" in draft.places:
+        draft.warn_setting("listen_mode", text)
+    if UNIX_PEERS in (draft.values["trusted_proxies"] or ()):
+        draft.warn_setting("trusted_proxies", text)
 
 
 def _check_limits(draft: SettingsDraft) -> None:

@@ -18,17 +18,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.audit.shipping import AUDIT_KEPT
-from gateway.config import addresses, rates, report_only_dates, secret_values, urls, values
-from gateway.config.addresses import Address
+from gateway.config import (
+    addresses,
+    peers,
+    rates,
+    report_only_dates,
+    secret_values,
+    unix_addresses,
+    urls,
+    values,
+)
+from gateway.config.addresses import Address, ListenAddress
 from gateway.config.certificates import KeyPair, PemFile
+from gateway.config.peers import UNIX_PEERS, TrustedPeers
 from gateway.config.secret_values import Secret
 from gateway.config.setting import Setting, described
-from gateway.config.values import Network
 from gateway.policy.decisions import Policy
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
 from gateway.policy.routes import RouteTable
 from gateway.policy.terms import Rate
+from gateway.wire.client_address import UNIX_PEER
 
 _PEERS = 1024
 """Addresses of which it is remembered whether they are trusted."""
@@ -400,9 +410,13 @@ class TracingConfig:
 class Config:
     """One gateway.yaml, complete and checked."""
 
-    listen: tuple[Address, ...] = field(
+    listen: tuple[ListenAddress, ...] = field(
         default=(Address("127.0.0.1", 5001),),
         metadata=described(addresses.addresses, "the address where clients connect, or a list of addresses"),
+    )
+    listen_mode: str = field(
+        default="0660",
+        metadata=described(unix_addresses.mode, "the mode of the files of Unix sockets in listen"),
     )
     admin: Address = field(
         default=Address("127.0.0.1", 5002),
@@ -434,10 +448,11 @@ class Config:
             "the dependencies without which the gateway is not ready",
         ),
     )
-    trusted_proxies: tuple[Network, ...] = field(
+    trusted_proxies: tuple[TrustedPeers, ...] = field(
         default=(),
         metadata=described(
-            values.sequence(values.network), "the proxies whose Forwarded and trace headers are believed"
+            values.sequence(peers.trusted_peers),
+            "the proxies whose Forwarded and trace headers are believed: networks, unix for Unix sockets",
         ),
     )
     routes: RouteTable
@@ -465,18 +480,21 @@ class Config:
         object.__setattr__(self, "_trusts", remembering)
 
     def trusts(self, peer: str) -> bool:
-        """Return whether the IP address `peer` is a trusted proxy, whose headers name its clients."""
+        """Return whether a peer, an IP address or UNIX_PEER, is a proxy whose headers are believed."""
         return bool(self.trusted_proxies) and self._trusts(peer)
 
 
-def _is_in(networks: tuple[Network, ...], peer: str) -> bool:
-    """Return whether the IP address `peer` is in one of the networks."""
+def _is_in(trusted: tuple[TrustedPeers, ...], peer: str) -> bool:
+    """Return whether a peer, an IP address or UNIX_PEER, is one of those that are trusted."""
+    if peer == UNIX_PEER:
+        return UNIX_PEERS in trusted
     try:
         address = ip_address(peer)
     except ValueError:
         return False
     # A dual-stack listener shows IPv4 peers in their IPv6 form.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    networks = (peers for peers in trusted if not isinstance(peers, str))
     return any((mapped or address) in network for network in networks)
 
 

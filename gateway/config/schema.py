@@ -11,7 +11,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config import addresses, model, rates, report_only_dates, secret_values, urls, values
+from gateway.config import (
+    addresses,
+    model,
+    peers,
+    rates,
+    report_only_dates,
+    secret_values,
+    unix_addresses,
+    urls,
+    values,
+)
 from gateway.config.presets import core_table
 from gateway.config.rendering import rendered
 from gateway.config.route_reader import ACCESS, SCOPES
@@ -33,6 +43,7 @@ _DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h)$"
 _RATE: Final = r"^[0-9]{1,9}$|^[0-9]{1,7}/[smh]$"
 _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
     {
+        addresses.listen_address: r"^(unix:/.+|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$",
         addresses.address: r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
         values.deadline: _DURATION,
         values.duration: _DURATION,
@@ -40,7 +51,8 @@ _PATTERNS: Final[Mapping[Callable[..., Any], str]] = MappingProxyType(
         urls.upstream_url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^/]",
         secret_values.secret: r"^[!-~]+$",
         values.path: r".",
-        values.network: r"^[0-9A-Fa-f:.]+(%[^/]+)?(/[0-9.]+)?$",
+        peers.trusted_peers: r"^([0-9A-Fa-f:.]+(%[^/]+)?(/[0-9.]+)?|unix:?)$",
+        unix_addresses.mode: r"^0?[0-7]{3}$",
         urls.store_url: r"^(memory://$|rediss?(\+sentinel|\+cluster)?://)",
         urls.database_url: r"^postgres(ql)?://",
         values.key_prefix: rf"^[a-z][a-z0-9_]{{0,{MAX_PREFIX - 2}}}_$",
@@ -105,7 +117,7 @@ def _value(parse: Callable[..., Any]) -> Schema:
     if isinstance(parse, sequence):
         return {"type": "array", "items": _value(parse.parse)}
     if parse is addresses.addresses:
-        one = _value(addresses.address)["anyOf"]
+        one = _value(addresses.listen_address)["anyOf"]
         return {"anyOf": [*one, {"type": "array", "minItems": 1, "items": {"anyOf": one}}]}
     if isinstance(parse, choice):
         return {"anyOf": [{"enum": list(parse.known)}, dict(_REFERENCE)]}

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.config import Address, Config
+from gateway.config import Address, Config, ListenAddress
 from gateway.errors import GatewayError
 from gateway.keys.authority import UnusableAuthorityError
 from gateway.server.errors import StartError
@@ -57,23 +58,25 @@ class Gateway:
 
     @property
     def address(self) -> Address:
-        """The address that clients connect to; the first, if there are several."""
-        return self._parts.front.listeners.addresses("listen")[0]
+        """The host and port that clients connect to; the first, if there are several."""
+        return _first(self._parts.front.listeners.addresses("listen"))
 
     @property
     def admin_address(self) -> Address:
         """The address of the admin listener."""
-        return self._parts.front.listeners.addresses("admin")[0]
+        return _first(self._parts.front.listeners.addresses("admin"))
 
     @property
     def health_address(self) -> Address | None:
         """The address of the health listener, if there is one."""
-        return next(iter(self._parts.front.listeners.addresses("health")), None)
+        opened = self._parts.front.listeners.addresses("health")
+        return _first(opened) if opened else None
 
     @property
     def decide_address(self) -> Address | None:
         """The address of the listener for decisions, if there is one."""
-        return next(iter(self._parts.front.listeners.addresses("decide.listen")), None)
+        opened = self._parts.front.listeners.addresses("decide.listen")
+        return _first(opened) if opened else None
 
     def reload(self) -> asyncio.Future[None]:
         """Read the configuration and the certificates again, as on SIGHUP.
@@ -195,6 +198,10 @@ class Gateway:
         return Exit.FAILED if self._cut else Exit.OK
 
 
+def _first(addresses: Sequence[ListenAddress]) -> Address:
+    return next(address for address in addresses if isinstance(address, Address))
+
+
 async def _check_authority(parts: GatewayParts) -> None:
     try:
         await parts.authority.check()
@@ -214,7 +221,8 @@ async def _bind(parts: GatewayParts) -> None:
     if config.decide.listen is not None and front.ingresses is not None:
         connect = front.ingresses.connect
         await front.listeners.bind("decide.listen", [config.decide.listen], connect, ACCEPTED_DECISIONS)
-    await front.listeners.bind("listen", config.listen, front.clients.connect)
+    mode = int(config.listen_mode, 8)
+    await front.listeners.bind("listen", config.listen, front.clients.connect, mode=mode)
 
 
 async def _end(parts: GatewayParts, cut: int) -> None:

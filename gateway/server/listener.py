@@ -5,6 +5,7 @@ Rules kept here:
   others take the last descriptor.
 - It accepts several nevertheless: a turn is long where many clients send, and a new connection waits behind
   all that have come before.
+- The file of a Unix socket is removed before the socket is closed, so that no new connection begins there.
 - Linux resets the connections that wait at a socket when it is closed, although their clients have seen
   them made. So at a drain no new one begins, handshakes get their time, and all that wait are accepted; the
   socket is closed in the very turn in which none waits any more.
@@ -18,9 +19,10 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from gateway.config import Address
+from gateway.config import Address, ListenAddress, UnixAddress
 from gateway.server.connect_filter import ignore_new_connections
 from gateway.server.sockets import QUEUE
+from gateway.server.unix_sockets import SocketFile
 
 _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 SHORT_SECONDS: Final = 0.01
@@ -52,7 +54,13 @@ class Listener:
         self._accepted = accepted
         self._loop = loop
         self._servers: list[asyncio.Server] = []
-        self.address = Address(*opened.getsockname()[:2])
+        self.address: ListenAddress
+        self._file: SocketFile | None = None
+        if opened.family == socket.AF_UNIX:
+            self.address = UnixAddress(opened.getsockname())
+            self._file = SocketFile(self.address.path)
+        else:
+            self.address = Address(*opened.getsockname()[:2])
 
     async def start(self) -> None:
         """Begin to accept connections. Raises OSError if another process has begun to listen there."""
@@ -68,19 +76,22 @@ class Listener:
             await self._serve(backlog=QUEUE)
 
     async def _serve(self, backlog: int) -> None:
-        server = await self._loop.create_server(self._connect, sock=self._socket.dup(), backlog=backlog)
-        self._servers.append(server)
+        create = self._loop.create_server if self._file is None else self._loop.create_unix_server
+        self._servers.append(await create(self._connect, sock=self._socket.dup(), backlog=backlog))
 
     def close(self) -> None:
         """Accept no more, and let Linux reset the connections that wait."""
+        self._remove_file()
         for server in self._servers:
             server.close()
         self._socket.close()
 
     async def drain(self) -> None:
         """Accept every connection that waits or is being made, and then no more."""
-        ignore_new_connections(self._socket)
-        await asyncio.sleep(HANDSHAKE_SECONDS)
+        if self._file is None:
+            ignore_new_connections(self._socket)
+            await asyncio.sleep(HANDSHAKE_SECONDS)
+        self._remove_file()
         await self._stop_servers()
         waiting = True
         while waiting:
@@ -90,6 +101,10 @@ class Listener:
             await asyncio.gather(*map(self._take_in, accepted))
             # Where descriptors are short, others have to end first.
             await asyncio.sleep(0 if accepted else SHORT_SECONDS)
+
+    def _remove_file(self) -> None:
+        if self._file is not None:
+            self._file.remove()
 
     async def _stop_servers(self) -> None:
         if isinstance(self._loop, asyncio.BaseEventLoop):

@@ -18,9 +18,9 @@ from typing import Final
 from aiohttp import web
 
 from gateway.admin.server import PrivateLimits, PrivateServer
-from gateway.config import Address
+from gateway.config import Address, ListenAddress
 from gateway.server.listener import Connect, Listener
-from gateway.server.sockets import CannotListenError, PortUse, bound
+from gateway.server.sockets import CannotListenError, PortUse, bound, bound_at
 from gateway.wire.securable_connection import SecurableConnection
 from gateway.wire.tls_connection import TlsAcceptor
 
@@ -67,17 +67,23 @@ class Listeners:
             server.adopt(limits)
 
     async def bind(
-        self, setting: str, addresses: Sequence[Address], connect: ConnectSecured, accepted: int = ACCEPTED
+        self,
+        setting: str,
+        addresses: Sequence[ListenAddress],
+        connect: ConnectSecured,
+        accepted: int = ACCEPTED,
+        mode: int = 0o660,
     ) -> None:
         """Take every address that `setting` names, for clients. Raises CannotListenError.
 
-        One turn accepts at most `accepted` connections at all of them together.
+        One turn accepts at most `accepted` connections at all of them together. Files of Unix sockets have
+        `mode`.
         """
         made = self._over_tls(setting, connect)
         use = PortUse.SHARED if self.reuse_port else PortUse.EXCLUSIVE
         opened: list[socket.socket] = []
         for address in addresses:
-            opened += await asyncio.to_thread(bound, setting, address, use)
+            opened += await asyncio.to_thread(bound_at, setting, address, use, mode)
         # For all sockets together: `descriptors` has room for so many.
         each = max(1, accepted // len(opened))
         self._add(setting, [Listener(one, made, each, self._loop) for one in opened])
@@ -112,7 +118,7 @@ class Listeners:
     def _add(self, setting: str, listeners: Sequence[Listener]) -> None:
         self._open.setdefault(setting, []).extend(listeners)
 
-    def addresses(self, setting: str) -> tuple[Address, ...]:
+    def addresses(self, setting: str) -> tuple[ListenAddress, ...]:
         """Return the addresses of the listeners that `setting` names, with the ports that were chosen."""
         return tuple(listener.address for listener in self._open.get(setting, []))
 

@@ -2,6 +2,7 @@
 
 Rules kept here:
 - A problem names the setting and the address, and says what to do.
+- A Unix socket listens from the start (`unix_sockets`); its path is never shared.
 - A socket on `::` takes IPv4 too, whatever the system's default is.
 - A port is shared only among sockets that all say so (SO_REUSEPORT), and on Linux only those of one user.
 """
@@ -16,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.config import Address
+from gateway.config import Address, ListenAddress
+from gateway.server import unix_sockets
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 
@@ -61,8 +63,18 @@ _SHARED_BY_OTHERS: Final = (
 class CannotListenError(StartError):
     """An address cannot be listened on; the text names its setting, and says what to do."""
 
-    def __init__(self, setting: str, address: Address, reason: str) -> None:
+    def __init__(self, setting: str, address: ListenAddress, reason: str) -> None:
         super().__init__(f"{setting}: cannot listen on {address}: {reason}", Exit.FAILED)
+
+
+def bound_at(setting: str, address: ListenAddress, use: PortUse, mode: int) -> list[socket.socket]:
+    """Return what `bound` does, or the socket at a path whose file has `mode`; raises as `bound`."""
+    if isinstance(address, Address):
+        return bound(setting, address, use)
+    try:
+        return [unix_sockets.opened(address, mode, QUEUE)]
+    except unix_sockets.UnusablePathError as problem:
+        raise CannotListenError(setting, address, str(problem)) from problem
 
 
 def bound(setting: str, address: Address, use: PortUse = PortUse.EXCLUSIVE) -> list[socket.socket]:

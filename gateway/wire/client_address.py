@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+UNIX_PEER: Final = "unix:"
+"""The address of every peer on a Unix socket, as nginx has it."""
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:
     """Return the address of the other end, without its port and zone; empty if there is none.
 
+    A peer on a Unix socket is UNIX_PEER, whatever path it has bound.
     A socket for IPv6 shows a peer that came by IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
     """
+    opened = transport.get_extra_info("socket")
+    if opened is not None and opened.family == socket.AF_UNIX:
+        return UNIX_PEER
     peer = transport.get_extra_info("peername")
     return str(peer[0]).partition("%")[0].removeprefix("::ffff:") if peer else ""
 

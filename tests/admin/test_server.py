@@ -17,6 +17,7 @@ from gateway.config import Address
 from gateway.config.model import TimeoutsConfig
 from gateway.server.listeners import Listeners
 from gateway.wire.deadline_timer import TICK
+from tests.addresses import host_and_port
 from tests.conftest import Start
 from tests.raw_client import PATIENCE
 
@@ -87,7 +88,7 @@ class Stage:
 
     async def connect(self, host: str = KUBELET, address: Address | None = None) -> Client:
         """Connect from `host`, to the listener of this stage or to another."""
-        address = address or self.listeners.addresses("health")[0]
+        address = address or host_and_port(*self.listeners.addresses("health"))
         streams = await asyncio.open_connection(address.host, address.port, local_addr=(host, 0))
         self._clients.append(Client(*streams))
         return self._clients[-1]
@@ -302,8 +303,7 @@ class TestSlots:
         application = web.Application()
         application.router.add_get("/answer", stage.respond)
         await stage.listeners.open_private("admin", Address("::", 0), application)
-        (address,) = stage.listeners.addresses("admin")
-        four = Address("127.0.0.1", address.port)
+        four = Address("127.0.0.1", host_and_port(*stage.listeners.addresses("admin")).port)
         others = [await stage.connect(host, four) for host in (KUBELET, PROMETHEUS)]
         for client in others:
             assert await client.ask() == 200

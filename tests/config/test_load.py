@@ -23,6 +23,7 @@ from gateway.config import (
     TimeoutsConfig,
     TlsConfig,
     TracingConfig,
+    UnixAddress,
     UnreadableConfigError,
     UpstreamConfig,
     load_config,
@@ -34,6 +35,7 @@ from gateway.policy.problems import Problem
 from gateway.policy.report_only import KeyDates
 from gateway.policy.routes import Access, Route, compile_routes
 from gateway.policy.terms import Rate
+from gateway.wire.client_address import UNIX_PEER
 from tests.tls import Authority
 
 FILE = Path("gateway.yaml")
@@ -54,7 +56,7 @@ UNREPLACED = "'$NAME' is taken literally: write ${NAME} in gateway.yaml for the 
 IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment variable"
 SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
-    "known here are listen, admin, health, admin_token_file, ready_requires, trusted_proxies, "
+    "known here are listen, listen_mode, admin, health, admin_token_file, ready_requires, trusted_proxies, "
     "upstream, tls, keys, timeouts, limits, decide, drain, log, audit, tracing, routes"
 )
 
@@ -120,7 +122,8 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
     authority = tmp_path / "ca.pem"
     issued = Authority(tmp_path, "ca").issue("gateway")
     given = {
-        "listen": "0.0.0.0:1, [::1]:4",
+        "listen": "0.0.0.0:1, [::1]:4, unix:/run/x.sock",
+        "listen_mode": "666",
         "admin": "127.0.0.1:2",
         "health": "0.0.0.0:3",
         "upstream.url": "https://core",
@@ -167,7 +170,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "audit.kept": "2000",
         "audit.unshipped": "drop",
         "ready_requires": "upstream, store",
-        "trusted_proxies": "10.0.0.0/8,",
+        "trusted_proxies": "10.0.0.0/8, unix:",
         "tracing.endpoint": "https://collector:4318/v1/traces",
         "tracing.ratio": "0.05",
     }
@@ -181,7 +184,8 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
     given["drain.delay"] = "0s"
     config = parse(SMALL, {variable(path): value for path, value in given.items()})
     assert config == Config(
-        listen=(Address("0.0.0.0", 1), Address("::1", 4)),
+        listen=(Address("0.0.0.0", 1), Address("::1", 4), UnixAddress("/run/x.sock")),
+        listen_mode="0666",
         admin=Address("127.0.0.1", 2),
         health=Address("0.0.0.0", 3),
         upstream=UpstreamConfig(
@@ -228,7 +232,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         audit=AuditConfig(kept=2000, unshipped="drop"),
         tracing=TracingConfig(endpoint="https://collector:4318/v1/traces", ratio=0.05),
         ready_requires=("upstream", "store"),
-        trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"),),
+        trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"), "unix"),
         routes=config.routes,
         sha256=config.sha256,
         warnings=(Problem(0, OVER % "2020-01-01", variable("keys.report_only")),),
@@ -567,6 +571,20 @@ def test_the_addresses_of_a_list_are_held_to_the_same(line: str, problem: str) -
     assert problems(with_line(line)) == [f"gateway.yaml:1: {problem}"]
 
 
+def test_two_listeners_may_not_share_a_path() -> None:
+    line = "listen: ['unix:/run/x.sock', 'unix:/run//x.sock', 127.0.0.1:5001]"
+    expected = "gateway.yaml:1: listen: two of the addresses take the same port: remove one of them"
+    assert problems(with_line(line)) == [expected]
+
+
+@pytest.mark.parametrize("line", ['listen_mode: "0600"', "trusted_proxies: [unix]"])
+def test_settings_of_unix_sockets_without_one_are_warned_of(line: str) -> None:
+    text = "listen names no Unix socket: remove this, or write unix:/run/blnk-gateway/gateway.sock there"
+    path = line.partition(":")[0]
+    assert list(map(str, parse(with_line(line)).warnings)) == [f"gateway.yaml:1: {path}: {text}"]
+    assert parse(with_line(f"listen: unix:/run/x.sock\n{line}")).warnings == ()
+
+
 def test_a_listener_may_not_take_the_port_another_has_by_default() -> None:
     assert problems(with_line("listen: 127.0.0.1:5002")) == [
         "gateway.yaml:1: listen: admin takes this port already: write another one"
@@ -694,6 +712,13 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, path: str, reason: 
 def test_trusted_proxies_are_matched_by_network(peer: str, trusted: bool) -> None:
     config = parse(with_line("trusted_proxies: [10.0.0.0/8, 'fd00::/8']"))
     assert config.trusts(peer) is trusted
+
+
+def test_peers_on_unix_sockets_are_trusted_only_by_name() -> None:
+    listen = "listen: unix:/run/x.sock\n"
+    assert not parse(with_line(f"{listen}trusted_proxies: ['0.0.0.0/0', '::/0']")).trusts(UNIX_PEER)
+    assert parse(with_line(f"{listen}trusted_proxies: [unix]")).trusts(UNIX_PEER)
+    assert not parse(with_line(f"{listen}trusted_proxies: [unix]")).trusts("127.0.0.1")
 
 
 def test_every_setting_has_a_meaning_in_words() -> None:

@@ -46,6 +46,7 @@ VALUES = (
     "http://h:1", "HTTPS://h", "http://h:1/x", "redis://h", "memory://", '"é"',
     '""', "rediss://u:p@h:1/2?x=y", "'redis+sentinel://a,b/n'", "'redis+cluster://a,b'", "postgres://u:p@h/d",
     "postgresql://u:p@h/d", "[a, [b]]", "[api_key_x]", '"2001-01-02"',
+    '"0660"', "unix:/run/x.sock", "[unix]", "['unix:/a', 127.0.0.1:1]",
     '{api_key_00000000-0000-4000-8000-000000000001: "2001-01-02"}',
     '["api_key_00000000-0000-4000-8000-000000000001=2001-01-02"]',
 )  # fmt: skip

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config import addresses, secret_values, urls, values
+from gateway.config import addresses, peers, secret_values, unix_addresses, urls, values
 from gateway.config.addresses import Address
 from gateway.config.secret_values import Secret
+from gateway.config.unix_addresses import UnixAddress
 from gateway.config.values import BadValueError, Raw
 
 ADDRESS = 'write host:port, as 127.0.0.1:5001, or "[::1]:5001" in quotes; 0.0.0.0 is every interface'
@@ -31,6 +32,10 @@ PREFIX = (
     "write a lower-case letter, then lower-case letters, digits and _, with _ at the end, as blnk_live_; at "
     "most 20 characters, and not api_key_, with which ids begin"
 )
+UNIX_PATH = "write the whole path of the Unix socket, as unix:/run/blnk-gateway/gateway.sock"
+UNIX_FILE = "write the path of a file for the Unix socket, without control characters"
+UNIX_LENGTH = "the path of a Unix socket has at most 107 bytes: write a shorter one"
+UNIX_MODE = 'write the mode of a file in quotes, as "0660"; who connects has to write to it'
 SECRET = "write visible ASCII characters without blanks; put a number in quotes"
 TEXT = "write text here, in quotes where YAML would read something else"
 
@@ -70,6 +75,13 @@ TEXT = "write text here, in quotes where YAML would read something else"
         (values.ratio, 1, 1.0),
         (values.ratio, 0.01, 0.01),
         (values.ratio, "0.01", 0.01),
+        (addresses.listen_address, "unix:/run//x/../gateway.sock", UnixAddress("/run/gateway.sock")),
+        (addresses.listen_address, f"unix:/{'x' * 106}", UnixAddress(f"/{'x' * 106}")),
+        (unix_addresses.mode, "660", "0660"),
+        (unix_addresses.mode, "0666", "0666"),
+        (peers.trusted_peers, "unix", "unix"),
+        (peers.trusted_peers, "unix:", "unix"),
+        (peers.trusted_peers, "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
         (urls.store_url, "memory://", "memory://"),
         (urls.store_url, "redis://u:p@h:1/2", "redis://u:p@h:1/2"),
         (urls.store_url, "redis+sentinel://u:p@a:1,b/keys/2", "redis+sentinel://u:p@a:1,b/keys/2"),
@@ -102,8 +114,21 @@ def test_a_good_value_is_parsed(parse: Callable[[Raw], Any], raw: Raw, value: ob
         (addresses.address, "::1", 'an IPv6 address needs brackets: write "[::1]:5001", in quotes'),
         (addresses.address, "host:65536", "the port is too large: write one from 0 to 65535"),
         (addresses.address, "[::1]:000001", "the port is too large: write one from 0 to 65535"),
-        (addresses.address, "unix:/run/x", f"Unix sockets are not supported: {ADDRESS}"),
-        (addresses.address, "/run/x.sock", f"Unix sockets are not supported: {ADDRESS}"),
+        (addresses.address, "unix:/run/x", f"only listen takes Unix sockets, as unix:/run/x.sock: {ADDRESS}"),
+        (addresses.address, "/run/x.sock", f"only listen takes Unix sockets, as unix:/run/x.sock: {ADDRESS}"),
+        (addresses.listen_address, "unix:run/x.sock", UNIX_PATH),
+        (addresses.listen_address, "unix:@x", UNIX_PATH),
+        (addresses.listen_address, "unix:", UNIX_PATH),
+        (addresses.listen_address, "unix:/run/", UNIX_FILE),
+        (addresses.listen_address, "unix:/run/\0x", UNIX_FILE),
+        (addresses.listen_address, f"unix:/{'x' * 107}", UNIX_LENGTH),
+        (addresses.listen_address, "unix:/" + "\u00fc" * 54, UNIX_LENGTH),
+        (unix_addresses.mode, 660, UNIX_MODE),
+        (unix_addresses.mode, "0o660", UNIX_MODE),
+        (unix_addresses.mode, "1777", UNIX_MODE),
+        (unix_addresses.mode, "0678", UNIX_MODE),
+        (peers.trusted_peers, "UNIX", f"{NETWORK}, or unix for the peers of Unix sockets"),
+        (peers.trusted_peers, "unix:/run/x", f"{NETWORK}, or unix for the peers of Unix sockets"),
         (addresses.address, "http://0.0.0.0:5001", f"this is a URL: {ADDRESS}"),
         (addresses.address, "*:5001", f"'*' is not a host: {ADDRESS}"),
         (addresses.address, "host:x", f"the host or the port is malformed: {ADDRESS}"),

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from gateway.config import Address
+from gateway.config import Address, ListenAddress, UnixAddress
 from gateway.server.listener import Listener
 from gateway.server.listeners import ACCEPTED
 from gateway.server.sockets import PortUse, bound
+from tests.addresses import host_and_port
 
 PATIENCE = 5.0
 WAITING = 5 * ACCEPTED + 1
@@ -35,8 +36,15 @@ def listener(loop: asyncio.AbstractEventLoop, connect: Callable[[], asyncio.Prot
     return Listener(opened, connect, ACCEPTED, loop)
 
 
-def connected(address: Address) -> socket.socket:
-    return socket.create_connection((address.host, address.port), timeout=PATIENCE)
+def connected(address: ListenAddress) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX if isinstance(address, UnixAddress) else socket.AF_INET)
+    client.settimeout(PATIENCE)
+    try:
+        client.connect(address.path if isinstance(address, UnixAddress) else (address.host, address.port))
+    except OSError:
+        client.close()
+        raise
+    return client
 
 
 def received(client: socket.socket) -> bytes:
@@ -62,7 +70,8 @@ class TestStart:
         waiting = Listener(opened, Greeting, ACCEPTED, loop)
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            other.bind((waiting.address.host, waiting.address.port))
+            address = host_and_port(waiting.address)
+            other.bind((address.host, address.port))
             other.listen()
             with pytest.raises(OSError, match="Address already in use"):
                 loop.run_until_complete(waiting.start())

@@ -18,6 +18,7 @@ from gateway.config import Address
 from gateway.server.listeners import ACCEPTED, Listeners
 from gateway.server.sockets import CannotListenError, bound
 from gateway.wire.securable_connection import SecurableConnection
+from tests.addresses import host_and_port
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
 from tests.raw_client import RawClient, request
@@ -137,7 +138,7 @@ async def accepted(loop: asyncio.AbstractEventLoop, count: int) -> list[int]:
     listeners = Listeners(PrivateLimits(1, shipped_config().timeouts), loop)
     await listeners.bind("listen", [Address("127.0.0.1", 0)], Counted)
     await listeners.start("listen")
-    (address,) = listeners.addresses("listen")
+    address = host_and_port(*listeners.addresses("listen"))
     clients = [socket.create_connection((address.host, address.port)) for _ in range(count)]
     turns = []
     begun = Counted.made

@@ -24,7 +24,7 @@ from gateway.cli.arguments import refuse_option
 from gateway.cli.console import fail
 from gateway.cli.keys.display import public, say_fields, terms_fields, write_json
 from gateway.cli.keys.new_key import NewKey
-from gateway.config import Config
+from gateway.config import Config, UnixAddress
 from gateway.keys.minting import MAX_KEY_LENGTH
 from gateway.keys.record import KeyRecord
 from gateway.policy.explanation import printable
@@ -165,7 +165,11 @@ def _say_record(config: Config, record: KeyRecord, destination: KeyDestination) 
 def curl_line(config: Config, record: KeyRecord, out: Path | None) -> str:
     """Return a shell line that uses the key without showing it, also not in the list of processes."""
     path, is_open = _readable(config, record)
-    url = shlex.quote(f"http://{config.listen[0].from_this_machine()}{path}")
+    first = config.listen[0]
+    if isinstance(first, UnixAddress):
+        url = f"--unix-socket {shlex.quote(first.path)} {shlex.quote(f'http://localhost{path}')}"
+    else:
+        url = shlex.quote(f"http://{first.from_this_machine()}{path}")
     key = f"$(cat {shlex.quote(printable(str(out)))})" if out is not None else "$BLNK_KEY"
     ask = "" if out is not None else "read -rs BLNK_KEY; "
     note = "" if is_open else "  # 403: its scopes open no GET without parameters"

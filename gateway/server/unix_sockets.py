@@ -1,0 +1,123 @@
+"""Listening Unix sockets: their files, and why a path cannot be listened on.
+
+Rules kept here:
+- A file that a dead process has left is replaced. A socket that somebody listens on, and a file that is no
+  socket, are refused and stay.
+- The file has its mode before anybody can connect.
+- A file is removed at the end only if it is still the one that was made here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from gateway.config.unix_addresses import UnixAddress
+
+_PROBE_SECONDS: Final = 1.0
+_LIVE: Final = "another program listens there: stop it, or write another path"
+_OTHERS: Final = "a socket of another user is there: remove it, or write another path"
+_NO_SOCKET: Final = "a file is there that is no socket: remove it, or write another path"
+_REASONS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        errno.ENOENT: "its folder does not exist: create it, or write another path",
+        errno.ENOTDIR: "a part of its path is no folder: write another path",
+        errno.EACCES: "this user may not write to its folder: change its mode, or write another path",
+        errno.EROFS: "its folder can only be read: write a path in a folder such as /run/blnk-gateway",
+    }
+)
+
+
+class UnusablePathError(Exception):
+    """A path cannot be listened on; the text says why, and what to do."""
+
+
+def opened(address: UnixAddress, mode: int, queue: int) -> socket.socket:
+    """Return a socket that listens at a path whose file has `mode`. Raises UnusablePathError."""
+    path = Path(address.path)
+    try:
+        _make_room(path)
+        with contextlib.ExitStack() as stack:
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            listening.bind(address.path)
+            stack.callback(path.unlink)
+            path.chmod(mode)
+            listening.listen(queue)
+            stack.pop_all()
+            return listening
+    except OSError as problem:
+        reason = _REASONS.get(problem.errno or 0) or problem.strerror or str(problem)
+        raise UnusablePathError(reason) from problem
+
+
+def why_not_usable(address: UnixAddress) -> str:
+    """Return why a path cannot be listened on now, and what to do; empty if it can. Changes nothing."""
+    path = Path(address.path)
+    try:
+        if path.exists() and not _is_stale(path):
+            return _LIVE
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            return _REASONS[errno.EACCES if path.parent.is_dir() else errno.ENOENT]
+    except UnusablePathError as problem:
+        return str(problem)
+    except OSError as problem:
+        return _REASONS.get(problem.errno or 0) or problem.strerror or str(problem)
+    return ""
+
+
+def _make_room(path: Path) -> None:
+    """Remove a socket's file that nobody listens on. Raises UnusablePathError, OSError."""
+    try:
+        stale = _is_stale(path)
+    except FileNotFoundError:
+        return
+    if not stale:
+        raise UnusablePathError(_LIVE)
+    path.unlink()
+
+
+def _is_stale(path: Path) -> bool:
+    """Return True if nobody listens on the socket of a file. Raises UnusablePathError if it is no socket."""
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise UnusablePathError(_NO_SOCKET)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except PermissionError:
+            raise UnusablePathError(_OTHERS) from None
+        except (TimeoutError, BlockingIOError):
+            # Its queue is full.
+            return False
+    return False
+
+
+class SocketFile:
+    """The file of a listening Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._identity = self._identify()
+
+    def remove(self) -> None:
+        """Remove the file, unless another one has taken its place."""
+        with contextlib.suppress(OSError):
+            if self._identity is not None and self._identify() == self._identity:
+                self._path.unlink()
+        self._identity = None
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.lstat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
