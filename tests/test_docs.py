@@ -32,6 +32,7 @@ from gateway.errors import Code
 from gateway.policy.report_only import NO_DATES
 from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
+from gateway.server.proxy_headers import HeaderRefusals
 from gateway.telemetry import AccessEntry, Build, Log, Metrics
 from gateway.telemetry.audit_metrics import AuditMetrics, AuditNumbers
 from gateway.telemetry.limit_metrics import NO_LEASES, LimitMetrics
@@ -171,6 +172,7 @@ def collectors() -> list[Collector]:
         DependencyMetrics(Dependencies(Health(version="0"), log, lambda: 0.0)),
         StoreMetrics(store),
         TlsMetrics(dict, dict),
+        HeaderRefusals(log),
         AuditMetrics(lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)),
         TraceMetrics(dict),
         LimitMetrics(NO_LEASES, NO_LEASES, lambda: 0),

@@ -39,6 +39,7 @@ def check_together(draft: SettingsDraft, routes: RouteTable | None, now: float) 
     _check_listeners(draft)
     _check_decide(draft)
     _check_unix_sockets(draft)
+    _check_proxy_protocol(draft)
     _check_limits(draft)
     _check_audit(draft)
     _check_upstream(draft)
@@ -121,6 +122,19 @@ def _check_unix_sockets(draft: SettingsDraft) -> None:
     if "listen_mode" in draft.places:
         draft.warn_setting("listen_mode", text)
     if UNIX_PEERS in (draft.values["trusted_proxies"] or ()):
+        draft.warn_setting("trusted_proxies", text)
+
+
+def _check_proxy_protocol(draft: SettingsDraft) -> None:
+    """Refuse a listener that nobody may use, and warn of one where every client may name another one."""
+    trusted = draft.values["trusted_proxies"]
+    if not draft.values["proxy_protocol"] or trusted is None or "trusted_proxies" in draft.unset:
+        return
+    if not trusted:
+        text = "nobody could connect: name the proxies that send PROXY headers in trusted_proxies"
+        draft.refuse_setting("proxy_protocol", text)
+    elif any(not isinstance(peers, str) and not peers.prefixlen for peers in trusted):
+        text = "everyone is trusted, so any client could send the PROXY header of another: name the proxies"
         draft.warn_setting("trusted_proxies", text)
 
 

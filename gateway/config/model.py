@@ -455,6 +455,12 @@ class Config:
             "the proxies whose Forwarded and trace headers are believed: networks, unix for Unix sockets",
         ),
     )
+    proxy_protocol: bool = field(
+        default=False,
+        metadata=described(
+            values.flag, "whether connections to listen begin with a PROXY header, from trusted_proxies alone"
+        ),
+    )
     routes: RouteTable
     sha256: str
     """SHA-256 of the file's bytes in hexadecimal, which identifies the policy."""

@@ -28,6 +28,8 @@ def rendered(setting: Setting, value: Any) -> str:
     """Return `value`, which `setting` has parsed, as a file would have it; `HIDDEN` for a secret."""
     if isinstance(value, Secret):
         return HIDDEN
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, KeyDates):
         return report_only_dates.rendered_dates(value)
     if setting.parse is addresses.addresses and len(value) == 1:

@@ -119,6 +119,8 @@ def _value(parse: Callable[..., Any]) -> Schema:
     if parse is addresses.addresses:
         one = _value(addresses.listen_address)["anyOf"]
         return {"anyOf": [*one, {"type": "array", "minItems": 1, "items": {"anyOf": one}}]}
+    if parse is values.flag:
+        return {"anyOf": [{"enum": [True, False, "true", "false"]}, dict(_REFERENCE)]}
     if isinstance(parse, choice):
         return {"anyOf": [{"enum": list(parse.known)}, dict(_REFERENCE)]}
     if isinstance(parse, count):

@@ -123,6 +123,15 @@ class sequence(Generic[T]):  # noqa: N801 - as count
         return tuple(self.parse(item) for item in raw)
 
 
+def flag(raw: Raw) -> bool:
+    """Return True or False, from YAML's own or from the words of a variable."""
+    if raw in ("true", "false"):
+        return raw == "true"
+    if not isinstance(raw, bool):
+        raise BadValueError("write true or false")
+    return raw
+
+
 def ratio(raw: Raw) -> float:
     """Return a number from 0 to 1, as `0.01`."""
     if isinstance(raw, str) and re.fullmatch(r"[01](\.[0-9]{1,9})?", raw, re.ASCII):

@@ -64,6 +64,7 @@ from gateway.server.parts import (
     Options,
     Work,
 )
+from gateway.server.proxy_headers import HeaderRefusals
 from gateway.server.revocation_notice import say_once_true
 from gateway.server.stages import Handlers, build_decisions, build_handler, build_stages
 from gateway.server.store_watch import StoreWatch, report_failures
@@ -86,6 +87,7 @@ from gateway.telemetry.tls_metrics import TlsMetrics
 from gateway.telemetry.traces import TraceMetrics
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
+from gateway.wire.proxied_connection import ProxyHeaders
 
 _HELD_FOR_DECISIONS: Final = 8 * 1024**2
 """Bytes that are held of all requests for decisions: of heads that are not whole, and of unread bodies."""
@@ -313,6 +315,7 @@ def _front(
         _private_limits(live.fitted),
         base.loop,
         base.certificates.acceptors,
+        _proxy_headers(base, metrics),
         reuse_port=base.options.reuse_port,
     )
     live.followed_by(lambda _config: listeners.adopt(_private_limits(live.fitted)))
@@ -336,6 +339,21 @@ def _front(
         admin=admin,
         health=health_application(base.health, metrics),
     )
+
+
+def _proxy_headers(base: Base, metrics: Metrics) -> dict[str, ProxyHeaders]:
+    """Return what reads the PROXY headers of a listener, by its setting."""
+    live, refusals = base.live, HeaderRefusals(base.log.events)
+    metrics.add(refusals)
+    if not live.config.proxy_protocol:
+        return {}
+    headers = ProxyHeaders(
+        lambda peer: live.config.trusts(peer),
+        lambda: (live.fitted.headers, live.config.timeouts.head),
+        refusals,
+        base.loop,
+    )
+    return {"listen": headers}
 
 
 def _private_limits(fitted: descriptors.FittedConfig) -> PrivateLimits:

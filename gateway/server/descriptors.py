@@ -30,11 +30,14 @@ _DECIDING: Final = 8
 """Sockets of the listener for decisions."""
 _PRIVATE: Final = 64
 """Connections of one private listener."""
+_HEADERS: Final = 128
+"""Connections whose PROXY header is not whole."""
 _UPSTREAM_TWICE: Final = 2
 """Requests that run to their end apart from the pool hold the same number of connections again."""
 
-# If not everything fits: the largest part of the rest for one private listener, the pool, and decisions.
+# If not everything fits: the largest part of the rest for one private listener, headers, the pool, decisions.
 _PRIVATE_PART: Final = 16
+_HEADERS_PART: Final = 16
 _UPSTREAM_PART: Final = 6
 _DECISIONS_PART: Final = 4
 
@@ -80,10 +83,15 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class FittedConfig:
-    """The configuration with numbers of connections that fit, and the number for each private listener."""
+    """The configuration with numbers of connections that fit.
+
+    `private` is the number for each private listener, and `headers` that of connections which may wait for
+    their PROXY header.
+    """
 
     config: Config
     private: int
+    headers: int
     shortfalls: tuple[Shortfall, ...]
 
 
@@ -94,21 +102,23 @@ def fit(config: Config, limit: int) -> FittedConfig:
     listeners = 1 if config.health is None else 2
     fixed = _FIXED + _DECIDING if decides else _FIXED
     decisions = config.decide.connections if decides else 0
-    needed = fixed + clients + upstream * _UPSTREAM_TWICE + decisions + _PRIVATE * listeners
+    headers = _HEADERS if config.proxy_protocol else 0
+    needed = fixed + clients + upstream * _UPSTREAM_TWICE + decisions + _PRIVATE * listeners + headers
     if needed <= limit:
-        return FittedConfig(config, _PRIVATE, ())
+        return FittedConfig(config, _PRIVATE, headers, ())
     rest = limit - fixed
+    headers = min(headers, max(1, rest // _HEADERS_PART))
     private = min(_PRIVATE, max(1, rest // _PRIVATE_PART))
     pool = min(upstream, max(1, rest // _UPSTREAM_PART))
     decisions = min(decisions, max(1, rest // _DECISIONS_PART))
-    taken = min(clients, rest - private * listeners - pool * _UPSTREAM_TWICE - decisions)
+    taken = min(clients, rest - private * listeners - pool * _UPSTREAM_TWICE - decisions - headers)
     fitted = replace(
         config,
         limits=replace(config.limits, connections=taken),
         upstream=replace(config.upstream, connections=pool),
         decide=replace(config.decide, connections=decisions) if decides else config.decide,
     )
-    return FittedConfig(fitted, private, tuple(_shortfalls(config, fitted, limit, needed)))
+    return FittedConfig(fitted, private, headers, tuple(_shortfalls(config, fitted, limit, needed)))
 
 
 def _shortfalls(config: Config, fitted: Config, limit: int, needed: int) -> Iterator[Shortfall]:

@@ -21,6 +21,7 @@ from gateway.admin.server import PrivateLimits, PrivateServer
 from gateway.config import Address, ListenAddress
 from gateway.server.listener import Connect, Listener
 from gateway.server.sockets import CannotListenError, PortUse, bound, bound_at
+from gateway.wire.proxied_connection import ProxyHeaders
 from gateway.wire.securable_connection import SecurableConnection
 from gateway.wire.tls_connection import TlsAcceptor
 
@@ -42,6 +43,7 @@ class Listeners:
         limits: those of each private listener.
         loop: the event loop that serves connections.
         acceptors: those of the listeners that speak TLS, by their settings.
+        headers: read the PROXY headers of listeners whose connections begin with one, by their settings.
         reuse_port: True if other processes share the port for clients.
     """
 
@@ -50,6 +52,7 @@ class Listeners:
         limits: PrivateLimits,
         loop: asyncio.AbstractEventLoop,
         acceptors: Mapping[str, TlsAcceptor] = MappingProxyType({}),
+        headers: Mapping[str, ProxyHeaders] = MappingProxyType({}),
         *,
         reuse_port: bool = False,
     ) -> None:
@@ -57,6 +60,7 @@ class Listeners:
         self._limits = limits
         self._loop = loop
         self._acceptors = acceptors
+        self._headers = headers
         self._open: dict[str, list[Listener]] = {}
         self._private: list[PrivateServer] = []
 
@@ -80,6 +84,9 @@ class Listeners:
         `mode`.
         """
         made = self._over_tls(setting, connect)
+        if (headers := self._headers.get(setting)) is not None:
+            # The header comes before TLS.
+            made = headers.before(made)
         use = PortUse.SHARED if self.reuse_port else PortUse.EXCLUSIVE
         opened: list[socket.socket] = []
         for address in addresses:
@@ -141,5 +148,7 @@ class Listeners:
         """Accept no new connection at all, and end those of the private listeners."""
         for setting in self._open:
             self.close(setting)
+        for headers in self._headers.values():
+            headers.close()
         for server in self._private:
             await server.close()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
+ANNOUNCED: Final = "announced_client"
+"""The extra info of a transport whose client a proxy has announced: the client's address."""
 UNIX_PEER: Final = "unix:"
 """The address of every peer on a Unix socket, as nginx has it."""
 
@@ -15,9 +17,13 @@ UNIX_PEER: Final = "unix:"
 def peer_of(transport: asyncio.BaseTransport) -> str:
     """Return the address of the other end, without its port and zone; empty if there is none.
 
-    A peer on a Unix socket is UNIX_PEER, whatever path it has bound.
+    If a proxy has announced its client, that is the other end. A peer on a Unix socket is UNIX_PEER, whatever
+    path it has bound.
     A socket for IPv6 shows a peer that came by IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
     """
+    announced: str | None = transport.get_extra_info(ANNOUNCED)
+    if announced is not None:
+        return announced
     opened = transport.get_extra_info("socket")
     if opened is not None and opened.family == socket.AF_UNIX:
         return UNIX_PEER

@@ -57,6 +57,7 @@ IN_CLEAR = "this is a secret in clear: write ${NAME}, and set that environment v
 SHORT = "the token is short enough to be guessed: write at least 16 characters"
 KNOWN = (
     "known here are listen, listen_mode, admin, health, admin_token_file, ready_requires, trusted_proxies, "
+    "proxy_protocol, "
     "upstream, tls, keys, timeouts, limits, decide, drain, log, audit, tracing, routes"
 )
 
@@ -113,6 +114,7 @@ def test_a_small_file_has_every_default() -> None:
         tracing=TracingConfig(endpoint="", ratio=0.01),
         ready_requires=(),
         trusted_proxies=(),
+        proxy_protocol=False,
         routes=routes,
         sha256=hashlib.sha256(SMALL.encode()).hexdigest(),
     )
@@ -173,6 +175,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         "trusted_proxies": "10.0.0.0/8, unix:",
         "tracing.endpoint": "https://collector:4318/v1/traces",
         "tracing.ratio": "0.05",
+        "proxy_protocol": "true",
     }
     # The last one cannot be set where Core mints the keys.
     assert given.keys() == settings().keys() - {
@@ -233,6 +236,7 @@ def test_every_setting_is_taken_from_the_environment_first(tmp_path: Path) -> No
         tracing=TracingConfig(endpoint="https://collector:4318/v1/traces", ratio=0.05),
         ready_requires=("upstream", "store"),
         trusted_proxies=(ipaddress.IPv4Network("10.0.0.0/8"), "unix"),
+        proxy_protocol=True,
         routes=config.routes,
         sha256=config.sha256,
         warnings=(Problem(0, OVER % "2020-01-01", variable("keys.report_only")),),
@@ -583,6 +587,17 @@ def test_settings_of_unix_sockets_without_one_are_warned_of(line: str) -> None:
     path = line.partition(":")[0]
     assert list(map(str, parse(with_line(line)).warnings)) == [f"gateway.yaml:1: {path}: {text}"]
     assert parse(with_line(f"listen: unix:/run/x.sock\n{line}")).warnings == ()
+
+
+def test_proxy_headers_need_proxies_that_may_send_them() -> None:
+    text = "nobody could connect: name the proxies that send PROXY headers in trusted_proxies"
+    assert problems(with_line("proxy_protocol: true")) == [f"gateway.yaml:1: proxy_protocol: {text}"]
+    assert parse(with_line("proxy_protocol: false")).proxy_protocol is False
+    lines = "trusted_proxies: [%s]\nproxy_protocol: true"
+    sound, open_to_all = (with_line(lines % network) for network in ("10.0.0.1", "0.0.0.0/0"))
+    assert parse(sound).warnings == ()
+    warning = "everyone is trusted, so any client could send the PROXY header of another: name the proxies"
+    assert [problem.text for problem in parse(open_to_all).warnings] == [f"trusted_proxies: {warning}"]
 
 
 def test_a_listener_may_not_take_the_port_another_has_by_default() -> None:

@@ -56,8 +56,17 @@ class TestRoom:
         """Core's connections count twice, since as many late requests run on apart from the pool."""
         config = configured(clients=500)
         needed = BESIDE + 500 + 2 * 128 + 2 * 64
-        assert fit(config, needed) == FittedConfig(config, 64, ())
-        assert fit(config, needed - 1) != FittedConfig(config, 64, ())
+        assert fit(config, needed) == FittedConfig(config, 64, 0, ())
+        assert fit(config, needed - 1) != FittedConfig(config, 64, 0, ())
+
+    def test_connections_that_wait_for_their_proxy_header_have_room(self) -> None:
+        """With `proxy_protocol` some connections beside those of clients wait for their header."""
+        config = replace(configured(clients=500), proxy_protocol=True)
+        needed = BESIDE + 500 + 2 * 128 + 2 * 64 + 128
+        assert fit(config, needed) == FittedConfig(config, 64, 128, ())
+        fewer = fit(config, needed - 1)
+        assert (numbers(fewer), fewer.headers) == ((500, 128, 63), 63)
+        assert fit(config, LEAST).headers == 1
 
     def test_the_usual_1024_cost_clients_first(self) -> None:
         found = fit(configured(), 1024)
@@ -81,7 +90,7 @@ class TestRoom:
         config = configured(clients=500)
         deciding = replace(config, decide=DecideConfig(listen=Address("127.0.0.1", 0), connections=200))
         needed = BESIDE + 8 + 500 + 2 * 128 + 200 + 2 * 64
-        assert fit(deciding, needed) == FittedConfig(deciding, 64, ())
+        assert fit(deciding, needed) == FittedConfig(deciding, 64, 0, ())
         found = fit(deciding, FEW)
         assert (*numbers(found), found.config.decide.connections) == (42, 22, 8, 34)
         assert found.shortfalls[-1] == Shortfall("decide.connections", 200, 34, FEW, needed)
