@@ -229,6 +229,8 @@ class TestRestart:
             ("health: 127.0.0.1:7003", "health"),
             ("decide: {listen: 127.0.0.1:7004}\ntrusted_proxies: [127.0.0.1]", "decide.listen"),
             ("log: {level: debug}", "log.level"),
+            ("listen: unix:/run/x.sock", "listen"),
+            ("trusted_proxies: [10.0.0.1]\nproxy_protocol: true", "proxy_protocol"),
         ],
     )
     async def test_what_is_bound_at_the_start_needs_a_restart(
@@ -260,6 +262,7 @@ class TestRestart:
                 ("tracing.endpoint",),
             ),
             ("of-no-one", "of-no-one, connections: 3, queue: 4", ()),
+            ("of-no-one", "of-no-one, master_key_next_file: next", ()),
         ],
     )
     def test_limits_and_modes_need_no_restart(
