@@ -48,9 +48,13 @@ class MasterKeys:
             self._hold(read_master_keys(self._live.config))
 
     async def follow(self) -> None:
-        """Read the files every second, for ever; returns only by cancellation."""
+        """Read the files, if there are any, every second, for ever; returns only by cancellation."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            upstream = self._live.config.upstream
+            files = upstream.master_key_file, upstream.master_key_next_file
+            if files == (None, None) and not self._two:
+                continue
             with contextlib.suppress(ValueError):
                 self._hold(await asyncio.to_thread(read_master_keys, self._live.config))
 
