@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.errors import Code
+from gateway.proxy.core_access import CoreAccess, MasterKey
+from gateway.proxy.core_client import CoreClient
+from gateway.proxy.errors import UpstreamRefusedError
+from gateway.wire.pool import Pool
+from gateway.wire.upstream_deadlines import PoolLimits
 from tests.conftest import Start
 from tests.core_stand_in import Behaviour, Request, StandInCore, refuse, responding
 from tests.raw_client import RawClient, Response, request
@@ -282,3 +287,50 @@ def _then(core: ReplicatedCore, key: str) -> Behaviour:
         await exchange.respond()
 
     return behave
+
+
+class Observer:
+    """Counts what a `CoreClient` reports."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def core_responded(self) -> None:
+        self.seen.append("responded")
+
+    def key_refused(self) -> None:
+        self.seen.append("key refused")
+
+    def key_accepted(self) -> None:
+        self.seen.append("key accepted")
+
+    def refused(self) -> None:
+        self.seen.append("refused")
+
+
+async def test_requests_of_the_gateway_itself_try_both_keys(upstream: ReplicatedCore) -> None:
+    """A key that the gateway creates or revokes in Core changes once, whichever master key Core has."""
+    access = CoreAccess(upstream.url, "core", MasterKey(MASTER_KEY), MasterKey(NEXT_KEY))
+    access.verify()
+    limits = PoolLimits(connections=1, queue=1, connect=5.0, first_byte=5.0, between_bytes=5.0, idle=5.0)
+    pool, observer = Pool("127.0.0.1", upstream.port, limits, asyncio.get_running_loop()), Observer()
+    client = CoreClient(pool, access, observer)
+    upstream.keys = [NEXT_KEY]
+    for method, body in (("POST", b'{"name":"a"}'), ("DELETE", b"")):
+        assert (await client.ask(method, "/api-keys", body)).status == 200
+    upstream.keys = [THIRD_KEY]
+    with pytest.raises(UpstreamRefusedError):
+        await client.ask("POST", "/api-keys", b"{}")
+    pool.abort()
+    assert observer.seen == [
+        "key refused",
+        "key accepted",
+        "responded",
+        "responded",
+        "key refused",
+        "refused",
+    ]
+    assert [(got.method, bytes(got.body)) for got in upstream.accepted] == [
+        ("POST", b'{"name":"a"}'),
+        ("DELETE", b""),
+    ]
