@@ -24,6 +24,7 @@ SCHEMA = "values.schema.json"
 SET_BY_THE_CHART = frozenset(
     {
         "listen",
+        "listen_mode",
         "admin",
         "health",
         "admin_token_file",
