@@ -47,7 +47,7 @@ class Gateway:
 class Wanted:
     """The way a gateway is run: its file, its store, further settings and options of `serve`.
 
-    `key` is a key that the store has already; empty: one is minted.
+    `key` is a key that the store has already; empty: one is minted. Clients speak `scheme`.
     """
 
     name: str = ""
@@ -56,6 +56,7 @@ class Wanted:
     settings: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[str] = ()
     key: str = ""
+    scheme: str = "http"
 
 
 def known(named: Sequence[str]) -> list[Gateway]:
@@ -90,7 +91,8 @@ def start_gateway(stage: Stage, gateway: Gateway, upstream: int, wanted: Wanted 
     wanted = wanted or Wanted()
     (port,) = free_ports(1)
     process = run_gateway(stage, gateway, (port, upstream), wanted)
-    return Server(wanted.name or gateway.name, port, wanted.key or mint(process.name, port), (process.popen,))
+    key = wanted.key or mint(process.name, port)
+    return Server(wanted.name or gateway.name, port, key, (process.popen,), wanted.scheme)
 
 
 def run_gateway(
@@ -116,7 +118,7 @@ def run_gateway(
     )
     ready = Call("ready", "GET", "/health/ready")
     process.wait_until(lambda: ask(admin, ready, "").status == 200)
-    process.wait_until_proxied(listen, MASTER_KEY)
+    process.wait_until_proxied(listen, MASTER_KEY, wanted.scheme)
     return process
 
 

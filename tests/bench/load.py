@@ -36,6 +36,7 @@ class Request:
     target: str
     key: str
     body: str = ""
+    scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def load(request: Request, *, seconds: int, connections: int, core: int) -> Seen
             f"--duration={seconds}",
             "--timeout=10",
             f"--script={SCRIPT}",
-            f"http://127.0.0.1:{request.port}{request.target}",
+            f"{request.scheme}://127.0.0.1:{request.port}{request.target}",
             "--",
             request.method,
             request.key,

@@ -14,6 +14,7 @@ SECTIONS = {
     "peers": "CPU time of a GET and a stamped POST, against other proxies",
     "sizes": "the same with responses and bodies of 20 KB, against nginx",
     "processes": "two processes on one port, against one; needs redis-server",
+    "features": "what each feature that is off by default costs when it is on; needs redis-server",
     "flat": "cost by the number of routes, keys, connections, items, and by the size of bodies; memory",
     "latency": "latency added to direct requests, at half of the rate at which the gateway is saturated",
     "soak": "memory under a mixed load for --minutes; runs only if it is named",

@@ -19,7 +19,7 @@ from tests.bench.bounds import lines as verdict_lines
 from tests.bench.load import LoadError
 from tests.bench.options import SECTIONS, Options, parse
 from tests.bench.report import Result
-from tests.bench.sections import comparison, flat, latency, processes, quick, soak
+from tests.bench.sections import comparison, features, flat, latency, processes, quick, soak
 from tests.bench.sections.context import Context
 from tests.bench.servers import Cores, StartError, end_on_sigterm
 
@@ -27,6 +27,7 @@ _RUN: Mapping[str, Callable[[Context], Result]] = {
     "peers": comparison.peers,
     "sizes": comparison.sizes,
     "processes": processes.processes,
+    "features": features.features,
     "flat": flat.flat,
     "latency": latency.latency,
     "soak": soak.soak,

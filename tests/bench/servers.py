@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -58,10 +59,11 @@ class Server:
     port: int
     key: str
     processes: tuple[subprocess.Popen[bytes], ...]
+    scheme: str = "http"
 
     def request(self, call: Call) -> Request:
         """Return the request of a call to this server."""
-        return Request(self.port, call.method, call.target, self.key, call.body)
+        return Request(self.port, call.method, call.target, self.key, call.body, self.scheme)
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that its processes have used."""
@@ -131,9 +133,9 @@ class Process:
         told = self.output.read_text(errors="replace")[-_SHOWN:]
         raise StartError(f"{self.name} {how}. The end of its output:\n{told}")
 
-    def wait_until_proxied(self, port: int, key: str) -> None:
+    def wait_until_proxied(self, port: int, key: str, scheme: str = "http") -> None:
         """Wait until the server returns the upstream's response. Raises StartError."""
-        self.wait_until(lambda: ask(port, GET, key).body == RESPONSE.encode())
+        self.wait_until(lambda: ask(port, GET, key, scheme=scheme).body == RESPONSE.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +146,21 @@ class Answer:
     body: bytes
 
 
-def ask(port: int, call: Call, key: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Send one request, without a key if it is empty. Raises OSError."""
+def ask(
+    port: int, call: Call, key: str, headers: Mapping[str, str] | None = None, scheme: str = "http"
+) -> Answer:
+    """Send one request, without a key if it is empty; no certificate is verified. Raises OSError."""
     sent = dict(headers or {}) | ({"X-Blnk-Key": key} if key else {})
     body = call.body.encode() if call.body else None
     if body:
         sent["Content-Type"] = "application/json"
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{call.target}", body, sent, method=call.method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    url = f"{scheme}://127.0.0.1:{port}{call.target}"
+    request = urllib.request.Request(url, body, sent, method=call.method)  # noqa: S310 - http or https
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unverified)
+    )
     try:
         with opener.open(request, timeout=_PATIENCE) as response:
             return Answer(response.status, response.read())

@@ -19,6 +19,7 @@ from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import encode_record
 from gateway.keys.redis.names import key_name
+from gateway.policy.terms import KeyTerms
 from tests import redis_acl
 from tests.addresses import free_ports
 from tests.bench.gateways import SCOPES
@@ -60,6 +61,13 @@ class Store:
                 connection.sendall(b"".join(_commands(template, numbers)))
                 _read_all(connection, b"+OK\r\n" * len(numbers))
 
+    def put(self, number: int, terms: KeyTerms) -> None:
+        """Store one key with these terms. Raises OSError."""
+        stored = replace(record(number), terms=terms)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            connection.sendall(_set(key_name(stored.digest), encode_record(stored)))
+            _read_all(connection, b"+OK\r\n")
+
 
 def start_store(stage: Stage, name: str) -> Store:
     """Run a redis-server on the core of the load until the stage ends. Raises StartError."""
@@ -93,8 +101,12 @@ def _commands(template: bytes, numbers: Sequence[int]) -> Iterator[bytes]:
         text = template.replace(_DIGEST.encode(), found.encode()).replace(
             _ID.encode(), _key_id(number).encode()
         )
-        name = key_name(found)
-        yield b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(text), text)
+        yield _set(key_name(found), text)
+
+
+def _set(name: bytes, text: bytes) -> bytes:
+    """Return a command of Redis's protocol."""
+    return b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(text), text)
 
 
 def _read_all(connection: socket.socket, expected: bytes) -> None:

@@ -13,7 +13,10 @@ from tests.bench.options import SECTIONS, parse
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["speed"], "unknown section speed; known are peers, sizes, processes, flat, latency, soak"),
+        (
+            ["speed"],
+            "unknown section speed; known are peers, sizes, processes, features, flat, latency, soak",
+        ),
         (["--peers", "nginx,apache"], "unknown peer 'apache'; known are nginx, lua, haproxy, envoy"),
         (["--gateway", "before"], "'before': write NAME=COMMAND, as 'before=/path/to/blnk-gateway'"),
         (["--gateway", "before="], "'before=': write NAME=COMMAND"),
@@ -40,7 +43,7 @@ def test_wrong_arguments_are_named(
 
 def test_without_sections_all_but_the_long_one_run() -> None:
     """The soak takes as long as all others together."""
-    assert parse([]).sections == ("peers", "sizes", "processes", "flat", "latency")
+    assert parse([]).sections == ("peers", "sizes", "processes", "features", "flat", "latency")
 
 
 def test_sections_run_in_the_order_in_which_they_are_named() -> None:
