@@ -22,8 +22,6 @@ from tests.running import ROOT
 
 DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "blnk-gateway@.service"
-RELOAD_NOTIFIES = 253
-"""The version of systemd that knows the type `notify-reload`."""
 SECRETS = {"BLNK_MASTER_KEY": "a-master-key", "POSTGRES_PASSWORD": "a-password"}
 CORE = ("core", "worker", "migrate")
 
@@ -311,14 +309,9 @@ def unit() -> dict[str, list[str]]:
     return found
 
 
-def _systemd_version(program: str) -> int:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(said.split()[1])
-
-
-def test_the_unit_waits_for_the_gateway_as_the_installed_systemd_can() -> None:
-    """The type that every systemd knows comes first, because an old one ignores the other."""
-    assert unit()["Type"] == ["notify", "notify-reload"]
+def test_the_unit_waits_for_the_gateway_and_reloads_it_once() -> None:
+    """With `notify-reload` systemd itself sends SIGHUP, and ExecReload would send it again."""
+    assert (unit()["Type"], unit()["ExecReload"]) == (["notify"], ["/bin/kill -HUP $MAINPID"])
 
 
 @pytest.mark.systemd
@@ -329,8 +322,6 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
         pytest.skip("no systemd-analyze is installed")
     [command] = unit()["ExecStart"]
     text = UNIT.read_text().replace(command.split()[0], "/bin/true")
-    if _systemd_version(program) < RELOAD_NOTIFIES:
-        text = text.replace("Type=notify-reload\n", "")
     (tmp_path / UNIT.name).write_text(text)
     done = subprocess.run(
         [program, "verify", tmp_path / UNIT.name], capture_output=True, text=True, check=False

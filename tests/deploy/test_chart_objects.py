@@ -107,3 +107,11 @@ def test_helm_test_asks_from_a_pod_of_its_own(helm: Helm, closed: bool) -> None:
     core = {"core-is-closed": ["check", "--reach", "http://core:5001"]}
     assert commands == (ready | core if closed else ready)
     assert set(cli.commands) >= {args[0] for args in commands.values()}
+
+
+def test_the_service_says_which_protocol_the_gateway_speaks(helm: Helm) -> None:
+    """A load balancer that reads `appProtocol` speaks TLS to a gateway that has a certificate."""
+    certificate = {"settings": {"tls": {"certificate": "/tls/tls.crt", "key": "/tls/tls.key"}}}
+    for values, protocol in ((INGRESS, "http"), (INGRESS | certificate, "https")):
+        [port] = only(helm.render(values), "Service", "gw-blnk-gateway")["spec"]["ports"]
+        assert port["appProtocol"] == protocol

@@ -68,6 +68,14 @@ def test_a_name_or_type_that_is_wrong_is_refused_at_its_place(
             ["core.namespace is for the ingress form"],
         ),
         (
+            INGRESS | {"settings": {"tls": {"listeners": ["listen", "health"]}}},
+            ["tls.listeners names health: the probes and Prometheus speak plain HTTP"],
+        ),
+        (
+            INGRESS | {"gatewayYaml": "decide: {listen: '0.0.0.0:5004'}\nroutes: {GET /health: public}"},
+            ["decide.listen: the chart opens no port for decisions"],
+        ),
+        (
             INGRESS | {"terminationGracePeriodSeconds": 30},
             ["terminationGracePeriodSeconds is 30, but drain.delay and drain.timeout take 30 seconds"],
         ),

@@ -4,6 +4,7 @@
 {{- include "blnk-gateway.storeProblems" . }}
 {{- include "blnk-gateway.drainProblems" . }}
 {{- include "blnk-gateway.openingProblems" . }}
+{{- include "blnk-gateway.listenerProblems" . }}
 {{- end }}
 
 {{- define "blnk-gateway.problem" }}
@@ -102,4 +103,22 @@
 {{- else if not (or $pods.matchLabels $pods.matchExpressions) -}}
 true
 {{- end -}}
+{{- end }}
+
+{{- /* Listeners that the probes and Services of the chart do not fit. */}}
+{{- define "blnk-gateway.listenerProblems" }}
+{{- $file := include "blnk-gateway.file" . | fromYaml }}
+{{- $tls := dig "tls" "listeners" (dig "tls" "listeners" (list "listen") $file) .Values.settings }}
+{{- range $listener := without $tls "listen" }}
+{{- include "blnk-gateway.problem" (printf "tls.listeners names %s: the probes and Prometheus speak plain HTTP; leave listen alone there" $listener) }}
+{{- end }}
+{{- if or (dig "decide" "listen" "" .Values.settings) (dig "decide" "listen" "" $file) }}
+{{- include "blnk-gateway.problem" "decide.listen: the chart opens no port for decisions; let the ingress forward to the gateway" }}
+{{- end }}
+{{- end }}
+
+{{- /* The protocol that the gateway speaks with clients: https if the settings or the file have a certificate. */}}
+{{- define "blnk-gateway.protocol" -}}
+{{- $file := include "blnk-gateway.file" . | fromYaml -}}
+{{- if or (dig "tls" "certificate" "" .Values.settings) (dig "tls" "certificate" "" $file) }}https{{ else }}http{{ end -}}
 {{- end }}
