@@ -13,12 +13,14 @@ from gateway.proxy.stamp_queue import MOST_WAITING, TURN_SECONDS
 from gateway.server.listeners import ACCEPTED
 from gateway.server.sockets import QUEUE
 from gateway.telemetry import sink
+from gateway.wire import handshake_turns
 from gateway.wire.client_deadlines import SLOWEST
 from gateway.wire.client_presence import STALLED_SECONDS
 from gateway.wire.held_bytes import HELD_BYTES
 from gateway.wire.parse_budget import PER_TURN
 from gateway.wire.request_body import UNASKED_BODY
 from gateway.wire.request_heads import MAX_HEAD, MAX_HEADERS, MAX_LINE
+from gateway.wire.tls_session import HANDSHAKE_HOLDS
 from tests.running import ROOT
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -38,15 +40,16 @@ def counted(name: str) -> str:
 # The text that the row of a resource must have.
 BOUNDS = {
     "connections of clients": counted("limits.connections"),
-    "bytes of heads": f"{HELD_BYTES // MIB} MiB; a head {MAX_HEAD // KIB} KiB, {MAX_LINE:,} a line, "
+    "bytes of heads": f"{HELD_BYTES // MIB} MiB; a handshake of TLS that is not done counts "
+    f"{HANDSHAKE_HOLDS // KIB} KiB; a head {MAX_HEAD // KIB} KiB, {MAX_LINE:,} a line, "
     f"{MAX_HEADERS} lines; of a body or a response {UNASKED_BODY // KIB} KiB",
     "bytes of bodies": f"`limits.buffered` ({default('limits.buffered') // MIB} MiB)",
     "requests at Core": f"{counted('upstream.connections')}, an eighth more for small keys and "
     "a sixteenth for small networks",
     "... that wait for their turn": counted("upstream.queue"),
-    "turns of the event loop": f"of each {PER_TURN // KIB} KiB for parsing and {1000 * TURN_SECONDS:g} ms "
-    f"for stamping, one page of metrics, {ACCEPTED} connections accepted of those that wait ({QUEUE:,} at "
-    "most)",
+    "turns of the event loop": f"of each {PER_TURN // KIB} KiB for parsing, {1000 * TURN_SECONDS:g} ms for "
+    f"stamping and {1000 * handshake_turns.TURN_SECONDS:g} ms for handshakes of each listener, one page of "
+    f"metrics, {ACCEPTED} connections accepted of those that wait ({QUEUE:,} at most)",
     "comparisons with bcrypt": f"{verifying.THREADS} at once, {verifying.MAX_WAITING} that wait",
     "Redis's memory": f"{counted('keys.per_owner')} live keys and {quota.RECORDS_PER_KEY} times as many "
     f"records; name and owner {quota.MAX_TEXT} characters, {quota.MAX_SCOPES} scopes of {quota.MAX_SCOPE}",
