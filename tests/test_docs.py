@@ -45,13 +45,17 @@ from tests.telemetry.sources import sources
 
 README = ROOT / "README.md"
 DEPLOY = ROOT / "deploy" / "README.md"
+REFERENCE = ROOT / "deploy" / "reference.md"
+POLICY = ROOT / "deploy" / "policy.md"
+KEYS = ROOT / "deploy" / "keys.md"
 CHART = ROOT / "deploy" / "helm" / "blnk-gateway" / "README.md"
 ARCHITECTURE = ROOT / "gateway" / "README.md"
 SUITE = ROOT / "tests" / "README.md"
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
 SECURITY = ROOT / ".github" / "SECURITY.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
-DOCUMENTS = (README, DEPLOY, CHART, ARCHITECTURE, SUITE, CONTRIBUTING, SECURITY, CHANGELOG)
+GUIDES = (README, DEPLOY, REFERENCE, POLICY, KEYS, CHART)
+DOCUMENTS = (*GUIDES, ARCHITECTURE, SUITE, CONTRIBUTING, SECURITY, CHANGELOG)
 
 SETTINGS = settings()
 SECTIONS = {path.partition(".")[0] for path in SETTINGS} | {"routes"}
@@ -183,7 +187,7 @@ class TestFacts:
     @pytest.mark.parametrize("path", SETTINGS)
     def test_every_setting_is_documented_with_its_default(self, path: str) -> None:
         """A file without the setting gets the default in the table."""
-        cells = [row[1] for row in rows(README, DEPLOY) if row[0] == f"`{path}`"]
+        cells = [row[1] for row in rows(REFERENCE) if row[0] == f"`{path}`"]
         assert len(cells) == 1, f"one row for `{path}`"
         setting = SETTINGS[path]
         if setting.example or path == "upstream.master_key":
@@ -193,7 +197,7 @@ class TestFacts:
 
     def test_every_documented_setting_exists(self) -> None:
         """The documents do not name a setting that was removed."""
-        names = {name.partition(":")[0] for name in named_in_tables(README, DEPLOY)}
+        names = {name.partition(":")[0] for name in named_in_tables(REFERENCE)}
         of_sections = {name for name in names if "." in name and name.partition(".")[0] in sections()}
         assert of_sections - SETTINGS.keys() == set()
 
@@ -210,22 +214,22 @@ class TestFacts:
     def test_every_code_is_documented_with_its_status_and_message(self, code: Code) -> None:
         """Each response of the catalogue has one row."""
         expected = [f"`{code.code}`", str(code.status), f"`{code.message}`"]
-        assert [row[:3] for row in rows(README) if row[:3] == expected] == [expected]
+        assert [row[:3] for row in rows(REFERENCE) if row[:3] == expected] == [expected]
 
     def test_every_command_is_documented(self) -> None:
         """The table names every command and nothing else."""
-        named = set(re.findall(r"`blnk-gateway (\w+)", prose(README)))
+        named = set(re.findall(r"`blnk-gateway (\w+)", prose(REFERENCE)))
         assert named == set(cli.commands)
 
     def test_every_command_of_keys_is_documented(self) -> None:
         """The row of `keys` names these commands and nothing else."""
-        (commands,) = (row[1] for row in rows(README) if row[0] == "`blnk-gateway keys`")
+        (commands,) = (row[1] for row in rows(REFERENCE) if row[0] == "`blnk-gateway keys`")
         assert isinstance(keys := cli.commands["keys"], click.Group)
         assert set(_QUOTED.findall(commands)) == set(keys.commands)
 
     def test_the_difference_that_is_shown_is_real(self) -> None:
         """`diff` prints the lines of the example in this order, and more."""
-        (shown,) = (block for block in blocks(README, "") if block.startswith("core -> recommended"))
+        (shown,) = (block for block in blocks(POLICY, "") if block.startswith("core -> recommended"))
         printed = CliRunner().invoke(cli, ["diff", "--preset", "core", "--preset", "recommended"]).output
         lines = shown.splitlines()
         assert [line for line in printed.splitlines() if line in lines] == lines
@@ -233,7 +237,7 @@ class TestFacts:
     @pytest.mark.parametrize("code", Exit, ids=lambda code: code.name)
     def test_every_exit_code_is_documented(self, code: Exit) -> None:
         """Each exit code has one row."""
-        assert [row[0] for row in rows(README) if row[0] == str(int(code))] == [str(int(code))]
+        assert [row[0] for row in rows(REFERENCE) if row[0] == str(int(code))] == [str(int(code))]
 
     def test_every_metric_is_documented(self) -> None:
         """The table names every metric and nothing else."""
@@ -248,26 +252,26 @@ class TestFacts:
             for family in ProcessCollector(registry=CollectorRegistry()).collect()
         }
         prefixes = ("blnk_gateway_", "process_")
-        named = {name for name in named_in_tables(README, DEPLOY) if name.startswith(prefixes)}
+        named = {name for name in named_in_tables(REFERENCE) if name.startswith(prefixes)}
         assert named == families
 
     @pytest.mark.parametrize("kind", Kind, ids=str)
     def test_every_kind_of_audit_entry_is_documented_with_its_members(self, kind: Kind) -> None:
         """The row of a kind names the members of its entries and nothing else, and each has a meaning."""
-        (cell,) = (row[1] for row in rows(DEPLOY) if row[0] == f"`{kind}`")
+        (cell,) = (row[1] for row in rows(REFERENCE) if row[0] == f"`{kind}`")
         named = _QUOTED.findall(cell)
         assert sorted(named) == sorted(MEMBERS[kind])
-        assert set(named) - named_in_tables(DEPLOY) == set()
+        assert set(named) - named_in_tables(REFERENCE) == set()
 
     def test_every_way_of_a_change_is_documented(self) -> None:
         """The row of `way` names each of them and nothing else."""
-        (cell,) = (row[1] for row in rows(DEPLOY) if row[0] == "`way`")
+        (cell,) = (row[1] for row in rows(REFERENCE) if row[0] == "`way`")
         assert set(_QUOTED.findall(cell)) == set(Way)
 
     def test_every_member_of_a_log_line_is_documented(self) -> None:
-        """The README names every member of a log line; `time` is shown as `timestamp`."""
+        """The section names every member of a log line; `time` is shown as `timestamp`."""
         written = set(AccessEntry.__struct_fields__) - {"time"} | {"timestamp", "level", "event"}
-        assert written - set(_QUOTED.findall(prose(README))) == set()
+        assert written - set(_QUOTED.findall(section(REFERENCE, "Logs"))) == set()
 
     def test_every_marker_is_documented(self) -> None:
         """A reader who wants to run a part of the tests finds the marker in tests/README.md."""
@@ -277,7 +281,7 @@ class TestFacts:
 
     def test_the_differences_from_core_are_a_table(self) -> None:
         """Each row has the behaviour of Core and that of the gateway."""
-        lines = section(README, "Differences from Core").splitlines()
+        lines = section(REFERENCE, "Differences from Core").splitlines()
         table = [line for line in lines if line.startswith("|")]
         assert table[0] == "| | Core | here |"
         assert len(table) > 15
@@ -328,9 +332,9 @@ def index() -> str:
 
 
 class TestExamples:
-    def test_the_readme_has_one(self) -> None:
-        """The README has an example, so the next test checks something."""
-        assert [case.id for case in examples() if case.id.startswith("README.md")] != []
+    def test_the_policy_has_one(self) -> None:
+        """The page of the policy has an example, so the next test checks something."""
+        assert [case.id for case in examples() if case.id.startswith("deploy/policy.md")] != []
 
     @pytest.mark.parametrize("block", examples())
     def test_every_example_of_gateway_yaml_loads(self, block: str) -> None:

@@ -122,7 +122,7 @@ class TestChangelog:
         assert of_settings - settings().keys() == set()
         assert of_codes - {code.code for code in Code} == set()
         # test_docs.py compares the table of this page with the metrics that exist.
-        assert of_metrics - set(re.findall(r"`(\w+)`", text_of(ROOT / "deploy" / "README.md"))) == set()
+        assert of_metrics - set(re.findall(r"`(\w+)`", text_of(ROOT / "deploy" / "reference.md"))) == set()
 
 
 class TestWorkflows:

@@ -51,8 +51,8 @@ def test_each_rule_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() -
 
 
 def test_each_metric_of_a_rule_is_one_of_the_gateway() -> None:
-    """A rule on a metric that does not exist never fires; the table in deploy/README.md has all of them."""
-    documented = set(re.findall(r"blnk_gateway_\w+", (ROOT / "deploy" / "README.md").read_text()))
+    """A rule on a metric that does not exist never fires; deploy/reference.md has all of them."""
+    documented = set(re.findall(r"blnk_gateway_\w+", (ROOT / "deploy" / "reference.md").read_text()))
     for rule in alerts():
         named = set(re.findall(r"blnk_gateway_\w+", rule["expr"]))
         assert named

@@ -1,7 +1,7 @@
 """The page of `/metrics` of a running gateway: its series, its names and its process.
 
 Rules kept here:
-- Whatever a client sends, the page has no series that the reference in deploy/README.md does not name, and no
+- Whatever a client sends, the page has no series that the table in deploy/reference.md does not name, and no
   more series after 10,000 random requests than before.
 """
 
@@ -39,7 +39,7 @@ def series(gateway: Running) -> set[str]:
 
 def documented() -> set[str]:
     """Return the names in the first column of the reference."""
-    text = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8").partition("### Metrics")[2]
+    text = (ROOT / "deploy" / "reference.md").read_text(encoding="utf-8").partition("## Metrics")[2]
     cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     return {name.strip("` ") for cell in cells for name in cell.split(",")}
 
