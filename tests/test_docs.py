@@ -343,6 +343,29 @@ class TestExamples:
         assert config.routes.routes != ()
 
 
+class TestReadme:
+    def test_it_is_read_in_ten_minutes(self) -> None:
+        """Everything that a stranger does not need first is on another page."""
+        assert len(text_of(README).splitlines()) < 200
+
+    def test_its_first_command_runs_as_it_is(self) -> None:
+        """It has nothing to fill in, and it has to be given in a clone, whose address is not known here."""
+        command = blocks(README, "sh")[0]
+        assert re.findall(r"\.\.\.|[$<>]|[A-Z]{3,}", command) == []
+        assert command.count("\n") == 1
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+    def test_it_leads_to_every_document(self, document: Path) -> None:
+        """A reader who has only the README finds every other page."""
+        links = {link.partition("#")[0] for link in _LINK.findall(prose(README))}
+        assert document == README or name_of(document) in links
+
+    def test_every_page_is_checked(self) -> None:
+        """No page can be added without the checks of links, names and examples."""
+        folders = (ROOT, ROOT / "deploy", CHART.parent, ARCHITECTURE.parent, SUITE.parent)
+        assert {page for folder in folders for page in folder.glob("*.md")} - set(DOCUMENTS) == set()
+
+
 class TestNames:
     @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
     def test_every_link_leads_somewhere(self, document: Path) -> None:
