@@ -391,6 +391,7 @@ def test_the_page_has_its_sections_and_is_short() -> None:
         "Before you start",
         "Introducing the gateway",
         "Running",
+        "Sizing",
         "Upgrading",
         "Removing the gateway",
     ]

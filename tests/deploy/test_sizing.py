@@ -1,0 +1,83 @@
+"""The section "Sizing" of the operating guide: its figures follow from its formulas and measured costs."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from tests.running import ROOT
+
+_SPEED = (ROOT / "README.md").read_text(encoding="utf-8")
+_GUIDE = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+_SIZING = _GUIDE.partition("\n## Sizing\n")[2].partition("\n## ")[0]
+
+RATES = (1_000, 10_000, 100_000)
+POLLS = 0.002
+LOOK_UP = 25e-6
+RENEWED = 8
+LEASE = 27e-6
+BUSY = 0.6
+
+
+def row(name: str) -> list[str]:
+    """Return the three figures of the row that begins with this text."""
+    (line,) = (line for line in _SIZING.splitlines() if line.startswith(f"| {name}"))
+    return [cell.strip() for cell in line.strip("|").split("|")][2:]
+
+
+def cost_of_request() -> float:
+    """Return the mean of a GET and a stamped POST in seconds, from the table of the README."""
+    (found,) = re.findall(
+        r"^\| \*\*the gateway, compiled\*\* \| \*\*(.+?)\*\* \| \*\*(.+?)\*\*", _SPEED, re.MULTILINE
+    )
+    return sum(map(float, found)) / 2e6
+
+
+def processes(rate: int) -> int:
+    return math.ceil(rate * cost_of_request() / BUSY) + 1
+
+
+def redis_of_process(keys: int, *, limits: bool) -> float:
+    """Return the seconds of CPU time that a process costs Redis in a second."""
+    leases = min(2_560, 20 * keys) if limits else 0
+    return POLLS + keys * LOOK_UP / RENEWED + leases * LEASE
+
+
+def percent(part: float) -> str:
+    return f"{part:.1%}".replace("%", " %") if part < 0.1 else f"{part:.0%}".replace("%", " %")
+
+
+def test_processes_follow_from_the_measured_cost_of_a_request() -> None:
+    assert row("busy cores of gateways") == [f"{rate * cost_of_request():.3g}" for rate in RATES]
+    assert row("processes") == [str(processes(rate)) for rate in RATES]
+    assert row("memory of all processes") == [f"{processes(rate) * 0.25:.2f}" for rate in RATES]
+
+
+def test_core_and_log_follow_from_the_rate() -> None:
+    assert row("requests at Core at once") == [
+        f"{rate / 100:,.0f} of {128 * processes(rate):,}" for rate in RATES
+    ]
+    assert row("log") == [f"{rate * 480 / 1e6:.1f}" for rate in RATES]
+    assert row("cores of Core") == [f"{rate / 786 * 2:.{1 if rate < 10_000 else 0}f}" for rate in RATES]
+
+
+def test_redis_follows_from_processes_and_busy_keys() -> None:
+    """The second row is all that Redis does, with what limits add."""
+    without, limited = (
+        [percent(processes(rate) * redis_of_process(rate // 10, limits=limits)) for rate in RATES]
+        for limits in (False, True)
+    )
+    assert row("busy keys") == [f"{rate // 10:,}" for rate in RATES]
+    assert row("Redis, a core's part, no key") == without
+    assert row("Redis, a core's part, every key") == limited
+
+
+def test_what_one_redis_serves_follows_too() -> None:
+    most = [
+        int(BUSY / redis_of_process(keys, limits=limits))
+        for keys, limits in ((1_000, False), (10_000, False), (10_000, True))
+    ]
+    assert re.findall(
+        r"(\d+) with 1,000 busy .* (\d+) with 10,000 .* and (\d+) if these", " ".join(_SIZING.split())
+    ) == [tuple(map(str, most))]
+    assert f"{processes(10_000_000):,} processes" in _SIZING
