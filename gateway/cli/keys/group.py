@@ -8,6 +8,7 @@ from gateway.cli.console import EXIT_CODES
 from gateway.cli.groups import CommandGroup
 from gateway.cli.keys.changes import create, disable, enable, rotate
 from gateway.cli.keys.import_keys import import_keys
+from gateway.cli.keys.leave import leave
 from gateway.cli.keys.lists import export, list_keys, show, verify
 from gateway.cli.keys.prune import prune
 from gateway.cli.keys.revoke import revoke
@@ -31,6 +32,7 @@ def keys() -> None:
 
 
 for command in (
-    create, update, rotate, revoke, disable, enable, list_keys, show, verify, export, import_keys, prune
+    create, update, rotate, revoke, disable, enable, list_keys, show, verify, export, import_keys, prune,
+    leave,
 ):  # fmt: skip
     keys.add_command(command)
