@@ -32,6 +32,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "promtool": "prometheus",
     "nginx": "nginx-light",
+    "haproxy": "haproxy",
 }
 COMPILER = {"gcc": "gcc"}
 # Debian installs some programs here, which are not on the PATH of a user.

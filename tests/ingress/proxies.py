@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.addresses import free_ports
 from tests.bench.processes import find
 from tests.raw_client import BrokenResponse, RawClient
 from tests.running import MASTER_KEY, ROOT
+from tests.tls import Issued
 
 EXAMPLES = ROOT / "deploy" / "examples"
 PATIENCE = 20.0
@@ -48,8 +50,10 @@ class Place:
     port: int
 
 
-_PORTS = re.compile(r"\b(5004|5100|8080)\b")
-"""The ports of the examples: those of decisions, of Core and of the ingress."""
+_DECIDING_PORTS = re.compile(r"\b(5004|5100|8080)\b")
+"""The ports of the examples that ask: those of decisions, of Core and of the ingress."""
+_PLAIN = re.compile(r"\b(5001|5003|8443)\b|/etc/blnk-gateway/tls/tls\.(?:crt|key)")
+"""The ports of the examples with TLS, those of clients, of health and of the ingress; and their files."""
 
 Command = Callable[[Place], Sequence[str | Path]]
 
@@ -74,15 +78,35 @@ def _nginx(place: Place) -> Sequence[str | Path]:
     return [find("nginx") or "nginx", "-p", place.folder, "-c", main, "-e", "stderr"]
 
 
+def _nginx_proxy(place: Place) -> Sequence[str | Path]:
+    place.folder.chmod(0o755)
+    main = place.folder / "main.conf"
+    main.write_text(_NGINX.format(example=place.example))
+    return [find("nginx") or "nginx", "-p", place.folder, "-c", main, "-e", "stderr"]
+
+
+_TRAEFIK = (
+    "--providers.file.watch=false",
+    "--global.checkNewVersion=false",
+    "--global.sendAnonymousUsage=false",
+)
+
+
 def _traefik(place: Place) -> Sequence[str | Path]:
     return [
         find("traefik") or "traefik",
         f"--entryPoints.web.address=127.0.0.1:{place.port}",
         f"--providers.file.filename={place.example}",
-        "--providers.file.watch=false",
-        "--global.checkNewVersion=false",
-        "--global.sendAnonymousUsage=false",
+        *_TRAEFIK,
     ]
+
+
+def _traefik_proxy(place: Place) -> Sequence[str | Path]:
+    """Return the command in the comment of the example."""
+    lines = place.example.read_text().splitlines()
+    options = [option for line in lines if line.startswith("#") for option in re.findall(r"--\S+", line)]
+    assert options.pop().startswith("--providers.file.filename=")
+    return [find("traefik") or "traefik", *options, f"--providers.file.filename={place.example}", *_TRAEFIK]
 
 
 def _caddy(place: Place) -> Sequence[str | Path]:
@@ -94,11 +118,22 @@ def _envoy(place: Place) -> Sequence[str | Path]:
     return [find("envoy") or "envoy", "-c", place.example, *options]
 
 
+def _haproxy(place: Place) -> Sequence[str | Path]:
+    return [find("haproxy") or "haproxy", "-db", "-f", place.example]
+
+
 NGINX = Proxy("nginx", "nginx.conf", _nginx)
 TRAEFIK = Proxy("traefik", "traefik-routes.yaml", _traefik)
 CADDY = Proxy("caddy", "Caddyfile", _caddy)
 ENVOY = Proxy("envoy", "envoy.yaml", _envoy)
 PROXIES = (NGINX, TRAEFIK, CADDY, ENVOY)
+
+NGINX_PROXY = Proxy("nginx", "nginx-proxy.conf", _nginx_proxy)
+TRAEFIK_PROXY = Proxy("traefik", "traefik-proxy.yaml", _traefik_proxy)
+CADDY_PROXY = Proxy("caddy", "Caddyfile.proxy", _caddy)
+ENVOY_PROXY = Proxy("envoy", "envoy-proxy.yaml", _envoy)
+HAPROXY = Proxy("haproxy", "haproxy.cfg", _haproxy)
+HTTP_PROXIES = (NGINX_PROXY, TRAEFIK_PROXY, CADDY_PROXY, ENVOY_PROXY)
 
 
 def replace(file: Path, old: str, new: str) -> None:
@@ -114,12 +149,46 @@ async def ingress(proxy: Proxy, decide: int, core: int) -> AsyncIterator[Address
 
     A test of a program that is not installed is skipped.
     """
+    ports = {"5004": str(decide), "5100": str(core)}
+    async with _running(proxy, _DECIDING_PORTS, ports, "8080") as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def plain_ingress(
+    proxy: Proxy, clients: int, shown: Issued, trusting: ssl.SSLContext, health: int = 0
+) -> AsyncIterator[Address]:
+    """Run an ingress that shows a certificate and forwards all to the port `clients`; yield its address.
+
+    A test of a program that is not installed is skipped.
+    """
+    filled = {
+        "5001": str(clients),
+        "5003": str(health),
+        "/etc/blnk-gateway/tls/tls.crt": str(shown.certificate),
+        "/etc/blnk-gateway/tls/tls.key": str(shown.key),
+    }
+    async with _running(proxy, _PLAIN, filled, "8443", trusting) as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    proxy: Proxy,
+    replaced: re.Pattern[str],
+    filled: Mapping[str, str],
+    own: str,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Address]:
+    """Run an ingress with its example, in which `own` is its port."""
     if find(proxy.name) is None:
         pytest.skip(f"{proxy.name} is not installed")
     (port,) = free_ports(1)
     with TemporaryDirectory(prefix="blnk-gateway-ingress-") as folder:
         place = Place(Path(folder), Path(folder, proxy.example), port)
-        _fill(place.example, {"5004": str(decide), "5100": str(core), "8080": str(port)})
+        values = {**filled, own: str(port)}
+        text = (EXAMPLES / proxy.example).read_text()
+        place.example.write_text(replaced.sub(lambda found: values[found[0]], text))
         output = place.folder / "output"
         with output.open("wb") as stream:
             process = await asyncio.create_subprocess_exec(
@@ -131,7 +200,7 @@ async def ingress(proxy: Proxy, decide: int, core: int) -> AsyncIterator[Address
             )
         address = Address("127.0.0.1", port)
         try:
-            await _forwards(process, address, output)
+            await _forwards(process, address, output, tls)
             yield address
         finally:
             if process.returncode is None:
@@ -139,18 +208,15 @@ async def ingress(proxy: Proxy, decide: int, core: int) -> AsyncIterator[Address
             await process.wait()
 
 
-def _fill(example: Path, ports: Mapping[str, str]) -> None:
-    text = (EXAMPLES / example.name).read_text()
-    example.write_text(_PORTS.sub(lambda found: ports[found[0]], text))
-
-
-async def _forwards(process: asyncio.subprocess.Process, address: Address, output: Path) -> None:
+async def _forwards(
+    process: asyncio.subprocess.Process, address: Address, output: Path, tls: ssl.SSLContext | None
+) -> None:
     """Wait until the ingress forwards an allowed request: Traefik listens before it has read its routes."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
             while process.returncode is None:
                 with contextlib.suppress(OSError, BrokenResponse):
-                    async with await RawClient.connect(address) as client:
+                    async with await RawClient.connect(address, tls=tls) as client:
                         if (await client.ask("GET", "/health")).status == 200:
                             return
                 await asyncio.sleep(0.02)

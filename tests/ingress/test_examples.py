@@ -13,8 +13,18 @@ import pytest_asyncio
 
 from gateway.config import Address
 from gateway.errors import Code, error_body
-from tests.core_stand_in import StandInCore
-from tests.ingress.proxies import ENVOY, EXAMPLES, NGINX, PROXIES, TRAEFIK, Proxy, ingress
+from tests.core_stand_in import StandInCore, responding
+from tests.ingress.proxies import (
+    ENVOY,
+    EXAMPLES,
+    HAPROXY,
+    HTTP_PROXIES,
+    NGINX,
+    PROXIES,
+    TRAEFIK,
+    Proxy,
+    ingress,
+)
 from tests.raw_client import RawClient, Response, request
 from tests.running import MASTER_KEY, Minted, Running, start
 from tests.test_error_shape import UnreachableKeyStore
@@ -26,6 +36,13 @@ DECIDES: dict[str, Any] = {
     "decide": {"listen": Address("127.0.0.1", 0)},
     "trusted_proxies": (ip_network("127.0.0.1/32"),),
 }
+RETRIES = [
+    ("Idempotency-Key", "1"),
+    ("X-Idempotency-Key", "1"),
+    ("X-Envoy-Retry-On", "5xx,reset,gateway-error"),
+    ("X-Envoy-Max-Retries", "3"),
+]
+"""Headers with which a client could ask an ingress to repeat a request."""
 each_proxy = pytest.mark.parametrize("proxy", PROXIES, ids=[proxy.name for proxy in PROXIES])
 
 
@@ -87,7 +104,10 @@ def catalogued(code: Code, message: str = "") -> tuple[int, bytes]:
 
 async def test_every_example_is_tested() -> None:
     files = {"nginx.conf", "traefik-routes.yaml", "Caddyfile", "envoy.yaml"}
-    assert {path.name for path in EXAMPLES.iterdir()} == files == {proxy.example for proxy in PROXIES}
+    plain = {"nginx-proxy.conf", "traefik-proxy.yaml", "Caddyfile.proxy", "envoy-proxy.yaml", "haproxy.cfg"}
+    assert files == {proxy.example for proxy in PROXIES}
+    assert plain == {proxy.example for proxy in (*HTTP_PROXIES, HAPROXY)}
+    assert {path.name for path in EXAMPLES.iterdir()} == files | plain
 
 
 class TestAllowed:
@@ -121,6 +141,17 @@ class TestAllowed:
         assert (arrived.method, arrived.target, bytes(arrived.body)) == ("POST", "/ledgers/filter", body)
         decided = (await scene.decided("/ledgers/filter"))[-1]
         assert (decided["decision"], decided["bytes_in"]) == ("allow", 0)
+
+    async def test_reaches_core_once(self, scene: Scene) -> None:
+        """Whatever Core responds, and whatever a client of this machine asks the ingress for."""
+        writer = await scene.running.mint("ledgers:write")
+        scene.core.script(responding("503 Service Unavailable"))
+        async with await RawClient.connect(scene.address) as client:
+            response = await client.ask(
+                "POST", "/ledgers/filter", key=writer.key, body=b"{}", headers=RETRIES
+            )
+        assert response.status == 503
+        assert [each.target for each in scene.core.take()] == ["/ledgers/filter"]
 
 
 class TestRefused:
