@@ -2,7 +2,8 @@
 
 Rules kept here:
 - A file is read whole before anything is stored, and every problem in it is reported with its line.
-- No text repeats a value of the file, in which someone may have left a key.
+- No text repeats a value of the file, in which someone may have left a key. The name of an unknown term is
+  repeated if no key has its form.
 - Each batch is stored whole or not at all, and a record that is there already is never overwritten. So an
   import that was cut short is finished by repeating it.
 - An import changes one thing in a record that is there: a key that is revoked in the import is revoked.
@@ -22,7 +23,7 @@ import msgspec
 from gateway.gocompat.times import read_instant
 from gateway.keys.minting import PREFIX_LENGTH, is_key_id
 from gateway.keys.record import EVENTS, MAX_COST, PENDING, KeyRecord, is_bcrypt
-from gateway.keys.record_json import RecordJson, TermsError, from_members
+from gateway.keys.record_json import RecordJson, TermsError, TermsJson, from_members
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import BatchAdder, RecordReviser
 from gateway.policy.principals import KeyState
@@ -35,6 +36,8 @@ MAX_LINE: Final = 1 << 18
 NEEDED: Final = ("digest", "id", "name", "owner", "scopes", "expires_at", "created_at")
 
 _MEMBERS: Final = frozenset(RecordJson.__struct_fields__)
+_TERMS: Final = frozenset(TermsJson.__struct_fields__)
+_TERM: Final = re.compile(r"[a-z_]{1,32}")
 _TIMES: Final = ("expires_at", "created_at", "last_used_at", "revoked_at")
 _WRITE_TIME: Final = "{}: write RFC 3339, as 2027-01-31T00:00:00Z"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -105,6 +108,7 @@ def _read_record(line: bytes, by: str) -> KeyRecord:
     missing = [name for name in NEEDED if name not in members]
     if missing:
         raise BadRecordError(f"{', '.join(missing)} is missing")
+    _check_terms(members.get("terms"))
     _check_times(members)
     # Whoever imports a record is named where it does not say.
     members["created_by"] = members.get("created_by") or by
@@ -131,6 +135,14 @@ def _check_scopes(record: KeyRecord, now: float | None) -> None:
     if wrong:
         which = ", ".join(map(str, wrong))
         raise BadRecordError(f"scopes, item {which}: {HOLDABLE_FORM}; --any-scopes takes it all the same")
+
+
+def _check_terms(terms: object) -> None:
+    if not isinstance(terms, dict) or not (unknown := terms.keys() - _TERMS):
+        return
+    named = ", ".join(sorted(filter(_TERM.fullmatch, unknown)))
+    which = f"unknown member {named}" if named else "unknown member"
+    raise BadRecordError(f"terms: {which}; known are {', '.join(sorted(_TERMS))}")
 
 
 def _check_times(members: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ Rules kept here:
 - Members have the names and the order that every version has written; one that is missing has its default.
 - Times are RFC 3339 as Go writes them. The first moment of the year 1 as a last use is never, and an empty
   time of a revocation is one that nobody knows.
+- A term that is not known makes the record unreadable: if it were skipped, the key would not be bound by it.
 - A record without terms is written without their members, and an event without changes without those, as
   every version before them wrote it.
 """
@@ -48,8 +49,8 @@ class EventJson(msgspec.Struct):
     changes: tuple[ChangeJson, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
-class TermsJson(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The terms of a key."""
+class TermsJson(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The terms of a key. One that is not known could bound the key, so it is never skipped."""
 
     rate: str = ""
     burst: int = 0

@@ -127,6 +127,23 @@ def test_an_unknown_member_is_refused() -> None:
     assert [problem.text.partition(";")[0] for problem in problems] == ["unknown member"]
 
 
+@pytest.mark.parametrize(
+    ("members", "which"),
+    [
+        ({"allow_form": ["10.0.0.0/8"]}, "unknown member allow_form"),
+        ({"rate": "10/s", "window": 1, "day": 1}, "unknown member day, window"),
+        ({"k" * 43 + "=": 1}, "unknown member"),
+    ],
+    ids=["misspelled", "newer", "key"],
+)
+def test_an_unknown_term_is_refused_and_named_unless_it_may_be_a_key(
+    members: dict[str, object], which: str
+) -> None:
+    _, problems = read_records([line(terms=members)], "cli:ann")
+    known = "allow_from, burst, certificate, concurrency, rate, shared_with"
+    assert problems == [Problem(1, f"terms: {which}; known are {known}")]
+
+
 def test_every_problem_is_reported_and_so_are_repeated_keys() -> None:
     lines = [line(), b"x", line(id=OTHER.id), line(digest=OTHER.digest)]
     _, problems = read_records(lines, "cli:ann")

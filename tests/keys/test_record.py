@@ -199,3 +199,10 @@ def test_a_record_with_a_term_that_is_none_is_refused(terms: bytes) -> None:
     text = encode_record(RECORD).removesuffix(b"}") + b',"terms":{' + terms + b"}}"
     with pytest.raises(ValueError, match="write"):
         decode_record(text)
+
+
+def test_a_record_with_a_term_that_is_not_known_is_refused() -> None:
+    """A term of a newer version, or one that is misspelled, is never taken for none."""
+    text = encode_record(RECORD).removesuffix(b"}") + b',"terms":{"allow_form":["10.0.0.0/8"]}}'
+    with pytest.raises(ValueError, match="unknown field"):
+        decode_record(text)
