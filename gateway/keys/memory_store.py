@@ -19,11 +19,11 @@ from gateway.audit.shipping import AUDIT_KEPT, Unshipped
 from gateway.gocompat.times import Instant
 from gateway.keys.audit import entry_of
 from gateway.keys.command_times import StoreTimes
+from gateway.keys.creator import check_creator
 from gateway.keys.leases import TokenLeases
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, without_use
 from gateway.keys.store import (
-    CreatorRevokedError,
     DuplicateKeyError,
     KeyChange,
     KeyChangeBatch,
@@ -211,13 +211,11 @@ class _MemoryWriter:
     _audit: _AuditRing
     author: Author
 
-    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
-        """Store a new record; raises `DuplicateKeyError`, `CreatorRevokedError` or `QuotaError`."""
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA, *, terms_only: bool = False) -> None:
+        """Store a new record; raises `DuplicateKeyError`, `QuotaError`, or what `check_creator` does."""
         if self._table.by_digest(record.digest) or self._table.by_id(record.id):
             raise DuplicateKeyError(record.id)
-        creator = self._table.by_id(record.created_by)
-        if creator is not None and (creator.revoked or creator.disabled):
-            raise CreatorRevokedError(record.id)
+        check_creator(self._table.by_id(record.created_by), record, terms_only=terms_only)
         if quota is not NO_QUOTA:
             ends, now = self._table.ends_of_owner(record.owner), record.created_at.unix
             quota.check_records(len(ends))

@@ -4,7 +4,8 @@ Rules kept here:
 - The record is authoritative. Every change to it is also appended to one sequence of changes, which the
   caches of all replicas follow.
 - A key that is revoked or disabled creates no further key: the store itself refuses the new record. So once
-  a key is revoked, the set of keys that it created is complete.
+  a key is revoked, the set of keys that it created is complete. Nor does a key create one that has more than
+  itself, as it is stored by then.
 - An import never overwrites a record that is there, and no quota applies to it: it is an operator's act.
   The same is true of a rotation.
 - A record is removed only once its key has ended, and only if it still is what the caller has read.
@@ -68,6 +69,10 @@ class DuplicateKeyError(RefusedRecordError):
 
 class CreatorRevokedError(RefusedRecordError):
     """The key that `created_by` names is revoked or disabled."""
+
+
+class CreatorNarrowedError(RefusedRecordError):
+    """The key that `created_by` names was changed: it may not create this record any more."""
 
 
 class ActingStore(Protocol):
@@ -157,12 +162,15 @@ class RecordReviser(Protocol):
 class RecordAdder(Protocol):
     """Stores new records."""
 
-    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA, *, terms_only: bool = False) -> None:
         """Store a new record.
+
+        With `terms_only` the scopes of the key that created it are not compared: Core's table has them.
 
         Raises:
             DuplicateKeyError: its digest or its id is known.
             CreatorRevokedError: the key that created it is revoked or disabled.
+            CreatorNarrowedError: that key, as it is stored, may not create it.
             QuotaError: its owner has as many keys as `quota` allows, at the time when it was created.
         """
 

@@ -47,7 +47,7 @@ class FailingStore(MemoryKeyStore):
         self._fail()
         return await super().get_by_digest(digest, client)
 
-    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA, *, terms_only: bool = False) -> None:
         self._fail()
         await super().add(record, quota)
 

@@ -7,7 +7,8 @@ Rules kept here:
 - A new key is counted against the quota of its owner within the write that stores it, also if the master
   key creates it.
 - Before its 204, a revocation is in the store, in the changes of the store, and known to this process.
-- A key that a key creates gets the terms of its creator, as they are then: the body names none, as in Core.
+- A key that a key creates gets the terms of its creator, as they are when it is stored: the body names none,
+  as in Core.
 - PATCH is the gateway's own addition, for the master key alone: Core changes no key.
 - `descendants=true` is, too: it revokes a key with every
   key that it created, and those created in turn.
@@ -35,6 +36,7 @@ from gateway.keys.record import UPDATED, Event, KeyRecord, RefusedRecordError, R
 from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import (
     ActingStore,
+    CreatorNarrowedError,
     CreatorRevokedError,
     KeyChildren,
     KeysById,
@@ -47,6 +49,7 @@ from gateway.policy.principals import ApiKey, Master, Principal
 from gateway.policy.terms import NO_TERMS
 from gateway.policy.values import Deny
 
+_CHANGED: Final = "the calling API key was changed meanwhile: send the request again"
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -129,9 +132,8 @@ class ApiKeys:
         record, key = mint(creation, origin, self._random_bytes, rules.prefix)
         try:
             await self._store.add(record, rules.quota)
-        except CreatorRevokedError:
-            # The caller was revoked after this process accepted it.
-            return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+        except (CreatorRevokedError, CreatorNarrowedError) as refused:
+            return creator_refusal(refused)
         except QuotaError as refused:
             return Deny(Code.KEY_QUOTA, str(refused))
         self._on_change(record)
@@ -201,6 +203,13 @@ def authorize_creation(principal: Principal, body: bytes) -> Creation | Deny:
     # A key that could mint one without its own terms would escape them.
     terms = principal.terms.of_child(principal.id) if isinstance(principal, ApiKey) else NO_TERMS
     return replace(creation, owner=owner, terms=terms)
+
+
+def creator_refusal(refused: CreatorRevokedError | CreatorNarrowedError) -> Deny:
+    """Return the refusal of a caller that was revoked or changed after its request was accepted."""
+    if isinstance(refused, CreatorRevokedError):
+        return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+    return Deny(Code.SCOPE_ESCALATION, _CHANGED)
 
 
 def authorize_update(principal: Principal, query: str, body: bytes) -> tuple[str, RequestedUpdate] | Deny:

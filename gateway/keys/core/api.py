@@ -27,6 +27,7 @@ from gateway.keys.api.resource import (
     ApiResponse,
     authorize_creation,
     authorize_update,
+    creator_refusal,
     managed_owner,
     name_of,
     read_revocation,
@@ -42,7 +43,7 @@ from gateway.keys.new_record import Creation
 from gateway.keys.quota import QuotaError
 from gateway.keys.record import UPDATED, Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.record_json import terms_members
-from gateway.keys.store import CreatorRevokedError, ManyKeysById
+from gateway.keys.store import CreatorNarrowedError, CreatorRevokedError, ManyKeysById
 from gateway.policy.principals import Principal
 from gateway.policy.terms import NO_TERMS
 from gateway.policy.values import Deny
@@ -103,10 +104,10 @@ class CoreApiKeys:
         record, _ = created
         try:
             await self._writes.store_created(record)
-        except CreatorRevokedError:
-            # Revoked while Core created the key: the new key, which nobody has seen, is revoked too.
+        except (CreatorRevokedError, CreatorNarrowedError) as refused:
+            # Changed while Core created the key: the new key, which nobody has seen, is revoked.
             await self._writes.withdraw(record.id, record.owner)
-            return Deny(Code.EXPIRED_KEY, Code.EXPIRED_KEY.message)
+            return creator_refusal(refused)
         except GatewayError:
             # Without a record it would have no creator, and `descendants` would miss it.
             with contextlib.suppress(GatewayError):

@@ -25,6 +25,7 @@ from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
 from gateway.keys.core.records import CoreRow, RowsById, pending_record, revoked_as, row_of, with_row
+from gateway.keys.creator import check_creator
 from gateway.keys.key_update import KeyUpdate, updated
 from gateway.keys.minting import is_key, is_key_id
 from gateway.keys.new_record import Creation, Origin, new_record
@@ -33,7 +34,6 @@ from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_des
 from gateway.keys.store import (
     ActingStore,
     BatchAdder,
-    CreatorRevokedError,
     DigestBinder,
     DuplicateKeyError,
     KeyChildren,
@@ -175,10 +175,12 @@ class CoreKeyWrites:
 
         Raises:
             CreatorRevokedError: the key that created it is revoked or disabled.
+            CreatorNarrowedError: the terms of that key, as they are stored, are others.
             GatewayError: the store failed.
         """
         try:
-            await self._store.add(record)
+            # The scopes that count are those in Core's table, which Core itself never changes.
+            await self._store.add(record, terms_only=True)
         except DuplicateKeyError:
             # Somebody stored the row before the key was known here, and could not know its creator.
             await self._store.bind_digest(record.id, record.digest)
@@ -189,9 +191,7 @@ class CoreKeyWrites:
                 ),
             )
             # Read after that: from now on, a revocation of the creator's descendants finds this key.
-            creator = await self._store.get(record.created_by)
-            if creator is not None and (creator.revoked or creator.disabled):
-                raise CreatorRevokedError(record.id) from None
+            check_creator(await self._store.get(record.created_by), record, terms_only=True)
 
     async def revoke_in_store(
         self, key_id: str, row: CoreRow | None, revocation: Revocation, *, descendants: bool = False

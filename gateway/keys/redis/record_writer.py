@@ -3,7 +3,7 @@
 Rules kept here:
 - A change is worked out from what is stored, and written only if that is still stored (`transactions`). So of
   two writers the second one sees what the first one wrote.
-- A new key is refused if its id or its digest is taken, or if the key that creates it is revoked or disabled.
+- A new key is refused if its id or its digest is taken, or if the key that creates it may not (`creator`).
 - A revocation that finds the key revoked writes the record once more if there are replicas: nobody may know
   yet whether they acknowledged it the first time. Replicas that have the latest write have those before it.
 """
@@ -17,6 +17,7 @@ from typing import Self
 
 from gateway.audit.author import Author
 from gateway.keys.command_times import CommandKind
+from gateway.keys.creator import check_creator
 from gateway.keys.minting import is_key_id
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord, without_use
@@ -27,7 +28,7 @@ from gateway.keys.redis.reading import read_all
 from gateway.keys.redis.record_commands import RecordCommands
 from gateway.keys.redis.script import Command, OwnerQuota
 from gateway.keys.redis.transactions import Snapshot, Transactions
-from gateway.keys.store import CreatorRevokedError, DuplicateKeyError, Revision
+from gateway.keys.store import DuplicateKeyError, Revision
 
 
 class RecordWriter:
@@ -50,12 +51,13 @@ class RecordWriter:
         writer.commands = self.commands.acting_as(author)
         return writer
 
-    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
-        """Store a new record.
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA, *, terms_only: bool = False) -> None:
+        """Store a new record; with `terms_only` the scopes of its creator are not compared.
 
         Raises:
             DuplicateKeyError: its digest or its id is taken.
             CreatorRevokedError: the key that created it is revoked or disabled.
+            CreatorNarrowedError: that key, as it is stored, may not create it.
             QuotaError: its owner has as many keys as `quota` allows.
         """
 
@@ -63,8 +65,8 @@ class RecordWriter:
             there, *creators = read.by_digest
             if there is not None or read.by_id != [None]:
                 raise DuplicateKeyError(record.id)
-            if any(creator is not None and (creator.revoked or creator.disabled) for creator in creators):
-                raise CreatorRevokedError(record.id)
+            for creator in creators:
+                check_creator(creator, record, terms_only=terms_only)
             return self.commands.write([record], read.known)
 
         counted = OwnerQuota(record.owner, quota, record.created_at.unix) if quota.live else None

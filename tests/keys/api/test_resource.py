@@ -202,6 +202,28 @@ async def test_a_caller_that_was_revoked_meanwhile_creates_nothing(
     assert (await store.get_by_digest(digest(NEW_KEY)), changed) == (None, [])
 
 
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        replace(RECORD, scopes=("api-keys:*",)),
+        replace(RECORD, scopes=CALLER.scopes, terms=KeyTerms(rate=Rate(1))),
+        replace(RECORD, scopes=CALLER.scopes, terms=KeyTerms(allow_from=(read_network("10.0.0.0/8"),))),
+    ],
+    ids=["scopes", "rate", "networks"],
+)
+async def test_a_caller_that_was_narrowed_meanwhile_creates_nothing(
+    api_keys: ApiKeys, store: KeyStore, changed: list[KeyRecord], narrowed: KeyRecord
+) -> None:
+    """The caller was accepted by what it was; what it is in the store counts."""
+    await store.add(narrowed)
+    refusal = Deny(Code.SCOPE_ESCALATION, "the calling API key was changed meanwhile: send the request again")
+    assert await api_keys.create(replace(CALLER, id=RECORD.id), body()) == refusal
+    assert (await store.get_by_digest(digest(NEW_KEY)), changed) == (None, [])
+    again = await api_keys.create(narrowed.principal(), body())
+    granted = narrowed.scopes == CALLER.scopes
+    assert isinstance(again, ApiResponse) if granted else again == ESCALATION
+
+
 async def store_a_family(store: KeyStore) -> tuple[KeyRecord, ...]:
     """Store a key, its revoked child, the live child of that one, and an unrelated key; return all four."""
     child = replace(OTHER, created_by=RECORD.id)
@@ -280,7 +302,7 @@ async def test_only_the_master_key_revokes_descendants(
 
 async def test_no_change_is_reported_when_the_store_fails(changed: list[KeyRecord]) -> None:
     class Failing(MemoryKeyStore):
-        async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+        async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA, *, terms_only: bool = False) -> None:
             raise StoreUnavailableError
 
     api_keys = ApiKeys(Failing(), changed.append, seconds_of_2026(), bytes)

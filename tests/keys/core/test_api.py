@@ -246,7 +246,7 @@ async def test_a_store_that_fails_after_the_201_leaves_no_live_key() -> None:
     """Core's new key is revoked before anybody has it, and the caller gets 503."""
 
     class Failing(MemoryKeyStore):
-        async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+        async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA, *, terms_only: bool = False) -> None:
             raise StoreUnavailableError
 
     made = resource(CREATED, DONE, store=Failing())
@@ -312,6 +312,20 @@ async def test_a_key_whose_row_is_already_stored_as_pending_gets_its_creator() -
     (record,) = await made.store.owned("acme")
     assert (record.digest, record.created_by, record.pending) == (digest(KEY), ACME.id, False)
     assert [child.id for child in await made.store.children(ACME.id)] == [record.id]
+
+
+@pytest.mark.parametrize("pending", [False, True], ids=["new", "pending"])
+async def test_a_caller_that_was_narrowed_meanwhile_creates_no_live_key(pending: bool) -> None:
+    """Its terms in the store count, and its scopes in Core's table, whatever the store has of these."""
+    bound = KeyTerms(certificate="ab" * 32)
+    minter = replace(RECORD, id=ACME.id, digest=digest("minter"), scopes=(), terms=bound)
+    known = [pending_record(row("1"), Instant.of(now()))] if pending else []
+    made = resource(CREATED, DONE, CREATED)
+    await made.store.add_all([minter, *known])
+    refusal = Deny(Code.SCOPE_ESCALATION, "the calling API key was changed meanwhile: send the request again")
+    assert await made.keys.create(ACME, body()) == refusal
+    assert made.core.asked[1] == ("DELETE", f"/api-keys/{RECORD.id}?owner=acme", b"")
+    assert await made.keys.create(replace(ACME, terms=bound), body()) == NEW
 
 
 async def test_a_dead_creator_gets_no_key_whose_row_is_already_stored_as_pending() -> None:

@@ -716,7 +716,7 @@ async def test_a_key_that_cannot_be_stored_is_refused(postgres: Postgres, table:
     """A key that cannot be stored is refused, because its revocation could be missed."""
 
     class Failing(MemoryKeyStore):
-        async def add(self, record: object, quota: object = None) -> None:
+        async def add(self, record: object, quota: object = None, *, terms_only: bool = False) -> None:
             raise StoreUnavailableError
 
     key = await table.mint("ledgers:read")
