@@ -51,7 +51,7 @@ class KeyTerms:
     `concurrency` is the most requests that are in progress at once. `allow_from` names the networks that the
     client's address must be in. `certificate` is the SHA-256, in hexadecimal, of the client certificate (DER)
     that the key is bound to. `shared_with` is the id of the key that all keys descend from with which
-    this one shares its rate and concurrency.
+    this one shares its rate and concurrency, as long as theirs are the same.
     """
 
     rate: Rate | None = None
@@ -64,8 +64,8 @@ class KeyTerms:
     def of_child(self, key_id: str) -> KeyTerms:
         """Return the terms of a key that the key with this id and these terms creates.
 
-        All keys that descend from one key share one rate and one concurrency. Otherwise a key could have as
-        many times its rate as it creates keys.
+        All keys that descend from one key with the same terms share one rate and one concurrency. Otherwise a
+        key could have as many times its rate as it creates keys. The default rate is each key's own.
         """
         if self.rate is None and not self.concurrency:
             return self
