@@ -3,7 +3,8 @@
 Rules kept here:
 - The clock's reading is passed in.
 - A limit can change while requests are counted against it.
-- Requests that are refused by the policy count as well, or floods of 403 and 404 would be free.
+- Requests that are refused by the policy count as well, or floods of 403 and 404 would be free. Those from an
+  origin that the key's terms do not name never come here: the thief of a bound key must not use up its rate.
 - A request of a key without a limit is let through after two comparisons, and its response stays as it is.
 - What is remembered of a key is forgotten once it has all its tokens again.
 - Keys that share a limit (`KeyTerms.counted_as`) are counted as one.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
 from gateway.gocompat.times import read_instant
 from gateway.keys.memory_store import MemoryKeyStore
-from gateway.policy.terms import KeyTerms, read_network
+from gateway.policy.terms import KeyTerms, Rate, read_network
 from tests.conftest import Start
 from tests.keys.records import PENDING, instant
 from tests.running import MASTER_KEY
@@ -97,6 +98,22 @@ async def test_a_key_is_refused_from_an_origin_that_its_terms_do_not_name(
         response = await gateway.ask("GET", path, key=minted.key)
         assert response.status == 403
         assert code in response.body
+
+
+async def test_a_refusal_by_origin_takes_nothing_of_the_rate(start_gateway: Start) -> None:
+    """Whoever has a bound key and not its origin cannot stop the client that has both."""
+    store = MemoryKeyStore()
+    gateway = await start_gateway(store=store, trusted_proxies=(ip_network("127.0.0.1/32"),))
+    minted = await gateway.mint("ledgers:read")
+    terms = KeyTerms(rate=Rate(1, 3600), allow_from=(read_network("192.0.2.0/24"),))
+    await store.revise(minted.id, lambda record: replace(record, terms=terms))
+
+    async def status(client: str) -> int:
+        headers = [("X-Forwarded-For", client)]
+        return (await gateway.ask("GET", "/ledgers", key=minted.key, headers=headers)).status
+
+    assert [await status("198.51.100.1") for _ in range(3)] == [403, 403, 403]
+    assert [await status("192.0.2.1") for _ in range(2)] == [200, 429]
 
 
 async def test_a_key_is_accepted_from_an_origin_that_its_terms_name(start_gateway: Start) -> None:
