@@ -75,7 +75,6 @@ class OtlpSpans:
         )
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer("gateway", service.version)
-        self._upstream = service.upstream
         self._core = core_attributes(service.upstream)
         self._recorded = 0
         self._dropped = 0
@@ -136,7 +135,7 @@ class OtlpSpans:
             method_of(entry),
             context=api.set_span_in_context(own),
             kind=api.SpanKind.CLIENT,
-            attributes=self._core | exchange_attributes(entry, self._upstream),
+            attributes=self._core | exchange_attributes(entry),
             start_time=sent,
         )
         _judge(exchange, entry, failed=entry.answered_by != "core" or entry.status >= 400)

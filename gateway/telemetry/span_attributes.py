@@ -1,9 +1,9 @@
 """Names and attributes of spans, by OpenTelemetry's stable conventions for HTTP. Pure.
 
 Rules kept here:
-- A span holds what the gateway knows: names of routes, ids of keys, codes, and the path of a listed route
-  without its query. What a client writes as it likes (`User-Agent`, `Host`, an unknown method, the path of
-  no route) stays in the log of the gateway: a collector may be another company's.
+- A span holds what the gateway knows: names of routes, ids of keys, codes. What a client writes as it likes
+  (`User-Agent`, `Host`, an unknown method, the path) stays in the log of the gateway: a collector may be
+  another company's. Of a listed route, too, a path may hold a key where the route has a parameter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.telemetry.access_log import MAX_TEXT, AccessEntry
+from gateway.telemetry.access_log import AccessEntry
 from gateway.telemetry.request_counts import KNOWN_METHODS
 
 Attributes = dict[str, str | int]
@@ -47,7 +47,6 @@ def own_attributes(entry: AccessEntry, scheme: str) -> Attributes:
     attributes["blnk.request_id"] = entry.request_id
     if entry.route:
         attributes["http.route"] = entry.route.partition(" ")[2]
-        attributes["url.path"] = _text(entry.path)
     for name, value in (
         ("blnk.key_id", entry.key_id),
         ("blnk.decision", entry.decision),
@@ -58,14 +57,12 @@ def own_attributes(entry: AccessEntry, scheme: str) -> Attributes:
     return attributes
 
 
-def exchange_attributes(entry: AccessEntry, upstream: str) -> Attributes:
-    """Return the attributes of the exchange with Core at the URL `upstream`."""
+def exchange_attributes(entry: AccessEntry) -> Attributes:
+    """Return the attributes of the exchange with Core."""
     attributes = _request_attributes(entry)
     if entry.answered_by != "core":
         # The status is that of the gateway's own response.
         attributes.pop("http.response.status_code", None)
-    if entry.route:
-        attributes["url.full"] = upstream.rstrip("/") + _text(entry.path)
     return attributes
 
 
@@ -74,11 +71,6 @@ def core_attributes(upstream: str) -> Attributes:
     url = urlsplit(upstream)
     port = url.port or (443 if url.scheme == "https" else 80)
     return {"server.address": url.hostname or "", "server.port": port}
-
-
-def _text(value: str) -> str:
-    """Return text that is as long as in the log at most, without bytes that are no UTF-8."""
-    return value[:MAX_TEXT].encode("utf-8", "backslashreplace").decode()
 
 
 def error_of(entry: AccessEntry) -> str:
