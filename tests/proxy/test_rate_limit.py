@@ -16,7 +16,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.leases import LeaseBatch
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.policy.terms import KeyTerms, Rate
+from gateway.policy.terms import NO_TERMS, KeyTerms, Rate
 from gateway.proxy.allowance import TICK_SECONDS
 from gateway.proxy.key_limit import limit_of
 from tests.conftest import Start
@@ -133,6 +133,23 @@ class TestRates:
         keys = (one.key, other.key, one.key, other.key, creator.key)
         statuses = [(await gateway.ask("GET", READ, key=key)).status for key in keys]
         assert statuses == [200, 200, 429, 429, 200]
+
+    @pytest.mark.parametrize(
+        ("terms", "statuses"),
+        [(NO_TERMS, [200, 429, 200, 429]), (KeyTerms(concurrency=9), [200, 429, 429, 429])],
+        ids=["no terms", "a concurrency"],
+    )
+    async def test_keys_that_one_key_created_share_the_rate_of_all_keys_only_with_a_concurrency(
+        self, start_gateway: Start, terms: KeyTerms, statuses: list[int]
+    ) -> None:
+        """With `limits.rate` each has its own rate, unless their creator has a concurrency."""
+        gateway = await start_gateway(limits={"rate": Rate(1, 60)})
+        children = [await gateway.mint("ledgers:read") for _ in range(2)]
+        inherited = terms.of_child("api_key_creator")
+        for child in children:
+            await gateway.gateway.store.revise(child.id, lambda record: replace(record, terms=inherited))
+        found = [(await gateway.ask("GET", READ, key=key.key)).status for key in children for _ in range(2)]
+        assert found == statuses
 
     async def test_the_master_key_is_held_to_the_rate_of_all_keys(self, start_gateway: Start) -> None:
         """The master key has the rate of all keys, as one key."""
