@@ -16,6 +16,7 @@ from gateway.errors import Code, GatewayError
 from gateway.keys.errors import StoreUnavailableError, UncertainError
 from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
+from gateway.keys.record_json import encode_record
 from gateway.keys.redis.names import PREFIX
 from gateway.keys.redis.reading import BatchReader
 from gateway.keys.redis.store import KeptEntries, RedisKeyStore
@@ -121,7 +122,15 @@ async def test_an_index_without_its_record_finds_nothing(
     assert await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "{}", '{"id":1}', "\xff"])
+# As a newer version might write it.
+NEWER_TERM = encode_record(RECORD).decode().removesuffix("}") + ',"terms":{"newer":1}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "{}", '{"id":1}', "\xff", NEWER_TERM],
+    ids=["empty", "cut", "null", "bare", "id alone", "no UTF-8", "a newer term"],
+)
 async def test_a_record_that_cannot_be_read_is_a_failure(
     redis_store: RedisKeyStore, redis_server: RedisServer, text: str
 ) -> None:
