@@ -33,6 +33,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "nginx": "nginx-light",
     "haproxy": "haproxy",
+    "groff": "groff-base",
 }
 COMPILER = {"gcc": "gcc"}
 # Debian installs some programs here, which are not on the PATH of a user.

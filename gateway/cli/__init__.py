@@ -20,6 +20,7 @@ from gateway.cli.init import init, schema
 from gateway.cli.keys.group import keys
 from gateway.cli.policy_tests import run_policy_tests
 from gateway.cli.running import demo, health, serve
+from gateway.cli.shell_files import completion, man
 from gateway.cli.signals import exit_on_sigterm
 from gateway.server.version import build_kind, version
 
@@ -39,13 +40,13 @@ def cli() -> None:
     A first look:        blnk-gateway demo
     In front of a Core:  blnk-gateway check && blnk-gateway serve
     About a command:     blnk-gateway help COMMAND
-    Completion in bash:  eval "$(_BLNK_GATEWAY_COMPLETE=bash_source blnk-gateway)"
+    Completion in bash:  eval "$(blnk-gateway completion bash)"
     """
 
 
 for command in (serve, init, schema, check, diff, explain_request, run_policy_tests, denials, keys):
     cli.add_command(command)
-for command in (audit, health, demo):
+for command in (audit, health, demo, completion, man):
     cli.add_command(command)
 
 

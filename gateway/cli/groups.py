@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-_NO_LIMIT: Final = 1000
+NO_LIMIT: Final = 1000
 """More characters than any summary has."""
 
 
@@ -25,7 +25,7 @@ class CommandGroup(click.Group):
         """List every command with the whole first sentence of its help."""
         commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
         listed = [
-            (name, command.get_short_help_str(_NO_LIMIT))
+            (name, command.get_short_help_str(NO_LIMIT))
             for name, command in commands
             if command and not command.hidden
         ]

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = str(ROOT / "gateway.yaml")
 COMMANDS = (
     "serve", "init", "schema", "check", "explain", "test", "diff", "keys", "audit", "denials", "health",
-    "demo",
+    "demo", "completion", "man",
 )  # fmt: skip
 ABSENT = (
     "cannot be read: No such file or directory; write one with 'blnk-gateway init', or name another with "
