@@ -8,7 +8,6 @@ Rules kept here:
 from __future__ import annotations
 
 import ast
-import io
 import re
 import tomllib
 from collections.abc import Iterator
@@ -20,9 +19,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.registry import Collector
 
-from gateway.admin.health import Health
 from gateway.audit import Kind, Way
 from gateway.audit.entry import MEMBERS
 from gateway.cli import cli
@@ -30,18 +27,10 @@ from gateway.config import Setting, parse_config, settings
 from gateway.config.model import sections
 from gateway.errors import Code
 from gateway.policy.report_only import NO_DATES
-from gateway.server.dependencies import Dependencies, DependencyMetrics
 from gateway.server.exit_codes import Exit
-from gateway.server.proxy_headers import HeaderRefusals
-from gateway.telemetry import AccessEntry, Build, Log, Metrics
-from gateway.telemetry.audit_metrics import AuditMetrics, AuditNumbers
-from gateway.telemetry.limit_metrics import NO_LEASES, LimitMetrics
-from gateway.telemetry.policy_metrics import LastReload, PolicyMetrics
-from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
-from gateway.telemetry.tls_metrics import TlsMetrics
-from gateway.telemetry.traces import TraceMetrics
+from gateway.telemetry import AccessEntry
 from tests.running import ROOT
-from tests.telemetry.sources import sources
+from tests.telemetry.collectors import collectors
 
 README = ROOT / "README.md"
 DEPLOY = ROOT / "deploy" / "README.md"
@@ -71,9 +60,6 @@ _LINK = re.compile(r"\[[^]\n]+\]\(([^)\s]+)\)")
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|ya?ml|toml|json|jsonl)|[\w.-]+(/[\w.-]+)*/")
-
-
-NO_AUDIT = AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)
 
 
 def text_of(document: Path) -> str:
@@ -164,23 +150,6 @@ def complete(block: str) -> str:
     """Return the example with all sections that a configuration must have."""
     missing = [line for name, line in MISSING.items() if not re.search(rf"(?m)^{name}:", block)]
     return "\n".join([block, *missing])
-
-
-def collectors() -> list[Collector]:
-    """Return all that puts metrics on the page, as in a gateway that has just started."""
-    store = StoreSources(memory=lambda: 0.5, expiring=lambda: 0, commands=dict)
-    log = Log(io.StringIO()).events
-    return [
-        Metrics(sources(), Build("0", "interpreted")),
-        PolicyMetrics(str, lambda: LastReload(success=True, at=0.0)),
-        DependencyMetrics(Dependencies(Health(version="0"), log, lambda: 0.0)),
-        StoreMetrics(store),
-        TlsMetrics(dict, dict),
-        HeaderRefusals(log),
-        AuditMetrics(lambda: AuditNumbers(written={}, lost=0, waiting=0, unshipped=0, age=0.0, late=False)),
-        TraceMetrics(dict),
-        LimitMetrics(NO_LEASES, NO_LEASES, lambda: 0),
-    ]
 
 
 class TestFacts:
