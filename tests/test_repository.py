@@ -30,6 +30,7 @@ from tests.running import ROOT
 
 GITHUB = ROOT / ".github"
 CHANGELOG = ROOT / "CHANGELOG.md"
+RELEASE = GITHUB / "workflows" / "release.yml"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
 HOOKS = ROOT / ".pre-commit-config.yaml"
@@ -152,10 +153,11 @@ class TestWorkflows:
         assert "usage: python3 -m tests " in shown.stdout
 
     def test_the_oldest_python_is_the_one_of_the_package(self) -> None:
-        """The matrix begins with the version of `requires-python`."""
-        (matrix,) = (job["strategy"]["matrix"] for job in jobs() if "strategy" in job)
-        oldest = min(matrix["python"], key=lambda text: tuple(map(int, text.split("."))))
+        """Each matrix begins with the version of `requires-python`, and all have the same versions."""
+        matrices = [job["strategy"]["matrix"]["python"] for job in jobs() if "strategy" in job]
+        oldest = min(matrices[0], key=lambda text: tuple(map(int, text.split("."))))
         assert f">={oldest}" == project()["requires-python"]
+        assert matrices == [matrices[0]] * len(matrices)
 
     def test_actions_are_held_to_a_major_version(self) -> None:
         """All actions are GitHub's own, with a major version."""
@@ -164,12 +166,22 @@ class TestWorkflows:
 
     @pytest.mark.parametrize("workflow", WORKFLOWS, ids=name_of)
     def test_they_may_only_read_and_know_no_secret(self, workflow: Path) -> None:
-        """A workflow can only read and has no secrets, because strangers' pull requests run it."""
+        """A workflow can only read and has no secrets, because strangers' pull requests run it.
+
+        The job that publishes a release may write, in a workflow that only a tag starts.
+        """
         assert loaded(workflow)["permissions"] == {"contents": "read"}
-        assert [job["permissions"] for job in loaded(workflow)["jobs"].values() if "permissions" in job] == []
+        jobs_of_it = loaded(workflow)["jobs"].items()
+        more = {name: job["permissions"] for name, job in jobs_of_it if "permissions" in job}
+        assert more == ({"publish": {"contents": "write"}} if workflow == RELEASE else {})
         assert re.findall(r"secrets\b|pull_request_target", text_of(workflow)) == []
         kept = [step for step in steps() if step.get("uses", "").startswith("actions/checkout@")]
         assert [step["with"]["persist-credentials"] for step in kept] == [False] * len(kept)
+
+    def test_only_a_tag_of_a_version_starts_a_release(self) -> None:
+        """Neither a branch nor a pull request runs the workflow that may write."""
+        # YAML 1.1 reads `on` as true.
+        assert loaded(RELEASE)[True] == {"push": {"tags": ["v*"]}}
 
     def test_every_job_ends(self) -> None:
         """Every job ends within an hour; GitHub's own limit is six."""
