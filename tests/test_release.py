@@ -100,6 +100,31 @@ class TestNotes:
         )
 
 
+class TestPublishing:
+    def test_all_files_are_published_with_their_checksums(self, checkout: Path) -> None:
+        """The notes are the text of the release, and none of its files; a release needs a tag that exists."""
+        dist, programs = checkout / "dist", checkout / "programs"
+        for folder in (dist, programs):
+            folder.mkdir()
+        (dist / "notes.md").write_text("What changed.\n")
+        (dist / "a.whl").write_bytes(b"a")
+        (dist / "b.tar.gz").write_bytes(b"b")
+        (programs / "gh").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        (programs / "gh").chmod(0o755)
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        done = release(checkout, "publish", GITHUB_REF_NAME="v1.2.0", PATH=path)
+        assert (done.stdout.split(), done.stderr) == (
+            [
+                *("release", "create", "v1.2.0", "--verify-tag", "--title", "1.2.0"),
+                *("--notes-file", "../notes.md", "--", "SHA256SUMS", "a.whl", "b.tar.gz"),
+            ],
+            "",
+        )
+        assert (checkout / "notes.md").read_text() == "What changed.\n"
+        checked = output_of("sha256sum", "--check", "SHA256SUMS", cwd=dist)
+        assert checked == "a.whl: OK\nb.tar.gz: OK\n"
+
+
 class TestSteps:
     def test_the_workflow_runs_every_step_and_publishes_last(self) -> None:
         """Each step that the script describes is run by one job, and none else."""
