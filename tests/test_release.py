@@ -157,8 +157,10 @@ class Built:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The sdist of the checkout, and the pure wheel of that sdist, as `.ci/release dist` builds them."""
     source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "gateway.yaml"):
+    for name in ("MANIFEST.in", "pyproject.toml", "setup.py", "README.md", "LICENSE", "gateway.yaml"):
         shutil.copy(ROOT / name, source)
+    (source / "tests").mkdir()
+    shutil.copy(__file__, source / "tests")
     ignored = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "gateway", source / "gateway", symlinks=True, ignore=ignored)
     subprocess.run(
@@ -178,11 +180,14 @@ class TestPackages:
         assert built.wheel.name == f"blnk_gateway-{version()}-py3-none-any.whl"
 
     def test_the_sdist_has_what_a_compiled_build_needs(self, built: Built) -> None:
-        """All sources, the build backend, the licence, and the file that ships."""
+        """All sources, the build backend, the licence and the file that ships; no tests."""
         with tarfile.open(built.sdist) as packed:
             names = {name.partition("/")[2] for name in packed.getnames()}
         sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gateway").rglob("*.py")}
-        assert sources | {"pyproject.toml", "setup.py", "README.md", "LICENSE"} <= names
+        assert (
+            sources | {"pyproject.toml", "setup.py", "README.md", "LICENSE", "gateway/gateway.yaml"} <= names
+        )
+        assert {name for name in names if name.startswith("tests")} == set()
 
     def test_the_wheel_has_the_package_and_nothing_else(self, built: Built) -> None:
         """All modules, the marker of types, and the file that ships; neither tests nor documents."""
