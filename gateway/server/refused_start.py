@@ -2,6 +2,7 @@
 
 Rules kept here:
 - It is audited only if the store is known: from what could be read of the file, or from the environment.
+- It trims nothing: the file that says how many entries the stream keeps is the one that was refused.
 - The start fails in any case, with its own text, and does not wait long for this.
 """
 

@@ -32,6 +32,7 @@ from tests import redis_acl
 from tests.conftest import SHIPPED, Keys, Stored
 from tests.keys.records import GLOBEX, OTHER, RECORD, revocation
 from tests.keys.redis_setups import replicated, sentinels, until
+from tests.keys.streams import fill_stream
 from tests.redis_server import RedisServer, start_redis
 from tests.running import ROOT
 
@@ -178,6 +179,28 @@ class TestPrint:
         result = audit(*options)
         assert result.exit_code == 2
         assert text in result.stderr
+
+    @pytest.mark.parametrize(
+        ("environ", "trims"), [({}, False), ({"BLNK_GATEWAY_AUDIT__KEPT": "1000"}, True)]
+    )
+    def test_a_command_without_the_configuration_file_trims_nothing(
+        self,
+        redis_server: RedisServer,
+        redis_url: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        environ: dict[str, str],
+        trims: bool,
+    ) -> None:
+        """Only who knows `audit.kept` does: by the file, or by its variable."""
+        fill_stream(redis_server, 100_500)
+        monkeypatch.chdir(tmp_path)
+        given = {"BLNK_GATEWAY_KEYS__STORE": redis_url, **environ}
+        new_key = ("--owner", "acme", "--scopes", "ledgers:read", "--expires", "1d", "--print-key")
+        created = CliRunner().invoke(cli, ["keys", "create", *new_key], env=given)
+        assert created.exit_code == 0
+        kept = int(redis_server.command("XLEN", AUDIT)[1:])
+        assert kept < 100_500 if trims else kept == 100_501
 
     def test_keys_in_memory_have_no_stream_to_read(self, audit: Audit) -> None:
         result = audit(BLNK_GATEWAY_KEYS__STORE="memory://")

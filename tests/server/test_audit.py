@@ -24,6 +24,7 @@ from gateway.config.model import AuditConfig
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.redis.audit_reader import RedisAuditReader
+from gateway.keys.redis.names import AUDIT
 from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.store import KeyChange
 from gateway.server.audit_recorder import AuditRecorder
@@ -33,8 +34,9 @@ from gateway.server.learned_changes import MOST_LINES, LearnedChanges
 from gateway.telemetry import AccessEntry, Log
 from tests.conftest import Start
 from tests.keys.records import RECORD
+from tests.keys.streams import fill_stream
 from tests.raw_client import request
-from tests.redis_server import start_redis
+from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, Running, eventually
 
 NOW = datetime(2026, 11, 28, 2, 0, tzinfo=UTC)
@@ -360,6 +362,16 @@ class TestRefusedStart:
         assert told["refused_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
         assert all("gateway.yaml:" in problem for problem in told["problems"])
         assert redis_url not in ended.stderr
+
+    async def test_a_refused_start_trims_nothing(
+        self, redis_server: RedisServer, redis_url: str, tmp_path: Path
+    ) -> None:
+        """`audit.kept` may be more than the default; whoever could not read the file does not know."""
+        fill_stream(redis_server, 100_500)
+        file = tmp_path / "gateway.yaml"
+        file.write_text(f"listen: nowhere\nkeys: {{store: {redis_url}}}\n")
+        await asyncio.to_thread(CliRunner().invoke, cli, ["serve", "--config", str(file)])
+        assert redis_server.command("XLEN", AUDIT) == b":100501\r\n"
 
     async def test_a_store_that_is_away_does_not_hold_up_the_refusal(self, tmp_path: Path) -> None:
         file = tmp_path / "gateway.yaml"

@@ -4,12 +4,14 @@ Rules kept here:
 - No running gateway is needed. Core and its master key are needed only where Core is the authority and a key
   is created, rotated or revoked.
 - A dependency that fails ends the command with 3.
+- A command that does not know `audit.kept` trims nothing of the audit stream.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 _STORE_VARIABLE: Final = variable("keys.store")
+_KEPT: Final = "audit.kept"
+_KEPT_VARIABLE: Final = variable(_KEPT)
 _IN_MEMORY: Final = "keys.store is memory://, which no other process can use: name a Redis there"
 
 
@@ -68,15 +72,17 @@ def _load_or_preset(path: Path, *, secrets: bool) -> Config:
     """Return the configuration of the file.
 
     The preset stands in where no file was named, the default one is absent, and a variable names the store.
+    It does not know `audit.kept`, unless a variable sets that as well.
     """
     context = click.get_current_context(silent=True)
     named = context is not None and context.get_parameter_source("path") is not ParameterSource.DEFAULT
     if named or path.exists() or not os.environ.get(_STORE_VARIABLE):
         return load(path, secrets=secrets)
     try:
-        return parse_config(preset("core").encode(), path, os.environ, secrets=secrets)
+        config = parse_config(preset("core").encode(), path, os.environ, secrets=secrets)
     except ConfigError as error:
         fail(str(error), Exit.FAILED)
+    return config if os.environ.get(_KEPT_VARIABLE) else replace(config, unset=(*config.unset, _KEPT))
 
 
 def open_core_rows(config: Config) -> CoreRows:
@@ -114,7 +120,7 @@ def run_with_store(
         store = RedisKeyStore(
             config.keys.store,
             replicas=config.keys.replicas,
-            kept=KeptEntries(audit=lambda: config.audit.kept),
+            kept=KeptEntries(audit=lambda: None if _KEPT in config.unset else config.audit.kept),
             author=Author(operator_name(), way),
         )
         try:

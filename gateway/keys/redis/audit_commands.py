@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.audit.entry import AuditEntry, encode_entry
 from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS
-from gateway.keys.redis.script import Command
+from gateway.keys.redis.script import Command, Word
 
 ENTRY: Final = b"entry"
 """The one field of an entry in the stream; its value is JSON."""
@@ -15,13 +15,14 @@ WRITTEN: Final = "written"
 SHIPPED: Final = "shipped:"
 
 
-def append_entries(entries: Sequence[AuditEntry], kept: int) -> list[Command]:
-    """Return what appends entries, keeps about so many, and counts them; nothing for no entries."""
+def append_entries(entries: Sequence[AuditEntry], kept: int | None) -> list[Command]:
+    """Return what appends entries, keeps about so many (None: all), and counts them; [] for no entries."""
     if not entries:
         return []
+    trim: tuple[Word, ...] = () if kept is None else ("MAXLEN", "~", kept)
     return [
         *(
-            Command("XADD", AUDIT, ("MAXLEN", "~", kept, "*", ENTRY, encode_entry(entry)), audits=entry.kind)
+            Command("XADD", AUDIT, (*trim, "*", ENTRY, encode_entry(entry)), audits=entry.kind)
             for entry in entries
         ),
         # ZADD INCR, for INCR would be one more right.

@@ -24,12 +24,12 @@ BEGINNING: Final = "0-0"
 
 
 class RedisAuditStream:
-    """The stream over one link; `kept` returns about how many entries it keeps."""
+    """The stream over one link; `kept` returns about how many entries it keeps, None to trim none."""
 
     link: RedisLink
     _transactions: Transactions
 
-    def __init__(self, link: RedisLink, kept: Callable[[], int]) -> None:
+    def __init__(self, link: RedisLink, kept: Callable[[], int | None]) -> None:
         self.link = link
         self._kept = kept
 

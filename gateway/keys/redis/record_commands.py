@@ -39,11 +39,11 @@ class RecordCommands:
 
     Args:
         changes_kept: about how many entries the stream of changes keeps.
-        audit_kept: returns about how many entries the audit stream keeps.
+        audit_kept: returns about how many entries the audit stream keeps, None to trim none.
         author: who makes the changes.
     """
 
-    def __init__(self, changes_kept: int, audit_kept: Callable[[], int], author: Author) -> None:
+    def __init__(self, changes_kept: int, audit_kept: Callable[[], int | None], author: Author) -> None:
         self._changes_kept = changes_kept
         self._audit_kept = audit_kept
         self._author = author

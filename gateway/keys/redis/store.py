@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.audit.author import THE_GATEWAY, Author
-from gateway.audit.shipping import AUDIT_KEPT
 from gateway.keys.command_times import StoreTimes
 from gateway.keys.leases import TokenLeases
 from gateway.keys.redis.audit_stream import RedisAuditStream
@@ -37,10 +36,13 @@ from gateway.keys.redis.usage import KeyUsage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptEntries:
-    """About how many entries the streams keep: that of changes, and the audit stream."""
+    """About how many entries the streams keep: that of changes, and the audit stream.
+
+    `audit` returns None where `audit.kept` is not known: then nothing is trimmed there.
+    """
 
     changes: int = 10_000
-    audit: Callable[[], int] = lambda: AUDIT_KEPT
+    audit: Callable[[], int | None] = lambda: None
 
 
 class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAuditStream, KeyUsage):
