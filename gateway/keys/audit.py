@@ -1,7 +1,8 @@
 """The audit entry of a change to the record of a key: what it was, what it is, and who made the change.
 
 Rules kept here:
-- An entry has the members that differ, and none that reveals something about the key.
+- An entry has the members that differ, and none that reveals something about the key. They are compared
+  whole, and shortened then; a list that is too long begins with the items that the other one does not have.
 - The last use of a key is no change of it.
 - The history of a record is not repeated: its new event is the kind and the reason of the entry.
 """
@@ -12,6 +13,7 @@ from typing import Final
 
 from gateway.audit.author import Author
 from gateway.audit.entry import AuditEntry, Kind, shortened, shortened_text
+from gateway.keys.key_update import differing_first
 from gateway.keys.record import Event, KeyRecord, without_use
 from gateway.keys.record_json import to_members
 
@@ -44,8 +46,8 @@ def entry_of(before: KeyRecord | None, after: KeyRecord | None, author: Author) 
         client=author.client,
         key_id=record.id,
         owner=shortened_text(record.owner),
-        before={name: value for name, value in was.items() if is_now.get(name) != value},
-        after={name: value for name, value in is_now.items() if was.get(name) != value},
+        before=_different(was, is_now),
+        after=_different(is_now, was),
     )
 
 
@@ -90,4 +92,23 @@ def _members(record: KeyRecord | None) -> dict[str, object]:
         return {}
     members = to_members(record)
     # What is not set is left out, as false and an empty text are what a record without the member means.
-    return {name: shortened(value) for name, value in members.items() if value and name not in _LEFT_OUT}
+    return {name: value for name, value in members.items() if value and name not in _LEFT_OUT}
+
+
+def _different(members: dict[str, object], others: dict[str, object]) -> dict[str, object]:
+    """Return the members that the others do not have, or have with another value, each shortened."""
+    return {
+        name: shortened(_differing_first(value, others.get(name)))
+        for name, value in members.items()
+        if others.get(name) != value
+    }
+
+
+def _differing_first(value: object, other: object) -> object:
+    """Return a value whose long lists begin with what the other one does not have."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return {name: _differing_first(item, other.get(name)) for name, item in value.items()}
+    if not isinstance(value, list | tuple) or not isinstance(other, list | tuple):
+        return value
+    whole = shortened(value) == list(value) and shortened(other) == list(other)
+    return value if whole else differing_first(value, other)

@@ -5,13 +5,14 @@ Rules kept here:
   lives again would surprise whoever relies on that.
 - No end is moved into the past, for a revocation says who ended a key and why. The end of a rotated key is
   not moved beyond its overlap, for its successor has taken its place.
-- Each change adds an event with the values before and after. An update that changes nothing adds none.
+- Each change adds an event with the values before and after. An update that changes nothing adds none. A
+  list that is too long for it begins with the items that differ.
 - A record keeps the latest MAX_UPDATES of these events, so that it stays bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -92,28 +93,42 @@ def _new_terms(record: KeyRecord, changes: TermChanges) -> KeyTerms:
 
 
 def _changes(before: KeyRecord, after: KeyRecord) -> Iterator[Change]:
-    old, new = _texts(before), _texts(after)
-    for member, text in old.items():
-        if text != new[member]:
-            yield Change(member, _shown(text), _shown(new[member]))
+    old, new = _values(before), _values(after)
+    for member, value in old.items():
+        if value != new[member]:
+            yield Change(member, *_shown(value, new[member]))
 
 
-def _texts(record: KeyRecord) -> dict[str, str]:
-    """Return the values that an update can change, each as a text; empty for a term that bounds nothing."""
+def _values(record: KeyRecord) -> dict[str, tuple[str, ...]]:
+    """Return the values that an update can change, as texts; empty for a term that bounds nothing."""
     terms = record.terms
     return {
-        "name": record.name,
-        "scopes": ",".join(record.scopes),
-        "expires_at": str(record.expires_at),
-        "rate": "" if terms.rate is None else str(terms.rate),
-        "burst": str(terms.burst or ""),
-        "concurrency": str(terms.concurrency or ""),
-        "allow_from": ",".join(map(str, terms.allow_from)),
-        "certificate": terms.certificate,
+        "name": (record.name,),
+        "scopes": record.scopes,
+        "expires_at": (str(record.expires_at),),
+        "rate": ("" if terms.rate is None else str(terms.rate),),
+        "burst": (str(terms.burst or ""),),
+        "concurrency": (str(terms.concurrency or ""),),
+        "allow_from": tuple(map(str, terms.allow_from)),
+        "certificate": (terms.certificate,),
     }
 
 
-def _shown(text: str) -> str:
+def _shown(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, str]:
+    """Return both values as an event has them."""
+    whole = ",".join(old), ",".join(new)
+    if max(map(len, whole)) <= _MAX_SHOWN:
+        return whole
+    return _cut(",".join(differing_first(old, new))), _cut(",".join(differing_first(new, old)))
+
+
+def differing_first(items: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return the items in their order, but first those that are not among the others."""
+    known = frozenset(others)
+    return sorted(items, key=known.__contains__)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gateway.audit import THE_GATEWAY, Author, Way
+from gateway.audit.entry import MAX_TEXT
 from gateway.keys.audit import entry_of
 from gateway.keys.key_update import MAX_UPDATES, KeyUpdate, updated
 from gateway.keys.memory_store import MemoryKeyStore
@@ -18,7 +19,7 @@ from gateway.keys.redis.names import AUDIT
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyStore
-from gateway.policy.terms import KeyTerms, read_rate
+from gateway.policy.terms import KeyTerms, read_network, read_rate
 from tests.keys.records import OTHER, PENDING, RECORD, instant, revocation
 
 AT = "2026-02-01T00:00:00Z"
@@ -91,6 +92,27 @@ class TestEntry:
             "before": {"name": "n"},
             "after": {"name": "payments", "terms": {"rate": "10/s"}},
         }
+
+    def test_of_a_long_list_shows_first_what_differs(self) -> None:
+        """The last of 40 scopes would be cut, and with it what was changed."""
+        scopes = tuple(f"resource-{number:02}:read" for number in range(39))
+        networks = tuple(read_network(f"192.0.2.{number}") for number in range(64))
+        before = replace(RECORD, scopes=(*scopes, "api-keys:read"), terms=KeyTerms(allow_from=networks[:-1]))
+        after = replace(RECORD, scopes=(*scopes, "api-keys:*"), terms=KeyTerms(allow_from=networks))
+        said = members(before, after)
+        was, is_now = said["before"], said["after"]
+        assert (was["scopes"][:2], is_now["scopes"][:2]) == (
+            ["api-keys:read", "resource-00:read"],
+            ["api-keys:*", "resource-00:read"],
+        )
+        assert was["scopes"][-1].endswith(" more")
+        assert is_now["terms"]["allow_from"][:2] == ["192.0.2.63/32", "192.0.2.0/32"]
+        assert was["terms"]["allow_from"][0] == "192.0.2.0/32"
+
+    def test_of_a_long_text_is_there_if_only_its_end_differs(self) -> None:
+        before, after = replace(RECORD, name=f"{'n' * 300}1"), replace(RECORD, name=f"{'n' * 300}2")
+        cut = {"name": f"{'n' * MAX_TEXT}..."}
+        assert members(before, after) == {"kind": "key_updated", "before": cut, "after": cut}
 
     def test_of_an_update_has_its_reason_also_once_the_oldest_is_gone_from_the_history(self) -> None:
         """A record that has all the updates that it keeps loses one with each further update."""

@@ -53,6 +53,17 @@ def test_what_is_named_changes_and_the_history_has_the_values_before_and_after()
     assert decode_record(encode_record(after)) == after
 
 
+def test_of_long_scopes_the_history_has_first_those_that_differ() -> None:
+    """A change of the last of 40 scopes would be cut off."""
+    scopes = tuple(f"resource-{number:02}:read" for number in range(39))
+    before = replace(RECORD, scopes=(*scopes, "api-keys:read"))
+    after = updated(before, KeyUpdate(scopes=(*scopes, "api-keys:*")), EVENT)
+    (change,) = after.history[-1].changes
+    assert change.before.startswith("api-keys:read,resource-00:read,")
+    assert change.after.startswith("api-keys:*,resource-00:read,")
+    assert max(len(change.before), len(change.after)) == 256
+
+
 @pytest.mark.parametrize(
     "update", [KeyUpdate(), KeyUpdate("n", ("ledgers:read",)), KeyUpdate(terms=terms(burst=0))]
 )
