@@ -2,13 +2,16 @@
 
 Rules kept here:
 - A shipper prints an entry before it stores its position: it may print one twice, and never leaves one out.
-- Only who prints every entry for a program is a shipper: not a person at a terminal, and not a part of them.
+- Only who prints every entry, and into a file or under a name, is a shipper: not a person at a terminal, not
+  one who reads a part of them, and not `--follow | jq`.
 - With --follow a failure of Redis is waited for. SIGTERM, Ctrl-C and a closed pipe are the usual end of it.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -71,7 +74,9 @@ _NAME_TYPE: Final = _Matching(_NAME, "write at most 64 letters, digits, dots, hy
 @click.option("--key", "key_id", type=KeyId(), help="Print only changes of this key, and what it has done.")
 @click.option("--owner", type=RecordText(), help="Print only entries about keys of this owner.")
 @click.option(
-    "--name", type=_NAME_TYPE, help=f"The name of this shipper, with a position of its own: {DEFAULT_NAME}."
+    "--name",
+    type=_NAME_TYPE,
+    help=f"The name of this shipper, with a position of its own; into a file: {DEFAULT_NAME}.",
 )
 @click.option("--peek", is_flag=True, help="Store no position: this is no shipper.")
 @click.option("--forget", type=_NAME_TYPE, help="Forget this shipper, which does not run any more.")
@@ -98,9 +103,9 @@ def audit(
 ) -> None:
     """Print the audit stream: changes of keys, denied attempts, policies, starts and stops.
 
-    With --follow on a pipe or into a file the command is a shipper: it continues after the last entry that it
-    has printed under its name, and the gateway warns before it trims entries that a shipper has not printed.
-    It prints each entry at least once. Run one process for each name.
+    With --follow into a file, or with --follow --name on a pipe, the command is a shipper: it continues after
+    the last entry that it has printed under its name, and the gateway warns before it trims entries that a
+    shipper has not printed. It prints each entry at least once. Run one process for each name.
 
     \b
     Examples:
@@ -113,10 +118,11 @@ def audit(
         raise click.UsageError("use --since or --after, not both")
     selection = Selection(key_id, owner)
     terminal = sys.stdout.isatty()
-    ships = follow and selection.everything and not terminal and not peek
+    may_ship = follow and selection.everything and not terminal and not peek
+    ships = may_ship and (name is not None or _into_a_file())
     if name is not None and not ships:
         raise click.UsageError(
-            "--name is for a shipper: --follow on a pipe, without --key, --owner and --peek"
+            "--name is for a shipper: --follow on a pipe or into a file, without --key, --owner and --peek"
         )
     begin = after if since is None else position_before(resolve_past(since, utc_now(), "--since").unix)
     config = load_for_keys(path, changing=False, in_memory=_IN_MEMORY)
@@ -130,6 +136,10 @@ def audit(
     shipper = (name or DEFAULT_NAME) if ships else None
     with usual_end():
         _run(config, lambda reader: Follower(reader, printer, shipper).follow(begin))
+
+
+def _into_a_file() -> bool:
+    return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
 
 
 def _forget(config: Config, shipper: str) -> None:

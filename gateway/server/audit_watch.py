@@ -29,8 +29,8 @@ _STALE: Final = (
 )
 _NO_SHIPPER: Final = (
     "audit: no shipper prints the audit stream, which has more than {:.0%} of audit.kept, and the oldest "
-    "entries will be trimmed: run 'blnk-gateway audit --follow', raise audit.kept, or set audit.unshipped "
-    "to drop"
+    "entries will be trimmed: run 'blnk-gateway audit --follow >> FILE', raise audit.kept, or set "
+    "audit.unshipped to drop"
 )
 
 

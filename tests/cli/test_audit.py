@@ -257,6 +257,23 @@ def shipping(url: str, file: Path, *options: str) -> Iterator[Shipper]:
         shipper.process.communicate()
 
 
+@contextlib.contextmanager
+def piped(url: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`audit --follow` on a pipe, as a process."""
+    process = subprocess.Popen(
+        [*COMMAND, "--follow", *options],
+        cwd=ROOT,
+        env=os.environ | {"BLNK_GATEWAY_KEYS__STORE": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def unshipped(stored: Stored) -> Unshipped:
     found: Unshipped = stored(lambda store: store.unshipped())
     return found
@@ -371,6 +388,19 @@ class TestShip:
                 assert shipper.end()[0] == 0
         assert kinds(file.read_bytes()) == [CREATED, ("key_created", OTHER.id)]
 
+    def test_who_reads_a_pipe_without_a_name_is_no_shipper(
+        self, redis_url: str, redis_server: RedisServer, stored: Stored
+    ) -> None:
+        """A person who runs `audit --follow | jq` makes no shipper skip entries."""
+        stored(change)
+        with piped(redis_url) as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(3)]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=PATIENCE) == 0
+        assert kinds(b"".join(lines)) == [CREATED, CREATED_OTHER, REVOKED]
+        assert redis_server.command("EXISTS", audit_position_name("default")) == b":0\r\n"
+
     def test_a_closed_pipe_is_its_usual_end(self, redis_url: str, stored: Stored) -> None:
         stored(change)
         process = subprocess.Popen(
@@ -394,7 +424,7 @@ class TestShip:
         many = [AuditEntry(kind=Kind.POLICY_LIVE, replica="r" * 200)] * 1000
         stored(lambda store: store.append_entries(many))
         process = subprocess.Popen(
-            [*COMMAND, "--follow"],
+            [*COMMAND, "--follow", "--name", "siem"],
             cwd=ROOT,
             env=os.environ | {"BLNK_GATEWAY_KEYS__STORE": redis_url},
             stdout=subprocess.PIPE,
