@@ -1,8 +1,8 @@
 """Follows the audit stream, and prints its entries as they come, until the command is ended.
 
 Rules kept here:
-- Entries are printed before the position of the shipper is stored. A signal waits a moment for both, so that
-  a shipper which is ended in the usual way prints no entry twice.
+- Entries are printed, and those on a pipe read, before the position of the shipper is stored. A signal waits
+  a moment for both, so that a shipper which is ended in the usual way prints no entry twice.
 - If the entry that was printed last is gone, entries with earlier ids may have come since (`audit_reader`).
   The command goes back a little then, and prints some entries again.
 - A failure of Redis is waited for, however long it takes, and said once.
@@ -78,6 +78,7 @@ class Follower:
         if batch.whole:
             printed = batch.written
         if self._shipper is not None and (batch.last or printed != self._printed):
+            await self._output.taken()
             await self._acknowledge(self._shipper, batch.last, printed)
 
     async def _acknowledge(self, shipper: str, last: str | None, printed: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -418,6 +419,23 @@ class TestShip:
         assert process.stderr is not None
         assert process.stderr.read() == b""
         process.stderr.close()
+
+    def test_what_nobody_has_read_from_the_pipe_is_not_acknowledged(
+        self, redis_url: str, redis_server: RedisServer, stored: Stored
+    ) -> None:
+        """A reader that crashes loses the buffer of the pipe: the next one gets those entries again."""
+        stored(change)
+        with piped(redis_url, "--name", "siem") as crashed:
+            assert crashed.stdout is not None
+            assert select.select([crashed.stdout], [], [], PATIENCE)[0]
+            crashed.send_signal(signal.SIGTERM)
+            assert crashed.wait(timeout=PATIENCE) == 0
+        assert redis_server.command("EXISTS", audit_position_name("siem")) == b":0\r\n"
+        with piped(redis_url, "--name", "siem") as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(3)]
+            until(lambda: unshipped(stored) == Unshipped("siem", 0, None), "an acknowledgement")
+        assert kinds(b"".join(lines)) == [CREATED, CREATED_OTHER, REVOKED]
 
     def test_a_pipe_that_nobody_reads_does_not_outlive_a_signal(self, redis_url: str, stored: Stored) -> None:
         """The lines that the pipe could not take are not acknowledged."""
