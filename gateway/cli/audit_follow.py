@@ -23,7 +23,13 @@ from gateway.cli.audit_lines import EntryPrinter
 from gateway.cli.console import say
 from gateway.cli.line_output import LineOutput
 from gateway.errors import GatewayError
-from gateway.keys.redis.audit_reader import REWOUND_SECONDS, AuditBatch, RedisAuditReader, rewound
+from gateway.keys.redis.audit_reader import (
+    REWOUND_SECONDS,
+    AuditBatch,
+    RedisAuditReader,
+    is_of_entry,
+    rewound,
+)
 from gateway.keys.redis.audit_stream import BEGINNING
 from gateway.policy.explanation import printable
 
@@ -47,13 +53,14 @@ class Follower:
         self._printer = printer
         self._shipper = shipper
         self._output = LineOutput(sys.stdout.fileno())
+        self._position = BEGINNING
         self._printed = 0
         self._said = ""
 
     async def follow(self, begin: str | None) -> None:
         """Print for ever; returns only by cancellation, or with BrokenPipeError."""
         after = await self._patiently(partial(self._begin, begin))
-        of_entry = begin is None and after != BEGINNING
+        of_entry = begin is None and is_of_entry(after)
         while True:
             batch = await self._patiently(partial(self._reader.read, after, WAIT_SECONDS))
             if of_entry and not batch.there:
@@ -69,7 +76,8 @@ class Follower:
         if self._shipper is None:
             return begin or BEGINNING
         self._printed = await self._reader.printed(self._shipper)
-        return begin or await self._reader.position(self._shipper)
+        self._position = begin or await self._reader.position(self._shipper)
+        return self._position
 
     async def _take(self, batch: AuditBatch) -> None:
         """Print a batch, then store the position behind it."""
@@ -79,15 +87,11 @@ class Follower:
             printed = batch.written
         if self._shipper is not None and (batch.last or printed != self._printed):
             await self._output.taken()
-            await self._acknowledge(self._shipper, batch.last, printed)
-
-    async def _acknowledge(self, shipper: str, last: str | None, printed: int) -> None:
-        async def store() -> None:
-            position = last or await self._reader.position(shipper)
-            await self._reader.acknowledge(shipper, position, printed)
-
-        await self._patiently(store)
-        self._printed = printed
+            self._position = batch.last or self._position
+            await self._patiently(
+                partial(self._reader.acknowledge, self._shipper, self._position, printed),
+            )
+            self._printed = printed
 
     async def _patiently(self, work: Callable[[], Awaitable[Done]]) -> Done:
         """Return the result of `work`, however long Redis fails; say once why."""

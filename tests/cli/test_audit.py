@@ -319,6 +319,22 @@ class TestShip:
             shipper.end()
         assert {int(entry["replica"]) for entry in printed(file.read_bytes())} == set(range(1, made + 1))
 
+    def test_begun_later_it_stores_that_position_with_its_count(
+        self, redis_url: str, stored: Stored, tmp_path: Path
+    ) -> None:
+        """Entries before --since count as shipped, and are not printed at the next start either."""
+        stored(change)
+        time.sleep(0.005)  # an age of 0s begins now, and the ids of entries have milliseconds
+        file = tmp_path / "audit.jsonl"
+        with shipping(redis_url, file, "--since", "0s") as first:
+            until(lambda: unshipped(stored) == Unshipped("default", 0, None), "an acknowledgement")
+            assert first.end() == (0, "")
+        stored(lambda store: store.add(OTHER))
+        with shipping(redis_url, file) as second:
+            second.wait_for(1)
+            assert second.end() == (0, "")
+        assert kinds(file.read_bytes()) == [("key_created", OTHER.id)]
+
     def test_a_line_that_a_crash_has_cut_costs_no_other(
         self, redis_url: str, stored: Stored, tmp_path: Path
     ) -> None:

@@ -140,6 +140,11 @@ def position_before(unix: float) -> str:
     return f"{milliseconds}-{_LAST_SEQUENCE}" if milliseconds else BEGINNING
 
 
+def is_of_entry(position: str) -> bool:
+    """Return whether a position is that of an entry, and not one before all entries of some time."""
+    return position != BEGINNING and not position.endswith(f"-{_LAST_SEQUENCE}")
+
+
 def rewound(position: str) -> str:
     """Return the position as long before this one as two clocks may differ."""
     return position_before(int(position.partition("-")[0]) / 1000 - REWOUND_SECONDS)
