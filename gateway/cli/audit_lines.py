@@ -60,10 +60,15 @@ def members_of(entry: StoredEntry) -> Members:
         members = msgspec.json.decode(entry.text)
     except msgspec.DecodeError:
         members = None
-    if not isinstance(members, dict):
+    if not isinstance(members, dict) or not _is_readable(members):
         members = {"kind": "unreadable"}
     at = members.pop("at", "") or str(Instant.of(datetime.fromtimestamp(entry.written_at, UTC)))
     return {"id": entry.id, "at": at, **members}
+
+
+def _is_readable(members: Members) -> bool:
+    """Return whether the members that every version writes alike are texts, and the kind is one of them."""
+    return "kind" in members and all(isinstance(members.get(name, ""), str) for name in _COLUMNS)
 
 
 def json_line(members: Members) -> bytes:

@@ -167,6 +167,14 @@ class TestPrint:
             {"id": "8-0", "at": "1970-01-01T00:00:00.008Z", "kind": "unreadable"},
         ]
 
+    @pytest.mark.parametrize("text", ["{}", '{"kind":"x","at":5}', '{"kind":[]}', '{"kind":"x","key_id":[]}'])
+    def test_an_entry_of_another_shape_ends_no_table(
+        self, audit: Audit, redis_server: RedisServer, text: str
+    ) -> None:
+        redis_server.command("XADD", AUDIT, "7-0", "entry", text)
+        result = audit("--output", "table")
+        assert (result.exit_code, result.stdout.split()) == (0, ["1970-01-01T00:00:00", "unreadable"])
+
     @pytest.mark.parametrize(
         ("options", "text"),
         [
