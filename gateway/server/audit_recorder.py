@@ -21,6 +21,7 @@ from gateway.audit.queue import AuditQueue
 from gateway.fairness.shares import network_of
 from gateway.gocompat.times import Instant
 from gateway.telemetry import AccessEntry
+from gateway.telemetry.request_counts import KNOWN_METHODS
 
 MOST_PROBLEMS: Final = 5
 _DENIED: Final = frozenset({401, 403})
@@ -59,7 +60,7 @@ class AuditRecorder:
                 request_id=entry.request_id,
                 key_id=entry.key_id,
                 owner=entry.owner,
-                route=entry.route or f"{entry.method} /{_RESOURCE}...",
+                route=entry.route or f"{_method_of(entry)} /{_RESOURCE}...",
                 code=entry.code,
                 status=entry.status,
             )
@@ -100,6 +101,11 @@ class AuditRecorder:
 
     def _time(self) -> str:
         return str(Instant.of(self._now()))
+
+
+def _method_of(entry: AccessEntry) -> str:
+    """Return the method, or `other` for one of a client's own: it can make up any number of names."""
+    return entry.method if entry.method in KNOWN_METHODS else "other"
 
 
 def _is_of_keys(entry: AccessEntry) -> bool:

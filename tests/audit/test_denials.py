@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.audit import AuditEntry, Kind
-from gateway.audit.denials import MOST_KINDS, DenialCounts, DeniedAttempt
+from gateway.audit.denials import MOST_KINDS, MOST_OF_ONE, DenialCounts, DeniedAttempt
 
 
 def attempt(number: int = 0, **members: str) -> DeniedAttempt:
@@ -48,6 +48,31 @@ def test_a_flood_from_any_number_of_networks_makes_a_few_entries_and_loses_no_co
     *first, others = sorted(counts.take("host:1"), key=lambda each: each.count)
     assert [each.count for each in first] == [1] * MOST_KINDS
     assert others == entry(at=f"t{MOST_KINDS:05}", count=10_000 - MOST_KINDS, until="t09999")
+
+
+def test_one_key_cannot_hide_the_attempts_of_another() -> None:
+    """A key has four entries at most; the last one counts all its further kinds, and names it."""
+    counts = DenialCounts()
+    for number in range(1000):
+        counts.add(attempt(number, key_id="api_key_1", owner="acme", network=f"n{number}"))
+    counts.add(attempt(2000, key_id="api_key_2"))
+    told = counts.take("host:1")
+    assert [(each.key_id, each.count) for each in told] == [
+        *(("api_key_1", 1),) * MOST_OF_ONE, ("api_key_1", 1000 - MOST_OF_ONE), ("api_key_2", 1),
+    ]  # fmt: skip
+    assert told[MOST_OF_ONE] == entry(
+        at="t00003", key_id="api_key_1", owner="acme", count=1000 - MOST_OF_ONE, until="t00999"
+    )
+
+
+def test_one_network_without_a_key_cannot_hide_another() -> None:
+    counts = DenialCounts()
+    for number in range(1000):
+        counts.add(attempt(number, route=f"{number}"))
+    counts.add(attempt(2000, network="n", client="n"))
+    assert [(each.client, each.count) for each in counts.take("host:1")] == [
+        *(("192.0.2.1", 1),) * MOST_OF_ONE, ("192.0.2.1", 1000 - MOST_OF_ONE), ("n", 1),
+    ]  # fmt: skip
 
 
 def test_who_has_no_key_cannot_hide_an_attempt_with_one() -> None:

@@ -251,6 +251,17 @@ class TestWriter:
         writing.cancel()
         assert [entry.count for entry in stream.entries] == [3]
 
+    def test_made_up_methods_are_one_kind(self) -> None:
+        """Otherwise one client could use up all the kinds, and hide the attempts of others."""
+        recorder = AuditRecorder("host:1", lambda: NOW)
+        for method in ("GET", *(f"M{number}" for number in range(100))):
+            recorder.refused(
+                AccessEntry(time=0.0, status=403, code="C", method=method, path="/api-keys", key_id="k")
+            )
+        recorder.settle_denials()
+        told = [(entry.route, entry.count) for entry in recorder.queue.first(9)]
+        assert told == [("GET /api-keys...", 1), ("other /api-keys...", 100)]
+
     async def test_a_store_that_is_away_does_not_hold_up_the_end(self) -> None:
         recorder = AuditRecorder("host:1", lambda: NOW)
         recorder.policy_live("a")
