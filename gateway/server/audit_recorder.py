@@ -2,8 +2,8 @@
 
 Rules kept here:
 - Recording never waits and never fails: entries go into a bounded queue, with the time when they happened.
-- Denied attempts are those on `/api-keys` that got 401 or 403. They are counted, and become entries once a
-  minute.
+- Denied attempts are those on `/api-keys` that got 401 or 403, and those of a key to change or revoke a key
+  that is none of its owner's, which got 404. They are counted, and become entries once a minute.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from urllib.parse import unquote
 from gateway.audit.denials import DenialCounts, DeniedAttempt
 from gateway.audit.entry import AuditEntry, Kind, shortened_text
 from gateway.audit.queue import AuditQueue
+from gateway.errors import Code
 from gateway.fairness.shares import network_of
 from gateway.gocompat.times import Instant
+from gateway.keys.minting import is_key_id
 from gateway.telemetry import AccessEntry
 from gateway.telemetry.request_counts import KNOWN_METHODS
 
 MOST_PROBLEMS: Final = 5
 _DENIED: Final = frozenset({401, 403})
+_NOT_FOUND: Final = Code.KEY_NOT_FOUND.code
 _RESOURCE: Final = "api-keys"
 
 
@@ -50,7 +53,7 @@ class AuditRecorder:
 
     def refused(self, entry: AccessEntry) -> None:
         """Count a refused request if it was a denied attempt on the keys."""
-        if entry.status not in _DENIED or not _is_of_keys(entry):
+        if not (entry.status in _DENIED or _is_of_another_owner(entry)) or not _is_of_keys(entry):
             return
         self._denials.add(
             DeniedAttempt(
@@ -101,6 +104,14 @@ class AuditRecorder:
 
     def _time(self) -> str:
         return str(Instant.of(self._now()))
+
+
+def _is_of_another_owner(entry: AccessEntry) -> bool:
+    """Return whether a key tried to change or revoke one that its owner does not have.
+
+    The master key has every owner's keys: its 404 is a wrong id.
+    """
+    return entry.code == _NOT_FOUND and is_key_id(entry.key_id)
 
 
 def _method_of(entry: AccessEntry) -> str:

@@ -102,6 +102,8 @@ class TestGateway:
         gateway = await start_gateway(store=store)
         poor = await gateway.mint("ledgers:read")
         dead = await gateway.mint("api-keys:*", revoked=True)
+        rich, other = await gateway.mint("api-keys:*"), await gateway.mint("ledgers:read", owner="other")
+        foreign = f"/api-keys/{other.id}"
         for key, method, target in (
             (None, "GET", "/api-keys?owner=acme"),
             (poor.key, "POST", "/api-keys"),
@@ -110,8 +112,12 @@ class TestGateway:
             (None, "GET", "/ledgers"),
             (MASTER_KEY, "DELETE", "/api-keys/x?owner=acme"),
             (poor.key, "GET", "/ledgers"),
+            (rich.key, "DELETE", foreign),
+            (rich.key, "PATCH", foreign),
+            (MASTER_KEY, "PATCH", f"{foreign}?owner=acme"),
         ):
-            await gateway.ask(method, target, key=key, body=b"{}" if method == "POST" else None)
+            body = b'{"name":"x"}' if method in ("POST", "PATCH") else None
+            await gateway.ask(method, target, key=key, body=body)
         entries = await entries_at_the_end(gateway, store)
         told = [
             (entry.get("key_id", ""), entry["route"], entry["status"], entry["code"], entry["count"])
@@ -124,6 +130,8 @@ class TestGateway:
                 (poor.id, "POST /api-keys", 403, "AUTH_INSUFFICIENT_PERMISSIONS", 1),
                 (poor.id, "PUT /api-keys...", 403, "AUTH_INSUFFICIENT_PERMISSIONS", 1),
                 (dead.id, "GET /api-keys", 401, "AUTH_EXPIRED_API_KEY", 1),
+                (rich.id, "DELETE /api-keys/{id}", 404, "APIKEY_NOT_FOUND", 1),
+                (rich.id, "PATCH /api-keys/{id}", 403, "AUTH_MASTER_KEY_REQUIRED", 1),
             ]
         )
 
