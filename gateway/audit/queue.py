@@ -7,7 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from itertools import islice
 from typing import Final
 
@@ -39,6 +39,12 @@ class AuditQueue:
         self.lost += 1
         self._lost_now_count += 1
         self._lost_now[1:] = [entry]
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """The number of entries that wait, by kind; `entries_lost` has those that no entry tells of yet."""
+        kinds = Counter(entry.kind.value for entry in self._waiting)
+        return kinds + Counter({Kind.ENTRIES_LOST.value: self._lost_now_count})
 
     def first(self, most: int) -> list[AuditEntry]:
         """Return the oldest entries."""

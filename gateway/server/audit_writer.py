@@ -3,7 +3,7 @@
 Rules kept here:
 - Entries are written in the order in which they happened. While the store fails, they wait.
 - An entry whose write may have failed is written again: the stream has each at least once.
-- The end of the process waits for it a moment, and no longer.
+- The end of the process waits for it a moment, and no longer. What it leaves is logged by kind.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import Final
+
+from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import GatewayError
 from gateway.keys.store import AuditStream
@@ -22,6 +24,7 @@ LOOK_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 1.0
 LAST_SECONDS: Final = 0.5
 """How long the end of the process waits."""
+LEFT: Final = "audit entries were not written before the end"
 _AT_ONCE: Final = 100
 
 
@@ -31,12 +34,20 @@ class AuditWriter:
     Args:
         recorder: has the entries.
         stream: takes them.
+        log: takes what is left at the end.
         settle: the seconds for which denied attempts are counted.
     """
 
-    def __init__(self, recorder: AuditRecorder, stream: AuditStream, settle: float = SETTLE_SECONDS) -> None:
+    def __init__(
+        self,
+        recorder: AuditRecorder,
+        stream: AuditStream,
+        log: FilteringBoundLogger,
+        settle: float = SETTLE_SECONDS,
+    ) -> None:
         self._recorder = recorder
         self._stream = stream
+        self._log = log
         self._settle = settle
 
     async def run(self) -> None:
@@ -56,10 +67,12 @@ class AuditWriter:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def finish(self) -> None:
-        """Write what is left, if the store takes it within a moment."""
+        """Write what is left, if the store takes it within a moment; log what it does not take."""
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self._write()
+        if kinds := self._recorder.queue.kinds:
+            self._log.warning(LEFT, count=kinds.total(), **kinds)
 
     async def _write(self) -> None:
         queue = self._recorder.queue

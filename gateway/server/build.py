@@ -270,7 +270,7 @@ def _store_sources(keys: KeyParts) -> StoreSources:
 
 def _audit(base: Base, store: KeyStore) -> AuditParts:
     watch = AuditWatch(store, lambda: base.live.config.audit, base.log.events, base.health)
-    return AuditParts(base.audit, AuditWriter(base.audit, store), watch)
+    return AuditParts(base.audit, AuditWriter(base.audit, store, base.log.events), watch)
 
 
 def _clients(base: Base, handler: RequestHandler, limits: Callable[[Config], ClientLimits]) -> Clients:

@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
+from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.health import Health
 from gateway.audit import AuditEntry, Author, Kind, Way
+from gateway.audit.queue import MOST_WAITING
 from gateway.audit.shipping import Unshipped
 from gateway.cli import cli
 from gateway.config.model import AuditConfig
@@ -29,7 +31,7 @@ from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.store import KeyChange
 from gateway.server.audit_recorder import AuditRecorder
 from gateway.server.audit_watch import EVENT, AuditWatch
-from gateway.server.audit_writer import AuditWriter
+from gateway.server.audit_writer import LEFT, AuditWriter
 from gateway.server.learned_changes import MOST_LINES, LearnedChanges
 from gateway.telemetry import AccessEntry, Log
 from tests.conftest import Start
@@ -212,6 +214,11 @@ def _loopback() -> Any:
     return (values.network("127.0.0.0/8"),)
 
 
+def quiet() -> FilteringBoundLogger:
+    """Return a log that nobody reads."""
+    return Log(io.StringIO(), "json").events
+
+
 class Stream:
     """A stream that fails until it is mended, and keeps what it gets."""
 
@@ -235,7 +242,7 @@ class TestWriter:
         stream, recorder = Stream(), AuditRecorder("host:1", lambda: NOW)
         recorder.policy_live("a")
         recorder.started("1.0", "a")
-        writing = asyncio.create_task(AuditWriter(recorder, stream).run())
+        writing = asyncio.create_task(AuditWriter(recorder, stream, quiet()).run())
         await asyncio.sleep(0.01)
         recorder.policy_refused("b", ["wrong"] * 9, "a")
         stream.failing = False
@@ -252,7 +259,7 @@ class TestWriter:
     async def test_denied_attempts_become_entries_after_a_while(self) -> None:
         stream, recorder = Stream(), AuditRecorder("host:1", lambda: NOW)
         stream.failing = False
-        writing = asyncio.create_task(AuditWriter(recorder, stream, settle=0.05).run())
+        writing = asyncio.create_task(AuditWriter(recorder, stream, quiet(), settle=0.05).run())
         for _ in range(3):
             recorder.refused(AccessEntry(time=0.0, status=401, code="C", method="GET", path="/api-keys"))
         await eventually(lambda: bool(stream.entries), "an entry")
@@ -270,11 +277,29 @@ class TestWriter:
         told = [(entry.route, entry.count) for entry in recorder.queue.first(9)]
         assert told == [("GET /api-keys...", 1), ("other /api-keys...", 100)]
 
-    async def test_a_store_that_is_away_does_not_hold_up_the_end(self) -> None:
-        recorder = AuditRecorder("host:1", lambda: NOW)
+    async def test_a_store_that_is_away_does_not_hold_up_the_end_and_the_log_has_what_is_left(self) -> None:
+        recorder, log = AuditRecorder("host:1", lambda: NOW), io.StringIO()
         recorder.policy_live("a")
-        await AuditWriter(recorder, Stream()).finish()
-        assert len(recorder.queue) == 1
+        recorder.started("1.0", "a")
+        recorder.stopped(0)
+        for _ in range(MOST_WAITING):
+            recorder.policy_live("b")
+        await AuditWriter(recorder, Stream(), Log(log, "json").events).finish()
+        said = json.loads(log.getvalue())
+        assert {name: said[name] for name in ("level", "event", "count")} == {
+            "level": "warning", "event": LEFT, "count": MOST_WAITING + 3,
+        }  # fmt: skip
+        kinds = {name: said[name] for name in Kind if name in said}
+        assert kinds == {
+            "policy_live": MOST_WAITING - 2, "gateway_started": 1, "gateway_stopped": 1, "entries_lost": 3,
+        }  # fmt: skip
+
+    async def test_an_end_that_leaves_nothing_logs_nothing(self) -> None:
+        recorder, stream, log = AuditRecorder("host:1", lambda: NOW), Stream(), io.StringIO()
+        stream.failing = False
+        recorder.policy_live("a")
+        await AuditWriter(recorder, stream, Log(log, "json").events).finish()
+        assert (len(stream.entries), log.getvalue()) == (1, "")
 
 
 class Watched:
