@@ -326,6 +326,12 @@ class MemoryKeyStore(_MemoryReader, _MemoryWriter):
         for entry in entries:
             self._audit.append(entry)
 
+    async def append_once(self, entries: Mapping[str, AuditEntry], seconds: float) -> None:
+        """Append the entries whose names nobody has taken, and take each name."""
+        for name, entry in entries.items():
+            if await self.take_lease(name, seconds):
+                self._audit.append(entry)
+
     async def unshipped(self) -> Unshipped:
         """Return that nothing is to be shipped: no other process can read these entries."""
         return Unshipped("", 0, None)

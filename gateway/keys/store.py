@@ -287,9 +287,17 @@ class AuditStream(Protocol):
         """Return what the slowest shipper has not printed yet."""
 
 
+class SharedAuditStream(Protocol):
+    """The audit stream, for what several replicas see."""
+
+    async def append_once(self, entries: Mapping[str, AuditEntry], seconds: float) -> None:
+        """Append those whose names nobody took in the last so many seconds, and take the names."""
+
+
 class KeyStore(
     ActingStore,
     AuditStream,
+    SharedAuditStream,
     RecordReader,
     RecordReviser,
     RecordAdder,

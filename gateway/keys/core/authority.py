@@ -102,9 +102,10 @@ class CoreAuthority:
 
     async def follow(self) -> None:
         """Follow the store, and read the rows in use again, for ever; returns only by cancellation."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._cache.follow())
-            both.create_task(self._read_rows_in_use())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._cache.follow())
+            tasks.create_task(self._read_rows_in_use())
+            tasks.create_task(self._write_changes())
 
     async def _read_rows_in_use(self) -> None:
         while True:
@@ -115,8 +116,14 @@ class CoreAuthority:
                 self._failure = failure
             else:
                 self._failure = None
-            await self._sync.write(Instant.of(self._clocks.now()))
+            await self._sync.revocations.write(Instant.of(self._clocks.now()))
             await asyncio.sleep(max(0.0, began + READ_SECONDS - self._clocks.monotonic()))
+
+    async def _write_changes(self) -> None:
+        """Write the changes that were seen, for ever; the reading of rows does not wait for it."""
+        while True:
+            await self._sync.changes.write()
+            await asyncio.sleep(READ_SECONDS)
 
     async def close(self) -> None:
         """Close the rows and the verifier, and cancel look-ups; the store is closed by its owner."""

@@ -104,6 +104,8 @@ class RowCache:
         before = self._kept.get(digest)
         if before is not None and before.sent > sent and before.row.hashed == row.hashed:
             row, sent = before.row, before.sent
+        if before is not None and before.row.hashed == row.hashed:
+            self._on_change(before.row, row)
         kept = ConfirmedRow(row, ends_at, sent, terms)
         self._kept.put(digest, kept)
         return kept

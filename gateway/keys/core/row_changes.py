@@ -3,7 +3,9 @@
 Rules kept here:
 - They are seen in the rows of keys in use, which are read again every second. The store keeps none of it, for
   the row says what a key is.
-- One replica writes the entry, by a lease; all of them see the change.
+- One replica writes the entry, all of them see the change. The store takes the name of the change in the step
+  that writes its entry, so that neither a crash nor a lost response loses it.
+- Many changes are written in batches, and nothing waits for that: the reading of rows goes on.
 - A revocation is written with the record of the key, and not here.
 """
 
@@ -11,30 +13,27 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Final, Protocol
+from itertools import islice
+from typing import Final
 
 from gateway.audit.author import CORE
 from gateway.audit.entry import AuditEntry
 from gateway.errors import GatewayError
 from gateway.keys.audit import entry_of
 from gateway.keys.core.records import CoreRow, record_of
-from gateway.keys.store import AuditStream, CoreRevocationQueue
+from gateway.keys.store import SharedAuditStream
 
-LEASE_SECONDS: Final = 10.0
+MARKED_SECONDS: Final = 10.0
 """For longer than any replica needs to see the same change."""
-
-
-class RowChangeStore(AuditStream, CoreRevocationQueue, Protocol):
-    """The store with the audit stream and the leases."""
+_AT_ONCE: Final = 500
 
 
 class RowChanges:
     """The changes that were seen, until the audit stream has them."""
 
-    def __init__(self, store: RowChangeStore) -> None:
+    def __init__(self, store: SharedAuditStream) -> None:
         self._store = store
         self._seen: dict[str, AuditEntry] = {}
-        self._ours: list[AuditEntry] = []
 
     def note(self, before: CoreRow, row: CoreRow) -> None:
         """Note a row that was read again; it counts if it says something else than before."""
@@ -48,15 +47,12 @@ class RowChanges:
     async def write(self) -> None:
         """Write the changes that were noted; what the store refuses is written the next time."""
         try:
-            for lease, entry in list(self._seen.items()):
-                if await self._store.take_lease(lease, LEASE_SECONDS):
-                    self._ours.append(entry)
-                self._seen.pop(lease, None)
-            if self._ours:
-                await self._store.append_entries(self._ours)
-                self._ours.clear()
+            while batch := dict(islice(self._seen.items(), _AT_ONCE)):
+                await self._store.append_once(batch, MARKED_SECONDS)
+                for name in batch:
+                    del self._seen[name]
         except GatewayError:
-            # Both lists are still there.
+            # The rest is still there.
             return
 
 

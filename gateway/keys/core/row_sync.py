@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.gocompat.times import Instant
 from gateway.keys.core.revocation_sync import RevocationSync
 from gateway.keys.core.row_changes import RowChanges
 
@@ -15,8 +14,3 @@ class RowSync:
 
     revocations: RevocationSync
     changes: RowChanges
-
-    async def write(self, now: Instant) -> None:
-        """Write what was noted; what the store refuses is written the next time."""
-        await self.revocations.write(now)
-        await self.changes.write()

@@ -8,9 +8,17 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.keys.core.records import CoreRow, RowsById
-from gateway.keys.core.row_changes import RowChangeStore
 from gateway.keys.pending import HashVerifier
-from gateway.keys.store import ActingStore, DigestBinder, KeysByDigest, KeysById, RecordAdder, RecordReviser
+from gateway.keys.store import (
+    ActingStore,
+    CoreRevocationQueue,
+    DigestBinder,
+    KeysByDigest,
+    KeysById,
+    RecordAdder,
+    RecordReviser,
+    SharedAuditStream,
+)
 
 
 class CoreRowSource(RowsById, Protocol):
@@ -27,7 +35,15 @@ class CoreRowSource(RowsById, Protocol):
 
 
 class CoreDigestStore(
-    ActingStore, RowChangeStore, KeysById, KeysByDigest, RecordReviser, RecordAdder, DigestBinder, Protocol
+    ActingStore,
+    SharedAuditStream,
+    CoreRevocationQueue,
+    KeysById,
+    KeysByDigest,
+    RecordReviser,
+    RecordAdder,
+    DigestBinder,
+    Protocol,
 ):
     """The store of the digests of Core's keys."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.audit.entry import AuditEntry
 from gateway.audit.shipping import Unshipped
-from gateway.keys.redis.audit_commands import SHIPPED, WRITTEN, append_entries
+from gateway.keys.redis.audit_commands import SHIPPED, WRITTEN, append_entries, append_once
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import redis_errors
 from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS, audit_position_name
@@ -46,6 +46,13 @@ class RedisAuditStream:
         async with redis_errors():
             await self.link.changes.execute_command(*eval_command({}, commands))
         self._transactions.audited.update(command.audits for command in commands if command.audits)
+
+    async def append_once(self, entries: Mapping[str, AuditEntry], seconds: float) -> None:
+        """Append the entries whose names nobody has taken, and take each name with its entry."""
+        async with redis_errors():
+            places = await self.link.changes.execute_command(*append_once(entries, seconds, self._kept()))
+        appended = list(entries.values())
+        self._transactions.audited.update(appended[place].kind for place in places)
 
     async def unshipped(self) -> Unshipped:
         """Return what the slowest shipper has not printed yet."""
