@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from gateway.audit.author import Author
+from gateway.audit.author import CORE, Author
 from gateway.errors import GatewayError, go_json
 from gateway.gocompat.times import Instant, read_instant
 from gateway.keys.api.resource import ApiResponse
@@ -147,13 +147,16 @@ class CoreKeyWrites:
         return await self._ask("DELETE", f"/api-keys/{escape(key_id)}?owner={escape(owner)}", b"")
 
     async def store_row(self, row: CoreRow) -> KeyRecord:
-        """Return the store's record of a row, stored now if there was none; revoked, if the row is."""
-        now = Instant.of(self._now())
+        """Return the store's record of a row, stored now if there was none; revoked, if the row is.
+
+        The author is Core: somebody changed its table, and the caller is the first who sees that.
+        """
+        store, now = self._store.acting_as(CORE), Instant.of(self._now())
         record = pending_record(row, now)
-        (there,) = await self._store.add_all([record])
+        (there,) = await store.add_all([record])
         if there is None or there.revoked or not row.revoked:
             return there or record
-        return await self._store.revise(row.id, lambda found: revoked_as(found, row, now)) or record
+        return await store.revise(row.id, lambda found: revoked_as(found, row, now)) or record
 
     async def update_in_store(self, row: CoreRow, update: KeyUpdate, event: Event) -> KeyRecord | None:
         """Change what the store alone has of a key, its terms; return its record; None if it is gone.
@@ -165,7 +168,8 @@ class CoreKeyWrites:
         if not update.terms_only:
             raise RefusedRecordError(NOT_IN_CORE)
         await self.store_row(row)
-        # What the row says now is compared, not what the store remembers of it.
+        # What the row says now is compared, not what the store remembers of it; Core is the author of that.
+        await self._store.acting_as(CORE).revise(row.id, lambda found: with_row(found, row))
         return await self._store.revise(
             row.id, lambda found: updated(revoked_as(with_row(found, row), row, event.at), update, event)
         )

@@ -159,6 +159,22 @@ async def test_a_key_of_core_gets_terms_and_nothing_that_its_row_has() -> None:
     assert (await made.store.get(RECORD.id), made.core.asked) == (record, [])
 
 
+async def test_what_was_changed_in_core_is_not_attributed_to_who_sees_it_first() -> None:
+    """An update brings the row to the store as Core, and makes its own change then."""
+    made = resource(rows=[row("1")])
+    for rate in ("100/s", "200/s"):
+        body = b'{"rate":"%b"}' % rate.encode()
+        await made.keys.update(MASTER, RECORD.id, "owner=acme", body)
+        made.core.rows[RECORD.id] = replace(row("1"), name="changed by SQL")
+    told = [(entry.kind, entry.by, list(entry.after)) for entry in made.store.audit_entries]
+    assert told[0][:2] == ("key_created", "core")
+    assert told[1:] == [
+        ("key_updated", "gateway", ["terms"]),
+        ("key_updated", "core", ["name"]),
+        ("key_updated", "gateway", ["terms"]),
+    ]
+
+
 async def test_a_key_that_has_ended_in_core_is_not_changed() -> None:
     for dead, state in ((row("1", revoked=True), "revoked"), (replace(row("1"), expires_at=1.0), "expired")):
         made = resource(rows=[dead])
