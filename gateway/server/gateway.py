@@ -25,6 +25,7 @@ from gateway.server.listeners import ACCEPTED_DECISIONS
 from gateway.server.parts import GatewayParts
 from gateway.server.version import build_kind, version
 from gateway.telemetry import Metrics
+from gateway.wire.clients import LAST_SECONDS
 from gateway.wire.parser_check import parser_misreads
 
 _CUT_OFF_SECONDS: Final = 1.0
@@ -154,6 +155,9 @@ class Gateway:
         await asyncio.sleep(delay)
         deadline = self._loop.time() + config.timeout
         await front.listeners.drain("listen", config.timeout)
+        # Behind a header comes a first request, which gets its response as any other.
+        seconds = min(LAST_SECONDS, deadline - self._loop.time())
+        self._cut += await front.listeners.headers_read("listen", seconds)
         front.clients.shut()
         self._cut += await front.clients.emptied(deadline - self._loop.time())
         await self._drain_ingresses(deadline)
@@ -176,6 +180,7 @@ class Gateway:
         front = self._parts.front
         for setting in ("listen", "decide.listen"):
             front.listeners.close(setting)
+        self._cut += await front.listeners.headers_read("listen", 0)
         self._cut += await front.clients.emptied(0)
         if front.ingresses is not None:
             self._cut += await front.ingresses.emptied(0)

@@ -139,6 +139,11 @@ class Listeners:
                 await asyncio.gather(*(listener.drain() for listener in self._open.get(setting, [])))
         self.close(setting)
 
+    async def headers_read(self, setting: str, seconds: float) -> int:
+        """Wait up to `seconds` for the PROXY headers that are on their way; return how many were cut."""
+        headers = self._headers.get(setting)
+        return 0 if headers is None else await headers.emptied(seconds)
+
     def close(self, setting: str) -> None:
         """Accept no new connection at the addresses that `setting` names, and close those that wait."""
         for listener in self._open.get(setting, []):

@@ -28,7 +28,7 @@ from gateway.wire.timed_phase import seconds_of
 from gateway.wire.write_coalescer import WriteCoalescer
 
 LAST_SECONDS: Final = 1.0
-"""The time for which an idle connection waits for a request at the end of a drain."""
+"""The time for which a connection waits for a PROXY header or a request at the end of a drain."""
 _LOOKED_AT: Final = 64
 """Number of connections of a party that are looked at for one that gives way."""
 

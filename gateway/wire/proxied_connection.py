@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -59,6 +60,7 @@ class ProxyHeaders:
         self.observer = observer
         self.deadlines = Deadlines(loop)
         self._waiting: dict[ProxiedConnection, None] = {}
+        self._forgotten = asyncio.Event()
 
     def before(self, connect: Connect) -> Connect:
         """Return what makes the connections of `connect`, each once its header was read."""
@@ -77,6 +79,18 @@ class ProxyHeaders:
         """Take note that a connection waits no longer."""
         self._waiting.pop(connection, None)
         self.deadlines.forget(connection)
+        self._forgotten.set()
+
+    async def emptied(self, seconds: float) -> int:
+        """Wait up to `seconds` until every header is whole; return how many were cut in their middle."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._waiting:
+                    self._forgotten.clear()
+                    await self._forgotten.wait()
+        cut = sum(connection.begun for connection in self._waiting)
+        self.close()
+        return cut
 
     def close(self) -> None:
         """Close the connections whose header is not whole."""
@@ -97,6 +111,11 @@ class ProxiedConnection(asyncio.Protocol):
         self._peer = ""
         self._received = b""
         self.deadline = NEVER
+
+    @property
+    def begun(self) -> bool:
+        """True if a part of the header has come."""
+        return bool(self._received)
 
     # asyncio's callbacks.
 

@@ -19,6 +19,7 @@ from gateway.config import Address, UnixAddress
 from gateway.errors import Code
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.policy.terms import KeyTerms, read_network
+from gateway.server.exit_codes import Exit
 from tests.addresses import free_ports
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held
@@ -208,6 +209,26 @@ class TestHeader:
         async with await gateway.connect() as client:
             response = await client.call(TEXT + request("GET", "/health"))
         assert_error(response, Code.MALFORMED_REQUEST)
+
+
+class TestDrain:
+    async def test_waits_for_a_header_that_is_on_its_way(self, proxied: Running) -> None:
+        """A connection whose header is not whole when the drain begins gets its response."""
+        key = (await proxied.mint("ledgers:read")).key
+        async with await proxied.connect(local=PROXY) as client:
+            await client.send(TEXT[:20])
+            draining = asyncio.ensure_future(proxied.gateway.drain(0))
+            assert await asyncio.wait({draining}, timeout=0.2) == (set(), {draining})
+            assert (await client.call(TEXT[20:] + request("GET", READ, key=key))).status == 200
+        assert await draining == Exit.OK
+
+    @pytest.mark.parametrize(("sent", "code"), [(TEXT[:20], Exit.FAILED), (b"", Exit.OK)])
+    async def test_cuts_one_that_does_not_come(self, proxied: Running, sent: bytes, code: Exit) -> None:
+        """A header that stays incomplete is cut and counted; a connection without a byte is only closed."""
+        async with await proxied.connect(local=PROXY) as client, asyncio.timeout(5):
+            await client.send(sent)
+            assert await proxied.gateway.drain(0.1) == code
+            assert await client.ended()
 
 
 async def _drip(client: RawClient, data: bytes) -> None:
