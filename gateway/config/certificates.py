@@ -119,10 +119,17 @@ def end_text(end: float, now: float) -> str:
     return f"the certificate ends in {int((end - now) // 86400)} days, on {at}: renew it"
 
 
-def _authorities(file: PemFile) -> str:
-    """Return the authorities of a file, in PEM. Raises CertificateError."""
-    read_certificates(file)
-    return file.read().decode("ascii", "replace")
+def _authorities(file: PemFile) -> bytes:
+    """Return the authorities of a file, in DER, as OpenSSL can read them. Raises CertificateError."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    # The text of the file may have comments outside ASCII, which `ssl` refuses.
+    found = b"".join(one.public_bytes(Encoding.DER) for one in read_certificates(file))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
+    except ssl.SSLError:
+        raise CertificateError(file.setting, "OpenSSL cannot read a certificate of the file") from None
+    return found
 
 
 def server_context(pair: KeyPair, client_ca: PemFile | None) -> ssl.SSLContext:

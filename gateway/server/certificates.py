@@ -5,7 +5,7 @@ Rules kept here:
   that writes in place look the same. A new content is tried once it has stayed the same for a second, and at
   once on SIGHUP.
 - Only new connections take another certificate; none is dropped for it.
-- Files that cannot be used together change nothing, and are logged once.
+- Files that cannot be used together change nothing, and are logged once. No failure ends the following.
 """
 
 from __future__ import annotations
@@ -178,9 +178,15 @@ class Certificates:
     async def _try(self, files: FollowedFiles, seen: bytes) -> None:
         try:
             await asyncio.to_thread(files.load_again, seen)
+            self._adopt(files)
         except CertificateError as problem:
             self._log.error("certificate refused", setting=problem.setting, problem=str(problem))
-            return
+        except Exception as fault:  # whatever the files do to their reader, they are followed further
+            text = f"using its files failed: {type(fault).__name__}"
+            self._log.error("certificate refused", setting=files.name, problem=text)
+
+    def _adopt(self, files: FollowedFiles) -> None:
+        """Let new connections use what was loaded."""
         for listener, context in self._of_listeners.loaded.contexts.items():
             self._acceptors[listener].context = context
         for adopt in self._adopters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import time
 from datetime import timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, ConfigError, parse_config
+from gateway.config.certificates import KeyPair, PemFile, server_context
 from tests.tls import Authority, Issued, program
 
 FILE = """\
@@ -81,6 +83,27 @@ def test_a_file_that_holds_something_else_is_refused(
     )
     client_ca = f", client_ca: {authority.certificate}"
     assert problems(with_tls(issued.certificate, issued.key, client_ca)) == [f"{setting}: {text}"]
+
+
+def test_authorities_may_have_comments_in_any_language(authority: Authority, issued: Issued) -> None:
+    text = "# Autorit\u00e9 de Z\u00fcrich\n" + authority.certificate.read_text()
+    authority.certificate.write_text(text, encoding="utf-8")
+    config = parse(with_tls(issued.certificate, issued.key, f", client_ca: {authority.certificate}"))
+    assert config.warnings == ()
+    server_context(
+        KeyPair(PemFile("", issued.certificate), PemFile("", issued.key)), config.tls.client_authorities
+    )
+
+
+def test_an_authority_that_openssl_cannot_read_is_refused(authority: Authority, issued: Issued) -> None:
+    """Its name has a type that no name may have; the library that reads it first does not look at it."""
+    der = ssl.PEM_cert_to_DER_cert(authority.certificate.read_text())
+    name = bytes.fromhex("0603550403")
+    broken = der.replace(name + b"\x0c", name + b"\x01")
+    authority.certificate.write_text(ssl.DER_cert_to_PEM_cert(broken))
+    assert problems(with_tls(issued.certificate, issued.key, f", client_ca: {authority.certificate}")) == [
+        "tls.client_ca: OpenSSL cannot read a certificate of the file"
+    ]
 
 
 def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(issued: Issued) -> None:

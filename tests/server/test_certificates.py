@@ -209,10 +209,18 @@ class Following:
         self._certificates.core_followed_by(self._adopt)
         self._following = asyncio.create_task(self._certificates.run())
         self._adopted = asyncio.Event()
+        self._fails = False
+
+    def fail_once(self) -> None:
+        """Let the next certificate fail where it is used."""
+        self._fails = True
 
     def _adopt(self, context: ssl.SSLContext | None) -> None:
         self._dialer.tls = context
         self._adopted.set()
+        if self._fails:
+            self._fails = False
+            raise OSError
 
     async def adopted(self) -> None:
         """Wait until the files that hold something else now are used."""
@@ -263,3 +271,15 @@ class TestForCore:
         with pytest.raises(UpstreamError) as refused:
             await following.connect()
         assert "is not trusted" in refused.value.reason
+
+    async def test_a_failure_ends_nothing(
+        self, following: Following, core: Core, secret: Secret, authority: Authority, first: Issued
+    ) -> None:
+        """Whatever fails when a certificate changes, the next change is followed."""
+        following.fail_once()
+        secret.swap(authority.issue("second"))
+        await following.adopted()
+        third = secret.swap(authority.issue("third"))
+        await following.adopted()
+        await following.connect()
+        await eventually(lambda: core.seen == [third.der], "the connection")
