@@ -101,7 +101,7 @@ class ApiKeysStage:
         try:
             body = await self._bodies.read_whole(context, _BODY)
         finally:
-            context.release()
+            context.release_bytes()
         if not context.passes():
             await context.renew()
         if exchange.gone or exchange.abandoned:

@@ -127,10 +127,14 @@ class RequestContext:
         self.hold = hold
         return hold
 
-    def release(self) -> None:
-        """Hold none of the body's bytes any more, and count the request as ended."""
+    def release_bytes(self) -> None:
+        """Hold none of the body's bytes any more."""
         if self.hold is not None:
             self.hold.release()
+
+    def release(self) -> None:
+        """Hold none of the body's bytes any more, and count the request as ended."""
+        self.release_bytes()
         if self.use is not None:
             self.use.leave()
             self.use = None

@@ -15,6 +15,8 @@ from gateway.errors import Code
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.leases import LeaseBatch
 from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.quota import NO_QUOTA, Quota
+from gateway.keys.record import KeyRecord
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.policy.terms import NO_TERMS, KeyTerms, Rate
 from gateway.proxy.allowance import TICK_SECONDS
@@ -28,6 +30,7 @@ from tests.running import MASTER_KEY, Minted, Running, eventually
 from tests.wire.asserting import assert_error
 
 READ = "/ledgers/x"
+CREATED = b'{"name":"n","owner":"acme","scopes":["ledgers:read"],"expires_at":"2999-01-01T00:00:00Z"}'
 
 
 async def minted(gateway: Running, **terms: Any) -> Minted:
@@ -184,6 +187,21 @@ class TestRates:
         assert float(remembered) < 200
 
 
+class HeldStore(MemoryKeyStore):
+    """Adds no key while it `holds`, until `release` is set; `asked` is set by the first that waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holds = False
+        self.asked, self.release = asyncio.Event(), asyncio.Event()
+
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+        if self.holds:
+            self.asked.set()
+            await self.release.wait()
+        await super().add(record, quota)
+
+
 class TestConcurrency:
     async def test_one_request_too_many_is_429_until_another_ends(
         self, gateway: Running, upstream: StandInCore
@@ -219,6 +237,24 @@ class TestConcurrency:
             while not await passes():
                 await asyncio.sleep(0.05)
         release.set()
+
+    async def test_a_change_of_keys_counts_until_it_is_stored(self, start_gateway: Start) -> None:
+        """A request that creates a key is in progress to its end, and not only until its body is whole."""
+        store = HeldStore()
+        gateway = await start_gateway(store=store)
+        key = await gateway.mint("api-keys:write", "ledgers:read")
+        await store.revise(key.id, lambda record: replace(record, terms=KeyTerms(concurrency=1)))
+        store.holds = True
+
+        async def create() -> Response:
+            return await gateway.ask("POST", "/api-keys", key=key.key, body=CREATED)
+
+        waiting = asyncio.create_task(create())
+        await store.asked.wait()
+        refused = await create()
+        store.release.set()
+        assert_error(refused, Code.RATE_LIMITED)
+        assert [(await waiting).status, (await create()).status] == [201, 201]
 
     async def test_its_refusals_count_for_the_rate(self, gateway: Running, upstream: StandInCore) -> None:
         """A request that is one too many in progress takes a token of the rate, too."""
