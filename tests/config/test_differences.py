@@ -53,7 +53,7 @@ def test_every_kind_of_value_is_shown_as_the_file_would_say_it() -> None:
         Difference("drain.timeout", "25s", "500ms"),
         Difference("tracing.ratio", "0.01", "0.5"),
         Difference("ready_requires", "[]", "[store]"),
-        Difference("trusted_proxies", "[]", "[10.0.0.0/8, ::1/128]"),
+        Difference("trusted_proxies", "[]", "[10.0.0.0/8, ::1/128]", widens=True),
     )
 
 
@@ -115,6 +115,41 @@ def test_letting_a_key_pass_longer_is_wider(old: tuple[str, ...], new: tuple[str
 def test_deciding_without_a_stamp_is_wider(old: str, new: str, wider: bool) -> None:
     found = differences(*(added(f"decide:\n  unstamped: {value}") for value in (old, new)))
     assert [(one.path, one.widens) for one in found] == [("decide.unstamped", wider)]
+
+
+TLS = "tls: {certificate: c, key: k%s}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "wider"),
+    [
+        (TLS % ", client_ca: a", TLS % "", "tls.client_ca", True),
+        (TLS % "", TLS % ", client_ca: a", "tls.client_ca", False),
+        (TLS % ", client_ca: a", TLS % ", client_ca: '${CA}'", "tls.client_ca", True),
+        ("trusted_proxies: [10.0.0.1]", "trusted_proxies: [10.0.0.2]", "trusted_proxies", True),
+        ("trusted_proxies: [10.0.0.1, 10.0.0.2]", "trusted_proxies: [10.0.0.2]", "trusted_proxies", False),
+        ("trusted_proxies: [10.0.0.0/8]", "trusted_proxies: [10.0.0.2]", "trusted_proxies", False),
+        ("trusted_proxies: [10.0.0.0/8]", "trusted_proxies: ['::1']", "trusted_proxies", True),
+        ("trusted_proxies: [10.0.0.1]", "trusted_proxies: ${PEERS}", "trusted_proxies", True),
+        (
+            "trusted_proxies: [10.0.0.1]",
+            "proxy_protocol: true\ntrusted_proxies: [10.0.0.1]",
+            "proxy_protocol",
+            True,
+        ),
+        (
+            "proxy_protocol: true\ntrusted_proxies: [10.0.0.1]",
+            "trusted_proxies: [10.0.0.1]",
+            "proxy_protocol",
+            False,
+        ),
+    ],
+)
+def test_asking_for_less_of_clients_and_trusting_more_peers_is_wider(
+    old: str, new: str, path: str, wider: bool
+) -> None:
+    found = differences(added(old), added(new))
+    assert [(one.path, one.widens) for one in found] == [(path, wider)]
 
 
 def test_dates_are_shown_as_days() -> None:
