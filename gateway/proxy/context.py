@@ -61,7 +61,7 @@ class RequestContext:
         first_byte: seconds until Core's response begins; 0 for the pool's own.
         bodiless: True if its response has no body.
         trace: its trace; None if requests are not traced.
-        sent: when it was given to the connections to Core (monotonic seconds); 0 if it was not.
+        sent: when it was given to the connections to Core (monotonic seconds); 0 if nothing of it was sent.
         hold: the bytes that its body holds of the budget; None for none.
         limit_lines: the header lines that tell the client about the limit of its key; empty without one.
         use: counts it as in progress; None for a key without a limit.
@@ -185,6 +185,10 @@ class RequestContext:
     def repeatable(self) -> bool:
         """True if it may be sent a second time: a GET without a body."""
         return self.exchange.method == "GET" and not self.exchange.body.bytes_in
+
+    def unsent(self) -> None:
+        """Take note that nothing of it was sent."""
+        self.sent = 0.0
 
     def ended_late(self, status: int | None) -> None:
         """Report how it ended at Core after its time."""

@@ -70,30 +70,47 @@ class Forwarder:
         context.sent = sent = self._monotonic()
         try:
             response = await self._pool.request(data, context)
+            if response.status == 401 and await _refused(context, response):
+                response = await self._send_again(context, head, data[len(head) :])
         finally:
-            context.entry.upstream_ms = (self._monotonic() - sent) * 1000
-        if response.status == 401 and await _refused(context, response):
-            method = context.exchange.method
-            response = await self._trials.send_again(head, data[len(head) :], context, method)
+            # 0 after `unsent`: what waited for a connection and got none was not at Core.
+            context.entry.upstream_ms = (self._monotonic() - sent) * 1000 if context.sent else 0.0
         if response.complete:
             self._relay.relay(context, response)
         else:
             await self._relay.pass_on(context, response)
 
+    async def _send_again(self, context: RequestContext, head: bytes, rest: bytes) -> UpstreamResponse:
+        sent = context.sent
+        try:
+            return await self._trials.send_again(head, rest, context, context.exchange.method)
+        finally:
+            # It was sent once, whatever became of the repetitions.
+            context.sent = sent
+
     async def _stream(self, context: RequestContext, head: bytes) -> None:
+        context.sent = sent = self._monotonic()
+        try:
+            if self._core.other is not None and context.principal is not None:
+                await self._trials.settle(context)
+                head = self._core.with_master(head)
+            response = await self._upload(context, head)
+            if response.status == 401 and await _refused(context, response):
+                raise self._trials.refuse(head)
+        finally:
+            context.entry.upstream_ms = (self._monotonic() - sent) * 1000 if context.sent else 0.0
+        await self._relay.pass_on(context, response)
+
+    async def _upload(self, context: RequestContext, head: bytes) -> UpstreamResponse:
         exchange = context.exchange
-        if self._core.other is not None and context.principal is not None:
-            await self._trials.settle()
-            head = self._core.with_master(head)
         upload = Upload(exchange.body, context)
         framing = (
             b"Transfer-Encoding: chunked\r\n\r\n"
             if exchange.body.length is None
             else b"Content-Length: %d\r\n\r\n" % exchange.body.length
         )
-        context.sent = sent = self._monotonic()
         try:
-            response = await self._pool.upload(head + framing, context, upload, upload.begin)
+            return await self._pool.upload(head + framing, context, upload, upload.begin)
         except GatewayError:
             if (reason := exchange.body.broken or upload.closed) is not None:
                 raise reason from None
@@ -101,10 +118,6 @@ class Forwarder:
         finally:
             exchange.body.stop()
             upload.stop()
-            context.entry.upstream_ms = (self._monotonic() - sent) * 1000
-        if response.status == 401 and await _refused(context, response):
-            raise self._trials.refuse(head)
-        await self._relay.pass_on(context, response)
 
 
 async def _refused(context: RequestContext, response: UpstreamResponse) -> bool:

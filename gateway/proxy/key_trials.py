@@ -7,6 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+from gateway.fairness.errors import OverloadedError
 from gateway.proxy.core_access import KEY, CoreAccess, MasterKey
 from gateway.proxy.core_responses import CoreObserver
 from gateway.proxy.errors import KeyChangesError, UpstreamRefusedError
@@ -50,13 +51,20 @@ class KeyTrials:
         self._observer.refused()
         raise UpstreamRefusedError(reason="Core refuses the master key")
 
-    async def settle(self) -> None:
-        """Find the key that Core accepts, for a body that can be sent only once; raises as `send_again`."""
+    async def settle(self, waiting: UpstreamRequest) -> None:
+        """Find the key that Core accepts, for a request whose body can be sent only once.
+
+        Raises as `send_again`.
+        """
         if self._core.other is None:
             return
         head = b"GET /ledgers?limit=1 HTTP/1.1\r\n%b%b" % (self._core.host_line, self._core.master.line)
         request = OwnRequest(repeatable=True)
-        response = await self._pool.request(head + b"\r\n", request)
+        try:
+            response = await self._pool.request(head + b"\r\n", request)
+        except OverloadedError:
+            waiting.unsent()
+            raise
         if await blames_key(response, "GET"):
             response = await self.send_again(head, b"\r\n", request, "GET")
         response.abandon()

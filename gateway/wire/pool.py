@@ -27,6 +27,7 @@ from gateway.wire.connect_errors import CLOSED, unreachable
 from gateway.wire.connection_set import ConnectionSet
 from gateway.wire.deadline_timer import Deadlines
 from gateway.wire.dialing import Dialer
+from gateway.wire.errors import UpstreamError
 from gateway.wire.flow import Pausable
 from gateway.wire.round_trip import StaleError, WithheldError
 from gateway.wire.slots import Slots
@@ -106,7 +107,7 @@ class Pool:
         Raises UpstreamUnreachableError, UpstreamTimeoutError, OverloadedError if no slot came free,
         ClientGoneError if its client has left, and what `request.renew` raises: then nothing was sent.
         """
-        connection = self._ready(request) or await self._acquire(request)
+        connection = self._ready(request) or await self._first(request)
         repeatable = connection.reused
         while True:
             try:
@@ -127,7 +128,7 @@ class Pool:
 
         Raises what `request` raises. Nothing is sent twice.
         """
-        connection = await self._acquire(request, streams=True)
+        connection = await self._first(request, streams=True)
         if not request.passes():
             connection = await self._renewed(connection, request, streams=True)
         try:
@@ -203,6 +204,17 @@ class Pool:
         finally:
             self.waits.add(self.loop.time() - asked)
 
+    async def _first(self, request: UpstreamRequest, *, streams: bool = False) -> UpstreamConnection:
+        """Return a connection as `_acquire`, for a request of which nothing was sent yet."""
+        try:
+            return await self._acquire(request, streams=streams)
+        except UpstreamError:
+            # Core was asked for a connection.
+            raise
+        except BaseException:
+            request.unsent()
+            raise
+
     async def _connection_for(self, request: UpstreamRequest, *, streams: bool) -> UpstreamConnection:
         if self._connections.closed:
             raise OverloadedError
@@ -230,6 +242,7 @@ class Pool:
                 await request.renew()
                 require_present(request.client)
             except BaseException:
+                request.unsent()
                 if connection.usable:
                     connection.put_back()
                 raise
@@ -237,7 +250,7 @@ class Pool:
                 return connection
             # The pool may not know yet that it has ended: its slot would be counted twice.
             self._free(connection)
-            connection = await self._acquire(request, streams=streams)
+            connection = await self._first(request, streams=streams)
             if request.passes():
                 return connection
 

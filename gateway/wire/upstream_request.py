@@ -34,6 +34,9 @@ class UpstreamRequest(SlotHolder, Protocol):
     async def renew(self) -> None:
         """Return if it may be sent, else raise."""
 
+    def unsent(self) -> None:
+        """Take note that nothing of it was sent, for want of a slot, a client or a permission."""
+
     def ended_late(self, status: int | None) -> None:
         """Take the status of a response that came after the request's time; None if the connection broke."""
 
@@ -56,6 +59,9 @@ class OwnRequest:
 
     async def renew(self) -> None:
         """Return at once."""
+
+    def unsent(self) -> None:
+        """Drop this."""
 
     def ended_late(self, status: int | None) -> None:
         """Drop the status."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from gateway.proxy.errors import UpstreamRefusedError
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_deadlines import PoolLimits
 from tests.conftest import Start
-from tests.core_stand_in import Behaviour, Request, StandInCore, refuse, responding
+from tests.core_stand_in import Behaviour, Request, StandInCore, delayed, refuse, responding
 from tests.raw_client import RawClient, Response, request
 from tests.running import MASTER_KEY, Running, eventually
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
@@ -256,6 +257,18 @@ async def test_a_body_that_streams_while_the_key_changes_is_503_and_passes_when_
     assert_error(refused, Code.UNAVAILABLE)
     assert refused.value("retry-after") == "1"
     assert (await streamed(changing, key.key, upstream, STREAMED)).status == 200
+
+
+async def test_the_time_of_every_attempt_is_that_of_core(changing: Running, upstream: ReplicatedCore) -> None:
+    """The time of a request that is sent again, and of asking for the key, is Core's in the log."""
+    key = await changing.mint("ledgers:read", "ledgers:write")
+    upstream.keys = [NEXT_KEY]
+    upstream.behaviour = delayed(0.1)
+    await changing.ask("GET", READ, key=key.key)
+    assert (await streamed(changing, key.key, upstream, "/ledgers?limit=1")).status == 200
+    log = await changing.logged(f'"path":"{STREAMED}"')
+    lines = [json.loads(line) for line in log.splitlines() if '"event":"request"' in line]
+    assert [line["upstream_ms"] >= least for line, least in zip(lines, (100, 200), strict=True)] == [True] * 2
 
 
 async def test_a_scoped_caller_gets_another_401_of_core_and_no_key_is_tried(

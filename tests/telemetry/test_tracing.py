@@ -6,6 +6,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -18,7 +19,7 @@ import pytest
 from gateway.keys.minting import mint_key
 from gateway.telemetry.otlp import MOST_WAITING
 from tests.conftest import Start
-from tests.core_stand_in import StandInCore, abort, responding
+from tests.core_stand_in import StandInCore, abort, held, responding
 from tests.raw_client import request
 from tests.redis_server import free_port
 from tests.running import Running, eventually
@@ -46,9 +47,10 @@ async def traced(
     )
 
 
-async def lines(gateway: Running) -> list[dict[str, Any]]:
-    """Return the lines of requests, once there is one."""
-    log = await gateway.logged('"event":"request"')
+async def lines(gateway: Running, count: int = 1) -> list[dict[str, Any]]:
+    """Return the lines of requests, once there are so many."""
+    await eventually(lambda: gateway.log.getvalue().count('"event":"request"') >= count, "the lines")
+    log = gateway.log.getvalue()
     return [line for line in map(json.loads, log.splitlines()) if line["event"] == "request"]
 
 
@@ -116,6 +118,30 @@ class TestSpans:
         (line,) = await lines(gateway)
         assert (own.name, own.parent_id, own.trace_id) == ("POST /ledgers", "", line["trace_id"])
         assert core_parent(upstream) == [f"00-{own.trace_id}-{exchange.span_id}-01"]
+
+    async def test_a_request_that_gets_no_connection_to_core_has_no_exchange_with_it(
+        self, start_gateway: Start, collector: Collector, upstream: StandInCore
+    ) -> None:
+        """If Core got no byte of a request, its wait is the gateway's time, and Core's span is not failed."""
+        release = asyncio.Event()
+        upstream.script(held(release))
+        gateway = await start_gateway(
+            tracing={"endpoint": collector.url, "ratio": 1.0},
+            upstream={"connections": 1},
+            timeouts={"connect": 0.1},
+        )
+        key = (await gateway.mint("ledgers:read")).key
+        served = asyncio.create_task(gateway.ask("GET", "/ledgers/ldg_1", key=key))
+        await upstream.arrived()
+        assert (await gateway.ask("GET", "/ledgers/ldg_2", key=key)).status == 503
+        release.set()
+        assert (await served).status == 200
+        refused, passed = await lines(gateway, 2)
+        assert (refused["upstream_ms"], passed["upstream_ms"] > 0) == (0.0, True)
+        assert refused["gateway_ms"] >= 100
+        spans = await exported(gateway, collector)
+        assert [span.kind for span in spans] == ["server", "server", "client"]
+        assert [span.failed for span in spans if span.kind == "client"] == [False]
 
     async def test_a_refusal_is_one_span_with_its_code(
         self, start_gateway: Start, collector: Collector

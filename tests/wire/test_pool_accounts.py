@@ -64,6 +64,8 @@ class Caller:
         if self.chance.random() < 0.3:
             raise GatewayError
 
+    def unsent(self) -> None: ...
+
     def ended_late(self, status: int | None) -> None:
         self.late.append(status)
 

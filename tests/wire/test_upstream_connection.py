@@ -517,6 +517,8 @@ class Asked:
         self._failure = failure
         self._renewed = False
 
+    def unsent(self) -> None: ...
+
     def ended_late(self, status: int | None) -> None: ...
 
     def passes(self) -> bool:
