@@ -70,13 +70,11 @@ class KeyTrials:
         response.abandon()
 
     def refuse(self, head: bytes) -> KeyChangesError | UpstreamRefusedError:
-        """Return the failure of a request that cannot be sent again; the next one gets the other key."""
+        """Return the failure of a request that cannot be sent again; the next one finds the key by itself."""
         self._observer.key_refused()
-        trials = self._core.trials(head)
-        if not trials:
+        if not self._core.trials(head):
             self._observer.refused()
             return UpstreamRefusedError(reason="Core refuses the master key")
-        self._accept(trials[0])
         return KeyChangesError(reason="Core's master key changes, and this body was sent already")
 
     def _accept(self, key: MasterKey) -> None:
