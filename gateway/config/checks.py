@@ -2,7 +2,7 @@
 
 Rules kept here:
 - There is one master key, an admin listener that others can reach has a token, and no two listeners clash.
-- Somebody is trusted to ask for decisions where there is a listener for it.
+- Somebody is trusted to ask for decisions where there is a listener for it; one beyond loopback is a warning.
 - The gateway is not its own upstream, and the buffer holds at least one body.
 - The audit stream is larger than what one owner can write to it.
 - A ratio of traces that does nothing, or costs much, is a warning.
@@ -106,6 +106,13 @@ def _check_decide(draft: SettingsDraft) -> None:
         draft.refuse_setting(
             "decide.listen",
             "nobody may ask there: list the addresses of the ingress in trusted_proxies, as [127.0.0.1]",
+        )
+    address = draft.values["decide.listen"]
+    if isinstance(address, Address) and not address.is_loopback:
+        draft.warn_setting(
+            "decide.listen",
+            "this listener speaks no TLS, so others on the network can read the keys of clients: write a "
+            "loopback address, as 127.0.0.1:5004",
         )
     if draft.values["decide.unstamped"] == "allow":
         draft.warn_setting(

@@ -641,6 +641,16 @@ def test_allowing_what_is_not_stamped_is_a_warning(line: str, expected: list[str
     assert warned(with_line(f"{line}\ntrusted_proxies: [127.0.0.1]")) == expected
 
 
+@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("0.0.0.0", True), ("10.0.0.1", True)])
+def test_a_listener_for_decisions_that_others_can_reach_is_a_warning(host: str, *, warns: bool) -> None:
+    text = (
+        "this listener speaks no TLS, so others on the network can read the keys of clients: write a "
+        "loopback address, as 127.0.0.1:5004"
+    )
+    line = f"decide: {{listen: '{host}:5004'}}\ntrusted_proxies: [127.0.0.1]"
+    assert warned(with_line(line)) == ([f"gateway.yaml:1: decide.listen: {text}"] if warns else [])
+
+
 def test_one_master_key_is_needed_and_no_two() -> None:
     two = SMALL.replace("  master_key:", "  master_key_file: /absent\n  master_key:")
     none = SMALL.replace("  master_key: ${KEY}\n", "")
