@@ -1,7 +1,6 @@
 """The stage that limits the requests of each key, by rate and by how many are in progress.
 
 Rules kept here:
-- The clock's reading is passed in.
 - A limit can change while requests are counted against it.
 - Requests that are refused by the policy count as well, or floods of 403 and 404 would be free. Those from an
   origin that the key's terms do not name never come here: the thief of a bound key must not use up its rate.

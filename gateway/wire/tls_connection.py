@@ -161,7 +161,7 @@ class TlsConnection(asyncio.Protocol):
         except ssl.SSLError as problem:
             self._fail(result_of(problem))
             return
-        self._transport.send(self._session.due())
+        self._transport.send_records(self._session.due())
         self._transport.resume_reading()
         if behind is not None:
             self._state = _State.OPEN
@@ -174,7 +174,9 @@ class TlsConnection(asyncio.Protocol):
         """End a connection whose handshake has failed: with the reason, as far as the client can read it."""
         self._state = _State.SHUT
         self._acceptor.results.count(result)
-        self._transport.send(PLAIN_HTTP if result is HandshakeResult.PLAIN_HTTP else self._session.due())
+        self._transport.send_records(
+            PLAIN_HTTP if result is HandshakeResult.PLAIN_HTTP else self._session.due()
+        )
         self._transport.close()
 
     # Bytes.
@@ -187,7 +189,7 @@ class TlsConnection(asyncio.Protocol):
             self._break()
             return
         if due := self._session.due():
-            self._transport.send(due)
+            self._transport.send_records(due)
         if held is not self._session.partial:
             self._above.hold_records(RECORD if self._session.partial else 0)
         if data:
@@ -200,7 +202,7 @@ class TlsConnection(asyncio.Protocol):
     def _break(self) -> None:
         """End a connection on which something came that is no TLS."""
         self._state = _State.SHUT
-        self._transport.send(self._session.due())
+        self._transport.send_records(self._session.due())
         self._transport.abort()
 
     def send(self, data: bytes) -> None:
@@ -212,23 +214,23 @@ class TlsConnection(asyncio.Protocol):
         except ssl.SSLError:
             self._break()
             return
-        self._transport.send(records)
+        self._transport.send_records(records)
 
     def end(self) -> None:
         """End this side."""
         if self._state is _State.OPEN:
             self._state = _State.SHUT
-            self._transport.send(self._session.close())
+            self._transport.send_records(self._session.close())
 
 
 class TlsTransport(asyncio.Transport):
-    """The transport of the connection above TLS; `send` writes records to the socket."""
+    """The transport of the connection above TLS; `send_records` writes records to the socket."""
 
     def __init__(self, tls: TlsConnection, socket: asyncio.BaseTransport, context: ssl.SSLContext) -> None:
         super().__init__({"sslcontext": context})
         self._tls = tls
         self._socket: asyncio.Transport = socket  # type: ignore[assignment]  # a stream transport
-        self.send = self._socket.write
+        self.send_records = self._socket.write
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the socket has of this name; `sslcontext` is the connection's own."""
