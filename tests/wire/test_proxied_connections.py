@@ -90,6 +90,21 @@ class TestClient:
         assert "198.51.100.1" not in str(seen.headers)
         assert seen.values("x-request-id") != ["mine"]
 
+    async def test_that_is_a_trusted_proxy_names_its_own_client(
+        self, start_gateway: Start, upstream: StandInCore
+    ) -> None:
+        """An HTTP proxy behind the balancer names its client in X-Forwarded-For, if it is trusted itself."""
+        networks = (ip_network(f"{PROXY}/32"), ip_network("203.0.113.7/32"))
+        gateway = await start_gateway(proxy_protocol=True, trusted_proxies=networks)
+        key = (await gateway.mint("ledgers:read")).key
+        for header in (TEXT, OTHER):
+            assert (
+                await ask_behind(gateway, header, key, headers=[("X-Forwarded-For", "198.51.100.1")]) == 200
+            )
+        await gateway.logged('"client":"203.0.113.8"')
+        clients = [json.loads(line).get("client") for line in gateway.log.getvalue().splitlines()]
+        assert [client for client in clients if client] == ["198.51.100.1", "203.0.113.8"]
+
     async def test_a_second_header_is_no_request(self, proxied: Running, upstream: StandInCore) -> None:
         """A client that sends a header of its own behind the proxy's gets 400."""
         key = (await proxied.mint("ledgers:read")).key
