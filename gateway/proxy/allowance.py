@@ -100,6 +100,17 @@ class Allowance:
         self._tokens = self._most
         self._scale = 1.0 / even
 
+    def change(self, rate: float, burst: float, now: float) -> None:
+        """Let another limit count from now on.
+
+        The tokens that are here, and what is to be reported, stay: a change of the limit is no new burst.
+        """
+        self._refill(now)
+        self.rate = rate
+        self.burst = burst
+        self._use_share(self._share)
+        self._tokens = min(self._tokens, self._most)
+
     @property
     def capacity(self) -> float:
         """The most tokens in the bucket of the store."""

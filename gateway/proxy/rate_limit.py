@@ -150,10 +150,17 @@ class RateLimiter:
             use.allowance = self._allowance(limit, now)
         elif use.limit != limit:
             if (use.limit.rate, use.limit.burst) != (limit.rate, limit.burst):
-                use.allowance = self._allowance(limit, now)
+                use.allowance = self._changed(use.allowance, limit, now)
             use.limit = limit
         use.terms, use.default = terms, self._default
         return use
+
+    def _changed(self, allowance: Allowance | None, limit: KeyLimit, now: float) -> Allowance | None:
+        """Return the allowance of a key that gets another limit."""
+        if allowance is None or limit.rate is None:
+            return self._allowance(limit, now)
+        allowance.change(limit.rate.per_second, limit.burst, now)
+        return allowance
 
     def _allowance(self, limit: KeyLimit, now: float) -> Allowance | None:
         if limit.rate is None:

@@ -31,6 +31,23 @@ def lease(granted: float = 0.0, level: float = 0.0, total: int = 0) -> Lease:
     return Lease(granted, level, AT_REDIS, total)
 
 
+class TestChange:
+    def test_keeps_what_is_left_and_what_is_to_be_reported(self) -> None:
+        """Another limit gives no new burst, and what was spent under the old one is still reported."""
+        allowance = alone(4)
+        assert take(allowance, 3) == 3
+        allowance.change(100.0, 100.0, NOW)
+        assert take(allowance, 3) == 1
+        assert allowance.request("key", NOW).spent == 4
+
+    def test_leaves_no_more_than_the_new_burst(self) -> None:
+        """Of a smaller burst no more tokens are there than it has, and they flow in at the new rate."""
+        allowance = alone(10)
+        allowance.change(2.0, 2.0, NOW)
+        assert take(allowance, 5) == 2
+        assert take(allowance, 5, NOW + 0.5) == 1
+
+
 class TestAlone:
     @pytest.mark.parametrize("rate", [1, 2, 3, 7, 10, 99, 1000])
     @pytest.mark.parametrize("now", [0.0, NOW, 1e9 + 0.1])

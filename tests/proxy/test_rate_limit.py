@@ -160,21 +160,26 @@ class TestRates:
         statuses = [(await gateway.ask("GET", READ, key=MASTER_KEY)).status for _ in range(2)]
         assert statuses == [200, 429]
 
-    async def test_a_changed_rate_counts_at_once(self, gateway: Running) -> None:
-        """A key whose record gets another rate is held to that one."""
-        key = await minted(gateway, rate=Rate(1))
-        before = [(await gateway.ask("GET", READ, key=key.key)).status for _ in range(2)]
-        terms = KeyTerms(rate=Rate(2))
-        await gateway.gateway.store.revise(key.id, lambda record: replace(record, terms=terms))
+    async def test_a_changed_rate_counts_at_once_and_is_no_new_burst(self, gateway: Running) -> None:
+        """A key whose record gets another rate is held to that one, with the tokens that it had left."""
+        key = await minted(gateway, rate=Rate(3, 3600), burst=3)
+        before = [(await gateway.ask("GET", READ, key=key.key)).status for _ in range(4)]
 
-        async def passes() -> bool:
-            return (await gateway.ask("GET", READ, key=key.key)).status == 200
+        async def first_with(rate: Rate) -> int:
+            """Give the key another rate, and return the status of its first request that has it."""
+            terms = KeyTerms(rate=rate, burst=2)
+            await gateway.gateway.store.revise(key.id, lambda record: replace(record, terms=terms))
+            while True:
+                response = await gateway.ask("GET", READ, key=key.key)
+                if limits(response)[0] == f'"default";q={rate.requests};w={rate.seconds}':
+                    return response.status
+                await asyncio.sleep(0.02)
 
         async with asyncio.timeout(5):
-            while not await passes():
+            assert (before, await first_with(Rate(2, 3600))) == ([200, 200, 200, 429], 429)
+            await first_with(Rate(50))
+            while (await gateway.ask("GET", READ, key=key.key)).status != 200:
                 await asyncio.sleep(0.05)
-        after = [(await gateway.ask("GET", READ, key=key.key)).status for _ in range(2)]
-        assert (before, after) == ([200, 429], [200, 429])
 
     async def test_keys_that_are_idle_are_forgotten(self, gateway: Running) -> None:
         """Of 1,100 keys that were used once, those that have all their tokens again are not remembered."""
