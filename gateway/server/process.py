@@ -4,7 +4,7 @@ Rules kept here:
 - On SIGTERM or Ctrl-C a gateway that does not listen yet ends at once; one that listens drains.
 - On a second SIGTERM or Ctrl-C, during the drain, it ends at once.
 - On SIGHUP it reads its configuration again.
-- systemd is told of each of these, if it asks for it.
+- systemd is told of each of these, and of a start that fails, if it asks for it.
 """
 
 from __future__ import annotations
@@ -88,16 +88,22 @@ async def _served(gateway: Gateway, stop: StopSignals, announcer: Announcer | No
     """Serve until a signal, and return the exit code."""
     try:
         if not await _done_before(stop.asked, gateway.start()):
+            _say_stopping(announcer)
             await gateway.close()
             return Exit.OK
         if await _done_before(stop.asked, gateway.ready()):
             await stop.asked.wait()
     except StartError as problem:
+        _say_stopping(announcer)
         await gateway.close()
         return _fail(problem)
+    _say_stopping(announcer)
+    return await _drained(gateway, stop)
+
+
+def _say_stopping(announcer: Announcer | None) -> None:
     if announcer is not None:
         announcer.stopping()
-    return await _drained(gateway, stop)
 
 
 @asynccontextmanager

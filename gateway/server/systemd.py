@@ -100,7 +100,7 @@ class Announcer:
             self._send("READY=1")
 
     def stopping(self) -> None:
-        """Say that the gateway drains."""
+        """Say that the gateway ends."""
         self._state = _State.STOPPING
         self._send("STOPPING=1")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admin.health import Health
+from gateway.server.exit_codes import Exit
 from gateway.server.systemd import Announcer, NotifySocket
 from tests.core_stand_in import StandInCore, held
 from tests.raw_client import PATIENCE
@@ -119,6 +120,16 @@ async def test_a_process_is_ready_when_core_has_accepted_it_and_reloads_and_stop
         ended = await process.ended()
     assert (ended.code, ended.stderr) == (0, "")
     assert set(systemd.waiting()) <= {"STATUS=not ready: draining"}
+
+
+@pytest.mark.parametrize("systemd", ["path"], indirect=True)
+async def test_a_start_that_fails_is_told(upstream: StandInCore, systemd: Systemd) -> None:
+    """A process that ends because Core refuses the master key says that it stops."""
+    upstream.master_key = "another"
+    async with serving(upstream.url, {}, command=environment(systemd)) as process:
+        await systemd.until("STOPPING=1")
+        ended = await process.ended()
+    assert ended.code == Exit.DEPENDENCY
 
 
 @pytest.mark.parametrize("systemd", ["path"], indirect=True)
