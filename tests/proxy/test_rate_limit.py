@@ -200,11 +200,11 @@ class HeldStore(MemoryKeyStore):
         self.holds = False
         self.asked, self.release = asyncio.Event(), asyncio.Event()
 
-    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA) -> None:
+    async def add(self, record: KeyRecord, quota: Quota = NO_QUOTA, *, terms_only: bool = False) -> None:
         if self.holds:
             self.asked.set()
             await self.release.wait()
-        await super().add(record, quota)
+        await super().add(record, quota, terms_only=terms_only)
 
 
 class TestConcurrency:
