@@ -14,6 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.admin.checks import ALIVE, AdminAccess, Check
+from gateway.admin.console.files import FILES, PAGE, file_handler
+from gateway.admin.console.stream import EventStreams
 from gateway.admin.errors import PageError
 from gateway.admin.explain import Explaining, ExplainPage
 from gateway.admin.health import Health
@@ -35,20 +37,30 @@ def admin_application(
     *,
     explaining: Explaining | None = None,
     pages: Mapping[str, Page] | None = None,
+    events: EventStreams | None = None,
 ) -> web.Application:
     """Return health and metrics behind the checks of `access`, and `POST /explain` where it has a policy.
 
-    `pages` are further ones by their paths; `/` lists the paths.
+    `pages` are further ones by their paths; `/` lists the paths. With `events` there is the console.
     """
     application = _application(health, metrics, access.checks())
     if explaining is not None:
         application.router.add_post("/explain", ExplainPage(explaining).respond)
     for path, page in (pages or {}).items():
         application.router.add_get(path, _responder(page))
+    if events is not None:
+        _add_console(application, events)
     routes = [(way.resource.canonical, way.method) for way in application.router.routes() if way.resource]
     paths = [f"{method} {path}" for path, method in sorted(routes) if method != "HEAD"]
     application.router.add_get("/", _responder(_index(paths)))
     return application
+
+
+def _add_console(application: web.Application, events: EventStreams) -> None:
+    for path in FILES:
+        application.router.add_get(path, file_handler(path))
+    application.router.add_get(f"{PAGE}/events", events.respond, allow_head=False)
+    application.on_shutdown.append(events.close)
 
 
 def _index(paths: list[str]) -> Page:

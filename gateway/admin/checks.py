@@ -3,7 +3,8 @@
 Rules kept here:
 - A page in an operator's browser cannot reach the admin listener under a name of its own (DNS rebinding):
   `Host` names a loopback address or the listener's own, or the response is 421 (RFC 9110 section 15.5.20).
-- With a token, everything but `/health/alive` needs `Authorization: Bearer <token>` (RFC 6750).
+- With a token, everything but `/health/alive` and the files of the console, which hold no data, needs
+  `Authorization: Bearer <token>` (RFC 6750).
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from gateway.admin.console.files import FILES
 from gateway.admin.responses import error_response
 
 ALIVE: Final = "/health/alive"
+_OPEN: Final = FILES | {ALIVE}
 _BRACKETED: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?\Z")
 
 Check = Callable[[web.Request], web.Response | None]
@@ -74,7 +77,7 @@ def _bearer_check(token: Revealable) -> Check:
     expected = token.reveal().encode()
 
     def check(request: web.Request) -> web.Response | None:
-        if request.path == ALIVE:
+        if request.path in _OPEN:
             return None
         sent = request.headers.getall("Authorization", [])
         scheme, _, given = (sent[0] if len(sent) == 1 else "").partition(" ")

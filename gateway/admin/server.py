@@ -29,6 +29,7 @@ from gateway.wire.securable_connection import SecurableConnection
 MAX_BYTES: Final = 64 * 1024
 """Bytes of one request, head and body."""
 _CLOSE_SECONDS: Final = 1.0
+_STREAM_SECONDS: Final = 10.0
 
 
 class PrivatePhase(enum.Enum):
@@ -39,6 +40,7 @@ class PrivatePhase(enum.Enum):
     HEAD = "the rest of a request's head"
     REQUEST = "the rest of a request's body, or its response"
     RESPONSE = "the client, to take its response"
+    STREAM = "the next part of a response that goes on"
 
 
 _WAITING: Final = (PrivatePhase.HANDSHAKE, PrivatePhase.IDLE, PrivatePhase.HEAD)
@@ -59,6 +61,7 @@ class PrivateLimits:
             PrivatePhase.HEAD: self.timeouts.head,
             PrivatePhase.REQUEST: self.timeouts.body,
             PrivatePhase.RESPONSE: self.timeouts.write,
+            PrivatePhase.STREAM: _STREAM_SECONDS,
         }[phase]
 
 
@@ -138,6 +141,7 @@ class PrivateServer:
             connection = self._connections.get(transport) if transport is not None else None
             if connection is None:
                 return await handler(request)
+            request[CONNECTION] = connection
             connection.enter(PrivatePhase.REQUEST)
             try:
                 return await handler(request)
@@ -172,6 +176,10 @@ class PrivateConnection(SecurableConnection):
         self._phase = phase
         self.since = self._server.deadlines.now
         self.deadline = self.since + self._server.limits.seconds(phase)
+
+    def goes_on(self) -> None:
+        """Take note that a response goes on: its time begins anew."""
+        self.enter(PrivatePhase.STREAM)
 
     def responded(self) -> None:
         """Take note that the response was made; it is sent next."""
@@ -238,3 +246,7 @@ class PrivateConnection(SecurableConnection):
         """Take note that the client has taken enough of it."""
         self.enter(PrivatePhase.IDLE)
         self._inner.resume_writing()
+
+
+CONNECTION: Final = web.RequestKey("connection", PrivateConnection)
+"""The connection of a request."""

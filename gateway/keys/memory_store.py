@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from operator import itemgetter
 from typing import Final, Self
 
@@ -129,6 +130,9 @@ class _AuditRing:
 
     def entries(self) -> tuple[AuditEntry, ...]:
         return tuple(self._entries)
+
+    def latest(self, most: int) -> list[AuditEntry]:
+        return list(islice(reversed(self._entries), most))
 
 
 class _LastUses:
@@ -320,6 +324,10 @@ class MemoryKeyStore(_MemoryReader, _MemoryWriter):
     def audit_entries(self) -> tuple[AuditEntry, ...]:
         """The entries of the audit stream that are kept, oldest first."""
         return self._audit.entries()
+
+    async def latest_entries(self, most: int) -> Sequence[AuditEntry]:
+        """Return the last entries, the newest first."""
+        return self._audit.latest(most)
 
     async def append_entries(self, entries: Sequence[AuditEntry]) -> None:
         """Append entries to the audit stream."""

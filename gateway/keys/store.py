@@ -294,10 +294,18 @@ class SharedAuditStream(Protocol):
         """Append those whose names nobody took in the last so many seconds, and take the names."""
 
 
+class LatestEntries(Protocol):
+    """Reads the end of the audit stream."""
+
+    async def latest_entries(self, most: int) -> Sequence[AuditEntry]:
+        """Return the last entries, the newest first. Raises GatewayError."""
+
+
 class KeyStore(
     ActingStore,
     AuditStream,
     SharedAuditStream,
+    LatestEntries,
     RecordReader,
     RecordReviser,
     RecordAdder,

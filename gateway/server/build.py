@@ -14,13 +14,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TextIO
 
-from gateway.admin.application import admin_application, health_application
-from gateway.admin.checks import AdminAccess
-from gateway.admin.explain import Explaining
+from aiohttp import web
+
+from gateway.admin.application import health_application
 from gateway.admin.health import Health
-from gateway.admin.scopes import ScopesPage
 from gateway.admin.server import PrivateLimits
-from gateway.config import Config, read_secret
+from gateway.config import Config
 from gateway.keys.authorities import OpenAuthority, authority_kind
 from gateway.keys.authority import Authority
 from gateway.keys.cache import ChangeCallbacks, KeyCache
@@ -33,6 +32,7 @@ from gateway.proxy.leasing import Leasing
 from gateway.proxy.observe import MEANING, NOTICE
 from gateway.proxy.rate_limit import RateLimiter
 from gateway.server import descriptors
+from gateway.server.admin import AdminSources, open_admin
 from gateway.server.audit_numbers import audit_numbers
 from gateway.server.audit_recorder import AuditRecorder, replica_name
 from gateway.server.audit_watch import AuditWatch
@@ -81,6 +81,7 @@ from gateway.server.version import build_kind, version
 from gateway.telemetry import Build, Log, Metrics, Sources
 from gateway.telemetry.audit_metrics import AuditMetrics
 from gateway.telemetry.limit_metrics import NO_LEASES, LimitMetrics
+from gateway.telemetry.refusal_counts import RefusalCounts
 from gateway.telemetry.scope_use import ScopeUse
 from gateway.telemetry.store_metrics import StoreMetrics, StoreSources
 from gateway.telemetry.tls_metrics import TlsMetrics
@@ -121,7 +122,9 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
         loop_lags=lag.lags,
     )
     spans = None if base.tracing is None else base.tracing.spans
-    telemetry = Telemetry(base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics, spans)
+    telemetry = Telemetry(
+        base.log, Metrics(sources, Build(version(), build_kind())), policy.metrics, RefusalCounts(), spans
+    )
     master_keys = MasterKeys(base.live, base.core_access, base.log.events)
     noted = (telemetry, base.dependencies, base.core_access, core.watch, master_keys.read_again, base.audit)
     observer = GatewayObserver(*noted)
@@ -133,7 +136,8 @@ def _build(config: Config, log: TextIO, options: Options) -> Gateway:
     handlers = Handlers(
         build_handler(base, stages, observer), build_decisions(base, stages, DecisionObserver(*noted))
     )
-    front = _front(base, keys, authority.authority, telemetry.metrics, handlers)
+    admin = open_admin(base, keys, authority.authority, AdminSources(telemetry, sources, policy))
+    front = _front(base, telemetry.metrics, handlers, admin)
     for collector in (
         policy.metrics,
         StoreMetrics(_store_sources(keys)),
@@ -305,10 +309,9 @@ def _ingress_limits(config: Config) -> ClientLimits:
 
 def _front(
     base: Base,
-    keys: KeyParts,
-    authority: Authority,
     metrics: Metrics,
     handlers: Handlers,
+    admin: web.Application,
 ) -> Front:
     live, config = base.live, base.live.config
     listeners = Listeners(
@@ -319,15 +322,6 @@ def _front(
         reuse_port=base.options.reuse_port,
     )
     live.followed_by(lambda _config: listeners.adopt(_private_limits(live.fitted)))
-    token = read_secret(config.admin_token_file) if config.admin_token_file else None
-    scopes = ScopesPage(keys.scope_use, authority, lambda: live.config, since=time.time())
-    admin = admin_application(
-        base.health,
-        metrics,
-        AdminAccess([config.admin.host], token),
-        explaining=Explaining(lambda: live.config, authority, time.time),
-        pages={"/scopes": scopes.page},
-    )
     ingresses = None
     if config.decide.listen is not None:
         ingresses = _clients(base, handlers.decisions, _ingress_limits)

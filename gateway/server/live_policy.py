@@ -43,6 +43,9 @@ class LivePolicy:
         takers: get the policy, and the outcome of each reload.
         always: a notice that readiness shows for as long as the process runs, or "".
         now: Unix seconds.
+
+    Attributes:
+        before: the configuration that was live before the last reload; None before the first one.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class LivePolicy:
         self._log = takers.log
         self._audit = takers.audit
         self._live = live
+        self.before: Config | None = None
         self._always = [always] if always else []
         self._now = now
         self._last = ReloadResult(now(), live.config.sha256)
@@ -71,6 +75,7 @@ class LivePolicy:
 
     def adopt(self, config: Config) -> None:
         """Make another configuration live."""
+        self.before = self._live.config
         self._live.adopt(config)
         self._show(config)
 

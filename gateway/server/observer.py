@@ -22,17 +22,19 @@ from gateway.server.dependencies import LIMITS, STORE, UPSTREAM, Dependencies
 from gateway.telemetry import AccessEntry, Log, Metrics
 from gateway.telemetry.access_log import DECIDED
 from gateway.telemetry.policy_metrics import PolicyMetrics
+from gateway.telemetry.refusal_counts import RefusalCounts
 from gateway.telemetry.trace_context import TraceContext
 from gateway.telemetry.traces import SpanRecorder
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The takers of requests and events: log, metrics, and spans if requests are traced."""
+    """The takers of requests and events: log, metrics, refusals, and spans if requests are traced."""
 
     log: Log
     metrics: Metrics
     policy: PolicyMetrics
+    refusals: RefusalCounts
     spans: SpanRecorder | None = None
 
 
@@ -62,6 +64,7 @@ class GatewayObserver:
         self._metrics = telemetry.metrics
         self._requests = telemetry.metrics.requests
         self._policy = telemetry.policy
+        self._refusals = telemetry.refusals
         self._spans = telemetry.spans
         self._dependencies = dependencies
         self._core = core
@@ -75,6 +78,7 @@ class GatewayObserver:
         self._requests.count(entry)
         self._policy.request(entry)
         if entry.code:
+            self._refusals.count(entry)
             self._audit.refused(entry)
         self._log.record(entry)
 
@@ -177,6 +181,7 @@ class DecisionObserver(GatewayObserver):
         self._metrics.decisions.count(entry)
         self._policy.request(entry)
         if entry.code:
+            self._refusals.count(entry)
             self._audit.refused(entry)
         self._log.record(entry)
 

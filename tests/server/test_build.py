@@ -236,6 +236,14 @@ class TestListeners:
             200,
             {
                 "paths": [
+                    "GET /console",
+                    "GET /console/audit",
+                    "GET /console/console.css",
+                    "GET /console/console.js",
+                    "GET /console/console.svg",
+                    "GET /console/events",
+                    "GET /console/keys",
+                    "GET /console/policy",
                     "POST /explain",
                     "GET /health/alive",
                     "GET /health/ready",

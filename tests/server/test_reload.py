@@ -27,7 +27,7 @@ from gateway.server.build import build
 from gateway.server.parts import Options
 from gateway.server.reload import MOST_PROBLEMS, Pace, Reload, ReloadResult, Source, needing_restart
 from tests.core_stand_in import StandInCore
-from tests.raw_client import RawClient
+from tests.raw_client import RawClient, request
 from tests.running import MASTER_KEY, ROOT, Minted, Running, eventually
 from tests.serving import SERVE
 
@@ -366,6 +366,18 @@ class TestGateway:
         assert (await reloading.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).status == 403
         assert (await reloading.write(SHIPPED))["success"]
         assert (await reloading.ask("POST", "/api-keys", key=MASTER_KEY, body=body)).status == 201
+
+    async def test_the_console_shows_the_differences_from_the_file_before(self, reloading: Reloading) -> None:
+        await reloading.write(WIDER)
+        async with await reloading.connect(reloading.gateway.admin_address) as client:
+            response = await client.call(request("GET", "/console/policy", host="127.0.0.1"))
+        policy = response.json()
+        changes = [(one["request"], one["kind"]) for one in policy["changes"]]
+        assert (policy["sha256"], policy["before"], changes) == (
+            sha256_of(WIDER),
+            sha256_of(SHIPPED),
+            [("GET /balances/{id}", "open to scopes")],
+        )
 
     async def test_what_runs_is_shown_by_its_sha256(self, reloading: Reloading) -> None:
         """Readiness, metrics and log show the same SHA-256 of the live file."""

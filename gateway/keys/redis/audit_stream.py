@@ -8,11 +8,15 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway.audit.entry import AuditEntry
+import msgspec
+
+from gateway.audit.entry import AuditEntry, decode_entry
 from gateway.audit.shipping import Unshipped
-from gateway.keys.redis.audit_commands import SHIPPED, WRITTEN, append_entries, append_once
+from gateway.gocompat.times import Instant
+from gateway.keys.redis.audit_commands import ENTRY, SHIPPED, WRITTEN, append_entries, append_once
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import redis_errors
 from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS, audit_position_name
@@ -54,6 +58,13 @@ class RedisAuditStream:
         appended = list(entries.values())
         self._transactions.audited.update(appended[place].kind for place in places)
 
+    async def latest_entries(self, most: int) -> Sequence[AuditEntry]:
+        """Return the last entries, the newest first; one that is none of ours is left out."""
+        async with redis_errors():
+            found = await self.link.lists.xrevrange(AUDIT, count=most)
+        entries = (_read_entry(entry_id, fields) for entry_id, fields in found)
+        return [entry for entry in entries if entry is not None]
+
     async def unshipped(self) -> Unshipped:
         """Return what the slowest shipper has not printed yet."""
         async with redis_errors():
@@ -77,6 +88,20 @@ async def read_position(client: Any, shipper: str) -> str:
     """Return the id of the entry that a shipper has printed last, or the position before all entries."""
     position = await client.get(audit_position_name(shipper))
     return BEGINNING if position is None else position.decode()
+
+
+def _read_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> AuditEntry | None:
+    """Return an entry with the time at which it happened; None if it cannot be read."""
+    try:
+        entry = decode_entry(fields.get(ENTRY, b""))
+    except msgspec.MsgspecError:
+        return None
+    return entry if entry.at else msgspec.structs.replace(entry, at=_time_of(entry_id))
+
+
+def _time_of(entry_id: bytes) -> str:
+    """Return when an entry was written, in RFC 3339."""
+    return str(Instant.of(datetime.fromtimestamp(written_at(entry_id), UTC)))
 
 
 def written_at(entry_id: bytes) -> float:
