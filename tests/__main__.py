@@ -34,6 +34,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "haproxy": "haproxy",
     "groff": "groff-base",
+    "chromium": "chromium",
 }
 COMPILER = {"gcc": "gcc"}
 # Debian installs some programs here, which are not on the PATH of a user.

@@ -32,7 +32,7 @@ from tests.redis_server import RedisServer, start_redis
 from tests.running import MASTER_KEY, ROOT, Minted, Running, start
 
 # Markers of tests that need a real program.
-SERVERS = ("redis", "postgres", "systemd", "nginx", "helm", "prometheus", "groff")
+SERVERS = ("redis", "postgres", "systemd", "nginx", "helm", "prometheus", "groff", "chromium")
 
 _FAST_EXAMPLES = 100
 _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -97,6 +97,11 @@ class Health:
         return reasons + [f"{name}: {self.degraded[name]}" for name in required]
 
     @property
+    def core(self) -> str:
+        """The reason why Core cannot be used now; "" if it can."""
+        return self.degraded.get("upstream", "") if self.core_seen else self.core_reason
+
+    @property
     def ready(self) -> bool:
         """True if clients may be sent here."""
         return not self.reasons

@@ -36,3 +36,7 @@ class RefusalCounts:
     def most_frequent(self, number: int) -> list[tuple[str, str, int]]:
         """Return the pairs with the most refusals: key id, code, count."""
         return [(key_id, code, count) for (key_id, code), count in self._counts.most_common(number)]
+
+    def besides(self, number: int) -> int:
+        """Return how many refusals of known keys `most_frequent` leaves out."""
+        return self._counts.total() + self.others - sum(count for *_, count in self.most_frequent(number))

@@ -21,7 +21,8 @@ def test_new_pairs_beyond_the_bound_are_counted_together() -> None:
     counts = RefusalCounts(most=2)
     for key_id in ("a", "b", "c", "d", "a"):
         counts.count(refused(key_id))
-    assert (counts.most_frequent(9), counts.others) == (
+    assert (counts.most_frequent(9), counts.others, counts.besides(1)) == (
         [("a", "RATE_LIMITED", 2), ("b", "RATE_LIMITED", 1)],
         2,
+        3,
     )

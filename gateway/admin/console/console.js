@@ -73,6 +73,8 @@ function definitions(id, pairs) {
   }));
 }
 
+const time = (text) => ({ text: text.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC"), className: "time" });
+
 const shown = (number) => (number === null || number === undefined ? "–" : number);
 
 // Requests.
@@ -148,13 +150,13 @@ async function readEvents(reader) {
 }
 
 function show(snapshot) {
-  showHealth(snapshot.health, snapshot.keys_ending_soon);
+  showHealth(snapshot);
   showTraffic(snapshot.traffic);
   say("in-flight", snapshot.in_flight);
   say("connections", snapshot.connections);
   say("core-connections", (snapshot.core_connections.busy || 0) + " / " + (snapshot.core_connections.idle || 0));
   table("refused-keys", snapshot.refused_keys.map((one) => [code(one.key_id), code(one.code), one.count]),
-    snapshot.refused_keys_left_out);
+    snapshot.refusals_left_out);
   const reload = snapshot.health.last_reload.at + snapshot.health.policy_sha256;
   if (reload !== policyShown) {
     policyShown = reload;
@@ -162,15 +164,15 @@ function show(snapshot) {
   }
 }
 
-function showHealth(health, endingSoon) {
+function showHealth(snapshot) {
+  const health = snapshot.health;
   const level = { ready: "good", degraded: "warn" }[health.status] || "bad";
   say("version", health.version);
   say("health-status", health.status, "status " + level);
-  const state = (name) => health.degraded[name] || (name === "upstream" && health.status === "not ready" ? health.reasons.join("; ") : "responds");
   definitions("dependencies", [
-    ["Core", state("upstream")],
-    ["Store of keys", state("store")],
-    ["Keys that end within 7 days", String(shown(endingSoon))],
+    ["Core", snapshot.core || "responds"],
+    ["Store of keys", snapshot.store || "responds"],
+    ["Keys that end within 7 days", String(shown(snapshot.keys_ending_soon))],
   ]);
   const others = Object.entries(health.degraded).filter(([name]) => name !== "upstream" && name !== "store");
   const problems = [...health.reasons, ...others.map(([name, text]) => name + ": " + text), ...health.warnings];
@@ -226,11 +228,11 @@ async function showPolicy(health) {
 
 async function showKeys() {
   const [keys, scopes] = await Promise.all([read("/console/keys"), read("/scopes")]);
-  say("keys-summary", keys.ending_count + " end within 30 days, " + keys.unused_count + " were never used"
+  say("keys-summary", keys.ending_count + " end within 30 days, " + keys.unused_count + " were never used, at " + time(keys.at).text
     + (keys.complete ? "" : " (of the first records that were read: there are more)"));
-  table("keys-ending", keys.ending.map((one) => [code(one.key_id), one.owner, one.name, one.expires_at]),
+  table("keys-ending", keys.ending.map((one) => [code(one.key_id), one.owner, one.name, time(one.expires_at)]),
     keys.ending_count - keys.ending.length);
-  table("keys-unused", keys.unused.map((one) => [code(one.key_id), one.owner, one.name, one.created_at]),
+  table("keys-unused", keys.unused.map((one) => [code(one.key_id), one.owner, one.name, time(one.created_at)]),
     keys.unused_count - keys.unused.length);
   table("scopes-unused", scopes.keys.filter((one) => one.unused.length)
     .map((one) => [code(one.key_id), one.owner, code(one.unused.join(" "))]), scopes.left_out);
@@ -240,7 +242,7 @@ async function showAudit() {
   try {
     const audit = await read("/console/audit");
     say("audit-problem", "");
-    table("audit", audit.entries.map((one) => [one.at, code(one.kind), one.by || one.replica || "", code(one.key_id || ""), more(one)]));
+    table("audit", audit.entries.map((one) => [time(one.at), code(one.kind), one.by || one.replica || "", code(one.key_id || ""), more(one)]));
   } catch (failure) {
     say("audit-problem", "The audit stream cannot be read: " + failure.message);
   }

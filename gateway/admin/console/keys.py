@@ -22,7 +22,7 @@ from gateway.telemetry.access_log import Timestamps
 SOON_SECONDS: Final = 30 * 86_400.0
 MOST_READ: Final = 10_000
 MOST_LISTED: Final = 50
-FRESH_SECONDS: Final = 30.0
+FRESH_SECONDS: Final = 10.0
 
 
 class RecordScan(Protocol):

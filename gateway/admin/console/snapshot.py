@@ -56,12 +56,14 @@ class Snapshots:
         _, health = sources.health.report()
         return {
             "health": health,
+            "core": sources.health.core,
+            "store": sources.health.degraded.get("store", ""),
             "traffic": self._traffic.members(now),
             "refused_keys": [
                 {"key_id": key_id, "code": code, "count": count}
                 for key_id, code, count in sources.refusals.most_frequent(MOST_KEYS)
             ],
-            "refused_keys_left_out": sources.refusals.others,
+            "refusals_left_out": sources.refusals.besides(MOST_KEYS),
             "in_flight": sources.gauges.requests_in_flight(),
             "connections": sources.gauges.connections(),
             "core_connections": dict(sources.gauges.upstream_connections()),

@@ -175,7 +175,7 @@ class TestStream:
         client = await gateway.connect(gateway.gateway.admin_address)
         await client.send(request("GET", "/console/events", host="127.0.0.1"))
         first, *_, third = await snapshots(client, 3)
-        shown = {name: first[name] for name in ("refused_keys", "refused_keys_left_out", "in_flight")}
+        shown = {name: first[name] for name in ("refused_keys", "refusals_left_out", "in_flight")}
         routes = [(one["route"], one["allowed"], one["refused"]) for one in first["traffic"]["routes"]]
         assert (
             first["health"]["status"],
@@ -186,7 +186,7 @@ class TestStream:
             "ready",
             {
                 "refused_keys": [{"key_id": key.id, "code": "AUTH_INSUFFICIENT_PERMISSIONS", "count": 1}],
-                "refused_keys_left_out": 0,
+                "refusals_left_out": 0,
                 "in_flight": 0,
             },
             [("GET /ledgers", 1, 0), ("POST /ledgers", 0, 1)],
