@@ -190,10 +190,12 @@ class TestPackages:
         assert {name for name in names if name.startswith("tests")} == set()
 
     def test_the_wheel_has_the_package_and_nothing_else(self, built: Built) -> None:
-        """All modules, the marker of types, and the file that ships; neither tests nor documents."""
+        """All modules, the console, the marker of types and the file that ships; no tests, no documents."""
         with zipfile.ZipFile(built.wheel) as packed:
             names = {name for name in packed.namelist() if ".dist-info/" not in name}
-        sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gateway").rglob("*.py")}
+        modules = (ROOT / "gateway").rglob("*.py")
+        console = (ROOT / "gateway" / "admin" / "console").glob("console.*")
+        sources = {path.relative_to(ROOT).as_posix() for path in (*modules, *console)}
         assert names == sources | {"gateway/py.typed", "gateway/gateway.yaml"}
 
     def test_the_installed_wheel_runs(self, built: Built, tmp_path: Path) -> None:
