@@ -5,6 +5,8 @@ Rules kept here:
 - OpenSSL gets at most one record's worth of bytes at a time, because its buffers never shrink.
 - It gets nothing before the first record is whole, so that a client which sends a part of it costs no more
   than that part.
+- A session whose records carry next to no data is ended: a KeyUpdate (RFC 8446 section 4.6.3) has 27 bytes
+  and costs 10 us or more, so a flood of them would hold up everybody.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ RECORD: Final = 16 * 1024
 HANDSHAKE_HOLDS: Final = 48 * 1024
 """The bytes that OpenSSL holds for a handshake that is not done."""
 _HEADER: Final = 5
+_PER_BYTE: Final = 32
+"""The bytes of records that one byte of data may take: a record of one byte has 23, or 30 with TLS 1.2."""
+_MOST_BARREN: Final = 2 * RECORD
+"""The bytes of records beyond that."""
 _HANDSHAKE_RECORD: Final = b"\x16"
 
 
@@ -29,7 +35,7 @@ class TlsSession:
     `RECORD` bytes of it.
     """
 
-    __slots__ = ("_context", "_incoming", "_outgoing", "_tls", "begun", "ended", "partial")
+    __slots__ = ("_barren", "_context", "_incoming", "_outgoing", "_tls", "begun", "ended", "partial")
 
     _tls: ssl.SSLObject
 
@@ -37,6 +43,7 @@ class TlsSession:
         self._context = context
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._barren = 0
         self.begun = False
         self.ended = False
         self.partial = False
@@ -61,7 +68,10 @@ class TlsSession:
         return self._tls.getpeercert(binary_form=True) or b""
 
     def open(self, records: bytes) -> bytes:
-        """Return the bytes that `records` complete. Raises ssl.SSLError for a record that is not right."""
+        """Return the bytes that `records` complete.
+
+        Raises ssl.SSLError for a record that is not right, and for too many that carry nothing.
+        """
         opened: list[bytes] = []
         if len(records) <= RECORD:
             self._open(records, opened)
@@ -71,6 +81,14 @@ class TlsSession:
         return opened[0] if len(opened) == 1 else b"".join(opened)
 
     def _open(self, records: bytes, opened: list[bytes]) -> None:
+        before = len(opened)
+        self._read(records, opened)
+        carried = sum(map(len, opened[before:]))
+        self._barren = max(0, self._barren + len(records) - _PER_BYTE * carried)
+        if self._barren > _MOST_BARREN:
+            raise ssl.SSLError("too many records without data")
+
+    def _read(self, records: bytes, opened: list[bytes]) -> None:
         self._incoming.write(records)
         self.partial = False
         # Without this question each read of a whole record would be followed by one that raises.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable
@@ -280,6 +281,25 @@ class TestVersions:
         async with asyncio.timeout(PATIENCE):
             printed, _ = await process.communicate(b"R\n")
         assert b"no renegotiation" in printed
+
+    async def test_a_client_that_sends_records_without_data_is_cut(self, start_tls: StartTls) -> None:
+        """A KeyUpdate carries nothing and costs the server new keys: after 1,200 or so the session ends."""
+        running = await start_tls()
+        process = await asyncio.create_subprocess_exec(
+            *(program("openssl"), "s_client", "-connect", str(running.gateway.address), "-tls1_3"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionError):
+                # At this prompt a line with a k sends a KeyUpdate. Its standard input stays open.
+                while process.returncode is None:
+                    process.stdin.write(b"k\n")
+                    await process.stdin.drain()
+                    await asyncio.sleep(0)
+            await process.wait()
 
     async def test_any_server_name_is_accepted(self, start_tls: StartTls) -> None:
         """A name that the certificate does not have is for the client to judge, whatever it contains."""
