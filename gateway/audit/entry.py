@@ -143,7 +143,10 @@ def shortened(value: object) -> object:
 
 
 def shortened_text(text: str) -> str:
-    """Return a text, cut if it is too long for an entry."""
+    """Return a text as UTF-8 can write it, cut if it is too long for an entry."""
+    if not text.isascii():
+        # Bytes of a client that are no UTF-8 are lone surrogates here.
+        text = text.encode("utf-8", "backslashreplace").decode()
     if len(text) * _MOST_OF_A_CHARACTER <= MAX_TEXT:
         return text
     room = MAX_TEXT

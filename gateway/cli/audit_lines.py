@@ -58,11 +58,12 @@ def members_of(entry: StoredEntry) -> Members:
     """Return the members of an entry, with its id and the time when it happened."""
     try:
         members = msgspec.json.decode(entry.text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         members = None
     if not isinstance(members, dict) or not _is_readable(members):
         members = {"kind": "unreadable"}
     at = members.pop("at", "") or str(Instant.of(datetime.fromtimestamp(entry.written_at, UTC)))
+    members.pop("id", None)
     return {"id": entry.id, "at": at, **members}
 
 

@@ -43,7 +43,7 @@ def entry_of(before: KeyRecord | None, after: KeyRecord | None, author: Author) 
         way=author.way,
         reason=shortened_text(_reason(before, after)),
         request_id=author.request_id,
-        client=author.client,
+        client=shortened_text(author.client),
         key_id=record.id,
         owner=shortened_text(record.owner),
         before=_different(was, is_now),

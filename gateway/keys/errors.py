@@ -17,6 +17,10 @@ class StoreUnavailableError(KeysUnavailableError):
     """The key store has failed."""
 
 
+class UnreadableKeyError(StoreUnavailableError):
+    """The record of one key cannot be read, such as one of a newer version; the store itself responds."""
+
+
 class UnacknowledgedError(StoreUnavailableError):
     """A change stands, but too few replicas of the store have acknowledged it."""
 

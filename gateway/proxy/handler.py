@@ -11,7 +11,12 @@ from typing import Protocol
 
 from gateway.config import Config
 from gateway.errors import GatewayError
-from gateway.keys.errors import KeysUnavailableError, LookupOverloadError, UnreadableListError
+from gateway.keys.errors import (
+    KeysUnavailableError,
+    LookupOverloadError,
+    UnreadableKeyError,
+    UnreadableListError,
+)
 from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import LateEnding, RequestContext
 from gateway.proxy.core_requests import scheme_of
@@ -25,6 +30,7 @@ from gateway.wire.client_address import client_of
 from gateway.wire.errors import ClientGoneError, UpstreamTimeoutError, UpstreamUnreachableError
 from gateway.wire.exchange import Exchange
 
+_NO_STORE_FAILURE = (LookupOverloadError, UnreadableKeyError)
 _UPSTREAM_FAILED = (UpstreamUnreachableError, UpstreamTimeoutError, UnreadableListError)
 
 
@@ -147,7 +153,7 @@ class RequestHandler:
     def _fail(self, context: RequestContext, failure: GatewayError) -> None:
         if isinstance(failure, _UPSTREAM_FAILED):
             self._observer.core_failed(failure)
-        elif isinstance(failure, KeysUnavailableError) and not isinstance(failure, LookupOverloadError):
+        elif isinstance(failure, KeysUnavailableError) and not isinstance(failure, _NO_STORE_FAILURE):
             self._observer.store_failed(failure)
         self._responder.fail(context, failure)
 

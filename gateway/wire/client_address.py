@@ -59,11 +59,16 @@ def _from_the_right(forwarded: Iterable[str]) -> Iterator[str]:
 
 
 def _address(entry: str) -> str | None:
-    """Return an address in its usual form, None if it is none; some proxies add a port and brackets."""
+    """Return an address in its usual form, None if it is none; some proxies add a port and brackets.
+
+    An address with a zone is none: it means something on one machine only, and a zone may be any text.
+    """
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
+    if "%" in entry:
+        return None
     try:
         address = ip_address(entry)
     except ValueError:

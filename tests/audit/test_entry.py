@@ -13,6 +13,7 @@ from gateway.audit.entry import (
     decode_entry,
     encode_entry,
     shortened,
+    shortened_text,
 )
 
 
@@ -53,3 +54,8 @@ def test_every_kind_has_its_members() -> None:
     assert {name for names in MEMBERS.values() for name in names} | {"kind", "at"} == set(
         AuditEntry.__struct_fields__
     )
+
+
+def test_bytes_that_are_no_utf_8_can_be_written() -> None:
+    """What is not UTF-8 in a head reaches an entry as lone surrogates, and must not end its writer."""
+    assert shortened_text("caf\u00e9 \udcff") == "caf\u00e9 \\udcff"

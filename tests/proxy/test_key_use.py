@@ -10,7 +10,9 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.gocompat.times import read_instant
+from gateway.keys.errors import UnreadableKeyError
 from gateway.keys.memory_store import MemoryKeyStore
+from gateway.keys.record import KeyRecord
 from gateway.policy.terms import KeyTerms, Rate, read_network
 from tests.conftest import Start
 from tests.keys.records import PENDING, instant
@@ -162,3 +164,21 @@ async def test_a_key_that_another_key_creates_has_its_terms(start_gateway: Start
     assert child is not None
     assert child.terms == terms
     assert (await gateway.ask("GET", "/ledgers", key=created["key"])).status == 200
+
+
+class UnreadableKeyStore(MemoryKeyStore):
+    """A key store in which no record can be read."""
+
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
+        raise UnreadableKeyError
+
+
+async def test_a_record_that_cannot_be_read_is_a_failure_of_its_key_and_not_of_the_store(
+    start_gateway: Start,
+) -> None:
+    """Its client gets 503, and the store is not reported as lost, which could make all replicas unready."""
+    gateway = await start_gateway(store=UnreadableKeyStore())
+    response = await gateway.ask("GET", "/ledgers", key=KEY)
+    assert response.status == 503
+    page = gateway.gateway.metrics.exposition("")[0]
+    assert b"blnk_gateway_key_store_up 1.0" in page

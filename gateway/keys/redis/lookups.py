@@ -19,7 +19,7 @@ from gateway.errors import GatewayError
 from gateway.fairness.shares import network_of
 from gateway.keys.command_times import CommandKind
 from gateway.keys.dataloader import BatchLimits, BatchLoader
-from gateway.keys.errors import StoreUnavailableError
+from gateway.keys.errors import UnreadableKeyError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
@@ -88,6 +88,6 @@ def _record(digest: str, text: bytes) -> KeyRecord | GatewayError:
     try:
         return read_record(digest, text)
     except UnreadableRecordError as error:
-        failure = StoreUnavailableError(reason=reason(error))
+        failure = UnreadableKeyError(reason=reason(error))
         failure.__cause__ = error
         return failure
