@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from gateway.fairness.party_queue import PartyQueue
+
 TURN_SECONDS: Final = 0.002
 """The time after which one turn of the event loop begins no further step."""
 
@@ -39,13 +41,12 @@ class HandshakeTurns:
         self._clock = clock
         self._spent = 0.0
         self._scheduled = False
-        # By party, in the order of their turns.
-        self._waiting: dict[str, dict[Handshaking, None]] = {}
+        self._waiting: PartyQueue[Handshaking] = PartyQueue()
 
     def ask(self, connection: Handshaking) -> bool:
         """Call `step` of a connection now and return True, or return False and call it in its turn."""
         if self._waiting or self._spent >= TURN_SECONDS:
-            self._waiting.setdefault(connection.party, {})[connection] = None
+            self._waiting.add(connection)
             self._schedule()
             return False
         self._schedule()
@@ -54,11 +55,7 @@ class HandshakeTurns:
 
     def forget(self, connection: Handshaking) -> None:
         """Drop a connection that has ended."""
-        queue = self._waiting.get(connection.party)
-        if queue is not None and connection in queue:
-            del queue[connection]
-            if not queue:
-                del self._waiting[connection.party]
+        self._waiting.forget(connection)
 
     def _run(self, connection: Handshaking) -> None:
         began = self._clock()
@@ -75,15 +72,6 @@ class HandshakeTurns:
         self._scheduled = False
         self._spent = 0.0
         while self._waiting and self._spent < TURN_SECONDS:
-            self._run(self._next())
+            self._run(self._waiting.take())
         if self._waiting or self._spent:
             self._schedule()
-
-    def _next(self) -> Handshaking:
-        party, queue = next(iter(self._waiting.items()))
-        connection = next(iter(queue))
-        del queue[connection], self._waiting[party]
-        if queue:
-            # To the end: the other parties have their turns first.
-            self._waiting[party] = queue
-        return connection

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
+from gateway.fairness.party_queue import PartyQueue
+
 PIECE: Final = 8 * 1024
 """The bytes of one connection that are parsed in one turn."""
 PER_TURN: Final = 64 * 1024
@@ -37,8 +39,7 @@ class ParseBudget:
         self._per_turn = per_turn
         self._parsed = 0
         self._scheduled = False
-        # By party, in the order of their turns.
-        self._waiting: dict[str, dict[ParsingInput, None]] = {}
+        self._waiting: PartyQueue[ParsingInput] = PartyQueue()
 
     def take(self, size: int) -> bool:
         """Count `size` bytes as parsed in this turn; return False if they have to wait for another."""
@@ -50,16 +51,12 @@ class ParseBudget:
 
     def wait(self, connection: ParsingInput) -> None:
         """Call `parse_next` when it is the turn of an input."""
-        self._waiting.setdefault(connection.party, {})[connection] = None
+        self._waiting.add(connection)
         self._schedule()
 
     def forget(self, connection: ParsingInput) -> None:
         """Drop the input of a connection that has ended."""
-        queue = self._waiting.get(connection.party)
-        if queue is not None and connection in queue:
-            del queue[connection]
-            if not queue:
-                del self._waiting[connection.party]
+        self._waiting.forget(connection)
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -72,18 +69,9 @@ class ParseBudget:
         self._parsed = 0
         if not self._waiting:
             return
-        for _ in range(sum(map(len, self._waiting.values()))):
+        for _ in range(self._waiting.count()):
             if self._parsed >= self._per_turn or not self._waiting:
                 break
-            self._parsed += self._next().parse_next()
+            self._parsed += self._waiting.take().parse_next()
         if self._parsed or self._waiting:
             self._schedule()
-
-    def _next(self) -> ParsingInput:
-        party, queue = next(iter(self._waiting.items()))
-        connection = next(iter(queue))
-        del queue[connection], self._waiting[party]
-        if queue:
-            # To the end: the other parties have their turns first.
-            self._waiting[party] = queue
-        return connection
