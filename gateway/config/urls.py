@@ -15,34 +15,16 @@ MEMORY_STORE: Final = "memory://"
 
 def upstream_url(raw: Raw) -> str:
     """Return `http://host:port` or `https://host:port` without a path: targets are forwarded as received."""
-    url = _url(raw)
-    if (
-        url is None
-        or url.scheme not in ("http", "https")
-        or not url.hostname
-        or url.port == 0
-        or "@" in url.netloc
-        or url.path not in ("", "/")
-        or url.query
-        or url.fragment
-    ):
+    url = _http_url(raw)
+    if url is None or url.path not in ("", "/"):
         raise BadValueError("write http://host:port or https://host:port, without a path or a password")
     return text(raw)
 
 
 def collector_url(raw: Raw) -> str:
     """Return the URL of a collector, `http://` or `https://` with a path, without a password or a query."""
-    url = _url(raw)
-    if (
-        url is None
-        or url.scheme not in ("http", "https")
-        or not url.hostname
-        or url.port == 0
-        or "@" in url.netloc
-        or url.path in ("", "/")
-        or url.query
-        or url.fragment
-    ):
+    url = _http_url(raw)
+    if url is None or url.path in ("", "/"):
         raise BadValueError("write http://host:4318/v1/traces or https://, with a path, without a password")
     return text(raw)
 
@@ -69,10 +51,21 @@ def database_url(raw: Raw) -> str:
 _DATABASE = re.compile(r"postgres(?:ql)?://[!-.0->A-~]+@[!-.0->A-~]+/[!->@-~]+(?:\?[!-~]*)?")
 
 
-def _url(raw: Raw) -> SplitResult | None:
+def _http_url(raw: Raw) -> SplitResult | None:
+    """Return the parts of an HTTP URL without a user, a password, a query or a fragment, else None."""
     try:
-        url = urlsplit(text(raw))
-        url.port  # noqa: B018 - raises ValueError unless it is a port
+        url = text(raw)
+        parts = urlsplit(url)
+        port = parts.port
     except ValueError:
         return None
-    return url if re.fullmatch(r"[!-~]+", text(raw)) else None
+    plain = (
+        re.fullmatch(r"[!-~]+", url)
+        and parts.scheme in ("http", "https")
+        and parts.hostname
+        and port != 0
+        and "@" not in parts.netloc
+        and not parts.query
+        and not parts.fragment
+    )
+    return parts if plain else None
