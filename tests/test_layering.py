@@ -20,7 +20,7 @@ import pytest
 from tests.running import ROOT
 
 LAYERS = (
-    {"errors", "durations"},
+    {"errors", "durations", "ip_addresses"},
     {"policy", "gocompat", "fairness", "audit"},
     {"keys", "wire", "stamping", "telemetry"},
     {"config"},
@@ -47,8 +47,8 @@ IMPURE = {
     "yaml",
 }  # fmt: skip
 PURE = (
-    "errors.py", "durations.py", "policy/*.py", "gocompat/*.py", "audit/*.py", "stamping/*.py",
-    "fairness/shares.py",
+    "errors.py", "durations.py", "ip_addresses.py", "policy/*.py", "gocompat/*.py", "audit/*.py",
+    "stamping/*.py", "fairness/shares.py",
     "keys/minting.py", "keys/redis/url.py", "proxy/body_budget.py", "wire/headers.py",
     "telemetry/span_attributes.py", "telemetry/trace_context.py",
 )  # fmt: skip

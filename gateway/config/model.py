@@ -12,7 +12,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +32,7 @@ from gateway.config.certificates import KeyPair, PemFile
 from gateway.config.peers import UNIX_PEERS, TrustedPeers
 from gateway.config.secret_values import Secret
 from gateway.config.setting import Setting, described
+from gateway.ip_addresses import is_inside
 from gateway.policy.decisions import Policy
 from gateway.policy.problems import Problem
 from gateway.policy.report_only import NO_DATES, KeyDates
@@ -494,14 +494,7 @@ def _is_in(trusted: tuple[TrustedPeers, ...], peer: str) -> bool:
     """Return whether a peer, an IP address or UNIX_PEER, is one of those that are trusted."""
     if peer == UNIX_PEER:
         return UNIX_PEERS in trusted
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    # A dual-stack listener shows IPv4 peers in their IPv6 form.
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    networks = (peers for peers in trusted if not isinstance(peers, str))
-    return any((mapped or address) in network for network in networks)
+    return is_inside(peer, (peers for peers in trusted if not isinstance(peers, str)))
 
 
 def settings() -> dict[str, Setting]:

@@ -1,7 +1,6 @@
 """Decides whether a key may be used from where its request comes: the client's address and certificate.
 
 Rules kept here:
-- An address that cannot be read is in no network.
 - A key that is bound to a certificate is refused on every connection without that one, also without TLS.
 """
 
@@ -9,10 +8,10 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 
 from gateway.errors import Code
-from gateway.policy.terms import KeyTerms, Network
+from gateway.ip_addresses import is_inside
+from gateway.policy.terms import KeyTerms
 from gateway.policy.values import Deny
 
 
@@ -30,17 +29,8 @@ class Origin:
 
 def check_origin(terms: KeyTerms, origin: Origin) -> Deny | None:
     """Return the refusal of a key with these terms from this origin, if it is refused."""
-    if terms.allow_from and not _inside(origin.address, terms.allow_from):
+    if terms.allow_from and not is_inside(origin.address, terms.allow_from):
         return Deny(Code.ADDRESS_DENIED, Code.ADDRESS_DENIED.message)
     if terms.certificate and not hmac.compare_digest(terms.certificate, origin.certificate):
         return Deny(Code.CERTIFICATE_MISMATCH, Code.CERTIFICATE_MISMATCH.message)
     return None
-
-
-def _inside(text: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return any((mapped or address) in network for network in networks)

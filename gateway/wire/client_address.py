@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv6Address, ip_address
 from typing import Final
+
+from gateway.ip_addresses import read_address
 
 ANNOUNCED: Final = "announced_client"
 """The extra info of a transport whose client a proxy has announced: the client's address."""
@@ -67,11 +68,5 @@ def _address(entry: str) -> str | None:
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
-    if "%" in entry:
-        return None
-    try:
-        address = ip_address(entry)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    address = None if "%" in entry else read_address(entry)
+    return None if address is None else str(address)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Final
+
+from gateway.ip_addresses import unmapped
 
 UNKNOWN_PEER: Final = "unknown"
 """The address of a client that its proxy does not name (RFC 7239 section 6.2)."""
@@ -72,7 +74,7 @@ def _read_text(data: bytes) -> ProxyHeader | None:
         raise BadProxyHeaderError("its PROXY header names no IP address") from None
     if source.version != int(named["version"]):
         raise BadProxyHeaderError("its PROXY header names an address of another family")
-    return ProxyHeader(_text_of(source), length)
+    return ProxyHeader(str(unmapped(source)), length)
 
 
 def _read_binary(data: bytes) -> ProxyHeader | None:
@@ -96,10 +98,4 @@ def _read_binary(data: bytes) -> ProxyHeader | None:
     if not address:
         return ProxyHeader(UNKNOWN_PEER, length)
     source = data[_BINARY_HEAD : _BINARY_HEAD + address]
-    return ProxyHeader(_text_of(IPv4Address(source) if address == 4 else IPv6Address(source)), length)
-
-
-def _text_of(address: IPv4Address | IPv6Address) -> str:
-    """Return the text of an address; one of IPv4 in a form of IPv6 is shown as IPv4."""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    return ProxyHeader(str(unmapped(ip_address(source))), length)
