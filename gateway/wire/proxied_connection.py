@@ -13,11 +13,12 @@ import asyncio
 import contextlib
 import enum
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway.wire.client_address import ANNOUNCED, peer_of
 from gateway.wire.deadline_timer import NEVER, Deadlines
 from gateway.wire.proxy_header import BadProxyHeaderError, ProxyHeader, read_proxy_header
+from gateway.wire.stacked_transport import StackedTransport
 
 Connect = Callable[[], asyncio.Protocol]
 
@@ -172,19 +173,13 @@ class ProxiedConnection(asyncio.Protocol):
         self._transport.abort()
 
 
-class AnnouncedTransport(asyncio.Transport):
+class AnnouncedTransport(StackedTransport):
     """The transport of a connection whose client a proxy has announced; all else is that of the socket."""
 
     def __init__(self, below: asyncio.Transport, client: str) -> None:
-        super().__init__({ANNOUNCED: client})
-        self._below = below
+        super().__init__(below, {ANNOUNCED: client})
         # The one that each response calls.
         self.write = below.write  # type: ignore[method-assign]
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return the client's address for ANNOUNCED, else what the socket has of this name."""
-        found = super().get_extra_info(name)
-        return self._below.get_extra_info(name, default) if found is None else found
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Let another protocol take what comes."""
@@ -206,34 +201,6 @@ class AnnouncedTransport(asyncio.Transport):
         """Close once everything is sent."""
         self._below.close()
 
-    def abort(self) -> None:
-        """Close at once."""
-        self._below.abort()
-
-    def is_closing(self) -> bool:
-        """Return True if it is closed, or about to be."""
-        return self._below.is_closing()
-
-    def pause_reading(self) -> None:
-        """Read no more for now."""
-        self._below.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        self._below.resume_reading()
-
-    def is_reading(self) -> bool:
-        """Return True while it reads."""
-        return self._below.is_reading()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the bytes beyond which the connection above is held back."""
-        self._below.set_write_buffer_limits(high, low)
-
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return them."""
+        """Return the bytes beyond which the connection above is held back, and lets go again."""
         return self._below.get_write_buffer_limits()
-
-    def get_write_buffer_size(self) -> int:
-        """Return the bytes that are not sent yet."""
-        return self._below.get_write_buffer_size()

@@ -15,7 +15,7 @@ import asyncio
 import enum
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from gateway.errors import Code, error_body
 from gateway.fairness.shares import network_of
@@ -24,6 +24,7 @@ from gateway.wire.client_certificate import read_client_certificate
 from gateway.wire.handshake_results import HandshakeResult, HandshakeResults, result_of
 from gateway.wire.handshake_turns import HandshakeTurns
 from gateway.wire.securable_connection import SecurableConnection
+from gateway.wire.stacked_transport import StackedTransport
 from gateway.wire.tls_session import HANDSHAKE_HOLDS, RECORD, TlsSession, begins_whole
 
 MOST_HANDSHAKE: Final = 64 * 1024
@@ -223,19 +224,14 @@ class TlsConnection(asyncio.Protocol):
             self._transport.send_records(self._session.close())
 
 
-class TlsTransport(asyncio.Transport):
+class TlsTransport(StackedTransport):
     """The transport of the connection above TLS; `send_records` writes records to the socket."""
 
     def __init__(self, tls: TlsConnection, socket: asyncio.BaseTransport, context: ssl.SSLContext) -> None:
-        super().__init__({"sslcontext": context})
+        below: asyncio.Transport = socket  # type: ignore[assignment]  # a stream transport
+        super().__init__(below, {"sslcontext": context})
         self._tls = tls
-        self._socket: asyncio.Transport = socket  # type: ignore[assignment]  # a stream transport
-        self.send_records = self._socket.write
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the socket has of this name; `sslcontext` is the connection's own."""
-        found = super().get_extra_info(name)
-        return self._socket.get_extra_info(name, default) if found is None else found
+        self.send_records = below.write
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes."""
@@ -248,37 +244,9 @@ class TlsTransport(asyncio.Transport):
     def write_eof(self) -> None:
         """Send no more; what still comes is thrown away."""
         self._tls.end()
-        self._socket.write_eof()
+        self._below.write_eof()
 
     def close(self) -> None:
         """Close once everything is sent; nobody waits for the client's own end (RFC 8446 section 6.1)."""
         self._tls.end()
-        self._socket.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._socket.abort()
-
-    def is_closing(self) -> bool:
-        """Return True if it is closed, or about to be."""
-        return self._socket.is_closing()
-
-    def pause_reading(self) -> None:
-        """Read no more for now."""
-        self._socket.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        self._socket.resume_reading()
-
-    def is_reading(self) -> bool:
-        """Return True while it reads."""
-        return self._socket.is_reading()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the bytes, those of TLS included, beyond which the connection above is held back."""
-        self._socket.set_write_buffer_limits(high, low)
-
-    def get_write_buffer_size(self) -> int:
-        """Return the bytes that are not sent yet, those of TLS included."""
-        return self._socket.get_write_buffer_size()
+        self._below.close()
