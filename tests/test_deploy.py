@@ -383,12 +383,6 @@ def test_every_file_is_named_by_a_test() -> None:
 # The page.
 
 
-def test_the_picture_of_the_console_is_one_and_is_small() -> None:
-    picture = (DEPLOY / "console.png").read_bytes()
-    assert (picture[:8], len(picture) < 200_000) == (b"\x89PNG\r\n\x1a\n", True)
-    assert "(console.png)" in (DEPLOY / "README.md").read_text()
-
-
 def test_the_page_has_its_sections_and_is_short() -> None:
     """The sections are in the order in which a team needs them."""
     text = (DEPLOY / "README.md").read_text()

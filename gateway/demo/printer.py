@@ -52,7 +52,7 @@ class DemoPrinter:
         self._say(Text("Blnk Gateway, in front of a stand-in ledger in this process", style="bold"))
         self._say(Text("Keys in memory, the routes that ship."))
         self._say(Text(f"  clients   {at.clients}"))
-        self._say(Text(f"  admin     {at.admin}   health, metrics, explain"))
+        self._say(Text(f"  admin     {at.admin}   health, metrics, explain, console"))
         if taken is not None:
             self._say(Text(f"Port {taken} is taken by another program, so clients get a free one.", "yellow"))
         self._say(Text("\nEach command uses the variables that are set above it:\n"))
@@ -104,6 +104,7 @@ class DemoPrinter:
         ):
             self._titled(title, curl(base, request, _STATUS))
         self._titled("metrics, for Prometheus", ["curl", f"{at.admin}/metrics"])
+        self._titled("the console, in a browser", [f"{at.admin}/console"])
         self._titled("one line for each request", ["tail", "-f", shlex.quote(log)])
 
     def print_next_steps(self) -> None:

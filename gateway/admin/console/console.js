@@ -34,11 +34,13 @@ function cell(value) {
   const element = document.createElement("td");
   const given = value !== null && typeof value === "object" ? value : { text: value };
   element.textContent = given.text === null || given.text === undefined ? "–" : String(given.text);
-  element.className = given.className || (typeof given.text === "number" ? "number" : "");
+  element.className = given.className || "";
   return element;
 }
 
 const code = (text) => ({ text: text, className: "code" });
+const word = (text) => ({ text: text, className: "code word" });
+const number = (value) => ({ text: value, className: "number" });
 
 function table(id, rows, leftOut, empty) {
   const content = JSON.stringify([rows, leftOut]);
@@ -64,12 +66,14 @@ function table(id, rows, leftOut, empty) {
 }
 
 function definitions(id, pairs) {
-  byId(id).replaceChildren(...pairs.flatMap(([term, text]) => {
+  byId(id).replaceChildren(...pairs.map(([term, text]) => {
+    const pair = document.createElement("div");
     const name = document.createElement("dt");
     const value = document.createElement("dd");
     name.textContent = term;
     value.textContent = text;
-    return [name, value];
+    pair.append(name, value);
+    return pair;
   }));
 }
 
@@ -155,7 +159,7 @@ function show(snapshot) {
   say("in-flight", snapshot.in_flight);
   say("connections", snapshot.connections);
   say("core-connections", (snapshot.core_connections.busy || 0) + " / " + (snapshot.core_connections.idle || 0));
-  table("refused-keys", snapshot.refused_keys.map((one) => [code(one.key_id), code(one.code), one.count]),
+  table("refused-keys", snapshot.refused_keys.map((one) => [code(one.key_id), word(one.code), number(one.count)]),
     snapshot.refusals_left_out);
   const reload = snapshot.health.last_reload.at + snapshot.health.policy_sha256;
   if (reload !== policyShown) {
@@ -191,10 +195,11 @@ function showTraffic(traffic) {
   say("core-ms", shown(total.core_ms));
   say("core-p95", shown(total.core_p95_ms));
   table("routes", traffic.routes.map((one) => [
-    code(one.route || "(no route)"), one.allowed_per_second, one.refused_per_second, one.allowed, one.refused,
-    one.gateway_ms, one.core_ms, one.core_p95_ms,
+    code(one.route || "(no route)"), ...[
+      one.allowed_per_second, one.refused_per_second, one.allowed, one.refused, one.gateway_ms, one.core_ms, one.core_p95_ms,
+    ].map(number),
   ]), traffic.routes_left_out, "no request yet");
-  table("refusals", traffic.refusals.map((one) => [code(one.code), one.per_second, one.count]));
+  table("refusals", traffic.refusals.map((one) => [word(one.code), number(one.per_second), number(one.count)]));
   history.push([total.allowed_per_second || 0, total.refused_per_second || 0]);
   history.splice(0, history.length - GRAPH_POINTS);
   const highest = Math.max(1, ...history.flat());
@@ -212,7 +217,7 @@ async function showPolicy(health) {
   definitions("policy", [
     ["SHA-256 in force", policy.sha256],
     ["Routes", String(policy.routes)],
-    ["Last file tried", reload.at + (reload.success ? ", in force" : ", refused: " + reload.problems.join("; "))],
+    ["Last file tried", time(reload.at).text + (reload.success ? ", in force" : ", refused: " + reload.problems.join("; "))],
     ["SHA-256 before", policy.before || "none: this is the first since the start"],
   ]);
   const gains = (one) => [
@@ -228,7 +233,7 @@ async function showPolicy(health) {
 
 async function showKeys() {
   const [keys, scopes] = await Promise.all([read("/console/keys"), read("/scopes")]);
-  say("keys-summary", keys.ending_count + " end within 30 days, " + keys.unused_count + " were never used, at " + time(keys.at).text
+  say("keys-summary", "End within 30 days: " + keys.ending_count + ". Never used: " + keys.unused_count + ". Read at " + time(keys.at).text
     + (keys.complete ? "" : " (of the first records that were read: there are more)"));
   table("keys-ending", keys.ending.map((one) => [code(one.key_id), one.owner, one.name, time(one.expires_at)]),
     keys.ending_count - keys.ending.length);
@@ -242,7 +247,7 @@ async function showAudit() {
   try {
     const audit = await read("/console/audit");
     say("audit-problem", "");
-    table("audit", audit.entries.map((one) => [time(one.at), code(one.kind), one.by || one.replica || "", code(one.key_id || ""), more(one)]));
+    table("audit", audit.entries.map((one) => [time(one.at), word(one.kind), one.by || one.replica || "", code(one.key_id || ""), more(one)]));
   } catch (failure) {
     say("audit-problem", "The audit stream cannot be read: " + failure.message);
   }

@@ -133,8 +133,8 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=features)
 
     async def screenshot(self, path: Path) -> None:
-        """Write a picture of the whole page as PNG."""
-        taken = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        """Write a picture of what the window shows, as PNG."""
+        taken = await self.call("Page.captureScreenshot")
         path.write_bytes(base64.b64decode(taken["data"]))
 
 
