@@ -20,8 +20,8 @@ from tests.pictures.terminal import drawn, lines_of
 
 TITLE: Final = (
     "A terminal with a part of the demo of Blnk Gateway: a request without a key gets 401, a key that may "
-    "only read gets 403 for a write, a forged stamp is replaced by the id of the key that wrote, an amount of "
-    "20 digits is stored unchanged, and a revoked key gets 401."
+    "only read gets 403 for a write, a forged stamp is replaced by the id of the key that wrote, an amount "
+    "of 20 digits is stored unchanged, and a revoked key gets 401."
 )
 _COMMAND: Final = ".venv/bin/blnk-gateway demo"
 _WIDTH: Final = 104
