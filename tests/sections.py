@@ -28,10 +28,22 @@ class Section:
         else:
             say(f"there is no {_README.relative_to(ROOT)} to write the table into")
 
+    def text_in(self, file: Path) -> str:
+        """Return what is between the markers of a file; empty if it has none."""
+        _, _, rest = file.read_text(encoding="utf-8").partition(f"{self._begin}\n")
+        return rest.partition(f"\n{self._end}")[0]
+
+    @property
+    def _begin(self) -> str:
+        return f"<!-- {self.name}: begin, written by {self.command} -->"
+
+    @property
+    def _end(self) -> str:
+        return f"<!-- {self.name}: end -->"
+
     def write_into(self, file: Path, text: str) -> None:
         """Write the text between the markers of a file; if it has none, add a section at its end."""
-        begin = f"<!-- {self.name}: begin, written by {self.command} -->"
-        end = f"<!-- {self.name}: end -->"
+        begin, end = self._begin, self._end
         written = file.read_text()
         block = f"{begin}\n{text}\n{end}"
         before, begun, rest = written.partition(begin)

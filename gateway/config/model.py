@@ -49,50 +49,87 @@ class UpstreamConfig:
     """Blnk Core and the connections to it."""
 
     url: str = field(
-        metadata=described(urls.upstream_url, "Blnk Core, server.secure: true", "http://127.0.0.1:5100")
+        metadata=described(
+            urls.upstream_url,
+            "Core, with `server.secure: true`: `http://` or `https://`, host and port, no path; the "
+            "certificate of an `https://` one is verified with the system's authorities, or with "
+            "`upstream.ca_file`",
+            "http://127.0.0.1:5100",
+        )
     )
     master_key: Secret = field(
-        default=Secret(""), metadata=described(secret_values.secret, "Core's master key; or master_key_file")
+        default=Secret(""),
+        metadata=described(
+            secret_values.secret, "Core's master key; or name its file in `upstream.master_key_file`"
+        ),
     )
     master_key_file: Path | None = field(
-        default=None, metadata=described(values.path, "a file that holds Core's master key")
+        default=None,
+        metadata=described(
+            values.path, "file with Core's master key; read again every second, and when Core refuses it"
+        ),
     )
     master_key_next_file: Path | None = field(
         default=None,
         metadata=described(
-            values.path, "a file for the next master key, while Core's is changed; absent or empty: no change"
+            values.path,
+            "file for the next master key, while [Core's is "
+            "changed](README.md#changing-the-master-key); absent or empty at other times",
         ),
     )
     ca_file: Path | None = field(
         default=None,
         metadata=described(
-            values.path, "a PEM file with the authorities of Core's certificate, instead of the system's"
+            values.path,
+            "file in PEM with the authorities of Core's certificate, or with its self-signed "
+            "certificate, instead of the system's; read again when it changes",
         ),
     )
     certificate: Path | None = field(
         default=None,
-        metadata=described(values.path, "a PEM file with the certificate that the gateway shows to Core"),
+        metadata=described(
+            values.path,
+            "file in PEM with the certificate that the gateway shows to Core; read again when it "
+            "changes, for new connections",
+        ),
     )
     key: Path | None = field(
-        default=None, metadata=described(values.path, "a PEM file with the private key of that certificate")
+        default=None,
+        metadata=described(
+            values.path, "file in PEM with the private key of `upstream.certificate`, without a password"
+        ),
     )
     connections: int = field(
-        default=128, metadata=described(values.count(1, 65535), "the most connections to Core at once")
+        default=128,
+        metadata=described(
+            values.count(1, 65535),
+            "the most requests at Core at once; when all are in use, keys below their share may use "
+            "an eighth more, and networks a sixteenth; with requests that run on after their 504, at "
+            "most twice as many connections",
+        ),
     )
     queue: int = field(
-        default=1024, metadata=described(values.count(0), "the most requests that wait for a connection")
+        default=1024,
+        metadata=described(
+            values.count(0), "the most requests that wait for a connection to Core; more get 503"
+        ),
     )
     queue_wait: float = field(
         default=0.05,
         metadata=described(
             values.duration,
-            "how long a request may wait for a connection while more come than Core can take; "
-            "0: timeouts.connect",
+            "once requests have waited for half a second without a pause, only as many may wait as "
+            "get a connection within this time; more get 503 at once "
+            "([Overload](README.md#overload)); `0s`: all may wait, for `timeouts.connect`",
         ),
     )
     max_body: int = field(
         default=5 * 1024**2,
-        metadata=described(values.size, "Core's limit for a request body: its max_request_body_size_mb"),
+        metadata=described(
+            values.size,
+            "Core's limit of a request body (its `max_request_body_size_mb`, in MiB); a body that is "
+            "longer after it is stamped gets 413",
+        ),
     )
 
     @property
@@ -135,23 +172,31 @@ class TlsConfig:
     certificate: Path | None = field(
         default=None,
         metadata=described(
-            values.path, "a PEM file with the certificate, and behind it those of its authorities"
+            values.path,
+            "file in PEM with the certificate of the listeners, and behind it those of its "
+            "authorities; with `tls.key`, the listeners of `tls.listeners` speak "
+            "[TLS](README.md#tls); read again when it changes",
         ),
     )
     key: Path | None = field(
-        default=None, metadata=described(values.path, "a PEM file with the private key of the certificate")
+        default=None,
+        metadata=described(
+            values.path, "file in PEM with the private key of `tls.certificate`, without a password"
+        ),
     )
     client_ca: Path | None = field(
         default=None,
         metadata=described(
             values.path,
-            "a PEM file with the authorities of clients: their certificate is required on listen and admin",
+            "file in PEM with the authorities of clients: on `listen` and `admin`, where they speak "
+            "TLS, a client has to show a certificate of one of them",
         ),
     )
     listeners: tuple[str, ...] = field(
         default=("listen",),
         metadata=described(
-            values.sequence(values.choice("listen", "admin", "health")), "the listeners that speak TLS"
+            values.sequence(values.choice("listen", "admin", "health")),
+            "the listeners that speak TLS: `listen`, `admin`, `health`",
         ),
     )
 
@@ -184,7 +229,8 @@ class KeysConfig:
         default="gateway",
         metadata=described(
             values.choice("gateway", "core"),
-            "gateway: the store is the only record; core: Core's own keys, cached in the store",
+            "`gateway`: the store is the only record of keys; `core`: Core's table is the record, and "
+            "the store caches it",
         ),
     )
     core_database: str = field(
@@ -192,19 +238,24 @@ class KeysConfig:
         repr=False,
         metadata=described(
             urls.database_url,
-            "Core's PostgreSQL, for authority: core; read access is enough",
+            "Core's PostgreSQL, `postgres://user:password@host:5432/database`, for `keys.authority: "
+            "core` and the import; read access is enough",
         ),
     )
     store: str = field(
         repr=False,
         metadata=described(
-            urls.store_url, "redis://, rediss://, or memory:// for a trial", "redis://127.0.0.1:6379/0"
+            urls.store_url,
+            "`redis://`, `rediss://`, each also with `+sentinel` or `+cluster`; or `memory://` for a trial",
+            "redis://127.0.0.1:6379/0",
         ),
     )
     grace: float = field(
         default=0.0,
         metadata=described(
-            values.duration, "how long known keys are still accepted while the store fails; 0: not at all"
+            values.duration,
+            "how long known keys keep working while the store fails; a revoked key may work that long "
+            "too; `0s`: not at all",
         ),
     )
     replicas: int = field(
@@ -215,19 +266,26 @@ class KeysConfig:
     )
     per_owner: int = field(
         default=1000,
-        metadata=described(values.count(0), "the most live keys of one owner; 0: no limit"),
+        metadata=described(
+            values.count(0),
+            "the most live keys of one owner, and four times as many records, dead keys included; "
+            "beyond that no key is created for the owner, not even with the master key; 0 is no limit",
+        ),
     )
     prefix: str = field(
         default="",
         metadata=described(
             values.key_prefix,
-            "what new keys begin with, such as blnk_live_; they end with a checksum, for secret scanners",
+            "what new keys begin with, such as `blnk_live_`: at most 20 lower-case letters, digits "
+            "and `_`, with `_` at the end; they end with a checksum, [for secret "
+            "scanners](README.md#secret-scanners); not where Core mints the keys; imported keys that "
+            "begin with it and have no checksum are refused as soon as a gateway has not cached them",
         ),
     )
     master: str = field(
         default="accept",
         metadata=described(
-            values.choice("accept", "deny"), "whether a client may send the master key: accept or deny"
+            values.choice("accept", "deny"), "whether a client may send the master key: `accept` or `deny`"
         ),
     )
 
@@ -235,7 +293,8 @@ class KeysConfig:
         default=NO_DATES,
         metadata=described(
             report_only_dates.key_dates,
-            "key ids and dates: until its date, requests that only lack a scope are let pass and reported",
+            'key ids with dates, `api_key_...: "2026-12-15"`: until that date, a request that lacks '
+            "only a scope passes and is reported",
         ),
     )
 
@@ -257,34 +316,55 @@ class TimeoutsConfig:
 
     head: float = field(
         default=10.0,
-        metadata=described(values.deadline, "from the first to the last byte of a client's request head"),
+        metadata=described(
+            values.deadline, "the longest time from the first to the last byte of a client's request head"
+        ),
     )
     body: float = field(
         default=30.0,
         metadata=described(
             values.deadline,
-            "between two bytes of a client's body; the whole body must come at 1 KiB/s or more",
+            "the longest time between two bytes of a client's body; a body that takes longer than "
+            "this in all has to come at 1 KiB/s or more",
         ),
     )
     idle: float = field(
-        default=75.0, metadata=described(values.deadline, "between two requests on a client's connection")
+        default=75.0,
+        metadata=described(values.deadline, "how long a client's connection is kept between two requests"),
     )
     write: float = field(
         default=30.0,
-        metadata=described(values.deadline, "how long a client may read its response at less than 1 KiB/s"),
+        metadata=described(
+            values.deadline, "after this time, a client that takes less than 1 KiB/s of its response is cut"
+        ),
     )
     connect: float = field(
         default=2.0,
-        metadata=described(values.deadline, "to connect to Core, or to wait for a free connection"),
+        metadata=described(
+            values.deadline,
+            "the longest time for opening a connection to Core, with all addresses of its name and "
+            "TLS, or waiting for a free connection",
+        ),
     )
     first_byte: float = field(
-        default=300.0, metadata=described(values.deadline, "until the first byte of Core's response")
+        default=300.0,
+        metadata=described(
+            values.deadline,
+            "the longest time until the first byte of Core's response; then 504; a route can have its "
+            "own: `{scope: ..., first_byte: 15m}`",
+        ),
     )
     between_bytes: float = field(
-        default=60.0, metadata=described(values.deadline, "between two bytes of Core's response")
+        default=60.0,
+        metadata=described(values.deadline, "the longest time between two bytes of Core's response"),
     )
     upstream_idle: float = field(
-        default=60.0, metadata=described(values.deadline, "how long an unused connection to Core is kept")
+        default=60.0,
+        metadata=described(
+            values.deadline,
+            "how long an unused connection to Core is kept; one in use is replaced after 5 minutes, "
+            "so that the gateway follows a host name that moves",
+        ),
     )
 
 
@@ -293,26 +373,48 @@ class LimitsConfig:
     """Limits for one client, or for all clients together; sizes in bytes."""
 
     body: int = field(
-        default=5 * 1024**2, metadata=described(values.size, "the largest body on a route that stamps")
+        default=5 * 1024**2,
+        metadata=described(
+            values.size,
+            "the largest body that is stamped, as the client sends it; a larger one gets 413; other "
+            "bodies are streamed without a limit, except for 64 KiB on GET, HEAD, public routes and "
+            "`/api-keys`",
+        ),
     )
     buffered: int = field(
-        default=64 * 1024**2, metadata=described(values.size, "the most bytes of all bodies held at once")
+        default=64 * 1024**2,
+        metadata=described(
+            values.size,
+            "the most bytes of all bodies that are buffered at once: those that are stamped, and "
+            "small ones that are not whole yet; keys that hold less than their share may use an "
+            "eighth more, and networks a sixteenth; beyond that, 503",
+        ),
     )
     connections: int = field(
-        default=10_000, metadata=described(values.count(1), "the most connections of clients at once")
+        default=10_000,
+        metadata=described(
+            values.count(1),
+            "the most connections of clients at once; further ones get 503 and are closed; the "
+            "defaults need 10,432 open files; with fewer, `check` says how many connections are "
+            "possible",
+        ),
     )
     rate: Rate | None = field(
         default=None,
         metadata=described(
             rates.rate,
-            "the most requests of a key that has no rate of its own, as 100/s or 600/m; 0: no limit",
+            "the rate of every key that has none of its own, and of the master key: `100/s`, `600/m`, "
+            "`10000/h`, or a plain number for a second; requests that are refused count too; more get "
+            "429; 0 is no limit; each key has its own, and `keys.per_owner` bounds how many an owner "
+            "has ([Limits](README.md#limits))",
         ),
     )
     on_store_failure: str = field(
         default="local",
         metadata=described(
             values.choice("local", "deny"),
-            "while replicas cannot share limits: local: each goes on with its last share; deny: 503",
+            "while replicas cannot share limits because Redis fails: `local`: each lets through its "
+            "last share of them; `deny`: requests of keys with a limit get 503",
         ),
     )
 
@@ -323,18 +425,27 @@ class DecideConfig:
 
     listen: Address | None = field(
         default=None,
-        metadata=described(addresses.address, "where trusted_proxies ask for decisions; off without it"),
+        metadata=described(
+            addresses.address,
+            "where an ingress asks for [decisions](README.md#decisions-for-an-ingress); only "
+            "`trusted_proxies` get one; off without it",
+        ),
     )
     unstamped: str = field(
         default="deny",
         metadata=described(
             values.choice("deny", "allow"),
-            "whether requests on routes that stamp may be allowed, although nothing stamps them then",
+            "`allow` also allows requests on routes that stamp: nothing stamps them then, so a client "
+            "can leave out or forge the stamp; `deny` refuses them",
         ),
     )
     connections: int = field(
         default=1024,
-        metadata=described(values.count(1), "the most connections to this listener at once"),
+        metadata=described(
+            values.count(1),
+            "the most connections to `decide.listen` at once; further ones are refused; with the "
+            "listener they need as many open files, and 8 more",
+        ),
     )
 
 
@@ -345,12 +456,14 @@ class DrainConfig:
     delay: float = field(
         default=5.0,
         metadata=described(
-            values.duration, "how long to accept requests, already not ready, before the listeners close"
+            values.duration, "how long after SIGTERM the gateway is not ready, but still accepts connections"
         ),
     )
     timeout: float = field(
         default=25.0,
-        metadata=described(values.duration, "how long requests that were accepted may take to finish"),
+        metadata=described(
+            values.duration, "how long after `drain.delay` the requests in progress may take to finish"
+        ),
     )
 
 
@@ -361,13 +474,16 @@ class LogConfig:
     format: str = field(
         default="auto",
         metadata=described(
-            values.choice("auto", "json", "console"), "auto: console on a terminal, else json"
+            values.choice("auto", "json", "console"),
+            "`json`, `console`, or `auto`: console on a terminal, else JSON",
         ),
     )
     level: str = field(
         default="info",
         metadata=described(
-            values.choice("debug", "info", "warning", "error"), "the lowest level that is written"
+            values.choice("debug", "info", "warning", "error"),
+            "the lowest level of events that are written: `debug`, `info`, `warning` or `error`; "
+            "lines of requests are always written",
         ),
     )
 
@@ -378,13 +494,18 @@ class AuditConfig:
 
     kept: int = field(
         default=AUDIT_KEPT,
-        metadata=described(values.count(1000, 10_000_000), "about how many entries the audit stream keeps"),
+        metadata=described(
+            values.count(1000, 10_000_000),
+            "about how many entries the audit stream keeps: some 35 MB of Redis, and 150 MB if all "
+            "have the largest size; the same in all replicas and commands, because the smallest "
+            "counts; a command without the file trims nothing",
+        ),
     )
     unshipped: str = field(
         default="warn",
         metadata=described(
             values.choice("warn", "drop"),
-            "entries that are trimmed before a shipper has printed them: warn in time, or drop them",
+            "`warn` before entries are trimmed that no shipper has printed, or `drop` them",
         ),
     )
 
@@ -397,12 +518,17 @@ class TracingConfig:
         default="",
         metadata=described(
             urls.collector_url,
-            "where traces go by OTLP over HTTP, as http://127.0.0.1:4318/v1/traces; none: no traces",
+            "where spans go by OTLP over HTTP, with the path: `http://127.0.0.1:4318/v1/traces` "
+            "([Tracing](README.md#tracing)); without it there are none",
         ),
     )
     ratio: float = field(
         default=0.01,
-        metadata=described(values.ratio, "the part of the requests that is traced, from 0 to 1"),
+        metadata=described(
+            values.ratio,
+            "the part of the requests that is traced, from 0 to 1; requests that `trusted_proxies` "
+            "send with a `traceparent` follow that one",
+        ),
     )
 
 
@@ -412,23 +538,39 @@ class Config:
 
     listen: tuple[ListenAddress, ...] = field(
         default=(Address("127.0.0.1", 5001),),
-        metadata=described(addresses.addresses, "the address where clients connect, or a list of addresses"),
+        metadata=described(
+            addresses.addresses,
+            "where clients connect: an address or a list of addresses; `[::]:5001` accepts IPv4 too; "
+            "`unix:/run/blnk-gateway/gateway.sock` is a Unix socket",
+        ),
     )
     listen_mode: str = field(
         default="0660",
-        metadata=described(unix_addresses.mode, "the mode of the files of Unix sockets in listen"),
+        metadata=described(
+            unix_addresses.mode,
+            "mode of the files of Unix sockets in `listen`, in quotes: who connects has to write to the file",
+        ),
     )
     admin: Address = field(
         default=Address("127.0.0.1", 5002),
-        metadata=described(addresses.address, "health, metrics and administration: keep private"),
+        metadata=described(
+            addresses.address,
+            "health, metrics, `POST /explain`, `GET /scopes`, the [console](README.md#console); `GET "
+            "/` lists the paths; keep this listener private",
+        ),
     )
     health: Address | None = field(
-        default=None, metadata=described(addresses.address, "health and metrics alone")
+        default=None,
+        metadata=described(
+            addresses.address, "one more listener, for probes: health and metrics, without a token"
+        ),
     )
     admin_token_file: Path | None = field(
         default=None,
         metadata=described(
-            values.path, "a file with the bearer token for admin; required unless admin is on loopback"
+            values.path,
+            "file with the bearer token for `admin`, 16 characters or more; required unless `admin` "
+            "is on loopback",
         ),
     )
     upstream: UpstreamConfig = field(metadata={"section": UpstreamConfig})
@@ -445,20 +587,23 @@ class Config:
         default=(),
         metadata=described(
             values.sequence(values.choice("upstream", "store")),
-            "the dependencies without which the gateway is not ready",
+            "the dependencies without which the gateway is not ready: `upstream`, `store`",
         ),
     )
     trusted_proxies: tuple[TrustedPeers, ...] = field(
         default=(),
         metadata=described(
             values.sequence(peers.trusted_peers),
-            "the proxies whose Forwarded and trace headers are believed: networks, unix for Unix sockets",
+            "the proxies whose `X-Forwarded-*`, request id and trace headers are used: networks, and "
+            "`unix` for the peers of Unix sockets",
         ),
     )
     proxy_protocol: bool = field(
         default=False,
         metadata=described(
-            values.flag, "whether connections to listen begin with a PROXY header, from trusted_proxies alone"
+            values.flag,
+            "`true`: each connection to `listen` begins with a [PROXY "
+            "header](README.md#proxy-protocol), which only `trusted_proxies` may send",
         ),
     )
     routes: RouteTable

@@ -101,7 +101,7 @@ def _object(properties: Schema) -> Schema:
 
 
 def _setting(setting: Setting) -> Schema:
-    found = {"description": setting.doc, **_value(setting.parse)}
+    found = {"description": setting.plain_doc, **_value(setting.parse)}
     if setting.example:
         return found | {"examples": [setting.example]}
     if not setting.default or setting.mapped:

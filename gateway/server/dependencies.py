@@ -117,14 +117,16 @@ class DependencyMetrics(Collector):
         """Yield every family; called by the registry at a scrape."""
         up = self._dependencies.up
         yield GaugeMetricFamily(
-            "blnk_gateway_upstream_up", "1 if Core responded last, else 0.", value=int(up(UPSTREAM))
+            "blnk_gateway_upstream_up", "1 if Core responded last time, else 0.", value=int(up(UPSTREAM))
         )
         yield GaugeMetricFamily(
-            "blnk_gateway_key_store_up", "1 if the key store responded last, else 0.", value=int(up(STORE))
+            "blnk_gateway_key_store_up",
+            "1 if the key store responded last time, else 0.",
+            value=int(up(STORE)),
         )
         changes = CounterMetricFamily(
             "blnk_gateway_dependency_changes_total",
-            "How often Core and the key store went down and came up.",
+            "How often Core (upstream) or the key store (store) went down or came up.",
             labels=("dependency", "to"),
         )
         for labels, count in self._dependencies.changes.items():

@@ -36,7 +36,8 @@ class HeaderRefusals(Collector):
         """Yield the family; the registry calls it at a scrape."""
         family = CounterMetricFamily(
             "blnk_gateway_proxy_header_refusals_total",
-            "Connections closed because of their PROXY header, or because they had none.",
+            "Connections that were closed because of their PROXY header, by reason: untrusted, "
+            "malformed, late, crowded.",
             labels=("reason",),
         )
         for refusal in HeaderRefusal:

@@ -49,12 +49,13 @@ class AuditMetrics(Collector):
         yield written
         yield CounterMetricFamily(
             "blnk_gateway_audit_entries_lost_total",
-            "Entries of the audit stream that this process has lost.",
+            "Entries of the audit stream that this process has lost, because the store took none "
+            "for too long: alert on any.",
             value=numbers.lost,
         )
         yield GaugeMetricFamily(
             "blnk_gateway_audit_entries_waiting",
-            "Entries of this process that the key store has not taken yet.",
+            "Entries of the audit stream of this process that wait for the store.",
             value=numbers.waiting,
         )
         yield GaugeMetricFamily(
@@ -69,6 +70,7 @@ class AuditMetrics(Collector):
         )
         yield GaugeMetricFamily(
             "blnk_gateway_audit_trims_unshipped",
-            "1 if entries will soon be trimmed that a shipper has not printed, else 0.",
+            "1 if entries will soon be trimmed that a shipper has not printed (audit.unshipped: "
+            "warn), else 0: alert on 1.",
             value=int(numbers.late),
         )

@@ -33,20 +33,24 @@ class LimitMetrics(Collector):
         """Yield every family; the registry calls it at a scrape."""
         refusals = CounterMetricFamily(
             "blnk_gateway_limit_refusals_total",
-            "Requests refused by the limit of their key.",
+            "Requests refused by the limit of their key: rate; concurrency; store: 503, by "
+            "limits.on_store_failure: deny.",
             labels=("limit",),
         )
         for limit, count in self._refusals.items():
             refusals.add_metric((limit,), count)
         yield refusals
         leases = CounterMetricFamily(
-            "blnk_gateway_limit_leases_total", "Leases of tokens of keys by result.", labels=("result",)
+            "blnk_gateway_limit_leases_total",
+            "Leases of tokens, one for each key in a call to Redis, by result: granted; empty: "
+            "tokens were wanted, and none was left; failed.",
+            labels=("result",),
         )
         for result, count in self._leases.items():
             leases.add_metric((result,), count)
         yield leases
         yield GaugeMetricFamily(
             "blnk_gateway_limited_keys",
-            "Keys with a limit whose use is remembered here.",
+            "Keys with a limit whose use is remembered here; it falls when they are idle.",
             value=self._keys(),
         )

@@ -136,12 +136,16 @@ class Metrics(Collector):
             "build": self._build.kind,
             "python": platform.python_version(),
         }
-        yield InfoMetricFamily("blnk_gateway_build", "The running build.", value=build)
+        yield InfoMetricFamily(
+            "blnk_gateway_build",
+            "Always 1; the labels name the running build, which is compiled or interpreted.",
+            value=build,
+        )
 
     def _request_families(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "blnk_gateway_requests_total",
-            "Requests finished; status 0 is a connection that broke before a response.",
+            "Requests that have ended; status 0 is a connection that broke before a response.",
             labels=("route", "method", "status", "code", "answered_by"),
         )
         refusals = dict.fromkeys((code.code for code in Code), 0)
@@ -153,7 +157,8 @@ class Metrics(Collector):
         yield requests
         by_code = CounterMetricFamily(
             "blnk_gateway_refusals_total",
-            "Requests that the gateway itself refused, or that failed here, by the code of its response.",
+            "Requests that the gateway itself refused, or that failed here, by the code of the "
+            "response; every code is there from the start.",
             labels=("code",),
         )
         for code, count in refusals.items():
@@ -161,17 +166,19 @@ class Metrics(Collector):
         yield by_code
         yield CounterMetricFamily(
             "blnk_gateway_upstream_refused_total",
-            "Requests on which Core refused the gateway's master key.",
+            "How often Core refused the gateway's master key: alert on any.",
             value=refusals[Code.UPSTREAM_REFUSED.code],
         )
 
     def _route_families(self) -> Iterator[Metric]:
         by_route = ("route",)
         requests = HistogramMetricFamily(
-            "blnk_gateway_request_duration_seconds", "Time a request took, Core included.", labels=by_route
+            "blnk_gateway_request_duration_seconds",
+            "Time that a request took, Core included.",
+            labels=by_route,
         )
         upstream = HistogramMetricFamily(
-            "blnk_gateway_upstream_duration_seconds", "Time spent waiting for Core.", labels=by_route
+            "blnk_gateway_upstream_duration_seconds", "Time that a request waited for Core.", labels=by_route
         )
         stamped = CounterMetricFamily(
             "blnk_gateway_stamped_total",
@@ -196,7 +203,7 @@ class Metrics(Collector):
     def _decision_families(self) -> Iterator[Metric]:
         decisions = CounterMetricFamily(
             "blnk_gateway_decisions_total",
-            "Decisions that an ingress asked for; status 200 is an allowed request.",
+            "Decisions for an ingress, with their true status; 200 is an allowed request.",
             labels=("route", "method", "status", "code"),
         )
         total = Tally()
@@ -214,45 +221,57 @@ class Metrics(Collector):
         sources = self._sources
         yield GaugeMetricFamily(
             "blnk_gateway_requests_in_flight",
-            "Requests that have a head and no whole response yet.",
+            "Requests whose head has come and whose response is not whole.",
             value=sources.requests_in_flight(),
         )
         yield GaugeMetricFamily(
-            "blnk_gateway_connections", "Open connections of clients.", value=sources.connections()
+            "blnk_gateway_connections",
+            "Connections of clients, without those to decide.listen.",
+            value=sources.connections(),
         )
         upstream = GaugeMetricFamily(
-            "blnk_gateway_upstream_connections", "Connections to Core by state.", labels=("state",)
+            "blnk_gateway_upstream_connections",
+            "Connections to Core by state, and requests that wait for one.",
+            labels=("state",),
         )
         for state, count in sources.upstream_connections().items():
             upstream.add_metric((state,), count)
         yield upstream
         yield _histogram(
             "blnk_gateway_upstream_connection_wait_seconds",
-            "Time that requests waited for a connection to Core: for their turn, and for a new connection.",
+            "Time until a request had a connection to Core: its turn (upstream.connections), and a "
+            "new connection; requests that find an idle connection at once are not counted, unless "
+            "their body streams.",
             sources.upstream_waits(),
         )
         key_cache = CounterMetricFamily(
-            "blnk_gateway_key_cache_total", "Look-ups of keys by result.", labels=("result",)
+            "blnk_gateway_key_cache_total",
+            "Look-ups of keys by result: hit: cached here; miss: the store was asked; refused: 503, "
+            "too many unknown keys.",
+            labels=("result",),
         )
         for result, count in sources.key_cache().items():
             key_cache.add_metric((result,), count)
         yield key_cache
         yield _histogram(
             "blnk_gateway_key_revocation_lag_seconds",
-            "From a revocation, by the store's clock, until it is applied here, by this machine's clock.",
+            "Time from a revocation, by Redis's clock, until this gateway read it, by its own "
+            "clock: keep both on NTP.",
             self._revocation_lags,
         )
         yield _histogram(
             "blnk_gateway_event_loop_lag_seconds",
-            "How late a timer of the event loop fired, measured four times a second.",
+            "How late a timer fired, four times a second: from 0.1 s on, the process has too much to do.",
             sources.loop_lags,
         )
         yield CounterMetricFamily(
             "blnk_gateway_log_lines_dropped_total",
-            "Lines of the log that were never written, of requests and of events.",
+            "Log lines, of requests and events, that were dropped.",
             value=sources.log_lines_dropped(),
         )
-        yield GaugeMetricFamily("blnk_gateway_ready", "1 if ready, else 0.", value=int(sources.ready()))
+        yield GaugeMetricFamily(
+            "blnk_gateway_ready", "1 if the gateway is ready, else 0.", value=int(sources.ready())
+        )
 
 
 def _histogram(name: str, text: str, durations: Durations) -> HistogramMetricFamily:

@@ -48,17 +48,17 @@ class PolicyMetrics(Collector):
         last = self._last_reload()
         yield GaugeMetricFamily(
             "blnk_gateway_config_last_reload_success",
-            "1 if the last file that was tried is live, 0 if it was refused.",
+            "1 if the last file that was read is live, 0 if it was refused: alert on 0.",
             value=int(last.success),
         )
         yield GaugeMetricFamily(
             "blnk_gateway_config_last_reload_timestamp_seconds",
-            "When the last file was tried; before any reload, when the gateway started.",
+            "When the last file was read (Unix seconds); before any reload, when the gateway started.",
             value=last.at,
         )
         live = GaugeMetricFamily(
             "blnk_gateway_config_live",
-            "Always 1; the label has the SHA-256 of the live file.",
+            "Always 1; the label has the SHA-256 of the file that is live.",
             labels=("sha256",),
         )
         live.add_metric((self._sha256(),), 1)
@@ -67,7 +67,7 @@ class PolicyMetrics(Collector):
     def _observed_families(self) -> Iterator[Metric]:
         would_deny = CounterMetricFamily(
             "blnk_gateway_would_deny_total",
-            "Requests let pass by report-only or --observe that would have been refused.",
+            "Requests that passed only because of report-only or --observe.",
             labels=("route", "code"),
         )
         for labels, count in self._would_deny.items():
@@ -75,7 +75,7 @@ class PolicyMetrics(Collector):
         yield would_deny
         would_rewrite = CounterMetricFamily(
             "blnk_gateway_would_rewrite_total",
-            "Requests that --observe forwarded unchanged and that would have been stamped, or served here.",
+            "Requests that --observe sent to Core without a stamp, or without serving them here.",
             labels=("route", "how"),
         )
         for labels, count in self._would_rewrite.items():

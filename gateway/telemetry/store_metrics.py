@@ -52,21 +52,29 @@ class StoreMetrics(Collector):
         """Yield every family; the registry calls it at a scrape."""
         yield _gauge(
             "blnk_gateway_key_store_memory_ratio",
-            "Memory that Redis uses, as a fraction of its maxmemory.",
+            "Memory that Redis uses, divided by its maxmemory; absent without a maxmemory: alert on 0.9.",
             self._sources.memory(),
         )
-        yield _gauge("blnk_gateway_keys_expiring", "Keys that end within 7 days.", self._sources.expiring())
+        yield _gauge(
+            "blnk_gateway_keys_expiring",
+            "Keys that end within 7 days, also because they were rotated; absent until they were "
+            "counted; without some keys that 0.1.0 wrote, or that only Core knows.",
+            self._sources.expiring(),
+        )
         yield from self._command_families()
 
     def _command_families(self) -> Iterator[Metric]:
         times = HistogramMetricFamily(
             "blnk_gateway_key_store_duration_seconds",
-            "Time until the key store responded, by the kind of the command.",
+            "Time until Redis responded, by kind of command: look_up: up to 64 unknown, or 256 "
+            "known keys together; change: one change, with what it reads and with acknowledgements; "
+            "follow: a read of the changes, without the time that Redis waits for one. Nothing is "
+            "counted for memory://.",
             labels=("command",),
         )
         errors = CounterMetricFamily(
             "blnk_gateway_key_store_errors_total",
-            "Commands that the key store did not carry out, or not in time, by their kind.",
+            "Commands to the key store that failed or were not done in time, by their kind.",
             labels=("command",),
         )
         for kind, commands in self._sources.commands().items():

@@ -28,14 +28,19 @@ class TlsMetrics(Collector):
         """Yield the families; the registry calls it at a scrape."""
         ends = GaugeMetricFamily(
             "blnk_gateway_certificate_end_timestamp_seconds",
-            "End of a certificate in use (Unix seconds).",
+            "When a certificate in use ends (Unix seconds): that of tls.certificate, and that of "
+            "upstream.certificate.",
             labels=("setting",),
         )
         for setting, end in self._ends().items():
             ends.add_metric((setting,), end)
         yield ends
         handshakes = CounterMetricFamily(
-            "blnk_gateway_tls_handshakes_total", "TLS handshakes of clients.", labels=("listener", "result")
+            "blnk_gateway_tls_handshakes_total",
+            "TLS handshakes of clients by result: done; abandoned: the client left, or its time was "
+            "over; no_certificate, untrusted: its certificate; version: older than 1.2; plain_http; "
+            "failed: anything else.",
+            labels=("listener", "result"),
         )
         for labels, count in self._handshakes().items():
             handshakes.add_metric(labels, count)

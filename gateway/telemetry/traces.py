@@ -52,7 +52,8 @@ class TraceMetrics(Collector):
         """Yield the family; the registry calls it at a scrape."""
         spans = CounterMetricFamily(
             "blnk_gateway_trace_spans_total",
-            "Spans of sampled requests by what became of them.",
+            "Spans by what became of them: exported; failed: the collector did not take them; "
+            "dropped: too many waited. Absent without tracing.endpoint.",
             labels=("result",),
         )
         for result, count in self._counts().items():

@@ -112,7 +112,7 @@ def test_it_knows_every_setting_every_option_and_every_route_of_core() -> None:
             properties[name]["properties"].items() if name in sections() else [("", properties[name])]
         )
     }
-    assert found == {path: setting.doc for path, setting in settings().items()}
+    assert found == {path: setting.plain_doc for path, setting in settings().items()}
     assert set(SCHEMA["definitions"]["options"]["properties"]) == set(OPTIONS)
     assert set(properties["routes"]["properties"]) == {route.name for route in core_table().routes}
 

@@ -1,4 +1,4 @@
-"""Make the tests' virtual environment and write the generated table of commands: `python3 -m tests.docs`."""
+"""Make the tests' virtual environment and write the generated tables: `python3 -m tests.docs`."""
 
 from __future__ import annotations
 

@@ -173,11 +173,16 @@ def _log_fields() -> Mapping[str, str]:
 def _metrics() -> Iterator[tuple[str, str]]:
     families = [family for collector in collectors() for family in collector.collect()]
     for family in sorted(families, key=lambda family: family.name):
-        labels = " ".join(_labels(family))
-        yield family.name + _SUFFIXES.get(family.type, ""), f"{family.type} {labels}".strip()
+        labels = " ".join(labels_of(family))
+        yield shown_name(family), f"{family.type} {labels}".strip()
 
 
-def _labels(family: Metric) -> list[str]:
+def shown_name(family: Metric) -> str:
+    """Return the name of a family as it is on the page of metrics."""
+    return family.name + _SUFFIXES.get(family.type, "")
+
+
+def labels_of(family: Metric) -> list[str]:
     """Return the names of the labels, also of a family that has no samples yet: it gets one."""
     if not family.samples:
         _add_sample(family)
