@@ -26,7 +26,7 @@ TITLE: Final = (
 _COMMAND: Final = ".venv/bin/blnk-gateway demo"
 _WIDTH: Final = 104
 _SHOWN_STEPS: Final = frozenset({3, 5, 6, 9, 10, 11, 12})
-_CLIENTS, _ADMIN = "127.0.0.1:5001", "127.0.0.1:5002"
+_CLIENTS, _ADMIN = "127.0.0.1:5001", "127.0.0.1:40001"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PORT: Final = re.compile(r"127\.0\.0\.1:(\d+)")
 _STEP: Final = re.compile(r" ?(\d+)  \S")
@@ -46,7 +46,7 @@ async def recorded() -> str:
 
 
 def repeatable(printed: str) -> str:
-    """Return the text with numbered ids, and with the ports that a reader would most likely see."""
+    """Return the text with numbered ids, the usual port for clients, and one free port for operators."""
     ids: dict[str, str] = {}
     ports: dict[str, str] = {}
 

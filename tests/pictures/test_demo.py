@@ -23,7 +23,7 @@ async def test_the_picture_has_what_the_demo_prints_today() -> None:
 def test_ids_and_ports_are_the_same_in_each_run() -> None:
     """The first address is that for clients; the same id stays the same."""
     printed = f"127.0.0.1:41000 127.0.0.1:42000 {IDS[0]} {IDS[1]} {IDS[0]} 127.0.0.1:41000"
-    assert repeatable(printed) == f"127.0.0.1:5001 127.0.0.1:5002 {FIRST} {SECOND} {FIRST} 127.0.0.1:5001"
+    assert repeatable(printed) == f"127.0.0.1:5001 127.0.0.1:40001 {FIRST} {SECOND} {FIRST} 127.0.0.1:5001"
 
 
 def test_steps_that_are_left_out_have_a_mark() -> None:
