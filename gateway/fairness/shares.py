@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-_NETWORKS = 4096
+_NETWORKS: Final = 4096
 
 
 class Shares:

@@ -15,18 +15,19 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable
+from typing import Final
 
 from gateway.policy.key_checksum import MAX_PREFIX, WITHOUT_PREFIX, checksum
 
-KEY_BYTES = 32
-MAX_KEY_LENGTH = MAX_PREFIX + WITHOUT_PREFIX
+KEY_BYTES: Final = 32
+MAX_KEY_LENGTH: Final = MAX_PREFIX + WITHOUT_PREFIX
 """The most characters of a key; one without a prefix has 44."""
-PREFIX_LENGTH = 16
+PREFIX_LENGTH: Final = 16
 """Characters at the beginning of a key, which Core keeps as its `key_prefix`."""
-ID_PREFIX = "api_key_"
+ID_PREFIX: Final = "api_key_"
 
-_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
-_ID = re.compile(ID_PREFIX + r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}=")
+_ID: Final = re.compile(ID_PREFIX + r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def mint_key(random_bytes: Callable[[int], bytes], prefix: str = "") -> str:

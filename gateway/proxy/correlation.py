@@ -8,12 +8,13 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from gateway.config import Config
 from gateway.telemetry.trace_context import TraceContext, TraceSampler
 from gateway.wire.exchange import Exchange
 
-_MOST_ID = 128
+_MOST_ID: Final = 128
 
 
 class Correlation:

@@ -7,7 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.config import Config
 from gateway.errors import GatewayError
@@ -30,8 +30,8 @@ from gateway.wire.client_address import client_of
 from gateway.wire.errors import ClientGoneError, UpstreamTimeoutError, UpstreamUnreachableError
 from gateway.wire.exchange import Exchange
 
-_NO_STORE_FAILURE = (LookupOverloadError, UnreadableKeyError)
-_UPSTREAM_FAILED = (UpstreamUnreachableError, UpstreamTimeoutError, UnreadableListError)
+_NO_STORE_FAILURE: Final = (LookupOverloadError, UnreadableKeyError)
+_UPSTREAM_FAILED: Final = (UpstreamUnreachableError, UpstreamTimeoutError, UnreadableListError)
 
 
 class Observer(LateEnding, Protocol):

@@ -13,33 +13,35 @@ import codecs
 import re
 from collections.abc import Generator, Iterator
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.stamping.decoders import ELEMENTS, MEMBERS, NAME, VALUE
 
 # Levels of nesting that pass: below what every supported CPython reads (1,000 in 3.11, less its stack).
-MAX_DEPTH = 800
+MAX_DEPTH: Final = 800
 # Bytes of one step: dense ones (`[],[],`) take some 250 ns a bracket.
-BLOCK = 4096
-_DECODED = 1 << 18
+BLOCK: Final = 4096
+_DECODED: Final = 1 << 18
 # A block may be so many bytes longer than BLOCK, so that no escape is cut apart.
-_ESCAPE = 5
+_ESCAPE: Final = 5
 
-BLANKS = b" \t\r\n"
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+BLANKS: Final = b" \t\r\n"
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 # Bytes that mean nothing outside of a string either.
-_PLAIN = bytes(byte for byte in range(256) if byte not in b"[]{},:")
-_BRACKET = re.compile(rb"[\[\]{}]")
-_OPENING = b"[{"
+_PLAIN: Final = bytes(byte for byte in range(256) if byte not in b"[]{},:")
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
+_OPENING: Final = b"[{"
 # A bracket as the signed byte that it adds to the depth.
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_CLOSERS = bytes.maketrans(b"[{", b"]}")
-_NAME = re.compile(rb'[ \t\r\n]*(,?)[ \t\r\n]*"[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
-_BETWEEN = re.compile(rb"[ \t\r\n,]*")
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_CLOSERS: Final = bytes.maketrans(b"[{", b"]}")
+_NAME: Final = re.compile(
+    rb'[ \t\r\n]*(,?)[ \t\r\n]*"[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
+)
+_BETWEEN: Final = re.compile(rb"[ \t\r\n,]*")
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """The errors that the functions below raise for a text that is no JSON or is nested too deep."""
 
 

@@ -40,7 +40,7 @@ _SMALL: Final = 512
 # Work of one step that takes next to no time for each blank.
 _BLANKS_AT_ONCE: Final = 1 << 16
 _NOT_OPENING: Final = bytes(byte for byte in range(256) if byte not in b"[{")
-_encode = msgspec.json.encode
+_encode: Final = msgspec.json.encode
 
 
 def stamp_at_once(

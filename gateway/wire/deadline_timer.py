@@ -8,10 +8,10 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
-TICK = 0.1
-NEVER = float("inf")
+TICK: Final = 0.1
+NEVER: Final = float("inf")
 
 
 class Expiring(Protocol):

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Final
 
 Header = tuple[bytes, bytes]
 
-_NAMES = 512
-_CONNECTION_LENGTH = len(b"connection")
+_NAMES: Final = 512
+_CONNECTION_LENGTH: Final = len(b"connection")
 # Values of `Connection` that name no header.
-_PLAIN = frozenset({b"close", b"keep-alive"})
-_HOP_BY_HOP = frozenset(
+_PLAIN: Final = frozenset({b"close", b"keep-alive"})
+_HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -35,22 +36,22 @@ _HOP_BY_HOP = frozenset(
         b"http2-settings",
     }
 )
-_REWRITTEN = frozenset({b"host", b"content-length", b"expect"})
-_CREDENTIALS = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
-_SENT_BY_PROXIES = frozenset(
+_REWRITTEN: Final = frozenset({b"host", b"content-length", b"expect"})
+_CREDENTIALS: Final = frozenset({b"x-blnk-key", b"authorization", b"x-api-key"})
+_SENT_BY_PROXIES: Final = frozenset(
     {b"forwarded", b"x-real-ip", b"x-request-id", b"traceparent", b"tracestate", b"baggage"}
 )
-_DROPPED_TO_CORE = _HOP_BY_HOP | _REWRITTEN | _CREDENTIALS
-_DROPPED_UNTRUSTED = _DROPPED_TO_CORE | _SENT_BY_PROXIES
+_DROPPED_TO_CORE: Final = _HOP_BY_HOP | _REWRITTEN | _CREDENTIALS
+_DROPPED_UNTRUSTED: Final = _DROPPED_TO_CORE | _SENT_BY_PROXIES
 # X-Forwarded-For, -Proto, -Host and X-Request-Id are written by the gateway in any case.
-_DROPPED_TRUSTED = _DROPPED_TO_CORE | {
+_DROPPED_TRUSTED: Final = _DROPPED_TO_CORE | {
     b"x-forwarded-for",
     b"x-forwarded-proto",
     b"x-forwarded-host",
     b"x-request-id",
 }
-_TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
-_DROPPED_TO_CLIENT = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
+_TRACE_CONTEXT: Final = frozenset({b"traceparent", b"tracestate"})
+_DROPPED_TO_CLIENT: Final = _HOP_BY_HOP | {b"content-length", b"x-request-id"}
 
 
 def request_lines(headers: Iterable[Header], *, trusted: bool, traced: bool = False) -> bytes:
@@ -145,10 +146,10 @@ class _LineMaker:
         return beginning
 
 
-_TO_CORE = _LineMaker(_crosses)
-_TO_CORE_TRUSTED = _LineMaker(_crosses_trusted)
-_TO_CORE_TRACED = _LineMaker(_crosses_traced)
-_TO_CLIENT = _LineMaker(_returns)
+_TO_CORE: Final = _LineMaker(_crosses)
+_TO_CORE_TRUSTED: Final = _LineMaker(_crosses_trusted)
+_TO_CORE_TRACED: Final = _LineMaker(_crosses_traced)
+_TO_CLIENT: Final = _LineMaker(_returns)
 
 
 def _without_named(headers: Iterable[Header]) -> list[Header]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http
 from email.utils import formatdate
+from typing import Final
 
-_STATUS_LINES = {
+_STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, _phrase)
     for status, _phrase in [(known.value, known.phrase.encode()) for known in http.HTTPStatus]
 }
-_CLOSE = b"Connection: close\r\n"
-_KEEP_ALIVE = b"Connection: keep-alive\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
 def status_line(status: int) -> bytes:
