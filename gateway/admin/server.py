@@ -19,7 +19,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.config.model import TimeoutsConfig
+from gateway.config.sections.requests import TimeoutsConfig
 from gateway.fairness.shares import network_of
 from gateway.wire.client_address import peer_of
 from gateway.wire.client_certificate import ClientCertificate

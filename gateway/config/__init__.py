@@ -3,21 +3,13 @@
 from gateway.config.addresses import Address, ListenAddress
 from gateway.config.errors import ConfigError, UnreadableConfigError
 from gateway.config.load import load_config, parse_config
-from gateway.config.model import (
-    AuditConfig,
-    Config,
-    DecideConfig,
-    DrainConfig,
-    KeysConfig,
-    LimitsConfig,
-    LogConfig,
-    TimeoutsConfig,
-    TlsConfig,
-    TracingConfig,
-    UpstreamConfig,
-    settings,
-)
+from gateway.config.model import Config, settings
 from gateway.config.secret_values import Secret, read_optional_secret, read_secret
+from gateway.config.sections.keys import KeysConfig
+from gateway.config.sections.operation import AuditConfig, DecideConfig, DrainConfig, LogConfig, TracingConfig
+from gateway.config.sections.requests import LimitsConfig, TimeoutsConfig
+from gateway.config.sections.tls import TlsConfig
+from gateway.config.sections.upstream import UpstreamConfig
 from gateway.config.setting import Setting
 from gateway.config.unix_addresses import UnixAddress
 from gateway.config.values import BadValueError

@@ -16,8 +16,9 @@ from itertools import combinations
 
 from gateway.config import report_only_dates
 from gateway.config.addresses import Address, ListenAddress
-from gateway.config.model import TlsConfig, UpstreamConfig
 from gateway.config.peers import UNIX_PEERS
+from gateway.config.sections.tls import TlsConfig
+from gateway.config.sections.upstream import UpstreamConfig
 from gateway.config.settings_draft import MASTER_KEYS, SettingsDraft
 from gateway.config.unix_addresses import UnixAddress
 from gateway.config.urls import MEMORY_STORE

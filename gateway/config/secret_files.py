@@ -19,8 +19,9 @@ from gateway.config.certificates import (
     end_text,
     server_context,
 )
-from gateway.config.model import TlsConfig, UpstreamConfig
 from gateway.config.secret_values import Secret
+from gateway.config.sections.tls import TlsConfig
+from gateway.config.sections.upstream import UpstreamConfig
 from gateway.config.settings_draft import MASTER_KEYS, UNREPLACED, SettingsDraft
 from gateway.config.values import BadValueError
 from gateway.keys.redis.url import TLS_OPTIONS

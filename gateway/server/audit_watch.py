@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.health import Health
 from gateway.audit.shipping import NEARLY, Unshipped, nearly_trimmed
-from gateway.config.model import AuditConfig
+from gateway.config.sections.operation import AuditConfig
 from gateway.errors import GatewayError
 from gateway.keys.store import AuditStream
 

@@ -32,7 +32,8 @@ from gateway.config.certificates import (
     server_context,
 )
 from gateway.config.checks import LISTENERS
-from gateway.config.model import TlsConfig, UpstreamConfig
+from gateway.config.sections.tls import TlsConfig
+from gateway.config.sections.upstream import UpstreamConfig
 from gateway.wire.handshake_results import HandshakeResults
 from gateway.wire.handshake_turns import HandshakeTurns
 from gateway.wire.tls_connection import TlsAcceptor

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.admin.server import MAX_BYTES, PrivateLimits
 from gateway.config import Address
-from gateway.config.model import TimeoutsConfig
+from gateway.config.sections.requests import TimeoutsConfig
 from gateway.server.listeners import Listeners
 from gateway.wire.deadline_timer import TICK
 from tests.addresses import host_and_port

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from gateway.cli import cli
 from gateway.config import Address
-from gateway.config.model import TlsConfig
+from gateway.config.sections.tls import TlsConfig
 from tests.conftest import SHIPPED, Start
 from tests.running import Running
 from tests.tls import Authority, Issued

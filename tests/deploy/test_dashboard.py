@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Address
-from gateway.config.model import TlsConfig
+from gateway.config.sections.tls import TlsConfig
 from gateway.policy.terms import KeyTerms, Rate
 from tests.core_stand_in import StandInCore
 from tests.deploy.prometheus import Prometheus, scraping

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.config import Address
-from gateway.config.model import TlsConfig
+from gateway.config.sections.tls import TlsConfig
 from tests.core_stand_in import StandInCore, abort, like_core, responding
 from tests.ingress.proxies import CADDY_PROXY, HAPROXY, HTTP_PROXIES, TRAEFIK_PROXY, Proxy, plain_ingress
 from tests.ingress.test_examples import AMBIGUOUS, CLIENT, RETRIES

@@ -22,7 +22,7 @@ from gateway.audit import AuditEntry, Author, Kind, Way
 from gateway.audit.queue import MOST_WAITING
 from gateway.audit.shipping import Unshipped
 from gateway.cli import cli
-from gateway.config.model import AuditConfig
+from gateway.config.sections.operation import AuditConfig
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.redis.audit_reader import RedisAuditReader

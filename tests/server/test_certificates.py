@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.model import TlsConfig
+from gateway.config.sections.tls import TlsConfig
 from gateway.server.certificates import Certificates
 from gateway.telemetry import Log
 from gateway.wire.dialing import Dialer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.model import TlsConfig
+from gateway.config.sections.tls import TlsConfig
 from tests.addresses import free_ports
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore

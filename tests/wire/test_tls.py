@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Address
-from gateway.config.model import TlsConfig
+from gateway.config.sections.tls import TlsConfig
 from gateway.policy.terms import KeyTerms
 from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients

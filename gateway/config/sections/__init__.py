@@ -1,0 +1,1 @@
+"""The sections of gateway.yaml, each with its settings."""
