@@ -73,12 +73,16 @@ class Forwarder:
             if response.status == 401 and await _refused(context, response):
                 response = await self._send_again(context, head, data[len(head) :])
         finally:
-            # 0 after `unsent`: what waited for a connection and got none was not at Core.
-            context.entry.upstream_ms = (self._monotonic() - sent) * 1000 if context.sent else 0.0
+            self._note_time(context, sent)
         if response.complete:
             self._relay.relay(context, response)
         else:
             await self._relay.pass_on(context, response)
+
+    def _note_time(self, context: RequestContext, sent: float) -> None:
+        """Log the time that a request given to the pool at `sent` was at Core."""
+        # 0 after `unsent`: what waited for a connection and got none was not at Core.
+        context.entry.upstream_ms = (self._monotonic() - sent) * 1000 if context.sent else 0.0
 
     async def _send_again(self, context: RequestContext, head: bytes, rest: bytes) -> UpstreamResponse:
         sent = context.sent
@@ -98,7 +102,7 @@ class Forwarder:
             if response.status == 401 and await _refused(context, response):
                 raise self._trials.refuse(head)
         finally:
-            context.entry.upstream_ms = (self._monotonic() - sent) * 1000 if context.sent else 0.0
+            self._note_time(context, sent)
         await self._relay.pass_on(context, response)
 
     async def _upload(self, context: RequestContext, head: bytes) -> UpstreamResponse:
