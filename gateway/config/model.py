@@ -3,7 +3,8 @@
 Rules kept here:
 - Every value is frozen; a reload builds a new Config and swaps one reference.
 - A field holds a parsed value: seconds, bytes, addresses. No repr shows a secret.
-- These classes and those of `sections/` are the only list of settings; file, environment and documentation follow them.
+- These classes and those of `sections/` are the only list of settings; file, environment and documentation
+  follow them.
 """
 
 from __future__ import annotations
