@@ -19,6 +19,7 @@ SECRET = {
     "master-key": MASTER_KEY,
     "redis-url": "redis://blnk-gateway:of-the-secret@redis.example:6379/0",
     "redis-password": "OfTheSecret",
+    "audit-redis-url": "redis://blnk-audit-shipper:of-the-secret@redis.example:6379/0",
     "admin-token": "of-the-secret-of-16",
     "core-database": "postgres://gateway:of-the-secret@db.example/blnk?sslmode=verify-full",
 }
@@ -53,9 +54,14 @@ def secret_references(manifests: Iterable[Manifest]) -> set[tuple[str, str]]:
             variables = [one["valueFrom"] for one in container.get("env", []) if "valueFrom" in one]
             found |= {(one["secretKeyRef"]["name"], one["secretKeyRef"]["key"]) for one in variables}
         for volume in pod.get("volumes", []):
-            secrets = [source["secret"] for source in volume.get("projected", {}).get("sources", [])]
-            secrets = [secret for secret in secrets if not secret.get("optional")]
-            found |= {(secret["name"], item["key"]) for secret in secrets for item in secret["items"]}
+            sources = [volume, *volume.get("projected", {}).get("sources", [])]
+            secrets = [source["secret"] for source in sources if "secret" in source]
+            found |= {
+                (secret.get("name") or secret["secretName"], item["key"])
+                for secret in secrets
+                if not secret.get("optional")
+                for item in secret["items"]
+            }
     return found
 
 

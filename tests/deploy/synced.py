@@ -34,6 +34,13 @@ SET_BY_THE_CHART = frozenset(
         "upstream.master_key_next_file",
         "keys.store",
         "keys.core_database",
+        "tls.certificate",
+        "tls.key",
+        "tls.client_ca",
+        "tls.listeners",
+        "upstream.ca_file",
+        "upstream.certificate",
+        "upstream.key",
     }
 )
 
@@ -58,7 +65,8 @@ def _settings(section: dict[str, Any], prefix: str) -> dict[str, Any]:
         for name, member in section["properties"].items()
         if f"{prefix}{name}" not in SET_BY_THE_CHART and _fits_a_variable(member)
     }
-    return {"type": "object", "additionalProperties": False, "properties": members}
+    left = {name: member for name, member in members.items() if member.get("properties") != {}}
+    return {"type": "object", "additionalProperties": False, "properties": left}
 
 
 def _fits_a_variable(member: dict[str, Any]) -> bool:

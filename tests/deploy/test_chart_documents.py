@@ -9,6 +9,7 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.deploy.containers import checked, environment, secret_references
 from tests.deploy.helm import Helm, container_of, only
@@ -41,6 +42,17 @@ def test_the_command_of_the_documents_installs_a_gateway(helm: Helm, folder: Pat
     name, *literals = shlex.split(secret)
     keys = {literal.removeprefix("--from-literal=").partition("=")[0] for literal in literals}
     assert needed == {(name, key) for key in keys}
+
+
+def test_the_values_of_tls_in_the_readme_work(helm: Helm) -> None:
+    """Clients and Prometheus find the ports that the text names over TLS."""
+    [shown] = re.findall(r"^```yaml\n(.*?)^```", (CHART / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    manifests = helm.render(yaml.safe_load(shown))
+    [port] = only(manifests, "Service")["spec"]["ports"]
+    [endpoint] = only(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    core = environment(container_of(manifests, "Deployment"))["BLNK_GATEWAY_UPSTREAM__CA_FILE"]
+    assert (port["appProtocol"], endpoint["scheme"]) == ("https", "https")
+    assert core.endswith("/core-ca/ca.crt")
 
 
 @pytest.fixture
@@ -85,5 +97,6 @@ def test_the_notes_name_the_next_commands(helm: Helm, name: str, tmp_path: Path)
     text = only(helm.render(MATRIX[name], chart), "Notes", "notes")["text"]
     commands = re.findall(r"^  (kubectl|helm) ", text, re.MULTILINE)
     assert len(commands) == 3
-    assert ("terminationGracePeriodSeconds: 40" in text) == (name == "sidecar")
+    assert ("terminationGracePeriodSeconds: 40" in text) == ("form" in MATRIX[name])
+    assert ("https://" in text) == ("tls" in MATRIX[name])
     assert ("WARNING" in text) == (name == "trial")

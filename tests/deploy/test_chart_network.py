@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.helm import NAMESPACE, Helm, Manifest, only
 from tests.deploy.network_policies import Pod, accepts
-from tests.deploy.values import BUNDLED, EVERYTHING, SIDECAR
+from tests.deploy.values import AUDITED, BUNDLED, EVERYTHING, SIDECAR
 
 pytestmark = pytest.mark.helm
 
@@ -88,6 +88,19 @@ def test_only_the_gateway_reaches_the_bundled_redis(helm: Helm) -> None:
     assert accepts(policies, redis, REDIS_PORT, gateway)
     strangers = others(manifests, gateway) | {"Core": CORE}
     assert [name for name, pod in strangers.items() if accepts(policies, redis, REDIS_PORT, pod)] == []
+
+
+def test_the_audit_shipper_reaches_the_bundled_redis_and_nobody_reaches_it(helm: Helm) -> None:
+    """It is no gateway: it reaches neither Core nor the gateway's private ports."""
+    manifests = helm.render(AUDITED)
+    policies, gateway = policies_of(manifests), pod_of(only(manifests, "Deployment"))
+    shipper = pod_of(only(manifests, "Deployment", "gw-blnk-gateway-audit"))
+    redis = pod_of(only(manifests, "StatefulSet", "gw-blnk-gateway-redis"))
+    assert accepts(policies, redis, REDIS_PORT, shipper)
+    assert not accepts(policies, CORE, 5001, shipper)
+    assert not accepts(policies, gateway, ADMIN_PORT, shipper)
+    sources = others(manifests, gateway) | {"the gateway": gateway}
+    assert [name for name, pod in sources.items() if accepts(policies, shipper, 5001, pod)] == []
 
 
 @pytest.mark.parametrize("form", [BUNDLED, SIDECAR])

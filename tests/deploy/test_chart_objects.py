@@ -43,7 +43,8 @@ def test_prometheus_scrapes_the_health_port_of_every_pod(helm: Helm) -> None:
     monitor = only(manifests, "ServiceMonitor", "front")
     health = only(manifests, "Service", "front-health")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    assert monitor["spec"]["endpoints"] == [{"port": "health", "path": "/metrics", "interval": "30s"}]
+    endpoint = {"port": "health", "path": "/metrics", "interval": "30s", "scheme": "http"}
+    assert monitor["spec"]["endpoints"] == [endpoint]
     selected = [
         one["metadata"]["name"]
         for one in manifests
@@ -55,7 +56,9 @@ def test_prometheus_scrapes_the_health_port_of_every_pod(helm: Helm) -> None:
         health["spec"]["selector"]
         == only(manifests, "Deployment", "front")["spec"]["selector"]["matchLabels"]
     )
-    assert health["spec"]["ports"] == [{"name": "health", "port": 5003, "targetPort": 5003}]
+    assert health["spec"]["ports"] == [
+        {"name": "health", "port": 5003, "targetPort": 5003, "appProtocol": "http"}
+    ]
 
 
 def test_the_rules_of_the_chart_are_those_of_the_repository(helm: Helm) -> None:
@@ -107,11 +110,3 @@ def test_helm_test_asks_from_a_pod_of_its_own(helm: Helm, closed: bool) -> None:
     core = {"core-is-closed": ["check", "--reach", "http://core:5001"]}
     assert commands == (ready | core if closed else ready)
     assert set(cli.commands) >= {args[0] for args in commands.values()}
-
-
-def test_the_service_says_which_protocol_the_gateway_speaks(helm: Helm) -> None:
-    """A load balancer that reads `appProtocol` speaks TLS to a gateway that has a certificate."""
-    certificate = {"settings": {"tls": {"certificate": "/tls/tls.crt", "key": "/tls/tls.key"}}}
-    for values, protocol in ((INGRESS, "http"), (INGRESS | certificate, "https")):
-        [port] = only(helm.render(values), "Service", "gw-blnk-gateway")["spec"]["ports"]
-        assert port["appProtocol"] == protocol

@@ -9,9 +9,11 @@ import pytest
 
 from tests.deploy.containers import pods
 from tests.deploy.helm import Helm, container_of, only
-from tests.deploy.values import EVERYTHING, INGRESS, MATRIX, TRIAL
+from tests.deploy.values import AUDITED, EVERYTHING, INGRESS, MATRIX, SIDECAR_WITH_BOTH, TLS, TRIAL
 
 pytestmark = pytest.mark.helm
+
+SHIPPER = "gw-blnk-gateway-audit"
 
 
 @pytest.mark.parametrize("name", MATRIX)
@@ -46,9 +48,10 @@ def test_no_file_is_mounted_where_kubelet_does_not_update_it(helm: Helm, name: s
     assert [mount for mount in mounts if "subPath" in mount or "subPathExpr" in mount] == []
 
 
-def test_the_probes_ask_the_health_listener(helm: Helm) -> None:
+@pytest.mark.parametrize(("tls", "scheme"), [({}, "HTTP"), (TLS["tls"], "HTTPS")])
+def test_the_probes_ask_the_health_listener(helm: Helm, tls: dict[str, Any], scheme: str) -> None:
     """A lost dependency never restarts a pod: alive depends on nothing."""
-    container = container_of(helm.render(INGRESS), "Deployment")
+    container = container_of(helm.render(INGRESS | {"tls": tls}), "Deployment")
     probes = {
         name: (
             container[name]["httpGet"],
@@ -57,9 +60,9 @@ def test_the_probes_ask_the_health_listener(helm: Helm) -> None:
         for name in ("startupProbe", "livenessProbe", "readinessProbe")
     }
     assert probes == {
-        "startupProbe": ({"path": "/health/alive", "port": "health"}, 60),
-        "livenessProbe": ({"path": "/health/alive", "port": "health"}, 30),
-        "readinessProbe": ({"path": "/health/ready", "port": "health"}, 10),
+        "startupProbe": ({"path": "/health/alive", "port": "health", "scheme": scheme}, 60),
+        "livenessProbe": ({"path": "/health/alive", "port": "health", "scheme": scheme}, 30),
+        "readinessProbe": ({"path": "/health/ready", "port": "health", "scheme": scheme}, 10),
     }
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
         "gateway": 5001,
@@ -131,3 +134,46 @@ def test_no_secret_is_in_an_object(helm: Helm, name: str) -> None:
         if secrets.search(one["name"]) and "value" in one
     ]
     assert [value for value in values if value != "memory://" and ":$(REDIS_PASSWORD)@" not in value] == []
+
+
+def test_the_audit_is_shipped_by_one_pod_that_has_only_the_redis(helm: Helm) -> None:
+    """Two would share one position; the master key and the file of the gateway are not for it."""
+    manifests = helm.render(AUDITED)
+    deployment = only(manifests, "Deployment", SHIPPER)["spec"]
+    pod = deployment["template"]["spec"]
+    [container] = pod["containers"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    assert container["args"] == ["audit", "--follow", "--name", "siem"]
+    assert container["image"] == container_of(manifests, "Deployment")["image"]
+    assert [one["name"] for one in container["env"]] == ["REDIS_PASSWORD", "BLNK_GATEWAY_KEYS__STORE"]
+    assert ("volumes" in pod, "volumeMounts" in container, pod["nodeSelector"]) == (
+        False,
+        False,
+        {"pool": "edge"},
+    )
+    assert deployment["template"]["metadata"]["annotations"] == {"fluentbit.io/parser": "json"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("external", "", ("blnk-gateway", "redis-url")),
+        ("external", "audit", ("audit", "audit-redis-url")),
+        ("bundled", "audit", ("blnk-gateway", "redis-password")),
+    ],
+)
+def test_the_audit_shipper_can_have_a_user_of_its_own_in_your_redis(
+    helm: Helm, kind: str, name: str, expected: tuple[str, str]
+) -> None:
+    values = AUDITED | {"redis": {"kind": kind}, "secrets": {"auditRedisUrl": {"name": name}}}
+    [variable, *_] = container_of(helm.render(values), "Deployment", SHIPPER)["env"]
+    reference = variable["valueFrom"]["secretKeyRef"]
+    assert (reference["name"], reference["key"]) == expected
+
+
+def test_the_shipper_of_a_sidecar_trusts_what_the_values_mount(helm: Helm) -> None:
+    """The URL of the Redis can name a file of an authority."""
+    pod = only(helm.render(SIDECAR_WITH_BOTH), "Deployment", SHIPPER)["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert pod["volumes"] == SIDECAR_WITH_BOTH["extraVolumes"]
+    assert container["volumeMounts"] == SIDECAR_WITH_BOTH["extraVolumeMounts"]

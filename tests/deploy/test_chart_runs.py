@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from gateway.server.store_watch import EMPTY
 from tests.core_stand_in import StandInCore
 from tests.deploy.containers import SECRET, environment
 from tests.deploy.helm import Helm, Manifest, container_of, only
-from tests.deploy.values import BUNDLED
+from tests.deploy.values import AUDITED
+from tests.deploy.volumes import update
 from tests.raw_client import PATIENCE, RawClient
 from tests.redis_server import RedisServer, free_port
-from tests.running import MASTER_KEY
+from tests.running import MASTER_KEY, ROOT
 from tests.serving import Serving, serving
 
 pytestmark = [pytest.mark.helm, pytest.mark.redis]
@@ -34,7 +36,7 @@ POD = "10.1.2.3"  # the kubelet and Prometheus connect to the address of the pod
 
 @pytest.fixture
 def manifests(helm: Helm) -> list[Manifest]:
-    return helm.render(BUNDLED)
+    return helm.render(AUDITED)
 
 
 @pytest.fixture
@@ -60,20 +62,15 @@ def redis(manifests: list[Manifest], tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
-    """An empty folder as kubelet makes it of a ConfigMap: its files are links through `..data`."""
+    """An empty folder, for the ConfigMap."""
     folder = tmp_path / "config"
     folder.mkdir()
-    (folder / "gateway.yaml").symlink_to("..data/gateway.yaml")
     return folder
 
 
-def update(volume: Path, text: str) -> None:
-    """Give the volume another file, as kubelet does: a new folder, and one rename of the link to it."""
-    version = volume / f"..{len(list(volume.iterdir()))}"
-    version.mkdir()
-    (version / "gateway.yaml").write_text(text, encoding="utf-8")
-    (volume / "..data_tmp").symlink_to(version.name)
-    (volume / "..data_tmp").rename(volume / "..data")
+def file_of(manifests: list[Manifest]) -> str:
+    """Return gateway.yaml, as the ConfigMap has it."""
+    return str(only(manifests, "ConfigMap")["data"]["gateway.yaml"])
 
 
 def settings(manifests: list[Manifest], redis: RedisServer, folder: Path) -> dict[str, str]:
@@ -110,7 +107,7 @@ class InPod:
 async def running(
     upstream: StandInCore, manifests: list[Manifest], redis: RedisServer, volume: Path, tmp_path: Path
 ) -> AsyncIterator[InPod]:
-    update(volume, only(manifests, "ConfigMap")["data"]["gateway.yaml"])
+    update(volume, {"gateway.yaml": file_of(manifests).encode()})
     environ = settings(manifests, redis, tmp_path) | {"BLNK_GATEWAY_UPSTREAM__URL": upstream.url}
     given = {name.removeprefix("BLNK_GATEWAY_"): value for name, value in environ.items()}
     file = str(volume / "gateway.yaml")
@@ -127,6 +124,14 @@ async def get(address: Address, path: str) -> tuple[int, Any]:
     return response.status, json.loads(response.body)
 
 
+async def minted(running: InPod, volume: Path) -> str:
+    """Return a key that is minted by a command in the pod."""
+    command = ["keys", "create", "--owner", "acme", "--scopes", "ledgers:write", "--expires", "1d"]
+    options = ["--print-key", "--config", str(volume / "gateway.yaml")]
+    result = await asyncio.to_thread(CliRunner().invoke, cli, [*command, *options], env=running.environ)
+    return result.stdout.strip()
+
+
 async def warnings(address: Address) -> list[str]:
     """Return the warnings of the health page, once the store was checked; an empty store is one of them."""
     async with asyncio.timeout(PATIENCE):
@@ -140,21 +145,7 @@ async def test_the_first_write_is_stamped(running: InPod, upstream: StandInCore,
     assert [(await get(running.health, f"/health/{what}"))[0] for what in ("alive", "ready")] == [200, 200]
     # No setting of this Redis could lose a key.
     assert await warnings(running.health) == [EMPTY]
-    command = [
-        "keys",
-        "create",
-        "--owner",
-        "acme",
-        "--scopes",
-        "ledgers:write",
-        "--expires",
-        "1d",
-        "--print-key",
-    ]
-    minted = await asyncio.to_thread(
-        CliRunner().invoke, cli, [*command, "--config", str(volume / "gateway.yaml")], env=running.environ
-    )
-    key = minted.stdout.strip()
+    key = await minted(running, volume)
     async with await RawClient.connect(running.clients) as client:
         json_type = [("Content-Type", "application/json")]
         response = await client.ask("POST", "/ledgers", key=key, headers=json_type, body=b'{"name":"main"}')
@@ -170,7 +161,7 @@ async def test_an_update_of_the_volume_is_live_without_a_restart(
 ) -> None:
     """The gateway follows the link that kubelet renames."""
     _, before = await get(running.health, "/health/ready")
-    update(volume, only(manifests, "ConfigMap")["data"]["gateway.yaml"] + "  GET /new: master\n")
+    update(volume, {"gateway.yaml": f"{file_of(manifests)}  GET /new: master\n".encode()})
     async with asyncio.timeout(PATIENCE):
         await running.process.event("reloaded")
     _, after = await get(running.health, "/health/ready")
@@ -194,3 +185,34 @@ def test_the_probe_of_the_bundled_redis_finds_it_ready(manifests: list[Manifest]
     assert subprocess.run(here, env=environ, check=False).returncode == 0
     wrong = environ | {"REDISCLI_AUTH": "wrong"}
     assert subprocess.run(here, env=wrong, check=False, capture_output=True).returncode == 1
+
+
+async def test_the_audit_shipper_prints_each_entry_and_goes_on_where_it_stopped(
+    running: InPod, manifests: list[Manifest], redis: RedisServer, volume: Path
+) -> None:
+    """The next pod prints no entry again; the Redis of the chart is all that it needs."""
+    container = container_of(manifests, "Deployment", "gw-blnk-gateway-audit")
+    environ = {
+        name: value.replace("gw-blnk-gateway-redis:6379", f"127.0.0.1:{redis.port}")
+        for name, value in environment(container).items()
+    }
+    command = [sys.executable, "-m", "gateway", *container["args"]]
+
+    async def shipped_until(kind: str) -> list[dict[str, Any]]:
+        process = await asyncio.create_subprocess_exec(
+            *command, env={"PATH": os.environ["PATH"], **environ}, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        entries: list[dict[str, Any]] = []
+        async with asyncio.timeout(PATIENCE):
+            while kind not in [entry["kind"] for entry in entries]:
+                entries.append(json.loads(await process.stdout.readline()))
+            process.terminate()
+            entries += map(json.loads, (await process.stdout.read()).splitlines())
+            assert await process.wait() == 0
+        return entries
+
+    first = await shipped_until("gateway_started")
+    await minted(running, volume)
+    second = await shipped_until("key_created")
+    assert {entry["id"] for entry in first}.isdisjoint(entry["id"] for entry in second)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.helm import Helm, HelmRefusedError
-from tests.deploy.values import BUNDLED, INGRESS, SIDECAR, TRIAL
+from tests.deploy.values import BUNDLED, CORE, INGRESS, SIDECAR, TLS, TRIAL
 
 pytestmark = pytest.mark.helm
 
@@ -35,6 +35,9 @@ def problems(helm: Helm, values: dict[str, Any]) -> list[str]:
             "at '/secrets/masterKey': additional properties 'value'",
         ),
         ({"settings": {"routes": {}}}, "at '/settings': additional properties 'routes' not allowed"),
+        ({"settings": {"tls": {}}}, "at '/settings': additional properties 'tls' not allowed"),
+        ({"tls": {"listeners": ["decide"]}}, "at '/tls/listeners/0': value must be one of"),
+        ({"auditShipper": {"name": "a b"}}, "at '/auditShipper/name': 'a b' does not match pattern"),
         ({"settings": {"listen": "0.0.0.0:1"}}, "at '/settings': additional properties 'listen' not allowed"),
         (
             {"settings": {"timeouts": {"first_bite": "1s"}}},
@@ -68,9 +71,31 @@ def test_a_name_or_type_that_is_wrong_is_refused_at_its_place(
             ["core.namespace is for the ingress form"],
         ),
         (
-            INGRESS | {"settings": {"tls": {"listeners": ["listen", "health"]}}},
-            ["tls.listeners names health: the probes and Prometheus speak plain HTTP"],
+            INGRESS | {"gatewayYaml": "tls: {listeners: [listen, health]}\nroutes: {GET /health: public}"},
+            ["tls.listeners of gatewayYaml names health: write it in the values"],
         ),
+        (
+            TLS | {"gatewayYaml": "tls: {key: /a.key}\nroutes: {GET /health: public}"},
+            ["tls.secret and tls of gatewayYaml: write one of them"],
+        ),
+        (INGRESS | {"tls": {"clientCa": {"name": "clients"}}}, ["tls.clientCa needs tls.secret"]),
+        (
+            INGRESS | {"tls": TLS["tls"] | {"listeners": ["health"]}},
+            ["tls.clientCa: health never asks for a certificate"],
+        ),
+        (
+            INGRESS | {"core": CORE | {"tls": {"secret": "gateway"}}},
+            ["core.tls needs core.url with https://"],
+        ),
+        (
+            INGRESS | {"core": CORE | {"tls": {"ca": {"name": "core-ca"}}}},
+            ["core.tls needs core.url with https://"],
+        ),
+        (
+            TLS | {"monitoring": {"serviceMonitor": {"enabled": True}}},
+            ["monitoring.serviceMonitor.tlsConfig is missing"],
+        ),
+        (TRIAL | {"auditShipper": {"enabled": True}}, ["auditShipper: with redis.kind memory"]),
         (
             INGRESS | {"gatewayYaml": "decide: {listen: '0.0.0.0:5004'}\nroutes: {GET /health: public}"},
             ["decide.listen: the chart opens no port for decisions"],

@@ -76,10 +76,45 @@ EVERYTHING: dict[str, Any] = {
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     },
 }
+TLS: dict[str, Any] = {
+    "core": {
+        "url": "https://core:5001",
+        "podLabels": {"app": "core"},
+        "tls": {"ca": {"name": "core-ca", "key": "root.pem"}, "secret": "gateway-at-core"},
+    },
+    "redis": {"kind": "external"},
+    "tls": {
+        "secret": "gateway-tls",
+        "listeners": ["listen", "admin", "health"],
+        "clientCa": {"name": "clients", "key": "ca.crt"},
+    },
+    "admin": {"enabled": True},
+    "monitoring": {
+        "serviceMonitor": {
+            "enabled": True,
+            "tlsConfig": {"ca": {"secret": {"name": "gateway-tls", "key": "ca.crt"}}, "serverName": "ledger"},
+        }
+    },
+}
+AUDITED: dict[str, Any] = BUNDLED | {
+    "auditShipper": {"enabled": True, "name": "siem", "podAnnotations": {"fluentbit.io/parser": "json"}},
+    "nodeSelector": {"pool": "edge"},
+}
+SIDECAR_WITH_BOTH: dict[str, Any] = SIDECAR | {
+    "redis": {"kind": "external"},
+    "secrets": {"auditRedisUrl": {"name": "audit"}},
+    "tls": {"secret": "gateway-tls"},
+    "auditShipper": {"enabled": True},
+    "extraVolumes": [{"name": "redis-ca", "configMap": {"name": "redis-ca"}}],
+    "extraVolumeMounts": [{"name": "redis-ca", "mountPath": "/etc/redis-ca", "readOnly": True}],
+}
 MATRIX = {
     "ingress": INGRESS,
     "bundled": BUNDLED,
     "trial": TRIAL,
     "sidecar": SIDECAR,
     "everything": EVERYTHING,
+    "tls": TLS,
+    "audited": AUDITED,
+    "sidecar with both": SIDECAR_WITH_BOTH,
 }

@@ -5,6 +5,8 @@
 {{- include "blnk-gateway.drainProblems" . }}
 {{- include "blnk-gateway.openingProblems" . }}
 {{- include "blnk-gateway.listenerProblems" . }}
+{{- include "blnk-gateway.tlsProblems" . }}
+{{- include "blnk-gateway.shipperProblems" . }}
 {{- end }}
 
 {{- define "blnk-gateway.problem" }}
@@ -108,17 +110,39 @@ true
 {{- /* Listeners that the probes and Services of the chart do not fit. */}}
 {{- define "blnk-gateway.listenerProblems" }}
 {{- $file := include "blnk-gateway.file" . | fromYaml }}
-{{- $tls := dig "tls" "listeners" (dig "tls" "listeners" (list "listen") $file) .Values.settings }}
-{{- range $listener := without $tls "listen" }}
-{{- include "blnk-gateway.problem" (printf "tls.listeners names %s: the probes and Prometheus speak plain HTTP; leave listen alone there" $listener) }}
+{{- if has "health" (dig "tls" "listeners" list $file) }}
+{{- include "blnk-gateway.problem" "tls.listeners of gatewayYaml names health: write it in the values tls.listeners and tls.secret, so that probes and Prometheus know it" }}
 {{- end }}
 {{- if or (dig "decide" "listen" "" .Values.settings) (dig "decide" "listen" "" $file) }}
 {{- include "blnk-gateway.problem" "decide.listen: the chart opens no port for decisions; let the ingress forward to the gateway" }}
 {{- end }}
 {{- end }}
 
-{{- /* The protocol that the gateway speaks with clients: https if the settings or the file have a certificate. */}}
-{{- define "blnk-gateway.protocol" -}}
-{{- $file := include "blnk-gateway.file" . | fromYaml -}}
-{{- if or (dig "tls" "certificate" "" .Values.settings) (dig "tls" "certificate" "" $file) }}https{{ else }}http{{ end -}}
+{{- /* Values of TLS that the gateway would refuse, or that would be used for nothing. */}}
+{{- define "blnk-gateway.tlsProblems" }}
+{{- $tls := .Values.tls }}
+{{- $file := include "blnk-gateway.file" . | fromYaml }}
+{{- if and $tls.secret (dig "tls" dict $file) }}
+{{- include "blnk-gateway.problem" "tls.secret and tls of gatewayYaml: write one of them" }}
+{{- end }}
+{{- if and $tls.clientCa.name (not $tls.secret) }}
+{{- include "blnk-gateway.problem" "tls.clientCa needs tls.secret: the gateway asks for a certificate only over TLS" }}
+{{- end }}
+{{- if and $tls.clientCa.name (not (or (has "listen" $tls.listeners) (has "admin" $tls.listeners))) }}
+{{- include "blnk-gateway.problem" "tls.clientCa: health never asks for a certificate; write listen or admin in tls.listeners" }}
+{{- end }}
+{{- if and (or .Values.core.tls.ca.name .Values.core.tls.secret) (not (hasPrefix "https://" .Values.core.url)) }}
+{{- include "blnk-gateway.problem" "core.tls needs core.url with https://" }}
+{{- end }}
+{{- with .Values.monitoring.serviceMonitor }}
+{{- if and .enabled (not .tlsConfig) (eq "https" (include "blnk-gateway.scheme" (list $ "health"))) }}
+{{- include "blnk-gateway.problem" "monitoring.serviceMonitor.tlsConfig is missing: tls.listeners names health, so Prometheus has to verify its certificate" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "blnk-gateway.shipperProblems" }}
+{{- if and .Values.auditShipper.enabled (eq .Values.redis.kind "memory") }}
+{{- include "blnk-gateway.problem" "auditShipper: with redis.kind memory the audit stream is in the gateway's pod, and no other can read it" }}
+{{- end }}
 {{- end }}

@@ -17,6 +17,18 @@
 {{- end }}
 {{- end }}
 
+{{- /* The shipper needs the Redis and nothing else: it reads the gateway.yaml of the image. */}}
+{{- define "blnk-gateway.shipperEnv" -}}
+{{- if and (eq .Values.redis.kind "external") .Values.secrets.auditRedisUrl.name }}
+{{- include "blnk-gateway.secretVariable" (list "BLNK_GATEWAY_KEYS__STORE" .Values.secrets.auditRedisUrl) }}
+{{- else }}
+{{- include "blnk-gateway.storeVariables" . | trim }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "blnk-gateway.env" -}}
 {{- $bind := .Values.bindAddress -}}
 - {name: BLNK_GATEWAY_LISTEN, value: {{ printf "%s:5001" $bind | quote }}}
@@ -32,6 +44,7 @@
 {{- if .Values.core.database }}
 {{ include "blnk-gateway.secretVariable" (list "BLNK_GATEWAY_KEYS__CORE_DATABASE" .Values.secrets.coreDatabase) }}
 {{- end }}
+{{- include "blnk-gateway.tlsVariables" . }}
 {{- include "blnk-gateway.variables" (dict "prefix" "BLNK_GATEWAY_" "settings" .Values.settings) }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
@@ -54,18 +67,18 @@ ports:
   {{- end }}
 # Alive depends on nothing: a restart does not bring back Core or Redis.
 startupProbe:
-  httpGet: {path: /health/alive, port: health}
+  httpGet: {{ include "blnk-gateway.probe" (list . "alive") }}
   periodSeconds: 1
   timeoutSeconds: 5
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /health/alive, port: health}
+  httpGet: {{ include "blnk-gateway.probe" (list . "alive") }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 3
 # Ready: Core was seen secure and has accepted the master key, and the gateway does not drain.
 readinessProbe:
-  httpGet: {path: /health/ready, port: health}
+  httpGet: {{ include "blnk-gateway.probe" (list . "ready") }}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2
@@ -104,6 +117,7 @@ volumeMounts:
           name: {{ .Values.secrets.adminToken.name }}
           items: [{key: {{ .Values.secrets.adminToken.key }}, path: admin-token}]
       {{- end }}
+      {{- include "blnk-gateway.tlsSources" . | indent 6 }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

@@ -26,6 +26,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: redis
 {{- end }}
 
+{{- define "blnk-gateway.shipperName" -}}
+{{ include "blnk-gateway.name" . }}-audit
+{{- end }}
+
+{{- define "blnk-gateway.shipperLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: audit
+{{- end }}
+
 {{- /* Labels of an object; no selector uses them. */}}
 {{- define "blnk-gateway.labels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}

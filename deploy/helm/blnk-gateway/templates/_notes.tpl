@@ -3,7 +3,7 @@
 {{- $name := include "blnk-gateway.name" . }}
 {{- $namespace := .Release.Namespace }}
 {{- if eq .Values.form "ingress" -}}
-Clients use http://{{ $name }}.{{ $namespace }}:{{ .Values.service.port }} instead of {{ .Values.core.url }}.
+Clients use {{ include "blnk-gateway.scheme" (list . "listen") }}://{{ $name }}.{{ $namespace }}:{{ .Values.service.port }} instead of {{ .Values.core.url }}.
 
 Is it ready?
   kubectl --namespace {{ $namespace }} rollout status deployment/{{ $name }}
@@ -14,7 +14,7 @@ A first key:
     --owner acme --name payments --scopes 'transactions:*' --expires 365d
 {{- else -}}
 {{- $pods := list }}{{ range $label, $value := .Values.core.podLabels }}{{ $pods = append $pods (printf "%s=%s" $label $value) }}{{ end -}}
-Clients use http://{{ $name }}.{{ $namespace }}:{{ .Values.service.port }} instead of Core, once Core's pods have the sidecar.
+Clients use {{ include "blnk-gateway.scheme" (list . "listen") }}://{{ $name }}.{{ $namespace }}:{{ .Values.service.port }} instead of Core, once Core's pods have the sidecar.
 If Core has no chart of its own, add this to its pods; its container listens on port {{ .Values.core.port }}:
 
 terminationGracePeriodSeconds: {{ include "blnk-gateway.gracePeriodSeconds" . }}

@@ -1,5 +1,5 @@
-{{- /* The pods of the ingress form. */}}
-{{- define "blnk-gateway.podSpec" -}}
+{{- /* What each pod of the chart needs that runs the gateway's image. */}}
+{{- define "blnk-gateway.podBasics" -}}
 automountServiceAccountToken: false
 # Kubernetes would add a variable for each Service, such as BLNK_GATEWAY_PORT, that is no setting.
 enableServiceLinks: false
@@ -13,10 +13,15 @@ priorityClassName: {{ . }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-terminationGracePeriodSeconds: {{ include "blnk-gateway.gracePeriodSeconds" . }}
 securityContext:
   runAsNonRoot: true
   seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /* The pods of the ingress form. */}}
+{{- define "blnk-gateway.podSpec" -}}
+{{- include "blnk-gateway.podBasics" . }}
+terminationGracePeriodSeconds: {{ include "blnk-gateway.gracePeriodSeconds" . }}
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
@@ -30,6 +35,15 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "blnk-gateway.ownLabels" . | nindent 8 }}
+{{- include "blnk-gateway.podPlaces" . }}
+containers:
+  - {{ include "blnk-gateway.container" . | indent 4 | trim }}
+volumes:
+  {{- include "blnk-gateway.volumes" . | nindent 2 }}
+{{- end }}
+
+{{- /* On which nodes pods may be. */}}
+{{- define "blnk-gateway.podPlaces" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -42,8 +56,4 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-containers:
-  - {{ include "blnk-gateway.container" . | indent 4 | trim }}
-volumes:
-  {{- include "blnk-gateway.volumes" . | nindent 2 }}
 {{- end }}
