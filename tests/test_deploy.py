@@ -18,10 +18,10 @@ from gateway.config import Config, load_config
 from gateway.server.descriptors import fit
 from gateway.server.sharing import why_not_shared
 from tests.addresses import host_and_port
+from tests.deploy.systemd import UNIT, of_instance, settings
 from tests.running import ROOT
 
 DEPLOY = ROOT / "deploy"
-UNIT = DEPLOY / "blnk-gateway@.service"
 SECRETS = {"BLNK_MASTER_KEY": "a-master-key", "POSTGRES_PASSWORD": "a-password"}
 CORE = ("core", "worker", "migrate")
 
@@ -299,19 +299,9 @@ def test_more_processes_share_the_port_in_the_network_of_the_gateway() -> None:
 # The unit for systemd.
 
 
-def unit() -> dict[str, list[str]]:
-    """Return the values of each setting of the unit, in their order."""
-    found: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
-        if "=" in line and not line.startswith("#"):
-            name, _, value = line.partition("=")
-            found.setdefault(name, []).append(value)
-    return found
-
-
 def test_the_unit_waits_for_the_gateway_and_reloads_it_once() -> None:
     """With `notify-reload` systemd itself sends SIGHUP, and ExecReload would send it again."""
-    assert (unit()["Type"], unit()["ExecReload"]) == (["notify"], ["/bin/kill -HUP $MAINPID"])
+    assert (settings()["Type"], settings()["ExecReload"]) == (["notify"], ["/bin/kill -HUP $MAINPID"])
 
 
 @pytest.mark.systemd
@@ -320,7 +310,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("no systemd-analyze is installed")
-    [command] = unit()["ExecStart"]
+    [command] = settings()["ExecStart"]
     text = UNIT.read_text().replace(command.split()[0], "/bin/true")
     (tmp_path / UNIT.name).write_text(text)
     done = subprocess.run(
@@ -331,12 +321,10 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 def test_each_process_of_the_unit_shares_the_port_and_has_an_admin_address_of_its_own() -> None:
     """The addresses of the instances 1 to 9 clash neither with each other nor with the port of clients."""
-    [command] = unit()["ExecStart"]
+    [command] = settings()["ExecStart"]
     assert command.split()[1:] == ["serve", "--reuse-port", "--config", "/etc/blnk-gateway/gateway.yaml"]
-    [admin] = unit()["Environment"]
-    name, _, value = admin.partition("=")
     configs = [
-        load_config(ROOT / "gateway.yaml", SECRETS | {name: value.replace("%i", str(number))}, secrets=True)
+        load_config(ROOT / "gateway.yaml", of_instance(number, "/credentials"), secrets=False)
         for number in range(1, 10)
     ]
     assert len({config.admin for config in configs}) == 9
@@ -348,19 +336,24 @@ def test_each_process_of_the_unit_shares_the_port_and_has_an_admin_address_of_it
 
 def test_processes_of_the_unit_can_share_the_port() -> None:
     """Linux shares a port only among processes of one user, which a name for all instances gives."""
-    assert (unit()["DynamicUser"], unit()["User"]) == (["yes"], ["blnk-gateway"])
+    assert (settings()["DynamicUser"], settings()["User"]) == (["yes"], ["blnk-gateway"])
 
 
-def test_the_unit_reads_the_master_key_from_a_credential() -> None:
-    """The setting that the comment names reads the file that systemd provides."""
-    [credential] = unit()["LoadCredential"]
-    [comment] = [line for line in UNIT.read_text().splitlines() if "upstream.master_key_file" in line]
-    assert comment.endswith(f"/{credential.partition(':')[0]}")
+def test_the_unit_reads_the_master_key_from_a_credential(tmp_path: Path) -> None:
+    """The file that ships needs no change for it; the setting for an older systemd names the same file."""
+    [credential] = settings()["LoadCredential"]
+    name, _, source = credential.partition(":")
+    (tmp_path / name).write_text("of-core\n")
+    config = load_config(ROOT / "gateway.yaml", of_instance(1, tmp_path), secrets=True)
+    assert config.upstream.master_key.reveal() == "of-core"
+    [comment] = re.findall(r"upstream.master_key_file: (\S+)", UNIT.read_text())
+    assert comment == f"${{CREDENTIALS_DIRECTORY}}/{name}"
+    assert source in (DEPLOY / "README.md").read_text()
 
 
 def test_the_unit_gives_the_gateway_time_to_drain_and_enough_files() -> None:
     config = load_config(ROOT / "gateway.yaml", SECRETS, secrets=True)
-    [stop], [files] = unit()["TimeoutStopSec"], unit()["LimitNOFILE"]
+    [stop], [files] = settings()["TimeoutStopSec"], settings()["LimitNOFILE"]
     assert float(stop) > config.drain.delay + config.drain.timeout
     assert fit(config, int(files)).shortfalls == ()
 
@@ -375,9 +368,10 @@ def test_every_file_is_named_by_a_test() -> None:
         ["git", "ls-files", "."], cwd=DEPLOY, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     files = [DEPLOY / name for name in tracked if chart not in (DEPLOY / name).parents]
-    tests = [path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
-    assert len(files) >= 9
-    assert [path.name for path in files if not any(path.name in text for text in tests)] == []
+    code = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py")))
+    named = set(re.findall(r"\"(?:[\w.-]+/)*([\w@.-]+)\"", code))
+    assert len(files) >= 20
+    assert [path.name for path in files if path.name not in named] == []
 
 
 # The page.
@@ -395,3 +389,11 @@ def test_the_page_has_its_sections_and_is_short() -> None:
         "Upgrading",
         "Removing the gateway",
     ]
+
+
+@pytest.mark.parametrize("way", ["**With compose**", "**On Kubernetes**", "### systemd\n"])
+def test_each_way_takes_three_commands_to_a_gateway_in_front_of_core(way: str) -> None:
+    _, found, rest = (DEPLOY / "README.md").read_text().partition(f"\n{way}")
+    block = rest.partition("```sh\n")[2].partition("```")[0]
+    commands = re.sub(r" \\\n\s*", " ", block).splitlines()
+    assert (found != "", len(commands)) == (True, 3)

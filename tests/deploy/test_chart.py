@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -24,6 +25,7 @@ def test_the_chart_has_the_version_of_the_gateway() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert f"--tag REGISTRY/blnk-gateway:{version} ." in (CHART / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", expected())
@@ -53,6 +55,27 @@ def test_every_value_is_in_the_schema_and_explained_in_the_file() -> None:
     json_schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert names(json_schema) - {"global"} == given(values)
+
+
+def test_every_named_template_is_included() -> None:
+    """No test renders a template that nothing includes; those of a sidecar are for the chart of Core."""
+    files = [path for path in (CHART / "templates").rglob("*") if path.is_file()]
+    text = "\n".join(path.read_text() for path in (*files, CHART / "README.md"))
+    assert set(re.findall(r'define "(\S+)"', text)) == set(re.findall(r'include "(\S+)"', text))
+
+
+def test_the_notes_are_those_of_the_template_that_tests_render() -> None:
+    """`helm template` leaves NOTES.txt out."""
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    assert notes.strip() == '{{ include "blnk-gateway.notes" . }}'
+
+
+def test_every_file_of_the_chart_has_a_test() -> None:
+    """The others are rendered, or compared with what they follow."""
+    files = {path.relative_to(CHART).as_posix() for path in CHART.rglob("*") if path.is_file()}
+    others = {path for path in files if not path.startswith("templates/")} - set(expected())
+    assert others == {"Chart.yaml", "README.md", "values.yaml"}
+    assert {Path(path).suffix for path in files if path.startswith("templates/")} == {".tpl", ".txt", ".yaml"}
 
 
 @pytest.mark.helm

@@ -14,14 +14,14 @@ import pytest
 
 from tests.addresses import free_ports
 from tests.core_stand_in import StandInCore
+from tests.deploy.systemd import UNIT
 from tests.raw_client import RawClient
 from tests.redis_server import RedisServer
-from tests.running import MASTER_KEY, ROOT
+from tests.running import MASTER_KEY
 from tests.serving import serving
 
 pytestmark = pytest.mark.systemd
 
-UNIT = ROOT / "deploy" / "blnk-gateway@.service"
 CONFINED = Path(__file__).with_name("confined.py")
 TOLERATED = 1.5
 """The exposure of the unit, of 10: 1.1 with systemd 252; each version judges a little differently."""
