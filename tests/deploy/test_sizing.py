@@ -9,6 +9,7 @@ from tests.running import ROOT
 
 _SPEED = (ROOT / "README.md").read_text(encoding="utf-8")
 _GUIDE = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+_FEATURES = (ROOT / "gateway" / "README.md").read_text(encoding="utf-8")
 _SIZING = _GUIDE.partition("\n## Sizing\n")[2].partition("\n## ")[0]
 
 RATES = (1_000, 10_000, 100_000)
@@ -25,12 +26,18 @@ def row(name: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")][2:]
 
 
-def cost_of_request() -> float:
+def cost_of_request(build: str = "compiled") -> float:
     """Return the mean of a GET and a stamped POST in seconds, from the table of the README."""
     (found,) = re.findall(
-        r"^\| \*\*the gateway, compiled\*\* \| \*\*(.+?)\*\* \| \*\*(.+?)\*\*", _SPEED, re.MULTILINE
+        rf"^\| \*\*the gateway, {build}\*\* \| \*\*(.+?)\*\* \| \*\*(.+?)\*\*", _SPEED, re.MULTILINE
     )
     return sum(map(float, found)) / 2e6
+
+
+def feature(name: str) -> float:
+    """Return what a feature adds to a GET and a stamped POST of the compiled build on average, in us."""
+    cells = re.findall(rf"^\| {name} \| \+?(-?[\d.]+) \S.*?\| \+?(-?[\d.]+) ", _FEATURES, re.MULTILINE)
+    return sum(map(float, *cells)) / 2
 
 
 def processes(rate: int) -> int:
@@ -81,3 +88,17 @@ def test_what_one_redis_serves_follows_too() -> None:
         r"(\d+) with 1,000 busy .* (\d+) with 10,000 .* and (\d+) if these", " ".join(_SIZING.split())
     ) == [tuple(map(str, most))]
     assert f"{processes(10_000_000):,} processes" in _SIZING
+
+
+def test_what_is_added_to_the_cost_of_a_request_is_what_was_measured() -> None:
+    """Within 0.5 us, of which the measured figures are no more certain."""
+    text = " ".join(_SIZING.split())
+    [tls] = re.findall(r"Add (\S+) us for TLS", text)
+    [limit] = re.findall(r"(\S+) us for a key with a limit", text)
+    [interpreted] = re.findall(r"interpreted it is (\S+) us", text)
+    assert abs(float(tls) - feature("TLS, kept connections")) < 0.5
+    assert abs(float(limit) - feature("a rate of the key")) < 0.5
+    found = re.findall(
+        r"^\| \*\*the gateway, interpreted.*\*\*(.+?)\*\* \| \*\*(.+?)\*\*", _SPEED, re.MULTILINE
+    )
+    assert abs(float(interpreted) - sum(map(float, *found)) / 2) < 0.5
