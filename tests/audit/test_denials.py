@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 from gateway.audit import AuditEntry, Kind
 from gateway.audit.denials import MOST_KINDS, MOST_OF_ONE, DenialCounts, DeniedAttempt
 
@@ -82,3 +85,86 @@ def test_who_has_no_key_cannot_hide_an_attempt_with_one() -> None:
     counts.add(attempt(2000, key_id="api_key_1", owner="acme"))
     (told,) = [each for each in counts.take("host:1") if each.key_id]
     assert (told.key_id, told.owner, told.count) == ("api_key_1", "acme", 1)
+
+
+def told_of(counts: DenialCounts) -> list[tuple[str, str, str, int]]:
+    """Return owner, key, route and count of each entry."""
+    return [(each.owner, each.key_id, each.route, each.count) for each in counts.take("host:1")]
+
+
+def test_many_keys_of_one_owner_cannot_hide_the_attempts_of_another_owner() -> None:
+    counts = DenialCounts()
+    for number in range(1000):
+        counts.add(attempt(number, key_id=f"api_key_{number % 50}", owner="acme", route=f"{number % 7}"))
+    counts.add(attempt(2000, key_id="api_key_o", owner="other"))
+    told = told_of(counts)
+    assert [each for each in told if each[0] != "acme"] == [("other", "api_key_o", "POST /api-keys", 1)]
+    assert len(told) == MOST_KINDS
+    assert sum(each[3] for each in told) == 1001
+
+
+def test_ten_owners_with_any_number_of_keys_have_an_entry_each() -> None:
+    """What came first does not matter: an owner that floods before the others gives its entries up."""
+    counts = DenialCounts()
+    for number in range(1000):
+        counts.add(attempt(number, key_id=f"api_key_{number}", owner="acme"))
+    others = [f"owner{number}" for number in range(MOST_KINDS - 1)]
+    for number, owner in enumerate(others):
+        counts.add(attempt(2000 + number, key_id=f"api_key_{owner}", owner=owner))
+    assert told_of(counts) == [
+        ("acme", "", "", 1000), *((owner, f"api_key_{owner}", "POST /api-keys", 1) for owner in others),
+    ]  # fmt: skip
+
+
+def test_owners_that_flood_at_the_same_time_share_the_entries_evenly() -> None:
+    counts = DenialCounts()
+    for number in range(3000):
+        owner = f"owner{number % 2}"
+        counts.add(attempt(number, key_id=f"api_key_{owner}_{number % 100}", owner=owner))
+    told = told_of(counts)
+    assert [sum(each[0] == owner for each in told) for owner in ("owner0", "owner1")] == [MOST_KINDS // 2] * 2
+    assert sum(each[3] for each in told) == 3000
+
+
+def test_more_owners_than_entries_are_one_more_entry_and_no_count_is_lost() -> None:
+    counts = DenialCounts()
+    for number in range(10_000):
+        counts.add(attempt(number, key_id=f"api_key_{number}", owner=f"owner{number}"))
+    *first, others = counts.take("host:1")
+    assert [each.owner for each in first] == [f"owner{number}" for number in range(MOST_KINDS)]
+    assert others == entry(at=f"t{MOST_KINDS:05}", count=10_000 - MOST_KINDS, until="t09999")
+
+
+def test_one_key_cannot_hide_another_key_of_its_owner() -> None:
+    """The key with the most entries gives them up first; each keeps its name."""
+    counts = DenialCounts()
+    keys = [f"api_key_{number}" for number in range(MOST_KINDS)]
+    for key in keys:
+        for number in range(10):
+            counts.add(attempt(number, key_id=key, owner="acme", route=f"{number}"))
+    assert [(key, count) for _, key, _, count in told_of(counts)] == [(key, 10) for key in keys]
+
+
+def test_an_entry_of_many_kinds_has_the_first_and_the_last_time_of_its_attempts() -> None:
+    """Texts of times do not sort as the times do."""
+    counts = DenialCounts(most=2)
+    times = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.9Z", "2026-01-01T00:00:00.91Z"]
+    for number, at in enumerate(times):
+        counts.add(replace(attempt(key_id=f"api_key_{number}", owner="acme"), at=at))
+    assert [(each.at, each.until, each.count) for each in counts.take("host:1")] == [
+        (times[0], "", 1), (times[1], times[2], 2),
+    ]  # fmt: skip
+
+
+def test_no_order_of_attempts_makes_more_entries_or_loses_a_count() -> None:
+    """Names that are an owner, a key and a network at once included."""
+    random, counts = Random(7), DenialCounts()  # noqa: S311
+    names = ["", *(f"{number}" for number in range(6))]
+    for _ in range(200):
+        for number in range(100):
+            key, owner, network, route = (random.choice(names) for _ in range(4))
+            counts.add(attempt(number, key_id=key, owner=owner if key else "", network=network, route=route))
+        told = counts.take("host:1")
+        assert sum(each.count for each in told) == 100
+        assert sum(bool(each.owner or each.key_id) for each in told) <= MOST_KINDS
+        assert len(told) <= 2 * MOST_KINDS + 2
