@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FLUSH_SECONDS: Final = 2.0
 """How long the last spans may take at the end of a process."""
 _LOOK_SECONDS: Final = 60.0
+_PACKAGES: Final = frozenset({"opentelemetry", "requests", "urllib3"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def open_tracing(config: Config, instance: str) -> Tracing | None:
     try:
         from gateway.telemetry.otlp import OtlpSpans, Service
     except ModuleNotFoundError as missing:
-        if not (missing.name or "").startswith("opentelemetry"):
+        if (missing.name or "").partition(".")[0] not in _PACKAGES:
             raise
         raise StartError(TRACING_PACKAGES_MISSING, Exit.USAGE) from missing
     service = Service(version(), instance, config.upstream.url)

@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import TraceState
 
 from gateway.telemetry.access_log import AccessEntry
+from gateway.telemetry.collector_session import collector_session
 from gateway.telemetry.span_attributes import (
     core_attributes,
     error_of,
@@ -61,7 +62,9 @@ class OtlpSpans:
         library = logging.getLogger("opentelemetry")
         library.addHandler(logging.NullHandler())
         library.propagate = False
-        self._exporter = _CountingExporter(OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_SECONDS))
+        self._exporter = _CountingExporter(
+            OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_SECONDS, session=collector_session())
+        )
         self._processor = BatchSpanProcessor(
             self._exporter,
             max_queue_size=MOST_WAITING,

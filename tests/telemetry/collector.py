@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ class Collector:
     def __init__(self) -> None:
         self.spans: list[Received] = []
         self.bodies: list[bytes] = []
+        self.heads: list[Mapping[str, str]] = []
+        self.peers: set[object] = set()
+        self.response_headers: Mapping[str, str] = {}
         self.held = False
         self._release = asyncio.Event()
         self.url = ""
@@ -55,9 +59,15 @@ class Collector:
         self._release.set()
         await self._runner.cleanup()
 
+    def has_bodies(self, count: int) -> bool:
+        """Return whether so many requests came."""
+        return len(self.bodies) == count
+
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.bodies.append(body)
+        self.heads.append(request.headers)
+        self.peers.add(request.get_extra_info("peername"))
         if self.held:
             await self._release.wait()
         assert request.content_type == "application/x-protobuf"
@@ -65,7 +75,7 @@ class Collector:
             service = _values(of_service.resource.attributes)
             for of_scope in of_service.scope_spans:
                 self.spans += [_received(span, service) for span in of_scope.spans]
-        return web.Response(content_type="application/x-protobuf")
+        return web.Response(content_type="application/x-protobuf", headers=self.response_headers)
 
 
 def _received(span: trace_pb2.Span, service: dict[str, Any]) -> Received:

@@ -7,10 +7,12 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,6 +26,7 @@ from tests.raw_client import request
 from tests.redis_server import free_port
 from tests.running import Running, eventually
 from tests.telemetry.collector import Collector, Received
+from tests.telemetry.endless_collector import MOST_SENT, EndlessCollector
 
 TRUSTED = (ip_network("127.0.0.1/32"),)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -278,6 +281,39 @@ class TestCollector:
         began = time.monotonic()
         await gateway.gateway.close()
         assert time.monotonic() - began < 4
+
+    @pytest.mark.parametrize(
+        ("head", "piece"),
+        [
+            (["Content-Length: 1000000000000"], b"x" * 65_536),
+            (["Transfer-Encoding: chunked"], b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+            (["Connection: close"], b"x" * 65_536),
+            (["Content-Encoding: gzip", "Content-Length: 1000000000000"], gzip.compress(bytes(50_000_000))),
+        ],
+        ids=["of a length", "in chunks", "until it closes", "compressed"],
+    )
+    async def test_of_a_response_without_end_the_beginning_is_read_and_the_connection_closed(
+        self, start_gateway: Start, head: list[str], piece: bytes
+    ) -> None:
+        """A few MiB more wait in the sockets."""
+        async with EndlessCollector(head, piece) as hostile:
+            gateway = await start_gateway(tracing={"endpoint": hostile.url, "ratio": 1.0})
+            await gateway.ask("GET", "/made-up")
+            await eventually(lambda: bool(hostile.sent), "a connection that the gateway has closed")
+            assert hostile.sent[0] < MOST_SENT / 2
+            exported = b'blnk_gateway_trace_spans_total{result="exported"} 1.0'
+            await eventually(lambda: exported in gateway.gateway.metrics.exposition("")[0], "the span")
+
+    async def test_a_connection_is_used_again_and_nothing_of_a_response_comes_back(
+        self, start_gateway: Start, collector: Collector
+    ) -> None:
+        collector.response_headers = {"Set-Cookie": "name=value"}
+        gateway = await traced(start_gateway, collector)
+        for number in range(2):
+            await gateway.ask("GET", "/made-up")
+            await eventually(partial(collector.has_bodies, number + 1), f"{number + 1} exports")
+        assert len(collector.peers) == 1
+        assert [head.get("Cookie") for head in collector.heads] == [None, None]
 
     async def test_one_that_is_away_costs_spans_and_nothing_else(self, start_gateway: Start) -> None:
         gateway = await start_gateway(
