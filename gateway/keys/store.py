@@ -9,6 +9,8 @@ Rules kept here:
 - An import never overwrites a record that is there, and no quota applies to it: it is an operator's act.
   The same is true of a rotation.
 - A record is removed only once its key has ended, and only if it still is what the caller has read.
+- A record that cannot be read, such as one of a newer version, fails what needs that record. A list of many
+  keys leaves it out instead, if the store was given a `LeftOut` that takes note of it.
 - The last use of a key is kept beside the records: it changes too often to count as a change.
 - Every change to a record has an entry in the audit stream, which is written with it or not at all.
 - Every failure of a store is `StoreUnavailableError`, with the reason as its cause. After an
@@ -28,6 +30,17 @@ from gateway.keys.leases import TokenLeases
 from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import KeyRecord, RefusedRecordError
 
+
+@dataclass(frozen=True, slots=True)
+class UnreadableKey:
+    """A key whose record cannot be read: its id, "" if not even that can be, and the reason for operators."""
+
+    key_id: str
+    reason: str
+
+
+LeftOut = Callable[[UnreadableKey], None]
+"""Takes note of a key that a list leaves out, because its record cannot be read."""
 Revision = Callable[[KeyRecord], KeyRecord]
 """Returns a record as it is to be; the same record for no change. May be called more than once."""
 

@@ -243,7 +243,7 @@ def _core(base: Base) -> CoreParts:
 
 def _keys(base: Base, observer: GatewayObserver) -> KeyParts:
     settings = base.live.config.keys
-    store = base.options.store or open_store(base.live)
+    store = base.options.store or open_store(base.live, base.log.events)
     watch = StoreWatch(
         store,
         base.log.events.bind(store=settings.shown_store),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from structlog.typing import FilteringBoundLogger
+
 from gateway.config import KeysConfig
 from gateway.keys.authorities import AuthorityParts, MissingPackagesError, OpenAuthority, authority_kind
 from gateway.keys.cache import KeyCache
@@ -18,10 +20,14 @@ from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.server.live_config import LiveConfig
 from gateway.server.observer import GatewayObserver
+from gateway.server.unreadable_keys import UnreadableKeys
 
 
-def open_store(live: LiveConfig) -> KeyStore:
-    """Return the store that `keys.store` names; its audit stream keeps as many entries as is live."""
+def open_store(live: LiveConfig, log: FilteringBoundLogger) -> KeyStore:
+    """Return the store that `keys.store` names; its audit stream keeps as many entries as is live.
+
+    `log` takes the keys that lists leave out.
+    """
     keys = live.config.keys
 
     def audit_kept() -> int:
@@ -29,7 +35,12 @@ def open_store(live: LiveConfig) -> KeyStore:
 
     if keys.in_memory:
         return MemoryKeyStore(audit_kept=audit_kept, now=utc_now)
-    return RedisKeyStore(keys.store, replicas=keys.replicas, kept=KeptEntries(audit=audit_kept))
+    return RedisKeyStore(
+        keys.store,
+        replicas=keys.replicas,
+        kept=KeptEntries(audit=audit_kept),
+        left_out=UnreadableKeys(log, uptime).add,
+    )
 
 
 def open_authority(

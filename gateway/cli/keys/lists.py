@@ -27,6 +27,7 @@ from gateway.cli.keys.display import (
     write_json,
 )
 from gateway.cli.keys.filters import KEY_STATES, KeyFilter
+from gateway.cli.keys.left_out import LeftOutKeys
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.keys.record import KeyRecord
@@ -92,12 +93,14 @@ def list_keys(
             return await reader.owned(owner)
         return list({record.id: record async for batch in reader.scan() for record in batch}.values())
 
-    found = (record for record in _read(path, work) if chosen.passes(record, now.timestamp()))
+    left_out = LeftOutKeys()
+    found = (record for record in _read(path, work, left_out) if chosen.passes(record, now.timestamp()))
     records = sorted(found, key=newest_first, reverse=True)
     if output == "json":
         write_json([public(record, now) for record in records])
     else:
         say_table(records, now)
+    left_out.fail_if_any("its record is left out")
 
 
 @click.command(epilog=EXIT_CODES, short_help="Show everything about one key.")
@@ -201,17 +204,21 @@ def export(*, digests: bool, path: Path) -> None:
                     seen.add(record.id)
                     write_json(_exported(record, digests=digests))
 
-    _read(path, work)
+    left_out = LeftOutKeys()
+    _read(path, work, left_out)
+    left_out.fail_if_any("its record is left out")
 
 
-def _read(path: Path, work: Callable[[KeyReader], Awaitable[Done]]) -> Done:
+def _read(
+    path: Path, work: Callable[[KeyReader], Awaitable[Done]], left_out: LeftOutKeys | None = None
+) -> Done:
     config = load_for_keys(path, changing=False)
 
     async def with_reader(store: KeyStore) -> Done:
         async with open_key_reader(config, store, utc_now()) as reader:
             return await work(reader)
 
-    return run_with_store(config, with_reader)
+    return run_with_store(config, with_reader, left_out=None if left_out is None else left_out.add)
 
 
 def _exported(record: KeyRecord, *, digests: bool) -> dict[str, object]:

@@ -3,11 +3,13 @@
 Rules kept here:
 - All keys of an owner are revoked only after a confirmation: on a terminal, or by an option.
 - A key of the owner that is created meanwhile is revoked too: the owner is read again until no key is live.
+- A key whose record cannot be read is named, and keeps no other one of the owner from being revoked.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ from gateway.cli.console import EXIT_CODES, config_option, fail, say
 from gateway.cli.dependency_failures import unfinished
 from gateway.cli.keys.changed import NOT_SHOWN, show_changed, show_states
 from gateway.cli.keys.display import in_utc, output_option
+from gateway.cli.keys.left_out import LeftOutKeys
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.rotation import successors_of
 from gateway.cli.keys.store import load_for_keys, run_with_store
@@ -114,26 +117,37 @@ def _revoke_owner(config: Config, owner: str, reason: str, output: str, *, askin
             open_key_writer(config, store, at) as writer,
             open_key_reader(config, store, at) as reader,
         ):
-            return await revoke_owned(reader, writer, owner, reason)
+            return await revoke_owned(reader, writer, owner, reason, left_out.ids)
 
+    left_out = LeftOutKeys()
     with first_signal_held_back():
-        revoked, left = run_with_store(config, work)
+        revoked, left = run_with_store(config, work, left_out=left_out.add)
     show_states(revoked, output)
     say(f"revoked keys of {printable(owner)}: {len(revoked)}", err=True)
     if left:
-        fail(f"{left} new ones are live: somebody creates keys for this owner; run it again", Exit.FAILED)
+        say(f"{left} new ones are live: somebody creates keys for this owner; run it again", err=True)
+    left_out.fail_if_any("not revoked")
+    if left:
+        sys.exit(Exit.FAILED)
 
 
 async def revoke_owned(
-    reader: KeyReader, writer: KeyWriter, owner: str, reason: str
+    reader: KeyReader, writer: KeyWriter, owner: str, reason: str, unreadable: Container[str] = ()
 ) -> tuple[list[KeyRecord], int]:
-    """Revoke the keys of an owner that have not ended; return their records, and how many are left."""
+    """Revoke the keys of an owner that have not ended; return their records, and how many are left.
+
+    `unreadable` has the ids of the keys that were left out so far: their records cannot be changed.
+    """
     revoked: list[KeyRecord] = []
+
+    async def live() -> list[str]:
+        return [record.id for record in await _unended(reader, owner) if record.id not in unreadable]
+
     for _ in range(_PASSES):
-        if not (live := await _unended(reader, owner)):
+        if not (ids := await live()):
             return revoked, 0
-        revoked += await writer.revoke_all([record.id for record in live], reason)
-    return revoked, len(await _unended(reader, owner))
+        revoked += await writer.revoke_all(ids, reason)
+    return revoked, len(await live())
 
 
 def _confirm(config: Config, owner: str) -> None:
@@ -145,7 +159,8 @@ def _confirm(config: Config, owner: str) -> None:
         async with open_key_reader(config, store, utc_now()) as reader:
             return len(await _unended(reader, owner))
 
-    live = run_with_store(config, count)
+    # The command names what is left out here once it has revoked the others.
+    live = run_with_store(config, count, left_out=lambda _: None)
     if not click.confirm(f"Revoke the {live} keys of {printable(owner)} that have not ended?", err=True):
         fail("nothing was revoked", Exit.FAILED)
 

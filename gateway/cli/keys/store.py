@@ -30,7 +30,7 @@ from gateway.errors import GatewayError
 from gateway.keys.authorities import AuthorityKind, authority_kind
 from gateway.keys.authority import CORE_PACKAGES_MISSING
 from gateway.keys.record import RefusedRecordError
-from gateway.keys.store import KeyStore
+from gateway.keys.store import KeyStore, LeftOut
 from gateway.server.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def run_with_store(
     *,
     advice: str = "",
     way: Way = Way.CLI,
+    left_out: LeftOut | None = None,
 ) -> Done:
     """Return the result of `work` on the store; exit with 3 if a dependency fails, with 1 if it refuses.
 
@@ -112,6 +113,7 @@ def run_with_store(
         work: reads and changes it; the changes are audited as those of whoever runs the command.
         advice: replaces the usual advice for a dependency that failed.
         way: the way of these changes.
+        left_out: takes note of keys that lists leave out; None if an unreadable record fails the list.
     """
 
     async def work_and_close() -> Done:
@@ -122,6 +124,7 @@ def run_with_store(
             replicas=config.keys.replicas,
             kept=KeptEntries(audit=lambda: None if _KEPT in config.unset else config.audit.kept),
             author=Author(operator_name(), way),
+            left_out=left_out,
         )
         try:
             return await work(store)

@@ -34,7 +34,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as LostConnectionError
 
 from gateway.errors import GatewayError
-from gateway.keys.errors import StoreUnavailableError, UnacknowledgedError, UncertainError
+from gateway.keys.errors import (
+    StoreUnavailableError,
+    UnacknowledgedError,
+    UncertainError,
+    UnreadableKeyError,
+)
 from gateway.keys.record import RefusedRecordError
 
 RESPONSE_SECONDS: Final = 1.5
@@ -120,10 +125,11 @@ class NoPrimaryError(LostConnectionError):
 
 
 class UnreadableRecordError(Exception):
-    """The value under a name is no record of the key in that name."""
+    """The value under a name is no record of the key in that name; `key_id` is what it names, if anything."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, key_id: str = "") -> None:
         super().__init__(f"{name} in Redis holds no record that can be read")
+        self.key_id = key_id
 
 
 _IN_WORDS: Final = (
@@ -146,6 +152,8 @@ async def redis_errors(wait: float = 0.0) -> AsyncIterator[None]:
         raise
     except NotAcknowledgedError as error:
         raise UnacknowledgedError(reason=str(error)) from error
+    except UnreadableRecordError as error:
+        raise UnreadableKeyError(reason=str(error)) from error
     except Exception as error:
         # redis-py lets through OSError, ValueError, IndexError and more, depending on what the peer sends.
         failure = UncertainError if maybe_written(error) else StoreUnavailableError

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - The record alone is authoritative: what an index names is believed only if the record is there.
-- A record that cannot be read fails the whole read: it is never left out.
+- A record that cannot be read fails the whole read. It is left out only where somebody takes note of it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
+from gateway.keys.minting import is_key_id
 from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import decode_record
 from gateway.keys.redis import names as names
 from gateway.keys.redis.errors import UnreadableRecordError, redis_errors
+from gateway.keys.store import LeftOut, UnreadableKey
 
 BATCH: Final = 1000
 """The most names that one command reads."""
@@ -23,11 +27,26 @@ RECORDS: Final = 100
 Stored = list[KeyRecord | None]
 
 
-class BatchReader:
-    """Reads many records over one client of redis-py (`Any`: it types every command as perhaps awaitable)."""
+class _Id(msgspec.Struct):
+    """What a record has in every version."""
 
-    def __init__(self, client: Any) -> None:
+    id: str
+
+
+_ID: Final = msgspec.json.Decoder(_Id)
+
+
+class BatchReader:
+    """Reads many records.
+
+    Args:
+        client: of redis-py (`Any`: it types every command as perhaps awaitable).
+        left_out: takes note of a record that cannot be read; None if such a one is to fail the read.
+    """
+
+    def __init__(self, client: Any, left_out: LeftOut | None = None) -> None:
         self._client = client
+        self._left_out = left_out
 
     async def get_many(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         """Return the records of keys by their ids, with their last use; unknown ones are left out."""
@@ -46,7 +65,8 @@ class BatchReader:
         for start in range(0, len(digests), RECORDS):
             batch = digests[start : start + RECORDS]
             async with redis_errors():
-                found = [record for record in await read_all(self._client, batch) if record is not None]
+                texts = await _texts(self._client, batch)
+                found = self._readable(batch, texts)
             times = await self.last_used([record.id for record in found])
             records += [record.with_last_use(at) for record, at in zip(found, times, strict=True)]
         return records
@@ -61,6 +81,20 @@ class BatchReader:
         """Return the ids in an index."""
         async with redis_errors():
             return [member.decode() for member in await self._client.smembers(name)]
+
+    def _readable(self, digests: Sequence[str], texts: Sequence[bytes | None]) -> list[KeyRecord]:
+        """Return the records that are there. Raises UnreadableRecordError if nobody takes note of it."""
+        found = []
+        for digest, text in zip(digests, texts, strict=True):
+            if text is None:
+                continue
+            try:
+                found.append(read_record(digest, text))
+            except UnreadableRecordError as error:
+                if self._left_out is None:
+                    raise
+                self._left_out(UnreadableKey(error.key_id, str(error)))
+        return found
 
     async def _by_ids(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         digests: list[str] = []
@@ -77,8 +111,7 @@ async def read_all(client: Any, digests: Sequence[str]) -> Stored:
     Raises:
         UnreadableRecordError: one of them cannot be read.
     """
-    texts = await client.mget([names.key_name(digest) for digest in digests]) if digests else []
-    return read_records(digests, texts)
+    return read_records(digests, await _texts(client, digests))
 
 
 def read_records(digests: Sequence[str], texts: Sequence[bytes | None]) -> Stored:
@@ -100,5 +133,18 @@ def read_record(digest: str, text: bytes) -> KeyRecord:
     except ValueError:
         record = None
     if record is None or record.digest != digest:
-        raise UnreadableRecordError(names.key_name(digest).decode())
+        raise UnreadableRecordError(names.key_name(digest).decode(), _id_in(text))
     return record
+
+
+async def _texts(client: Any, digests: Sequence[str]) -> list[bytes | None]:
+    return await client.mget([names.key_name(digest) for digest in digests]) if digests else []
+
+
+def _id_in(text: bytes) -> str:
+    """Return the id in the text of a record that cannot be read; "" if there is none."""
+    try:
+        found = _ID.decode(text).id
+    except ValueError:
+        return ""
+    return found if is_key_id(found) else ""

@@ -4,6 +4,8 @@ Rules kept here:
 - The record alone is authoritative: what an index names is believed only if the record says so too.
 - A look-up by digest is one round trip, shared by all who ask at the same time (`lookups`).
 - Look-ups, lists and changes have connections of their own.
+- Lists of many keys (`owned`, `scan`, `get_many`) leave out what cannot be read, if somebody takes note of
+  it. All other reads fail.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import redis_errors
 from gateway.keys.redis.lookups import Lookups
 from gateway.keys.redis.reading import BATCH, BatchReader
+from gateway.keys.store import LeftOut
 
 
 class RedisRecordReader:
-    """Finds records over one link."""
+    """Finds records over one link; `left_out` takes note of those that lists leave out, None for none."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, left_out: LeftOut | None = None) -> None:
         self.link = link
         self._single = BatchReader(link.changes)
-        self._lists = BatchReader(link.lists)
+        self._lists = BatchReader(link.lists, left_out)
         self._look_ups = Lookups(link)
 
     async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:

@@ -32,6 +32,7 @@ from gateway.keys.redis.record_reader import RedisRecordReader
 from gateway.keys.redis.record_writer import RecordWriter
 from gateway.keys.redis.role import connected_replicas
 from gateway.keys.redis.usage import KeyUsage
+from gateway.keys.store import LeftOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAudit
         replicas: the least number of Redis replicas that must acknowledge a write.
         kept: about how many entries the streams keep.
         author: makes the changes, unless `acting_as` names another.
+        left_out: takes note of a key that a list leaves out, because its record cannot be read; None if such
+            a record fails the list.
 
     Raises:
         ValueError: the URL is not one of Redis; the message does not repeat it.
@@ -67,9 +70,10 @@ class RedisKeyStore(RedisRecordReader, RecordWriter, RedisChangeFeed, RedisAudit
         replicas: int = 0,
         kept: KeptEntries = KeptEntries(),
         author: Author = THE_GATEWAY,
+        left_out: LeftOut | None = None,
     ) -> None:
         link = RedisLink(url)
-        RedisRecordReader.__init__(self, link)
+        RedisRecordReader.__init__(self, link, left_out)
         RecordWriter.__init__(self, link, RecordCommands(kept.changes, kept.audit, author), replicas)
         RedisChangeFeed.__init__(self, link)
         RedisAuditStream.__init__(self, link, kept.audit)

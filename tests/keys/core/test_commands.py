@@ -29,6 +29,7 @@ from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.minting import digest
 from gateway.keys.quota import Quota
 from gateway.keys.record import Change, KeyRecord
+from gateway.keys.redis.names import key_name
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.policy.terms import KeyTerms, Rate
@@ -352,6 +353,24 @@ class TestUpdate:
 
 
 class TestRevoke:
+    @pytest.mark.usefixtures("core")
+    async def test_a_record_that_cannot_be_read_keeps_no_other_key_of_the_owner_live(
+        self, keys: Keys, table: Table, store: RedisKeyStore, redis_server: RedisServer
+    ) -> None:
+        """The list has the row of that key, which is revoked nowhere; the command names it."""
+        kept, lost = [await table.mint("ledgers:read") for _ in range(2)]
+        for key in (kept, lost):
+            assert (await keys("update", key.id, "--rate", "1/s")).exit_code == 0
+        name = key_name((await stored(store, lost.id)).digest)
+        redis_server.command("SET", name, json.dumps({"id": lost.id}))
+        listed = await keys("list", "--output", "json")
+        assert sorted(record["id"] for record in json.loads(listed.stdout)) == sorted([kept.id, lost.id])
+        result = await keys("revoke", "--owner", "acme", "--yes")
+        assert (listed.exit_code, result.exit_code) == (3, 3)
+        assert result.stdout == f"{kept.id}\trevoked\n"
+        assert f"{lost.id}: not revoked: {name.decode()} in Redis holds no record" in result.stderr
+        assert [await revoked(table, key.id) for key in (kept, lost)] == [True, False]
+
     async def test_all_keys_of_an_owner_are_revoked_here_before_core_is_asked(
         self, keys: Keys, core: CoreApi, table: Table, store: RedisKeyStore
     ) -> None:
