@@ -7,7 +7,8 @@ Rules kept here:
 - A bucket that was lost, or that an older copy of the data brought back, is made anew at no more than the
   lowest level that a replica remembers. So a restart of Redis gives nobody a second burst.
 - A replica that has not asked for 5 s is not counted any more.
-- Whatever a value holds, the script does not fail: one that cannot be read is a lost bucket.
+- Whatever a value holds, the script does not fail: one that cannot be read is a lost bucket. So is one whose
+  numbers are none (`nan`), or larger than any that the script writes. A value of another type is replaced.
 """
 
 from __future__ import annotations
@@ -25,21 +26,32 @@ REPLICA_SECONDS: Final = 5
 
 # KEYS: the set of replicas, then the bucket of each key. ARGV: the replica, the seconds for which it counts,
 # then eight numbers for each key: rate, capacity, spent, granted, wanted, estimate, began, seen.
-# Numbers are returned as texts: Redis would cut off their fractions. TIME is the only command that a user who
-# was made for an older version may lack.
+# Numbers are returned as texts: Redis would cut off their fractions. A bucket lives for 1e12 ms at most,
+# because Redis refuses an end that is too far away. TIME is the only command that a user who was made for an
+# older version may lack.
 _SCRIPT: Final = """\
 local time = redis.pcall('TIME')
 if time.err then return {err = "NOPERM No permissions to run the 'time' command"} end
 local now = time[1] + time[2] / 1000000
 
-redis.call('ZADD', KEYS[1], now, ARGV[1])
+local added = redis.pcall('ZADD', KEYS[1], now, ARGV[1])
+if type(added) == 'table' and string.find(added.err, 'WRONGTYPE', 1, true) then
+  redis.call('DEL', KEYS[1])
+  added = redis.pcall('ZADD', KEYS[1], now, ARGV[1])
+end
+if type(added) == 'table' then return added end
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2], 'LIMIT', 0, 1000)
 if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end
+
+local function number(text)
+  local found = tonumber(text)
+  if found and found == found and math.abs(found) < 1e15 then return found end
+end
 
 local function settle(name, rate, capacity, spent, granted, wanted, estimate, began, seen)
   local kept = redis.call('MGET', name)[1] or ''
   local level, changed, made, total = kept:match('^(%S+) (%S+) (%S+) (%S+)$')
-  level, changed, made, total = tonumber(level), tonumber(changed), tonumber(made), tonumber(total)
+  level, changed, made, total = number(level), number(changed), number(made), number(total)
   if not (level and changed and made and total) then
     level, changed, made, total = capacity, now, now, 0
   elseif made == began and changed < seen - 0.001 then
@@ -55,7 +67,7 @@ local function settle(name, rate, capacity, spent, granted, wanted, estimate, be
   local given = math.max(0, math.min(wanted, math.floor(level)))
   level = level - given
   local value = string.format('%.6f %.6f %.6f %d', level, now, made, total)
-  redis.call('SET', name, value, 'PX', math.ceil(((capacity - level) / rate + 2) * 1000))
+  redis.call('SET', name, value, 'PX', math.min(1e12, math.ceil(((capacity - level) / rate + 2) * 1000)))
   return {tostring(given), string.format('%.6f', level), string.format('%.6f', made), total}
 end
 

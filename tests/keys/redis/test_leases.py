@@ -127,12 +127,37 @@ class TestLostBuckets:
         memory = BucketMemory(10.0, first.leases[0].began, later.now)
         assert rounded(await ask(memory=memory)) == (0, 10)
 
-    @pytest.mark.parametrize("value", [b"", b"x", b"1 2 3", b"nan x y z", b"\xff\x00 1 1 1"])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            b"", b"x", b"1 2 3", b"nan x y z", b"\xff\x00 1 1 1",
+            b"nan nan nan nan", b"nan 1 1 1", b"1 nan 1 1", b"1 1 nan 1", b"1 1 1 nan",
+            b"inf inf inf inf", b"-inf 1 1 1", b"1 -inf 1 1", b"1 1 1 inf",
+            b"-1e308 1 1 1", b"1 -1e308 1 1", b"1 1 1e308 1", b"1 1 1 -1e308", b"1e308 1 1 1e308",
+        ],
+    )  # fmt: skip
     async def test_a_value_that_cannot_be_read_is_a_lost_bucket(
         self, ask: Asking, redis_server: RedisServer, value: bytes
     ) -> None:
         """A damaged value fails no call."""
         redis_server.command("SET", BUCKET, value)
+        assert rounded(await ask(spent=1)) == (0, 99)
+        assert rounded(await ask(spent=1)) == (0, 98)
+
+    @pytest.mark.parametrize("level", [-1e14, -1e9, 1e14])
+    async def test_the_largest_numbers_that_are_read_fail_no_call(
+        self, ask: Asking, redis_server: RedisServer, level: float
+    ) -> None:
+        """A bucket that is full only after ages has an end all the same."""
+        redis_server.command("SET", BUCKET, f"{level} {time.time()} 1 1")
+        assert (await ask(spent=1)).level == pytest.approx(min(100, level) - 1)
+
+    @pytest.mark.parametrize("name", [BUCKET, LIMIT_REPLICAS])
+    async def test_a_value_of_another_type_is_replaced(
+        self, ask: Asking, redis_server: RedisServer, name: str | bytes
+    ) -> None:
+        redis_server.command("DEL", name)
+        redis_server.command("RPUSH", name, "x")
         assert rounded(await ask(spent=1)) == (0, 99)
 
 
