@@ -3,6 +3,8 @@
 Rules kept here:
 - A file that a dead process has left is replaced. A socket that somebody listens on, and a file that is no
   socket, are refused and stay.
+- Of several processes that begin to listen on a path at the same time, one looks at its file, replaces it and
+  listens before the next one looks: a lock beside the file, `PATH.lock`, exists for as long as that takes.
 - The file has its mode before anybody can connect.
 - A file is removed at the end only if it is still the one that was made here.
 """
@@ -11,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +26,13 @@ from typing import Final
 from gateway.config.unix_addresses import UnixAddress
 
 _PROBE_SECONDS: Final = 1.0
+_LOCK_TRIES: Final = 200
+_LOCK_PAUSE: Final = 0.01
+"""Seconds between them: in all, twice what another process may take for its probe."""
+_LOCKED: Final = (
+    "another program begins to listen there, and has not done so for 2 s: stop it, or write another path"
+)
+_OTHERS_LOCK: Final = "another user has the file of its lock, {}: remove it, or write another path"
 _LIVE: Final = "another program listens there: stop it, or write another path"
 _OTHERS: Final = "a socket of another user is there: remove it, or write another path"
 _NO_SOCKET: Final = "a file is there that is no socket: remove it, or write another path"
@@ -43,8 +54,8 @@ def opened(address: UnixAddress, mode: int, queue: int) -> socket.socket:
     """Return a socket that listens at a path whose file has `mode`. Raises UnusablePathError."""
     path = Path(address.path)
     try:
-        _make_room(path)
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, _locked(path):
+            _make_room(path)
             listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             listening.bind(address.path)
             stack.callback(path.unlink)
@@ -70,6 +81,51 @@ def why_not_usable(address: UnixAddress) -> str:
     except OSError as problem:
         return _REASONS.get(problem.errno or 0) or problem.strerror or str(problem)
     return ""
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a path, and remove its file at the end. Raises UnusablePathError, OSError."""
+    lock = path.with_name(f"{path.name}.lock")
+    held = _wait_for_lock(lock)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(held)
+
+
+def _wait_for_lock(lock: Path) -> int:
+    """Return the descriptor that holds a lock. Raises UnusablePathError, OSError."""
+    for _ in range(_LOCK_TRIES):
+        held = _try_lock(lock)
+        if held is not None:
+            return held
+        time.sleep(_LOCK_PAUSE)
+    raise UnusablePathError(_LOCKED)
+
+
+def _try_lock(lock: Path) -> int | None:
+    """Return the descriptor that holds a lock; None if another one holds it. Raises as `_wait_for_lock`."""
+    try:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        if lock.exists():
+            raise UnusablePathError(_OTHERS_LOCK.format(lock)) from None
+        raise
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A holder that has ended meanwhile removed this file, and there may be a new one.
+            held = os.path.samestat(os.fstat(descriptor), lock.stat())
+        except (BlockingIOError, FileNotFoundError):
+            held = False
+        if held:
+            stack.pop_all()
+            return descriptor
+    return None
 
 
 def _make_room(path: Path) -> None:

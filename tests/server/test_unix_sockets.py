@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import socket
@@ -29,6 +30,7 @@ from tests.conftest import Start
 from tests.core_stand_in import StandInCore
 from tests.raw_client import RawClient
 from tests.running import MASTER_KEY, ROOT, Running, shipped_config
+from tests.server.racing_sockets import race
 from tests.server.test_listener import Greeting, connected, received
 from tests.serving import serving
 from tests.wire.asserting import READ, assert_error
@@ -103,6 +105,33 @@ class TestFile:
             assert why_not_usable(address) == text
             file.unlink()
         assert other.exists()
+
+    def test_of_processes_that_begin_at_once_one_listens_and_the_others_are_refused(
+        self, tmp_path: Path
+    ) -> None:
+        """On a path that a dead process has left, and on a new one; no other file stays there."""
+        paths = [f"{tmp_path}/{number}.sock" for number in range(200)]
+        for path in paths[::2]:
+            opened(UnixAddress(path), 0o600, 1).close()
+        live = "another program listens there: stop it, or write another path"
+        outcomes = race(paths, 4)
+        for each in zip(*outcomes, strict=True):
+            assert sorted(each) == [("", True), *[(live, False)] * 3]
+        assert sorted(str(path) for path in tmp_path.iterdir()) == sorted(paths)
+
+    def test_a_lock_that_a_dead_process_has_left_holds_up_nobody(self, address: UnixAddress) -> None:
+        Path(f"{address.path}.lock").touch(0o600)
+        with opened(address, 0o600, 1):
+            connected(address).close()
+        assert [path.name for path in Path(address.path).parent.iterdir()] == ["gateway.sock"]
+
+    def test_a_path_that_another_program_keeps_locked_is_refused(self, address: UnixAddress) -> None:
+        text = "another program begins to listen there, and has not done so for 2 s"
+        with Path(f"{address.path}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(UnusablePathError, match=text):
+                opened(address, 0o600, 1)
+        assert not Path(address.path).exists()
 
     def test_a_folder_that_is_missing_is_named(self, tmp_path: Path) -> None:
         """A path in no folder is refused with what to do."""
