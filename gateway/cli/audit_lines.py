@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.cli.safe_text import safe_json
 from gateway.gocompat.times import Instant
 from gateway.keys.redis.audit_reader import AuditBatch, StoredEntry
 from gateway.policy.explanation import printable
@@ -74,7 +75,7 @@ def _is_readable(members: Members) -> bool:
 
 def json_line(members: Members) -> bytes:
     """Return an entry as a line of JSON."""
-    return msgspec.json.encode(members) + b"\n"
+    return safe_json(members) + b"\n"
 
 
 def table_line(members: Members) -> bytes:

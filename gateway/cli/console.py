@@ -2,6 +2,7 @@
 
 Rules kept here:
 - Wrong input ends a command with a message on stderr, never with a traceback.
+- What is printed for people controls no terminal.
 - Other packages get the process environment as an argument.
 """
 
@@ -16,6 +17,7 @@ from typing import NoReturn
 
 import click
 
+from gateway.cli.safe_text import safe_text
 from gateway.config import Config, ConfigError, UnreadableConfigError, load_config
 from gateway.server.exit_codes import Exit
 
@@ -97,7 +99,7 @@ def say(text: str, *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     encoding = stream.encoding or "utf-8"
     # A file name or a response may hold what the terminal cannot show.
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+    click.echo(safe_text(text).encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def fail(text: str, code: Exit) -> NoReturn:

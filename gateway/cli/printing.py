@@ -2,10 +2,12 @@
 
 Rules kept here:
 - Lines are never wrapped, so that they can be copied.
-- A character that the stream cannot encode is escaped.
+- A character that the stream cannot encode is escaped, and one that is not printable.
 """
 
 from __future__ import annotations
+
+from gateway.cli.safe_text import safe_text
 
 Part = tuple[str, str]
 """A text and its style, such as `bold red`; an empty style is plain."""
@@ -27,5 +29,5 @@ class Printer:
         encoding = self._console.encoding
         line = self._text()
         for text, style in parts:
-            line.append(text.encode(encoding, "backslashreplace").decode(encoding), style=style)
+            line.append(safe_text(text).encode(encoding, "backslashreplace").decode(encoding), style=style)
         self._console.print(line, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - Neither a key's digest nor its hash is shown.
-- Names and owners come from clients: their control characters never reach the terminal.
+- Names and owners come from clients: their control characters never reach the terminal, in JSON neither.
 - A table is drawn only on a terminal that is wide enough, and for at most 1,000 keys, because its layout
   takes long. Elsewhere the cells of a row are separated by tabs.
 - A table shows ids whole, so that they can be copied. On a narrow terminal it leaves columns out, and says
@@ -18,9 +18,9 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import click
-import msgspec
 
 from gateway.cli.console import say
+from gateway.cli.safe_text import safe_json
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import ROTATED, Event, KeyRecord, Revocation, is_bcrypt
@@ -91,7 +91,7 @@ def in_utc(at: Instant, digits: int) -> str:
 
 def write_json(value: object) -> None:
     """Print one line of JSON."""
-    click.echo(msgspec.json.encode(value))
+    click.echo(safe_json(value))
 
 
 def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
