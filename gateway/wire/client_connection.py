@@ -38,6 +38,7 @@ from gateway.wire.exchange import Exchange
 from gateway.wire.flow import FlowControl
 from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
+from gateway.wire.peer_end import CONNECTION, SIDE, end_of_peer
 from gateway.wire.request_loop import RequestLoop
 from gateway.wire.request_queue import RequestQueue
 from gateway.wire.securable_connection import SecurableConnection
@@ -135,7 +136,7 @@ class ClientConnection(SecurableConnection):
         elif self.input.receiving is not None:
             phase = HELD if self.flow.paused else BODY
         elif self.requests.current is not None or self.requests.waiting:
-            phase = HANDLING
+            phase = HELD if self.flow.paused else HANDLING
         else:
             phase = HEAD if self.input.head_begun else self._resting
         # The time of a body begins anew with each of its bytes.
@@ -168,6 +169,8 @@ class ClientConnection(SecurableConnection):
         elif self.phase is BODY and self.input.receiving is not None:
             self.input.ignore()
             self.input.receiving.body.break_off(RequestTimeoutError())
+        elif self.phase is HELD:
+            self._look_for_client()
         elif self.phase is HEAD:
             self.input.refuse(RequestTimeoutError())
         elif self.phase is IDLE and self.ending:
@@ -175,6 +178,19 @@ class ClientConnection(SecurableConnection):
             self.close(linger=False)
         else:
             self.abort()
+
+    def _look_for_client(self) -> None:
+        """Find out whether the client, of which nothing is read, has left or has ended its side."""
+        end = end_of_peer(self._transport)
+        if end is CONNECTION:
+            self.abort()
+            return
+        current = self.requests.current
+        # Of a body that still comes, the rest may have come before the end.
+        if end is SIDE and current is not None and current is not self.input.receiving:
+            self.ended_at = min(self.ended_at, self._owner.deadlines.now)
+            current.leave()
+        self._enter(HELD)
 
     def waits_for_client(self) -> bool:
         """Return True if its client has kept it waiting for long enough to lose it to another party.
@@ -239,7 +255,7 @@ class ClientConnection(SecurableConnection):
         """Keep a half-closed connection open for the responses to requests that were whole."""
         lingering = self.input.state is client_input.LINGERING
         self.input.end()
-        self.ended_at = self._owner.deadlines.now
+        self.ended_at = min(self.ended_at, self._owner.deadlines.now)
         # The end may come in the turn of the last response, before it was sent.
         self.writer.flush()
         self.input.leave()

@@ -4,8 +4,9 @@ Not compiled: mypyc makes no enum whose members have an `__init__`.
 
 Rules kept here:
 - Each phase has its deadline in one table. A request that is whole has no deadline of its client's.
+- A client of which nothing is read is looked for now and then: its end would not be seen otherwise.
 - The phase follows from the state of the connection (`ClientConnection.advance`); the first that applies
-  counts: CLOSED, SENDING, LINGERING, HELD or BODY, HANDLING, HEAD, HANDSHAKE or IDLE.
+  counts: CLOSED, SENDING, LINGERING, HELD, BODY, HANDLING, HEAD, HANDSHAKE or IDLE.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from gateway.wire.held_bytes import HELD_BYTES
 from gateway.wire.timed_phase import TimedPhase
 
 LINGER_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.25
+"""The time after which it is found out whether a client of which nothing is read is still there."""
 SLOWEST: Final = 1024
 """Bytes a second of a body, or of a response, once the first deadline of that phase is over."""
 
@@ -45,8 +48,8 @@ class ClientPhase(TimedPhase):
     """A part of a head has come."""
     BODY = ("body", lambda limits: limits.body)
     """A body comes. The time is from byte to byte, and for the whole body by the slowest pace."""
-    HELD = ("held", lambda _: NEVER)
-    """A body is held back by the gateway."""
+    HELD = ("held", lambda _: LOOK_SECONDS)
+    """Nothing is read: a body is held back, or further requests wait. At its end the client is looked for."""
     HANDLING = ("handling", lambda _: NEVER)
     """A whole request is handled."""
     SENDING = ("sending", lambda limits: limits.write)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.config.model import TlsConfig
 from gateway.errors import Code
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
+from gateway.policy.terms import KeyTerms
+from gateway.wire.client_deadlines import LOOK_SECONDS
 from gateway.wire.client_presence import HALF_CLOSED_SECONDS
 from gateway.wire.deadline_timer import TICK
+from gateway.wire.request_body import UNASKED_BODY
 from tests.conftest import Start
 from tests.core_stand_in import StandInCore, held, raw, responding
 from tests.raw_client import RawClient, request
 from tests.running import Running, eventually
+from tests.tls import Authority
 from tests.wire.asserting import READ, STAMPED, STREAMED, assert_error
+from tests.wire.test_proxied_connections import TEXT, TRUSTED
 
 BODY = b'{"name":"x"}'
 SLOW = "/ledgers?slow"
@@ -28,10 +36,31 @@ def logged(gateway: Running, route: str) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("route") == route]
 
 
-def waiting(gateway: Running) -> int:
+def measured(gateway: Running, name: str) -> int:
     page = gateway.gateway.metrics.exposition("")[0].decode()
-    (line,) = [line for line in page.splitlines() if 'upstream_connections{state="waiting"}' in line]
+    (line,) = [line for line in page.splitlines() if line.startswith(f"{name} ")]
     return int(float(line.split()[1]))
+
+
+def waiting(gateway: Running) -> int:
+    return measured(gateway, 'blnk_gateway_upstream_connections{state="waiting"}')
+
+
+def connections(gateway: Running) -> int:
+    return measured(gateway, "blnk_gateway_connections")
+
+
+class SlowStore(MemoryKeyStore):
+    """A key store that answers no look-up before `release`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.release = asyncio.Event(), asyncio.Event()
+
+    async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
+        self.asked.set()
+        await self.release.wait()
+        return await super().get_by_digest(digest, client)
 
 
 class OneSlot:
@@ -100,16 +129,7 @@ async def test_what_waits_for_a_slow_key_store_is_not_sent(
 ) -> None:
     """A request whose client leaves while its key is looked up is not sent."""
 
-    class Slow(MemoryKeyStore):
-        asked = asyncio.Event()
-        release = asyncio.Event()
-
-        async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
-            self.asked.set()
-            await self.release.wait()
-            return await super().get_by_digest(digest, client)
-
-    store = Slow()
+    store = SlowStore()
     gateway = await start_gateway(store=store)
     key = (await gateway.mint("ledgers:*")).key
     client = await gateway.connect()
@@ -212,6 +232,104 @@ async def test_a_change_that_was_sent_runs_to_its_end(one_slot: OneSlot) -> None
     await one_slot.gateway.logged('"route":"POST /ledgers"')
     (line,) = logged(one_slot.gateway, "POST /ledgers")
     assert (line["status"], line["answered_by"]) == (200, "core")
+
+
+class Behind:
+    """Clients that send further requests behind one that Core holds, so that nothing more of them is read."""
+
+    REQUESTS = 300
+
+    def __init__(self, way: str, folder: Path) -> None:
+        self.proxied = way == "PROXY header"
+        self.settings: dict[str, Any] = dict(TRUSTED) if self.proxied else {}
+        self.context: ssl.SSLContext | None = None
+        if way == "TLS":
+            authority = Authority(folder)
+            shown = authority.issue("gateway", "localhost")
+            self.settings["tls"] = TlsConfig(certificate=shown.certificate, key=shown.key)
+            self.context = authority.trusting()
+
+    async def connect(self, gateway: Running) -> RawClient:
+        client = await gateway.connect(tls=self.context)
+        if self.proxied:
+            await client.send(TEXT)
+        return client
+
+    async def pipeline(self, gateway: Running, upstream: StandInCore, first: bytes) -> RawClient:
+        client = await self.connect(gateway)
+        await client.send(first + request("GET", READ) * self.REQUESTS)
+        await upstream.arrived()
+        return client
+
+
+@pytest.fixture(params=["plain", "PROXY header", "TLS"])
+def behind(request: pytest.FixtureRequest, tmp_path: Path) -> Behind:
+    return Behind(request.param, tmp_path)
+
+
+@pytest.mark.parametrize("how", ["reset", "drop"])
+async def test_a_client_that_leaves_with_requests_unread_gives_back_its_place(
+    start_gateway: Start, upstream: StandInCore, behind: Behind, how: str
+) -> None:
+    """Its read is cut, and its place among the requests of its key is free."""
+    gateway = await start_gateway(**behind.settings)
+    key = (await gateway.mint("ledgers:*", terms=KeyTerms(concurrency=1))).key
+    upstream.script(held(asyncio.Event()))
+    client = await behind.pipeline(gateway, upstream, request("GET", SLOW, key=key))
+    async with await behind.connect(gateway) as other:
+        assert (await other.ask("GET", READ, key=key)).status == 429
+        client.abort() if how == "reset" else client.drop()
+        await gateway.logged('"status":0')
+        assert (await other.ask("GET", READ, key=key)).status == 200
+
+
+async def test_a_client_that_resets_its_connection_while_its_sending_stalls_is_noticed(
+    gateway: Running, upstream: StandInCore
+) -> None:
+    """More requests than the gateway and the kernel take are on their way when the client leaves."""
+    key = (await gateway.mint("ledgers:*")).key
+    upstream.script(held(asyncio.Event()))
+    client = await gateway.connect(send_buffer=1 << 16)
+    await client.send(request("GET", SLOW, key=key))
+    await upstream.arrived()
+    flood = asyncio.create_task(client.send(request("GET", READ) * 400_000))
+    done, _ = await asyncio.wait([flood], timeout=1.0)
+    assert done == set(), "20 MB of requests were taken in"
+    client.abort()
+    await gateway.logged('"status":0')
+    await flood
+
+
+async def test_a_change_of_a_client_that_leaves_with_requests_unread_runs_to_its_end(
+    start_gateway: Start, upstream: StandInCore, behind: Behind
+) -> None:
+    """The connection is given up at once, and the change is logged with the status that it had."""
+    gateway = await start_gateway(**behind.settings)
+    key = (await gateway.mint("ledgers:*")).key
+    release = asyncio.Event()
+    upstream.script(held(release))
+    change = request("POST", STAMPED, key=key, body=BODY)
+    client = await behind.pipeline(gateway, upstream, change)
+    client.abort()
+    await eventually(lambda: connections(gateway) == 0, "a connection that has ended")
+    release.set()
+    await gateway.logged('"route":"POST /ledgers"')
+    (line,) = logged(gateway, "POST /ledgers")
+    assert (line["status"], line["answered_by"], upstream.targets) == (200, "core", [STAMPED])
+
+
+async def test_a_body_whose_rest_is_not_read_yet_survives_the_end_of_its_clients_side(
+    one_slot: OneSlot,
+) -> None:
+    """A client that ends its side behind a long body, of which only a part was read, gets its response."""
+    busy = await one_slot.occupy()
+    upload = request("POST", STREAMED, key=one_slot.key, body=b"x" * 4 * UNASKED_BODY)
+    client = await one_slot.queue(upload[: 2 * UNASKED_BODY])
+    await client.send(upload[2 * UNASKED_BODY :])
+    await client.half_close()
+    await asyncio.sleep(HALF_CLOSED_SECONDS + LOOK_SECONDS + 3 * TICK)
+    one_slot.release.set()
+    assert ((await client.response()).status, (await busy).status) == (200, 200)
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
