@@ -35,7 +35,6 @@ from gateway.config.checks import LISTENERS
 from gateway.config.sections.tls import TlsConfig
 from gateway.config.sections.upstream import UpstreamConfig
 from gateway.wire.handshake_results import HandshakeResults
-from gateway.wire.handshake_turns import HandshakeTurns
 from gateway.wire.tls_connection import TlsAcceptor
 
 LOOK_SECONDS: Final = 0.5
@@ -119,7 +118,7 @@ class Certificates:
         self._of_core = _of_core(config.upstream)
         # A flood of handshakes at one listener delays none at another.
         self._acceptors = {
-            listener: TlsAcceptor(context, HandshakeTurns(loop), HandshakeResults())
+            listener: TlsAcceptor(context, loop, HandshakeResults())
             for listener, context in self._of_listeners.loaded.contexts.items()
         }
 

@@ -3,7 +3,10 @@
 Rules kept here:
 - The connection above is made when the socket is accepted, so that it is counted, timed and drained like any
   other; its bytes come once the handshake is done.
-- A handshake may bring `MOST_HANDSHAKE` bytes, and takes its turns (`HandshakeTurns`).
+- A handshake may bring `MOST_HANDSHAKE` bytes. Handshakes take turns, and so do connections with records to
+  open (`TlsTurns`).
+- The socket is read only while nothing waits for its turn, and the connection above wants more. So at most
+  one reading waits, and the end of the socket comes behind all bytes.
 - Both sides can end one after the other, as with TCP, so that a response reaches a client that has ended its
   side or still sends.
 - A client that speaks plain HTTP is told so, in plain HTTP.
@@ -22,10 +25,10 @@ from gateway.fairness.shares import network_of
 from gateway.wire.client_address import peer_of
 from gateway.wire.client_certificate import read_client_certificate
 from gateway.wire.handshake_results import HandshakeResult, HandshakeResults, result_of
-from gateway.wire.handshake_turns import HandshakeTurns
 from gateway.wire.securable_connection import SecurableConnection
 from gateway.wire.stacked_transport import StackedTransport
 from gateway.wire.tls_session import HANDSHAKE_HOLDS, RECORD, TlsSession, begins_whole
+from gateway.wire.tls_turns import TlsTurns
 
 MOST_HANDSHAKE: Final = 64 * 1024
 """Bytes of a client's handshake, its certificates included."""
@@ -52,10 +55,14 @@ class TlsAcceptor:
     `context` is that of new connections; it is replaced whole when a certificate changes.
     """
 
-    def __init__(self, context: ssl.SSLContext, turns: HandshakeTurns, results: HandshakeResults) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, loop: asyncio.AbstractEventLoop, results: HandshakeResults
+    ) -> None:
         self.context = context
-        self.turns = turns
         self.results = results
+        # Apart, so that a flood of handshakes delays no request.
+        self.handshakes = TlsTurns(loop)
+        self.records = TlsTurns(loop)
 
     def over(self, connect: Callable[[], SecurableConnection]) -> Callable[[], asyncio.Protocol]:
         """Return a function that makes the connections of `connect`, each over TLS."""
@@ -69,6 +76,9 @@ class TlsConnection(asyncio.Protocol):
         "_above",
         "_acceptor",
         "_ended",
+        "_held",
+        "_holds",
+        "_reads",
         "_received",
         "_session",
         "_state",
@@ -89,6 +99,12 @@ class TlsConnection(asyncio.Protocol):
         self._unread = b""
         # The client's side has ended, and the connection above knows it.
         self._ended = False
+        # The connection above reads no more for now.
+        self._held = False
+        # The bytes that the connection above counts for this.
+        self._holds = 0
+        # The socket is read.
+        self._reads = True
         self.party = ""
 
     # The socket's callbacks.
@@ -105,7 +121,8 @@ class TlsConnection(asyncio.Protocol):
         """Take records."""
         if self._state is _State.OPEN:
             if not self._ended:
-                self._open(data)
+                self._unread += data
+                self._ask_to_open()
         elif self._state is _State.HANDSHAKE:
             self._shake_hands(data)
 
@@ -119,9 +136,10 @@ class TlsConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note of the end of the socket."""
         if self._state is _State.HANDSHAKE:
-            self._acceptor.turns.forget(self)
+            self._acceptor.handshakes.forget(self)
             self._acceptor.results.count(HandshakeResult.ABANDONED)
         self._state = _State.SHUT
+        self._acceptor.records.forget(self)
         self._above.connection_lost(exc)
         # What refers to each other would wait for the garbage collector, with all that OpenSSL holds for it.
         del self._above, self._session, self._transport
@@ -147,13 +165,19 @@ class TlsConnection(asyncio.Protocol):
             self._above.hold_records(self._received)
             if not begins_whole(self._unread):
                 return
-        if not self._acceptor.turns.ask(self):
-            self._transport.pause_reading()
+        if not self._acceptor.handshakes.ask(self):
+            self._read(wanted=False)
 
     def step(self) -> None:
-        """Go on with the handshake."""
-        if self._state is not _State.HANDSHAKE or self._transport.is_closing():
+        """Go on with the handshake, or open records."""
+        if self._state is _State.SHUT or self._transport.is_closing():
             return
+        if self._state is _State.HANDSHAKE:
+            self._go_on_with_handshake()
+        elif not self._held:
+            self._open()
+
+    def _go_on_with_handshake(self) -> None:
         records, self._unread = self._unread, b""
         if not self._session.begun:
             self._above.hold_records(HANDSHAKE_HOLDS)
@@ -163,13 +187,14 @@ class TlsConnection(asyncio.Protocol):
             self._fail(result_of(problem))
             return
         self._transport.send_records(self._session.due())
-        self._transport.resume_reading()
+        self._read(wanted=True)
         if behind is not None:
             self._state = _State.OPEN
             self._acceptor.results.count(HandshakeResult.DONE)
             self._above.hold_records(0)
             self._above.secured(read_client_certificate(self._session.certificate()))
-            self._open(behind)
+            self._unread = behind
+            self._ask_to_open()
 
     def _fail(self, result: HandshakeResult) -> None:
         """End a connection whose handshake has failed: with the reason, as far as the client can read it."""
@@ -182,27 +207,67 @@ class TlsConnection(asyncio.Protocol):
 
     # Bytes.
 
-    def _open(self, records: bytes) -> None:
-        held = self._session.partial
+    def _ask_to_open(self) -> None:
+        if not self._acceptor.records.ask(self):
+            self._read(wanted=False)
+            self._count()
+
+    def _open(self) -> None:
+        """Open the records that have come, for as long as this turn may spend on them."""
+        session, records = self._session, self._acceptor.records
         try:
-            data = self._session.open(records)
+            data, self._unread = session.open(self._unread, records.is_over)
         except ssl.SSLError:
             self._break()
             return
-        if due := self._session.due():
+        if due := session.due():
             self._transport.send_records(due)
-        if held is not self._session.partial:
-            self._above.hold_records(RECORD if self._session.partial else 0)
+        if session.ended:
+            self._unread = b""
+        self._read(wanted=not self._unread)
+        if self._unread:
+            records.wait(self)
+        self._count()
         if data:
             self._above.data_received(data)
-        if self._session.ended and not self._ended:
+        if session.ended and not self._ended:
             self._ended = True
             if not self._above.eof_received():
                 self._transport.close()
 
+    def _count(self) -> None:
+        """Count what is held of records."""
+        holds = len(self._unread) + (RECORD if self._session.partial else 0)
+        if holds != self._holds:
+            self._holds = holds
+            self._above.hold_records(holds)
+
+    def hold(self) -> None:
+        """Bring no more bytes for now: the connection above asks for it."""
+        self._held = True
+        self._read(wanted=False)
+
+    def let_come(self) -> None:
+        """Bring bytes again, first of all those that wait."""
+        self._held = False
+        if self._unread:
+            self._acceptor.records.wait(self)
+        else:
+            self._read(wanted=True)
+
+    def _read(self, *, wanted: bool) -> None:
+        """Read the socket, or stop."""
+        if wanted is not self._reads:
+            self._reads = wanted
+            if wanted:
+                self._transport.go_on()
+            else:
+                self._transport.stop()
+
     def _break(self) -> None:
         """End a connection on which something came that is no TLS."""
         self._state = _State.SHUT
+        self._unread = b""
         self._transport.send_records(self._session.due())
         self._transport.abort()
 
@@ -221,17 +286,32 @@ class TlsConnection(asyncio.Protocol):
         """End this side."""
         if self._state is _State.OPEN:
             self._state = _State.SHUT
+            self._unread = b""
+            self._read(wanted=not self._held)
             self._transport.send_records(self._session.close())
 
 
 class TlsTransport(StackedTransport):
-    """The transport of the connection above TLS; `send_records` writes records to the socket."""
+    """The transport of the connection above TLS.
+
+    `send_records` writes records to the socket; `stop` stops reading it, and `go_on` reads on.
+    """
 
     def __init__(self, tls: TlsConnection, socket: asyncio.BaseTransport, context: ssl.SSLContext) -> None:
         below: asyncio.Transport = socket  # type: ignore[assignment]  # a stream transport
         super().__init__(below, {"sslcontext": context})
         self._tls = tls
         self.send_records = below.write
+        self.stop = below.pause_reading
+        self.go_on = below.resume_reading
+
+    def pause_reading(self) -> None:
+        """Bring no more bytes for now."""
+        self._tls.hold()
+
+    def resume_reading(self) -> None:
+        """Bring bytes again."""
+        self._tls.let_come()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes."""

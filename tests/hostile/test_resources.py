@@ -13,7 +13,7 @@ from gateway.proxy.stamp_queue import MOST_WAITING, TURN_SECONDS
 from gateway.server.listeners import ACCEPTED
 from gateway.server.sockets import QUEUE
 from gateway.telemetry import sink
-from gateway.wire import handshake_turns
+from gateway.wire import tls_turns
 from gateway.wire.client_deadlines import SLOWEST
 from gateway.wire.client_presence import STALLED_SECONDS
 from gateway.wire.held_bytes import HELD_BYTES
@@ -48,8 +48,8 @@ BOUNDS = {
     "a sixteenth for small networks",
     "... that wait for their turn": counted("upstream.queue"),
     "turns of the event loop": f"of each {PER_TURN // KIB} KiB for parsing, {1000 * TURN_SECONDS:g} ms for "
-    f"stamping and {1000 * handshake_turns.TURN_SECONDS:g} ms for handshakes of each listener, one page of "
-    f"metrics, {ACCEPTED} connections accepted of those that wait ({QUEUE:,} at most)",
+    f"stamping, and of each listener {1000 * tls_turns.TURN_SECONDS:g} ms for handshakes and as long for "
+    f"records; one page of metrics, {ACCEPTED} connections accepted of those that wait ({QUEUE:,} at most)",
     "comparisons with bcrypt": f"{verifying.THREADS} at once, {verifying.MAX_WAITING} that wait",
     "Redis's memory": f"{counted('keys.per_owner')} live keys and {quota.RECORDS_PER_KEY} times as many "
     f"records; name and owner {quota.MAX_TEXT} characters, {quota.MAX_SCOPES} scopes of {quota.MAX_SCOPE}",

@@ -8,7 +8,9 @@ import json
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,24 @@ from gateway.wire.client_deadlines import ClientLimits
 from gateway.wire.clients import Clients
 from gateway.wire.exchange import Exchange as ClientExchange
 from gateway.wire.handshake_results import HandshakeResult, HandshakeResults
-from gateway.wire.handshake_turns import HandshakeTurns
+from gateway.wire.securable_connection import SecurableConnection
 from gateway.wire.tls_connection import MOST_HANDSHAKE, TlsAcceptor
-from gateway.wire.tls_session import HANDSHAKE_HOLDS
+from gateway.wire.tls_session import HANDSHAKE_HOLDS, RECORD
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore, of_size
+from tests.core_stand_in import Exchange, StandInCore, held, of_size
 from tests.hostile.test_event_loop import beating
 from tests.raw_client import PATIENCE, BrokenResponse, RawClient, request
 from tests.running import Running, eventually
 from tests.tls import AHEAD, Authority, Issued, program, self_signed
+from tests.tls_records import Records, logged_secret
 from tests.wire.asserting import READ, STREAMED
 
 BUSY = "127.0.0.2"
 """The address of a client that has many connections; others are at 127.0.0.1."""
 LARGE = 4 * 1024 * 1024
 LONGEST = 0.03  # seconds of CPU time between two turns of the event loop
+LONGEST_OF_RECORDS = 0.01
+"""The same while records wait; 64 KiB of those that carry little take 20 ms."""
 
 StartTls = Callable[..., Awaitable[Running]]
 
@@ -384,6 +389,137 @@ class TestClientCertificates:
         }
 
 
+@pytest.fixture
+async def barren(start_tls: StartTls, authority: Authority, tmp_path: Path) -> Barren:
+    return Barren(await start_tls(), authority, tmp_path / "secrets")
+
+
+class Barren:
+    """A gateway, and clients that send it records which carry little."""
+
+    SIZE = 256 * 1024
+
+    def __init__(self, running: Running, authority: Authority, secrets: Path) -> None:
+        self.running = running
+        self.authority = authority
+        self._secrets = secrets
+
+    async def connect(self) -> BarrenClient:
+        connection = await self.running.connect(local=BUSY, send_buffer=1 << 20)
+        return await begin(connection, self.authority, self._secrets)
+
+
+@dataclass(frozen=True, slots=True)
+class BarrenClient:
+    """A client that makes its records itself; `tls` reads what comes."""
+
+    connection: RawClient
+    tls: Handshake
+    records: Records
+
+    def last(self) -> bytes:
+        """Return the records of a request that ends the connection."""
+        return self.records.data(request("GET", "/health", headers=[("Connection", "close")]))
+
+
+async def begin(connection: RawClient, authority: Authority, secrets: Path) -> BarrenClient:
+    """Make the handshake; its secrets are written into a file."""
+    context = authority.trusting()
+    context.keylog_filename = str(secrets)
+    tls = Handshake(connection, context)
+    hello = tls.hello()
+    await connection.send(hello)
+    await tls.finish()
+    return BarrenClient(connection, tls, Records(tls.tls, logged_secret(secrets, hello)))
+
+
+class Stopping(SecurableConnection):
+    """A connection above TLS that stops reading whenever bytes come."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self.transport.pause_reading()
+
+    def has(self, number: int) -> bool:
+        return len(self.pieces) >= number
+
+
+class TestRecords:
+    async def test_with_little_data_hold_nobody_up(self, barren: Barren) -> None:
+        """A request is answered while records of other clients that take 200 ms to open wait."""
+        key = (await barren.running.mint("ledgers:read")).key
+        clients = [await barren.connect() for _ in range(4)]
+        floods = [client.records.barren(barren.SIZE) for client in clients]
+        trusting = barren.authority.trusting()
+        async with await barren.running.connect(tls=trusting) as other, beating() as heart:
+            assert (await other.ask("GET", READ, key=key)).status == 200
+            # The loop is blocked until all of it waits to be read.
+            for client, flood in zip(clients, floods, strict=True):
+                await client.connection.send(flood)
+            heart.longest()
+            assert (await other.ask("GET", READ, key=key)).status == 200
+            assert heart.longest() < LONGEST_OF_RECORDS
+
+    @pytest.mark.parametrize("ends", [False, True])
+    async def test_that_wait_for_their_turn_are_not_lost(self, barren: Barren, ends: bool) -> None:
+        """What comes behind them is answered, also if the client ends its side at once."""
+        clients = [await barren.connect() for _ in range(3)]
+        for client in clients:
+            await client.connection.send(client.records.barren(barren.SIZE) + client.last())
+            if ends:
+                await client.connection.half_close()
+        for client in clients:
+            assert (await client.tls.read()).startswith(b"HTTP/1.1 200 OK")
+
+    async def test_that_wait_are_not_opened_while_the_connection_above_stops(
+        self, authority: Authority, shown: Issued, tmp_path: Path
+    ) -> None:
+        """It gets bytes once, and again each time when it reads on, until it has all."""
+        loop = asyncio.get_running_loop()
+        above = Stopping()
+        acceptor = TlsAcceptor(shown.listener(), loop, HandshakeResults())
+        server = await loop.create_server(acceptor.over(lambda: above), "127.0.0.1", 0)
+        async with server, await RawClient.connect(Address(*server.sockets[0].getsockname())) as connection:
+            client = await begin(connection, authority, tmp_path / "secrets")
+            await connection.send(client.records.barren(2 * RECORD))
+            for number in (1, 2):
+                await eventually(partial(above.has, number), "bytes")
+                await asyncio.sleep(0.1)
+                assert len(above.pieces) == number
+                above.transport.resume_reading()
+            client.connection.abort()
+
+    async def test_of_further_requests_are_not_read_while_one_is_handled(
+        self, start_tls: StartTls, authority: Authority, upstream: StandInCore
+    ) -> None:
+        """While one request waits for Core, the client's sending stalls; then it is read on."""
+        running = await start_tls()
+        key = (await running.mint("ledgers:read")).key
+        release = asyncio.Event()
+        upstream.script(held(release))
+        connection = await running.connect(send_buffer=1 << 16)
+        client = Handshake(connection, authority.trusting())
+        await client.finish()
+        await client.write(request("GET", READ, key=key))
+        await upstream.arrived()
+        last = request("GET", "/health", headers=[("Connection", "close")])
+        flood = asyncio.create_task(client.write(request("GET", "/health", body=b"x" * 50_000) * 400 + last))
+        done, _ = await asyncio.wait([flood], timeout=1.0)
+        assert done == set(), "20 MB of requests were taken in"
+        release.set()
+        assert (await client.read()).count(b"HTTP/1.1 200 OK") == 402
+        await flood
+
+
 class TestWhatIsNoTls:
     @pytest.mark.parametrize("listener", ["listen", "admin"])
     async def test_plain_http_is_told_so(self, start_tls: StartTls, listener: str) -> None:
@@ -472,7 +608,7 @@ class TestHandshakes:
         loop = asyncio.get_running_loop()
         limits = ClientLimits(100, head=60, body=60, idle=60, write=60, held_bytes=3 * HANDSHAKE_HOLDS)
         clients = Clients(never, lambda _failure, _peer: b"", limits, loop)
-        acceptor = TlsAcceptor(shown.listener(), HandshakeTurns(loop), HandshakeResults())
+        acceptor = TlsAcceptor(shown.listener(), loop, HandshakeResults())
         server = await loop.create_server(acceptor.over(clients.connect), "127.0.0.1", 0)
         address = Address(*server.sockets[0].getsockname())
         async with server, AsyncExitStack() as stack:

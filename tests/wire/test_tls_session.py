@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 
 import pytest
@@ -47,6 +48,13 @@ class Client:
         return data
 
 
+def opened_at_once(session: TlsSession, records: bytes) -> bytes:
+    """Return what these records carry, in a turn that has time for all."""
+    data, left = session.open(records, lambda: False)
+    assert left == b""
+    return data
+
+
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The contexts of the gateway and of a client."""
@@ -86,15 +94,46 @@ def test_bytes_arrive_whole_however_they_are_cut(
     records = b"".join(
         b"".join(client.sent(piece[i : i + RECORD]) for i in range(0, len(piece), RECORD)) for piece in pieces
     )
-    opened = b"".join(session.open(records[start : start + cut]) for start in range(0, len(records), cut))
+    opened = b"".join(opened_at_once(session, records[at : at + cut]) for at in range(0, len(records), cut))
     assert (opened, session.partial, session.ended) == (b"".join(pieces), False, False)
     assert client.received(b"".join(map(session.seal, pieces))) == b"".join(pieces)
+
+
+@examples(20)
+@given(
+    sizes=st.lists(st.integers(1, RECORD), min_size=2, max_size=8),
+    over=st.lists(st.booleans(), min_size=1, max_size=8),
+)
+def test_what_is_left_for_another_turn_is_opened_then(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], sizes: list[int], over: list[bool]
+) -> None:
+    """Whenever a turn is over, at least one record's worth was opened, and nothing is lost."""
+    session = TlsSession(contexts[0])
+    client = Client(contexts[1], session)
+    pieces = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+    left = b"".join(map(client.sent, pieces))
+    turns = itertools.cycle(over)
+    opened = b""
+    while left:
+        before = len(left)
+        data, left = session.open(left, lambda: next(turns))
+        opened += data
+        assert len(left) <= max(0, before - RECORD)
+    assert opened == b"".join(pieces)
+
+
+def test_a_turn_that_is_over_leaves_all_but_one_records_worth(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    session = TlsSession(contexts[0])
+    records = b"".join(map(Client(contexts[1], session).sent, [b"x" * RECORD] * 3))
+    assert session.open(records, lambda: True) == (b"", records[RECORD:])
 
 
 def test_a_record_that_is_not_whole_is_known(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     session = TlsSession(contexts[0])
     records = Client(contexts[1], session).sent(b"x" * 100)
-    found = [(session.open(part), session.partial) for part in (records[:-1], records[-1:])]
+    found = [(opened_at_once(session, part), session.partial) for part in (records[:-1], records[-1:])]
     assert found == [(b"", True), (b"x" * 100, False)]
 
 
@@ -104,7 +143,7 @@ def test_each_side_ends_by_itself(contexts: tuple[ssl.SSLContext, ssl.SSLContext
     client = Client(contexts[1], session)
     with pytest.raises(ssl.SSLWantReadError):
         client.tls.unwrap()
-    assert (session.open(client.outgoing.read()), session.ended) == (b"", True)
+    assert (opened_at_once(session, client.outgoing.read()), session.ended) == (b"", True)
     assert client.received(session.seal(b"late") + session.close()) == b"late"
 
 
@@ -113,5 +152,5 @@ def test_a_changed_record_is_an_error(contexts: tuple[ssl.SSLContext, ssl.SSLCon
     records = bytearray(Client(contexts[1], session).sent(b"x" * 100))
     records[20] ^= 1
     with pytest.raises(ssl.SSLError):
-        session.open(bytes(records))
+        opened_at_once(session, bytes(records))
     assert session.due() != b""

@@ -1,4 +1,4 @@
-"""The time that one turn of the event loop spends on handshakes, and how connections share it."""
+"""The time that one turn of the event loop spends on TLS, and how connections share it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.wire.handshake_turns import TURN_SECONDS, HandshakeTurns
+from gateway.wire.tls_turns import TURN_SECONDS, TlsTurns
 
 HALF = TURN_SECONDS / 2
 
@@ -39,7 +39,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.turns = HandshakeTurns(asyncio.get_running_loop(), self.clock)
+        self.turns = TlsTurns(asyncio.get_running_loop(), self.clock)
         self.made: list[str] = []
 
     def connection(self, party: str) -> Connection:
@@ -74,6 +74,34 @@ async def test_parties_take_turns(stage: Stage) -> None:
     stage.ask("many", "many", "many", "many", "many", "one")
     await asyncio.sleep(0)
     assert stage.made[2:] == ["many", "one"]
+
+
+async def test_a_step_knows_when_the_time_of_its_turn_is_over(stage: Stage) -> None:
+    """The steps before it in the turn count, and those of earlier turns do not."""
+    over: list[bool] = []
+
+    class Long(Connection):
+        def step(self) -> None:
+            super().step()
+            over.append(stage.turns.is_over())
+
+    def ask() -> None:
+        stage.turns.ask(Long("a", stage.clock, stage.made))
+
+    ask()
+    ask()
+    await asyncio.sleep(0)
+    ask()
+    assert over == [False, True, False]
+
+
+async def test_one_that_waits_by_itself_is_called_in_its_turn(stage: Stage) -> None:
+    """A step may ask for another one, which is made once others had their turn."""
+    stage.ask("a")
+    for party in ("again", "again", "other"):
+        stage.turns.wait(stage.connection(party))
+    await asyncio.sleep(0)
+    assert stage.made == ["a", "again", "other"]
 
 
 async def test_one_that_has_ended_is_not_called(stage: Stage) -> None:
