@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.model import TlsConfig
+from gateway.config.sections.tls import TlsConfig
 from gateway.errors import Code
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
