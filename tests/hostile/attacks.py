@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.hostile.bounds import Bounds
+from tests.hostile.handshakes import hello, shake_hands
 from tests.hostile.lines import Line
 from tests.raw_client import request
 
@@ -31,6 +32,8 @@ _NAMES: Final = (60_000, 200, 1)
 _LISTED: Final = 20
 _PIPELINED: Final = 200
 _SMALL_BUFFER: Final = 4096
+_HELLO: Final = hello()
+_BARREN: Final = 4096
 _RANDOM: Final = random.Random(10)  # noqa: S311  # it only spreads what attackers do
 
 CLIENTS: Final = "listen"
@@ -39,15 +42,17 @@ PRIVATE: Final = ("admin", "health")
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Settings that differ from the shipped ones: open files, the reader of the log, the size of Redis."""
+    """Settings that differ from the shipped ones: open files, the reader of the log, size of Redis, TLS."""
 
     files: int = 0
     log_unread: bool = False
     redis_memory: str = ""
     rate: int = 0
+    tls: bool = False
 
 
 _AS_SHIPPED: Final = Gateway()
+_OVER_TLS: Final = Gateway(tls=True)
 _STRICT: Final = Bounds()
 
 
@@ -301,6 +306,21 @@ async def scrapes(line: Line) -> None:
         await line.response()
 
 
+async def begun_handshakes(line: Line) -> None:
+    """handshakes of TLS that are begun, given up once they are answered, and begun again"""
+    await line.send(_HELLO)
+    await line.take(1)
+
+
+async def barren_records(line: Line) -> None:
+    """a KeyUpdate of TLS for every two bytes of data, again and again"""
+    records = await shake_hands(line)
+    while True:
+        await line.send(records.barren(_BARREN))
+        # A socket that takes everything would keep the attacker's other connections from their turn.
+        await asyncio.sleep(0)
+
+
 # Held bytes: the budgets of heads and responses (64 MiB) and of bodies (64 MiB), and Python's overhead.
 _HELD: Final = Bounds(growth=256 * _MEBIBYTE)
 # A slot that a client keeps busy can be taken after 1 s, and is asked for every 0.25 s.
@@ -340,4 +360,7 @@ ATTACKS: Final = (
     Attack(reconnects, 100),
     Attack(connects, 100),
     Attack(scrapes, 64, listeners=PRIVATE),
+    Attack(no_attack, 0, gateway=_OVER_TLS, variant="over TLS"),
+    Attack(begun_handshakes, 200, gateway=_OVER_TLS),
+    Attack(barren_records, 50, gateway=_OVER_TLS),
 )

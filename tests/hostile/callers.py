@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -29,6 +30,17 @@ _STREAMED = 80 * 1024
 _PAUSE = 0.01
 _AGAIN_SECONDS = 0.05
 _OWNERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A listener for clients as these reach it: over TLS with a context."""
+
+    address: Address
+    tls: ssl.SSLContext | None = None
+
+    async def connect(self) -> RawClient:
+        return await RawClient.connect(self.address, keep=False, local=LOCAL, tls=self.tls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +126,9 @@ class Caller(Paced):
 class WellBehaved(Caller):
     """A client that sends reads on a kept connection, and stamped creates and uploads on new ones."""
 
-    def __init__(self, address: Address, keys: list[Key], rate: float) -> None:
+    def __init__(self, entry: Entry, keys: list[Key], rate: float) -> None:
         super().__init__(rate)
-        self._address = address
+        self._entry = entry
         self._keys = itertools.cycle(keys)
         self._turns = itertools.cycle([self._read, self._create, self._upload])
         # The connection that has rested longest goes first, so that none rests until the gateway closes it.
@@ -127,11 +139,7 @@ class WellBehaved(Caller):
         return await turn(next(self._keys).key)
 
     async def _read(self, key: str) -> str:
-        client = (
-            self._kept.popleft()
-            if self._kept
-            else await RawClient.connect(self._address, keep=False, local=LOCAL)
-        )
+        client = self._kept.popleft() if self._kept else await self._entry.connect()
         response = await client.ask("GET", "/ledgers?limit=1", key=key)
         self._kept.append(client)
         return str(response.status)
@@ -145,7 +153,7 @@ class WellBehaved(Caller):
         return await self._once(data[: _STREAMED // 2], data[_STREAMED // 2 :])
 
     async def _once(self, *parts: bytes) -> str:
-        async with await RawClient.connect(self._address, keep=False, local=LOCAL) as client:
+        async with await self._entry.connect() as client:
             for part in parts[:-1]:
                 await client.send(part)
                 await asyncio.sleep(_PAUSE)
@@ -168,10 +176,10 @@ class Probe(Caller):
             return str((await client.ask("GET", "/health/alive", host=str(self._address))).status)
 
 
-async def mint(address: Address, owner: str, *scopes: str) -> Key:
+async def mint(entry: Entry, owner: str, *scopes: str) -> Key:
     """Mint a key. Raises AssertionError if it is refused."""
     wanted = {"name": "n", "owner": owner, "scopes": scopes, "expires_at": "2099-01-01T00:00:00Z"}
-    async with await RawClient.connect(address, keep=False, local=LOCAL) as client:
+    async with await entry.connect() as client:
         response = await client.ask("POST", "/api-keys", key=MASTER_KEY, body=json.dumps(wanted).encode())
     assert response.status == 201, response
     made = response.json()
@@ -181,7 +189,7 @@ async def mint(address: Address, owner: str, *scopes: str) -> Key:
 class Revocations(Paced):
     """Keys that are made, used at the attacked gateway, and revoked there or at the other one, in turn."""
 
-    def __init__(self, attacked: Address, other: Address, core: Address, rate: float) -> None:
+    def __init__(self, attacked: Entry, other: Entry, core: Address, rate: float) -> None:
         super().__init__(rate)
         self.revoked: list[Revoked] = []
         self.trouble: list[str] = []
@@ -219,7 +227,7 @@ class Revocations(Paced):
     async def _use(self, key: Key, name: str, used: asyncio.Event) -> None:
         while True:
             with contextlib.suppress(OSError, TimeoutError, BrokenResponse):
-                async with await RawClient.connect(self._attacked, keep=False, local=LOCAL) as client:
+                async with await self._attacked.connect() as client:
                     while True:
                         response = await client.ask("GET", f"/ledgers?mark={name}", key=key.key)
                         if response.status == 200:
@@ -227,11 +235,11 @@ class Revocations(Paced):
                         await asyncio.sleep(_PAUSE)
             await asyncio.sleep(_PAUSE)
 
-    async def _revoke(self, key: Key, at: Address) -> int:
+    async def _revoke(self, key: Key, at: Entry) -> int:
         """Revoke a key until a 204 comes; return how often the DELETE was refused before."""
         for refused in itertools.count():
             with contextlib.suppress(OSError, TimeoutError, BrokenResponse):
-                async with await RawClient.connect(at, keep=False, local=LOCAL) as client:
+                async with await at.connect() as client:
                     target = f"/api-keys/{key.id}?owner={key.owner}"
                     if (await client.ask("DELETE", target, key=MASTER_KEY)).status == 204:
                         return refused

@@ -64,10 +64,12 @@ class Line:
     async def send(self, data: bytes) -> None:
         await self._loop.sock_sendall(self._socket, data)
 
-    async def take(self, size: int) -> None:
-        """Take up to `size` bytes, whatever they are. Raises EOFError."""
-        if not await self._loop.sock_recv(self._socket, size):
+    async def take(self, size: int) -> bytes:
+        """Return up to `size` bytes, whatever they are. Raises EOFError."""
+        data = await self._loop.sock_recv(self._socket, size)
+        if not data:
             raise EOFError
+        return data
 
     async def response(self) -> None:
         """Read the next response and count its status. Raises EOFError."""
@@ -88,7 +90,4 @@ class Line:
             await self.response()
 
     async def _more(self) -> None:
-        data = await self._loop.sock_recv(self._socket, _PIECE)
-        if not data:
-            raise EOFError
-        self._received += data
+        self._received += await self.take(_PIECE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.hostile.attacks import Attack
 from tests.hostile.bounds import Measured, Usage
-from tests.hostile.callers import LINGERS, Probe, Revocations, WellBehaved, mint
+from tests.hostile.callers import LINGERS, Entry, Probe, Revocations, WellBehaved, mint
 from tests.hostile.lines import Target
 from tests.hostile.process import descriptors, memory, module, most_memory
 from tests.hostile.stage import Stage, staged
@@ -29,12 +29,11 @@ SCOPES = ("ledgers:*", "transactions:*", "reconciliation:*")
 async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
     """Attack for so many seconds. Raises StartError."""
     async with staged(attack.gateway, folder) as stage:
-        address = stage.attacked.listen
-        good = await mint(address, "good", *SCOPES)
+        good = await mint(stage.entry, "good", *SCOPES)
         target = await target_of(stage)
-        client = WellBehaved(address, [good], RATE)
+        client = WellBehaved(stage.entry, [good], RATE)
         probe = Probe(stage.attacked.admin, _PROBES)
-        revocations = Revocations(address, stage.other.listen, stage.core, _REVOCATIONS)
+        revocations = Revocations(stage.entry, Entry(stage.other.listen), stage.core, _REVOCATIONS)
         client.start()
         probe.start()
         await asyncio.sleep(_CALM)
@@ -59,9 +58,8 @@ async def play(attack: Attack, seconds: float, folder: Path) -> Measured:
 
 async def target_of(stage: Stage) -> Target:
     """Return the gateway as an attacker knows it, with keys of its own."""
-    address = stage.attacked.listen
-    key = await mint(address, "mallory", *SCOPES)
-    minter = await mint(address, "mallory", "api-keys:*", "ledgers:read")
+    key = await mint(stage.entry, "mallory", *SCOPES)
+    minter = await mint(stage.entry, "mallory", "api-keys:*", "ledgers:read")
     return Target(stage.ports, key.key, minter.key)
 
 

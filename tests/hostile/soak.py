@@ -22,11 +22,10 @@ from typing import Final
 
 from tests.hostile.attacks import ATTACKS, Attack, Gateway
 from tests.hostile.bounds import Outcome, Revoked
-from tests.hostile.callers import LOCAL, Key, Paced, Probe, Revocations, WellBehaved, mint
+from tests.hostile.callers import Entry, Key, Paced, Probe, Revocations, WellBehaved, mint
 from tests.hostile.playing import SCOPES, attacked, target_of, watched
 from tests.hostile.process import descriptors, memory, most_memory
 from tests.hostile.stage import Stage, staged
-from tests.raw_client import RawClient
 from tests.running import MASTER_KEY, ROOT
 
 RATE: Final = 60.0
@@ -80,11 +79,10 @@ async def soak(minutes: float, folder: Path, bursts: Sequence[str] = BURSTS) -> 
     seconds = 60 * minutes
     with _filtered(folder / "trouble.txt") as log:
         async with staged(_CONDITIONS, folder, log=log) as stage, AsyncExitStack() as stack:
-            address = stage.attacked.listen
-            keys = [await mint(address, f"owner-{number}", *SCOPES) for number in range(_KEYS)]
-            client = WellBehaved(address, keys, RATE)
+            keys = [await mint(stage.entry, f"owner-{number}", *SCOPES) for number in range(_KEYS)]
+            client = WellBehaved(stage.entry, keys, RATE)
             probe = Probe(stage.attacked.admin, _PROBES)
-            revocations = Revocations(address, stage.other.listen, stage.core, CHURN)
+            revocations = Revocations(stage.entry, Entry(stage.other.listen), stage.core, CHURN)
             rotations = Rotations(stage, folder)
             for paced in (client, probe, revocations, rotations):
                 paced.start()
@@ -146,7 +144,7 @@ class Rotations(Paced):
 
     async def act(self) -> None:
         if self._key is None:
-            self._key = await mint(self._stage.attacked.listen, "rotated", "ledgers:read")
+            self._key = await mint(self._stage.entry, "rotated", "ledgers:read")
         new = self._folder / f"rotated-{self.count}"
         process = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).with_name("blnk-gateway"), "keys", "rotate", self._key.id),
@@ -161,7 +159,7 @@ class Rotations(Paced):
             return
         self.count += 1
         self._key = Key(new.read_text().strip(), json.loads(output)["id"], "rotated")
-        async with await RawClient.connect(self._stage.attacked.listen, keep=False, local=LOCAL) as client:
+        async with await self._stage.entry.connect() as client:
             response = await client.ask("GET", "/ledgers", key=self._key.key)
         if response.status != 200:
             self.trouble.append(f"a rotated key got {response.status}")

@@ -12,17 +12,20 @@ from gateway.config import Address
 from tests.addresses import free_ports
 from tests.faults.gateways import Replica, serve
 from tests.hostile.attacks import Gateway
+from tests.hostile.callers import Entry
 from tests.hostile.process import module
 from tests.redis_server import RedisServer, start_redis
+from tests.tls import Authority
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Every process that runs."""
+    """Every process that runs; `entry` is where clients reach the attacked gateway."""
 
     core: Address
     redis: RedisServer
     attacked: Replica
+    entry: Entry
     health: Address
     other: Replica
 
@@ -58,10 +61,19 @@ async def staged(conditions: Gateway, folder: Path, *, log: int | None = None) -
             "BLNK_GATEWAY_LIMITS__RATE": str(conditions.rate),
         }
         exposed = settings | {"BLNK_GATEWAY_HEALTH": str(health)}
+        trusting = None
+        if conditions.tls:
+            authority = Authority(folder)
+            shown = authority.issue("gateway", "localhost")
+            exposed["BLNK_GATEWAY_TLS__CERTIFICATE"] = str(shown.certificate)
+            exposed["BLNK_GATEWAY_TLS__KEY"] = str(shown.key)
+            trusting = authority.trusting()
         attacked = serve(folder, "attacked", exposed, files=conditions.files, log=log)
         stack.callback(attacked.kill)
         other = serve(folder, "other", settings)
         stack.callback(other.kill)
         await attacked.started()
         await other.started()
-        yield Stage(Address("127.0.0.1", port), redis, attacked, health, other)
+        yield Stage(
+            Address("127.0.0.1", port), redis, attacked, Entry(attacked.listen, trusting), health, other
+        )

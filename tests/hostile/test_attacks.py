@@ -34,7 +34,9 @@ def named(name: str) -> Attack:
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("name", ["half sent bodies", "idle connections, beyond 256 files"])
+@pytest.mark.parametrize(
+    "name", ["half sent bodies", "idle connections, beyond 256 files", "begun handshakes", "barren records"]
+)
 async def test_an_attack_is_played_and_nobody_feels_it(name: str, tmp_path: Path) -> None:
     """During an attack all requests of the well-behaved client and all revocations succeed."""
     measured = await play(named(name), 2.0, tmp_path)
