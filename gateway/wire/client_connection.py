@@ -38,7 +38,7 @@ from gateway.wire.exchange import Exchange
 from gateway.wire.flow import FlowControl
 from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
-from gateway.wire.peer_end import CONNECTION, SIDE, end_of_peer
+from gateway.wire.peer_end import PeerEnd, end_of_peer
 from gateway.wire.request_loop import RequestLoop
 from gateway.wire.request_queue import RequestQueue
 from gateway.wire.securable_connection import SecurableConnection
@@ -182,12 +182,12 @@ class ClientConnection(SecurableConnection):
     def _look_for_client(self) -> None:
         """Find out whether the client, of which nothing is read, has left or has ended its side."""
         end = end_of_peer(self._transport)
-        if end is CONNECTION:
+        if end is PeerEnd.CONNECTION:
             self.abort()
             return
         current = self.requests.current
         # Of a body that still comes, the rest may have come before the end.
-        if end is SIDE and current is not None and current is not self.input.receiving:
+        if end is PeerEnd.SIDE and current is not None and current is not self.input.receiving:
             self.ended_at = min(self.ended_at, self._owner.deadlines.now)
             current.leave()
         self._enter(HELD)
@@ -243,7 +243,7 @@ class ClientConnection(SecurableConnection):
         self._owner.run(RequestLoop(self, self._owner).serve())
 
     def hold_records(self, size: int) -> None:
-        """Count the bytes that are held of TLS records which are not whole."""
+        """Count the bytes that are held of TLS records: not whole, or not opened yet."""
         self._records = size
         self.count()
 
@@ -302,7 +302,8 @@ class ClientConnection(SecurableConnection):
 
     def let_go(self) -> None:
         """Give up what is held: it is needed for another party."""
-        if self.flow.blocked or self.phase is HANDSHAKE:
+        # Records that wait stay until they are opened, whatever becomes of the requests in them.
+        if self.flow.blocked or self.phase is HANDSHAKE or self._records > self.input.held:
             self.abort()
         elif self.input.state is client_input.OPEN:
             self.input.refuse(OverloadedError())

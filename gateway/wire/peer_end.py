@@ -23,21 +23,17 @@ class PeerEnd(enum.Enum):
     CONNECTION = "it neither sends nor receives"
 
 
-# By their own names as well, as the other enums of `wire`.
-NOTHING, SIDE, CONNECTION = PeerEnd
-
-
 def end_of_peer(transport: asyncio.Transport) -> PeerEnd:
     """Return what the peer of a socket has ended; nothing, if this side closes the connection already.
 
     An end is known once everything before it has arrived; a reset is known at once.
     """
     if transport.is_closing():
-        return NOTHING
+        return PeerEnd.NOTHING
     opened: Any = transport.get_extra_info("socket")
     kernel = select.poll()
     kernel.register(opened.fileno(), _SIDE_ENDED)
     events = [event for _, event in kernel.poll(0)]
     if not events:
-        return NOTHING
-    return CONNECTION if events[0] & (select.POLLHUP | select.POLLERR) else SIDE
+        return PeerEnd.NOTHING
+    return PeerEnd.CONNECTION if events[0] & (select.POLLHUP | select.POLLERR) else PeerEnd.SIDE

@@ -20,4 +20,4 @@ class SecurableConnection(asyncio.Protocol):
         """Take note that the handshake is done, and what the client has shown."""
 
     def hold_records(self, size: int) -> None:
-        """Take note of the bytes that are held of records which are not whole."""
+        """Take note of the bytes that are held of records: not whole, or not opened yet."""

@@ -250,7 +250,7 @@ class TlsConnection(asyncio.Protocol):
     def let_come(self) -> None:
         """Bring bytes again, first of all those that wait."""
         self._held = False
-        if self._unread:
+        if self._unread or self._session.unopened:
             self._acceptor.records.wait(self)
         else:
             self._read(wanted=True)
@@ -265,7 +265,7 @@ class TlsConnection(asyncio.Protocol):
                 self._transport.stop()
 
     def _break(self) -> None:
-        """End a connection on which something came that is no TLS."""
+        """End a connection whose session is broken, or whose records carry next to nothing."""
         self._state = _State.SHUT
         self._unread = b""
         self._transport.send_records(self._session.due())
@@ -287,6 +287,7 @@ class TlsConnection(asyncio.Protocol):
         if self._state is _State.OPEN:
             self._state = _State.SHUT
             self._unread = b""
+            self._count()
             self._read(wanted=not self._held)
             self._transport.send_records(self._session.close())
 

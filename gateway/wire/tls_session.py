@@ -66,6 +66,11 @@ class TlsSession:
                 return records[start + RECORD :]
         return None
 
+    @property
+    def unopened(self) -> bool:
+        """True if OpenSSL has bytes that it has not looked at."""
+        return self._incoming.pending > 0
+
     def certificate(self) -> bytes:
         """Return the certificate that the client has shown, in DER; empty for none."""
         return self._tls.getpeercert(binary_form=True) or b""

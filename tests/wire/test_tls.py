@@ -440,10 +440,14 @@ class Stopping(SecurableConnection):
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
+        self.held = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+
+    def hold_records(self, size: int) -> None:
+        self.held = size
 
     def data_received(self, data: bytes) -> None:
         self.pieces.append(data)
@@ -497,6 +501,24 @@ class TestRecords:
                 assert len(above.pieces) == number
                 above.transport.resume_reading()
             client.connection.abort()
+
+    async def test_that_wait_are_counted_until_this_side_ends(
+        self, authority: Authority, shown: Issued, tmp_path: Path
+    ) -> None:
+        """They are thrown away then."""
+        loop = asyncio.get_running_loop()
+        above = Stopping()
+        acceptor = TlsAcceptor(shown.listener(), loop, HandshakeResults())
+        server = await loop.create_server(acceptor.over(lambda: above), "127.0.0.1", 0)
+        async with server, await RawClient.connect(Address(*server.sockets[0].getsockname())) as connection:
+            client = await begin(connection, authority, tmp_path / "secrets")
+            await connection.send(client.records.barren(4 * RECORD))
+            await eventually(partial(above.has, 1), "bytes")
+            assert above.held >= RECORD
+            above.transport.write_eof()
+            assert above.held in (0, RECORD), "no more than a record that is not whole"
+            above.transport.abort()
+            await client.connection.rest()
 
     async def test_of_further_requests_are_not_read_while_one_is_handled(
         self, start_tls: StartTls, authority: Authority, upstream: StandInCore
