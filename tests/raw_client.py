@@ -212,10 +212,6 @@ class RawClient:
         reset_on_close(self._writer.get_extra_info("socket"))
         self._writer.transport.abort()
 
-    def drop(self) -> None:
-        """Close the connection at once, without an end of TLS before."""
-        self._writer.transport.abort()
-
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(OSError, TimeoutError):

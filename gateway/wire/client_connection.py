@@ -38,7 +38,7 @@ from gateway.wire.exchange import Exchange
 from gateway.wire.flow import FlowControl
 from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
-from gateway.wire.peer_end import PeerEnd, end_of_peer
+from gateway.wire.peer_end import has_left
 from gateway.wire.request_loop import RequestLoop
 from gateway.wire.request_queue import RequestQueue
 from gateway.wire.securable_connection import SecurableConnection
@@ -180,17 +180,11 @@ class ClientConnection(SecurableConnection):
             self.abort()
 
     def _look_for_client(self) -> None:
-        """Find out whether the client, of which nothing is read, has left or has ended its side."""
-        end = end_of_peer(self._transport)
-        if end is PeerEnd.CONNECTION:
+        """Find out whether the client, of which nothing is read, has left."""
+        if has_left(self._transport):
             self.abort()
-            return
-        current = self.requests.current
-        # Of a body that still comes, the rest may have come before the end.
-        if end is PeerEnd.SIDE and current is not None and current is not self.input.receiving:
-            self.ended_at = min(self.ended_at, self._owner.deadlines.now)
-            current.leave()
-        self._enter(HELD)
+        else:
+            self._enter(HELD)
 
     def waits_for_client(self) -> bool:
         """Return True if its client has kept it waiting for long enough to lose it to another party.
@@ -255,7 +249,7 @@ class ClientConnection(SecurableConnection):
         """Keep a half-closed connection open for the responses to requests that were whole."""
         lingering = self.input.state is client_input.LINGERING
         self.input.end()
-        self.ended_at = min(self.ended_at, self._owner.deadlines.now)
+        self.ended_at = self._owner.deadlines.now
         # The end may come in the turn of the last response, before it was sent.
         self.writer.flush()
         self.input.leave()

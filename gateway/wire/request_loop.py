@@ -5,6 +5,9 @@ Rules kept here:
 - Between two requests of a connection every other connection gets its turn.
 - The next request is handled once the client has taken enough of the response before.
 - Nothing that a client sent in a refused head is echoed.
+- A request that ends without a response ends the connection: the next response would be taken for its own.
+- A connection that ends while reading is stopped lingers: bytes in the kernel that nobody reads would reset
+  it, and take the response with them (RFC 9112 section 9.6).
 """
 
 from __future__ import annotations
@@ -65,8 +68,8 @@ class RequestLoop:
                     break
                 await self._handler.handle(item)
                 requests.finish()
-                if not item.keep_alive or not item.body.complete or connection.gone:
-                    unread = not item.body.complete
+                if not item.responded or not item.keep_alive or not item.body.complete or connection.gone:
+                    unread = not item.body.complete or connection.flow.paused
                     break
                 if requests.waiting:
                     # Each of many small requests would be handled before anybody else is served.

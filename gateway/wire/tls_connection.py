@@ -230,7 +230,8 @@ class TlsConnection(asyncio.Protocol):
         self._count()
         if data:
             self._above.data_received(data)
-        if session.ended and not self._ended:
+        # The end comes behind all bytes: not while the connection above has not taken them.
+        if session.ended and not self._ended and not self._held:
             self._ended = True
             if not self._above.eof_received():
                 self._transport.close()
@@ -250,7 +251,7 @@ class TlsConnection(asyncio.Protocol):
     def let_come(self) -> None:
         """Bring bytes again, first of all those that wait."""
         self._held = False
-        if self._unread or self._session.unopened:
+        if self._unread or self._session.unopened or (self._session.ended and not self._ended):
             self._acceptor.records.wait(self)
         else:
             self._read(wanted=True)

@@ -20,7 +20,7 @@ from gateway.wire.client_presence import HALF_CLOSED_SECONDS
 from gateway.wire.deadline_timer import TICK
 from gateway.wire.request_body import UNASKED_BODY
 from tests.conftest import Start
-from tests.core_stand_in import StandInCore, held, raw, responding
+from tests.core_stand_in import StandInCore, echo, held, raw, responding
 from tests.raw_client import RawClient, request
 from tests.running import Running, eventually
 from tests.tls import Authority
@@ -267,9 +267,8 @@ def behind(request: pytest.FixtureRequest, tmp_path: Path) -> Behind:
     return Behind(request.param, tmp_path)
 
 
-@pytest.mark.parametrize("how", ["reset", "drop"])
 async def test_a_client_that_leaves_with_requests_unread_gives_back_its_place(
-    start_gateway: Start, upstream: StandInCore, behind: Behind, how: str
+    start_gateway: Start, upstream: StandInCore, behind: Behind
 ) -> None:
     """Its read is cut, and its place among the requests of its key is free."""
     gateway = await start_gateway(**behind.settings)
@@ -278,9 +277,29 @@ async def test_a_client_that_leaves_with_requests_unread_gives_back_its_place(
     client = await behind.pipeline(gateway, upstream, request("GET", SLOW, key=key))
     async with await behind.connect(gateway) as other:
         assert (await other.ask("GET", READ, key=key)).status == 429
-        client.abort() if how == "reset" else client.drop()
+        client.abort()
         await gateway.logged('"status":0')
         assert (await other.ask("GET", READ, key=key)).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_client_that_ends_its_side_behind_several_requests_gets_every_response(
+    gateway: Running, upstream: StandInCore, method: str
+) -> None:
+    """Each request gets its own response, however slow the first one is."""
+    key = (await gateway.mint("ledgers:*")).key
+    upstream.behaviour = echo
+    release = asyncio.Event()
+    upstream.script(held(release, echo))
+    targets = [f"/ledgers?number={number}" for number in range(8)]
+    client = await gateway.connect()
+    await client.send(b"".join(request(method, target, key=key, body=BODY) for target in targets))
+    await client.half_close()
+    await upstream.arrived()
+    await asyncio.sleep(HALF_CLOSED_SECONDS + LOOK_SECONDS + 3 * TICK)
+    release.set()
+    responses = [await client.response() for _ in targets]
+    assert [response.json()[1] for response in responses] == targets
 
 
 async def test_a_client_that_resets_its_connection_while_its_sending_stalls_is_noticed(

@@ -27,7 +27,7 @@ from gateway.wire.securable_connection import SecurableConnection
 from gateway.wire.tls_connection import MOST_HANDSHAKE, TlsAcceptor
 from gateway.wire.tls_session import HANDSHAKE_HOLDS, RECORD
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore, held, of_size
+from tests.core_stand_in import Exchange, StandInCore, held, like_core, of_size, responding
 from tests.hostile.test_event_loop import beating
 from tests.raw_client import PATIENCE, BrokenResponse, RawClient, request
 from tests.running import Running, eventually
@@ -255,6 +255,44 @@ class TestRequests:
             await client.read_head()
             await client.rest()
             assert client.was_reset
+
+
+class TestEndOfTheClientsSide:
+    @pytest.mark.parametrize("body", [b"", b"x" * 20_000], ids=["many small requests", "one large"])
+    async def test_right_behind_requests_loses_none_of_them(
+        self, start_tls: StartTls, authority: Authority, upstream: StandInCore, body: bytes
+    ) -> None:
+        """The end comes in the same reading as the requests, before the first of them is handled."""
+        running = await start_tls()
+        key = (await running.mint("ledgers:*")).key
+        count = 1 if body else 100
+        sent = request("POST" if body else "GET", STREAMED if body else READ, key=key, body=body) * count
+        client = Handshake(await running.connect(), authority.trusting())
+        await client.finish()
+        client.tls.write(sent)
+        await client.end()
+        assert (await client.read()).count(b"HTTP/1.1 200 OK") == count
+
+    async def test_while_nothing_is_read_does_not_cut_the_last_response(
+        self, start_tls: StartTls, authority: Authority, upstream: StandInCore
+    ) -> None:
+        """A client that reads slowly gets 3 MB whole, though its own end was never read."""
+        running = await start_tls()
+        key = (await running.mint("ledgers:read")).key
+        release, size = asyncio.Event(), 3_000_000
+        upstream.script(held(release), like_core, responding(body=b"B" * size))
+        client = Handshake(connection := await running.connect(), authority.trusting())
+        await client.finish()
+        last = request("GET", READ, key=key, headers=[("Connection", "close")])
+        await client.write(request("GET", READ, key=key) * 2 + last)
+        await upstream.arrived()
+        await client.end()
+        release.set()
+        # The gateway has handed all to the kernel, which holds most of it, before the client reads on.
+        await running.logged(f'"bytes_out":{size}')
+        await asyncio.sleep(0.5)
+        assert (await client.read()).count(b"B" * 1000) == size // 1000
+        await connection.close()
 
 
 class TestVersions:
