@@ -21,26 +21,26 @@
 {{- define "blnk-gateway.tlsSources" -}}
 {{- with .Values.tls.secret }}
 - secret:
-    name: {{ . }}
+    name: {{ . | quote }}
     items: [{key: tls.crt, path: tls/tls.crt}, {key: tls.key, path: tls/tls.key}]
 {{- end }}
 {{- with .Values.tls.clientCa }}
 {{- if .name }}
 - secret:
-    name: {{ .name }}
-    items: [{key: {{ .key }}, path: clients/ca.crt}]
+    name: {{ .name | quote }}
+    items: [{key: {{ .key | quote }}, path: clients/ca.crt}]
 {{- end }}
 {{- end }}
 {{- with .Values.core.tls.ca }}
 {{- if .name }}
 - secret:
-    name: {{ .name }}
-    items: [{key: {{ .key }}, path: core-ca/ca.crt}]
+    name: {{ .name | quote }}
+    items: [{key: {{ .key | quote }}, path: core-ca/ca.crt}]
 {{- end }}
 {{- end }}
 {{- with .Values.core.tls.secret }}
 - secret:
-    name: {{ . }}
+    name: {{ . | quote }}
     items: [{key: tls.crt, path: core/tls.crt}, {key: tls.key, path: core/tls.key}]
 {{- end }}
 {{- end }}
