@@ -39,6 +39,17 @@ class UnreadableKey:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class FoundKeys:
+    """The records of keys by id, and the ids of those whose records are there and cannot be read.
+
+    A key that is in neither is unknown.
+    """
+
+    records: Mapping[str, KeyRecord]
+    unreadable: frozenset[str] = frozenset()
+
+
 LeftOut = Callable[[UnreadableKey], None]
 """Takes note of a key that a list leaves out, because its record cannot be read."""
 Revision = Callable[[KeyRecord], KeyRecord]
@@ -133,6 +144,13 @@ class ManyKeysById(Protocol):
         """Return the records of keys by their ids, in this order; those that are unknown are left out."""
 
 
+class FoundById(Protocol):
+    """Tells unknown keys from those whose records cannot be read."""
+
+    async def find_many(self, key_ids: Sequence[str]) -> FoundKeys:
+        """Return the records of keys by their ids, and which of them cannot be read."""
+
+
 class KeysOfOwner(Protocol):
     """Lists and counts the keys of an owner."""
 
@@ -150,7 +168,9 @@ class KeyChildren(Protocol):
         """Return the records that a key created, and its successors, revoked ones included."""
 
 
-class RecordReader(KeysById, KeysByDigest, KeysByPrefix, ManyKeysById, KeysOfOwner, KeyChildren, Protocol):
+class RecordReader(
+    KeysById, KeysByDigest, KeysByPrefix, ManyKeysById, FoundById, KeysOfOwner, KeyChildren, Protocol
+):
     """Everything that can be read of records."""
 
     def scan(self) -> AsyncIterator[list[KeyRecord]]:

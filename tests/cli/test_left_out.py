@@ -64,7 +64,11 @@ def test_a_list_has_the_keys_that_can_be_read_and_names_the_other_one(
     ]
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"id":7}', '{"id":"\\u001b[31m"}', "[]", "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", '{"id":7}', '{"id":"\\u001b[31m"}', "[]", "\xff", '{"x":' + "[" * 100_000],
+    ids=["empty", "cut", "a number", "a control", "a list", "no UTF-8", "nested"],
+)
 def test_what_names_no_key_is_named_by_its_place(
     keys: Keys, redis_with_newer: RedisServer, text: str
 ) -> None:

@@ -89,7 +89,9 @@ _KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((OSError,), "Redis cannot be reached"),
 )
 """The reason by the kind of the failure; of several that fit, the first counts."""
+_WRONG_TYPE: Final = "WRONGTYPE"
 _RESPONSES: Final = {
+    _WRONG_TYPE: "Redis holds a value of another type under one of the gateway's names, {blnk-gateway}:*",
     "NOREPLICAS": "Redis takes no change: too few of its replicas are well (min-replicas-to-write)",
     "MISCONF": "Redis takes no change: it cannot write to its disk",
     "DB": "Redis has no database of the number that keys.store names",
@@ -153,11 +155,23 @@ async def redis_errors(wait: float = 0.0) -> AsyncIterator[None]:
     except NotAcknowledgedError as error:
         raise UnacknowledgedError(reason=str(error)) from error
     except UnreadableRecordError as error:
-        raise UnreadableKeyError(reason=str(error)) from error
+        raise unreadable_key(error) from error
     except Exception as error:
         # redis-py lets through OSError, ValueError, IndexError and more, depending on what the peer sends.
         failure = UncertainError if maybe_written(error) else StoreUnavailableError
         raise failure(reason=reason(error)) from error
+
+
+def unreadable_key(error: UnreadableRecordError) -> UnreadableKeyError:
+    """Return the failure of what needs a record that cannot be read."""
+    failure = UnreadableKeyError(reason=str(error))
+    failure.__cause__ = error
+    return failure
+
+
+def is_wrong_type(error: BaseException) -> bool:
+    """Return whether Redis holds a value of another type under a name than the command is for."""
+    return isinstance(error, ResponseError) and str(error).startswith(_WRONG_TYPE)
 
 
 def reason(error: BaseException) -> str:

@@ -11,20 +11,18 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.fairness.shares import network_of
 from gateway.keys.command_times import CommandKind
 from gateway.keys.dataloader import BatchLimits, BatchLoader
-from gateway.keys.errors import UnreadableKeyError
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
-from gateway.keys.redis.errors import UnreadableRecordError, reason
-from gateway.keys.redis.reading import BatchReader, read_record
+from gateway.keys.redis.errors import UnreadableRecordError, is_wrong_type, unreadable_key
+from gateway.keys.redis.reading import BatchReader, Readable, read_record
 
 COMMAND_SECONDS: Final = 1.0
 """The time for one read, connecting included: the result would be too old to use after it."""
@@ -66,7 +64,7 @@ class Lookups:
             found = zip(digests, texts, strict=True)
         return {digest: _record(digest, text) for digest, text in found if text is not None}
 
-    async def _read_prefixes(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord]]:
+    async def _read_prefixes(self, prefixes: list[str]) -> Mapping[str, list[KeyRecord] | GatewayError]:
         places = list(map(names.prefix_name, prefixes))
         async with self._link.command(CommandKind.LOOK_UP), asyncio.timeout(COMMAND_SECONDS):
             # Random keys have no record, and one command says so for all of them.
@@ -75,19 +73,32 @@ class Lookups:
             async with self._client.pipeline(transaction=False) as pipe:
                 for place in places:
                     pipe.smembers(place)
-                members = await pipe.execute()
-        key_ids = {member.decode() for found in members for member in found}
-        by_prefix: defaultdict[str, list[KeyRecord]] = defaultdict(list)
-        for record in await self._reader.get_many(list(key_ids)):
-            # The index may be wrong; the record names its prefix.
-            by_prefix[record.prefix].append(record)
-        return by_prefix
+                members = [_members(reply) for reply in await pipe.execute(raise_on_error=False)]
+        ids = dict(zip(prefixes, members, strict=True))
+        found = await self._reader.by_ids(list(set().union(*members)))
+        return {prefix: _of_prefix(prefix, [found[i] for i in ids[prefix] if i in found]) for prefix in ids}
 
 
 def _record(digest: str, text: bytes) -> KeyRecord | GatewayError:
     try:
         return read_record(digest, text)
     except UnreadableRecordError as error:
-        failure = UnreadableKeyError(reason=reason(error))
-        failure.__cause__ = error
-        return failure
+        return unreadable_key(error)
+
+
+def _members(reply: Any) -> set[str]:
+    """Return the ids in an index; a name of another type is none. Raises the failure that Redis returned."""
+    if not isinstance(reply, Exception):
+        return set(map(names.read_text, reply))
+    if not is_wrong_type(reply):
+        raise reply
+    return set()
+
+
+def _of_prefix(prefix: str, found: Sequence[Readable]) -> list[KeyRecord] | GatewayError:
+    """Return the records of a prefix, or why one of them cannot be read."""
+    for each in found:
+        if isinstance(each, UnreadableRecordError):
+            return unreadable_key(each)
+    # The index may be wrong; the record names its prefix.
+    return [each for each in found if isinstance(each, KeyRecord) and each.prefix == prefix]

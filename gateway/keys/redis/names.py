@@ -33,19 +33,29 @@ EVERY_ENDS: Final = f"{PREFIX}ends:*"
 _KEY: Final = f"{PREFIX}key:"
 
 
+def read_text(word: bytes) -> str:
+    """Return an id or a digest that Redis holds; bytes that are no UTF-8 lead back to the same name."""
+    return word.decode("utf-8", "surrogateescape")
+
+
+def shown(name: bytes) -> str:
+    """Return a name as operators see it; bytes that are no UTF-8 are written as `\\xNN`."""
+    return name.decode("utf-8", "backslashreplace")
+
+
 def key_name(digest: str) -> bytes:
     """Return the name of the record of a digest."""
-    return f"{_KEY}{digest}".encode()
+    return _name("key", digest)
 
 
 def digest_in(name: bytes) -> str:
     """Return the digest in the name of a record."""
-    return name.decode().removeprefix(_KEY)
+    return read_text(name).removeprefix(_KEY)
 
 
 def id_name(key_id: str) -> bytes:
     """Return the name of the digest of a key id."""
-    return f"{PREFIX}id:{key_id}".encode("utf-8", "surrogateescape")
+    return _name("id", key_id)
 
 
 def owner_name(owner: str) -> bytes:
@@ -53,34 +63,38 @@ def owner_name(owner: str) -> bytes:
 
     An owner from a query may hold bytes that are no UTF-8; nobody owns keys under such a name.
     """
-    return f"{PREFIX}owner:{owner}".encode("utf-8", "surrogateescape")
+    return _name("owner", owner)
 
 
 def ends_name(owner: str) -> bytes:
     """Return the name of the times when the keys of an owner end."""
-    return f"{PREFIX}ends:{owner}".encode("utf-8", "surrogateescape")
+    return _name("ends", owner)
 
 
 def children_name(key_id: str) -> bytes:
     """Return the name of the ids of the keys that a key created, and of those that it was rotated into."""
-    return f"{PREFIX}offspring:{key_id}".encode()
+    return _name("offspring", key_id)
 
 
 def prefix_name(prefix: str) -> bytes:
     """Return the name of the ids of pending records by the prefix of their keys, which may be any text."""
-    return f"{PREFIX}prefix:{prefix}".encode("utf-8", "surrogateescape")
+    return _name("prefix", prefix)
 
 
 def lease_name(name: str) -> bytes:
     """Return the name that is there while a replica has this lease."""
-    return f"{PREFIX}lease:{name}".encode()
+    return _name("lease", name)
 
 
 def audit_position_name(shipper: str) -> bytes:
     """Return the name of the id of the entry that a shipper has printed last."""
-    return f"{PREFIX}audit-position:{shipper}".encode()
+    return _name("audit-position", shipper)
 
 
 def limit_name(key_id: str) -> bytes:
     """Return the name of the bucket of a key's limit; of the master key, `key_id` is `master`."""
-    return f"{PREFIX}limit:{key_id}".encode()
+    return _name("limit", key_id)
+
+
+def _name(kind: str, text: str) -> bytes:
+    return f"{PREFIX}{kind}:{text}".encode("utf-8", "surrogateescape")

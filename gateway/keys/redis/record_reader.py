@@ -4,21 +4,22 @@ Rules kept here:
 - The record alone is authoritative: what an index names is believed only if the record says so too.
 - A look-up by digest is one round trip, shared by all who ask at the same time (`lookups`).
 - Look-ups, lists and changes have connections of their own.
-- Lists of many keys (`owned`, `scan`, `get_many`) leave out what cannot be read, if somebody takes note of
-  it. All other reads fail.
+- Lists of many keys (`owned`, `scan`, `get_many`, `find_many`, `awaiting_core_revocation`) leave out what
+  cannot be read, if somebody takes note of it. All other reads fail.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
-from gateway.keys.redis.errors import redis_errors
+from gateway.keys.redis.errors import is_wrong_type, redis_errors
 from gateway.keys.redis.lookups import Lookups
 from gateway.keys.redis.reading import BATCH, BatchReader
-from gateway.keys.store import LeftOut
+from gateway.keys.store import FoundKeys, LeftOut
 
 
 class RedisRecordReader:
@@ -28,6 +29,7 @@ class RedisRecordReader:
         self.link = link
         self._single = BatchReader(link.changes)
         self._lists = BatchReader(link.lists, left_out)
+        self._due = BatchReader(link.changes, left_out)
         self._look_ups = Lookups(link)
 
     async def get_by_digest(self, digest: str, client: str = "") -> KeyRecord | None:
@@ -47,6 +49,10 @@ class RedisRecordReader:
         """Return the records of keys by their ids; those that are unknown are left out."""
         return await self._lists.get_many(key_ids)
 
+    async def find_many(self, key_ids: Sequence[str]) -> FoundKeys:
+        """Return the records of keys by their ids, and which of them cannot be read."""
+        return await self._lists.find_many(key_ids)
+
     async def children(self, key_id: str) -> list[KeyRecord]:
         """Return the records that a key created, and its successors, revoked ones included."""
         records = await self._single.get_many(await self._single.members(names.children_name(key_id)))
@@ -56,7 +62,7 @@ class RedisRecordReader:
         """Return the records of an owner, newest first, revoked ones included."""
         async with redis_errors():
             members = await self.link.lists.zrange(names.owner_name(owner), 0, -1, desc=True)
-        records = await self._lists.by_digests([member.decode() for member in members])
+        records = await self._lists.by_digests(list(map(names.read_text, members)))
         return [record for record in records if record.owner == owner]
 
     async def scan(self) -> AsyncIterator[list[KeyRecord]]:
@@ -75,7 +81,7 @@ class RedisRecordReader:
         """Return the records of keys that Core is still to revoke, in the order in which they end."""
         async with redis_errors():
             members = await self.link.changes.zrangebyscore(names.RETIRING, "-inf", until)
-        records = await self._single.get_many([member.decode() for member in members])
+        records = await self._due.get_many(list(map(names.read_text, members)))
         return [record for record in records if record.awaiting_core_revocation and record.ends <= until]
 
     async def count_owned(self, owner: str) -> int:
@@ -92,9 +98,18 @@ class RedisRecordReader:
                 async with self.link.lists.pipeline(transaction=False) as pipe:
                     for name in found:
                         pipe.zcount(name, after, until)
-                    counts = await pipe.execute()
-            yield sum(counts)
+                    counts = await pipe.execute(raise_on_error=False)
+                yield sum(map(_counted, counts))
 
     async def close_look_ups(self) -> None:
         """Fail all who wait for a look-up."""
         await self._look_ups.close()
+
+
+def _counted(reply: Any) -> int:
+    """Return a count; 0 for a name of another type. Raises the failure that Redis returned."""
+    if not isinstance(reply, Exception):
+        return int(reply)
+    if not is_wrong_type(reply):
+        raise reply
+    return 0

@@ -164,7 +164,7 @@ class RecordWriter:
 
     async def _digest(self, key_id: str) -> str | None:
         digest = await self.link.changes.get(names.id_name(key_id))
-        return None if digest is None else digest.decode()
+        return None if digest is None else names.read_text(digest)
 
 
 @dataclass(slots=True)

@@ -127,7 +127,8 @@ class Transactions:
             raise NoPrimaryError(REPLACED)
         texts: list[bytes | None] = values[0] if digests else []
         found: list[bytes | None] = values[-1] if ids else []
-        others = list({value.decode() for value in found if value is not None}.difference(digests))
+        found_digests = [None if value is None else names.read_text(value) for value in found]
+        others = list({digest for digest in found_digests if digest is not None}.difference(digests))
         other_names = list(map(names.key_name, others))
         if others:
             (other_texts,) = await connection.ask(("MGET", *other_names))
@@ -136,7 +137,7 @@ class Transactions:
         by_digest = dict(zip([*digests, *others], records, strict=True))
         return Snapshot(
             by_digest=records[: len(digests)],
-            by_id=[None if value is None else by_digest[value.decode()] for value in found],
+            by_id=[None if digest is None else by_digest[digest] for digest in found_digests],
             values=dict(zip(key_names + other_names + id_names, texts + found, strict=True)),
             replicas=max(self._replicas, self._link.observe_replicas(role)),
         )

@@ -145,11 +145,12 @@ async def test_revoking_waits_for_no_flood_of_new_keys(distant: RedisKeyStore) -
     assert took < 1.2
 
 
+@pytest.mark.parametrize("text", ["{", '{"x":' + "[" * 100_000], ids=["cut", "nested"])
 async def test_a_record_that_cannot_be_read_fails_alone(
-    redis_store: RedisKeyStore, redis_server: RedisServer
+    redis_store: RedisKeyStore, redis_server: RedisServer, text: str
 ) -> None:
     await redis_store.add_all([RECORD, OTHER])
-    redis_server.command("SET", f"{PREFIX}key:{OTHER.digest}", "{")
+    redis_server.command("SET", f"{PREFIX}key:{OTHER.digest}", text)
     found, unread = await asyncio.gather(
         *(redis_store.get_by_digest(each.digest, CLIENT) for each in (RECORD, OTHER)), return_exceptions=True
     )

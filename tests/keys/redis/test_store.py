@@ -18,7 +18,7 @@ from gateway.keys.minting import digest
 from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import encode_record
 from gateway.keys.redis.names import PREFIX
-from gateway.keys.redis.reading import BatchReader
+from gateway.keys.redis.reading import BatchReader, Readable
 from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyChange, KeyChangeBatch
@@ -128,8 +128,8 @@ NEWER_TERM = encode_record(RECORD).decode().removesuffix("}") + ',"terms":{"newe
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "null", "{}", '{"id":1}', "\xff", NEWER_TERM],
-    ids=["empty", "cut", "null", "bare", "id alone", "no UTF-8", "a newer term"],
+    ["", "{", "null", "{}", '{"id":1}', "\xff", NEWER_TERM, '{"x":' + "[" * 100_000],
+    ids=["empty", "cut", "null", "bare", "id alone", "no UTF-8", "a newer term", "nested"],
 )
 async def test_a_record_that_cannot_be_read_is_a_failure(
     redis_store: RedisKeyStore, redis_server: RedisServer, text: str
@@ -336,11 +336,11 @@ async def test_a_record_that_gets_its_digest_while_it_is_read_is_found(redis_sto
     class Settling(BatchReader):
         settled = False
 
-        async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:
+        async def read(self, digests: Sequence[str]) -> dict[str, Readable]:
             if not self.settled:
                 self.settled = True
                 await redis_store.bind_digest(PENDING.id, digest("fourth"))
-            return await super().by_digests(digests)
+            return await super().read(digests)
 
     await redis_store.add_all([PENDING, RECORD])
     found = await Settling(redis_store.link.lists).get_many([RECORD.id, PENDING.id, OTHER.id])

@@ -1,0 +1,176 @@
+"""Values in Redis that another writer has damaged: each affects its own key alone, and ends no list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.keys.errors import UnreadableKeyError
+from gateway.keys.quota import Quota, QuotaError
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis.names import LAST_USED, PREFIX, RETIRING, children_name, key_name, prefix_name
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.revocation import revoke_key
+from gateway.keys.store import FoundKeys, UnreadableKey
+from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, revocation
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+NO_UTF8 = b"\xff\xfe"
+NOTED = f"{key_name(RECORD.digest).decode()} in Redis holds no record that can be read"
+
+
+@pytest.fixture
+def left_out() -> list[UnreadableKey]:
+    """The keys that the store has left out."""
+    return []
+
+
+@pytest.fixture
+async def noting_store(redis_url: str, left_out: list[UnreadableKey]) -> AsyncIterator[RedisKeyStore]:
+    """A store whose lists leave out what cannot be read."""
+    store = RedisKeyStore(redis_url, left_out=left_out.append)
+    yield store
+    await store.close()
+
+
+async def scanned(store: RedisKeyStore) -> set[KeyRecord]:
+    return {record async for batch in store.scan() for record in batch}
+
+
+@pytest.mark.parametrize("score", ["inf", "-inf", "1e30", "-1e30", "-1", "253402300800000000"])
+async def test_a_last_use_that_is_no_time_counts_as_never(
+    redis_store: RedisKeyStore, redis_server: RedisServer, score: str
+) -> None:
+    await redis_store.add_all([RECORD, OTHER])
+    await redis_store.record_uses({OTHER.id: 1e9})
+    redis_server.command("ZADD", LAST_USED, score, RECORD.id)
+    assert await redis_store.get(RECORD.id) == RECORD
+    assert await redis_store.owned("acme") == [OTHER.with_last_use(1e9), RECORD]
+
+
+async def test_where_last_uses_are_of_another_type_no_key_was_ever_used(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("SET", LAST_USED, "x")
+    assert (await redis_store.get(RECORD.id), await redis_store.owned("acme")) == (RECORD, [RECORD])
+
+
+async def test_a_name_of_a_record_that_is_no_utf_8_is_named_as_one_that_cannot_be_read(
+    noting_store: RedisKeyStore, redis_server: RedisServer, left_out: list[UnreadableKey]
+) -> None:
+    await noting_store.add(RECORD)
+    redis_server.command("SET", f"{PREFIX}key:".encode() + NO_UTF8, "x")
+    assert await scanned(noting_store) == {RECORD}
+    reason = f"{PREFIX}key:\\xff\\xfe in Redis holds no record that can be read"
+    assert left_out == [UnreadableKey("", reason)]
+
+
+async def test_members_of_indexes_that_are_no_utf_8_lead_to_no_key(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    child = replace(OTHER, created_by=RECORD.id)
+    retiring = child.as_revoked(revocation("2026-02-01T00:00:00Z", "master"), awaiting_core=True)
+    await redis_store.add_all([RECORD, retiring, PENDING])
+    for name in (RETIRING, f"{PREFIX}owner:acme".encode()):
+        redis_server.command("ZADD", name, "1", NO_UTF8)
+    for name in (children_name(RECORD.id), prefix_name(PENDING.prefix)):
+        redis_server.command("SADD", name, NO_UTF8)
+    assert await redis_store.owned("acme") == [retiring, RECORD]
+    assert await redis_store.children(RECORD.id) == [retiring]
+    assert await redis_store.awaiting_core_revocation() == [retiring]
+    assert await redis_store.get_by_prefix(PENDING.prefix) == [PENDING]
+
+
+async def test_an_id_that_leads_to_no_utf_8_is_unknown(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("SET", f"{PREFIX}id:{RECORD.id}", NO_UTF8)
+    assert await redis_store.get(RECORD.id) is None
+    assert await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")) is None
+    assert await redis_store.add_all([OTHER]) == [None]
+
+
+async def test_an_id_that_leads_to_the_record_of_another_key_is_unknown(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add_all([RECORD, OTHER])
+    redis_server.command("SET", f"{PREFIX}id:{RECORD.id}", OTHER.digest)
+    assert await redis_store.get_many([RECORD.id, OTHER.id]) == [OTHER]
+
+
+@pytest.mark.parametrize("text", ["{", '{"x":' + "[" * 100_000, NO_UTF8])
+async def test_a_key_that_cannot_be_read_is_told_from_one_that_is_unknown(
+    noting_store: RedisKeyStore, redis_server: RedisServer, left_out: list[UnreadableKey], text: str | bytes
+) -> None:
+    """Its id is known though the record does not say it."""
+    await noting_store.add_all([RECORD, OTHER])
+    redis_server.command("SET", key_name(RECORD.digest), text)
+    found = await noting_store.find_many([RECORD.id, OTHER.id, GLOBEX.id])
+    assert found == FoundKeys({OTHER.id: OTHER}, frozenset({RECORD.id}))
+    assert left_out == [UnreadableKey(RECORD.id, NOTED)]
+
+
+async def test_a_key_that_core_is_still_to_revoke_holds_up_no_other_one(
+    noting_store: RedisKeyStore, redis_server: RedisServer, left_out: list[UnreadableKey]
+) -> None:
+    ends = revocation("2026-02-01T00:00:00Z", "master")
+    due = [record.as_revoked(ends, awaiting_core=True) for record in (RECORD, OTHER)]
+    await noting_store.add_all(due)
+    redis_server.command("SET", key_name(RECORD.digest), "{")
+    assert await noting_store.awaiting_core_revocation() == [due[1]]
+    assert left_out == [UnreadableKey(RECORD.id, NOTED)]
+
+
+async def test_a_pending_record_that_cannot_be_read_fails_the_look_ups_of_its_prefix_alone(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    lost = replace(PENDING, id=RECORD.id, digest=f"pending:{RECORD.id}", prefix="B" * 16)
+    await redis_store.add_all([PENDING, lost])
+    redis_server.command("SET", key_name(lost.digest), "{")
+    redis_server.command("SET", prefix_name("C" * 16), "of another type")
+    # The first one is read alone, the others in one batch.
+    asked = (redis_store.get_by_prefix(prefix * 16, "192.0.2.1") for prefix in "DABC")
+    _, found, failed, of_another_type = await asyncio.gather(*asked, return_exceptions=True)
+    assert (found, of_another_type) == ([PENDING], [])
+    assert isinstance(failed, UnreadableKeyError)
+
+
+async def test_a_key_that_cannot_be_read_counts_as_live_where_an_owners_keys_are_counted(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("SET", key_name(RECORD.digest), "{")
+    redis_server.command("ZADD", f"{PREFIX}owner:acme", "1", NO_UTF8)
+    redis_server.command("DEL", f"{PREFIX}ends:acme")
+    await redis_store.add(OTHER, Quota(2))
+    third = replace(OTHER, id=GLOBEX.id, digest=GLOBEX.digest)
+    with pytest.raises(QuotaError):
+        await redis_store.add(third, Quota(2))
+
+
+async def test_ends_of_another_type_are_counted_for_no_key(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add_all([RECORD, GLOBEX])
+    redis_server.command("SET", f"{PREFIX}ends:acme", "x")
+    counted = [step async for step in redis_store.count_ends(0.0, float("inf"))]
+    assert sum(counted) == 1
+
+
+async def test_a_name_of_another_type_is_said_to_be_one(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    redis_server.command("SET", f"{PREFIX}owner:acme", "x")
+    with pytest.raises(GatewayError) as failure:
+        await redis_store.owned("acme")
+    assert failure.value.reason == (
+        "Redis holds a value of another type under one of the gateway's names, {blnk-gateway}:*"
+    )
