@@ -22,7 +22,9 @@ NAME = key_name(NEWER.digest).decode()
 REASON = f"{NAME} in Redis holds no record that can be read"
 ADVICE = (
     "use the blnk-gateway of the newest version that uses this store; if it cannot read them either, they "
-    "are damaged: remove what these names hold with 'redis-cli DEL NAME', and import the keys anew"
+    "are damaged, and 'redis-cli DEL NAME' removes what a name holds. A key is lost with its record: mint a "
+    "new one. Where keys.authority is core, the old key works again without its revocation and its terms, "
+    "until you revoke it"
 )
 
 

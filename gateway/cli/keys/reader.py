@@ -3,6 +3,7 @@
 Rules kept here:
 - Reading changes nothing: a key that is verified before its first use stays pending.
 - With Core as the authority a key has the state of its current row, and what only the store knows is added.
+  A list leaves out a key whose record cannot be read: the store may have revoked it, and Core's table not.
 """
 
 from __future__ import annotations
@@ -170,8 +171,12 @@ class CoreKeyReader:
             yield await self._current_records(rows)
 
     async def _current_records(self, rows: list[CoreRow]) -> list[KeyRecord]:
-        known = {record.id: record for record in await self._store.get_many([row.id for row in rows])}
-        found = (current_record(known.get(row.id), row, self._at) for row in rows)
+        known = await self._store.find_many([row.id for row in rows])
+        found = (
+            current_record(known.records.get(row.id), row, self._at)
+            for row in rows
+            if row.id not in known.unreadable
+        )
         return [record for record in found if record is not None]
 
     def _without_row(self, records: Iterable[KeyRecord]) -> list[KeyRecord]:

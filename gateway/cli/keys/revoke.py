@@ -9,7 +9,6 @@ Rules kept here:
 from __future__ import annotations
 
 import sys
-from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -117,7 +116,7 @@ def _revoke_owner(config: Config, owner: str, reason: str, output: str, *, askin
             open_key_writer(config, store, at) as writer,
             open_key_reader(config, store, at) as reader,
         ):
-            return await revoke_owned(reader, writer, owner, reason, left_out.ids)
+            return await revoke_owned(reader, writer, owner, reason)
 
     left_out = LeftOutKeys()
     with first_signal_held_back():
@@ -132,22 +131,15 @@ def _revoke_owner(config: Config, owner: str, reason: str, output: str, *, askin
 
 
 async def revoke_owned(
-    reader: KeyReader, writer: KeyWriter, owner: str, reason: str, unreadable: Container[str] = ()
+    reader: KeyReader, writer: KeyWriter, owner: str, reason: str
 ) -> tuple[list[KeyRecord], int]:
-    """Revoke the keys of an owner that have not ended; return their records, and how many are left.
-
-    `unreadable` has the ids of the keys that were left out so far: their records cannot be changed.
-    """
+    """Revoke the keys of an owner that have not ended; return their records, and how many are left."""
     revoked: list[KeyRecord] = []
-
-    async def live() -> list[str]:
-        return [record.id for record in await _unended(reader, owner) if record.id not in unreadable]
-
     for _ in range(_PASSES):
-        if not (ids := await live()):
+        if not (live := await _unended(reader, owner)):
             return revoked, 0
-        revoked += await writer.revoke_all(ids, reason)
-    return revoked, len(await live())
+        revoked += await writer.revoke_all([record.id for record in live], reason)
+    return revoked, len(await _unended(reader, owner))
 
 
 def _confirm(config: Config, owner: str) -> None:

@@ -6,13 +6,14 @@ Rules kept here:
 - A key that Core created is in the store before its 201, so that every replica knows it at once, and its
   record names its creator. Where the store fails, the key, which nobody has seen, is withdrawn.
 - A revocation is in the store and in Core's table before its 204.
+- A list leaves out a key whose record cannot be read: the store may have revoked it, and Core's table not.
 - Other responses of Core go to the client as they are.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -43,7 +44,7 @@ from gateway.keys.new_record import Creation
 from gateway.keys.quota import QuotaError
 from gateway.keys.record import UPDATED, Event, KeyRecord, RefusedRecordError, Revocation
 from gateway.keys.record_json import terms_members
-from gateway.keys.store import CreatorNarrowedError, CreatorRevokedError, ManyKeysById
+from gateway.keys.store import CreatorNarrowedError, CreatorRevokedError, FoundById
 from gateway.policy.principals import Principal
 from gateway.policy.terms import NO_TERMS
 from gateway.policy.values import Deny
@@ -66,7 +67,7 @@ class CoreApiKeys:
     def __init__(
         self,
         writes: CoreKeyWrites,
-        store: ManyKeysById,
+        store: FoundById,
         on_change: Callable[[KeyRecord], None],
         now: Callable[[], datetime],
         quota: CoreQuota,
@@ -129,11 +130,11 @@ class CoreApiKeys:
         except msgspec.DecodeError:
             # Core's list is empty text where it cannot write a time of one of the keys.
             raise UnreadableListError("Upstream gave no list of keys") from None
-        if not listed:
+        found = await self._store.find_many([_id_of(item) for item in listed or ()])
+        kept = [item for item in listed or () if _id_of(item) not in found.unreadable]
+        if not kept:
             return ApiResponse(200, b"null")
-        ids = [str(item.get("api_key_id")) for item in listed]
-        known = {record.id: record for record in await self._store.get_many(ids)}
-        return ApiResponse(200, await write_slices(listed, lambda item: _shown(item, known)))
+        return ApiResponse(200, await write_slices(kept, lambda item: _shown(item, found.records)))
 
     async def update(self, principal: Principal, key_id: str, query: str, body: bytes) -> ApiResponse | Deny:
         """PATCH /api-keys/{id}: change the terms of a key, which the store alone has.
@@ -178,10 +179,15 @@ class CoreApiKeys:
         return response if refused is None else replace(response, status=refused.status, body=refused.body)
 
 
-def _shown(item: dict[str, Any], known: dict[str, KeyRecord]) -> dict[str, Any]:
+def _id_of(item: dict[str, Any]) -> str:
+    """Return the id of a key of Core's list."""
+    return str(item.get("api_key_id"))
+
+
+def _shown(item: dict[str, Any], known: Mapping[str, KeyRecord]) -> dict[str, Any]:
     """Return a key of Core's list without its hash, and with what the store alone knows of it."""
     shown = {**item, "key": ""}
-    record = known.get(str(item.get("api_key_id")))
+    record = known.get(_id_of(item))
     if record is None:
         return shown
     shown["last_used_at"] = _chosen(max, str(item.get("last_used_at", "")), record.last_used_at)

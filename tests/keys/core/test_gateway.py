@@ -16,15 +16,18 @@ import pytest
 from gateway.keys.core.authority import READ_SECONDS
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.minting import mint_id, mint_key
+from gateway.keys.redis.names import key_name
+from gateway.keys.revocation import revoke_key
 from gateway.server.build import build
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from tests.conftest import Start
-from tests.core_stand_in import Exchange, StandInCore
+from tests.core_stand_in import Exchange, StandInCore, responding
 from tests.core_stand_in.api_keys import CoreApi
 from tests.keys.core.conftest import Postgres, Table, hashed
-from tests.keys.records import revoker
+from tests.keys.records import revocation, revoker
 from tests.raw_client import Response, request
+from tests.redis_server import RedisServer
 from tests.running import MASTER_KEY, Running, configured
 
 pytestmark = pytest.mark.postgres
@@ -116,6 +119,34 @@ async def test_a_key_revoked_at_one_replica_is_refused_at_once_at_the_other(
     assert (request.method, request.target) == ("DELETE", f"/api-keys/{key.id}?owner=acme")
     assert await status(one, key.key) == 401
     assert await lag(two, key.key, 401) < 1
+
+
+@pytest.mark.redis
+async def test_a_list_over_http_leaves_out_a_key_whose_record_cannot_be_read(
+    start_gateway: Start,
+    postgres: Postgres,
+    table: Table,
+    upstream: StandInCore,
+    redis_url: str,
+    redis_server: RedisServer,
+) -> None:
+    """The store has revoked one of these keys, and Core's list has it as live."""
+    keys = {"authority": "core", "core_database": postgres.url(), "store": redis_url}
+    gateway = await start_gateway(keys=keys)
+    kept, lost = [await table.mint("ledgers:read") for _ in range(2)]
+    assert await status(gateway, lost.key) == 200
+    revoked = await revoke_key(gateway.gateway.store, lost.id, revocation("2026-02-01T00:00:00Z", "master"))
+    assert revoked is not None
+    redis_server.command("SET", key_name(revoked.digest), "{")
+
+    async def listed(*ids: str) -> Any:
+        item = {"key": "$2a$10$h", "expires_at": "2999-01-02T03:04:05Z", "is_revoked": False}
+        text = json.dumps([{"api_key_id": key_id, **item} for key_id in ids])
+        upstream.script(responding("200 OK", text.encode()))
+        found = (await gateway.ask("GET", "/api-keys?owner=acme", key=MASTER_KEY)).json()
+        return found and [key["api_key_id"] for key in found]
+
+    assert (await listed(kept.id, lost.id), await listed(lost.id)) == ([kept.id], None)
 
 
 async def test_the_record_names_who_revoked_a_key_however_long_core_takes(
