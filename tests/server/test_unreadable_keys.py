@@ -9,7 +9,7 @@ import pytest
 
 from gateway.keys.redis.names import key_name
 from gateway.keys.store import UnreadableKey
-from gateway.server.unreadable_keys import AGAIN_SECONDS, EVENT, UnreadableKeys
+from gateway.server.unreadable_keys import AGAIN_SECONDS, EVENT, MOST, UnreadableKeys
 from gateway.telemetry import Log
 from tests.conftest import Start
 from tests.keys.records import RECORD
@@ -52,3 +52,18 @@ def test_a_key_is_logged_once_a_minute() -> None:
     keys.add(UnreadableKey("", "b"))
     lines.flush()
     assert warnings(log.getvalue()) == [(RECORD.id, "a"), ("", "b"), ("", "b")]
+
+
+def test_no_more_than_so_many_keys_are_logged_a_minute() -> None:
+    """A list that leaves out one key more, again and again, does not fill the log."""
+    log, now = io.StringIO(), 100.0
+    lines = Log(log)
+    keys = UnreadableKeys(lines.events, lambda: now)
+    reasons = [f"{number}" for number in range(MOST + 1)]
+    for _ in range(3):
+        for reason in reasons:
+            keys.add(UnreadableKey("", reason))
+    now += AGAIN_SECONDS
+    keys.add(UnreadableKey("", reasons[-1]))
+    lines.flush()
+    assert [reason for _, reason in warnings(log.getvalue())] == reasons
