@@ -29,6 +29,7 @@ from gateway.keys.store import (
     FoundKeys,
     KeyChange,
     KeyChangeBatch,
+    LeftOut,
     Revision,
     newest_first,
 )
@@ -202,8 +203,8 @@ class _MemoryReader:
         """Yield how many keys end in this time (Unix seconds), in one step."""
         yield sum(after <= record.ends <= until for record in self._table)
 
-    async def scan(self) -> AsyncIterator[list[KeyRecord]]:
-        """Return all records, in one batch."""
+    async def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
+        """Return all records, in one batch; every one can be read."""
         yield [self._uses.with_last_use(record) for record in self._table]
 
     async def awaiting_core_revocation(self, until: float = float("inf")) -> list[KeyRecord]:

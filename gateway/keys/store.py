@@ -173,8 +173,11 @@ class RecordReader(
 ):
     """Everything that can be read of records."""
 
-    def scan(self) -> AsyncIterator[list[KeyRecord]]:
-        """Return all records, in batches and in no order."""
+    def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
+        """Return all records, in batches and in no order.
+
+        `left_out` takes note of what cannot be read, beside the one that the store was given.
+        """
 
 
 class RecordReviser(Protocol):

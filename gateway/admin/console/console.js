@@ -234,7 +234,8 @@ async function showPolicy(health) {
 async function showKeys() {
   const [keys, scopes] = await Promise.all([read("/console/keys"), read("/scopes")]);
   say("keys-summary", "End within 30 days: " + keys.ending_count + ". Never used: " + keys.unused_count + ". Read at " + time(keys.at).text
-    + (keys.complete ? "" : " (of the first records that were read: there are more)"));
+    + (keys.complete ? "" : " (of the first records that were read: there are more)")
+    + (keys.unreadable ? ". Left out, because their records cannot be read: " + keys.unreadable : ""));
   table("keys-ending", keys.ending.map((one) => [code(one.key_id), one.owner, one.name, time(one.expires_at)]),
     keys.ending_count - keys.ending.length);
   table("keys-unused", keys.unused.map((one) => [code(one.key_id), one.owner, one.name, time(one.created_at)]),

@@ -4,6 +4,7 @@ Rules kept here:
 - At most `MOST_READ` records are read, and `MOST_LISTED` of each kind are listed.
 - What was read is shown for `FRESH_SECONDS`, and one request at a time reads, so that many pages cost the
   store no more than one.
+- Records that cannot be read are counted, also among those `MOST_READ`.
 - A key is named by its id, owner and name; nothing else of a record is shown but its times.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from gateway.keys.record import KeyRecord
+from gateway.keys.store import LeftOut, UnreadableKey
 from gateway.policy.explanation import printable
 from gateway.policy.principals import KeyState
 from gateway.telemetry.access_log import Timestamps
@@ -28,8 +30,11 @@ FRESH_SECONDS: Final = 10.0
 class RecordScan(Protocol):
     """Reads the records of a store."""
 
-    def scan(self) -> AsyncIterator[list[KeyRecord]]:
-        """Return all records, in batches and in no order. Raises GatewayError."""
+    def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
+        """Return all records, in batches and in no order; `left_out` takes note of what cannot be read.
+
+        Raises GatewayError.
+        """
 
 
 class KeysPage:
@@ -52,11 +57,13 @@ class KeysPage:
 
     async def _read(self, now: float) -> dict[str, object]:
         live: dict[str, KeyRecord] = {}
+        unreadable: list[UnreadableKey] = []
         read, complete = 0, True
-        async for batch in self._store.scan():
-            room = MOST_READ - read
-            read += min(len(batch), room)
-            live |= {one.id: one for one in batch[:room] if one.state(now) is KeyState.LIVE}
+        async for batch in self._store.scan(unreadable.append):
+            room = MOST_READ - read - len(unreadable)
+            taken = batch[: max(0, room)]
+            read += len(taken)
+            live |= {one.id: one for one in taken if one.state(now) is KeyState.LIVE}
             if len(batch) > room:
                 complete = False
                 break
@@ -65,6 +72,7 @@ class KeysPage:
         return {
             "at": Timestamps().at(now),
             "complete": complete,
+            "unreadable": len(unreadable),
             "ending": _listed(heapq.nsmallest(MOST_LISTED, soon, key=lambda one: one.ends)),
             "ending_count": len(soon),
             "unused": _listed(heapq.nsmallest(MOST_LISTED, unused, key=lambda one: one.created_at.unix)),

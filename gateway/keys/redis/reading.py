@@ -59,6 +59,17 @@ class BatchReader:
         self._client = client
         self._left_out = left_out
 
+    def noting(self, left_out: LeftOut) -> BatchReader:
+        """Return the same reader, of which `left_out` takes note, too."""
+        before = self._left_out
+
+        def note(key: UnreadableKey) -> None:
+            if before is not None:
+                before(key)
+            left_out(key)
+
+        return BatchReader(self._client, note)
+
     async def get_many(self, key_ids: Sequence[str]) -> list[KeyRecord]:
         """Return the records of keys by their ids, with their last use; unknown ones are left out."""
         found = (await self.find_many(key_ids)).records

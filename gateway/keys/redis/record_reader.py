@@ -65,8 +65,9 @@ class RedisRecordReader:
         records = await self._lists.by_digests(list(map(names.read_text, members)))
         return [record for record in records if record.owner == owner]
 
-    async def scan(self) -> AsyncIterator[list[KeyRecord]]:
+    async def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
         """Yield all records, in batches and in no order; one that moves meanwhile may come twice."""
+        reader = self._lists if left_out is None else self._lists.noting(left_out)
         seen: set[str] = set()
         cursor: int | None = None
         while cursor != 0:
@@ -75,7 +76,7 @@ class RedisRecordReader:
             # A scan may name a record twice.
             digests = {names.digest_in(name) for name in found} - seen
             seen |= digests
-            yield await self._lists.by_digests(list(digests))
+            yield await reader.by_digests(list(digests))
 
     async def awaiting_core_revocation(self, until: float = float("inf")) -> list[KeyRecord]:
         """Return the records of keys that Core is still to revoke, in the order in which they end."""

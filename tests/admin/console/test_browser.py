@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.keys.redis.names import key_name
 from tests.admin.console import chromium
 from tests.admin.console.chromium import Page, opened
 from tests.conftest import Start
+from tests.redis_server import RedisServer
 from tests.running import Running, eventually
 
 pytestmark = pytest.mark.chromium
@@ -72,6 +74,20 @@ async def test_it_shows_what_happens_without_a_complaint_of_the_browser(
             "Blnk Gateway console",
             [],
         )
+
+
+@pytest.mark.redis
+async def test_it_says_how_many_keys_cannot_be_read(
+    start_gateway: Start, redis_url: str, redis_server: RedisServer, devtools: str
+) -> None:
+    redis_server.command("SET", key_name("0" * 64), "{")
+    gateway = await start_gateway(keys={"store": redis_url})
+    async with opened(devtools, address(gateway)) as page:
+        await page.until(LIVE)
+        await page.evaluate("document.getElementById('read-keys').click()")
+        await page.until("document.getElementById('keys-summary').innerText")
+        summary = await page.text("keys-summary")
+    assert summary.endswith(". Left out, because their records cannot be read: 1")
 
 
 async def test_a_request_is_explained_with_the_keyboard_alone(gateway: Running, devtools: str) -> None:

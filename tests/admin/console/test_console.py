@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,15 @@ from gateway.audit import AuditEntry, Kind
 from gateway.config import Config, parse_config
 from gateway.config.presets import shipped
 from gateway.keys.memory_store import MemoryKeyStore
-from gateway.keys.store import KeyStore
+from gateway.keys.record import KeyRecord
+from gateway.keys.redis.names import key_name
+from gateway.keys.redis.store import RedisKeyStore
+from gateway.keys.store import KeyStore, LeftOut, UnreadableKey
 from tests.admin.test_application import Text, metrics_of, ready_health
 from tests.conftest import Start
-from tests.keys.records import RECORD, instant
+from tests.keys.records import GLOBEX, OTHER, RECORD, instant
 from tests.raw_client import RawClient, Response, request
+from tests.redis_server import RedisServer
 from tests.running import Running, eventually, shipped_config
 
 EVENT = re.compile(rb"data: (.*)\n\n")
@@ -214,11 +220,28 @@ class TestKeys:
         assert await KeysPage(store, lambda: NOW).page({}) == {
             "at": "2026-06-01T00:00:00.000Z",
             "complete": True,
+            "unreadable": 0,
             "ending": [listed],
             "ending_count": 1,
             "unused": [listed],
             "unused_count": 1,
         }
+
+    @pytest.mark.redis
+    async def test_records_that_cannot_be_read_are_counted(
+        self, redis_url: str, redis_server: RedisServer
+    ) -> None:
+        """The store takes note of them, too."""
+        noted: list[UnreadableKey] = []
+        store = RedisKeyStore(redis_url, left_out=noted.append)
+        try:
+            await store.add_all([RECORD, OTHER, GLOBEX])
+            for lost in (OTHER, GLOBEX):
+                redis_server.command("SET", key_name(lost.digest), "{")
+            page = await KeysPage(store, lambda: NOW).page({})
+        finally:
+            await store.close()
+        assert (page["complete"], page["unreadable"], page["unused_count"], len(noted)) == (True, 2, 1, 2)
 
     async def test_so_many_records_are_read_at_most(self) -> None:
         store = MemoryKeyStore()
@@ -227,6 +250,19 @@ class TestKeys:
         page = await KeysPage(store, lambda: NOW).page({})
         unused: Any = page["unused"]
         assert (page["complete"], page["unused_count"], len(unused)) == (False, MOST_READ, 50)
+
+    async def test_so_many_records_that_cannot_be_read_are_read_at_most(self) -> None:
+        class Damaged:
+            """A store with no record that can be read."""
+
+            async def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
+                for number in itertools.count():
+                    assert left_out is not None
+                    left_out(UnreadableKey("", f"{number}"))
+                    yield []
+
+        page = await KeysPage(Damaged(), lambda: NOW).page({})
+        assert (page["complete"], page["unreadable"]) == (False, MOST_READ + 1)
 
     async def test_the_store_is_read_again_only_after_a_while(self) -> None:
         store, times = MemoryKeyStore(), iter([NOW, NOW + FRESH_SECONDS - 1, NOW + FRESH_SECONDS])

@@ -32,6 +32,7 @@ from gateway.keys.record import Change, KeyRecord
 from gateway.keys.redis.names import key_name
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.revocation import revoke_key
+from gateway.keys.store import LeftOut
 from gateway.policy.terms import KeyTerms, Rate
 from gateway.server.clocks import utc_now
 from tests.core_stand_in import Behaviour, Exchange, StandInCore, abort, responding
@@ -613,11 +614,11 @@ class TestReading:
         await table.mint("ledgers:read")
 
         class Later(RedisKeyStore):
-            async def scan(self) -> AsyncIterator[list[KeyRecord]]:
+            async def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
                 new = await table.mint("ledgers:read")
                 row = (await rows.by_ids([new.id]))[new.id]
                 await self.add(record_of(row, digest(new.key)))
-                async for batch in super().scan():
+                async for batch in super().scan(left_out):
                     yield batch
 
         rows, later = CoreRows(postgres.url()), Later(redis_url)
