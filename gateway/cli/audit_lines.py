@@ -2,6 +2,7 @@
 
 Rules kept here:
 - A JSON line has everything that the entry has, also what a newer version has added, and its id first.
+- An entry that cannot be read is a line of its id and its time, and ends nothing.
 - A line for people never breaks, and controls no terminal: clients chose some of its texts.
 """
 
@@ -9,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from gateway.cli.safe_text import safe_json
-from gateway.gocompat.times import Instant
 from gateway.keys.redis.audit_reader import AuditBatch, StoredEntry
 from gateway.policy.explanation import printable
 
@@ -56,14 +55,14 @@ class EntryPrinter:
 
 
 def members_of(entry: StoredEntry) -> Members:
-    """Return the members of an entry, with its id and the time when it happened."""
+    """Return the members of an entry, with its id and the time when it happened, "" if nobody knows."""
     try:
         members = msgspec.json.decode(entry.text)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict) or not _is_readable(members):
         members = {"kind": "unreadable"}
-    at = members.pop("at", "") or str(Instant.of(datetime.fromtimestamp(entry.written_at, UTC)))
+    at = members.pop("at", "") or entry.written_at
     members.pop("id", None)
     return {"id": entry.id, "at": at, **members}
 

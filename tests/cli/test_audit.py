@@ -25,7 +25,7 @@ from gateway.cli import cli
 from gateway.cli.keys.operator import operator_name
 from gateway.errors import GatewayError
 from gateway.keys.record import KeyRecord
-from gateway.keys.redis.names import AUDIT, audit_position_name
+from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS, audit_position_name
 from gateway.keys.redis.store import KeptEntries, RedisKeyStore
 from gateway.keys.revocation import revoke_key
 from gateway.keys.store import KeyStore
@@ -167,9 +167,29 @@ class TestPrint:
             {"id": "8-0", "at": "1970-01-01T00:00:00.008Z", "kind": "unreadable"},
         ]
 
-    @pytest.mark.parametrize("text", ["{}", '{"kind":"x","at":5}', '{"kind":[]}', '{"kind":"x","key_id":[]}'])
+    def test_an_entry_whose_id_is_no_time_has_none(self, audit: Audit, redis_server: RedisServer) -> None:
+        redis_server.command("XADD", AUDIT, "18446744073709551615-1", "entry", '{"kind":"policy_live"}')
+        assert printed(audit().stdout) == [
+            {"id": "18446744073709551615-1", "at": "", "kind": "policy_live"},
+        ]
+        result = audit("--output", "table")
+        assert (result.exit_code, result.stdout.split()) == (0, ["policy_live"])
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{}",
+            '{"kind":"x","at":5}',
+            '{"kind":[]}',
+            '{"kind":"x","key_id":[]}',
+            b'{"kind":"x","owner":"\xff"}',
+            '{"kind":"\\ud800"}',
+            '{"kind":"x","owner":' + "[" * 100_000,
+        ],
+        ids=["empty", "a number", "a list", "a listed id", "no UTF-8", "a surrogate", "nested"],
+    )
     def test_an_entry_of_another_shape_ends_no_table(
-        self, audit: Audit, redis_server: RedisServer, text: str
+        self, audit: Audit, redis_server: RedisServer, text: str | bytes
     ) -> None:
         redis_server.command("XADD", AUDIT, "7-0", "entry", text)
         result = audit("--output", "table")
@@ -304,6 +324,22 @@ class TestShip:
             assert second.end(signal.SIGINT) == (0, "")
         assert kinds(file.read_bytes()) == [CREATED, CREATED_OTHER, REVOKED, ("key_created", OTHER.id)]
         assert sorted(entry["id"] for entry in entries) == [entry["id"] for entry in entries]
+
+    @pytest.mark.parametrize("position", [b"\xff", b"yesterday", b"99999999999999999999-0", b""])
+    def test_from_a_position_that_is_none_it_begins_with_the_first_entry(
+        self, redis_url: str, redis_server: RedisServer, stored: Stored, tmp_path: Path, position: bytes
+    ) -> None:
+        """It prints entries twice, and leaves none out; counts that are none do not end it either."""
+        stored(change)
+        redis_server.command("SET", audit_position_name("default"), position)
+        for counted in (b"written", b"shipped:default"):
+            redis_server.command("ZADD", AUDIT_COUNTS, "inf", counted)
+        assert unshipped(stored).entries == 0
+        file = tmp_path / "audit.jsonl"
+        with shipping(redis_url, file) as shipper:
+            shipper.wait_for(3)
+            assert shipper.end(signal.SIGTERM) == (0, "")
+        assert kinds(file.read_bytes()) == [CREATED, CREATED_OTHER, REVOKED]
 
     def test_killed_it_prints_again_what_it_had_not_acknowledged(
         self, redis_url: str, stored: Stored, tmp_path: Path

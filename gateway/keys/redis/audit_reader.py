@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gateway.keys.errors import StoreUnavailableError
 from gateway.keys.redis.audit_commands import ENTRY, SHIPPED, WRITTEN
-from gateway.keys.redis.audit_stream import BEGINNING, read_position
+from gateway.keys.redis.audit_stream import BEGINNING, LAST_NUMBER, count_in, read_position, time_of
 from gateway.keys.redis.connection import RedisLink
 from gateway.keys.redis.errors import REPLACED, redis_errors
 from gateway.keys.redis.names import AUDIT, AUDIT_COUNTS, audit_position_name
@@ -26,7 +26,6 @@ from gateway.keys.redis.role import is_primary
 
 READ_AT_ONCE: Final = 500
 REWOUND_SECONDS: Final = 10.0
-_LAST_SEQUENCE: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,9 @@ class StoredEntry:
     text: bytes
 
     @property
-    def written_at(self) -> float:
-        """When it was written (Unix seconds)."""
-        return int(self.id.partition("-")[0]) / 1000
+    def written_at(self) -> str:
+        """When it was written, in RFC 3339; "" for an id that is no time before the year 10000."""
+        return time_of(self.id.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class RedisAuditReader:
             [StoredEntry(entry_id.decode(), fields.get(ENTRY, b"")) for entry_id, fields in entries],
             there=bool(there),
             whole=len(entries) < READ_AT_ONCE,
-            written=int(counts[0] or 0),
+            written=count_in(counts[0]),
         )
 
     async def position(self, shipper: str) -> str:
@@ -110,7 +109,7 @@ class RedisAuditReader:
         """Return how many entries a shipper has printed, as it said last."""
         async with redis_errors():
             (count,) = await self._link.changes.zmscore(AUDIT_COUNTS, [f"{SHIPPED}{shipper}"])
-        return int(count or 0)
+        return count_in(count)
 
     async def forget(self, shipper: str) -> bool:
         """Forget a shipper and its position; return whether it was known."""
@@ -137,12 +136,12 @@ class RedisAuditReader:
 def position_before(unix: float) -> str:
     """Return the position before all entries that were written at this time (Unix seconds) or later."""
     milliseconds = max(0, round(unix * 1000) - 1)
-    return f"{milliseconds}-{_LAST_SEQUENCE}" if milliseconds else BEGINNING
+    return f"{milliseconds}-{LAST_NUMBER}" if milliseconds else BEGINNING
 
 
 def is_of_entry(position: str) -> bool:
     """Return whether a position is that of an entry, and not one before all entries of some time."""
-    return position != BEGINNING and not position.endswith(f"-{_LAST_SEQUENCE}")
+    return position != BEGINNING and not position.endswith(f"-{LAST_NUMBER}")
 
 
 def rewound(position: str) -> str:

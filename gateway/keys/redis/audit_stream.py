@@ -3,10 +3,12 @@
 Rules kept here:
 - Redis gives each entry its id, and so its time. An entry that waited says itself when it happened.
 - A position and its count are written by shippers (`audit_reader`), and only read here.
+- No value fails a read, whatever another writer has put there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,6 +27,11 @@ from gateway.keys.redis.transactions import Transactions
 
 BEGINNING: Final = "0-0"
 """The position before the first entry."""
+LAST_NUMBER: Final = 2**64 - 1
+"""The highest number of each half of an id."""
+_ENTRY_ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+_MOST_COUNTED: Final = 2.0**53
+"""The highest score that counts whole entries."""
 
 
 class RedisAuditStream:
@@ -81,27 +88,41 @@ class RedisAuditStream:
 async def read_counts(client: Any) -> dict[str, int]:
     """Return how many entries were ever written, and printed by each shipper."""
     pairs = await client.zrangebyscore(AUDIT_COUNTS, "-inf", "+inf", withscores=True)
-    return {name.decode("utf-8", "replace"): int(count) for name, count in pairs}
+    return {name.decode("utf-8", "replace"): count_in(score) for name, score in pairs}
+
+
+def count_in(score: float | None) -> int:
+    """Return the count in a score; 0 for none, and for one that is no count of entries."""
+    return int(score) if score is not None and 0 < score <= _MOST_COUNTED else 0
 
 
 async def read_position(client: Any, shipper: str) -> str:
-    """Return the id of the entry that a shipper has printed last, or the position before all entries."""
-    position = await client.get(audit_position_name(shipper))
-    return BEGINNING if position is None else position.decode()
+    """Return the id of the entry that a shipper has printed last, or the position before all entries.
+
+    The latter also where Redis holds no id: then the shipper prints entries twice, and leaves none out.
+    """
+    position = await client.get(audit_position_name(shipper)) or b""
+    numbers = _ENTRY_ID.fullmatch(position)
+    if numbers is None or max(map(int, numbers.groups())) > LAST_NUMBER:
+        return BEGINNING
+    return str(position, "ascii")
 
 
 def _read_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> AuditEntry | None:
     """Return an entry with the time at which it happened; None if it cannot be read."""
     try:
         entry = decode_entry(fields.get(ENTRY, b""))
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):
         return None
-    return entry if entry.at else msgspec.structs.replace(entry, at=_time_of(entry_id))
+    return entry if entry.at else msgspec.structs.replace(entry, at=time_of(entry_id))
 
 
-def _time_of(entry_id: bytes) -> str:
-    """Return when an entry was written, in RFC 3339."""
-    return str(Instant.of(datetime.fromtimestamp(written_at(entry_id), UTC)))
+def time_of(entry_id: bytes) -> str:
+    """Return when an entry was written, in RFC 3339; "" for an id that is no time before the year 10000."""
+    try:
+        return str(Instant.of(datetime.fromtimestamp(written_at(entry_id), UTC)))
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def written_at(entry_id: bytes) -> float:

@@ -27,7 +27,7 @@ from gateway.config import Config, parse_config
 from gateway.config.presets import shipped
 from gateway.keys.memory_store import MemoryKeyStore
 from gateway.keys.record import KeyRecord
-from gateway.keys.redis.names import key_name
+from gateway.keys.redis.names import AUDIT, key_name
 from gateway.keys.redis.store import RedisKeyStore
 from gateway.keys.store import KeyStore, LeftOut, UnreadableKey
 from tests.admin.test_application import Text, metrics_of, ready_health
@@ -281,6 +281,18 @@ class TestAudit:
         await store.append_entries(entries)
         shown: Any = (await AuditPage(store).page({}))["entries"]
         assert [one.policy_sha256 for one in shown] == [str(number) for number in range(39, 9, -1)]
+
+    @pytest.mark.redis
+    async def test_entries_of_another_writer_fail_no_page(
+        self, redis_store: RedisKeyStore, redis_server: RedisServer
+    ) -> None:
+        """One that cannot be read is left out, and one whose id is no time has no time."""
+        texts = [b'{"kind":"policy_live","replica":"\xff"}', b'{"kind":"policy_live","x":' + b"[" * 100_000]
+        for number, text in enumerate(texts, 1):
+            redis_server.command("XADD", AUDIT, f"{number}-0", "entry", text)
+        redis_server.command("XADD", AUDIT, "18446744073709551615-1", "entry", '{"kind":"policy_live"}')
+        page = await AuditPage(redis_store).page({})
+        assert page["entries"] == [AuditEntry(kind=Kind.POLICY_LIVE)]
 
     async def test_an_entry_without_a_time_gets_that_of_its_writing(self, store: KeyStore) -> None:
         await store.add(RECORD)
