@@ -89,7 +89,7 @@ def _read_request(body: bytes) -> _ExplainRequest:
     """Return the request that a body describes; no error repeats any of it."""
     try:
         asked = _decode(body)
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):
         asked = None
     if holds_key(body.decode("latin-1")) or (asked is not None and holds_key(asked.key_id or "")):
         raise _malformed("the body holds a key, or what looks like one: give scopes, or the key's id")

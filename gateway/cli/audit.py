@@ -29,7 +29,7 @@ from gateway.cli.signals import run_until_signal
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.keys.redis.audit_reader import RedisAuditReader, position_before
-from gateway.keys.redis.audit_stream import BEGINNING
+from gateway.keys.redis.audit_stream import BEGINNING, is_entry_id
 from gateway.server.clocks import utc_now
 from gateway.server.exit_codes import Exit
 
@@ -37,7 +37,6 @@ Done = TypeVar("Done")
 
 DEFAULT_NAME: Final = "default"
 
-_ID: Final = re.compile(r"[0-9]{1,15}(-[0-9]{1,20})?", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _IN_MEMORY: Final = (
     "keys.store is memory://: its audit stream is in the gateway's process, and no other can read it"
@@ -45,22 +44,29 @@ _IN_MEMORY: Final = (
 
 
 class _Matching(click.ParamType[str]):
-    """Text of one shape; `advice` says what to write."""
+    """Text that `fits`; `advice` says what to write."""
 
     name = "text"
 
-    def __init__(self, shape: re.Pattern[str], advice: str) -> None:
-        self._shape = shape
+    def __init__(self, fits: Callable[[str], object], advice: str) -> None:
+        self._fits = fits
         self._advice = advice
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text."""
-        if not self._shape.fullmatch(str(value)):
+        if not self._fits(str(value)):
             self.fail(self._advice, param, ctx)
         return str(value)
 
 
-_NAME_TYPE: Final = _Matching(_NAME, "write at most 64 letters, digits, dots, hyphens or underscores")
+def _is_id(text: str) -> bool:
+    """Return whether a text is the id of an entry, or the first half of one."""
+    return is_entry_id(text) or is_entry_id(f"{text}-0")
+
+
+_NAME_TYPE: Final = _Matching(
+    _NAME.fullmatch, "write at most 64 letters, digits, dots, hyphens or underscores"
+)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -68,7 +74,7 @@ _NAME_TYPE: Final = _Matching(_NAME, "write at most 64 letters, digits, dots, hy
 @click.option("--since", type=PastTime(), help="Begin at this time: an age, such as 1h, a date, or RFC 3339.")
 @click.option(
     "--after",
-    type=_Matching(_ID, "write the id of an entry, such as 1764295200000-0"),
+    type=_Matching(_is_id, "write the id of an entry, such as 1764295200000-0"),
     help="Begin after the entry with this id.",
 )
 @click.option("--key", "key_id", type=KeyId(), help="Print only changes of this key, and what it has done.")

@@ -114,6 +114,7 @@ async def test_a_master_key_that_is_not_accepted_is_shown_as_an_invalid_one(
     [
         (b"", MEMBERS),
         (b"\xff", MEMBERS),
+        (b'{"method":"\xff","path":"/"}', MEMBERS),
         (b"[]", MEMBERS),
         (b"[" * MAX_BODY, MEMBERS),
         (b'{"method":"GET"}', MEMBERS),

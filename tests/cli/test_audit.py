@@ -174,6 +174,8 @@ class TestPrint:
         ]
         result = audit("--output", "table")
         assert (result.exit_code, result.stdout.split()) == (0, ["policy_live"])
+        assert audit("--after", "18446744073709551615-0").stdout == audit().stdout
+        assert audit("--after", "18446744073709551615-1").stdout == ""
 
     @pytest.mark.parametrize(
         "text",
@@ -201,6 +203,7 @@ class TestPrint:
             (["--since", "1h", "--after", "1-0"], "use --since or --after, not both"),
             (["--name", "siem"], "--name is for a shipper"),
             (["--after", "yesterday"], "write the id of an entry"),
+            (["--after", "1764295200000-99999999999999999999"], "write the id of an entry"),
             (["--follow", "--name", "a b"], "write at most 64 letters"),
         ],
     )

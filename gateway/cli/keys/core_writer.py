@@ -206,6 +206,6 @@ def _unexpected(response: ApiResponse) -> CoreResponseError:
     """Return the failure that shows what Core said."""
     try:
         text = printable(str(msgspec.json.decode(response.body)["error"])[:_SHOWN_CHARACTERS])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         text = "a body that cannot be read"
     return CoreResponseError(reason=f"Core responded with {response.status}: {text}")

@@ -127,7 +127,7 @@ class CoreApiKeys:
             return response
         try:
             listed = _LIST.decode(response.body)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             # Core's list is empty text where it cannot write a time of one of the keys.
             raise UnreadableListError("Upstream gave no list of keys") from None
         found = await self._store.find_many([_id_of(item) for item in listed or ()])

@@ -29,7 +29,7 @@ BEGINNING: Final = "0-0"
 """The position before the first entry."""
 LAST_NUMBER: Final = 2**64 - 1
 """The highest number of each half of an id."""
-_ENTRY_ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+_ENTRY_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 _MOST_COUNTED: Final = 2.0**53
 """The highest score that counts whole entries."""
 
@@ -101,11 +101,14 @@ async def read_position(client: Any, shipper: str) -> str:
 
     The latter also where Redis holds no id: then the shipper prints entries twice, and leaves none out.
     """
-    position = await client.get(audit_position_name(shipper)) or b""
-    numbers = _ENTRY_ID.fullmatch(position)
-    if numbers is None or max(map(int, numbers.groups())) > LAST_NUMBER:
-        return BEGINNING
-    return str(position, "ascii")
+    position = str(await client.get(audit_position_name(shipper)) or b"", "ascii", "replace")
+    return position if is_entry_id(position) else BEGINNING
+
+
+def is_entry_id(text: str) -> bool:
+    """Return whether a text is an id as Redis gives them: `MILLISECONDS-SEQUENCE`."""
+    numbers = _ENTRY_ID.fullmatch(text)
+    return numbers is not None and max(map(int, numbers.groups())) <= LAST_NUMBER
 
 
 def _read_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> AuditEntry | None:

@@ -250,7 +250,10 @@ async def test_other_responses_of_core_are_passed_on_unchanged(response: ApiResp
         MADE.replace(KEY.encode(), b"short"),
         MADE.replace(b"api_key_0", b"key_0"),
         MADE.replace(b"2999", b"x"),
+        MADE.replace(b'"n"', b'"\xff"'),
+        MADE[:-1] + b',"x":' + b"[" * 100_000,
     ],
+    ids=["empty", "no JSON", "a short key", "another id", "no time", "no UTF-8", "nested"],
 )
 async def test_a_201_that_cannot_be_read_is_passed_on_and_not_stored(sent: bytes) -> None:
     made = resource(ApiResponse(201, sent))
@@ -417,12 +420,14 @@ async def test_the_hash_of_a_new_key_is_stored_if_the_row_can_be_read() -> None:
     assert record.bcrypt == "hash"
 
 
-async def test_a_list_that_core_cannot_write_is_a_failure() -> None:
+async def test_a_list_that_cannot_be_read_is_a_failure() -> None:
     """Core responds with 200 and no body if a time is outside the years that it can write."""
-    made = resource(ApiResponse(200), ApiResponse(200, b"null"))
-    with pytest.raises(GatewayError) as failure:
-        await made.keys.list(ACME, "")
-    assert code_of(failure.value) is Code.UPSTREAM_UNREACHABLE
+    unreadable = [b"", b'[{"name":"\xff"}]', b'[{"name":' + b"[" * 100_000]
+    made = resource(*(ApiResponse(200, text) for text in unreadable), ApiResponse(200, b"null"))
+    for _ in unreadable:
+        with pytest.raises(GatewayError) as failure:
+            await made.keys.list(ACME, "")
+        assert code_of(failure.value) is Code.UPSTREAM_UNREACHABLE
     assert await made.keys.list(ACME, "") == ApiResponse(200, b"null")
 
 

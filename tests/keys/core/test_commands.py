@@ -133,10 +133,15 @@ class TestCreate:
         assert outcome(result) == (3, "", text)
         assert not file.exists()
 
+    @pytest.mark.parametrize(
+        "sent",
+        [b"[]", b'{"error":"\xff"}', b'{"error":' + b"[" * 100_000],
+        ids=["a list", "no UTF-8", "nested"],
+    )
     async def test_a_response_without_a_key_is_reported(
-        self, keys: Keys, core: CoreApi, upstream: StandInCore
+        self, keys: Keys, core: CoreApi, upstream: StandInCore, sent: bytes
     ) -> None:
-        core.failing = [responding("201 Created", b"[]")]
+        core.failing = [responding("201 Created", sent)]
         reason = f"upstream.url ({upstream.url}): Core responded with 201: a body that cannot be read"
         advice = "Core may have created a key that nobody has: look at 'blnk-gateway keys list'"
         assert outcome(await keys(*CREATE)) == (3, "", f"{reason}; {advice}\n")
