@@ -167,6 +167,14 @@ class TestPrint:
             {"id": "8-0", "at": "1970-01-01T00:00:00.008Z", "kind": "unreadable"},
         ]
 
+    def test_a_stream_of_another_type_is_said_to_be_one(
+        self, audit: Audit, redis_server: RedisServer
+    ) -> None:
+        redis_server.command("SET", AUDIT, "x")
+        result = audit()
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert "Redis holds a value of another type under one of the gateway's names" in result.stderr
+
     def test_an_entry_whose_id_is_no_time_has_none(self, audit: Audit, redis_server: RedisServer) -> None:
         redis_server.command("XADD", AUDIT, "18446744073709551615-1", "entry", '{"kind":"policy_live"}')
         assert printed(audit().stdout) == [

@@ -100,6 +100,7 @@ _RESPONSES: Final = {
     "BUSY": "Redis is busy with somebody's script, and answers nothing else: see SCRIPT KILL",
 }
 """The reason by the first word of an error that Redis returned."""
+_FIRST_WORD: Final = re.compile(r"(?:.* of pipeline caused error: \W*)?(\w*)", re.DOTALL)
 _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
 
 
@@ -171,7 +172,7 @@ def unreadable_key(error: UnreadableRecordError) -> UnreadableKeyError:
 
 def is_wrong_type(error: BaseException) -> bool:
     """Return whether Redis holds a value of another type under a name than the command is for."""
-    return isinstance(error, ResponseError) and str(error).startswith(_WRONG_TYPE)
+    return isinstance(error, ResponseError) and _first_word(error) == _WRONG_TYPE
 
 
 def reason(error: BaseException) -> str:
@@ -217,7 +218,13 @@ def _response_words(error: ResponseError) -> str:
         found = _COMMAND.search(str(error))
         what = f"run {found[1]}" if found else "use the gateway's names"
         return f"Redis does not let the user of keys.store {what}: see the rights in deploy/README.md"
-    return _RESPONSES.get(str(error).partition(" ")[0]) or _by_kind(error)
+    return _RESPONSES.get(_first_word(error)) or _by_kind(error)
+
+
+def _first_word(error: ResponseError) -> str:
+    """Return the first word of an error that Redis returned; in a pipeline, redis-py puts others before."""
+    found = _FIRST_WORD.match(str(error))
+    return "" if found is None else found[1]
 
 
 def _tls_words(error: ssl.SSLError) -> str:
