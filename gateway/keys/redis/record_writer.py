@@ -4,6 +4,8 @@ Rules kept here:
 - A change is worked out from what is stored, and written only if that is still stored (`transactions`). So of
   two writers the second one sees what the first one wrote.
 - A new key is refused if its id or its digest is taken, or if the key that creates it may not (`creator`).
+- A record is changed only if it is that of the key, whatever the index says. One that the index does not
+  have is written again where it is found by its digest.
 - A revocation that finds the key revoked writes the record once more if there are replicas: nobody may know
   yet whether they acknowledged it the first time. Replicas that have the latest write have those before it.
 """
@@ -79,7 +81,7 @@ class RecordWriter:
         self, key_id: str, revision: Revision, *, successor: KeyRecord | None = None
     ) -> KeyRecord | None:
         """Change a record and return it; None for an unknown id. `successor` is added with it, or neither."""
-        revising = _Revising(revision, successor)
+        revising = _Revising(key_id, revision, successor)
 
         def plan(read: Snapshot) -> list[Command]:
             return self._write(read, revising.revise(read.by_digest[0]), rewrite_unacknowledged=True)
@@ -105,7 +107,12 @@ class RecordWriter:
             if dry_run:
                 return []
             new = [record for record, found in zip(records, there, strict=True) if found is None]
-            return self._write(read, new, rewrite_unacknowledged=True)
+            unindexed = [
+                found
+                for record, found, by_id in zip(records, read.by_digest, read.by_id, strict=True)
+                if found is not None and found.id == record.id and by_id is None
+            ]
+            return self._write(read, [*new, *unindexed], rewrite_unacknowledged=True)
 
         digests, ids = [record.digest for record in records], [record.id for record in records]
         async with self.link.command(CommandKind.CHANGE):
@@ -134,7 +141,7 @@ class RecordWriter:
 
         def plan(read: Snapshot) -> list[Command]:
             pending, there = read.by_digest
-            if pending is None or there is not None:
+            if pending is None or pending.id != key_id or there is not None:
                 return []
             written = self.commands.write([pending.as_bound(digest)], read.known)
             return self.commands.replace(pending, written)
@@ -171,15 +178,17 @@ class RecordWriter:
 class _Revising:
     """A revision under way, and the record that it came to when it was called last."""
 
+    key_id: str
     revision: Revision
     successor: KeyRecord | None
     revised: KeyRecord | None = None
 
     def revise(self, stored: KeyRecord | None) -> list[KeyRecord]:
-        """Return the records to write."""
-        self.revised = None if stored is None else self.revision(stored)
-        if self.revised is None:
+        """Return the records to write; none for the record of another key, to which a wrong index leads."""
+        if stored is None or stored.id != self.key_id:
+            self.revised = None
             return []
+        self.revised = self.revision(stored)
         return [
             record for record in (self.revised, self.successor) if record is not None and record != stored
         ]

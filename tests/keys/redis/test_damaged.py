@@ -174,3 +174,24 @@ async def test_a_name_of_another_type_is_said_to_be_one(
     assert failure.value.reason == (
         "Redis holds a value of another type under one of the gateway's names, {blnk-gateway}:*"
     )
+
+
+async def test_no_change_of_a_key_changes_the_record_of_another_one(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add_all([RECORD, OTHER, PENDING])
+    redis_server.command("SET", f"{PREFIX}id:{RECORD.id}", OTHER.digest)
+    redis_server.command("SET", f"{PREFIX}id:{GLOBEX.id}", PENDING.digest)
+    assert await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")) is None
+    assert await redis_store.bind_digest(GLOBEX.id, GLOBEX.digest) is None
+    assert await redis_store.get_many([OTHER.id, PENDING.id]) == [OTHER, PENDING]
+
+
+async def test_a_record_that_is_stored_again_is_found_by_its_id_again(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """So a key of Core can be revoked whose index was damaged: its row is stored before."""
+    await redis_store.add(PENDING)
+    redis_server.command("SET", f"{PREFIX}id:{PENDING.id}", NO_UTF8)
+    assert await redis_store.add_all([PENDING]) == [PENDING]
+    assert await redis_store.get(PENDING.id) == PENDING
