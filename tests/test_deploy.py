@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ def gateway_config() -> Config:
     """Return the gateway's configuration in compose.yaml, from its environment and the file in its image."""
     environ = {name: filled_in(value) for name, value in services()["gateway"]["environment"].items()}
     return load_config(ROOT / "gateway.yaml", environ, secrets=True)
+
+
+def overrides() -> list[dict[str, Service]]:
+    """Return the services of every `compose.override.yaml` that the operating guide shows."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    shown = [textwrap.dedent(block) for block in blocks if "# compose.override.yaml" in block]
+    return [yaml.safe_load(text)["services"] for text in shown]
 
 
 # The image.
@@ -261,6 +269,30 @@ def test_no_secret_is_in_the_file() -> None:
     assert len(named) == 3
     assert [value for _, value in named if not re.match(r"\$\{\w+:\?[^}]+\}", value)] == []
     assert ".env" in (DEPLOY / ".gitignore").read_text().splitlines()
+
+
+def test_each_override_that_the_guide_shows_gives_a_configuration_that_loads(tmp_path: Path) -> None:
+    """The settings of compose.yaml with those of one override are those that the override names."""
+    token = tmp_path / "admin_token"
+    token.write_text("a-token-of-the-admin-listener")
+    base = services()["gateway"]
+    loaded = []
+    for override in overrides():
+        [(service, changed)] = override.items()
+        assert (service, changed.keys() <= {*base, "command", "volumes"}) == ("gateway", True)
+        environment = {name: filled_in(value) for name, value in base["environment"].items()}
+        environment |= changed.get("environment", {})
+        if "BLNK_GATEWAY_ADMIN_TOKEN_FILE" in environment:
+            [volume] = changed["volumes"]
+            assert volume == f"./admin_token:{environment['BLNK_GATEWAY_ADMIN_TOKEN_FILE']}:ro"
+            environment["BLNK_GATEWAY_ADMIN_TOKEN_FILE"] = str(token)
+        config = load_config(ROOT / "gateway.yaml", environment, secrets=True)
+        loaded.append((config.keys.authority, str(config.admin), changed.get("command")))
+    assert loaded == [
+        ("core", "127.0.0.1:5002", None),
+        ("gateway", "127.0.0.1:5002", ["serve", "--observe"]),
+        ("gateway", "0.0.0.0:5002", None),
+    ]
 
 
 # More processes.
