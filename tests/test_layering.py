@@ -20,7 +20,7 @@ import pytest
 from tests.running import ROOT
 
 LAYERS = (
-    {"errors", "durations", "ip_addresses"},
+    {"errors", "durations", "ip_addresses", "socket_deadline"},
     {"policy", "gocompat", "fairness", "audit"},
     {"keys", "wire", "stamping", "telemetry"},
     {"config"},

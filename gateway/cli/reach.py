@@ -14,18 +14,20 @@ import http.client
 import json
 import socket
 import ssl
-from contextlib import closing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.cli.http_get import get
+
 SECONDS = 5.0
-"""The longest time for one step: to connect, or to receive a part of a response."""
+"""The longest time for one step: to connect, or to ask and to receive the response."""
 _PROTECTED = "/ledgers?limit=1"
 _GATEWAY = "blnk-gateway"
 _CORE_AT_ROOT = b"server running"
 """In Core's response to `GET /`, for anyone."""
-_MAX_BODY = 64 * 1024
+_HEADERS: Final = {"User-Agent": "blnk-gateway-check"}
 
 
 class ResponderKind(enum.Enum):
@@ -46,15 +48,10 @@ class Reached:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _ReachResponse:
-    status: int
-    proxy_status: str
-    body: bytes
-
-
-def identify_responder(url: str) -> Reached:
+def identify_responder(url: str, seconds: float = SECONDS) -> Reached:
     """Return what responds at `url`, `http://host:port` or `https://host:port`.
+
+    To connect, and each of two requests, takes so many seconds at most.
 
     Raises:
         ValueError: `url` has another form.
@@ -74,7 +71,7 @@ def identify_responder(url: str) -> Reached:
     except OSError as error:
         return Reached(ResponderKind.NOBODY, f"nothing responds: {error.strerror or error}")
     try:
-        found = _identify(_get(connection, _PROTECTED), connection)
+        found = _identify(connection, seconds)
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
         return Reached(ResponderKind.UNKNOWN, f"something listens, but sends no HTTP response: {reason}")
@@ -110,21 +107,13 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _get(connection: http.client.HTTPConnection, target: str) -> _ReachResponse:
-    """Return the response to one request; close the connection, which the next request opens again."""
-    with closing(connection):
-        connection.request("GET", target, headers={"User-Agent": "blnk-gateway-check"})
-        response = connection.getresponse()
-        return _ReachResponse(
-            response.status, response.getheader("Proxy-Status", ""), response.read(_MAX_BODY)
-        )
-
-
-def _identify(protected: _ReachResponse, connection: http.client.HTTPConnection) -> Reached:
+def _identify(connection: http.client.HTTPConnection, seconds: float) -> Reached:
+    """Return what responds. Raises OSError, http.client.HTTPException."""
+    protected = get(connection, _PROTECTED, _HEADERS, seconds)
     if protected.proxy_status.startswith(_GATEWAY):
         return Reached(ResponderKind.GATEWAY, "the gateway responds")
     asks_for_key = _error_code(protected.body).startswith("AUTH_")
-    if not asks_for_key and _CORE_AT_ROOT not in _get(connection, "/").body:
+    if not asks_for_key and _CORE_AT_ROOT not in get(connection, "/", _HEADERS, seconds).body:
         if protected.status == HTTPStatus.TOO_MANY_REQUESTS or protected.status >= 500:
             text = f"a server responds with {protected.status}: try again, or use Core's own address"
             return Reached(ResponderKind.UNKNOWN, text)

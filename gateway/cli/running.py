@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,14 +13,13 @@ import click
 
 from gateway.cli.arguments import refuse_option
 from gateway.cli.console import EXIT_CODES, config_option, fail, load, say
-from gateway.cli.private_connection import private_connection, shown_pair
+from gateway.cli.http_get import get
+from gateway.cli.private_connection import STEP_SECONDS, private_connection, shown_pair
 from gateway.cli.signals import run_until_signal
 from gateway.config import BadValueError, Config, ConfigError, read_secret
 from gateway.config.certificates import CertificateError, KeyPair
 from gateway.config.environment import variable
 from gateway.server.exit_codes import Exit
-
-MAX_RESPONSE = 64 * 1024
 
 
 @click.command(epilog=EXIT_CODES)
@@ -165,16 +163,14 @@ def _get(
     No proxy is used and no redirect followed, because the result must be about this address.
     """
     try:
-        with closing(connection):
-            connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            text = response.read(MAX_RESPONSE).decode("utf-8", "replace").strip()
+        response = get(connection, path, headers, STEP_SECONDS)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return (
             Exit.DEPENDENCY,
             f"{url}{path}: no response: {reason}; {_advice(error)}",
         )
+    text = response.body.decode("utf-8", "replace").strip()
     if response.status == HTTPStatus.OK:
         return Exit.OK, text
     return Exit.FAILED, text or f"{url}{path}: response {response.status} without a body"

@@ -1,24 +1,31 @@
-"""The HTTP session with a collector of traces, which may send anything.
+"""The HTTP session with a collector of traces, which may send anything, as slowly as it likes.
 
 Rules kept here:
-- Of a response, `MOST_READ` bytes are read, as they come: compressed ones are not unpacked. The connection of
-  a longer response, or of a broken one, is closed; any other one is used again.
+- To connect, to send, and to receive the head of the response each take the timeout of the exporter at most,
+  in all: a collector that sends a byte now and then is given up.
+- To use the connection again, a body of a known length of `MOST_READ` bytes or less is read, for
+  `BODY_SECONDS`, as it comes: a compressed one is not unpacked. Any other body is not
+  read, and its connection closed.
 - Nothing of a response is kept: no cookie either.
-- A response that has a status counts by it, whatever becomes of its body.
+- A response whose head is whole counts by its status, whatever becomes of its body.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from typing import Final
+from typing import Any, Final
 
 from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from gateway.socket_deadline import deadline
+
 MOST_READ: Final = 64 * 1024
+BODY_SECONDS: Final = 1.0
 
 
 def collector_session() -> Session:
@@ -29,15 +36,63 @@ def collector_session() -> Session:
     return session
 
 
+class _Connection(HTTPConnection):
+    """A connection whose timeout is that of each step, and not of each receive."""
+
+    def connect(self) -> None:
+        """Connect. Raises TimeoutError."""
+        with deadline(lambda: self.sock, self.timeout):
+            super().connect()
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request. Raises TimeoutError."""
+        with deadline(lambda: self.sock, self.timeout):
+            super().request(*args, **options)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """Return a response once its head is here. Raises TimeoutError."""
+        with deadline(lambda: self.sock, self.timeout):
+            return super().getresponse()
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
 class _BoundedAdapter(HTTPAdapter):
     """Reads the beginning of each response."""
 
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools of connections."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Return the pools of connections through a proxy."""
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
     def build_response(self, req: PreparedRequest, resp: BaseHTTPResponse) -> Response:
-        """Return a response with as much of its body as is read."""
+        """Return a response with its body, if that is read."""
         response, body = super().build_response(req, resp), b""
-        with contextlib.suppress(HTTPError):
-            body = resp.read(MOST_READ, decode_content=False)
+        # A response that ends its connection has taken the socket away from it.
+        used = resp.connection.sock if isinstance(resp.connection, _Connection) else None
+        if used is not None and resp.length_remaining is not None and resp.length_remaining <= MOST_READ:
+            with contextlib.suppress(HTTPError, TimeoutError), deadline(lambda: used, BODY_SECONDS):
+                body = resp.read(MOST_READ, decode_content=False)
         if not resp.closed:
             resp.close()
         response.raw = io.BytesIO(body)
         return response
+
+
+_POOLS: Final = {"http": _Pool, "https": _TlsPool}

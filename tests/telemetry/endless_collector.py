@@ -23,12 +23,13 @@ class EndlessCollector:
         self._piece = piece
         self.sent: list[int] = []
         self.requests: list[bytes] = []
+        self.port = 0
         self.url = ""
 
     async def __aenter__(self) -> EndlessCollector:
         self._server = await asyncio.start_server(self._respond, "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()[:2]
-        self.url = f"http://{host}:{port}/v1/traces"
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1/traces"
         return self
 
     async def __aexit__(self, *_: object) -> None:
