@@ -123,8 +123,7 @@ def audit(
     if since is not None and after is not None:
         raise click.UsageError("use --since or --after, not both")
     selection = Selection(key_id, owner)
-    terminal = sys.stdout.isatty()
-    may_ship = follow and selection.everything and not terminal and not peek
+    may_ship = follow and selection.everything and not sys.stdout.isatty() and not peek
     ships = may_ship and (name is not None or _into_a_file())
     if name is not None and not ships:
         raise click.UsageError(
@@ -135,7 +134,7 @@ def audit(
     if forget is not None:
         _forget(config, forget)
         return
-    printer = EntryPrinter(selection, line_of(output, terminal=terminal))
+    printer = EntryPrinter(selection, line_of(output, sys.stdout))
     if not follow:
         _run(config, lambda reader: _print_kept(reader, begin or BEGINNING, printer))
         return

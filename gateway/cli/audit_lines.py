@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TextIO
 
 import msgspec
 
@@ -72,25 +73,28 @@ def _is_readable(members: Members) -> bool:
     return "kind" in members and all(isinstance(members.get(name, ""), str) for name in _COLUMNS)
 
 
-def json_line(members: Members) -> bytes:
+def json_line(members: Members, encoding: str) -> bytes:
     """Return an entry as a line of JSON."""
-    return safe_json(members) + b"\n"
+    return safe_json(members, encoding) + b"\n"
 
 
-def table_line(members: Members) -> bytes:
+def table_line(members: Members, encoding: str) -> bytes:
     """Return an entry as a line for people: when, what, of which key or process, by whom, and the rest."""
     subject = members.get("key_id") or members.get("replica", "")
     by = f"{members['by']} ({members.get('way', '')})" if members.get("by") else ""
     rest = (f"{name}={_text(value)}" for name, value in members.items() if name not in _COLUMNS)
     cells = (f"{members['at'][:19]:<19}", f"{members['kind']:<16}", f"{subject:<44}", f"{by:<20}", *rest)
     line = printable("  ".join(map(str, cells)))
-    return f"{line.rstrip()}\n".encode("utf-8", "backslashreplace")
+    return f"{line.rstrip()}\n".encode(encoding, "backslashreplace")
 
 
-def line_of(output: str, *, terminal: bool) -> Callable[[Members], bytes]:
-    """Return what writes a line; `output` is `json`, `table`, or `auto`, which is a table on a terminal."""
-    table = output == "table" or (output == "auto" and terminal)
-    return table_line if table else json_line
+def line_of(output: str, stream: TextIO) -> Callable[[Members], bytes]:
+    """Return what makes a line for a stream.
+
+    `output` is `json`, `table`, or `auto`, which is a table on a terminal.
+    """
+    table = output == "table" or (output == "auto" and stream.isatty())
+    return partial(table_line if table else json_line, encoding=stream.encoding or "utf-8")
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import click
 
-from gateway.cli.safe_text import safe_text
+from gateway.cli.safe_text import encodable, safe_json, safe_text
 from gateway.config import Config, ConfigError, UnreadableConfigError, load_config
 from gateway.server.exit_codes import Exit
 
@@ -97,9 +97,13 @@ def standard_streams() -> Iterator[None]:
 def say(text: str, *, err: bool = False) -> None:
     """Print `text` to stdout, or to stderr."""
     stream = sys.stderr if err else sys.stdout
-    encoding = stream.encoding or "utf-8"
     # A file name or a response may hold what the terminal cannot show.
-    click.echo(safe_text(text).encode(encoding, "backslashreplace").decode(encoding), err=err)
+    click.echo(encodable(safe_text(text), stream.encoding or "utf-8"), err=err)
+
+
+def write_json(value: object, *, indent: int = 0) -> None:
+    """Print a value to stdout as JSON: one line, or indented by so many blanks."""
+    click.echo(safe_json(value, sys.stdout.encoding or "utf-8", indent=indent))
 
 
 def fail(text: str, code: Exit) -> NoReturn:

@@ -19,6 +19,7 @@ import click
 
 from gateway.cli.console import EXIT_CODES, say
 from gateway.cli.printing import Printer
+from gateway.cli.safe_text import encodable
 from gateway.errors import Code
 from gateway.policy.explanation import printable
 
@@ -173,13 +174,13 @@ def _print_table(found: Ranking, counts: DenialCounts) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=_title(counts))
+    console, table = Console(), Table(title=_title(counts))
     for column in ("count", "decision", "key", "owner", "route", "code"):
         table.add_column(column, justify="right" if column == "count" else "left")
     for row, count in found:
-        cells = (row.key_id, row.owner, row.route, row.code)
+        # rich raises an error for a character that the terminal cannot encode.
+        cells = (encodable(cell, console.encoding) for cell in (row.key_id, row.owner, row.route, row.code))
         table.add_row(str(count), Text(_decision(row), _style(row)), *map(Text, cells))
-    console = Console()
     unbroken = Measurement.get(console, console.options.update(width=_WIDE), table).maximum
     if unbroken <= console.width:
         console.print(table)

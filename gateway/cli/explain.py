@@ -9,11 +9,10 @@ from pathlib import Path
 import click
 
 from gateway.cli.arguments import KeyId, ScopeList, refuse_option
-from gateway.cli.console import EXIT_CODES, config_option, load, output_option
+from gateway.cli.console import EXIT_CODES, config_option, load, output_option, write_json
 from gateway.cli.keys.reader import open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.cli.printing import Part, Printer
-from gateway.cli.safe_text import safe_json
 from gateway.config import Config
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import KeyStore
@@ -80,7 +79,7 @@ def explain_request(
     policy = config.policy
     explanation = explain(request, callers, policy, time.time())
     if output == "json":
-        click.echo(safe_json(members(explanation) | {"policy_sha256": config.sha256}, indent=2))
+        write_json(members(explanation) | {"policy_sha256": config.sha256}, indent=2)
     else:
         _print_explanation(explanation, path)
     allowed = isinstance(explanation.verdicts[0].decision, Allow)

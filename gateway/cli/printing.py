@@ -7,7 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from gateway.cli.safe_text import safe_text
+from gateway.cli.safe_text import encodable, safe_text
 
 Part = tuple[str, str]
 """A text and its style, such as `bold red`; an empty style is plain."""
@@ -26,8 +26,7 @@ class Printer:
 
     def line(self, *parts: Part) -> None:
         """Print one line."""
-        encoding = self._console.encoding
         line = self._text()
         for text, style in parts:
-            line.append(safe_text(text).encode(encoding, "backslashreplace").decode(encoding), style=style)
+            line.append(encodable(safe_text(text), self._console.encoding), style=style)
         self._console.print(line, soft_wrap=True)

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,10 +35,17 @@ def controls(text: str) -> list[str]:
 
 
 def test_json_has_escapes_and_is_the_same_value() -> None:
-    written = safe_json({HOSTILE: [HOSTILE, 1]})
+    written = safe_json({HOSTILE: [HOSTILE, 1]}, "utf-8")
     assert written.decode() == f'{{"{ESCAPED}":["{ESCAPED}",1]}}'
     assert json.loads(written) == {HOSTILE: [HOSTILE, 1]}
-    assert safe_json({"a": [HOSTILE]}, indent=2).decode() == f'{{\n  "a": [\n    "{ESCAPED}"\n  ]\n}}'
+    assert safe_json({"a": [HOSTILE]}, "UTF8", indent=2).decode() == f'{{\n  "a": [\n    "{ESCAPED}"\n  ]\n}}'
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
+def test_json_is_ascii_where_the_stream_is_not_utf_8(encoding: str) -> None:
+    written = safe_json({HOSTILE: 1}, encoding)
+    assert written.isascii()
+    assert json.loads(written) == {HOSTILE: 1}
 
 
 def test_text_for_people_has_escapes_and_keeps_its_lines_and_tabs() -> None:
@@ -45,6 +53,7 @@ def test_text_for_people_has_escapes_and_keeps_its_lines_and_tabs() -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -63,14 +72,35 @@ def test_text_for_people_has_escapes_and_keeps_its_lines_and_tabs() -> None:
     ids=" ".join,
 )
 def test_a_command_prints_no_control_character_on_a_terminal(
-    redis_url: str, stored: Stored, command: tuple[str, ...]
+    redis_url: str, stored: Stored, command: tuple[str, ...], encoding: str
 ) -> None:
     stored(lambda store: store.add(replace(RECORD_OF_HOSTILE, owner=HOSTILE[1:], name=HOSTILE[1:])))
+    code, printed = on_terminal([*command, "--config", SHIPPED], encoding, BLNK_GATEWAY_KEYS__STORE=redis_url)
+    assert code in (0, 1)
+    assert "Traceback" not in printed
+    assert RECORD.id in printed or "GET /ledgers" in printed
+    assert controls(printed) == []
+
+
+@pytest.mark.parametrize("output", ["table", "text", "json"])
+def test_denials_are_printed_on_a_terminal_that_is_not_utf_8(tmp_path: Path, output: str) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(
+        json.dumps({"event": "request", "decision": "deny", "code": "X", "owner": "Jos\u00e9 \u20ac"})
+    )
+    code, printed = on_terminal(["denials", str(log), "--output", output], "latin-1")
+    assert code == 0
+    assert "\\u20ac" in printed
+    assert controls(printed) == []
+
+
+def on_terminal(command: Sequence[str], encoding: str, **environ: str) -> tuple[int, str]:
+    """Return the exit code of a command and what it prints on a terminal of an encoding."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", *command, "--config", SHIPPED],
+        [sys.executable, "-m", "gateway", *command],
         cwd=ROOT,
-        env={**os.environ, "BLNK_GATEWAY_KEYS__STORE": redis_url, "NO_COLOR": "1", "TERM": "dumb"},
+        env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "PYTHONIOENCODING": encoding, **environ},
         stdin=subprocess.DEVNULL,
         stdout=end,
         stderr=end,
@@ -82,10 +112,7 @@ def test_a_command_prints_no_control_character_on_a_terminal(
             printed += some
     except OSError:  # Linux says so once nobody has the other end
         pass
-    assert process.wait() in (0, 1)
-    assert "Traceback" not in printed.decode()
-    assert RECORD.id in printed.decode() or "GET /ledgers" in printed.decode()
-    assert controls(printed.decode()) == []
+    return process.wait(), printed.decode(encoding)
 
 
 @pytest.mark.redis

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
-from gateway.cli.console import fail, say
+from gateway.cli.console import fail, say, write_json
 from gateway.cli.dependency_failures import UnfinishedError, unfinished
-from gateway.cli.keys.display import public, write_json
+from gateway.cli.keys.display import public
 from gateway.errors import GatewayError
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import ManyKeysById

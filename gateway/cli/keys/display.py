@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from gateway.cli.console import say
-from gateway.cli.safe_text import safe_json
+from gateway.cli.safe_text import encodable
 from gateway.gocompat.times import Instant
 from gateway.keys.minting import PREFIX_LENGTH
 from gateway.keys.record import ROTATED, Event, KeyRecord, Revocation, is_bcrypt
@@ -89,11 +89,6 @@ def in_utc(at: Instant, digits: int) -> str:
     return f"{whole}.{fraction:0<{digits}.{digits}}Z" if digits else f"{whole}Z"
 
 
-def write_json(value: object) -> None:
-    """Print one line of JSON."""
-    click.echo(safe_json(value))
-
-
 def say_table(records: Iterable[KeyRecord], now: datetime) -> None:
     """Print a row for each record."""
     rows = [_row(record, now) for record in records]
@@ -121,8 +116,7 @@ def _draw(rows: Sequence[Sequence[str]]) -> bool:
         if not wide:
             cells["expires"] = cells["expires"][: len("2027-01-31")]
         # rich raises an error for a character that the terminal cannot encode.
-        plain = (cells[name].encode(console.encoding, "backslashreplace") for name in shown)
-        texts = (text.decode(console.encoding) for text in plain)
+        texts = (encodable(cells[name], console.encoding) for name in shown)
         table.add_row(*(Text(text, STATE_STYLES.get(text, "")) for text in texts))
     console.print(table)
     if not wide:

@@ -21,8 +21,8 @@ from typing import NoReturn
 import click
 
 from gateway.cli.arguments import refuse_option
-from gateway.cli.console import fail
-from gateway.cli.keys.display import public, say_fields, terms_fields, write_json
+from gateway.cli.console import fail, write_json
+from gateway.cli.keys.display import public, say_fields, terms_fields
 from gateway.cli.keys.new_key import NewKey
 from gateway.config import Config, UnixAddress
 from gateway.keys.minting import MAX_KEY_LENGTH

@@ -17,8 +17,8 @@ from typing import Final
 import click
 
 from gateway.audit.author import Way
-from gateway.cli.console import EXIT_CODES, config_option, fail, say
-from gateway.cli.keys.display import output_option_with, write_json
+from gateway.cli.console import EXIT_CODES, config_option, fail, say, write_json
+from gateway.cli.keys.display import output_option_with
 from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.store import authority_of, load_for_keys, run_with_store
 from gateway.cli.progress import progress, resumable

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.console import EXIT_CODES, config_option, say
-from gateway.cli.keys.display import output_option, write_json
+from gateway.cli.console import EXIT_CODES, config_option, say, write_json
+from gateway.cli.keys.display import output_option
 from gateway.cli.keys.store import authority_of, load_for_keys, open_core_rows, run_with_store
 from gateway.config import Config
 from gateway.keys.core.leaving import LeavingTask, task_with_row, task_without_record, task_without_table

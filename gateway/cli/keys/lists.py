@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 import click
 
 from gateway.cli.arguments import Duration, KeyId, PastTime, RecordText, When, resolve_past
-from gateway.cli.console import EXIT_CODES, config_option, fail
+from gateway.cli.console import EXIT_CODES, config_option, fail, write_json
 from gateway.cli.keys.display import (
     SECRET,
     fields_of,
@@ -24,7 +24,6 @@ from gateway.cli.keys.display import (
     public,
     say_fields,
     say_table,
-    write_json,
 )
 from gateway.cli.keys.filters import KEY_STATES, KeyFilter
 from gateway.cli.keys.left_out import LeftOutKeys

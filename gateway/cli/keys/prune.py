@@ -16,8 +16,8 @@ import click
 
 from gateway.audit.author import Way
 from gateway.cli.arguments import PastTime, RecordText, When, resolve_past
-from gateway.cli.console import EXIT_CODES, config_option, say
-from gateway.cli.keys.display import output_option_with, write_json
+from gateway.cli.console import EXIT_CODES, config_option, say, write_json
+from gateway.cli.keys.display import output_option_with
 from gateway.cli.keys.hand_over import create_file, fail_for_file
 from gateway.cli.keys.reader import KeyReader, open_key_reader
 from gateway.cli.keys.store import load_for_keys, run_with_store

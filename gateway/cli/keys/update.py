@@ -21,10 +21,10 @@ from gateway.cli.arguments import (
     When,
     resolve_future,
 )
-from gateway.cli.console import EXIT_CODES, config_option, fail, say
+from gateway.cli.console import EXIT_CODES, config_option, fail, say, write_json
 from gateway.cli.dependency_failures import unfinished
 from gateway.cli.keys.changed import NOT_SHOWN
-from gateway.cli.keys.display import output_option, public, say_fields, terms_fields, write_json
+from gateway.cli.keys.display import output_option, public, say_fields, terms_fields
 from gateway.cli.keys.store import load_for_keys, run_with_store
 from gateway.cli.keys.terms import term_options
 from gateway.cli.keys.writer import open_key_writer
