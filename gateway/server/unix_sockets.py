@@ -5,6 +5,7 @@ Rules kept here:
   socket, are refused and stay.
 - Of several processes that begin to listen on a path at the same time, one looks at its file, replaces it and
   listens before the next one looks: a lock beside the file, `PATH.lock`, exists for as long as that takes.
+  What is there, and is no regular file of this user, is refused and stays.
 - The file has its mode before anybody can connect.
 - A file is removed at the end only if it is still the one that was made here.
 """
@@ -33,6 +34,7 @@ _LOCKED: Final = (
     "another program begins to listen there, and has not done so for 2 s: stop it, or write another path"
 )
 _OTHERS_LOCK: Final = "another user has the file of its lock, {}: remove it, or write another path"
+_NO_LOCK: Final = "what is in the place of its lock, {}, is no regular file: remove it, or write another path"
 _LIVE: Final = "another program listens there: stop it, or write another path"
 _OTHERS: Final = "a socket of another user is there: remove it, or write another path"
 _NO_SOCKET: Final = "a file is there that is no socket: remove it, or write another path"
@@ -76,6 +78,8 @@ def why_not_usable(address: UnixAddress) -> str:
             return _LIVE
         if not os.access(path.parent, os.W_OK | os.X_OK):
             return _REASONS[errno.EACCES if path.parent.is_dir() else errno.ENOENT]
+        with contextlib.suppress(FileNotFoundError):
+            os.close(_open_lock(_lock_of(path)))
     except UnusablePathError as problem:
         return str(problem)
     except OSError as problem:
@@ -86,7 +90,7 @@ def why_not_usable(address: UnixAddress) -> str:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a path, and remove its file at the end. Raises UnusablePathError, OSError."""
-    lock = path.with_name(f"{path.name}.lock")
+    lock = _lock_of(path)
     held = _wait_for_lock(lock)
     try:
         yield
@@ -94,6 +98,10 @@ def _locked(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             lock.unlink()
         os.close(held)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _wait_for_lock(lock: Path) -> int:
@@ -108,12 +116,7 @@ def _wait_for_lock(lock: Path) -> int:
 
 def _try_lock(lock: Path) -> int | None:
     """Return the descriptor that holds a lock; None if another one holds it. Raises as `_wait_for_lock`."""
-    try:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except PermissionError:
-        if lock.exists():
-            raise UnusablePathError(_OTHERS_LOCK.format(lock)) from None
-        raise
+    descriptor = _open_lock(lock, os.O_CREAT)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, descriptor)
         try:
@@ -126,6 +129,20 @@ def _try_lock(lock: Path) -> int | None:
             stack.pop_all()
             return descriptor
     return None
+
+
+def _open_lock(lock: Path, flags: int = 0) -> int:
+    """Return a descriptor of the file of a lock. Raises UnusablePathError, OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        # A FIFO would be opened as well, and a device may do anything.
+        if not stat.S_ISREG(lock.lstat().st_mode):
+            raise UnusablePathError(_NO_LOCK.format(lock))
+    try:
+        return os.open(lock, flags | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        if lock.exists():
+            raise UnusablePathError(_OTHERS_LOCK.format(lock)) from None
+        raise
 
 
 def _make_room(path: Path) -> None:

@@ -8,10 +8,12 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import uvloop
@@ -58,6 +60,32 @@ async def connect(address: UnixAddress, bound_to: str = "") -> RawClient:
 async def start_with(start_gateway: Start, address: UnixAddress, *trusted: object) -> Running:
     listen = (Address("127.0.0.1", 0), address)
     return await start_gateway(listen=listen, trusted_proxies=trusted)
+
+
+def opened_at(path: Path) -> None:
+    """Make the file of a socket."""
+    opened(UnixAddress(str(path)), 0o600, 1).close()
+
+
+@contextmanager
+def folder_of_everyone() -> Iterator[Path]:
+    """Make a folder that every user of this machine can use."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Do what is inside as a user whom the modes of files bind: root is somebody else meanwhile."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 class TestFile:
@@ -132,6 +160,41 @@ class TestFile:
             with pytest.raises(UnusablePathError, match=text):
                 opened(address, 0o600, 1)
         assert not Path(address.path).exists()
+
+    @pytest.mark.parametrize(
+        "make",
+        [Path.mkdir, lambda lock: lock.symlink_to("other"), os.mkfifo, opened_at],
+        ids=["a folder", "a link", "a FIFO", "a socket"],
+    )
+    def test_what_is_no_file_in_the_place_of_the_lock_is_refused_and_kept(
+        self, address: UnixAddress, make: Callable[[Path], object]
+    ) -> None:
+        """Of a link, neither the target is made nor locked. `check` says what `serve` would."""
+        lock = Path(f"{address.path}.lock")
+        make(lock)
+        what = f"what is in the place of its lock, {lock}, is no regular file"
+        text = f"{what}: remove it, or write another path"
+        with pytest.raises(UnusablePathError) as refused:
+            opened(address, 0o600, 1)
+        assert (str(refused.value), why_not_usable(address)) == (text, text)
+        assert [path.name for path in lock.parent.iterdir()] == ["gateway.sock.lock"]
+
+    def test_a_lock_of_another_user_is_refused_and_kept(self) -> None:
+        """`check` says what `serve` would."""
+        with folder_of_everyone() as folder, unprivileged():
+            address = UnixAddress(f"{folder}/gateway.sock")
+            lock = Path(f"{address.path}.lock")
+            lock.touch()
+            lock.chmod(0)
+            text = f"another user has the file of its lock, {lock}: remove it, or write another path"
+            with pytest.raises(UnusablePathError) as refused:
+                opened(address, 0o600, 1)
+            assert (str(refused.value), why_not_usable(address)) == (text, text)
+            assert list(folder.iterdir()) == [lock]
+
+    def test_a_free_path_is_usable_and_nothing_is_made(self, address: UnixAddress) -> None:
+        assert why_not_usable(address) == ""
+        assert list(Path(address.path).parent.iterdir()) == []
 
     def test_a_folder_that_is_missing_is_named(self, tmp_path: Path) -> None:
         """A path in no folder is refused with what to do."""
