@@ -7,8 +7,13 @@ Rules kept here:
 - A bucket that was lost, or that an older copy of the data brought back, is made anew at no more than the
   lowest level that a replica remembers. So a restart of Redis gives nobody a second burst.
 - A replica that has not asked for 5 s is not counted any more.
-- Whatever a value holds, the script does not fail: one that cannot be read is a lost bucket. So is one whose
-  numbers are none (`nan`), or larger than any that the script writes. A value of another type is replaced.
+- Whatever a value holds, the script does not fail: one that cannot be read is a lost bucket. So is one with a
+  number that the script does not write: none (`nan`), one that is too large, a time that is more than a day
+  ahead, or a debt of more than a burst and what flows in within a day. A value of another type is replaced.
+- No larger debt is written. So no level that was written is forgotten, and no value keeps a key out for
+  longer.
+- A replica that seems to have asked in the future is not counted either: the clock of Redis was set back, or
+  the value is damaged.
 """
 
 from __future__ import annotations
@@ -40,8 +45,12 @@ if type(added) == 'table' and string.find(added.err, 'WRONGTYPE', 1, true) then
   added = redis.pcall('ZADD', KEYS[1], now, ARGV[1])
 end
 if type(added) == 'table' then return added end
-local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2], 'LIMIT', 0, 1000)
-if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end
+for _, range in ipairs({{'-inf', now - ARGV[2]}, {now + ARGV[2], '+inf'}}) do
+  local gone = redis.call('ZRANGEBYSCORE', KEYS[1], range[1], range[2], 'LIMIT', 0, 1000)
+  if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end
+end
+
+local DAY = 86400
 
 local function number(text)
   local found = tonumber(text)
@@ -52,7 +61,10 @@ local function settle(name, rate, capacity, spent, granted, wanted, estimate, be
   local kept = redis.call('MGET', name)[1] or ''
   local level, changed, made, total = kept:match('^(%S+) (%S+) (%S+) (%S+)$')
   level, changed, made, total = number(level), number(changed), number(made), number(total)
-  if not (level and changed and made and total) then
+  local lowest = -(capacity + DAY * rate)
+  local known = level and changed and made and total
+  -- What is written is rounded.
+  if not known or level < lowest - 1 or math.max(changed, made) > now + DAY then
     level, changed, made, total = capacity, now, now, 0
   elseif made == began and changed < seen - 0.001 then
     made = now
@@ -61,7 +73,7 @@ local function settle(name, rate, capacity, spent, granted, wanted, estimate, be
   if made ~= began and estimate >= 0 then
     level = math.min(level, estimate)
   else
-    level = math.min(capacity, level - spent + granted)
+    level = math.min(capacity, math.max(lowest, level - spent + granted))
   end
   total = total + spent
   local given = math.max(0, math.min(wanted, math.floor(level)))

@@ -134,6 +134,7 @@ class TestLostBuckets:
             b"nan nan nan nan", b"nan 1 1 1", b"1 nan 1 1", b"1 1 nan 1", b"1 1 1 nan",
             b"inf inf inf inf", b"-inf 1 1 1", b"1 -inf 1 1", b"1 1 1 inf",
             b"-1e308 1 1 1", b"1 -1e308 1 1", b"1 1 1e308 1", b"1 1 1 -1e308", b"1e308 1 1 1e308",
+            b"-9e14 1 1 0", b"-9e14 4e9 4e9 0", b"-188 1 1 0", b"1 9e14 1 0", b"1 1 9e14 0",
         ],
     )  # fmt: skip
     async def test_a_value_that_cannot_be_read_is_a_lost_bucket(
@@ -144,13 +145,31 @@ class TestLostBuckets:
         assert rounded(await ask(spent=1)) == (0, 99)
         assert rounded(await ask(spent=1)) == (0, 98)
 
-    @pytest.mark.parametrize("level", [-1e14, -1e9, 1e14])
+    @pytest.mark.parametrize("level", [-1e14, -9e14])
+    async def test_a_damaged_level_keeps_nobody_out(
+        self, ask: Asking, redis_server: RedisServer, level: float
+    ) -> None:
+        redis_server.command("SET", BUCKET, f"{level} {time.time()} 1 1")
+        assert rounded(await ask(rate=100, wanted=10)) == (10, 90)
+
+    async def test_a_debt_is_a_burst_and_what_flows_in_within_a_day_at_most(self, ask: Asking) -> None:
+        """Of more, the rest is forgotten and not all of it."""
+        found = [rounded(await ask(spent=spent)) for spent in (1_000_000, 1, 1_000_000)]
+        assert found == [(0, -186)] * 3
+
+    @pytest.mark.parametrize("level", [-186, -1, 99, 1e14])
     async def test_the_largest_numbers_that_are_read_fail_no_call(
         self, ask: Asking, redis_server: RedisServer, level: float
     ) -> None:
-        """A bucket that is full only after ages has an end all the same."""
         redis_server.command("SET", BUCKET, f"{level} {time.time()} 1 1")
-        assert (await ask(spent=1)).level == pytest.approx(min(100, level) - 1)
+        assert rounded(await ask()) == (0, min(100, level))
+
+    async def test_a_bucket_that_is_full_only_after_ages_has_an_end(
+        self, ask: Asking, redis_server: RedisServer
+    ) -> None:
+        """Redis refuses an end that is too far away."""
+        await ask(rate=1e-12, spent=100)
+        assert int(redis_server.command("PTTL", BUCKET)[1:]) > 9e11
 
     @pytest.mark.parametrize("name", [BUCKET, LIMIT_REPLICAS])
     async def test_a_value_of_another_type_is_replaced(
@@ -171,6 +190,14 @@ class TestReplicas:
         redis_server.command("ZADD", "{blnk-gateway}:limit-replicas", str(time.time() - 6), "gone")
         assert (await ask.leases.lease("a", [])).replicas == 1
         assert redis_server.command("ZCARD", "{blnk-gateway}:limit-replicas") == b":1\r\n"
+
+    @pytest.mark.parametrize("ahead", [60, 1e9, 9e14])
+    async def test_one_that_seems_to_have_asked_in_the_future_is_not_counted(
+        self, ask: Asking, redis_server: RedisServer, ahead: float
+    ) -> None:
+        """The clock of Redis was set back, or the value is damaged."""
+        redis_server.command("ZADD", LIMIT_REPLICAS, str(time.time() + ahead), "future")
+        assert (await ask.leases.lease("a", [])).replicas == 1
 
     async def test_a_user_who_may_not_ask_for_the_time_is_told(
         self, ask: Asking, redis_server: RedisServer
