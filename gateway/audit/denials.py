@@ -115,12 +115,13 @@ class _Entries:
     def add(self, attempt: DeniedAttempt, number: int) -> None:
         """Count an attempt in the narrowest entry that there is for it, or in a new one."""
         widths = (attempt, _of_one(attempt), _of_party(attempt))
-        known = next((each for each in widths if each.kind in self._counted), None)
-        if known is None and self._entries_of(attempt.who) >= MOST_OF_ONE:
-            known = _of_one(attempt)
-        self._put(_Counted(known or attempt, number, 1, number, attempt.at))
+        counted = next((each for each in widths if each.kind in self._counted), None)
+        if counted is None:
+            counted = _of_one(attempt) if self._entries_of(attempt.who) >= MOST_OF_ONE else attempt
+        self._put(_Counted(counted, number, 1, number, attempt.at))
         if len(self._counted) > self._most:
-            self._give_one_up(attempt)
+            # Only a new entry can be one too many, so that of this kind exists.
+            self._give_one_up(counted)
 
     def take(self) -> list[_Counted]:
         """Return the entries, and begin anew."""
@@ -167,7 +168,7 @@ class _Entries:
             self._put(replace(each, first=wider(each.first)))
 
     def _count_as_further(self, attempt: DeniedAttempt) -> None:
-        """Count the attempt, whose entry is the newest, as one of which only the time is known."""
+        """Count the entry of this kind, the newest one, as an attempt of which only the time is known."""
         counted = self._counted.pop(attempt.kind)
         counted.first = DeniedAttempt(attempt.at, "")
         if self._further is None:

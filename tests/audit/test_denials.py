@@ -53,6 +53,27 @@ def test_a_flood_from_any_number_of_networks_makes_a_few_entries_and_loses_no_co
     assert others == entry(at=f"t{MOST_KINDS:05}", count=10_000 - MOST_KINDS, until="t09999")
 
 
+def test_a_key_that_comes_with_many_owners_loses_no_count() -> None:
+    """Its entries are those of as many parties, and the newest of them stands for many kinds."""
+    counts = DenialCounts(most=MOST_OF_ONE)
+    for number in range(10):
+        counts.add(attempt(number, key_id="api_key_1", owner=f"owner {number}"))
+    told = counts.take("host:1")
+    assert [(each.key_id, each.owner, each.count) for each in told] == [
+        *(("api_key_1", f"owner {number}", 1) for number in range(MOST_OF_ONE)), ("", "", 10 - MOST_OF_ONE),
+    ]  # fmt: skip
+
+
+def test_attempts_in_any_order_fail_nothing_and_lose_no_count() -> None:
+    for seed in range(300):
+        random = Random(seed)  # noqa: S311  # reproducible
+        counts = DenialCounts(most=1 + seed % 6)
+        for number in range(60):
+            names = {name: random.choice("abcd") for name in ("network", "owner", "route", "code")}
+            counts.add(attempt(number, key_id=random.choice(["", "k", "l"]), **names))
+        assert sum(each.count for each in counts.take("host:1")) == 60
+
+
 def test_one_key_cannot_hide_the_attempts_of_another() -> None:
     """A key has four entries at most; the last one counts all its further kinds, and names it."""
     counts = DenialCounts()
