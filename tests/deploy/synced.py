@@ -5,12 +5,16 @@ A chart can only read its own folder, so it has copies.
 Rules kept here:
 - The schema of `settings` is that of gateway.yaml, without the settings that the chart sets itself and
   without those that no environment variable can hold.
+- The schema of the values requires each switch, and each section with members of its own: an empty one (null)
+  takes the defaults away, which the templates need. `resources: null` is how users of helm leave them out.
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any
+
+import yaml
 
 from tests.running import ROOT
 
@@ -55,7 +59,26 @@ def _schema_of_values() -> str:
     schema = json.loads((CHART / SCHEMA).read_text(encoding="utf-8"))
     gateway = json.loads((ROOT / "deploy" / "gateway.schema.json").read_text(encoding="utf-8"))
     schema["properties"]["settings"] = _settings(gateway, "")
+    _require(schema, yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")))
     return json.dumps(schema, indent=2) + "\n"
+
+
+def _require(schema: dict[str, Any], values: dict[str, Any]) -> None:
+    """Let a schema require the sections and switches that these values have."""
+    members = schema["properties"]
+    sections = [
+        name for name, value in values.items() if isinstance(value, dict) and "properties" in members[name]
+    ]
+    others = [name for name, value in values.items() if _is_needed(name, value)]
+    if required := sorted({*sections, *others}):
+        schema["required"] = required
+    for name in sections:
+        _require(members[name], values[name])
+
+
+def _is_needed(name: str, value: object) -> bool:
+    """Return True for a switch, and for a section that values.yaml fills."""
+    return isinstance(value, bool) or (isinstance(value, dict) and bool(value) and name != "resources")
 
 
 def _settings(section: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def problems(helm: Helm, values: dict[str, Any]) -> list[str]:
             "at '/settings/timeouts': additional properties 'first_bite' not allowed",
         ),
         ({"settings": {"limits": {"rate": True}}}, "at '/settings/limits/rate': 'anyOf' failed"),
+        ({"tls": None}, "at '': missing property 'tls'"),
+        ({"settings": None}, "at '': missing property 'settings'"),
+        ({"admin": {"enabled": None}}, "at '/admin': missing property 'enabled'"),
+        ({"secrets": {"masterKey": None}}, "at '/secrets': missing property 'masterKey'"),
+        ({"extraEnv": [{"value": "x"}]}, "at '/extraEnv/0': missing property 'name'"),
         ({"networkPolicy": {"clients": [{}]}}, "at '/networkPolicy/clients/0': minProperties: got 0, want 1"),
     ],
 )
@@ -113,6 +118,54 @@ def test_a_name_or_type_that_is_wrong_is_refused_at_its_place(
             ["drain.timeout is no duration that the chart can read"],
         ),
         (INGRESS | {"gatewayYaml": "- a\n- b: ["}, ["gatewayYaml is no YAML mapping"]),
+        *(
+            (
+                INGRESS | {"gatewayYaml": f"{section}: {value}\nroutes: {{}}"},
+                [f"{section} of gatewayYaml has no"],
+            )
+            for section in ("keys", "drain", "decide", "tls")
+            for value in ("", "x", "[a]", "5")
+        ),
+        *(
+            (TLS | {"gatewayYaml": f"tls: {value}\nroutes: {{}}"}, ["tls of gatewayYaml has no settings"])
+            for value in ("", "x")
+        ),
+        *(
+            (
+                INGRESS | {"gatewayYaml": f"tls: {{certificate: /a, listeners: {value}}}\nroutes: {{}}"},
+                ["tls.listeners of gatewayYaml is no list: write one, as [listen, admin]"],
+            )
+            for value in ("", "health", "5", "{a: b}")
+        ),
+        (
+            INGRESS | {"gatewayYaml": "tls: {certificate: 5, listeners: [health]}\nroutes: {}"},
+            [
+                "tls.certificate of gatewayYaml is no text",
+                "tls.listeners of gatewayYaml names health: write it in the values",
+            ],
+        ),
+        *(
+            (
+                BUNDLED | {"extraEnv": [{"name": name, "value": "x"}]},
+                [f"extraEnv[0] is {name}, which the chart"],
+            )
+            for name in ("BLNK_GATEWAY_LISTEN", "BLNK_GATEWAY_KEYS__STORE", "REDIS_PASSWORD")
+        ),
+        (
+            INGRESS
+            | {
+                "settings": {"timeouts": {"head": "5s"}},
+                "extraEnv": [
+                    {"name": "A", "value": "1"},
+                    {"name": "BLNK_GATEWAY_TIMEOUTS__HEAD", "value": "6s"},
+                ],
+            },
+            ["extraEnv[1] is BLNK_GATEWAY_TIMEOUTS__HEAD, which the chart sets"],
+        ),
+        (
+            INGRESS | {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]},
+            ["extraEnv[1] is A, which another one of them is, too: remove one"],
+        ),
         (
             INGRESS | {"settings": {"keys": {"authority": "core"}}},
             ["keys.authority is core: write core.database"],

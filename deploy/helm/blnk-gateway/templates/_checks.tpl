@@ -1,12 +1,14 @@
 {{- /* Every reason why these values cannot work, one a line; nothing if they can. */}}
 {{- define "blnk-gateway.problems" -}}
 {{- include "blnk-gateway.coreProblems" . }}
+{{- include "blnk-gateway.fileProblems" . }}
 {{- include "blnk-gateway.storeProblems" . }}
 {{- include "blnk-gateway.drainProblems" . }}
 {{- include "blnk-gateway.openingProblems" . }}
 {{- include "blnk-gateway.listenerProblems" . }}
 {{- include "blnk-gateway.tlsProblems" . }}
 {{- include "blnk-gateway.shipperProblems" . }}
+{{- include "blnk-gateway.variableProblems" . }}
 {{- end }}
 
 {{- define "blnk-gateway.problem" }}
@@ -45,16 +47,35 @@
 {{- else if and (eq .Values.redis.kind "memory") $several }}
 {{- include "blnk-gateway.problem" "redis.kind memory: each pod would have keys of its own; write replicas: 1 in the ingress form without autoscaling, or use a Redis" }}
 {{- end }}
-{{- $file := include "blnk-gateway.file" . | fromYaml }}
-{{- if $file.Error }}
-{{- include "blnk-gateway.problem" "gatewayYaml is no YAML mapping: run blnk-gateway check on the file" }}
-{{- end }}
+{{- $file := include "blnk-gateway.readFile" . | fromJson }}
 {{- $authority := dig "keys" "authority" (dig "keys" "authority" "gateway" $file) .Values.settings }}
 {{- if and (eq $authority "core") (not .Values.core.database) }}
 {{- include "blnk-gateway.problem" "keys.authority is core: write core.database: true, with the URL in secrets.coreDatabase" }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.min) (int .Values.autoscaling.max)) }}
 {{- include "blnk-gateway.problem" "autoscaling.min is greater than autoscaling.max" }}
+{{- end }}
+{{- end }}
+
+{{- /* What the gateway would refuse of the sections that the chart reads. */}}
+{{- define "blnk-gateway.fileProblems" }}
+{{- $file := include "blnk-gateway.file" . | fromYaml }}
+{{- if $file.Error }}
+{{- include "blnk-gateway.problem" "gatewayYaml is no YAML mapping: run blnk-gateway check on the file" }}
+{{- end }}
+{{- range $name := list "keys" "drain" "decide" "tls" }}
+{{- $section := get $file $name }}
+{{- if and (hasKey $file $name) (not (kindIs "map" $section)) }}
+{{- include "blnk-gateway.problem" (printf "%s of gatewayYaml has no settings: write them below it, indented, as 'key: value', or remove the line" $name) }}
+{{- end }}
+{{- end }}
+{{- if kindIs "map" $file.tls }}
+{{- if and (hasKey $file.tls "listeners") (not (kindIs "slice" $file.tls.listeners)) }}
+{{- include "blnk-gateway.problem" "tls.listeners of gatewayYaml is no list: write one, as [listen, admin]" }}
+{{- end }}
+{{- if and (hasKey $file.tls "certificate") (not (kindIs "string" $file.tls.certificate)) }}
+{{- include "blnk-gateway.problem" "tls.certificate of gatewayYaml is no text: write the path of a file" }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -109,7 +130,7 @@ true
 
 {{- /* Listeners that the probes and Services of the chart do not fit. */}}
 {{- define "blnk-gateway.listenerProblems" }}
-{{- $file := include "blnk-gateway.file" . | fromYaml }}
+{{- $file := include "blnk-gateway.readFile" . | fromJson }}
 {{- if has "health" (dig "tls" "listeners" list $file) }}
 {{- include "blnk-gateway.problem" "tls.listeners of gatewayYaml names health: write it in the values tls.listeners and tls.secret, so that probes and Prometheus know it" }}
 {{- end }}
@@ -121,7 +142,7 @@ true
 {{- /* Values of TLS that the gateway would refuse, or that would be used for nothing. */}}
 {{- define "blnk-gateway.tlsProblems" }}
 {{- $tls := .Values.tls }}
-{{- $file := include "blnk-gateway.file" . | fromYaml }}
+{{- $file := include "blnk-gateway.readFile" . | fromJson }}
 {{- if and $tls.secret (dig "tls" dict $file) }}
 {{- include "blnk-gateway.problem" "tls.secret and tls of gatewayYaml: write one of them" }}
 {{- end }}
@@ -144,5 +165,25 @@ true
 {{- define "blnk-gateway.shipperProblems" }}
 {{- if and .Values.auditShipper.enabled (eq .Values.redis.kind "memory") }}
 {{- include "blnk-gateway.problem" "auditShipper: with redis.kind memory the audit stream is in the gateway's pod, and no other can read it" }}
+{{- end }}
+{{- end }}
+
+{{- /* Variables of extraEnv that the chart sets, too: which one counts would depend on their order. */}}
+{{- define "blnk-gateway.variableProblems" }}
+{{- $own := dict }}
+{{- range list (include "blnk-gateway.ownEnv" .) (include "blnk-gateway.ownShipperEnv" .) }}
+{{- range fromYamlArray . }}
+{{- $_ := set $own .name true }}
+{{- end }}
+{{- end }}
+{{- $seen := dict }}
+{{- range $number, $variable := .Values.extraEnv }}
+{{- $name := toString $variable.name }}
+{{- if hasKey $own $name }}
+{{- include "blnk-gateway.problem" (printf "extraEnv[%d] is %s, which the chart sets: write the value that it comes from, or for a setting of gateway.yaml one below settings" $number $name) }}
+{{- else if hasKey $seen $name }}
+{{- include "blnk-gateway.problem" (printf "extraEnv[%d] is %s, which another one of them is, too: remove one" $number $name) }}
+{{- end }}
+{{- $_ := set $seen $name true }}
 {{- end }}
 {{- end }}

@@ -18,18 +18,22 @@
 {{- end }}
 
 {{- /* The shipper needs the Redis and nothing else: it reads the gateway.yaml of the image. */}}
-{{- define "blnk-gateway.shipperEnv" -}}
+{{- define "blnk-gateway.ownShipperEnv" -}}
 {{- if and (eq .Values.redis.kind "external") .Values.secrets.auditRedisUrl.name }}
 {{- include "blnk-gateway.secretVariable" (list "BLNK_GATEWAY_KEYS__STORE" .Values.secrets.auditRedisUrl) }}
 {{- else }}
 {{- include "blnk-gateway.storeVariables" . | trim }}
 {{- end }}
+{{- end }}
+
+{{- define "blnk-gateway.shipperEnv" -}}
+{{- include "blnk-gateway.ownShipperEnv" . }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
-{{- define "blnk-gateway.env" -}}
+{{- define "blnk-gateway.ownEnv" -}}
 {{- $bind := .Values.bindAddress -}}
 - {name: BLNK_GATEWAY_LISTEN, value: {{ printf "%s:5001" $bind | quote }}}
 - {name: BLNK_GATEWAY_HEALTH, value: {{ printf "%s:5003" $bind | quote }}}
@@ -46,6 +50,10 @@
 {{- end }}
 {{- include "blnk-gateway.tlsVariables" . }}
 {{- include "blnk-gateway.variables" (dict "prefix" "BLNK_GATEWAY_" "settings" .Values.settings) }}
+{{- end }}
+
+{{- define "blnk-gateway.env" -}}
+{{- include "blnk-gateway.ownEnv" . }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -16,9 +16,8 @@
 
 {{- /* drain.delay and drain.timeout: of the settings, else of the file, else the gateway's defaults. */}}
 {{- define "blnk-gateway.drain" -}}
-{{- $file := include "blnk-gateway.file" . | fromYaml -}}
 {{- $given := dict -}}
-{{- range list .Values.settings $file -}}
+{{- range list .Values.settings (include "blnk-gateway.readFile" . | fromJson) -}}
 {{- if kindIs "map" .drain }}{{ $given = merge $given .drain }}{{ end -}}
 {{- end -}}
 {{- toJson (merge $given (dict "delay" "5s" "timeout" "25s")) -}}
@@ -49,4 +48,17 @@
 - {name: {{ $variable }}, value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* What the chart itself reads of gateway.yaml, as JSON, without what has another type than the gateway accepts. */}}
+{{- define "blnk-gateway.readFile" -}}
+{{- $file := include "blnk-gateway.file" . | fromYaml -}}
+{{- $read := dict -}}
+{{- range $name := list "keys" "drain" "decide" "tls" -}}
+{{- $section := get $file $name -}}
+{{- $_ := set $read $name (ternary $section dict (kindIs "map" $section)) -}}
+{{- end -}}
+{{- if not (kindIs "slice" $read.tls.listeners) }}{{ $_ := unset $read.tls "listeners" }}{{ end -}}
+{{- if not (kindIs "string" $read.tls.certificate) }}{{ $_ := unset $read.tls "certificate" }}{{ end -}}
+{{- toJson $read -}}
 {{- end }}

@@ -48,7 +48,7 @@
 {{- /* What a listener speaks, http or https: by the values, else by the file. The argument is a list: . and its name. */}}
 {{- define "blnk-gateway.scheme" -}}
 {{- $values := (index . 0).Values -}}
-{{- $file := include "blnk-gateway.file" (index . 0) | fromYaml -}}
+{{- $file := include "blnk-gateway.readFile" (index . 0) | fromJson -}}
 {{- $certificate := $values.tls.secret | default (dig "tls" "certificate" "" $file) -}}
 {{- $listeners := ternary $values.tls.listeners (dig "tls" "listeners" (list "listen") $file) (ne $values.tls.secret "") -}}
 {{- ternary "https" "http" (and (ne $certificate "") (has (index . 1) $listeners)) -}}
