@@ -43,6 +43,6 @@ class CoreClient:
         response = await self._pool.request(head + rest, request)
         if await blames_key(response, method):
             response = await self._trials.send_again(head, rest, request, method)
-        await response.read(_LARGE)
+        await response.read(_LARGE, self._pool.limits.first_byte)
         self._observer.core_responded()
         return ApiResponse(response.status, response.body)

@@ -7,6 +7,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.fairness.errors import OverloadedError
 from gateway.proxy.core_access import KEY, CoreAccess, MasterKey
 from gateway.proxy.core_responses import CoreObserver
@@ -15,6 +17,8 @@ from gateway.proxy.stream import SMALL
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_request import OwnRequest, UpstreamRequest
 from gateway.wire.upstream_response import UpstreamResponse
+
+_BODY_SECONDS: Final = 10.0
 
 
 class KeyTrials:
@@ -89,7 +93,7 @@ async def blames_key(response: UpstreamResponse, method: str) -> bool:
     if method != "HEAD":  # Its response has no body to tell; Core has no other 401.
         if not response.complete and response.length is not None and response.length > SMALL:
             return False
-        await response.read(SMALL)
+        await response.read(SMALL, _BODY_SECONDS)
         if b'"AUTH_' not in response.body:
             return False
     response.abandon()

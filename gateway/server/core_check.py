@@ -13,6 +13,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
+from gateway.wire.errors import UpstreamTimeoutError
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_deadlines import PoolLimits
 from gateway.wire.upstream_request import OwnRequest
@@ -117,17 +119,26 @@ class _Response:
 
 
 async def _ask(pool: Pool, data: bytes, probe: CoreProbe) -> _Response:
-    response = await pool.request(data, OwnRequest(repeatable=True))
-    asks_for_tls = response.status == 400 and not probe.tls and await _asks_for_tls(response)
+    """Return Core's response. Raises GatewayError."""
+    seconds = pool.limits.connect + 2 * pool.limits.first_byte
+    try:
+        # The pool bounds the time between two bytes of a head, and not the whole.
+        async with asyncio.timeout(seconds):
+            response = await pool.request(data, OwnRequest(repeatable=True))
+    except TimeoutError:
+        reason = f"the head of its response was not whole after {seconds:g} s"
+        raise UpstreamTimeoutError(reason=reason) from None
+    looked_at = response.status == 400 and not probe.tls
+    asks_for_tls = looked_at and await _asks_for_tls(response, pool.limits.first_byte)
     response.abandon()
     own = _value(response, b"proxy-status").startswith(_OWN)
     known = bool(probe.own_ids) and _value(response, b"x-request-id").startswith(probe.own_ids.encode())
     return _Response(response.status, own, own and known, asks_for_tls)
 
 
-async def _asks_for_tls(response: UpstreamResponse) -> bool:
+async def _asks_for_tls(response: UpstreamResponse, seconds: float) -> bool:
     with contextlib.suppress(GatewayError):
-        await response.read(_PAGE)
+        await response.read(_PAGE, seconds)
     return any(words in response.body for words in _ASKS_FOR_TLS)
 
 

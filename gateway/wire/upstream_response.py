@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.fairness.futures import fail
+from gateway.wire.errors import UpstreamTimeoutError
 from gateway.wire.headers import Header
 
 
@@ -92,11 +93,20 @@ class UpstreamResponse:
             sink.write(chunk)
         await end
 
-    async def read(self, limit: int) -> None:
-        """Read the rest of the body into `body`; one of more than `limit` bytes ends as one cut short."""
+    async def read(self, limit: int, seconds: float) -> None:
+        """Read the rest of the body into `body`; one of more than `limit` bytes ends as one cut short.
+
+        Raises what `stream` does, and UpstreamTimeoutError if it is not whole after so many seconds.
+        """
         if not self.complete:
             collector = _Collector(limit, self.abandon)
-            await self.stream(collector)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.stream(collector)
+            except TimeoutError:
+                self.abandon()
+                reason = f"the body of the response was not whole after {seconds:g} s"
+                raise UpstreamTimeoutError(reason=reason) from None
             self.body = b"".join(collector.chunks)
             self.complete = True
 

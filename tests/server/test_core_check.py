@@ -111,6 +111,16 @@ class TestCheck:
         setattr(upstream, which, responding(status))
         assert await check(upstream) == Check(Finding.UNREACHABLE, f"Core responds with {status[:3]}")
 
+    @pytest.mark.parametrize(
+        "head", [b"HTTP/1.1 400 Bad Request\r\n", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 300\r\n\r\n"]
+    )
+    async def test_one_that_sends_slowly_is_given_up(self, upstream: Core, head: bytes) -> None:
+        """Within a head, and within a body that may say that Core speaks TLS."""
+        upstream.without_key = raw(head, *[b"X: y\r\n"] * 50, pause=0.1)
+        async with asyncio.timeout(2):
+            found = await check(upstream, connect=0.3, first_byte=0.3, between_bytes=0.3)
+        assert found.finding is not Finding.SAFE
+
     async def test_no_connection_is_not_reachable_yet(self, upstream: Core) -> None:
         """A Core that is not up counts as not reachable yet."""
         async with upstream.refusing():

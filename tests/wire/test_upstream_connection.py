@@ -20,6 +20,7 @@ import pytest
 from gateway.errors import Code, GatewayError
 from gateway.keys.errors import StoreUnavailableError
 from gateway.proxy.errors import code_of
+from gateway.wire.errors import UpstreamTimeoutError
 from gateway.wire.headers import Header
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_deadlines import PoolLimits
@@ -428,6 +429,16 @@ class TestDeadlines:
 
         core.script(stall)
         assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
+
+    async def test_a_body_that_is_read_whole_has_a_longest_time(
+        self, core: StandInCore, make_pool: MakePool
+    ) -> None:
+        """Its time does not begin anew with each byte."""
+        core.script(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n", *[b"x"] * 50, pause=0.1))
+        response = await get(make_pool())
+        with pytest.raises(UpstreamTimeoutError) as failed:
+            await response.read(50, 0.3)
+        assert failed.value.reason == "the body of the response was not whole after 0.3 s"
 
     async def test_interim_responses_do_not_count_as_the_response(
         self, core: StandInCore, make_pool: MakePool
