@@ -13,7 +13,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,6 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
-from gateway.wire.errors import UpstreamTimeoutError
 from gateway.wire.pool import Pool
 from gateway.wire.upstream_deadlines import PoolLimits
 from gateway.wire.upstream_request import OwnRequest
@@ -120,14 +118,7 @@ class _Response:
 
 async def _ask(pool: Pool, data: bytes, probe: CoreProbe) -> _Response:
     """Return Core's response. Raises GatewayError."""
-    seconds = pool.limits.connect + 2 * pool.limits.first_byte
-    try:
-        # The pool bounds the time between two bytes of a head, and not the whole.
-        async with asyncio.timeout(seconds):
-            response = await pool.request(data, OwnRequest(repeatable=True))
-    except TimeoutError:
-        reason = f"the head of its response was not whole after {seconds:g} s"
-        raise UpstreamTimeoutError(reason=reason) from None
+    response = await pool.request(data, OwnRequest(repeatable=True))
     looked_at = response.status == 400 and not probe.tls
     asks_for_tls = looked_at and await _asks_for_tls(response, pool.limits.first_byte)
     response.abandon()

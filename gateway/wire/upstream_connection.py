@@ -197,8 +197,8 @@ class UpstreamConnection(asyncio.Protocol):
         if trip is None:
             self.abort()
             return
-        if self.phase is READING:
-            # Its time begins anew with each part.
+        if self.phase is READING and self._parser.response is not None:
+            # Its time begins anew with each part of a body, and not with each of a head.
             self.enter(READING)
         try:
             self._parser.feed(data)

@@ -59,7 +59,7 @@ class UpstreamPhase(TimedPhase):
     HALF_CLOSED = ("half closed", lambda _: HALF_CLOSED_SECONDS)
     """As WAITING, for a request that changes nothing and whose client has ended its side."""
     READING = ("reading", lambda limits: limits.between_bytes)
-    """The response comes."""
+    """The response comes: its head in all, and then each part of its body."""
     HELD = ("held", lambda _: NEVER)
     """The response is held back for its client, whose own deadline applies."""
     DETACHED = ("detached", lambda _: NEVER)

@@ -430,6 +430,11 @@ class TestDeadlines:
         core.script(stall)
         assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
 
+    async def test_a_head_that_comes_slowly_is_504(self, core: StandInCore, make_pool: MakePool) -> None:
+        """Its time does not begin anew with each byte."""
+        core.script(raw(b"HTTP/1.1 200 OK\r\n", *[b"X-Slow: 1\r\n"] * 50, pause=0.1))
+        assert await failure_of(make_pool(between_bytes=0.3)) is Code.UPSTREAM_TIMEOUT
+
     async def test_a_body_that_is_read_whole_has_a_longest_time(
         self, core: StandInCore, make_pool: MakePool
     ) -> None:

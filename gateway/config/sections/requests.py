@@ -55,7 +55,10 @@ class TimeoutsConfig:
     )
     between_bytes: float = field(
         default=60.0,
-        metadata=described(values.deadline, "the longest time between two bytes of Core's response"),
+        metadata=described(
+            values.deadline,
+            "the longest time between two bytes of the body of Core's response; its head has this time in all",
+        ),
     )
     upstream_idle: float = field(
         default=60.0,
