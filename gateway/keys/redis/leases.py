@@ -9,9 +9,9 @@ Rules kept here:
 - A replica that has not asked for 5 s is not counted any more.
 - Whatever a value holds, the script does not fail: one that cannot be read is a lost bucket. So is one with a
   number that the script does not write: none (`nan`), one that is too large, a time that is more than a day
-  ahead, or a debt of more than a burst and what flows in within a day. A value of another type is replaced.
-- No larger debt is written. So no level that was written is forgotten, and no value keeps a key out for
-  longer.
+  ahead, or a debt that no key can have, whatever its rate. A value of another type is replaced.
+- A debt is at most a burst and what flows in within a day, so no value keeps a key out for longer. A key whose
+  rate was lowered may have a larger one, which counts as that much.
 - A replica that seems to have asked in the future is not counted either: the clock of Redis was set back, or
   the value is damaged.
 """
@@ -51,6 +51,8 @@ for _, range in ipairs({{'-inf', now - ARGV[2]}, {now + ARGV[2], '+inf'}}) do
 end
 
 local DAY = 86400
+-- More than a burst and a day of the highest rate and burst that can be set, 1,000,000 each.
+local NO_DEBT = 1e11
 
 local function number(text)
   local found = tonumber(text)
@@ -63,13 +65,12 @@ local function settle(name, rate, capacity, spent, granted, wanted, estimate, be
   level, changed, made, total = number(level), number(changed), number(made), number(total)
   local lowest = -(capacity + DAY * rate)
   local known = level and changed and made and total
-  -- What is written is rounded.
-  if not known or level < lowest - 1 or math.max(changed, made) > now + DAY then
+  if not known or level < -NO_DEBT or math.max(changed, made) > now + DAY then
     level, changed, made, total = capacity, now, now, 0
   elseif made == began and changed < seen - 0.001 then
     made = now
   end
-  level = math.min(capacity, level + math.max(0, now - changed) * rate)
+  level = math.min(capacity, math.max(lowest, level) + math.max(0, now - changed) * rate)
   if made ~= began and estimate >= 0 then
     level = math.min(level, estimate)
   else

@@ -134,7 +134,7 @@ class TestLostBuckets:
             b"nan nan nan nan", b"nan 1 1 1", b"1 nan 1 1", b"1 1 nan 1", b"1 1 1 nan",
             b"inf inf inf inf", b"-inf 1 1 1", b"1 -inf 1 1", b"1 1 1 inf",
             b"-1e308 1 1 1", b"1 -1e308 1 1", b"1 1 1e308 1", b"1 1 1 -1e308", b"1e308 1 1 1e308",
-            b"-9e14 1 1 0", b"-9e14 4e9 4e9 0", b"-188 1 1 0", b"1 9e14 1 0", b"1 1 9e14 0",
+            b"-9e14 1 1 0", b"-9e14 4e9 4e9 0", b"-1.1e11 1 1 0", b"1 9e14 1 0", b"1 1 9e14 0",
         ],
     )  # fmt: skip
     async def test_a_value_that_cannot_be_read_is_a_lost_bucket(
@@ -156,6 +156,11 @@ class TestLostBuckets:
         """Of more, the rest is forgotten and not all of it."""
         found = [rounded(await ask(spent=spent)) for spent in (1_000_000, 1, 1_000_000)]
         assert found == [(0, -186)] * 3
+
+    async def test_a_key_whose_rate_is_lowered_keeps_its_debt(self, ask: Asking) -> None:
+        """It counts as a burst and a day of the new rate, and not as a lost bucket."""
+        assert rounded(await ask(rate=100, spent=100_000)) == (0, -99_900)
+        assert rounded(await ask(rate=0.5, wanted=10)) == (0, -43_300)
 
     @pytest.mark.parametrize("level", [-186, -1, 99, 1e14])
     async def test_the_largest_numbers_that_are_read_fail_no_call(
