@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import to_members
-from gateway.keys.redis.names import key_name
+from gateway.keys.redis.names import id_name, key_name
 from tests.conftest import Keys, Stored
 from tests.keys.records import GLOBEX, KEY_ID, OTHER, RECORD
 from tests.redis_server import RedisServer
@@ -21,10 +22,10 @@ NEWER = replace(RECORD, id=f"{KEY_ID}7", digest="7" * 64)
 NAME = key_name(NEWER.digest).decode()
 REASON = f"{NAME} in Redis holds no record that can be read"
 ADVICE = (
-    "use the blnk-gateway of the newest version that uses this store; if it cannot read them either, they "
-    "are damaged, and 'redis-cli DEL NAME' removes what a name holds. A key is lost with its record: mint a "
-    "new one. Where keys.authority is core, the old key works again without its revocation and its terms, "
-    "until you revoke it"
+    "where nothing else is said, use the blnk-gateway of the newest version that uses this store; if it "
+    "cannot read them either, they are damaged, and 'redis-cli DEL NAME' removes what a name holds. A key is "
+    "lost with its record: mint a new one. Where keys.authority is core, the old key works again without its "
+    "revocation and its terms, until you revoke it"
 )
 
 
@@ -108,3 +109,25 @@ def test_a_command_for_that_key_alone_fails(keys: Keys) -> None:
     result = keys("revoke", NEWER.id)
     assert (result.exit_code, result.stdout) == (3, "")
     assert REASON in result.stderr
+
+
+@pytest.mark.parametrize("led_to", [b"\xff", OTHER.digest], ids=["no digest", "another key"])
+def test_a_key_whose_id_leads_elsewhere_is_revoked_once_it_was_imported_again(
+    keys: Keys, stored: Stored, redis_server: RedisServer, tmp_path: Path, led_to: str | bytes
+) -> None:
+    """Until then all other keys of its owner are revoked, and what fails says what to do."""
+    stored(lambda store: store.add_all([RECORD, OTHER]))
+    redis_server.command("SET", id_name(RECORD.id), led_to)
+    first = keys("revoke", "--owner", "acme", "--yes")
+    assert (first.exit_code, first.stdout) == (3, "")
+    assert (
+        "'blnk-gateway keys export --digests' and 'blnk-gateway keys import' write it again" in first.stderr
+    )
+    states: list[KeyRecord] = stored(lambda store: store.owned("acme"))
+    assert {record.id: record.revoked for record in states} == {RECORD.id: False, OTHER.id: True}
+
+    file = tmp_path / "keys.jsonl"
+    file.write_text(keys("export", "--digests").stdout)
+    assert keys("import", str(file)).exit_code == 0
+    again = keys("revoke", "--owner", "acme", "--yes")
+    assert (again.exit_code, again.stdout) == (0, f"{RECORD.id}\trevoked\n")

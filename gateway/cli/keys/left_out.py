@@ -13,10 +13,10 @@ from gateway.keys.store import UnreadableKey
 from gateway.server.exit_codes import Exit
 
 _ADVICE: Final = (
-    "use the blnk-gateway of the newest version that uses this store; if it cannot read them either, they "
-    "are damaged, and 'redis-cli DEL NAME' removes what a name holds. A key is lost with its record: mint a "
-    "new one. Where keys.authority is core, the old key works again without its revocation and its terms, "
-    "until you revoke it"
+    "where nothing else is said, use the blnk-gateway of the newest version that uses this store; if it "
+    "cannot read them either, they are damaged, and 'redis-cli DEL NAME' removes what a name holds. A key is "
+    "lost with its record: mint a new one. Where keys.authority is core, the old key works again without its "
+    "revocation and its terms, until you revoke it"
 )
 
 

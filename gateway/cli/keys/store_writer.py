@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.cli.dependency_failures import unfinished
-from gateway.cli.keys.changed import NOT_SHOWN, advise_to_repeat, read_changed
+from gateway.cli.keys.changed import NOT_SHOWN, PutOff, advise_to_repeat, read_changed
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.rotation import (
@@ -60,14 +60,20 @@ class StoreKeyWriter:
         return await read_changed(self._store, some)
 
     async def revoke_all(self, key_ids: Sequence[str], reason: str) -> list[KeyRecord]:
-        """Revoke keys; return the records of those that are known."""
+        """Revoke keys; return the records of those that are known.
+
+        Raises GatewayError, for a key that cannot be read once all others are revoked.
+        """
         revocation = Revocation(Instant.of(self._at), operator_name(), reason)
         some: list[KeyRecord] = []
+        put_off = PutOff()
         with advise_to_repeat(some):
             for key_id in key_ids:
-                revoked = await revoke_key(self._store, key_id, revocation)
-                if revoked is not None:
-                    some.append(revoked)
+                with put_off.failure():
+                    revoked = await revoke_key(self._store, key_id, revocation)
+                    if revoked is not None:
+                        some.append(revoked)
+            put_off.fail()
         return await read_changed(self._store, some)
 
     async def update(self, key_id: str, update: KeyUpdate, reason: str) -> KeyRecord | None:

@@ -41,6 +41,7 @@ from gateway.keys.errors import (
     UnreadableKeyError,
 )
 from gateway.keys.record import RefusedRecordError
+from gateway.keys.redis.names import id_name, shown
 
 RESPONSE_SECONDS: Final = 1.5
 
@@ -127,12 +128,28 @@ class NoPrimaryError(LostConnectionError):
     """There is no primary where one is looked for; the text says why."""
 
 
-class UnreadableRecordError(Exception):
-    """The value under a name is no record of the key in that name; `key_id` is what it names, if anything."""
+_NO_RECORD: Final = "holds no record that can be read"
+_MISLEADING: Final = (
+    "does not lead to the record of this key: 'blnk-gateway keys export --digests' and "
+    "'blnk-gateway keys import' write it again"
+)
 
-    def __init__(self, name: str, key_id: str = "") -> None:
-        super().__init__(f"{name} in Redis holds no record that can be read")
+
+class UnreadableRecordError(Exception):
+    """The record of a key cannot be read, or not be found; `key_id` is that of the key, if it is known.
+
+    Args:
+        name: of the value in Redis that is to blame, and `problem` what is wrong with it.
+    """
+
+    def __init__(self, name: str, key_id: str = "", problem: str = _NO_RECORD) -> None:
+        super().__init__(f"{name} in Redis {problem}")
         self.key_id = key_id
+
+
+def misleading_index(key_id: str) -> UnreadableRecordError:
+    """Return the failure of a key whose id leads to no name of a record, or to that of another key."""
+    return UnreadableRecordError(shown(id_name(key_id)), key_id, _MISLEADING)
 
 
 _IN_WORDS: Final = (

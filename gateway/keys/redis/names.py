@@ -18,7 +18,10 @@ Rules kept here:
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from gateway.keys.record import PENDING
 
 PREFIX: Final = "{blnk-gateway}:"
 CHANGES: Final = f"{PREFIX}changes".encode()
@@ -31,11 +34,17 @@ EVERY_KEY: Final = f"{PREFIX}key:*"
 EVERY_ENDS: Final = f"{PREFIX}ends:*"
 
 _KEY: Final = f"{PREFIX}key:"
+_DIGEST: Final = re.compile(rf"[0-9a-f]{{64}}|{PENDING}.+")
 
 
 def read_text(word: bytes) -> str:
     """Return an id or a digest that Redis holds; bytes that are no UTF-8 lead back to the same name."""
     return word.decode("utf-8", "surrogateescape")
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text can be a digest, under which a record stands."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def shown(name: bytes) -> str:

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - The record alone is authoritative: what an index names is believed only if the record is there.
-- A record that cannot be read fails the whole read. It is left out only where somebody takes note of it.
+- A record that cannot be read fails the whole read, and so does an id that leads to the record of another
+  key, or to no digest. Such a key is left out only where somebody takes note of it.
 - No other value fails a read, whatever another writer has put there: an index entry that leads nowhere is
   left out, and a last use that is no time counts as never.
 """
@@ -20,7 +21,13 @@ from gateway.keys.minting import is_key_id
 from gateway.keys.record import KeyRecord
 from gateway.keys.record_json import decode_record
 from gateway.keys.redis import names as names
-from gateway.keys.redis.errors import UnreadableRecordError, is_wrong_type, redis_errors, unreadable_key
+from gateway.keys.redis.errors import (
+    UnreadableRecordError,
+    is_wrong_type,
+    misleading_index,
+    redis_errors,
+    unreadable_key,
+)
 from gateway.keys.store import FoundKeys, LeftOut, UnreadableKey
 
 BATCH: Final = 1000
@@ -161,13 +168,11 @@ class BatchReader:
                 for key_id, digest in zip(batch, found, strict=True)
                 if digest is not None
             }
-        read = await self.read(list(digests.values()))
-        by_id = {key_id: read[digest] for key_id, digest in digests.items() if digest in read}
-        # The index may be wrong; the record names its id.
+        read = await self.read([digest for digest in digests.values() if names.is_digest(digest)])
         return {
-            key_id: each
-            for key_id, each in by_id.items()
-            if not isinstance(each, KeyRecord) or each.id == key_id
+            key_id: _of_key(key_id, read.get(digest))
+            for key_id, digest in digests.items()
+            if digest in read or not names.is_digest(digest)
         }
 
 
@@ -208,6 +213,13 @@ def _readable(digest: str, text: bytes) -> Readable:
         return read_record(digest, text)
     except UnreadableRecordError as error:
         return error
+
+
+def _of_key(key_id: str, found: Readable | None) -> Readable:
+    """Return what the index leads to from a key; the record names its id, and may be that of another key."""
+    if found is None or (isinstance(found, KeyRecord) and found.id != key_id):
+        return misleading_index(key_id)
+    return found
 
 
 async def _texts(client: Any, digests: Sequence[str]) -> list[bytes | None]:

@@ -4,8 +4,8 @@ Rules kept here:
 - A change is worked out from what is stored, and written only if that is still stored (`transactions`). So of
   two writers the second one sees what the first one wrote.
 - A new key is refused if its id or its digest is taken, or if the key that creates it may not (`creator`).
-- A record is changed only if it is that of the key, whatever the index says. One that the index does not
-  have is written again where it is found by its digest.
+- A record is changed only if it is that of the key: an id that leads elsewhere fails the change. `add_all`
+  writes such an id again, and one that is missing, for a record that is found by its digest.
 - A revocation that finds the key revoked writes the record once more if there are replicas: nobody may know
   yet whether they acknowledged it the first time. Replicas that have the latest write have those before it.
 """
@@ -25,7 +25,7 @@ from gateway.keys.quota import NO_QUOTA, Quota
 from gateway.keys.record import PENDING, KeyRecord, without_use
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
-from gateway.keys.redis.errors import redis_errors
+from gateway.keys.redis.errors import misleading_index, redis_errors
 from gateway.keys.redis.reading import read_all
 from gateway.keys.redis.record_commands import RecordCommands
 from gateway.keys.redis.script import Command, OwnerQuota
@@ -101,16 +101,18 @@ class RecordWriter:
         there: list[KeyRecord | None] = []
 
         def plan(read: Snapshot) -> list[Command]:
-            there[:] = [
-                by_id or by_digest for by_digest, by_id in zip(read.by_digest, read.by_id, strict=True)
+            by_id = [
+                found if found is not None and found.id == record.id else None
+                for record, found in zip(records, read.by_id, strict=True)
             ]
+            there[:] = [one or other for one, other in zip(by_id, read.by_digest, strict=True)]
             if dry_run:
                 return []
             new = [record for record, found in zip(records, there, strict=True) if found is None]
             unindexed = [
                 found
-                for record, found, by_id in zip(records, read.by_digest, read.by_id, strict=True)
-                if found is not None and found.id == record.id and by_id is None
+                for record, found, indexed in zip(records, read.by_digest, by_id, strict=True)
+                if found is not None and found.id == record.id and indexed is None
             ]
             return self._write(read, [*new, *unindexed], rewrite_unacknowledged=True)
 
@@ -170,8 +172,14 @@ class RecordWriter:
         return self.commands.write(records, read.known) if records else []
 
     async def _digest(self, key_id: str) -> str | None:
-        digest = await self.link.changes.get(names.id_name(key_id))
-        return None if digest is None else names.read_text(digest)
+        """Return the digest to which an id leads, None for an unknown one. Raises UnreadableRecordError."""
+        found = await self.link.changes.get(names.id_name(key_id))
+        if found is None:
+            return None
+        digest = names.read_text(found)
+        if not names.is_digest(digest):
+            raise misleading_index(key_id)
+        return digest
 
 
 @dataclass(slots=True)
@@ -184,11 +192,12 @@ class _Revising:
     revised: KeyRecord | None = None
 
     def revise(self, stored: KeyRecord | None) -> list[KeyRecord]:
-        """Return the records to write; none for the record of another key, to which a wrong index leads."""
-        if stored is None or stored.id != self.key_id:
-            self.revised = None
+        """Return the records to write. Raises UnreadableRecordError for the record of another key."""
+        if stored is not None and stored.id != self.key_id:
+            raise misleading_index(self.key_id)
+        self.revised = None if stored is None else self.revision(stored)
+        if self.revised is None:
             return []
-        self.revised = self.revision(stored)
         return [
             record for record in (self.revised, self.successor) if record is not None and record != stored
         ]

@@ -12,9 +12,17 @@ from gateway.errors import GatewayError
 from gateway.keys.errors import UnreadableKeyError
 from gateway.keys.quota import Quota, QuotaError
 from gateway.keys.record import KeyRecord
-from gateway.keys.redis.names import LAST_USED, PREFIX, RETIRING, children_name, key_name, prefix_name
+from gateway.keys.redis.names import (
+    LAST_USED,
+    PREFIX,
+    RETIRING,
+    children_name,
+    id_name,
+    key_name,
+    prefix_name,
+)
 from gateway.keys.redis.store import RedisKeyStore
-from gateway.keys.revocation import revoke_key
+from gateway.keys.revocation import RevocationHooks, revoke_key, revoke_with_descendants
 from gateway.keys.store import FoundKeys, UnreadableKey
 from tests.keys.records import GLOBEX, OTHER, PENDING, RECORD, revocation
 from tests.redis_server import RedisServer
@@ -37,6 +45,14 @@ async def noting_store(redis_url: str, left_out: list[UnreadableKey]) -> AsyncIt
     store = RedisKeyStore(redis_url, left_out=left_out.append)
     yield store
     await store.close()
+
+
+def misled(key_id: str) -> str:
+    """Return the reason of a failure because of the index of ids."""
+    return (
+        f"{PREFIX}id:{key_id} in Redis does not lead to the record of this key: "
+        "'blnk-gateway keys export --digests' and 'blnk-gateway keys import' write it again"
+    )
 
 
 async def scanned(store: RedisKeyStore) -> set[KeyRecord]:
@@ -88,22 +104,49 @@ async def test_members_of_indexes_that_are_no_utf_8_lead_to_no_key(
     assert await redis_store.get_by_prefix(PENDING.prefix) == [PENDING]
 
 
-async def test_an_id_that_leads_to_no_utf_8_is_unknown(
-    redis_store: RedisKeyStore, redis_server: RedisServer
-) -> None:
-    await redis_store.add(RECORD)
-    redis_server.command("SET", f"{PREFIX}id:{RECORD.id}", NO_UTF8)
-    assert await redis_store.get(RECORD.id) is None
-    assert await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")) is None
-    assert await redis_store.add_all([OTHER]) == [None]
+MISLED = pytest.mark.parametrize("led_to", [NO_UTF8, OTHER.digest], ids=["no digest", "another key"])
+"""To what the id of a key leads instead of its digest."""
 
 
-async def test_an_id_that_leads_to_the_record_of_another_key_is_unknown(
-    redis_store: RedisKeyStore, redis_server: RedisServer
+@MISLED
+async def test_an_id_that_leads_elsewhere_fails_what_is_done_with_the_key(
+    redis_store: RedisKeyStore, redis_server: RedisServer, led_to: str | bytes
 ) -> None:
+    """It is not taken for unknown: the key still works."""
     await redis_store.add_all([RECORD, OTHER])
-    redis_server.command("SET", f"{PREFIX}id:{RECORD.id}", OTHER.digest)
-    assert await redis_store.get_many([RECORD.id, OTHER.id]) == [OTHER]
+    redis_server.command("SET", id_name(RECORD.id), led_to)
+    failures = await asyncio.gather(
+        redis_store.get(RECORD.id),
+        revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")),
+        return_exceptions=True,
+    )
+    assert [failure.reason for failure in failures if isinstance(failure, UnreadableKeyError)] == [
+        misled(RECORD.id)
+    ] * 2
+    assert await scanned(redis_store) == {RECORD, OTHER}
+
+
+@MISLED
+async def test_no_descendant_is_missed_whose_id_leads_elsewhere(
+    redis_store: RedisKeyStore, redis_server: RedisServer, led_to: str | bytes
+) -> None:
+    child = replace(RECORD, id=GLOBEX.id, digest=GLOBEX.digest, created_by=RECORD.id)
+    await redis_store.add_all([RECORD, OTHER, child])
+    redis_server.command("SET", id_name(child.id), led_to)
+    ends = revocation("2026-02-01T00:00:00Z", "master")
+    with pytest.raises(UnreadableKeyError) as failure:
+        await revoke_with_descendants(redis_store, RECORD.id, ends, RevocationHooks())
+    assert failure.value.reason == misled(child.id)
+
+
+@MISLED
+async def test_lists_by_id_leave_out_a_key_whose_id_leads_elsewhere(
+    noting_store: RedisKeyStore, redis_server: RedisServer, left_out: list[UnreadableKey], led_to: str | bytes
+) -> None:
+    await noting_store.add_all([RECORD, OTHER])
+    redis_server.command("SET", id_name(RECORD.id), led_to)
+    assert await noting_store.get_many([RECORD.id, OTHER.id]) == [OTHER]
+    assert left_out == [UnreadableKey(RECORD.id, misled(RECORD.id))]
 
 
 @pytest.mark.parametrize("text", ["{", '{"x":' + "[" * 100_000, NO_UTF8])
@@ -176,22 +219,33 @@ async def test_a_name_of_another_type_is_said_to_be_one(
     )
 
 
-async def test_no_change_of_a_key_changes_the_record_of_another_one(
+async def test_no_record_moves_to_the_digest_of_another_key(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
-    await redis_store.add_all([RECORD, OTHER, PENDING])
-    redis_server.command("SET", f"{PREFIX}id:{RECORD.id}", OTHER.digest)
-    redis_server.command("SET", f"{PREFIX}id:{GLOBEX.id}", PENDING.digest)
-    assert await revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")) is None
-    assert await redis_store.bind_digest(GLOBEX.id, GLOBEX.digest) is None
-    assert await redis_store.get_many([OTHER.id, PENDING.id]) == [OTHER, PENDING]
-
-
-async def test_a_record_that_is_stored_again_is_found_by_its_id_again(
-    redis_store: RedisKeyStore, redis_server: RedisServer
-) -> None:
-    """So a key of Core can be revoked whose index was damaged: its row is stored before."""
     await redis_store.add(PENDING)
-    redis_server.command("SET", f"{PREFIX}id:{PENDING.id}", NO_UTF8)
-    assert await redis_store.add_all([PENDING]) == [PENDING]
+    redis_server.command("SET", id_name(GLOBEX.id), PENDING.digest)
+    assert await redis_store.bind_digest(GLOBEX.id, GLOBEX.digest) is None
     assert await redis_store.get(PENDING.id) == PENDING
+
+
+@MISLED
+async def test_a_record_that_is_stored_again_is_found_by_its_id_again(
+    redis_store: RedisKeyStore, redis_server: RedisServer, led_to: str | bytes
+) -> None:
+    """So does an import, and a key of Core can be revoked: its row is stored before."""
+    await redis_store.add_all([PENDING, OTHER])
+    redis_server.command("SET", id_name(PENDING.id), led_to)
+    assert await redis_store.add_all([PENDING]) == [PENDING]
+    assert await redis_store.get_many([PENDING.id, OTHER.id]) == [PENDING, OTHER]
+
+
+async def test_a_damaged_key_that_is_removed_as_the_guide_says_counts_no_more(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    await redis_store.add(RECORD, Quota(1))
+    redis_server.command("SET", key_name(RECORD.digest), "{")
+    redis_server.command("DEL", key_name(RECORD.digest))
+    for index in ("ends", "owner"):
+        redis_server.command("ZREM", f"{PREFIX}{index}:acme", RECORD.digest)
+    await redis_store.add(OTHER, Quota(1))
+    assert await redis_store.owned("acme") == [OTHER]
