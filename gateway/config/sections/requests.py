@@ -57,7 +57,7 @@ class TimeoutsConfig:
         default=60.0,
         metadata=described(
             values.deadline,
-            "the longest time between two bytes of the body of Core's response; its head has this time in all",
+            "the longest time between two bytes of the body of Core's response, and for its head in all",
         ),
     )
     upstream_idle: float = field(
