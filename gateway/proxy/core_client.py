@@ -1,4 +1,8 @@
-"""Requests of the gateway's own to Core, with its master key."""
+"""Requests of the gateway's own to Core, with its master key.
+
+Rules kept here:
+- Each has `timeouts.first_byte` until Core responds, and as much again for the whole body: nobody sees a part.
+"""
 
 from __future__ import annotations
 

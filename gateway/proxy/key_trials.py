@@ -19,6 +19,7 @@ from gateway.wire.upstream_request import OwnRequest, UpstreamRequest
 from gateway.wire.upstream_response import UpstreamResponse
 
 _BODY_SECONDS: Final = 10.0
+"""The longest time for the body of a 401, of some 100 bytes, which comes with its head."""
 
 
 class KeyTrials:

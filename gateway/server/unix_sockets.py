@@ -5,7 +5,7 @@ Rules kept here:
   socket, are refused and stay.
 - Of several processes that begin to listen on a path at the same time, one looks at its file, replaces it and
   listens before the next one looks: a lock beside the file, `PATH.lock`, exists for as long as that takes.
-  What is there, and is no regular file of this user, is refused and stays.
+  Anything else at `PATH.lock`, such as a file of another user, is refused and stays.
 - The file has its mode before anybody can connect.
 - A file is removed at the end only if it is still the one that was made here.
 """
@@ -134,9 +134,13 @@ def _try_lock(lock: Path) -> int | None:
 def _open_lock(lock: Path, flags: int = 0) -> int:
     """Return a descriptor of the file of a lock. Raises UnusablePathError, OSError."""
     with contextlib.suppress(FileNotFoundError):
+        found = lock.lstat()
         # A FIFO would be opened as well, and a device may do anything.
-        if not stat.S_ISREG(lock.lstat().st_mode):
+        if not stat.S_ISREG(found.st_mode):
             raise UnusablePathError(_NO_LOCK.format(lock))
+        # root can open the files of everybody.
+        if found.st_uid != os.geteuid():
+            raise UnusablePathError(_OTHERS_LOCK.format(lock))
     try:
         return os.open(lock, flags | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except PermissionError:

@@ -192,6 +192,17 @@ class TestFile:
             assert (str(refused.value), why_not_usable(address)) == (text, text)
             assert list(folder.iterdir()) == [lock]
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can open the files of other users")
+    def test_root_takes_no_lock_of_another_user(self, address: UnixAddress) -> None:
+        lock = Path(f"{address.path}.lock")
+        lock.touch()
+        os.chown(lock, 65_534, -1)
+        text = f"another user has the file of its lock, {lock}: remove it, or write another path"
+        with pytest.raises(UnusablePathError) as refused:
+            opened(address, 0o600, 1)
+        assert (str(refused.value), why_not_usable(address)) == (text, text)
+        assert lock.exists()
+
     def test_a_free_path_is_usable_and_nothing_is_made(self, address: UnixAddress) -> None:
         assert why_not_usable(address) == ""
         assert list(Path(address.path).parent.iterdir()) == []
