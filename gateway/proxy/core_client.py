@@ -1,7 +1,7 @@
 """Requests of the gateway's own to Core, with its master key.
 
 Rules kept here:
-- Each has `timeouts.first_byte` until Core responds, and as much again for the whole body: nobody sees a part.
+- Each has `timeouts.first_byte` until Core responds, and as much again for the whole body.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ Rules kept here:
 - Whatever a value holds, the script does not fail: one that cannot be read is a lost bucket. So is one with a
   number that the script does not write: none (`nan`), one that is too large, a time that is more than a day
   ahead, or a debt that no key can have, whatever its rate. A value of another type is replaced.
-- A debt is at most a burst and what flows in within a day, so no value keeps a key out for longer. A key whose
-  rate was lowered may have a larger one, which counts as that much.
+- A debt is at most a burst and what flows in within a day, so no value keeps a key out for longer. A key
+  whose rate was lowered may have a larger one, which counts as that much.
 - A replica that seems to have asked in the future is not counted either: the clock of Redis was set back, or
   the value is damaged.
 """
