@@ -148,7 +148,7 @@ class UnreadableRecordError(Exception):
 
 
 def misleading_index(key_id: str) -> UnreadableRecordError:
-    """Return the failure of a key whose id leads to no name of a record, or to that of another key."""
+    """Return the failure of a key whose id leads to the record of another key, or to no digest."""
     return UnreadableRecordError(shown(id_name(key_id)), key_id, _MISLEADING)
 
 

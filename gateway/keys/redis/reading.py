@@ -94,10 +94,9 @@ class BatchReader:
     async def by_ids(self, key_ids: Sequence[str]) -> dict[str, Readable]:
         """Return the records of keys by their ids, or why one cannot be read; nobody takes note of that."""
         found = await self._by_ids(key_ids)
-        if len(found) == len(key_ids):
-            return found
         # A pending record moves once, to the digest of its key, and may have done so in between.
-        return found | await self._by_ids([key_id for key_id in key_ids if key_id not in found])
+        again = [key_id for key_id in key_ids if not isinstance(found.get(key_id), KeyRecord)]
+        return found | await self._by_ids(again) if again else found
 
     async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:
         """Return the records that are there, each with its last use, in the order of the digests."""

@@ -4,8 +4,9 @@ Rules kept here:
 - A change is worked out from what is stored, and written only if that is still stored (`transactions`). So of
   two writers the second one sees what the first one wrote.
 - A new key is refused if its id or its digest is taken, or if the key that creates it may not (`creator`).
-- A record is changed only if it is that of the key: an id that leads elsewhere fails the change. `add_all`
-  writes such an id again, and one that is missing, for a record that is found by its digest.
+- A record is changed only if it is that of the key: an id that leads elsewhere fails the change, and is never
+  taken for that of an unknown key. `add_all` writes such an id again, and one that is missing, for a record
+  that is found by its digest, or that comes with the digest of its key.
 - A revocation that finds the key revoked writes the record once more if there are replicas: nobody may know
   yet whether they acknowledged it the first time. Replicas that have the latest write have those before it.
 """
@@ -67,7 +68,11 @@ class RecordWriter:
             there, *creators = read.by_digest
             if there is not None or read.by_id != [None]:
                 raise DuplicateKeyError(record.id)
+            if read.misled:
+                raise misleading_index(record.id)
             for creator in creators:
+                if creator is not None and creator.id != record.created_by:
+                    raise misleading_index(record.created_by)
                 check_creator(creator, record, terms_only=terms_only)
             return self.commands.write([record], read.known)
 
@@ -101,18 +106,20 @@ class RecordWriter:
         there: list[KeyRecord | None] = []
 
         def plan(read: Snapshot) -> list[Command]:
-            by_id = [
-                found if found is not None and found.id == record.id else None
-                for record, found in zip(records, read.by_id, strict=True)
+            there[:] = [
+                by_id or by_digest for by_digest, by_id in zip(read.by_digest, read.by_id, strict=True)
             ]
-            there[:] = [one or other for one, other in zip(by_id, read.by_digest, strict=True)]
+            new = [record for record, found in zip(records, there, strict=True) if found is None]
+            for record in new:
+                # The record that requests use may be under the digest of the key, which nobody knows here.
+                if record.pending and record.id in read.misled:
+                    raise misleading_index(record.id)
             if dry_run:
                 return []
-            new = [record for record, found in zip(records, there, strict=True) if found is None]
             unindexed = [
                 found
-                for record, found, indexed in zip(records, read.by_digest, by_id, strict=True)
-                if found is not None and found.id == record.id and indexed is None
+                for record, found, by_id in zip(records, read.by_digest, read.by_id, strict=True)
+                if found is not None and found.id == record.id and by_id is None
             ]
             return self._write(read, [*new, *unindexed], rewrite_unacknowledged=True)
 

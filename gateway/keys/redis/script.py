@@ -61,6 +61,8 @@ end
 local function change()
   for i = 1, compared do
     if (call('MGET', KEYS[i])[1] or '') ~= ARGV[i + 1] then return {'changed', 0} end
+    -- It fails for a value of another type, which must not be replaced as if nothing were there.
+    if ARGV[i + 1] == '' then call('GET', KEYS[i]) end
   end
   local at = compared + 2
   local most_live, most_records, time = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]

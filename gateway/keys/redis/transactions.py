@@ -52,11 +52,15 @@ _ADDERS: Final = 2
 class Snapshot:
     """The records that a change is worked out from, in the order in which they were asked for.
 
-    `values` is what each name held that was read, `replicas` how many replicas must acknowledge the change.
+    Attributes:
+        misled: the ids that lead to the record of another key, or to no digest; `by_id` has None for them.
+        values: what each name held that was read.
+        replicas: how many replicas must acknowledge the change.
     """
 
     by_digest: Stored
     by_id: Stored
+    misled: frozenset[str]
     values: dict[bytes, bytes | None]
     replicas: int
 
@@ -103,6 +107,9 @@ class Transactions:
         async with self._writing, self._link.connection() as connection:
             for _ in range(_ATTEMPTS):
                 read = await self._read(connection, digests, ids)
+                if read.misled:
+                    # A pending record may have moved while its id was read.
+                    read = await self._read(connection, digests, ids)
                 commands = plan(read)
                 if not commands:
                     return
@@ -135,9 +142,16 @@ class Transactions:
             texts = texts + other_texts
         records = read_records([*digests, *others], texts)
         by_digest = dict(zip([*digests, *others], records, strict=True))
+        led_to = [None if digest is None else by_digest[digest] for digest in found_digests]
+        misled = frozenset(
+            key_id
+            for key_id, digest, record in zip(ids, found_digests, led_to, strict=True)
+            if _is_misled(key_id, digest, record)
+        )
         return Snapshot(
             by_digest=records[: len(digests)],
-            by_id=[None if digest is None else by_digest[digest] for digest in found_digests],
+            by_id=[None if key_id in misled else found for key_id, found in zip(ids, led_to, strict=True)],
+            misled=misled,
             values=dict(zip(key_names + other_names + id_names, texts + found, strict=True)),
             replicas=max(self._replicas, self._link.observe_replicas(role)),
         )
@@ -150,6 +164,13 @@ class Transactions:
             counted.quota.check_live(count)
         elif outcome is Outcome.UNINDEXED:
             await index_ends(self._link.changes, counted.owner)
+
+
+def _is_misled(key_id: str, digest: str | None, record: KeyRecord | None) -> bool:
+    """Return whether an id leads to the record of another key, or to no digest."""
+    if record is not None:
+        return record.id != key_id
+    return digest is not None and not names.is_digest(digest)
 
 
 async def _write(connection: PrimaryConnection, request: list[Any], replicas: int) -> tuple[Outcome, int]:

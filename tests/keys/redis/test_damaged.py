@@ -249,3 +249,45 @@ async def test_a_damaged_key_that_is_removed_as_the_guide_says_counts_no_more(
         redis_server.command("ZREM", f"{PREFIX}{index}:acme", RECORD.digest)
     await redis_store.add(OTHER, Quota(1))
     assert await redis_store.owned("acme") == [OTHER]
+
+
+async def test_a_record_of_another_type_is_not_replaced(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """It may have been that of a key that is disabled."""
+    redis_server.command("RPUSH", key_name(RECORD.digest), "x")
+    with pytest.raises(GatewayError) as failure:
+        await redis_store.add(RECORD)
+    assert failure.value.reason == (
+        "Redis holds a value of another type under one of the gateway's names, {blnk-gateway}:*"
+    )
+
+
+@MISLED
+async def test_no_second_record_is_stored_of_a_key_whose_id_leads_elsewhere(
+    redis_store: RedisKeyStore, redis_server: RedisServer, led_to: str | bytes
+) -> None:
+    """The first one may be disabled, or be the one that requests use."""
+    bound = PENDING.as_bound("c" * 64)
+    await redis_store.add_all([bound, OTHER])
+    redis_server.command("SET", id_name(PENDING.id), led_to)
+    failures = await asyncio.gather(
+        redis_store.add_all([PENDING]),
+        redis_store.add(replace(bound, digest="d" * 64)),
+        return_exceptions=True,
+    )
+    reasons = [failure.reason for failure in failures if isinstance(failure, UnreadableKeyError)]
+    assert reasons == [misled(PENDING.id)] * 2
+    assert await scanned(redis_store) == {bound, OTHER}
+
+
+@MISLED
+async def test_a_creator_whose_id_leads_elsewhere_creates_no_key(
+    redis_store: RedisKeyStore, redis_server: RedisServer, led_to: str | bytes
+) -> None:
+    """It may be revoked."""
+    await redis_store.add_all([RECORD, OTHER])
+    redis_server.command("SET", id_name(RECORD.id), led_to)
+    with pytest.raises(UnreadableKeyError) as failure:
+        await redis_store.add(replace(GLOBEX, created_by=RECORD.id))
+    assert failure.value.reason == misled(RECORD.id)
