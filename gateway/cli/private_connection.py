@@ -17,7 +17,7 @@ from gateway.config import Config
 from gateway.config.certificates import CertificateError, KeyPair, PemFile, read_certificates
 
 STEP_SECONDS = 5.0
-"""The longest that a command waits to connect, or for the whole response."""
+"""The longest that a command waits to connect to an address, or for the whole response."""
 
 
 class WrongCertificateError(OSError):

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from gateway.cli.http_get import get
 
 SECONDS = 5.0
-"""The longest time for one step: to connect, or to ask and to receive the response."""
+"""The longest time for one step: to connect to an address, or to ask and to receive the response."""
 _PROTECTED = "/ledgers?limit=1"
 _GATEWAY = "blnk-gateway"
 _CORE_AT_ROOT = b"server running"
@@ -51,7 +51,7 @@ class Reached:
 def identify_responder(url: str, seconds: float = SECONDS) -> Reached:
     """Return what responds at `url`, `http://host:port` or `https://host:port`.
 
-    To connect, and each of two requests, takes so many seconds at most.
+    Each of two requests takes so many seconds at most, and to connect to an address `SECONDS`.
 
     Raises:
         ValueError: `url` has another form.

@@ -1,11 +1,12 @@
 """The HTTP session with a collector of traces, which may send anything, as slowly as it likes.
 
 Rules kept here:
-- To connect, to send, and to receive the head of the response each take the timeout of the exporter at most,
-  in all: a collector that sends a byte now and then is given up.
+- To connect to an address, to send, and to receive the head of the response each take the timeout of the
+  exporter at most: a collector that sends a byte now and then is given up. Of a host name with several
+  addresses, each one that does not respond takes the whole timeout.
 - To use the connection again, a body of a known length of `MOST_READ` bytes or less is read, for
-  `BODY_SECONDS`, as it comes: a compressed one is not unpacked. Any other body is not
-  read, and its connection closed.
+  `BODY_SECONDS`, as it comes: a compressed one is not unpacked. Any other body is not read, and its connection
+  closed.
 - Nothing of a response is kept: no cookie either.
 - A response whose head is whole counts by its status, whatever becomes of its body.
 """
@@ -68,7 +69,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Reads the beginning of each response."""
+    """Reads the body of a response if it is short and its length is known."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the pools of connections."""

@@ -292,10 +292,10 @@ class TestCollector:
         ],
         ids=["of a length", "in chunks", "until it closes", "compressed"],
     )
-    async def test_of_a_response_without_end_the_beginning_is_read_and_the_connection_closed(
+    async def test_of_a_response_without_end_no_body_is_read_and_the_connection_is_closed(
         self, start_gateway: Start, head: list[str], piece: bytes
     ) -> None:
-        """A few MiB more wait in the sockets."""
+        """A few MiB wait in the sockets."""
         async with EndlessCollector(head, piece) as hostile:
             gateway = await start_gateway(tracing={"endpoint": hostile.url, "ratio": 1.0})
             await gateway.ask("GET", "/made-up")
