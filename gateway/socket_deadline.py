@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 def deadline(sock: Callable[[], socket.socket | None], seconds: float | None) -> Iterator[None]:
     """Shut a socket down after so many seconds; None for never. Raises TimeoutError if the block took longer.
 
-    `sock` gives the socket that is in use then. Until a connection is made, there may be none that can be shut
-    down: the timeout of a socket bounds how long it takes to connect to one address, and a handshake of TLS.
+    `sock` gives the socket that is in use then. Until a connection is made, there may be none that can be
+    shut down: the timeout of a socket bounds how long it takes to connect to one address, and a handshake of
+    TLS.
     """
     if seconds is None:
         yield

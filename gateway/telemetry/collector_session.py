@@ -5,8 +5,8 @@ Rules kept here:
   exporter at most: a collector that sends a byte now and then is given up. Of a host name with several
   addresses, each one that does not respond takes the whole timeout.
 - To use the connection again, a body of a known length of `MOST_READ` bytes or less is read, for
-  `BODY_SECONDS`, as it comes: a compressed one is not unpacked. Any other body is not read, and its connection
-  closed.
+  `BODY_SECONDS`, as it comes: a compressed one is not unpacked. Any other body is not read, and its
+  connection closed.
 - Nothing of a response is kept: no cookie either.
 - A response whose head is whole counts by its status, whatever becomes of its body.
 """

@@ -3,7 +3,7 @@
 Rules kept here:
 - Redis gives each entry its id, and so its time. An entry that waited says itself when it happened.
 - A position and its count are written by shippers (`audit_reader`), and only read here.
-- No value fails a read, whatever another writer has put there.
+- No value of the right type fails a read, whatever another writer has put there.
 """
 
 from __future__ import annotations

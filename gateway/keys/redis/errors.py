@@ -101,6 +101,11 @@ _RESPONSES: Final = {
     "BUSY": "Redis is busy with somebody's script, and answers nothing else: see SCRIPT KILL",
 }
 """The reason by the first word of an error that Redis returned."""
+_LAST_ID: Final = "exhausted the last possible ID"
+_NO_FURTHER_ENTRY: Final = (
+    "Redis takes no further entry in {blnk-gateway}:audit or {blnk-gateway}:changes, because another program "
+    "has used the last id of that stream: see Audit in deploy/reference.md"
+)
 _FIRST_WORD: Final = re.compile(r"(?:.* of pipeline caused error: \W*)?(\w*)", re.DOTALL)
 _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
 
@@ -235,6 +240,8 @@ def _response_words(error: ResponseError) -> str:
         found = _COMMAND.search(str(error))
         what = f"run {found[1]}" if found else "use the gateway's names"
         return f"Redis does not let the user of keys.store {what}: see the rights in deploy/README.md"
+    if _LAST_ID in str(error):
+        return _NO_FURTHER_ENTRY
     return _RESPONSES.get(_first_word(error)) or _by_kind(error)
 
 

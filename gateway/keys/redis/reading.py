@@ -4,8 +4,8 @@ Rules kept here:
 - The record alone is authoritative: what an index names is believed only if the record is there.
 - A record that cannot be read fails the whole read, and so does an id that leads to the record of another
   key, or to no digest. Such a key is left out only where somebody takes note of it.
-- No other value fails a read, whatever another writer has put there: an index entry that leads nowhere is
-  left out, and a last use that is no time counts as never.
+- No other value of the right type fails a read, whatever another writer has put there: an index entry that
+  leads nowhere is left out, and a last use that is no time counts as never.
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
-"""Values in Redis that another writer has damaged: each affects its own key alone, and ends no list."""
+"""Values in Redis that another writer has damaged.
+
+A record, a last use or a member of an index affects its own key alone. A value of another type under a name
+that keys share, or a stream without a further id, fails what needs it, and the reason says so.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -12,13 +16,18 @@ from gateway.errors import GatewayError
 from gateway.keys.errors import UnreadableKeyError
 from gateway.keys.quota import Quota, QuotaError
 from gateway.keys.record import KeyRecord
+from gateway.keys.redis.audit_stream import LAST_NUMBER
 from gateway.keys.redis.names import (
+    AUDIT,
+    AUDIT_COUNTS,
+    CHANGES,
     LAST_USED,
     PREFIX,
     RETIRING,
     children_name,
     id_name,
     key_name,
+    owner_name,
     prefix_name,
 )
 from gateway.keys.redis.store import RedisKeyStore
@@ -29,7 +38,10 @@ from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 
+Call = Callable[[RedisKeyStore], Awaitable[object]]
+
 NO_UTF8 = b"\xff\xfe"
+REVOCATION = revocation("2026-02-01T00:00:00Z", "master")
 NOTED = f"{key_name(RECORD.digest).decode()} in Redis holds no record that can be read"
 
 
@@ -92,7 +104,7 @@ async def test_members_of_indexes_that_are_no_utf_8_lead_to_no_key(
     redis_store: RedisKeyStore, redis_server: RedisServer
 ) -> None:
     child = replace(OTHER, created_by=RECORD.id)
-    retiring = child.as_revoked(revocation("2026-02-01T00:00:00Z", "master"), awaiting_core=True)
+    retiring = child.as_revoked(REVOCATION, awaiting_core=True)
     await redis_store.add_all([RECORD, retiring, PENDING])
     for name in (RETIRING, f"{PREFIX}owner:acme".encode()):
         redis_server.command("ZADD", name, "1", NO_UTF8)
@@ -117,7 +129,7 @@ async def test_an_id_that_leads_elsewhere_fails_what_is_done_with_the_key(
     redis_server.command("SET", id_name(RECORD.id), led_to)
     failures = await asyncio.gather(
         redis_store.get(RECORD.id),
-        revoke_key(redis_store, RECORD.id, revocation("2026-02-01T00:00:00Z", "master")),
+        revoke_key(redis_store, RECORD.id, REVOCATION),
         return_exceptions=True,
     )
     assert [failure.reason for failure in failures if isinstance(failure, UnreadableKeyError)] == [
@@ -133,7 +145,7 @@ async def test_no_descendant_is_missed_whose_id_leads_elsewhere(
     child = replace(RECORD, id=GLOBEX.id, digest=GLOBEX.digest, created_by=RECORD.id)
     await redis_store.add_all([RECORD, OTHER, child])
     redis_server.command("SET", id_name(child.id), led_to)
-    ends = revocation("2026-02-01T00:00:00Z", "master")
+    ends = REVOCATION
     with pytest.raises(UnreadableKeyError) as failure:
         await revoke_with_descendants(redis_store, RECORD.id, ends, RevocationHooks())
     assert failure.value.reason == misled(child.id)
@@ -164,8 +176,7 @@ async def test_a_key_that_cannot_be_read_is_told_from_one_that_is_unknown(
 async def test_a_key_that_core_is_still_to_revoke_holds_up_no_other_one(
     noting_store: RedisKeyStore, redis_server: RedisServer, left_out: list[UnreadableKey]
 ) -> None:
-    ends = revocation("2026-02-01T00:00:00Z", "master")
-    due = [record.as_revoked(ends, awaiting_core=True) for record in (RECORD, OTHER)]
+    due = [record.as_revoked(REVOCATION, awaiting_core=True) for record in (RECORD, OTHER)]
     await noting_store.add_all(due)
     redis_server.command("SET", key_name(RECORD.digest), "{")
     assert await noting_store.awaiting_core_revocation() == [due[1]]
@@ -208,15 +219,50 @@ async def test_ends_of_another_type_are_counted_for_no_key(
     assert sum(counted) == 1
 
 
-async def test_a_name_of_another_type_is_said_to_be_one(
-    redis_store: RedisKeyStore, redis_server: RedisServer
-) -> None:
-    redis_server.command("SET", f"{PREFIX}owner:acme", "x")
+async def reason_of(call: Awaitable[object]) -> str:
     with pytest.raises(GatewayError) as failure:
-        await redis_store.owned("acme")
-    assert failure.value.reason == (
+        await call
+    return failure.value.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        (AUDIT, lambda store: revoke_key(store, RECORD.id, REVOCATION)),
+        (AUDIT_COUNTS, lambda store: revoke_key(store, RECORD.id, REVOCATION)),
+        (CHANGES, lambda store: revoke_key(store, RECORD.id, REVOCATION)),
+        (RETIRING, lambda store: revoke_key(store, RECORD.id, REVOCATION)),
+        (owner_name("acme"), lambda store: revoke_key(store, RECORD.id, REVOCATION)),
+        (owner_name("acme"), lambda store: store.owned("acme")),
+        (LAST_USED, lambda store: store.record_uses({RECORD.id: 1e9})),
+    ],
+)
+async def test_what_needs_a_name_of_another_type_fails_with_a_reason_that_says_so(
+    redis_store: RedisKeyStore, redis_server: RedisServer, name: bytes, call: Call
+) -> None:
+    await redis_store.add(RECORD)
+    redis_server.command("DEL", name)
+    redis_server.command("LPUSH", name, "x")
+    assert await reason_of(call(redis_store)) == (
         "Redis holds a value of another type under one of the gateway's names, {blnk-gateway}:*"
     )
+
+
+@pytest.mark.parametrize("stream", [AUDIT, CHANGES])
+async def test_a_change_fails_where_a_stream_has_no_further_id_and_is_made_once_the_stream_is_renamed(
+    redis_store: RedisKeyStore, redis_server: RedisServer, stream: bytes
+) -> None:
+    """The reason says so."""
+    await redis_store.add(RECORD)
+    redis_server.command("XADD", stream, f"{LAST_NUMBER}-{LAST_NUMBER}", "entry", "{}")
+    assert await reason_of(revoke_key(redis_store, RECORD.id, REVOCATION)) == (
+        "Redis takes no further entry in {blnk-gateway}:audit or {blnk-gateway}:changes, because another "
+        "program has used the last id of that stream: see Audit in deploy/reference.md"
+    )
+    redis_server.command("RENAME", stream, stream + b"-old")
+    revoked = await revoke_key(redis_store, RECORD.id, REVOCATION)
+    assert revoked is not None
+    assert revoked.revoked
 
 
 async def test_no_record_moves_to_the_digest_of_another_key(
