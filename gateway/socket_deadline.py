@@ -12,31 +12,32 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+AGAIN_SECONDS: Final = 0.1
 
 
 @contextlib.contextmanager
-def deadline(sock: Callable[[], socket.socket | None], seconds: float | None) -> Iterator[None]:
+def deadline(sock: Callable[[], Any], seconds: float | None) -> Iterator[None]:
     """Shut a socket down after so many seconds; None for never. Raises TimeoutError if the block took longer.
 
-    `sock` gives the socket that is in use then. Until a connection is made, there may be none that can be
-    shut down: the timeout of a socket bounds how long it takes to connect to one address, and a handshake of
-    TLS.
+    `sock` gives the socket that is in use then, or what has it as its `socket`. There may be none yet while a
+    connection is made, so it is asked again until the block ends.
     """
     if seconds is None:
         yield
         return
-    over = threading.Event()
+    ended, over = threading.Event(), threading.Event()
 
     def shut_down() -> None:
-        over.set()
-        if (found := sock()) is not None:
-            with contextlib.suppress(OSError):
-                # That of an SSLSocket would also take its TLS away from whoever is reading.
-                socket.socket.shutdown(found, socket.SHUT_RDWR)
+        wait = seconds
+        while not ended.wait(wait):
+            over.set()
+            _shut_down(sock())
+            wait = AGAIN_SECONDS
 
-    timer = threading.Timer(seconds, shut_down)
-    timer.daemon = True
-    timer.start()
+    watch = threading.Thread(target=shut_down, daemon=True)
+    watch.start()
     try:
         yield
     except Exception as problem:
@@ -44,10 +45,20 @@ def deadline(sock: Callable[[], socket.socket | None], seconds: float | None) ->
             raise _too_late(seconds) from problem
         raise
     finally:
-        timer.cancel()
-        timer.join()
+        ended.set()
+        watch.join()
     if over.is_set():
         raise _too_late(seconds)
+
+
+def _shut_down(found: Any) -> None:
+    while found is not None and not isinstance(found, socket.socket):
+        # TLS within the TLS of a proxy is an object above a socket.
+        found = getattr(found, "socket", None)
+    if found is not None:
+        with contextlib.suppress(OSError):
+            # That of an SSLSocket would also take its TLS away from whoever is reading.
+            socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 def _too_late(seconds: float) -> TimeoutError:

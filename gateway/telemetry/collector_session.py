@@ -8,13 +8,15 @@ Rules kept here:
   `BODY_SECONDS`, as it comes: a compressed one is not unpacked. Any other body is not read, and its
   connection closed.
 - Nothing of a response is kept: no cookie either.
-- A response whose head is whole counts by its status, whatever becomes of its body.
+- A response whose head is whole counts by its status, whatever becomes of its body. An interim response and a
+  redirection are failures.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+from http.client import BadStatusLine
 from typing import Any, Final
 
 from requests import PreparedRequest, Response, Session
@@ -27,6 +29,8 @@ from gateway.socket_deadline import deadline
 
 MOST_READ: Final = 64 * 1024
 BODY_SECONDS: Final = 1.0
+_NEITHER: Final = frozenset([*range(100, 200), *range(300, 400)])
+"""The statuses that the exporter would take for success. Behind an interim one another response comes."""
 
 
 def collector_session() -> Session:
@@ -51,7 +55,14 @@ class _Connection(HTTPConnection):
             super().request(*args, **options)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        """Return a response once its head is here. Raises TimeoutError."""
+        """Return a response once its head is here. Raises TimeoutError and BadStatusLine."""
+        response = self._response_in_time()
+        if response.status in _NEITHER:
+            response.close()
+            raise BadStatusLine(f"the status {response.status}, which says neither success nor failure")
+        return response
+
+    def _response_in_time(self) -> HTTPResponse:
         with deadline(lambda: self.sock, self.timeout):
             return super().getresponse()
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from requests import ConnectionError as RequestsConnectionError
 from requests import ReadTimeout
 
 from gateway.telemetry.collector_session import BODY_SECONDS, collector_session
@@ -63,6 +64,22 @@ async def test_a_body_that_comes_slowly_is_given_up_and_the_status_counts(connec
     async with DrippingServer(head, b"x") as collector:
         status, took = await export(collector.url)
         assert (status, took < BODY_SECONDS + 1) == (200, True)
+        await eventually(lambda: collector.ended == 1, "a connection that is closed")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["an interim one", "a redirection"],
+)
+async def test_a_response_that_says_neither_success_nor_failure_is_a_failure(response: bytes) -> None:
+    """Its connection is closed, so that nobody takes what comes behind it for the next response."""
+    async with DrippingServer(response, b"x") as collector:
+        with pytest.raises(RequestsConnectionError, match="says neither success nor failure"):
+            await export(collector.url)
         await eventually(lambda: collector.ended == 1, "a connection that is closed")
 
 

@@ -145,9 +145,8 @@ async def test_no_descendant_is_missed_whose_id_leads_elsewhere(
     child = replace(RECORD, id=GLOBEX.id, digest=GLOBEX.digest, created_by=RECORD.id)
     await redis_store.add_all([RECORD, OTHER, child])
     redis_server.command("SET", id_name(child.id), led_to)
-    ends = REVOCATION
     with pytest.raises(UnreadableKeyError) as failure:
-        await revoke_with_descendants(redis_store, RECORD.id, ends, RevocationHooks())
+        await revoke_with_descendants(redis_store, RECORD.id, REVOCATION, RevocationHooks())
     assert failure.value.reason == misled(child.id)
 
 
