@@ -69,6 +69,10 @@ def versions() -> list[Version]:
     ]
 
 
+def number_of(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
 def project() -> dict[str, Any]:
     found: dict[str, Any] = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]
     return found
@@ -95,10 +99,15 @@ def test_every_file_of_yaml_can_be_read(path: Path) -> None:
 
 
 class TestChangelog:
-    def test_the_newest_release_is_the_version_of_the_package(self) -> None:
-        """Above the newest release there are only unreleased changes."""
+    def test_the_version_of_the_package_says_what_is_released(self) -> None:
+        """It is that of the newest release, or where changes follow it, one in development."""
         unreleased, newest, *_ = versions()
-        assert (unreleased.name, newest.name) == ("Unreleased", project()["version"])
+        assert unreleased.name == "Unreleased"
+        version, _, development = project()["version"].partition(".dev")
+        if not unreleased.text.strip():
+            assert (version, development) == (newest.name, "")
+        else:
+            assert (number_of(version) > number_of(newest.name), development) == (True, "0")
 
     def test_every_release_has_its_date(self) -> None:
         """Dates are in ISO 8601, and the newest release comes first."""

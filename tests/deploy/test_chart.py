@@ -24,8 +24,10 @@ CUSTOM = ("monitoring.coreos.com/v1", "gateway.networking.k8s.io/v1")
 def test_the_chart_has_the_version_of_the_gateway() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert (chart["version"], chart["appVersion"]) == (version, version)
-    assert f"--tag REGISTRY/blnk-gateway:{version} ." in (CHART / "README.md").read_text()
+    # Helm wants the form of SemVer.
+    semantic = version.replace(".dev", "-dev")
+    assert (chart["version"], chart["appVersion"]) == (semantic, semantic)
+    assert f"--tag REGISTRY/blnk-gateway:{semantic} ." in (CHART / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", expected())
