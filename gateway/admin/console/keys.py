@@ -1,10 +1,11 @@
 """`GET /console/keys`: the keys that end soon, and the keys that were never used.
 
 Rules kept here:
-- At most `MOST_READ` records are read, and `MOST_LISTED` of each kind are listed.
+- At most `MOST_READ` records count, and `MOST_LISTED` of each kind are listed. Nothing is read after the
+  batch in which there is one more.
 - What was read is shown for `FRESH_SECONDS`, and one request at a time reads, so that many pages cost the
   store no more than one.
-- Records that cannot be read are counted, also among those `MOST_READ`.
+- Records that cannot be read are counted, and are among those `MOST_READ`.
 - A key is named by its id, owner and name; nothing else of a record is shown but its times.
 """
 
@@ -64,15 +65,15 @@ class KeysPage:
             taken = batch[: max(0, room)]
             read += len(taken)
             live |= {one.id: one for one in taken if one.state(now) is KeyState.LIVE}
-            if len(batch) > room:
-                complete = False
+            complete = len(batch) <= room
+            if not complete:
                 break
         soon = [one for one in live.values() if one.ends - now < SOON_SECONDS]
         unused = [one for one in live.values() if one.last_used_at is None]
         return {
             "at": Timestamps().at(now),
             "complete": complete,
-            "unreadable": len(unreadable),
+            "unreadable": min(len(unreadable), MOST_READ - read),
             "ending": _listed(heapq.nsmallest(MOST_LISTED, soon, key=lambda one: one.ends)),
             "ending_count": len(soon),
             "unused": _listed(heapq.nsmallest(MOST_LISTED, unused, key=lambda one: one.created_at.unix)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
 from collections.abc import AsyncIterator
@@ -40,6 +39,7 @@ from tests.running import Running, eventually, shipped_config
 EVENT = re.compile(rb"data: (.*)\n\n")
 NOW = instant("2026-06-01T00:00:00Z").unix
 TOKEN = Text("a token of the tests")
+BATCH = 500
 
 
 class Snapshots:
@@ -61,6 +61,27 @@ class Ending:
 
     def __call__(self) -> bool:
         return self.draining
+
+
+class Damaged:
+    """A store with so many records that cannot be read, in batches, and some that can be, in the last one.
+
+    Attributes:
+        noted: how many of the first ones a scan has named.
+    """
+
+    def __init__(self, unreadable: int, readable: list[KeyRecord] | None = None) -> None:
+        self._unreadable = unreadable
+        self._readable = readable or []
+        self.noted = 0
+
+    async def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
+        assert left_out is not None
+        while self.noted < self._unreadable:
+            for _ in range(min(BATCH, self._unreadable - self.noted)):
+                left_out(UnreadableKey("", f"{self.noted}"))
+                self.noted += 1
+            yield [] if self.noted < self._unreadable else self._readable
 
 
 def console(events: EventStreams, token: Text | None = None) -> web.Application:
@@ -243,7 +264,7 @@ class TestKeys:
             await store.close()
         assert (page["complete"], page["unreadable"], page["unused_count"], len(noted)) == (True, 2, 1, 2)
 
-    async def test_so_many_records_are_read_at_most(self) -> None:
+    async def test_so_many_records_count_at_most(self) -> None:
         store = MemoryKeyStore()
         for number in range(MOST_READ + 1):
             await store.add(replace(RECORD, id=f"api_key_{number}", digest=f"{number:064}"))
@@ -251,18 +272,27 @@ class TestKeys:
         unused: Any = page["unused"]
         assert (page["complete"], page["unused_count"], len(unused)) == (False, MOST_READ, 50)
 
-    async def test_so_many_records_that_cannot_be_read_are_read_at_most(self) -> None:
-        class Damaged:
-            """A store with no record that can be read."""
+    @pytest.mark.parametrize(
+        ("there", "readable", "shown"),
+        [
+            (MOST_READ, 0, (True, MOST_READ, 0)),
+            (MOST_READ + 1, 0, (False, MOST_READ, 0)),
+            (MOST_READ - 1, 1, (True, MOST_READ - 1, 1)),
+            (MOST_READ, 1, (False, MOST_READ, 0)),
+        ],
+    )
+    async def test_records_that_cannot_be_read_are_among_those_that_count(
+        self, there: int, readable: int, shown: tuple[bool, int, int]
+    ) -> None:
+        """The list is complete unless there is a further record of either kind."""
+        store = Damaged(there, [RECORD] * readable)
+        page = await KeysPage(store, lambda: NOW).page({})
+        assert (page["complete"], page["unreadable"], page["unused_count"]) == shown
 
-            async def scan(self, left_out: LeftOut | None = None) -> AsyncIterator[list[KeyRecord]]:
-                for number in itertools.count():
-                    assert left_out is not None
-                    left_out(UnreadableKey("", f"{number}"))
-                    yield []
-
-        page = await KeysPage(Damaged(), lambda: NOW).page({})
-        assert (page["complete"], page["unreadable"]) == (False, MOST_READ + 1)
+    async def test_nothing_is_read_after_the_batch_with_one_more(self) -> None:
+        store = Damaged(3 * MOST_READ)
+        await KeysPage(store, lambda: NOW).page({})
+        assert store.noted == MOST_READ + BATCH
 
     async def test_the_store_is_read_again_only_after_a_while(self) -> None:
         store, times = MemoryKeyStore(), iter([NOW, NOW + FRESH_SECONDS - 1, NOW + FRESH_SECONDS])
