@@ -37,7 +37,7 @@ def redis_with_newer(redis_server: RedisServer, stored: Stored) -> RedisServer:
     return redis_server
 
 
-def put(redis: RedisServer, text: str) -> None:
+def put(redis: RedisServer, text: str | bytes) -> None:
     """Set the value under the name of the fourth key."""
     assert redis.command("SET", NAME, text) == b"+OK\r\n"
 
@@ -69,11 +69,11 @@ def test_a_list_has_the_keys_that_can_be_read_and_names_the_other_one(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", '{"id":7}', '{"id":"\\u001b[31m"}', "[]", "\xff", '{"x":' + "[" * 100_000],
+    ["", "{", '{"id":7}', '{"id":"\\u001b[31m"}', "[]", b"\xff", '{"x":' + "[" * 100_000],
     ids=["empty", "cut", "a number", "a control", "a list", "no UTF-8", "nested"],
 )
 def test_what_names_no_key_is_named_by_its_place(
-    keys: Keys, redis_with_newer: RedisServer, text: str
+    keys: Keys, redis_with_newer: RedisServer, text: str | bytes
 ) -> None:
     put(redis_with_newer, text)
     result = keys("list")
