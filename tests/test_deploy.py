@@ -268,7 +268,8 @@ def test_no_secret_is_in_the_file() -> None:
     named = re.findall(r"^\s*(\w*(?:KEY|PASSWORD)): (.*)$", text, re.MULTILINE)
     assert len(named) == 3
     assert [value for _, value in named if not re.match(r"\$\{\w+:\?[^}]+\}", value)] == []
-    assert ".env" in (DEPLOY / ".gitignore").read_text().splitlines()
+    ignored = (DEPLOY / ".gitignore").read_text().splitlines()
+    assert {".env", "admin_token", "compose.override.yaml"} <= set(ignored)
 
 
 def test_each_override_that_the_guide_shows_gives_a_configuration_that_loads(tmp_path: Path) -> None:
@@ -293,6 +294,15 @@ def test_each_override_that_the_guide_shows_gives_a_configuration_that_loads(tmp
         ("gateway", "127.0.0.1:5002", ["serve", "--observe"]),
         ("gateway", "0.0.0.0:5002", None),
     ]
+
+
+def test_all_overrides_that_the_guide_shows_fit_into_one_file() -> None:
+    """Below `gateway:` and below `environment:` none of them repeats a line of another one."""
+    changes = [override["gateway"] for override in overrides()]
+    variables = [name for changed in changes for name in changed.get("environment", {})]
+    others = [name for changed in changes for name in changed if name != "environment"]
+    assert sorted(set(variables)) == sorted(variables)
+    assert sorted(others) == ["command", "ports", "volumes"]
 
 
 # More processes.
