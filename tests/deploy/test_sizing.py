@@ -65,7 +65,7 @@ def test_core_and_log_follow_from_the_rate() -> None:
         f"{rate / 100:,.0f} of {128 * processes(rate):,}" for rate in RATES
     ]
     assert row("log") == [f"{rate * 480 / 1e6:.1f}" for rate in RATES]
-    assert row("cores of Core") == [f"{rate / 786 * 2:.{1 if rate < 10_000 else 0}f}" for rate in RATES]
+    assert row("cores of Core") == [f"{rate / 3_005 * 2:.{1 if rate < 10_000 else 0}f}" for rate in RATES]
 
 
 def test_redis_follows_from_processes_and_busy_keys() -> None:
