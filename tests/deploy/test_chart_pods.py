@@ -78,6 +78,8 @@ def test_the_probes_ask_the_health_listener(helm: Helm, tls: dict[str, Any], sch
         ({"settings": {"drain": {"timeout": "1500ms"}}}, 17),
         ({"gatewayYaml": "drain: {timeout: 2m}\nroutes: {GET /health: public}"}, 135),
         ({"settings": {"drain": {"timeout": "10s"}}, "gatewayYaml": "drain: {delay: 1s, timeout: 2m}"}, 21),
+        ({"gatewayYaml": "drain: {delay: 0}\nroutes: {}"}, 35),
+        ({"gatewayYaml": "drain: {delay: 20s}\nroutes: {}", "settings": {"drain": {"delay": 0}}}, 35),
         ({"terminationGracePeriodSeconds": 31}, 31),
     ],
 )

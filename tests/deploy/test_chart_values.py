@@ -146,6 +146,25 @@ def test_a_name_or_type_that_is_wrong_is_refused_at_its_place(
         ),
         *(
             (
+                INGRESS | {"gatewayYaml": f"{section}: {{{name}: {value}}}\nroutes: {{}}"},
+                [f"{section}.{name} of gatewayYaml is no text: {advice}"],
+            )
+            for section, name, advice in (
+                ("keys", "authority", "write gateway or core"),
+                ("decide", "listen", "remove it"),
+                ("tls", "certificate", "write the path of a file"),
+            )
+            for value in ("", "5", "true", "[core]", "{a: b}")
+        ),
+        *(
+            (
+                INGRESS | {"gatewayYaml": f"drain: {{delay: {value}}}\nroutes: {{}}"},
+                ["drain.delay is no duration that the chart can read"],
+            )
+            for value in ("", "5", "false", "[5s]", "{a: b}")
+        ),
+        *(
+            (
                 BUNDLED | {"extraEnv": [{"name": name, "value": "x"}]},
                 [f"extraEnv[0] is {name}, which the chart"],
             )

@@ -49,7 +49,7 @@
 {{- end }}
 {{- $file := include "blnk-gateway.readFile" . | fromJson }}
 {{- $authority := dig "keys" "authority" (dig "keys" "authority" "gateway" $file) .Values.settings }}
-{{- if and (eq $authority "core") (not .Values.core.database) }}
+{{- if and (eq (toString $authority) "core") (not .Values.core.database) }}
 {{- include "blnk-gateway.problem" "keys.authority is core: write core.database: true, with the URL in secrets.coreDatabase" }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.min) (int .Values.autoscaling.max)) }}
@@ -69,13 +69,16 @@
 {{- include "blnk-gateway.problem" (printf "%s of gatewayYaml has no settings: write them below it, indented, as 'key: value', or remove the line" $name) }}
 {{- end }}
 {{- end }}
-{{- if kindIs "map" $file.tls }}
-{{- if and (hasKey $file.tls "listeners") (not (kindIs "slice" $file.tls.listeners)) }}
+{{- range $section, $texts := include "blnk-gateway.fileTexts" . | fromYaml }}
+{{- $settings := get $file $section }}
+{{- range $name, $advice := $texts }}
+{{- if and (kindIs "map" $settings) (hasKey $settings $name) (not (kindIs "string" (get $settings $name))) }}
+{{- include "blnk-gateway.problem" (printf "%s.%s of gatewayYaml is no text: %s" $section $name $advice) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and (kindIs "map" $file.tls) (hasKey $file.tls "listeners") (not (kindIs "slice" $file.tls.listeners)) }}
 {{- include "blnk-gateway.problem" "tls.listeners of gatewayYaml is no list: write one, as [listen, admin]" }}
-{{- end }}
-{{- if and (hasKey $file.tls "certificate") (not (kindIs "string" $file.tls.certificate)) }}
-{{- include "blnk-gateway.problem" "tls.certificate of gatewayYaml is no text: write the path of a file" }}
-{{- end }}
 {{- end }}
 {{- end }}
 

@@ -16,11 +16,12 @@
 
 {{- /* drain.delay and drain.timeout: of the settings, else of the file, else the gateway's defaults. */}}
 {{- define "blnk-gateway.drain" -}}
-{{- $given := dict -}}
-{{- range list .Values.settings (include "blnk-gateway.readFile" . | fromJson) -}}
-{{- if kindIs "map" .drain }}{{ $given = merge $given .drain }}{{ end -}}
+{{- $drain := dict "delay" "5s" "timeout" "25s" -}}
+{{- range list (include "blnk-gateway.readFile" . | fromJson) .Values.settings -}}
+{{- /* Not merge: it takes 0 for a value that is missing. */ -}}
+{{- range $name, $value := pick (.drain | default dict) "delay" "timeout" }}{{ $_ := set $drain $name $value }}{{ end -}}
 {{- end -}}
-{{- toJson (merge $given (dict "delay" "5s" "timeout" "25s")) -}}
+{{- toJson $drain -}}
 {{- end }}
 
 {{- /* The longest drain in seconds, rounded up. */}}
@@ -50,7 +51,14 @@
 {{- end }}
 {{- end }}
 
-{{- /* What the chart itself reads of gateway.yaml, as JSON, without what has another type than the gateway accepts. */}}
+{{- /* The texts that the chart reads of gateway.yaml, each with what to write where it is no text. */}}
+{{- define "blnk-gateway.fileTexts" -}}
+keys: {authority: write gateway or core}
+decide: {listen: "remove it, because the chart opens no port for decisions"}
+tls: {certificate: write the path of a file}
+{{- end }}
+
+{{- /* What the chart reads of gateway.yaml, as JSON, without sections, texts and lists that are none: fileProblems refuses those. */}}
 {{- define "blnk-gateway.readFile" -}}
 {{- $file := include "blnk-gateway.file" . | fromYaml -}}
 {{- $read := dict -}}
@@ -58,7 +66,12 @@
 {{- $section := get $file $name -}}
 {{- $_ := set $read $name (ternary $section dict (kindIs "map" $section)) -}}
 {{- end -}}
+{{- range $section, $texts := include "blnk-gateway.fileTexts" . | fromYaml -}}
+{{- $settings := get $read $section -}}
+{{- range $name, $_ := $texts -}}
+{{- if not (kindIs "string" (get $settings $name)) }}{{ $_ := unset $settings $name }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- if not (kindIs "slice" $read.tls.listeners) }}{{ $_ := unset $read.tls "listeners" }}{{ end -}}
-{{- if not (kindIs "string" $read.tls.certificate) }}{{ $_ := unset $read.tls "certificate" }}{{ end -}}
 {{- toJson $read -}}
 {{- end }}
