@@ -9,6 +9,7 @@ import yaml
 
 from gateway.cli import cli
 from tests import redis_acl
+from tests.deploy.containers import secret_references
 from tests.deploy.helm import Helm, container_of, only
 from tests.deploy.values import BUNDLED, EVERYTHING, INGRESS
 from tests.running import ROOT
@@ -110,3 +111,41 @@ def test_helm_test_asks_from_a_pod_of_its_own(helm: Helm, closed: bool) -> None:
     core = {"core-is-closed": ["check", "--reach", "http://core:5001"]}
     assert commands == (ready | core if closed else ready)
     assert set(cli.commands) >= {args[0] for args in commands.values()}
+
+
+NOT_TEXT = ["a b: c", "12", "true", "#"]
+"""Texts that YAML reads as something else unless they are in quotes."""
+
+
+@pytest.mark.parametrize("kind", ["external", "bundled"])
+@pytest.mark.parametrize("text", NOT_TEXT)
+def test_a_secret_is_named_as_the_values_name_it(helm: Helm, text: str, kind: str) -> None:
+    """Kubernetes refuses a name that it does not allow, and the message shows it."""
+    every = ("masterKey", "masterKeyNext", "redisUrl", "redisPassword", "adminToken", "coreDatabase")
+    secrets = {name: {"name": text, "key": text} for name in every}
+    values = EVERYTHING | {"redis": {"kind": kind}, "secrets": secrets}
+    assert secret_references(helm.render(values)) == {(text, text)}
+
+
+@pytest.mark.parametrize("text", NOT_TEXT)
+def test_an_object_outside_the_chart_is_named_as_the_values_name_it(helm: Helm, text: str) -> None:
+    """A class, an account, a Secret or a namespace whose name looks like a number stays a text."""
+    values = EVERYTHING | {
+        "core": EVERYTHING["core"] | {"namespace": text},
+        "redis": {"kind": "bundled", "bundled": {"storageClass": text}},
+        "serviceAccountName": text,
+        "priorityClassName": text,
+        "ingress": EVERYTHING["ingress"] | {"className": text, "tlsSecret": text},
+    }
+    manifests = helm.render(values)
+    pod = only(manifests, "Deployment", "front")["spec"]["template"]["spec"]
+    [claim] = only(manifests, "StatefulSet", "front-redis")["spec"]["volumeClaimTemplates"]
+    ingress = only(manifests, "Ingress", "front")["spec"]
+    assert [
+        only(manifests, "NetworkPolicy", "front-core")["metadata"]["namespace"],
+        claim["spec"]["storageClassName"],
+        pod["serviceAccountName"],
+        pod["priorityClassName"],
+        ingress["ingressClassName"],
+        ingress["tls"][0]["secretName"],
+    ] == [text] * 6

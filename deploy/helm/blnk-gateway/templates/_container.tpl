@@ -2,7 +2,7 @@
 {{- define "blnk-gateway.secretVariable" -}}
 - name: {{ index . 0 }}
   valueFrom:
-    secretKeyRef: {name: {{ (index . 1).name }}, key: {{ (index . 1).key }}}
+    secretKeyRef: {name: {{ (index . 1).name | quote }}, key: {{ (index . 1).key | quote }}}
 {{- end }}
 
 {{- define "blnk-gateway.storeVariables" -}}
@@ -114,16 +114,16 @@ volumeMounts:
     defaultMode: 0444
     sources:
       - secret:
-          name: {{ .Values.secrets.masterKey.name }}
-          items: [{key: {{ .Values.secrets.masterKey.key }}, path: master-key}]
+          name: {{ .Values.secrets.masterKey.name | quote }}
+          items: [{key: {{ .Values.secrets.masterKey.key | quote }}, path: master-key}]
       - secret:
-          name: {{ .Values.secrets.masterKeyNext.name }}
-          items: [{key: {{ .Values.secrets.masterKeyNext.key }}, path: master-key-next}]
+          name: {{ .Values.secrets.masterKeyNext.name | quote }}
+          items: [{key: {{ .Values.secrets.masterKeyNext.key | quote }}, path: master-key-next}]
           optional: true
       {{- if .Values.admin.enabled }}
       - secret:
-          name: {{ .Values.secrets.adminToken.name }}
-          items: [{key: {{ .Values.secrets.adminToken.key }}, path: admin-token}]
+          name: {{ .Values.secrets.adminToken.name | quote }}
+          items: [{key: {{ .Values.secrets.adminToken.key | quote }}, path: admin-token}]
       {{- end }}
       {{- include "blnk-gateway.tlsSources" . | indent 6 }}
 {{- with .Values.extraVolumes }}

@@ -4,10 +4,10 @@ automountServiceAccountToken: false
 # Kubernetes would add a variable for each Service, such as BLNK_GATEWAY_PORT, that is no setting.
 enableServiceLinks: false
 {{- with .Values.serviceAccountName }}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
