@@ -5,8 +5,9 @@ A chart can only read its own folder, so it has copies.
 Rules kept here:
 - The schema of `settings` is that of gateway.yaml, without the settings that the chart sets itself and
   without those that no environment variable can hold.
-- The schema of the values requires each switch, and each section with members of its own: an empty one (null)
-  takes the defaults away, which the templates need. `resources: null` is how users of helm leave them out.
+- The schema of the values requires each switch, each value with a default that is not empty, and each section
+  with members of its own: null takes the default away, which the templates need. `resources: null` is how users
+  of helm leave them out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ COPIES = {
     "files/alerts.yaml": "deploy/prometheus/alerts.yaml",
 }
 SCHEMA = "values.schema.json"
+_MAY_BE_NULL = "resources"
 SET_BY_THE_CHART = frozenset(
     {
         "listen",
@@ -59,26 +61,30 @@ def _schema_of_values() -> str:
     schema = json.loads((CHART / SCHEMA).read_text(encoding="utf-8"))
     gateway = json.loads((ROOT / "deploy" / "gateway.schema.json").read_text(encoding="utf-8"))
     schema["properties"]["settings"] = _settings(gateway, "")
-    _require(schema, yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")))
+    _require(schema, yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")), schema["definitions"])
     return json.dumps(schema, indent=2) + "\n"
 
 
-def _require(schema: dict[str, Any], values: dict[str, Any]) -> None:
-    """Let a schema require the sections and switches that these values have."""
-    members = schema["properties"]
-    sections = [
-        name for name, value in values.items() if isinstance(value, dict) and "properties" in members[name]
-    ]
-    others = [name for name, value in values.items() if _is_needed(name, value)]
-    if required := sorted({*sections, *others}):
+def _require(schema: dict[str, Any], values: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Let a schema require those of these values that the templates need."""
+    members = {name: _defined(schema["properties"][name], definitions) for name in values}
+    if required := sorted(name for name, value in values.items() if _is_needed(name, value, members[name])):
         schema["required"] = required
-    for name in sections:
-        _require(members[name], values[name])
+    for name, value in values.items():
+        if "properties" in members[name] and name != _MAY_BE_NULL:
+            _require(members[name], value, definitions)
 
 
-def _is_needed(name: str, value: object) -> bool:
-    """Return True for a switch, and for a section that values.yaml fills."""
-    return isinstance(value, bool) or (isinstance(value, dict) and bool(value) and name != "resources")
+def _defined(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition that a schema refers to, or the schema itself."""
+    reference: str = schema.get("$ref", "")
+    return definitions[reference.rpartition("/")[2]] if reference else schema
+
+
+def _is_needed(name: str, value: object, schema: dict[str, Any]) -> bool:
+    """Return True for a switch, a section with members of its own, and a value that is not empty."""
+    is_needed = isinstance(value, bool) or bool(value) or "properties" in schema
+    return is_needed and name != _MAY_BE_NULL
 
 
 def _settings(section: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.deploy.helm import Helm, HelmRefusedError
-from tests.deploy.values import BUNDLED, CORE, INGRESS, SIDECAR, TLS, TRIAL
+from tests.deploy.synced import CHART
+from tests.deploy.values import BUNDLED, CORE, EVERYTHING, INGRESS, SIDECAR, TLS, TRIAL
 
 pytestmark = pytest.mark.helm
+
+DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 
 
 def problems(helm: Helm, values: dict[str, Any]) -> list[str]:
@@ -232,3 +238,43 @@ def test_a_load_balancer_that_terminates_tls_needs_no_secret(helm: Helm) -> None
     """Plain HTTP from clients has to be said on purpose, because requests contain keys."""
     ingress = {"enabled": True, "host": "ledger.example", "tlsElsewhere": True}
     assert problems(helm, INGRESS | {"ingress": ingress}) == []
+
+
+def defaults_with_null(values: dict[str, Any], *, empty: bool) -> dict[str, Any]:
+    """Return null for each value that is empty, or for each other one; below a section for its values."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value and name != "resources":
+            found[name] = defaults_with_null(value, empty=empty)
+        elif empty == (value is not False and not value):
+            found[name] = None
+    return found
+
+
+def paths(values: dict[str, Any], place: str = "") -> Iterator[str]:
+    """Yield the place of each null, as the schema names it."""
+    for name, value in values.items():
+        yield from [f"{place}/{name}"] if value is None else paths(value, f"{place}/{name}")
+
+
+def merged(values: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return values, with those of `above` over them."""
+    sections = [name for name in values.keys() & above.keys() if isinstance(values[name], dict)]
+    return values | above | {name: merged(values[name], above[name]) for name in sections}
+
+
+def test_a_value_that_the_templates_need_cannot_be_taken_away(helm: Helm) -> None:
+    """With null, helm takes a default away; only the resources of a container may be left out so."""
+    taken = defaults_with_null(DEFAULTS, empty=False)
+    missing = set()
+    for place, names in re.findall(r"at '(.*)': missing propert\w+ (.*)", "\n".join(problems(helm, taken))):
+        missing |= {f"{place}/{name}" for name in re.findall(r"'(\w+)'", names)}
+    assert missing == {path for path in paths(taken) if not path.endswith("/resources")}
+
+
+@pytest.mark.parametrize("values", [INGRESS, BUNDLED, SIDECAR, TLS, EVERYTHING])
+def test_a_value_that_is_empty_by_default_may_be_null(helm: Helm, values: dict[str, Any]) -> None:
+    """Null is the same as empty there; only `settings` has to be a mapping, because it is a section."""
+    empty = defaults_with_null(DEFAULTS, empty=True)
+    del empty["settings"]
+    assert helm.render(merged(empty, values)) == helm.render(values)
