@@ -61,7 +61,9 @@ def _schema_of_values() -> str:
     schema = json.loads((CHART / SCHEMA).read_text(encoding="utf-8"))
     gateway = json.loads((ROOT / "deploy" / "gateway.schema.json").read_text(encoding="utf-8"))
     schema["properties"]["settings"] = _settings(gateway, "")
-    _require(schema, yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")), schema["definitions"])
+    _require(
+        schema, yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")), schema["definitions"]
+    )
     return json.dumps(schema, indent=2) + "\n"
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from gateway.config.environment import variable
 from tests.deploy.helm import Helm, HelmRefusedError
-from tests.deploy.synced import CHART
-from tests.deploy.values import BUNDLED, CORE, EVERYTHING, INGRESS, SIDECAR, TLS, TRIAL
+from tests.deploy.synced import CHART, SET_BY_THE_CHART
+from tests.deploy.values import BUNDLED, CORE, EVERYTHING, INGRESS, MATRIX, SIDECAR, TLS, TRIAL
 
 pytestmark = pytest.mark.helm
 
@@ -169,13 +170,6 @@ def test_a_name_or_type_that_is_wrong_is_refused_at_its_place(
             )
             for value in ("", "5", "false", "[5s]", "{a: b}")
         ),
-        *(
-            (
-                BUNDLED | {"extraEnv": [{"name": name, "value": "x"}]},
-                [f"extraEnv[0] is {name}, which the chart"],
-            )
-            for name in ("BLNK_GATEWAY_LISTEN", "BLNK_GATEWAY_KEYS__STORE", "REDIS_PASSWORD")
-        ),
         (
             INGRESS
             | {
@@ -185,7 +179,10 @@ def test_a_name_or_type_that_is_wrong_is_refused_at_its_place(
                     {"name": "BLNK_GATEWAY_TIMEOUTS__HEAD", "value": "6s"},
                 ],
             },
-            ["extraEnv[1] is BLNK_GATEWAY_TIMEOUTS__HEAD, which the chart sets"],
+            [
+                "extraEnv[1] is BLNK_GATEWAY_TIMEOUTS__HEAD, which cannot be set here: "
+                "write settings.timeouts.head"
+            ],
         ),
         (
             INGRESS | {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]},
@@ -210,6 +207,60 @@ def test_values_that_cannot_work_together_are_refused_all_at_once(
     """Each problem says what is wrong and what to write."""
     found = problems(helm, values)
     assert [line[: len(start)] for line, start in zip(found, beginnings, strict=True)] == beginnings
+
+
+def variables_in_extra_env(names: Iterable[str]) -> dict[str, Any]:
+    """Return values that set these variables."""
+    return {"extraEnv": [{"name": name, "value": "x"} for name in names]}
+
+
+def refused_variables(lines: Iterable[str]) -> set[str]:
+    """Return the variables that these problems are about."""
+    found = (re.match(r"extraEnv\[\d+\] is (\w+), which cannot be set here: \w+", one) for one in lines)
+    return {match[1] for match in found if match}
+
+
+@pytest.mark.parametrize("name", [name for name in MATRIX if "form" not in MATRIX[name]])
+def test_no_variable_of_the_chart_can_be_set_twice(helm: Helm, name: str) -> None:
+    """A container with two variables of one name would get the last one, whatever the values say."""
+    values = {"extraEnv": []} | MATRIX[name]
+    deployments = [one for one in helm.render(values) if one["kind"] == "Deployment"]
+    containers = [one["spec"]["template"]["spec"]["containers"][0] for one in deployments]
+    theirs = {one["name"] for one in values["extraEnv"]}
+    set_by_the_chart = {one["name"] for container in containers for one in container["env"]} - theirs
+    found = problems(helm, values | variables_in_extra_env(set_by_the_chart))
+    assert (refused_variables(found), len(found)) == (set_by_the_chart, len(set_by_the_chart))
+
+
+def test_a_variable_whose_setting_has_a_value_of_the_chart_is_refused(helm: Helm) -> None:
+    """Also where the chart sets another one: the gateway refuses a master key beside a file with it.
+
+    Probes, Services and the time to drain follow the values, and would not fit such a variable.
+    """
+    read = {"decide.listen", "drain.delay", "drain.timeout", "keys.authority"}
+    names = {variable(path) for path in SET_BY_THE_CHART | read}
+    found = problems(helm, INGRESS | variables_in_extra_env(names))
+    assert (refused_variables(found), len(found)) == (names, len(names))
+
+
+def test_a_variable_that_the_chart_knows_nothing_of_is_set(helm: Helm) -> None:
+    """A setting that nothing else in the chart depends on may also come from a Secret or from the pod."""
+    names = ["BLNK_GATEWAY_TRACING__ENDPOINT", "REDIS_PASSWORD"]
+    assert problems(helm, INGRESS | variables_in_extra_env(names)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("BLNK_GATEWAY_LISTEN", "write bindAddress for the address; the port is 5001 in the pod"),
+        ("BLNK_GATEWAY_UPSTREAM__MASTER_KEY", "name the Secret in secrets.masterKey"),
+        ("BLNK_GATEWAY_DRAIN__TIMEOUT", "write settings.drain.timeout"),
+        ("REDIS_PASSWORD", "name the Secret in secrets.redisPassword"),
+    ],
+)
+def test_a_variable_is_refused_with_the_value_that_sets_it(helm: Helm, name: str, advice: str) -> None:
+    [problem] = problems(helm, BUNDLED | variables_in_extra_env([name]))
+    assert problem.startswith(f"extraEnv[0] is {name}, which cannot be set here: {advice}")
 
 
 @pytest.mark.parametrize("form", [BUNDLED, SIDECAR])

@@ -171,19 +171,18 @@ true
 {{- end }}
 {{- end }}
 
-{{- /* Variables of extraEnv that the chart sets, too: which one counts would depend on their order. */}}
+{{- /* Variables of extraEnv that have a value of the chart: the gateway would take one of two, or refuse both. */}}
 {{- define "blnk-gateway.variableProblems" }}
-{{- $own := dict }}
-{{- range list (include "blnk-gateway.ownEnv" .) (include "blnk-gateway.ownShipperEnv" .) }}
-{{- range fromYamlArray . }}
-{{- $_ := set $own .name true }}
-{{- end }}
+{{- $advice := include "blnk-gateway.variableAdvice" . | fromYaml }}
+{{- range include "blnk-gateway.variables" (dict "prefix" "BLNK_GATEWAY_" "settings" .Values.settings) | fromYamlArray }}
+{{- $path := trimPrefix "BLNK_GATEWAY_" .name | lower | replace "__" "." }}
+{{- $_ := set $advice .name (printf "write settings.%s" $path) }}
 {{- end }}
 {{- $seen := dict }}
 {{- range $number, $variable := .Values.extraEnv }}
 {{- $name := toString $variable.name }}
-{{- if hasKey $own $name }}
-{{- include "blnk-gateway.problem" (printf "extraEnv[%d] is %s, which the chart sets: write the value that it comes from, or for a setting of gateway.yaml one below settings" $number $name) }}
+{{- if hasKey $advice $name }}
+{{- include "blnk-gateway.problem" (printf "extraEnv[%d] is %s, which cannot be set here: %s" $number $name (get $advice $name)) }}
 {{- else if hasKey $seen $name }}
 {{- include "blnk-gateway.problem" (printf "extraEnv[%d] is %s, which another one of them is, too: remove one" $number $name) }}
 {{- end }}

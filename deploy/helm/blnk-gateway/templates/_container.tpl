@@ -18,22 +18,18 @@
 {{- end }}
 
 {{- /* The shipper needs the Redis and nothing else: it reads the gateway.yaml of the image. */}}
-{{- define "blnk-gateway.ownShipperEnv" -}}
+{{- define "blnk-gateway.shipperEnv" -}}
 {{- if and (eq .Values.redis.kind "external") .Values.secrets.auditRedisUrl.name }}
 {{- include "blnk-gateway.secretVariable" (list "BLNK_GATEWAY_KEYS__STORE" .Values.secrets.auditRedisUrl) }}
 {{- else }}
 {{- include "blnk-gateway.storeVariables" . | trim }}
 {{- end }}
-{{- end }}
-
-{{- define "blnk-gateway.shipperEnv" -}}
-{{- include "blnk-gateway.ownShipperEnv" . }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
-{{- define "blnk-gateway.ownEnv" -}}
+{{- define "blnk-gateway.env" -}}
 {{- $bind := .Values.bindAddress -}}
 - {name: BLNK_GATEWAY_LISTEN, value: {{ printf "%s:5001" $bind | quote }}}
 - {name: BLNK_GATEWAY_HEALTH, value: {{ printf "%s:5003" $bind | quote }}}
@@ -50,12 +46,37 @@
 {{- end }}
 {{- include "blnk-gateway.tlsVariables" . }}
 {{- include "blnk-gateway.variables" (dict "prefix" "BLNK_GATEWAY_" "settings" .Values.settings) }}
-{{- end }}
-
-{{- define "blnk-gateway.env" -}}
-{{- include "blnk-gateway.ownEnv" . }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* The variables that extraEnv must not have, each with what to write instead. */}}
+{{- define "blnk-gateway.variableAdvice" -}}
+BLNK_GATEWAY_LISTEN: write bindAddress for the address; the port is 5001 in the pod, and service.port for clients
+BLNK_GATEWAY_LISTEN_MODE: remove it, because the chart has no Unix socket
+BLNK_GATEWAY_HEALTH: write bindAddress for the address; the port is 5003
+BLNK_GATEWAY_ADMIN: "write admin.enabled: true, and bindAddress for the address; the port is 5002"
+BLNK_GATEWAY_ADMIN_TOKEN_FILE: "write admin.enabled: true, and name the Secret in secrets.adminToken"
+BLNK_GATEWAY_UPSTREAM__URL: write core.url, or in the sidecar form core.port
+BLNK_GATEWAY_UPSTREAM__MASTER_KEY: name the Secret in secrets.masterKey
+BLNK_GATEWAY_UPSTREAM__MASTER_KEY_FILE: name the Secret in secrets.masterKey
+BLNK_GATEWAY_UPSTREAM__MASTER_KEY_NEXT_FILE: name the Secret in secrets.masterKeyNext
+BLNK_GATEWAY_UPSTREAM__CA_FILE: name the Secret in core.tls.ca
+BLNK_GATEWAY_UPSTREAM__CERTIFICATE: name the Secret in core.tls.secret
+BLNK_GATEWAY_UPSTREAM__KEY: name the Secret in core.tls.secret
+BLNK_GATEWAY_KEYS__STORE: "write redis.kind, and for external name the Secret in secrets.redisUrl"
+BLNK_GATEWAY_KEYS__CORE_DATABASE: "write core.database: true, and name the Secret in secrets.coreDatabase"
+BLNK_GATEWAY_KEYS__AUTHORITY: write settings.keys.authority
+BLNK_GATEWAY_DECIDE__LISTEN: remove it, because the chart opens no port for decisions
+BLNK_GATEWAY_DRAIN__DELAY: write settings.drain.delay
+BLNK_GATEWAY_DRAIN__TIMEOUT: write settings.drain.timeout
+BLNK_GATEWAY_TLS__CERTIFICATE: name the Secret in tls.secret
+BLNK_GATEWAY_TLS__KEY: name the Secret in tls.secret
+BLNK_GATEWAY_TLS__CLIENT_CA: name the Secret in tls.clientCa
+BLNK_GATEWAY_TLS__LISTENERS: write tls.listeners
+{{- if eq .Values.redis.kind "bundled" }}
+REDIS_PASSWORD: name the Secret in secrets.redisPassword
 {{- end }}
 {{- end }}
 
