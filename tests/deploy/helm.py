@@ -40,6 +40,20 @@ class Helm:
         """Return the objects of a release. Raises HelmRefusedError."""
         return _objects(self._template(values, chart))
 
+    def problems(self, values: Values) -> list[str]:
+        """Return what helm prints of each problem of the values; nothing if it renders them.
+
+        Raises HelmRefusedError if helm names no problem: a template does not work.
+        """
+        try:
+            self.render(values)
+        except HelmRefusedError as refused:
+            lines = [line.strip() for line in str(refused).splitlines()]
+            if found := [line.removeprefix("- ") for line in lines if line.startswith("- ")]:
+                return found
+            raise
+        return []
+
     def install(self, command: Sequence[str], folder: Path) -> list[Manifest]:
         """Return the objects that `helm install ...` would make, as a command of a document in a folder."""
         assert command[0] == "install"

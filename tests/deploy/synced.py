@@ -6,8 +6,8 @@ Rules kept here:
 - The schema of `settings` is that of gateway.yaml, without the settings that the chart sets itself and
   without those that no environment variable can hold.
 - The schema of the values requires each switch, each value with a default that is not empty, and each section
-  with members of its own: null takes the default away, which the templates need. `resources: null` is how users
-  of helm leave them out.
+  with members of its own: null takes the default away, which the templates need. `resources: null` is how
+  users of helm leave them out.
 """
 
 from __future__ import annotations
