@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 AGAIN_SECONDS: Final = 0.1
+"""How often a socket is looked for."""
 
 
 @contextlib.contextmanager
 def deadline(sock: Callable[[], Any], seconds: float | None) -> Iterator[None]:
     """Shut a socket down after so many seconds; None for never. Raises TimeoutError if the block took longer.
 
-    `sock` gives the socket that is in use then, or what has it as its `socket`. There may be none yet while a
-    connection is made, so it is asked again until the block ends.
+    `sock` gives the socket that is in use then, or what has it as its `socket`. The time counts from when
+    there is one; until then, its own timeout bounds how long it takes to connect to each address.
     """
     if seconds is None:
         yield
@@ -30,11 +31,12 @@ def deadline(sock: Callable[[], Any], seconds: float | None) -> Iterator[None]:
     ended, over = threading.Event(), threading.Event()
 
     def shut_down() -> None:
-        wait = seconds
-        while not ended.wait(wait):
+        while sock() is None:
+            if ended.wait(AGAIN_SECONDS):
+                return
+        if not ended.wait(seconds):
             over.set()
             _shut_down(sock())
-            wait = AGAIN_SECONDS
 
     watch = threading.Thread(target=shut_down, daemon=True)
     watch.start()

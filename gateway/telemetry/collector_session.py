@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from http.client import BadStatusLine
 from typing import Any, Final
 
 from requests import PreparedRequest, Response, Session
@@ -31,6 +30,10 @@ MOST_READ: Final = 64 * 1024
 BODY_SECONDS: Final = 1.0
 _NEITHER: Final = frozenset([*range(100, 200), *range(300, 400)])
 """The statuses that the exporter would take for success. Behind an interim one another response comes."""
+
+
+class NeitherError(Exception):
+    """A response says neither success nor failure; the exporter does not send its spans again."""
 
 
 def collector_session() -> Session:
@@ -55,11 +58,11 @@ class _Connection(HTTPConnection):
             super().request(*args, **options)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        """Return a response once its head is here. Raises TimeoutError and BadStatusLine."""
+        """Return a response once its head is here. Raises TimeoutError and NeitherError."""
         response = self._response_in_time()
         if response.status in _NEITHER:
             response.close()
-            raise BadStatusLine(f"the status {response.status}, which says neither success nor failure")
+            raise NeitherError(f"the collector responds with {response.status}: neither success nor failure")
         return response
 
     def _response_in_time(self) -> HTTPResponse:

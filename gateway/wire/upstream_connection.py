@@ -166,11 +166,12 @@ class UpstreamConnection(asyncio.Protocol):
                 self._conclude(trip)
                 return
         if self.phase in OF_RESPONSE:
-            if parser.part is response_parser.NONE:
-                # Nothing but interim responses: the time until the response begins anew.
+            if parser.part is not response_parser.NONE:
+                if self.phase is not READING:
+                    self.enter(READING)
+            elif self.phase is READING:
+                # It was an interim response. One that comes whole leaves the time as it is.
                 self.enter(WAITING)
-            elif self.phase is not READING:
-                self.enter(READING)
 
     def _conclude(self, trip: RoundTrip) -> None:
         """Let go of a request whose response is whole; the connection is free again, or closed."""

@@ -40,6 +40,7 @@ class Collector:
         self.heads: list[Mapping[str, str]] = []
         self.peers: set[object] = set()
         self.response_headers: Mapping[str, str] = {}
+        self.status = 200
         self.held = False
         self._release = asyncio.Event()
         self.url = ""
@@ -75,7 +76,9 @@ class Collector:
             service = _values(of_service.resource.attributes)
             for of_scope in of_service.scope_spans:
                 self.spans += [_received(span, service) for span in of_scope.spans]
-        return web.Response(content_type="application/x-protobuf", headers=self.response_headers)
+        return web.Response(
+            status=self.status, content_type="application/x-protobuf", headers=self.response_headers
+        )
 
 
 def _received(span: trace_pb2.Span, service: dict[str, Any]) -> Received:

@@ -315,6 +315,16 @@ class TestCollector:
         assert len(collector.peers) == 1
         assert [head.get("Cookie") for head in collector.heads] == [None, None]
 
+    async def test_spans_are_sent_once_to_one_that_redirects_and_count_as_failed(
+        self, start_gateway: Start, collector: Collector
+    ) -> None:
+        collector.status = 308
+        gateway = await traced(start_gateway, collector)
+        await gateway.ask("GET", "/made-up")
+        failed = b'blnk_gateway_trace_spans_total{result="failed"} 1.0'
+        await eventually(lambda: failed in gateway.gateway.metrics.exposition("")[0], "a failed span")
+        assert len(collector.bodies) == 1
+
     async def test_one_that_is_away_costs_spans_and_nothing_else(self, start_gateway: Start) -> None:
         gateway = await start_gateway(
             tracing={"endpoint": f"http://127.0.0.1:{free_port()}/v1/traces", "ratio": 1.0}

@@ -455,7 +455,14 @@ class TestDeadlines:
             await exchange.never()
 
         core.script(processing)
-        assert await failure_of(make_pool(between_bytes=0.2)) is Code.UPSTREAM_TIMEOUT
+        assert await failure_of(make_pool(first_byte=0.2)) is Code.UPSTREAM_TIMEOUT
+
+    async def test_interim_responses_do_not_begin_the_time_anew(
+        self, core: StandInCore, make_pool: MakePool
+    ) -> None:
+        """A Core that sends one now and then is 504 after `first_byte`."""
+        core.script(raw(*[b"HTTP/1.1 102 Processing\r\n\r\n"] * 50, pause=0.1))
+        assert await failure_of(make_pool(first_byte=0.3, between_bytes=0.3)) is Code.UPSTREAM_TIMEOUT
 
 
 class TestStaleConnections:

@@ -10,7 +10,6 @@ from gateway.cli.console import fail, say, write_json
 from gateway.cli.dependency_failures import UnfinishedError, unfinished
 from gateway.cli.keys.display import public
 from gateway.errors import GatewayError
-from gateway.keys.errors import UnreadableKeyError
 from gateway.keys.record import KeyRecord
 from gateway.keys.store import ManyKeysById
 from gateway.policy.explanation import printable
@@ -58,23 +57,3 @@ def advise_to_repeat(revoked: Sequence[KeyRecord]) -> Iterator[None]:
         if not revoked:
             raise
         raise UnfinishedError(failure, _REPEAT) from failure
-
-
-class PutOff:
-    """The failures of keys that cannot be read: all other keys are changed first."""
-
-    def __init__(self) -> None:
-        self._failures: list[UnreadableKeyError] = []
-
-    @contextlib.contextmanager
-    def failure(self) -> Iterator[None]:
-        """Take note of a key that cannot be read, instead of failing inside."""
-        try:
-            yield
-        except UnreadableKeyError as failure:
-            self._failures.append(failure)
-
-    def fail(self) -> None:
-        """Raise the first failure, if there was one."""
-        if self._failures:
-            raise self._failures[0]

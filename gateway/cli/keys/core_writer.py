@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.cli.console import say
 from gateway.cli.dependency_failures import UnfinishedError, unfinished
-from gateway.cli.keys.changed import NOT_SHOWN, PutOff, advise_to_repeat, read_changed
+from gateway.cli.keys.changed import NOT_SHOWN, advise_to_repeat, read_changed
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.rotation import (
@@ -120,22 +120,14 @@ class CoreKeyWriter:
         return await self._revoke_in_core(revoked)
 
     async def revoke_all(self, key_ids: Sequence[str], reason: str) -> list[KeyRecord]:
-        """Revoke keys in the store, all of them before Core is asked; return the records of known ones.
-
-        Raises GatewayError, for a key that cannot be read once all others are revoked in both.
-        """
+        """Revoke keys in the store, all of them before Core is asked; return the records of known ones."""
         revocation = Revocation(Instant.of(self._at), operator_name(), reason)
         revoked: list[KeyRecord] = []
-        put_off = PutOff()
         with advise_to_repeat(self._revoked):
             for key_id in key_ids:
                 row = await self._row(key_id)
-                with put_off.failure():
-                    revoked += await self._writes.revoke_in_store(key_id, row, revocation)
-        records = await self._revoke_in_core(revoked)
-        with advise_to_repeat(self._revoked):
-            put_off.fail()
-        return records
+                revoked += await self._writes.revoke_in_store(key_id, row, revocation)
+        return await self._revoke_in_core(revoked)
 
     async def _revoke_in_core(self, revoked: Sequence[KeyRecord]) -> list[KeyRecord]:
         """Revoke in Core what is revoked in the store; return the records. Raises UnfinishedError."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.cli.dependency_failures import unfinished
-from gateway.cli.keys.changed import NOT_SHOWN, PutOff, advise_to_repeat, read_changed
+from gateway.cli.keys.changed import NOT_SHOWN, advise_to_repeat, read_changed
 from gateway.cli.keys.new_key import NewKey, store_new_key
 from gateway.cli.keys.operator import operator_name
 from gateway.cli.keys.rotation import (
@@ -18,6 +18,7 @@ from gateway.cli.keys.rotation import (
     successor_of,
 )
 from gateway.gocompat.times import Instant
+from gateway.keys.errors import UnreadableKeyError
 from gateway.keys.key_update import KeyUpdate, updated
 from gateway.keys.new_record import Creation, NewKeyRules, Origin, mint
 from gateway.keys.record import UPDATED, Event, KeyRecord, Revocation
@@ -66,14 +67,18 @@ class StoreKeyWriter:
         """
         revocation = Revocation(Instant.of(self._at), operator_name(), reason)
         some: list[KeyRecord] = []
-        put_off = PutOff()
+        unreadable: list[UnreadableKeyError] = []
         with advise_to_repeat(some):
             for key_id in key_ids:
-                with put_off.failure():
+                try:
                     revoked = await revoke_key(self._store, key_id, revocation)
-                    if revoked is not None:
-                        some.append(revoked)
-            put_off.fail()
+                except UnreadableKeyError as failure:
+                    unreadable.append(failure)
+                    continue
+                if revoked is not None:
+                    some.append(revoked)
+            if unreadable:
+                raise unreadable[0]
         return await read_changed(self._store, some)
 
     async def update(self, key_id: str, update: KeyUpdate, reason: str) -> KeyRecord | None:

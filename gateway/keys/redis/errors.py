@@ -104,7 +104,7 @@ _RESPONSES: Final = {
 _LAST_ID: Final = "exhausted the last possible ID"
 _NO_FURTHER_ENTRY: Final = (
     "Redis takes no further entry in {blnk-gateway}:audit or {blnk-gateway}:changes, because another program "
-    "has used the last id of that stream: see Audit in deploy/reference.md"
+    "has used the last id of that stream: see 'An id that is no time' in deploy/reference.md"
 )
 _FIRST_WORD: Final = re.compile(r"(?:.* of pipeline caused error: \W*)?(\w*)", re.DOTALL)
 _COMMAND: Final = re.compile(r"the '([a-z|_-]{1,40})' command")
@@ -136,7 +136,7 @@ class NoPrimaryError(LostConnectionError):
 _NO_RECORD: Final = "holds no record that can be read"
 _MISLEADING: Final = (
     "does not lead to the record of this key: 'blnk-gateway keys export --digests' and "
-    "'blnk-gateway keys import' write it again"
+    "'blnk-gateway keys import' write it again; see 'Changing a key' in deploy/keys.md"
 )
 
 

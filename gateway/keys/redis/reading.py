@@ -95,7 +95,7 @@ class BatchReader:
         """Return the records of keys by their ids, or why one cannot be read; nobody takes note of that."""
         found = await self._by_ids(key_ids)
         # A pending record moves once, to the digest of its key, and may have done so in between.
-        again = [key_id for key_id in key_ids if not isinstance(found.get(key_id), KeyRecord)]
+        again = [key_id for key_id in key_ids if key_id not in found]
         return found | await self._by_ids(again) if again else found
 
     async def by_digests(self, digests: Sequence[str]) -> list[KeyRecord]:

@@ -32,6 +32,7 @@ Word = str | bytes | int | float
 # that they have outside of one: Redis 6 puts other words first, and none says NOPERM for a missing right.
 _SCRIPT: Final = """\
 local failure
+local writing = false
 
 local function call(keyword, ...)
   local reply = redis.pcall(keyword, ...)
@@ -76,15 +77,16 @@ local function change()
       if live >= most_live then return {'live', live} end
     end
   end
+  writing = true
   each(at + 4, undo_at, call)
   return {'written', 0}
 end
 
 local done, outcome = pcall(change)
-if failure then
+if failure and writing then
   each(undo_at, #ARGV + 1, redis.pcall)
-  return {err = failure}
 end
+if failure then return {err = failure} end
 if not done then error(outcome) end
 return outcome
 """

@@ -107,9 +107,6 @@ class Transactions:
         async with self._writing, self._link.connection() as connection:
             for _ in range(_ATTEMPTS):
                 read = await self._read(connection, digests, ids)
-                if read.misled:
-                    # A pending record may have moved while its id was read.
-                    read = await self._read(connection, digests, ids)
                 commands = plan(read)
                 if not commands:
                     return

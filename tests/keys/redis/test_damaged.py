@@ -63,7 +63,8 @@ def misled(key_id: str) -> str:
     """Return the reason of a failure because of the index of ids."""
     return (
         f"{PREFIX}id:{key_id} in Redis does not lead to the record of this key: "
-        "'blnk-gateway keys export --digests' and 'blnk-gateway keys import' write it again"
+        "'blnk-gateway keys export --digests' and 'blnk-gateway keys import' write it again; see "
+        "'Changing a key' in deploy/keys.md"
     )
 
 
@@ -256,7 +257,7 @@ async def test_a_change_fails_where_a_stream_has_no_further_id_and_is_made_once_
     redis_server.command("XADD", stream, f"{LAST_NUMBER}-{LAST_NUMBER}", "entry", "{}")
     assert await reason_of(revoke_key(redis_store, RECORD.id, REVOCATION)) == (
         "Redis takes no further entry in {blnk-gateway}:audit or {blnk-gateway}:changes, because another "
-        "program has used the last id of that stream: see Audit in deploy/reference.md"
+        "program has used the last id of that stream: see 'An id that is no time' in deploy/reference.md"
     )
     redis_server.command("RENAME", stream, stream + b"-old")
     revoked = await revoke_key(redis_store, RECORD.id, REVOCATION)
@@ -336,3 +337,19 @@ async def test_a_creator_whose_id_leads_elsewhere_creates_no_key(
     with pytest.raises(UnreadableKeyError) as failure:
         await redis_store.add(replace(GLOBEX, created_by=RECORD.id))
     assert failure.value.reason == misled(RECORD.id)
+
+
+async def test_a_change_that_is_refused_takes_nothing_out_of_the_indexes(
+    redis_store: RedisKeyStore, redis_server: RedisServer
+) -> None:
+    """A key that Core is still to revoke, and that another key created, is found as before."""
+    child = replace(PENDING, created_by=RECORD.id).as_bound("c" * 64)
+    retiring = child.as_revoked(REVOCATION, awaiting_core=True)
+    await redis_store.add_all([RECORD, retiring])
+    kept = redis_server.command("DUMP", RETIRING), redis_server.command("DUMP", children_name(RECORD.id))
+    redis_server.command("DEL", id_name(child.id))
+    redis_server.command("RPUSH", id_name(child.id), "x")
+    with pytest.raises(GatewayError):
+        await redis_store.add_all([PENDING])
+    found = redis_server.command("DUMP", RETIRING), redis_server.command("DUMP", children_name(RECORD.id))
+    assert found == kept
