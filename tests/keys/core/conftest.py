@@ -179,7 +179,7 @@ class CoreKey:
 class Table:
     """Core's table, and changes to it as Core or an operator makes them."""
 
-    connection: asyncpg.Connection[asyncpg.Record]
+    pool: asyncpg.Pool[asyncpg.Record]
 
     async def mint(self, *scopes: str, owner: str = "acme", cost: int = COST) -> CoreKey:
         """Insert a new key into the table as the API of Core does."""
@@ -190,7 +190,7 @@ class Table:
     async def insert(
         self, key: str, key_id: str, scopes: tuple[str, ...], owner: str, cost: int = COST
     ) -> None:
-        await self.connection.execute(
+        await self.pool.execute(
             "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, scopes, expires_at)"
             " VALUES ($1, $2, $3, 'n', $4, $5, '2999-01-02T03:04:05Z')",
             key_id,
@@ -202,7 +202,7 @@ class Table:
 
     async def revoke(self, key_id: str, owner: str) -> bool:
         """Revoke a key as the API of Core does; return False if the owner has no key with this id."""
-        done: str = await self.connection.execute(
+        done: str = await self.pool.execute(
             "UPDATE blnk.api_keys SET is_revoked = true, revoked_at = now()"
             " WHERE api_key_id = $1 AND owner_id = $2",
             key_id,
@@ -212,14 +212,14 @@ class Table:
 
     async def change(self, key: CoreKey, what: str) -> None:
         """Set columns of a row: `change(key, "is_revoked = true")`."""
-        await self.connection.execute(f"UPDATE blnk.api_keys SET {what} WHERE api_key_id = $1", key.id)  # noqa: S608
+        await self.pool.execute(f"UPDATE blnk.api_keys SET {what} WHERE api_key_id = $1", key.id)  # noqa: S608
 
     async def delete(self, key: CoreKey) -> None:
-        await self.connection.execute("DELETE FROM blnk.api_keys WHERE api_key_id = $1", key.id)
+        await self.pool.execute("DELETE FROM blnk.api_keys WHERE api_key_id = $1", key.id)
 
     async def value(self, key: CoreKey, column: str) -> Any:
         query = f"SELECT {column} FROM blnk.api_keys WHERE api_key_id = $1"  # noqa: S608
-        return await self.connection.fetchval(query, key.id)
+        return await self.pool.fetchval(query, key.id)
 
 
 def hashed(key: str, cost: int = COST) -> str:
@@ -235,8 +235,9 @@ async def table(postgres: Postgres) -> AsyncIterator[Table]:
     await admin.execute("DROP ROLE IF EXISTS stranger")
     await admin.execute("CREATE DATABASE blnk")
     await admin.close()
-    connection = await asyncpg.connect(postgres.url("postgres"))
-    await connection.execute(TABLE)
-    yield Table(connection)
-    # The connection may be broken, because a test may have restarted the cluster.
-    connection.terminate()
+    # The stand-in of Core and the test use the table at the same time.
+    pool = await asyncpg.create_pool(postgres.url("postgres"), min_size=1, max_size=4)
+    await pool.execute(TABLE)
+    yield Table(pool)
+    # Its connections may be broken, because a test may have restarted the cluster.
+    pool.terminate()

@@ -390,7 +390,7 @@ async def test_a_key_whose_hash_was_replaced_is_unknown_and_the_new_key_is_known
     new = key.key[:16] + mint_key(os.urandom)[16:]
     async with replica(postgres.url(), store) as one, replica(postgres.url(), store) as two:
         assert await one.state(key.key) is KeyState.LIVE
-        await table.connection.execute(
+        await table.pool.execute(
             "UPDATE blnk.api_keys SET key = $1 WHERE api_key_id = $2", hashed(new), key.id
         )
 
@@ -566,7 +566,7 @@ async def test_a_first_use_waits_for_no_flood_of_known_prefixes_from_another_add
     good = await table.mint("ledgers:read")
     begun = hashed("another", 9)[:29]
     known = [mint_key(os.urandom) for _ in range(100)]
-    await table.connection.executemany(
+    await table.pool.executemany(
         "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, expires_at)"
         " VALUES ($1, $2, $3, 'n', 'mallory', '2999-01-02T03:04:05Z')",
         [(mint_id(os.urandom), begun + os.urandom(16).hex()[:31], key[:16]) for key in known],

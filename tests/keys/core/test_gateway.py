@@ -196,7 +196,7 @@ async def test_a_flood_of_bad_keys_loads_neither_core_nor_the_loop(
     gateway = await open_gateway()
     good = await table.mint("ledgers:read")
     costly = mint_key(os.urandom)
-    await table.connection.execute(
+    await table.pool.execute(
         "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, expires_at)"
         " VALUES ($1, $2, $3, 'n', 'acme', '2999-01-02T03:04:05Z')",
         mint_id(os.urandom),
@@ -240,8 +240,8 @@ async def test_a_flood_of_bad_keys_loads_neither_core_nor_the_loop(
 
 async def transactions(table: Table) -> int:
     """Return the number of committed transactions of this database; the newest ones may be missing."""
-    await table.connection.execute("SELECT pg_stat_clear_snapshot()")
-    found = await table.connection.fetchval(
+    await table.pool.execute("SELECT pg_stat_clear_snapshot()")
+    found = await table.pool.fetchval(
         "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     )
     return int(found)
@@ -281,7 +281,7 @@ async def test_a_table_that_is_missing_ends_the_start(
     upstream: StandInCore, postgres: Postgres, table: Table
 ) -> None:
     """The start fails with one line that says what to do, and with exit code 3."""
-    await table.connection.execute("DROP TABLE blnk.api_keys")
+    await table.pool.execute("DROP TABLE blnk.api_keys")
     keys = {"authority": "core", "core_database": postgres.url()}
     gateway = build(configured(upstream, {"keys": keys}), StringIO())
     with pytest.raises(StartError, match=r"^Core's database has no table blnk\.api_keys: .*$") as problem:

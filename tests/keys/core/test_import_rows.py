@@ -83,7 +83,7 @@ async def test_a_null_fails_no_other_row(postgres: Postgres, table: Table) -> No
     """Core's own table has no such NULLs, but one that was made by hand may have them."""
     columns = ("api_key_id", "key", "name", "owner_id", "scopes", "expires_at", "created_at", "last_used_at")
     for column in columns:
-        await table.connection.execute(f"ALTER TABLE blnk.api_keys ALTER COLUMN {column} DROP NOT NULL")
+        await table.pool.execute(f"ALTER TABLE blnk.api_keys ALTER COLUMN {column} DROP NOT NULL")
     empty, good = await table.mint(), await table.mint()
     await table.change(empty, ", ".join(f"{column} = NULL" for column in columns))
     records, left = await read(postgres)
@@ -112,7 +112,7 @@ async def test_an_unused_key_has_no_last_use(postgres: Postgres, table: Table) -
 
 
 async def test_rows_beyond_the_first_batch_are_read_too(postgres: Postgres, table: Table) -> None:
-    await table.connection.execute(
+    await table.pool.execute(
         "INSERT INTO blnk.api_keys (api_key_id, key, key_prefix, name, owner_id, expires_at)"
         " SELECT 'api_key_00000000-0000-4000-8000-' || lpad(n::text, 12, '0'),"
         " '$2a$10$' || lpad(n::text, 53, 'A'), 'AAAAAAAAAAAAAAAA', 'n', 'o', now()"
@@ -149,7 +149,7 @@ async def test_a_key_of_core_works_once_it_is_imported(postgres: Postgres, table
 async def test_a_failed_database_is_reported_without_its_url(
     postgres: Postgres, table: Table, unused_tcp_port: int
 ) -> None:
-    await table.connection.execute("REVOKE ALL ON blnk.api_keys FROM reader")
+    await table.pool.execute("REVOKE ALL ON blnk.api_keys FROM reader")
     for url, text in (
         (postgres.url(), "GRANT USAGE ON SCHEMA blnk and GRANT SELECT ON blnk.api_keys to it"),
         (

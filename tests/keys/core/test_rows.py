@@ -49,7 +49,7 @@ async def test_the_right_to_read_is_enough(rows: CoreRows, table: Table) -> None
 
 
 async def test_a_missing_table_is_named(postgres: Postgres, table: Table) -> None:
-    await table.connection.execute("DROP TABLE blnk.api_keys")
+    await table.pool.execute("DROP TABLE blnk.api_keys")
     assert await unusable(postgres.url()) == (
         "Core's database has no table blnk.api_keys: run Core's migrations first (blnk migrate up)"
     )
@@ -61,7 +61,7 @@ async def test_a_missing_schema_is_a_missing_table(postgres: Postgres, table: Ta
 
 async def test_every_missing_column_is_named(postgres: Postgres, table: Table) -> None:
     """A column of another type is named too; an old Core has no prefixes."""
-    await table.connection.execute(
+    await table.pool.execute(
         "ALTER TABLE blnk.api_keys DROP COLUMN key_prefix, ALTER COLUMN is_revoked DROP DEFAULT,"
         " ALTER COLUMN is_revoked TYPE text"
     )
@@ -77,7 +77,7 @@ async def test_missing_rights_are_named(postgres: Postgres, table: Table) -> Non
         "GRANT USAGE ON SCHEMA blnk and GRANT SELECT ON blnk.api_keys to it"
     )
     assert await unusable(postgres.url("stranger")) == text
-    await table.connection.execute("REVOKE SELECT ON blnk.api_keys FROM reader")
+    await table.pool.execute("REVOKE SELECT ON blnk.api_keys FROM reader")
     assert await unusable(postgres.url()) == text
 
 
