@@ -107,10 +107,13 @@ async def test_many_that_wait_ask_for_a_slot_no_more_often_than_a_few() -> None:
         asyncio.ensure_future(slots.wait(OwnRequest(f"key {number}", "here"), streams=number % 2 == 0))
         for number in range(1000)
     ]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     await asyncio.sleep(0)
     pressed.clear()
     await asyncio.sleep(4.5 * ASK_AGAIN_SECONDS)
-    assert 1 <= len(pressed) <= 8
+    # Uploads and the other requests each ask once in this time; a busy machine sleeps for longer.
+    assert 1 <= len(pressed) <= 2 * ((loop.time() - began) // ASK_AGAIN_SECONDS)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
