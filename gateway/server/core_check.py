@@ -27,8 +27,6 @@ from gateway.wire.upstream_response import UpstreamResponse
 
 RESPONSE_SECONDS: Final = 10.0
 """The time for the first byte of a response here; requests of clients may take much longer."""
-REPEAT_SECONDS: Final = 60.0
-"""The time after which a reason that lasts is logged again."""
 _PROTECTED: Final = b"/ledgers?limit=1"
 _OWN: Final = b"blnk-gateway"
 # Go, nginx and Apache send one of these in a 400 to plain HTTP on a TLS port.
@@ -76,24 +74,6 @@ def probe_limits(limits: PoolLimits) -> PoolLimits:
     """
     seconds = RESPONSE_SECONDS
     return replace(limits, connections=1, queue=1, first_byte=seconds, between_bytes=seconds)
-
-
-class Reminder:
-    """Decides when a reason that lasts is logged: when it is new, and then every `REPEAT_SECONDS`."""
-
-    def __init__(self) -> None:
-        self._said: dict[str, float] = {}
-
-    def due(self, reason: str, now: float) -> bool:
-        """Return True if the reason is to be logged now, and note that it was.
-
-        `now` is in seconds of any clock that does not step.
-        """
-        self._said = {said: at for said, at in self._said.items() if now - at < REPEAT_SECONDS}
-        if reason in self._said:
-            return False
-        self._said[reason] = now
-        return True
 
 
 async def check_core(pool: Pool, probe: CoreProbe) -> Check:

@@ -16,10 +16,11 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.health import Health
 from gateway.proxy.core_access import CoreAccess
-from gateway.server.core_check import Check, Finding, Reminder
+from gateway.server.core_check import Check, Finding
 from gateway.server.dependencies import UPSTREAM, Dependencies
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
+from gateway.server.reminder import Reminder
 
 ASK_SECONDS: Final = 0.5
 

@@ -16,9 +16,9 @@ from gateway.keys.api.resource import ApiResponse
 from gateway.keys.store import KeyChange
 from gateway.proxy.core_access import CoreAccess
 from gateway.server.audit_recorder import AuditRecorder
-from gateway.server.core_check import Reminder
 from gateway.server.core_watch import CoreWatch
 from gateway.server.dependencies import LIMITS, STORE, UPSTREAM, Dependencies
+from gateway.server.reminder import Reminder
 from gateway.telemetry import AccessEntry, Log, Metrics
 from gateway.telemetry.access_log import DECIDED
 from gateway.telemetry.policy_metrics import PolicyMetrics

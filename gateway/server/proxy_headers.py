@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from structlog.typing import FilteringBoundLogger
 
-from gateway.server.core_check import Reminder
+from gateway.server.reminder import Reminder
 from gateway.wire.proxied_connection import HeaderRefusal
 
 

@@ -1,8 +1,7 @@
 """Logs the keys that lists leave out, because their records cannot be read.
 
 Rules kept here:
-- A key is logged at most once a minute, however often it is left out.
-- At most `MOST` keys are logged a minute; of more, those that come last are not.
+- A key is logged at most once a minute, however often it is left out, and at most `MOST` keys are.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway.keys.store import UnreadableKey
+from gateway.server.reminder import Reminder
 
-AGAIN_SECONDS: Final = 60.0
 MOST: Final = 1000
 EVENT: Final = "a list left out a key, whose record cannot be read"
 
@@ -25,18 +24,9 @@ class UnreadableKeys:
     def __init__(self, log: FilteringBoundLogger, clock: Callable[[], float]) -> None:
         self._log = log
         self._clock = clock
-        self._logged: dict[str, float] = {}
+        self._reminder = Reminder(MOST)
 
     def add(self, key: UnreadableKey) -> None:
         """Log a key, unless that was done, or too many were logged, a short time ago."""
-        now = self._clock()
-        self._forget(now - AGAIN_SECONDS)
-        if key.reason in self._logged or len(self._logged) >= MOST:
-            return
-        self._logged[key.reason] = now
-        self._log.warning(EVENT, key_id=key.key_id, reason=key.reason)
-
-    def _forget(self, until: float) -> None:
-        """Forget the keys that were logged by then; they are in the order in which they were logged."""
-        while self._logged and (first := next(iter(self._logged.items())))[1] <= until:
-            del self._logged[first[0]]
+        if self._reminder.due(key.reason, self._clock()):
+            self._log.warning(EVENT, key_id=key.key_id, reason=key.reason)

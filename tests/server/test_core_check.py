@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code
-from gateway.server.core_check import Check, CoreProbe, Finding, Reminder, check_core, probe_limits
+from gateway.server.core_check import Check, CoreProbe, Finding, check_core, probe_limits
 from gateway.server.errors import StartError
 from gateway.server.exit_codes import Exit
 from gateway.wire.connect_errors import CLOSED, GATEWAY, MAYBE_NOT_HTTP, SPEAKS_TLS
@@ -191,15 +191,6 @@ class TestCheck:
         """A response without an end delays nothing, since only its status is read."""
         upstream.with_key = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=False)
         assert (await check(upstream)).finding is Finding.SAFE
-
-
-class TestReminder:
-    def test_a_reason_is_due_when_it_is_new_and_then_once_a_minute(self) -> None:
-        """A reason is logged when it is new and then once a minute, even if two reasons alternate."""
-        reminder = Reminder()
-        come = [(now, reason) for now in range(0, 150, 5) for reason in ("a", "b")]
-        due = [(now, reason) for now, reason in come if reminder.due(reason, now)]
-        assert due == [(0, "a"), (0, "b"), (60, "a"), (60, "b"), (120, "a"), (120, "b")]
 
 
 class TestServer:

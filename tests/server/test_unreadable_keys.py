@@ -9,7 +9,8 @@ import pytest
 
 from gateway.keys.redis.names import key_name
 from gateway.keys.store import UnreadableKey
-from gateway.server.unreadable_keys import AGAIN_SECONDS, EVENT, MOST, UnreadableKeys
+from gateway.server.reminder import REPEAT_SECONDS
+from gateway.server.unreadable_keys import EVENT, MOST, UnreadableKeys
 from gateway.telemetry import Log
 from tests.conftest import Start
 from tests.keys.records import RECORD
@@ -48,7 +49,7 @@ def test_a_key_is_logged_once_a_minute() -> None:
     keys = UnreadableKeys(lines.events, lambda: now)
     for key in (UnreadableKey(RECORD.id, "a"), UnreadableKey("", "b"), UnreadableKey(RECORD.id, "a")):
         keys.add(key)
-    now += AGAIN_SECONDS
+    now += REPEAT_SECONDS
     keys.add(UnreadableKey("", "b"))
     lines.flush()
     assert warnings(log.getvalue()) == [(RECORD.id, "a"), ("", "b"), ("", "b")]
@@ -63,7 +64,7 @@ def test_no_more_than_so_many_keys_are_logged_a_minute() -> None:
     for _ in range(3):
         for reason in reasons:
             keys.add(UnreadableKey("", reason))
-    now += AGAIN_SECONDS
+    now += REPEAT_SECONDS
     keys.add(UnreadableKey("", reasons[-1]))
     lines.flush()
     assert [reason for _, reason in warnings(log.getvalue())] == reasons

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -495,6 +495,18 @@ class Stopping(SecurableConnection):
         return len(self.pieces) >= number
 
 
+@asynccontextmanager
+async def stopping(
+    authority: Authority, shown: Issued, secrets: Path
+) -> AsyncIterator[tuple[BarrenClient, Stopping]]:
+    """Yield a client, and the connection above its TLS."""
+    loop, above = asyncio.get_running_loop(), Stopping()
+    acceptor = TlsAcceptor(shown.listener(), loop, HandshakeResults())
+    server = await loop.create_server(acceptor.over(lambda: above), "127.0.0.1", 0)
+    async with server, await RawClient.connect(Address(*server.sockets[0].getsockname())) as connection:
+        yield await begin(connection, authority, secrets), above
+
+
 class TestRecords:
     async def test_with_little_data_hold_nobody_up(self, barren: Barren) -> None:
         """A request is answered while records of other clients that take 200 ms to open wait."""
@@ -526,13 +538,8 @@ class TestRecords:
         self, authority: Authority, shown: Issued, tmp_path: Path
     ) -> None:
         """It gets bytes once, and again each time when it reads on, until it has all."""
-        loop = asyncio.get_running_loop()
-        above = Stopping()
-        acceptor = TlsAcceptor(shown.listener(), loop, HandshakeResults())
-        server = await loop.create_server(acceptor.over(lambda: above), "127.0.0.1", 0)
-        async with server, await RawClient.connect(Address(*server.sockets[0].getsockname())) as connection:
-            client = await begin(connection, authority, tmp_path / "secrets")
-            await connection.send(client.records.barren(2 * RECORD))
+        async with stopping(authority, shown, tmp_path / "secrets") as (client, above):
+            await client.connection.send(client.records.barren(2 * RECORD))
             for number in (1, 2):
                 await eventually(partial(above.has, number), "bytes")
                 await asyncio.sleep(0.1)
@@ -544,13 +551,8 @@ class TestRecords:
         self, authority: Authority, shown: Issued, tmp_path: Path
     ) -> None:
         """They are thrown away then."""
-        loop = asyncio.get_running_loop()
-        above = Stopping()
-        acceptor = TlsAcceptor(shown.listener(), loop, HandshakeResults())
-        server = await loop.create_server(acceptor.over(lambda: above), "127.0.0.1", 0)
-        async with server, await RawClient.connect(Address(*server.sockets[0].getsockname())) as connection:
-            client = await begin(connection, authority, tmp_path / "secrets")
-            await connection.send(client.records.barren(4 * RECORD))
+        async with stopping(authority, shown, tmp_path / "secrets") as (client, above):
+            await client.connection.send(client.records.barren(4 * RECORD))
             await eventually(partial(above.has, 1), "bytes")
             assert above.held >= RECORD
             above.transport.write_eof()

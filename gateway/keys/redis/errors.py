@@ -16,7 +16,7 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import (
     AuthenticationError,
@@ -195,6 +195,15 @@ def unreadable_key(error: UnreadableRecordError) -> UnreadableKeyError:
 def is_wrong_type(error: BaseException) -> bool:
     """Return whether Redis holds a value of another type under a name than the command is for."""
     return isinstance(error, ResponseError) and _first_word(error) == _WRONG_TYPE
+
+
+def or_empty(reply: Any, empty: Any) -> Any:
+    """Return a reply in a pipeline; `empty` for a name of another type. Raises any other failure in it."""
+    if not isinstance(reply, Exception):
+        return reply
+    if not is_wrong_type(reply):
+        raise reply
+    return empty
 
 
 def reason(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from gateway.keys.dataloader import BatchLimits, BatchLoader
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
-from gateway.keys.redis.errors import UnreadableRecordError, is_wrong_type, unreadable_key
+from gateway.keys.redis.errors import UnreadableRecordError, or_empty, unreadable_key
 from gateway.keys.redis.reading import BatchReader, Readable, read_record
 
 COMMAND_SECONDS: Final = 1.0
@@ -73,7 +73,8 @@ class Lookups:
             async with self._client.pipeline(transaction=False) as pipe:
                 for place in places:
                     pipe.smembers(place)
-                members = [_members(reply) for reply in await pipe.execute(raise_on_error=False)]
+                replies = await pipe.execute(raise_on_error=False)
+            members = [set(map(names.read_text, or_empty(reply, ()))) for reply in replies]
         ids = dict(zip(prefixes, members, strict=True))
         found = await self._reader.by_ids(list(set().union(*members)))
         return {prefix: _of_prefix(prefix, [found[i] for i in ids[prefix] if i in found]) for prefix in ids}
@@ -84,15 +85,6 @@ def _record(digest: str, text: bytes) -> KeyRecord | GatewayError:
         return read_record(digest, text)
     except UnreadableRecordError as error:
         return unreadable_key(error)
-
-
-def _members(reply: Any) -> set[str]:
-    """Return the ids in an index; a name of another type is none. Raises the failure that Redis returned."""
-    if not isinstance(reply, Exception):
-        return set(map(names.read_text, reply))
-    if not is_wrong_type(reply):
-        raise reply
-    return set()
 
 
 def _of_prefix(prefix: str, found: Sequence[Readable]) -> list[KeyRecord] | GatewayError:

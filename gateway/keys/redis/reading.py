@@ -168,11 +168,12 @@ class BatchReader:
                 if digest is not None
             }
         read = await self.read([digest for digest in digests.values() if names.is_digest(digest)])
-        return {
-            key_id: _of_key(key_id, read.get(digest))
+        misled = {
+            key_id: misleading_index(key_id)
             for key_id, digest in digests.items()
-            if digest in read or not names.is_digest(digest)
+            if is_misled(key_id, digest, read.get(digest))
         }
+        return {key_id: read[digest] for key_id, digest in digests.items() if digest in read} | misled
 
 
 async def read_all(client: Any, digests: Sequence[str]) -> Stored:
@@ -214,11 +215,9 @@ def _readable(digest: str, text: bytes) -> Readable:
         return error
 
 
-def _of_key(key_id: str, found: Readable | None) -> Readable:
-    """Return what the index leads to from a key; the record names its id, and may be that of another key."""
-    if found is None or (isinstance(found, KeyRecord) and found.id != key_id):
-        return misleading_index(key_id)
-    return found
+def is_misled(key_id: str, digest: str, found: Readable | None) -> bool:
+    """Return whether an id leads to no digest, or to the record of another key, which `found` may be."""
+    return not names.is_digest(digest) or (isinstance(found, KeyRecord) and found.id != key_id)
 
 
 async def _texts(client: Any, digests: Sequence[str]) -> list[bytes | None]:

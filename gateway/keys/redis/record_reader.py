@@ -11,12 +11,11 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from gateway.keys.record import KeyRecord
 from gateway.keys.redis import names as names
 from gateway.keys.redis.connection import RedisLink
-from gateway.keys.redis.errors import is_wrong_type, redis_errors
+from gateway.keys.redis.errors import or_empty, redis_errors
 from gateway.keys.redis.lookups import Lookups
 from gateway.keys.redis.reading import BATCH, BatchReader
 from gateway.keys.store import FoundKeys, LeftOut
@@ -100,17 +99,8 @@ class RedisRecordReader:
                     for name in found:
                         pipe.zcount(name, after, until)
                     counts = await pipe.execute(raise_on_error=False)
-                yield sum(map(_counted, counts))
+                yield sum(or_empty(count, 0) for count in counts)
 
     async def close_look_ups(self) -> None:
         """Fail all who wait for a look-up."""
         await self._look_ups.close()
-
-
-def _counted(reply: Any) -> int:
-    """Return a count; 0 for a name of another type. Raises the failure that Redis returned."""
-    if not isinstance(reply, Exception):
-        return int(reply)
-    if not is_wrong_type(reply):
-        raise reply
-    return 0

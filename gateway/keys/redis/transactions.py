@@ -35,7 +35,7 @@ from gateway.keys.redis.errors import (
     NotSentError,
 )
 from gateway.keys.redis.owner_ends import index_ends
-from gateway.keys.redis.reading import Stored, read_records
+from gateway.keys.redis.reading import Stored, is_misled, read_records
 from gateway.keys.redis.role import is_primary
 from gateway.keys.redis.script import Command, Outcome, OwnerQuota, eval_command, read_outcome
 
@@ -143,7 +143,7 @@ class Transactions:
         misled = frozenset(
             key_id
             for key_id, digest, record in zip(ids, found_digests, led_to, strict=True)
-            if _is_misled(key_id, digest, record)
+            if digest is not None and is_misled(key_id, digest, record)
         )
         return Snapshot(
             by_digest=records[: len(digests)],
@@ -161,13 +161,6 @@ class Transactions:
             counted.quota.check_live(count)
         elif outcome is Outcome.UNINDEXED:
             await index_ends(self._link.changes, counted.owner)
-
-
-def _is_misled(key_id: str, digest: str | None, record: KeyRecord | None) -> bool:
-    """Return whether an id leads to the record of another key, or to no digest."""
-    if record is not None:
-        return record.id != key_id
-    return digest is not None and not names.is_digest(digest)
 
 
 async def _write(connection: PrimaryConnection, request: list[Any], replicas: int) -> tuple[Outcome, int]:
