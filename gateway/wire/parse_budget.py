@@ -3,8 +3,7 @@
 Rules kept here:
 - One turn parses a bounded number of bytes, of all connections together: parsing 256 KiB of small requests
   takes 20 ms, and thousands of connections may send as much at once.
-- Bytes beyond that wait, and their connections are not read meanwhile. The parties take turns, and so do the
-  connections of one party, in the order in which they came.
+- Bytes beyond that wait for their turn, and their connections are not read meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-from gateway.fairness.party_queue import PartyQueue
+from gateway.wire.party_turns import PartyTurns
 
 PIECE: Final = 8 * 1024
 """The bytes of one connection that are parsed in one turn."""
@@ -31,15 +30,13 @@ class ParsingInput(Protocol):
         """Parse a piece; return how many bytes it was."""
 
 
-class ParseBudget:
+class ParseBudget(PartyTurns[ParsingInput]):
     """The bytes that this turn may still parse, and the inputs that wait for another turn."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, per_turn: int = PER_TURN) -> None:
-        self._loop = loop
+        super().__init__(loop)
         self._per_turn = per_turn
         self._parsed = 0
-        self._scheduled = False
-        self._waiting: PartyQueue[ParsingInput] = PartyQueue()
 
     def take(self, size: int) -> bool:
         """Count `size` bytes as parsed in this turn; return False if they have to wait for another."""
@@ -49,23 +46,8 @@ class ParseBudget:
         self._schedule()
         return True
 
-    def wait(self, connection: ParsingInput) -> None:
-        """Call `parse_next` when it is the turn of an input."""
-        self._waiting.add(connection)
-        self._schedule()
-
-    def forget(self, connection: ParsingInput) -> None:
-        """Drop the input of a connection that has ended."""
-        self._waiting.forget(connection)
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._begin)
-
     def _begin(self) -> None:
         """Begin a turn: the inputs that wait come first, each at most once."""
-        self._scheduled = False
         self._parsed = 0
         if not self._waiting:
             return

@@ -5,8 +5,7 @@ Rules kept here:
   takes 10 us, or 2 ms if they carry little but KeyUpdates. Thousands of connections may ask for a step at
   once. One turn begins no further step after `TURN_SECONDS`, and a step that opens records ends then
   (`is_over`). What the connection above does with the bytes counts, too.
-- Steps beyond that wait. The parties take turns, and so do the connections of one party, in the order in
-  which they came.
+- Steps beyond that wait for their turn.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from gateway.fairness.party_queue import PartyQueue
+from gateway.wire.party_turns import PartyTurns
 
 TURN_SECONDS: Final = 0.002
 """The time after which one turn of the event loop begins no further step."""
@@ -33,18 +32,16 @@ class Stepping(Protocol):
         """Go on."""
 
 
-class TlsTurns:
+class TlsTurns(PartyTurns[Stepping]):
     """The connections that wait for their turn; `clock` gives seconds."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self._loop = loop
+        super().__init__(loop)
         self._clock = clock
         self._spent = 0.0
         self._began = 0.0
-        self._scheduled = False
-        self._waiting: PartyQueue[Stepping] = PartyQueue()
 
     def ask(self, connection: Stepping) -> bool:
         """Call `step` of a connection now and return True, or return False and call it in its turn."""
@@ -52,37 +49,22 @@ class TlsTurns:
             self.wait(connection)
             return False
         self._schedule()
-        self._run(connection)
+        self._take_step(connection)
         return True
-
-    def wait(self, connection: Stepping) -> None:
-        """Call `step` of a connection in its turn."""
-        self._waiting.add(connection)
-        self._schedule()
 
     def is_over(self) -> bool:
         """Return True if the step that runs has to end: the time of this turn is over."""
         return self._spent + self._clock() - self._began >= TURN_SECONDS
 
-    def forget(self, connection: Stepping) -> None:
-        """Drop a connection that has ended."""
-        self._waiting.forget(connection)
-
-    def _run(self, connection: Stepping) -> None:
+    def _take_step(self, connection: Stepping) -> None:
         self._began = self._clock()
         connection.step()
         self._spent += self._clock() - self._began
 
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._begin)
-
     def _begin(self) -> None:
         """Begin a turn: the connections that wait come first."""
-        self._scheduled = False
         self._spent = 0.0
         while self._waiting and self._spent < TURN_SECONDS:
-            self._run(self._waiting.take())
+            self._take_step(self._waiting.take())
         if self._waiting or self._spent:
             self._schedule()
