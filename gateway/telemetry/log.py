@@ -1,7 +1,8 @@
 """The log of a process: request lines in batches and application events at once, in order on one stream.
 
 Rules kept here:
-- Recording a request is one append; lines are encoded when a batch is passed to the sink.
+- Recording a request is one append; lines are encoded in small batches, so that no turn of the event loop is
+  long, and passed to the sink in large ones: each of those wakes its thread.
 - An event is passed on behind the request lines that were recorded before it. It is urgent, so it is dropped
   later than they are: see `sink`.
 - Nothing here blocks, and no failure of the stream is raised: lost lines are counted in `dropped`.
@@ -30,8 +31,9 @@ from gateway.telemetry.access_log import (
 )
 from gateway.telemetry.sink import LineSink, open_sink
 
-# An entry may hold up to 16 KiB that a client sent; its line is bounded.
-_MOST_ENTRIES: Final = 512
+# Encoding a line takes 2 us. An entry may hold up to 16 KiB that a client sent; its line is bounded.
+_MOST_ENTRIES: Final = 64
+_MOST_BYTES: Final = 1 << 16
 
 
 class Log:
@@ -55,6 +57,8 @@ class Log:
         colours = console and stream.isatty()
         self._line: Callable[[AccessEntry], bytes] = ConsoleLines(colours=colours) if console else JsonLines()
         self._entries: list[AccessEntry] = []
+        self._encoded: list[bytes] = []
+        self._bytes = 0
         render = _ConsoleEvents(colours=colours) if console else _json_event
         self.events = _logger(self._event, render, level, now)
 
@@ -67,13 +71,23 @@ class Log:
         """Log a request with the next batch; the caller neither changes nor reads `entry` from then on."""
         self._entries.append(entry)
         if len(self._entries) >= _MOST_ENTRIES:
-            self.flush()
+            self._encode()
+            if self._bytes >= _MOST_BYTES:
+                self.flush()
 
     def flush(self) -> None:
         """Pass the recorded requests to the sink."""
-        if self._entries:
-            batch, self._entries = self._entries, []
-            self._sink.put(b"".join(map(self._line, batch)))
+        self._encode()
+        if self._encoded:
+            encoded, self._encoded, self._bytes = self._encoded, [], 0
+            self._sink.put(b"".join(encoded))
+
+    def _encode(self) -> None:
+        entries, self._entries = self._entries, []
+        lines = b"".join(map(self._line, entries))
+        if lines:
+            self._encoded.append(lines)
+            self._bytes += len(lines)
 
     async def run(self, interval: float = 0.2) -> None:
         """Flush every `interval` seconds until cancelled."""
