@@ -42,14 +42,16 @@ PARTS_OF_KEYS: dict[str, set[str]] = {
 }
 
 IMPURE = {
-    "aiohttp", "asyncio", "click", "datetime", "hiredis", "httptools", "io", "logging", "os", "pathlib",
-    "random", "redis", "secrets", "socket", "structlog", "subprocess", "sys", "threading", "time", "uvloop",
+    "aiohttp", "asyncio", "click", "datetime", "hiredis", "io", "logging", "os", "pathlib", "random",
+    "redis", "secrets", "socket", "structlog", "subprocess", "sys", "threading", "time", "uvloop",
     "yaml",
 }  # fmt: skip
 PURE = (
     "errors.py", "durations.py", "ip_addresses.py", "policy/*.py", "gocompat/*.py", "audit/*.py",
     "stamping/*.py", "fairness/shares.py",
-    "keys/minting.py", "keys/redis/url.py", "proxy/body_budget.py", "wire/headers.py",
+    "keys/minting.py", "keys/redis/url.py", "proxy/body_budget.py",
+    "wire/body_framing.py", "wire/grammar.py", "wire/head_faults.py", "wire/headers.py",
+    "wire/request_head.py", "wire/request_headers.py", "wire/upstream_head.py",
     "telemetry/span_attributes.py", "telemetry/trace_context.py",
 )  # fmt: skip
 # Times are used as values; the clock is not read.

@@ -68,7 +68,7 @@ def read_original(asking: Exchange, convention: Convention | None) -> tuple[str,
         return _unclear(f"ask {NGINX.path} or {FORWARDED.path}, or use the path prefix {ENVOY.path}")
     own = convention.headers
     for name in _NAMES:
-        count = len(asking.headers.getall(name, ()))
+        count = asking.headers.count(_lower(name))
         if own is not None and name in own:
             if count != 1:
                 return _unclear(f"{convention.path} needs the header {name} exactly once")
@@ -77,7 +77,11 @@ def read_original(asking: Exchange, convention: Convention | None) -> tuple[str,
     if own is None:
         return asking.method, asking.target[len(convention.path) :]
     method, target = own
-    return asking.headers[method], asking.headers[target]
+    return asking.headers.text(_lower(method)), asking.headers.text(_lower(target))
+
+
+def _lower(name: str) -> bytes:
+    return name.lower().encode()
 
 
 def _unclear(fault: str) -> Deny:

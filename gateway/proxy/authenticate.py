@@ -29,7 +29,7 @@ from gateway.proxy.core_access import CoreAccess
 from gateway.wire.exchange import Exchange
 from gateway.wire.headers import is_credential
 
-_KEY: Final = "X-Blnk-Key"
+_KEY: Final = b"x-blnk-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Authenticator:
         The log entry names the key.
         """
         exchange = context.exchange
-        values = exchange.headers.getall(_KEY, ())
+        values = exchange.headers.texts(_KEY)
         if len(values) != 1:
             return _without_one_key(exchange, len(values))
         key = values[0].strip()
@@ -116,6 +116,6 @@ def _deny(code: Code) -> Deny:
 
 
 def _without_one_key(exchange: Exchange, count: int) -> Deny:
-    if count == 0 and not any(is_credential(name) and value for name, value in exchange.raw_headers):
+    if count == 0 and not any(is_credential(name) and value for name, value in exchange.headers.lines):
         return _deny(Code.MISSING_KEY)
     return _deny(Code.INVALID_KEY)

@@ -14,12 +14,12 @@ def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> byt
     trusted = context.config.trusts(exchange.peer)
     headers = exchange.headers
     trace = context.trace
-    crossing = request_lines(exchange.raw_headers, trusted=trusted, traced=trace is not None)
+    crossing = request_lines(headers.lines, trusted=trusted, traced=trace is not None)
     if trace is not None:
         crossing += trace.lines
-    forwarded = exchange.peer
-    if trusted and (earlier := headers.getall("X-Forwarded-For", ())):
-        forwarded = ", ".join([*earlier, forwarded])
+    forwarded = exchange.peer.encode()
+    if trusted and (earlier := headers.values(b"x-forwarded-for")):
+        forwarded = b", ".join([*earlier, forwarded])
     return (
         b"%b %b HTTP/1.1\r\n%b%bVia: 1.%d blnk-gateway\r\nX-Forwarded-For: %b\r\n%bX-Request-Id: %b\r\n%b"
         % (
@@ -28,7 +28,7 @@ def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> byt
             core.host_line,
             crossing,
             exchange.minor,
-            forwarded.encode("utf-8", "surrogateescape"),
+            forwarded,
             _forwarded_lines(exchange, trusted=trusted),
             context.entry.request_id.encode(),
             core.master.line if master else b"",
@@ -38,19 +38,18 @@ def core_head(context: RequestContext, core: CoreAccess, *, master: bool) -> byt
 
 def scheme_of(exchange: Exchange, *, trusted: bool) -> str:
     """Return the scheme of the client's request: its connection's, or what a trusted proxy says of it."""
-    if not trusted:
-        return exchange.scheme
-    said: str = exchange.headers.get("X-Forwarded-Proto", exchange.scheme)
-    return said
+    if trusted and exchange.headers.count(b"x-forwarded-proto"):
+        return exchange.headers.text(b"x-forwarded-proto")
+    return exchange.scheme
 
 
 def _forwarded_lines(exchange: Exchange, *, trusted: bool) -> bytes:
     headers = exchange.headers
-    host = headers.get("Host", "")
-    if trusted:
-        host = headers.get("X-Forwarded-Host", host)
+    host = headers.value(b"host")
+    if trusted and headers.count(b"x-forwarded-host"):
+        host = headers.value(b"x-forwarded-host")
     proto = scheme_of(exchange, trusted=trusted)
     line = b"X-Forwarded-Proto: %b\r\n" % proto.encode("utf-8", "surrogateescape")
     if host:
-        line += b"X-Forwarded-Host: %b\r\n" % host.encode("utf-8", "surrogateescape")
+        line += b"X-Forwarded-Host: %b\r\n" % host
     return line

@@ -13,7 +13,6 @@ from gateway.proxy.clocks import Clocks
 from gateway.proxy.context import RequestContext
 from gateway.proxy.stream import Download
 from gateway.wire.errors import ClientGoneError
-from gateway.wire.headers import has_date, response_lines
 from gateway.wire.response_heads import connection_line, date_line, status_line
 from gateway.wire.upstream_response import UpstreamResponse
 
@@ -67,11 +66,10 @@ class ResponseRelay:
         chunked = length is None and not bare and exchange.minor == 1
         if length is None and not bare and not chunked:
             persistent = exchange.end_with_connection()
-        lines = response_lines(response.headers)
         head = b"%b%b%b%b%b%bX-Request-Id: %b\r\n\r\n" % (
             status_line(response.status),
-            lines,
-            b"" if has_date(lines) else date_line(self._unix_time()),
+            response.head.lines,
+            b"" if response.head.dated else date_line(self._unix_time()),
             _framing(length, response.status, chunked=chunked),
             connection_line(persistent=persistent, minor=exchange.minor),
             context.limit_lines,

@@ -32,7 +32,7 @@ class Correlation:
     def request_id(self, exchange: Exchange, config: Config) -> str:
         """Return the id that a trusted proxy gave the request, or else a new one."""
         if config.trusts(exchange.peer):
-            given: str = exchange.headers.get("X-Request-Id", "")
+            given = exchange.headers.text(b"x-request-id")
             if 0 < len(given) <= _MOST_ID and given.isascii() and given.isprintable():
                 return given
         return self.new_id()
@@ -42,7 +42,7 @@ class Correlation:
         sampler = self._sampler
         if sampler is None:
             return None
-        parents = exchange.headers.getall("traceparent", ())
+        parents = exchange.headers.texts(b"traceparent")
         if parents and config.trusts(exchange.peer):
-            return sampler.continue_trace(parents, exchange.headers.getall("tracestate", ()))
+            return sampler.continue_trace(parents, exchange.headers.texts(b"tracestate"))
         return sampler.begin_trace()

@@ -162,7 +162,7 @@ class RequestHandler:
             time=self._unix_time(),
             request_id=self._correlation.request_id(exchange, self.config),
             client=self._client(exchange),
-            user_agent=exchange.headers.get("User-Agent", ""),
+            user_agent=exchange.headers.text(b"user-agent"),
             method=exchange.method,
             path=exchange.target.partition("?")[0],
             certificate_subject=exchange.subject,
@@ -173,4 +173,4 @@ class RequestHandler:
         peer = exchange.peer
         if not self.config.trusted_proxies:
             return peer
-        return client_of(peer, exchange.headers.getall("X-Forwarded-For", ()), self.config.trusts)
+        return client_of(peer, exchange.headers.texts(b"x-forwarded-for"), self.config.trusts)

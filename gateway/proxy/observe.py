@@ -61,7 +61,7 @@ class ObservePipeline:
             body = await self._read_small(context)
         else:
             body = await self._try_stamp(context, *stamping)
-        head = core_head(context, self._core, master=False) + credential_lines(exchange.raw_headers)
+        head = core_head(context, self._core, master=False) + credential_lines(exchange.headers.lines)
         await self._forwarder.forward(context, head, body)
 
     async def _note_verdict(

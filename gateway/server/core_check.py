@@ -102,8 +102,8 @@ async def _ask(pool: Pool, data: bytes, probe: CoreProbe) -> _Response:
     looked_at = response.status == 400 and not probe.tls
     asks_for_tls = looked_at and await _asks_for_tls(response, pool.limits.first_byte)
     response.abandon()
-    own = _value(response, b"proxy-status").startswith(_OWN)
-    known = bool(probe.own_ids) and _value(response, b"x-request-id").startswith(probe.own_ids.encode())
+    own = response.head.value(b"proxy-status").startswith(_OWN)
+    known = bool(probe.own_ids) and response.head.value(b"x-request-id").startswith(probe.own_ids.encode())
     return _Response(response.status, own, own and known, asks_for_tls)
 
 
@@ -111,10 +111,6 @@ async def _asks_for_tls(response: UpstreamResponse, seconds: float) -> bool:
     with contextlib.suppress(GatewayError):
         await response.read(_PAGE, seconds)
     return any(words in response.body for words in _ASKS_FOR_TLS)
-
-
-def _value(response: UpstreamResponse, name: bytes) -> bytes:
-    return next((value for given, value in response.headers if given.lower() == name), b"")
 
 
 def _unreached(reason: str, probe: CoreProbe) -> Check:

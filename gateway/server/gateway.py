@@ -26,7 +26,6 @@ from gateway.server.parts import GatewayParts
 from gateway.server.version import build_kind, version
 from gateway.telemetry import Metrics
 from gateway.wire.clients import LAST_SECONDS
-from gateway.wire.parser_check import parser_misreads
 
 _CUT_OFF_SECONDS: Final = 1.0
 
@@ -102,8 +101,6 @@ class Gateway:
 
         If the port for clients is shared, return only once the gateway is ready.
         """
-        if wrong := parser_misreads(self._loop):
-            raise StartError(f"the HTTP parser of this aiohttp misreads {wrong[0]!r}", Exit.DEPENDENCY)
         await _check_authority(self._parts)
         config, listeners = self.config, self._parts.front.listeners
         await _bind(self._parts)

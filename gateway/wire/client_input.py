@@ -12,9 +12,8 @@ import asyncio
 import enum
 from typing import Final, Protocol
 
-from aiohttp.streams import EMPTY_PAYLOAD
-
 from gateway.errors import GatewayError
+from gateway.wire.body_framing import NO_BODY
 from gateway.wire.deadline_timer import Deadlines
 from gateway.wire.exchange import ClientLink, Exchange
 from gateway.wire.flow import FlowControl
@@ -94,7 +93,7 @@ class ClientInput:
         self._queue = queue
         self._deadlines = owner.deadlines
         self._budget = owner.parse_budget
-        self._reader = RequestReader(owner.loop)
+        self._reader = RequestReader()
         # What was read and waits for its turn to be parsed.
         self._unparsed = b""
         self.loop = owner.loop
@@ -110,12 +109,12 @@ class ClientInput:
     @property
     def head_begun(self) -> bool:
         """True if a part of a head has come, parsed or waiting for its turn."""
-        return self._reader.partial > 0 or bool(self._unparsed)
+        return self._reader.head_begun or bool(self._unparsed)
 
     @property
     def held(self) -> int:
         """Bytes that are held of requests that are not whole."""
-        held = self._reader.partial + len(self._unparsed) if self.state is OPEN else 0
+        held = self._reader.held + len(self._unparsed) if self.state is OPEN else 0
         return held if self.receiving is None else held + self.receiving.body.unasked
 
     # Bytes in.
@@ -158,7 +157,7 @@ class ClientInput:
     def _parse(self, data: bytes) -> None:
         """Parse bytes and queue the requests that they complete."""
         try:
-            messages = self._reader.feed(data)
+            requests = self._reader.feed(data)
         except GatewayError as problem:
             self.refuse(problem)
             return
@@ -169,25 +168,25 @@ class ClientInput:
                 self.receiving = None
                 if not receiving.keep_alive:
                     self.ignore()
-        for number, parsed in enumerate(messages, 1):
+        for number, parsed in enumerate(requests, 1):
             if self.state is not OPEN:
                 break
-            self._accept(parsed, last=number == _MAX_PIPELINED < len(messages))
+            self._accept(parsed, last=number == _MAX_PIPELINED < len(requests))
         if self._queue.behind:
             self.pause_reading()
         connection = self._connection
         connection.advance()
-        if connection.counted or self.receiving is not None or not messages:
+        if connection.counted or self.receiving is not None or not requests:
             connection.count()
 
     def _accept(self, parsed: Parsed, *, last: bool) -> None:
         """Queue a request; what is behind the `last` one is not taken, and its response says so."""
-        message, payload = parsed
-        body = RequestBody(self, message, payload, self._deadlines.now)
-        exchange = Exchange(self._connection, message, body)
+        head, framed = parsed
+        body = RequestBody(self, head, framed, self._deadlines.now)
+        exchange = Exchange(self._connection, head, body)
         if last:
             exchange.end_with_connection()
-        if payload is not EMPTY_PAYLOAD:
+        if framed is not NO_BODY:
             body.take()
         if not body.complete:
             self.receiving = exchange
@@ -198,6 +197,7 @@ class ClientInput:
     def refuse(self, problem: GatewayError) -> None:
         """Refuse what cannot be read, behind the responses that are due before it."""
         self.ignore()
+        self._reader.close()
         receiving, self.receiving = self.receiving, None
         if receiving is not None:
             receiving.body.break_off(problem)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from gateway.wire.errors import ClientGoneError
 from gateway.wire.flow import Pausable
-from gateway.wire.headers import Header
 from gateway.wire.request_body import RequestBody
+from gateway.wire.request_head import RequestHead
 
 
 class ResponseWriter(Protocol):
@@ -66,7 +66,7 @@ class Exchange:
 
     __slots__ = (
         "_connection",
-        "_message",
+        "_head",
         "_react",
         "body",
         "bytes_out",
@@ -76,7 +76,6 @@ class Exchange:
         "method",
         "minor",
         "peer",
-        "raw_headers",
         "responded",
         "scheme",
         "status",
@@ -84,20 +83,19 @@ class Exchange:
         "target",
     )
 
-    def __init__(self, connection: ClientLink, message: Any, body: RequestBody) -> None:
+    def __init__(self, connection: ClientLink, head: RequestHead, body: RequestBody) -> None:
         self._connection = connection
-        self._message = message
+        self._head = head
         self._react: Callable[[], None] | None = None
         self.peer = connection.peer
         self.scheme = connection.scheme
         self.certificate = connection.certificate
         self.subject = connection.subject
-        self.method: str = message.method
-        self.target: str = message.path
-        self.headers = message.headers
-        self.raw_headers: Iterable[Header] = message.raw_headers
-        self.minor: int = message.version.minor
-        self.keep_alive: bool = not (message.should_close or message.upgrade)
+        self.method = head.method
+        self.target = head.target
+        self.headers = head.headers
+        self.minor = head.minor
+        self.keep_alive = head.keep_alive
         self.body = body
         self.bytes_out = 0
         self.responded = False
@@ -105,7 +103,7 @@ class Exchange:
 
     def about(self, method: str, target: str) -> Exchange:
         """Return the exchange of another request that this one asks about, which showed no certificate."""
-        other = Exchange(self._connection, self._message._replace(method=method, path=target), self.body)
+        other = Exchange(self._connection, self._head.asking(method, target), self.body)
         other.certificate = ""
         return other
 

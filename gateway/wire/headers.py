@@ -1,4 +1,4 @@
-"""The headers that cross the gateway, each way, as lines for the heads that it sends. Pure.
+"""The headers that cross the gateway: which do, each way, and the lines of those to Core. Pure.
 
 Rules kept here:
 - Heads are built new, never edited in place. Framing headers are always the gateway's own.
@@ -69,23 +69,16 @@ def credential_lines(headers: Iterable[Header]) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers if is_credential(header[0])])
 
 
-def response_lines(headers: Iterable[Header]) -> bytes:
-    """Return Core's headers that cross to the client, as `Name: value` lines that end in CRLF."""
-    return _TO_CLIENT.lines(headers)
-
-
-def has_date(lines: bytes) -> bool:
-    """Return True if header lines, as `response_lines` writes them, hold a `Date`."""
-    # Most servers write it so.
-    if lines.find(b"\r\nDate: ") >= 0:
-        return True
-    return (b"\r\n" + lines.lower()).find(b"\r\ndate: ") >= 0
-
-
 @lru_cache(_NAMES)
 def is_credential(name: bytes) -> bool:
     """Return whether a header of this name holds a credential, in any spelling."""
     return _folded(name) in _CREDENTIALS
+
+
+def crosses_to_client(name: bytes) -> bool:
+    """Return whether a header of Core of this name reaches the client."""
+    lowered = name.lower()
+    return lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
 
 
 def _folded(name: bytes) -> bytes:
@@ -103,11 +96,6 @@ def _crosses_trusted(name: bytes) -> bool:
 
 def _crosses_traced(name: bytes) -> bool:
     return _crosses_trusted(name) and _folded(name) not in _TRACE_CONTEXT
-
-
-def _returns(name: bytes) -> bool:
-    lowered = name.lower()
-    return lowered not in _DROPPED_TO_CLIENT and not lowered.startswith((b"x-rate-limit-", b"ratelimit-"))
 
 
 class _LineMaker:
@@ -149,7 +137,6 @@ class _LineMaker:
 _TO_CORE: Final = _LineMaker(_crosses)
 _TO_CORE_TRUSTED: Final = _LineMaker(_crosses_trusted)
 _TO_CORE_TRACED: Final = _LineMaker(_crosses_traced)
-_TO_CLIENT: Final = _LineMaker(_returns)
 
 
 def _without_named(headers: Iterable[Header]) -> list[Header]:

@@ -34,6 +34,7 @@ from gateway.wire.slots import Slots
 from gateway.wire.timed_phase import seconds_of
 from gateway.wire.upstream_connection import UpstreamConnection
 from gateway.wire.upstream_deadlines import PoolLimits, UpstreamPhase
+from gateway.wire.upstream_head import HeadReader
 from gateway.wire.upstream_request import UpstreamRequest
 from gateway.wire.upstream_response import UpstreamResponse
 from gateway.wire.upstream_upload import UpstreamUpload
@@ -79,6 +80,7 @@ class Pool:
         self.loop = loop
         self.deadlines = Deadlines(loop)
         self.coalescer = WriteCoalescer(loop)
+        self.heads = HeadReader()
         self.adopt(limits)
 
     def adopt(self, limits: PoolLimits) -> None:

@@ -10,12 +10,12 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Protocol
-
-from aiohttp.streams import EMPTY_PAYLOAD
+from typing import Final, Protocol
 
 from gateway.errors import GatewayError
+from gateway.wire.body_framing import FramedBody
 from gateway.wire.errors import BodyTooLargeError
+from gateway.wire.request_head import RequestHead
 
 UNASKED_BODY: Final = 64 * 1024
 """Bytes of a body that are held before anybody asks for it."""
@@ -73,9 +73,9 @@ class RequestBody:
     __slots__ = (
         "_chunks",
         "_expects",
+        "_framed",
         "_held",
         "_meter",
-        "_payload",
         "_sink",
         "_source",
         "_uncounted",
@@ -88,9 +88,9 @@ class RequestBody:
         "length",
     )
 
-    def __init__(self, source: BodySource, message: Any, payload: Any, began: float) -> None:
+    def __init__(self, source: BodySource, head: RequestHead, framed: FramedBody, began: float) -> None:
         self._source = source
-        self._payload = payload
+        self._framed = framed
         self._chunks: list[bytes] = []
         self._held = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -99,17 +99,13 @@ class RequestBody:
         self._uncounted: GatewayError | None = None
         self._expects = False
         self.broken: Exception | None = None
-        self.chunked: bool = message.chunked
-        self.complete: bool = payload.is_eof()
-        self.length: int | None = 0
-        if message.chunked:
-            self.length = None
-        elif payload is not EMPTY_PAYLOAD:
-            self.length = int(message.headers.get("Content-Length", 0))
+        self.chunked = head.length is None
+        self.complete = framed.complete
+        self.length = head.length
         self.bytes_in = 0
         self.began = began
-        if not self.complete and message.version.minor:
-            self._expects = message.headers.get("Expect", "").lower() == "100-continue"
+        if not self.complete:
+            self._expects = head.expects_continue
 
     # From the connection.
 
@@ -124,11 +120,10 @@ class RequestBody:
         return self._held if self._meter is None else 0
 
     def take(self) -> None:
-        """Take from the parser what has come of the body."""
-        payload = self._payload
-        data: bytes = payload.read_nowait(-1)
+        """Take what has come of the body out of its framing."""
+        data = self._framed.take()
         self.bytes_in += len(data)
-        self.complete = payload.is_eof()
+        self.complete = self._framed.complete
         if self._sink is not None:
             self._sink.feed(data, last=self.complete)
             return

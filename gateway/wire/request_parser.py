@@ -1,188 +1,110 @@
-"""Segments in, requests out: aiohttp's C parser under the gateway's own framing rules.
+"""Segments in, requests out.
 
 Rules kept here:
-- A message is refused that the parser accepts and two servers could read differently: any Transfer-Encoding
-  but exactly `chunked` on 1.1, versions other than 1.0 and 1.1, CONNECT (RFC 9112 section 6.1).
 - A segment is judged whole: a good request is refused with a malformed successor in its segment.
-- A whole head is at most MAX_HEAD bytes long, and so is what came of one that is not whole.
-- A trailer never reaches the next request. The parser would hand it over as a header of the next message, so
-  no other message is fed to the parser of a chunked one after it.
-- A head that the parser refuses is read once more with placeholders (`head_by_head`), and the whole
-  connection from then on.
+- A head is read once it is whole. Of one that is not, each byte is checked and searched once.
+- Empty lines before a head count as its beginning, in its size and for its time.
+- Bytes behind the last request of a connection are refused if they come in its segment: they may be a body
+  that the request does not announce. Those of later segments are not fed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from aiohttp.http_exceptions import LineTooLong
-
-from gateway.wire.aiohttp_parser import Parsed, bytes_left, new_parser
+from gateway.wire.body_framing import NO_BODY, ChunkedBody, FramedBody, SizedBody
 from gateway.wire.errors import BadFramingError, HeadTooLargeError
-from gateway.wire.head_by_head import HeadByHead
-from gateway.wire.request_heads import END_SEAM, HEAD_END, MAX_HEAD, behind_empty_lines, bounded, malformed
+from gateway.wire.grammar import END_SEAM, HEAD_END
+from gateway.wire.request_head import MAX_HEAD, RequestHead, check_begun, read_head
 
-_CHUNKED: Final = b"chunked"
-# Empty lines in one segment that is read in pieces: each costs a call of the parser.
-_MOST_ENDS: Final = 16_384
-_SEAM: Final = len(_CHUNKED) - 1
-# The lookahead finds overlapping ones, as in CR LF CR LF CR LF.
-_EMPTY_LINE: Final = re.compile(rb"\r\n(?=(\r\n))")
+_CR: Final = 13
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 
-__all__ = ["Parsed", "RequestReader"]
+Parsed = tuple[RequestHead, FramedBody]
 
 
 class RequestReader:
     """Reads the requests of one connection."""
 
-    __slots__ = ("_again", "_body", "_chunks_seen", "_head", "_loop", "_parser", "_seam")
+    __slots__ = ("_body", "_ended", "_held", "_skipped")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._parser = new_parser(loop)
-        self._seam = b""
-        self._chunks_seen = False
-        # What came of a head that is not whole, and the message whose body is not.
-        self._head = b""
-        self._body: Parsed | None = None
-        self._again: HeadByHead | None = None
+    def __init__(self) -> None:
+        # The body that comes, and what came of a line or a head that is not whole.
+        self._body: FramedBody | None = None
+        self._held = b""
+        # Bytes of the empty lines before a head that is not whole.
+        self._skipped = 0
+        self._ended = False
 
     @property
-    def partial(self) -> int:
-        """Bytes that are held of a head that is not whole yet."""
-        return len(self._head) if self._again is None else len(self._again.head)
+    def held(self) -> int:
+        """Bytes that are held of a head, or of the framing of a body, that is not whole."""
+        return len(self._held)
 
-    def feed(self, data: bytes) -> Sequence[Parsed]:
-        """Return the requests whose heads end in `data`; their payloads hold what came of their bodies.
+    @property
+    def head_begun(self) -> bool:
+        """True if a part of a head has come, or an empty line before one."""
+        return self._body is None and bool(self._held or self._skipped)
+
+    def feed(self, data: bytes) -> list[Parsed]:
+        """Return the requests whose heads end in `data`; their bodies hold what came of them.
 
         Raises BadFramingError or HeadTooLargeError; then nothing more may be fed.
         """
-        messages = self._feed(data) if self._again is None else self._again.feed(data)
-        for message, _ in messages:
-            _check_framing(message)
-        return messages
+        new = len(self._held)
+        text = self._held + data if new else data
+        self._held = b""
+        requests: list[Parsed] = []
+        at = 0
+        while at < len(text):
+            if self._body is not None:
+                at = self._read_body(self._body, text, at, new)
+                continue
+            at = self._skip_empty_lines(text, at)
+            if self._ended:
+                if at < len(text):
+                    raise BadFramingError
+                break
+            end = text.find(HEAD_END, max(at, new - END_SEAM))
+            if end < 0:
+                check_begun(text[at:], max(new - at, 0))
+                self._held = text[at:]
+                break
+            end += len(HEAD_END)
+            requests.append(self._begin(read_head(text[at:end])))
+            at = end
+        return requests
 
     def close(self) -> None:
         """Drop what is held; nothing may be fed any more."""
-        self._parser = None
-        self._body = self._again = None
-        self._head = b""
-
-    def _feed(self, data: bytes) -> Sequence[Parsed]:
-        seam, self._seam = self._seam, data[-_SEAM:] if len(data) >= _SEAM else (self._seam + data)[-_SEAM:]
-        if not self._chunks_seen:
-            self._chunks_seen = data.find(_CHUNKED) >= 0 or (seam + data[:_SEAM]).find(_CHUNKED) >= 0
-        if not self._chunks_seen:
-            return self._feed_piece(data, 0, len(data))
-        ends = _ends(seam, data)
-        if len(ends) > _MOST_ENDS:
-            raise BadFramingError
-        messages: list[Parsed] = []
-        start = 0
-        for end in ends:
-            messages += self._feed_piece(data, start, end)
-            start = end
-            if self._again is not None:
-                break
-        return messages
-
-    def _feed_piece(self, segment: bytes, start: int, end: int) -> Sequence[Parsed]:
-        """Feed a piece that ends at most one chunked message; read all behind it again if it is refused."""
-        data = segment[start:end]
-        left = 0 if self._body is None else bytes_left(self._body)
-        parsed: Sequence[Parsed]
-        try:
-            parsed, _, _ = self._parser.feed_data(data)
-        except LineTooLong as problem:
-            raise HeadTooLargeError from problem
-        except Exception as problem:  # whatever the parser raises is a malformed request
-            return self._read_again(segment[start + left :], problem)
-        if not self._is_one_message(data, parsed):
-            self._note_position(data, left, parsed)
-        return parsed
-
-    def _is_one_message(self, data: bytes, messages: Sequence[Parsed]) -> bool:
-        """Return True if `data` is a request from its first byte to its last, as it nearly always is."""
-        if self._body is not None or self._head or len(messages) != 1 or len(data) > MAX_HEAD:
-            return False
-        payload = messages[0][1]
-        end: int = data.find(HEAD_END) + len(HEAD_END) + payload.total_bytes
-        return end == len(data) and bool(payload.is_eof())
-
-    def _note_position(self, data: bytes, left: int, messages: Sequence[Parsed]) -> None:
-        """Keep the position: in a body, of which `left` bytes were to come, or in a head."""
-        at = 0
-        if self._body is not None:
-            if not self._body[1].is_eof():
-                return
-            at = len(data) if self._body[0].chunked else left
-            self._end_body()
-        if not messages:
-            self._head = bounded(self._head + data[at:])
-            return
-        text = self._head + data[at:] if self._head or at else data
-        self._head = b""
-        at = 0
-        for message, payload in messages:
-            end = _head_end(text, at)
-            bounded(text[at:end])
-            at = end + payload.total_bytes
-            self._body = (message, payload)
-        if payload.is_eof():
-            self._end_body()
-            # The bytes behind a request to change the protocol are not read.
-            self._head = b"" if message.upgrade else bounded(text[at:])
-
-    def _end_body(self) -> None:
-        if self._body is not None and self._body[0].chunked:
-            self._parser = new_parser(self._loop)
         self._body = None
+        self._held = b""
 
-    def _read_again(self, data: bytes, problem: Exception) -> list[Parsed]:
-        """Read all behind the last whole message again. Raises BadFramingError if that does not help."""
-        if self._body is not None and (self._body[0].chunked or not self._body[1].is_eof()):
-            raise BadFramingError from problem
-        again = HeadByHead(self._loop)
-        messages = again.feed(self._head + data)
-        if not again.replaced:
-            raise malformed(again.head) from problem
-        self._again = again
-        return messages
+    def _skip_empty_lines(self, text: bytes, at: int) -> int:
+        """Return the index behind the empty lines at `at` (RFC 9112 section 2.2)."""
+        if text[at] != _CR:
+            return at
+        found = _EMPTY_LINES.match(text, at)
+        end = at if found is None else found.end()
+        self._skipped += end - at
+        if self._skipped > MAX_HEAD:
+            raise HeadTooLargeError
+        return end
 
+    def _begin(self, head: RequestHead) -> Parsed:
+        self._skipped = 0
+        self._ended = not head.keep_alive
+        if head.length == 0:
+            return head, NO_BODY
+        self._body = ChunkedBody() if head.length is None else SizedBody(head.length)
+        return head, self._body
 
-def _head_end(text: bytes, at: int) -> int:
-    """Return the end of the head that begins at `at`, or behind empty lines there."""
-    end = text.find(HEAD_END, behind_empty_lines(text, at))
-    if end < 0:
-        raise BadFramingError
-    return end + len(HEAD_END)
-
-
-def _ends(seam: bytes, data: bytes) -> list[int]:
-    """Return every index in `data` behind an empty line, and the length of `data`.
-
-    A chunked message can end only there. `seam` is what came right before `data`: the empty line may begin in
-    it.
-    """
-    seam = seam[-END_SEAM:]
-    text = seam + data
-    ends = [found.end(1) - len(seam) for found in _EMPTY_LINE.finditer(text)]
-    return ends if ends and ends[-1] == len(data) else [*ends, len(data)]
-
-
-def _check_framing(message: Any) -> None:
-    """Raise BadFramingError for a message that the parser accepts and two servers could read differently."""
-    version = message.version
-    if version.major != 1 or version.minor > 1 or message.method == "CONNECT":
-        raise BadFramingError
-    # The parser takes an empty one for none.
-    if not message.chunked and "Transfer-Encoding" not in message.headers:
-        return
-    values = [value for name, value in message.raw_headers if name.lower() == b"transfer-encoding"]
-    if values != [_CHUNKED]:
-        raise BadFramingError.because("header Transfer-Encoding is not exactly chunked")
-    if version.minor != 1:
-        raise BadFramingError.because("header Transfer-Encoding is not of HTTP/1.0")
+    def _read_body(self, body: FramedBody, text: bytes, at: int, new: int) -> int:
+        """Return the index behind what belongs to the body; what is not whole is held."""
+        at = body.read(text, at, new)
+        if body.complete:
+            self._body = None
+            return at
+        self._held = text[at:]
+        return len(text)

@@ -1,10 +1,8 @@
-"""Core's bytes in, responses out: httptools' parser, one response at a time.
+"""Core's bytes in, responses out: one response at a time.
 
 Rules kept here:
 - A response without a length ends with its connection; anything else that the end meets was cut short.
-- A trailer never reaches the next response. The parser would hand it over as a header of the next head, so it
-  is replaced after a chunked response.
-- A connection on which a second response begins behind a whole one is not used again.
+- A connection on which a byte comes behind a whole response is not used again.
 """
 
 from __future__ import annotations
@@ -12,27 +10,27 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-import httptools
-
+from gateway.wire.body_framing import ChunkedBody, FramedBody, SizedBody
 from gateway.wire.connect_errors import unparsable, unreachable
-from gateway.wire.headers import Header
+from gateway.wire.errors import BadFramingError, HeadTooLargeError
+from gateway.wire.grammar import END_SEAM, HEAD_END, STRAY
+from gateway.wire.upstream_head import HeadReader, UpstreamHead
 from gateway.wire.upstream_response import ResponseSource, UpstreamResponse
 
 _INTERIM: Final = 200
-# Compared first: most headers are ruled out by their length alone.
-_FRAMING_LENGTHS: Final = frozenset({len(b"content-length"), len(b"transfer-encoding")})
-_NO_BODY: Final = frozenset({204, 304})
+_MAX_HEAD: Final = 256 * 1024
+_BEGINNING: Final = b"HTTP/1."
 
 
 class Part(enum.Enum):
-    """The part of a response that the parser reads."""
+    """The part of a response that comes next, or is coming."""
 
     NONE = "nothing has begun, or only interim responses have come"
     HEAD = "head"
     BODY = "body"
     BODY_UNTIL_CLOSE = "a body that ends with the connection"
     WHOLE = "the response is whole"
-    SURPLUS = "a second response has begun, and is dropped"
+    SURPLUS = "more has come behind it, and is dropped"
 
 
 # By their own names as well: to look a member up in its enum takes 0.1 us, and a request does so often.
@@ -42,7 +40,8 @@ BODY: Final = Part.BODY
 BODY_UNTIL_CLOSE: Final = Part.BODY_UNTIL_CLOSE
 WHOLE: Final = Part.WHOLE
 SURPLUS: Final = Part.SURPLUS
-_IN_BODY: Final = (BODY, BODY_UNTIL_CLOSE)
+_IN_HEAD: Final = (NONE, HEAD)
+_BEHIND: Final = (WHOLE, SURPLUS)
 
 
 class ResponseParser:
@@ -53,9 +52,9 @@ class ResponseParser:
 
     __slots__ = (
         "_bodiless",
-        "_chunked",
-        "_headers",
-        "_parser",
+        "_body",
+        "_heads",
+        "_held",
         "_persistent",
         "_source",
         "part",
@@ -63,12 +62,13 @@ class ResponseParser:
         "silent",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, heads: HeadReader) -> None:
+        self._heads = heads
         self._source: ResponseSource | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[Header] = []
+        # The body that comes, and what came of a head, or of a line of its framing, that is not whole.
+        self._body: FramedBody | None = None
+        self._held = b""
         self._bodiless = False
-        self._chunked = False
         self._persistent = True
         self.part = NONE
         self.response: UpstreamResponse | None = None
@@ -85,8 +85,8 @@ class ResponseParser:
         """Parse bytes. Raises UpstreamUnreachableError if they are no HTTP response."""
         first, self.silent = self.silent, False
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._feed(data)
+        except (BadFramingError, HeadTooLargeError):
             raise unreachable(unparsable(data if first else b"")) from None
 
     def end(self) -> bool:
@@ -100,72 +100,83 @@ class ResponseParser:
         """Let go of a response that is whole; return True if another one may follow on the connection."""
         self._source = None
         self.response = None
-        if self._chunked:
-            self._chunked = False
-            self._parser = httptools.HttpResponseParser(self)
         return self._persistent
 
     def close(self) -> None:
-        """Let go of httptools' parser, which holds this object, and of the source."""
-        self._source = None
-        self._parser = None  # type: ignore[assignment]  # ends the reference cycle
+        """Let go of the source, and of what is held; nothing may be fed any more."""
+        self._source = self._body = None
+        self._held = b""
+
+    def _feed(self, data: bytes) -> None:
+        new = len(self._held)
+        text = self._held + data if new else data
+        self._held = b""
+        at = 0
+        while at < len(text):
+            if self.part in _IN_HEAD:
+                end = text.find(HEAD_END, max(at, new - END_SEAM))
+                if end < 0:
+                    self._hold_head(text[at:], max(new - at, 0))
+                    break
+                end += len(HEAD_END)
+                self._begin(self._heads.read(text[at:end]))
+                at = end
+            elif self.part in _BEHIND:
+                self.part = SURPLUS
+                self._persistent = False
+                break
+            else:
+                at = self._read_body(text, at, new)
+
+    def _hold_head(self, begun: bytes, new: int) -> None:
+        """Hold the beginning of a head, of which the bytes from `new` on have just come."""
+        begins = begun.startswith(_BEGINNING) or _BEGINNING.startswith(begun)
+        if not begins or len(begun) > _MAX_HEAD or STRAY.search(begun, max(new - 1, 0)):
+            raise BadFramingError
+        self.part = HEAD
+        self._held = begun
+
+    def _begin(self, head: UpstreamHead) -> None:
+        """Begin a response, or pass over an interim one."""
+        if head.status < _INTERIM or self._source is None:
+            self.part = NONE
+            return
+        self.response = UpstreamResponse(self._source, head)
+        self.part = BODY
+        self._persistent = head.keep_alive
+        if self._bodiless:
+            # A server that sends a body all the same would send it as the next response.
+            self._persistent = False
+            self._finish()
+        elif head.bodiless or head.length == 0:
+            self._finish()
+        elif head.chunked:
+            self._body = ChunkedBody()
+        elif head.length is not None:
+            self._body = SizedBody(head.length)
+        else:
+            self.part = BODY_UNTIL_CLOSE
+            self._persistent = False
+
+    def _read_body(self, text: bytes, at: int, new: int) -> int:
+        """Pass on what belongs to the body; return the index behind it. What is not whole is held."""
+        body, response = self._body, self.response
+        if response is None:
+            return len(text)
+        if body is None:
+            response.feed(text[at:])
+            return len(text)
+        at = body.read(text, at, new)
+        if data := body.take():
+            response.feed(data)
+        if not body.complete:
+            self._held = text[at:]
+            return len(text)
+        self._body = None
+        self._finish()
+        return at
 
     def _finish(self) -> None:
         self.part = WHOLE
         if self.response is not None:
             self.response.finish()
-
-    # httptools' callbacks.
-
-    def on_message_begin(self) -> None:
-        """Begin a head; one behind a whole response belongs to nothing that was asked."""
-        if self.response is None:
-            self.part = HEAD
-        else:
-            self.part = SURPLUS
-            self._persistent = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header of the head; drop trailers."""
-        if self.response is None:
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Begin a response, or pass over an interim one."""
-        if self.part is not HEAD or self._source is None:
-            return
-        status = self._parser.get_status_code()
-        headers, self._headers = self._headers, []
-        if status < _INTERIM:
-            self.part = NONE
-            return
-        response = self.response = UpstreamResponse(self._source, status, headers)
-        framed = False
-        for name, value in headers:
-            if len(name) not in _FRAMING_LENGTHS:
-                continue
-            lowered = name.lower()
-            if lowered == b"content-length":
-                response.length, framed = int(value), True
-            elif lowered == b"transfer-encoding":
-                framed = self._chunked = True
-        self.part = BODY
-        if self._bodiless:
-            # The parser cannot be told that this response has no body, so it ends here.
-            self._persistent = False
-            self._finish()
-        elif not framed and status not in _NO_BODY:
-            self.part = BODY_UNTIL_CLOSE
-            self._persistent = False
-        elif not self._parser.should_keep_alive():
-            self._persistent = False
-
-    def on_body(self, data: bytes) -> None:
-        """Pass bytes of the body on; drop those of anything else."""
-        if self.part in _IN_BODY and self.response is not None:
-            self.response.feed(data)
-
-    def on_message_complete(self) -> None:
-        """End a response; the end of an interim one is none."""
-        if self.part in _IN_BODY:
-            self._finish()

@@ -26,6 +26,7 @@ from gateway.wire.upstream_deadlines import (
     PoolLimits,
     UpstreamPhase,
 )
+from gateway.wire.upstream_head import HeadReader
 from gateway.wire.upstream_request import UpstreamRequest
 from gateway.wire.upstream_upload import UpstreamUpload
 from gateway.wire.write_coalescer import WriteCoalescer
@@ -39,6 +40,7 @@ class UpstreamConnectionOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines
     coalescer: WriteCoalescer
+    heads: HeadReader
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that is free for another request."""
@@ -76,7 +78,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, owner: UpstreamConnectionOwner) -> None:
         self.owner = owner
         self._transport: asyncio.Transport | None = None
-        self._parser = ResponseParser()
+        self._parser = ResponseParser(owner.heads)
         self._reusable = True
         self._born = self.entered = owner.deadlines.now
         self.loop = owner.loop

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.fairness.futures import fail
 from gateway.wire.errors import UpstreamTimeoutError
-from gateway.wire.headers import Header
+from gateway.wire.upstream_head import UpstreamHead
 
 
 class ResponseBodySink(Protocol):
@@ -39,7 +39,7 @@ class ResponseSource(Protocol):
 
 
 class UpstreamResponse:
-    """Core's response: its head, and as much of the body as came along with it.
+    """Core's response: its `head`, and as much of the body as came along with it.
 
     `length` is the body's length as Core announced it, None if it did not; `complete` says that the body is
     whole. `body` holds a body that was complete before anybody took it, or that `read` has read.
@@ -53,21 +53,21 @@ class UpstreamResponse:
         "_source",
         "body",
         "complete",
-        "headers",
+        "head",
         "length",
         "status",
     )
 
-    def __init__(self, source: ResponseSource, status: int, headers: list[Header]) -> None:
+    def __init__(self, source: ResponseSource, head: UpstreamHead) -> None:
         # None once nothing more can come: it holds this response.
         self._source: ResponseSource | None = source
         self._chunks: list[bytes] = []
         self._sink: ResponseBodySink | None = None
         self._end: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
-        self.status = status
-        self.headers = headers
-        self.length: int | None = None
+        self.head = head
+        self.status = head.status
+        self.length = head.length
         self.body = b""
         self.complete = False
 

@@ -21,7 +21,7 @@ _VERSIONS = {
     "caddy": ("caddy", "version"),
     "redis-server": ("redis-server", "--version"),
 }
-_PACKAGES = ("aiohttp", "uvloop", "redis", "hiredis", "msgspec", "httptools")
+_PACKAGES = ("aiohttp", "uvloop", "redis", "hiredis", "msgspec")
 _NUMBER = re.compile(r"\d+\.\d+(\.\d+)?")
 
 

@@ -19,7 +19,7 @@ from gateway.wire.client_presence import STALLED_SECONDS
 from gateway.wire.held_bytes import HELD_BYTES
 from gateway.wire.parse_budget import PER_TURN
 from gateway.wire.request_body import UNASKED_BODY
-from gateway.wire.request_heads import MAX_HEAD, MAX_HEADERS, MAX_LINE
+from gateway.wire.request_head import MAX_HEAD, MAX_HEADERS, MAX_LINE
 from gateway.wire.tls_session import HANDSHAKE_HOLDS
 from tests.running import ROOT
 

@@ -25,6 +25,8 @@ MALFORMED_CHUNKS = {
     "bare LF after the data": b"5\r\nhello\n" + EMPTY_CHUNKS,
     "data longer than its size": b"5\r\nhello!\r\n" + EMPTY_CHUNKS,
     "NUL in an extension": b"5;a\x00\r\nhello\r\n" + EMPTY_CHUNKS,
+    "a blank in an extension": b"5;a b\r\nhello\r\n" + EMPTY_CHUNKS,
+    "a quote that does not end": b'5;a="b\r\nhello\r\n' + EMPTY_CHUNKS,
 }
 
 

@@ -15,11 +15,12 @@ from tests.wire.asserting import READ, STAMPED, STREAMED, assert_never_completed
 
 
 class TestDeadlines:
-    async def test_a_slow_head_is_cut(self, start_gateway: Start) -> None:
-        """A head must be whole in time, even if bytes of it keep coming."""
+    @pytest.mark.parametrize("head", [request("GET", READ)[:-2], b"\r\n" * 40], ids=["head", "empty lines"])
+    async def test_a_slow_head_is_cut(self, start_gateway: Start, head: bytes) -> None:
+        """A head must be whole in time, even if bytes of it, or empty lines before it, keep coming."""
         gateway = await start_gateway(timeouts={"head": 0.3})
         client = await gateway.connect()
-        drip = asyncio.create_task(self.drip(client, request("GET", READ)[:-2], 0.05))
+        drip = asyncio.create_task(self.drip(client, head, 0.05))
         assert_refused(await client.response(), 408)
         assert await client.ended()
         drip.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.headers import Header, request_lines, response_lines
+from gateway.wire.headers import Header, request_lines
 
 HOP_BY_HOP = [
     b"Connection",
@@ -86,48 +86,3 @@ class TestRequestLines:
     def test_none_are_no_lines(self) -> None:
         """A request without headers adds no line."""
         assert request_lines([], trusted=False) == b""
-
-
-class TestResponseLines:
-    def test_other_headers_cross_as_they_are(self) -> None:
-        """Core's other headers reach the client unchanged."""
-        headers = [
-            (b"Content-Type", b"text/plain"),
-            (b"Set-Cookie", b"a"),
-            (b"Set-Cookie", b"b"),
-            (b"Server", b"x"),
-        ]
-        assert response_lines(headers) == (
-            b"Content-Type: text/plain\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nServer: x\r\n"
-        )
-
-    @pytest.mark.parametrize("name", [*HOP_BY_HOP, b"Content-Length", b"X-Request-Id"])
-    def test_framing_and_the_hop_stay_inside(self, name: bytes) -> None:
-        """Core's framing, hop-by-hop headers and request id do not reach the client."""
-        assert response_lines([(name, b"x"), (b"A", b"1"), (name.upper(), b"x")]) == b"A: 1\r\n"
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            b"X-Rate-Limit-Limit",
-            b"X-Rate-Limit-Duration",
-            b"X-Rate-Limit-Request-Remote-Addr",
-            b"x-rate-limit-request-forwarded-for",
-            b"Ratelimit-Limit",
-            b"RateLimit-Remaining",
-            b"ratelimit-reset",
-        ],
-    )
-    def test_cores_rate_limits_stay_inside(self, name: bytes) -> None:
-        """Core's rate limits stay inside: they count the gateway's requests and show its address."""
-        assert response_lines([(name, b"x"), (b"Retry-After", b"1")]) == b"Retry-After: 1\r\n"
-
-    def test_what_connection_nominates_stays_on_its_hop(self) -> None:
-        """Headers that Core names in `Connection` do not reach the client, wherever they stand."""
-        headers = [
-            (b"X-Early", b"1"),
-            (b"Connection", b"x-early"),
-            (b"Connection", b"X-Late"),
-            (b"X-Late", b"2"),
-        ]
-        assert response_lines([*headers, (b"X-Kept", b"3")]) == b"X-Kept: 3\r\n"

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
-from aiohttp import HttpVersion11
-from multidict import CIMultiDict
-
+from gateway.wire.body_framing import SizedBody
 from gateway.wire.request_body import RequestBody
+from gateway.wire.request_head import read_head
 
 PIECE = bytes(100 * 1024)
-
-
-class Body:
-    """A parser that hands over one piece each time it is asked, until the end."""
-
-    def __init__(self, pieces: int) -> None:
-        self.left = pieces
-
-    def read_nowait(self, _: int) -> bytes:
-        self.left -= 1
-        return PIECE
-
-    def is_eof(self) -> bool:
-        return self.left == 0
 
 
 class Source:
@@ -56,18 +40,21 @@ class Uncounted:
 
 async def test_a_body_that_comes_faster_than_it_is_taken_is_read_to_its_end() -> None:
     """Segments that come faster than they are read pause the client, and the reader resumes it."""
-    source, payload = Source(), Body(4)
-    message = SimpleNamespace(
-        headers=CIMultiDict({"Content-Length": str(4 * len(PIECE))}), version=HttpVersion11, chunked=False
-    )
-    body = RequestBody(source, message, payload, 0.0)
+    source, framed = Source(), SizedBody(4 * len(PIECE))
+    head = read_head(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (4 * len(PIECE)))
+    body = RequestBody(source, head, framed, 0.0)
+
+    def come() -> None:
+        framed.read(PIECE, 0, 0)
+        body.take()
+
     reading = asyncio.create_task(body.read(5 * len(PIECE), Uncounted()))
     await asyncio.sleep(0)
-    body.take()
-    body.take()
+    come()
+    come()
     assert source.held_back
     while source.held_back:
         await asyncio.sleep(0)
-    body.take()
-    body.take()
+    come()
+    come()
     assert await reading == 4 * PIECE

@@ -1,15 +1,15 @@
-"""Heads that Core accepts and the request parser does not; all others are refused with the reason."""
+"""The heads of requests: all that Core accepts, and nothing that has two readings or is malformed."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
-from gateway.wire.request_heads import MAX_HEAD, malformed, with_placeholders
+from gateway.wire.head_faults import malformed
+from gateway.wire.request_head import MAX_HEAD, read_head
 from gateway.wire.request_parser import Parsed, RequestReader
 from tests.core_stand_in import StandInCore
 from tests.raw_client import chunked, request
@@ -74,6 +74,20 @@ class TestHeadersSentTwice:
             assert (await client.call(streamed + chunked(b"\r\n\r\n", b"{}"))).status == 200
         assert [got.target for got in upstream.requests] == [READ, STAMPED, STREAMED] * 4
         assert {bytes(got.body) for got in upstream.requests if got.target == STREAMED} == {b"\r\n\r\n{}"}
+
+
+class TestMethods:
+    async def test_that_are_not_registered_are_judged_by_the_routes(
+        self, gateway: Running, upstream: StandInCore, reader: Minted
+    ) -> None:
+        """A method that no RFC knows is no route, as for Core; it is not malformed."""
+        client = await gateway.connect()
+        responses = [await client.ask("FOO", READ, key=key) for key in (reader.key, None)]
+        assert [(response.status, response.code) for response in responses] == [
+            (403, "AUTH_INSUFFICIENT_PERMISSIONS"),
+            (401, "AUTH_MISSING_API_KEY"),
+        ]
+        await assert_nothing_forwarded(gateway, upstream)
 
 
 class TestBytesBeyondASCII:
@@ -231,30 +245,28 @@ def cuts(data: bytes) -> Iterator[list[bytes]]:
     yield [bytes([byte]) for byte in data]
 
 
-def read_in(segments: list[bytes], loop: asyncio.AbstractEventLoop) -> tuple[list[object], int]:
+def read_in(segments: list[bytes]) -> tuple[list[object], int]:
     """Return what a reader makes of the segments, and what it holds of an unfinished head at the end."""
-    reader = RequestReader(loop)
+    reader = RequestReader()
     found: list[Parsed] = []
     for segment in segments:
         found += reader.feed(segment)
     read: list[object] = [
-        (
-            *(message.method, message.path, message.raw_headers, tuple(message.headers.items())),
-            *(payload.is_eof(), payload.read_nowait(-1)),
-        )
-        for message, payload in found
+        (head.method, head.target, head.headers.lines, head.length, body.complete, body.take())
+        for head, body in found
     ]
-    return read, reader.partial
+    return read, reader.held
 
 
 HOST = b"Host: x\r\n"
-SERVERS = b"Server: a\r\nserver: b\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+SERVERS = b"Server: a\r\nserver: b  \r\n"
 STREAM = b"".join(
     [
         b"GET /a?\xff HTTP/1.1\r\n" + HOST + b"\r\n",
         b"POST /b HTTP/1.1\r\n" + HOST + SERVERS + b"Content-Length: 6\r\n\r\n" + b"a\r\n\r\nb",
         b"\r\nPOST /c HTTP/1.1\r\n" + HOST + SERVERS + b"Transfer-Encoding: chunked\r\n\r\n",
-        b"4\r\n\r\n\r\n\r\n0\r\nServer: x\r\n\r\n",
+        b'4;a=b;c;d="\\" \xff"\r\n\r\n\r\n\r\n000000000000000A\r\n0123456789\r\n0\r\nServer: x\r\n\r\n',
         b"GET /d HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /e HTTP/1.1\r\n" + HOST + b"Ser",
     ]
@@ -262,62 +274,188 @@ STREAM = b"".join(
 
 
 class TestSegments:
-    async def test_change_nothing(self) -> None:
-        """A stream of requests, most of which the parser refuses, is read alike however it is cut."""
-        loop = asyncio.get_running_loop()
-        doubled = ((b"Host", b"x"), (b"Server", b"a"), (b"server", b"b"))
+    def test_change_nothing(self) -> None:
+        """A stream of requests is read alike however it is cut."""
+        doubled = [(b"Host", b"x"), (b"Server", b"a"), (b"server", b"b")]
         expected = [
-            ("GET", "/a?\udcff", ((b"Host", b"x"),), b""),
-            ("POST", "/b", (*doubled, (b"Content-Length", b"6")), b"a\r\n\r\nb"),
-            ("POST", "/c", (*doubled, (b"Transfer-Encoding", b"chunked")), b"\r\n\r\n"),
-            ("GET", "/d", ((b"Host", b"x"),), b""),
-        ]
-        wanted = [
-            (method, path, raw, tuple((name.decode(), value.decode()) for name, value in raw), True, body)
-            for method, path, raw, body in expected
+            ("GET", "/a?\udcff", [(b"Host", b"x")], 0, True, b""),
+            ("POST", "/b", [*doubled, (b"Content-Length", b"6")], 6, True, b"a\r\n\r\nb"),
+            (
+                *("POST", "/c", [*doubled, (b"Transfer-Encoding", b"chunked")], None, True),
+                b"\r\n\r\n0123456789",
+            ),
+            ("GET", "/d", [(b"Host", b"x")], 0, True, b""),
         ]
         unfinished = len(b"GET /e HTTP/1.1\r\n" + HOST + b"Ser")
         for segments in cuts(STREAM):
-            assert read_in(segments, loop) == (wanted, unfinished)
+            assert read_in(segments) == (expected, unfinished)
 
-    async def test_change_nothing_of_ordinary_requests(self) -> None:
-        """An unfinished head of an ordinary request is counted from its first byte, however it is cut."""
-        loop = asyncio.get_running_loop()
-        plain = STREAM.replace(SERVERS, b"Server: a\r\n").replace(b"\xff", b"f")
-        whole, unfinished = read_in([plain], loop)
-        assert len(whole) == 4
-        assert unfinished == len(b"GET /e HTTP/1.1\r\n" + HOST + b"Ser")
-        for segments in cuts(plain):
-            assert read_in(segments, loop) == (whole, unfinished)
+    @pytest.mark.parametrize(
+        "last", [b"Connection: close\r\n", b"Connection: a, CLOSE\r\n", b"Connection: Upgrade\r\n"]
+    )
+    @pytest.mark.parametrize("behind", [b"GET / HTTP/1.1\r\n" + HOST + b"\r\n", b"{}", b"\r\n\x00"])
+    def test_with_bytes_behind_the_last_request_of_a_connection_are_refused(
+        self, last: bytes, behind: bytes
+    ) -> None:
+        """What follows a request that ends its connection may be its body, unannounced: it does not run."""
+        closing = b"POST / HTTP/1.1\r\n" + HOST + last + b"\r\n"
+        assert refusal_of(closing + behind) == "Malformed HTTP request"
+        assert [head.target for head, _ in RequestReader().feed(closing + b"\r\n")] == ["/"]
 
-    async def test_of_a_head_behind_a_closing_one_are_refused(self) -> None:
-        """Requests after one that closes the connection are refused, if heads are parsed again or not."""
-        loop = asyncio.get_running_loop()
-        for servers in (b"", SERVERS):
-            closing = b"GET / HTTP/1.1\r\n" + HOST + servers + b"Connection: close\r\n\r\n"
+
+def refusal_of(data: bytes) -> str:
+    """Return the message with which a reader refuses the data."""
+    with pytest.raises(GatewayError) as refused:
+        RequestReader().feed(data)
+    return str(refused.value)
+
+
+class TestBeginnings:
+    @pytest.mark.parametrize(
+        "begun",
+        [
+            b"\x16\x03\x01\x02\x00\x01",
+            b"GET / HTTP/1.1\n",
+            b"GET / HTTP/2\r\n",
+            b"get / HTTP/1.1\r\nHost",
+            b"GET / HTTP/1.1\r\nHost: a\x00",
+            b"GET / HTTP/1.1\r\nHost: a\rb",
+            b"GET / HTTP/1.1\r\nHost: a\nb",
+            b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\nA",
+            CHUNKED + b"zz",
+            CHUNKED + b"5\r\nhellox",
+            CHUNKED + b"5\n",
+            CHUNKED + b"0\r\nA\x00",
+        ],
+    )
+    def test_that_no_head_has_are_refused_at_once(self, begun: bytes) -> None:
+        """A client that speaks something else, TLS for one, gets its response before a head is whole."""
+        assert refusal_of(begun).startswith("Malformed HTTP request")
+        for segments in cuts(begun):
             with pytest.raises(GatewayError):
-                read_in([closing + closing], loop)
+                read_in(segments)
 
-    async def test_with_more_requests_than_are_read_again_are_refused(self) -> None:
-        """A segment with more requests than are parsed again is refused: each takes a parser of its own."""
-        loop = asyncio.get_running_loop()
-        one = b"GET / HTTP/1.1\r\n" + HOST + SERVERS + b"\r\n"
-        assert len(read_in([one * 32], loop)[0]) == 32
+
+class TestSizes:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"G" * 8191 + b" / HTTP/1.1\r\n" + HOST + b"\r\n",
+            b"GET /" + b"a" * 8190 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+            b"GET / HTTP/1.1\r\n" + HOST + b"a" * 8191 + b":\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + HOST + b"a: " + b"a" * 8191 + b"\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + HOST + b"a:\r\n" * 128 + b"\r\n",
+            b"GET / HTTP/1.1\r\n" + HOST + b"a:\r\n" * 128,
+            b"\r\n" * (MAX_HEAD // 2 + 1),
+        ],
+        ids=["method", "target", "name", "value", "headers", "headers of an unfinished head", "empty lines"],
+    )
+    def test_of_each_part_are_bounded(self, data: bytes) -> None:
+        """No part of a head, and no number of its lines, is larger than the reference says."""
+        assert refusal_of(data) == "Request head too large"
+
+
+class TestLookUps:
+    def test_find_headers_by_name(self) -> None:
+        """A header is found by its name in lower case, however it was written and however often."""
+        lines = b"X-A: 1\r\nx-b: \xc3\xa9\xff\r\nX-a: 2\r\n"
+        for more in (b"", b"HOST-A: x\r\n"):
+            headers = read_head(b"GET / HTTP/1.1\r\n" + HOST + lines + more + b"\r\n").headers
+            assert [headers.count(name) for name in (b"x-a", b"x-b", b"host", b"a")] == [2, 1, 1, 0]
+            assert (headers.values(b"x-a"), headers.texts(b"x-b")) == ([b"1", b"2"], ["\u00e9\udcff"])
+            assert (headers.value(b"x-a"), headers.text(b"x-b"), headers.text(b"a")) == (
+                b"1",
+                "\u00e9\udcff",
+                "",
+            )
+
+    def test_of_a_request_that_is_asked_about_are_those_of_the_asking_one(self) -> None:
+        """Headers, framing and persistence stay those of the request that asks."""
+        head = b"POST /decide HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nConnection: close\r\n\r\n"
+        other = read_head(head).asking("GET", "/a")
+        assert (other.method, other.target, other.length, other.keep_alive) == ("GET", "/a", 3, False)
+        assert other.headers.value(b"host") == b"x"
+
+
+class TestPersistence:
+    @pytest.mark.parametrize(
+        ("minor", "lines", "persists"),
+        [
+            (1, b"", True),
+            (1, b"Connection: keep-alive\r\n", True),
+            (1, b"Connection: x,\tClose\r\n", False),
+            (1, b"Connection: keep-alive\r\nCONNECTION: close\r\n", False),
+            (1, b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n", False),
+            (1, b"Upgrade: websocket\r\n", True),
+            (0, b"", False),
+            (0, b"Connection: Keep-Alive\r\n", True),
+            (0, b"Connection: keep-alive, close\r\n", False),
+        ],
+    )
+    def test_is_what_the_version_and_the_client_say(self, minor: int, lines: bytes, persists: bool) -> None:
+        """A connection goes on as RFC 9112 section 9.3 says, and not behind an upgrade."""
+        head = b"GET / HTTP/1.%d\r\n" % minor + HOST + lines + b"\r\n"
+        assert read_head(head).keep_alive is persists
+
+
+class TestExpectations:
+    @pytest.mark.parametrize("value", [b"100-continue", b"100-Continue", b"\t100-continue \t"])
+    def test_are_read_with_blanks_around_them(self, value: bytes) -> None:
+        """A client that waits to be asked for its body is asked, whatever blanks it writes."""
+        head = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nExpect: " + value + b"\r\n\r\n"
+        assert read_head(head).expects_continue
+        assert not read_head(head.replace(b"HTTP/1.1", b"HTTP/1.0")).expects_continue
+
+
+class TestFraming:
+    @pytest.mark.parametrize(
+        ("lines", "length"),
+        [
+            (b"", 0),
+            (b"Content-Length: 0\r\n", 0),
+            (b"content-length:  0042 \r\n", 42),
+            (b"Content-Length: 999999999999999999\r\n", 999_999_999_999_999_999),
+            (b"TRANSFER-ENCODING:chunked\r\n", None),
+        ],
+    )
+    def test_has_one_reading(self, lines: bytes, length: int | None) -> None:
+        """The body has the announced length, or comes in chunks."""
+        assert read_head(b"POST / HTTP/1.1\r\n" + HOST + lines + b"\r\n").length == length
+
+    @pytest.mark.parametrize(
+        "value", [b"", b"+1", b"-1", b"1 1", b"1,1", b"0x1", b"1" * 19, b"\t1", b"1 \t", "\u0661".encode()]
+    )
+    def test_is_refused_if_a_length_is_no_number(self, value: bytes) -> None:
+        """A Content-Length is digits and nothing else, and at most eighteen of them."""
+        data = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: " + value + b"\r\n\r\n1"
+        assert refusal_of(data) == "Malformed HTTP request: header Content-Length is not a number"
+
+    def test_of_http_1_0_has_no_chunks(self) -> None:
+        """Transfer-Encoding is of HTTP/1.1: a server of HTTP/1.0 would not read it (RFC 9112, 6.1)."""
+        data = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        assert refusal_of(data) == "Malformed HTTP request: header Transfer-Encoding is not of HTTP/1.0"
+
+
+class TestBoundsOfChunks:
+    @pytest.mark.parametrize(
+        ("line", "limit"),
+        [(b"1;" + b"a" * 4092 + b"\r\n", 4096), (b"0\r\nA:" + b"a" * 4092 + b"\r\n", 3 + 4096)],
+        ids=["extension", "trailer"],
+    )
+    def test_refuse_lines_that_do_not_end(self, line: bytes, limit: int) -> None:
+        """A line with a size, and a trailer, have 4,096 bytes at most, whole or not."""
+        assert len(line) == limit
+        RequestReader().feed(CHUNKED + line)
+        refusal_of(CHUNKED + line[:-2] + b"a\r\n")
+        refusal_of(CHUNKED + line[:-2] + b"aa")
+
+    def test_refuse_more_trailers_than_a_head_may_have(self) -> None:
+        """Trailers are counted together."""
+        line = b"A: " + b"a" * 1019 + b"\r\n"
+        reader = RequestReader()
+        reader.feed(CHUNKED + b"0\r\n")
+        for _ in range(64):
+            reader.feed(line)
         with pytest.raises(GatewayError):
-            read_in([one * 33], loop)
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /\xff HTTP/1.1\r\nHost: \xff\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\nConnection: a\r\nConnection: b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nExpect: a\r\nExpect: b\r\nTransfer-Encoding: a\r\nTransfer-Encoding: b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nServer: a\r\nServer : b\r\n Server: c\r\nServer",
-        b"",
-        b"\r\n",
-    ],
-)
-def test_nothing_else_gets_a_placeholder(head: bytes) -> None:
-    """No other header is replaced for the parser, least of all those of framing, connection and host."""
-    assert with_placeholders(head) == head
+            reader.feed(line)

@@ -1,0 +1,177 @@
+"""Bodies, taken out of the bytes that frame them (RFC 9112 sections 6 and 7). No I/O.
+
+Rules kept here:
+- A chunk's size is 1 to 16 hexadecimal digits, and each line ends in CR LF. Nothing else is read as a chunk.
+- Extensions of chunks, and trailers, are checked and dropped. They are bounded.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+from gateway.wire.errors import BadFramingError, HeadTooLargeError
+from gateway.wire.grammar import FIELD_LINE, STRAY, TOKEN
+
+_CRLF: Final = b"\r\n"
+_MAX_TRAILERS: Final = 64 * 1024
+# Go's net/http reads no longer line with a size.
+_MAX_LINE: Final = 4096
+# No possessive group: Python before 3.11.5 does not go back to where one began (gh-106052).
+_QUOTED: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_EXTENSION: Final = rb";" + TOKEN + rb"(?:=(?:" + TOKEN + rb"|" + _QUOTED + rb"))?"
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*\r\n")
+_SIZE_BEGINS: Final = re.compile(rb"[0-9A-Fa-f]")
+
+
+class FramedBody:
+    """The bytes of a body that have come and that nobody has taken; `complete` says that all have come."""
+
+    __slots__ = ("_parts", "complete")
+
+    def __init__(self, *, complete: bool = False) -> None:
+        self._parts: list[bytes] = []
+        self.complete = complete
+
+    def read(self, text: bytes, at: int, new: int) -> int:
+        """Read from index `at` of `text` on; return the index behind what was read.
+
+        What is left of `text` then is behind the body, or a line of its framing that is not whole; that has
+        to come again, with more, and `new` is the index behind what has come before. Raises BadFramingError
+        or HeadTooLargeError.
+        """
+        raise NotImplementedError
+
+    def take(self) -> bytes:
+        """Return what has come and was not taken; it is held no longer."""
+        parts, self._parts = self._parts, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+NO_BODY: Final = FramedBody(complete=True)
+
+
+class SizedBody(FramedBody):
+    """A body of `length` bytes, at least one."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._left = length
+
+    def read(self, text: bytes, at: int, new: int) -> int:
+        """Read from index `at` of `text` on, as `FramedBody` says."""
+        end = min(at + self._left, len(text))
+        self._parts.append(text[at:end])
+        self._left -= end - at
+        self.complete = self._left == 0
+        return end
+
+
+class _Part(enum.Enum):
+    """The part of a chunked body that comes next."""
+
+    SIZE = "the line with the size of a chunk"
+    DATA = "the rest of a chunk's data"
+    DATA_END = "the end of a line behind a chunk's data"
+    TRAILER = "a trailer, or the empty line that ends the body"
+
+
+SIZE: Final = _Part.SIZE
+DATA: Final = _Part.DATA
+DATA_END: Final = _Part.DATA_END
+TRAILER: Final = _Part.TRAILER
+
+
+class ChunkedBody(FramedBody):
+    """A body in chunks."""
+
+    __slots__ = ("_left", "_part", "_trailers")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._part = SIZE
+        # Bytes that are to come of a chunk, and those that came of trailers.
+        self._left = 0
+        self._trailers = 0
+
+    def read(self, text: bytes, at: int, new: int) -> int:
+        """Read from index `at` of `text` on, as `FramedBody` says."""
+        while at < len(text) and not self.complete:
+            before = at
+            part = self._part
+            if part is DATA:
+                at = self._read_data(text, at)
+            elif part is SIZE:
+                at = self._read_size(text, at, new)
+            elif part is DATA_END:
+                at = self._read_data_end(text, at)
+            else:
+                at = self._read_trailer(text, at, new)
+            if at == before:
+                break
+        return at
+
+    def _read_size(self, text: bytes, at: int, new: int) -> int:
+        if not _line_ends(text, at, new):
+            if not _SIZE_BEGINS.match(text, at):
+                raise BadFramingError
+            return at
+        found = _SIZE_LINE.match(text, at)
+        if found is None:
+            raise BadFramingError
+        size, start = int(found[1], 16), found.end()
+        if size and text.startswith(_CRLF, start + size):
+            # It is whole, as most small ones are: their number costs, and not their bytes.
+            self._parts.append(text[start : start + size])
+            return start + size + len(_CRLF)
+        self._left = size
+        self._part = DATA if size else TRAILER
+        return start
+
+    def _read_data(self, text: bytes, at: int) -> int:
+        end = min(at + self._left, len(text))
+        self._parts.append(text[at:end])
+        self._left -= end - at
+        if not self._left:
+            self._part = DATA_END
+        return end
+
+    def _read_data_end(self, text: bytes, at: int) -> int:
+        if text.startswith(_CRLF, at):
+            self._part = SIZE
+            return at + len(_CRLF)
+        if text[at:] != _CRLF[:1]:
+            raise BadFramingError
+        return at
+
+    def _read_trailer(self, text: bytes, at: int, new: int) -> int:
+        if text.startswith(_CRLF, at):
+            self.complete = True
+            return at + len(_CRLF)
+        if not _line_ends(text, at, new):
+            return at
+        found = FIELD_LINE.match(text, at)
+        if found is None:
+            raise BadFramingError
+        self._trailers += found.end() - at
+        if self._trailers > _MAX_TRAILERS:
+            raise HeadTooLargeError
+        return found.end()
+
+
+def _line_ends(text: bytes, at: int, new: int) -> bool:
+    """Return whether the line that begins at `at` is whole, of which the bytes from `new` on have just come.
+
+    Raises BadFramingError if it cannot become one, and HeadTooLargeError if it is too long.
+    """
+    end = text.find(_CRLF, max(at, new - 1), at + _MAX_LINE)
+    if end >= 0:
+        return True
+    if len(text) - at >= _MAX_LINE:
+        raise HeadTooLargeError
+    if STRAY.search(text, max(at, new - 1)):
+        raise BadFramingError
+    return False
