@@ -50,7 +50,9 @@ FORWARDED: Final = Convention(
 ENVOY: Final = Convention("/decide/envoy", None, passed=range(400, 500))
 
 _BY_PATH: Final = {NGINX.path: NGINX, FORWARDED.path: FORWARDED}
-_NAMES: Final = tuple(name for convention in (NGINX, FORWARDED) for name in convention.headers or ())
+_NAMES: Final = {
+    name: name.lower().encode() for convention in (NGINX, FORWARDED) for name in convention.headers or ()
+}
 _BELOW_ENVOY: Final = f"{ENVOY.path}/"
 
 
@@ -67,8 +69,8 @@ def read_original(asking: Exchange, convention: Convention | None) -> tuple[str,
     if convention is None:
         return _unclear(f"ask {NGINX.path} or {FORWARDED.path}, or use the path prefix {ENVOY.path}")
     own = convention.headers
-    for name in _NAMES:
-        count = asking.headers.count(_lower(name))
+    for name, lowered in _NAMES.items():
+        count = asking.headers.count(lowered)
         if own is not None and name in own:
             if count != 1:
                 return _unclear(f"{convention.path} needs the header {name} exactly once")
@@ -77,11 +79,7 @@ def read_original(asking: Exchange, convention: Convention | None) -> tuple[str,
     if own is None:
         return asking.method, asking.target[len(convention.path) :]
     method, target = own
-    return asking.headers.text(_lower(method)), asking.headers.text(_lower(target))
-
-
-def _lower(name: str) -> bytes:
-    return name.lower().encode()
+    return asking.headers.text(_NAMES[method]), asking.headers.text(_NAMES[target])
 
 
 def _unclear(fault: str) -> Deny:

@@ -6,7 +6,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.proxy.clocks import Clocks
@@ -15,8 +15,6 @@ from gateway.proxy.stream import Download
 from gateway.wire.errors import ClientGoneError
 from gateway.wire.response_heads import connection_line, date_line, status_line
 from gateway.wire.upstream_response import UpstreamResponse
-
-_BODILESS: Final = frozenset({204, 304})
 
 
 class CoreObserver(Protocol):
@@ -61,7 +59,7 @@ class ResponseRelay:
         self._observer.core_responded()
         entry.answered_by = "core"
         persistent = exchange.settle_keep_alive()
-        bare = response.status in _BODILESS or exchange.method == "HEAD"
+        bare = response.head.bodiless or exchange.method == "HEAD"
         length = len(response.body) if response.complete and not bare else response.length
         chunked = length is None and not bare and exchange.minor == 1
         if length is None and not bare and not chunked:
@@ -70,7 +68,7 @@ class ResponseRelay:
             status_line(response.status),
             response.head.lines,
             b"" if response.head.dated else date_line(self._unix_time()),
-            _framing(length, response.status, chunked=chunked),
+            b"" if response.head.bodiless else _framing(length, chunked=chunked),
             connection_line(persistent=persistent, minor=exchange.minor),
             context.limit_lines,
             entry.request_id.encode(),
@@ -95,9 +93,7 @@ class ResponseRelay:
         exchange.finish()
 
 
-def _framing(length: int | None, status: int, *, chunked: bool) -> bytes:
-    if status in _BODILESS:
-        return b""
+def _framing(length: int | None, *, chunked: bool) -> bytes:
     if chunked:
         return b"Transfer-Encoding: chunked\r\n"
     return b"" if length is None else b"Content-Length: %d\r\n" % length

@@ -13,7 +13,6 @@ import enum
 from typing import Final, Protocol
 
 from gateway.errors import GatewayError
-from gateway.wire.body_framing import NO_BODY
 from gateway.wire.deadline_timer import Deadlines
 from gateway.wire.exchange import ClientLink, Exchange
 from gateway.wire.flow import FlowControl
@@ -186,7 +185,7 @@ class ClientInput:
         exchange = Exchange(self._connection, head, body)
         if last:
             exchange.end_with_connection()
-        if framed is not NO_BODY:
+        if head.length != 0:
             body.take()
         if not body.complete:
             self.receiving = exchange
@@ -197,7 +196,6 @@ class ClientInput:
     def refuse(self, problem: GatewayError) -> None:
         """Refuse what cannot be read, behind the responses that are due before it."""
         self.ignore()
-        self._reader.close()
         receiving, self.receiving = self.receiving, None
         if receiving is not None:
             receiving.body.break_off(problem)
@@ -212,9 +210,10 @@ class ClientInput:
     # What becomes of further bytes.
 
     def ignore(self) -> None:
-        """Read no further request."""
+        """Read no further request; drop what is held of one that is not whole."""
         if self.state is OPEN:
             self.state = IGNORED
+            self._reader.close()
 
     def linger(self) -> None:
         """Throw away what still comes, once all is sent."""

@@ -12,7 +12,7 @@ class ClientGoneError(Exception):
 
 
 class BadFramingError(GatewayError):
-    """The request is malformed HTTP, or two servers could read it differently."""
+    """A message is malformed HTTP, or two recipients could read it differently."""
 
     summary: ClassVar[str] = "Malformed HTTP request"
 

@@ -11,22 +11,20 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.wire.errors import BadFramingError
-from gateway.wire.grammar import LENGTH
+from gateway.wire.grammar import CHUNKED, LENGTH, TOKEN
 
 _SINGLE: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_REQUEST_LINE: Final = re.compile(rb"[A-Z]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]")
-_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_REQUEST_LINE: Final = re.compile(rb"[A-Z]+ [^\x00-\x20?\x7f][^\x00-\x20\x7f]* HTTP/1\.[01]")
+_NAME: Final = re.compile(TOKEN)
 # A key has at least 44 characters, so no name that is one is repeated to anybody.
 _NAMED: Final = 40
 
 
 def malformed(head: bytes) -> GatewayError:
     """Return the failure that says why a head, whole or not, is malformed."""
-    first, _, rest = head.partition(b"\r\n")
-    headers, end, _ = (b"\r\n" + rest).partition(b"\r\n\r\n")
-    lines = headers.split(b"\r\n")[1:]
-    fault = _fault_of_line(first) or _fault_of(lines, whole=bool(end))
+    lines = head.split(b"\r\n")
+    fault = _fault_of_line(lines[0]) or _fault_of_headers(lines[1:], lines[0][-1:])
     return BadFramingError.because(fault) if fault else BadFramingError()
 
 
@@ -35,18 +33,20 @@ def _fault_of_line(line: bytes) -> str:
         return "the request line is not METHOD /path HTTP/1.1"
     if not line.partition(b"?")[0].isascii():
         return "a byte outside ASCII in the path; percent-encode it"
-    return ""
+    return "the method CONNECT is not accepted" if line.startswith(b"CONNECT ") else ""
 
 
-def _fault_of(lines: list[bytes], *, whole: bool) -> str:
+def _fault_of_headers(lines: list[bytes], minor: bytes) -> str:
     """Return what is wrong with the first malformed header; empty if no header can be named."""
     seen: set[bytes] = set()
     last = ""
     for line in lines:
+        if not line:
+            break
         if line[:1] in (b" ", b"\t"):
             return f"header {last} is folded" if last else ""
         name, colon, value = line.partition(b":")
-        if not colon or not _TOKEN.fullmatch(name):
+        if not colon or not _NAME.fullmatch(name):
             return ""
         last = name.decode() if len(name) <= _NAMED else "with a long name"
         lowered = name.lower()
@@ -55,16 +55,16 @@ def _fault_of(lines: list[bytes], *, whole: bool) -> str:
         seen.add(lowered)
         if _CONTROL.search(value):
             return f"header {last} holds a control byte"
-        if fault := _fault_of_framing(lowered, value.strip(b" "), seen):
+        if fault := _fault_of_framing(lowered, value.strip(b" "), seen, minor):
             return f"header {last} {fault}"
-    return "header Host is missing" if whole and b"host" not in seen else ""
+    return "header Host is missing" if minor == b"1" and b"host" not in seen else ""
 
 
-def _fault_of_framing(name: bytes, value: bytes, seen: set[bytes]) -> str:
+def _fault_of_framing(name: bytes, value: bytes, seen: set[bytes], minor: bytes) -> str:
     if name == b"content-length" and not LENGTH.fullmatch(value):
         return "is not a number"
-    if name == b"transfer-encoding" and value != b"chunked":
+    if name == b"transfer-encoding" and value != CHUNKED:
         return "is not exactly chunked"
     if {b"content-length", b"transfer-encoding"} <= seen:
         return "is sent beside the other one that frames the body"
-    return ""
+    return "is not of HTTP/1.0" if name == b"transfer-encoding" and minor == b"0" else ""

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
+from gateway.wire.grammar import CLOSE, KEEP_ALIVE, options
+
 Header = tuple[bytes, bytes]
 
 _NAMES: Final = 512
 _CONNECTION_LENGTH: Final = len(b"connection")
 # Values of `Connection` that name no header.
-_PLAIN: Final = frozenset({b"close", b"keep-alive"})
+_PLAIN: Final = frozenset({CLOSE, KEEP_ALIVE})
 _HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
@@ -144,5 +146,5 @@ def _without_named(headers: Iterable[Header]) -> list[Header]:
     named = {b"connection"}
     for name, value in headers:
         if name.lower() == b"connection":
-            named.update(part.strip().lower() for part in value.split(b","))
+            named.update(options([value]))
     return [header for header in headers if header[0].lower() not in named]

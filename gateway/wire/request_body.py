@@ -97,15 +97,13 @@ class RequestBody:
         self._meter: BufferMeter | None = None
         self._sink: RequestBodySink | None = None
         self._uncounted: GatewayError | None = None
-        self._expects = False
         self.broken: Exception | None = None
         self.chunked = head.length is None
         self.complete = framed.complete
         self.length = head.length
         self.bytes_in = 0
         self.began = began
-        if not self.complete:
-            self._expects = head.expects_continue
+        self._expects = not framed.complete and head.expects_continue
 
     # From the connection.
 

@@ -7,7 +7,8 @@ Rules kept here:
 - Each line has to match its expression from its first byte to its last. Nothing is repaired.
 - One header at most frames the body, and it has one reading: `Content-Length` is digits, `Transfer-Encoding`
   is exactly `chunked` and of HTTP/1.1 (RFC 9112 section 6). Of `Host` there is one (section 3.2).
-- Any other header may be sent more than once, as Core allows.
+- Any other header may be sent more than once, as Core allows. A method is capital letters alone: that of each
+  route is.
 """
 
 from __future__ import annotations
@@ -15,49 +16,58 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.wire.errors import BadFramingError, HeadTooLargeError
-from gateway.wire.grammar import CHUNKED, CLOSE, FIELD_LINE, KEEP_ALIVE, LENGTH, STRAY, options
+from gateway.wire.errors import HeadTooLargeError
+from gateway.wire.grammar import CHUNKED, CLOSE, FIELD_LINE, KEEP_ALIVE, LENGTH, has_stray, options
 from gateway.wire.head_faults import malformed
 from gateway.wire.headers import Header
 from gateway.wire.request_headers import RequestHeaders
 
-MAX_LINE: Final = 8190
+MAX_PART: Final = 8190
 """Bytes of a method, of a target, of a header's name and of its value."""
 MAX_HEADERS: Final = 128
+"""Headers of a request."""
 MAX_HEAD: Final = 64 * 1024
+"""Bytes of a head, with the empty lines before it."""
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Z]++) ([!->@-~]++(?:\?[!-~\x80-\xff]*+)?) HTTP/1\.([01])\r\n")
 # Behind a request to change the protocol its client may go on in another one.
-_LAST: Final = frozenset({CLOSE, b"upgrade"})
+_ENDING: Final = frozenset({CLOSE, b"upgrade"})
 
 
 class RequestHead:
     """The head of one request.
 
     `target` is text as `RequestHeaders` makes it, and `minor` the minor version. `length` is the number of
-    bytes of the body, None for a chunked one. `keep_alive` says that another request may follow.
+    bytes of the body, None for a chunked one.
     """
 
-    __slots__ = ("headers", "keep_alive", "length", "method", "minor", "target")
+    __slots__ = ("headers", "length", "method", "minor", "target")
 
-    def __init__(self, method: str, target: str, minor: int, headers: RequestHeaders) -> None:
+    def __init__(
+        self, method: str, target: str, minor: int, headers: RequestHeaders, length: int | None
+    ) -> None:
         self.method = method
         self.target = target
         self.minor = minor
         self.headers = headers
-        self.length: int | None = 0
-        self.keep_alive = True
+        self.length = length
 
     def asking(self, method: str, target: str) -> RequestHead:
-        """Return the head of the request that this one asks about, which has the same headers."""
-        other = RequestHead(method, target, self.minor, self.headers)
-        other.length, other.keep_alive = self.length, self.keep_alive
-        return other
+        """Return the head of the request that this one asks about: all else is the same."""
+        return RequestHead(method, target, self.minor, self.headers, self.length)
+
+    @property
+    def keep_alive(self) -> bool:
+        """True if another request may follow (RFC 9112 section 9.3)."""
+        if not self.headers.count(b"connection"):
+            return self.minor == 1
+        named = options(self.headers.values(b"connection"))
+        return _ENDING.isdisjoint(named) and (self.minor == 1 or KEEP_ALIVE in named)
 
     @property
     def expects_continue(self) -> bool:
         """True if the client waits to be asked for its body (RFC 9110 section 10.1.1)."""
-        return self.minor == 1 and self.headers.text(b"expect").strip().lower() == "100-continue"
+        return self.minor == 1 and self.headers.value(b"expect").strip(b" \t").lower() == b"100-continue"
 
 
 def read_head(head: bytes) -> RequestHead:
@@ -77,13 +87,15 @@ def read_head(head: bytes) -> RequestHead:
     method, target, minor = first.groups()
     if head.find(b" \r\n") >= 0:
         fields = [(name, value.rstrip(b" ")) for name, value in fields]
-    if len(head) > MAX_LINE:
+    if len(head) > MAX_PART:
         _check_sizes([method, target, *[part for field in fields for part in field]])
     headers = RequestHeaders(fields)
-    read = RequestHead(method.decode(), target.decode("utf-8", "surrogateescape"), int(minor), headers)
-    read.length = _length(read, head)
-    read.keep_alive = _persists(read)
-    return read
+    length = None if headers.count(b"transfer-encoding") else _length(headers)
+    if not _is_sound(method, minor, headers, length):
+        raise malformed(head)
+    return RequestHead(
+        method.decode(), target.decode("utf-8", "surrogateescape"), int(minor), headers, length
+    )
 
 
 def check_begun(begun: bytes, new: int) -> None:
@@ -93,7 +105,7 @@ def check_begun(begun: bytes, new: int) -> None:
     """
     if len(begun) > MAX_HEAD:
         raise HeadTooLargeError
-    if STRAY.search(begun, max(new - 1, 0)) or not _lines_match(begun, new):
+    if has_stray(begun, new) or not _lines_match(begun, new):
         raise malformed(begun)
 
 
@@ -114,37 +126,25 @@ def _lines_match(begun: bytes, new: int) -> bool:
 
 
 def _check_sizes(parts: list[bytes]) -> None:
-    if max(map(len, parts)) > MAX_LINE:
+    if max(map(len, parts)) > MAX_PART:
         raise HeadTooLargeError
 
 
-def _length(read: RequestHead, head: bytes) -> int | None:
-    """Return the length of the body, None for a chunked one. Raises BadFramingError."""
-    headers = read.headers
-    hosts = headers.count(b"host")
-    lengths = headers.count(b"content-length")
-    codings = headers.count(b"transfer-encoding")
-    hostless = not hosts and read.minor == 1
-    if hostless or hosts > 1 or lengths + codings > 1 or read.method == "CONNECT":
-        raise malformed(head)
-    if lengths:
-        length = headers.value(b"content-length")
-        if not LENGTH.fullmatch(length):
-            raise malformed(head)
-        return int(length)
-    if not codings:
+def _length(headers: RequestHeaders) -> int:
+    """Return the announced length of the body; -1 for one that is no number."""
+    if not headers.count(b"content-length"):
         return 0
-    if headers.value(b"transfer-encoding") != CHUNKED:
-        raise malformed(head)
-    if read.minor != 1:
-        raise BadFramingError.because("header Transfer-Encoding is not of HTTP/1.0")
-    return None
+    value = headers.value(b"content-length")
+    return int(value) if LENGTH.fullmatch(value) else -1
 
 
-def _persists(read: RequestHead) -> bool:
-    """Return whether another request may follow (RFC 9112 section 9.3)."""
-    headers = read.headers
-    if not headers.count(b"connection"):
-        return read.minor == 1
-    named = options(headers.values(b"connection"))
-    return _LAST.isdisjoint(named) and (read.minor == 1 or KEEP_ALIVE in named)
+def _is_sound(method: bytes, minor: bytes, headers: RequestHeaders, length: int | None) -> bool:
+    """Return whether the body has one framing, and the request one host and no tunnel."""
+    hosts = headers.count(b"host")
+    if hosts > 1 or (hosts == 0 and minor == b"1") or method == b"CONNECT":
+        return False
+    if headers.count(b"content-length") + headers.count(b"transfer-encoding") > 1:
+        return False
+    if length is None:
+        return minor == b"1" and headers.value(b"transfer-encoding") == CHUNKED
+    return length >= 0

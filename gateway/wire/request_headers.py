@@ -1,4 +1,4 @@
-"""The headers of one request, in their order and by their names."""
+"""The headers of one request, in their order and by their names. Pure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ class RequestHeaders:
         return self._by_name.get(name, b"")
 
     def values(self, name: bytes) -> list[bytes]:
-        """Return all values of this name."""
-        return [value for given, value in self.lines if len(given) == len(name) and given.lower() == name]
+        """Return all values of this name, in their order."""
+        if self._repeated:
+            return [value for given, value in self.lines if len(given) == len(name) and given.lower() == name]
+        value = self._by_name.get(name)
+        return [] if value is None else [value]
 
     def text(self, name: bytes) -> str:
         """Return the first value of this name as text; empty if there is none."""
@@ -42,7 +45,4 @@ class RequestHeaders:
 
     def texts(self, name: bytes) -> list[str]:
         """Return all values of this name as text."""
-        if self._repeated:
-            return [value.decode("utf-8", "surrogateescape") for value in self.values(name)]
-        value = self._by_name.get(name)
-        return [] if value is None else [value.decode("utf-8", "surrogateescape")]
+        return [value.decode("utf-8", "surrogateescape") for value in self.values(name)]

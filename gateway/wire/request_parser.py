@@ -2,7 +2,7 @@
 
 Rules kept here:
 - A segment is judged whole: a good request is refused with a malformed successor in its segment.
-- A head is read once it is whole. Of one that is not, each byte is checked and searched once.
+- A head is read once it is whole. Of one that is not, each byte is checked once.
 - Empty lines before a head count as its beginning, in its size and for its time.
 - Bytes behind the last request of a connection are refused if they come in its segment: they may be a body
   that the request does not announce. Those of later segments are not fed.
@@ -15,7 +15,7 @@ from typing import Final
 
 from gateway.wire.body_framing import NO_BODY, ChunkedBody, FramedBody, SizedBody
 from gateway.wire.errors import BadFramingError, HeadTooLargeError
-from gateway.wire.grammar import END_SEAM, HEAD_END
+from gateway.wire.grammar import head_end
 from gateway.wire.request_head import MAX_HEAD, RequestHead, check_begun, read_head
 
 _CR: Final = 13
@@ -66,12 +66,11 @@ class RequestReader:
                 if at < len(text):
                     raise BadFramingError
                 break
-            end = text.find(HEAD_END, max(at, new - END_SEAM))
+            end = head_end(text, at, new)
             if end < 0:
                 check_begun(text[at:], max(new - at, 0))
                 self._held = text[at:]
                 break
-            end += len(HEAD_END)
             requests.append(self._begin(read_head(text[at:end])))
             at = end
         return requests

@@ -12,8 +12,8 @@ from typing import Final
 
 from gateway.wire.body_framing import ChunkedBody, FramedBody, SizedBody
 from gateway.wire.connect_errors import unparsable, unreachable
-from gateway.wire.errors import BadFramingError, HeadTooLargeError
-from gateway.wire.grammar import END_SEAM, HEAD_END, STRAY
+from gateway.wire.errors import BadFramingError
+from gateway.wire.grammar import has_stray, head_end
 from gateway.wire.upstream_head import HeadReader, UpstreamHead
 from gateway.wire.upstream_response import ResponseSource, UpstreamResponse
 
@@ -86,7 +86,7 @@ class ResponseParser:
         first, self.silent = self.silent, False
         try:
             self._feed(data)
-        except (BadFramingError, HeadTooLargeError):
+        except BadFramingError:
             raise unreachable(unparsable(data if first else b"")) from None
 
     def end(self) -> bool:
@@ -114,11 +114,12 @@ class ResponseParser:
         at = 0
         while at < len(text):
             if self.part in _IN_HEAD:
-                end = text.find(HEAD_END, max(at, new - END_SEAM))
+                end = head_end(text, at, new)
                 if end < 0:
                     self._hold_head(text[at:], max(new - at, 0))
                     break
-                end += len(HEAD_END)
+                if end - at > _MAX_HEAD:
+                    raise BadFramingError
                 self._begin(self._heads.read(text[at:end]))
                 at = end
             elif self.part in _BEHIND:
@@ -131,17 +132,19 @@ class ResponseParser:
     def _hold_head(self, begun: bytes, new: int) -> None:
         """Hold the beginning of a head, of which the bytes from `new` on have just come."""
         begins = begun.startswith(_BEGINNING) or _BEGINNING.startswith(begun)
-        if not begins or len(begun) > _MAX_HEAD or STRAY.search(begun, max(new - 1, 0)):
+        if not begins or len(begun) > _MAX_HEAD or has_stray(begun, new):
             raise BadFramingError
         self.part = HEAD
         self._held = begun
 
     def _begin(self, head: UpstreamHead) -> None:
         """Begin a response, or pass over an interim one."""
-        if head.status < _INTERIM or self._source is None:
+        source = self._source
+        # For the type: `expect` was called before.
+        if head.status < _INTERIM or source is None:
             self.part = NONE
             return
-        self.response = UpstreamResponse(self._source, head)
+        self.response = UpstreamResponse(source, head)
         self.part = BODY
         self._persistent = head.keep_alive
         if self._bodiless:
@@ -161,6 +164,7 @@ class ResponseParser:
     def _read_body(self, text: bytes, at: int, new: int) -> int:
         """Pass on what belongs to the body; return the index behind it. What is not whole is held."""
         body, response = self._body, self.response
+        # For the type: there is a response while a body comes.
         if response is None:
             return len(text)
         if body is None:

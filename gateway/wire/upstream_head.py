@@ -1,9 +1,10 @@
-"""The head of a response of Core, read line by line.
+"""The head of a response of Core, read line by line. Pure.
 
 Rules kept here:
 - A line is read once and then remembered as a whole, because the heads of Core hardly differ. At most
   _REMEMBERED lines are, of _LONGEST bytes each.
-- The grammar is that of requests. One header at most frames the body, and it has one reading.
+- The grammar of lines is that of requests. One header at most frames the body, and it has one reading;
+  `Transfer-Encoding` is `chunked` in any case of letters, and of HTTP/1.1 (RFC 9112 section 6.1).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SWITCHING: Final = 101
 _NO_BODY: Final = frozenset({204, 304})
 
 
-class Role(enum.Enum):
+class _Role(enum.Enum):
     """What a header line means for its response."""
 
     NONE = "it only crosses, or does not"
@@ -34,16 +35,16 @@ class Role(enum.Enum):
 
 
 _ROLES: Final = {
-    b"content-length": Role.LENGTH,
-    b"transfer-encoding": Role.CODING,
-    b"connection": Role.CONNECTION,
-    b"date": Role.DATE,
+    b"content-length": _Role.LENGTH,
+    b"transfer-encoding": _Role.CODING,
+    b"connection": _Role.CONNECTION,
+    b"date": _Role.DATE,
 }
 # By their own names as well: to look a member up in its enum takes 0.1 us, and each head does so.
-_NO_ROLE: Final = Role.NONE
-_LENGTH: Final = Role.LENGTH
-_CODING: Final = Role.CODING
-_DATE: Final = Role.DATE
+_NONE_ROLE: Final = _Role.NONE
+_LENGTH_ROLE: Final = _Role.LENGTH
+_CODING_ROLE: Final = _Role.CODING
+_DATE_ROLE: Final = _Role.DATE
 
 
 class HeaderLine:
@@ -60,33 +61,35 @@ class HeaderLine:
         self.name = name.lower()
         self.value = value
         self.crossing = b"%b: %b\r\n" % (name, value) if crosses_to_client(name) else b""
-        self.role = role = _ROLES.get(self.name, _NO_ROLE)
+        self.role = role = _ROLES.get(self.name, _NONE_ROLE)
         self.length = 0
         self.closes = self.keeps = False
         self.named: list[bytes] = []
-        if role is Role.LENGTH:
+        if role is _Role.LENGTH:
             if not LENGTH.fullmatch(value):
                 raise BadFramingError
             self.length = int(value)
-        elif role is Role.CODING:
+        elif role is _Role.CODING:
             if value.lower() != CHUNKED:
                 raise BadFramingError
-        elif role is Role.CONNECTION:
+        elif role is _Role.CONNECTION:
             said = options([value])
             self.closes, self.keeps = CLOSE in said, KEEP_ALIVE in said
             self.named = [option for option in said if option not in (CLOSE, KEEP_ALIVE, b"")]
 
 
 class UpstreamHead:
-    """The head of a response of Core.
+    """The head of a response of Core, by its `status`.
 
-    `lines` are those that cross to the client, and `dated` says that `Date` is among them. `length` is the
-    announced number of bytes, None if there is none; `keep_alive` says that another response may follow.
+    `chunked` says that the body comes in chunks, and `length` is the announced number of its bytes, None if
+    there is none. `lines` are those that cross to the client, and `dated` says that `Date` is among them.
+    `keep_alive` says that another response may follow.
     """
 
     __slots__ = (
         "_closes",
         "_headers",
+        "_minor",
         "_named",
         "chunked",
         "dated",
@@ -96,26 +99,27 @@ class UpstreamHead:
         "status",
     )
 
-    def __init__(self, status: int, *, keep_alive: bool) -> None:
+    def __init__(self, status: int, minor: int) -> None:
         self._headers: list[HeaderLine] = []
+        self._minor = minor
         self._closes = False
         self._named: list[bytes] = []
         self.status = status
         self.length: int | None = None
         self.chunked = False
         self.dated = False
-        self.keep_alive = keep_alive
+        self.keep_alive = minor == 1
         self.lines = b""
 
     def add(self, line: HeaderLine) -> None:
         """Add a line. Raises BadFramingError if it and another one frame the body."""
         self._headers.append(line)
-        if line.role is not _NO_ROLE:
+        if line.role is not _NONE_ROLE:
             self._note(line)
 
     def settle(self) -> None:
-        """Conclude from all lines. Raises BadFramingError if the body has two framings."""
-        if self.chunked and self.length is not None:
+        """Conclude from all lines. Raises BadFramingError if the framing of the body has two readings."""
+        if self.chunked and (self.length is not None or self._minor == 0):
             raise BadFramingError
         if self._closes:
             self.keep_alive = False
@@ -134,13 +138,13 @@ class UpstreamHead:
 
     def _note(self, line: HeaderLine) -> None:
         role = line.role
-        if role is _DATE:
+        if role is _DATE_ROLE:
             self.dated = True
-        elif role is _LENGTH:
+        elif role is _LENGTH_ROLE:
             if self.length is not None:
                 raise BadFramingError
             self.length = line.length
-        elif role is _CODING:
+        elif role is _CODING_ROLE:
             if self.chunked:
                 raise BadFramingError
             self.chunked = True
@@ -152,7 +156,7 @@ class UpstreamHead:
     def _leave_out(self, named: list[bytes]) -> None:
         """Leave out the headers that `Connection` names."""
         self._headers = [line for line in self._headers if line.name not in named]
-        self.dated = any(line.role is _DATE for line in self._headers)
+        self.dated = any(line.role is _DATE_ROLE for line in self._headers)
 
 
 class HeadReader:
@@ -168,7 +172,7 @@ class HeadReader:
         first = texts[0]
         known = self._statuses.get(first)
         minor, status = self._read_status(first) if known is None else known
-        read = UpstreamHead(status, keep_alive=minor == 1)
+        read = UpstreamHead(status, minor)
         for text in texts[1:-2]:
             line = self._lines.get(text)
             read.add(self._read_line(text) if line is None else line)

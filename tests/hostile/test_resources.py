@@ -19,7 +19,7 @@ from gateway.wire.client_presence import STALLED_SECONDS
 from gateway.wire.held_bytes import HELD_BYTES
 from gateway.wire.parse_budget import PER_TURN
 from gateway.wire.request_body import UNASKED_BODY
-from gateway.wire.request_head import MAX_HEAD, MAX_HEADERS, MAX_LINE
+from gateway.wire.request_head import MAX_HEAD, MAX_HEADERS, MAX_PART
 from gateway.wire.tls_session import HANDSHAKE_HOLDS
 from tests.running import ROOT
 
@@ -41,8 +41,8 @@ def counted(name: str) -> str:
 BOUNDS = {
     "connections of clients": counted("limits.connections"),
     "bytes of heads": f"{HELD_BYTES // MIB} MiB; a handshake of TLS that is not done counts "
-    f"{HANDSHAKE_HOLDS // KIB} KiB; a head {MAX_HEAD // KIB} KiB, {MAX_LINE:,} a line, "
-    f"{MAX_HEADERS} lines; of a body or a response {UNASKED_BODY // KIB} KiB",
+    f"{HANDSHAKE_HOLDS // KIB} KiB; a head {MAX_HEAD // KIB} KiB, {MAX_PART:,} a target, name or value, "
+    f"{MAX_HEADERS} headers; of a body or a response {UNASKED_BODY // KIB} KiB",
     "bytes of bodies": f"`limits.buffered` ({default('limits.buffered') // MIB} MiB)",
     "requests at Core": f"{counted('upstream.connections')}, an eighth more for small keys and "
     "a sixteenth for small networks",

@@ -14,6 +14,18 @@ from tests.raw_client import Response
 from tests.running import Running
 
 CANARY = "canary-9d41"  # stands in refused heads; no response and no log line may hold it
+HOP_BY_HOP = [
+    b"Connection",
+    b"Keep-Alive",
+    b"Proxy-Connection",
+    b"Proxy-Authenticate",
+    b"Proxy-Authorization",
+    b"TE",
+    b"Trailer",
+    b"Transfer-Encoding",
+    b"Upgrade",
+    b"HTTP2-Settings",
+]
 READ = "/ledgers?limit=1"
 STREAMED = "/ledgers/filter"  # a route whose body is forwarded as it comes
 STAMPED = "/ledgers"  # a route whose body is read and rewritten first

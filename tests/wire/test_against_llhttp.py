@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import httptools
 from hypothesis import example, given
@@ -26,125 +26,44 @@ from tests.conftest import examples
 from tests.wire.sources import SilentSource
 
 STARTS = [
-    *(b"GET / HTTP/1.1", b"POST /a?b=c HTTP/1.1", b"PUT /a HTTP/1.0", b"DELETE /%2f HTTP/1.1"),
-    *(b"GET /\xff HTTP/1.1", b"GET * HTTP/1.1", b"GET a HTTP/1.1", b"GET  / HTTP/1.1", b"GET /a b HTTP/1.1"),
-    *(
-        b"GET / HTTP/1.2",
-        b"GET / HTTP/2.0",
-        b"get / HTTP/1.1",
-        b"GET / http/1.1",
-        b"GET /",
-        b"",
-        b"\r\nGET / HTTP/1.1",
-    ),
-    *(
-        b"GET http://x/ HTTP/1.1",
-        b"CONNECT x:1 HTTP/1.1",
-        b"GET /\t HTTP/1.1",
-        b"GET / HTTP/1.1 ",
-        b"GET /#a HTTP/1.1",
-    ),
-]
+    b"GET / HTTP/1.1", b"POST /a?b=c HTTP/1.1", b"PUT /a HTTP/1.0", b"DELETE /%2f HTTP/1.1",
+    b"GET /\xff HTTP/1.1", b"GET * HTTP/1.1", b"GET a HTTP/1.1", b"GET  / HTTP/1.1", b"GET /a b HTTP/1.1",
+    b"GET / HTTP/1.2", b"GET / HTTP/2.0", b"get / HTTP/1.1", b"GET / http/1.1", b"GET /", b"",
+    b"\r\nGET / HTTP/1.1", b"GET http://x/ HTTP/1.1", b"CONNECT x:1 HTTP/1.1", b"GET /\t HTTP/1.1",
+    b"GET / HTTP/1.1 ", b"GET /#a HTTP/1.1", b"FOO / HTTP/1.1",
+]  # fmt: skip
 STATUSES = [
-    *(
-        b"HTTP/1.1 200 OK",
-        b"HTTP/1.1 204 No Content",
-        b"HTTP/1.1 404",
-        b"HTTP/1.0 200 OK",
-        b"HTTP/1.1 500 \xff",
-    ),
-    *(
-        b"HTTP/1.1 100 Continue",
-        b"HTTP/1.1 200 ",
-        b"HTTP/1.1 20 OK",
-        b"HTTP/1.1 2000 OK",
-        b"HTTP/1.1  200 OK",
-    ),
-    *(b"HTTP/2 200 OK", b"http/1.1 200 OK", b"", b"HTTP/1.1 200 a\tb", b"HTTP/1.1 304 Not Modified"),
-]
+    b"HTTP/1.1 200 OK", b"HTTP/1.1 204 No Content", b"HTTP/1.1 404", b"HTTP/1.0 200 OK",
+    b"HTTP/1.1 500 \xff", b"HTTP/1.1 100 Continue", b"HTTP/1.1 200 ", b"HTTP/1.1 20 OK",
+    b"HTTP/1.1 2000 OK", b"HTTP/1.1  200 OK", b"HTTP/2 200 OK", b"http/1.1 200 OK", b"",
+    b"HTTP/1.1 200 a\tb", b"HTTP/1.1 304 Not Modified",
+]  # fmt: skip
 NAMES = [
-    *(
-        b"Host",
-        b"Content-Length",
-        b"content-length",
-        b"Transfer-Encoding",
-        b"TRANSFER-ENCODING",
-        b"Connection",
-    ),
-    *(
-        b"X-A",
-        b"X_A",
-        b"Content_Length",
-        b"",
-        b" ",
-        b"X A",
-        b"X\x00",
-        b"X\xff",
-        b"\tHost",
-        b"Content-Length ",
-        b"(",
-    ),
-]
+    b"Host", b"Content-Length", b"content-length", b"Transfer-Encoding", b"TRANSFER-ENCODING",
+    b"Connection", b"X-A", b"X_A", b"Content_Length", b"", b" ", b"X A", b"X\x00", b"X\xff", b"\tHost",
+    b"Content-Length ", b"(",
+]  # fmt: skip
 VALUES = [
-    *(
-        b"x",
-        b"",
-        b"0",
-        b"1",
-        b"5",
-        b"05",
-        b"+5",
-        b"-1",
-        b"5, 5",
-        b"5 5",
-        b"0x5",
-        b"18446744073709551616",
-        b"9" * 19,
-    ),
-    *(
-        b"chunked",
-        b"Chunked",
-        b"chunked, chunked",
-        b"gzip, chunked",
-        b"identity",
-        b"chunked;a",
-        b"close",
-        b"keep-alive",
-    ),
-    *(b"a\rb", b"a\nb", b"a\x00", b"a\x7f", b"a\tb", b"\xff", b"a\r\n b", b"\x0b5", b"Close, X-A"),
-]
-COLONS = [b": ", b": ", b": ", b":", b":\t ", b" : ", b"", b":\x0b"]
-ENDS = [b"\r\n"] * 6 + [b"\n", b"\r", b" \r\n", b"\t\r\n", b"\r\r\n", b"\r\n "]
+    b"x", b"", b"0", b"1", b"5", b"05", b"+5", b"-1", b"5, 5", b"5 5", b"0x5", b"18446744073709551616",
+    b"9999999999999999999", b"chunked", b"Chunked", b"chunked, chunked", b"gzip, chunked", b"identity",
+    b"chunked;a", b"close", b"keep-alive", b"a\rb", b"a\nb", b"a\x00", b"a\x7f", b"a\tb", b"\xff",
+    b"a\r\n b", b"\x0b5", b"Close, X-A",
+]  # fmt: skip
+COLONS = [
+    b": ", b": ", b": ", b":", b":\t ", b" : ", b"", b":\x0b",
+]  # fmt: skip
+ENDS = [
+    b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b" \r\n", b"\t\r\n", b"\r\r\n",
+    b"\r\n ",
+]  # fmt: skip
 BODIES = [
-    *(
-        b"",
-        b"",
-        b"hello",
-        b"0\r\n\r\n",
-        b"5\r\nhello\r\n0\r\n\r\n",
-        b"1\r\na\r\n2;b=c\r\nde\r\n0\r\nX-T: 1\r\n\r\n",
-    ),
-    *(
-        b"05\r\nhello\r\n000\r\n\r\n",
-        b"A\r\n0123456789\r\n0\r\n\r\n",
-        b"5\nhello\n0\n\n",
-        b"5 \r\nhello\r\n0\r\n\r\n",
-    ),
-    *(
-        b"5\r\nhello!\r\n0\r\n\r\n",
-        b"-1\r\n\r\n",
-        b"fffffffffffffffff\r\n",
-        b"5;a\nb\r\nhello\r\n0\r\n\r\n",
-        b"0\r\nbad\r\n\r\n",
-    ),
-    *(
-        b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"0\r\nContent-Length: 3\r\n\r\nabc",
-        b";\r\n",
-        b"\r\n",
-        b"g\r\n",
-    ),
-]
+    b"", b"", b"hello", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n",
+    b"1\r\na\r\n2;b=c\r\nde\r\n0\r\nX-T: 1\r\n\r\n", b"05\r\nhello\r\n000\r\n\r\n",
+    b"A\r\n0123456789\r\n0\r\n\r\n", b"5\nhello\n0\n\n", b"5 \r\nhello\r\n0\r\n\r\n",
+    b"5\r\nhello!\r\n0\r\n\r\n", b"-1\r\n\r\n", b"fffffffffffffffff\r\n", b"5;a\nb\r\nhello\r\n0\r\n\r\n",
+    b"0\r\nbad\r\n\r\n", b"0\r\nTransfer-Encoding: chunked\r\n\r\n", b"0\r\nContent-Length: 3\r\n\r\nabc",
+    b";\r\n", b"\r\n", b"g\r\n",
+]  # fmt: skip
 SOUND = [b"Host: x\r\n", b"X-A: 1\r\n", b"X-B: a b\r\n", b"User-Agent: a\r\n", b"User-Agent: b\r\n"]
 FITTING = [
     *((b"", b""), (b"Content-Length: 5\r\n", b"hello"), (b"Content-Length: 0\r\n", b"")),
@@ -159,8 +78,8 @@ def messages(draw: st.DrawFn, starts: list[bytes]) -> bytes:
     """One message: sound, or with odd lines, an odd first line, or a body that does not fit."""
     framing, body = draw(st.sampled_from(FITTING))
     lines = [b"Host: x\r\n", *draw(st.lists(st.sampled_from(SOUND[1:]), max_size=2)), framing]
-    start = starts[0] if draw(st.booleans()) else draw(st.sampled_from(starts))
-    oddity = draw(st.sampled_from(["", "", "lines", "lines", "body"]))
+    start = starts[0] if draw(st.integers(0, 3)) else draw(st.sampled_from(starts))
+    oddity = draw(st.sampled_from(["", "", "", "", "lines", "body"]))
     if oddity == "lines":
         lines += draw(st.lists(odd_lines, max_size=2))
     elif oddity == "body":
@@ -263,7 +182,7 @@ FRAMING_TRAILER = re.compile(rb"0\r\n(?:transfer-encoding|content-length)", re.I
 
 
 def is_wider(message: Message) -> bool:
-    """Return whether only the gateway accepts the request line."""
+    """Return whether only the gateway accepts the request line (and llhttp knows more methods than these)."""
     method, target, _ = message.first
     return method not in METHODS or not target.isascii() or not target.startswith(b"/")
 
@@ -282,10 +201,9 @@ def test_requests(data: bytes, positions: list[int]) -> None:
     try:
         theirs.parser.feed_data(data)
     except httptools.HttpParserError:
-        # Behind the last request nothing is read here.
-        assert (
-            theirs.messages[: len(mine)] == mine or FRAMING_TRAILER.search(data) or any(map(is_wider, mine))
-        )
+        sound = list(takewhile(lambda message: not is_wider(message), mine))
+        # Behind them it refuses one of its exceptions, or the beginning of a head that is held here.
+        assert FRAMING_TRAILER.search(data) or theirs.messages[: len(sound)] == sound
         return
     assert theirs.messages == mine
 
@@ -293,7 +211,7 @@ def test_requests(data: bytes, positions: list[int]) -> None:
 @examples(1000)
 @given(data=streams(STATUSES), positions=cuts)
 def test_responses(data: bytes, positions: list[int]) -> None:
-    """The first response that is accepted is the one that llhttp reads, with the same body."""
+    """The first response that is accepted is the one that llhttp reads: its status, headers and body."""
     with SilentSource() as source:
         parser = ResponseParser(HeadReader())
         parser.expect(source, bodiless=False)
@@ -313,5 +231,9 @@ def test_responses(data: bytes, positions: list[int]) -> None:
         theirs.parser.feed_data(data)
     first = next(message for message in theirs.messages if int(message.first[0]) >= 200)
     assert first.first[0] == b"%d" % response.status
+    sent = {name.lower(): value for name, value in reversed(first.headers)}
+    if b"connection" not in sent:
+        # Tabs around a value are left in it here.
+        assert {name: response.head.value(name).strip(b" \t") for name in sent} == sent
     if response.complete:
         assert first.body == response.body

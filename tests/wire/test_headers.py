@@ -5,19 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.wire.headers import Header, request_lines
+from tests.wire.asserting import HOP_BY_HOP
 
-HOP_BY_HOP = [
-    b"Connection",
-    b"Keep-Alive",
-    b"Proxy-Connection",
-    b"Proxy-Authenticate",
-    b"Proxy-Authorization",
-    b"TE",
-    b"Trailer",
-    b"Transfer-Encoding",
-    b"Upgrade",
-    b"HTTP2-Settings",
-]
 FRAMING = [b"Host", b"Content-Length", b"Expect"]
 CREDENTIALS = [b"X-Blnk-Key", b"Authorization", b"X-API-Key", b"X_Blnk_Key", b"x-blnk_KEY", b"X_API_KEY"]
 SPOKEN = [
