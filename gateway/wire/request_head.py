@@ -38,10 +38,10 @@ class RequestHead:
     """The head of one request.
 
     `target` is text as `RequestHeaders` makes it, and `minor` the minor version. `length` is the number of
-    bytes of the body, None for a chunked one.
+    bytes of the body, None for a chunked one. `keep_alive` says that another request may follow.
     """
 
-    __slots__ = ("headers", "length", "method", "minor", "target")
+    __slots__ = ("headers", "keep_alive", "length", "method", "minor", "target")
 
     def __init__(
         self, method: str, target: str, minor: int, headers: RequestHeaders, length: int | None
@@ -51,18 +51,11 @@ class RequestHead:
         self.minor = minor
         self.headers = headers
         self.length = length
+        self.keep_alive = _persists(minor, headers)
 
     def asking(self, method: str, target: str) -> RequestHead:
         """Return the head of the request that this one asks about: all else is the same."""
         return RequestHead(method, target, self.minor, self.headers, self.length)
-
-    @property
-    def keep_alive(self) -> bool:
-        """True if another request may follow (RFC 9112 section 9.3)."""
-        if not self.headers.count(b"connection"):
-            return self.minor == 1
-        named = options(self.headers.values(b"connection"))
-        return _ENDING.isdisjoint(named) and (self.minor == 1 or KEEP_ALIVE in named)
 
     @property
     def expects_continue(self) -> bool:
@@ -148,3 +141,11 @@ def _is_sound(method: bytes, minor: bytes, headers: RequestHeaders, length: int 
     if length is None:
         return minor == b"1" and headers.value(b"transfer-encoding") == CHUNKED
     return length >= 0
+
+
+def _persists(minor: int, headers: RequestHeaders) -> bool:
+    """Return whether another request may follow (RFC 9112 section 9.3)."""
+    if not headers.count(b"connection"):
+        return minor == 1
+    named = options(headers.values(b"connection"))
+    return _ENDING.isdisjoint(named) and (minor == 1 or KEEP_ALIVE in named)
