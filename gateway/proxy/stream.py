@@ -33,7 +33,7 @@ class SendPermission(Protocol):
 class UploadBody(Protocol):
     """The body that is sent, as it comes from its client."""
 
-    chunked: bool
+    length: int | None
 
     def stream(self, sink: RequestBodySink) -> None:
         """Hand the body to `sink` as it comes."""
@@ -114,7 +114,7 @@ class Upload:
             self._body.resume_reading()
 
     def _send(self, data: bytes, *, last: bool) -> None:
-        if self._body.chunked:
+        if self._body.length is None:
             data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             if last:
                 data += b"0\r\n\r\n"

@@ -49,33 +49,15 @@ class FramedBody:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class _NoBody(FramedBody):
-    """The body of a message that has none. It never changes."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.complete = True
-
-    def read(self, text: bytes, at: int, new: int) -> int:
-        return at
-
-    def take(self) -> bytes:
-        return b""
-
-
-NO_BODY: Final = _NoBody()
-
-
 class SizedBody(FramedBody):
-    """A body of `length` bytes, at least one."""
+    """A body of `length` bytes."""
 
     __slots__ = ("_left",)
 
     def __init__(self, length: int) -> None:
         super().__init__()
         self._left = length
+        self.complete = length == 0
 
     def read(self, text: bytes, at: int, new: int) -> int:
         """Read from index `at` of `text` on, as `FramedBody` says."""
@@ -84,6 +66,10 @@ class SizedBody(FramedBody):
         self._left -= end - at
         self.complete = self._left == 0
         return end
+
+
+NO_BODY: Final = SizedBody(0)
+"""The body of a request that has none. It is complete, so nothing is read into it."""
 
 
 class _Part(enum.Enum):

@@ -83,7 +83,6 @@ class RequestBody:
         "began",
         "broken",
         "bytes_in",
-        "chunked",
         "complete",
         "length",
     )
@@ -98,7 +97,6 @@ class RequestBody:
         self._sink: RequestBodySink | None = None
         self._uncounted: GatewayError | None = None
         self.broken: Exception | None = None
-        self.chunked = head.length is None
         self.complete = framed.complete
         self.length = head.length
         self.bytes_in = 0

@@ -68,8 +68,8 @@ class RequestReader:
                 break
             end = head_end(text, at, new)
             if end < 0:
-                check_begun(text[at:], max(new - at, 0))
                 self._held = text[at:]
+                check_begun(self._held, max(new - at, 0))
                 break
             requests.append(self._begin(read_head(text[at:end])))
             at = end

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Final
+from typing import Any, Final
 
 from gateway.wire.errors import BadFramingError
 from gateway.wire.grammar import CHUNKED, CLOSE, FIELD_LINE, KEEP_ALIVE, LENGTH, options
@@ -184,10 +184,7 @@ class HeadReader:
         if match is None or int(match[2]) == _SWITCHING:
             raise BadFramingError
         read = int(match[1]), int(match[2])
-        if len(text) <= _LONGEST:
-            if len(self._statuses) == _REMEMBERED:
-                self._statuses.clear()
-            self._statuses[text] = read
+        _remember(self._statuses, text, read)
         return read
 
     def _read_line(self, text: bytes) -> HeaderLine:
@@ -195,8 +192,13 @@ class HeadReader:
         if match is None:
             raise BadFramingError
         line = HeaderLine(match[1], match[2].rstrip(b" "))
-        if len(text) <= _LONGEST:
-            if len(self._lines) == _REMEMBERED:
-                self._lines.clear()
-            self._lines[text] = line
+        _remember(self._lines, text, line)
         return line
+
+
+def _remember(known: dict[bytes, Any], text: bytes, read: object) -> None:
+    """Keep what was read from a line, unless it is long."""
+    if len(text) <= _LONGEST:
+        if len(known) == _REMEMBERED:
+            known.clear()
+        known[text] = read

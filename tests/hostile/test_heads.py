@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -22,6 +21,7 @@ from tests.core_stand_in import Request
 from tests.hostile.conftest import Stage
 from tests.raw_client import BrokenResponse, RawClient, Response
 from tests.running import MASTER_KEY
+from tests.streams import changed, segments
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -125,18 +125,10 @@ def requests(draw: st.DrawFn) -> bytes:
 def streams(draw: st.DrawFn) -> bytes:
     """The bytes of one client: up to four requests, with up to two bytes changed."""
     data = b"".join(draw(st.lists(requests(), min_size=1, max_size=4)))
-    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
-        at = draw(st.integers(0, len(data)))
-        data = data[:at] + draw(st.binary(max_size=2)) + data[at + draw(st.integers(0, 1)) :]
-    return data
+    return changed(draw, data)
 
 
 cuts = st.lists(st.integers(0, 2000), max_size=4)
-
-
-def segments(data: bytes, positions: list[int]) -> list[bytes]:
-    bounds = [0, *sorted(min(position, len(data)) for position in positions), len(data)]
-    return [data[start:end] for start, end in pairwise(bounds) if end > start]
 
 
 async def responses_of(client: RawClient) -> list[Response]:

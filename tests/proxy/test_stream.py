@@ -14,7 +14,7 @@ from gateway.wire.request_body import RequestBodySink
 class Body:
     """The body that comes from a client; `paused` says that the client is held back."""
 
-    chunked = False
+    length: int | None = 1
 
     def __init__(self) -> None:
         self.paused = False
