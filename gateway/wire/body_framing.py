@@ -17,7 +17,7 @@ from gateway.wire.grammar import FIELD_LINE, TOKEN, has_stray
 
 _CRLF: Final = b"\r\n"
 _MAX_TRAILERS: Final = 64 * 1024
-# Go's net/http reads no longer line with a size.
+# The longest line with a size that Go's net/http reads.
 _MAX_LINE: Final = 4096
 # No possessive group: Python before 3.11.5 does not go back to where one began (gh-106052).
 _QUOTED: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
@@ -38,8 +38,9 @@ class FramedBody:
     def read(self, text: bytes, at: int, new: int) -> int:
         """Read from index `at` of `text` on; return the index behind what was read.
 
-        What is left of `text` then is behind the body, or a line of its framing that is not whole; that has
-        to come again, with more, and `new` is the index behind what has come before. Raises BadFramingError.
+        What is left of `text` is behind the body, or it is a line of its framing that is not whole. Pass such
+        a line again, with more behind it; `new` is the index behind the bytes that were passed before.
+        Raises BadFramingError.
         """
         raise NotImplementedError
 

@@ -64,11 +64,11 @@ class RequestHead:
 
 
 def read_head(head: bytes) -> RequestHead:
-    """Return what a head says that ends with its empty line.
+    """Return what a whole head says; it ends with its empty line.
 
     Raises BadFramingError if it is malformed or has no one reading, and HeadTooLargeError.
     """
-    # The first line and the empty one are none of a header.
+    # The first line and the empty line are no headers.
     count = head.count(b"\n") - 2
     if len(head) > MAX_HEAD or count > MAX_HEADERS:
         raise HeadTooLargeError

@@ -167,7 +167,7 @@ class HeadReader:
         self._statuses: dict[bytes, tuple[int, int]] = {}
 
     def read(self, head: bytes) -> UpstreamHead:
-        """Return what a head says that ends with its empty line. Raises BadFramingError."""
+        """Return what a whole head says; it ends with its empty line. Raises BadFramingError."""
         texts = head.split(b"\r\n")
         first = texts[0]
         known = self._statuses.get(first)
