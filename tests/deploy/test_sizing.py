@@ -50,6 +50,11 @@ def redis_of_process(keys: int, *, limits: bool) -> float:
     return POLLS + keys * LOOK_UP / RENEWED + leases * LEASE
 
 
+def served(number: int) -> str:
+    """Return the requests a second of so many processes, to two significant digits."""
+    return f"{float(f'{number * BUSY / cost_of_request():.2g}'):,.0f}"
+
+
 def percent(part: float) -> str:
     return f"{part:.1%}".replace("%", " %") if part < 0.1 else f"{part:.0%}".replace("%", " %")
 
@@ -80,14 +85,27 @@ def test_redis_follows_from_processes_and_busy_keys() -> None:
 
 
 def test_what_one_redis_serves_follows_too() -> None:
+    """Rates have two significant digits."""
+    text = " ".join(_SIZING.split())
     most = [
         int(BUSY / redis_of_process(keys, limits=limits))
         for keys, limits in ((1_000, False), (10_000, False), (10_000, True))
     ]
     assert re.findall(
-        r"(\d+) with 1,000 busy .* (\d+) with 10,000 .* and (\d+) if these", " ".join(_SIZING.split())
-    ) == [tuple(map(str, most))]
-    assert f"{processes(10_000_000):,} processes" in _SIZING
+        r"(\d+) with 1,000 busy .*? \((\S+) requests a second\), "
+        r"(\d+) with 10,000 \((\S+)\), and (\d+) if these have limits \((\S+)\)",
+        text,
+    ) == [tuple(figure for number in most for figure in (str(number), served(number)))]
+
+
+def test_a_hundred_times_as_much_follows_too() -> None:
+    """A shard has fewer processes than its Redis could serve."""
+    text = " ".join(_SIZING.split())
+    needed, of_shard = processes(10_000_000), 100
+    shards = math.ceil(needed / of_shard)
+    assert f"{needed:,} processes, which ask Redis for changes for {needed * POLLS:.1f} s" in text
+    assert of_shard <= BUSY / redis_of_process(1_000, limits=False)
+    assert f"{of_shard} processes ({served(of_shard)} requests a second): {shards} shards" in text
 
 
 def test_what_is_added_to_the_cost_of_a_request_is_what_was_measured() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -89,14 +88,10 @@ class Heartbeat:
 @asynccontextmanager
 async def beating() -> AsyncIterator[Heartbeat]:
     heart = Heartbeat()
-    # The suite has many objects: to collect garbage among them would take most of a turn.
-    gc.collect()
-    gc.freeze()
     task = asyncio.ensure_future(heart.beat())
     try:
         yield heart
     finally:
-        gc.unfreeze()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -11,8 +11,6 @@ from gateway.policy.routes import Stamp
 from gateway.proxy.errors import code_of
 from gateway.stamping.stamp import CHEAP_SECONDS, stamp_at_once, stamp_in_steps
 
-pytestmark = pytest.mark.usefixtures("no_collector")
-
 SIZE = 5 * 1024 * 1024
 # Seconds of CPU time that one step may take in the best of RUNS: 2 ms, and as much again for noise.
 LONGEST = 0.004

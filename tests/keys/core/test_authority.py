@@ -532,7 +532,6 @@ async def test_a_text_that_is_no_key_causes_no_look_up(first: Replica, text: str
     assert first.rows.reads == 0
 
 
-@pytest.mark.usefixtures("no_collector")
 async def test_a_flood_of_unknown_keys_causes_few_reads(first: Replica, table: Table) -> None:
     """A thousand bad keys at once cause eight reads and no comparison, and the loop keeps running."""
     good = await table.mint("ledgers:read")

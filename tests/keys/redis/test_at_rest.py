@@ -25,7 +25,6 @@ MOST_RUNS = 5
 FOLLOWING = {"XREAD", "XRANGE", "XREVRANGE", "ROLE"}
 
 
-@pytest.mark.usefixtures("no_collector")
 async def test_ten_thousand_requests_with_a_cached_key_send_redis_no_command_each(
     start_gateway: Start, redis_url: str, redis_server: RedisServer
 ) -> None:

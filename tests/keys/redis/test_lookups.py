@@ -23,7 +23,7 @@ from tests.keys.records import OTHER, PENDING, RECORD, revocation
 from tests.keys.slow_link import slow_link
 from tests.redis_server import RedisServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("no_collector")]
+pytestmark = pytest.mark.redis
 
 ATTACKER, CLIENT = "192.0.2.66", "192.0.2.1"
 AT = "2026-02-01T00:00:00Z"
