@@ -5,6 +5,7 @@ A record is what a route creates or changes in Core: the whole body, or an item 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Final
 
@@ -26,6 +27,7 @@ from gateway.stamping.reserved_names import (
 )
 
 _META_DATA: Final = b'"meta_data"'
+_COLON: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 
 
 def edit_record(text: bytes, at: int, how: Stamp, member: bytes) -> list[Edit]:
@@ -51,12 +53,13 @@ def edit_plain_record(text: bytes, how: Stamp, member: bytes) -> list[Edit] | No
 def _edit_plain(text: bytes, at: int, how: Stamp, member: bytes) -> list[Edit] | None:
     """Return the edits of a readable record that holds no reserved name but one meta_data; else None."""
     value = bytes(RECORD.decode(text).meta_data)
-    if not _is_plain(text, value) or value.find(STAMP) >= 0:
+    if has_escaped_letter(text) or value.find(STAMP) >= 0:
         return None
     if not value:
-        return _add_meta_data(text, at, how, member)
-    # Behind the name are blanks and a colon, and no value begins with one of them.
-    start = text.index(value, text.index(_META_DATA) + len(_META_DATA))
+        return None if _spellings(text) else _add_meta_data(text, at, how, member)
+    start = _first_value(text)
+    if not text.startswith(value, start) or _spellings(text[:start] + text[start + len(value) :]) > 1:
+        return None
     return _edit_unstamped(value, at + start, how, member)
 
 
@@ -114,13 +117,15 @@ def _edit_unstamped(value: bytes, at: int, how: Stamp, member: bytes) -> list[Ed
     return [inserted(at + len(value) - 1, member, behind=value.find(b'"') >= 0)]
 
 
-def _is_plain(text: bytes, value: bytes) -> bool:
-    """Return whether a record has no escaped letter, and no other spelling of meta_data outside its `value`.
+def _first_value(text: bytes) -> int:
+    """Return where the value of the first name meta_data begins; the length of `text` if that is no name."""
+    match = _COLON.match(text, text.index(_META_DATA) + len(_META_DATA))
+    return len(text) if match is None else match.end()
 
-    No rune beyond ASCII folds to a letter of it, so a spelling shows in the lowered bytes or is escaped.
+
+def _spellings(text: bytes) -> int:
+    """Return how often meta_data may stand in a text without escaped letters, in any spelling.
+
+    No rune beyond ASCII folds to a letter of it, so each spelling shows in the lowered bytes.
     """
-    if has_escaped_letter(text):
-        return False
-    expected = bool(value)
-    found = text.lower().count(b"meta_data")
-    return found == expected or found - value.lower().count(b"meta_data") == expected
+    return text.lower().count(b"meta_data")

@@ -37,6 +37,8 @@ _NAME: Final = 1.5e-6
 _ITEM: Final = 6e-6
 # A record of so few bytes is cheap, whatever they are.
 _SMALL: Final = 512
+# Objects of most records.
+_FEW: Final = 4
 # Work of one step that takes next to no time for each blank.
 _BLANKS_AT_ONCE: Final = 1 << 16
 _NOT_OPENING: Final = bytes(byte for byte in range(256) if byte not in b"[{")
@@ -138,6 +140,13 @@ def stamp_in_steps(
 
 def _containers(body: bytes) -> int:
     """Return an upper bound of the number of objects and arrays."""
+    if body.find(b"[") < 0:
+        # Few objects are found in a tenth of the time that it takes to count them.
+        at = -1
+        for found in range(_FEW):
+            at = body.find(b"{", at + 1)
+            if at < 0:
+                return found
     # In one pass, and so in half the time of two counts.
     return len(body.translate(None, _NOT_OPENING))
 

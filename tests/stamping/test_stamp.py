@@ -75,6 +75,12 @@ def malformed(message: str) -> Refused:
         (b'{"meta_data":{"blnk_generated_by":1}}', b'{"meta_data":{"blnk_generated_by":1,%b}}'),
         (b'{"met\\u0061_data":{"a":1},"b": 2}', b'{"met\\u0061_data":{"a":1,%b},"b": 2}'),
         (b'{"meta_data":{"f":1},"a":1,"meta_data":{"c":3}}', b'{"a":1,"meta_data":{"c":3,%b}}'),
+        (b'{"meta_data":1,"meta_data":{"c":3}}', b'{"meta_data":{"c":3,%b}}'),
+        (b'{"meta_data":{"c":3},"meta_data":{"c":3}}', b'{"meta_data":{"c":3,%b}}'),
+        (
+            b'{"in":{"meta_data":{"c":3}},"meta_data":{"c":3}}',
+            b'{"in":{"meta_data":{"c":3}},"meta_data":{"c":3,%b}}',
+        ),
         (b'{"in":{"meta_data":{"META_DATA":1}}}', b'{"in":{"meta_data":{"META_DATA":1}},"meta_data":{%b}}'),
         (b'{"a":"meta_data","meta_data":{}}', b'{"a":"meta_data","meta_data":{%b}}'),
         (b'{"name":1,"Name":2,"name":3}', b'{"name":1,"Name":2,"name":3,"meta_data":{%b}}'),
