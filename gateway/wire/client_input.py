@@ -119,18 +119,31 @@ class ClientInput:
     # Bytes in.
 
     def receive(self, data: bytes) -> None:
-        """Parse a segment, or let it wait for its turn."""
+        """Parse a segment, or a piece of it, and let the rest wait for its turn."""
         if self.state is not OPEN:
             return
         if not self._unparsed:
-            of_body = self.receiving is not None and self._is_of_body(data)
-            if of_body or (len(data) <= PIECE and self._budget.take(len(data))):
-                self._parse(data)
+            data = self._parse_at_once(data)
+            if not data:
                 return
         self._unparsed += data
         self.pause_reading()
         self._budget.wait(self)
         self._connection.count()
+
+    def _parse_at_once(self, data: bytes) -> bytes:
+        """Parse what need not wait for its turn; return the rest."""
+        if not self._is_of_body(data):
+            if not self._budget.take(min(len(data), PIECE)):
+                return data
+            piece, data = data[:PIECE], data[PIECE:]
+            self._parse(piece)
+            if self.state is not OPEN:
+                return b""
+            if not data or not self._is_of_body(data):
+                return data
+        self._parse(data)
+        return b""
 
     def parse_next(self) -> int:
         """Parse a piece of what waits for its turn; return how many bytes it was."""
