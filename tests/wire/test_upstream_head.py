@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from gateway.wire.errors import BadFramingError
@@ -70,6 +72,18 @@ class TestLines:
             lines = b"X-Id: %d\r\nX-Long: %b\r\nContent-Length: %d\r\n" % (number, b"a" * number, number)
             head = read(lines, reader=reader)
             assert (head.lines, head.length) == (lines[: lines.index(b"Content")], number)
+
+    @pytest.mark.parametrize("length", [200, 20_000])
+    def test_are_remembered_up_to_a_bound(self, length: int) -> None:
+        """What is kept stays below a megabyte, however many different lines Core sends, and however long."""
+        reader = HeadReader()
+        tracemalloc.start()
+        for number in range(5000):
+            line = b"%d%b" % (number, b"a" * length)
+            reader.read(b"HTTP/1.1 200 %b\r\nX-Id: %b\r\n\r\n" % (line, line))
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < 1_000_000
 
     def test_switch_no_protocol(self) -> None:
         """Core was not asked for another protocol, so 101 is no response."""
