@@ -2,7 +2,8 @@
 
 Rules kept here:
 - Requests of one connection are handled one after the other; reading stops while any waits.
-- One turn of the event loop parses a bounded number of bytes (`parse_budget`).
+- One turn of the event loop parses a bounded number of bytes (`parse_budget`). A body of known length is only
+  copied, and does not count.
 - Nothing is read behind the last request of a connection.
 """
 
@@ -119,7 +120,7 @@ class ClientInput:
     # Bytes in.
 
     def receive(self, data: bytes) -> None:
-        """Parse a segment, or a piece of it, and let the rest wait for its turn."""
+        """Parse what may be parsed at once, and let the rest wait for its turn."""
         if self.state is not OPEN:
             return
         if not self._unparsed:
@@ -138,9 +139,8 @@ class ClientInput:
                 return data
             piece, data = data[:PIECE], data[PIECE:]
             self._parse(piece)
-            if self.state is not OPEN:
-                return b""
-            if not data or not self._is_of_body(data):
+            # A body behind a request that waits has to wait as well: whole, it would not count as held.
+            if not data or self._queue.behind or not self._is_of_body(data):
                 return data
         self._parse(data)
         return b""

@@ -373,12 +373,23 @@ class TestConnections:
 
 class TestHeldBytes:
     @pytest.fixture
-    async def address(self) -> AsyncIterator[Address]:
+    def release(self) -> asyncio.Event:
+        """Lets the requests for `/slow` have their responses."""
+        return asyncio.Event()
+
+    @pytest.fixture
+    async def address(self, release: asyncio.Event) -> AsyncIterator[Address]:
         """A listener whose connections may hold 100 kB together; it sends 200 to every request."""
 
         async def respond(exchange: Responding) -> None:
-            await exchange.body.read(1 << 20, Uncounted())
-            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 200)
+            if exchange.target == "/slow":
+                await release.wait()
+            try:
+                await exchange.body.read(1 << 20, Uncounted())
+            except GatewayError as problem:
+                exchange.send(refuse(problem, ""), b"", code_of(problem).status)
+            else:
+                exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 200)
 
         def refuse(problem: GatewayError, peer: str) -> bytes:
             return b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % code_of(problem).status
@@ -404,6 +415,21 @@ class TestHeldBytes:
             assert (await other.response()).status == 200
         statuses = [await first_status(client, 0.05) for client in many]
         assert statuses.count(503) == 20 - 100_000 // len(half) + 1
+        for client in many:
+            await client.close()
+
+    async def test_bodies_behind_a_request_are_bounded_over_all_connections(
+        self, address: Address, release: asyncio.Event
+    ) -> None:
+        """Bodies that nobody reads yet count, also if they came whole, in the segment of another request."""
+        many = [await RawClient.connect(address) for _ in range(20)]
+        for client in many:
+            await client.send(request("GET", "/slow") + request("POST", "/ledgers", body=bytes(30_000)))
+            await asyncio.sleep(0.01)
+        release.set()
+        assert [(await client.response()).status for client in many] == [200] * 20
+        statuses = [(await client.response()).status for client in many]
+        assert statuses.count(503) == 20 - 100_000 // 30_000
         for client in many:
             await client.close()
 
