@@ -24,6 +24,7 @@ from gateway.stamping.reserved_names import (
     find_in_steps,
     has_escaped_letter,
     keep_last,
+    spellings,
 )
 
 _META_DATA: Final = b'"meta_data"'
@@ -51,14 +52,18 @@ def edit_plain_record(text: bytes, how: Stamp, member: bytes) -> list[Edit] | No
 
 
 def _edit_plain(text: bytes, at: int, how: Stamp, member: bytes) -> list[Edit] | None:
-    """Return the edits of a readable record that holds no reserved name but one meta_data; else None."""
+    """Return the edits of a readable record whose one reserved name, if any, is meta_data; else None."""
     value = bytes(RECORD.decode(text).meta_data)
     if has_escaped_letter(text) or value.find(STAMP) >= 0:
         return None
     if not value:
-        return None if _spellings(text) else _add_meta_data(text, at, how, member)
-    start = _first_value(text)
-    if not text.startswith(value, start) or _spellings(text[:start] + text[start + len(value) :]) > 1:
+        return None if spellings(text) else _add_meta_data(text, at, how, member)
+    start = _behind_first_name(text)
+    # The first `"meta_data"` may be a text, or the name of something else. Then no colon follows, or other
+    # bytes, or there is another spelling around them.
+    if start is None or not text.startswith(value, start):
+        return None
+    if spellings(text[:start] + text[start + len(value) :]) > 1:
         return None
     return _edit_unstamped(value, at + start, how, member)
 
@@ -117,15 +122,7 @@ def _edit_unstamped(value: bytes, at: int, how: Stamp, member: bytes) -> list[Ed
     return [inserted(at + len(value) - 1, member, behind=value.find(b'"') >= 0)]
 
 
-def _first_value(text: bytes) -> int:
-    """Return where the value of the first name meta_data begins; the length of `text` if that is no name."""
+def _behind_first_name(text: bytes) -> int | None:
+    """Return where the value behind the first `"meta_data"` begins; None if no colon follows."""
     match = _COLON.match(text, text.index(_META_DATA) + len(_META_DATA))
-    return len(text) if match is None else match.end()
-
-
-def _spellings(text: bytes) -> int:
-    """Return how often meta_data may stand in a text without escaped letters, in any spelling.
-
-    No rune beyond ASCII folds to a letter of it, so each spelling shows in the lowered bytes.
-    """
-    return text.lower().count(b"meta_data")
+    return None if match is None else match.end()

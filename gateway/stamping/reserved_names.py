@@ -53,12 +53,13 @@ class ReservedNames:
         return any(hint in lowered for hint in self.hints)
 
 
+_META_DATA: Final = b"meta_data"
 # No rune beyond ASCII folds to a letter of meta_data; U+017F folds to an s.
-OF_RECORD: Final = ReservedNames(frozenset({"meta_data"}), folds=True, hints=(b"meta_data",))
+OF_RECORD: Final = ReservedNames(frozenset({"meta_data"}), folds=True, hints=(_META_DATA,))
 OF_BATCH: Final = ReservedNames(
     frozenset({"transactions", "meta_data"}),
     folds=True,
-    hints=(b"transactions", b"meta_data", "\u017f".encode(), rb"\u017f"),
+    hints=(b"transactions", _META_DATA, "\u017f".encode(), rb"\u017f"),
 )
 # Core takes names in meta_data only as they are spelled.
 OF_META_DATA: Final = ReservedNames(frozenset({STAMP_NAME}), folds=False, hints=(STAMP,))
@@ -110,6 +111,11 @@ def keep_last(text: bytes, members: list[Member], name: str) -> tuple[Span | Non
 def has_escaped_letter(text: bytes) -> bool:
     """Return whether an ASCII letter or an underscore may be written as an escape in `text`."""
     return text.find(b"\\") >= 0 and _ESCAPED_LETTER.search(text) is not None
+
+
+def spellings(text: bytes) -> int:
+    """Return how often meta_data, in any spelling, stands in a text that has no escaped letter."""
+    return text.lower().count(_META_DATA)
 
 
 def _bound(members: list[Member]) -> None:
