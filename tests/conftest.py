@@ -4,6 +4,8 @@ Rules kept here:
 - When a gateway is closed, its log and its clients' bytes are searched for secrets.
 - With `--need-servers` a skipped test that needs a real server is a failure, so that CI cannot pass without.
 - Slow tests run only where `-m` names them.
+- No collection of garbage looks through the objects of the whole suite. What a module of tests leaves open is
+  reported in the next module, or at the end of the run.
 - Hypothesis has two profiles: `fast`, and `deep` with `HYPOTHESIS_PROFILE=deep` or
   `--hypothesis-profile=deep`. A test states its examples for `fast` with `examples`; `deep` makes them
   twenty times as many.
@@ -91,12 +93,19 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_objects() -> None:
-    """Hide from the garbage collector what the suite has made so far.
+@pytest.fixture(scope="session", autouse=True)
+def everything_collected() -> Iterator[None]:
+    """Show the collector in the end what `frozen_objects` hid: what was left open is a warning then."""
+    yield
+    gc.unfreeze()
 
-    It makes 600,000 objects. Looking through them stops a gateway in this process for half a second, and some
-    tests measure less than that.
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_objects() -> None:
+    """Hide from the garbage collector what there is before a module of tests.
+
+    Late in a run these are 600,000 objects. Looking through them stops a gateway in this process for half a
+    second, and some tests measure less than that.
     """
     gc.collect()
     gc.freeze()
