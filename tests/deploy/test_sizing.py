@@ -50,9 +50,9 @@ def redis_of_process(keys: int, *, limits: bool) -> float:
     return POLLS + keys * LOOK_UP / RENEWED + leases * LEASE
 
 
-def served(number: int) -> str:
-    """Return the requests a second of so many processes, to two significant digits."""
-    return f"{float(f'{number * BUSY / cost_of_request():.2g}'):,.0f}"
+def served(count: int) -> str:
+    """Return the requests a second of `count` processes, to two significant digits."""
+    return f"{float(f'{count * BUSY / cost_of_request():.2g}'):,.0f}"
 
 
 def percent(part: float) -> str:
@@ -84,7 +84,7 @@ def test_redis_follows_from_processes_and_busy_keys() -> None:
     assert row("Redis, a core's part, every key") == limited
 
 
-def test_what_one_redis_serves_follows_too() -> None:
+def test_what_one_redis_serves_follows_from_its_formula() -> None:
     """Rates have two significant digits."""
     text = " ".join(_SIZING.split())
     most = [
@@ -95,17 +95,19 @@ def test_what_one_redis_serves_follows_too() -> None:
         r"(\d+) with 1,000 busy .*? \((\S+) requests a second\), "
         r"(\d+) with 10,000 \((\S+)\), and (\d+) if these have limits \((\S+)\)",
         text,
-    ) == [tuple(figure for number in most for figure in (str(number), served(number)))]
+    ) == [tuple(figure for count in most for figure in (str(count), served(count)))]
 
 
-def test_a_hundred_times_as_much_follows_too() -> None:
-    """A shard has fewer processes than its Redis could serve."""
+def test_a_hundred_times_as_much_takes_a_hundred_shards() -> None:
     text = " ".join(_SIZING.split())
-    needed, of_shard = processes(10_000_000), 100
-    shards = math.ceil(needed / of_shard)
+    needed, largest = processes(10_000_000), RATES[-1]
+    shard = processes(largest)
+    redis = percent(shard * redis_of_process(largest // 10, limits=False))
     assert f"{needed:,} processes, which ask Redis for changes for {needed * POLLS:.1f} s" in text
-    assert of_shard <= BUSY / redis_of_process(1_000, limits=False)
-    assert f"{of_shard} processes ({served(of_shard)} requests a second): {shards} shards" in text
+    assert (
+        f"are {10_000_000 // largest} shards of the last column, each with {shard} processes and {redis}"
+        in text
+    )
 
 
 def test_what_is_added_to_the_cost_of_a_request_is_what_was_measured() -> None:
