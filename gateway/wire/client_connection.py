@@ -41,6 +41,7 @@ from gateway.wire.parse_budget import ParseBudget
 from gateway.wire.peer_end import has_left
 from gateway.wire.request_loop import RequestLoop
 from gateway.wire.request_queue import RequestQueue
+from gateway.wire.request_turns import RequestTurns
 from gateway.wire.securable_connection import SecurableConnection
 from gateway.wire.write_coalescer import CoalescingWriter, WriteCoalescer
 
@@ -54,6 +55,7 @@ class ClientConnectionOwner(Protocol):
     deadlines: Deadlines
     coalescer: WriteCoalescer
     parse_budget: ParseBudget
+    request_turns: RequestTurns
     held_bytes: HeldBytes
     draining: bool
     handle: Callable[[Exchange], Awaitable[None]]

@@ -14,15 +14,15 @@ import enum
 from typing import Final, Protocol
 
 from gateway.errors import GatewayError
+from gateway.wire.body_framing import FramedBody
 from gateway.wire.deadline_timer import Deadlines
 from gateway.wire.exchange import ClientLink, Exchange
 from gateway.wire.flow import FlowControl
 from gateway.wire.parse_budget import PIECE, ParseBudget
 from gateway.wire.request_body import RequestBody
-from gateway.wire.request_parser import Parsed, RequestReader
+from gateway.wire.request_head import RequestHead
+from gateway.wire.request_parser import RequestReader
 from gateway.wire.request_queue import RequestQueue
-
-_MAX_PIPELINED: Final = 256
 
 
 class InputState(enum.Enum):
@@ -125,7 +125,7 @@ class ClientInput:
             return
         if not self._unparsed:
             data = self._parse_at_once(data)
-            if not data:
+            if not data and not self._unparsed:
                 return
         self._unparsed += data
         self.pause_reading()
@@ -173,6 +173,8 @@ class ClientInput:
         except GatewayError as problem:
             self.refuse(problem)
             return
+        if self._reader.unread:
+            self._unparsed = self._reader.unread + self._unparsed
         receiving = self.receiving
         if receiving is not None:
             receiving.body.take()
@@ -180,10 +182,10 @@ class ClientInput:
                 self.receiving = None
                 if not receiving.keep_alive:
                     self.ignore()
-        for number, parsed in enumerate(requests, 1):
+        for head, framed in requests:
             if self.state is not OPEN:
                 break
-            self._accept(parsed, last=number == _MAX_PIPELINED < len(requests))
+            self._accept(head, framed)
         if self._queue.behind:
             self.pause_reading()
         connection = self._connection
@@ -191,18 +193,15 @@ class ClientInput:
         if connection.counted or self.receiving is not None or not requests:
             connection.count()
 
-    def _accept(self, parsed: Parsed, *, last: bool) -> None:
-        """Queue a request; what is behind the `last` one is not taken, and its response says so."""
-        head, framed = parsed
+    def _accept(self, head: RequestHead, framed: FramedBody) -> None:
+        """Queue a request."""
         body = RequestBody(self, head, framed, self._deadlines.now)
         exchange = Exchange(self._connection, head, body)
-        if last:
-            exchange.end_with_connection()
         if head.length != 0:
             body.take()
         if not body.complete:
             self.receiving = exchange
-        if last or (body.complete and not exchange.keep_alive):
+        if body.complete and not exchange.keep_alive:
             self.ignore()
         self._queue.put(exchange)
 

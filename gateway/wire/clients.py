@@ -24,6 +24,7 @@ from gateway.wire.deadline_timer import NEVER, Deadlines
 from gateway.wire.exchange import Exchange
 from gateway.wire.held_bytes import HeldBytes
 from gateway.wire.parse_budget import ParseBudget
+from gateway.wire.request_turns import RequestTurns
 from gateway.wire.timed_phase import seconds_of
 from gateway.wire.write_coalescer import WriteCoalescer
 
@@ -60,6 +61,7 @@ class Clients:
         self.coalescer = WriteCoalescer(loop)
         self.deadlines = Deadlines(loop)
         self.parse_budget = ParseBudget(loop)
+        self.request_turns = RequestTurns(loop)
         self.held_bytes = HeldBytes(limits.held_bytes)
         self._trusts = trusts
         # In the order in which they came, so that the oldest of those that may go goes first.
@@ -113,6 +115,7 @@ class Clients:
         self._open.give(connection.party)
         self.deadlines.forget(connection)
         self.parse_budget.forget(connection.input)
+        self.request_turns.forget(connection)
         self._forgotten.set()
 
     def drain(self) -> None:

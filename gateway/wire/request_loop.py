@@ -2,7 +2,7 @@
 
 Rules kept here:
 - One task for each connection, none for a request.
-- Between two requests of a connection every other connection gets its turn.
+- Between two requests of a connection every other connection gets its turn (`request_turns`).
 - The next request is handled once the client has taken enough of the response before.
 - Nothing that a client sent in a refused head is echoed.
 - A request that ends without a response ends the connection: the next response would be taken for its own.
@@ -12,7 +12,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -21,12 +20,14 @@ from gateway.wire.client_input import OPEN, ClientInput
 from gateway.wire.exchange import Exchange
 from gateway.wire.flow import FlowControl
 from gateway.wire.request_queue import RequestQueue
+from gateway.wire.request_turns import RequestTurns
 from gateway.wire.write_coalescer import CoalescingWriter
 
 
 class RequestLoopOwner(Protocol):
     """The handler of all requests."""
 
+    request_turns: RequestTurns
     handle: Callable[[Exchange], Awaitable[None]]
     """Responds to one request; raises nothing."""
     refusal: Callable[[GatewayError, str], bytes]
@@ -36,6 +37,7 @@ class RequestLoopOwner(Protocol):
 class LoopConnection(Protocol):
     """The connection whose requests are handled."""
 
+    party: str
     peer: str
     gone: bool
     flow: FlowControl
@@ -73,7 +75,8 @@ class RequestLoop:
                     break
                 if requests.waiting:
                     # Each of many small requests would be handled before anybody else is served.
-                    await asyncio.sleep(0)
+                    self._handler.request_turns.wait(connection)
+                    await requests.change()
                 else:
                     connection.input.resume_reading()
         finally:

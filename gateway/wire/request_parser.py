@@ -1,11 +1,12 @@
 """Segments in, requests out.
 
 Rules kept here:
-- A segment is judged whole: a good request is refused with a malformed successor in its segment.
+- At most AT_ONCE requests are read at once: 8 KiB can hold 300, each of which takes forty times its bytes.
+- What is read at once is judged whole: a good request is refused with a malformed one behind it.
 - A head is read once it is whole. Of one that is not, each byte is checked once.
 - Empty lines before a head count as its beginning, in its size and for its time.
-- Bytes behind the last request of a connection are refused if they come in its segment: they may be a body
-  that the request does not announce. Those of later segments are not fed.
+- Bytes behind the last request of a connection are refused if they are read with it: they may be a body that
+  the request does not announce. Later ones are not fed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from gateway.wire.request_head import MAX_HEAD, RequestHead, check_begun, read_h
 _CR: Final = 13
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 
+AT_ONCE: Final = 8
+"""The most requests that are read at once."""
+
 Parsed = tuple[RequestHead, FramedBody]
 
 
 class RequestReader:
-    """Reads the requests of one connection."""
+    """Reads the requests of one connection; `unread` is what was fed last behind AT_ONCE requests."""
 
-    __slots__ = ("_body", "_ended", "_held", "_skipped")
+    __slots__ = ("_body", "_ended", "_held", "_skipped", "unread")
 
     def __init__(self) -> None:
         # The body that comes, and what came of a line or a head that is not whole.
@@ -36,6 +40,7 @@ class RequestReader:
         # Bytes of the empty lines before a head that is not whole.
         self._skipped = 0
         self._ended = False
+        self.unread = b""
 
     @property
     def held(self) -> int:
@@ -50,11 +55,12 @@ class RequestReader:
     def feed(self, data: bytes) -> list[Parsed]:
         """Return the requests whose heads end in `data`; their bodies hold what came of them.
 
-        Raises BadFramingError or HeadTooLargeError; then nothing more may be fed.
+        What is `unread` then has to be fed again, before anything else. Raises BadFramingError or
+        HeadTooLargeError; then nothing more may be fed.
         """
         new = len(self._held)
         text = self._held + data if new else data
-        self._held = b""
+        self._held = self.unread = b""
         requests: list[Parsed] = []
         at = 0
         while at < len(text):
@@ -65,6 +71,9 @@ class RequestReader:
             if self._ended:
                 if at < len(text):
                     raise BadFramingError
+                break
+            if len(requests) == AT_ONCE:
+                self.unread = text[at:]
                 break
             end = head_end(text, at, new)
             if end < 0:

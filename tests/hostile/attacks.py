@@ -31,6 +31,8 @@ _CHUNKS: Final = b"1\r\nx\r\n" * 60_000 + b"0\r\n\r\n"
 _NAMES: Final = (60_000, 200, 1)
 _LISTED: Final = 20
 _PIPELINED: Final = 200
+_TINY: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+_TINIES: Final = 300
 _SMALL_BUFFER: Final = 4096
 _HELLO: Final = hello()
 _BARREN: Final = 4096
@@ -269,6 +271,14 @@ async def pipelined_requests(line: Line) -> None:
             await line.response()
 
 
+async def tiny_requests(line: Line) -> None:
+    """300 requests of 27 bytes in one segment, without a key, again and again"""
+    while True:
+        await line.send(_TINY * _TINIES)
+        for _ in range(_TINIES):
+            await line.response()
+
+
 async def minting(line: Line) -> None:
     """new keys with the longest names that are taken, and lists of them"""
     for number in range(1_000_000):
@@ -355,6 +365,7 @@ ATTACKS: Final = (
     Attack(large_bulks, 20, _HELD),
     Attack(tiny_chunks, 50),
     Attack(pipelined_requests, 50),
+    Attack(tiny_requests, 2000),
     Attack(minting, 20, _HELD, Gateway(redis_memory="16mb")),
     Attack(keyless_requests, 100, gateway=Gateway(log_unread=True), variant="with a log that nobody reads"),
     Attack(reconnects, 100),

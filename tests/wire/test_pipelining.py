@@ -25,6 +25,17 @@ class TestPipelining:
         assert [(await client.response()).json()[1] for _ in targets] == targets
         assert upstream.targets == targets
 
+    async def test_answers_more_than_are_read_at_once(
+        self, gateway: Running, upstream: StandInCore, reader: Minted
+    ) -> None:
+        """However many requests come in one segment, each gets its response, and the connection goes on."""
+        upstream.behaviour = echo
+        client = await gateway.connect()
+        targets = [f"/ledgers/number-{number}" for number in range(1000)]
+        await client.send(b"".join(request("GET", target, key=reader.key) for target in targets))
+        assert [(await client.response()).json()[1] for _ in targets] == targets
+        assert (await client.ask("GET", READ, key=reader.key)).status == 200
+
     async def test_mixes_no_bodies_in(self, gateway: Running, upstream: StandInCore, writer: Minted) -> None:
         """Bodies that look like requests stay bodies."""
         upstream.behaviour = echo

@@ -10,7 +10,7 @@ from gateway.errors import Code, GatewayError
 from gateway.proxy.errors import code_of
 from gateway.wire.head_faults import malformed
 from gateway.wire.request_head import MAX_HEAD, read_head
-from gateway.wire.request_parser import Parsed, RequestReader
+from gateway.wire.request_parser import AT_ONCE, Parsed, RequestReader
 from tests.core_stand_in import StandInCore
 from tests.raw_client import chunked, request
 from tests.running import Minted, Running
@@ -304,6 +304,22 @@ class TestSegments:
         closing = b"POST / HTTP/1.1\r\n" + HOST + last + b"\r\n"
         assert refusal_of(closing + behind) == "Malformed HTTP request"
         assert [head.target for head, _ in RequestReader().feed(closing + b"\r\n")] == ["/"]
+
+    def test_behind_those_that_are_read_at_once_are_read_when_they_are_fed_again(self) -> None:
+        """A segment of many requests gives a few of them at a time, each with its body."""
+        many = b"".join(
+            b"POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n%03d" % (n, n) for n in range(100)
+        )
+        reader = RequestReader()
+        found = reader.feed(many + b"GET /100")
+        assert len(found) == AT_ONCE
+        while reader.unread:
+            read = reader.feed(reader.unread)
+            assert len(read) <= AT_ONCE
+            found += read
+        found += reader.feed(b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [head.target for head, _ in found] == [f"/{n}" for n in range(101)]
+        assert [body.take() for _, body in found] == [b"%03d" % n for n in range(100)] + [b""]
 
 
 def refusal_of(data: bytes) -> str:
