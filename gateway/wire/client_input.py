@@ -125,7 +125,7 @@ class ClientInput:
             return
         if not self._unparsed:
             data = self._parse_at_once(data)
-            if not data and not self._unparsed:
+            if self.state is not OPEN or not (data or self._unparsed):
                 return
         self._unparsed += data
         self.pause_reading()
@@ -173,8 +173,9 @@ class ClientInput:
         except GatewayError as problem:
             self.refuse(problem)
             return
-        if self._reader.unread:
-            self._unparsed = self._reader.unread + self._unparsed
+        unread = self._reader.take_unread()
+        if unread:
+            self._unparsed = unread + self._unparsed
         receiving = self.receiving
         if receiving is not None:
             receiving.body.take()
@@ -222,9 +223,10 @@ class ClientInput:
     # What becomes of further bytes.
 
     def ignore(self) -> None:
-        """Read no further request; drop what is held of one that is not whole."""
+        """Read no further request; drop what is held of one that is not whole, or not read yet."""
         if self.state is OPEN:
             self.state = IGNORED
+            self._unparsed = b""
             self._reader.close()
 
     def linger(self) -> None:

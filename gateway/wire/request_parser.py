@@ -29,9 +29,9 @@ Parsed = tuple[RequestHead, FramedBody]
 
 
 class RequestReader:
-    """Reads the requests of one connection; `unread` is what was fed last behind AT_ONCE requests."""
+    """Reads the requests of one connection."""
 
-    __slots__ = ("_body", "_ended", "_held", "_skipped", "unread")
+    __slots__ = ("_body", "_ended", "_held", "_skipped", "_unread")
 
     def __init__(self) -> None:
         # The body that comes, and what came of a line or a head that is not whole.
@@ -40,7 +40,8 @@ class RequestReader:
         # Bytes of the empty lines before a head that is not whole.
         self._skipped = 0
         self._ended = False
-        self.unread = b""
+        # What was fed behind AT_ONCE requests.
+        self._unread = b""
 
     @property
     def held(self) -> int:
@@ -55,12 +56,12 @@ class RequestReader:
     def feed(self, data: bytes) -> list[Parsed]:
         """Return the requests whose heads end in `data`; their bodies hold what came of them.
 
-        What is `unread` then has to be fed again, before anything else. Raises BadFramingError or
+        What `take_unread` returns then has to be fed again, before anything else. Raises BadFramingError or
         HeadTooLargeError; then nothing more may be fed.
         """
         new = len(self._held)
         text = self._held + data if new else data
-        self._held = self.unread = b""
+        self._held = self._unread = b""
         requests: list[Parsed] = []
         at = 0
         while at < len(text):
@@ -73,7 +74,7 @@ class RequestReader:
                     raise BadFramingError
                 break
             if len(requests) == AT_ONCE:
-                self.unread = text[at:]
+                self._unread = text[at:]
                 break
             end = head_end(text, at, new)
             if end < 0:
@@ -84,10 +85,15 @@ class RequestReader:
             at = end
         return requests
 
+    def take_unread(self) -> bytes:
+        """Return what was fed and was not read, because it is behind AT_ONCE requests."""
+        unread, self._unread = self._unread, b""
+        return unread
+
     def close(self) -> None:
         """Drop what is held; nothing may be fed any more."""
         self._body = None
-        self._held = b""
+        self._held = self._unread = b""
 
     def _skip_empty_lines(self, text: bytes, at: int) -> int:
         """Return the index behind the empty lines at `at` (RFC 9112 section 2.2)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
@@ -432,6 +433,20 @@ class TestHeldBytes:
         assert statuses.count(503) == 20 - 100_000 // 30_000
         for client in many:
             await client.close()
+
+    async def test_what_a_connection_gives_up_does_not_stay_in_memory(self, address: Address) -> None:
+        """Requests behind a slow one are dropped once an address that holds less needs room."""
+        many = [await RawClient.connect(address, local=f"127.0.0.{last}") for last in range(1, 21)]
+        tracemalloc.start()
+        for number, client in enumerate(many):
+            behind = request("GET", "/ledgers") * (1_300 - 10 * number)
+            await client.send(request("GET", "/slow") + behind)
+            await asyncio.sleep(0.05)
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < 700_000
+        for client in many:
+            client.abort()
 
 
 class Uncounted:

@@ -313,8 +313,8 @@ class TestSegments:
         reader = RequestReader()
         found = reader.feed(many + b"GET /100")
         assert len(found) == AT_ONCE
-        while reader.unread:
-            read = reader.feed(reader.unread)
+        while unread := reader.take_unread():
+            read = reader.feed(unread)
             assert len(read) <= AT_ONCE
             found += read
         found += reader.feed(b" HTTP/1.1\r\nHost: x\r\n\r\n")
