@@ -114,7 +114,7 @@ class ClientInput:
     @property
     def held(self) -> int:
         """Bytes that are held of requests that are not whole."""
-        held = self._reader.held + len(self._unparsed) if self.state is OPEN else 0
+        held = self._reader.held + len(self._unparsed)
         return held if self.receiving is None else held + self.receiving.body.unasked
 
     # Bytes in.
@@ -147,8 +147,6 @@ class ClientInput:
 
     def parse_next(self) -> int:
         """Parse a piece of what waits for its turn; return how many bytes it was."""
-        if self.state is not OPEN:
-            self._unparsed = b""
         if not self._unparsed or self._queue.behind:
             # What is behind requests that wait is parsed once they have been handled.
             return 0
